@@ -1,0 +1,349 @@
+"""The words of Mayfly as types; every other module speaks in these and none is redefined elsewhere.
+
+Nothing here may import from outside ``core`` or hold behaviour beyond reading its own fields.
+Times are seconds since the epoch (UTC), durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NewType
+
+SlotName = NewType("SlotName", str)
+PoolName = NewType("PoolName", str)
+Generation = NewType("Generation", str)
+ContainerId = NewType("ContainerId", str)
+JobId = NewType("JobId", str)
+HostId = NewType("HostId", str)
+
+GATE_PROTOCOL = "1"
+LABEL_HOST = "io.mayfly.host"
+LABEL_POOL = "io.mayfly.pool"
+LABEL_SLOT = "io.mayfly.slot"
+LABEL_GENERATION = "io.mayfly.generation"
+LABEL_FINGERPRINT = "io.mayfly.fingerprint"
+LABEL_GATE = "io.mayfly.gate"
+
+
+class Phase(StrEnum):
+    """What an agent is doing, or, for a slot without an agent, why there is none."""
+
+    PREPARING = "preparing"
+    ARMED = "armed"
+    ENROLLING = "enrolling"
+    IDLE = "idle"
+    BUSY = "busy"
+    ENDING = "ending"
+    VACANT = "vacant"
+    COOLING = "cooling"
+    HELD = "held"
+
+
+SLOT_ONLY = frozenset({Phase.VACANT, Phase.COOLING, Phase.HELD})
+
+
+class JobState(StrEnum):
+    """Where a job of the embedded queue stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
+
+
+class Cause(StrEnum):
+    """Why a job that did not succeed ended as it did."""
+
+    EXIT = "exit"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    DISK = "disk"
+    CANCELLED = "cancelled"
+    ENGINE_STOPPED = "engine_stopped"
+    KILLED = "killed"
+    NEVER_STARTED = "never_started"
+    UNKNOWN = "unknown"
+
+
+class DoomReason(StrEnum):
+    """Why Mayfly ends an agent."""
+
+    TIMEOUT = "timeout"  # the job's limit, or the pool's
+    DISK = "disk"  # the writable layer is over its limit
+    CANCELLED = "cancelled"  # a person cancelled the job
+    FORCED = "forced"  # drain --force
+    DRAINED = "drained"  # the slot is to be empty; the agent had no job
+    STALE = "stale"  # another configuration, image, lease or driver
+    OLD = "old"  # stood at its gate for too long
+    MISSED = "missed"  # a phase's deadline passed
+    INTERRUPTED = "interrupted"  # its gate was being opened when the manager died
+    REFUSED = "refused"  # its gate could not be opened
+    UNWANTED = "unwanted"  # no slot has room for it
+
+
+class Removal(StrEnum):
+    """Who removes an ended container."""
+
+    ENGINE = "engine"
+    MANAGER = "manager"
+
+
+class Severity(StrEnum):
+    """How much a health line matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+# -- what the configuration says ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A directory of the host that every agent of a pool sees read-only."""
+
+    source: str
+    target: str
+    env: str | None = None  # None: no variable names the target
+    nested: Literal["refuse", "allow"] = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A directory of the host that the agents of one pool share, read-write."""
+
+    source: str
+    target: str
+    env: str | None = None  # None: no variable names the target
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one agent may use, and for how long."""
+
+    memory: int | None = None  # bytes; None: no limit
+    cpus: float | None = None  # None: no limit
+    pids: int = 4096
+    shm: int | None = None  # bytes; None: the Engine's default (64 MiB)
+    disk: int | None = None  # bytes of the writable layer; None: not watched
+    job_timeout: float | None = 6 * 3600.0  # None: no limit
+    idle_recycle: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """One ``[[pool]]`` of the configuration, checked."""
+
+    name: PoolName
+    provider: str = "local"
+    slots: int = 1
+    gpus: int | Literal["all"] | tuple[str | int, ...] = 0
+    cuda: str | None = None  # None: the newest that the driver runs
+    cuda_compat: bool = False
+    image: str | None = None  # None: chosen from the catalogue
+    url: str | None = None  # services only
+    agent_pool: str | None = None  # azure: the pool; github: the runner group
+    token: Mapping[str, str] | None = None  # a reference, never the secret: {"credential": NAME} or {"file": PATH}
+    labels: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    datasets: tuple[Dataset, ...] = ()
+    caches: tuple[Cache, ...] = ()
+    limits: Limits = Limits()
+    user: str = "1000"
+    groups: tuple[str, ...] = ()
+    network: str | None = None  # None: one network per pool; "none", "host", or a network's name
+    dns: tuple[str, ...] = ()
+    proxy: str | None = None
+    no_proxy: str | None = None
+    ca: str | None = None  # a PEM file of the host, mounted read-only
+    cap_add: tuple[str, ...] = ()
+    sudo: bool = False
+    standby: bool = True
+    removal: Removal | None = None  # None: the engine, unless it has the restart fault
+    keep_failed: float = 0.0
+    share: bool = False
+    injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
+    enrolment: Literal["jit", "token"] = "jit"
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """The ``[host]`` table of the configuration, checked."""
+
+    name: str
+    gpu: Literal["auto", "required", "off"] = "auto"
+    docker_host: str = "unix:///var/run/docker.sock"
+    state_dir: str = "/var/lib/mayfly"
+    socket: str = "/run/mayfly/control.sock"
+    metrics: str | None = None  # None: on the control socket only; "127.0.0.1:PORT"
+    log_max_size: int = 10 * 1024 * 1024  # of the Engine's log of one container
+    output_per_agent: int = 16 * 1024 * 1024  # of the kept output of one agent
+    output_total: int = 2 * 1024 * 1024 * 1024  # of all kept output
+    history_days: float = 90.0
+    history_events: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration."""
+
+    host: HostSpec
+    pools: tuple[PoolSpec, ...]
+
+    def pool(self, name: PoolName) -> PoolSpec:
+        """The pool of that name; ``KeyError`` where there is none."""
+        for pool in self.pools:
+            if pool.name == name:
+                return pool
+        raise KeyError(name)
+
+
+# -- what is desired -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSpec:
+    """One slot as it ought to be filled, everything resolved."""
+
+    name: SlotName
+    index: int
+    pool: PoolSpec
+    image: str
+    fingerprint: str  # changes when anything baked into the container changes
+    lease: tuple[str, ...] = ()  # GPU or MIG UUIDs
+    removal: Removal = Removal.ENGINE
+    queue: bool = True  # jobs come from Mayfly's own queue; False: from a service
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """All slots in config order, and what stands in the way of filling some of them."""
+
+    slots: tuple[SlotSpec, ...]
+    obstacles: Mapping[SlotName, str] = field(default_factory=dict)  # the sentence that holds a slot
+
+
+# -- what the world is -----------------------------------------------------------------------
+
+
+class ContainerState(StrEnum):
+    """The Engine's word for a container's state."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+LIVE_STATES = frozenset(
+    {ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container that carries a Mayfly's labels, as one list call shows it."""
+
+    id: ContainerId
+    name: str  # without the leading slash
+    state: ContainerState
+    host: HostId
+    pool: PoolName
+    slot: SlotName
+    generation: Generation
+    fingerprint: str
+    image: str  # the image's id
+    created: float
+
+    @property
+    def live(self) -> bool:
+        """Whether processes of it may be running."""
+        return self.state in LIVE_STATES
+
+
+class Continuity(StrEnum):
+    """What is known of the Engine's life since the last look."""
+
+    SAME = "same"
+    RESTARTED = "restarted"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What the Engine said when a container of ours died."""
+
+    container: ContainerId
+    exit_code: int | None  # None: the Engine did not say
+    at: float
+    by_engine: bool = False  # True: an Engine stop or restart was seen around it
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The witness's last word."""
+
+    code: int
+    oom_kills: int | None = None  # None: the launcher could not read the counter
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What the launcher of one agent has recorded on the host."""
+
+    ready: float | None = None  # when it stood at its gate
+    opened: float | None = None  # None: the gate was not passed
+    exit: Exit | None = None  # None: not ended, or ended without a word
+    signs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RosterEntry:
+    """What a service says of one of our agents."""
+
+    id: str
+    name: str
+    online: bool
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """What a service says of all our agents of one pool."""
+
+    entries: tuple[RosterEntry, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What was last seen outside: ``None`` always means unknown, never absent."""
+
+    containers: Mapping[Generation, Container] | None  # ours only; None: the Engine is unknown
+    witnesses: Mapping[Generation, Witness] = field(default_factory=dict)
+    rosters: Mapping[PoolName, Roster | None] = field(default_factory=dict)
+    sizes: Mapping[Generation, int] = field(default_factory=dict)  # bytes of the writable layer
+    deaths: Mapping[Generation, Death] = field(default_factory=dict)
+    engine_error: str | None = None  # why containers is None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One line under ``mayfly status``."""
+
+    code: str
+    severity: Severity
+    text: str
+    fix: str

@@ -1,0 +1,33 @@
+"""The three families of error that cross from an edge into the rest of Mayfly.
+
+::
+
+    Fault
+    ├── Passing      the same call may succeed later (``retry_after`` seconds, if known)
+    ├── Refused      it will not succeed until a person changes something
+    └── AgentBusy    the agent runs a job, so it was left alone
+
+An edge never lets its library's exceptions out; the message says what failed, on what, and the next step.
+"""
+
+from __future__ import annotations
+
+
+class Fault(Exception):
+    """A failure of something outside, in one sentence for the operator."""
+
+
+class Passing(Fault):
+    """It may succeed later; ``retry_after`` is in seconds, ``None`` where nobody said."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Refused(Fault):
+    """It needs a person."""
+
+
+class AgentBusy(Fault):
+    """It runs a job and was left alone."""
