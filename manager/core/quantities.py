@@ -1,0 +1,92 @@
+"""Sizes, durations and times as people write them, and as JSON carries them.
+
+One place decides what ``"8GiB"``, ``"30m"`` and ``"2026-11-21T09:30:00Z"`` mean, so that a
+configuration key, a flag and a socket parameter cannot disagree. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)", re.IGNORECASE)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MAX_BYTES = 2**62
+_MAX_SECONDS = 100 * 365 * 86400.0
+
+
+def parse_size(text: str) -> int:
+    """The bytes of ``"8GiB"``, ``"10GB"``, ``"512m"`` or ``"4096"``; ``ValueError`` otherwise.
+
+    ``GiB`` and a bare ``G`` are powers of 1024, as Docker reads them; ``GB`` is a power of 1000.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError('is not a size; write for example "8GiB", "512MiB" or "10GB"')
+    unit = match[2].lower()
+    base = 1000 if unit.endswith("b") and "i" not in unit and unit != "b" else 1024
+    amount = float(match[1]) * float(base ** _POWERS[unit.rstrip("b").rstrip("i")])
+    if amount > _MAX_BYTES:
+        raise ValueError("is larger than any disk")
+    return int(amount)
+
+
+def parse_duration(text: str) -> float:
+    """The seconds of ``"90"``, ``"90s"``, ``"30m"``, ``"1h30m"`` or ``"2d"``; else ``ValueError``."""
+    bare = text.strip()
+    if _NUMBER.fullmatch(bare):
+        return _bounded(float(bare))
+    parts = _DURATION_PART.findall(bare)
+    if not parts or _DURATION_PART.sub("", bare).strip():
+        raise ValueError('is not a duration; write for example "90s", "30m" or "2h"')
+    return _bounded(sum(float(amount) * _SECONDS[unit.lower()] for amount, unit in parts))
+
+
+def _bounded(seconds: float) -> float:
+    if not math.isfinite(seconds) or seconds > _MAX_SECONDS:
+        raise ValueError("is longer than a hundred years")
+    return seconds
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC with milliseconds."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time or a date (UTC); else ``ValueError``."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ValueError('is not a time; write for example "2026-11-21T09:30:00Z"') from error
+
+
+def spoken_age(seconds: float) -> str:
+    """A duration in at most five characters: ``4s``, ``12m``, ``3h05``, ``2d``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m"
+    if whole < 86400:
+        hours, minutes = divmod(whole // 60, 60)
+        return f"{hours}h{minutes:02d}"
+    return f"{whole // 86400}d"
+
+
+def spoken_size(size: int) -> str:
+    """Bytes with one unit, as ``parse_size`` reads them back when they are round: ``8GiB``."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:g}{unit}" if amount == int(amount) else f"{amount:.1f}{unit}"
+        amount /= 1024
+    return f"{amount:g}TiB" if amount == int(amount) else f"{amount:.1f}TiB"
