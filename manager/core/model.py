@@ -210,6 +210,14 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a stop ladder: a signal, and the seconds that the agent has to end by itself."""
+
+    signal: str
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
 class SlotSpec:
     """One slot as it ought to be filled, everything resolved."""
 
@@ -221,6 +229,7 @@ class SlotSpec:
     lease: tuple[str, ...] = ()  # GPU or MIG UUIDs
     removal: Removal = Removal.ENGINE
     queue: bool = True  # jobs come from Mayfly's own queue; False: from a service
+    ladder: tuple[Step, ...] = ()  # how to end its agent gently
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +296,6 @@ class Death:
     container: ContainerId
     exit_code: int | None  # None: the Engine did not say
     at: float
-    by_engine: bool = False  # True: an Engine stop or restart was seen around it
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +314,7 @@ class Witness:
     ready: float | None = None  # when it stood at its gate
     opened: float | None = None  # None: the gate was not passed
     exit: Exit | None = None  # None: not ended, or ended without a word
+    signalled: bool = False  # the launcher was told from outside to stop
     signs: tuple[str, ...] = ()
 
 
@@ -336,7 +345,10 @@ class World:
     rosters: Mapping[PoolName, Roster | None] = field(default_factory=dict)
     sizes: Mapping[Generation, int] = field(default_factory=dict)  # bytes of the writable layer
     deaths: Mapping[Generation, Death] = field(default_factory=dict)
+    last_seen: Mapping[Generation, float] = field(default_factory=dict)  # when a look last showed it running
+    first_missed: Mapping[Generation, float] = field(default_factory=dict)  # the first look that did not
     engine_error: str | None = None  # why containers is None
+    engine_stop: float | None = None  # when the Engine was last seen to stop or to have restarted
 
 
 @dataclass(frozen=True, slots=True)

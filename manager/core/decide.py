@@ -1,0 +1,431 @@
+"""What to do next: desired, world and memory in, a plan out. The heart of Mayfly.
+
+Pure: the same arguments give the same plan. It never acts on what is unknown, never ends an agent that
+runs a job unless a person or a limit says so, opens a gate at most once, and names at most one action per
+subject. Facts of a plan are to be on disk before its actions are begun; facts that doom an agent take
+effect in the next pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from manager.core import naming
+from manager.core.actions import Action, Bury, Enrol, Open, Prepare, Remove, Rename, Signal
+from manager.core.memory import (
+    Agent,
+    AgentCreated,
+    AgentDoomed,
+    AgentPushed,
+    Doom,
+    Fact,
+    GateOpening,
+    Job,
+    Memory,
+    SlotUncordoned,
+)
+from manager.core.model import (
+    Container,
+    Desired,
+    DoomReason,
+    Generation,
+    Phase,
+    PoolName,
+    Removal,
+    SlotName,
+    SlotSpec,
+    Step,
+    World,
+)
+from manager.core.notice import doubtful_until
+from manager.core.slots import (
+    DEADLINES,
+    VACANCY,
+    Tenancy,
+    job_limit,
+    overdue,
+    phase_of,
+    phase_since,
+    tenancies,
+)
+
+MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
+SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
+INTERRUPTED_GRACE = 2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be recorded, what is to be done, and when to look again at the latest."""
+
+    facts: tuple[Fact, ...] = ()
+    actions: tuple[Action, ...] = ()
+    wake: float | None = None  # None: nothing is due
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to record or do."""
+        return not self.facts and not self.actions
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One run of ``decide``: its arguments, and the plan as it grows."""
+
+    desired: Desired
+    world: World
+    memory: Memory
+    now: float
+    boot: str
+    mint: Callable[[], Generation]
+    in_flight: frozenset[str]
+    containers: Mapping[Generation, Container]
+    names: frozenset[str]
+    queues: dict[PoolName, list[Job]]
+    rolling: set[PoolName]
+    room: int
+    serial: int
+    facts: list[Fact] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+
+    def free(self, subject: str) -> bool:
+        return subject not in self.in_flight
+
+    def doom(self, agent: Agent, reason: DoomReason, detail: str = "") -> None:
+        self.facts.append(AgentDoomed(self.now, agent.generation, reason, detail=detail))
+
+
+def decide(
+    desired: Desired,
+    world: World,
+    memory: Memory,
+    now: float,
+    *,
+    boot: str,
+    mint: Callable[[], Generation],
+    in_flight: frozenset[str] = frozenset(),
+) -> Plan:
+    """The plan for now.
+
+    ``boot`` names this run of the manager, ``mint`` gives generations never used before, and subjects
+    ``in_flight`` already have an action under way (or rest after one that failed).
+    """
+    if world.containers is None or memory.pause is not None:
+        return Plan(wake=_next_doubt(world, memory))
+    tenants = tenancies(memory.agents.values())
+    run = _Pass(
+        desired=desired,
+        world=world,
+        memory=memory,
+        now=now,
+        boot=boot,
+        mint=mint,
+        in_flight=in_flight,
+        containers=world.containers,
+        names=frozenset(container.name for container in world.containers.values()),
+        queues=_queues(memory),
+        rolling=_rolling(desired, memory, tenants),
+        room=MAX_PREPARING - _preparing(memory),
+        serial=memory.serial,
+    )
+    wanted: set[SlotName] = set()
+    for spec in desired.slots:
+        wanted.add(spec.name)
+        _slot(run, spec, tenants.get(spec.name, VACANCY))
+    for name, tenancy in tenants.items():
+        if name not in wanted:
+            _unwanted(run, tenancy)
+    wakes = [due for due in run.wakes if due > now]
+    doubt = _next_doubt(world, memory)
+    if doubt is not None:
+        wakes.append(doubt)
+    return Plan(tuple(run.facts), tuple(run.actions), min(wakes, default=None))
+
+
+def _queues(memory: Memory) -> dict[PoolName, list[Job]]:
+    """Each pool's queued jobs, the next one last."""
+    queues: dict[PoolName, list[Job]] = {}
+    for job in memory.jobs.values():
+        if job.agent is None and job.cancelled_by is None:
+            queues.setdefault(job.pool, []).append(job)
+    for waiting in queues.values():
+        waiting.sort(key=lambda job: job.serial, reverse=True)
+    return queues
+
+
+def _rolling(desired: Desired, memory: Memory, tenants: Mapping[SlotName, Tenancy]) -> set[PoolName]:
+    """Pools in which a slot has no agent that stands ready, so that no further idle one is replaced."""
+    pools: set[PoolName] = set()
+    for spec in desired.slots:
+        known = memory.slot(spec.name)
+        if known.cordon is not None or known.held is not None or spec.name in desired.obstacles:
+            continue
+        own = tenants.get(spec.name, VACANCY).own
+        if own is None or phase_of(own, own=True) in (Phase.PREPARING, Phase.ENDING):
+            pools.add(spec.pool.name)
+    return pools
+
+
+def _preparing(memory: Memory) -> int:
+    return sum(
+        1
+        for agent in memory.agents.values()
+        if agent.armed is None and agent.doom is None and not agent.settled
+    )
+
+
+def _next_doubt(world: World, memory: Memory) -> float | None:
+    dues = (doubtful_until(agent, world) for agent in memory.agents.values())
+    return min((due for due in dues if due is not None), default=None)
+
+
+# -- one slot ----------------------------------------------------------------------------------
+
+
+def _slot(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
+    known = run.memory.slot(spec.name)
+    cordon = known.cordon
+    if cordon is not None and cordon.until is not None:
+        if cordon.until <= run.now:
+            run.facts.append(SlotUncordoned(run.now, spec.name, "its time was over"))
+            return
+        run.wakes.append(cordon.until)
+    for agent in tenancy.settled:
+        _clear(run, agent, spec)
+    own, standby = tenancy.own, tenancy.standby
+    for agent in tenancy.agents:
+        if agent.settled:
+            continue
+        if agent.doom is not None:
+            _end(run, agent, spec)
+        elif agent not in (own, standby) and agent.opened is None:
+            run.doom(agent, DoomReason.UNWANTED, "the slot has an agent and a standby")
+        elif not _keep(run, spec, agent, own=agent is own):
+            continue
+        elif agent is own:
+            _use(run, spec, agent, tenancy)
+    _fill(run, spec, tenancy)
+
+
+def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
+    """Whether the agent may stay as it is; if not, it is doomed."""
+    late = overdue(agent, spec, run.now, own=own)
+    if late is not None:
+        run.doom(agent, *late)
+        return False
+    _remember_deadline(run, spec, agent, own=own)
+    if agent.opened is not None:
+        return True
+    if agent.committed is not None:
+        return _keep_committed(run, agent)
+    reason = _unfit(run, spec, agent, own=own)
+    if reason is None:
+        return True
+    run.doom(agent, *reason)
+    return False
+
+
+def _keep_committed(run: _Pass, agent: Agent) -> bool:
+    """A gate that another run of the manager was opening is never opened again."""
+    if agent.boot == run.boot or not run.free(agent.generation):
+        return True
+    due = (agent.committed or run.now) + INTERRUPTED_GRACE
+    if run.now < due:
+        run.wakes.append(due)
+        return True
+    run.doom(agent, DoomReason.INTERRUPTED, "its gate was being opened when the manager stopped")
+    return False
+
+
+def _unfit(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[DoomReason, str] | None:
+    """Why an agent at its gate is not to take a job; ``None`` where it may."""
+    known = run.memory.slot(spec.name)
+    if known.cordon is not None and known.cordon.drain:
+        return DoomReason.DRAINED, "the slot is drained"
+    if known.held is not None:
+        return DoomReason.UNWANTED, "the slot is held"
+    if spec.name in run.desired.obstacles:
+        return DoomReason.UNWANTED, run.desired.obstacles[spec.name]
+    if agent.fingerprint != spec.fingerprint:
+        if own and spec.pool.name in run.rolling and agent.ready is not None:
+            return None
+        if own:
+            run.rolling.add(spec.pool.name)
+        return DoomReason.STALE, "it was made from another configuration or image"
+    if not own and not spec.pool.standby:
+        return DoomReason.UNWANTED, "the pool keeps no standby"
+    if agent.armed is None and run.free(agent.generation):
+        return DoomReason.INTERRUPTED, "it was being made when the manager stopped"
+    return None
+
+
+def _remember_deadline(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> None:
+    phase = phase_of(agent, own=own)
+    limit = DEADLINES[phase].seconds
+    if phase is Phase.IDLE:
+        limit = spec.pool.limits.idle_recycle
+    elif phase is Phase.BUSY:
+        limit = job_limit(agent, spec)
+    if limit is not None:
+        run.wakes.append(phase_since(agent, phase) + limit + 0.001)
+
+
+def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
+    """Open the gate of the slot's own agent where there is something for it, else see to its name."""
+    if not run.free(agent.generation):
+        return
+    container = run.containers.get(agent.generation)
+    if container is None or not container.live:
+        return
+    if agent.committed is None and agent.ready is not None and _may_open(run, spec, tenancy):
+        if spec.queue:
+            queue = run.queues.get(spec.pool.name)
+            if queue:
+                job = queue.pop()
+                _open(run, spec, agent, container, job)
+                return
+        elif agent.enrolled is None:
+            run.actions.append(Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free"))
+            return
+        else:
+            _open(run, spec, agent, container, None)
+            return
+    if container.name != spec.name and spec.name not in run.names:
+        run.actions.append(
+            Rename(agent.generation, spec.name, container.id, spec.name, "it is the slot's agent now")
+        )
+
+
+def _may_open(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> bool:
+    """Whether nothing of an earlier agent can still be at work in the slot."""
+    if run.memory.slot(spec.name).cordon is not None:
+        return False
+    if not spec.lease:
+        return True
+    earlier = (run.containers.get(agent.generation) for agent in tenancy.settled)
+    return all(container is None or not container.live for container in earlier)
+
+
+def _open(run: _Pass, spec: SlotSpec, agent: Agent, container: Container, job: Job | None) -> None:
+    run.facts.append(
+        GateOpening(
+            run.now,
+            agent.generation,
+            run.boot,
+            job.id if job is not None else None,
+            job.timeout if job is not None else None,
+        )
+    )
+    run.actions.append(
+        Open(
+            agent.generation,
+            spec.name,
+            spec.pool.name,
+            container.id,
+            job.id if job is not None else None,
+            f"job {job.id} is next" if job is not None else "its enrolment is here",
+        )
+    )
+
+
+def _fill(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
+    """Make the slot's next agent where it has none and may have one."""
+    known = run.memory.slot(spec.name)
+    if known.cordon is not None or known.held is not None or spec.name in run.desired.obstacles:
+        return
+    if known.cooling_until is not None and known.cooling_until > run.now:
+        run.wakes.append(known.cooling_until)
+        return
+    own, standby = tenancy.own, tenancy.standby
+    if own is None:
+        reason = "the slot has no agent"
+    elif standby is None and spec.pool.standby and (own.opened is not None or own.doom is not None):
+        reason = "the slot's agent is at work; this is its standby"
+    else:
+        return
+    if run.room <= 0:
+        return
+    run.room -= 1
+    run.serial += 1
+    generation = run.mint()
+    alone = not tenancy.agents and spec.name not in run.names
+    agent = Agent(
+        generation=generation,
+        slot=spec.name,
+        pool=spec.pool.name,
+        serial=run.serial,
+        fingerprint=spec.fingerprint,
+        image=spec.image,
+        lease=spec.lease,
+        born=run.now,
+        queue=spec.queue,
+    )
+    run.facts.append(AgentCreated(run.now, agent, reason))
+    name = str(spec.name) if alone else naming.standby(spec.name, generation)
+    run.actions.append(Prepare(generation, spec, name, reason))
+
+
+# -- ending --------------------------------------------------------------------------------------
+
+
+def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
+    """The next step towards the end of a doomed agent, if it is time for one."""
+    if agent.doom is None or not run.free(agent.generation):
+        return
+    container = run.containers.get(agent.generation)
+    if container is None:
+        return
+    ladder = spec.ladder if spec is not None else ()
+    if agent.opened is None or not container.live:
+        ladder = ()
+    _climb(run, agent, container, agent.doom, ladder)
+
+
+def _climb(
+    run: _Pass, agent: Agent, container: Container, doom: Doom, steps: tuple[Step, ...]
+) -> None:
+    why = f"{doom.reason}: {doom.detail}" if doom.detail else str(doom.reason)
+    if doom.step:
+        due = doom.stepped + (steps[doom.step - 1].grace if doom.step <= len(steps) else 0.0)
+        if run.now < due:
+            run.wakes.append(due)
+            return
+    if doom.step < len(steps):
+        run.facts.append(AgentPushed(run.now, agent.generation, doom.step + 1))
+        signal = steps[doom.step].signal
+        run.actions.append(Signal(agent.generation, agent.slot, container.id, signal, why))
+    else:
+        run.actions.append(Remove(agent.generation, agent.slot, container.id, why))
+
+
+def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
+    """What is left of an agent whose outcome is on disk."""
+    if not run.free(agent.generation):
+        return
+    container = run.containers.get(agent.generation)
+    if container is None:
+        run.actions.append(Bury(agent.generation, agent.slot, "its container is gone"))
+        return
+    ours = spec is not None and spec.removal is Removal.MANAGER and not container.live
+    due = (agent.exited or run.now) + SELF_REMOVAL
+    if ours or run.now >= due:
+        run.actions.append(Remove(agent.generation, agent.slot, container.id, "its outcome is on disk"))
+    else:
+        run.wakes.append(due)
+
+
+def _unwanted(run: _Pass, tenancy: Tenancy) -> None:
+    """A slot that the configuration no longer has: what runs a job ends it, the rest goes."""
+    for agent in tenancy.agents:
+        if agent.settled:
+            _clear(run, agent, None)
+        elif agent.doom is not None:
+            _end(run, agent, None)
+        elif agent.opened is None:
+            run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")
+        else:
+            late = overdue(agent, None, run.now, own=True)
+            if late is not None:
+                run.doom(agent, *late)

@@ -1,0 +1,531 @@
+"""What the manager remembers, and the facts that change it.
+
+A fact is something that has happened; it is on disk before anything is done because of it. ``apply`` is
+the only way in which a memory changes, so replaying the facts of a history gives the memory again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, assert_never
+
+from manager.core.model import (
+    Cause,
+    ContainerId,
+    DoomReason,
+    Generation,
+    JobId,
+    JobState,
+    Phase,
+    PoolName,
+    SlotName,
+)
+
+# -- what is remembered ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """That an agent is being ended, and how far down its stop ladder it is."""
+
+    reason: DoomReason
+    at: float
+    by: str | None = None  # None: Mayfly itself
+    detail: str = ""
+    step: int = 0  # steps of the ladder already taken
+    stepped: float = 0.0  # when the last was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One container's life in a slot, as far as it has come."""
+
+    generation: Generation
+    slot: SlotName
+    pool: PoolName
+    serial: int  # order of birth on this host, whatever the clock says
+    fingerprint: str
+    image: str
+    lease: tuple[str, ...]
+    born: float
+    queue: bool = True
+    container: ContainerId | None = None  # None: not known to exist yet
+    armed: float | None = None  # its container was started and its gate attached
+    ready: float | None = None  # it said that it waits at its gate
+    enrolled: float | None = None  # the service gave what it needs
+    registration: str | None = None  # the service's id of it
+    committed: float | None = None  # gate.opening is on disk
+    boot: str | None = None  # the run of the manager that committed
+    job: JobId | None = None
+    timeout: float | None = None  # of its job, seconds; None: the pool's limit alone
+    opened: float | None = None  # its launcher passed the gate
+    confirmed: Phase | None = None  # idle or busy, as the best witness last said
+    confirmed_at: float | None = None
+    doom: Doom | None = None
+    exited: float | None = None  # its outcome is on disk
+
+    @property
+    def settled(self) -> bool:
+        """Whether its outcome is on disk."""
+        return self.exited is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """That a slot takes no new job."""
+
+    since: float
+    by: str
+    note: str = ""
+    until: float | None = None  # None: until a person lifts it
+    drain: bool = False  # empty the slot, too
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMemory:
+    """What a slot has been through."""
+
+    failures: int = 0  # young deaths in a row
+    cooling_until: float | None = None
+    held: str | None = None  # why it needs a person
+    reason: str = ""  # of the last cooling
+    vacant_since: float | None = None
+    cordon: Cordon | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of the embedded queue that has not ended; what it runs stays on disk."""
+
+    id: JobId
+    pool: PoolName
+    serial: int  # the order of the queue
+    submitted: float
+    timeout: float | None = None  # seconds; None: the pool's limit
+    tries: int = 0  # agents that took it and did not open
+    agent: Generation | None = None  # None: queued
+    slot: SlotName | None = None
+    started: float | None = None
+    cancelled_by: str | None = None  # None: nobody asked
+
+    @property
+    def state(self) -> JobState:
+        """Queued or running."""
+        return JobState.QUEUED if self.agent is None else JobState.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """That the manager only observes."""
+
+    since: float
+    by: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that is remembered; never changed in place."""
+
+    agents: Mapping[Generation, Agent] = field(default_factory=dict)
+    slots: Mapping[SlotName, SlotMemory] = field(default_factory=dict)
+    jobs: Mapping[JobId, Job] = field(default_factory=dict)
+    pause: Pause | None = None
+    serial: int = 0  # the highest given so far
+
+    def slot(self, name: SlotName) -> SlotMemory:
+        """What is remembered of the slot, which may be nothing."""
+        return self.slots.get(name, NOTHING)
+
+
+NOTHING = SlotMemory()
+
+# -- what happens ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCreated:
+    """agent.created: a container for the slot is about to be made."""
+
+    at: float
+    agent: Agent
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAdopted:
+    """agent.adopted: a container of ours without a record was found."""
+
+    at: float
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True)
+class AgentArmed:
+    """agent.armed: the container runs and its gate is attached."""
+
+    at: float
+    generation: Generation
+    container: ContainerId
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReady:
+    """agent.ready: it waits at its gate."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnrolled:
+    """agent.enrolled: the service gave what opens its gate."""
+
+    at: float
+    generation: Generation
+    registration: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GateOpening:
+    """gate.opening: from here on this agent may run; written before the first byte is sent."""
+
+    at: float
+    generation: Generation
+    boot: str
+    job: JobId | None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOpened:
+    """agent.opened: the launcher runs."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfirmed:
+    """agent.confirmed: the best witness says idle or busy."""
+
+    at: float
+    generation: Generation
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDoomed:
+    """agent.doomed: it is to end."""
+
+    at: float
+    generation: Generation
+    reason: DoomReason
+    by: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPushed:
+    """agent.pushed: one more step of its stop ladder is being taken."""
+
+    at: float
+    generation: Generation
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentExited:
+    """agent.exited: the whole life of one agent in one event."""
+
+    at: float
+    generation: Generation
+    outcome: str
+    cause: Cause | None
+    exit_code: int | None
+    oom_kills: int | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRemoved:
+    """agent.removed: nothing of it is left."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCooled:
+    """slot.cooled: an agent died young; the next waits until ``until``."""
+
+    at: float
+    slot: SlotName
+    until: float
+    failures: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotWarmed:
+    """slot.warmed: its agents live again."""
+
+    at: float
+    slot: SlotName
+
+
+@dataclass(frozen=True, slots=True)
+class SlotHeld:
+    """slot.held: it needs a person."""
+
+    at: float
+    slot: SlotName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReleased:
+    """slot.released: a person said to try again."""
+
+    at: float
+    slot: SlotName
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCordoned:
+    """slot.cordoned: no new job, and where ``drain`` is set no agent either."""
+
+    at: float
+    slot: SlotName
+    cordon: Cordon
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUncordoned:
+    """slot.uncordoned: it may be filled again."""
+
+    at: float
+    slot: SlotName
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """job.submitted: it is on disk and will be run."""
+
+    at: float
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequeued:
+    """job.requeued: the agent that was to run it did not open."""
+
+    at: float
+    job: JobId
+    generation: Generation
+    counted: bool = True  # False: it did not open because Mayfly or the Engine ended it
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelling:
+    """job.cancelling: a person wants it to end."""
+
+    at: float
+    job: JobId
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """job.ended: its account is closed."""
+
+    at: float
+    job: JobId
+    state: JobState
+    cause: Cause | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPaused:
+    """pool.paused: the manager only observes."""
+
+    at: float
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
+class PoolResumed:
+    """pool.resumed."""
+
+    at: float
+    by: str
+
+
+Fact: TypeAlias = (
+    AgentCreated
+    | AgentAdopted
+    | AgentArmed
+    | AgentReady
+    | AgentEnrolled
+    | GateOpening
+    | AgentOpened
+    | AgentConfirmed
+    | AgentDoomed
+    | AgentPushed
+    | AgentExited
+    | AgentRemoved
+    | SlotCooled
+    | SlotWarmed
+    | SlotHeld
+    | SlotReleased
+    | SlotCordoned
+    | SlotUncordoned
+    | JobSubmitted
+    | JobRequeued
+    | JobCancelling
+    | JobEnded
+    | PoolPaused
+    | PoolResumed
+)
+
+
+class _Draft:
+    """A memory being rewritten: its tables are copied when first touched."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.agents = dict(memory.agents)
+        self.slots = dict(memory.slots)
+        self.jobs = dict(memory.jobs)
+        self.pause = memory.pause
+        self.serial = memory.serial
+
+    def agent(self, generation: Generation, **changes: object) -> None:
+        known = self.agents.get(generation)
+        if known is not None:
+            self.agents[generation] = replace(known, **changes)  # type: ignore[arg-type]
+
+    def slot(self, name: SlotName, **changes: object) -> None:
+        self.slots[name] = replace(self.slots.get(name, NOTHING), **changes)  # type: ignore[arg-type]
+
+    def job(self, job: JobId, **changes: object) -> None:
+        known = self.jobs.get(job)
+        if known is not None:
+            self.jobs[job] = replace(known, **changes)  # type: ignore[arg-type]
+
+    def done(self) -> Memory:
+        return Memory(self.agents, self.slots, self.jobs, self.pause, self.serial)
+
+
+def apply(memory: Memory, facts: Iterable[Fact]) -> Memory:
+    """The memory after the facts; facts about what is not known any more change nothing."""
+    draft = _Draft(memory)
+    for fact in facts:
+        _write(draft, fact)
+    return draft.done()
+
+
+def _write(draft: _Draft, fact: Fact) -> None:
+    match fact:
+        case (
+            AgentCreated()
+            | AgentAdopted()
+            | AgentArmed()
+            | AgentReady()
+            | AgentEnrolled()
+            | GateOpening()
+            | AgentOpened()
+            | AgentConfirmed()
+            | AgentDoomed()
+            | AgentPushed()
+            | AgentExited()
+            | AgentRemoved()
+        ):
+            _write_agent(draft, fact)
+        case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
+            draft.slot(slot, cooling_until=until, failures=failures, reason=reason)
+        case SlotWarmed(slot=slot):
+            draft.slot(slot, cooling_until=None, failures=0, reason="")
+        case SlotHeld(slot=slot, reason=reason):
+            draft.slot(slot, held=reason)
+        case SlotReleased(slot=slot):
+            draft.slot(slot, held=None, cooling_until=None, failures=0, reason="")
+        case SlotCordoned(slot=slot, cordon=cordon):
+            draft.slot(slot, cordon=cordon)
+        case SlotUncordoned(slot=slot):
+            draft.slot(slot, cordon=None)
+        case JobSubmitted(job=job):
+            draft.jobs[job.id] = job
+            draft.serial = max(draft.serial, job.serial)
+        case JobRequeued(job=job_id, counted=counted):
+            known = draft.jobs.get(job_id)
+            tries = (known.tries if known is not None else 0) + int(counted)
+            draft.job(job_id, agent=None, slot=None, started=None, tries=tries)
+        case JobCancelling(job=job_id, by=by):
+            draft.job(job_id, cancelled_by=by)
+        case JobEnded(job=job_id):
+            draft.jobs.pop(job_id, None)
+        case PoolPaused(pause=pause):
+            draft.pause = pause
+        case PoolResumed():
+            draft.pause = None
+        case _:
+            assert_never(fact)
+
+
+AgentFact: TypeAlias = (
+    AgentCreated
+    | AgentAdopted
+    | AgentArmed
+    | AgentReady
+    | AgentEnrolled
+    | GateOpening
+    | AgentOpened
+    | AgentConfirmed
+    | AgentDoomed
+    | AgentPushed
+    | AgentExited
+    | AgentRemoved
+)
+
+
+def _write_agent(draft: _Draft, fact: AgentFact) -> None:
+    match fact:
+        case AgentCreated(agent=agent) | AgentAdopted(agent=agent):
+            draft.agents[agent.generation] = agent
+            draft.serial = max(draft.serial, agent.serial)
+        case AgentArmed(at=at, generation=generation, container=container):
+            draft.agent(generation, armed=at, container=container)
+        case AgentReady(at=at, generation=generation):
+            draft.agent(generation, ready=at)
+        case AgentEnrolled(at=at, generation=generation, registration=registration):
+            draft.agent(generation, enrolled=at, registration=registration)
+        case GateOpening(at=at, generation=generation, boot=boot, job=job, timeout=timeout):
+            draft.agent(generation, committed=at, boot=boot, job=job, timeout=timeout)
+            if job is not None and generation in draft.agents:
+                draft.job(job, agent=generation, slot=draft.agents[generation].slot)
+        case AgentOpened(at=at, generation=generation):
+            draft.agent(generation, opened=at)
+            known = draft.agents.get(generation)
+            if known is not None and known.job is not None:
+                draft.job(known.job, started=at)
+        case AgentConfirmed(at=at, generation=generation, phase=phase):
+            draft.agent(generation, confirmed=phase, confirmed_at=at)
+        case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
+            draft.agent(generation, doom=Doom(reason, at, by, detail))
+        case AgentPushed(at=at, generation=generation, step=step):
+            known = draft.agents.get(generation)
+            if known is not None and known.doom is not None:
+                draft.agent(generation, doom=replace(known.doom, step=step, stepped=at))
+        case AgentExited(at=at, generation=generation):
+            draft.agent(generation, exited=at)
+            known = draft.agents.get(generation)
+            if known is not None:
+                draft.slot(known.slot, vacant_since=at)
+        case AgentRemoved(generation=generation):
+            draft.agents.pop(generation, None)
+        case _:
+            assert_never(fact)

@@ -1,0 +1,274 @@
+"""What the world shows that the memory does not know yet, as facts.
+
+Reading only: nothing here decides to do anything. An agent's end is told once, when it is certain: by its
+witness, or by its container being gone while the Engine is known. What is unknown is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from manager.core.memory import (
+    Agent,
+    AgentAdopted,
+    AgentDoomed,
+    AgentExited,
+    AgentOpened,
+    AgentReady,
+    Fact,
+    JobEnded,
+    JobRequeued,
+    Memory,
+    SlotCooled,
+    SlotHeld,
+    SlotWarmed,
+)
+from manager.core.model import (
+    Cause,
+    Container,
+    ContainerState,
+    DoomReason,
+    Generation,
+    JobState,
+    PoolName,
+    SlotName,
+    Witness,
+    World,
+)
+from manager.core.outcomes import End, Outcome, Result
+from manager.core.slots import backoff
+
+Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
+
+DOUBT = 3.0  # seconds between an end that nobody here asked for and the account of it
+ENGINE_STOP_REACH = 60.0  # an Engine that stops may take this long to end its containers
+TRIES = 3
+NOBODY = Witness()
+# Ends that say nothing against the slot: somebody or something else wanted them.
+BLAMELESS = frozenset(
+    {
+        DoomReason.FORCED,
+        DoomReason.DRAINED,
+        DoomReason.STALE,
+        DoomReason.OLD,
+        DoomReason.INTERRUPTED,
+        DoomReason.UNWANTED,
+        DoomReason.CANCELLED,
+    }
+)
+
+
+def notice(
+    memory: Memory, world: World, now: float, judge: Judge, in_flight: frozenset[str]
+) -> list[Fact]:
+    """The facts that follow from the world; subjects ``in_flight`` are not judged by their containers."""
+    facts: list[Fact] = []
+    for agent in memory.agents.values():
+        if not agent.settled:
+            facts.extend(_of_agent(agent, memory, world, now, judge, in_flight))
+    if world.containers is not None:
+        facts.extend(_strays(memory, world.containers, world.witnesses, now, in_flight))
+    return facts
+
+
+def _of_agent(
+    agent: Agent,
+    memory: Memory,
+    world: World,
+    now: float,
+    judge: Judge,
+    in_flight: frozenset[str],
+) -> Iterator[Fact]:
+    witness = world.witnesses.get(agent.generation, NOBODY)
+    if agent.ready is None and witness.ready is not None:
+        yield AgentReady(now, agent.generation)
+    opened = agent.opened
+    if opened is None and witness.opened is not None:
+        opened = witness.opened
+        yield AgentOpened(witness.opened, agent.generation)
+    end = _end(agent, witness, opened is not None, world, now, in_flight)
+    if end is not None:
+        yield from settle(agent, end, witness.signs, memory, now, judge)
+
+
+def _end(
+    agent: Agent,
+    witness: Witness,
+    opened: bool,
+    world: World,
+    now: float,
+    in_flight: frozenset[str],
+) -> End | None:
+    """How the agent ended; ``None`` while it has not, or while that is not certain."""
+    if witness.exit is None and (agent.generation in in_flight or not _gone(agent, world)):
+        return None
+    death = world.deaths.get(agent.generation)
+    at = _ended_at(agent, witness, world)
+    engine_stopped = False
+    if agent.doom is None and (witness.exit is None or _suspicious(witness)):
+        engine_stopped = _engine_stopped(agent, at, world)
+        settled_view = world.containers is not None and now - at >= DOUBT
+        if opened and not engine_stopped and not settled_view:
+            return None
+    return End(
+        committed=agent.committed is not None,
+        opened=opened,
+        exit=witness.exit,
+        signalled=witness.signalled,
+        doom=agent.doom.reason if agent.doom is not None else None,
+        engine_stopped=engine_stopped,
+        death_seen=death is not None,
+    )
+
+
+def _suspicious(witness: Witness) -> bool:
+    """Whether somebody outside told the agent to stop, and it did."""
+    return witness.exit is not None and witness.signalled and witness.exit.code != 0
+
+
+def _ended_at(agent: Agent, witness: Witness, world: World) -> float:
+    if witness.exit is not None:
+        return witness.exit.at
+    death = world.deaths.get(agent.generation)
+    if death is not None:
+        return death.at
+    return world.first_missed.get(agent.generation, agent.born)
+
+
+def doubtful_until(agent: Agent, world: World) -> float | None:
+    """When the account of an end that nobody asked for falls due; ``None`` where nothing is in doubt."""
+    if agent.settled or agent.doom is not None or agent.committed is None:
+        return None
+    witness = world.witnesses.get(agent.generation, NOBODY)
+    if _suspicious(witness) or (witness.exit is None and _gone(agent, world)):
+        return _ended_at(agent, witness, world) + DOUBT
+    return None
+
+
+def _gone(agent: Agent, world: World) -> bool:
+    """Whether its container is known to run no more; a container never seen is gone only once it was to be."""
+    if world.containers is None:
+        return False
+    container = world.containers.get(agent.generation)
+    if container is None:
+        return True
+    # A container that was made and not started is no agent's end: it is doomed, then removed.
+    return not container.live and container.state is not ContainerState.CREATED
+
+
+def _engine_stopped(agent: Agent, at: float, world: World) -> bool:
+    """Whether an Engine stop after it was last seen running explains its end, noticed at ``at``."""
+    stop = world.engine_stop
+    if stop is None:
+        return False
+    last_seen = world.last_seen.get(agent.generation, agent.born)
+    return last_seen - DOUBT <= stop <= at + ENGINE_STOP_REACH
+
+
+def settle(
+    agent: Agent,
+    end: End,
+    signs: tuple[str, ...],
+    memory: Memory,
+    now: float,
+    judge: Judge,
+) -> Iterator[Fact]:
+    """The account of an agent's end: its own, its job's, and what it means for its slot."""
+    outcome = judge(agent.pool, end, signs)
+    yield AgentExited(
+        at=now,
+        generation=agent.generation,
+        outcome=outcome.result,
+        cause=outcome.cause,
+        exit_code=end.exit.code if end.exit is not None else None,
+        oom_kills=end.exit.oom_kills if end.exit is not None else None,
+        detail=outcome.detail,
+    )
+    yield from _job_account(agent, end, outcome, memory, now)
+    yield from _slot_account(agent, end, outcome, memory, now)
+
+
+def _job_account(
+    agent: Agent, end: End, outcome: Outcome, memory: Memory, now: float
+) -> Iterator[Fact]:
+    job = memory.jobs.get(agent.job) if agent.job is not None else None
+    if job is None or job.agent != agent.generation:
+        return
+    if end.opened:
+        state = outcome.job or JobState.LOST
+        code = end.exit.code if end.exit is not None else None
+        yield JobEnded(now, job.id, state, outcome.cause, code)
+    elif job.cancelled_by is not None:
+        yield JobEnded(now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
+    else:
+        counted = not _blameless(end)
+        if job.tries + int(counted) >= TRIES:
+            yield JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None)
+        else:
+            yield JobRequeued(now, job.id, agent.generation, counted)
+
+
+def _blameless(end: End) -> bool:
+    return end.engine_stopped or (end.doom is not None and end.doom in BLAMELESS)
+
+
+def _slot_account(
+    agent: Agent, end: End, outcome: Outcome, memory: Memory, now: float
+) -> Iterator[Fact]:
+    known = memory.slot(agent.slot)
+    if outcome.result in (Result.IMAGE_TOO_OLD, Result.REFUSED):
+        yield SlotHeld(now, agent.slot, outcome.detail or str(outcome.result))
+    elif outcome.result in (Result.JOB_DONE, Result.NO_JOB):
+        if known.failures:
+            yield SlotWarmed(now, agent.slot)
+    elif agent.armed is not None and not end.opened and not _blameless(end):
+        yield cooled(agent.slot, outcome.detail or "the agent ended before it could be of use", memory, now)
+
+
+def cooled(slot: SlotName, reason: str, memory: Memory, now: float) -> SlotCooled:
+    """One more young death: the slot waits twice as long as after the last."""
+    failures = memory.slot(slot).failures + 1
+    return SlotCooled(now, slot, now + backoff(failures), failures, reason)
+
+
+def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: float) -> list[Fact]:
+    """The account of an agent that could not be made; ``lasting`` tells that only a person can help."""
+    end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
+    if lasting:
+        return [end, SlotHeld(now, agent.slot, message)]
+    return [end, cooled(agent.slot, message, memory, now)]
+
+
+def _strays(
+    memory: Memory,
+    containers: Mapping[Generation, Container],
+    witnesses: Mapping[Generation, Witness],
+    now: float,
+    in_flight: frozenset[str],
+) -> Iterator[Fact]:
+    """Containers of ours that no record knows: those that run a job are kept, the others ended."""
+    serial = memory.serial
+    for generation, container in containers.items():
+        if generation in memory.agents or generation in in_flight:
+            continue
+        serial += 1
+        witness = witnesses.get(generation, NOBODY)
+        yield AgentAdopted(
+            now,
+            Agent(
+                generation=generation,
+                slot=container.slot,
+                pool=container.pool,
+                serial=serial,
+                fingerprint=container.fingerprint,
+                image=container.image,
+                lease=(),
+                born=container.created,
+                container=container.id,
+                armed=container.created,
+                committed=container.created,
+                opened=witness.opened,
+            ),
+        )
+        if witness.opened is None:
+            yield AgentDoomed(now, generation, DoomReason.INTERRUPTED, detail="found without a record")
