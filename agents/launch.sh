@@ -1,0 +1,176 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154 # the gate, which sources this file, sets $_room $_witness $_job_path
+# What every provider's launcher does: the job user, the witness, signals, the end. Sourced by the gate before it waits.
+#
+# A provider's file beside this one defines two functions:
+#   take_files   runs as root once the frame is unpacked in $_room/in, which is removed afterwards: opens (descriptors 3 and
+#                4) or hands over (chown) what the client needs, and returns 1 where it is not there
+#   client       runs in the job's process, which is still root, and ends in `as_job_user COMMAND…`
+#
+# Once the job has started nothing here may fork: at the pids limit it could not, and a fork that fails ends the shell.
+
+set -eu
+
+# Finds out who the job runs as: MAYFLY_USER (NAME, UID or UID:GID; 1000), MAYFLY_GROUPS (numbers or names, by commas).
+job_user() {
+  _want=${MAYFLY_USER:-1000}
+  _job_groups=${MAYFLY_GROUPS:-}
+  _job_sudo=${MAYFLY_SUDO:-}
+  _entry=$(getent passwd "${_want%%:*}") || _entry=
+  if [ -z "$_entry" ]; then
+    case ${_want%%:*} in
+      '' | *[!0-9]*) die 70 "the image has no user $_want" ;;
+    esac
+    # A user of the host's, known here by its number alone. With an entry whoami, ssh and sudo work for it.
+    _entry=job:x:${_want%%:*}:${_want#*:}::/home/runner:/bin/sh
+    printf '%s\n' "$_entry" >>/etc/passwd
+    [ ! -d /home/runner ] || chown "${_want%%:*}:${_want#*:}" /home/runner
+  fi
+  IFS=: read -r _job_name _ _job_uid _job_gid _ _job_home _ <<ENTRY
+$_entry
+ENTRY
+  case $_want in
+    *:*) _job_gid=${_want#*:} ;;
+  esac
+  [ "$_job_uid" -ne 0 ] || die 70 'the job user must not be root'
+  if [ -n "$_job_sudo" ]; then
+    [ -d /etc/sudoers.d ] || die 70 'the pool asks for sudo, and the image has none'
+    printf '%s ALL=(ALL:ALL) NOPASSWD: ALL\n' "$_job_name" >/etc/sudoers.d/mayfly
+    chmod 0440 /etc/sudoers.d/mayfly
+  fi
+}
+
+# Runs once the enrolment is here: from now on the agent belongs to one job. Does not return.
+launch() {
+  _job=
+  _stop=
+  _ended=
+  trap 'forward TERM' TERM
+  trap 'forward INT' INT
+  trap 'forward QUIT' QUIT
+  trap 'forward HUP' HUP
+  trap 'forward USR1' USR1
+  trap 'forward KILL' USR2
+  date +%s.%N >"$_witness/opened" || die 73 "cannot write to the witness $_witness"
+  trap 'fell $?' EXIT
+  exec </dev/null
+
+  take_files || {
+    printf 'mayfly: the frame does not hold what this launcher needs\n' >&2
+    finish 65
+  }
+  rm -rf "$_room/in" "$_room/frame"
+  # A signal that came before there was a job to send it to: the job never starts.
+  case $_stop in
+    '' | USR1) ;;
+    HUP) finish 129 ;;
+    INT) finish 130 ;;
+    QUIT) finish 131 ;;
+    KILL) finish 137 ;;
+    TERM) finish 143 ;;
+  esac
+  (
+    trap - TERM INT QUIT HUP USR1 USR2 EXIT
+    # The job dies of a full memory before its launcher does, and both before the host.
+    printf 1000 >/proc/self/oom_score_adj
+    job_environment
+    client
+  ) &
+  _job=$!
+  exec 3<&- 4<&-
+  [ -z "$_stop" ] || forward "$_stop"
+  await
+  finish "$_code"
+}
+
+# What the job sees of the container's environment: all of it but the launcher's own part.
+job_environment() {
+  unset MAYFLY_GENERATION MAYFLY_USER MAYFLY_GROUPS MAYFLY_SUDO OLDPWD
+  export HOME="$_job_home" USER="$_job_name" LOGNAME="$_job_name" SHELL=/bin/sh PATH="$_job_path"
+  umask 022
+}
+
+# Becomes the job user and runs a command, in a process group of its own, with default signals, without capabilities.
+as_job_user() {
+  if [ -n "$_job_groups" ]; then
+    set -- --groups "$_job_groups" "$@"
+  else
+    set -- --clear-groups "$@"
+  fi
+  # With no_new_privs, sudo and other set-uid programs give nothing.
+  [ -n "$_job_sudo" ] || set -- --no-new-privs "$@"
+  # The search path is the job's by now: what still runs as root is named in full. A shell starts what is to run in the
+  # background with INT and QUIT ignored for good; env sets them right.
+  exec /usr/bin/setsid /usr/bin/env --default-signal \
+    /usr/bin/setpriv --reuid "$_job_uid" --regid "$_job_gid" --inh-caps=-all "$@"
+}
+
+# Passes a signal on to the job's process group, or to the job that is too young to lead one.
+forward() {
+  _stop=$1
+  [ -n "$_job" ] || return 0
+  kill -s "$1" -- "-$_job" 2>/dev/null || kill -s "$1" "$_job" 2>/dev/null || :
+}
+
+# Waits for the job and leaves its exit code in $_code: 128 + N where signal N killed it.
+await() {
+  while :; do
+    _stop=
+    _code=0
+    wait "$_job" || _code=$?
+    # A signal to the launcher ends `wait` early, with a code above 128 and the job, if only as a zombie, still there.
+    if [ -z "$_stop" ] || [ "$_code" -le 128 ] || ! kill -0 "$_job" 2>/dev/null; then
+      return 0
+    fi
+  done
+}
+
+# Kills whatever is left in the container and returns when nothing is. KILL to -1 spares its sender and PID 1.
+clear_out() {
+  _rounds=0
+  while :; do
+    kill -s KILL -- -1 2>/dev/null || :
+    wait
+    _left=
+    for _process in /proc/[0-9]*; do
+      case ${_process#/proc/} in
+        1 | "$$") ;;
+        *) [ ! -d "$_process" ] || _left=$_process ;;
+      esac
+    done
+    [ -n "$_left" ] || return 0
+    _rounds=$((_rounds + 1))
+    # What hangs in the kernel (a dead NFS server, a stuck driver) is waited for, but not in a busy loop for ever.
+    [ "$_rounds" -lt 20000 ] || sleep 0.2
+  done
+}
+
+# Leaves in $_oom_kills how often the kernel killed for memory in here, by the cgroup's own counter; - where it has none.
+count_oom_kills() {
+  _oom_kills=-
+  for _counter in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    [ -r "$_counter" ] || continue
+    while read -r _name _value; do
+      [ "$_name" != oom_kill ] || _oom_kills=$_value
+    done <"$_counter"
+  done
+}
+
+# The end, with builtins alone: nothing lives on, the witness knows, and only then comes the line that rings the manager.
+finish() {
+  trap '' TERM INT QUIT HUP USR1 USR2
+  clear_out
+  count_oom_kills
+  _ended=yes
+  printf '%s %s\n' "$1" "$_oom_kills" >"$_witness/exit" || printf 'mayfly: cannot write to the witness\n' >&2 || :
+  printf 'mayfly: ended %s\n' "$1" || :
+  exit "$1"
+}
+
+# The launcher itself failed after `opened`: the account says 70 rather than nothing.
+fell() {
+  [ -z "$_ended" ] || exit "$1"
+  trap - EXIT
+  printf 'mayfly: the launcher failed with %s\n' "$1" >&2 || :
+  finish 70
+}
