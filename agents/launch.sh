@@ -108,6 +108,8 @@ as_job_user() {
 # Passes a signal on to the job's process group, or to the job that is too young to lead one.
 forward() {
   _stop=$1
+  # The account tells an end that somebody outside wanted from the job's own.
+  printf '%s\n' "$1" >>"$_witness/signals" || :
   [ -n "$_job" ] || return 0
   kill -s "$1" -- "-$_job" 2>/dev/null || kill -s "$1" "$_job" 2>/dev/null || :
 }

@@ -6,6 +6,7 @@ the only way in which a memory changes, so replaying the facts of a history give
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
@@ -529,3 +530,9 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:
             draft.agents.pop(generation, None)
         case _:
             assert_never(fact)
+
+
+def event_name(fact: Fact) -> str:
+    """The fact's name in log, history and ``mayfly events``: ``noun.verb_past``."""
+    words = re.findall("[A-Z][a-z]*", type(fact).__name__)
+    return f"{words[0]}.{'_'.join(words[1:])}".lower()

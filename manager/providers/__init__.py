@@ -1,0 +1,103 @@
+"""Providers: the CI services, and what is particular to each.
+
+A provider is one file here, one launcher in ``agents/`` and one fake in ``tests/fakes/``. Its calls block
+for a bounded time and are safe to repeat; ``read`` and ``judge`` are pure. It never touches the Engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from manager.core.memory import Agent
+from manager.core.model import PoolSpec, Roster, RosterEntry, Severity, Step
+from manager.core.outcomes import End, Outcome
+from manager.edge.faults import Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("local",)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What makes one container able to take one job; secret, so its ``repr`` shows no content."""
+
+    files: Mapping[str, bytes]
+    registration: str | None = None  # the service's id of it; None: the service gives none
+
+    def __repr__(self) -> str:
+        """The names of the files alone."""
+        return f"Enrolment(files={sorted(self.files)}, registration={self.registration!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a line of the client's output means."""
+
+    kind: Literal["listening", "job_started", "job_ended", "trouble"]
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of a provider's check."""
+
+    severity: Severity
+    text: str
+    fix: str
+
+
+Diagnosis = tuple[Finding, ...]
+
+
+class Provider(Protocol):
+    """What Mayfly asks of a CI service."""
+
+    @property
+    def proof(self) -> Literal["roster", "lines"]:
+        """What confirms idle and busy."""
+
+    @property
+    def queue(self) -> bool:
+        """Whether the jobs come from Mayfly's own queue."""
+
+    @property
+    def stop_ladder(self) -> tuple[Step, ...]:
+        """How to end an agent gently, step by step."""
+
+    def check(self) -> Diagnosis:
+        """Whether the service is reachable and lets us do what we must; empty where all is well."""
+
+    def roster(self) -> Roster | None:
+        """Our agents as the service knows them; ``None`` where the service tells nothing."""
+
+    def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
+        """Everything that exactly one container needs for exactly one job."""
+
+    def cordon(self, entry: RosterEntry, on: bool) -> None:
+        """Tell the service to give the agent no new job, if it can be told."""
+
+    def dismiss(self, registration: str) -> None:
+        """Take a registration back: gone already is success, running a job is ``AgentBusy``."""
+
+    def read(self, line: str) -> Sign | None:
+        """What a line of the client's output means; ``None``: nothing."""
+
+    def judge(self, end: End, signs: tuple[str, ...]) -> Outcome:
+        """What came of an agent that ended so."""
+
+
+def load(pool: PoolSpec, state_dir: Path) -> Provider:
+    """The provider of a pool; ``Refused`` where this Mayfly has none of that name."""
+    if pool.provider not in NAMES:
+        raise Refused(
+            f'pool "{pool.name}": there is no provider "{pool.provider}" in this version; '
+            f"it has {', '.join(NAMES)}"
+        )
+    module = import_module(f"manager.providers.{pool.provider}")
+    provider: Provider = module.make(pool, state_dir)
+    return provider
