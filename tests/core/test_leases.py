@@ -1,0 +1,257 @@
+"""Leases: what each slot gets, and the one sentence that a pool gets instead."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manager.core.leases import Gpu, Leases, Mig, assign
+from manager.core.model import PoolName, PoolSpec
+
+A, B = Gpu("GPU-aaaa", 0), Gpu("GPU-bbbb", 1)
+SPLIT = Gpu("GPU-cccc", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)
+BARE = Gpu("GPU-dddd", 3, split=True)
+
+
+def pool(name: str, gpus: object = 1, slots: int = 1, *, share: bool = False) -> PoolSpec:
+    return PoolSpec(name=PoolName(name), gpus=gpus, slots=slots, share=share)  # type: ignore[arg-type]
+
+
+def given_to(leases: Leases) -> dict[str, tuple[str, ...]]:
+    return {str(name): lease for name, lease in leases.slots.items()}
+
+
+@pytest.mark.parametrize(
+    ("pools", "gpus", "expected"),
+    [
+        ([pool("a", 0, 2)], [A], {"a-0": (), "a-1": ()}),
+        ([pool("a", 1, 2)], [B, A], {"a-0": ("GPU-aaaa",), "a-1": ("GPU-bbbb",)}),
+        ([pool("a", 2)], [A, B], {"a-0": ("GPU-aaaa", "GPU-bbbb")}),
+        ([pool("a", "all")], [A, B], {"a-0": ("GPU-aaaa", "GPU-bbbb")}),
+        ([pool("a", (1,))], [A, B], {"a-0": ("GPU-bbbb",)}),
+        ([pool("a", ("MIG-2",))], [SPLIT], {"a-0": ("MIG-2",)}),
+        (
+            [pool("a", 1, 3)],
+            [A, SPLIT],
+            {"a-0": ("GPU-aaaa",), "a-1": ("MIG-1",), "a-2": ("MIG-2",)},
+        ),
+        # A pool that counts leaves what another pool names, where it can.
+        ([pool("a", 1), pool("b", (0,))], [A, B], {"a-0": ("GPU-bbbb",), "b-0": ("GPU-aaaa",)}),
+        # Slots that share are spread over what there is.
+        (
+            [pool("a", 1, 3, share=True)],
+            [A, B],
+            {"a-0": ("GPU-aaaa",), "a-1": ("GPU-bbbb",), "a-2": ("GPU-aaaa",)},
+        ),
+        (
+            [pool("a", "all", 2, share=True)],
+            [A, B],
+            {"a-0": ("GPU-aaaa", "GPU-bbbb"), "a-1": ("GPU-aaaa", "GPU-bbbb")},
+        ),
+        # Two pools that both share may have the same GPU.
+        (
+            [pool("a", (0,), share=True), pool("b", (0,), share=True)],
+            [A],
+            {"a-0": ("GPU-aaaa",), "b-0": ("GPU-aaaa",)},
+        ),
+    ],
+)
+def test_pools_that_fit_get_what_they_ask_for(
+    pools: list[PoolSpec], gpus: list[Gpu], expected: dict[str, tuple[str, ...]]
+) -> None:
+    leases = assign(pools, gpus)
+    assert given_to(leases) == expected
+    assert not leases.obstacles
+
+
+@pytest.mark.parametrize(
+    ("pools", "gpus", "slot", "sentence"),
+    [
+        (
+            [pool("a"), pool("b", 1, 3)],
+            [A, B],
+            "b-0",
+            'pool "b" asks for 3 GPUs (3 slots of 1) and 1 of 2 is left after pool "a"',
+        ),
+        ([pool("a", 3)], [A, B], "a-0", 'pool "a" asks for 3 GPUs and this host has 2'),
+        ([pool("a", 1)], [], "a-0", 'pool "a" asks for 1 GPU and this host has none'),
+        ([pool("a", "all")], [], "a-0", 'pool "a" asks for all GPUs and this host has none'),
+        ([pool("a", (0,))], [], "a-0", 'pool "a" names GPU 0 and this host has none'),
+        (
+            [pool("a", 1)],
+            [BARE],
+            "a-0",
+            'pool "a" asks for 1 GPU and every GPU here is split by MIG without a MIG device',
+        ),
+        (
+            [pool("a", "all", 2)],
+            [A, B],
+            "a-1",
+            'pool "a" asks for all 2 GPUs in each of its 2 slots: give it one slot, or set share = true',
+        ),
+        (
+            [pool("a", 1), pool("b", "all")],
+            [A, B],
+            "b-0",
+            'pool "b" asks for all 2 GPUs and 1 of 2 is left after pool "a"',
+        ),
+        (
+            [pool("a", (0,)), pool("b", (0,))],
+            [A, B],
+            "b-0",
+            'pool "b" names GPU-aaaa, already leased to pool "a"',
+        ),
+        (
+            [pool("a", (0,)), pool("b", (0,), share=True)],
+            [A],
+            "b-0",
+            'pool "b" names GPU-aaaa, already leased to pool "a"',
+        ),
+        (
+            [pool("a", (0,), share=True), pool("b", 1)],
+            [A],
+            "b-0",
+            'pool "b" asks for 1 GPU and 0 of 1 are left after pool "a"',
+        ),
+        (
+            [pool("a", (0,), 2)],
+            [A],
+            "a-0",
+            'pool "a" names GPU-aaaa for each of its 2 slots: give it one slot, or set share = true',
+        ),
+        (
+            [pool("a", (0, "GPU-aaaa"))],
+            [A],
+            "a-0",
+            'pool "a" names GPU-aaaa twice, once as GPU-aaaa',
+        ),
+        (
+            [pool("a", (7,))],
+            [A, B],
+            "a-0",
+            'pool "a" names GPU 7, which this host does not have: it has 0 (GPU-aaaa) and 1 (GPU-bbbb)',
+        ),
+        (
+            [pool("a", (2,))],
+            [A, SPLIT],
+            "a-0",
+            'pool "a" names GPU 2, which is split by MIG: name its MIG devices',
+        ),
+    ],
+)
+def test_a_pool_that_does_not_fit_gets_one_sentence(
+    pools: list[PoolSpec], gpus: list[Gpu], slot: str, sentence: str
+) -> None:
+    leases = assign(pools, gpus)
+    assert {str(name): text for name, text in leases.obstacles.items()}[slot] == sentence
+
+
+def test_a_held_pool_takes_nothing_from_those_after_it() -> None:
+    leases = assign([pool("a", 3), pool("b", 1, 2)], [A, B])
+    assert given_to(leases) == {"a-0": (), "b-0": ("GPU-aaaa",), "b-1": ("GPU-bbbb",)}
+    assert set(leases.obstacles) == {"a-0"}
+
+
+def test_unknown_gpus_hold_the_pools_that_need_some_and_no_others() -> None:
+    leases = assign([pool("a", 1), pool("b", 0)], None, "the driver is not loaded yet")
+    assert set(leases.obstacles) == {"a-0"}
+    assert "not known: the driver is not loaded yet" in next(iter(leases.obstacles.values()))
+
+
+DEVICES = st.lists(
+    st.one_of(
+        st.just("gpu"), st.integers(min_value=0, max_value=3)
+    ),  # a whole GPU, or one that is split in so many
+    max_size=5,
+).map(
+    lambda kinds: [
+        Gpu(f"GPU-{index}", index)
+        if kind == "gpu"
+        else Gpu(
+            f"GPU-{index}",
+            index,
+            mig=tuple(Mig(f"MIG-{index}-{part}") for part in range(int(kind))),
+            split=True,
+        )
+        for index, kind in enumerate(kinds)
+    ]
+)
+ENTRIES = st.one_of(
+    st.integers(0, 5),
+    st.integers(0, 5).map(lambda index: f"GPU-{index}"),
+    st.tuples(st.integers(0, 5), st.integers(0, 3)).map(lambda at: f"MIG-{at[0]}-{at[1]}"),
+)
+ASKED = st.one_of(
+    st.integers(0, 4),
+    st.just("all"),
+    st.lists(ENTRIES, min_size=1, max_size=3, unique=True).map(tuple),
+)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> tuple[list[PoolSpec], list[Gpu]]:
+    pools = [
+        pool(f"p{index}", draw(ASKED), draw(st.integers(0, 3)), share=draw(st.booleans()))
+        for index in range(draw(st.integers(0, 4)))
+    ]
+    return pools, draw(DEVICES)
+
+
+@given(configurations())
+def test_no_device_is_in_two_slots_unless_both_say_that_they_share(
+    world: tuple[list[PoolSpec], list[Gpu]],
+) -> None:
+    pools, gpus = world
+    leases = assign(pools, gpus)
+    shares = {f"{spec.name}-{index}": spec.share for spec in pools for index in range(spec.slots)}
+    for one, other in combinations(leases.slots, 2):
+        if set(leases.slots[one]) & set(leases.slots[other]):
+            assert shares[one]
+            assert shares[other]
+
+
+@given(configurations())
+def test_a_slot_has_what_it_asked_for_or_a_sentence_that_says_why_not(
+    world: tuple[list[PoolSpec], list[Gpu]],
+) -> None:
+    pools, gpus = world
+    leases = assign(pools, gpus)
+    visible = {
+        uuid
+        for gpu in gpus
+        for uuid in ([part.uuid for part in gpu.mig] if gpu.split else [gpu.uuid])
+    }
+    assert len(leases.slots) == sum(spec.slots for spec in pools)
+    for spec in pools:
+        for index in range(spec.slots):
+            name = next(name for name in leases.slots if name == f"{spec.name}-{index}")
+            lease = leases.slots[name]
+            assert len(set(lease)) == len(lease)
+            assert set(lease) <= visible
+            if name in leases.obstacles:
+                assert lease == ()
+                assert leases.obstacles[name].startswith(f'pool "{spec.name}" ')
+            elif isinstance(spec.gpus, int):
+                assert len(lease) == spec.gpus
+            elif spec.gpus == "all":
+                assert set(lease) == visible
+            else:
+                assert len(lease) == len(spec.gpus)
+
+
+@given(configurations())
+def test_a_pool_is_never_held_because_of_one_that_comes_later(
+    world: tuple[list[PoolSpec], list[Gpu]],
+) -> None:
+    pools, gpus = world
+    for count in range(len(pools)):
+        alone = assign(pools[:count], gpus).obstacles
+        together = assign(pools, gpus).obstacles
+        assert {
+            name: text for name, text in together.items() if name in alone
+        }.keys() == alone.keys()
+        served = {f"{spec.name}-{index}" for spec in pools[:count] for index in range(spec.slots)}
+        assert (served & set(together)) == set(alone)
