@@ -37,10 +37,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """What every slot holds, and the sentence that holds each slot that cannot be served."""
+    """What every slot holds, and the sentence that holds each pool that cannot be served."""
 
     slots: Mapping[SlotName, tuple[str, ...]]  # GPU and MIG UUIDs; every slot has its entry
-    obstacles: Mapping[SlotName, str] = field(default_factory=dict)
+    obstacles: Mapping[PoolName, str] = field(default_factory=dict)
 
 
 class Unserved(Exception):  # noqa: N818  (a reason, not a fault)
@@ -113,7 +113,7 @@ def assign(
     """
     ledger = _Ledger(gpus or (), pools)
     leases: dict[SlotName, tuple[str, ...]] = {}
-    obstacles: dict[SlotName, str] = {}
+    obstacles: dict[PoolName, str] = {}
     for pool in pools:
         names = [naming.slot(pool.name, index) for index in range(pool.slots)]
         try:
@@ -124,7 +124,7 @@ def assign(
             given = _serve(pool, ledger)
         except Unserved as reason:
             leases.update((name, ()) for name in names)
-            obstacles.update((name, str(reason)) for name in names)
+            obstacles[pool.name] = str(reason)
             continue
         leases.update(zip(names, given, strict=True))
     return Leases(leases, obstacles)
