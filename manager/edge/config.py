@@ -27,6 +27,7 @@ from pydantic_core import ErrorDetails
 
 from manager.core import model
 from manager.core.quantities import parse_duration, parse_size
+from manager.core.variables import problem_with_name
 from manager.edge import credentials, sources
 from manager.edge.faults import Refused
 
@@ -34,7 +35,6 @@ NAME_MAX = 64  # HOST-POOL-N-GENERATION at a service
 GENERATION_LENGTH = 13
 SOCKET_MAX = 107  # sun_path less its final zero
 PROVIDERS = ("local", "azure", "github", "gitlab")
-RESERVED_ENV = ("MAYFLY_", "NVIDIA_")
 RESERVED_TREES = ("/run/mayfly", "/proc", "/sys", "/dev")
 RESERVED_PLACES = frozenset(
     "/ /bin /boot /etc /lib /lib32 /lib64 /sbin /run /usr /usr/bin /usr/lib /usr/local /usr/sbin "
@@ -182,11 +182,8 @@ def _target(value: object) -> object:
 
 
 def _env_name(value: object) -> object:
-    if isinstance(value, str):
-        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", value) is None:
-            raise ValueError(f"{value!r} is not a variable's name")
-        if value.startswith(RESERVED_ENV):
-            raise ValueError(f"{value} is reserved: Mayfly sets MAYFLY_… and NVIDIA_… itself")
+    if isinstance(value, str) and (problem := problem_with_name(value)):
+        raise ValueError(problem)
     return value
 
 
