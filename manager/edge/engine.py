@@ -277,7 +277,7 @@ class Engine:
         )
 
     def remove_network(self, name: str) -> None:
-        """Remove it, by name or id; not there is a success, ``Passing`` while a container uses it."""
+        """Remove it, by name or id; not there is a success, in use is ``Passing``."""
         with self._asking(f"removing the network {name}") as api:
             try:
                 api.remove_network(name)

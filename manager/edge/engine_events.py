@@ -16,8 +16,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manager.core.model import (
     LABEL_GENERATION,
@@ -32,18 +31,21 @@ from manager.edge import engine_faults, engine_wire
 from manager.edge.engine_facts import EngineEvent, EventMark, Replay, StreamTurn
 from manager.edge.faults import Fault
 
-RING = (
-    256  # what the Engine remembers (moby, daemon/events); Podman remembers more, which only helps
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+# What the Engine remembers (moby, daemon/events); Podman remembers more, which only helps.
+RING = 256
+_CONTAINER = frozenset(  # an exec or an attach changes no state
+    ("create", "start", "restart", "die", "oom", "kill", "stop", "pause", "unpause", "rename")
+    + ("destroy", "remove")
 )
-_CONTAINER = frozenset(
-    "create start restart die oom kill stop pause unpause rename destroy remove".split()
-)  # an exec or an attach changes no state
-_IMAGE = frozenset("tag untag delete pull import load".split())
+_IMAGE = frozenset(("tag", "untag", "delete", "pull", "import", "load"))
 _BACKOFF = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 def replay(base_url: str, mark: EventMark | None, *, timeout: float) -> Replay:
-    """What the Engine remembers after ``mark`` (all of it, without one), and its life since then."""
+    """What the Engine remembers after ``mark`` (without one: all), and its life since then."""
     now = time.time_ns()
     remembered = list(_remembered(base_url, now, timeout))
     marks = [_mark(raw) for raw in remembered]

@@ -156,7 +156,7 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class EventMark:
-    """Which event was the last that was seen; kept on disk, it tells after a pause what was missed."""
+    """Which event was the last seen; kept on disk, it tells after a pause what was missed."""
 
     time_nano: int
     id: str

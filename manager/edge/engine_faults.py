@@ -58,18 +58,15 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
         ),
         (r"no such image", Refused, "run `mayfly images pull` or `mayfly images build`"),
         (
-            r"could not select device driver|failed to discover gpu vendor"
-            r"|unresolvable CDI devices",
+            r"could not select device driver|discover gpu vendor|unresolvable CDI devices",
             Refused,
-            "install the NVIDIA Container Toolkit and restart the Engine"
-            " (`mayfly doctor` checks it)",
+            "install the NVIDIA Container Toolkit, restart the Engine, see `mayfly doctor`",
         ),
         (r"requirement error", Refused, "choose an image with an older CUDA, or a newer driver"),
         (
             r"non-overlapping IPv4 address pool|predefined address pools have been fully subnetted",
             Refused,
-            "remove unused networks with `docker network prune`,"
-            " or widen default-address-pools in daemon.json",
+            "run `docker network prune`, or widen default-address-pools in daemon.json",
         ),
         (
             r"client version \S+ is too (old|new)",
