@@ -105,25 +105,25 @@ as_job_user() {
     /usr/bin/setpriv --reuid "$_job_uid" --regid "$_job_gid" --inh-caps=-all "$@"
 }
 
-# Passes a signal on to the job's process group, or to the job that is too young to lead one.
+# Passes a signal on to the job's process group, or to the job that is too young to lead one. The witness keeps what asked the
+# job to end from outside: its exit code alone does not tell that from a failure of its own.
 forward() {
   _stop=$1
+  [ "$1" = USR1 ] || printf '%s\n' "$1" >>"$_witness/signals" || :
   # The account tells an end that somebody outside wanted from the job's own.
   printf '%s\n' "$1" >>"$_witness/signals" || :
   [ -n "$_job" ] || return 0
   kill -s "$1" -- "-$_job" 2>/dev/null || kill -s "$1" "$_job" 2>/dev/null || :
 }
 
-# Waits for the job and leaves its exit code in $_code: 128 + N where signal N killed it.
+# Waits for the job and leaves its exit code in $_code: 128 + N where signal N killed it. A signal to the launcher ends `wait`
+# early with a code of its own, even when the job has ended in that moment; the next `wait` has the job's.
 await() {
   while :; do
     _stop=
     _code=0
     wait "$_job" || _code=$?
-    # A signal to the launcher ends `wait` early, with a code above 128 and the job, if only as a zombie, still there.
-    if [ -z "$_stop" ] || [ "$_code" -le 128 ] || ! kill -0 "$_job" 2>/dev/null; then
-      return 0
-    fi
+    [ -n "$_stop" ] || return 0
   done
 }
 
