@@ -290,7 +290,9 @@ _TIME_SHAPE = {"type": ["string", "number"], "examples": ["90s", "30m", "2h"]}
 Size = Annotated[int, PlainValidator(_size), Shape(_SIZE_SHAPE)]
 Duration = Annotated[float, PlainValidator(_duration), Shape(_TIME_SHAPE)]
 SizeLimit = Annotated[
-    int | None, PlainValidator(lambda value: _above_zero(_or_none(_size)(value))), Shape(_SIZE_SHAPE)
+    int | None,
+    PlainValidator(lambda value: _above_zero(_or_none(_size)(value))),
+    Shape(_SIZE_SHAPE),
 ]
 TimeLimit = Annotated[
     float | None,
@@ -317,13 +319,11 @@ HostNameText = Annotated[
     str, _text(r"[A-Za-z0-9][A-Za-z0-9-]*", "must be letters, digits and -, not - first")
 ]
 CudaText = Annotated[str, _text(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
-ImageText = Annotated[
-    str, _text(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")
+ImageText = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")]
+NetworkText = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")]
+LabelText = Annotated[
+    str, _text(r"[^\s,\0][^,\0\n]{0,255}", "is not a label: no comma, no newline")
 ]
-NetworkText = Annotated[
-    str, _text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")
-]
-LabelText = Annotated[str, _text(r"[^\s,\0][^,\0\n]{0,255}", "is not a label: no comma, no newline")]
 PlainText = Annotated[str, _text(r"[^\0\n]{1,255}", "must be one line of text")]
 
 
@@ -679,7 +679,9 @@ def _place(tree: sources.Tree, where: sources.Where) -> tuple[str, str]:
     pools = tree.get("pool")
     entry = pools[where[1]] if isinstance(pools, list) and isinstance(where[1], int) else {}
     name = entry.get("name") if isinstance(entry, dict) else None
-    heading = f'[[pool]] "{name}"' if isinstance(name, str) else f"[[pool]] number {_count(where[1])}"
+    heading = (
+        f'[[pool]] "{name}"' if isinstance(name, str) else f"[[pool]] number {_count(where[1])}"
+    )
     match where[2:]:
         case ("limits", *key) if key:
             return f"{heading} . limits", _key_text(tuple(key))

@@ -121,9 +121,7 @@ def _join_pools(merged: Merged, entries: object, origin: str) -> None:
             _put(merged, pools[place], ("pool", place), key, value, origin)
 
 
-def _put(
-    merged: Merged, table: Tree, where: Where, key: str, value: object, origin: str
-) -> None:
+def _put(merged: Merged, table: Tree, where: Where, key: str, value: object, origin: str) -> None:
     here = (*where, key)
     if isinstance(value, dict):
         inner = table.get(key)

@@ -65,9 +65,7 @@ class Reader(Protocol):
     def job(self, job: str) -> Mapping[str, object] | None:
         """One such job; ``None`` where there is none of that id."""
 
-    def events(
-        self, after: int, limit: int, slot: str | None
-    ) -> Sequence[Mapping[str, object]]:
+    def events(self, after: int, limit: int, slot: str | None) -> Sequence[Mapping[str, object]]:
         """Events in order with ``seq`` above ``after``; ``after`` 0 means the last ``limit``."""
 
     def history(self, wanted: HistoryFilter) -> Sequence[Mapping[str, object]]:
@@ -79,9 +77,7 @@ class Reader(Protocol):
     def generation_of_slot(self, slot: str, previous: bool) -> str | None:
         """The slot's agent, or the one before it; ``None`` where nothing was kept."""
 
-    def output(
-        self, generation: str, follow: bool, stop: threading.Event
-    ) -> Iterator[Chunk]:
+    def output(self, generation: str, follow: bool, stop: threading.Event) -> Iterator[Chunk]:
         """The kept output of an agent, oldest first.
 
         With ``follow`` it ends when the agent has ended and all is read, or ``stop`` is set, and

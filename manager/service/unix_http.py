@@ -219,7 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
         del message, explain
         if not hasattr(self, "request_version"):
             self.request_version = "HTTP/1.0"
-        self._refuse(int(code), "this is not an HTTP request that is understood here", "bad_request")
+        self._refuse(
+            int(code), "this is not an HTTP request that is understood here", "bad_request"
+        )
 
     def version_string(self) -> str:
         """The Server header; which version is asked at /v1/version."""

@@ -1,0 +1,76 @@
+"""The command ``mayfly``: its verbs, and how it exits.
+
+Starts often and must start fast: verbs import what only they need when they run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from manager import __version__
+from manager.cli import verbs_jobs, verbs_run, verbs_slots, verbs_status
+from manager.cli.options import ConfigOption, SocketOption, Where
+from manager.cli.trouble import Trouble
+
+app = typer.Typer(
+    name="mayfly",
+    help="Keeps named slots on a GPU host filled with single-job CI agents.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mayfly {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    ctx: typer.Context,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep named slots on a GPU host filled with single-job CI agents."""
+    del version
+    ctx.obj = Where(socket, config)
+
+
+app.command()(verbs_run.run)
+app.command()(verbs_status.status)
+app.command()(verbs_status.wait)
+app.command(context_settings={"allow_interspersed_args": False})(verbs_jobs.submit)
+app.command()(verbs_jobs.jobs)
+app.command()(verbs_jobs.cancel)
+app.command()(verbs_jobs.logs)
+app.command()(verbs_slots.drain)
+app.command()(verbs_slots.uncordon)
+app.command()(verbs_slots.cordon)
+app.command()(verbs_slots.recycle)
+app.command()(verbs_slots.retry)
+
+
+def main() -> None:
+    """The entry point; exits with 0, or as ``trouble`` says."""
+    try:
+        app()
+    except Trouble as trouble:
+        print(f"mayfly: {trouble}", file=sys.stderr)
+        sys.exit(trouble.code)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

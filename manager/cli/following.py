@@ -1,0 +1,119 @@
+"""An output followed to its end, over restarts of the manager and without a byte twice."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from manager.cli.client import Client, Document, Piece, segment
+from manager.cli.plain import Cleaner
+from manager.cli.trouble import Down, TimedOut
+
+PATIENCE = 300.0  # how long a manager that was there may be away
+ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
+
+Sink = Callable[[Piece], None]
+
+
+class Follower:
+    """Remembers how far each agent's output was read."""
+
+    def __init__(self, client: Client, path: str, sink: Sink) -> None:
+        self._client = client
+        self._path = path
+        self._sink = sink
+        self._agent: str | None = None
+        self._position = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether an agent was found whose output can be read on."""
+        return self._agent is not None
+
+    def read(self, follow: bool, extra: Mapping[str, object] | None = None) -> bool:
+        """Read on from where the last reading ended; whether anything came."""
+        query: dict[str, object] = dict(extra or {})
+        if follow:
+            query["follow"] = 1
+        if self._agent is not None:
+            query |= {"agent": self._agent, "from": self._position}
+        came = False
+        for piece in self._client.output(self._path, query):
+            if piece.agent != self._agent:
+                self._agent, self._position = piece.agent, 0
+            if piece.data:
+                self._sink(piece)
+                self._position = piece.position + len(piece.data)
+                came = True
+        return came
+
+
+def follow_job(client: Client, job: str, sink: Sink) -> Document:
+    """Everything that a job prints, until it has ended; its row then."""
+    path = f"/v1/jobs/{segment(job)}"
+    follower = Follower(client, f"{path}/output", sink)
+    away = Away()
+    pause = 0.02
+    while True:
+        try:
+            came = follower.read(follow=True)
+            row = client.get(path)
+            away.back()
+            if row.get("state") in ENDED:
+                follower.read(follow=False)
+                return row
+        except (Down, TimedOut) as trouble:
+            away.gone(trouble)
+            came = False
+        pause = 0.02 if came else min(0.5, pause * 2)
+        time.sleep(pause)
+
+
+class Away:
+    """How long the manager has not answered, and when that is too long."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._since: float | None = None
+
+    def back(self) -> None:
+        """It answers."""
+        self._since = None
+
+    def gone(self, trouble: Exception) -> None:
+        """It does not; raises ``trouble`` once patience is at its end."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since > self._patience:
+            raise trouble
+
+
+def raw_sink(piece: Piece) -> None:
+    """The bytes as they are, each stream where it belongs."""
+    target = sys.stderr if piece.stream == 2 else sys.stdout
+    target.buffer.write(piece.data)
+    target.buffer.flush()
+
+
+class CleanSink:
+    """For terminals: text without control characters."""
+
+    def __init__(self) -> None:
+        self._cleaners = {1: Cleaner(), 2: Cleaner()}
+
+    def __call__(self, piece: Piece) -> None:
+        target = sys.stderr if piece.stream == 2 else sys.stdout
+        target.write(self._cleaners[2 if piece.stream == 2 else 1].feed(piece.data))
+        target.flush()
+
+    def close(self) -> None:
+        """What was held back."""
+        sys.stdout.write(self._cleaners[1].feed(b"", final=True))
+        sys.stderr.write(self._cleaners[2].feed(b"", final=True))
+        sys.stdout.flush()
+
+
+def stdout_sink() -> Sink:
+    """Cleaned where a person looks, untouched where a program reads."""
+    return CleanSink() if sys.stdout.isatty() else raw_sink

@@ -1,0 +1,168 @@
+"""Documents of the control socket as text for people: pure, values in, lines out.
+
+``width`` is the terminal's, ``None`` when nobody looks (piped: nothing is cut or wrapped).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manager.cli.plain import clean
+from manager.cli.table import table
+from manager.core.quantities import parse_time, spoken_age
+
+Row = Mapping[str, Any]
+
+_COLOURS = {
+    "idle": "32",
+    "busy": "36",
+    "enrolling": "33",
+    "preparing": "33",
+    "cooling": "33",
+    "held": "31",
+    "succeeded": "32",
+    "running": "36",
+    "failed": "31",
+    "lost": "31",
+}
+
+
+def status(document: Row, now: float, width: int | None, colour: bool) -> list[str]:
+    """The headline, a row a slot, and the health lines."""
+    rows = [_slot_row(slot, now) for slot in document.get("slots", ())]
+    headings = ("SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE")
+    lines = table(headings, rows, width)
+    if colour:
+        lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
+    head = headline(document, width)
+    return [*head, *lines, *health(document.get("health", ()), width, colour)]
+
+
+def headline(document: Row, width: int | None) -> list[str]:
+    """The last pass's sentence, after the host's name."""
+    paused = "paused: " if document.get("paused") else ""
+    text = f"{_text(document.get('host'))}: {paused}{_text(document.get('headline'))}"
+    return _wrapped(text, width, "  ")
+
+
+def _slot_row(slot: Row, now: float) -> tuple[str, ...]:
+    return (
+        _text(slot.get("slot")),
+        _text(slot.get("provider")),
+        _text(slot.get("phase")),
+        age(slot.get("since"), now),
+        gpus(slot.get("gpus") or ()),
+        _text(slot.get("image")).removeprefix("mayfly/") or "-",
+        _text(slot.get("job")) or "-",
+        note(slot, now),
+    )
+
+
+def note(slot: Row, now: float) -> str:
+    """What there is to say beside a slot's phase."""
+    parts = []
+    if cordoned := slot.get("cordoned"):
+        parts.append(_cordon(cordoned, now))
+    if text := _text(slot.get("note")):
+        parts.append(text)
+    return "; ".join(parts)
+
+
+def _cordon(cordoned: Row, now: float) -> str:
+    text = "cordoned"
+    if by := _text(cordoned.get("by")):
+        text += f" by {by}"
+    if (until := seconds(cordoned.get("until"))) is not None:
+        text += f" for {spoken_age(until - now)}"
+    if reason := _text(cordoned.get("note")):
+        text += f": {reason}"
+    return text
+
+
+def gpus(uuids: Sequence[object]) -> str:
+    """A lease in a few characters."""
+    if not uuids:
+        return "-"
+    return _text(uuids[0])[:8] if len(uuids) == 1 else f"{len(uuids)} GPUs"
+
+
+def health(lines: Sequence[Row], width: int | None, colour: bool) -> list[str]:
+    """One line each, and beneath it what to type."""
+    out: list[str] = []
+    for line in lines:
+        severity = _text(line.get("severity"))
+        text = f"health: {severity.upper()} {_text(line.get('code'))} {_text(line.get('text'))}"
+        wrapped = _wrapped(text, width, "  ")
+        if colour and severity == "error":
+            wrapped = [f"\x1b[31m{part}\x1b[0m" for part in wrapped]
+        out += wrapped
+        if fix := _text(line.get("fix")):
+            out += _wrapped(f"  fix: {fix}", width, "       ")
+    return out
+
+
+def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str]:
+    """A row a job."""
+    rows = [
+        (
+            _text(job.get("job")),
+            _text(job.get("pool")) or "-",
+            _text(job.get("state")),
+            "-" if job.get("exit_code") is None else str(job["exit_code"]),
+            _text(job.get("cause")) or "-",
+            _text(job.get("slot")) or "-",
+            age(job.get("submitted"), now),
+            _took(job, now),
+        )
+        for job in document.get("jobs", ())
+    ]
+    headings = ("JOB", "POOL", "STATE", "EXIT", "CAUSE", "SLOT", "AGE", "RAN")
+    lines = table(headings, rows, width)
+    if colour:
+        lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
+    return lines
+
+
+def _took(job: Row, now: float) -> str:
+    started, finished = seconds(job.get("started")), seconds(job.get("finished"))
+    if started is None:
+        return "-"
+    return spoken_age((now if finished is None else finished) - started)
+
+
+def age(moment: object, now: float) -> str:
+    """How long ago, in at most five characters."""
+    at = seconds(moment)
+    return "-" if at is None else spoken_age(now - at)
+
+
+def seconds(moment: object) -> float | None:
+    """Seconds since the epoch of a document's time; ``None`` for null and what is no time."""
+    if isinstance(moment, str):
+        try:
+            return parse_time(moment)
+        except ValueError:
+            return None
+    return None
+
+
+def _text(value: object) -> str:
+    return "" if value is None else clean(str(value))
+
+
+def _wrapped(text: str, width: int | None, indent: str) -> list[str]:
+    if width is None or len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, max(width, 20), subsequent_indent=indent)
+
+
+def _coloured(line: str, word: str) -> str:
+    """The line with its state in colour; the word itself says the same."""
+    number = _COLOURS.get(word)
+    at = line.find(f" {word}")
+    if number is None or at < 0:
+        return line
+    end = at + 1 + len(word)
+    return f"{line[: at + 1]}\x1b[{number}m{line[at + 1 : end]}\x1b[0m{line[end:]}"

@@ -1,0 +1,34 @@
+"""Rows as aligned text: pure, and no wider than asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+GAP = "  "
+NARROWEST = 4
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Lines with aligned columns; cut to ``width`` columns, ``None`` cuts nothing.
+
+    Where there is too little room the widest column gives way first, and a cut cell ends with ``…``.
+    """
+    lines = [list(headings), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    if width is not None:
+        widths = _fitted(widths, width - len(GAP) * (len(headings) - 1))
+    return [
+        GAP.join(_cell(text, size) for text, size in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _fitted(widths: list[int], room: int) -> list[int]:
+    fitted = list(widths)
+    while sum(fitted) > room and max(fitted) > NARROWEST:
+        fitted[max(range(len(fitted)), key=lambda i: (fitted[i], i))] -= 1
+    return fitted
+
+
+def _cell(text: str, size: int) -> str:
+    return text.ljust(size) if len(text) <= size else text[: size - 1] + "…"

@@ -1,0 +1,42 @@
+"""Why a verb could not do what was asked, with the exit code that scripts rely on.
+
+::
+
+    Trouble         1  degraded, failed, or refused by the manager
+    ├── Usage       2  the command line cannot be meant
+    ├── Down        3  the manager does not answer
+    ├── NoSuch      4  no such slot or job
+    └── TimedOut    5  not within the time given
+"""
+
+from __future__ import annotations
+
+
+class Trouble(Exception):
+    """One sentence for standard error, and how to exit."""
+
+    code = 1
+
+
+class Usage(Trouble):
+    """What was typed has no meaning."""
+
+    code = 2
+
+
+class Down(Trouble):
+    """Nobody answers on the control socket."""
+
+    code = 3
+
+
+class NoSuch(Trouble):
+    """There is no slot or job of that name."""
+
+    code = 4
+
+
+class TimedOut(Trouble):
+    """The time that the caller gave is up."""
+
+    code = 5

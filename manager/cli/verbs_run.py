@@ -1,0 +1,35 @@
+"""``run``: the daemon in the foreground; the one verb that loads the whole of Mayfly."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from manager.cli.options import ConfigOption, SocketOption, Where, config_path
+from manager.cli.trouble import Trouble
+
+
+def run(
+    ctx: typer.Context,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Adopt an Engine that another Mayfly has used.")
+    ] = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the manager in the foreground; systemd calls it."""
+    from manager.edge.config import load  # noqa: PLC0415  pydantic is for the daemon only
+    from manager.edge.faults import Fault  # noqa: PLC0415
+    from manager.service import daemon  # noqa: PLC0415
+
+    socket = socket or (ctx.obj.socket if isinstance(ctx.obj, Where) else None)
+    path = config_path(ctx, config)
+    flags = {"socket": socket} if socket else {}
+    try:
+        loaded = load(path, flags=flags)
+        daemon.run(
+            loaded.config, take_over=take_over, reload=lambda: load(path, flags=flags).config
+        )
+    except Fault as fault:
+        raise Trouble(str(fault)) from fault

@@ -1,0 +1,194 @@
+"""A manager without an Engine: the real control socket, a loop that answers, an account in memory.
+
+What stands behind the socket in a real manager (the loop, SQLite, kept output) is played by plain
+Python here, so that tests can hold a moment still: a job that has printed half, a manager that is
+gone. The socket, its server and everything on the client's side are the real ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from manager.service.board import Board
+from manager.service.commands import Answer, Command
+from manager.service.control import Chunk, Control, HistoryFilter
+
+Row = dict[str, Any]
+
+
+def slot(name: str, **other: Any) -> Row:
+    """A row of the status document, idle unless said otherwise."""
+    pool = name.rpartition("-")[0]
+    return {
+        "slot": name,
+        "pool": pool,
+        "provider": "local",
+        "phase": "idle",
+        "confirmed_by": "queue",
+        "cordoned": None,
+        "since": "2026-11-21T09:00:00.000Z",
+        "agent": "0abc0000def00",
+        "container": "c" * 64,
+        "standby": None,
+        "image": "mayfly/local:cpu",
+        "gpus": [],
+        "job": None,
+        "note": None,
+        **other,
+    }
+
+
+def status(*slots: Row, **other: Any) -> Row:
+    """The published document."""
+    return {
+        "schema": "mayfly.status/1",
+        "host": "lab1",
+        "headline": "all slots are idle",
+        "paused": False,
+        "slots": list(slots),
+        "health": [],
+        **other,
+    }
+
+
+def job(name: str, **other: Any) -> Row:
+    """A row of the queue, queued unless said otherwise."""
+    return {
+        "job": name,
+        "pool": "local",
+        "state": "queued",
+        "exit_code": None,
+        "cause": None,
+        "slot": None,
+        "agent": None,
+        "submitted": "2026-11-21T09:00:00.000Z",
+        "started": None,
+        "finished": None,
+        **other,
+    }
+
+
+class Account:
+    """The ``Reader``: rows and output that a test puts there."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.event_rows: list[Row] = []
+        self.agents: list[Row] = []
+        self.printed: dict[str, list[Chunk]] = {}
+        self.ended: set[str] = set()
+        self.slots: dict[tuple[str, bool], str] = {}
+        self.changed = threading.Condition()
+        self.fault: Exception | None = None
+
+    def prints(self, generation: str, data: bytes, stream: int = 1) -> None:
+        """An agent printed something."""
+        with self.changed:
+            chunks = self.printed.setdefault(generation, [])
+            position = chunks[-1].position + len(chunks[-1].data) if chunks else 0
+            chunks.append(Chunk(stream, 1_700_000_000.0 + len(chunks), data, position))
+            self.changed.notify_all()
+
+    def ends(self, generation: str) -> None:
+        """An agent ended: its output is whole."""
+        with self.changed:
+            self.ended.add(generation)
+            self.changed.notify_all()
+
+    def jobs(self, limit: int) -> Sequence[Row]:
+        self._check()
+        return list(self.rows.values())
+
+    def job(self, job: str) -> Row | None:
+        self._check()
+        return self.rows.get(job)
+
+    def events(self, after: int, limit: int, slot: str | None) -> Sequence[Row]:
+        self._check()
+        rows = [row for row in self.event_rows if slot is None or row.get("slot") == slot]
+        return [r for r in rows if r["seq"] > after][:limit] if after else rows[-limit:]
+
+    def history(self, wanted: HistoryFilter) -> Sequence[Row]:
+        self._check()
+        return [
+            row
+            for row in self.agents
+            if wanted.slot in (None, row["slot"]) and wanted.outcome in (None, row["outcome"])
+        ]
+
+    def generation_of_job(self, job: str) -> str | None:
+        agent = self.rows[job]["agent"]
+        return None if agent is None else str(agent)
+
+    def generation_of_slot(self, slot: str, previous: bool) -> str | None:
+        return self.slots.get((slot, previous))
+
+    def output(self, generation: str, follow: bool, stop: threading.Event) -> Iterator[Chunk]:
+        read = 0
+        while not stop.is_set():
+            with self.changed:
+                chunks = self.printed.get(generation, [])[read:]
+                whole = generation in self.ended
+            yield from chunks
+            read += len(chunks)
+            if not chunks:
+                if whole or not follow:
+                    return
+                yield Chunk(1, 0.0, b"", 0)
+                with self.changed:
+                    self.changed.wait(0.05)
+
+    def _check(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+Answering = Callable[[Command], Answer]
+
+
+class StandIn:
+    """A manager on a socket; ``commands`` is what its loop was asked."""
+
+    def __init__(self, path: Path, answering: Answering | None = None) -> None:
+        self.path = path
+        self.board = Board()
+        self.account = Account()
+        self.commands: list[Command] = []
+        self.failures: list[BaseException] = []
+        self._answering = answering or (lambda _: Answer(200, {"slots": []}))
+        self._inbox: SimpleQueue[Command | None] = SimpleQueue()
+        self._loop = threading.Thread(target=self._run, daemon=True)
+        self._loop.start()
+        self.open()
+
+    def open(self) -> None:
+        """Answer on the socket."""
+        self.control = Control(
+            self.board,
+            self._inbox.put,
+            self.account,
+            lambda: b"mayfly_paused 0\n",
+            version="0.1.0",
+            on_failure=lambda _, error: self.failures.append(error),
+        )
+        self._server = self.control.open(self.path)
+        self._server.start()
+
+    def close(self) -> None:
+        """Go away as a manager does that stops: streams end, the socket is gone."""
+        self._server.close()
+        self.control.stop()
+
+    def publish(self, document: Mapping[str, object]) -> None:
+        """What the loop does at the end of a pass."""
+        self.board.publish(document)
+
+    def _run(self) -> None:
+        while (command := self._inbox.get()) is not None:
+            self.commands.append(command)
+            answer = self._answering(command)
+            command.answer(answer.status, answer.body)
