@@ -17,7 +17,7 @@ venv:
 image:
 	@scripts/image
 
-demo: venv image
+demo:
 	@scripts/demo
 
 test:
