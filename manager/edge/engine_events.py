@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 # What the Engine remembers (moby, daemon/events); Podman remembers more, which only helps.
 RING = 256
-_CONTAINER = frozenset(  # an exec or an attach changes no state
-    ("create", "start", "restart", "die", "oom", "kill", "stop", "pause", "unpause", "rename")
-    + ("destroy", "remove")
-)
+# An exec or an attach changes no state.
+_CONTAINER = frozenset(
+    ("create", "start", "restart", "die", "oom", "kill", "stop", "pause", "unpause")
+) | frozenset(("rename", "destroy", "remove"))
 _IMAGE = frozenset(("tag", "untag", "delete", "pull", "import", "load"))
 _BACKOFF = (0.05, 0.1, 0.2, 0.4, 0.8)
 

@@ -33,6 +33,7 @@ from manager.edge.output_kept import (
     ENDED,
     ENDED_MAX,
     ERR,
+    NOTE,
     OUT,
     Chunk,
     KeptFile,
@@ -138,7 +139,7 @@ class OutputKeeper:
             thread.start()
 
     def close(self) -> None:
-        """Follow a started container from where its kept output ends; safe to repeat."""
+        """Stop following, finish writing, end both threads; containers are left as they are."""
         self._tell(self._stop)
         self._threads[0].join()
         self._disk.put(None)
@@ -147,9 +148,7 @@ class OutputKeeper:
     def follow(
         self, generation: Generation, container: ContainerId, *, lines: bool = False
     ) -> None:
-        """Follow a started container from where its kept output ends; following it already is a
-        success.
-        """
+        """Follow a started container from where its kept output ends; safe to repeat."""
         if not _NAME.match(generation):
             raise Refused(f"The generation {generation!r} cannot name a file; remove its container")
         if generation in self._followed:
@@ -177,7 +176,8 @@ class OutputKeeper:
         """What is kept of an agent, without the gate's and the launcher's own lines.
 
         With ``follow`` it goes on until the stream has ended, nobody follows it, or ``stop()``
-        (asked every 0.5 s).
+        (asked every 0.5 s). While nothing comes, a chunk without data says that all there is was
+        read.
         """
         if not _NAME.match(generation):
             return
@@ -196,6 +196,7 @@ class OutputKeeper:
                 elif stop():
                     return
                 else:
+                    yield Chunk(NOTE, 0.0, b"")
                     bell.wait(0.5)
                     bell.clear()
         finally:

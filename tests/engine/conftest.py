@@ -1,0 +1,50 @@
+"""Engines for tests: the host's, and private ones that may be stopped (see `private_engine.py`).
+
+`private_engine` is one Engine for a test module, with live-restore on unless the module says otherwise:
+
+    @pytest.mark.parametrize("private_engine", [{"live_restore": False}], indirect=True)
+
+Tests elsewhere import `PrivateEngine` and make their own. `agents` creates containers as Mayfly would, on whatever
+Engine the test uses, and removes them afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine.agents import HOST_ENGINE, Agents
+from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _swept() -> None:
+    if why_not() is None:
+        sweep_up()
+
+
+@pytest.fixture(scope="module")
+def private_engine(request: pytest.FixtureRequest) -> Iterator[PrivateEngine]:
+    """A dockerd of the module's own; the parameter, where there is one, is its keyword arguments."""
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    with PrivateEngine(**getattr(request, "param", {})) as engine:
+        yield engine
+
+
+@pytest.fixture
+def agents() -> Iterator[Agents]:
+    """Stand-ins for agents on the host's Engine."""
+    with Agents(HOST_ENGINE) as made:
+        yield made
+
+
+@pytest.fixture
+def private_agents(private_engine: PrivateEngine) -> Iterator[Agents]:
+    """Stand-ins for agents on the private Engine."""
+    with Agents(private_engine.url) as made:
+        yield made

@@ -1,0 +1,297 @@
+"""A dockerd of one's own: another data root, another socket, another network namespace.
+
+For tests that stop, kill or restart the Engine, flood its events, exhaust its address pools, or need a runtime named
+`nvidia` on a host without one. The Engine that the host uses is asked for images and otherwise left alone.
+
+    with PrivateEngine(live_restore=False) as engine:
+        Engine(engine.url).info()
+        engine.restart(signal.SIGKILL)
+        engine.recorded(cid).config["process"]["env"]     # what the runtime `nvidia` was asked for
+
+Bridge networks work inside, each agent network included: the daemon has a namespace with iptables of its own, which
+outlives its restarts, so that containers keep their network under live-restore. Nothing is routed to the outside.
+(`--bridge=none` is never used: it deletes docker0 of the namespace it starts in.)
+
+Needs root and `dockerd`; see `why_not`. What a killed test run left behind is swept up by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HOMES = Path(
+    "/var/tmp"
+)  # a disk on which overlay2 works; the path of a unix socket has to be short
+_PREFIX = "mayfly-engine-"
+IMAGES = ("mayfly/local:cpu", "debian:bookworm-slim")
+
+_WRAPPER = """#!/bin/sh
+# The runtime `nvidia`: notes what it was asked for, then does what runc does.
+last= bundle= create=
+for word; do
+  [ "$last" = --bundle ] && bundle=$word
+  [ "$word" = create ] && create=yes
+  last=$word
+done
+if [ -n "$create" ]; then
+  mkdir -p "{records}/$last"
+  printf '%s\\n' "$@" >"{records}/$last/argv"
+  cp "$bundle/config.json" "{records}/$last/config.json"
+fi
+exec runc "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the runtime `nvidia` was asked for, for one container."""
+
+    argv: tuple[str, ...]
+    config: dict[str, Any]  # the OCI specification
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The container's environment as the runtime sees it."""
+        return dict(pair.split("=", 1) for pair in self.config["process"]["env"])
+
+
+def why_not() -> str | None:
+    """Why no private Engine can be started here, in a sentence; None: it can."""
+    if os.geteuid() != 0:
+        return "a private Engine needs root"
+    for program in ("dockerd", "docker", "runc", "unshare", "nsenter", "ip"):
+        if shutil.which(program) is None:
+            return f"a private Engine needs {program}"
+    return None
+
+
+class PrivateEngine:
+    """One private Engine; a context manager that starts it and leaves nothing behind."""
+
+    def __init__(
+        self,
+        *,
+        live_restore: bool = True,
+        images: Sequence[str] = IMAGES,
+        address_pool: str
+        | None = None,  # such as "10.231.0.0/22", cut into /24; None: the defaults
+    ) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_HOMES))
+        self.url = f"unix://{self.home}/docker.sock"
+        self._images = images
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._holder: subprocess.Popen[bytes] | None = None
+        (self.home / "owner").write_text(str(os.getpid()))
+        wrapper = self.home / "nvidia"
+        wrapper.write_text(_WRAPPER.format(records=self.home / "records"))
+        wrapper.chmod(0o755)
+        config: dict[str, Any] = {
+            "live-restore": live_restore,
+            "runtimes": {"nvidia": {"path": str(wrapper)}},
+        }
+        if address_pool is not None:
+            config["default-address-pools"] = [{"base": address_pool, "size": 24}]
+        (self.home / "daemon.json").write_text(json.dumps(config))
+
+    # -- its life --------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        try:
+            self._holder = subprocess.Popen(
+                ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep infinity"],
+                start_new_session=True,
+                stdout=subprocess.PIPE,
+            )
+            assert self._holder.stdout is not None
+            self._holder.stdout.readline()
+            self.start()
+            self._load()
+        except BaseException:
+            self.destroy()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.destroy()
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        for attempt in range(4):
+            if self._start_once():
+                return
+            time.sleep(0.3 * attempt)  # after SIGKILL its containerd may need a moment
+        raise RuntimeError(f"dockerd did not start:\n{self.log()[-3000:]}")
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
+        """Send the daemon a signal and wait for its end; containers fare as live-restore has it."""
+        if self._daemon is not None:
+            self._daemon.send_signal(sig)
+            self._daemon.wait(60)
+            self._daemon = None
+
+    def restart(self, sig: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the daemon by a signal, and start it again."""
+        self.stop(sig)
+        self.start()
+
+    def freeze(self) -> None:
+        """Stop the daemon in its tracks: it accepts connections and never answers."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen daemon go on."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGCONT)
+
+    def destroy(self) -> None:
+        """End everything of it and remove its files."""
+        if self._daemon is not None:
+            self._daemon.send_signal(signal.SIGCONT)
+            ids = self.docker("ps", "-aq", check=False).split()
+            if ids:
+                self.docker("rm", "-f", *ids, check=False)
+            self.stop()
+        if self._holder is not None:
+            self._holder.kill()
+            self._holder.wait()
+        _sweep(self.home)
+
+    # -- what tests ask of it --------------------------------------------------------------
+
+    def docker(self, *argv: str, check: bool = True) -> str:
+        """What the docker command prints when it talks to this Engine."""
+        done = subprocess.run(
+            ["docker", "-H", self.url, *argv], stdout=subprocess.PIPE, text=True, check=check
+        )
+        return done.stdout.strip()
+
+    def recorded(self, cid: str) -> Recorded:
+        """What the runtime `nvidia` was asked for; KeyError where it was not used."""
+        place = self.home / "records" / cid
+        if not place.is_dir():
+            raise KeyError(cid)
+        argv = tuple((place / "argv").read_text().splitlines())
+        return Recorded(argv, json.loads((place / "config.json").read_text()))
+
+    def log(self) -> str:
+        """All that the daemon has said."""
+        return (self.home / "log").read_text(errors="replace")
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _start_once(self) -> bool:
+        assert self._holder is not None
+        home = self.home
+        for stale in (home / "pid", home / "docker.sock"):
+            stale.unlink(missing_ok=True)
+        with (home / "log").open("ab") as log:
+            self._daemon = subprocess.Popen(
+                ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "dockerd"]
+                + [f"--config-file={home}/daemon.json", f"--data-root={home}/data"]
+                + [f"--exec-root={home}/exec", f"--pidfile={home}/pid", f"--host={self.url}"]
+                + ["--ip6tables=false"],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + 30
+        while self._daemon.poll() is None and time.monotonic() < end:
+            if self._answers():
+                return True
+            time.sleep(0.02)
+        self._daemon.kill()
+        self._daemon.wait()
+        self._daemon = None
+        return False
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conn:
+            conn.settimeout(2)
+            try:
+                conn.connect(f"{self.home}/docker.sock")
+                conn.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 " in conn.recv(4096)
+            except OSError:
+                return False
+
+    def _load(self) -> None:
+        present = [
+            image
+            for image in self._images
+            if subprocess.run(
+                ["docker", "image", "inspect", image], capture_output=True, check=False
+            ).returncode
+            == 0
+        ]
+        if not present:
+            return
+        saved = subprocess.Popen(["docker", "save", *present], stdout=subprocess.PIPE)
+        subprocess.run(
+            ["docker", "-H", self.url, "load", "-q"],
+            stdin=saved.stdout,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        assert saved.wait() == 0
+
+
+def sweep_up() -> None:
+    """Remove what killed test runs have left behind."""
+    for home in _HOMES.glob(f"{_PREFIX}*"):
+        owner = home / "owner"
+        pid = owner.read_text() if owner.exists() else ""
+        if not pid or not Path(f"/proc/{pid}").exists():
+            _sweep(home)
+
+
+def _sweep(home: Path) -> None:
+    """End the processes that were started from this directory, unmount what is below, remove it."""
+    for _ in range(50):
+        ours = [pid for pid in _processes() if _named(pid, home)]
+        if not ours:
+            break
+        for pid in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for place in sorted(mounted, reverse=True):
+        if place.startswith(f"{home}/"):
+            subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _processes() -> list[int]:
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()
+    ]
+
+
+def _named(pid: int, home: Path) -> bool:
+    """Whether it is a daemon, containerd, shim or anything below a shim of this home."""
+    for _ in range(8):
+        try:
+            if f"{home}/".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return True
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            return False
+        if pid <= 1:
+            return False
+    return False

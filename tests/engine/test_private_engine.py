@@ -1,0 +1,67 @@
+"""The private Engine itself: what other tests rely on."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from manager.core.model import HostId, PoolName
+from tests.engine.private_engine import PrivateEngine, why_not
+
+if TYPE_CHECKING:
+    from tests.engine.agents import Agents
+
+pytestmark = pytest.mark.engine
+
+
+def test_the_nvidia_runtime_records_what_it_was_asked_for_and_runs_it(
+    private_engine: PrivateEngine, private_agents: Agents, until
+):
+    plan = replace(
+        private_agents.plan("exit 5", env={"NVIDIA_VISIBLE_DEVICES": "GPU-1234"}), runtime="nvidia"
+    )
+    cid = private_agents.engine.create(plan)
+    private_agents.engine.start(cid)
+    assert (
+        until(
+            lambda: (seen := private_agents.engine.inspect(cid)) and seen.finished and seen
+        ).exit_code
+        == 5
+    )
+    recorded = private_engine.recorded(cid)
+    assert recorded.env["NVIDIA_VISIBLE_DEVICES"] == "GPU-1234"
+    assert recorded.config["process"]["oomScoreAdj"] == 500
+    assert "create" in recorded.argv
+
+
+def test_agents_of_one_network_do_not_reach_each_other(private_agents: Agents, until):
+    engine = private_agents.engine
+    name = f"{private_agents.host}-net"
+    engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
+    engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
+    listen = "exec perl -MIO::Socket -e '$s=IO::Socket::INET->new(Listen=>1,LocalPort=>9);print \"up\\n\";$s->accept'"
+    server = private_agents.plan(listen, network=name)
+    cid = engine.create(server)
+    engine.start(cid)
+    own = ("timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/$(hostname -i)/9")
+    address = engine.exec_probe(cid, ("hostname", "-i"), 10)[1].decode().strip()
+    until(lambda: engine.exec_probe(cid, ("grep", "-q", ":0009 ", "/proc/net/tcp"), 10)[0] == 0)
+    other, _ = private_agents.run("exec sleep 60", network=name)
+    reach = ("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{address}/9")
+    assert engine.exec_probe(other, reach, 10)[0] != 0
+    assert engine.exec_probe(cid, own, 10)[0] == 0
+
+
+def test_nothing_is_left_of_a_private_engine():
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    with PrivateEngine() as engine:
+        engine.docker("run", "-d", "debian:bookworm-slim", "sleep", "60")
+        engine.restart(signal.SIGKILL)
+        home = engine.home
+    assert not home.exists()
+    assert str(home) not in Path("/proc/mounts").read_text()
