@@ -43,11 +43,13 @@ from manager.core.slots import (
     DEADLINES,
     VACANCY,
     Tenancy,
+    cooling,
     job_limit,
     overdue,
     phase_of,
     phase_since,
     tenancies,
+    waits,
 )
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
@@ -84,6 +86,8 @@ class _Pass:
     names: frozenset[str]
     queues: dict[PoolName, list[Job]]
     rolling: set[PoolName]
+    leased: dict[str, list[Agent]]
+    sharing: frozenset[PoolName]
     room: int
     serial: int
     facts: list[Fact] = field(default_factory=list)
@@ -113,7 +117,7 @@ def decide(
     ``in_flight`` already have an action under way (or rest after one that failed).
     """
     if world.containers is None or memory.pause is not None:
-        return Plan(wake=_next_doubt(world, memory))
+        return Plan(wake=_next_doubt(world, memory, now))
     tenants = tenancies(memory.agents.values())
     run = _Pass(
         desired=desired,
@@ -127,6 +131,8 @@ def decide(
         names=frozenset(container.name for container in world.containers.values()),
         queues=_queues(memory),
         rolling=_rolling(desired, memory, tenants),
+        leased=_leased(memory, world.containers),
+        sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
     )
@@ -138,7 +144,7 @@ def decide(
         if name not in wanted:
             _unwanted(run, tenancy)
     wakes = [due for due in run.wakes if due > now]
-    doubt = _next_doubt(world, memory)
+    doubt = _next_doubt(world, memory, now)
     if doubt is not None:
         wakes.append(doubt)
     return Plan(tuple(run.facts), tuple(run.actions), min(wakes, default=None))
@@ -176,9 +182,20 @@ def _preparing(memory: Memory) -> int:
     )
 
 
-def _next_doubt(world: World, memory: Memory) -> float | None:
+def _next_doubt(world: World, memory: Memory, now: float) -> float | None:
     dues = (doubtful_until(agent, world) for agent in memory.agents.values())
-    return min((due for due in dues if due is not None), default=None)
+    return min((due for due in dues if due is not None and due > now), default=None)
+
+
+def _leased(memory: Memory, containers: Mapping[Generation, Container]) -> dict[str, list[Agent]]:
+    """Who may be at work on each GPU: agents whose gate was being opened and whose container may run."""
+    found: dict[str, list[Agent]] = {}
+    for agent in memory.agents.values():
+        container = containers.get(agent.generation)
+        if agent.committed is not None and container is not None and container.live:
+            for uuid in agent.lease:
+                found.setdefault(uuid, []).append(agent)
+    return found
 
 
 # -- one slot ----------------------------------------------------------------------------------
@@ -217,7 +234,7 @@ def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
         return False
     _remember_deadline(run, spec, agent, own=own)
     if agent.opened is not None:
-        return True
+        return _keep_small(run, spec, agent)
     if agent.committed is not None:
         return _keep_committed(run, agent)
     reason = _unfit(run, spec, agent, own=own)
@@ -227,13 +244,22 @@ def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     return False
 
 
+def _keep_small(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
+    """What an agent has written is bounded, where its pool says so."""
+    limit, size = spec.pool.limits.disk, run.world.sizes.get(agent.generation, 0)
+    if limit is None or size <= limit:
+        return True
+    run.doom(agent, DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
+    return False
+
+
 def _keep_committed(run: _Pass, agent: Agent) -> bool:
     """A gate that another run of the manager was opening is never opened again."""
     if agent.boot == run.boot or not run.free(agent.generation):
         return True
-    due = (agent.committed or run.now) + INTERRUPTED_GRACE
-    if run.now < due:
-        run.wakes.append(due)
+    committed = agent.committed or run.now
+    if waits(run.now, committed, INTERRUPTED_GRACE):
+        run.wakes.append(committed + INTERRUPTED_GRACE)
         return True
     run.doom(agent, DoomReason.INTERRUPTED, "its gate was being opened when the manager stopped")
     return False
@@ -279,7 +305,7 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
     container = run.containers.get(agent.generation)
     if container is None or not container.live:
         return
-    if agent.committed is None and agent.ready is not None and _may_open(run, spec, tenancy):
+    if agent.committed is None and agent.ready is not None and _may_open(run, spec, agent, tenancy):
         if spec.queue:
             queue = run.queues.get(spec.pool.name)
             if queue:
@@ -298,17 +324,25 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
         )
 
 
-def _may_open(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> bool:
-    """Whether nothing of an earlier agent can still be at work in the slot."""
+def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> bool:
+    """Whether no earlier agent can still be at work in the slot, nor any other on the agent's GPUs."""
     if run.memory.slot(spec.name).cordon is not None:
         return False
-    if not spec.lease:
+    if not agent.lease:
         return True
-    earlier = (run.containers.get(agent.generation) for agent in tenancy.settled)
-    return all(container is None or not container.live for container in earlier)
+    earlier = (run.containers.get(other.generation) for other in tenancy.settled)
+    if any(container is not None and container.live for container in earlier):
+        return False
+    return all(
+        spec.pool.name in run.sharing and other.pool in run.sharing
+        for uuid in agent.lease
+        for other in run.leased.get(uuid, ())
+    )
 
 
 def _open(run: _Pass, spec: SlotSpec, agent: Agent, container: Container, job: Job | None) -> None:
+    for uuid in agent.lease:
+        run.leased.setdefault(uuid, []).append(agent)
     run.facts.append(
         GateOpening(
             run.now,
@@ -335,8 +369,8 @@ def _fill(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
     known = run.memory.slot(spec.name)
     if known.cordon is not None or known.held is not None or spec.name in run.desired.obstacles:
         return
-    if known.cooling_until is not None and known.cooling_until > run.now:
-        run.wakes.append(known.cooling_until)
+    if cooling(known, run.now):
+        run.wakes.append(known.cooling_until or run.now)
         return
     own, standby = tenancy.own, tenancy.standby
     if own is None:
@@ -387,10 +421,10 @@ def _climb(
     run: _Pass, agent: Agent, container: Container, doom: Doom, steps: tuple[Step, ...]
 ) -> None:
     why = f"{doom.reason}: {doom.detail}" if doom.detail else str(doom.reason)
-    if doom.step:
-        due = doom.stepped + (steps[doom.step - 1].grace if doom.step <= len(steps) else 0.0)
-        if run.now < due:
-            run.wakes.append(due)
+    if 0 < doom.step <= len(steps):
+        grace = steps[doom.step - 1].grace
+        if waits(run.now, doom.stepped, grace):
+            run.wakes.append(doom.stepped + grace)
             return
     if doom.step < len(steps):
         run.facts.append(AgentPushed(run.now, agent.generation, doom.step + 1))
@@ -409,11 +443,11 @@ def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
         run.actions.append(Bury(agent.generation, agent.slot, "its container is gone"))
         return
     ours = spec is not None and spec.removal is Removal.MANAGER and not container.live
-    due = (agent.exited or run.now) + SELF_REMOVAL
-    if ours or run.now >= due:
+    exited = agent.exited or run.now
+    if ours or not waits(run.now, exited, SELF_REMOVAL):
         run.actions.append(Remove(agent.generation, agent.slot, container.id, "its outcome is on disk"))
     else:
-        run.wakes.append(due)
+        run.wakes.append(exited + SELF_REMOVAL)
 
 
 def _unwanted(run: _Pass, tenancy: Tenancy) -> None:
@@ -423,9 +457,11 @@ def _unwanted(run: _Pass, tenancy: Tenancy) -> None:
             _clear(run, agent, None)
         elif agent.doom is not None:
             _end(run, agent, None)
-        elif agent.opened is None:
+        elif agent.committed is None:
             run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")
         else:
             late = overdue(agent, None, run.now, own=True)
             if late is not None:
                 run.doom(agent, *late)
+            elif agent.opened is None:
+                _keep_committed(run, agent)

@@ -23,6 +23,12 @@ from manager.core.model import (
     SlotName,
 )
 
+# What may end an agent that runs a job (law 3): a person, or a limit. Every other reason supposed that
+# it had none yet, and falls away when it turns out to have one.
+ENDS_JOBS = frozenset(
+    {DoomReason.TIMEOUT, DoomReason.DISK, DoomReason.CANCELLED, DoomReason.FORCED}
+)
+
 # -- what is remembered ------------------------------------------------------------------------
 
 
@@ -70,6 +76,15 @@ class Agent:
     def settled(self) -> bool:
         """Whether its outcome is on disk."""
         return self.exited is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it runs a job, as far as is known."""
+        if self.settled:
+            return False
+        if self.queue:
+            return self.opened is not None
+        return self.confirmed is Phase.BUSY
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,13 +525,17 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:
                 draft.job(job, agent=generation, slot=draft.agents[generation].slot)
         case AgentOpened(at=at, generation=generation):
             draft.agent(generation, opened=at)
+            _reprieve(draft, generation)
             known = draft.agents.get(generation)
             if known is not None and known.job is not None:
                 draft.job(known.job, started=at)
         case AgentConfirmed(at=at, generation=generation, phase=phase):
             draft.agent(generation, confirmed=phase, confirmed_at=at)
+            _reprieve(draft, generation)
         case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
-            draft.agent(generation, doom=Doom(reason, at, by, detail))
+            known = draft.agents.get(generation)
+            if known is not None and (reason in ENDS_JOBS or not known.busy):
+                draft.agent(generation, doom=Doom(reason, at, by, detail))
         case AgentPushed(at=at, generation=generation, step=step):
             known = draft.agents.get(generation)
             if known is not None and known.doom is not None:
@@ -536,3 +555,11 @@ def event_name(fact: Fact) -> str:
     """The fact's name in log, history and ``mayfly events``: ``noun.verb_past``."""
     words = re.findall("[A-Z][a-z]*", type(fact).__name__)
     return f"{words[0]}.{'_'.join(words[1:])}".lower()
+
+
+def _reprieve(draft: _Draft, generation: Generation) -> None:
+    """An agent that turns out to run a job is no longer ended for having none."""
+    known = draft.agents.get(generation)
+    if known is not None and known.busy and known.doom is not None:
+        if known.doom.reason not in ENDS_JOBS:
+            draft.agent(generation, doom=None)

@@ -80,6 +80,7 @@ class DoomReason(StrEnum):
     CANCELLED = "cancelled"  # a person cancelled the job
     FORCED = "forced"  # drain --force
     DRAINED = "drained"  # the slot is to be empty; the agent had no job
+    RECYCLED = "recycled"  # a person wanted a fresh one
     STALE = "stale"  # another configuration, image, lease or driver
     OLD = "old"  # stood at its gate for too long
     MISSED = "missed"  # a phase's deadline passed
@@ -172,6 +173,11 @@ class PoolSpec:
     share: bool = False
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
     enrolment: Literal["jit", "token"] = "jit"
+
+    @property
+    def mounts(self) -> tuple[Dataset | Cache, ...]:
+        """The host's directories that its agents see."""
+        return (*self.datasets, *self.caches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ A name once given never changes its meaning; nothing here may ask what names exi
 
 from __future__ import annotations
 
-from manager.core.model import Generation, HostId, PoolName, SlotName
+from manager.core.model import Generation, HostId, JobId, PoolName, SlotName
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 GENERATION_LENGTH = 13
@@ -27,6 +27,11 @@ def generation(now: float, noise: int) -> Generation:
     """A generation: 8 characters of time in milliseconds, then 5 of ``noise`` (a random number)."""
     time = base36(int(now * 1000), TIME_LENGTH)
     return Generation(time + base36(noise, GENERATION_LENGTH - TIME_LENGTH))
+
+
+def job(now: float, noise: int) -> JobId:
+    """A job's id: 6 characters of time in seconds, then 3 of ``noise`` (a random number)."""
+    return JobId(base36(int(now), 6) + base36(noise, 3))
 
 
 def host_id(noise: int) -> HostId:

@@ -36,7 +36,7 @@ from manager.core.model import (
     World,
 )
 from manager.core.outcomes import End, Outcome, Result
-from manager.core.slots import backoff
+from manager.core.slots import backoff, waits
 
 Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
 
@@ -49,6 +49,7 @@ BLAMELESS = frozenset(
     {
         DoomReason.FORCED,
         DoomReason.DRAINED,
+        DoomReason.RECYCLED,
         DoomReason.STALE,
         DoomReason.OLD,
         DoomReason.INTERRUPTED,
@@ -107,8 +108,8 @@ def _end(
     engine_stopped = False
     if agent.doom is None and (witness.exit is None or _suspicious(witness)):
         engine_stopped = _engine_stopped(agent, at, world)
-        settled_view = world.containers is not None and now - at >= DOUBT
-        if opened and not engine_stopped and not settled_view:
+        certain = world.containers is not None and not waits(now, at, DOUBT)
+        if (opened or agent.committed is not None) and not engine_stopped and not certain:
             return None
     return End(
         committed=agent.committed is not None,
@@ -218,11 +219,31 @@ def _slot_account(
     known = memory.slot(agent.slot)
     if outcome.result in (Result.IMAGE_TOO_OLD, Result.REFUSED):
         yield SlotHeld(now, agent.slot, outcome.detail or str(outcome.result))
-    elif outcome.result in (Result.JOB_DONE, Result.NO_JOB):
-        if known.failures:
-            yield SlotWarmed(now, agent.slot)
-    elif agent.armed is not None and not end.opened and not _blameless(end):
-        yield cooled(agent.slot, outcome.detail or "the agent ended before it could be of use", memory, now)
+    elif _young(agent, end, outcome):
+        yield cooled(agent.slot, _why_young(agent, outcome), memory, now)
+    elif known.failures and _lived(end, outcome):
+        yield SlotWarmed(now, agent.slot)
+
+
+def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
+    """Whether its end speaks against its slot: it missed a deadline, or ended before it was of use."""
+    if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:
+        return False
+    missed = end.doom in (DoomReason.MISSED, DoomReason.REFUSED)
+    return missed or outcome.result is Result.DIED_YOUNG or not end.opened
+
+
+def _why_young(agent: Agent, outcome: Outcome) -> str:
+    if agent.doom is not None and agent.doom.detail:
+        return agent.doom.detail
+    return outcome.detail or "the agent ended before it could be of use"
+
+
+def _lived(end: End, outcome: Outcome) -> bool:
+    """Whether its end shows that agents of the slot live: it did a job, or was there for long."""
+    if outcome.result is Result.NO_JOB:
+        return end.doom is DoomReason.OLD or (end.doom is None and not end.engine_stopped)
+    return outcome.result is Result.JOB_DONE
 
 
 def cooled(slot: SlotName, reason: str, memory: Memory, now: float) -> SlotCooled:
@@ -233,10 +254,21 @@ def cooled(slot: SlotName, reason: str, memory: Memory, now: float) -> SlotCoole
 
 def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: float) -> list[Fact]:
     """The account of an agent that could not be made; ``lasting`` tells that only a person can help."""
+    known = memory.agents.get(agent.generation)
+    if known is None or known.settled:
+        return []
     end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
     if lasting:
         return [end, SlotHeld(now, agent.slot, message)]
     return [end, cooled(agent.slot, message, memory, now)]
+
+
+def unopened(agent: Agent, message: str, memory: Memory, now: float) -> list[Fact]:
+    """What follows when opening its gate failed: it is ended, unless it is known to run after all."""
+    known = memory.agents.get(agent.generation)
+    if known is None or known.settled or known.opened is not None or known.doom is not None:
+        return []
+    return [AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=message)]
 
 
 def _strays(

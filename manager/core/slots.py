@@ -59,11 +59,23 @@ DEADLINES: Mapping[Phase, Deadline] = {
 
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 300.0
+CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
+
+
+def waits(now: float, since: float, seconds: float) -> bool:
+    """Whether a wait of so many seconds goes on; one that began in the future is over: the clock was set back."""
+    return -CLOCK_SLACK <= now - since < seconds
 
 
 def backoff(failures: int) -> float:
     """Seconds to wait after that many young deaths in a row (1 or more)."""
     return min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
+
+
+def cooling(known: SlotMemory, now: float) -> bool:
+    """Whether the slot waits after a young death; not longer than it ever would, whatever the clock says."""
+    until = known.cooling_until
+    return until is not None and now < until <= now + BACKOFF_MOST + CLOCK_SLACK
 
 
 def phase_of(agent: Agent, *, own: bool) -> Phase:
@@ -211,7 +223,7 @@ def _without_agent(
         return Phase.HELD, known.vacant_since, known.held
     if name in desired.obstacles:
         return Phase.HELD, known.vacant_since, desired.obstacles[name]
-    if known.cooling_until is not None and known.cooling_until > now:
+    if known.cooling_until is not None and cooling(known, now):
         wait = known.cooling_until - now
         return Phase.COOLING, known.vacant_since, f"next try in {wait:.0f} s: {known.reason}"
     if known.cordon is not None:

@@ -72,6 +72,13 @@ class Engine:
 
     # -- the host --------------------------------------------------------------------------
 
+    def ping(self) -> None:
+        """Whether the Engine takes a new connection and answers; ``Passing`` where it does not.
+
+        On a connection of its own: an Engine that is shutting down still serves those that it has.
+        """
+        engine_wire.get_json(self.base_url, "/version", "asking the Engine for a sign of life", timeout=10)
+
     def info(self) -> EngineInfo:
         """What the Engine says of itself; ``Refused`` where it is too old for Mayfly."""
         with self._asking("asking the Engine about itself") as api:
@@ -158,6 +165,14 @@ class Engine:
         """Start it; one that runs already is a success."""
         with self._asking(f"starting container {cid[:12]}") as api:
             api.start(cid)
+
+    def process_count(self, cid: ContainerId) -> int:
+        """How many processes run in it; 0 where it does not run."""
+        try:
+            with self._asking(f"counting the processes of container {cid[:12]}") as client:
+                return len(client.top(cid).get("Processes") or ())
+        except (Gone, Refused):
+            return 0
 
     def rename(self, cid: ContainerId, name: str) -> None:
         """Give it another name; having that name already is a success, ``NameTaken`` where another

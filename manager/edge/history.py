@@ -156,17 +156,24 @@ class History:
         )
 
     def commit(
-        self, facts: Sequence[Fact], after: Memory, payloads: Mapping[JobId, Payload] | None = None
+        self,
+        facts: Sequence[Fact],
+        after: Memory,
+        payloads: Mapping[JobId, Payload] | None = None,
+        *,
+        mark: str | None = None,
     ) -> int:
         """Put the facts on disk, with the rows of ``after`` that they touch; returns the last event's number.
 
-        ``payloads`` holds what jobs submitted by these facts run. ``Passing`` where the disk does not take
-        them; then none of them is there.
+        ``payloads`` holds what jobs submitted by these facts run, ``mark`` the last event seen of the Engine.
+        ``Passing`` where the disk does not take them; then none of them is there.
         """
         with _translated("cannot record what happened", self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 seq = self._write(facts, after, payloads or {})
+                if mark is not None:
+                    self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (mark,))
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:

@@ -1,0 +1,67 @@
+"""The log: events named ``noun.verb_past`` with fields, readable on a terminal and JSON elsewhere.
+
+Every line is an event of the one vocabulary that history, ``mayfly events`` and tests share. No secret may be
+handed to it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Any, TextIO
+
+import structlog
+
+from manager.core.memory import Fact, Memory, event_name
+
+# What is told by another fact in more words, or too often to be read.
+QUIET = frozenset({"agent.ready", "agent.pushed", "agent.enrolled", "agent.confirmed"})
+
+
+class Log:
+    """Where the daemon says what happened."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        stream = stream or sys.stderr
+        terminal = stream.isatty()
+        renderer: Any = (
+            structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=18)
+            if terminal
+            else structlog.processors.JSONRenderer()
+        )
+        self._logger = structlog.wrap_logger(
+            structlog.PrintLogger(stream),
+            processors=[
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.add_log_level,
+                renderer,
+            ],
+        )
+
+    def event(self, name: str, message: str = "", **fields: object) -> None:
+        """Something happened."""
+        told = {key: value for key, value in fields.items() if value is not None}
+        if message:
+            told["message"] = message
+        try:
+            self._logger.info(name, **told)
+        except OSError:
+            return  # a full or closed log must not stop the pool
+
+    def fact(self, fact: Fact, memory: Memory) -> None:
+        """A fact was recorded."""
+        name = event_name(fact)
+        if name in QUIET:
+            return
+        fields = asdict(fact)
+        fields.pop("at")
+        agent = fields.pop("agent", None)
+        if agent is not None:
+            fields |= {"generation": agent["generation"], "slot": agent["slot"]}
+        job = fields.get("job")
+        if isinstance(job, dict):
+            fields["job"] = job["id"]
+        known = memory.agents.get(fields.get("generation", ""))
+        if known is not None:
+            fields.setdefault("slot", known.slot)
+        self.event(name, **fields)

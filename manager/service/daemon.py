@@ -1,0 +1,245 @@
+"""The daemon: puts the parts together, starts them in order, and takes them apart again.
+
+Stopping it stops no agent. Starting it where another manager is at work is refused before anything is
+touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from manager import __version__
+from manager.core import naming
+from manager.core.model import Config, Container, HostId, PoolName
+from manager.edge import systemd
+from manager.edge.engine import Engine
+from manager.edge.faults import Fault, Refused
+from manager.edge.history import History, Reader
+from manager.edge.log import Log
+from manager.edge.output import OutputKeeper
+from manager.edge.witness import Witnesses
+from manager.providers import Provider, load
+from manager.service.board import Board
+from manager.service.control import Control
+from manager.service.eye import Eye
+from manager.service.loop import Loop, Reload, Rung, Stop, mark_from
+from manager.service.perform import Performer, Workers
+from manager.service.reading import Disk
+
+WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
+
+
+def run(config: Config, *, take_over: bool = False, reload: Callable[[], Config] | None = None) -> None:
+    """Run the manager until SIGTERM or SIGINT; ``Refused`` where it must not start."""
+    state_dir = Path(config.host.state_dir)
+    with ExitStack() as stack:
+        stack.enter_context(_locked(state_dir))
+        log = Log()
+        history = History(state_dir)
+        stack.callback(history.close)
+        host = _host_id(history)
+        engine = Engine(config.host.docker_host)
+        _claim(engine, host, take_over=take_over, log=log)
+        _run(config, reload or (lambda: config), host, history, engine, log, stack)
+
+
+def _run(
+    config: Config,
+    reload: Callable[[], Config],
+    host: HostId,
+    history: History,
+    engine: Engine,
+    log: Log,
+    stack: ExitStack,
+) -> None:
+    state_dir = Path(config.host.state_dir)
+    reader = Reader(state_dir)
+    witnesses = Witnesses(state_dir)
+    board = Board()
+    providers: dict[PoolName, Provider] = {
+        pool.name: load(pool, state_dir) for pool in config.pools
+    }
+    loop = Loop(
+        config=config,
+        host=host,
+        history=history,
+        witnesses=witnesses,
+        providers=providers,
+        board=board,
+        log=log,
+        clock=time.time,
+        boot=naming.generation(time.time(), secrets.randbelow(36**5)),
+        reload=reload,
+        known_job=lambda job: reader.job(job) is not None,
+    )
+    output = OutputKeeper(
+        config.host.docker_host,
+        state_dir / "output",
+        ring=lambda generation, _: loop.inbox.put(Rung(generation)),
+        ended=lambda generation: loop.inbox.put(Rung(generation)),
+        per_agent=config.host.output_per_agent,
+        total=config.host.output_total,
+    )
+    output.start()
+    stack.callback(output.close)
+    performer = Performer(host, engine, witnesses, output, providers, config.host.log_max_size)
+    workers = Workers(performer, loop.inbox.put)
+    eye = Eye(engine, lambda: loop.config, lambda: loop.step, loop.inbox.put)
+    for agent in loop.memory.agents.values():
+        if agent.container is not None and not agent.settled:
+            output.follow(agent.generation, agent.container)
+    follower = engine.watch(
+        loop.inbox.put, loop.inbox.put, mark=mark_from(history.meta("engine_mark"))
+    )
+    announced = False
+
+    def after_pass(sentence: str) -> None:
+        nonlocal announced
+        if announced:
+            systemd.alive(sentence)
+        else:
+            announced = True
+            systemd.ready(sentence)
+
+    loop.bind(workers, eye, lambda: follower.mark, after_pass)
+    control = Control(
+        board=board,
+        send=loop.inbox.put,
+        reader=Disk(reader, output),
+        metrics=lambda: b"",
+        version=__version__,
+        on_failure=lambda path, error: log.event("control.failed", path=path, error=repr(error)),
+    )
+    server = control.open(config.host.socket)
+    stack.callback(server.close)
+    stack.callback(control.stop)
+    with _signals(loop):
+        eye.start()
+        server.start()
+        log.event("daemon.started", version=__version__, host=host, pid=os.getpid())
+        loop.run()
+        log.event("daemon.stopping")
+        systemd.stopping()
+    eye.stop()
+    workers.stop(WORKERS_GRACE)
+    follower.stop()
+    _leave(engine, host, log)
+
+
+@contextmanager
+def _signals(loop: Loop) -> Iterator[None]:
+    """TERM and INT stop the manager, HUP reads the configuration again."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        loop.inbox.put(Stop())
+
+    def again(_: int, __: FrameType | None) -> None:
+        loop.inbox.put(Reload())
+
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in (
+            (signal.SIGTERM, stop),
+            (signal.SIGINT, stop),
+            (signal.SIGHUP, again),
+        )
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory; ``Refused`` where another manager does."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_dir.chmod(0o700)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Refused(
+            f"the state directory {state_dir} cannot be used: {error.strerror}; run as root, or set "
+            "host.state_dir"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise Refused(
+                f"another manager (pid {owner or 'unknown'}) works on {state_dir}: stop it first, "
+                "or set another host.state_dir"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _host_id(history: History) -> HostId:
+    """The random id of this installation, made at the first start."""
+    known = history.meta("host")
+    if known is not None:
+        return HostId(known)
+    host = naming.host_id(secrets.randbelow(36**naming.HOST_ID_LENGTH))
+    history.set_meta("host", host)
+    return host
+
+
+def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
+    """See that no other Mayfly uses this Engine; ``Refused`` where one does, unless it is taken over."""
+    others: dict[HostId, list[Container]] = {}
+    for container in engine.containers():
+        if container.host != host:
+            others.setdefault(container.host, []).append(container)
+    if others and not take_over:
+        told = "; ".join(
+            f"{other} with {', '.join(sorted(container.name for container in theirs))}"
+            for other, theirs in others.items()
+        )
+        raise Refused(
+            f"this Engine already serves another Mayfly (this one is {host}): {told}. Drain and stop that "
+            "one, or start with --take-over where it is gone for good"
+        )
+    for other, theirs in others.items():
+        log.event("host.taken_over", other=other, containers=[entry.name for entry in theirs])
+        _end_gates(engine, theirs, log)
+    for network in engine.networks():
+        if network.host != host and network.host not in others:
+            with suppress(Fault):
+                engine.remove_network(network.name)
+
+
+def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
+    """Remove another Mayfly's containers that only wait at their gates; those with a job end by themselves."""
+    for container in containers:
+        if not container.live or engine.process_count(container.id) <= AT_GATE:
+            engine.remove(container.id, force=True)
+        else:
+            log.event("host.left_running", container=container.name, other=container.host)
+
+
+AT_GATE = 2  # processes of an agent that waits: the init and the gate
+
+
+def _leave(engine: Engine, host: HostId, log: Log) -> None:
+    """Remove our networks where none of our containers is left."""
+    try:
+        if any(container.host == host for container in engine.containers()):
+            return
+        for network in engine.networks():
+            if network.host == host:
+                engine.remove_network(network.name)
+    except Fault as fault:
+        log.event("network.kept", reason=str(fault))

@@ -1,0 +1,184 @@
+"""The eye: looks at the Engine and the host when asked, on a thread of its own, and reports what it saw.
+
+Asking again while it looks makes it look once more, never twice at once. A failed look is reported as
+failed; it is never turned into "there is nothing".
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from manager.core.desire import ImageSeen, Survey, image_of
+from manager.core.model import LABEL_GATE, Config, Container, ContainerId, Dataset, PoolSpec
+from manager.edge.engine import Engine
+from manager.edge.engine_facts import EngineInfo
+from manager.edge.faults import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All containers of all Mayflies on the Engine, as of step ``began`` of the loop."""
+
+    began: int
+    containers: tuple[Container, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A look failed: what is there is unknown."""
+
+    began: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What the host offers, and how large the containers of ours have grown."""
+
+    began: int
+    survey: Survey
+    info: EngineInfo
+    sizes: Mapping[ContainerId, int]
+
+
+Sight = Seen | Unseen | Surveyed
+
+
+class Eye:
+    """Looks when asked; ``send`` receives what was seen."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Callable[[], Config],
+        step: Callable[[], int],
+        send: Callable[[Sight], None],
+    ) -> None:
+        self._engine = engine
+        self._step = step
+        self._config = config
+        self._send = send
+        self._asked = threading.Event()
+        self._survey_asked = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="eye", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the look under way."""
+        self._stopping = True
+        self._asked.set()
+
+    def look(self) -> None:
+        """Look at the containers soon."""
+        self._asked.set()
+
+    def survey(self) -> None:
+        """Look at images, mounts and sizes soon, too."""
+        self._survey_asked.set()
+        self._asked.set()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._stopping:
+                return
+            self._look()
+            if self._survey_asked.is_set():
+                self._survey_asked.clear()
+                self._look_around()
+
+    def _look(self) -> None:
+        began = self._step()
+        try:
+            self._engine.ping()
+            self._send(Seen(began, self._engine.containers()))
+        except Fault as fault:
+            self._send(Unseen(began, fault))
+
+    def _look_around(self) -> None:
+        began = self._step()
+        try:
+            info = self._engine.info()
+            config = self._config()
+            survey = Survey(
+                images=self._images(config),
+                mounts=mount_problems(config, info),
+                runtimes=frozenset(info.runtimes),
+                autoremove_fault=info.autoremove_fault,
+            )
+            watched = any(pool.limits.disk is not None for pool in config.pools)
+            sizes = self._engine.sizes() if watched else {}
+            self._send(Surveyed(began, survey, info, sizes))
+        except Fault as fault:
+            self._send(Unseen(began, fault))
+
+    def _images(self, config: Config) -> dict[str, ImageSeen | None]:
+        found: dict[str, ImageSeen | None] = {}
+        for reference in {image_of(pool) for pool in config.pools}:
+            facts = self._engine.image(reference)
+            found[reference] = (
+                ImageSeen(facts.id, facts.labels.get(LABEL_GATE)) if facts is not None else None
+            )
+        return found
+
+
+def mount_problems(config: Config, info: EngineInfo) -> dict[str, str]:
+    """What is wrong with the directories that the pools mount: directory -> one sentence."""
+    problems: dict[str, str] = {}
+    inner = _mount_points()
+    for pool in config.pools:
+        for mount in pool.mounts:
+            problem = _problem(pool, mount.source, isinstance(mount, Dataset))
+            if problem is None and isinstance(mount, Dataset) and mount.nested == "refuse":
+                problem = _nested(pool, mount, inner, info)
+            if problem is not None:
+                problems[mount.source] = problem
+    return problems
+
+
+def _problem(pool: PoolSpec, source: str, dataset: bool) -> str | None:
+    what = f'{"dataset" if dataset else "cache"} {source} of pool "{pool.name}"'
+    try:
+        if not os.path.isdir(source):
+            return f"{what} is not a directory on this host: mount or make it, or change `source`"
+        os.scandir(source).close()
+    except OSError as error:
+        return f"{what} cannot be read ({error.strerror}): see to the mount"
+    return None
+
+
+def _nested(
+    pool: PoolSpec, mount: Dataset, inner: tuple[str, ...], info: EngineInfo
+) -> str | None:
+    if info.recursive_read_only:
+        return None
+    source = os.path.realpath(mount.source).rstrip("/") + "/"
+    below = sorted(point for point in inner if point.startswith(source))
+    if not below:
+        return None
+    version = ".".join(str(number) for number in info.version)
+    return (
+        f'dataset {mount.source} of pool "{pool.name}" has mounts beneath it that would stay writable '
+        f'on Engine {version} (before 25): {", ".join(below)}; unmount them, upgrade Docker, or set '
+        'nested = "allow"'
+    )
+
+
+def _mount_points() -> tuple[str, ...]:
+    """Every mount point of this host (proc(5), mountinfo, field 5, octal escapes undone)."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    return tuple(
+        line.split()[4].encode().decode("unicode_escape", errors="replace") for line in lines if line
+    )

@@ -1,0 +1,145 @@
+"""What the loop has last seen of the world, kept up with looks, events and the results of its own actions.
+
+A look shows a past moment. What an action has changed since the look began is believed over the look, so
+that an agent just made does not seem to be gone. Steps, not times, order the two: a clock may jump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from manager.core.memory import Memory
+from manager.core.model import (
+    Container,
+    ContainerId,
+    Death,
+    Generation,
+    HostId,
+    Witness,
+    World,
+)
+
+
+class Outlook:
+    """The world as last seen; used by the loop's thread alone."""
+
+    def __init__(self, host: HostId) -> None:
+        self._host = host
+        self._containers: dict[Generation, Container] | None = None
+        self._error: str | None = None
+        self._touched: dict[Generation, int] = {}
+        self._witnesses: dict[Generation, Witness] = {}
+        self._deaths: dict[Generation, Death] = {}
+        self._last_seen: dict[Generation, float] = {}
+        self._first_missed: dict[Generation, float] = {}
+        self._sizes: dict[Generation, int] = {}
+        self._engine_stop: float | None = None
+
+    def world(self) -> World:
+        """The world as a value of its own."""
+        return World(
+            containers=dict(self._containers) if self._containers is not None else None,
+            witnesses=dict(self._witnesses),
+            sizes=dict(self._sizes),
+            deaths=dict(self._deaths),
+            last_seen=dict(self._last_seen),
+            first_missed=dict(self._first_missed),
+            engine_error=self._error,
+            engine_stop=self._engine_stop,
+        )
+
+    @property
+    def known(self) -> bool:
+        """Whether the last look succeeded."""
+        return self._containers is not None
+
+    def seen(self, began: int, containers: Iterable[Container], memory: Memory, now: float) -> bool:
+        """Take a look in; False where a part of it was overtaken, so that another look is due."""
+        before = self._containers or {}
+        fresh = {
+            container.generation: container
+            for container in containers
+            if container.host == self._host
+        }
+        overtaken = {
+            generation for generation, step in self._touched.items() if step > began
+        }
+        for generation in overtaken:
+            fresh.pop(generation, None)
+            if generation in before:
+                fresh[generation] = before[generation]
+        self._touched = {generation: self._touched[generation] for generation in overtaken}
+        self._containers = fresh
+        self._error = None
+        self._note_presence(fresh, memory, now)
+        return not overtaken
+
+    def _note_presence(
+        self, fresh: Mapping[Generation, Container], memory: Memory, now: float
+    ) -> None:
+        for generation, agent in memory.agents.items():
+            container = fresh.get(generation)
+            if container is not None and container.live:
+                self._last_seen[generation] = now
+                self._first_missed.pop(generation, None)
+            elif not agent.settled:
+                self._first_missed.setdefault(generation, now)
+
+    def unseen(self, error: str) -> None:
+        """A look failed: what is there is unknown."""
+        self._containers = None
+        self._error = error
+
+    def engine_stopped(self, at: float) -> None:
+        """The Engine stopped, or has restarted, at about that time."""
+        self._engine_stop = at
+
+    def died(self, generation: Generation, death: Death) -> None:
+        """The Engine said that a container died."""
+        self._deaths[generation] = death
+
+    def grown(self, sizes: Mapping[ContainerId, int]) -> None:
+        """How large the writable layers are."""
+        containers = self._containers or {}
+        self._sizes = {
+            generation: sizes[container.id]
+            for generation, container in containers.items()
+            if container.id in sizes
+        }
+
+    def testify(self, generation: Generation, witness: Witness | None) -> None:
+        """What an agent's witness says; a witness once read is not forgotten for being unreadable."""
+        if witness is not None:
+            self._witnesses[generation] = witness
+
+    # -- what our own actions have changed --------------------------------------------------------
+
+    def made(self, step: int, container: Container) -> None:
+        """We have started a container."""
+        if self._containers is not None:
+            self._containers[container.generation] = container
+        self._touched[container.generation] = step
+
+    def renamed(self, step: int, generation: Generation, name: str) -> None:
+        """We have renamed a container."""
+        if self._containers is not None and generation in self._containers:
+            self._containers[generation] = replace(self._containers[generation], name=name)
+        self._touched[generation] = step
+
+    def removed(self, step: int, generation: Generation) -> None:
+        """We have removed a container."""
+        if self._containers is not None:
+            self._containers.pop(generation, None)
+        self._touched[generation] = step
+
+    def buried(self, generation: Generation) -> None:
+        """Nothing of the agent is left, here either."""
+        for table in (
+            self._witnesses,
+            self._deaths,
+            self._last_seen,
+            self._first_missed,
+            self._sizes,
+        ):
+            table.pop(generation, None)

@@ -1,0 +1,172 @@
+"""The published document: what ``mayfly status --json`` prints, made from what the loop knows.
+
+Pure: values in, JSON-ready values out. Nothing secret can be in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from manager.core.desire import image_of
+from manager.core.memory import Agent, Cordon, Memory
+from manager.core.model import Container, Desired, Generation, Health, HostSpec, Phase, Severity, World
+from manager.core.slots import DEADLINES, VACANCY, SlotStatus, status_of, tenancies
+
+SCHEMA = "mayfly.status/1"
+SHORT_ID = 12
+
+
+def timestamp(at: float | None) -> str | None:
+    """RFC 3339, UTC, milliseconds; ``None`` stays ``None``."""
+    if at is None:
+        return None
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def statuses(desired: Desired, memory: Memory, now: float) -> list[SlotStatus]:
+    """A status for each slot, in config order, then the slots that the configuration has no more."""
+    tenants = tenancies(memory.agents.values())
+    return [
+        status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now)
+        for spec in desired.slots
+    ]
+
+
+def document(
+    host: HostSpec,
+    rows: Iterable[SlotStatus],
+    memory: Memory,
+    world: World,
+    headline: str,
+    health: Iterable[Health],
+) -> dict[str, object]:
+    """The whole document, schema ``mayfly.status/1``."""
+    containers = world.containers or {}
+    return {
+        "schema": SCHEMA,
+        "host": host.name,
+        "headline": headline,
+        "paused": memory.pause is not None,
+        "slots": [_slot(row, containers) for row in rows],
+        "health": [
+            {"code": line.code, "severity": line.severity, "text": line.text, "fix": line.fix}
+            for line in health
+        ],
+    }
+
+
+def _slot(row: SlotStatus, containers: Mapping[Generation, Container]) -> dict[str, object]:
+    agent = row.agent
+    return {
+        "slot": row.spec.name,
+        "pool": row.spec.pool.name,
+        "provider": row.spec.pool.provider,
+        "phase": row.phase,
+        "confirmed_by": row.confirmed_by,
+        "cordoned": _cordon(row.memory.cordon),
+        "since": timestamp(row.since),
+        "agent": agent.generation if agent is not None else None,
+        "container": _container(agent, containers),
+        "standby": _standby(row, containers),
+        "image": image_of(row.spec.pool),
+        "gpus": list(row.spec.lease),
+        "job": agent.job if agent is not None else None,
+        "note": row.note,
+    }
+
+
+def _container(agent: Agent | None, containers: Mapping[Generation, Container]) -> str | None:
+    if agent is None:
+        return None
+    if agent.container is not None:
+        return agent.container[:SHORT_ID]
+    known = containers.get(agent.generation)
+    return known.id[:SHORT_ID] if known is not None else None
+
+
+def _standby(
+    row: SlotStatus, containers: Mapping[Generation, Container]
+) -> dict[str, object] | None:
+    if row.standby is None or row.standby_phase is None:
+        return None
+    return {
+        "container": _container(row.standby, containers),
+        "phase": row.standby_phase,
+        "since": timestamp(row.standby.ready or row.standby.born),
+    }
+
+
+def _cordon(cordon: Cordon | None) -> dict[str, object] | None:
+    if cordon is None:
+        return None
+    return {
+        "since": timestamp(cordon.since),
+        "until": timestamp(cordon.until),
+        "by": cordon.by,
+        "note": cordon.note,
+        "drain": cordon.drain,
+    }
+
+
+def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
+    """One sentence: what the pool is doing, and what is in its way."""
+    counts: dict[Phase, int] = {}
+    rows = list(rows)
+    for row in rows:
+        counts[row.phase] = counts.get(row.phase, 0) + 1
+    told = ", ".join(f"{counts[phase]} {phase}" for phase in Phase if phase in counts)
+    slots = "1 slot" if len(rows) == 1 else f"{len(rows)} slots"
+    sentence = f"{slots}: {told}" if rows else "no slots are configured"
+    cordoned = sum(1 for row in rows if row.memory.cordon is not None)
+    if cordoned:
+        sentence += f" ({cordoned} cordoned)"
+    queued = sum(1 for job in memory.jobs.values() if job.agent is None)
+    if queued:
+        sentence += f"; {queued} job{'s' if queued > 1 else ''} queued"
+    if memory.pause is not None:
+        sentence += f"; paused by {memory.pause.by}, nothing is touched"
+    if world.containers is None:
+        sentence += f"; the Engine is unknown: {world.engine_error or 'not looked at yet'}"
+    return sentence
+
+
+def health_of(
+    rows: Iterable[SlotStatus], memory: Memory, world: World, now: float
+) -> list[Health]:
+    """The health lines that follow from slots, memory and world."""
+    lines: list[Health] = []
+    if world.containers is None:
+        lines.append(
+            Health(
+                "engine.unknown",
+                Severity.ERROR,
+                world.engine_error or "the Engine has not been looked at yet",
+                "sudo systemctl status docker",
+            )
+        )
+    if memory.pause is not None:
+        lines.append(
+            Health(
+                "pool.paused",
+                Severity.WARNING,
+                f"paused by {memory.pause.by} since {timestamp(memory.pause.since)}"
+                + (f": {memory.pause.note}" if memory.pause.note else ""),
+                "mayfly resume",
+            )
+        )
+    vacancy = DEADLINES[Phase.VACANT].seconds or 0.0
+    for row in rows:
+        if row.phase is Phase.HELD:
+            fix = f"mayfly retry {row.spec.name}" if row.memory.held else f"mayfly describe {row.spec.name}"
+            lines.append(
+                Health("slot.held", Severity.ERROR, f"slot {row.spec.name} is held: {row.note}", fix)
+            )
+        elif row.phase is Phase.VACANT and row.memory.cordon is None:
+            if row.since is not None and now - row.since > vacancy:
+                text = f"slot {row.spec.name} has been vacant for {now - row.since:.0f} s"
+                lines.append(
+                    Health("slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}")
+                )
+    return lines
