@@ -1,44 +1,43 @@
-"""The control socket's paths: reads from what was published or stored, changes as commands to the loop.
+"""The control socket's paths: reads from what was published or stored, changes as commands.
 
-Nothing here changes any state or talks to the Engine or a provider. ``ROUTES`` is the whole table;
-``docs/reference/control-socket.md`` is checked against it.
+Nothing here changes any state or talks to the Engine or a provider. ``Control.ROUTES`` is the whole
+table; ``docs/reference/control-socket.md`` is checked against it.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from manager.edge.faults import Fault
-from manager.service import parameters
+from manager.service import asks, parameters, printed
 from manager.service.board import Board
 from manager.service.commands import Command, Send, ask
 from manager.service.parameters import BadRequest
+from manager.service.printed import Chunk
 from manager.service.unix_http import Reply, Request, UnixServer, error_reply, json_reply
 
 API = 1
 LONG_POLLS = 32
 WAIT_MAX = 60.0
 AGENT_SECONDS = 30.0  # how long a followed output waits for an agent to take the job
-FRAME = struct.Struct(">BxxxIQ")  # stream, length, position; then the bytes
 FRAMED = "application/vnd.mayfly.output"
 AGENT_HEADER = "Mayfly-Agent"
+OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
+EVENTS_QUERY = ("after", "wait", "slot", "limit")
+HISTORY_QUERY = ("since", "slot", "outcome", "gpu", "limit")
+JOB_KEYS = (
+    *("job", "pool", "state", "exit_code", "cause"),
+    *("slot", "agent", "submitted", "started", "finished"),
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Bytes that an agent printed; without data, a sign that its stream is still followed."""
-
-    stream: int  # 1: stdout, 2: stderr
-    time: float  # seconds since the epoch, the Engine's stamp of the line
-    data: bytes  # never the launcher's own lines
-    position: int = 0  # bytes of this agent's output, both streams, that came before
+Names = Mapping[str, str]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +54,20 @@ class HistoryFilter:
 class Reader(Protocol):
     """What is on disk, read from the threads of the control socket.
 
-    Blocking, safe to call from many threads at once; never changes anything. Documents are ready
-    for JSON: times as RFC 3339. Raises ``Fault`` where the disk cannot be read.
+    Blocking, safe to call from many threads at once; never changes anything. Rows are ready for
+    JSON: times as RFC 3339. Raises ``Fault`` where the disk cannot be read.
     """
 
-    def jobs(self, limit: int) -> Sequence[Mapping[str, object]]:
-        """All queued and running jobs, and the last ``limit`` ended, as ``jobs --json`` has them."""
+    def jobs(self, limit: int) -> Sequence[Row]:
+        """All queued and running jobs, and the last ``limit`` ended."""
 
-    def job(self, job: str) -> Mapping[str, object] | None:
-        """One such job; ``None`` where there is none of that id."""
+    def job(self, job: str) -> Row | None:
+        """One job; ``None`` where there is none of that id."""
 
-    def events(self, after: int, limit: int, slot: str | None) -> Sequence[Mapping[str, object]]:
+    def events(self, after: int, limit: int, slot: str | None) -> Sequence[Row]:
         """Events in order with ``seq`` above ``after``; ``after`` 0 means the last ``limit``."""
 
-    def history(self, wanted: HistoryFilter) -> Sequence[Mapping[str, object]]:
+    def history(self, wanted: HistoryFilter) -> Sequence[Row]:
         """Ended agents, the latest last."""
 
     def generation_of_job(self, job: str) -> str | None:
@@ -78,10 +77,10 @@ class Reader(Protocol):
         """The slot's agent, or the one before it; ``None`` where nothing was kept."""
 
     def output(self, generation: str, follow: bool, stop: threading.Event) -> Iterator[Chunk]:
-        """The kept output of an agent, oldest first.
+        """The kept output of an agent, oldest first, without the launcher's own lines.
 
-        With ``follow`` it ends when the agent has ended and all is read, or ``stop`` is set, and
-        yields a chunk without data at least every five seconds while nothing comes.
+        With ``follow`` it goes on until the agent has ended or ``stop`` is set; while nothing comes,
+        it yields a chunk without data about twice a second.
         """
 
 
@@ -93,9 +92,9 @@ class Route:
     path: str  # with {names}
     query: tuple[str, ...]
     does: str
-    answer: Callable[[Control, Request, Mapping[str, str]], Reply]
+    answer: Callable[[Control, Request, Names], Reply]
 
-    def match(self, method: str, path: str) -> Mapping[str, str] | None:
+    def match(self, method: str, path: str) -> Names | None:
         """The names in the path, or ``None`` where the path is another."""
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9][A-Za-z0-9._-]{0,127})", self.path)
         found = re.fullmatch(pattern, path)
@@ -106,20 +105,39 @@ def _nothing(_: str, __: BaseException) -> None:
     pass
 
 
-@dataclass(slots=True)
+def _tell(
+    verb: str, arguments: Callable[[bytes, Sequence[str]], asks.Arguments]
+) -> Callable[[Control, Request, Names], Reply]:
+    """A path that sends a command to the loop and hands its answer back."""
+
+    def answer(control: Control, request: Request, names: Names) -> Reply:
+        wanted = {**arguments(request.body, control.slots()), **names}
+        found = ask(control.send, Command(verb, wanted, request.caller))
+        return json_reply(found.status, found.body)
+
+    return answer
+
+
 class Control:
     """All that the paths need; ``respond`` is the only way in."""
 
-    board: Board
-    send: Send
-    reader: Reader
-    metrics: Callable[[], bytes]
-    version: str = ""
-    on_failure: Callable[[str, BaseException], None] = _nothing  # a bug: which path, what it was
-    _stop: threading.Event = threading.Event()
-    _polls: threading.BoundedSemaphore = threading.BoundedSemaphore(LONG_POLLS)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        board: Board,
+        send: Send,
+        reader: Reader,
+        metrics: Callable[[], bytes],
+        *,
+        version: str = "",
+        on_failure: Callable[[str, BaseException], None] = _nothing,
+    ) -> None:
+        """``on_failure`` hears of bugs: on which path, and what was raised."""
+        self.board = board
+        self.send = send
+        self._reader = reader
+        self._exposition = metrics
+        self._release = version
+        self._on_failure = on_failure
         self._stop = threading.Event()
         self._polls = threading.BoundedSemaphore(LONG_POLLS)
 
@@ -139,79 +157,83 @@ class Control:
             return error_reply(400, str(error), "bad_request")
         except Fault as error:
             return error_reply(503, str(error), "unavailable")
-        except Exception as error:  # a bug here must not end the server, nor show itself
-            self.on_failure(request.path, error)
+        except _TooMany:
+            sentence = f"{LONG_POLLS} clients wait already; try again later"
+            return error_reply(503, sentence, "busy")
+        except Exception as error:  # noqa: BLE001  a bug must neither end the server nor show itself
+            self._on_failure(request.path, error)
             return error_reply(500, "this is a bug in mayfly; the manager's log has it", "bug")
 
+    def slots(self) -> tuple[str, ...]:
+        """The slots of this host, as published."""
+        found = self.board.read()
+        rows = found.document.get("slots") if found is not None else None
+        return tuple(str(row["slot"]) for row in rows) if isinstance(rows, list | tuple) else ()
+
     def _route(self, request: Request) -> Reply:
-        for route in ROUTES:
+        for route in self.ROUTES:
             names = route.match(request.method, request.path)
             if names is not None:
                 parameters.known_query(request.query, route.query)
                 return route.answer(self, request, names)
-        methods = [r.method for r in ROUTES if r.match(r.method, request.path) is not None]
-        if methods:
-            return error_reply(405, f"this path takes {methods[0]}, not {request.method}", "method")
-        return error_reply(404, "there is no such path; see /v1/version", "no_such_path")
+        for route in self.ROUTES:
+            if route.match(route.method, request.path) is not None:
+                sentence = f"this path takes {route.method}, not {request.method}"
+                return error_reply(405, sentence, "method")
+        return error_reply(404, "there is no such path; they begin with /v1/", "no_such_path")
 
-    # -- reads ---------------------------------------------------------------------------------
+    # -- reads -------------------------------------------------------------------------------------
 
-    def _version(self, _: Request, __: Mapping[str, str]) -> Reply:
-        return json_reply(200, {"version": self.version, "api": API})
+    def _version(self, _: Request, __: Names) -> Reply:
+        return json_reply(200, {"version": self._release, "api": API})
 
-    def _status(self, request: Request, _: Mapping[str, str]) -> Reply:
+    def _status(self, request: Request, _: Names) -> Reply:
         after = parameters.whole(request.query, "after", 0, 2**62)
         seconds = parameters.wait(request.query, WAIT_MAX)
         found = self.board.read()
         if seconds and (found is None or found.rev <= after):
-            if not self._polls.acquire(blocking=False):
-                return _too_many()
-            try:
+            with self._waiting():
                 found = self.board.wait(after, seconds)
-            finally:
-                self._polls.release()
         if found is None:
             return error_reply(503, "the manager is starting: no pass has ended yet", "starting")
         return json_reply(200, {**found.document, "rev": found.rev})
 
-    def _jobs(self, request: Request, _: Mapping[str, str]) -> Reply:
+    def _jobs(self, request: Request, _: Names) -> Reply:
         limit = parameters.whole(request.query, "limit", 100, 10_000)
-        return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": list(self.reader.jobs(limit))})
+        rows = [{key: row.get(key) for key in JOB_KEYS} for row in self._reader.jobs(limit)]
+        return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
 
-    def _job(self, _: Request, names: Mapping[str, str]) -> Reply:
-        found = self.reader.job(names["job"])
-        if found is None:
+    def _job(self, _: Request, names: Names) -> Reply:
+        row = self._reader.job(names["job"])
+        if row is None:
             return _no_such_job(names["job"])
-        return json_reply(200, {"schema": "mayfly.job/1", **found})
+        return json_reply(200, {"schema": "mayfly.job/1", **row})
 
-    def _events(self, request: Request, _: Mapping[str, str]) -> Reply:
+    def _events(self, request: Request, _: Names) -> Reply:
         query = request.query
         after = parameters.whole(query, "after", 0, 2**62)
-        limit = parameters.whole(query, "limit", 100, 1000) or 1
+        limit = parameters.whole(query, "limit", 100, 1000)
         slot = parameters.text(query.get("slot"), "slot")
         seconds = parameters.wait(query, WAIT_MAX)
-        rows = self.reader.events(after, limit, slot)
-        if not rows and seconds:
-            if not self._polls.acquire(blocking=False):
-                return _too_many()
-            try:
-                rows = self._await_events(after, limit, slot, seconds)
-            finally:
-                self._polls.release()
+        rows = self._await_events(after, limit, slot, seconds)
         return json_reply(200, {"schema": "mayfly.events/1", "events": list(rows)})
 
     def _await_events(
         self, after: int, limit: int, slot: str | None, seconds: float
-    ) -> Sequence[Mapping[str, object]]:
+    ) -> Sequence[Row]:
+        rows = self._reader.events(after, limit, slot)
+        if rows or not seconds:
+            return rows
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
-            seen = self.board.read()
-            if rows := self.reader.events(after, limit, slot):
-                return rows
-            self.board.wait(seen.rev if seen else 0, min(left, 1.0))
+        with self._waiting():
+            while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
+                seen = self.board.read()
+                if rows := self._reader.events(after, limit, slot):
+                    return rows
+                self.board.wait(seen.rev if seen else 0, min(left, 1.0))
         return ()
 
-    def _history(self, request: Request, _: Mapping[str, str]) -> Reply:
+    def _history(self, request: Request, _: Names) -> Reply:
         query = request.query
         wanted = HistoryFilter(
             since=parameters.moment(query.get("since"), "since"),
@@ -220,150 +242,126 @@ class Control:
             gpu=parameters.text(query.get("gpu"), "gpu"),
             limit=parameters.whole(query, "limit", 1000, 100_000),
         )
-        agents = list(self.reader.history(wanted))
+        agents = list(self._reader.history(wanted))
         return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
 
-    def _metrics(self, _: Request, __: Mapping[str, str]) -> Reply:
-        return Reply(200, "text/plain; version=0.0.4; charset=utf-8", self.metrics())
+    def _metrics(self, _: Request, __: Names) -> Reply:
+        return Reply(200, "text/plain; version=0.0.4; charset=utf-8", self._exposition())
 
-    # -- output --------------------------------------------------------------------------------
+    # -- output ------------------------------------------------------------------------------------
 
-    def _job_output(self, request: Request, names: Mapping[str, str]) -> Reply:
+    def _job_output(self, request: Request, names: Names) -> Reply:
         job = names["job"]
-        if self.reader.job(job) is None:
+        if self._reader.job(job) is None:
             return _no_such_job(job)
-        follow = parameters.switch(request.query, "follow")
-        generation = self.reader.generation_of_job(job)
-        if generation is None and follow:
-            if not self._polls.acquire(blocking=False):
-                return _too_many()
-            try:
+        generation = self._reader.generation_of_job(job)
+        if generation is None and parameters.switch(request.query, "follow"):
+            with self._waiting():
                 generation = self._await_agent(job)
-            finally:
-                self._polls.release()
-        return self._output(request, generation, follow)
+        return self._output(request, generation)
 
     def _await_agent(self, job: str) -> str | None:
         deadline = time.monotonic() + AGENT_SECONDS
         while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
             seen = self.board.read()
-            row = self.reader.job(job)
-            generation = self.reader.generation_of_job(job)
+            row = self._reader.job(job)
+            generation = self._reader.generation_of_job(job)
             if generation is not None or row is None or row.get("finished") is not None:
                 return generation
             self.board.wait(seen.rev if seen else 0, min(left, 0.5))
         return None
 
-    def _slot_output(self, request: Request, names: Mapping[str, str]) -> Reply:
-        slot = names["slot"]
-        follow = parameters.switch(request.query, "follow")
+    def _slot_output(self, request: Request, names: Names) -> Reply:
         previous = parameters.switch(request.query, "previous")
-        generation = self.reader.generation_of_slot(slot, previous)
-        if generation is None and slot not in self._slots():
-            return error_reply(404, f"there is no slot {slot}", "no_such_slot")
-        return self._output(request, generation, follow)
+        generation = self._reader.generation_of_slot(names["slot"], previous)
+        if generation is None and names["slot"] not in self.slots():
+            return error_reply(404, f"there is no slot {names['slot']}", "no_such_slot")
+        return self._output(request, generation)
 
-    def _output(self, request: Request, generation: str | None, follow: bool) -> Reply:
-        form = request.query.get("format", "framed")
+    def _output(self, request: Request, generation: str | None) -> Reply:
+        query = request.query
+        follow = parameters.switch(query, "follow")
+        form = query.get("format", "framed")
         if form not in {"framed", "text"}:
             raise BadRequest("format must be framed or text")
-        start = parameters.whole(request.query, "from", 0, 2**62)
+        place = printed.Place(
+            parameters.whole(query, "mark", 0, 2**63), parameters.whole(query, "count", 0, 2**31)
+        )
         if generation is None:
             return Reply(204, "text/plain", b"")
-        if request.query.get("agent", generation) != generation:
-            start = 0  # the caller has read another agent's output, not this one's
-        if not self._polls.acquire(blocking=False):
-            return _too_many()
+        if query.get("agent", generation) != generation:
+            place = printed.Place()  # another agent's output was read before
+        release = self._wait_begins()
         try:
-            chunks = self.reader.output(generation, follow, self._stop)
-            pieces = _framed(chunks, start) if form == "framed" else _plain(chunks, start)
-            stream = _Held(pieces, self._polls.release)
+            chunks = printed.after(self._reader.output(generation, follow, self._stop), place)
+            pieces = printed.framed(chunks) if form == "framed" else printed.plain(chunks)
         except BaseException:
-            self._polls.release()
+            release()
             raise
         kind = FRAMED if form == "framed" else "text/plain; charset=utf-8"
-        return Reply(200, kind, stream, {AGENT_HEADER: generation})
+        return Reply(200, kind, _Held(pieces, release), {AGENT_HEADER: generation})
 
-    def _slots(self) -> tuple[str, ...]:
-        found = self.board.read()
-        rows = found.document.get("slots") if found is not None else None
-        return tuple(str(row["slot"]) for row in rows) if isinstance(rows, list | tuple) else ()
+    # -- what they share -----------------------------------------------------------------------------
 
-    # -- commands ------------------------------------------------------------------------------
+    def _wait_begins(self) -> Callable[[], None]:
+        """Take one of the places for those who wait; what is returned gives it back."""
+        if not self._polls.acquire(blocking=False):
+            raise _TooMany
+        return self._polls.release
 
-    def _tell(self, verb: str, request: Request, arguments: Mapping[str, object]) -> Reply:
-        answer = ask(self.send, Command(verb, arguments, request.caller))
-        return json_reply(answer.status, answer.body)
+    def _waiting(self) -> _Place:
+        return _Place(self._wait_begins())
 
-    def _plan(self, request: Request, _: Mapping[str, str]) -> Reply:
-        return self._tell("plan", request, {})
+    ROUTES: ClassVar[tuple[Route, ...]] = (
+        Route("GET", "/v1/version", (), "the manager's version", _version),
+        Route("GET", "/v1/status", ("after", "wait"), "how the slots stand", _status),
+        Route("GET", "/v1/jobs", ("limit",), "the embedded queue", _jobs),
+        Route("GET", "/v1/jobs/{job}", (), "one job, with its command", _job),
+        Route("GET", "/v1/jobs/{job}/output", OUTPUT_QUERY, "what a job printed", _job_output),
+        Route(
+            "GET",
+            "/v1/slots/{slot}/output",
+            (*OUTPUT_QUERY, "previous"),
+            "what a slot's agent printed",
+            _slot_output,
+        ),
+        Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
+        Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
+        Route("GET", "/v1/plan", (), "what the next pass would do", _tell("plan", asks.nothing)),
+        Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
+        Route("POST", "/v1/jobs", (), "queue a job", _tell("submit", asks.submit)),
+        Route("POST", "/v1/jobs/{job}/cancel", (), "end a job", _tell("cancel", asks.nothing)),
+        Route("POST", "/v1/cordon", (), "no new agent or job", _tell("cordon", asks.cordon)),
+        Route("POST", "/v1/uncordon", (), "fill again", _tell("uncordon", asks.named_slots)),
+        Route("POST", "/v1/drain", (), "empty slots", _tell("drain", asks.drain)),
+        Route("POST", "/v1/pause", (), "observe only", _tell("pause", asks.pause)),
+        Route("POST", "/v1/resume", (), "act again", _tell("resume", asks.nothing)),
+        Route("POST", "/v1/recycle", (), "fresh agents", _tell("recycle", asks.named_slots)),
+        Route("POST", "/v1/retry", (), "forget back-off", _tell("retry", asks.named_slots)),
+        Route("POST", "/v1/reload", (), "read the config again", _tell("reload", asks.reload)),
+    )
 
-    def _submit(self, request: Request, _: Mapping[str, str]) -> Reply:
-        given = parameters.document(request.body, ("argv", "env", "pool", "timeout"))
-        arguments = {
-            "argv": parameters.argv(given.get("argv")),
-            "env": parameters.env(given.get("env")),
-            "pool": parameters.text(given.get("pool"), "pool"),
-            "timeout": parameters.seconds(given.get("timeout"), "timeout"),
-        }
-        return self._tell("submit", request, arguments)
 
-    def _cancel(self, request: Request, names: Mapping[str, str]) -> Reply:
-        parameters.document(request.body, ())
-        return self._tell("cancel", request, {"job": names["job"]})
 
-    def _cordon(self, request: Request, _: Mapping[str, str]) -> Reply:
-        given = parameters.document(request.body, ("slots", "until", "note"))
-        arguments = {
-            "slots": self._named_slots(given),
-            "until": parameters.moment(given.get("until"), "until"),
-            "note": parameters.text(given.get("note"), "note", parameters.NOTE_MAX),
-        }
-        return self._tell("cordon", request, arguments)
+class _TooMany(Exception):
+    """All places for those who wait are taken."""
 
-    def _drain(self, request: Request, _: Mapping[str, str]) -> Reply:
-        given = parameters.document(request.body, ("slots", "force"))
-        arguments = {
-            "slots": parameters.names(given.get("slots"), "slots"),
-            "force": parameters.flag(given.get("force"), "force"),
-        }
-        return self._tell("drain", request, arguments)
 
-    def _uncordon(self, request: Request, _: Mapping[str, str]) -> Reply:
-        return self._tell_slots("uncordon", request)
+class _Place:
+    """A place among those who wait, as a context."""
 
-    def _recycle(self, request: Request, _: Mapping[str, str]) -> Reply:
-        return self._tell_slots("recycle", request)
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
 
-    def _retry(self, request: Request, _: Mapping[str, str]) -> Reply:
-        return self._tell_slots("retry", request)
+    def __enter__(self) -> None:
+        pass
 
-    def _tell_slots(self, verb: str, request: Request) -> Reply:
-        given = parameters.document(request.body, ("slots",))
-        return self._tell(verb, request, {"slots": self._named_slots(given)})
-
-    def _named_slots(self, given: Mapping[str, object]) -> tuple[str, ...]:
-        """The slots named, or every slot where none is."""
-        named = parameters.names(given.get("slots"), "slots")
-        return self._slots() if named is None else named
-
-    def _pause(self, request: Request, _: Mapping[str, str]) -> Reply:
-        given = parameters.document(request.body, ("note",))
-        note = parameters.text(given.get("note"), "note", parameters.NOTE_MAX)
-        return self._tell("pause", request, {"note": note})
-
-    def _resume(self, request: Request, _: Mapping[str, str]) -> Reply:
-        parameters.document(request.body, ())
-        return self._tell("resume", request, {})
-
-    def _reload(self, request: Request, _: Mapping[str, str]) -> Reply:
-        given = parameters.document(request.body, ("dry_run",))
-        dry_run = parameters.flag(given.get("dry_run"), "dry_run")
-        return self._tell("reload", request, {"dry_run": dry_run})
+    def __exit__(self, *_: object) -> None:
+        self._release()
 
 
 class _Held(Iterator[bytes]):
-    """A stream that gives something back when it is closed, read or not."""
+    """A stream that gives its place back when it is closed, read or not."""
 
     def __init__(self, pieces: Iterator[bytes], release: Callable[[], None]) -> None:
         self._pieces = pieces
@@ -373,81 +371,10 @@ class _Held(Iterator[bytes]):
         return next(self._pieces)
 
     def close(self) -> None:
-        if isinstance(self._pieces, Iterator) and hasattr(self._pieces, "close"):
-            self._pieces.close()
         release, self._release = self._release, None
         if release is not None:
             release()
 
 
-def _from(chunks: Iterator[Chunk], start: int) -> Iterator[Chunk]:
-    """What of the chunks lies at ``start`` or behind it; empty ones pass."""
-    for chunk in chunks:
-        skip = max(0, start - chunk.position)
-        if not chunk.data or not skip:
-            yield chunk
-        elif skip < len(chunk.data):
-            yield Chunk(chunk.stream, chunk.time, chunk.data[skip:], chunk.position + skip)
-
-
-def _framed(chunks: Iterator[Chunk], start: int) -> Iterator[bytes]:
-    for chunk in _from(chunks, start):
-        stream = chunk.stream if chunk.data else 0
-        yield FRAME.pack(stream, len(chunk.data), chunk.position) + chunk.data
-
-
-def _plain(chunks: Iterator[Chunk], start: int) -> Iterator[bytes]:
-    for chunk in _from(chunks, start):
-        yield chunk.data
-
-
-def _too_many() -> Reply:
-    return error_reply(503, f"{LONG_POLLS} clients wait already; try again later", "busy")
-
-
 def _no_such_job(job: str) -> Reply:
-    return error_reply(404, f"there is no job {job}", "no_such_job")
-
-
-_OUTPUT = ("follow", "from", "agent", "format")
-
-ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/version", (), "the manager's version", Control._version),
-    Route("GET", "/v1/status", ("after", "wait"), "the published status", Control._status),
-    Route("GET", "/v1/jobs", ("limit",), "the embedded queue", Control._jobs),
-    Route("GET", "/v1/jobs/{job}", (), "one job", Control._job),
-    Route("GET", "/v1/jobs/{job}/output", _OUTPUT, "what a job printed", Control._job_output),
-    Route(
-        "GET",
-        "/v1/slots/{slot}/output",
-        (*_OUTPUT, "previous"),
-        "what a slot's agent printed",
-        Control._slot_output,
-    ),
-    Route(
-        "GET",
-        "/v1/events",
-        ("after", "wait", "slot", "limit"),
-        "what happened, in order",
-        Control._events,
-    ),
-    Route(
-        "GET",
-        "/v1/history",
-        ("since", "slot", "outcome", "gpu", "limit"),
-        "ended agents",
-        Control._history,
-    ),
-    Route("GET", "/v1/plan", (), "what the next pass would do", Control._plan),
-    Route("GET", "/v1/metrics", (), "metrics for Prometheus", Control._metrics),
-    Route("POST", "/v1/jobs", (), "queue a job", Control._submit),
-    Route("POST", "/v1/jobs/{job}/cancel", (), "end a job", Control._cancel),
-    Route("POST", "/v1/cordon", (), "no new agent or job in slots", Control._cordon),
-    Route("POST", "/v1/uncordon", (), "undo cordon and drain", Control._uncordon),
-    Route("POST", "/v1/drain", (), "empty slots", Control._drain),
-    Route("POST", "/v1/pause", (), "observe only", Control._pause),
-    Route("POST", "/v1/resume", (), "act again", Control._resume),
-    Route("POST", "/v1/recycle", (), "replace agents when idle", Control._recycle),
-    Route("POST", "/v1/retry", (), "forget back-off and hold", Control._retry),
-    Route("POST", "/v1/reload", (), "read the configuration again", Control._reload),
-)
+    return error_reply(404, f"there is no job {job}: see `mayfly jobs`", "no_such_job")

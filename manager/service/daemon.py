@@ -32,7 +32,6 @@ from manager.service.control import Control
 from manager.service.eye import Eye
 from manager.service.loop import Loop, Reload, Rung, Stop, mark_from
 from manager.service.perform import Performer, Workers
-from manager.service.reading import Disk
 
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
 
@@ -113,7 +112,8 @@ def _run(
     control = Control(
         board=board,
         send=loop.inbox.put,
-        reader=Disk(reader, output),
+        reader=reader,
+        output=output,
         metrics=lambda: b"",
         version=__version__,
         on_failure=lambda path, error: log.event("control.failed", path=path, error=repr(error)),

@@ -112,6 +112,8 @@ class Performer:
         self._gates: dict[Generation, GateSocket] = {}
         self._enrolments: dict[Generation, Enrolment] = {}
         self._networks: set[str] = set()
+        # Two makers of one pool would each make its network, and the Engine takes two of one name.
+        self._making_network = threading.Lock()
 
     def perform(self, action: Action, agent: Agent | None) -> Outcome:
         """Do it; ``agent`` is what was remembered of its agent when it was decided."""
@@ -176,9 +178,10 @@ class Performer:
         if spec.pool.network is not None:
             return spec.pool.network
         name = naming.network(self._host, spec.pool.name)
-        if name not in self._networks:
-            self._engine.ensure_network(name, self._host, spec.pool.name)
-            self._networks.add(name)
+        with self._making_network:
+            if name not in self._networks:
+                self._engine.ensure_network(name, self._host, spec.pool.name)
+                self._networks.add(name)
         return name
 
     def _enrol(self, action: Enrol, agent: Agent | None) -> Enrolment:
@@ -203,7 +206,6 @@ class Performer:
     def _bury(self, generation: Generation) -> None:
         self._drop_gate(generation)
         self._enrolments.pop(generation, None)
-        self._output.forget(generation)
         self._witnesses.remove(generation)
 
     def _drop_gate(self, generation: Generation) -> None:
