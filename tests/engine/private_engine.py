@@ -73,7 +73,7 @@ def why_not() -> str | None:
     """Why no private Engine can be started here, in a sentence; None: it can."""
     if os.geteuid() != 0:
         return "a private Engine needs root"
-    for program in ("dockerd", "docker", "runc", "unshare", "nsenter", "ip"):
+    for program in ("dockerd", "containerd", "docker", "runc", "unshare", "nsenter", "ip"):
         if shutil.which(program) is None:
             return f"a private Engine needs {program}"
     return None
@@ -95,6 +95,7 @@ class PrivateEngine:
         self._images = images
         self._daemon: subprocess.Popen[bytes] | None = None
         self._holder: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
         (self.home / "owner").write_text(str(os.getpid()))
         wrapper = self.home / "nvidia"
         wrapper.write_text(_WRAPPER.format(records=self.home / "records"))
@@ -118,6 +119,7 @@ class PrivateEngine:
             )
             assert self._holder.stdout is not None
             self._holder.stdout.readline()
+            self._start_containerd()
             self.start()
             self._load()
         except BaseException:
@@ -130,10 +132,9 @@ class PrivateEngine:
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
-        for attempt in range(4):
+        for _ in range(3):
             if self._start_once():
                 return
-            time.sleep(0.3 * attempt)  # after SIGKILL its containerd may need a moment
         raise RuntimeError(f"dockerd did not start:\n{self.log()[-3000:]}")
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
@@ -166,9 +167,10 @@ class PrivateEngine:
             if ids:
                 self.docker("rm", "-f", *ids, check=False)
             self.stop()
-        if self._holder is not None:
-            self._holder.kill()
-            self._holder.wait()
+        for process in (self._containerd, self._holder):
+            if process is not None:
+                process.kill()
+                process.wait()
         _sweep(self.home)
 
     # -- what tests ask of it --------------------------------------------------------------
@@ -194,6 +196,20 @@ class PrivateEngine:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _start_containerd(self) -> None:
+        """As under systemd, containerd is not the daemon's child, and outlives its SIGKILL."""
+        config = self.home / "containerd.toml"
+        config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        with (self.home / "log").open("ab") as log:
+            self._containerd = subprocess.Popen(
+                ["containerd", f"--config={config}", f"--address={self.home}/containerd.sock"]
+                + [f"--root={self.home}/containerd", f"--state={self.home}/exec/containerd"],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
     def _start_once(self) -> bool:
         assert self._holder is not None
         home = self.home
@@ -204,7 +220,7 @@ class PrivateEngine:
                 ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "dockerd"]
                 + [f"--config-file={home}/daemon.json", f"--data-root={home}/data"]
                 + [f"--exec-root={home}/exec", f"--pidfile={home}/pid", f"--host={self.url}"]
-                + ["--ip6tables=false"],
+                + [f"--containerd={home}/containerd.sock", "--ip6tables=false"],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
