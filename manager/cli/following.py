@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import TextIO
 
 from manager.cli.client import Client, Document, Piece, segment
-from manager.cli.plain import Cleaner
+from manager.cli.options import say
+from manager.cli.plain import Cleaner, clean
 from manager.cli.trouble import Down, TimedOut
 
 PATIENCE = 300.0  # how long a manager that was there may be away
@@ -17,14 +19,15 @@ Sink = Callable[[Piece], None]
 
 
 class Follower:
-    """Remembers how far each agent's output was read."""
+    """Remembers how far an output was read: the last frame's mark, and how many in a row had it."""
 
     def __init__(self, client: Client, path: str, sink: Sink) -> None:
         self._client = client
         self._path = path
         self._sink = sink
         self._agent: str | None = None
-        self._position = 0
+        self._mark = 0
+        self._count = 0
 
     @property
     def begun(self) -> bool:
@@ -37,16 +40,21 @@ class Follower:
         if follow:
             query["follow"] = 1
         if self._agent is not None:
-            query |= {"agent": self._agent, "from": self._position}
+            query |= {"agent": self._agent, "mark": self._mark, "count": self._count}
         came = False
         for piece in self._client.output(self._path, query):
             if piece.agent != self._agent:
-                self._agent, self._position = piece.agent, 0
+                self._agent, self._mark, self._count = piece.agent, 0, 0
             if piece.data:
                 self._sink(piece)
-                self._position = piece.position + len(piece.data)
                 came = True
+                self._step(piece)
         return came
+
+    def _step(self, piece: Piece) -> None:
+        if piece.stream:
+            self._count = self._count + 1 if piece.mark == self._mark else 1
+            self._mark = piece.mark
 
 
 def follow_job(client: Client, job: str, sink: Sink) -> Document:
@@ -90,30 +98,38 @@ class Away:
 
 
 def raw_sink(piece: Piece) -> None:
-    """The bytes as they are, each stream where it belongs."""
+    """The bytes as they are, each stream where it belongs, and nothing of Mayfly's own."""
+    if piece.stream == 0:
+        return
     target = sys.stderr if piece.stream == 2 else sys.stdout
     target.buffer.write(piece.data)
     target.buffer.flush()
 
 
-class CleanSink:
-    """For terminals: text without control characters."""
+class LogSink:
+    """For ``logs``: cleaned where a person looks, untouched where a program reads."""
 
     def __init__(self) -> None:
-        self._cleaners = {1: Cleaner(), 2: Cleaner()}
+        self._out = Cleaner() if sys.stdout.isatty() else None
+        self._err = Cleaner() if sys.stderr.isatty() else None
 
     def __call__(self, piece: Piece) -> None:
-        target = sys.stderr if piece.stream == 2 else sys.stdout
-        target.write(self._cleaners[2 if piece.stream == 2 else 1].feed(piece.data))
-        target.flush()
+        if piece.stream == 0:
+            say(clean(piece.data.decode(errors="replace")))
+        elif piece.stream == 2:
+            _put(sys.stderr, self._err, piece.data, final=False)
+        else:
+            _put(sys.stdout, self._out, piece.data, final=False)
 
     def close(self) -> None:
-        """What was held back."""
-        sys.stdout.write(self._cleaners[1].feed(b"", final=True))
-        sys.stderr.write(self._cleaners[2].feed(b"", final=True))
-        sys.stdout.flush()
+        """Print what was held back."""
+        _put(sys.stdout, self._out, b"", final=True)
+        _put(sys.stderr, self._err, b"", final=True)
 
 
-def stdout_sink() -> Sink:
-    """Cleaned where a person looks, untouched where a program reads."""
-    return CleanSink() if sys.stdout.isatty() else raw_sink
+def _put(target: TextIO, cleaner: Cleaner | None, data: bytes, *, final: bool) -> None:
+    if cleaner is None:
+        target.buffer.write(data)
+    else:
+        target.write(cleaner.feed(data, final))
+    target.flush()

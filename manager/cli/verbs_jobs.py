@@ -11,7 +11,7 @@ import typer
 
 from manager.cli import render
 from manager.cli.client import Client, Document, segment
-from manager.cli.following import Away, CleanSink, Follower, follow_job, raw_sink, stdout_sink
+from manager.cli.following import Away, Follower, LogSink, Sink, follow_job, raw_sink
 from manager.cli.options import (
     ConfigOption,
     JsonOption,
@@ -128,42 +128,37 @@ def logs(
 ) -> None:
     """Print what a job, or the agent in a slot, has printed."""
     manager = client(ctx, socket, config)
-    sink = stdout_sink()
+    sink = LogSink()
     try:
-        came = _print_logs(manager, name, follow, previous, sink)
+        came = _print_slot(manager, name, follow, previous, sink)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        if isinstance(sink, CleanSink):
-            sink.close()
+        sink.close()
     if not came and sys.stderr.isatty():
         say(f"nothing of {name} is kept")
 
 
-def _print_logs(manager: Client, name: str, follow: bool, previous: bool, sink: object) -> bool:
-    assert callable(sink)
+def _print_slot(manager: Client, name: str, follow: bool, previous: bool, sink: Sink) -> bool:
+    """What the agent in a slot printed, or the job of that name; whether there was anything."""
     extra = {"previous": 1} if previous else {}
     follower = Follower(manager, f"/v1/slots/{segment(name)}/output", sink)
     away = Away()
-    came = False
     while True:
         try:
-            return follower.read(follow, extra) or came
+            return follower.read(follow, extra) or follower.begun
         except NoSuch:
             if previous:
                 raise
-            return _print_job(manager, name, follow, follower, sink)
+            return _print_job(manager, name, follow, sink)
         except (Down, TimedOut) as trouble:
             if not follow or not follower.begun:
                 raise
-            came = True
             away.gone(trouble)
             time.sleep(0.3)
 
 
-def _print_job(manager: Client, name: str, follow: bool, slot: Follower, sink: object) -> bool:
-    del slot
-    assert callable(sink)
+def _print_job(manager: Client, name: str, follow: bool, sink: Sink) -> bool:
     try:
         if follow:
             follow_job(manager, name, sink)

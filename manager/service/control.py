@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from manager.core.model import Generation
+from manager.core.quantities import rfc3339
 from manager.edge.faults import Fault
+from manager.edge.output_kept import Chunk
 from manager.service import asks, parameters, printed
 from manager.service.board import Board
 from manager.service.commands import Command, Send, ask
 from manager.service.parameters import BadRequest
-from manager.service.printed import Chunk
 from manager.service.unix_http import Reply, Request, UnixServer, error_reply, json_reply
 
 API = 1
@@ -31,6 +33,7 @@ AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
 EVENTS_QUERY = ("after", "wait", "slot", "limit")
 HISTORY_QUERY = ("since", "slot", "outcome", "gpu", "limit")
+TIME_KEYS = frozenset({"at", "submitted", "started", "finished", "born", "opened", "exited"})
 JOB_KEYS = (
     *("job", "pool", "state", "exit_code", "cause"),
     *("slot", "agent", "submitted", "started", "finished"),
@@ -40,47 +43,51 @@ Names = Mapping[str, str]
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryFilter:
-    """Which ended agents are asked for; ``None`` lets all through."""
-
-    since: float | None = None
-    slot: str | None = None
-    outcome: str | None = None
-    gpu: str | None = None
-    limit: int = 1000
-
-
 class Reader(Protocol):
-    """What is on disk, read from the threads of the control socket.
+    """What is on disk, read from the threads of the control socket: ``edge.history.Reader``.
 
-    Blocking, safe to call from many threads at once; never changes anything. Rows are ready for
-    JSON: times as RFC 3339. Raises ``Fault`` where the disk cannot be read.
+    Blocking, safe to call from many threads at once; never changes anything. Times are seconds since
+    the epoch and leave here as RFC 3339. Raises ``Fault`` where the disk cannot be read.
     """
 
-    def jobs(self, limit: int) -> Sequence[Row]:
+    def jobs(self, limit: int = 100) -> Sequence[Row]:
         """All queued and running jobs, and the last ``limit`` ended."""
 
     def job(self, job: str) -> Row | None:
         """One job; ``None`` where there is none of that id."""
 
-    def events(self, after: int, limit: int, slot: str | None) -> Sequence[Row]:
-        """Events in order with ``seq`` above ``after``; ``after`` 0 means the last ``limit``."""
-
-    def history(self, wanted: HistoryFilter) -> Sequence[Row]:
-        """Ended agents, the latest last."""
-
     def generation_of_job(self, job: str) -> str | None:
         """The agent that has, or had, this job; ``None`` while it is queued."""
 
-    def generation_of_slot(self, slot: str, previous: bool) -> str | None:
+    def generation_of_slot(self, slot: str, *, previous: bool = False) -> str | None:
         """The slot's agent, or the one before it; ``None`` where nothing was kept."""
 
-    def output(self, generation: str, follow: bool, stop: threading.Event) -> Iterator[Chunk]:
+    def events(
+        self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False
+    ) -> Sequence[Row]:
+        """Events with ``seq`` above ``after``, oldest first; with ``last`` the newest of them."""
+
+    def history(
+        self,
+        since: float | None = None,
+        slot: str | None = None,
+        outcome: str | None = None,
+        gpu: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Row]:
+        """Ended agents, newest first."""
+
+
+class Output(Protocol):
+    """What agents printed, on disk: ``edge.output.OutputKeeper``."""
+
+    def read(
+        self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = ...
+    ) -> Iterator[Chunk]:
         """The kept output of an agent, oldest first, without the launcher's own lines.
 
-        With ``follow`` it goes on until the agent has ended or ``stop`` is set; while nothing comes,
-        it yields a chunk without data about twice a second.
+        With ``follow`` it goes on until the agent has ended or ``stop()``; while nothing comes, it
+        yields a chunk without data about twice a second.
         """
 
 
@@ -126,6 +133,7 @@ class Control:
         board: Board,
         send: Send,
         reader: Reader,
+        output: Output,
         metrics: Callable[[], bytes],
         *,
         version: str = "",
@@ -135,6 +143,7 @@ class Control:
         self.board = board
         self.send = send
         self._reader = reader
+        self._printed = output
         self._exposition = metrics
         self._release = version
         self._on_failure = on_failure
@@ -200,14 +209,15 @@ class Control:
 
     def _jobs(self, request: Request, _: Names) -> Reply:
         limit = parameters.whole(request.query, "limit", 100, 10_000)
-        rows = [{key: row.get(key) for key in JOB_KEYS} for row in self._reader.jobs(limit)]
+        found = self._reader.jobs(limit)
+        rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
         return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
 
     def _job(self, _: Request, names: Names) -> Reply:
         row = self._reader.job(names["job"])
         if row is None:
             return _no_such_job(names["job"])
-        return json_reply(200, {"schema": "mayfly.job/1", **row})
+        return json_reply(200, {"schema": "mayfly.job/1", **_stamped(row)})
 
     def _events(self, request: Request, _: Names) -> Reply:
         query = request.query
@@ -215,8 +225,12 @@ class Control:
         limit = parameters.whole(query, "limit", 100, 1000)
         slot = parameters.text(query.get("slot"), "slot")
         seconds = parameters.wait(query, WAIT_MAX)
-        rows = self._await_events(after, limit, slot, seconds)
-        return json_reply(200, {"schema": "mayfly.events/1", "events": list(rows)})
+        if "after" in query:
+            rows = self._await_events(after, limit, slot, seconds)
+        else:
+            rows = self._reader.events(0, limit, slot, last=True)
+        document = {"schema": "mayfly.events/1", "events": [_stamped(row) for row in rows]}
+        return json_reply(200, document)
 
     def _await_events(
         self, after: int, limit: int, slot: str | None, seconds: float
@@ -235,14 +249,14 @@ class Control:
 
     def _history(self, request: Request, _: Names) -> Reply:
         query = request.query
-        wanted = HistoryFilter(
+        found = self._reader.history(
             since=parameters.moment(query.get("since"), "since"),
             slot=parameters.text(query.get("slot"), "slot"),
             outcome=parameters.text(query.get("outcome"), "outcome"),
             gpu=parameters.text(query.get("gpu"), "gpu"),
             limit=parameters.whole(query, "limit", 1000, 100_000),
         )
-        agents = list(self._reader.history(wanted))
+        agents = [_stamped(row) for row in reversed(found)]
         return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
 
     def _metrics(self, _: Request, __: Names) -> Reply:
@@ -273,7 +287,7 @@ class Control:
 
     def _slot_output(self, request: Request, names: Names) -> Reply:
         previous = parameters.switch(request.query, "previous")
-        generation = self._reader.generation_of_slot(names["slot"], previous)
+        generation = self._reader.generation_of_slot(names["slot"], previous=previous)
         if generation is None and names["slot"] not in self.slots():
             return error_reply(404, f"there is no slot {names['slot']}", "no_such_slot")
         return self._output(request, generation)
@@ -293,7 +307,10 @@ class Control:
             place = printed.Place()  # another agent's output was read before
         release = self._wait_begins()
         try:
-            chunks = printed.after(self._reader.output(generation, follow, self._stop), place)
+            chunks = self._printed.read(
+                Generation(generation), follow=follow, stop=self._stop.is_set
+            )
+            chunks = printed.after(chunks, place)
             pieces = printed.framed(chunks) if form == "framed" else printed.plain(chunks)
         except BaseException:
             release()
@@ -342,7 +359,6 @@ class Control:
     )
 
 
-
 class _TooMany(Exception):
     """All places for those who wait are taken."""
 
@@ -378,3 +394,11 @@ class _Held(Iterator[bytes]):
 
 def _no_such_job(job: str) -> Reply:
     return error_reply(404, f"there is no job {job}: see `mayfly jobs`", "no_such_job")
+
+
+def _stamped(row: Row) -> dict[str, object]:
+    """A row with its times as RFC 3339."""
+    return {
+        key: rfc3339(value) if key in TIME_KEYS and isinstance(value, int | float) else value
+        for key, value in row.items()
+    }

@@ -15,7 +15,8 @@ from typing import Any
 
 from manager.service.board import Board
 from manager.service.commands import Answer, Command
-from manager.service.control import Chunk, Control, HistoryFilter
+from manager.edge.output_kept import NOTE, OUT, Chunk
+from manager.service.control import Control
 
 Row = dict[str, Any]
 
@@ -73,7 +74,7 @@ def job(name: str, **other: Any) -> Row:
 
 
 class Account:
-    """The ``Reader``: rows and output that a test puts there."""
+    """The ``Reader`` and the ``Output``: rows and output that a test puts there."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
@@ -85,12 +86,11 @@ class Account:
         self.changed = threading.Condition()
         self.fault: Exception | None = None
 
-    def prints(self, generation: str, data: bytes, stream: int = 1) -> None:
+    def prints(self, generation: str, data: bytes, stream: int = OUT) -> None:
         """An agent printed something."""
         with self.changed:
             chunks = self.printed.setdefault(generation, [])
-            position = chunks[-1].position + len(chunks[-1].data) if chunks else 0
-            chunks.append(Chunk(stream, 1_700_000_000.0 + len(chunks), data, position))
+            chunks.append(Chunk(stream, 1_700_000_000.0 + len(chunks) // 2, data))
             self.changed.notify_all()
 
     def ends(self, generation: str) -> None:
@@ -99,7 +99,7 @@ class Account:
             self.ended.add(generation)
             self.changed.notify_all()
 
-    def jobs(self, limit: int) -> Sequence[Row]:
+    def jobs(self, limit: int = 100) -> Sequence[Row]:
         self._check()
         return list(self.rows.values())
 
@@ -107,29 +107,44 @@ class Account:
         self._check()
         return self.rows.get(job)
 
-    def events(self, after: int, limit: int, slot: str | None) -> Sequence[Row]:
-        self._check()
-        rows = [row for row in self.event_rows if slot is None or row.get("slot") == slot]
-        return [r for r in rows if r["seq"] > after][:limit] if after else rows[-limit:]
-
-    def history(self, wanted: HistoryFilter) -> Sequence[Row]:
-        self._check()
-        return [
-            row
-            for row in self.agents
-            if wanted.slot in (None, row["slot"]) and wanted.outcome in (None, row["outcome"])
-        ]
-
     def generation_of_job(self, job: str) -> str | None:
         agent = self.rows[job]["agent"]
         return None if agent is None else str(agent)
 
-    def generation_of_slot(self, slot: str, previous: bool) -> str | None:
+    def generation_of_slot(self, slot: str, *, previous: bool = False) -> str | None:
         return self.slots.get((slot, previous))
 
-    def output(self, generation: str, follow: bool, stop: threading.Event) -> Iterator[Chunk]:
+    def events(
+        self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False
+    ) -> Sequence[Row]:
+        self._check()
+        rows = [row for row in self.event_rows if slot is None or row.get("slot") == slot]
+        rows = [row for row in rows if row["seq"] > after]
+        return rows[-limit:] if last else rows[:limit]
+
+    def history(
+        self,
+        since: float | None = None,
+        slot: str | None = None,
+        outcome: str | None = None,
+        gpu: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Row]:
+        self._check()
+        return [
+            row
+            for row in reversed(self.agents)
+            if slot in (None, row["slot"])
+            and outcome in (None, row["outcome"])
+            and (since is None or row["exited"] >= since)
+            and (gpu is None or gpu in row["gpus"])
+        ][:limit]
+
+    def read(
+        self, generation: str, *, follow: bool, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Chunk]:
         read = 0
-        while not stop.is_set():
+        while not stop():
             with self.changed:
                 chunks = self.printed.get(generation, [])[read:]
                 whole = generation in self.ended
@@ -138,7 +153,7 @@ class Account:
             if not chunks:
                 if whole or not follow:
                     return
-                yield Chunk(1, 0.0, b"", 0)
+                yield Chunk(NOTE, 0.0, b"")
                 with self.changed:
                     self.changed.wait(0.05)
 
@@ -170,6 +185,7 @@ class StandIn:
         self.control = Control(
             self.board,
             self._inbox.put,
+            self.account,
             self.account,
             lambda: b"mayfly_paused 0\n",
             version="0.1.0",
