@@ -374,7 +374,7 @@ class GateSocket:
         self.container = cid
 
     def alive(self) -> bool:
-        """Whether the Engine still holds the other end."""
+        """Whether the Engine still holds the other end; it does so after the agent's end, too."""
         self._socket.setblocking(False)
         try:
             return self._socket.recv(1, socket.MSG_PEEK) != b""

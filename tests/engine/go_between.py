@@ -1,0 +1,52 @@
+"""A unix socket that passes everything on to an Engine and counts what was asked."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_REQUEST = re.compile(rb"^(GET|POST|DELETE|PUT|HEAD) (\S+) HTTP/1\.[01]\r$", re.MULTILINE)
+
+
+class GoBetween:
+    """Listens at ``url``; ``asked`` grows by one line, such as ``GET /containers/json``, a request."""
+
+    def __init__(self, directory: Path, engine_url: str) -> None:
+        self._engine = engine_url.removeprefix("unix://")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(directory / "between.sock"))
+        self._listener.listen(128)
+        self.url = f"unix://{directory}/between.sock"
+        self.asked: list[str] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                engine = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                engine.connect(self._engine)
+                for source, sink, counted in ((client, engine, True), (engine, client, False)):
+                    threading.Thread(
+                        target=self._pass_on, args=(source, sink, counted), daemon=True
+                    ).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if counted:
+                    self.asked += [b" ".join(found).decode() for found in _REQUEST.findall(data)]
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
