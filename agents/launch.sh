@@ -122,7 +122,8 @@ await() {
   while :; do
     _stop=
     _code=0
-    wait "$_job" || _code=$?
+    # (The shell itself would say "Killed", in the job's output.)
+    wait "$_job" 2>/dev/null || _code=$?
     [ -n "$_stop" ] || return 0
   done
 }

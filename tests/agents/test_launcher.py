@@ -323,6 +323,7 @@ def test_a_job_killed_for_memory_has_137_and_the_count(start: Start) -> None:
     agent.take("tail", "/dev/zero")
     assert agent.wait() == 137
     assert agent.note("exit") == "137 1"
+    assert agent.errors() == ""
 
 
 def test_a_job_that_ends_by_itself_was_not_signalled(at_gate: Agent) -> None:
