@@ -1,0 +1,272 @@
+"""The laws of the design as properties: whatever fails, in whatever order, they hold.
+
+``Manager`` checks on every plan what can be seen on a plan (one action per subject, no busy agent ended,
+a gate opened once, …) and ``Host`` what can only be seen outside (a job run twice, a GPU used twice). The
+machine draws the faults; at the end everything works again, and what is promised must come true.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from manager.core.decide import decide
+from manager.core.memory import JobEnded, JobSubmitted, Memory, apply
+from manager.core.model import (
+    Cause,
+    Desired,
+    DoomReason,
+    Generation,
+    JobState,
+    Removal,
+    SlotName,
+    World,
+)
+from manager.core.notice import notice
+from tests.core.simulator import Fate, Host, Manager, desire, judge, pool, specs
+
+GPUS = (("G0",), ("G1",))
+VARIANTS: tuple[Desired, ...] = (
+    desire(
+        specs(pool("a", 2)),
+        specs(pool("g", 2), leases=GPUS),
+        specs(pool("m", 1, standby=False), removal=Removal.MANAGER),
+        specs(pool("service", 1, provider="azure")),
+    ),
+    # Everything is to be made anew.
+    desire(
+        specs(pool("a", 2), fingerprint="f2"),
+        specs(pool("g", 2), fingerprint="f2", leases=GPUS),
+        specs(pool("m", 1), fingerprint="f2", removal=Removal.MANAGER),
+        specs(pool("service", 1, provider="azure"), fingerprint="f2"),
+    ),
+    # The GPUs change places, slots go, and the pool with a service is gone.
+    desire(
+        specs(pool("a", 1, standby=False)),
+        specs(pool("g", 2), leases=GPUS[::-1]),
+        specs(pool("m", 1), leases=(), removal=Removal.MANAGER),
+    ),
+    # A GPU goes from one pool to another.
+    desire(
+        specs(pool("a", 2), leases=GPUS[::-1]),
+        specs(pool("g", 1)),
+        specs(pool("m", 1), removal=Removal.MANAGER),
+    ),
+)
+SLOTS = sorted({spec.name for variant in VARIANTS for spec in variant.slots})
+QUEUES = ("a", "g", "m")
+PREPARE_FATES = st.sampled_from(list(Fate))
+FATES = st.sampled_from([Fate.DONE, Fate.DONE, Fate.FAILED, Fate.LOST, Fate.LASTING])
+ANY = st.integers(0, 50)
+
+
+class Chaos(RuleBasedStateMachine):
+    """A day on which everything may fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.host = Host()
+        self.manager = Manager(self.host, VARIANTS[0])
+
+    @initialize(slow=st.booleans())
+    def begin(self, slow: bool) -> None:
+        self.manager.run()
+        self.host.slow = slow
+
+    # -- the manager --
+
+    @rule(turns=st.integers(1, 3))
+    def turns(self, turns: int) -> None:
+        for _ in range(turns):
+            self.manager.turn()
+
+    @rule(at=ANY, fate=FATES)
+    @precondition(lambda self: self.manager.flight)
+    def an_action_ends(self, at: int, fate: Fate) -> None:
+        subjects = list(self.manager.flight)
+        self.manager.finish(subjects[at % len(subjects)], fate)
+
+    @rule(fate=PREPARE_FATES)
+    @precondition(lambda self: self.manager.flight)
+    def all_actions_end(self, fate: Fate) -> None:
+        for subject in list(self.manager.flight):
+            self.manager.finish(subject, fate)
+
+    @rule()
+    def a_good_while(self) -> None:
+        for _ in range(3):
+            self.manager.turn()
+            for subject in list(self.manager.flight):
+                self.manager.finish(subject)
+            self.host.progress()
+
+    @rule(done=st.lists(ANY, max_size=4))
+    def the_manager_dies(self, done: list[int]) -> None:
+        subjects = list(self.manager.flight)
+        self.manager.crash({subjects[at % len(subjects)] for at in done} if subjects else ())
+
+    @rule(cut=st.integers(0, 6))
+    def the_manager_dies_while_it_writes(self, cut: int) -> None:
+        self.manager.turn(cut)
+
+    # -- the host --
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 3.5, 25.0, 130.0, 200.0, 4000.0, 90_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.host.now += seconds
+
+    @rule(seconds=st.sampled_from([-3600.0, -30.0, 3600.0]))
+    def the_clock_jumps(self, seconds: float) -> None:
+        self.host.now += seconds
+
+    @rule()
+    def launchers_go_on(self) -> None:
+        self.host.progress()
+
+    @rule(at=ANY, code=st.sampled_from([0, 0, 1, 137]))
+    def an_agent_ends(self, at: int, code: int) -> None:
+        live = [box.generation for box in self.host.boxes.values() if box.live]
+        if live:
+            self.host.ends(live[at % len(live)], code)
+
+    @rule(at=ANY)
+    def a_person_removes_a_container(self, at: int) -> None:
+        boxes = list(self.host.boxes)
+        if boxes:
+            generation = boxes[at % len(boxes)]
+            if self.host.boxes[generation].live:
+                self.host.dies(generation)
+            self.host.boxes.pop(generation, None)
+
+    @rule(keeps=st.booleans(), gently=st.booleans())
+    def the_engine_restarts(self, keeps: bool, gently: bool) -> None:
+        self.host.engine_restarts(keeps=keeps, gently=gently)
+
+    @rule(answers=st.booleans())
+    def the_engine_is_gone_or_back(self, answers: bool) -> None:
+        self.host.answers = answers
+
+    @rule(at=ANY)
+    def a_service_gives_a_job(self, at: int) -> None:
+        ready = [box for box in self.host.boxes.values() if box.running and not box.queue]
+        if ready:
+            ready[at % len(ready)].working = True
+
+    # -- people --
+
+    @rule(to=st.sampled_from(QUEUES), timeout=st.sampled_from([None, 60.0, 7200.0]))
+    def a_job_comes(self, to: str, timeout: float | None) -> None:
+        self.manager.submit(to, timeout)
+
+    @rule(at=ANY)
+    def a_job_is_cancelled(self, at: int) -> None:
+        jobs = list(self.manager.memory.jobs)
+        if jobs:
+            self.manager.cancel(jobs[at % len(jobs)])
+
+    @rule(
+        slot=st.sampled_from(SLOTS), drain=st.booleans(), until=st.sampled_from([None, 10.0, 5000.0])
+    )
+    def a_slot_is_cordoned(self, slot: SlotName, drain: bool, until: float | None) -> None:
+        end = self.host.now + until if until is not None else None
+        self.manager.cordon(slot, end, drain=drain)
+
+    @rule(slot=st.sampled_from(SLOTS))
+    def a_slot_is_uncordoned(self, slot: SlotName) -> None:
+        self.manager.uncordon(slot)
+
+    @rule(slot=st.sampled_from(SLOTS))
+    def a_slot_is_released(self, slot: SlotName) -> None:
+        self.manager.release(slot)
+
+    @rule(at=ANY)
+    def an_agent_is_forced_to_end(self, at: int) -> None:
+        agents = list(self.manager.memory.agents)
+        if agents:
+            self.manager.doom(agents[at % len(agents)], DoomReason.FORCED)
+
+    @rule(variant=st.integers(0, len(VARIANTS) - 1), held=st.sampled_from([None, "a-0", "g-1"]))
+    def the_configuration_changes(self, variant: int, held: str | None) -> None:
+        obstacles = {SlotName(held): "the GPU is ill"} if held is not None else {}
+        self.manager.desired = Desired(VARIANTS[variant].slots, obstacles)
+
+    @rule()
+    def a_person_pauses(self) -> None:
+        self.manager.pause()
+
+    @rule()
+    def a_person_resumes(self) -> None:
+        self.manager.resume()
+
+    # -- in the end all is well --
+
+    def teardown(self) -> None:
+        heal(self.manager)
+        converged(self.manager)
+        accounted(self.manager)
+
+
+def heal(manager: Manager) -> None:
+    """Nothing fails any more, and all jobs that run end."""
+    host = manager.host
+    host.slow, host.answers = False, True
+    host.progress()
+    manager.resume()
+    manager.desired = Desired(VARIANTS[0].slots)
+    for subject in list(manager.flight):
+        manager.finish(subject)
+    for slot in SLOTS:
+        manager.uncordon(slot)
+        manager.release(slot)
+    for _ in range(40):
+        manager.pass_time(700.0)
+        for box in list(host.boxes.values()):
+            if box.running and (box.queue or box.working):
+                host.ends(box.generation, 0)
+        if not manager.memory.jobs:
+            break
+    manager.pass_time(1000.0)
+
+
+def converged(manager: Manager) -> None:
+    """Every slot has what it wants, and there is nothing else."""
+    host, memory = manager.host, manager.memory
+    assert manager.turn().empty
+    wanted = 0
+    for spec in manager.desired.slots:
+        phases = manager.phases(spec.name)
+        assert phases[0] == "idle", (spec.name, phases)
+        assert host.boxes[manager.own(spec.name)].name == spec.name
+        expected = 2 if not spec.queue else 1
+        wanted += len(phases)
+        assert len(phases) <= 2
+        assert len(phases) >= expected
+    assert set(host.boxes) == set(memory.agents) == set(host.witnesses)
+    assert len(host.boxes) == wanted
+    for agent in memory.agents.values():
+        spec = next(spec for spec in manager.desired.slots if spec.name == agent.slot)
+        # A service's idle agent is dismissed by its provider, or replaced when it has been idle for long.
+        assert agent.fingerprint == spec.fingerprint or (not agent.queue and agent.opened)
+
+
+def accounted(manager: Manager) -> None:
+    """Every job that was submitted ended once, and its account is true."""
+    host = manager.host
+    submitted = [fact.job.id for fact in manager.journal if isinstance(fact, JobSubmitted)]
+    ends = {fact.job: fact for fact in manager.journal if isinstance(fact, JobEnded)}
+    assert sorted(submitted) == sorted(ends)
+    for job, end in ends.items():
+        assert (end.state is JobState.SUCCEEDED) == (end.cause is None)
+        if end.cause in (Cause.NEVER_STARTED,):
+            assert job not in host.runs
+        if end.state is JobState.SUCCEEDED:
+            assert host.codes[job] == 0
+        elif end.cause is Cause.EXIT:
+            assert host.codes[job] != 0
+        elif end.state is not JobState.CANCELLED and end.cause is not Cause.NEVER_STARTED:
+            assert job in host.runs
+
+
+Chaos.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestWhateverFails = Chaos.TestCase
