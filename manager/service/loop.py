@@ -62,6 +62,8 @@ from manager.service.perform import Outcome as Performed
 TICK = 5.0  # seconds between looks that nobody rang for
 SURVEY_EVERY = 30.0
 UPKEEP_EVERY = 600.0
+OPENING = 0.02  # seconds between looks at the witness of a gate that was written and is not yet open
+OPENING_MOST = 1.0
 REST = 1.0  # seconds that a subject rests after an action on it failed
 ROUNDS = 12  # of noticing and deciding in one pass; each has a cause in the one before
 DAY = 86400.0
@@ -137,6 +139,7 @@ class Loop:
         self._resting: dict[str, float] = {}
         self._rung: set[Generation] = set()
         self._all_rung = True
+        self._opening: dict[Generation, float] = {}  # written gates, and how long to wait before a look
         self._pending = _Pending([], [], {}, [])
         self._lost: float | None = None  # since when the Engine has not answered
         self._disk_error: str | None = None
@@ -282,6 +285,8 @@ class Loop:
             case Enrol(generation=generation):
                 registration = result.enrolment.registration if result.enrolment else None
                 self._pending.facts.append(AgentEnrolled(now, generation, registration))
+            case Open(generation=generation):
+                self._opening[generation] = OPENING / 2
             case Rename(generation=generation, to=to):
                 self._outlook.renamed(self.step, generation, to)
             case Remove(generation=generation):
@@ -467,8 +472,9 @@ class Loop:
         self._begin(actions)
         self._publish(memory, world, now)
         self._tell(facts)
-        rests = [until for until in self._resting.values() if until > now]
-        return min([*rests, wake] if wake is not None else rests, default=None)
+        dues = [until for until in self._resting.values() if until > now]
+        dues += [now + wait for wait in self._opening.values()]
+        return min([*dues, wake] if wake is not None else dues, default=None)
 
     def _decide(
         self, memory: Memory, world: World, now: float, also: frozenset[str] = frozenset()
@@ -494,6 +500,7 @@ class Loop:
 
     def _read_witnesses(self) -> None:
         agents = self._memory.agents
+        self._await_launchers()
         wanted = agents.keys() if self._all_rung else self._rung
         if self._all_rung:
             for generation in self._outlook.world().containers or {}:
@@ -505,6 +512,16 @@ class Loop:
                 self._outlook.testify(generation, self._witnesses.read(generation))
         self._rung.clear()
         self._all_rung = False
+
+    def _await_launchers(self) -> None:
+        """A launcher that passes its gate rings no bell: its witness is looked at until it has."""
+        for generation, wait in list(self._opening.items()):
+            agent = self._memory.agents.get(generation)
+            if agent is None or agent.opened is not None or agent.doom is not None or agent.settled:
+                del self._opening[generation]
+            else:
+                self._opening[generation] = min(wait * 2, OPENING_MOST)
+                self._rung.add(generation)
 
     def _commit(self, facts: list[Fact], memory: Memory, now: float) -> bool:
         """Put the facts on disk; False where it did not take them, and then nothing has happened."""

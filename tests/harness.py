@@ -1,0 +1,211 @@
+"""A real manager on a real Engine, run and asked as a user would: by its command line.
+
+    with PrivateEngine() as engine, Manager(engine.url) as manager:
+        manager.start()
+        job = manager.submit("sh", "-c", "exit 3")
+        assert manager.ended(job)["exit_code"] == 3
+
+The manager has a state directory, a socket and a configuration of its own under a temporary directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+PATIENCE = 60.0
+ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
+POOL = """
+[[pool]]
+name = "local"
+provider = "local"
+slots = 2
+"""
+
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
+    """What ``look`` gives once it is true; AssertionError naming ``what`` when patience ends."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {patience:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+class Manager:
+    """One manager process after another over the same state."""
+
+    def __init__(self, docker_host: str, pools: str = POOL, host: str = "") -> None:
+        """``pools`` and ``host`` are TOML: the pool tables, and further keys of ``[host]``."""
+        self.home = Path(tempfile.mkdtemp(prefix="mayfly-test-"))
+        self.docker_host = docker_host
+        self.state = self.home / "state"
+        self.config = self.home / "config.toml"
+        self.log = self.home / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.configure(pools, host)
+
+    def configure(self, pools: str, host: str = "") -> None:
+        """Write the configuration."""
+        self.config.write_text(
+            f'[host]\nname = "box"\nstate_dir = "{self.state}"\nsocket = "{self.home}/s"\n'
+            f'docker_host = "{self.docker_host}"\n{host}\n{pools}'
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the manager and whatever it left on the Engine; remove its files."""
+        self.kill()
+        host = self.host_id()
+        if host is not None:
+            for kind, remove in (("ps", ("rm", "-f")), ("network", ("network", "rm"))):
+                listing = ("ps", "-aq") if kind == "ps" else ("network", "ls", "-q")
+                ids = self.docker(*listing, "--filter", f"label=io.mayfly.host={host}").split()
+                if ids:
+                    self.docker(*remove, *ids, check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def start(self, *command: str, wait: str | None = "idle") -> None:
+        """Start a manager; ``command`` stands in for ``mayfly run``."""
+        words = command or (sys.executable, "-m", "manager.cli.app", "run")
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                words,
+                env=self.environment(),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        if wait is not None:
+            done = self.cli("wait", "--for", wait, "--timeout", "60")
+            assert done.returncode == 0, self.log.read_text()
+
+    def kill(self, sig: int = signal.SIGKILL) -> int | None:
+        """Send the manager a signal and wait for its end; its exit code, None where none ran."""
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        code = self.process.wait(PATIENCE)
+        self.process = None
+        return code
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the manager and of the command line."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MAYFLY_")}
+        return {**kept, "MAYFLY_CONFIG": str(self.config), "PYTHONUNBUFFERED": "1"}
+
+    def cli(
+        self, *words: str, timeout: float = 120, text: bool = True
+    ) -> subprocess.CompletedProcess[Any]:
+        """``mayfly WORDS``."""
+        return subprocess.run(
+            [sys.executable, "-m", "manager.cli.app", *words],
+            env=self.environment(),
+            capture_output=True,
+            text=text,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def json(self, *words: str) -> Any:
+        """What a reading verb prints with ``--json``."""
+        done = self.cli(*words, "--json")
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def submit(self, *command: str, options: Sequence[str] = ()) -> str:
+        """Submit a job; its id."""
+        done = self.cli("submit", *options, "--", *command)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout.strip())
+
+    def job(self, job: str) -> dict[str, Any]:
+        """The job's account."""
+        found = {entry["job"]: entry for entry in self.json("jobs")["jobs"]}
+        row: dict[str, Any] = found[job]
+        return row
+
+    def ended(self, job: str, patience: float = PATIENCE) -> dict[str, Any]:
+        """The job's account once it is closed."""
+
+        def look() -> dict[str, Any] | None:
+            row = self.job(job)
+            return row if row["state"] in ENDED else None
+
+        return until(look, f"job {job} ends", patience)
+
+    def slot(self, name: str = "local-0") -> dict[str, Any]:
+        """The slot's row of ``status --json``."""
+        for row in self.json("status")["slots"]:
+            if row["slot"] == name:
+                found: dict[str, Any] = row
+                return found
+        raise KeyError(name)
+
+    def in_phase(self, phase: str, name: str = "local-0", patience: float = PATIENCE) -> dict[str, Any]:
+        """The slot's row once it is in that phase."""
+
+        def look() -> dict[str, Any] | None:
+            row = self.slot(name)
+            return row if row["phase"] == phase else None
+
+        return until(look, f"slot {name} is {phase}", patience)
+
+    def host_id(self) -> str | None:
+        """The id on everything of this manager's on the Engine."""
+        import sqlite3  # noqa: PLC0415
+
+        file = self.state / "mayfly.sqlite"
+        if not file.exists():
+            return None
+        db = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+        row = db.execute("SELECT value FROM meta WHERE key = 'host'").fetchone()
+        db.close()
+        return row[0] if row is not None else None
+
+    def docker(self, *words: str, check: bool = True) -> str:
+        """The Engine's own command line."""
+        done = subprocess.run(
+            ["docker", "-H", self.docker_host, *words], capture_output=True, text=True, check=check
+        )
+        return done.stdout
+
+    def containers(self) -> list[str]:
+        """The names of all containers of this manager's."""
+        host = self.host_id()
+        return self.docker(
+            "ps", "-a", "--filter", f"label=io.mayfly.host={host}", "--format", "{{.Names}}"
+        ).split()
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The process held by SIGSTOP meanwhile."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
