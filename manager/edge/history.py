@@ -20,6 +20,7 @@ from typing import Any
 from manager.core.memory import (
     Agent,
     AgentExited,
+    AgentOpened,
     Cordon,
     Doom,
     Fact,
@@ -196,6 +197,8 @@ class History:
             jobs |= touched.jobs
             if isinstance(fact, JobSubmitted):
                 self._submit(fact, payloads[fact.job.id])
+            elif isinstance(fact, AgentOpened):
+                self._started(fact)
             elif isinstance(fact, JobEnded):
                 self._finish(fact)
             elif isinstance(fact, AgentExited):
@@ -274,6 +277,13 @@ class History:
             "UPDATE jobs SET state = ?, slot = ?, agent = ?, started = ?, tries = ?, cancelled_by = ?"
             " WHERE id = ?",
             (job.state, job.slot, job.agent, job.started, job.tries, job.cancelled_by, job.id),
+        )
+
+    def _started(self, fact: AgentOpened) -> None:
+        """Also where the job ends in the same commit, and is no more among what is remembered."""
+        self._db.execute(
+            "UPDATE jobs SET started = ? WHERE agent = ? AND state = 'running'",
+            (fact.at, fact.generation),
         )
 
     def _finish(self, fact: JobEnded) -> None:
