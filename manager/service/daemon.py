@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -46,8 +47,8 @@ def run(config: Config, *, take_over: bool = False, reload: Callable[[], Config]
         stack.callback(history.close)
         host = _host_id(history)
         engine = Engine(config.host.docker_host)
-        _claim(engine, host, take_over=take_over, log=log)
-        _run(config, reload or (lambda: config), host, history, engine, log, stack)
+        claim = partial(_claim, engine, host, take_over=take_over, log=log)
+        _run(config, reload or (lambda: config), host, history, engine, claim, log, stack)
 
 
 def _run(
@@ -56,6 +57,7 @@ def _run(
     host: HostId,
     history: History,
     engine: Engine,
+    claim: Callable[[], None],
     log: Log,
     stack: ExitStack,
 ) -> None:
@@ -91,7 +93,7 @@ def _run(
     stack.callback(output.close)
     performer = Performer(host, engine, witnesses, output, providers, config.host.log_max_size)
     workers = Workers(performer, loop.inbox.put)
-    eye = Eye(engine, lambda: loop.config, lambda: loop.step, loop.inbox.put)
+    eye = Eye(engine, lambda: loop.config, lambda: loop.step, claim, loop.inbox.put)
     for agent in loop.memory.agents.values():
         if agent.container is not None and not agent.settled:
             output.follow(agent.generation, agent.container)
@@ -198,7 +200,11 @@ def _host_id(history: History) -> HostId:
 
 
 def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
-    """See that no other Mayfly uses this Engine; ``Refused`` where one does, unless it is taken over."""
+    """See that the Engine is new enough and that no other Mayfly uses it, unless that one is taken over.
+
+    ``Refused`` where it must not be used, ``Passing`` where it cannot be asked now.
+    """
+    engine.info()
     others: dict[HostId, list[Container]] = {}
     for container in engine.containers():
         if container.host != host:

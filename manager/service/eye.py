@@ -16,7 +16,7 @@ from manager.core.desire import ImageSeen, Survey, image_of
 from manager.core.model import LABEL_GATE, Config, Container, ContainerId, Dataset, PoolSpec
 from manager.edge.engine import Engine
 from manager.edge.engine_facts import EngineInfo
-from manager.edge.faults import Fault
+from manager.edge.faults import Fault, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,14 @@ class Surveyed:
     sizes: Mapping[ContainerId, int]
 
 
-Sight = Seen | Unseen | Surveyed
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """This Engine must not be used: a person has to see to it before the manager can run."""
+
+    fault: Refused
+
+
+Sight = Seen | Unseen | Surveyed | Denied
 
 
 class Eye:
@@ -56,10 +63,14 @@ class Eye:
         engine: Engine,
         config: Callable[[], Config],
         step: Callable[[], int],
+        claim: Callable[[], None],
         send: Callable[[Sight], None],
     ) -> None:
+        """``claim`` makes sure, once and before the first look, that the Engine is ours to use."""
         self._engine = engine
         self._step = step
+        self._claim = claim
+        self._claimed = False
         self._config = config
         self._send = send
         self._asked = threading.Event()
@@ -100,11 +111,18 @@ class Eye:
         began = self._step()
         try:
             self._engine.ping()
+            if not self._claimed:
+                self._claim()
+                self._claimed = True
             self._send(Seen(began, self._engine.containers()))
+        except Refused as fault:
+            self._send(Unseen(began, fault) if self._claimed else Denied(fault))
         except Fault as fault:
             self._send(Unseen(began, fault))
 
     def _look_around(self) -> None:
+        if not self._claimed:
+            return
         began = self._step()
         try:
             info = self._engine.info()

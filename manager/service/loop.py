@@ -54,7 +54,7 @@ from manager.providers import Provider
 from manager.service import orders, status
 from manager.service.board import Board
 from manager.service.commands import Command
-from manager.service.eye import Eye, Seen, Sight, Surveyed, Unseen
+from manager.service.eye import Denied, Eye, Seen, Sight, Surveyed, Unseen
 from manager.service.outlook import Outlook
 from manager.service.perform import Done, Failed, Workers
 from manager.service.perform import Outcome as Performed
@@ -145,6 +145,7 @@ class Loop:
         self._disk_error: str | None = None
         self._headline = ""
         self._stopping = False
+        self._denied: Refused | None = None
         self._next_look = 0.0
         self._next_survey = 0.0
         self._next_upkeep = 0.0
@@ -174,11 +175,13 @@ class Loop:
         self._after_pass = after_pass
 
     def run(self) -> None:
-        """Take messages and make passes until a ``Stop``."""
+        """Take messages and make passes until a ``Stop``; ``Refused`` where the Engine must not be used."""
         self._make_desired()
         due: float | None = None
         while True:
             self._take_all(due)
+            if self._denied is not None:
+                raise self._denied
             if self._stopping:
                 self._keep_mark()
                 return
@@ -205,7 +208,7 @@ class Loop:
                 self._rung.add(generation)
             case Done() | Failed():
                 self._take_result(message)
-            case Seen() | Unseen() | Surveyed():
+            case Seen() | Unseen() | Surveyed() | Denied():
                 self._take_sight(message)
             case EngineEvent():
                 self._take_event(message)
@@ -257,6 +260,8 @@ class Loop:
                 if not self._outlook.seen(began, containers, self._memory, now):
                     self._next_look = now
                 self._all_rung = True
+            case Denied(fault=fault):
+                self._denied = fault
             case Unseen(fault=fault):
                 if self._outlook.known:
                     self._log.event("engine.lost", reason=str(fault))
