@@ -12,9 +12,18 @@ from typing import Annotated
 import typer
 
 from manager import __version__
-from manager.cli import verbs_jobs, verbs_run, verbs_slots, verbs_status
+from manager.cli import (
+    verbs_init,
+    verbs_jobs,
+    verbs_past,
+    verbs_pool,
+    verbs_run,
+    verbs_slots,
+    verbs_status,
+)
 from manager.cli.options import ConfigOption, SocketOption, Where
 from manager.cli.trouble import Trouble
+from manager.cli.verbs_config import config_app
 
 app = typer.Typer(
     name="mayfly",
@@ -46,24 +55,36 @@ def _before(
     ctx.obj = Where(socket, config)
 
 
-app.command()(verbs_run.run)
-app.command()(verbs_status.status)
-app.command()(verbs_status.wait)
+for _verb in (
+    verbs_run.run,
+    verbs_status.status,
+    verbs_past.describe,
+    verbs_past.events,
+    verbs_past.history,
+    verbs_jobs.logs,
+    verbs_past.plan,
+    verbs_slots.cordon,
+    verbs_slots.uncordon,
+    verbs_slots.drain,
+    verbs_pool.pause,
+    verbs_pool.resume,
+    verbs_slots.recycle,
+    verbs_slots.retry,
+    verbs_pool.reload,
+    verbs_status.wait,
+):
+    app.command()(_verb)
 app.command(context_settings={"allow_interspersed_args": False})(verbs_jobs.submit)
 app.command()(verbs_jobs.jobs)
 app.command()(verbs_jobs.cancel)
-app.command()(verbs_jobs.logs)
-app.command()(verbs_slots.drain)
-app.command()(verbs_slots.uncordon)
-app.command()(verbs_slots.cordon)
-app.command()(verbs_slots.recycle)
-app.command()(verbs_slots.retry)
+app.command()(verbs_init.init)
+app.add_typer(config_app, name="config")
 
 
 def main() -> None:
     """The entry point; exits with 0, or as ``trouble`` says."""
     try:
-        app()
+        app(prog_name="mayfly")
     except Trouble as trouble:
         print(f"mayfly: {trouble}", file=sys.stderr)
         sys.exit(trouble.code)

@@ -42,20 +42,19 @@ def status(document: Row, now: float, width: int | None, colour: bool) -> list[s
 
 def headline(document: Row, width: int | None) -> list[str]:
     """The last pass's sentence, after the host's name."""
-    paused = "paused: " if document.get("paused") else ""
-    text = f"{_text(document.get('host'))}: {paused}{_text(document.get('headline'))}"
-    return _wrapped(text, width, "  ")
+    line = f"{text(document.get('host'))}: {text(document.get('headline'))}"
+    return wrapped(line, width, "  ")
 
 
 def _slot_row(slot: Row, now: float) -> tuple[str, ...]:
     return (
-        _text(slot.get("slot")),
-        _text(slot.get("provider")),
-        _text(slot.get("phase")),
+        text(slot.get("slot")),
+        text(slot.get("provider")),
+        text(slot.get("phase")),
         age(slot.get("since"), now),
         gpus(slot.get("gpus") or ()),
-        _text(slot.get("image")).removeprefix("mayfly/") or "-",
-        _text(slot.get("job")) or "-",
+        text(slot.get("image")).removeprefix("mayfly/") or "-",
+        text(slot.get("job")) or "-",
         note(slot, now),
     )
 
@@ -65,41 +64,41 @@ def note(slot: Row, now: float) -> str:
     parts = []
     if cordoned := slot.get("cordoned"):
         parts.append(_cordon(cordoned, now))
-    if text := _text(slot.get("note")):
-        parts.append(text)
+    if said := text(slot.get("note")):
+        parts.append(said)
     return "; ".join(parts)
 
 
 def _cordon(cordoned: Row, now: float) -> str:
-    text = "cordoned"
-    if by := _text(cordoned.get("by")):
-        text += f" by {by}"
+    sentence = "drained" if cordoned.get("drain") else "cordoned"
+    if by := text(cordoned.get("by")):
+        sentence += f" by {by}"
     if (until := seconds(cordoned.get("until"))) is not None:
-        text += f" for {spoken_age(until - now)}"
-    if reason := _text(cordoned.get("note")):
-        text += f": {reason}"
-    return text
+        sentence += f" for {spoken_age(until - now)}"
+    if reason := text(cordoned.get("note")):
+        sentence += f": {reason}"
+    return sentence
 
 
 def gpus(uuids: Sequence[object]) -> str:
     """A lease in a few characters."""
     if not uuids:
         return "-"
-    return _text(uuids[0])[:8] if len(uuids) == 1 else f"{len(uuids)} GPUs"
+    return text(uuids[0])[:8] if len(uuids) == 1 else f"{len(uuids)} GPUs"
 
 
 def health(lines: Sequence[Row], width: int | None, colour: bool) -> list[str]:
     """One line each, and beneath it what to type."""
     out: list[str] = []
     for line in lines:
-        severity = _text(line.get("severity"))
-        text = f"health: {severity.upper()} {_text(line.get('code'))} {_text(line.get('text'))}"
-        wrapped = _wrapped(text, width, "  ")
+        severity = text(line.get("severity"))
+        told = f"health: {severity.upper()} {text(line.get('code'))} {text(line.get('text'))}"
+        folded = wrapped(told, width, "  ")
         if colour and severity == "error":
-            wrapped = [f"\x1b[31m{part}\x1b[0m" for part in wrapped]
-        out += wrapped
-        if fix := _text(line.get("fix")):
-            out += _wrapped(f"  fix: {fix}", width, "       ")
+            folded = [f"\x1b[31m{part}\x1b[0m" for part in folded]
+        out += folded
+        if fix := text(line.get("fix")):
+            out += wrapped(f"  fix: {fix}", width, "       ")
     return out
 
 
@@ -107,12 +106,12 @@ def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str
     """A row a job."""
     rows = [
         (
-            _text(job.get("job")),
-            _text(job.get("pool")) or "-",
-            _text(job.get("state")),
+            text(job.get("job")),
+            text(job.get("pool")) or "-",
+            text(job.get("state")),
             "-" if job.get("exit_code") is None else str(job["exit_code"]),
-            _text(job.get("cause")) or "-",
-            _text(job.get("slot")) or "-",
+            text(job.get("cause")) or "-",
+            text(job.get("slot")) or "-",
             age(job.get("submitted"), now),
             _took(job, now),
         )
@@ -148,14 +147,16 @@ def seconds(moment: object) -> float | None:
     return None
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """Anything of a document as one safe line; nothing for null."""
     return "" if value is None else clean(str(value))
 
 
-def _wrapped(text: str, width: int | None, indent: str) -> list[str]:
-    if width is None or len(text) <= width:
-        return [text]
-    return textwrap.wrap(text, max(width, 20), subsequent_indent=indent)
+def wrapped(line: str, width: int | None, indent: str) -> list[str]:
+    """One line as several where the terminal is too narrow."""
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, max(width, 20), subsequent_indent=indent)
 
 
 def _coloured(line: str, word: str) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from manager.cli import render
 from manager.cli.client import Client, Document, segment
+from manager.cli.completion import SlotOrJobArgument
 from manager.cli.following import Away, Follower, LogSink, Sink, follow_job, raw_sink
 from manager.cli.options import (
     ConfigOption,
@@ -31,6 +32,7 @@ INTERRUPTED = 130
 def submit(
     ctx: typer.Context,
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="What the job runs.")],
+    *,
     wait: Annotated[
         bool, typer.Option("--wait", help="Print what it prints, exit with its code.")
     ] = False,
@@ -118,7 +120,8 @@ def cancel(
 
 def logs(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="SLOT|JOB")],
+    name: SlotOrJobArgument,
+    *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
     previous: Annotated[
         bool, typer.Option("--previous", help="Of the slot's agent before this one.")

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from manager.cli.options import ConfigOption, SocketOption, Where, config_path
-from manager.cli.trouble import Trouble
 
 
 def run(
     ctx: typer.Context,
+    *,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Adopt an Engine that another Mayfly has used.")
     ] = False,
@@ -19,17 +19,17 @@ def run(
     config: ConfigOption = None,
 ) -> None:
     """Run the manager in the foreground; systemd calls it."""
-    from manager.edge.config import load  # noqa: PLC0415  pydantic is for the daemon only
-    from manager.edge.faults import Fault  # noqa: PLC0415
-    from manager.service import daemon  # noqa: PLC0415
+    from manager.cli.loading import load_config, translated  # noqa: PLC0415  the daemon's alone
+    from manager.edge.config import load  # noqa: PLC0415
+    from manager.service.daemon import run as run_daemon  # noqa: PLC0415
 
     socket = socket or (ctx.obj.socket if isinstance(ctx.obj, Where) else None)
     path = config_path(ctx, config)
     flags = {"socket": socket} if socket else {}
-    try:
-        loaded = load(path, flags=flags)
-        daemon.run(
-            loaded.config, take_over=take_over, reload=lambda: load(path, flags=flags).config
+    loaded = load_config(path, flags)
+    with translated():
+        run_daemon(
+            loaded.config,
+            take_over=take_over,
+            reload=lambda: load(path, flags=flags).config,  # its faults are the loop's to tell
         )
-    except Fault as fault:
-        raise Trouble(str(fault)) from fault

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from manager.cli.completion import SlotsArgument  # noqa: TC001  typer reads them
 from manager.cli.options import (
     ConfigOption,
     SocketOption,
@@ -21,13 +22,16 @@ from manager.cli.trouble import Trouble, Usage
 from manager.cli.verbs_status import await_drained
 from manager.core.quantities import rfc3339
 
+if TYPE_CHECKING:
+    from manager.cli.client import Client
+
 AllOption = Annotated[bool, typer.Option("--all", help="Every slot of this host.")]
-SlotsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SLOT...]")]
 
 
 def drain(
     ctx: typer.Context,
     slots: SlotsArgument = None,
+    *,
     every: AllOption = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they are empty.")] = False,
     timeout: TimeoutOption = None,
@@ -53,17 +57,19 @@ def drain(
 def uncordon(
     ctx: typer.Context,
     slots: SlotsArgument = None,
+    *,
     every: AllOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Fill slots again: undoes cordon and drain."""
-    _tell(ctx, "uncordon", slots, every, socket, config)
+    _tell(client(ctx, socket, config), "uncordon", "uncordoned", slots, every)
 
 
 def cordon(
     ctx: typer.Context,
     slots: SlotsArgument = None,
+    *,
     every: AllOption = False,
     note: Annotated[str | None, typer.Option("--note", help="Why, for whoever looks.")] = None,
     lasting: Annotated[
@@ -83,36 +89,29 @@ def cordon(
 def recycle(
     ctx: typer.Context,
     slots: SlotsArgument = None,
+    *,
     every: AllOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Replace the agents of slots by fresh ones, busy ones after their job."""
-    _tell(ctx, "recycle", slots, every, socket, config)
+    _tell(client(ctx, socket, config), "recycle", "recycling", slots, every)
 
 
 def retry(
     ctx: typer.Context,
     slots: SlotsArgument = None,
+    *,
     every: AllOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Forget a slot's back-off or hold and try again now."""
-    _tell(ctx, "retry", slots, every, socket, config)
+    _tell(client(ctx, socket, config), "retry", "trying again", slots, every)
 
 
-def _tell(
-    ctx: typer.Context,
-    verb: str,
-    slots: list[str] | None,
-    every: bool,
-    socket: str | None,
-    config: str | None,
-) -> None:
-    body = {"slots": _chosen(verb, slots, every)}
-    client(ctx, socket, config).post(f"/v1/{verb}", body)
-    done = {"uncordon": "uncordoned", "recycle": "recycling", "retry": "trying again"}[verb]
+def _tell(manager: Client, verb: str, done: str, slots: list[str] | None, every: bool) -> None:
+    manager.post(f"/v1/{verb}", {"slots": _chosen(verb, slots, every)})
     say(f"{done} {', '.join(slots or ['every slot'])}")
 
 

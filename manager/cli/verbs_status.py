@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from manager.cli import render
-from manager.cli.client import Client, Document
 from manager.cli.options import (
     ConfigOption,
     JsonOption,
@@ -26,12 +24,18 @@ from manager.cli.options import (
 )
 from manager.cli.trouble import Down, TimedOut, Trouble
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from manager.cli.client import Client, Document
+
 POLL = 20.0
 START_SECONDS = 10.0  # a manager that answers but has not finished a pass
 
 
 def status(
     ctx: typer.Context,
+    *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it as it changes.")] = False,
     as_json: JsonOption = False,
     socket: SocketOption = None,
@@ -77,6 +81,7 @@ class Goal(StrEnum):
 
 def wait(
     ctx: typer.Context,
+    *,
     goal: Annotated[Goal, typer.Option("--for", help="idle: every slot; drained: none is left.")],
     timeout: TimeoutOption = None,
     socket: SocketOption = None,

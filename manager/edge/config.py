@@ -14,16 +14,13 @@ import os
 import posixpath
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import WithJsonSchema as Shape
 from pydantic.functional_validators import PlainValidator
-from pydantic_core import ErrorDetails
 
 from manager.core import model
 from manager.core.quantities import parse_duration, parse_size
@@ -31,14 +28,36 @@ from manager.core.variables import problem_with_name
 from manager.edge import credentials, sources
 from manager.edge.faults import Refused
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
 NAME_MAX = 64  # HOST-POOL-N-GENERATION at a service
 GENERATION_LENGTH = 13
 SOCKET_MAX = 107  # sun_path less its final zero
 PROVIDERS = ("local", "azure", "github", "gitlab")
 RESERVED_TREES = ("/run/mayfly", "/proc", "/sys", "/dev")
 RESERVED_PLACES = frozenset(
-    "/ /bin /boot /etc /lib /lib32 /lib64 /sbin /run /usr /usr/bin /usr/lib /usr/local /usr/sbin "
-    "/var /var/run".split()
+    [
+        "/",
+        "/bin",
+        "/boot",
+        "/etc",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/sbin",
+        "/run",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/local",
+        "/usr/sbin",
+        "/var",
+        "/var/run",
+    ]
 )
 _SECRET_LOOKS = re.compile(
     r"gh[opsur]_[A-Za-z0-9]{20}|github_pat_|gl(pat|rt|rtr|cbt|dt)-[A-Za-z0-9_-]{10}|AKIA[A-Z0-9]{16}"
@@ -560,7 +579,9 @@ def schema() -> dict[str, Any]:
 
 def default_host_name(machine: str) -> str:
     """A machine's host name as a ``[host] name``: first label, lower case, letters, digits and -."""
-    return re.sub(r"[^a-z0-9]+", "-", machine.split(".")[0].lower()).strip("-") or "host"
+    return (
+        re.sub(r"[^a-z0-9]+", "-", machine.split(".", maxsplit=1)[0].lower()).strip("-") or "host"
+    )
 
 
 def _from_directories(environ: Mapping[str, str]) -> Iterator[sources.Layer]:

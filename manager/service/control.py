@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from manager.core.model import Generation
 from manager.core.quantities import rfc3339
 from manager.edge.faults import Fault
-from manager.edge.output_kept import Chunk
 from manager.service import asks, parameters, printed
-from manager.service.board import Board
 from manager.service.commands import Command, Send, ask
 from manager.service.parameters import BadRequest
 from manager.service.unix_http import Reply, Request, UnixServer, error_reply, json_reply
+
+if TYPE_CHECKING:
+    from manager.edge.output_kept import Chunk
+    from manager.service.board import Board
 
 API = 1
 LONG_POLLS = 32
@@ -33,7 +35,9 @@ AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
 EVENTS_QUERY = ("after", "wait", "slot", "limit")
 HISTORY_QUERY = ("since", "slot", "outcome", "gpu", "limit")
-TIME_KEYS = frozenset({"at", "submitted", "started", "finished", "born", "opened", "exited"})
+TIME_KEYS = frozenset(
+    {"at", "since", "until", "submitted", "started", "finished", "born", "opened", "exited"}
+)
 JOB_KEYS = (
     *("job", "pool", "state", "exit_code", "cause"),
     *("slot", "agent", "submitted", "started", "finished"),
@@ -397,8 +401,13 @@ def _no_such_job(job: str) -> Reply:
 
 
 def _stamped(row: Row) -> dict[str, object]:
-    """A row with its times as RFC 3339."""
-    return {
-        key: rfc3339(value) if key in TIME_KEYS and isinstance(value, int | float) else value
-        for key, value in row.items()
-    }
+    """A row with its times as RFC 3339, in the tables inside it too."""
+    return {key: _stamped_value(key, value) for key, value in row.items()}
+
+
+def _stamped_value(key: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        return _stamped(value)
+    if key in TIME_KEYS and isinstance(value, int | float):
+        return rfc3339(value)
+    return value

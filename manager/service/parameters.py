@@ -9,10 +9,13 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from manager.core.quantities import parse_time
 from manager.core.variables import problem_with_name, problem_with_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME_MAX = 128
 NOTE_MAX = 500
@@ -133,10 +136,9 @@ def seconds(value: object, key: str) -> float | None:
     """A positive number of seconds, or ``None`` for null and absent."""
     if value is None:
         return None
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not 0 < value < 1e9 or not math.isfinite(value):  # type: ignore[operator]
-        raise BadRequest(f"{key} must be a positive number of seconds")
-    return float(value)  # type: ignore[arg-type]
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
+        return float(value)
+    raise BadRequest(f"{key} must be a positive number of seconds")
 
 
 def moment(value: object, key: str) -> float | None:

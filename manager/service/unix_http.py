@@ -6,6 +6,7 @@ route, whatever arrives is answered with JSON, and no traceback ever leaves.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import io
@@ -209,10 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, sentence: str, kind: str) -> None:
         self.close_connection = True
-        try:
+        with contextlib.suppress(OSError):
             self._send(error_reply(status, sentence, kind))
-        except OSError:
-            pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard library's parser refuses, in our form and without echoing it."""

@@ -1,0 +1,141 @@
+"""The file that ``mayfly init`` writes: pure, from what was found and what was answered.
+
+It says why each line is there and shows what else could be. It never holds a secret: a service's
+token is named, and the words beside it say how systemd hands it over.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the host has."""
+
+    host: str
+    engine: str | None  # the socket that answers, as docker_host; None: none did
+    engine_version: str = ""
+    runtimes: tuple[str, ...] = ()
+    gpus: int = 0  # by device files
+
+    @property
+    def nvidia(self) -> bool:
+        """Whether containers can get GPUs here."""
+        return self.gpus > 0 and "nvidia" in self.runtimes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the pool is to be."""
+
+    provider: str
+    name: str
+    slots: int
+    gpus: int
+    url: str | None = None
+    agent_pool: str | None = None
+    credential: str | None = None
+    token_file: str | None = None
+
+
+SERVICE_HINTS = {
+    "azure": ("https://dev.azure.com/ORGANISATION", "the agent pool of the organisation"),
+    "github": ("https://github.com/OWNER/REPOSITORY", "the runner group, if any"),
+    "gitlab": ("https://gitlab.example.org", ""),
+}
+
+
+def config_text(found: Found, wanted: Wanted) -> str:
+    """The whole file."""
+    return "\n".join([*_host(found), "", *_pool(found, wanted), ""])
+
+
+def _host(found: Found) -> list[str]:
+    lines = [
+        "# Mayfly: which slots this host keeps filled. `mayfly config check` reads it again,",
+        "# `mayfly config show --origin` shows every key that is in force and who said it.",
+        "",
+        "[host]",
+        f"name = {_text(found.host)}  # this host at the services, and in their logs",
+    ]
+    if found.engine is None:
+        lines.append(
+            '# docker_host = "unix:///var/run/docker.sock"  # no Engine answered; start one'
+        )
+    else:
+        runtimes = ", ".join(found.runtimes) or "none named"
+        lines.append(f"# Docker Engine {found.engine_version}, runtimes: {runtimes}")
+        lines.append(f"docker_host = {_text(found.engine)}")
+    if found.gpus and not found.nvidia:
+        lines.append(
+            f"# {found.gpus} GPU device files, but the Engine has no runtime named nvidia:"
+        )
+        lines.append("#   sudo nvidia-ctk runtime configure && sudo systemctl reload docker")
+    lines += [
+        '# gpu = "required"          # refuse to run without a GPU; default "auto"',
+        '# metrics = "127.0.0.1:9925" # for Prometheus, beside the control socket',
+    ]
+    return lines
+
+
+def _pool(found: Found, wanted: Wanted) -> list[str]:
+    slots = f"{wanted.name}-0 to {wanted.name}-{wanted.slots - 1}"
+    if wanted.slots < 2:
+        slots = f"{wanted.name}-0"
+    lines = [
+        "[[pool]]",
+        f"name = {_text(wanted.name)}",
+        f"provider = {_text(wanted.provider)}  # {_provider_says(wanted.provider)}",
+        f"slots = {wanted.slots}  # {slots}",
+        f"gpus = {wanted.gpus}  # of {found.gpus} on this host, for each slot",
+    ]
+    lines += _service(wanted)
+    lines += [
+        '# cuda = "12.8"              # default: the newest that the driver runs',
+        '# labels = ["gpu"]           # what jobs ask for, at a service',
+        '# env = { HF_HOME = "/cache/hf" }',
+        "",
+        "[pool.limits]",
+        '# memory = "32GiB"',
+        "# cpus = 8",
+        '# disk = "50GiB"             # of the writable layer',
+        'job_timeout = "6h"',
+        "",
+        "# [[pool.dataset]]           # read-only in every agent; one entry a directory",
+        '# source = "/data/imagenet"',
+        '# target = "/datasets/imagenet"',
+        '# env = "IMAGENET_DIR"',
+    ]
+    return lines
+
+
+def _provider_says(provider: str) -> str:
+    return "jobs come from `mayfly submit`" if provider == "local" else "the CI service"
+
+
+def _service(wanted: Wanted) -> list[str]:
+    if wanted.provider == "local":
+        return []
+    url_hint, pool_hint = SERVICE_HINTS.get(wanted.provider, ("https://", ""))
+    lines = [f"url = {_text(wanted.url or url_hint)}"]
+    if wanted.agent_pool:
+        lines.append(f"agent_pool = {_text(wanted.agent_pool)}")
+    elif pool_hint:
+        lines.append(f'# agent_pool = "…"          # {pool_hint}')
+    if wanted.token_file:
+        lines.append(f"token = {{ file = {_text(wanted.token_file)} }}  # mode 0600, root's")
+        return lines
+    name = wanted.credential or f"{wanted.name}-token"
+    return [
+        *lines,
+        "# The token is no part of this file. systemd hands it over:",
+        "#   sudo systemctl edit mayfly   and there:   [Service]",
+        f"#                                             LoadCredential={name}:/etc/mayfly/{name}",
+        f"token = {{ credential = {_text(name)} }}",
+    ]
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,28 @@
+"""The heavy side of the command line: verbs that read the configuration or the Engine themselves."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from manager.cli.trouble import Trouble
+from manager.edge.config import Loaded, load
+from manager.edge.faults import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Faults of the edges as the command line's troubles."""
+    try:
+        yield
+    except Fault as fault:
+        raise Trouble(str(fault)) from fault
+
+
+def load_config(path: str | None, flags: Mapping[str, str] | None = None) -> Loaded:
+    """The configuration, or a ``Trouble`` with every mistake in it."""
+    with translated():
+        return load(path, flags=flags)

@@ -1,0 +1,211 @@
+"""What happened and why, and what is about to: ``describe``, ``events``, ``history``, ``plan``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from manager.cli import render_past
+from manager.cli.completion import SlotArgument, SlotOption  # noqa: TC001  typer reads them
+from manager.cli.following import Away
+from manager.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    client,
+    config_path,
+    duration,
+    print_json,
+    terminal_width,
+)
+from manager.cli.trouble import Down, NoSuch, TimedOut, Usage
+from manager.cli.verbs_status import first_status
+from manager.core.quantities import parse_time, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from manager.cli.client import Client, Document
+
+POLL = 30.0
+INTERRUPTED = 130
+LAST_EVENTS = 10
+LAST_AGENTS = 5
+
+
+def describe(
+    ctx: typer.Context,
+    slot: SlotArgument,
+    *,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Tell a slot's story: what it is doing and why, its last agents, its last events."""
+    manager = client(ctx, socket, config)
+    status = first_status(manager)
+    rows = [row for row in status.get("slots", ()) if row.get("slot") == slot]
+    if not rows:
+        raise NoSuch(f"there is no slot {slot}; see mayfly status")
+    document = {
+        "schema": "mayfly.describe/1",
+        "slot": rows[0],
+        "health": [line for line in status.get("health", ()) if slot in str(line.get("text"))],
+        "agents": _agents(manager, {"slot": slot, "limit": LAST_AGENTS}),
+        "events": _events(manager, {"slot": slot, "limit": LAST_EVENTS}),
+    }
+    if as_json:
+        print_json(document)
+        return
+    for line in render_past.describe(document, time.time(), terminal_width()):
+        print(line)
+
+
+def _agents(manager: Client, query: Mapping[str, object]) -> list[Document]:
+    rows = manager.get("/v1/history", query).get("agents")
+    return rows if isinstance(rows, list) else []
+
+
+def _events(manager: Client, query: Mapping[str, object], timeout: float = POLL) -> list[Document]:
+    rows = manager.get("/v1/events", query, timeout=timeout + 10).get("events")
+    return rows if isinstance(rows, list) else []
+
+
+def events(
+    ctx: typer.Context,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they happen.")] = False,
+    slot: SlotOption = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=1000, help="How many of the past.")
+    ] = 100,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List what happened, oldest first."""
+    manager = client(ctx, socket, config)
+    rows = _events(manager, {"slot": slot, "limit": limit})
+    if as_json and not follow:
+        print_json({"schema": "mayfly.events/1", "events": rows})
+        return
+    _print_events(rows, as_json)
+    if follow:
+        try:
+            _follow_events(manager, rows, slot, as_json)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _print_events(rows: list[Document], as_json: bool) -> None:
+    width = terminal_width()
+    for row in rows:
+        if as_json:
+            print_json({"schema": "mayfly.event/1", **row}, line=True)
+        else:
+            print(render_past.event(row, width), flush=True)
+
+
+def _follow_events(manager: Client, rows: list[Document], slot: str | None, as_json: bool) -> None:
+    last = _last(rows, 0)
+    away = Away()
+    while True:
+        try:
+            rows = _events(manager, {"after": last, "wait": POLL, "slot": slot})
+            away.back()
+        except (Down, TimedOut) as trouble:
+            away.gone(trouble)
+            time.sleep(0.5)
+            continue
+        _print_events(rows, as_json)
+        last = _last(rows, last)
+
+
+def _last(rows: list[Document], otherwise: int) -> int:
+    return max((int(row.get("seq", 0)) for row in rows), default=otherwise)
+
+
+def history(
+    ctx: typer.Context,
+    *,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="A time, or 24h ago.")
+    ] = None,
+    slot: SlotOption = None,
+    outcome: Annotated[
+        str | None, typer.Option("--outcome", help="Only agents that ended so, or for that cause.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="UUID", help="Only agents with this GPU.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=100_000, help="The latest so many.")
+    ] = 100,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List agents that ended, the latest last."""
+    query = {
+        "since": _since(since),
+        "slot": slot,
+        "outcome": outcome,
+        "gpu": gpu,
+        "limit": limit,
+    }
+    rows = _agents(client(ctx, socket, config), query)
+    if as_json:
+        print_json({"schema": "mayfly.history/1", "agents": rows})
+        return
+    for line in render_past.history(rows, time.time(), terminal_width()):
+        print(line)
+
+
+def _since(text: str | None) -> str | None:
+    """A time as it is, a duration as so long ago."""
+    if text is None:
+        return None
+    try:
+        return rfc3339(parse_time(text))
+    except ValueError:
+        pass
+    try:
+        ago = duration(text, "--since")
+    except Usage as trouble:
+        raise Usage(
+            f'--since: {text!r} is neither a time nor a duration such as "24h"'
+        ) from trouble
+    return rfc3339(time.time() - (ago or 0.0))
+
+
+def plan(
+    ctx: typer.Context,
+    *,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what the next pass would do and why; without the daemon, rosters are unknown."""
+    try:
+        document = client(ctx, socket, config).get("/v1/plan")
+    except Down as trouble:
+        document = _offline(config_path(ctx, config), trouble)
+    if as_json:
+        print_json(document)
+        return
+    for line in render_past.plan(document, terminal_width()):
+        print(line)
+
+
+def _offline(path: str | None, trouble: Down) -> Document:
+    """The plan that a manager started now would have."""
+    from manager.cli.loading import load_config, translated  # noqa: PLC0415  heavy, and rare
+    from manager.service import daemon  # noqa: PLC0415
+
+    offline_plan = getattr(daemon, "offline_plan", None)
+    if offline_plan is None:
+        raise trouble
+    with translated():
+        return dict(offline_plan(load_config(path).config))
