@@ -97,8 +97,10 @@ class _Pass:
     def free(self, subject: str) -> bool:
         return subject not in self.in_flight
 
-    def doom(self, agent: Agent, reason: DoomReason, detail: str = "") -> None:
-        self.facts.append(AgentDoomed(self.now, agent.generation, reason, detail=detail))
+    def doom(
+        self, agent: Agent, reason: DoomReason, detail: str = "", by: str | None = None
+    ) -> None:
+        self.facts.append(AgentDoomed(self.now, agent.generation, reason, by, detail))
 
 
 def decide(
@@ -234,7 +236,7 @@ def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
         return False
     _remember_deadline(run, spec, agent, own=own)
     if agent.opened is not None:
-        return _keep_small(run, spec, agent)
+        return _keep_working(run, spec, agent)
     if agent.committed is not None:
         return _keep_committed(run, agent)
     reason = _unfit(run, spec, agent, own=own)
@@ -244,8 +246,12 @@ def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     return False
 
 
-def _keep_small(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
-    """What an agent has written is bounded, where its pool says so."""
+def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
+    """Whether nobody has cancelled its job, and what it has written is within its pool's limit."""
+    job = run.memory.jobs.get(agent.job) if agent.job is not None else None
+    if job is not None and job.cancelled_by is not None:
+        run.doom(agent, DoomReason.CANCELLED, by=job.cancelled_by)
+        return False
     limit, size = spec.pool.limits.disk, run.world.sizes.get(agent.generation, 0)
     if limit is None or size <= limit:
         return True

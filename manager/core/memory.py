@@ -87,6 +87,13 @@ class Agent:
         return self.confirmed is Phase.BUSY
 
 
+def reprieved(agent: Agent) -> Agent:
+    """The agent, no longer to be ended for having no job if it turns out to run one."""
+    if agent.busy and agent.doom is not None and agent.doom.reason not in ENDS_JOBS:
+        return replace(agent, doom=None)
+    return agent
+
+
 @dataclass(frozen=True, slots=True)
 class Cordon:
     """That a slot takes no new job."""
@@ -424,6 +431,11 @@ class _Draft:
         if known is not None:
             self.agents[generation] = replace(known, **changes)  # type: ignore[arg-type]
 
+    def reprieve(self, generation: Generation) -> None:
+        known = self.agents.get(generation)
+        if known is not None:
+            self.agents[generation] = reprieved(known)
+
     def slot(self, name: SlotName, **changes: object) -> None:
         self.slots[name] = replace(self.slots.get(name, NOTHING), **changes)  # type: ignore[arg-type]
 
@@ -525,13 +537,13 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:
                 draft.job(job, agent=generation, slot=draft.agents[generation].slot)
         case AgentOpened(at=at, generation=generation):
             draft.agent(generation, opened=at)
-            _reprieve(draft, generation)
+            draft.reprieve(generation)
             known = draft.agents.get(generation)
             if known is not None and known.job is not None:
                 draft.job(known.job, started=at)
         case AgentConfirmed(at=at, generation=generation, phase=phase):
             draft.agent(generation, confirmed=phase, confirmed_at=at)
-            _reprieve(draft, generation)
+            draft.reprieve(generation)
         case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
             known = draft.agents.get(generation)
             if known is not None and (reason in ENDS_JOBS or not known.busy):
@@ -555,11 +567,3 @@ def event_name(fact: Fact) -> str:
     """The fact's name in log, history and ``mayfly events``: ``noun.verb_past``."""
     words = re.findall("[A-Z][a-z]*", type(fact).__name__)
     return f"{words[0]}.{'_'.join(words[1:])}".lower()
-
-
-def _reprieve(draft: _Draft, generation: Generation) -> None:
-    """An agent that turns out to run a job is no longer ended for having none."""
-    known = draft.agents.get(generation)
-    if known is not None and known.busy and known.doom is not None:
-        if known.doom.reason not in ENDS_JOBS:
-            draft.agent(generation, doom=None)

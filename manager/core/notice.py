@@ -7,6 +7,7 @@ witness, or by its container being gone while the Engine is known. What is unkno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from manager.core.memory import (
     Agent,
@@ -22,6 +23,7 @@ from manager.core.memory import (
     SlotCooled,
     SlotHeld,
     SlotWarmed,
+    reprieved,
 )
 from manager.core.model import (
     Cause,
@@ -83,11 +85,10 @@ def _of_agent(
     witness = world.witnesses.get(agent.generation, NOBODY)
     if agent.ready is None and witness.ready is not None:
         yield AgentReady(now, agent.generation)
-    opened = agent.opened
-    if opened is None and witness.opened is not None:
-        opened = witness.opened
+    if agent.opened is None and witness.opened is not None:
         yield AgentOpened(witness.opened, agent.generation)
-    end = _end(agent, witness, opened is not None, world, now, in_flight)
+        agent = reprieved(replace(agent, opened=witness.opened))
+    end = _end(agent, witness, world, now, in_flight)
     if end is not None:
         yield from settle(agent, end, witness.signs, memory, now, judge)
 
@@ -95,7 +96,6 @@ def _of_agent(
 def _end(
     agent: Agent,
     witness: Witness,
-    opened: bool,
     world: World,
     now: float,
     in_flight: frozenset[str],
@@ -109,11 +109,11 @@ def _end(
     if agent.doom is None and (witness.exit is None or _suspicious(witness)):
         engine_stopped = _engine_stopped(agent, at, world)
         certain = world.containers is not None and not waits(now, at, DOUBT)
-        if (opened or agent.committed is not None) and not engine_stopped and not certain:
+        if agent.committed is not None and not engine_stopped and not certain:
             return None
     return End(
         committed=agent.committed is not None,
-        opened=opened,
+        opened=agent.opened is not None,
         exit=witness.exit,
         signalled=witness.signalled,
         doom=agent.doom.reason if agent.doom is not None else None,
