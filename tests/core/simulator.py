@@ -609,7 +609,7 @@ class Manager:
         self.record([JobCancelling(self.now, job, "ann")])
         if known.agent is None:
             self.record([JobEnded(self.now, job, JobState.CANCELLED, Cause.CANCELLED, None)])
-        else:
+        elif self.memory.agents[known.agent].doom is None:
             self.doom(known.agent, DoomReason.CANCELLED)
 
     def doom(self, generation: Generation, reason: DoomReason) -> None:

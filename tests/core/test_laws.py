@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from manager.core.actions import Open
 from manager.core.decide import decide
 from manager.core.memory import JobEnded, JobSubmitted, Memory, apply
 from manager.core.model import (
@@ -143,9 +144,15 @@ class Chaos(RuleBasedStateMachine):
     def the_engine_restarts(self, keeps: bool, gently: bool) -> None:
         self.host.engine_restarts(keeps=keeps, gently=gently)
 
-    @rule(answers=st.booleans())
-    def the_engine_is_gone_or_back(self, answers: bool) -> None:
-        self.host.answers = answers
+    @rule(turns=st.integers(1, 3), fate=FATES)
+    def the_engine_does_not_answer_for_a_while(self, turns: int, fate: Fate) -> None:
+        self.host.answers = False
+        for _ in range(turns):
+            self.manager.turn()
+            for subject in list(self.manager.flight):
+                self.manager.finish(subject, fate)
+            self.host.now += 2.0
+        self.host.answers = True
 
     @rule(at=ANY)
     def a_service_gives_a_job(self, at: int) -> None:
@@ -158,6 +165,26 @@ class Chaos(RuleBasedStateMachine):
     @rule(to=st.sampled_from(QUEUES), timeout=st.sampled_from([None, 60.0, 7200.0]))
     def a_job_comes(self, to: str, timeout: float | None) -> None:
         self.manager.submit(to, timeout)
+
+    @rule(
+        to=st.sampled_from(QUEUES),
+        fate=st.sampled_from([Fate.DONE, Fate.LOST, Fate.FAILED, None]),
+        then=st.sampled_from(["nothing", "crash", "done and crash", "late"]),
+    )
+    def a_gate_is_opened(self, to: str, fate: Fate | None, then: str) -> None:
+        self.manager.submit(to)
+        self.manager.turn()
+        opens = [subject for subject, action in self.manager.flight.items() if isinstance(action, Open)]
+        for subject in opens if fate is not None else ():
+            self.manager.finish(subject, fate or Fate.DONE)
+        if then.endswith("crash"):
+            self.manager.crash(opens if then.startswith("done") else ())
+        if then == "late":
+            self.host.now += 190.0
+        if then != "nothing":
+            self.manager.turn()
+            self.host.now += 3.0
+            self.manager.turn()
 
     @rule(at=ANY)
     def a_job_is_cancelled(self, at: int) -> None:
@@ -191,12 +218,13 @@ class Chaos(RuleBasedStateMachine):
         obstacles = {SlotName(held): "the GPU is ill"} if held is not None else {}
         self.manager.desired = Desired(VARIANTS[variant].slots, obstacles)
 
-    @rule()
-    def a_person_pauses(self) -> None:
+    @rule(turns=st.integers(1, 3))
+    def a_person_pauses_for_a_while(self, turns: int) -> None:
         self.manager.pause()
-
-    @rule()
-    def a_person_resumes(self) -> None:
+        for _ in range(turns):
+            self.manager.turn()
+            for subject in list(self.manager.flight):
+                self.manager.finish(subject)
         self.manager.resume()
 
     # -- in the end all is well --
@@ -210,9 +238,8 @@ class Chaos(RuleBasedStateMachine):
 def heal(manager: Manager) -> None:
     """Nothing fails any more, and all jobs that run end."""
     host = manager.host
-    host.slow, host.answers = False, True
+    host.slow = False
     host.progress()
-    manager.resume()
     manager.desired = Desired(VARIANTS[0].slots)
     for subject in list(manager.flight):
         manager.finish(subject)
