@@ -42,6 +42,7 @@ from manager.core.notice import doubtful_until
 from manager.core.slots import (
     DEADLINES,
     VACANCY,
+    WITNESS_LOST,
     Tenancy,
     cooling,
     job_limit,
@@ -230,7 +231,7 @@ def _slot(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
 
 def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     """Whether the agent may stay as it is; if not, it is doomed."""
-    late = overdue(agent, spec, run.now, own=own)
+    late = overdue(agent, spec, run.now, own=own) or _over_disk(run, spec, agent)
     if late is not None:
         run.doom(agent, *late)
         return False
@@ -259,6 +260,14 @@ def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
     return False
 
 
+def _over_disk(run: _Pass, spec: SlotSpec, agent: Agent) -> tuple[DoomReason, str] | None:
+    """Why a job that has written too much is ended; ``None`` while it has not."""
+    limit, size = spec.pool.limits.disk, run.world.sizes.get(agent.generation)
+    if agent.opened is None or limit is None or size is None or size <= limit:
+        return None
+    return DoomReason.DISK, f"wrote {size} bytes, of at most {limit}"
+
+
 def _keep_committed(run: _Pass, agent: Agent) -> bool:
     """A gate that another run of the manager was opening is never opened again."""
     if agent.boot == run.boot or not run.free(agent.generation):
@@ -280,6 +289,9 @@ def _unfit(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[Doom
         return DoomReason.UNWANTED, "the slot is held"
     if spec.name in run.desired.obstacles:
         return DoomReason.UNWANTED, run.desired.obstacles[spec.name]
+    lost = run.world.unwitnessed.get(agent.generation)
+    if lost is not None and run.now - lost > WITNESS_LOST:
+        return DoomReason.MISSED, "its witness is gone"
     if agent.fingerprint != spec.fingerprint:
         if own and spec.pool.name in run.rolling and agent.ready is not None:
             return None

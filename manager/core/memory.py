@@ -388,6 +388,14 @@ class PoolResumed:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class ClockJumped:
+    """clock.jumped: the wall clock was set; what is remembered moves with it, so that no age changes."""
+
+    at: float
+    by: float  # seconds; negative: it was set back
+
+
 Fact: TypeAlias = (
     AgentCreated
     | AgentAdopted
@@ -413,6 +421,7 @@ Fact: TypeAlias = (
     | JobEnded
     | PoolPaused
     | PoolResumed
+    | ClockJumped
 )
 
 
@@ -500,8 +509,44 @@ def _write(draft: _Draft, fact: Fact) -> None:
             draft.pause = pause
         case PoolResumed():
             draft.pause = None
+        case ClockJumped(by=by):
+            _shift(draft, by)
         case _:
             assert_never(fact)
+
+
+AGENT_TIMES = (
+    "born",
+    "armed",
+    "ready",
+    "enrolled",
+    "committed",
+    "opened",
+    "confirmed_at",
+    "exited",
+)
+
+
+def _moved(value: float | None, by: float) -> float | None:
+    return None if value is None else value + by
+
+
+def _shift(draft: _Draft, by: float) -> None:
+    """Move every time that an age is counted from; a time promised to a person stays."""
+    for generation, agent in list(draft.agents.items()):
+        times = {name: _moved(getattr(agent, name), by) for name in AGENT_TIMES}
+        doom = agent.doom
+        if doom is not None:
+            doom = replace(doom, at=doom.at + by, stepped=doom.stepped + by)
+        draft.agent(generation, **times, doom=doom)
+    for name, slot in list(draft.slots.items()):
+        draft.slot(
+            name,
+            cooling_until=_moved(slot.cooling_until, by),
+            vacant_since=_moved(slot.vacant_since, by),
+        )
+    for job_id, job in list(draft.jobs.items()):
+        draft.job(job_id, started=_moved(job.started, by))
 
 
 AgentFact: TypeAlias = (

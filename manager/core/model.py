@@ -353,6 +353,7 @@ class World:
     deaths: Mapping[Generation, Death] = field(default_factory=dict)
     last_seen: Mapping[Generation, float] = field(default_factory=dict)  # when a look last showed it running
     first_missed: Mapping[Generation, float] = field(default_factory=dict)  # the first look that did not
+    unwitnessed: Mapping[Generation, float] = field(default_factory=dict)  # since when a witness is missing
     engine_error: str | None = None  # why containers is None
     engine_stop: float | None = None  # when the Engine was last seen to stop or to have restarted
 

@@ -21,6 +21,7 @@ from manager.core.memory import (
     Agent,
     AgentExited,
     AgentOpened,
+    ClockJumped,
     Cordon,
     Doom,
     Fact,
@@ -29,6 +30,8 @@ from manager.core.memory import (
     JobSubmitted,
     Memory,
     Pause,
+    PoolPaused,
+    PoolResumed,
     SlotMemory,
     event_name,
 )
@@ -203,8 +206,11 @@ class History:
                 self._finish(fact)
             elif isinstance(fact, AgentExited):
                 self._life(fact, after)
-            if type(fact).__name__ in ("PoolPaused", "PoolResumed"):
+            elif isinstance(fact, (PoolPaused, PoolResumed)):
                 self._pause(after.pause)
+            elif isinstance(fact, ClockJumped):
+                agents |= after.agents.keys()
+                slots |= after.slots.keys()
         for generation in agents:
             self._agent(generation, after.agents.get(generation))
             agent = after.agents.get(generation)

@@ -10,7 +10,6 @@ import fcntl
 import os
 import secrets
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -29,6 +28,7 @@ from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses
 from manager.providers import Provider, load
 from manager.service.board import Board
+from manager.service.clock import Clock
 from manager.service.control import Control
 from manager.service.eye import Eye
 from manager.service.loop import Loop, Reload, Rung, Stop, mark_from
@@ -65,6 +65,7 @@ def _run(
     reader = Reader(state_dir)
     witnesses = Witnesses(state_dir)
     board = Board()
+    clock = Clock()
     providers: dict[PoolName, Provider] = {
         pool.name: load(pool, state_dir) for pool in config.pools
     }
@@ -76,8 +77,8 @@ def _run(
         providers=providers,
         board=board,
         log=log,
-        clock=time.time,
-        boot=naming.generation(time.time(), secrets.randbelow(36**5)),
+        clock=clock,
+        boot=naming.generation(clock.now(), secrets.randbelow(36**5)),
         reload=reload,
         known_job=lambda job: reader.job(job) is not None,
     )

@@ -22,6 +22,7 @@ from manager.core.memory import (
     AgentDoomed,
     AgentEnrolled,
     AgentRemoved,
+    ClockJumped,
     Fact,
     Memory,
     apply,
@@ -53,6 +54,7 @@ from manager.edge.witness import Witnesses
 from manager.providers import Provider
 from manager.service import orders, status
 from manager.service.board import Board
+from manager.service.clock import Clock
 from manager.service.commands import Command
 from manager.service.eye import Denied, Eye, Seen, Sight, Surveyed, Unseen
 from manager.service.outlook import Outlook
@@ -112,7 +114,7 @@ class Loop:
         providers: Mapping[PoolName, Provider],
         board: Board,
         log: Log,
-        clock: Callable[[], float],
+        clock: Clock,
         boot: str,
         reload: Callable[[], Config],
         known_job: Callable[[str], bool],
@@ -185,7 +187,8 @@ class Loop:
             if self._stopping:
                 self._keep_mark()
                 return
-            now = self._clock()
+            now = self._clock.now()
+            self._heed_clock(now)
             self._ask_eye(now)
             due = self._pass(now)
             self._upkeep(now)
@@ -193,7 +196,7 @@ class Loop:
     # -- messages ---------------------------------------------------------------------------------
 
     def _take_all(self, due: float | None) -> None:
-        now = self._clock()
+        now = self._clock.now()
         wait = max(0.0, min(self._next_look, due if due is not None else now + TICK) - now)
         try:
             self._take(self.inbox.get(timeout=min(wait, TICK)))
@@ -224,7 +227,7 @@ class Loop:
                 assert_never(message)
 
     def _take_event(self, event: EngineEvent) -> None:
-        now = self._clock()
+        now = self._clock.now()
         if event.kind == "image":
             self._next_survey = min(self._next_survey, now + 0.2)
             return
@@ -237,7 +240,7 @@ class Loop:
         self._next_look = now
 
     def _take_turn(self, turn: StreamTurn) -> None:
-        now = self._clock()
+        now = self._clock.now()
         self._next_look = now
         if not turn.up:
             self._log.event("engine.stream_ended", reason=turn.why)
@@ -252,7 +255,7 @@ class Loop:
         self._next_survey = now
 
     def _take_sight(self, sight: Sight) -> None:
-        now = self._clock()
+        now = self._clock.now()
         match sight:
             case Seen(began=began, containers=containers):
                 if not self._outlook.known:
@@ -278,7 +281,7 @@ class Loop:
         if isinstance(result, Failed):
             self._take_failure(action, result.fault)
             return
-        now = self._clock()
+        now = self._clock.now()
         match action:
             case Prepare(generation=generation):
                 assert result.container is not None
@@ -304,7 +307,7 @@ class Loop:
                 pass
 
     def _take_failure(self, action: Action, fault: Fault) -> None:
-        now = self._clock()
+        now = self._clock.now()
         self._log.event(
             "action.failed", action=type(action).__name__.lower(), slot=action.slot, reason=str(fault)
         )
@@ -326,7 +329,7 @@ class Loop:
     # -- orders -----------------------------------------------------------------------------------
 
     def _take_command(self, command: Command) -> None:
-        now = self._clock()
+        now = self._clock.now()
         memory = apply(self._memory, [*self._pending.facts, *self._pending.ordered])
         try:
             order = self._order(command, memory, now)
@@ -427,7 +430,7 @@ class Loop:
     def _use_config(self, config: Config) -> None:
         self.config = config
         self._make_desired()
-        self._next_survey = self._clock()
+        self._next_survey = self._clock.now()
         self._log.event("config.loaded", pools=len(config.pools))
 
     def _plan_order(self, memory: Memory, now: float) -> orders.Order:
@@ -455,7 +458,7 @@ class Loop:
         """Notice, decide, record, begin; when the next pass is due at the latest."""
         if self._retry_at is not None and now < self._retry_at and not self._pending.answers:
             return self._retry_at
-        self._read_witnesses()
+        self._read_witnesses(now)
         world = self._outlook.world()
         facts = [*self._pending.facts, *self._pending.ordered]
         memory = apply(self._memory, facts)
@@ -503,18 +506,18 @@ class Loop:
             return Outcome(Result.UNKNOWN, detail="its pool is not configured any more")
         return provider.judge(end, signs)
 
-    def _read_witnesses(self) -> None:
+    def _read_witnesses(self, now: float) -> None:
         agents = self._memory.agents
         self._await_launchers()
         wanted = agents.keys() if self._all_rung else self._rung
         if self._all_rung:
             for generation in self._outlook.world().containers or {}:
                 if generation not in agents:
-                    self._outlook.testify(generation, self._witnesses.read(generation))
+                    self._outlook.testify(generation, self._witnesses.read(generation), now)
         for generation in wanted:
             agent = agents.get(generation)
             if agent is not None and not agent.settled:
-                self._outlook.testify(generation, self._witnesses.read(generation))
+                self._outlook.testify(generation, self._witnesses.read(generation), now)
         self._rung.clear()
         self._all_rung = False
 
@@ -599,6 +602,18 @@ class Loop:
             self._log.fact(fact, self._memory)
 
     # -- upkeep -----------------------------------------------------------------------------------
+
+    def _heed_clock(self, now: float) -> None:
+        """Move all times with a wall clock that jumped, so that nothing ages by it."""
+        by = self._clock.jumped()
+        if not by:
+            return
+        self._pending.facts.append(ClockJumped(now, by))
+        self._outlook.shift(by)
+        self._resting = {subject: until + by for subject, until in self._resting.items()}
+        self._next_look = self._next_survey = self._next_upkeep = now
+        if self._lost is not None:
+            self._lost += by
 
     def _ask_eye(self, now: float) -> None:
         assert self._eye is not None

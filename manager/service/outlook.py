@@ -34,6 +34,7 @@ class Outlook:
         self._last_seen: dict[Generation, float] = {}
         self._first_missed: dict[Generation, float] = {}
         self._sizes: dict[Generation, int] = {}
+        self._unwitnessed: dict[Generation, float] = {}
         self._engine_stop: float | None = None
 
     def world(self) -> World:
@@ -45,6 +46,7 @@ class Outlook:
             deaths=dict(self._deaths),
             last_seen=dict(self._last_seen),
             first_missed=dict(self._first_missed),
+            unwitnessed=dict(self._unwitnessed),
             engine_error=self._error,
             engine_stop=self._engine_stop,
         )
@@ -108,10 +110,21 @@ class Outlook:
             if container.id in sizes
         }
 
-    def testify(self, generation: Generation, witness: Witness | None) -> None:
+    def testify(self, generation: Generation, witness: Witness | None, now: float) -> None:
         """What an agent's witness says; a witness once read is not forgotten for being unreadable."""
-        if witness is not None:
+        if witness is None:
+            self._unwitnessed.setdefault(generation, now)
+        else:
+            self._unwitnessed.pop(generation, None)
             self._witnesses[generation] = witness
+
+    def shift(self, by: float) -> None:
+        """The wall clock has jumped: what was seen moves with it."""
+        for table in (self._last_seen, self._first_missed, self._unwitnessed):
+            for generation in table:
+                table[generation] += by
+        if self._engine_stop is not None:
+            self._engine_stop += by
 
     # -- what our own actions have changed --------------------------------------------------------
 
@@ -141,5 +154,6 @@ class Outlook:
             self._last_seen,
             self._first_missed,
             self._sizes,
+            self._unwitnessed,
         ):
             table.pop(generation, None)
