@@ -231,7 +231,7 @@ def _slot(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
 
 def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     """Whether the agent may stay as it is; if not, it is doomed."""
-    late = overdue(agent, spec, run.now, own=own) or _over_disk(run, spec, agent)
+    late = overdue(agent, spec, run.now, own=own)
     if late is not None:
         run.doom(agent, *late)
         return False
@@ -258,14 +258,6 @@ def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
         return True
     run.doom(agent, DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
     return False
-
-
-def _over_disk(run: _Pass, spec: SlotSpec, agent: Agent) -> tuple[DoomReason, str] | None:
-    """Why a job that has written too much is ended; ``None`` while it has not."""
-    limit, size = spec.pool.limits.disk, run.world.sizes.get(agent.generation)
-    if agent.opened is None or limit is None or size is None or size <= limit:
-        return None
-    return DoomReason.DISK, f"wrote {size} bytes, of at most {limit}"
 
 
 def _keep_committed(run: _Pass, agent: Agent) -> bool:
