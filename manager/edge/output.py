@@ -357,8 +357,8 @@ class OutputKeeper:
         try:
             for at, size in frames(one.buffer):
                 whole = at + 8 + size
-                if one.buffer[at] == OUT:
-                    unfinished = one.buffer[whole - 1] != _NEWLINE
+                if one.buffer[at] == OUT and one.buffer[whole - 1] != _NEWLINE:
+                    unfinished = True  # the Engine cuts long lines, the launcher's words too
         except ValueError:  # the Engine reports its own trouble with its log this way
             broken = True
         if whole:

@@ -118,6 +118,7 @@ class KeptFile:
         """Make the file ready, cut a torn last frame off, and say from where to go on."""
         self.close()
         self._cut()
+        self._lost = 0  # the Engine is asked for it again
         earlier, current = _bytes(self.old), _bytes(self.path)
         self._size, self.kept = len(current), len(earlier) + len(current)
         if self.kept == 0:
@@ -319,16 +320,19 @@ def _resume(data: bytes) -> Resume:
         return Resume()
     found = list(frames(data))
     known: Counter[int] = Counter()
-    newest = 0
+    newest = oldest = floor = 0
     for at, size in reversed(found):
+        if data[at] == NOTE:  # what is missing before it would come back out of order
+            floor = oldest
+            break
         if data[at] not in (OUT, ERR):
             continue
-        nanos, _ = stamp(data[at + 8 : at + 8 + size])
-        newest = max(newest, nanos)
-        if nanos < newest - 2 * _DISORDER:
+        oldest, _ = stamp(data[at + 8 : at + 8 + size])
+        newest = max(newest, oldest)
+        if oldest < newest - 2 * _DISORDER:
             break
         known[hash(data[at : at + 8 + size])] += 1
-    since = max(0, newest - _DISORDER)
+    since = max(0, newest - _DISORDER, floor)
     at, size = found[0]
     if data[at] != BEGIN:  # older frames were thrown away, and are not to come back
         since = max(since, stamp(data[at + 8 : at + 8 + size])[0] + 1)

@@ -1,0 +1,453 @@
+"""The agents' output on a real Engine: complete, once, bounded, and never in a job's way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import pytest
+
+from manager.core.model import ContainerId, Generation
+from manager.edge.output import OutputKeeper
+from tests.engine.agents import HOST_ENGINE, Agents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engine.private_engine import PrivateEngine
+
+pytestmark = pytest.mark.engine
+
+END = "(the end)"
+
+
+class Kept:
+    """A keeper, and what it rang: (generation, line), with END where a stream has ended."""
+
+    def __init__(self, url: str, directory: Path, **limits: int) -> None:
+        self.rung: SimpleQueue[tuple[str, str, float]] = SimpleQueue()
+        self.lines: list[tuple[int, bytes]] = []
+        self.keeper = OutputKeeper(
+            url,
+            directory,
+            ring=lambda generation, line: self.rung.put((generation, line, time.time())),
+            ended=lambda generation: self.rung.put((generation, END, time.time())),
+            on_line=lambda _, stream, line: self.lines.append((stream, line)),
+            **limits,
+        )
+        self.keeper.start()
+
+    def wait(self, line: str, seconds: float = 30) -> tuple[str, str, float]:
+        """The next ring with that line."""
+        limit = time.monotonic() + seconds
+        while True:
+            rung = self.rung.get(timeout=limit - time.monotonic())
+            if rung[1] == line:
+                return rung
+
+    def text(self, generation: Generation, stream: int = 1, *, follow: bool = False) -> bytes:
+        """All that is shown of one stream."""
+        chunks = self.keeper.read(generation, follow=follow)
+        return b"".join(chunk.data for chunk in chunks if chunk.stream == stream)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    it = Kept(HOST_ENGINE, tmp_path / "output")
+    yield it
+    it.keeper.close()
+
+
+def gate(agents: Agents, cid: ContainerId) -> None:
+    with agents.engine.attach_stdin(cid) as opened:
+        opened.send(b"go\n")
+
+
+# -- the bell and what is shown ------------------------------------------------------------------
+
+
+def test_the_gates_and_the_launchers_lines_ring_and_are_not_shown(agents: Agents, kept: Kept):
+    script = """
+        echo mayfly: at gate g; read -r _
+        echo one; echo two >&2; echo mayfly: ended 0; echo three; printf foo
+        echo mayfly: ended 7
+    """
+    cid, generation = agents.run(script, network="none")
+    kept.keeper.follow(generation, cid)
+    assert kept.wait("mayfly: at gate g")[0] == generation
+    gate(agents, cid)
+    kept.wait("mayfly: ended 0")
+    kept.wait("mayfly: ended 7")
+    kept.wait(END)
+    assert kept.text(generation) == b"one\nmayfly: ended 0\nthree\nfoo"
+    assert kept.text(generation, 2) == b"two\n"
+
+
+def test_a_removed_container_ends_its_output_without_losing_any(agents: Agents, kept: Kept):
+    script = "read -r _; seq 3000; echo mayfly: ended 0"
+    cid, generation = agents.run(script, network="none", auto_remove=True)
+    kept.keeper.follow(generation, cid)
+    gate(agents, cid)
+    kept.wait("mayfly: ended 0")
+    kept.wait(END)
+    assert kept.text(generation).split() == [b"%d" % n for n in range(1, 3001)]
+
+
+def test_a_follower_reads_what_comes_until_the_end(agents: Agents, kept: Kept):
+    cid, generation = agents.run(
+        "echo early; read -r _; echo late; echo mayfly: ended 0", network="none"
+    )
+    kept.keeper.follow(generation, cid)
+    chunks = (chunk for chunk in kept.keeper.read(generation, follow=True) if chunk.data)
+    assert next(chunks).data == b"early\n"
+    gate(agents, cid)
+    late = list(chunks)
+    assert b"".join(chunk.data for chunk in late) == b"late\n"
+    assert abs(late[0].time - time.time()) < 60
+
+
+def test_a_reader_stops_when_it_is_told(agents: Agents, kept: Kept):
+    cid, generation = agents.run("echo a; exec sleep 300", network="none")
+    kept.keeper.follow(generation, cid)
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    chunks = kept.keeper.read(generation, follow=True, stop=stop)
+    assert b"".join(chunk.data for chunk in chunks) in (b"a\n", b"")
+
+
+def test_lines_are_handed_out_one_by_one_where_they_are_asked_for(agents: Agents, kept: Kept):
+    cid, generation = agents.run(
+        "echo a; echo b >&2; head -c 40000 /dev/zero; echo; echo c", network="none"
+    )
+    kept.keeper.follow(generation, cid, lines=True)
+    kept.wait(END)
+    assert [line for stream, line in kept.lines if stream == 1] == [b"a", bytes(40000), b"c"]
+    assert [line for stream, line in kept.lines if stream == 2] == [b"b"]
+
+
+def test_the_bell_rings_within_milliseconds_of_the_line(agents: Agents, kept: Kept):
+    script = "while read -r _; do echo $EPOCHREALTIME >&2; echo mayfly: ended 0; done"
+    cid, generation = agents.run(script, network="none")
+    kept.keeper.follow(generation, cid)
+    rung = []
+    with agents.engine.attach_stdin(cid) as opened:
+        for _ in range(30):
+            opened.send(b"\n")
+            rung.append(kept.wait("mayfly: ended 0")[2])
+    agents.engine.kill(cid)
+    kept.wait(END)
+    said = [float(line) for line in kept.text(generation, 2).split()]
+    took = sorted(ring - say for ring, say in zip(rung, said, strict=True))
+    print(
+        f"from the line to the bell: median {took[15] * 1e3:.2f} ms, worst {took[-1] * 1e3:.2f} ms"
+    )
+    assert took[15] < 0.02
+
+
+# -- complete, whatever the bytes -----------------------------------------------------------------
+
+
+def test_64_streams_are_complete_and_in_order(agents: Agents, kept: Kept):
+    script = "read -r _; for n in $(seq 500); do echo out $n; echo err $n >&2; done"
+    made = [agents.run(script, network="host") for _ in range(8)]
+    names = []
+    for cid, generation in made:
+        for twin in range(8):
+            names.append(Generation(f"{generation}t{twin}"))
+            kept.keeper.follow(names[-1], cid)
+    before = time.process_time()
+    for cid, _ in made:
+        gate(agents, cid)
+    for _ in names:
+        kept.wait(END)
+    print(f"64 streams of 1,000 lines: {time.process_time() - before:.2f} s of CPU")
+    for name in names:
+        assert kept.text(name) == b"".join(b"out %d\n" % n for n in range(1, 501))
+        assert kept.text(name, 2) == b"".join(b"err %d\n" % n for n in range(1, 501))
+
+
+@pytest.mark.parametrize("end", ["", "\\n"])
+def test_long_lines_and_binary_come_out_byte_for_byte(agents: Agents, kept: Kept, tmp_path, end):
+    script = f"""
+        {{ head -c 100000 /dev/zero | tr '\\0' x; echo; seq 300000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
+        sha256sum </all >&2; cat /all; echo mayfly: ended 0
+    """
+    cid, generation = agents.run(script, network="none")
+    kept.keeper.follow(generation, cid)
+    kept.wait(END)
+    shown = kept.text(generation)
+    assert hashlib.sha256(shown).hexdigest() == kept.text(generation, 2).split()[0].decode()
+
+
+# The Engine cuts at 16,384 bytes; "mayfly: ended 3" and its newline are 16.
+@pytest.mark.parametrize("before", [16367, 16368, 16369, 16376, 16383, 16384, 16385])
+def test_the_last_line_is_found_where_the_engine_cuts_it(agents: Agents, kept: Kept, before: int):
+    script = f"read -r _; head -c {before} /dev/zero | tr '\\0' x; echo mayfly: ended 3"
+    cid, generation = agents.run(script, network="none")
+    kept.keeper.follow(generation, cid)
+    gate(agents, cid)
+    kept.wait("mayfly: ended 3")
+    kept.wait(END)
+    assert kept.text(generation) == b"x" * before
+
+
+# -- restarts -------------------------------------------------------------------------------------
+
+COUNT = (
+    "read -r _; for n in $(seq 20000); do echo out $n; echo err $n >&2; done; echo mayfly: ended 0"
+)
+
+
+def check_count(kept: Kept, generation: Generation) -> None:
+    for stream, word in ((1, b"out"), (2, b"err")):
+        numbers = [int(line.split()[1]) for line in kept.text(generation, stream).splitlines()]
+        assert numbers == list(range(1, 20001)), word
+
+
+def other_keeper(directory: Path, generation: Generation, cid: ContainerId) -> subprocess.Popen:
+    """A keeper in a process of its own, which may be killed."""
+    script = f"""
+        from pathlib import Path
+        from manager.edge.output import OutputKeeper
+        keeper = OutputKeeper(
+            {HOST_ENGINE!r}, Path({str(directory)!r}), ring=lambda *_: None, ended=lambda *_: None
+        )
+        keeper.start()
+        keeper.follow({generation!r}, {cid!r})
+        next(chunk for chunk in keeper.read({generation!r}, follow=True) if chunk.data)
+        print("x", flush=True)
+        input()
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_killed_managers_lose_and_double_no_line(agents: Agents, tmp_path: Path):
+    directory = tmp_path / "output"
+    cid, generation = agents.run(COUNT, network="none", log_max_size=100_000_000)
+    path = directory / f"{generation}.log"
+    opened, size = False, -1
+    for _ in range(6):
+        process = other_keeper(directory, generation, cid)
+        if not opened:
+            gate(agents, cid)
+            opened = True
+        assert process.stdout.readline() == b"x\n"
+        while path.stat().st_size <= size + 20_000 and agents.engine.inspect(cid).finished is None:
+            pass
+        process.kill()
+        process.communicate()
+        size = path.stat().st_size
+    last = Kept(HOST_ENGINE, directory)
+    last.keeper.follow(generation, cid)
+    last.wait(END)
+    check_count(last, generation)
+    last.keeper.close()
+
+    again = Kept(HOST_ENGINE, directory)
+    again.keeper.follow(generation, cid)
+    again.wait(END)
+    check_count(again, generation)
+    again.keeper.close()
+
+
+def test_an_engine_restart_loses_and_doubles_no_line(
+    private_engine: PrivateEngine, private_agents: Agents, tmp_path: Path, until
+):
+    slowly = COUNT.replace("; done", "; if ((n % 1000 == 0)); then sleep .2; fi; done")
+    it = Kept(private_engine.url, tmp_path / "output")
+    cid, generation = private_agents.run(slowly, network="none", log_max_size=100_000_000)
+    it.keeper.follow(generation, cid)
+    gate(private_agents, cid)
+    path = tmp_path / "output" / f"{generation}.log"
+    until(lambda: path.stat().st_size > 20_000)
+    private_engine.restart()
+    it.wait(END, 60)
+    numbers = [int(line.split()[1]) for line in it.text(generation).splitlines()]
+    doubled = len(numbers) - len(set(numbers))
+    print(f"kept {len(set(numbers))} of 20,000 lines over the restart")
+    assert doubled == 0
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == 20000
+    it.keeper.close()
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+
+
+def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(agents: Agents, tmp_path: Path, until):
+    script = "echo first; read -r _; yes 0123456789012345678901234567890123456789 | head -c 104857600; exit 5"
+    cid, generation = agents.run(script, network="none")
+    process = other_keeper(tmp_path / "output", generation, cid)
+    assert process.stdout.readline() == b"x\n"
+    process.send_signal(signal.SIGSTOP)
+    try:
+        gate(agents, cid)
+
+        def ended():
+            """the job has ended"""
+            return agents.engine.inspect(cid).finished is not None
+
+        until(ended, 60)
+        assert agents.engine.inspect(cid).exit_code == 5
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_path: Path):
+    limit = 4 * 1024 * 1024
+    it = Kept(HOST_ENGINE, tmp_path / "output", per_agent=limit)
+    script = "read -r _; yes 0123456789012345678901234567890123456789 | head -c 104857600; echo last; echo mayfly: ended 0"
+    cid, generation = agents.run(script, network="none", log_max_size=20_000_000)
+    it.keeper.follow(generation, cid)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, cpu = time.monotonic(), time.process_time()
+    gate(agents, cid)
+    it.wait(END, 110)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(
+        f"100 MiB: {time.monotonic() - began:.1f} s, {time.process_time() - cpu:.1f} s of CPU, {grown:.0f} MiB more"
+    )
+    held = sum(entry.stat().st_size for entry in (tmp_path / "output").iterdir())
+    assert held <= limit + 65536
+    assert grown < 40
+    assert it.text(generation).endswith(b"last\n")
+    it.keeper.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount")
+def test_a_full_disk_costs_output_and_nothing_else(agents: Agents, tmp_path: Path, until):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
+    try:
+        it = Kept(HOST_ENGINE, disk / "output")
+        script = "read -r _; seq 50000; echo mayfly: ended 1; read -r _; echo after; echo mayfly: ended 2"
+        cid, generation = agents.run(script, network="none")
+        (filler := disk / "filler").write_bytes(bytes(128 * 1024))
+        it.keeper.follow(generation, cid)
+        gate(agents, cid)
+        it.wait("mayfly: ended 1")
+        one = it.keeper._followed[generation]
+        until(lambda: one.written == one.handed)
+        filler.unlink()
+        gate(agents, cid)
+        it.wait("mayfly: ended 2")
+        it.wait(END)
+        assert it.text(generation).endswith(b"after\n")
+        assert b"bytes of output are missing here: No space left on device" in it.text(
+            generation, 0
+        )
+        it.keeper.close()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def freezable(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own, which `fsfreeze` can make hang."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("mkfs.ext4", "fsfreeze", "losetup"))):
+        pytest.skip("needs root, mkfs.ext4 and fsfreeze")
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    disk.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    mounted = subprocess.run(["mount", "-o", "loop", image, disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no loop device: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_hanging_disk_delays_no_bell_and_loses_nothing(agents: Agents, freezable: Path):
+    it = Kept(HOST_ENGINE, freezable / "output")
+    noisy = agents.run(
+        "read -r _; seq 150000; echo mayfly: ended 1; exec sleep 300",
+        network="none",
+        log_max_size=100_000_000,
+    )
+    quiet = agents.run("while read -r _; do echo mayfly: ended 2; done", network="none")
+    for cid, generation in (noisy, quiet):
+        it.keeper.follow(generation, cid)
+    with agents.engine.attach_stdin(quiet[0]) as opened:
+        opened.send(b"\n")
+        it.wait("mayfly: ended 2")
+        subprocess.run(["fsfreeze", "-f", freezable], check=True)
+        try:
+            gate(agents, noisy[0])
+            for _ in range(20):
+                began = time.monotonic()
+                opened.send(b"\n")
+                it.wait("mayfly: ended 2", 5)
+                assert time.monotonic() - began < 0.5
+        finally:
+            subprocess.run(["fsfreeze", "-u", freezable], check=True)
+    it.wait("mayfly: ended 1")
+    for cid, _ in (noisy, quiet):
+        agents.engine.kill(cid)
+    it.wait(END)
+    it.wait(END)
+    assert it.text(noisy[1]) == b"".join(b"%d\n" % n for n in range(1, 150001))
+    it.keeper.close()
+
+
+def test_the_oldest_ended_output_makes_room(agents: Agents, tmp_path: Path):
+    it = Kept(HOST_ENGINE, tmp_path / "output", total=1_000_000)
+    made = []
+    for _ in range(4):
+        made.append(agents.run("head -c 400000 /dev/zero; echo mayfly: ended 0", network="host"))
+        it.keeper.follow(made[-1][1], made[-1][0])
+        it.wait(END)
+    assert [it.keeper.kept(generation) for _, generation in made] == [False, False, True, True]
+    it.keeper.close()
+    again = Kept(HOST_ENGINE, tmp_path / "output", total=500_000)
+    again.keeper.forget(made[0][1])
+    again.keeper.close()
+    assert [again.keeper.kept(generation) for _, generation in made] == [False, False, False, True]
+
+
+def test_what_is_deleted_is_gone_and_what_is_forgotten_stays(agents: Agents, kept: Kept, until):
+    cid, generation = agents.run("echo a; exec sleep 300", network="none")
+    kept.keeper.follow(generation, cid)
+    until(lambda: kept.text(generation) == b"a\n")
+    kept.keeper.forget(generation)
+    assert kept.text(generation, follow=True) == b"a\n"
+    kept.keeper.delete(generation)
+    until(lambda: not kept.keeper.kept(generation))
+
+
+def test_readers_in_many_threads_see_the_same(agents: Agents, kept: Kept):
+    cid, generation = agents.run("read -r _; seq 20000; echo mayfly: ended 0", network="none")
+    kept.keeper.follow(generation, cid)
+    seen: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: seen.append(kept.text(generation, follow=True)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    gate(agents, cid)
+    for thread in threads:
+        thread.join(60)
+    assert seen == [b"".join(b"%d\n" % n for n in range(1, 20001))] * 4
