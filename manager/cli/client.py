@@ -11,15 +11,13 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from manager.cli.trouble import Down, NoSuch, TimedOut, Trouble, Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
 SECONDS = 40.0  # above the 30 s after which the manager gives up on its loop

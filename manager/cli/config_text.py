@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from manager.core.model import Config
+from manager.core.model import Config
 
 _TABLES = {"limits": "limits", "datasets": "dataset", "caches": "caches"}
 

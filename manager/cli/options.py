@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from manager.cli.client import Client, find_socket
 from manager.cli.trouble import Usage
 from manager.core.quantities import parse_duration
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SocketOption = Annotated[
     str | None, typer.Option("--socket", metavar="PATH", help="The manager's control socket.")

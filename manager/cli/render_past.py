@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from manager.cli import render
 from manager.cli.plain import clean
+from manager.cli.render import Row
 from manager.cli.table import table
 from manager.core.quantities import spoken_age
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from manager.cli.render import Row
 
 _EVENT_COLUMNS = frozenset({"seq", "at", "event", "slot"})
 _SHORT = 13  # characters of a generation

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
 from manager.cli import render_past
-from manager.cli.completion import SlotArgument, SlotOption  # noqa: TC001  typer reads them
+from manager.cli.client import Client, Document
+from manager.cli.completion import SlotArgument, SlotOption
 from manager.cli.following import Away
 from manager.cli.options import (
     ConfigOption,
@@ -23,11 +25,6 @@ from manager.cli.options import (
 from manager.cli.trouble import Down, NoSuch, TimedOut, Usage
 from manager.cli.verbs_status import first_status
 from manager.core.quantities import parse_time, rfc3339
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from manager.cli.client import Client, Document
 
 POLL = 30.0
 INTERRUPTED = 130

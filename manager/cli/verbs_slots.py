@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from manager.cli.completion import SlotsArgument  # noqa: TC001  typer reads them
+from manager.cli.client import Client
+from manager.cli.completion import SlotsArgument
 from manager.cli.options import (
     ConfigOption,
     SocketOption,
@@ -21,9 +22,6 @@ from manager.cli.options import (
 from manager.cli.trouble import Trouble, Usage
 from manager.cli.verbs_status import await_drained
 from manager.core.quantities import rfc3339
-
-if TYPE_CHECKING:
-    from manager.cli.client import Client
 
 AllOption = Annotated[bool, typer.Option("--all", help="Every slot of this host.")]
 

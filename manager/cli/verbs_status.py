@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from manager.cli import render
+from manager.cli.client import Client, Document
 from manager.cli.options import (
     ConfigOption,
     JsonOption,
@@ -23,11 +25,6 @@ from manager.cli.options import (
     terminal_width,
 )
 from manager.cli.trouble import Down, TimedOut, Trouble
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from manager.cli.client import Client, Document
 
 POLL = 20.0
 START_SECONDS = 10.0  # a manager that answers but has not finished a pass

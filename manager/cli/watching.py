@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import typer
 
 from manager.cli import render
+from manager.cli.client import Client, Document
 from manager.cli.options import colours, print_json, terminal_width
 from manager.cli.trouble import Down, TimedOut
-
-if TYPE_CHECKING:
-    from manager.cli.client import Client, Document
 
 WAIT = 5.0  # also how often the ages on the screen move on
 AWAY = 1.0

@@ -1,92 +1,31 @@
-"""The configuration: TOML in, ``core.model.Config`` out, or every mistake at once in one sentence each.
+"""The configuration: TOML in, ``core.model.Config`` out, or every mistake at once.
 
 The only importer of pydantic. A model here says what a key may be and what it is for (the reference
-and the JSON Schema are made from it); what a key defaults to is said by the core's dataclasses alone.
+and the JSON Schema are made from it); what it defaults to is said by the core's dataclasses alone.
 No secret is ever read here: ``token`` stays a reference.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import ipaddress
 import os
-import posixpath
 import re
 import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import WithJsonSchema as Shape
 from pydantic.functional_validators import PlainValidator
 
 from manager.core import model
-from manager.core.quantities import parse_duration, parse_size
-from manager.core.variables import problem_with_name
-from manager.edge import credentials, sources
-from manager.edge.faults import Refused
+from manager.edge import config_values as values
+from manager.edge import sources
+from manager.edge.config_mistakes import PROVIDERS, ConfigError, Problem, contradictions, problem
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from pydantic_core import ErrorDetails
-
-NAME_MAX = 64  # HOST-POOL-N-GENERATION at a service
-GENERATION_LENGTH = 13
-SOCKET_MAX = 107  # sun_path less its final zero
-PROVIDERS = ("local", "azure", "github", "gitlab")
-RESERVED_TREES = ("/run/mayfly", "/proc", "/sys", "/dev")
-RESERVED_PLACES = frozenset(
-    [
-        "/",
-        "/bin",
-        "/boot",
-        "/etc",
-        "/lib",
-        "/lib32",
-        "/lib64",
-        "/sbin",
-        "/run",
-        "/usr",
-        "/usr/bin",
-        "/usr/lib",
-        "/usr/local",
-        "/usr/sbin",
-        "/var",
-        "/var/run",
-    ]
-)
-_SECRET_LOOKS = re.compile(
-    r"gh[opsur]_[A-Za-z0-9]{20}|github_pat_|gl(pat|rt|rtr|cbt|dt)-[A-Za-z0-9_-]{10}|AKIA[A-Z0-9]{16}"
-    r"|hf_[A-Za-z0-9]{20}|xox[abprs]-|-----BEGIN [A-Z ]*PRIVATE KEY"
-)
-
-_N = TypeVar("_N", int, float)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake: where it stands and what is wrong, as the end of a sentence."""
-
-    file: str
-    table: str
-    key: str
-    text: str
-
-    def __str__(self) -> str:
-        place = " ".join(part for part in (self.table, self.key) if part)
-        return f"{self.file}: {place}: {self.text}" if place else f"{self.file}: {self.text}"
-
-
-class ConfigError(Refused):
-    """The configuration is wrong; ``problems`` lists every mistake, the message one a line."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = problems
+__all__ = ["ConfigError", "Loaded", "Problem", "load", "schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,252 +37,52 @@ class Loaded:
     origins: Mapping[str, str]  # "pool.azure.limits.memory" -> the file, "$VARIABLE" or "flag"
 
 
-# -- what a value may be ------------------------------------------------------------------------
-
-
-def _text(pattern: str, otherwise: str) -> BeforeValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and compiled.fullmatch(value) is None:
-            raise ValueError(f"{value!r} {otherwise}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not 0 <= value < 2**62:
-        raise ValueError(f"{value} is out of range")
-    return value
-
-
-def _size(value: object) -> int:
-    number = _number(value)
-    if number is not None:
-        return int(number)
-    if not isinstance(value, str):
-        raise ValueError('must be a size such as "8GiB", or bytes as a number')
-    return _quoted(value, parse_size)
-
-
-def _duration(value: object) -> float:
-    number = _number(value)
-    if number is not None:
-        return float(number)
-    if not isinstance(value, str):
-        raise ValueError('must be a duration such as "30m", or seconds as a number')
-    return _quoted(value, parse_duration)
-
-
-def _quoted(value: str, parse: Callable[[str], _N]) -> _N:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise ValueError(f"{value!r} {error}") from error
-
-
-def _or_none(parse: Callable[[object], float]) -> Callable[[object], float | None]:
-    return lambda value: None if value == "none" else parse(value)
-
-
-def _above_zero(value: float | None) -> float | None:
-    if value is not None and value <= 0:
-        raise ValueError('must be more than 0; leave it out, or write "none", for no limit')
-    return value
-
-
-def _gpus(value: object) -> int | str | tuple[str | int, ...]:
-    if value == "all":
-        return "all"
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 64:
-        return value
-    if isinstance(value, list) and value and all(_is_gpu(entry) for entry in value):
-        if len(set(value)) != len(value):
-            raise ValueError("names a GPU twice")
-        return tuple(value)
-    raise ValueError('must be a number, "all", or a list of "GPU-…", "MIG-…" and indexes')
-
-
-def _is_gpu(entry: object) -> bool:
-    if isinstance(entry, str):
-        return re.fullmatch(r"(GPU|MIG)-[0-9A-Za-z/-]{4,120}", entry) is not None
-    return isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < 64
-
-
-def _absolute(value: object) -> object:
-    if isinstance(value, str):
-        _no_nul(value)
-        if not value.startswith("/"):
-            raise ValueError(f"{value!r} must be an absolute path")
-        if ".." in value.split("/"):
-            raise ValueError(f"{value!r} must not contain ..")
-        return "/" + posixpath.normpath(value).lstrip("/")
-    return value
-
-
-def _no_nul(value: str) -> None:
-    if "\0" in value:
-        raise ValueError("must not contain a zero byte")
-
-
-def _target(value: object) -> object:
-    path = _absolute(value)
-    if isinstance(path, str):
-        for tree in RESERVED_TREES:
-            if path == tree or path.startswith(tree + "/"):
-                raise ValueError(f"{path!r} is reserved: {tree} belongs to the container itself")
-        if path in RESERVED_PLACES:
-            raise ValueError(f"{path!r} is reserved: it would hide the image's own files")
-    return path
-
-
-def _env_name(value: object) -> object:
-    if isinstance(value, str) and (problem := problem_with_name(value)):
-        raise ValueError(problem)
-    return value
-
-
-def _env(value: object) -> object:
-    if isinstance(value, dict):
-        for name, content in value.items():
-            _env_name(name)
-            if isinstance(content, str):
-                _no_nul(content)
-                if _SECRET_LOOKS.search(content):
-                    raise ValueError(
-                        f"{name} looks like a secret, and a container's environment is no place "
-                        "for one: mount a file as a dataset instead"
-                    )
-    return value
-
-
-def _reference(value: object) -> object:
-    """A secret by reference; the text of an inline one is never repeated."""
-    if isinstance(value, str):
-        raise ValueError(
-            'a secret is not written here; use { credential = "NAME" } or { file = "/path" }'
-        )
-    if not isinstance(value, dict) or set(value) not in ({"credential"}, {"file"}):
-        raise ValueError('must be { credential = "NAME" } or { file = "/path" }')
-    (kind, name), *_ = value.items()
-    if not isinstance(name, str):
-        raise ValueError(f"{kind} must be a string")
-    if kind == "file":
-        return {"file": _absolute(name)}
-    if not credentials.valid_name(name):
-        raise ValueError(f"{name!r} is not a credential's name: letters, digits, . _ - only")
-    return value
-
-
-def _url(*schemes: str) -> BeforeValidator:
-    def check(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            parts = urlsplit(value)
-            known = parts.scheme in schemes and parts.hostname
-        except ValueError:
-            known = False
-        if not known or re.search(r"[\s\0]", value):
-            raise ValueError(f"must be a URL that begins with {' or '.join(schemes)}")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must not carry a user or password")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _docker_host(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"unix:///[^\0]+", value):
-        raise ValueError(f'{value!r} must be a unix socket, "unix:///var/run/docker.sock"')
-    return value
-
-
-def _loopback(value: object) -> object:
-    if isinstance(value, str):
-        host, _, port = value.rpartition(":")
-        try:
-            loopback = host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f'{value!r} must be a loopback address and port, "127.0.0.1:9925"')
-    return value
-
-
-def _address(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            ipaddress.ip_address(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not an IP address") from None
-    return value
-
-
-def _capability(value: object) -> object:
-    if isinstance(value, str):
-        name = value.upper().removeprefix("CAP_")
-        if re.fullmatch(r"[A-Z][A-Z_]{2,30}", name) is None:
-            raise ValueError(f'{value!r} is not a capability; write for example "SYS_PTRACE"')
-        return name
-    return value
-
-
-def _account(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, str):
-        if re.fullmatch(r"\d{1,9}|[a-z_][a-z0-9_-]{0,31}", value) is None:
-            raise ValueError(f"{value!r} is not a user or group")
-        if value in {"0", "root"}:
-            raise ValueError("a job never runs as root; sudo = true lets it become root by itself")
-    return value
-
-
 _SIZE_SHAPE = {"type": ["string", "integer"], "examples": ["8GiB", "512MiB", "10GB"]}
 _TIME_SHAPE = {"type": ["string", "number"], "examples": ["90s", "30m", "2h"]}
 
-Size = Annotated[int, PlainValidator(_size), Shape(_SIZE_SHAPE)]
-Duration = Annotated[float, PlainValidator(_duration), Shape(_TIME_SHAPE)]
+
+def _form(pattern: str, otherwise: str) -> BeforeValidator:
+    return BeforeValidator(values.text(pattern, otherwise))
+
+
+Size = Annotated[int, PlainValidator(values.size), Shape(_SIZE_SHAPE)]
+Duration = Annotated[float, PlainValidator(values.duration), Shape(_TIME_SHAPE)]
 SizeLimit = Annotated[
     int | None,
-    PlainValidator(lambda value: _above_zero(_or_none(_size)(value))),
+    PlainValidator(lambda value: values.above_zero(values.or_none(values.size)(value))),
     Shape(_SIZE_SHAPE),
 ]
 TimeLimit = Annotated[
     float | None,
-    PlainValidator(lambda value: _above_zero(_or_none(_duration)(value))),
+    PlainValidator(lambda value: values.above_zero(values.or_none(values.duration)(value))),
     Shape(_TIME_SHAPE),
 ]
 Gpus = Annotated[
     int | str | tuple[str | int, ...],
-    PlainValidator(_gpus),
+    PlainValidator(values.gpus),
     Shape({"anyOf": [{"type": "integer"}, {"const": "all"}, {"type": "array"}]}),
 ]
-AbsolutePath = Annotated[str, BeforeValidator(_absolute)]
-Target = Annotated[str, BeforeValidator(_target)]
-EnvName = Annotated[str, BeforeValidator(_env_name)]
-Env = Annotated[dict[str, str], BeforeValidator(_env)]
-Reference = Annotated[dict[str, str], BeforeValidator(_reference)]
-Account = Annotated[str, BeforeValidator(_account), Shape({"type": ["string", "integer"]})]
-Capability = Annotated[str, BeforeValidator(_capability)]
-Address = Annotated[str, BeforeValidator(_address)]
+AbsolutePath = Annotated[str, BeforeValidator(values.absolute)]
+Target = Annotated[str, BeforeValidator(values.target)]
+EnvName = Annotated[str, BeforeValidator(values.env_name)]
+Env = Annotated[dict[str, str], BeforeValidator(values.env)]
+Reference = Annotated[dict[str, str], BeforeValidator(values.reference)]
+Account = Annotated[str, BeforeValidator(values.account), Shape({"type": ["string", "integer"]})]
+Capability = Annotated[str, BeforeValidator(values.capability)]
+Address = Annotated[str, BeforeValidator(values.address)]
 PoolNameText = Annotated[
-    str, _text(r"[a-z0-9][a-z0-9-]*", "must be lower-case letters, digits and -, not - first")
+    str, _form(r"[a-z0-9][a-z0-9-]*", "must be lower-case letters, digits and -, not - first")
 ]
 HostNameText = Annotated[
-    str, _text(r"[A-Za-z0-9][A-Za-z0-9-]*", "must be letters, digits and -, not - first")
+    str, _form(r"[A-Za-z0-9][A-Za-z0-9-]*", "must be letters, digits and -, not - first")
 ]
-CudaText = Annotated[str, _text(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
-ImageText = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")]
-NetworkText = Annotated[str, _text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")]
+CudaText = Annotated[str, _form(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
+ImageText = Annotated[str, _form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")]
+NetworkText = Annotated[str, _form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")]
 LabelText = Annotated[
-    str, _text(r"[^\s,\0][^,\0\n]{0,255}", "is not a label: no comma, no newline")
+    str, _form(r"[^\s,\0][^,\0\n]{0,255}", "is not a label: no comma, no newline")
 ]
-PlainText = Annotated[str, _text(r"[^\0\n]{1,255}", "must be one line of text")]
+PlainText = Annotated[str, _form(r"[^\0\n]{1,255}", "must be one line of text")]
 
 
 def _default(owner: type, name: str) -> Any:
@@ -423,7 +162,7 @@ class PoolTable(_Table):
     image: ImageText | None = _key(
         model.PoolSpec, "image", "an image of your own, FROM mayfly/…; absent: chosen for the host"
     )
-    url: Annotated[str, _url("https", "http")] | None = _key(
+    url: Annotated[str, BeforeValidator(values.url("https", "http"))] | None = _key(
         model.PoolSpec, "url", "services only: the organisation, repository, group or instance"
     )
     agent_pool: PlainText | None = _key(
@@ -449,7 +188,7 @@ class PoolTable(_Table):
         'absent: one network per pool without traffic between agents; "none", "host", or a name',
     )
     dns: list[Address] = _key(model.PoolSpec, "dns", "name servers instead of the host's")
-    proxy: Annotated[str, _url("http", "https", "socks5")] | None = _key(
+    proxy: Annotated[str, BeforeValidator(values.url("http", "https", "socks5"))] | None = _key(
         model.PoolSpec, "proxy", "sets http_proxy and https_proxy in both spellings"
     )
     no_proxy: PlainText | None = _key(model.PoolSpec, "no_proxy", "what the proxy is not used for")
@@ -491,7 +230,7 @@ class HostTable(_Table):
     gpu: Literal["auto", "required", "off"] = _key(
         model.HostSpec, "gpu", "whether a host without a GPU is fine, wrong, or not looked at"
     )
-    docker_host: Annotated[str, BeforeValidator(_docker_host)] = _key(
+    docker_host: Annotated[str, BeforeValidator(values.docker_host)] = _key(
         model.HostSpec, "docker_host", "the Engine's socket"
     )
     state_dir: AbsolutePath = _key(
@@ -500,7 +239,7 @@ class HostTable(_Table):
     socket: AbsolutePath = _key(
         model.HostSpec, "socket", "the control socket; $RUNTIME_DIRECTORY counts"
     )
-    metrics: Annotated[str, BeforeValidator(_loopback)] | None = _key(
+    metrics: Annotated[str, BeforeValidator(values.loopback)] | None = _key(
         model.HostSpec, "metrics", 'serve metrics on loopback too, "127.0.0.1:9925"'
     )
     log_max_size: Size = _key(model.HostSpec, "log_max_size", "the Engine's log of one container")
@@ -559,10 +298,10 @@ def check(merged: sources.Merged, main: str) -> model.Config:
     try:
         shape = FileShape.model_validate(merged.tree)
     except ValidationError as error:
-        problems += [_problem(detail, merged, main) for detail in error.errors()]
+        problems += [problem(detail, merged, main, _known) for detail in error.errors()]
     if shape is not None:
         config = _translate(shape)
-        problems += _contradictions(config, merged, main)
+        problems += contradictions(config, merged, main)
         if not problems:
             return config
     raise ConfigError(tuple(dict.fromkeys(problems)))
@@ -663,194 +402,12 @@ def _named_origins(merged: sources.Merged, config: model.Config) -> dict[str, st
     return named
 
 
-# -- mistakes -----------------------------------------------------------------------------------------
-
-
-def _problem(detail: ErrorDetails, merged: sources.Merged, main: str) -> Problem:
-    where = detail["loc"]
-    known = tuple(where)
-    tree_where, rest = _follow(merged.tree, known)
-    table, key = _place(merged.tree, tree_where)
-    text = _sentence(detail, known)
-    del rest
-    return Problem(merged.origin(tree_where) or main, table, key, text)
-
-
-def _follow(tree: object, where: sources.Where) -> tuple[sources.Where, sources.Where]:
-    """The part of a location that exists in the tree, and what pydantic added behind it."""
-    here: object = tree
-    for depth, part in enumerate(where):
-        if isinstance(here, dict) and isinstance(part, str):
-            if part not in here:
-                return where[: depth + 1], where[depth + 1 :]
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        else:
-            return where[:depth], where[depth:]
-    return where, ()
-
-
-def _place(tree: sources.Tree, where: sources.Where) -> tuple[str, str]:
-    """A location as the table's heading and the key in it."""
-    if not where:
-        return "", ""
-    if where[0] != "pool" or len(where) == 1:
-        return (f"[{where[0]}]", _key_text(where[1:])) if len(where) > 1 else ("", str(where[0]))
-    pools = tree.get("pool")
-    entry = pools[where[1]] if isinstance(pools, list) and isinstance(where[1], int) else {}
-    name = entry.get("name") if isinstance(entry, dict) else None
-    heading = (
-        f'[[pool]] "{name}"' if isinstance(name, str) else f"[[pool]] number {_count(where[1])}"
-    )
-    match where[2:]:
-        case ("limits", *key) if key:
-            return f"{heading} . limits", _key_text(tuple(key))
-        case ("dataset" | "caches" as kind, int(index), *key):
-            return f"{heading} . {kind} number {index + 1}", _key_text(tuple(key))
-        case key:
-            return heading, _key_text(tuple(key))
-
-
-def _count(part: str | int) -> str:
-    return str(part + 1) if isinstance(part, int) else part
-
-
-def _key_text(where: sources.Where) -> str:
-    return ".".join(_count(part) for part in where)
-
-
-_TYPE_WORDS = {
-    "string_type": "a string",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-}
-
-
-def _sentence(detail: ErrorDetails, where: sources.Where) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return _unknown_key(where)
-    if kind == "missing":
-        return "is missing"
-    if kind in _TYPE_WORDS:
-        return f"must be {_TYPE_WORDS[kind]}, not {_shown(detail['input'])}"
-    if kind == "literal_error":
-        text = f"must be {context.get('expected', 'another value')}"
-        return text + _nearest(detail["input"], re.findall(r"'([^']*)'", text))
-    if kind == "value_error":
-        return str(context.get("error", detail["msg"]))
-    bounds = {
-        "greater_than": ("more than", "gt"),
-        "greater_than_equal": ("at least", "ge"),
-        "less_than_equal": ("at most", "le"),
-    }
-    if kind in bounds:
-        words, bound = bounds[kind]
-        return f"must be {words} {context[bound]}, not {_shown(detail['input'])}"
-    return f"is wrong: {detail['msg'].lower()}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _unknown_key(where: sources.Where) -> str:
-    *tables, key = where
-    known = list(_table_at(tuple(tables)).model_fields)
-    return "there is no such key" + _nearest(key, known)
-
-
-def _table_at(where: sources.Where) -> type[BaseModel]:
+def _known(where: sources.Where) -> list[str]:
+    """The keys that the table at a location has."""
     here: type[BaseModel] = FileShape
     for part in where:
         if isinstance(part, str) and part in here.model_fields:
             annotation = here.model_fields[part].annotation
             inner = [*get_args(annotation), annotation]
             here = next(t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
-    return here
-
-
-def _nearest(word: object, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(word).lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
-
-
-def _contradictions(config: model.Config, merged: sources.Merged, main: str) -> Iterator[Problem]:
-    """What is wrong between keys, each of which is right by itself."""
-
-    def at(where: sources.Where, text: str) -> Problem:
-        return Problem(merged.origin(where) or main, *_place(merged.tree, where), text)
-
-    if len(config.host.socket.encode()) > SOCKET_MAX:
-        yield at(("host", "socket"), f"is longer than the {SOCKET_MAX} bytes of a socket's path")
-    if not config.pools:
-        yield Problem(main, "", "", "there is no [[pool]], so there is nothing to keep filled")
-    names = [pool.name for pool in config.pools]
-    for index, pool in enumerate(config.pools):
-        here: sources.Where = ("pool", index)
-        if pool.name in names[:index]:
-            yield at((*here, "name"), f"there is more than one pool named {pool.name}")
-        for key, text in _pool_contradictions(config.host.name, pool):
-            yield at((*here, *key), text)
-
-
-def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[sources.Where, str]]:
-    room = len(f"{host}-{pool.name}-{max(0, pool.slots - 1)}-") + GENERATION_LENGTH
-    if room > NAME_MAX:
-        yield (
-            ("name",),
-            f"{host}-{pool.name}-{max(0, pool.slots - 1)}-GENERATION has {room} characters "
-            f"({room - GENERATION_LENGTH} and {GENERATION_LENGTH} for the generation), and services "
-            f"take {NAME_MAX}: shorten the pool's name or [host] name",
-        )
-    if pool.provider not in PROVIDERS:
-        text = f"there is no provider {pool.provider!r}"
-        yield ("provider",), text + _nearest(pool.provider, list(PROVIDERS))
-    yield from _service_keys(pool)
-    yield from _mounts(pool)
-    if pool.limits.shm and pool.limits.memory and pool.limits.shm > pool.limits.memory:
-        yield ("limits", "shm"), "is larger than memory, and counts towards it"
-    if pool.gpus == 0 and pool.share:
-        yield ("share",), "has no meaning in a pool without GPUs"
-
-
-def _service_keys(pool: model.PoolSpec) -> Iterator[tuple[sources.Where, str]]:
-    if pool.provider == "local":
-        for key in ("url", "agent_pool", "token"):
-            if getattr(pool, key) is not None:
-                yield (key,), "belongs to a service; provider local, the embedded queue, has none"
-        return
-    needed = {"azure": ("url", "agent_pool", "token")}.get(pool.provider, ("url", "token"))
-    if pool.provider in PROVIDERS:
-        for key in needed:
-            if getattr(pool, key) is None:
-                yield (key,), f"is missing; provider {pool.provider} needs it"
-
-
-def _mounts(pool: model.PoolSpec) -> Iterator[tuple[sources.Where, str]]:
-    targets: set[str] = set()
-    variables = set(pool.env)
-    mounts: list[tuple[sources.Where, model.Dataset | model.Cache]] = [
-        *((("dataset", i), dataset) for i, dataset in enumerate(pool.datasets)),
-        *((("caches", i), cache) for i, cache in enumerate(pool.caches)),
-    ]
-    for where, mount in mounts:
-        if mount.target in targets:
-            yield (*where, "target"), f"{mount.target} is the target of another one"
-        if mount.env is not None and mount.env in variables:
-            yield (*where, "env"), f"{mount.env} is set by another one, or by env"
-        targets.add(mount.target)
-        if mount.env is not None:
-            variables.add(mount.env)
+    return list(here.model_fields)

@@ -6,14 +6,11 @@ that an error and ``mayfly config show --origin`` can name it. What the keys mea
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Mapping
 
 DEFAULT_FILE = Path("/etc/mayfly/config.toml")
 ENV_FILE = "MAYFLY_CONFIG"

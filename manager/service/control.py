@@ -12,19 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from manager.core.model import Generation
 from manager.core.quantities import rfc3339
 from manager.edge.faults import Fault
+from manager.edge.output_kept import Chunk
 from manager.service import asks, parameters, printed
+from manager.service.board import Board
 from manager.service.commands import Command, Send, ask
 from manager.service.parameters import BadRequest
 from manager.service.unix_http import Reply, Request, UnixServer, error_reply, json_reply
-
-if TYPE_CHECKING:
-    from manager.edge.output_kept import Chunk
-    from manager.service.board import Board
 
 API = 1
 LONG_POLLS = 32

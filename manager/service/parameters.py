@@ -9,13 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from manager.core.quantities import parse_time
 from manager.core.variables import problem_with_name, problem_with_value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NAME_MAX = 128
 NOTE_MAX = 500

@@ -10,13 +10,10 @@ frame is not kept any more, everything that is kept is newer.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from manager.edge.output_kept import NOTE, Chunk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FRAME = struct.Struct(">BxxxIQ")
 _QUIET_MAX = 8  # chunks without data that are left out between two signs of life

@@ -226,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The Server header; which version is asked at /v1/version."""
         return "mayfly"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name there
         """Say nothing: events are the record of what was asked."""
 
 
@@ -329,10 +329,9 @@ class UnixServer:
 
 
 def _give_to_group(path: Path) -> None:
-    try:
+    # no such group, or not root: the owner alone may use it
+    with contextlib.suppress(KeyError, PermissionError):
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
-    except (KeyError, PermissionError):
-        pass  # no such group, or not root: the owner alone may use it
 
 
 def make_way(path: Path) -> None:
