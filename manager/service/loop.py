@@ -570,6 +570,8 @@ class Loop:
             self._workers.begin(action, agent)
 
     def _publish(self, memory: Memory, world: World, now: float) -> None:
+        if self._info is None and world.engine_error is None:
+            return  # what was not looked at yet is neither there nor missing: no slot is held for that
         rows = status.statuses(self._desired, memory, now)
         headline = status.headline(rows, memory, world)
         health = status.health_of(rows, memory, world, now) + self._own_health()
