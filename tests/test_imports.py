@@ -1,0 +1,79 @@
+"""Imports go one way, and each library is met in one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "manager"
+# Each may import those before it.
+LAYERS = ("core", "edge", "providers", "service", "cli")
+# A library and the files of edge/ that may know it.
+HOMES = {
+    "docker": "engine*.py",
+    "pynvml": "gpus*.py",
+    "requests": "web.py",
+    "sqlite3": "history*.py",
+}
+# What would let core see or change anything but its arguments.
+IMPURE = frozenset(
+    {
+        "asyncio", "concurrent", "io", "logging", "multiprocessing", "os", "pathlib", "random",
+        "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys",
+        "tempfile", "threading", "time", "urllib", "uuid",
+    }
+)  # fmt: skip
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that the file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(path: Path) -> str | None:
+    """The layer that the file belongs to; ``None`` for the package's own files."""
+    first = path.relative_to(ROOT).parts[0]
+    return first if first in LAYERS else None
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_a_layer_imports_only_those_beneath_it(path: Path) -> None:
+    own = layer(path)
+    above = LAYERS[LAYERS.index(own) + 1 :] if own is not None else ()
+    for module in imported(path):
+        parts = module.split(".")
+        if parts[0] == "manager" and len(parts) > 1:
+            assert parts[1] not in above, f"{named(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_a_library_is_imported_in_its_one_place(path: Path) -> None:
+    for module in imported(path):
+        home = HOMES.get(module.split(".")[0])
+        if home is not None:
+            assert path.parent == ROOT / "edge", f"{named(path)} imports {module}"
+            assert path.match(home), f"{named(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "core").glob("*.py")), ids=named)
+def test_core_is_pure(path: Path) -> None:
+    assert not {module.split(".")[0] for module in imported(path)} & IMPURE
+
+
+def test_every_package_is_a_layer() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages == set(LAYERS)
