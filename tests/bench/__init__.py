@@ -1,0 +1,1 @@
+"""The numbers of Mayfly, each measured beside what it is compared with: ``python -m tests.bench``."""

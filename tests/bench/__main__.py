@@ -1,0 +1,68 @@
+"""``python -m tests.bench [--only ROW]…``: measures, prints the table, writes ``build/bench.json``.
+
+With ``--only`` the figures of the other rows stay in the file as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+from tests.bench import slot_gap
+from tests.bench.figures import Figure, table
+from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
+
+WRITTEN = Path(__file__).parents[2] / "build" / "bench.json"
+Engine = Callable[[], PrivateEngine]
+# In this order: the quietest host for what is measured in milliseconds.
+ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
+    "slot_gap": lambda engine: slot_gap.measure(engine()),
+    "breakdown": lambda engine: slot_gap.breakdown(engine()),
+}
+
+
+def main() -> int:
+    """Measure what was asked for. A goal missed is a figure, not an error."""
+    asked = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    asked.add_argument("--only", action="append", choices=list(ROWS), metavar="ROW", help=", ".join(ROWS))
+    asked.add_argument("--into", type=Path, default=WRITTEN, help="the file to write")
+    given = asked.parse_args()
+    obstacle = why_not()
+    if obstacle is not None:
+        print(f"bench: {obstacle}", file=sys.stderr)
+        return 2
+    sweep_up()
+    figures: list[Figure] = []
+    with ExitStack() as stack:
+
+        @cache
+        def engine() -> PrivateEngine:
+            return stack.enter_context(PrivateEngine())
+
+        for name in given.only or ROWS:
+            began = time.monotonic()
+            print(f"· {name}", file=sys.stderr, flush=True)
+            figures += ROWS[name](engine)
+            print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    _write(given.into, figures, whole=given.only is None)
+    print(table(figures))
+    return 0
+
+
+def _write(path: Path, figures: list[Figure], *, whole: bool) -> None:
+    kept: dict[str, object] = {}
+    if not whole and path.exists():
+        kept = json.loads(path.read_text())
+    kept |= {figure.name: figure.json() for figure in figures}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The gap between two jobs of one slot, beside the gap between two rounds of a ``docker run`` loop.
+
+Both by the clock inside the containers: from the old job's last instruction to the next launcher's first (of the
+loop: the next container's first instruction). A hand-over and a round of the loop take turns, on one Engine and one
+image.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from manager.edge.history import Reader
+from tests.bench.figures import Figure, Goal, median, p95
+from tests.engine.private_engine import PrivateEngine
+from tests.harness import Manager, until
+
+IMAGE = "mayfly/local:cpu"
+ROUNDS = 14
+LONG_ENOUGH = 2.0  # seconds in which the old job's slot gets its standby, however slow the Engine is
+POOL = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\nstandby = {standby}\n'
+NOW = "date +%s.%N"
+# The launcher of the loop is the container's first process, as it is for those who use one.
+ROUND = f"docker -H {{engine}} run --rm --init --entrypoint sh {IMAGE} -c '{NOW}; {NOW}'"
+
+
+@dataclass(slots=True)
+class Gaps:
+    """Seconds between one job and the next, as many times as there were rounds."""
+
+    launcher: list[float] = field(default_factory=list)  # to the next launcher's first instruction
+    job: list[float] = field(default_factory=list)  # to the next job's own first instruction
+    loop: list[float] = field(default_factory=list)
+    restarted: list[float] = field(default_factory=list)  # a loop that a service manager restarts after 1 s
+
+
+def measure(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
+    """The gaps with a standby and without, each against the loop's."""
+    figures = []
+    for standby in (True, False):
+        gaps = gather(engine, standby=standby, rounds=rounds, restarts=standby)
+        figures += _told(gaps, standby=standby)
+    return figures
+
+
+def gather(engine: PrivateEngine, *, standby: bool, rounds: int, restarts: bool) -> Gaps:
+    """Hand-overs and rounds of the loop in turns."""
+    gaps = Gaps()
+    with Manager(engine.url, POOL.format(standby=str(standby).lower())) as manager:
+        manager.start()
+        manager.in_phase("idle")
+        reader = Reader(manager.state)
+        loop_round(engine, 0)  # the first of each kind finds cold caches
+        hand_over(manager, reader)
+        for _ in range(rounds):
+            launcher, job = hand_over(manager, reader)
+            gaps.launcher.append(launcher)
+            gaps.job.append(job)
+            gaps.loop.append(loop_round(engine, 0))
+            if restarts:
+                gaps.restarted.append(loop_round(engine, 1))
+    return gaps
+
+
+def hand_over(manager: Manager, reader: Reader) -> tuple[float, float]:
+    """One job after another in the one slot: the gap to the next launcher, and to the next job."""
+    manager.in_phase("idle")
+    old = manager.submit("sh", "-c", f"sleep {LONG_ENOUGH}; exec {NOW}")
+    new = manager.submit("sh", "-c", f"exec {NOW}")
+    until(lambda: (reader.job(new) or {}).get("finished"), f"job {new} ends")
+    last = float(_output(manager, old).split()[-1])
+    opened = reader.job(new)["started"]  # type: ignore[index] # until() has seen it
+    return opened - last, float(_output(manager, new).split()[0]) - last
+
+
+def _output(manager: Manager, job: str) -> str:
+    return until(lambda: str(manager.cli("logs", job).stdout), f"the output of job {job}")
+
+
+def loop_round(engine: PrivateEngine, rest: int) -> float:
+    """The gap between two containers of a shell loop that rests so many seconds in between."""
+    one = ROUND.format(engine=engine.url)
+    loop = f"n=0; while {one}; do n=$((n+1)); [ $n -lt 2 ] || break; sleep {rest}; done"
+    done = subprocess.run(["sh", "-c", loop], capture_output=True, text=True, check=True)
+    times = [float(line) for line in done.stdout.split()]
+    return times[2] - times[1]
+
+
+def _told(gaps: Gaps, *, standby: bool) -> list[Figure]:
+    on = "on" if standby else "off"
+    loop = median(gaps.loop)
+    figures = [
+        Figure(
+            name=f"slot_gap_standby_{on}",
+            what=f"slot gap, standby {on}",
+            value=median(gaps.launcher) * 1000,
+            unit="ms",
+            goal=Goal(0.05 if standby else 1.2, of_ratio=True),
+            beside="docker run loop",
+            beside_value=loop * 1000,
+            p95=p95(gaps.launcher) * 1000,
+            n=len(gaps.launcher),
+            more={"beside_p95": p95(gaps.loop) * 1000},
+        ),
+        Figure(
+            name=f"job_gap_standby_{on}",
+            what=f"  to the job's own first instruction, standby {on}",
+            value=median(gaps.job) * 1000,
+            unit="ms",
+            beside="docker run loop",
+            beside_value=loop * 1000,
+            p95=p95(gaps.job) * 1000,
+            n=len(gaps.job),
+        ),
+    ]
+    if gaps.restarted:
+        figures.append(
+            Figure(
+                name="slot_gap_against_restarts",
+                what="slot gap, standby on",
+                value=median(gaps.launcher) * 1000,
+                unit="ms",
+                beside="docker run, restarted after 1 s",
+                beside_value=median(gaps.restarted) * 1000,
+                p95=p95(gaps.launcher) * 1000,
+                n=len(gaps.restarted),
+            )
+        )
+    return figures
+
+
+# -- where the time goes ---------------------------------------------------------------------------
+
+
+STEPS = (
+    ("last", "exit", "the client ends, what is left is killed, the witness has `exit`"),
+    ("exit", "line", "the launcher's line goes through the Engine to the manager's follower"),
+    ("line", "rung", "the loop takes the bell"),
+    ("rung", "read", "the witness is read"),
+    ("read", "decided", "notice and decide"),
+    ("decided", "committed", "the commit"),
+    ("committed", "open", "the worker takes the action"),
+    ("open", "framed", "the job is read and framed"),
+    ("framed", "sent", "the bytes are written"),
+    ("sent", "opened", "the gate checks and unpacks, the launcher begins"),
+    ("opened", "job", "the launcher starts the job"),
+)
+
+
+def breakdown(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
+    """Where the time of a hand-over goes, by a manager whose seams are watched; not part of the figures above."""
+    steps: dict[str, list[float]] = {name: [] for _, name, _ in STEPS}
+    with Manager(engine.url, POOL.format(standby="true")) as manager:
+        trace = manager.home / "trace"
+        manager.start(sys.executable, "-m", "tests.bench.watched", str(trace))
+        reader = Reader(manager.state)
+        for number in range(rounds + 1):
+            manager.in_phase("idle")
+            old = manager.submit("sh", "-c", f"sleep {LONG_ENOUGH}; exec {NOW}")
+            new = manager.submit("sh", "-c", f"exec {NOW}")
+            until(lambda: (reader.job(new) or {}).get("finished"), f"job {new} ends")
+            marks = _marks(trace, reader, manager, old, new)
+            if number:
+                for before, name, _ in STEPS:
+                    steps[name].append(marks[name] - marks[before])
+    return [
+        Figure(
+            name=f"hand_over_{before}_to_{name}",
+            what=f"  {what}",
+            value=median(steps[name]) * 1000,
+            unit="ms",
+            p95=p95(steps[name]) * 1000,
+            n=rounds,
+        )
+        for before, name, what in STEPS
+    ]
+
+
+def _marks(trace: Path, reader: Reader, manager: Manager, old: str, new: str) -> dict[str, float]:
+    """The moments of one hand-over, by name."""
+    before, after = reader.generation_of_job(old), reader.generation_of_job(new)
+    marks = {
+        "last": float(_output(manager, old).split()[-1]),
+        "opened": reader.job(new)["started"],  # type: ignore[index]
+        "job": float(_output(manager, new).split()[0]),
+    }
+    for line in trace.read_text().splitlines():
+        name, generation, at = json.loads(line)
+        if generation == (before if name in ("exit", "line", "rung", "read") else after):
+            marks.setdefault(name, at)
+    return marks

@@ -1,0 +1,111 @@
+"""``mayfly run`` with its seams watched: writes when each step of a hand-over was reached, and changes nothing else.
+
+``python -m tests.bench.watched TRACE`` appends lines ``[STEP, GENERATION, TIME]`` to TRACE, after each pass.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from manager.core.memory import GateOpening
+from manager.edge.history import History
+from manager.edge.output import OutputKeeper
+from manager.edge.witness import Witnesses
+from manager.service import loop, perform
+
+_seen: list[tuple[str, str, float]] = []
+
+
+def note(step: str, generation: str, at: float | None = None) -> None:
+    """Keep one moment in memory."""
+    _seen.append((step, generation, time.time() if at is None else at))
+
+
+def around(
+    owner: Any,
+    name: str,
+    before: Callable[..., None] | None = None,
+    after: Callable[..., None] | None = None,
+) -> None:
+    """Call ``before(*arguments)`` and ``after(result, *arguments)`` around a function."""
+    inner = getattr(owner, name)
+
+    @functools.wraps(inner)
+    def watched(*arguments: Any, **named: Any) -> Any:
+        if before is not None:
+            before(*arguments)
+        result = inner(*arguments, **named)
+        if after is not None:
+            after(result, *arguments)
+        return result
+
+    setattr(owner, name, watched)
+
+
+def _heard(keeper: Any, one: Any, fresh: bytes) -> None:
+    if b"mayfly: ended" in fresh:
+        note("line", one.generation)
+
+
+def _taken(_: Any, message: Any) -> None:
+    if isinstance(message, loop.Rung):
+        note("rung", message.generation)
+
+
+def _read(witness: Any, _: Any, generation: str) -> None:
+    if witness is not None and witness.exit is not None:
+        note("exit", generation, witness.exit.at)
+        note("read", generation)
+
+
+def _opened_gates(step: str, facts: Any) -> None:
+    for fact in facts:
+        if isinstance(fact, GateOpening):
+            note(step, fact.generation)
+
+
+def main() -> None:
+    """Watch, then run the command line's own ``run``."""
+    trace = Path(sys.argv[1])
+
+    def dump(*_: Any) -> None:
+        lines = "".join(json.dumps(entry) + "\n" for entry in _seen)
+        _seen.clear()
+        with trace.open("a") as file:
+            file.write(lines)
+
+    trace.touch()
+    # The bell is heard in the middle of the follower's work; only lines that may be the launcher's come this way.
+    around(OutputKeeper, "_hear", before=_heard)
+    around(loop.Loop, "_take", before=_taken)
+    around(Witnesses, "read", after=_read)
+    around(
+        History,
+        "commit",
+        before=lambda _, facts, *__: _opened_gates("decided", facts),
+        after=lambda _, __, facts, *___: _opened_gates("committed", facts),
+    )
+    around(perform.Performer, "_open", before=lambda _, action, __: note("open", action.generation))
+
+    def framed(frame: bytes, generation: str, *_: Any) -> None:
+        note("framed", generation)
+
+    around(perform, "frame", after=framed)
+    around(
+        perform.Performer, "_open", after=lambda _, __, action, ___: note("sent", action.generation)
+    )
+    around(loop.Loop, "_upkeep", after=dump)
+    from manager.cli.app import main as command  # noqa: PLC0415 (after the seams are watched)
+
+    sys.argv = ["mayfly", "run"]
+    command()
+
+
+if __name__ == "__main__":
+    main()
