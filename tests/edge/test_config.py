@@ -1,0 +1,467 @@
+"""The configuration: what is understood, who said it, and how every mistake is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manager.cli.config_text import config_lines
+from manager.core import model
+from manager.edge import config
+from manager.edge.config import ConfigError, load, schema
+from manager.edge.faults import Refused
+
+Write = Callable[..., Path]
+
+MINIMAL = '[host]\nname = "lab"\n[[pool]]\nname = "local"\n'
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write the main file and, by name, drop-ins beside it."""
+
+    def _write(main: str, **drop_ins: str) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_text(main)
+        for name, text in drop_ins.items():
+            (tmp_path / "conf.d").mkdir(exist_ok=True)
+            (tmp_path / "conf.d" / f"{name}.toml").write_text(text)
+        return path
+
+    return _write
+
+
+def mistakes(path: Path, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ=environ)
+    return str(caught.value).replace(f"{path.parent}/", "")
+
+
+def pool(text: str) -> str:
+    return MINIMAL + text
+
+
+EVERYTHING = """
+[host]
+name = "lab-7"
+gpu = "required"
+docker_host = "unix:///run/other.sock"
+state_dir = "/srv/mayfly"
+socket = "/run/other/control.sock"
+metrics = "127.0.0.1:9925"
+log_max_size = "5MiB"
+output_per_agent = "1MiB"
+output_total = "1GB"
+history_days = 30
+history_events = 5000
+
+[[pool]]
+name = "azure"
+provider = "azure"
+slots = 3
+gpus = ["GPU-8f2c1111", "MIG-77aa", 0]
+cuda = "12.8"
+cuda_compat = true
+image = "registry.lab/ci/agent:7"
+url = "https://dev.azure.com/ourlab"
+agent_pool = "gpu"
+token = { credential = "azure-pat" }
+labels = ["gpu", "a100"]
+env = { HF_HOME = "/cache/hf" }
+user = "1001:44"
+groups = ["video", 44]
+network = "lab"
+dns = ["10.0.0.1", "fd00::1"]
+proxy = "http://proxy.lab:3128"
+no_proxy = "localhost,.lab"
+ca = "/etc/ssl/lab.pem"
+cap_add = ["CAP_SYS_PTRACE"]
+sudo = true
+standby = false
+removal = "manager"
+keep_failed = "1h"
+share = true
+injection = "cdi"
+enrolment = "token"
+
+[pool.limits]
+memory = "8GiB"
+cpus = 2.5
+pids = 512
+shm = "1GiB"
+disk = "20GB"
+job_timeout = "1h30m"
+idle_recycle = 600
+
+[[pool.dataset]]
+source = "/data/imagenet/"
+target = "/datasets/imagenet"
+env = "IMAGENET_DIR"
+nested = "allow"
+
+[[pool.caches]]
+source = "/data/cache"
+target = "/cache"
+env = "CACHE_DIR"
+"""
+
+
+def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
+    found = load(write(EVERYTHING), environ={}).config
+    assert found.host == model.HostSpec(
+        name="lab-7",
+        gpu="required",
+        docker_host="unix:///run/other.sock",
+        state_dir="/srv/mayfly",
+        socket="/run/other/control.sock",
+        metrics="127.0.0.1:9925",
+        log_max_size=5 * 2**20,
+        output_per_agent=2**20,
+        output_total=10**9,
+        history_days=30,
+        history_events=5000,
+    )
+    assert found.pools == (
+        model.PoolSpec(
+            name=model.PoolName("azure"),
+            provider="azure",
+            slots=3,
+            gpus=("GPU-8f2c1111", "MIG-77aa", 0),
+            cuda="12.8",
+            cuda_compat=True,
+            image="registry.lab/ci/agent:7",
+            url="https://dev.azure.com/ourlab",
+            agent_pool="gpu",
+            token={"credential": "azure-pat"},
+            labels=("gpu", "a100"),
+            env={"HF_HOME": "/cache/hf"},
+            datasets=(
+                model.Dataset("/data/imagenet", "/datasets/imagenet", "IMAGENET_DIR", "allow"),
+            ),
+            caches=(model.Cache("/data/cache", "/cache", "CACHE_DIR"),),
+            limits=model.Limits(
+                memory=8 * 2**30,
+                cpus=2.5,
+                pids=512,
+                shm=2**30,
+                disk=20 * 10**9,
+                job_timeout=5400.0,
+                idle_recycle=600.0,
+            ),
+            user="1001:44",
+            groups=("video", "44"),
+            network="lab",
+            dns=("10.0.0.1", "fd00::1"),
+            proxy="http://proxy.lab:3128",
+            no_proxy="localhost,.lab",
+            ca="/etc/ssl/lab.pem",
+            cap_add=("SYS_PTRACE",),
+            sudo=True,
+            standby=False,
+            removal=model.Removal.MANAGER,
+            keep_failed=3600.0,
+            share=True,
+            injection="cdi",
+            enrolment="token",
+        ),
+    )
+
+
+def test_everything_names_every_key_that_there_is() -> None:
+    definitions = schema()["$defs"]
+    for table in ("HostTable", "PoolTable", "LimitsTable", "DatasetTable", "CacheTable"):
+        for key in definitions[table]["properties"]:
+            assert f"\n{key} = " in EVERYTHING or f".{key}]" in EVERYTHING, key
+
+
+def test_what_is_not_written_is_what_the_core_says(write: Write) -> None:
+    found = load(write(MINIMAL), environ={}).config
+    assert found == model.Config(
+        model.HostSpec(name="lab"), (model.PoolSpec(name=model.PoolName("local")),)
+    )
+
+
+def test_the_schema_defaults_are_the_core_s(write: Write) -> None:
+    limits = schema()["$defs"]["LimitsTable"]["properties"]
+    assert limits["pids"]["default"] == model.Limits().pids
+    assert limits["job_timeout"]["default"] == model.Limits().job_timeout
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [
+        ("gpu01", "gpu01"),
+        ("GPU_01.lab.example.org", "gpu-01"),
+        ("-x-", "x"),
+        ("ü", "host"),
+        ("", "host"),
+    ],
+)
+def test_a_host_without_a_name_is_called_like_its_machine(machine: str, name: str) -> None:
+    assert config.default_host_name(machine) == name
+
+
+# -- layers ----------------------------------------------------------------------------------------
+
+
+def test_drop_ins_count_in_the_order_of_their_names(write: Write) -> None:
+    path = write(
+        MINIMAL + 'slots = 1\nlabels = ["a"]\nenv = { A = "1" }\n[pool.limits]\nmemory = "1GiB"\n',
+        b='[[pool]]\nname = "local"\nslots = 3\n',
+        a='[[pool]]\nname = "local"\nslots = 2\nlabels = ["b"]\nenv = { B = "2" }\n'
+        '[pool.limits]\ncpus = 2\n[[pool]]\nname = "more"\n',
+    )
+    first, second = load(path, environ={}).config.pools
+    assert first.slots == 3, "a scalar is replaced by the last drop-in"
+    assert first.labels == ("b",), "an array is replaced"
+    assert first.env == {"A": "1", "B": "2"}, "a table is merged"
+    assert first.limits == model.Limits(memory=2**30, cpus=2)
+    assert second.name == "more"
+
+
+def test_the_drop_ins_are_those_beside_the_file_that_is_named(write: Write, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.toml").write_text(MINIMAL)
+    write(MINIMAL, a='[[pool]]\nname = "other"\n')
+    found = load(None, environ={"MAYFLY_CONFIG": str(elsewhere / "mine.toml")})
+    assert [p.name for p in found.config.pools] == ["local"]
+    assert found.files == (elsewhere / "mine.toml",)
+
+
+def test_the_environment_speaks_for_the_host_only(write: Write) -> None:
+    found = load(
+        write(MINIMAL),
+        environ={
+            "MAYFLY_HOST__NAME": "777",
+            "MAYFLY_HOST__HISTORY_EVENTS": "500",
+            "MAYFLY_HOST__HISTORY_DAYS": "1.5",
+            "MAYFLY_HOST__OUTPUT_TOTAL": "1GiB",
+            "MAYFLY_POOL__SLOTS": "9",
+            "MAYFLY_TOKEN": "x",
+        },
+    ).config.host
+    assert (found.name, found.history_events, found.history_days) == ("777", 500, 1.5)
+    assert found.output_total == 2**30
+
+
+def test_a_wrong_variable_is_named(write: Write) -> None:
+    told = mistakes(write(MINIMAL), MAYFLY_HOST__NAM="x", MAYFLY_HOST__HISTORY_EVENTS="many")
+    assert "$MAYFLY_HOST__NAM: [host] nam: there is no such key; did you mean name?" in told
+    assert "$MAYFLY_HOST__HISTORY_EVENTS: [host] history_events: must be a whole number" in told
+
+
+def test_flags_count_most_and_systemd_s_directories_least(write: Write) -> None:
+    systemd = {"STATE_DIRECTORY": "/srv/state:/other", "RUNTIME_DIRECTORY": "/run/mine"}
+    found = load(write(MINIMAL), environ=systemd).config.host
+    assert (found.state_dir, found.socket) == ("/srv/state", "/run/mine/control.sock")
+    said = MINIMAL.replace("[[pool]]", 'socket = "/a.sock"\n[[pool]]')
+    assert load(write(said), environ=systemd).config.host.socket == "/a.sock"
+    systemd["MAYFLY_HOST__SOCKET"] = "/b.sock"
+    assert load(write(said), environ=systemd).config.host.socket == "/b.sock"
+    flags = {"socket": "/c.sock"}
+    assert load(write(said), environ=systemd, flags=flags).config.host.socket == "/c.sock"
+
+
+def test_it_is_known_who_said_each_key(write: Write, tmp_path: Path) -> None:
+    path = write(
+        MINIMAL + 'env = { A = "1" }\n',
+        site='[[pool]]\nname = "local"\nslots = 2\nenv = { B = "1" }\n',
+    )
+    origins = load(path, environ={"MAYFLY_HOST__GPU": "off"}).origins
+    site = str(tmp_path / "conf.d" / "site.toml")
+    assert origins == {
+        "host.name": str(path),
+        "host.gpu": "$MAYFLY_HOST__GPU",
+        "pool.local.name": site,
+        "pool.local.env.A": str(path),
+        "pool.local.env.B": site,
+        "pool.local.slots": site,
+    }
+
+
+@pytest.mark.parametrize("text", [MINIMAL, EVERYTHING, pool('[pool.limits]\njob_timeout = "none"')])
+def test_what_is_shown_loads_as_the_same_configuration(write: Write, text: str) -> None:
+    found = load(write(text), environ={})
+    again = load(write("\n".join(config_lines(found.config, found.origins))), environ={})
+    assert again.config == found.config
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+A_SERVICE = '[[pool]]\nname = "a"\nprovider = "azure"\nurl = "https://x"\nagent_pool = "p"\n'
+
+MISTAKES: list[tuple[str, str]] = [
+    # spelling and types
+    (pool("slotz = 2"), '[[pool]] "local" slotz: there is no such key; did you mean slots?'),
+    (pool("zzz = 2"), '[[pool]] "local" zzz: there is no such key; there are name, provider'),
+    (pool('slots = "2"'), "[[pool]] \"local\" slots: must be a whole number, not '2'"),
+    (pool("slots = true"), "slots: must be a whole number, not True"),
+    (pool("slots = -1"), "slots: must be at least 0, not -1"),
+    (pool("slots = 1001"), "slots: must be at most 1000, not 1001"),
+    (pool("sudo = 1"), "sudo: must be true or false, not 1"),
+    (pool("labels = 'a'"), "labels: must be a list, not 'a'"),
+    (pool("labels = [1]"), "labels.1: must be a string, not 1"),
+    (pool("env = { A = 1 }"), "env.A: must be a string, not 1"),
+    (pool("limits = 3"), '"local" limits: must be a table, not 3'),
+    (
+        pool("[pool.limits]\ncpu = 2"),
+        '[[pool]] "local" . limits cpu: there is no such key; did you',
+    ),
+    (pool("[pool.limits]\ncpus = 0"), "cpus: must be more than 0"),
+    (pool("[pool.limits]\npids = 1"), "pids: must be at least 32"),
+    (pool("[pool.limits]\nmemory = '8Gigs'"), "memory: '8Gigs' is not a size; write for example"),
+    (pool("[pool.limits]\nmemory = 0"), "memory: must be more than 0; leave it out"),
+    (pool("[pool.limits]\nmemory = -5"), "memory: -5 is out of range"),
+    (pool("[pool.limits]\nmemory = true"), "memory: must be a size"),
+    (pool("[pool.limits]\njob_timeout = 'soon'"), "job_timeout: 'soon' is not a duration"),
+    (pool("[pool.limits]\nidle_recycle = []"), "idle_recycle: must be a duration"),
+    (pool("[pool.limits]\nmemory = '1GiB'\nshm = '2GiB'"), "shm: is larger than memory"),
+    ("zebra = 1\n" + MINIMAL, "config.toml: zebra: there is no such key; there are host, pool"),
+    ("[pol]\nx = 1\n" + MINIMAL, "config.toml: pol: there is no such key; did you mean pool?"),
+    ("pool = 3", "config.toml: pool: must be a list, not 3"),
+    ("[pool]\nname = 'x'", "config.toml: pool: must be a list, not a table"),
+    ("host = []\n[[pool]]\nname = 'x'", "host: must be a table, not a list"),
+    ("[host]\nname = 'x'", "config.toml: there is no [[pool]], so there is nothing to keep filled"),
+    ("[[pool]]\nslots = 1", "config.toml: [[pool]] number 1 name: is missing"),
+    # names
+    ("[[pool]]\nname = 'Azure'", "name: 'Azure' must be lower-case letters, digits and -"),
+    ("[[pool]]\nname = '-a'", "name: '-a' must be lower-case letters"),
+    ("[host]\nname = 'a.b'\n[[pool]]\nname = 'a'", "[host] name: 'a.b' must be letters, digits"),
+    (MINIMAL + "[[pool]]\nname = 'local'", "there is more than one pool named local"),
+    (pool("provider = 'azur'"), "provider: there is no provider 'azur'; did you mean azure?"),
+    (
+        f"[host]\nname = '{'h' * 40}'\n[[pool]]\nname = 'pool-seven'\nslots = 11",
+        f"name: {'h' * 40}-pool-seven-10-GENERATION has 55 + 13 characters, and services take 64",
+    ),
+    # GPUs and images
+    (pool("gpus = 'none'"), 'gpus: must be a number, "all", or a list of "GPU-…", "MIG-…"'),
+    (pool("gpus = -1"), "gpus: must be a number"),
+    (pool("gpus = []"), "gpus: must be a number"),
+    (pool("gpus = ['GPU-8f2c1111', 'GPU-8f2c1111']"), "gpus: names a GPU twice"),
+    (pool("share = true"), "share: has no meaning in a pool without GPUs"),
+    (pool("cuda = '12'"), "cuda: '12' is not a CUDA version such as \"12.8\""),
+    (pool("image = '-x'"), "image: '-x' is not an image's name"),
+    (pool("injection = 'magic'"), "injection: must be 'auto', 'runtime', 'cdi' or 'request'"),
+    # mounts
+    (
+        pool("[[pool.dataset]]\nsource = 'data'\ntarget = '/x'"),
+        "\"local\" . dataset number 1 source: 'data' must be an absolute path",
+    ),
+    (
+        pool("[[pool.dataset]]\nsource = '/data'\ntarget = 'x'"),
+        "dataset number 1 target: 'x' must be an absolute path",
+    ),
+    (
+        pool("[[pool.dataset]]\nsource = '/data/../etc'\ntarget = '/x'"),
+        "source: '/data/../etc' must not contain ..",
+    ),
+    (
+        pool("[[pool.dataset]]\nsource = '/d'\ntarget = '/run/mayfly/w'"),
+        "target: '/run/mayfly/w' is reserved: /run/mayfly belongs to the container itself",
+    ),
+    (
+        pool("[[pool.caches]]\nsource = '/d'\ntarget = '//usr/'"),
+        "caches number 1 target: '/usr' is reserved: it would hide the image's own files",
+    ),
+    (
+        pool(2 * "[[pool.dataset]]\nsource = '/d'\ntarget = '/x'\n"),
+        "dataset number 2 target: /x is the target of another one",
+    ),
+    (
+        pool("env = { D = '1' }\n[[pool.dataset]]\nsource = '/d'\ntarget = '/x'\nenv = 'D'"),
+        "dataset number 1 env: D is set by another one, or by env",
+    ),
+    # variables and secrets
+    (pool("env = { MAYFLY_USER = '0' }"), "env: MAYFLY_USER is reserved"),
+    (pool("env = { NVIDIA_VISIBLE_DEVICES = 'all' }"), "env: NVIDIA_VISIBLE_DEVICES is reserved"),
+    (pool("env = { 'A B' = '1' }"), "env: 'A B' is not a variable's name"),
+    (pool(f"env = {{ T = 'ghp_{'a' * 36}' }}"), "env: T looks like a secret"),
+    (
+        A_SERVICE + "token = 'hunter2'",
+        'token: a secret is not written here; use { credential = "NAME" } or { file = "/path" }',
+    ),
+    (A_SERVICE + "token = { value = 'hunter2' }", 'token: must be { credential = "NAME" } or'),
+    (A_SERVICE + "token = { credential = '../x' }", "token: '../x' is not a credential's name"),
+    (A_SERVICE + "token = { file = 'x' }", "token: 'x' must be an absolute path"),
+    (A_SERVICE, "token: is missing; provider azure needs it"),
+    (
+        pool("url = 'https://x'"),
+        "url: belongs to a service; provider local, the embedded queue, has none",
+    ),
+    (
+        A_SERVICE.replace("//x", "//user:hunter2@x") + "token = { credential = 'c' }",
+        "url: must not carry a user or password",
+    ),
+    (pool("proxy = 'proxy:3128'"), "proxy: must be a URL that begins with http or https or socks5"),
+    (pool("proxy = 'http://u:hunter2@p'"), "proxy: must not carry a user or password"),
+    # accounts, network, capabilities
+    (pool("user = 'root'"), "user: a job never runs as root; sudo = true lets it become root"),
+    (pool("user = '0:44'"), "user: a job never runs as root"),
+    (pool("user = 'a b'"), "user: 'a b' is not a user or group"),
+    (pool("groups = [0]"), "groups.1: a job never runs as root"),
+    (pool("dns = ['dns.lab']"), "dns.1: 'dns.lab' is not an IP address"),
+    (pool("cap_add = ['all of them']"), "cap_add.1: 'all of them' is not a capability"),
+    (pool("network = '-n'"), "network: '-n' is not a network's name"),
+    # the host
+    ("[host]\ngpu = 'on'\n[[pool]]\nname = 'a'", "gpu: must be 'auto', 'required' or 'off'"),
+    (
+        "[host]\ndocker_host = 'tcp://x'\n[[pool]]\nname = 'a'",
+        "[host] docker_host: 'tcp://x' must be a unix socket",
+    ),
+    (
+        "[host]\nmetrics = '0.0.0.0:9'\n[[pool]]\nname = 'a'",
+        "[host] metrics: '0.0.0.0:9' must be a loopback address and port",
+    ),
+    (
+        f"[host]\nsocket = '/{'s' * 110}'\n[[pool]]\nname = 'a'",
+        "[host] socket: is longer than the 107 bytes of a socket's path",
+    ),
+    # no TOML
+    ("[host", "config.toml: is not TOML: "),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), MISTAKES, ids=[told[-40:] for _, told in MISTAKES])
+def test_a_mistake_is_one_sentence_with_its_place(write: Write, text: str, told: str) -> None:
+    found = mistakes(write(text))
+    assert told in found
+    assert all(line.startswith("config.toml: ") for line in found.splitlines())
+    assert "hunter2" not in found
+    assert "pydantic" not in found
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_own_file(write: Write) -> None:
+    path = write(
+        MINIMAL + 'slotz = 1\n[pool.limits]\nmemory = "x"\n',
+        site='[[pool]]\nname = "local"\nstandby = "yes"\n',
+    )
+    told = mistakes(path).splitlines()
+    assert len(told) == 3
+    assert sum(line.startswith("conf.d/site.toml: ") for line in told) == 1
+
+
+def test_a_file_that_is_not_there_says_who_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="there is no such file; `mayfly init` writes one"):
+        load(tmp_path / "nothing.toml", environ={})
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        load(tmp_path / "c.toml", environ={})
+
+
+def test_a_nest_without_end_is_refused(write: Write) -> None:
+    assert "config.toml: is " in mistakes(write("a = " + "[" * 20_000))
+
+
+def test_the_schema_is_json_and_knows_every_table() -> None:
+    document: dict[str, Any] = json.loads(json.dumps(schema()))
+    assert document["$schema"].startswith("https://json-schema.org/")
+    assert document["additionalProperties"] is False
+    assert set(document["properties"]) == {"host", "pool"}
