@@ -21,9 +21,10 @@ import selectors
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from manager.core.model import Generation
 from manager.edge import engine_wire
@@ -40,6 +41,7 @@ from manager.edge.output_kept import (
     KeptReader,
     Resume,
     frames,
+    own_frame,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ _RECEIVE = 64 * 1024
 _NEWLINE = ord("\n")
 _LINE_MAX = 64 * 1024
 _BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_STAMP = 8 + 30  # where the time in a frame ends
+_CUT = (
+    "the agent was removed without its launcher's last line: the end of its output may be missing"
+)
 _RUNS = frozenset({"running", "paused", "restarting", "stopping"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _log = logging.getLogger(__name__)
@@ -74,6 +80,8 @@ class _Followed:
         self.take: Callable[[bytes], None] | None = None  # what the next bytes are for
         self.buffer = bytearray()
         self.tail = b""  # the end of an unfinished line on stdout
+        self.newest: dict[int, bytes] = {}  # the newest time of each stream, as the Engine has it
+        self.parted = False  # the launcher's last line was the last on stdout
         self.lines: dict[int, bytearray] | None = None  # None: nobody wants the lines
         self.paused = False
         self.last = False  # the container has ended, and this is the last look
@@ -284,7 +292,7 @@ class OutputKeeper:
     def _connect(self, one: _Followed, resume: Resume) -> None:
         if one.gone:
             return
-        one.resume, one.tail = resume, b""
+        one.resume, one.tail, one.newest, one.parted = resume, b"", {}, resume.parted
         since = f"{resume.since // 10**9}.{resume.since % 10**9:09d}"
         self._call(
             one,
@@ -315,7 +323,7 @@ class OutputKeeper:
         if head is None or status not in (200, 404):
             self._again(one)
         elif status == 404:
-            self._finish(one)
+            self._finish(one, removed=True)
         else:
             state = json.loads(bytes(one.buffer[head[1] :]))["State"]["Status"]
             self._hang_up(one)
@@ -338,7 +346,7 @@ class OutputKeeper:
             if received:
                 self._take_frames(one, received)
         elif head[0] in (404, 409):  # gone, or being removed
-            self._finish(one)
+            self._finish(one, removed=True)
         else:
             self._again(one)
 
@@ -353,24 +361,22 @@ class OutputKeeper:
                 self._ask(one)
             return
         one.buffer += data
-        whole, unfinished, broken = 0, False, False
-        try:
-            for at, size in frames(one.buffer):
-                whole = at + 8 + size
-                if one.buffer[at] == OUT and one.buffer[whole - 1] != _NEWLINE:
-                    unfinished = True  # the Engine cuts long lines, the launcher's words too
-        except ValueError:  # the Engine reports its own trouble with its log this way
-            broken = True
-        if whole:
-            self._take_whole(one, whole, unfinished=unfinished)
-        if broken and one.last:
+        newest = dict(one.newest)
+        seen = _look(one.buffer, newest)
+        if seen.whole:
+            fresh = bytes(memoryview(one.buffer)[: seen.whole])
+            del one.buffer[: seen.whole]
+            if seen.backward:
+                fresh = _forward(fresh, one.newest)
+            else:
+                one.newest = newest
+            self._take_whole(one, fresh, unfinished=seen.unfinished)
+        if seen.broken and one.last:
             self._finish(one)
-        elif broken:
+        elif seen.broken:
             self._again(one)
 
-    def _take_whole(self, one: _Followed, whole: int, *, unfinished: bool) -> None:
-        fresh = bytes(memoryview(one.buffer)[:whole])
-        del one.buffer[:whole]
+    def _take_whole(self, one: _Followed, fresh: bytes, *, unfinished: bool) -> None:
         if one.resume.known:
             fresh = one.resume.fresh(fresh)
         if not fresh:
@@ -378,6 +384,8 @@ class OutputKeeper:
         one.tries = 0
         if one.tail or unfinished or one.lines is not None or b"mayfly: " in fresh:
             self._hear(one, fresh)
+        elif one.parted:
+            one.parted = all(fresh[at] != OUT for at, _ in frames(fresh))
         self._hand_over(one, fresh)
 
     def _hear(self, one: _Followed, fresh: bytes) -> None:
@@ -390,6 +398,7 @@ class OutputKeeper:
                     self._ring(one.generation, ended[0].decode().rstrip("\n"))
                 elif not one.tail and text.startswith(AT_GATE):
                     self._ring(one.generation, text.decode(errors="replace").rstrip("\n"))
+                one.parted = ended is not None
                 one.tail = b"" if text.endswith(b"\n") else text[-ENDED_MAX:]
             if one.lines is not None and fresh[at] in one.lines:
                 self._join(one, fresh[at], text)
@@ -416,9 +425,12 @@ class OutputKeeper:
             one.paused = False
             self._selector.register(one.sock, selectors.EVENT_READ, one)
 
-    def _finish(self, one: _Followed) -> None:
+    def _finish(self, one: _Followed, *, removed: bool = False) -> None:
+        """Nothing will follow; ``removed``: and nobody can say whether this was all."""
         self._hang_up(one)
         one.gone = True
+        if removed and not one.parted:
+            self._disk.put(partial(self._write, one, own_frame(NOTE, _CUT)))
         self._disk.put(partial(self._end, one))
 
     # -- the keeping thread ----------------------------------------------------------------
@@ -508,3 +520,43 @@ class OutputKeeper:
     def _wake_readers(self, generation: Generation) -> None:
         for bell in self._readers.get(generation, ()):
             bell.set()
+
+
+class _Seen(NamedTuple):
+    """What one look over received frames tells."""
+
+    whole: int = 0  # bytes of whole frames
+    unfinished: bool = False  # the Engine cuts long lines, and maybe the launcher's words
+    backward: bool = False  # a stream's time went back
+    broken: bool = False  # the Engine reports its own trouble with its log this way
+
+
+def _look(data: bytearray, newest: dict[int, bytes]) -> _Seen:
+    """Look at every frame once; ``newest`` is brought up to date."""
+    whole, unfinished, backward = 0, False, False
+    try:
+        for at, size in frames(data):
+            whole = at + 8 + size
+            stream, stamped = data[at], bytes(data[at + 8 : at + _STAMP])
+            unfinished |= stream == OUT and data[whole - 1] != _NEWLINE
+            backward |= stamped < newest.get(stream, b"")
+            newest[stream] = stamped
+    except ValueError:
+        return _Seen(whole, unfinished, backward, broken=True)
+    return _Seen(whole, unfinished, backward)
+
+
+def _forward(data: bytes, newest: dict[int, bytes]) -> bytes:
+    """The frames that are not older than their stream's newest, which is brought up to date.
+
+    The Engine (seen in 20.10) reads its log again from an earlier place when it rotates faster than
+    it is read. A newest time that lies ahead means that the clock was set back: that is no repeat.
+    """
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
+    out = bytearray()
+    for at, size in frames(data):
+        stream, stamped = data[at], data[at + 8 : at + _STAMP]
+        if now < newest.get(stream, b"") or stamped >= newest.get(stream, b""):
+            newest[stream] = stamped
+            out += data[at : at + 8 + size]
+    return bytes(out)

@@ -53,6 +53,7 @@ class Resume:
     newest: int = 0  # nanoseconds; what is more than _DISORDER later is surely new
     known: Counter[int] = field(default_factory=Counter)  # hashes of frames
     ended: bool = False
+    parted: bool = False  # the last line kept of stdout is the launcher's
 
     def fresh(self, data: bytes) -> bytes:
         """The frames of ``data`` that are not kept yet."""
@@ -321,6 +322,9 @@ def _resume(data: bytes) -> Resume:
     found = list(frames(data))
     known: Counter[int] = Counter()
     newest = oldest = floor = 0
+    last = next(
+        (data[at + 8 : at + 8 + size] for at, size in reversed(found) if data[at] == OUT), b""
+    )
     for at, size in reversed(found):
         if data[at] == NOTE:  # what is missing before it would come back out of order
             floor = oldest
@@ -336,7 +340,9 @@ def _resume(data: bytes) -> Resume:
     at, size = found[0]
     if data[at] != BEGIN:  # older frames were thrown away, and are not to come back
         since = max(since, stamp(data[at + 8 : at + 8 + size])[0] + 1)
-    return Resume(since, newest, known, ended=data[found[-1][0]] == END)
+    return Resume(
+        since, newest, known, ended=data[found[-1][0]] == END, parted=ENDED.search(last) is not None
+    )
 
 
 def _bytes(path: Path) -> bytes:

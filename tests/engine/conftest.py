@@ -1,11 +1,12 @@
 """Engines for tests: the host's, and private ones that may be stopped (see `private_engine.py`).
 
-`private_engine` is one Engine for a test module, with live-restore on unless the module says otherwise:
+`private_engine` is one Engine for a test module, with live-restore on unless the module says
+otherwise:
 
     @pytest.mark.parametrize("private_engine", [{"live_restore": False}], indirect=True)
 
-Tests elsewhere import `PrivateEngine` and make their own. `agents` creates containers as Mayfly would, on whatever
-Engine the test uses, and removes them afterwards.
+Tests elsewhere import `PrivateEngine` and make their own. `agents` creates containers as Mayfly
+would, on whatever Engine the test uses, and removes them afterwards.
 """
 
 from __future__ import annotations

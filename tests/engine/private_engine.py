@@ -1,15 +1,16 @@
 """A dockerd of one's own: another data root, another socket, another network namespace.
 
-For tests that stop, kill or restart the Engine, flood its events, exhaust its address pools, or need a runtime named
-`nvidia` on a host without one. The Engine that the host uses is asked for images and otherwise left alone.
+For tests that stop, kill or restart the Engine, flood its events, exhaust its address pools, or need
+a runtime named `nvidia` on a host without one. The Engine that the host uses is asked for images and
+otherwise left alone.
 
     with PrivateEngine(live_restore=False) as engine:
         Engine(engine.url).info()
         engine.restart(signal.SIGKILL)
         engine.recorded(cid).config["process"]["env"]     # what the runtime `nvidia` was asked for
 
-Bridge networks work inside, each agent network included: the daemon has a namespace with iptables of its own, which
-outlives its restarts, so that containers keep their network under live-restore. Nothing is routed to the outside.
+Bridge networks work inside: the daemon has a namespace with iptables of its own, which outlives its
+restarts, so that containers keep their network under live-restore. Nothing is routed to the outside.
 (`--bridge=none` is never used: it deletes docker0 of the namespace it starts in.)
 
 Needs root and `dockerd`; see `why_not`. What a killed test run left behind is swept up by the next one.
@@ -202,8 +203,13 @@ class PrivateEngine:
         config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
         with (self.home / "log").open("ab") as log:
             self._containerd = subprocess.Popen(
-                ["containerd", f"--config={config}", f"--address={self.home}/containerd.sock"]
-                + [f"--root={self.home}/containerd", f"--state={self.home}/exec/containerd"],
+                [
+                    "containerd",
+                    f"--config={config}",
+                    f"--address={self.home}/containerd.sock",
+                    f"--root={self.home}/containerd",
+                    f"--state={self.home}/exec/containerd",
+                ],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -217,10 +223,18 @@ class PrivateEngine:
             stale.unlink(missing_ok=True)
         with (home / "log").open("ab") as log:
             self._daemon = subprocess.Popen(
-                ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "dockerd"]
-                + [f"--config-file={home}/daemon.json", f"--data-root={home}/data"]
-                + [f"--exec-root={home}/exec", f"--pidfile={home}/pid", f"--host={self.url}"]
-                + [f"--containerd={home}/containerd.sock", "--ip6tables=false"],
+                [
+                    "nsenter",
+                    f"--net=/proc/{self._holder.pid}/ns/net",
+                    "dockerd",
+                    f"--config-file={home}/daemon.json",
+                    f"--data-root={home}/data",
+                    f"--exec-root={home}/exec",
+                    f"--pidfile={home}/pid",
+                    f"--host={self.url}",
+                    f"--containerd={home}/containerd.sock",
+                    "--ip6tables=false",
+                ],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -294,9 +308,8 @@ def _sweep(home: Path) -> None:
 
 
 def _processes() -> list[int]:
-    return [
-        int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()
-    ]
+    names = [place.name for place in Path("/proc").iterdir() if place.name.isdigit()]
+    return [int(name) for name in names if int(name) != os.getpid()]
 
 
 def _named(pid: int, home: Path) -> bool:

@@ -291,9 +291,13 @@ def test_a_network_is_ours_or_refused_and_its_removal_waits_for_its_containers(a
 
 def test_when_addresses_run_out_a_person_is_told_what_to_do(small_engine: PrivateEngine):
     engine = Engine(small_engine.url)
-    with pytest.raises(Refused, match="docker network prune"):
+
+    def fill():
         for number in range(10):
             engine.ensure_network(f"net{number}", HostId("h"), PoolName("p"))
+
+    with pytest.raises(Refused, match="docker network prune"):
+        fill()
 
 
 # -- the gate ------------------------------------------------------------------------------------

@@ -184,7 +184,8 @@ def test_64_streams_are_complete_and_in_order(agents: Agents, kept: Kept):
 @pytest.mark.parametrize("end", ["", "\\n"])
 def test_long_lines_and_binary_come_out_byte_for_byte(agents: Agents, kept: Kept, tmp_path, end):
     script = f"""
-        {{ head -c 100000 /dev/zero | tr '\\0' x; echo; seq 300000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
+        {{ head -c 100000 /dev/zero | tr '\\0' x; echo
+        seq 300000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
         sha256sum </all >&2; cat /all; echo mayfly: ended 0
     """
     cid, generation = agents.run(script, network="none")
@@ -291,11 +292,14 @@ def test_an_engine_restart_loses_and_doubles_no_line(
     it.keeper.close()
 
 
+MUCH = "yes 0123456789012345678901234567890123456789 | head -c 104857600"
+
+
 # -- bounds ---------------------------------------------------------------------------------------
 
 
 def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(agents: Agents, tmp_path: Path, until):
-    script = "echo first; read -r _; yes 0123456789012345678901234567890123456789 | head -c 104857600; exit 5"
+    script = f"echo first; read -r _; {MUCH}; exit 5"
     cid, generation = agents.run(script, network="none")
     process = other_keeper(tmp_path / "output", generation, cid)
     assert process.stdout.readline() == b"x\n"
@@ -317,7 +321,7 @@ def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(agents: Agents, tmp
 def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_path: Path):
     limit = 4 * 1024 * 1024
     it = Kept(HOST_ENGINE, tmp_path / "output", per_agent=limit)
-    script = "read -r _; yes 0123456789012345678901234567890123456789 | head -c 104857600; echo last; echo mayfly: ended 0"
+    script = f"read -r _; {MUCH}; echo last; echo mayfly: ended 0"
     cid, generation = agents.run(script, network="none", log_max_size=20_000_000)
     it.keeper.follow(generation, cid)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -326,7 +330,8 @@ def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_
     it.wait(END, 110)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(
-        f"100 MiB: {time.monotonic() - began:.1f} s, {time.process_time() - cpu:.1f} s of CPU, {grown:.0f} MiB more"
+        f"100 MiB: {time.monotonic() - began:.1f} s,"
+        f" {time.process_time() - cpu:.1f} s of CPU, {grown:.0f} MiB more"
     )
     held = sum(entry.stat().st_size for entry in (tmp_path / "output").iterdir())
     assert held <= limit + 65536
@@ -373,7 +378,9 @@ def freezable(tmp_path: Path) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(64 * 1024 * 1024)
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    mounted = subprocess.run(["mount", "-o", "loop", image, disk], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", image, disk], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"no loop device: {mounted.stderr.strip()}")
     yield disk

@@ -43,7 +43,8 @@ def test_agents_of_one_network_do_not_reach_each_other(private_agents: Agents, u
     name = f"{private_agents.host}-net"
     engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
     engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
-    listen = "exec perl -MIO::Socket -e '$s=IO::Socket::INET->new(Listen=>1,LocalPort=>9);print \"up\\n\";$s->accept'"
+    serve = "$s=IO::Socket::INET->new(Listen=>1,LocalPort=>9);$s->accept"
+    listen = f"exec perl -MIO::Socket -e '{serve}'"
     server = private_agents.plan(listen, network=name)
     cid = engine.create(server)
     engine.start(cid)

@@ -1,0 +1,116 @@
+"""What the Engine says, and the family it becomes: texts of Engines that are not here as well."""
+
+from __future__ import annotations
+
+import pytest
+
+from manager.core.model import ContainerState
+from manager.edge.engine_facts import container_state, moment, numbers
+from manager.edge.engine_faults import Gone, NameTaken, answered, unreachable
+from manager.edge.faults import AgentBusy, Passing, Refused
+
+ID = "0123456789ab" * 5 + "0123"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "family", "says"),
+    [
+        (400, "Unknown runtime specified nvidia", Refused, "nvidia-ctk"),
+        (400, "unknown or invalid runtime name: nvidia", Refused, "nvidia-ctk"),
+        (404, "No such image: mayfly/local:cpu", Refused, "mayfly images"),
+        (404, "No such container: abc", Gone, "looks again"),
+        (404, "network x not found", Passing, "made again"),
+        (
+            400,
+            'invalid mount config for type "bind": bind source path does not exist: /data',
+            Refused,
+            "/data",
+        ),
+        (
+            500,
+            'could not select device driver "cdi" with capabilities: []',
+            Refused,
+            "Container Toolkit",
+        ),
+        (500, "failed to discover GPU vendor from CDI: no CDI devices", Refused, "Toolkit"),
+        (
+            500,
+            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0",
+            Refused,
+            "older CUDA",
+        ),
+        (
+            404,
+            "could not find an available, non-overlapping IPv4 address pool among the defaults",
+            Refused,
+            "network prune",
+        ),
+        (
+            400,
+            "all predefined address pools have been fully subnetted",
+            Refused,
+            "network prune",
+        ),
+        (500, "write /var/lib/docker/x: no space left on device", Passing, "free some space"),
+        (400, "client version 1.30 is too old. Minimum supported API version is 1.44", Refused, ""),
+        (409, "You cannot remove a running container abc. Stop it first", AgentBusy, "left alone"),
+        (409, "something is in the way", Passing, "tried again"),
+        (500, "", Passing, "HTTP 500"),
+        (403, "authorization denied by plugin", Refused, "authorization denied"),
+    ],
+)
+def test_every_saying_has_a_family_and_a_next_step(status, text, family, says):
+    fault = answered(status, text, "creating container azure-0")
+    assert type(fault) is family
+    assert says in str(fault)
+    assert str(fault).startswith("creating container azure-0: ")
+    assert "\n" not in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (
+            409,
+            f'Conflict. The container name "/azure-0" is already in use by container "{ID}".',
+        ),
+        (
+            500,  # Podman
+            f'creating container storage: the container name "azure-0" is already in use by {ID}.',
+        ),
+    ],
+)
+def test_a_taken_name_is_told_with_its_owner(status, text):
+    fault = answered(status, text, "creating")
+    assert isinstance(fault, NameTaken)
+    assert (fault.name, fault.owner) == ("azure-0", ID)
+
+
+@pytest.mark.parametrize(
+    ("error", "family", "says"),
+    [
+        (PermissionError(13, "Permission denied"), Refused, "docker group"),
+        (FileNotFoundError(2, "No such file"), Passing, "no such socket"),
+        (ConnectionRefusedError(111, "refused"), Passing, "nobody listens"),
+        (TimeoutError("timed out"), Passing, "in time"),
+        (ConnectionError("closed"), Passing, "broke off"),
+    ],
+)
+def test_an_engine_that_is_not_reached_is_told_by_its_cause(error, family, says):
+    wrapped = RuntimeError("library", ValueError("inner", error))
+    fault = unreachable("unix:///x", "listing", wrapped)
+    assert type(fault) is family
+    assert says in str(fault)
+
+
+def test_an_unheard_of_state_counts_as_running():
+    assert container_state("exited") is ContainerState.EXITED
+    assert container_state("configured") is ContainerState.CREATED
+    assert container_state("levitating") is ContainerState.RUNNING
+
+
+def test_versions_and_times_of_the_engine_are_read():
+    assert numbers("20.10.24+dfsg1") == (20, 10, 24)
+    assert numbers("6.18.44-arch1-1") == (6, 18, 44)
+    assert moment("0001-01-01T00:00:00Z") is None
+    assert moment("1970-01-01T00:00:01.5Z") == 1.5
