@@ -1,0 +1,314 @@
+"""What every provider must keep, told once; each runs it against its own fake.
+
+    class TestGitHub(ProviderContract):
+        @pytest.fixture
+        def bench(self, tmp_path):
+            with FakeGitHub() as fake:
+                yield GitHubBench(fake, tmp_path)
+
+A ``Bench`` knows how its service's client behaves; the tests know only the provider.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from manager.core import naming
+from manager.core.memory import Agent
+from manager.core.model import (
+    Exit,
+    Generation,
+    HostId,
+    HostSpec,
+    PoolName,
+    PoolSpec,
+    RosterEntry,
+    Severity,
+)
+from manager.core.outcomes import End, Result
+from manager.edge.faults import AgentBusy, Passing, Refused
+from manager.providers import Enrolment, Provider
+from tests.fakes.http import Fake, Fault
+
+HOST = HostSpec(name="box")
+HOST_ID = HostId("0123456789ab")
+OTHER_ID = HostId("zzzzzzzzzzzz")
+POOL = PoolName("gpu")
+
+
+class Bench(Protocol):
+    """One provider beside its fake."""
+
+    fake: Fake
+    knows_busy: bool  # whether dismissing an agent that runs a job is refused
+    secrets: tuple[str, ...]  # what must never reach an agent, a message or a file of the gate
+
+    def provider(self, host_id: HostId = HOST_ID, host: HostSpec = HOST) -> Provider:
+        """The provider as a manager with that id makes it at its start."""
+
+    def online(self, enrolment: Enrolment) -> None:
+        """The client of that agent has come up and listens."""
+
+    def offline(self, enrolment: Enrolment) -> None:
+        """The client is gone without a word."""
+
+    def take_job(self, enrolment: Enrolment) -> None:
+        """The client runs a job."""
+
+    def end_job(self, enrolment: Enrolment) -> None:
+        """The job is done, and the client has ended as it does after one."""
+
+    def enrolling(self) -> tuple[str, str]:
+        """Method and beginning of the path of the call that makes a registration."""
+
+    def listing(self) -> tuple[str, str]:
+        """Method and beginning of the path of the call that the roster is made of."""
+
+    def spoil_token(self) -> None:
+        """From now on the service refuses our token."""
+
+    def registrations(self) -> list[Any]:
+        """All that the service has registered, whoever's it is."""
+
+    def fresh(self) -> None:
+        """The service's lists are up to date, where it serves stale ones."""
+
+
+def agent(number: int = 0, generation: str = "l0000000abcde") -> Agent:
+    """An agent at its gate in slot ``gpu-NUMBER``."""
+    return Agent(
+        generation=Generation(generation),
+        slot=naming.slot(POOL, number),
+        pool=POOL,
+        serial=number + 1,
+        fingerprint="f",
+        image="sha256:1",
+        lease=(),
+        born=0.0,
+        queue=False,
+    )
+
+
+def entry_of(provider: Provider, enrolment: Enrolment) -> RosterEntry | None:
+    """The agent's entry in the roster: by registration, else by name; None where it is in none."""
+    roster = provider.roster()
+    assert roster is not None
+    for entry in roster.entries:
+        if entry.foreign:
+            continue
+        if entry.id == enrolment.registration or entry.name == enrolment.registered:
+            return entry
+    return None
+
+
+class ProviderContract:
+    """The tests; a subclass gives the fixture ``bench``."""
+
+    labels: tuple[str, ...] = ("gpu",)
+
+    @pytest.fixture
+    def provider(self, bench: Bench) -> Provider:
+        """The provider under test."""
+        return bench.provider()
+
+    def test_a_service_that_is_set_up_right_gives_no_complaint(self, provider: Provider) -> None:
+        found = [finding for finding in provider.check() if finding.severity is not Severity.INFO]
+        assert found == []
+
+    def test_an_enrolment_carries_files_and_does_not_show_them(self, provider: Provider) -> None:
+        enrolment = provider.enrol(agent(), self.labels)
+        assert enrolment.files
+        for content in enrolment.files.values():
+            text = content.decode(errors="replace")
+            assert text not in repr(enrolment)
+
+    def test_the_agent_gets_no_secret_of_the_pool(self, bench: Bench, provider: Provider) -> None:
+        enrolment = provider.enrol(agent(), self.labels)
+        carried = b"\n".join(enrolment.files.values()).decode(errors="replace")
+        for secret in bench.secrets:
+            assert secret not in carried
+
+    def test_an_enrolled_agent_is_in_the_roster_and_online_once_its_client_listens(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        enrolment = provider.enrol(agent(), self.labels)
+        bench.online(enrolment)
+        bench.fresh()
+        entry = entry_of(provider, enrolment)
+        assert entry is not None
+        assert entry.online
+        assert not entry.busy
+
+    def test_an_agent_with_a_job_is_busy_in_the_roster(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        enrolment = provider.enrol(agent(), self.labels)
+        bench.online(enrolment)
+        bench.take_job(enrolment)
+        bench.fresh()
+        entry = entry_of(provider, enrolment)
+        assert entry is not None
+        assert entry.busy
+
+    def test_two_agents_have_two_registrations(self, bench: Bench, provider: Provider) -> None:
+        first = provider.enrol(agent(0, "l0000000aaaaa"), self.labels)
+        second = provider.enrol(agent(1, "l0000000bbbbb"), self.labels)
+        bench.online(first)
+        bench.online(second)
+        bench.fresh()
+        one, two = entry_of(provider, first), entry_of(provider, second)
+        assert one is not None
+        assert two is not None
+        assert one.id != two.id
+
+    @pytest.mark.parametrize("how", ["before", "after"])
+    def test_enrolling_again_after_a_lost_reply_gives_one_agent_its_one_registration(
+        self, bench: Bench, provider: Provider, how: str
+    ) -> None:
+        method, path = bench.enrolling()
+        bench.fake.fail(method, path, Fault(lost=how))
+        enrolment = self._enrolled(provider)
+        bench.online(enrolment)
+        bench.fresh()
+        assert len(bench.registrations()) == 1
+        entry = entry_of(provider, enrolment)
+        assert entry is not None
+        assert entry.online
+
+    def _enrolled(self, provider: Provider) -> Enrolment:
+        """Enrol as the manager does: again, as long as the fault is a passing one."""
+        for _ in range(4):
+            try:
+                return provider.enrol(agent(), self.labels)
+            except Passing:
+                continue
+        return provider.enrol(agent(), self.labels)
+
+    def test_a_dismissed_agent_is_gone_and_dismissing_it_again_is_fine(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        enrolment = provider.enrol(agent(), self.labels)
+        bench.online(enrolment)
+        bench.fresh()
+        entry = entry_of(provider, enrolment)
+        assert entry is not None
+        provider.dismiss(entry.id)
+        provider.dismiss(entry.id)
+        bench.fresh()
+        assert entry_of(provider, enrolment) is None
+
+    def test_an_agent_with_a_job_is_not_dismissed(self, bench: Bench, provider: Provider) -> None:
+        if not bench.knows_busy:
+            pytest.skip("this service does not tell")
+        enrolment = provider.enrol(agent(), self.labels)
+        bench.online(enrolment)
+        bench.take_job(enrolment)
+        bench.fresh()
+        entry = entry_of(provider, enrolment)
+        assert entry is not None
+        with pytest.raises(AgentBusy):
+            provider.dismiss(entry.id)
+        assert len(bench.registrations()) == 1
+
+    def test_another_manager_of_the_same_host_id_sees_the_same_agents(self, bench: Bench) -> None:
+        enrolment = bench.provider().enrol(agent(), self.labels)
+        bench.online(enrolment)
+        bench.fresh()
+        assert entry_of(bench.provider(), enrolment) is not None
+
+    def test_the_agents_of_another_host_are_not_ours(self, bench: Bench) -> None:
+        other = bench.provider(OTHER_ID, replace(HOST, name="other"))
+        theirs = other.enrol(agent(generation="l0000000zzzzz"), self.labels)
+        bench.online(theirs)
+        bench.fresh()
+        roster = bench.provider().roster()
+        assert roster is not None
+        assert [entry for entry in roster.entries if not entry.foreign] == []
+
+    def test_a_refused_token_is_said_in_one_sentence_without_the_token(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        bench.spoil_token()
+        for call in (provider.roster, lambda: provider.enrol(agent(), self.labels)):
+            with pytest.raises(Refused) as caught:
+                call()
+            sentence = str(caught.value)
+            assert "\n" not in sentence
+            assert "token" in sentence or "key" in sentence
+            for secret in bench.secrets:
+                assert secret not in sentence
+
+    def test_a_service_in_trouble_is_a_passing_thing(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        bench.fake.fail(*bench.listing(), Fault(status=503, body={"message": "unicorn"}))
+        with pytest.raises(Passing, match="503"):
+            provider.roster()
+        bench.fake.fail(*bench.enrolling(), Fault(status=502, body=b"<html>bad gateway</html>"))
+        with pytest.raises(Passing, match="502"):
+            provider.enrol(agent(), self.labels)
+
+    def test_a_service_that_is_down_is_a_passing_thing(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        bench.fake.stop()
+        with pytest.raises(Passing):
+            provider.roster()
+        with pytest.raises(Passing):
+            provider.enrol(agent(), self.labels)
+        bench.fake.start()
+        assert provider.roster() is not None
+
+    def test_garbage_is_a_passing_thing(self, bench: Bench, provider: Provider) -> None:
+        bench.fake.fail(*bench.listing(), Fault(garbage=b'{"total_cou'))
+        with pytest.raises(Passing):
+            provider.roster()
+        assert provider.roster() is not None
+
+    def test_a_rate_limit_is_obeyed_before_the_next_call(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        limit = Fault(status=429, headers={"Retry-After": "77"}, body={"message": "slow down"})
+        bench.fake.fail(*bench.listing(), limit)
+        with pytest.raises(Passing) as caught:
+            provider.roster()
+        assert caught.value.retry_after == pytest.approx(77, abs=2)
+        before = len(bench.fake.calls)
+        with pytest.raises(Passing) as caught:
+            provider.roster()
+        assert caught.value.retry_after == pytest.approx(77, abs=2)
+        assert len(bench.fake.calls) == before
+
+    def test_every_call_is_counted(self, bench: Bench, provider: Provider) -> None:
+        provider.enrol(agent(), self.labels)
+        provider.roster()
+        assert sum(provider.calls().values()) == len(bench.fake.calls)
+
+    def test_an_agent_that_ended_at_its_gate_died_young_or_was_wanted(
+        self, provider: Provider
+    ) -> None:
+        end = End(committed=True, opened=False, exit=Exit(64))
+        assert provider.judge(end, ()).result in (Result.DIED_YOUNG, Result.NO_JOB, Result.UNKNOWN)
+
+    def test_lines_that_mean_nothing_and_hostile_ones_are_read_without_harm(
+        self, provider: Provider
+    ) -> None:
+        for line in ("", "hello", "\x1b[31mred", "a" * 100_000, "mayfly: ended 0", "\ud800"):
+            assert provider.read(line) is None
+
+
+def pool(**keys: Any) -> PoolSpec:
+    """A pool named ``gpu`` with those keys."""
+    return PoolSpec(name=POOL, **keys)
+
+
+def secret_file(home: Path, name: str, text: str) -> dict[str, str]:
+    """A reference to a new file with that secret in it."""
+    path = home / name
+    path.write_text(text)
+    path.chmod(0o600)
+    return {"file": str(path)}
