@@ -33,6 +33,8 @@ class Gpu:
     memory: int = 0  # bytes
     mig: tuple[Mig, ...] = ()
     split: bool = False  # MIG mode is on: CUDA sees its MIG devices and not the GPU itself
+    capability: tuple[int, int] | None = None  # compute capability; None: NVML did not say
+    minor: int | None = None  # of /dev/nvidiaN; None: NVML did not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Leases:
     obstacles: Mapping[PoolName, str] = field(default_factory=dict)
 
 
-class Unserved(Exception):  # noqa: N818  (a reason, not a fault)
+class Unserved(Exception):
     """Why a pool cannot have its GPUs, in one sentence."""
 
 
@@ -117,11 +119,7 @@ def assign(
     for pool in pools:
         names = [naming.slot(pool.name, index) for index in range(pool.slots)]
         try:
-            if gpus is None and pool.gpus != 0:
-                raise Unserved(
-                    f"pool {_quoted(pool.name)} needs GPUs, and which this host has is not known: {unknown}"
-                )
-            given = _serve(pool, ledger)
+            given = _serve(pool, ledger, unknown if gpus is None else None)
         except Unserved as reason:
             leases.update((name, ()) for name in names)
             obstacles[pool.name] = str(reason)
@@ -130,10 +128,14 @@ def assign(
     return Leases(leases, obstacles)
 
 
-def _serve(pool: PoolSpec, ledger: _Ledger) -> list[tuple[str, ...]]:
+def _serve(pool: PoolSpec, ledger: _Ledger, unknown: str | None) -> list[tuple[str, ...]]:
     """A lease for each slot of the pool; ``Unserved`` where it cannot have them all."""
     if pool.gpus == 0 or pool.slots == 0:
         return [()] * pool.slots
+    if unknown is not None:
+        raise Unserved(
+            f"pool {_quoted(pool.name)} needs GPUs, and what this host has is not known: {unknown}"
+        )
     if not ledger.devices:
         raise Unserved(_none_at_all(pool, ledger))
     if isinstance(pool.gpus, tuple):

@@ -181,7 +181,9 @@ class Chaos(RuleBasedStateMachine):
     def a_gate_is_opened(self, to: str, fate: Fate | None, then: str) -> None:
         self.manager.submit(to)
         self.manager.turn()
-        opens = [subject for subject, action in self.manager.flight.items() if isinstance(action, Open)]
+        opens = [
+            subject for subject, action in self.manager.flight.items() if isinstance(action, Open)
+        ]
         for subject in opens if fate is not None else ():
             self.manager.finish(subject, fate or Fate.DONE)
         if then.endswith("crash"):
@@ -200,7 +202,9 @@ class Chaos(RuleBasedStateMachine):
             self.manager.cancel(jobs[at % len(jobs)])
 
     @rule(
-        slot=st.sampled_from(SLOTS), drain=st.booleans(), until=st.sampled_from([None, 10.0, 5000.0])
+        slot=st.sampled_from(SLOTS),
+        drain=st.booleans(),
+        until=st.sampled_from([None, 10.0, 5000.0]),
     )
     def a_slot_is_cordoned(self, slot: SlotName, drain: bool, until: float | None) -> None:
         end = self.host.now + until if until is not None else None
@@ -330,7 +334,7 @@ def accounted(manager: Manager) -> None:
     assert sorted(submitted) == sorted(ends)
     for job, end in ends.items():
         assert (end.state is JobState.SUCCEEDED) == (end.cause is None)
-        if end.cause in (Cause.NEVER_STARTED,):
+        if end.cause is Cause.NEVER_STARTED:
             assert job not in host.runs
         if end.state is JobState.SUCCEEDED:
             assert host.codes[job] == 0

@@ -91,7 +91,9 @@ def memory(agent: Agent, *, tries: int = 0, cancelled: bool = False, failures: i
     return Memory({G: agent}, {SLOT: SlotMemory(failures=failures)}, {JOB: job}, None, 2)
 
 
-def world(witness: Witness | None = None, container: Container | None = None, **more: object) -> World:
+def world(
+    witness: Witness | None = None, container: Container | None = None, **more: object
+) -> World:
     """A known Engine; no container unless one is given."""
     return World(
         containers={G: container} if container is not None else {},
@@ -113,7 +115,9 @@ def doomed(agent: Agent, reason: DoomReason) -> Agent:
     return replace(agent, doom=Doom(reason, T - 5))
 
 
-def exited(code: int, oom: int | None = 0, *, signalled: bool = False, at: float = T - 1) -> Witness:
+def exited(
+    code: int, oom: int | None = 0, *, signalled: bool = False, at: float = T - 1
+) -> Witness:
     return Witness(ready=T - 89, opened=T - 49, exit=Exit(code, oom, at), signalled=signalled)
 
 
@@ -351,7 +355,9 @@ def test_only_an_agent_that_was_there_for_long_shows_that_agents_live(
         (Result.DIED_YOUNG, SlotCooled(T, SLOT, T + 1, 1, "no")),
     ],
 )
-def test_what_a_service_thinks_of_an_agent_that_opened_counts(result: Result, expected: Fact) -> None:
+def test_what_a_service_thinks_of_an_agent_that_opened_counts(
+    result: Result, expected: Fact
+) -> None:
     def says(of: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
         return Outcome(result, detail="no")
 

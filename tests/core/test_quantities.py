@@ -43,7 +43,15 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("2d", 172800), ("0.5", 0.5)],
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("0.5", 0.5),
+    ],
 )
 def test_a_duration_is_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
@@ -76,7 +84,15 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "spoken"),
-    [(-5, "0s"), (0, "0s"), (59.9, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h00"), (86399, "23h59")],
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (59.9, "59s"),
+        (60, "1m"),
+        (3599, "59m"),
+        (3600, "1h00"),
+        (86399, "23h59"),
+    ],
 )
 def test_an_age_is_short(seconds: float, spoken: str) -> None:
     assert spoken_age(seconds) == spoken

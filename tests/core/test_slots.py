@@ -119,7 +119,8 @@ def test_the_backoff_doubles_up_to_its_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "goes_on"), [(T, True), (T + 9.9, True), (T + 10, False), (T - 1, True), (T - 60, False)]
+    ("now", "goes_on"),
+    [(T, True), (T + 9.9, True), (T + 10, False), (T - 1, True), (T - 60, False)],
 )
 def test_a_wait_that_began_in_the_future_is_over(now: float, goes_on: bool) -> None:
     assert waits(now, T, 10.0) is goes_on
