@@ -122,10 +122,10 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Dismiss:
-    """Take the agent's registration back from the service."""
+    """Take a registration back from the service."""
 
-    generation: Generation
-    slot: SlotName
+    generation: Generation | None  # None: an entry whose agent nobody knows any more
+    slot: SlotName | None  # None: an entry of no slot that is configured
     pool: PoolName
     registration: str
     reason: str
@@ -133,7 +133,24 @@ class Dismiss:
     @property
     def subject(self) -> Subject:
         """The registration, which outlives its agent."""
-        return f"registration:{self.registration}"
+        return f"registration:{self.pool}:{self.registration}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell the service whether it may give the agent a new job."""
+
+    generation: Generation
+    slot: SlotName
+    pool: PoolName
+    registration: str
+    cordoned: bool
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The registration."""
+        return f"registration:{self.pool}:{self.registration}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +167,4 @@ class Bury:
         return self.generation
 
 
-Action: TypeAlias = Prepare | Enrol | Open | Rename | Signal | Remove | Dismiss | Bury
+Action: TypeAlias = Prepare | Enrol | Open | Rename | Signal | Remove | Dismiss | Tell | Bury

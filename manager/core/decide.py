@@ -12,8 +12,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from manager.core import naming
-from manager.core.actions import Action, Bury, Enrol, Open, Prepare, Remove, Rename, Signal
+from manager.core.actions import (
+    Action,
+    Bury,
+    Dismiss,
+    Enrol,
+    Open,
+    Prepare,
+    Remove,
+    Rename,
+    Signal,
+    Tell,
+)
 from manager.core.memory import (
+    ENDS_JOBS,
     Agent,
     AgentCreated,
     AgentDoomed,
@@ -39,6 +51,7 @@ from manager.core.model import (
     World,
 )
 from manager.core.notice import doubtful_until
+from manager.core.rosters import ABSENCE, ORPHANED
 from manager.core.slots import (
     DEADLINES,
     VACANCY,
@@ -146,6 +159,7 @@ def decide(
     for name, tenancy in tenants.items():
         if name not in wanted:
             _unwanted(run, tenancy)
+    _sweep(run)
     wakes = [due for due in run.wakes if due > now]
     doubt = _next_doubt(world, memory, now)
     if doubt is not None:
@@ -254,10 +268,42 @@ def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
         run.doom(agent, DoomReason.CANCELLED, by=job.cancelled_by)
         return False
     limit, size = spec.pool.limits.disk, run.world.sizes.get(agent.generation, 0)
-    if limit is None or size <= limit:
+    if limit is not None and size > limit:
+        run.doom(agent, DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
+        return False
+    return agent.busy or _keep_waiting(run, spec, agent)
+
+
+def _keep_waiting(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
+    """Whether an agent that waits at its service for a job may go on waiting."""
+    cordon = run.memory.slot(spec.name).cordon
+    since = run.world.absent.get(agent.generation)
+    if cordon is not None and (cordon.drain or not spec.tells):
+        run.doom(agent, DoomReason.DRAINED, "the slot is to take no new job")
+    elif since is not None and agent.confirmed is not None and run.now - since > ABSENCE:
+        run.doom(agent, DoomReason.MISSED, "its service does not show it online any more")
+    elif agent.fingerprint != spec.fingerprint and spec.pool.name not in run.rolling:
+        run.rolling.add(spec.pool.name)
+        run.doom(agent, DoomReason.STALE, "it was made from another configuration or image")
+    else:
+        if agent.registration is not None and agent.told != (cordon is not None) and spec.tells:
+            _tell(run, spec, agent, cordoned=cordon is not None)
         return True
-    run.doom(agent, DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
     return False
+
+
+def _tell(run: _Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool) -> None:
+    assert agent.registration is not None
+    action = Tell(
+        agent.generation,
+        spec.name,
+        spec.pool.name,
+        agent.registration,
+        cordoned,
+        "the slot is cordoned" if cordoned else "the slot is uncordoned",
+    )
+    if run.free(action.subject):
+        run.actions.append(action)
 
 
 def _keep_committed(run: _Pass, agent: Agent) -> bool:
@@ -304,6 +350,8 @@ def _remember_deadline(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -
         limit = spec.pool.limits.idle_recycle
     elif phase is Phase.BUSY:
         limit = job_limit(agent, spec)
+    elif phase is Phase.ENROLLING and spec.enrol_deadline is not None:
+        limit = spec.enrol_deadline
     if limit is not None:
         run.wakes.append(phase_since(agent, phase) + limit + 0.001)
 
@@ -421,10 +469,34 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     container = run.containers.get(agent.generation)
     if container is None:
         return
+    if agent.opened is not None and container.live and agent.doom.reason not in ENDS_JOBS:
+        if _dismiss(run, agent, f"{agent.doom.reason}: it is let go before it is stopped"):
+            return
     ladder = spec.ladder if spec is not None else ()
     if agent.opened is None or not container.live:
         ladder = ()
     _climb(run, agent, container, agent.doom, ladder)
+
+
+def _dismiss(run: _Pass, agent: Agent, reason: str) -> bool:
+    """See that the service lets go of the agent; False where it has, or has nothing to let go of."""
+    if agent.queue or agent.registration is None or agent.dismissed:
+        return False
+    action = Dismiss(agent.generation, agent.slot, agent.pool, agent.registration, reason)
+    if run.free(action.subject):
+        run.actions.append(action)
+    return True
+
+
+def _sweep(run: _Pass) -> None:
+    """Entries of ours at a service that no agent of ours stands behind."""
+    for (pool, registration), since in run.world.orphans.items():
+        if waits(run.now, since, ORPHANED):
+            run.wakes.append(since + ORPHANED)
+            continue
+        action = Dismiss(None, None, pool, registration, "no agent of ours stands behind it")
+        if run.free(action.subject):
+            run.actions.append(action)
 
 
 def _climb(
@@ -449,8 +521,10 @@ def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     if not run.free(agent.generation):
         return
     container = run.containers.get(agent.generation)
+    registered = not agent.clean and _dismiss(run, agent, "its agent has ended")
     if container is None:
-        run.actions.append(Bury(agent.generation, agent.slot, "its container is gone"))
+        if not registered:
+            run.actions.append(Bury(agent.generation, agent.slot, "its container is gone"))
         return
     ours = spec is not None and spec.removal is Removal.MANAGER and not container.live
     exited = agent.exited or run.now
@@ -475,3 +549,5 @@ def _unwanted(run: _Pass, tenancy: Tenancy) -> None:
                 run.doom(agent, *late)
             elif agent.opened is None:
                 _keep_committed(run, agent)
+            elif not agent.busy:
+                run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")

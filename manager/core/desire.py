@@ -53,6 +53,9 @@ class Trait:
 
     queue: bool
     ladder: tuple[Step, ...]
+    enrol_deadline: float | None = None  # seconds; None: the table's
+    tells: bool = False
+    keeps_entries: bool = False
 
 
 def image_of(pool: PoolSpec) -> str:
@@ -60,17 +63,28 @@ def image_of(pool: PoolSpec) -> str:
     return pool.image or LOCAL_IMAGE
 
 
-def desired(config: Config, survey: Survey, traits: Mapping[PoolName, Trait]) -> Desired:
-    """Every slot of the configuration, and the sentence that holds those that cannot be filled."""
+def desired(
+    config: Config,
+    survey: Survey,
+    traits: Mapping[PoolName, Trait],
+    *,
+    refusals: Mapping[PoolName, str] | None = None,
+    namesakes: Mapping[SlotName, str] | None = None,
+) -> Desired:
+    """Every slot of the configuration, and the sentence that holds those that cannot be filled.
+
+    ``refusals`` holds the pools that their service refuses, ``namesakes`` the slots whose name is taken there.
+    """
+    refusals, namesakes = refusals or {}, namesakes or {}
     slots: list[SlotSpec] = []
     obstacles: dict[SlotName, str] = {}
     for pool in config.pools:
-        obstacle = _obstacle(pool, survey)
+        obstacle = _obstacle(pool, survey) or refusals.get(pool.name)
         for index in range(pool.slots):
             name = naming.slot(pool.name, index)
             slots.append(_slot(pool, index, survey, traits[pool.name]))
-            if obstacle is not None:
-                obstacles[name] = obstacle
+            if obstacle is not None or name in namesakes:
+                obstacles[name] = obstacle or namesakes[name]
     return Desired(tuple(slots), obstacles)
 
 
@@ -90,6 +104,9 @@ def _slot(pool: PoolSpec, index: int, survey: Survey, trait: Trait) -> SlotSpec:
         removal=removal,
         queue=trait.queue,
         ladder=trait.ladder,
+        enrol_deadline=trait.enrol_deadline,
+        tells=trait.tells,
+        keeps_entries=trait.keeps_entries,
     )
 
 
@@ -102,7 +119,7 @@ def _removal(pool: PoolSpec, survey: Survey) -> Removal:
 
 
 # Keys of a pool that are not baked into its containers: changing them replaces no agent.
-NOT_BAKED = ("slots", "gpus", "standby", "keep_failed", "token", "labels", "share", "cuda", "image")
+NOT_BAKED = ("slots", "gpus", "standby", "keep_failed", "token", "share", "cuda", "image")
 
 
 def fingerprint(pool: PoolSpec, image_id: str, lease: tuple[str, ...], removal: Removal) -> str:

@@ -61,7 +61,10 @@ class Agent:
     armed: float | None = None  # its container was started and its gate attached
     ready: float | None = None  # it said that it waits at its gate
     enrolled: float | None = None  # the service gave what it needs
-    registration: str | None = None  # the service's id of it
+    registration: str | None = None  # the service's id of it; None: not known, or the service gives none
+    registered: str | None = None  # its name at the service
+    dismissed: bool = False  # the service has let go of it
+    told: bool = False  # the service was told to give it no new job
     committed: float | None = None  # gate.opening is on disk
     boot: str | None = None  # the run of the manager that committed
     job: JobId | None = None
@@ -71,6 +74,7 @@ class Agent:
     confirmed_at: float | None = None
     doom: Doom | None = None
     exited: float | None = None  # its outcome is on disk
+    clean: bool = False  # it ended so that the service has let go of it by itself
 
     @property
     def settled(self) -> bool:
@@ -208,6 +212,7 @@ class AgentEnrolled:
     at: float
     generation: Generation
     registration: str | None
+    registered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,24 @@ class AgentConfirmed:
     at: float
     generation: Generation
     phase: Phase
+    registration: str | None = None  # None: known already, or the witness has none
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDismissed:
+    """agent.dismissed: the service has let go of it, and it will get no job."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTold:
+    """agent.told: the service knows whether it may give the agent a new job."""
+
+    at: float
+    generation: Generation
+    cordoned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +292,7 @@ class AgentExited:
     exit_code: int | None
     oom_kills: int | None
     detail: str = ""
+    clean: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +429,8 @@ Fact: TypeAlias = (
     | GateOpening
     | AgentOpened
     | AgentConfirmed
+    | AgentDismissed
+    | AgentTold
     | AgentDoomed
     | AgentPushed
     | AgentExited
@@ -476,6 +502,8 @@ def _write(draft: _Draft, fact: Fact) -> None:
             | GateOpening()
             | AgentOpened()
             | AgentConfirmed()
+            | AgentDismissed()
+            | AgentTold()
             | AgentDoomed()
             | AgentPushed()
             | AgentExited()
@@ -558,6 +586,8 @@ AgentFact: TypeAlias = (
     | GateOpening
     | AgentOpened
     | AgentConfirmed
+    | AgentDismissed
+    | AgentTold
     | AgentDoomed
     | AgentPushed
     | AgentExited
@@ -574,8 +604,13 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:
             draft.agent(generation, armed=at, container=container)
         case AgentReady(at=at, generation=generation):
             draft.agent(generation, ready=at)
-        case AgentEnrolled(at=at, generation=generation, registration=registration):
-            draft.agent(generation, enrolled=at, registration=registration)
+        case AgentEnrolled(at=at, generation=generation):
+            draft.agent(
+                generation,
+                enrolled=at,
+                registration=fact.registration,
+                registered=fact.registered,
+            )
         case GateOpening(at=at, generation=generation, boot=boot, job=job, timeout=timeout):
             draft.agent(generation, committed=at, boot=boot, job=job, timeout=timeout)
             if job is not None and generation in draft.agents:
@@ -588,7 +623,13 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:
                 draft.job(known.job, started=at)
         case AgentConfirmed(at=at, generation=generation, phase=phase):
             draft.agent(generation, confirmed=phase, confirmed_at=at)
+            if fact.registration is not None:
+                draft.agent(generation, registration=fact.registration)
             draft.reprieve(generation)
+        case AgentDismissed(generation=generation):
+            draft.agent(generation, dismissed=True)
+        case AgentTold(generation=generation, cordoned=cordoned):
+            draft.agent(generation, told=cordoned)
         case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
             known = draft.agents.get(generation)
             if known is not None and (reason in ENDS_JOBS or not known.busy):
@@ -598,7 +639,7 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:
             if known is not None and known.doom is not None:
                 draft.agent(generation, doom=replace(known.doom, step=step, stepped=at))
         case AgentExited(at=at, generation=generation):
-            draft.agent(generation, exited=at)
+            draft.agent(generation, exited=at, clean=fact.clean)
             known = draft.agents.get(generation)
             if known is not None:
                 draft.slot(known.slot, vacant_since=at)

@@ -87,6 +87,7 @@ class DoomReason(StrEnum):
     INTERRUPTED = "interrupted"  # its gate was being opened when the manager died
     REFUSED = "refused"  # its gate could not be opened
     UNWANTED = "unwanted"  # no slot has room for it
+    BLIND = "blind"  # it does not see exactly the GPUs of its lease
 
 
 class Removal(StrEnum):
@@ -224,6 +225,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Injection:
+    """How the GPUs of a lease get into a container."""
+
+    kind: Literal["runtime", "cdi", "request"]
+    devices: tuple[str, ...]  # UUIDs, or for CDI the qualified names
+
+
+@dataclass(frozen=True, slots=True)
 class SlotSpec:
     """One slot as it ought to be filled, everything resolved."""
 
@@ -233,9 +242,14 @@ class SlotSpec:
     image: str
     fingerprint: str  # changes when anything baked into the container changes
     lease: tuple[str, ...] = ()  # GPU or MIG UUIDs
+    injection: Injection | None = None  # how they get into its containers; None: it has none
+    reference: str = ""  # the image by name, as the operator knows it
     removal: Removal = Removal.ENGINE
     queue: bool = True  # jobs come from Mayfly's own queue; False: from a service
     ladder: tuple[Step, ...] = ()  # how to end its agent gently
+    enrol_deadline: float | None = None  # seconds; None: the table's
+    tells: bool = False  # the service can be told to give an agent no new job
+    keeps_entries: bool = False  # the service's entry belongs to the slot, not to one agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +346,9 @@ class RosterEntry:
     name: str
     online: bool
     busy: bool
+    slot: SlotName | None = None  # None: the name is not one of ours
+    generation: Generation | None = None  # None: the service's entry does not tell
+    foreign: bool = False  # it bears one of our names and is not ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +357,34 @@ class Roster:
 
     entries: tuple[RosterEntry, ...]
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuWord:
+    """What the health gate says of a slot's GPUs: fit, sick, or neither yet."""
+
+    fit: bool = False
+    sick: str | None = None  # the sentence that holds the slot; None: nothing is known against them
+    waits: str = ""  # what it waits for, where neither
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWord:
+    """Whether an agent at its gate sees exactly the GPUs of its lease."""
+
+    sees: bool
+    text: str = ""  # what it sees instead
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """What an agent did with one GPU in its life."""
+
+    uuid: str
+    peak_memory: int | None  # bytes; None: never looked at
+    utilisation: float | None  # mean per cent; None: never looked at, or NVML cannot tell (MIG)
+    samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,8 +399,12 @@ class World:
     last_seen: Mapping[Generation, float] = field(default_factory=dict)  # when a look last showed it running
     first_missed: Mapping[Generation, float] = field(default_factory=dict)  # the first look that did not
     unwitnessed: Mapping[Generation, float] = field(default_factory=dict)  # since when a witness is missing
+    absent: Mapping[Generation, float] = field(default_factory=dict)  # since when no roster shows it online
+    orphans: Mapping[tuple[PoolName, str], float] = field(default_factory=dict)  # entries without agent, since
     engine_error: str | None = None  # why containers is None
     engine_stop: float | None = None  # when the Engine was last seen to stop or to have restarted
+    gpu_words: Mapping[SlotName, GpuWord] = field(default_factory=dict)  # slots with a lease
+    probes: Mapping[Generation, ProbeWord] = field(default_factory=dict)  # agents at their gates
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from manager.core.model import (
     World,
 )
 from manager.core.outcomes import End, Outcome, Result
+from manager.core.rosters import confirmations
 from manager.core.slots import backoff, waits
 
 Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
@@ -69,6 +70,7 @@ def notice(
     for agent in memory.agents.values():
         if not agent.settled:
             facts.extend(_of_agent(agent, memory, world, now, judge, in_flight))
+    facts.extend(confirmations(memory, world, now))
     if world.containers is not None:
         facts.extend(_strays(memory, world.containers, world.witnesses, now, in_flight))
     return facts
@@ -184,6 +186,8 @@ def settle(
         exit_code=end.exit.code if end.exit is not None else None,
         oom_kills=end.exit.oom_kills if end.exit is not None else None,
         detail=outcome.detail,
+        clean=outcome.result is Result.JOB_DONE
+        or (outcome.result is Result.NO_JOB and end.doom is None),
     )
     yield from _job_account(agent, end, outcome, memory, now)
     yield from _slot_account(agent, end, outcome, memory, now)

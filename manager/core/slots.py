@@ -117,6 +117,8 @@ def overdue(agent: Agent, spec: SlotSpec | None, now: float, *, own: bool) -> tu
     match phase:
         case Phase.PREPARING | Phase.ENROLLING:
             limit = DEADLINES[phase].seconds
+            if phase is Phase.ENROLLING and spec is not None and spec.enrol_deadline is not None:
+                limit = spec.enrol_deadline
             if limit is not None and age > limit:
                 return DoomReason.MISSED, f"{phase} for more than {limit:.0f} s"
         case Phase.ARMED:

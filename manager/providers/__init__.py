@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from manager.core.memory import Agent
-from manager.core.model import PoolSpec, Roster, RosterEntry, Severity, Step
+from manager.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Step
 from manager.core.outcomes import End, Outcome
 from manager.edge.faults import Refused
 
@@ -27,7 +27,8 @@ class Enrolment:
     """What makes one container able to take one job; secret, so its ``repr`` shows no content."""
 
     files: Mapping[str, bytes]
-    registration: str | None = None  # the service's id of it; None: the service gives none
+    registration: str | None = None  # the service's id of it; None: not known yet, or none
+    registered: str | None = None  # its name at the service; None: it has none
 
     def __repr__(self) -> str:
         """The names of the files alone."""
@@ -66,6 +67,22 @@ class Provider(Protocol):
         """Whether the jobs come from Mayfly's own queue."""
 
     @property
+    def tells(self) -> bool:
+        """Whether the service can be told to give an agent no new job."""
+
+    @property
+    def keeps_entries(self) -> bool:
+        """Whether the service's entry belongs to the slot, and stays when an agent ends."""
+
+    @property
+    def enrol_deadline(self) -> float | None:
+        """Seconds from the gate to the service's first confirmation; ``None``: the table's."""
+
+    @property
+    def roster_interval(self) -> float:
+        """Seconds between rosters while nothing is awaited."""
+
+    @property
     def stop_ladder(self) -> tuple[Step, ...]:
         """How to end an agent gently, step by step."""
 
@@ -78,7 +95,7 @@ class Provider(Protocol):
     def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
         """Everything that exactly one container needs for exactly one job."""
 
-    def cordon(self, entry: RosterEntry, on: bool) -> None:
+    def cordon(self, registration: str, on: bool) -> None:
         """Tell the service to give the agent no new job, if it can be told."""
 
     def dismiss(self, registration: str) -> None:
@@ -91,13 +108,16 @@ class Provider(Protocol):
         """What came of an agent that ended so."""
 
 
-def load(pool: PoolSpec, state_dir: Path) -> Provider:
-    """The provider of a pool; ``Refused`` where this Mayfly has none of that name."""
+def load(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
+    """The provider of a pool; ``Refused`` where this Mayfly has none of that name.
+
+    ``host_id`` marks what is ours at the service.
+    """
     if pool.provider not in NAMES:
         raise Refused(
             f'pool "{pool.name}": there is no provider "{pool.provider}" in this version; '
             f"it has {', '.join(NAMES)}"
         )
     module = import_module(f"manager.providers.{pool.provider}")
-    provider: Provider = module.make(pool, state_dir)
+    provider: Provider = module.make(pool, host, host_id, state_dir)
     return provider

@@ -11,17 +11,28 @@ from pathlib import Path
 from typing import Literal
 
 from manager.core.memory import Agent
-from manager.core.model import Cause, DoomReason, JobState, PoolSpec, Roster, RosterEntry, Step
+from manager.core.model import (
+    Cause,
+    DoomReason,
+    HostId,
+    HostSpec,
+    JobState,
+    PoolSpec,
+    Roster,
+    Step,
+)
 from manager.core.outcomes import End, Outcome, Result
 from manager.edge.faults import Refused
 from manager.edge.history import Reader
 from manager.providers import Diagnosis, Enrolment, Sign
 
 TERM_GRACE = 10.0
+KILL_GRACE = 5.0  # USR2 kills the job and lets its launcher write the account
 
 
-def make(pool: PoolSpec, state_dir: Path) -> Local:
+def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Local:
     """The provider of a ``local`` pool."""
+    del host, host_id
     return Local(pool, Reader(state_dir))
 
 
@@ -30,7 +41,11 @@ class Local:
 
     proof: Literal["roster", "lines"] = "roster"
     queue = True
-    stop_ladder = (Step("TERM", TERM_GRACE),)
+    tells = True
+    keeps_entries = False
+    enrol_deadline: float | None = None
+    roster_interval = 3600.0
+    stop_ladder = (Step("TERM", TERM_GRACE), Step("USR2", KILL_GRACE))
 
     def __init__(self, pool: PoolSpec, reader: Reader) -> None:
         self.pool = pool
@@ -58,7 +73,7 @@ class Local:
             }
         )
 
-    def cordon(self, entry: RosterEntry, on: bool) -> None:
+    def cordon(self, registration: str, on: bool) -> None:
         """A cordoned slot is handed no job: nobody need be told."""
 
     def dismiss(self, registration: str) -> None:

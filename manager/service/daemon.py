@@ -18,7 +18,7 @@ from types import FrameType
 
 from manager import __version__
 from manager.core import naming
-from manager.core.model import Config, Container, HostId, PoolName
+from manager.core.model import Config, Container, HostId
 from manager.edge import systemd
 from manager.edge.engine import Engine
 from manager.edge.faults import Fault, Refused
@@ -26,7 +26,7 @@ from manager.edge.history import History, Reader
 from manager.edge.log import Log
 from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses
-from manager.providers import Provider, load
+from manager.providers import load
 from manager.service.board import Board
 from manager.service.clock import Clock
 from manager.service.control import Control
@@ -66,15 +66,12 @@ def _run(
     witnesses = Witnesses(state_dir)
     board = Board()
     clock = Clock()
-    providers: dict[PoolName, Provider] = {
-        pool.name: load(pool, state_dir) for pool in config.pools
-    }
     loop = Loop(
         config=config,
         host=host,
         history=history,
         witnesses=witnesses,
-        providers=providers,
+        provide=lambda pool: load(pool, config.host, host, state_dir),
         board=board,
         log=log,
         clock=clock,
@@ -87,17 +84,18 @@ def _run(
         state_dir / "output",
         ring=lambda generation, _: loop.inbox.put(Rung(generation)),
         ended=lambda generation: loop.inbox.put(Rung(generation)),
+        on_line=loop.hear,
         per_agent=config.host.output_per_agent,
         total=config.host.output_total,
     )
     output.start()
     stack.callback(output.close)
-    performer = Performer(host, engine, witnesses, output, providers, config.host.log_max_size)
+    performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, loop.inbox.put)
     eye = Eye(engine, lambda: loop.config, lambda: loop.step, claim, loop.inbox.put)
     for agent in loop.memory.agents.values():
         if agent.container is not None and not agent.settled:
-            output.follow(agent.generation, agent.container)
+            output.follow(agent.generation, agent.container, lines=not agent.queue)
     follower = engine.watch(
         loop.inbox.put, loop.inbox.put, mark=mark_from(history.meta("engine_mark"))
     )

@@ -14,14 +14,26 @@ from queue import Empty, SimpleQueue
 from typing import assert_never
 
 from manager.core import naming
-from manager.core.actions import Action, Bury, Enrol, Open, Prepare, Remove, Rename
+from manager.core.actions import (
+    Action,
+    Bury,
+    Dismiss,
+    Enrol,
+    Open,
+    Prepare,
+    Remove,
+    Rename,
+    Tell,
+)
 from manager.core.decide import Plan, decide
 from manager.core.desire import Survey, Trait, desired
 from manager.core.memory import (
     AgentArmed,
-    AgentDoomed,
+    AgentConfirmed,
+    AgentDismissed,
     AgentEnrolled,
     AgentRemoved,
+    AgentTold,
     ClockJumped,
     Fact,
     Memory,
@@ -35,23 +47,25 @@ from manager.core.model import (
     Continuity,
     Death,
     Desired,
-    DoomReason,
     Generation,
     Health,
     HostId,
     JobId,
+    Phase,
     PoolName,
+    PoolSpec,
     Severity,
     World,
 )
-from manager.core.notice import notice, unprepared
+from manager.core.notice import notice, unopened, unprepared
 from manager.core.outcomes import End, Outcome, Result
+from manager.core.rosters import namesakes
 from manager.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
-from manager.edge.faults import Fault, Passing, Refused
+from manager.edge.faults import AgentBusy, Fault, Passing, Refused
 from manager.edge.history import History, Payload
 from manager.edge.log import Log
 from manager.edge.witness import Witnesses
-from manager.providers import Provider
+from manager.providers import Provider, Sign
 from manager.service import orders, status
 from manager.service.board import Board
 from manager.service.clock import Clock
@@ -60,12 +74,15 @@ from manager.service.eye import Denied, Eye, Seen, Sight, Surveyed, Unseen
 from manager.service.outlook import Outlook
 from manager.service.perform import Done, Failed, Workers
 from manager.service.perform import Outcome as Performed
+from manager.service.rosters import RosterFailed, RosterSeen, RosterSight, RosterWatch
 
 TICK = 5.0  # seconds between looks that nobody rang for
 SURVEY_EVERY = 30.0
 UPKEEP_EVERY = 600.0
 OPENING = 0.02  # seconds between looks at the witness of a gate that was written and is not yet open
 OPENING_MOST = 1.0
+BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
+ENROL_REST = 5.0  # the same for one that gave no enrolment
 REST = 1.0  # seconds that a subject rests after an action on it failed
 ROUNDS = 12  # of noticing and deciding in one pass; each has a cause in the one before
 DAY = 86400.0
@@ -88,7 +105,15 @@ class Reload:
     """The configuration is to be read again."""
 
 
-Message = Rung | Stop | Reload | EngineEvent | StreamTurn | Sight | Performed | Command
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A line of an agent's output that means something to its provider."""
+
+    generation: Generation
+    sign: Sign
+
+
+Message = Rung | Heard | RosterSight | Stop | Reload | EngineEvent | StreamTurn | Sight | Performed | Command
 
 
 @dataclass(slots=True)
@@ -111,7 +136,7 @@ class Loop:
         host: HostId,
         history: History,
         witnesses: Witnesses,
-        providers: Mapping[PoolName, Provider],
+        provide: Callable[[PoolSpec], Provider],
         board: Board,
         log: Log,
         clock: Clock,
@@ -125,7 +150,12 @@ class Loop:
         self.step = 0
         self._history = history
         self._witnesses = witnesses
-        self._providers = providers
+        self._provide = provide
+        self._providers: Mapping[PoolName, Provider] = {
+            pool.name: provide(pool) for pool in config.pools
+        }
+        self._watches: dict[PoolName, RosterWatch] = {}
+        self._refusals: dict[PoolName, str] = {}
         self._board = board
         self._log = log
         self._clock = clock
@@ -179,6 +209,10 @@ class Loop:
     def run(self) -> None:
         """Take messages and make passes until a ``Stop``; ``Refused`` where the Engine must not be used."""
         self._make_desired()
+        assert self._workers is not None
+        self._workers.use_providers(self._providers)
+        for pool, provider in self._providers.items():
+            self._watch(pool, provider)
         due: float | None = None
         while True:
             self._take_all(due)
@@ -192,6 +226,15 @@ class Loop:
             self._ask_eye(now)
             due = self._pass(now)
             self._upkeep(now)
+
+    def hear(self, generation: Generation, stream: int, line: bytes) -> None:
+        """A line of an agent of a service; called on the output's thread, it only passes on what it means."""
+        del stream
+        agent = self._memory.agents.get(generation)
+        provider = self._providers.get(agent.pool) if agent is not None else None
+        sign = provider.read(line.decode(errors="replace")) if provider is not None else None
+        if sign is not None:
+            self.inbox.put(Heard(generation, sign))
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -209,6 +252,10 @@ class Loop:
         match message:
             case Rung(generation=generation):
                 self._rung.add(generation)
+            case Heard():
+                self._take_sign(message)
+            case RosterSeen() | RosterFailed():
+                self._take_roster(message)
             case Done() | Failed():
                 self._take_result(message)
             case Seen() | Unseen() | Surveyed() | Denied():
@@ -291,8 +338,17 @@ class Loop:
                 self._pending.facts.append(AgentArmed(now, generation, result.container))
                 self._rung.add(generation)
             case Enrol(generation=generation):
-                registration = result.enrolment.registration if result.enrolment else None
-                self._pending.facts.append(AgentEnrolled(now, generation, registration))
+                assert result.enrolment is not None
+                given = result.enrolment
+                self._pending.facts.append(
+                    AgentEnrolled(now, generation, given.registration, given.registered)
+                )
+            case Dismiss(generation=generation):
+                if generation is not None:
+                    self._pending.facts.append(AgentDismissed(now, generation))
+                self._outlook.dismissed(action.pool, action.registration)
+            case Tell(generation=generation, cordoned=cordoned):
+                self._pending.facts.append(AgentTold(now, generation, cordoned))
             case Open(generation=generation):
                 self._opening[generation] = OPENING / 2
             case Rename(generation=generation, to=to):
@@ -306,6 +362,37 @@ class Loop:
             case _:
                 pass
 
+    def _take_sign(self, heard: Heard) -> None:
+        """A client's line confirms only where no roster does; otherwise it makes us ask for one."""
+        agent = self._memory.agents.get(heard.generation)
+        provider = self._providers.get(agent.pool) if agent is not None else None
+        if agent is None or provider is None or agent.settled:
+            return
+        phase = {"listening": Phase.IDLE, "job_started": Phase.BUSY}.get(heard.sign.kind)
+        if provider.proof == "roster":
+            self._watches[agent.pool].soon()
+        elif phase is not None and agent.confirmed is not phase and not agent.busy:
+            self._pending.facts.append(AgentConfirmed(self._clock.now(), agent.generation, phase))
+
+    def _take_roster(self, sight: RosterSight) -> None:
+        now, pool = self._clock.now(), sight.pool
+        kept = frozenset(spec.name for spec in self._desired.slots if spec.keeps_entries)
+        if isinstance(sight, RosterSeen):
+            self._outlook.enlisted(pool, sight.roster, self._memory, kept, now)
+            if self._refusals.pop(pool, None) is not None:
+                self._log.event("provider.back", pool=pool)
+        else:
+            self._outlook.enlisted(pool, None, self._memory, kept, now)
+            self._refused(pool, sight.fault)
+        self._make_desired()
+
+    def _refused(self, pool: PoolName, fault: Fault) -> None:
+        """A service that refuses us holds its pool until it answers again."""
+        if isinstance(fault, Refused) and self._refusals.get(pool) != str(fault):
+            self._log.event("provider.refused", pool=pool, reason=str(fault))
+            self._refusals[pool] = str(fault)
+            self._make_desired()
+
     def _take_failure(self, action: Action, fault: Fault) -> None:
         now = self._clock.now()
         self._log.event(
@@ -317,10 +404,16 @@ class Loop:
             case Prepare() if agent is not None and not agent.settled:
                 memory = apply(self._memory, self._pending.facts)
                 self._pending.facts.extend(unprepared(agent, str(fault), lasting, memory, now))
-            case Open() | Enrol() if agent is not None and agent.doom is None:
-                self._pending.facts.append(
-                    AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=str(fault))
-                )
+            case Dismiss(generation=generation) if isinstance(fault, AgentBusy) and generation:
+                self._pending.facts.append(AgentConfirmed(now, generation, Phase.BUSY))
+                self._resting[action.subject] = now + BUSY_REST
+            case Enrol(pool=pool):
+                self._refused(pool, fault)
+                rest = fault.retry_after if isinstance(fault, Passing) else None
+                self._resting[action.subject] = now + (rest or ENROL_REST)
+            case Open() if agent is not None:
+                memory = apply(self._memory, self._pending.facts)
+                self._pending.facts.extend(unopened(agent, str(fault), memory, now))
             case _:
                 rest = fault.retry_after if isinstance(fault, Passing) else None
                 self._resting[action.subject] = now + (rest or REST)
@@ -428,6 +521,7 @@ class Loop:
             self._log.event("config.rejected", reason=str(fault))
 
     def _use_config(self, config: Config) -> None:
+        self._use_providers(config)
         self.config = config
         self._make_desired()
         self._next_survey = self._clock.now()
@@ -480,6 +574,7 @@ class Loop:
         self._begin(actions)
         self._publish(memory, world, now)
         self._tell(facts)
+        self._await_services()
         dues = [until for until in self._resting.values() if until > now]
         dues += [now + wait for wait in self._opening.values()]
         return min([*dues, wake] if wake is not None else dues, default=None)
@@ -520,6 +615,14 @@ class Loop:
                 self._outlook.testify(generation, self._witnesses.read(generation), now)
         self._rung.clear()
         self._all_rung = False
+
+    def _await_services(self) -> None:
+        """Agents that their service has not confirmed yet are asked for sooner."""
+        for agent in self._memory.agents.values():
+            if not agent.queue and agent.opened is not None and agent.confirmed is None:
+                watch = self._watches.get(agent.pool)
+                if watch is not None and not agent.settled:
+                    watch.soon()
 
     def _await_launchers(self) -> None:
         """A launcher that passes its gate rings no bell: its witness is looked at until it has."""
@@ -649,13 +752,45 @@ class Loop:
                 self._log.event("disk.lost", reason=str(fault))
 
     def _make_desired(self) -> None:
-        self._desired = desired(self.config, self._survey, self._traits())
+        self._desired = desired(
+            self.config,
+            self._survey,
+            self._traits(),
+            refusals=self._refusals,
+            namesakes=namesakes(self._outlook.rosters),
+        )
 
     def _traits(self) -> dict[PoolName, Trait]:
-        return {
-            name: Trait(provider.queue, provider.stop_ladder)
-            for name, provider in self._providers.items()
-        }
+        return {name: _trait(provider) for name, provider in self._providers.items()}
+
+    def _use_providers(self, config: Config) -> None:
+        """The providers of the pools; one of a pool that is gone stays, since its agents may still be there."""
+        providers = dict(self._providers)
+        before = {pool.name: pool for pool in self.config.pools}
+        for pool in config.pools:
+            if pool.name not in providers or before.get(pool.name) != pool:
+                providers[pool.name] = self._provide(pool)
+                self._watch(pool.name, providers[pool.name])
+        self._providers = providers
+        assert self._workers is not None
+        self._workers.use_providers(providers)
+
+    def _watch(self, pool: PoolName, provider: Provider) -> None:
+        before = self._watches.pop(pool, None)
+        if before is not None:
+            before.stop()
+        if not provider.queue:
+            self._watches[pool] = RosterWatch(pool, provider, self.inbox.put)
+
+
+def _trait(provider: Provider) -> Trait:
+    return Trait(
+        queue=provider.queue,
+        ladder=provider.stop_ladder,
+        enrol_deadline=provider.enrol_deadline,
+        tells=provider.tells,
+        keeps_entries=provider.keeps_entries,
+    )
 
 
 def _fresh_container(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from manager.core.memory import (
+    Agent,
     AgentDoomed,
     Cordon,
     Fact,
@@ -167,9 +168,16 @@ def recycle(desired: Desired, memory: Memory, slots: Iterable[str], by: str, now
         AgentDoomed(now, agent.generation, DoomReason.RECYCLED, by=by)
         for name in names
         for agent in tenants.get(name, VACANCY).agents
-        if not agent.settled and agent.doom is None and agent.committed is None
+        if not agent.settled and agent.doom is None and _waits(agent)
     )
     return Order(200, {"slots": list(names), "replaced": len(facts)}, facts)
+
+
+def _waits(agent: Agent) -> bool:
+    """Whether it waits for a job, at its gate or at its service."""
+    if agent.committed is None:
+        return True
+    return not agent.queue and agent.opened is not None and not agent.busy
 
 
 def retry(desired: Desired, memory: Memory, slots: Iterable[str], by: str, now: float) -> Order:

@@ -16,9 +16,13 @@ from manager.core.model import (
     Death,
     Generation,
     HostId,
+    PoolName,
+    Roster,
+    SlotName,
     Witness,
     World,
 )
+from manager.core.rosters import absent, orphans
 
 
 class Outlook:
@@ -35,6 +39,9 @@ class Outlook:
         self._first_missed: dict[Generation, float] = {}
         self._sizes: dict[Generation, int] = {}
         self._unwitnessed: dict[Generation, float] = {}
+        self._rosters: dict[PoolName, Roster | None] = {}
+        self._absent: dict[Generation, float] = {}
+        self._orphans: dict[tuple[PoolName, str], float] = {}
         self._engine_stop: float | None = None
 
     def world(self) -> World:
@@ -47,6 +54,9 @@ class Outlook:
             last_seen=dict(self._last_seen),
             first_missed=dict(self._first_missed),
             unwitnessed=dict(self._unwitnessed),
+            rosters=dict(self._rosters),
+            absent=dict(self._absent),
+            orphans=dict(self._orphans),
             engine_error=self._error,
             engine_stop=self._engine_stop,
         )
@@ -93,6 +103,41 @@ class Outlook:
         self._containers = None
         self._error = error
 
+    def enlisted(
+        self,
+        pool: PoolName,
+        roster: Roster | None,
+        memory: Memory,
+        kept: frozenset[SlotName],
+        now: float,
+    ) -> None:
+        """What a service said of our agents; ``kept`` are the slots whose entries stay without an agent.
+
+        ``None``: it did not say, and whoever was missing is no longer known to be.
+        """
+        self._rosters[pool] = roster
+        missing = absent(memory, pool, roster) if roster is not None else frozenset()
+        lone = orphans(memory, roster, pool, kept) if roster is not None else frozenset()
+        for generation, agent in memory.agents.items():
+            if agent.pool == pool and generation not in missing:
+                self._absent.pop(generation, None)
+        for generation in missing:
+            self._absent.setdefault(generation, now)
+        self._orphans = {
+            key: since for key, since in self._orphans.items() if key[0] != pool or key[1] in lone
+        }
+        for registration in lone:
+            self._orphans.setdefault((pool, registration), now)
+
+    def dismissed(self, pool: PoolName, registration: str) -> None:
+        """The service has let go of an entry; the next roster will say so too."""
+        self._orphans.pop((pool, registration), None)
+
+    @property
+    def rosters(self) -> Mapping[PoolName, Roster | None]:
+        """The last roster of each service pool; ``None``: unknown."""
+        return self._rosters
+
     def engine_stopped(self, at: float) -> None:
         """The Engine stopped, or has restarted, at about that time."""
         self._engine_stop = at
@@ -120,9 +165,10 @@ class Outlook:
 
     def shift(self, by: float) -> None:
         """The wall clock has jumped: what was seen moves with it."""
-        for table in (self._last_seen, self._first_missed, self._unwitnessed):
+        for table in (self._last_seen, self._first_missed, self._unwitnessed, self._absent):
             for generation in table:
                 table[generation] += by
+        self._orphans = {key: since + by for key, since in self._orphans.items()}
         if self._engine_stop is not None:
             self._engine_stop += by
 
@@ -155,5 +201,6 @@ class Outlook:
             self._first_missed,
             self._sizes,
             self._unwitnessed,
+            self._absent,
         ):
             table.pop(generation, None)

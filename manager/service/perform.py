@@ -26,6 +26,7 @@ from manager.core.actions import (
     Remove,
     Rename,
     Signal,
+    Tell,
 )
 from manager.core.memory import Agent
 from manager.core.model import (
@@ -100,7 +101,6 @@ class Performer:
         engine: Engine,
         witnesses: Witnesses,
         output: OutputKeeper,
-        providers: Mapping[PoolName, Provider],
         log_max_size: int,
     ) -> None:
         self._host = host
@@ -108,7 +108,7 @@ class Performer:
         self._witnesses = witnesses
         self._output = output
         self._log_max_size = log_max_size
-        self.providers = providers  # replaced as a whole when the configuration is read again
+        self.providers: Mapping[PoolName, Provider] = {}  # replaced as a whole when the configuration is read again
         self._gates: dict[Generation, GateSocket] = {}
         self._enrolments: dict[Generation, Enrolment] = {}
         self._networks: set[str] = set()
@@ -134,7 +134,9 @@ class Performer:
                 case Remove():
                     self._engine.remove(action.container, force=True)
                 case Dismiss():
-                    self.providers[action.pool].dismiss(action.registration)
+                    self._provider(action.pool).dismiss(action.registration)
+                case Tell():
+                    self._provider(action.pool).cordon(action.registration, action.cordoned)
                 case Bury():
                     self._bury(action.generation)
                 case _:
@@ -171,7 +173,7 @@ class Performer:
                 self._engine.remove(container, force=True)
             self._networks.discard(network)
             raise
-        self._output.follow(action.generation, container)
+        self._output.follow(action.generation, container, lines=not spec.queue)
         return container
 
     def _network(self, spec: SlotSpec) -> str:
@@ -184,10 +186,16 @@ class Performer:
                 self._networks.add(name)
         return name
 
+    def _provider(self, pool: PoolName) -> Provider:
+        provider = self.providers.get(pool)
+        if provider is None:
+            raise Passing(f'pool "{pool}" is not configured any more, so its service cannot be asked')
+        return provider
+
     def _enrol(self, action: Enrol, agent: Agent | None) -> Enrolment:
         if agent is None:
             raise Refused(f"agent {action.generation} is gone")
-        enrolment = self.providers[action.pool].enrol(agent, ())
+        enrolment = self._provider(action.pool).enrol(agent, ())
         self._enrolments[action.generation] = enrolment
         return enrolment
 
@@ -196,7 +204,7 @@ class Performer:
         if enrolment is None:
             if agent is None or action.job is None:
                 raise Refused(f"there is nothing to open the gate of {action.generation} with")
-            enrolment = self.providers[action.pool].enrol(agent, ())
+            enrolment = self._provider(action.pool).enrol(agent, ())
         gate = self._gates.pop(action.generation, None)
         if gate is None or not gate.alive():
             gate = self._engine.attach_stdin(action.container)
@@ -318,6 +326,10 @@ class Workers:
     def begin(self, action: Action, agent: Agent | None) -> None:
         """Have the action performed; its outcome is sent."""
         self._queues[_kind(action)].put((action, agent))
+
+    def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
+        """The providers of the pools, from the next action on."""
+        self._performer.providers = providers
 
     def stop(self, timeout: float) -> None:
         """Let each thread end after what it does now; at most ``timeout`` seconds are waited for all."""

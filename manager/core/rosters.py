@@ -1,0 +1,100 @@
+"""What services and clients say of agents that wait for a job or run one, as facts.
+
+A roster may be a minute old, and a service may be away: an agent once busy stays busy until it ends, and one
+that no roster shows is only missed after a while (``ABSENCE``), never at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from manager.core.memory import Agent, AgentConfirmed, Fact, Memory
+from manager.core.model import (
+    Generation,
+    Phase,
+    PoolName,
+    Roster,
+    RosterEntry,
+    SlotName,
+    World,
+)
+
+ABSENCE = 150.0  # seconds without being online in any roster: lists may be 60 s old
+ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
+
+
+def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
+    """What the rosters confirm of agents whose gate is open."""
+    for agent in memory.agents.values():
+        roster = world.rosters.get(agent.pool)
+        if roster is None or agent.queue or agent.opened is None or agent.settled:
+            continue
+        entry = entry_of(agent, roster)
+        if entry is None or not entry.online or agent.confirmed is Phase.BUSY:
+            continue
+        phase = Phase.BUSY if entry.busy else Phase.IDLE
+        if agent.confirmed is not phase and roster.at >= agent.opened:
+            learnt = entry.id if agent.registration is None else None
+            yield AgentConfirmed(now, agent.generation, phase, learnt)
+
+
+def entry_of(agent: Agent, roster: Roster) -> RosterEntry | None:
+    """The agent's own entry; ``None`` where the roster does not show it."""
+    for entry in roster.entries:
+        if entry.foreign:
+            continue
+        if agent.registration is not None and entry.id == agent.registration:
+            return entry
+        if agent.registered is not None and entry.name == agent.registered:
+            return entry
+    return None
+
+
+def absent(memory: Memory, pool: PoolName, roster: Roster) -> frozenset[Generation]:
+    """The pool's agents with an open gate that the roster does not show online."""
+    return frozenset(
+        agent.generation
+        for agent in memory.agents.values()
+        if agent.pool == pool
+        and agent.opened is not None
+        and agent.opened <= roster.at
+        and not agent.settled
+        and not _online(agent, roster)
+    )
+
+
+def _online(agent: Agent, roster: Roster) -> bool:
+    entry = entry_of(agent, roster)
+    return entry is not None and entry.online
+
+
+def orphans(
+    memory: Memory, roster: Roster, pool: PoolName, kept: frozenset[SlotName]
+) -> frozenset[str]:
+    """The ids of entries that are ours and belong to no agent, nor to a slot in ``kept``."""
+    agents = [agent for agent in memory.agents.values() if agent.pool == pool]
+    ids = {agent.registration for agent in agents}
+    names = {agent.registered for agent in agents}
+    generations = {agent.generation for agent in agents}
+    return frozenset(
+        entry.id
+        for entry in roster.entries
+        if not entry.foreign
+        and entry.id not in ids
+        and entry.name not in names
+        and entry.generation not in generations
+        and entry.slot not in kept
+    )
+
+
+def namesakes(rosters: Mapping[PoolName, Roster | None]) -> dict[SlotName, str]:
+    """Slots whose name somebody else's agent bears at the service, and the sentence that holds them."""
+    found: dict[SlotName, str] = {}
+    for roster in rosters.values():
+        for entry in roster.entries if roster is not None else ():
+            if entry.foreign and entry.online and entry.slot is not None:
+                found[entry.slot] = (
+                    f"an agent named {entry.name} that is not ours is online at the service: rename this "
+                    "host (host.name) or the pool, or stop that agent"
+                )
+    return found

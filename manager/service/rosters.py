@@ -1,0 +1,78 @@
+"""Rosters: one thread a service pool asks the service who is there, and sends what it said.
+
+It asks at the provider's own pace, and sooner when an agent is awaited. A failed question is sent as
+failed; the last answer is not sent again in its place.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from manager.core.model import PoolName, Roster
+from manager.edge.faults import Fault, Passing
+from manager.providers import Provider
+
+SOON = 2.0  # seconds between rosters while an agent is awaited
+
+
+@dataclass(frozen=True, slots=True)
+class RosterSeen:
+    """What the service said; ``None`` where it tells nothing of its agents."""
+
+    pool: PoolName
+    roster: Roster | None
+
+
+@dataclass(frozen=True, slots=True)
+class RosterFailed:
+    """The service did not say."""
+
+    pool: PoolName
+    fault: Fault
+
+
+RosterSight = RosterSeen | RosterFailed
+
+
+class RosterWatch:
+    """Asks one pool's service until stopped."""
+
+    def __init__(
+        self, pool: PoolName, provider: Provider, send: Callable[[RosterSight], None]
+    ) -> None:
+        self._pool = pool
+        self._provider = provider
+        self._send = send
+        self._rung = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"roster-{pool}", daemon=True)
+        self._thread.start()
+
+    def soon(self) -> None:
+        """Somebody is awaited: ask before the interval is over."""
+        self._rung.set()
+
+    def stop(self) -> None:
+        """End after the question under way."""
+        self._stopping = True
+        self._rung.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            pause = self._ask()
+            time.sleep(min(pause, SOON))
+            self._rung.wait(max(0.0, pause - SOON))
+            self._rung.clear()
+
+    def _ask(self) -> float:
+        """One question; the seconds until the next."""
+        try:
+            self._send(RosterSeen(self._pool, self._provider.roster()))
+        except Fault as fault:
+            self._send(RosterFailed(self._pool, fault))
+            if isinstance(fault, Passing) and fault.retry_after is not None:
+                return max(fault.retry_after, SOON)
+        return self._provider.roster_interval
