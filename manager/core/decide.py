@@ -325,6 +325,8 @@ def _unfit(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[Doom
         return DoomReason.DRAINED, "the slot is drained"
     if known.held is not None:
         return DoomReason.UNWANTED, "the slot is held"
+    if spec.name in run.desired.unseen:
+        return None
     if spec.name in run.desired.obstacles:
         return DoomReason.UNWANTED, run.desired.obstacles[spec.name]
     lost = run.world.unwitnessed.get(agent.generation)
@@ -384,7 +386,7 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
 
 def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> bool:
     """Whether no earlier agent can still be at work in the slot, nor any other on the agent's GPUs."""
-    if run.memory.slot(spec.name).cordon is not None:
+    if run.memory.slot(spec.name).cordon is not None or spec.name in run.desired.unseen:
         return False
     if not agent.lease:
         return True
@@ -426,6 +428,8 @@ def _fill(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
     """Make the slot's next agent where it has none and may have one."""
     known = run.memory.slot(spec.name)
     if known.cordon is not None or known.held is not None or spec.name in run.desired.obstacles:
+        return
+    if spec.name in run.desired.unseen:
         return
     if cooling(known, run.now):
         run.wakes.append(known.cooling_until or run.now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from manager.core import naming
@@ -85,7 +85,7 @@ def desired(
             slots.append(_slot(pool, index, survey, traits[pool.name]))
             if obstacle is not None or name in namesakes:
                 obstacles[name] = obstacle or namesakes[name]
-    return Desired(tuple(slots), obstacles)
+    return Desired(tuple(slots), obstacles, _unseen(slots, survey))
 
 
 def _slot(pool: PoolSpec, index: int, survey: Survey, trait: Trait) -> SlotSpec:
@@ -108,6 +108,11 @@ def _slot(pool: PoolSpec, index: int, survey: Survey, trait: Trait) -> SlotSpec:
         tells=trait.tells,
         keeps_entries=trait.keeps_entries,
     )
+
+
+def _unseen(slots: Iterable[SlotSpec], survey: Survey) -> frozenset[SlotName]:
+    """Slots whose image has not been looked at yet: they are left as they are until it has."""
+    return frozenset(spec.name for spec in slots if image_of(spec.pool) not in survey.images)
 
 
 def _removal(pool: PoolSpec, survey: Survey) -> Removal:
@@ -140,7 +145,7 @@ def _obstacle(pool: PoolSpec, survey: Survey) -> str | None:
     """Why the pool's slots cannot be filled; ``None`` where they can."""
     reference = image_of(pool)
     if reference not in survey.images:
-        return f"image {reference} has not been looked at yet"
+        return None
     seen = survey.images[reference]
     if seen is None:
         return f"image {reference} is not on this Engine: build it (`make image`) or pull it"

@@ -258,6 +258,7 @@ class Desired:
 
     slots: tuple[SlotSpec, ...]
     obstacles: Mapping[SlotName, str] = field(default_factory=dict)  # the sentence that holds a slot
+    unseen: frozenset[SlotName] = frozenset()  # their image has not been looked at yet: neither fit nor unfit
 
 
 # -- what the world is -----------------------------------------------------------------------
