@@ -1,0 +1,41 @@
+"""Managers on private Engines: one Engine for all tests here, one manager after the other on it.
+
+`make` gives a manager of the test's own, with its home beside it; what a test does to the Engine itself it does to an
+Engine of its own (`tests/pool/test_engine_restarts.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
+from tests.harness import POOL, Manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[PrivateEngine]:
+    """A dockerd with live-restore on."""
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    sweep_up()
+    with PrivateEngine() as started:
+        yield started
+
+
+@pytest.fixture
+def make(engine: PrivateEngine) -> Iterator[Callable[..., Manager]]:
+    """Makes managers that are gone, with all that they had on the Engine, when the test ends."""
+    made: list[Manager] = []
+
+    def one(pools: str = POOL, host: str = "") -> Manager:
+        made.append(Manager(engine.url, pools, host))
+        return made[-1]
+
+    yield one
+    for manager in made:
+        manager.close()
