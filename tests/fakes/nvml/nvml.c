@@ -1,0 +1,325 @@
+/* A libnvidia-ml.so.1 without a GPU, for the real nvidia-ml-py: it answers from the text file that NVML_STUB names, which it
+ * reads again at every call, so that a test changes the hardware by writing a file. One statement a line, # begins a comment:
+ *
+ *   driver 570.86.15            the driver's version
+ *   cuda 12080                  the highest CUDA, as NVML tells it
+ *   appears EPOCH               until then there is no driver (DriverNotLoaded)
+ *   gpu uuid=GPU-… name=A_GPU cc=9.0 memory=81920 used=0 reserved=600 util=0 ecc=0 remap=0,0,0,0 mig=0
+ *                               MiB; one line a GPU, in the order of NVML; used=4096,0@EPOCH is 4096 until then and 0 after
+ *   mig gpu=0 slot=2 uuid=MIG-… name=1g.10gb memory=10240 used=0
+ *   process gpu=0 pid=123 memory=512          (of a MIG device: slot=2 too)
+ *   xid gpu=0 code=79           delivered once to every event set that was there before
+ *   error CALL CODE [GPU]       CALL answers CODE, for that GPU alone or for all; * is every call
+ *   slow CALL MILLISECONDS      CALL takes so long
+ *   hang CALL                   CALL does not return while the line is there
+ *   missing CALL                CALL answers FunctionNotFound, as a driver too old for it
+ *
+ * A file that is not there is a driver that is not loaded. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef unsigned long long u64;
+typedef unsigned int u32;
+
+enum { OK = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, TIMEOUT = 10, NO_FUNCTION = 13 };
+#define GPUS 16
+#define MIGS 64
+#define PROCESSES 256
+#define XIDS 256
+
+struct gpu { char uuid[96], name[96]; int major, minor, migmode; u64 memory, used, reserved, ecc; u32 util, remap[4]; };
+struct mig { int gpu, slot; char uuid[96], name[96]; u64 memory, used; };
+struct process { int gpu, slot; u32 pid; u64 memory; };
+struct xid { int gpu; u64 code; };
+struct world {
+    char driver[80];
+    int cuda, gpus, migs, processes, xids, error;
+    struct gpu gpu[GPUS];
+    struct mig mig[MIGS];
+    struct process process[PROCESSES];
+    struct xid xid[XIDS];
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static void pause_ms(long ms) {
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&t, NULL);
+}
+
+static const char *value(const char *line, const char *key) {
+    char wanted[32];
+    const char *found = line;
+    snprintf(wanted, sizeof wanted, " %s=", key);
+    found = strstr(line, wanted);
+    return found ? found + strlen(wanted) : NULL;
+}
+
+static u64 number(const char *line, const char *key, u64 otherwise) {
+    const char *found = value(line, key);
+    return found ? strtoull(found, NULL, 10) : otherwise;
+}
+
+static void text(const char *line, const char *key, char *into, size_t size) {
+    const char *found = value(line, key);
+    size_t length = found ? strcspn(found, " \n") : 0;
+    if (length >= size) length = size - 1;
+    if (found) memcpy(into, found, length);
+    into[length] = 0;
+}
+
+/* 4096 or 4096,0@EPOCH */
+static u64 used_now(const char *line) {
+    const char *found = value(line, "used");
+    char *rest;
+    u64 first, then;
+    if (!found) return 0;
+    first = strtoull(found, &rest, 10);
+    if (*rest != ',') return first;
+    then = strtoull(rest + 1, &rest, 10);
+    return *rest == '@' && now() >= strtod(rest + 1, NULL) ? then : first;
+}
+
+static int applies(const char *named, const char *call) { return !strcmp(named, "*") || !strcmp(named, call); }
+
+/* Reads the file: 1 where CALL is to be asked again after a while. */
+static int read_world(struct world *w, const char *call, int gpu, long *slow) {
+    const char *path = getenv("NVML_STUB");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    char line[512], named[96];
+    int code, only, hang = 0;
+    long ms;
+    memset(w, 0, sizeof *w);
+    strcpy(w->driver, "570.86.15");
+    w->cuda = 12080;
+    if (!file) {
+        w->error = NOT_LOADED;
+        return 0;
+    }
+    while (fgets(line, sizeof line, file)) {
+        if (!strncmp(line, "driver ", 7)) sscanf(line, "driver %79s", w->driver);
+        else if (!strncmp(line, "cuda ", 5)) w->cuda = atoi(line + 5);
+        else if (!strncmp(line, "appears ", 8) && now() < strtod(line + 8, NULL)) w->error = NOT_LOADED;
+        else if (!strncmp(line, "gpu ", 4) && w->gpus < GPUS) {
+            struct gpu *g = &w->gpu[w->gpus++];
+            const char *cc = value(line, "cc"), *remap = value(line, "remap");
+            text(line, "uuid", g->uuid, sizeof g->uuid);
+            text(line, "name", g->name, sizeof g->name);
+            g->major = 9;
+            if (cc) sscanf(cc, "%d.%d", &g->major, &g->minor);
+            if (remap) sscanf(remap, "%u,%u,%u,%u", &g->remap[0], &g->remap[1], &g->remap[2], &g->remap[3]);
+            g->memory = number(line, "memory", 81920);
+            g->used = used_now(line);
+            g->reserved = number(line, "reserved", 600);
+            g->ecc = number(line, "ecc", 0);
+            g->util = number(line, "util", 0);
+            g->migmode = number(line, "mig", 0);
+        } else if (!strncmp(line, "mig ", 4) && w->migs < MIGS) {
+            struct mig *m = &w->mig[w->migs++];
+            m->gpu = number(line, "gpu", 0);
+            m->slot = number(line, "slot", 0);
+            text(line, "uuid", m->uuid, sizeof m->uuid);
+            text(line, "name", m->name, sizeof m->name);
+            m->memory = number(line, "memory", 10240);
+            m->used = used_now(line);
+        } else if (!strncmp(line, "process ", 8) && w->processes < PROCESSES) {
+            struct process *p = &w->process[w->processes++];
+            p->gpu = number(line, "gpu", 0);
+            p->slot = number(line, "slot", 0xffffffff);
+            p->pid = number(line, "pid", 0);
+            p->memory = number(line, "memory", 0);
+        } else if (!strncmp(line, "xid ", 4) && w->xids < XIDS) {
+            w->xid[w->xids].gpu = number(line, "gpu", 0);
+            w->xid[w->xids++].code = number(line, "code", 0);
+        } else if (!strncmp(line, "error ", 6)) {
+            only = -1;
+            if (sscanf(line, "error %95s %d %d", named, &code, &only) >= 2 && applies(named, call) &&
+                (only < 0 || only == gpu))
+                w->error = code;
+        } else if (sscanf(line, "slow %95s %ld", named, &ms) == 2 && applies(named, call)) *slow = ms;
+        else if (sscanf(line, "hang %95s", named) == 1 && applies(named, call)) hang = 1;
+        else if (sscanf(line, "missing %95s", named) == 1 && applies(named, call)) w->error = NO_FUNCTION;
+    }
+    fclose(file);
+    return hang;
+}
+
+/* The world as it is for CALL on that GPU (-1: on none); its error is the answer where it is not 0. */
+static void look(struct world *w, const char *call, int gpu) {
+    long slow = 0;
+    while (read_world(w, call, gpu, &slow)) pause_ms(20);
+    if (slow) pause_ms(slow);
+}
+
+/* A handle is 1 + GPU, and of a MIG device 1000 + 100 * GPU + its slot. */
+typedef size_t handle;
+static int gpu_of(handle h) { return h >= 1000 ? (int)(h - 1000) / 100 : (int)h - 1; }
+
+#define LOOK(h)                                      \
+    struct world w;                                  \
+    look(&w, __func__, (h) ? gpu_of(h) : -1);        \
+    if (w.error) return w.error;                     \
+    if ((h) && gpu_of(h) >= w.gpus) return NOT_FOUND
+
+static struct mig *mig_of(struct world *w, handle h) {
+    int i;
+    for (i = 0; i < w->migs; i++)
+        if (h >= 1000 && w->mig[i].gpu == gpu_of(h) && w->mig[i].slot == (int)(h - 1000) % 100) return &w->mig[i];
+    return NULL;
+}
+
+static int answer(char *into, u32 size, const char *what) {
+    if (strlen(what) >= size) return SMALL;
+    strcpy(into, what);
+    return OK;
+}
+
+int nvmlInitWithFlags(u32 flags) { LOOK(0); return flags ? 2 : OK; }
+int nvmlShutdown(void) { return OK; }
+int nvmlSystemGetDriverVersion(char *into, u32 size) { LOOK(0); return answer(into, size, w.driver); }
+int nvmlSystemGetNVMLVersion(char *into, u32 size) { LOOK(0); return answer(into, size, "12.570.86.15"); }
+int nvmlSystemGetCudaDriverVersion(int *cuda) { LOOK(0); *cuda = w.cuda; return OK; }
+int nvmlSystemGetCudaDriverVersion_v2(int *cuda) { LOOK(0); *cuda = w.cuda; return OK; }
+int nvmlDeviceGetCount_v2(u32 *count) { LOOK(0); *count = w.gpus; return OK; }
+
+int nvmlDeviceGetHandleByIndex_v2(u32 index, handle *h) {
+    struct world w;
+    look(&w, __func__, (int)index);
+    if (w.error) return w.error;
+    if ((int)index >= w.gpus) return 2;
+    *h = 1 + index;
+    return OK;
+}
+
+int nvmlDeviceGetUUID(handle h, char *into, u32 size) {
+    LOOK(h);
+    return answer(into, size, mig_of(&w, h) ? mig_of(&w, h)->uuid : w.gpu[gpu_of(h)].uuid);
+}
+int nvmlDeviceGetName(handle h, char *into, u32 size) {
+    LOOK(h);
+    return answer(into, size, mig_of(&w, h) ? mig_of(&w, h)->name : w.gpu[gpu_of(h)].name);
+}
+int nvmlDeviceGetMinorNumber(handle h, u32 *minor) { LOOK(h); *minor = gpu_of(h); return OK; }
+int nvmlDeviceGetCudaComputeCapability(handle h, int *major, int *minor) {
+    LOOK(h);
+    *major = w.gpu[gpu_of(h)].major;
+    *minor = w.gpu[gpu_of(h)].minor;
+    return OK;
+}
+
+struct memory { u64 total, free, used; };
+int nvmlDeviceGetMemoryInfo(handle h, struct memory *m) {
+    LOOK(h);
+    struct mig *part = mig_of(&w, h);
+    struct gpu *g = &w.gpu[gpu_of(h)];
+    m->total = (part ? part->memory : g->memory) << 20;
+    m->used = (part ? part->used : g->used + g->reserved) << 20;
+    m->free = m->total - m->used;
+    return OK;
+}
+struct memory2 { u32 version; u64 total, reserved, free, used; };
+int nvmlDeviceGetMemoryInfo_v2(handle h, struct memory2 *m) {
+    LOOK(h);
+    struct mig *part = mig_of(&w, h);
+    struct gpu *g = &w.gpu[gpu_of(h)];
+    m->total = (part ? part->memory : g->memory) << 20;
+    m->reserved = (part ? 0 : g->reserved) << 20;
+    m->used = (part ? part->used : g->used) << 20;
+    m->free = m->total - m->used - m->reserved;
+    return OK;
+}
+
+struct utilization { u32 gpu, memory; };
+int nvmlDeviceGetUtilizationRates(handle h, struct utilization *u) {
+    LOOK(h);
+    if (mig_of(&w, h) || w.gpu[gpu_of(h)].migmode) return NOT_SUPPORTED;
+    u->gpu = w.gpu[gpu_of(h)].util;
+    u->memory = 0;
+    return OK;
+}
+int nvmlDeviceGetPersistenceMode(handle h, u32 *mode) { LOOK(h); *mode = 1; return OK; }
+int nvmlDeviceGetTotalEccErrors(handle h, u32 kind, u32 counter, u64 *count) {
+    (void)counter;
+    LOOK(h);
+    *count = kind ? w.gpu[gpu_of(h)].ecc : 0;
+    return OK;
+}
+int nvmlDeviceGetRemappedRows(handle h, u32 *corrected, u32 *uncorrected, u32 *pending, u32 *failed) {
+    LOOK(h);
+    u32 *rows = w.gpu[gpu_of(h)].remap;
+    *corrected = rows[0], *uncorrected = rows[1], *pending = rows[2], *failed = rows[3];
+    return OK;
+}
+int nvmlDeviceGetMigMode(handle h, u32 *current, u32 *pending) {
+    LOOK(h);
+    *current = *pending = w.gpu[gpu_of(h)].migmode;
+    return OK;
+}
+int nvmlDeviceGetMaxMigDeviceCount(handle h, u32 *count) { LOOK(h); *count = 7; return OK; }
+int nvmlDeviceGetMigDeviceHandleByIndex(handle h, u32 index, handle *part) {
+    LOOK(h);
+    *part = 1000 + 100 * gpu_of(h) + index;
+    return mig_of(&w, *part) ? OK : NOT_FOUND;
+}
+
+struct info { u32 pid; u64 memory; u32 gpu_instance, compute_instance; };
+int nvmlDeviceGetComputeRunningProcesses_v3(handle h, u32 *count, struct info *infos) {
+    LOOK(h);
+    u32 found = 0, room = *count;
+    int i;
+    struct mig *part = mig_of(&w, h);
+    for (i = 0; i < w.processes; i++) {
+        struct process *p = &w.process[i];
+        if (p->gpu != gpu_of(h) || (part && p->slot != part->slot)) continue;
+        if (infos && found < room) {
+            infos[found].pid = p->pid;
+            infos[found].memory = p->memory << 20;
+            infos[found].gpu_instance = infos[found].compute_instance = (u32)p->slot;
+        }
+        found++;
+    }
+    *count = found;
+    return found > room || (found && !infos) ? SMALL : OK;
+}
+
+/* An event set remembers how many of the file's XIDs it has delivered. */
+struct set { int delivered, watched[GPUS]; };
+int nvmlDeviceGetSupportedEventTypes(handle h, u64 *types) { LOOK(h); *types = 0xa; return OK; }
+int nvmlEventSetCreate(struct set **set) {
+    LOOK(0);
+    *set = calloc(1, sizeof **set);
+    (*set)->delivered = w.xids;
+    return OK;
+}
+int nvmlEventSetFree(struct set *set) { free(set); return OK; }
+int nvmlDeviceRegisterEvents(handle h, u64 types, struct set *set) {
+    LOOK(h);
+    set->watched[gpu_of(h)] = (types & 8) != 0;
+    return OK;
+}
+struct event { handle device; u64 type, data; u32 gpu_instance, compute_instance; };
+int nvmlEventSetWait_v2(struct set *set, struct event *event, u32 timeout) {
+    double end = now() + timeout / 1e3;
+    for (;;) {
+        LOOK(0);
+        while (set->delivered < w.xids) {
+            struct xid *x = &w.xid[set->delivered++];
+            if (x->gpu >= GPUS || !set->watched[x->gpu]) continue;
+            memset(event, 0, sizeof *event);
+            event->device = 1 + x->gpu;
+            event->type = 8;
+            event->data = x->code;
+            event->gpu_instance = event->compute_instance = 0xffffffff;
+            return OK;
+        }
+        if (now() >= end) return TIMEOUT;
+        pause_ms(5);
+    }
+}
