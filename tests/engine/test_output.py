@@ -188,7 +188,7 @@ def test_long_lines_and_binary_come_out_byte_for_byte(agents: Agents, kept: Kept
         seq 300000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
         sha256sum </all >&2; cat /all; echo mayfly: ended 0
     """
-    cid, generation = agents.run(script, network="none")
+    cid, generation = agents.run(script, network="none", log_max_size=100_000_000)
     kept.keeper.follow(generation, cid)
     kept.wait(END)
     shown = kept.text(generation)
