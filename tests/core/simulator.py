@@ -23,6 +23,7 @@ from manager.core.actions import (
     Remove,
     Rename,
     Signal,
+    Tell,
 )
 from manager.core.decide import Plan, decide
 from manager.core.memory import (
@@ -30,10 +31,13 @@ from manager.core.memory import (
     AgentArmed,
     AgentConfirmed,
     AgentCreated,
+    AgentDismissed,
     AgentDoomed,
     AgentEnrolled,
     AgentExited,
     AgentRemoved,
+    AgentTold,
+    ClockJumped,
     Cordon,
     Fact,
     GateOpening,
@@ -68,6 +72,8 @@ from manager.core.model import (
     PoolName,
     PoolSpec,
     Removal,
+    Roster,
+    RosterEntry,
     SlotName,
     SlotSpec,
     Step,
@@ -76,6 +82,7 @@ from manager.core.model import (
 )
 from manager.core.notice import notice, unopened, unprepared
 from manager.core.outcomes import End, Outcome, Result
+from manager.core.rosters import absent, orphans
 from manager.core.slots import VACANCY, Tenancy, phase_of, tenancies
 from manager.edge.history import Reader
 from manager.providers.local import Local
@@ -99,9 +106,10 @@ class Fate(StrEnum):
 class Fault(Exception):
     """An action that was reported as failed."""
 
-    def __init__(self, lasting: bool = False) -> None:
+    def __init__(self, *, lasting: bool = False, busy: bool = False) -> None:
         super().__init__("it failed")
         self.lasting = lasting
+        self.busy = busy  # the service says that the agent runs a job
 
 
 @dataclass
@@ -123,6 +131,7 @@ class Box:
     job: JobId | None = None
     running: bool = False  # its launcher passed the gate and has not ended
     working: bool = False  # of a service: it runs a job
+    entry: str | None = None  # its id at the service
 
     @property
     def id(self) -> ContainerId:
@@ -161,6 +170,9 @@ class Host:
     deaths: list[tuple[Generation, Death]] = field(default_factory=list)
     runs: dict[JobId, list[Generation]] = field(default_factory=dict)
     codes: dict[JobId, int] = field(default_factory=dict)  # of jobs that ended by themselves
+    entries: dict[str, RosterEntry] = field(default_factory=dict)  # of the service
+    enlisted: int = 0
+    service_answers: bool = True
 
     # -- launchers --
 
@@ -189,6 +201,7 @@ class Host:
                 assert box.share, f"{box.slot} and {other.slot} run on the same GPU"
         assert not box.running
         box.running = True
+        self._appears(box)
         known = self.witnesses[box.generation]
         assert known.opened is None, "a gate was passed twice"
         self.witnesses[box.generation] = replace(known, opened=self.now)
@@ -202,6 +215,8 @@ class Host:
         assert box.live
         if box.running and box.job is not None and not signalled:
             self.codes[box.job] = code
+        if box.entry is not None and code == 0:  # a client that did its job signs off
+            self.entries.pop(box.entry, None)
         known = self.witnesses[generation]
         end = Exit(code, 0, self.now)
         self.witnesses[generation] = replace(
@@ -213,6 +228,7 @@ class Host:
         """The container ends, with no word of its launcher."""
         box = self.boxes[generation]
         box.running = box.working = False
+        self._vanishes(box)
         self.deaths.append((generation, Death(box.id, 137, self.now)))
         if box.auto_remove:
             del self.boxes[generation]
@@ -232,20 +248,56 @@ class Host:
             else:
                 self.dies(generation)
 
+    # -- the service --
+
+    def enlist(self, generation: Generation, slot: SlotName) -> str:
+        """A new entry, of an agent that is not there yet."""
+        self.enlisted += 1
+        entry = RosterEntry(
+            id=str(self.enlisted),
+            name=naming.registered("host", slot, generation),
+            online=False,
+            busy=False,
+            slot=slot,
+            generation=generation,
+        )
+        self.entries[entry.id] = entry
+        return entry.id
+
+    def _appears(self, box: Box) -> None:
+        for key, entry in self.entries.items():
+            if entry.generation == box.generation and not box.queue:
+                box.entry = key
+                self.entries[key] = replace(entry, online=True)
+
+    def _vanishes(self, box: Box) -> None:
+        if box.entry in self.entries:
+            entry = self.entries[box.entry]
+            self.entries[box.entry] = replace(entry, online=False, busy=False)
+
+    def gives_job(self, generation: Generation) -> None:
+        """The service gives the agent a job, if it knows it."""
+        box = self.boxes[generation]
+        if box.running and box.entry in self.entries:
+            box.working = True
+            self.entries[box.entry] = replace(self.entries[box.entry], busy=True)
+
     # -- what the manager may do --
 
-    def perform(self, action: Action, fate: Fate) -> ContainerId | None:
+    def perform(self, action: Action, fate: Fate) -> str | None:
         """Do it, not at all, or without saying so; ``Fault`` is what the manager hears."""
         if fate is Fate.FAILED or not self.answers:
             raise Fault
         if fate is Fate.LASTING and isinstance(action, Prepare):
             raise Fault(lasting=True)
+        if isinstance(action, Enrol | Dismiss | Tell) and not self.service_answers:
+            raise Fault
         container = self._do(action, fate)
         if fate in (Fate.LOST, Fate.HALF):
             raise Fault
         return container
 
-    def _do(self, action: Action, fate: Fate) -> ContainerId | None:
+    def _do(self, action: Action, fate: Fate) -> str | None:
         match action:
             case Prepare():
                 return self._prepare(action, started=fate is not Fate.HALF)
@@ -269,11 +321,19 @@ class Host:
             case Remove():
                 box = self.boxes.pop(action.generation, None)
                 if box is not None and box.live:
+                    self._vanishes(box)
                     self.deaths.append((box.generation, Death(box.id, 137, self.now)))
             case Bury():
                 assert action.generation not in self.boxes
                 self.witnesses.pop(action.generation, None)
-            case Enrol() | Dismiss():
+            case Enrol():
+                return self.enlist(action.generation, action.slot)
+            case Dismiss(registration=registration):
+                entry = self.entries.get(registration)
+                if entry is not None and entry.busy:
+                    raise Fault(busy=True)
+                self.entries.pop(registration, None)
+            case Tell():
                 pass
         return None
 
@@ -393,6 +453,9 @@ class Manager:
     life: int | None = None
     engine_stop: float | None = None
     sizes: dict[Generation, int] = field(default_factory=dict)
+    rosters: dict[PoolName, Roster | None] = field(default_factory=dict)
+    absences: dict[Generation, float] = field(default_factory=dict)
+    orphaned: dict[tuple[PoolName, str], float] = field(default_factory=dict)
 
     @property
     def boot(self) -> str:
@@ -454,7 +517,33 @@ class Manager:
             last_seen=dict(self.last_seen),
             first_missed=dict(self.first_missed),
             engine_stop=self.engine_stop,
+            rosters=dict(self.rosters),
+            absent=dict(self.absences),
+            orphans=dict(self.orphaned),
         )
+
+    def ask_service(self) -> None:
+        """What the service says, and since when somebody is missing or alone, as the loop keeps it."""
+        services = {agent.pool for agent in self.memory.agents.values() if not agent.queue}
+        services |= {spec.pool.name for spec in self.desired.slots if not spec.queue}
+        for of in services:
+            entries = [entry for entry in self.host.entries.values() if entry.slot is not None]
+            ours = tuple(entry for entry in entries if str(entry.slot).startswith(f"{of}-"))
+            roster = Roster(ours, self.now) if self.host.service_answers else None
+            self.rosters[of] = roster
+            missing = absent(self.memory, of, roster) if roster is not None else frozenset()
+            lone = (
+                orphans(self.memory, roster, of, frozenset()) if roster is not None else frozenset()
+            )
+            for generation, agent in self.memory.agents.items():
+                if agent.pool == of and generation not in missing:
+                    self.absences.pop(generation, None)
+            for generation in missing:
+                self.absences.setdefault(generation, self.now)
+            for key in [key for key in self.orphaned if key[0] == of and key[1] not in lone]:
+                del self.orphaned[key]
+            for registration in lone:
+                self.orphaned.setdefault((of, registration), self.now)
 
     @property
     def in_flight(self) -> frozenset[str]:
@@ -470,7 +559,6 @@ class Manager:
         if world.containers is None:
             self._check_unknown(noticed)
         self.record(noticed)
-        self._confirm()
         plan = self._decide(world)
         self._check(plan, world)
         if cut is not None:
@@ -495,16 +583,6 @@ class Manager:
             in_flight=self.in_flight,
         )
 
-    def _confirm(self) -> None:
-        """What a service's roster would say of the agents that run."""
-        for agent in list(self.memory.agents.values()):
-            box = self.host.boxes.get(agent.generation)
-            if agent.queue or agent.settled or agent.opened is None or box is None:
-                continue
-            phase = Phase.BUSY if box.working else Phase.IDLE
-            if box.running and agent.confirmed is not phase:
-                self.record([AgentConfirmed(self.now, agent.generation, phase)])
-
     def _check_unknown(self, facts: list[Fact]) -> None:
         for fact in facts:
             if isinstance(fact, AgentExited):
@@ -520,9 +598,13 @@ class Manager:
             assert plan.empty
             return
         for action in plan.actions:
-            agent = self.memory.agents.get(action.generation)
+            agent = self.memory.agents.get(action.generation or Generation(""))
             if isinstance(action, Signal | Remove):
                 assert agent is not None
+                box = self.host.boxes.get(agent.generation)
+                if box is not None and box.working:
+                    assert agent.doom is not None
+                    assert agent.doom.reason in ENDS_JOBS, "a service's busy agent was to be ended"
                 if agent.busy:
                     assert agent.doom is not None
                     assert agent.doom.reason in ENDS_JOBS, "a busy agent was to be ended"
@@ -542,19 +624,26 @@ class Manager:
         """An action under way comes to its end, and the manager hears of it."""
         action = self.flight.pop(subject)
         try:
-            container = self.host.perform(action, fate)
+            gave = self.host.perform(action, fate)
         except Fault as fault:
             self._failed(action, fault)
             return
-        self._done(action, container)
+        self._done(action, gave)
 
-    def _done(self, action: Action, container: ContainerId | None) -> None:
+    def _done(self, action: Action, gave: str | None) -> None:
         match action:
             case Prepare():
-                assert container is not None
-                self.record([AgentArmed(self.now, action.generation, container)])
-            case Enrol():
-                self.record([AgentEnrolled(self.now, action.generation, None)])
+                assert gave is not None
+                self.record([AgentArmed(self.now, action.generation, ContainerId(gave))])
+            case Enrol(generation=generation, slot=slot):
+                name = naming.registered("host", slot, generation)
+                self.record([AgentEnrolled(self.now, generation, gave, name)])
+            case Dismiss(generation=generation):
+                if generation is not None:
+                    self.record([AgentDismissed(self.now, generation)])
+                self.orphaned.pop((action.pool, action.registration), None)
+            case Tell(generation=generation, cordoned=cordoned):
+                self.record([AgentTold(self.now, generation, cordoned)])
             case Bury():
                 self.record([AgentRemoved(self.now, action.generation)])
             case _:
@@ -562,11 +651,13 @@ class Manager:
 
     def _failed(self, action: Action, fault: Fault) -> None:
         self.rests[action.subject] = self.now + REST
-        agent = self.memory.agents.get(action.generation)
+        agent = self.memory.agents.get(action.generation or Generation(""))
         if agent is None:
             return
         if isinstance(action, Prepare):
             self.record(unprepared(agent, "it failed", fault.lasting, self.memory, self.now))
+        elif isinstance(action, Dismiss) and fault.busy:
+            self.record([AgentConfirmed(self.now, agent.generation, Phase.BUSY)])
         elif isinstance(action, Open):
             self.record(unopened(agent, "it failed", self.memory, self.now))
 
@@ -587,6 +678,16 @@ class Manager:
         self.deaths, self.last_seen, self.first_missed = {}, {}, {}
         self.heard = len(self.host.deaths)
         self.life, self.engine_stop = None, None
+        self.rosters, self.absences, self.orphaned = {}, {}, {}
+
+    def jump(self, seconds: float) -> None:
+        """The wall clock is set, and the manager notices at once."""
+        self.host.now += seconds
+        self.record([ClockJumped(self.now, seconds)])
+        for table in (self.last_seen, self.first_missed, self.absences, self.orphaned, self.rests):
+            for key in table:
+                table[key] += seconds
+        self.engine_stop = self.engine_stop and self.engine_stop + seconds
 
     # -- what people ask --
 
@@ -637,10 +738,12 @@ class Manager:
     def run(self, passes: int = 60) -> int:
         """Perfect execution until nothing is left to do now; the passes that it took."""
         for taken in range(passes):
+            self.ask_service()
             plan = self.turn()
             for subject in list(self.flight):
                 self.finish(subject)
             self.host.progress()
+            self.ask_service()
             if plan.empty and not self._unnoticed():
                 return taken
         raise AssertionError(f"no end after {passes} passes: {plan}")

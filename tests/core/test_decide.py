@@ -117,7 +117,93 @@ def test_a_service_is_asked_for_an_enrolment_before_the_gate_opens() -> None:
         for subject in list(manager.flight):
             manager.finish(subject)
     assert seen[:3] == ["Prepare", "Enrol", "Open"]
+    assert manager.phases("service-0") == ["enrolling", "armed"]
+    manager.ask_service()
+    manager.turn()
     assert manager.phases("service-0") == ["idle", "armed"]
+
+
+# -- services --------------------------------------------------------------------------------------
+
+
+def served() -> Manager:
+    """A manager with one slot of a service, its agent idle, a standby behind it."""
+    return filled(specs(pool("service", provider="azure")))
+
+
+def test_an_idle_agent_is_dismissed_before_it_is_stopped() -> None:
+    manager = served()
+    idle = manager.own("service-0")
+    manager.desired = desire(specs(pool("service", provider="azure"), fingerprint="f2"))
+    seen: list[str] = []
+    for _ in range(6):
+        plan = manager.turn()
+        seen += [
+            kind.__name__
+            for kind, action in zip(kinds(plan), plan.actions, strict=True)
+            if action.generation == idle
+        ]
+        for subject in list(manager.flight):
+            manager.finish(subject)
+    assert seen[:2] == ["Dismiss", "Signal"]
+    manager.pass_time(60)
+    assert manager.phases("service-0") == ["idle", "armed"]
+    assert {agent.fingerprint for agent in manager.memory.agents.values()} == {"f2"}
+
+
+def test_an_agent_that_got_a_job_when_it_was_to_be_dismissed_keeps_it() -> None:
+    manager = served()
+    idle = manager.own("service-0")
+    manager.cordon(SlotName("service-0"), drain=True)
+    manager.turn()
+    manager.turn()
+    manager.host.gives_job(idle)
+    for subject in list(manager.flight):
+        manager.finish(subject)
+    manager.pass_time(300)
+    assert manager.phases("service-0") == ["busy"]
+    manager.host.ends(idle, 0)
+    manager.pass_time(300)
+    assert names(manager) == []
+    assert manager.host.entries == {}
+
+
+def test_while_the_service_is_away_no_agent_of_it_is_ended() -> None:
+    manager = served()
+    before = set(manager.memory.agents)
+    manager.host.service_answers = False
+    manager.pass_time(3600)
+    assert set(manager.memory.agents) == before
+    assert dooms(manager) == []
+
+
+def test_an_agent_that_its_service_no_longer_shows_is_replaced_after_a_while() -> None:
+    manager = served()
+    idle = manager.own("service-0")
+    manager.host.entries.pop(manager.host.boxes[idle].entry or "")
+    manager.pass_time(100)
+    assert manager.own("service-0") == idle
+    for _ in range(20):
+        manager.pass_time(10)
+    assert manager.own("service-0") != idle
+    assert dooms(manager) == [DoomReason.MISSED]
+
+
+def test_the_entry_of_an_agent_that_died_is_taken_back() -> None:
+    manager = served()
+    manager.host.ends(manager.own("service-0"), 1)
+    manager.pass_time(300)
+    assert manager.phases("service-0") == ["idle", "armed"]
+    assert len(manager.host.entries) == 1
+
+
+def test_an_entry_without_an_agent_is_swept_after_a_while_and_not_before() -> None:
+    manager = served()
+    lone = manager.host.enlist(Generation("0000000000000"), SlotName("service-0"))
+    manager.pass_time(100)
+    assert lone in manager.host.entries
+    manager.pass_time(100)
+    assert lone not in manager.host.entries
 
 
 # -- unknown, paused ---------------------------------------------------------------------------------

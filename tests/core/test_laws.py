@@ -108,6 +108,7 @@ class Chaos(RuleBasedStateMachine):
             for subject in list(self.manager.flight):
                 self.manager.finish(subject)
             self.host.progress()
+            self.manager.ask_service()
 
     @rule(done=st.lists(ANY, max_size=4))
     def the_manager_dies(self, done: list[int]) -> None:
@@ -126,6 +127,11 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-3600.0, -30.0, 3600.0]))
     def the_clock_jumps(self, seconds: float) -> None:
+        self.manager.jump(seconds)
+
+    @rule(seconds=st.sampled_from([-3600.0, 3600.0]))
+    def the_clock_jumps_while_no_manager_runs(self, seconds: float) -> None:
+        self.manager.crash(())
         self.host.now += seconds
 
     @rule()
@@ -161,11 +167,21 @@ class Chaos(RuleBasedStateMachine):
             self.host.now += 2.0
         self.host.answers = True
 
+    # -- the service --
+
     @rule(at=ANY)
     def a_service_gives_a_job(self, at: int) -> None:
         ready = [box for box in self.host.boxes.values() if box.running and not box.queue]
         if ready:
-            ready[at % len(ready)].working = True
+            self.host.gives_job(ready[at % len(ready)].generation)
+
+    @rule()
+    def the_service_is_asked(self) -> None:
+        self.manager.ask_service()
+
+    @rule(answers=st.booleans())
+    def the_service_goes_or_comes(self, answers: bool) -> None:
+        self.host.service_answers = answers
 
     # -- people --
 
@@ -287,7 +303,7 @@ class Chaos(RuleBasedStateMachine):
 def heal(manager: Manager) -> None:
     """Nothing fails any more, and all jobs that run end."""
     host = manager.host
-    host.slow = False
+    host.slow, host.service_answers = False, True
     host.progress()
     manager.desired = Desired(VARIANTS[0].slots)
     for subject in list(manager.flight):
@@ -322,8 +338,11 @@ def converged(manager: Manager) -> None:
     assert len(host.boxes) == wanted
     for agent in memory.agents.values():
         spec = next(spec for spec in manager.desired.slots if spec.name == agent.slot)
-        # A service's idle agent is dismissed by its provider, or replaced when it has been idle for long.
-        assert agent.fingerprint == spec.fingerprint or (not agent.queue and agent.opened)
+        assert agent.fingerprint == spec.fingerprint
+    # No registration without an agent that stands for it.
+    assert {entry.generation for entry in host.entries.values()} == {
+        agent.generation for agent in memory.agents.values() if agent.enrolled is not None
+    }
 
 
 def accounted(manager: Manager) -> None:
@@ -344,5 +363,5 @@ def accounted(manager: Manager) -> None:
             assert job in host.runs
 
 
-Chaos.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Chaos.TestCase.settings = settings(max_examples=1000, stateful_step_count=40, deadline=None)
 TestWhateverFails = Chaos.TestCase
