@@ -8,7 +8,7 @@ effect in the next pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from manager.core import naming
@@ -68,7 +68,9 @@ from manager.core.slots import (
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
-INTERRUPTED_GRACE = 2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
+INTERRUPTED_GRACE = (
+    2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,9 @@ def _queues(memory: Memory) -> dict[PoolName, list[Job]]:
     return queues
 
 
-def _rolling(desired: Desired, memory: Memory, tenants: Mapping[SlotName, Tenancy]) -> set[PoolName]:
+def _rolling(
+    desired: Desired, memory: Memory, tenants: Mapping[SlotName, Tenancy]
+) -> set[PoolName]:
     """Pools in which a slot has no agent that stands ready, so that no further idle one is replaced."""
     pools: set[PoolName] = set()
     for spec in desired.slots:
@@ -373,14 +377,18 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
                 _open(run, spec, agent, container, job)
                 return
         elif agent.enrolled is None:
-            run.actions.append(Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free"))
+            run.actions.append(
+                Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free")
+            )
             return
         else:
             _open(run, spec, agent, container, None)
             return
     if container.name != spec.name and spec.name not in run.names:
         run.actions.append(
-            Rename(agent.generation, spec.name, container.id, spec.name, "it is the slot's agent now")
+            Rename(
+                agent.generation, spec.name, container.id, spec.name, "it is the slot's agent now"
+            )
         )
 
 
@@ -473,9 +481,9 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     container = run.containers.get(agent.generation)
     if container is None:
         return
-    if agent.opened is not None and container.live and agent.doom.reason not in ENDS_JOBS:
-        if _dismiss(run, agent, f"{agent.doom.reason}: it is let go before it is stopped"):
-            return
+    gently = agent.opened is not None and container.live and agent.doom.reason not in ENDS_JOBS
+    if gently and _dismiss(run, agent, f"{agent.doom.reason}: it is let go before it is stopped"):
+        return
     ladder = spec.ladder if spec is not None else ()
     if agent.opened is None or not container.live:
         ladder = ()
@@ -533,7 +541,9 @@ def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     ours = spec is not None and spec.removal is Removal.MANAGER and not container.live
     exited = agent.exited or run.now
     if ours or not waits(run.now, exited, SELF_REMOVAL):
-        run.actions.append(Remove(agent.generation, agent.slot, container.id, "its outcome is on disk"))
+        run.actions.append(
+            Remove(agent.generation, agent.slot, container.id, "its outcome is on disk")
+        )
     else:
         run.wakes.append(exited + SELF_REMOVAL)
 

@@ -73,7 +73,8 @@ def desired(
 ) -> Desired:
     """Every slot of the configuration, and the sentence that holds those that cannot be filled.
 
-    ``refusals`` holds the pools that their service refuses, ``namesakes`` the slots whose name is taken there.
+    ``refusals`` holds the pools that their service refuses, ``namesakes`` the slots whose name is
+    taken there.
     """
     refusals, namesakes = refusals or {}, namesakes or {}
     slots: list[SlotSpec] = []

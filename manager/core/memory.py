@@ -61,7 +61,9 @@ class Agent:
     armed: float | None = None  # its container was started and its gate attached
     ready: float | None = None  # it said that it waits at its gate
     enrolled: float | None = None  # the service gave what it needs
-    registration: str | None = None  # the service's id of it; None: not known, or the service gives none
+    registration: str | None = (
+        None  # the service's id of it; None: not known, or the service gives none
+    )
     registered: str | None = None  # its name at the service
     dismissed: bool = False  # the service has let go of it
     told: bool = False  # the service was told to give it no new job
@@ -491,7 +493,7 @@ def apply(memory: Memory, facts: Iterable[Fact]) -> Memory:
     return draft.done()
 
 
-def _write(draft: _Draft, fact: Fact) -> None:
+def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case for each fact
     match fact:
         case (
             AgentCreated()
@@ -595,7 +597,7 @@ AgentFact: TypeAlias = (
 )
 
 
-def _write_agent(draft: _Draft, fact: AgentFact) -> None:
+def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912  a case for each fact
     match fact:
         case AgentCreated(agent=agent) | AgentAdopted(agent=agent):
             draft.agents[agent.generation] = agent

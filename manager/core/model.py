@@ -153,7 +153,9 @@ class PoolSpec:
     image: str | None = None  # None: chosen from the catalogue
     url: str | None = None  # services only
     agent_pool: str | None = None  # azure: the pool; github: the runner group
-    token: Mapping[str, str] | None = None  # a reference, never the secret: {"credential": NAME} or {"file": PATH}
+    token: Mapping[str, str] | None = (
+        None  # a reference, never the secret: {"credential": NAME} or {"file": PATH}
+    )
     labels: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[Dataset, ...] = ()
@@ -257,7 +259,9 @@ class Desired:
     """All slots in config order, and what stands in the way of filling some of them."""
 
     slots: tuple[SlotSpec, ...]
-    obstacles: Mapping[SlotName, str] = field(default_factory=dict)  # the sentence that holds a slot
+    obstacles: Mapping[SlotName, str] = field(
+        default_factory=dict
+    )  # the sentence that holds a slot
     unseen: frozenset[SlotName] = frozenset()  # their image has not been looked at yet: neither fit nor unfit
 
 
@@ -276,9 +280,7 @@ class ContainerState(StrEnum):
     DEAD = "dead"
 
 
-LIVE_STATES = frozenset(
-    {ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING}
-)
+LIVE_STATES = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,11 +399,21 @@ class World:
     rosters: Mapping[PoolName, Roster | None] = field(default_factory=dict)
     sizes: Mapping[Generation, int] = field(default_factory=dict)  # bytes of the writable layer
     deaths: Mapping[Generation, Death] = field(default_factory=dict)
-    last_seen: Mapping[Generation, float] = field(default_factory=dict)  # when a look last showed it running
-    first_missed: Mapping[Generation, float] = field(default_factory=dict)  # the first look that did not
-    unwitnessed: Mapping[Generation, float] = field(default_factory=dict)  # since when a witness is missing
-    absent: Mapping[Generation, float] = field(default_factory=dict)  # since when no roster shows it online
-    orphans: Mapping[tuple[PoolName, str], float] = field(default_factory=dict)  # entries without agent, since
+    last_seen: Mapping[Generation, float] = field(
+        default_factory=dict
+    )  # when a look last showed it running
+    first_missed: Mapping[Generation, float] = field(
+        default_factory=dict
+    )  # the first look that did not
+    unwitnessed: Mapping[Generation, float] = field(
+        default_factory=dict
+    )  # since when a witness is missing
+    absent: Mapping[Generation, float] = field(
+        default_factory=dict
+    )  # since when no roster shows it online
+    orphans: Mapping[tuple[PoolName, str], float] = field(
+        default_factory=dict
+    )  # entries without agent, since
     engine_error: str | None = None  # why containers is None
     engine_stop: float | None = None  # when the Engine was last seen to stop or to have restarted
     gpu_words: Mapping[SlotName, GpuWord] = field(default_factory=dict)  # slots with a lease

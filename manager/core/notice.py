@@ -149,7 +149,7 @@ def doubtful_until(agent: Agent, world: World) -> float | None:
 
 
 def _gone(agent: Agent, world: World) -> bool:
-    """Whether its container is known to run no more; a container never seen is gone only once it was to be."""
+    """Whether its container is known to run no more."""
     if world.containers is None:
         return False
     container = world.containers.get(agent.generation)
@@ -307,4 +307,6 @@ def _strays(
             ),
         )
         if witness.opened is None:
-            yield AgentDoomed(now, generation, DoomReason.INTERRUPTED, detail="found without a record")
+            yield AgentDoomed(
+                now, generation, DoomReason.INTERRUPTED, detail="found without a record"
+            )

@@ -63,7 +63,7 @@ CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
 
 
 def waits(now: float, since: float, seconds: float) -> bool:
-    """Whether a wait of so many seconds goes on; one that began in the future is over: the clock was set back."""
+    """Whether a wait of so many seconds goes on; one that began in the future is over."""
     return -CLOCK_SLACK <= now - since < seconds
 
 
@@ -110,7 +110,9 @@ def phase_since(agent: Agent, phase: Phase) -> float:
             return agent.born
 
 
-def overdue(agent: Agent, spec: SlotSpec | None, now: float, *, own: bool) -> tuple[DoomReason, str] | None:
+def overdue(
+    agent: Agent, spec: SlotSpec | None, now: float, *, own: bool
+) -> tuple[DoomReason, str] | None:
     """Why the agent is to be ended for having been in its phase too long; ``None`` while it may stay."""
     phase = phase_of(agent, own=own)
     age = now - phase_since(agent, phase)
@@ -195,7 +197,9 @@ class SlotStatus:
     confirmed_by: str | None  # None: nothing confirms it
 
 
-def status_of(spec: SlotSpec, desired: Desired, memory: Memory, tenancy: Tenancy, now: float) -> SlotStatus:
+def status_of(
+    spec: SlotSpec, desired: Desired, memory: Memory, tenancy: Tenancy, now: float
+) -> SlotStatus:
     """The slot's row."""
     known = memory.slot(spec.name)
     own = tenancy.own

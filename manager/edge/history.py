@@ -96,7 +96,9 @@ def _translated(what: str, path: Path) -> Iterator[None]:
                 "or restore it from a backup: nothing was changed"
             ) from error
         if "locked" in text:
-            raise Passing(f"{what}: the state file {path} is locked by another process", 1.0) from error
+            raise Passing(
+                f"{what}: the state file {path} is locked by another process", 1.0
+            ) from error
         raise Passing(
             f"{what}: the state file {path} cannot be written ({text}); see to the disk's space and health",
             1.0,
@@ -112,7 +114,7 @@ class History:
         with _translated("cannot open the history", self.path):
             self._db = _connect(self.path)
             _migrate(self._db, self.path)
-        os.chmod(self.path, 0o600)
+        self.path.chmod(0o600)
         self._erased = False
 
     def close(self) -> None:
@@ -177,7 +179,9 @@ class History:
             try:
                 seq = self._write(facts, after, payloads or {})
                 if mark is not None:
-                    self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (mark,))
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (mark,)
+                    )
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -188,47 +192,39 @@ class History:
     def _write(
         self, facts: Sequence[Fact], after: Memory, payloads: Mapping[JobId, Payload]
     ) -> int:
+        """The facts, then the rows that they touch."""
+        touched = _Touched(set(), set(), set())
         seq = 0
-        agents: set[Generation] = set()
-        slots: set[SlotName] = set()
-        jobs: set[JobId] = set()
         for fact in facts:
             seq = self._event(fact)
-            touched = _touched(fact)
-            agents |= touched.agents
-            slots |= touched.slots
-            jobs |= touched.jobs
-            if isinstance(fact, JobSubmitted):
-                self._submit(fact, payloads[fact.job.id])
-            elif isinstance(fact, AgentOpened):
-                self._started(fact)
-            elif isinstance(fact, JobEnded):
-                self._finish(fact)
-            elif isinstance(fact, AgentExited):
-                self._life(fact, after)
-            elif isinstance(fact, (PoolPaused, PoolResumed)):
-                self._pause(after.pause)
-            elif isinstance(fact, ClockJumped):
-                agents |= after.agents.keys()
-                slots |= after.slots.keys()
-        for generation in agents:
+            touched.add(fact, after)
+            self._own_row(fact, after, payloads)
+        for generation in touched.agents:
             self._agent(generation, after.agents.get(generation))
-            agent = after.agents.get(generation)
-            if agent is not None:
-                slots.add(agent.slot)
-                if agent.job is not None:
-                    jobs.add(agent.job)
-        for name in slots:
-            if name in after.slots:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO slots VALUES (?, ?)",
-                    (name, json.dumps(asdict(after.slots[name]))),
-                )
-        for job_id in jobs:
-            job = after.jobs.get(job_id)
-            if job is not None:
-                self._job(job)
+        for name in touched.slots & after.slots.keys():
+            self._db.execute(
+                "INSERT OR REPLACE INTO slots VALUES (?, ?)",
+                (name, json.dumps(asdict(after.slots[name]))),
+            )
+        for job_id in touched.jobs & after.jobs.keys():
+            self._job(after.jobs[job_id])
         return seq
+
+    def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
+        """What a fact leaves behind beyond the rows of what is remembered."""
+        match fact:
+            case JobSubmitted():
+                self._submit(fact, payloads[fact.job.id])
+            case AgentOpened():
+                self._started(fact)
+            case JobEnded():
+                self._finish(fact)
+            case AgentExited():
+                self._life(fact, after)
+            case PoolPaused() | PoolResumed():
+                self._pause(after.pause)
+            case _:
+                pass
 
     def _event(self, fact: Fact) -> int:
         told = _plain(asdict(fact))
@@ -341,7 +337,7 @@ class History:
         return not busy
 
     def prune(self, before: float, most_events: int) -> None:
-        """Forget events, lives and ended jobs from ``before``, and all but the newest ``most_events`` events."""
+        """Forget what is from ``before``, and all but the newest ``most_events`` events."""
         with _translated("cannot prune the history", self.path):
             self._db.execute("DELETE FROM events WHERE at < ?", (before,))
             self._db.execute(
@@ -349,6 +345,10 @@ class History:
             )
             self._db.execute("DELETE FROM lives WHERE exited < ?", (before,))
             self._db.execute("DELETE FROM jobs WHERE finished < ?", (before,))
+
+
+EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
+EVENTS_LAST = EVENTS_FIRST.replace("ORDER BY seq", "ORDER BY seq DESC")
 
 
 class Reader:
@@ -362,7 +362,9 @@ class Reader:
         with _translated("cannot read the history", self.path):
             db = getattr(self._local, "db", None)
             if db is None:
-                db = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None, timeout=5)
+                db = sqlite3.connect(
+                    f"file:{self.path}?mode=ro", uri=True, isolation_level=None, timeout=5
+                )
                 db.row_factory = sqlite3.Row
                 self._local.db = db
             return list(db.execute(query, arguments))
@@ -424,9 +426,8 @@ class Reader:
         self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False
     ) -> list[dict[str, Any]]:
         """Events numbered above ``after``, oldest first; with ``last``, the newest ``limit`` of them."""
-        order = "DESC" if last else "ASC"
         rows = self._rows(
-            f"SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq {order} LIMIT ?",
+            EVENTS_LAST if last else EVENTS_FIRST,
             (after, slot, slot, limit),
         )
         found = [
@@ -495,24 +496,32 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Touched:
+    """Whose rows the facts of one commit change."""
+
     agents: set[Generation]
     slots: set[SlotName]
     jobs: set[JobId]
 
-
-def _touched(fact: Fact) -> _Touched:
-    touched = _Touched(set(), set(), set())
-    agent = getattr(fact, "agent", None)
-    generation = getattr(fact, "generation", None) or (agent.generation if agent else None)
-    if generation is not None:
-        touched.agents.add(generation)
-    slot = getattr(fact, "slot", None)
-    if slot is not None:
-        touched.slots.add(slot)
-    job = getattr(fact, "job", None)
-    if isinstance(job, str):
-        touched.jobs.add(JobId(job))
-    return touched
+    def add(self, fact: Fact, after: Memory) -> None:
+        """One more fact."""
+        if isinstance(fact, ClockJumped):
+            self.agents.update(after.agents)
+            self.slots.update(after.slots)
+        slot, job = getattr(fact, "slot", None), getattr(fact, "job", None)
+        if slot is not None:
+            self.slots.add(slot)
+        if isinstance(job, str):
+            self.jobs.add(JobId(job))
+        born = getattr(fact, "agent", None)
+        generation = born.generation if born is not None else getattr(fact, "generation", None)
+        if generation is None:
+            return
+        self.agents.add(generation)
+        agent = after.agents.get(generation)
+        if agent is not None:
+            self.slots.add(agent.slot)
+            if agent.job is not None:
+                self.jobs.add(agent.job)
 
 
 def _plain(value: Any) -> Any:
@@ -578,7 +587,11 @@ def _job_row(row: sqlite3.Row) -> dict[str, Any]:
         "started",
         "finished",
     )
-    return {"job": row["id"], **{name: row[name] for name in names}, "argv": json.loads(row["argv"])}
+    return {
+        "job": row["id"],
+        **{name: row[name] for name in names},
+        "argv": json.loads(row["argv"]),
+    }
 
 
 def _life_row(row: sqlite3.Row) -> dict[str, Any]:

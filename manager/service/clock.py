@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-JUMP = 2.0  # seconds between wall and steady clock that count as a jump; less is a clock being slewed
+JUMP = (
+    2.0  # seconds between wall and steady clock that count as a jump; less is a clock being slewed
+)
 
 
 class Clock:

@@ -37,7 +37,9 @@ from manager.service.perform import Performer, Workers
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
 
 
-def run(config: Config, *, take_over: bool = False, reload: Callable[[], Config] | None = None) -> None:
+def run(
+    config: Config, *, take_over: bool = False, reload: Callable[[], Config] | None = None
+) -> None:
     """Run the manager until SIGTERM or SIGINT; ``Refused`` where it must not start."""
     state_dir = Path(config.host.state_dir)
     with ExitStack() as stack:

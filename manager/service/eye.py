@@ -174,9 +174,7 @@ def _problem(pool: PoolSpec, source: str, dataset: bool) -> str | None:
     return None
 
 
-def _nested(
-    pool: PoolSpec, mount: Dataset, inner: tuple[str, ...], info: EngineInfo
-) -> str | None:
+def _nested(pool: PoolSpec, mount: Dataset, inner: tuple[str, ...], info: EngineInfo) -> str | None:
     if info.recursive_read_only:
         return None
     source = os.path.realpath(mount.source).rstrip("/") + "/"
@@ -186,7 +184,7 @@ def _nested(
     version = ".".join(str(number) for number in info.version)
     return (
         f'dataset {mount.source} of pool "{pool.name}" has mounts beneath it that would stay writable '
-        f'on Engine {version} (before 25): {", ".join(below)}; unmount them, upgrade Docker, or set '
+        f"on Engine {version} (before 25): {', '.join(below)}; unmount them, upgrade Docker, or set "
         'nested = "allow"'
     )
 
@@ -194,9 +192,13 @@ def _nested(
 def _mount_points() -> tuple[str, ...]:
     """Every mount point of this host (proc(5), mountinfo, field 5, octal escapes undone)."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (
+            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        )
     except OSError:
         return ()
     return tuple(
-        line.split()[4].encode().decode("unicode_escape", errors="replace") for line in lines if line
+        line.split()[4].encode().decode("unicode_escape", errors="replace")
+        for line in lines
+        if line
     )

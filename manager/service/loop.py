@@ -32,6 +32,7 @@ from manager.core.memory import (
     AgentConfirmed,
     AgentDismissed,
     AgentEnrolled,
+    AgentOpened,
     AgentRemoved,
     AgentTold,
     ClockJumped,
@@ -60,6 +61,7 @@ from manager.core.model import (
 from manager.core.notice import notice, unopened, unprepared
 from manager.core.outcomes import End, Outcome, Result
 from manager.core.rosters import namesakes
+from manager.edge.boot import host_boot
 from manager.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
 from manager.edge.faults import AgentBusy, Fault, Passing, Refused
 from manager.edge.history import History, Payload
@@ -79,7 +81,9 @@ from manager.service.rosters import RosterFailed, RosterSeen, RosterSight, Roste
 TICK = 5.0  # seconds between looks that nobody rang for
 SURVEY_EVERY = 30.0
 UPKEEP_EVERY = 600.0
-OPENING = 0.02  # seconds between looks at the witness of a gate that was written and is not yet open
+OPENING = (
+    0.02  # seconds between looks at the witness of a gate that was written and is not yet open
+)
 OPENING_MOST = 1.0
 BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
 ENROL_REST = 5.0  # the same for one that gave no enrolment
@@ -113,7 +117,18 @@ class Heard:
     sign: Sign
 
 
-Message = Rung | Heard | RosterSight | Stop | Reload | EngineEvent | StreamTurn | Sight | Performed | Command
+Message = (
+    Rung
+    | Heard
+    | RosterSight
+    | Stop
+    | Reload
+    | EngineEvent
+    | StreamTurn
+    | Sight
+    | Performed
+    | Command
+)
 
 
 @dataclass(slots=True)
@@ -171,7 +186,9 @@ class Loop:
         self._resting: dict[str, float] = {}
         self._rung: set[Generation] = set()
         self._all_rung = True
-        self._opening: dict[Generation, float] = {}  # written gates, and how long to wait before a look
+        self._opening: dict[
+            Generation, float
+        ] = {}  # written gates, and how long to wait before a look
         self._pending = _Pending([], [], {}, [])
         self._lost: float | None = None  # since when the Engine has not answered
         self._disk_error: str | None = None
@@ -209,6 +226,7 @@ class Loop:
     def run(self) -> None:
         """Take messages and make passes until a ``Stop``; ``Refused`` where the Engine must not be used."""
         self._make_desired()
+        self._heed_host_boot()
         assert self._workers is not None
         self._workers.use_providers(self._providers)
         for pool, provider in self._providers.items():
@@ -396,7 +414,10 @@ class Loop:
     def _take_failure(self, action: Action, fault: Fault) -> None:
         now = self._clock.now()
         self._log.event(
-            "action.failed", action=type(action).__name__.lower(), slot=action.slot, reason=str(fault)
+            "action.failed",
+            action=type(action).__name__.lower(),
+            slot=action.slot,
+            reason=str(fault),
         )
         lasting = isinstance(fault, Refused)
         agent = self._memory.agents.get(Generation(action.subject))
@@ -434,7 +455,7 @@ class Loop:
         else:
             command.answer(order.status, order.body)
 
-    def _order(self, command: Command, memory: Memory, now: float) -> orders.Order:  # noqa: PLR0911
+    def _order(self, command: Command, memory: Memory, now: float) -> orders.Order:
         given, by = command.arguments, command.caller.name
         slots = _names(given.get("slots"))
         match command.verb:
@@ -582,9 +603,7 @@ class Loop:
     def _decide(
         self, memory: Memory, world: World, now: float, also: frozenset[str] = frozenset()
     ) -> Plan:
-        self._resting = {
-            subject: until for subject, until in self._resting.items() if until > now
-        }
+        self._resting = {subject: until for subject, until in self._resting.items() if until > now}
         return decide(
             self._desired,
             world,
@@ -689,7 +708,9 @@ class Loop:
     def _own_health(self) -> list[Health]:
         lines = []
         if self._disk_error is not None:
-            text = f"{self._disk_error}; no gate is opened until it can be written, running jobs go on"
+            text = (
+                f"{self._disk_error}; no gate is opened until it can be written, running jobs go on"
+            )
             lines.append(Health("disk.refused", Severity.ERROR, text, "df -h"))
         if self._info is not None and not self._info.live_restore:
             lines.append(
@@ -707,6 +728,22 @@ class Loop:
             self._log.fact(fact, self._memory)
 
     # -- upkeep -----------------------------------------------------------------------------------
+
+    def _heed_host_boot(self) -> None:
+        """After a crash of the host a missing ``opened`` proves nothing: it may not have reached the disk.
+
+        An agent whose gate was being opened then counts as opened, so that its job is never run twice.
+        """
+        boot = host_boot()
+        if self._history.meta("host_boot") not in (None, boot):
+            now = self._clock.now()
+            self._outlook.engine_stopped(now)
+            self._pending.facts.extend(
+                AgentOpened(now, agent.generation)
+                for agent in self._memory.agents.values()
+                if agent.committed is not None and agent.opened is None and not agent.settled
+            )
+        self._history.set_meta("host_boot", boot)
 
     def _heed_clock(self, now: float) -> None:
         """Move all times with a wall clock that jumped, so that nothing ages by it."""

@@ -60,9 +60,7 @@ def submit(
     chosen = _queue_pool(config, pool)
     if isinstance(chosen, Order):
         return chosen
-    entry = Job(
-        id=job, pool=chosen.name, serial=memory.serial + 1, submitted=now, timeout=timeout
-    )
+    entry = Job(id=job, pool=chosen.name, serial=memory.serial + 1, submitted=now, timeout=timeout)
     return Order(201, {"job": job}, (JobSubmitted(now, entry),))
 
 
@@ -70,11 +68,13 @@ def _queue_pool(config: Config, wanted: str | None) -> PoolSpec | Order:
     queues = [pool for pool in config.pools if pool.provider == "local"]
     names = ", ".join(pool.name for pool in queues)
     if not queues:
-        return refusal(409, "no_queue", "no pool with provider \"local\" is configured: add one")
+        return refusal(409, "no_queue", 'no pool with provider "local" is configured: add one')
     if wanted is None:
         if len(queues) == 1:
             return queues[0]
-        return refusal(400, "which_pool", f"there are several queues, name one with --pool: {names}")
+        return refusal(
+            400, "which_pool", f"there are several queues, name one with --pool: {names}"
+        )
     for pool in queues:
         if pool.name == wanted:
             return pool
@@ -185,9 +185,7 @@ def retry(desired: Desired, memory: Memory, slots: Iterable[str], by: str, now: 
     names = _slots(desired, memory, slots)
     if isinstance(names, Order):
         return names
-    return Order(
-        200, {"slots": list(names)}, tuple(SlotReleased(now, name, by) for name in names)
-    )
+    return Order(200, {"slots": list(names)}, tuple(SlotReleased(now, name, by) for name in names))
 
 
 def pause(by: str, note: str, now: float) -> Order:
@@ -212,7 +210,7 @@ def _slots(
     names: list[SlotName] = []
     for name in wanted:
         if name not in known:
-            there = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")  # noqa: PLR2004
+            there = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
             return refusal(404, "no_such_slot", f"there is no slot {name}; there are: {there}")
         if name not in names:
             names.append(SlotName(name))

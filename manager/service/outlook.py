@@ -74,9 +74,7 @@ class Outlook:
             for container in containers
             if container.host == self._host
         }
-        overtaken = {
-            generation for generation, step in self._touched.items() if step > began
-        }
+        overtaken = {generation for generation, step in self._touched.items() if step > began}
         for generation in overtaken:
             fresh.pop(generation, None)
             if generation in before:

@@ -108,7 +108,9 @@ class Performer:
         self._witnesses = witnesses
         self._output = output
         self._log_max_size = log_max_size
-        self.providers: Mapping[PoolName, Provider] = {}  # replaced as a whole when the configuration is read again
+        self.providers: Mapping[
+            PoolName, Provider
+        ] = {}  # replaced as a whole when the configuration is read again
         self._gates: dict[Generation, GateSocket] = {}
         self._enrolments: dict[Generation, Enrolment] = {}
         self._networks: set[str] = set()
@@ -189,7 +191,9 @@ class Performer:
     def _provider(self, pool: PoolName) -> Provider:
         provider = self.providers.get(pool)
         if provider is None:
-            raise Passing(f'pool "{pool}" is not configured any more, so its service cannot be asked')
+            raise Passing(
+                f'pool "{pool}" is not configured any more, so its service cannot be asked'
+            )
         return provider
 
     def _enrol(self, action: Enrol, agent: Agent | None) -> Enrolment:

@@ -10,7 +10,16 @@ from datetime import UTC, datetime
 
 from manager.core.desire import image_of
 from manager.core.memory import Agent, Cordon, Memory
-from manager.core.model import Container, Desired, Generation, Health, HostSpec, Phase, Severity, World
+from manager.core.model import (
+    Container,
+    Desired,
+    Generation,
+    Health,
+    HostSpec,
+    Phase,
+    Severity,
+    World,
+)
 from manager.core.slots import DEADLINES, VACANCY, SlotStatus, status_of, tenancies
 
 SCHEMA = "mayfly.status/1"
@@ -132,9 +141,7 @@ def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
     return sentence
 
 
-def health_of(
-    rows: Iterable[SlotStatus], memory: Memory, world: World, now: float
-) -> list[Health]:
+def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: float) -> list[Health]:
     """The health lines that follow from slots, memory and world."""
     lines: list[Health] = []
     if world.containers is None:
@@ -159,14 +166,22 @@ def health_of(
     vacancy = DEADLINES[Phase.VACANT].seconds or 0.0
     for row in rows:
         if row.phase is Phase.HELD:
-            fix = f"mayfly retry {row.spec.name}" if row.memory.held else f"mayfly describe {row.spec.name}"
+            fix = (
+                f"mayfly retry {row.spec.name}"
+                if row.memory.held
+                else f"mayfly describe {row.spec.name}"
+            )
             lines.append(
-                Health("slot.held", Severity.ERROR, f"slot {row.spec.name} is held: {row.note}", fix)
+                Health(
+                    "slot.held", Severity.ERROR, f"slot {row.spec.name} is held: {row.note}", fix
+                )
             )
         elif row.phase is Phase.VACANT and row.memory.cordon is None:
             if row.since is not None and now - row.since > vacancy:
                 text = f"slot {row.spec.name} has been vacant for {now - row.since:.0f} s"
                 lines.append(
-                    Health("slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}")
+                    Health(
+                        "slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}"
+                    )
                 )
     return lines

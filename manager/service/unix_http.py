@@ -33,6 +33,8 @@ HEAD_MAX = 64 * 1024  # request line and headers
 BODY_MAX = 1024 * 1024
 READ_SECONDS = 15.0  # for a whole head, and again for a whole body
 WRITE_SECONDS = 30.0  # for one write to a client that does not read
+LINGER_SECONDS = 1.0  # for a client that was refused while it was still sending
+LINGER_READS = 64
 CONNECTIONS = 64
 MODE = 0o660
 GROUP = "mayfly"
@@ -116,6 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(self._incoming, 16 * 1024)
         self.wfile = cast("io.BufferedIOBase", _Outgoing(self.connection))
         self.caller = peer(self.connection)
+        self.request_version, self.requestline, self.command = "HTTP/1.0", "", ""
 
     def finish(self) -> None:
         self.rfile.close()
@@ -132,6 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
             pass  # idle between requests, or slow on purpose: no answer is owed
         except OSError:
             pass  # the client has gone
+        except Exception:  # noqa: BLE001  a bug here must neither end the server nor show itself
+            self._refuse(500, "this is a bug in mayfly", "bug")
 
     def _receive(self) -> None:
         self.raw_requestline = self.rfile.readline(HEAD_MAX + 1)
@@ -139,6 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if not self.parse_request():
             return  # send_error has answered
+        if self.request_version == self.default_request_version:
+            self.send_error(400)
+            return
         if self.command not in {"GET", "POST"}:
             self._refuse(405, f"{self.command} is not used here; GET reads, POST acts", "method")
             return
@@ -205,8 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The head and what follows it in one write."""
         head = getattr(self, "_headers_buffer", [])
         self._headers_buffer: list[bytes] = []
-        end = b"" if self.request_version == "HTTP/0.9" else b"\r\n"
-        self.wfile.write(b"".join(head) + end + data)
+        self.wfile.write(b"".join(head) + b"\r\n" + data)
 
     def _refuse(self, status: int, sentence: str, kind: str) -> None:
         self.close_connection = True
@@ -216,8 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard library's parser refuses, in our form and without echoing it."""
         del message, explain
-        if not hasattr(self, "request_version"):
-            self.request_version = "HTTP/1.0"
+        self.request_version = "HTTP/1.0"  # at least: what came may have named none
         self._refuse(
             int(code), "this is not an HTTP request that is understood here", "bad_request"
         )
@@ -258,8 +264,11 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def process_request(self, request: object, client_address: object) -> None:
         connection = cast("socket.socket", request)
         if self._room.acquire(blocking=False):
-            super().process_request(connection, client_address)
-            return
+            try:
+                super().process_request(connection, client_address)
+                return
+            except RuntimeError:  # no thread can be started now
+                self._room.release()
         try:
             connection.settimeout(0.2)
             body = b'{"error":"too many connections; try again","kind":"busy"}\n'
@@ -296,10 +305,7 @@ class UnixServer:
             raise Refused(
                 f"the control socket {path} cannot be made: {error.strerror or error}"
             ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 1.0}, name="control"
-        )
-        self._thread.daemon = True
+        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
 
     def _bind(self) -> None:
         """Bound under another name, given its mode, and only then put where clients look."""
@@ -318,14 +324,26 @@ class UnixServer:
 
     def close(self) -> None:
         """Stop answering, and remove the socket unless another manager has put its own there."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-        try:
+        with contextlib.suppress(OSError):
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        if self._thread.is_alive():
+            self._thread.join()
         self._server.server_close()
+
+    def _accept(self) -> None:
+        """Hand each connection to a thread of its own; asleep while nobody calls."""
+        while True:
+            try:
+                connection, address = self._server.get_request()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ECONNABORTED):
+                    time.sleep(0.05)  # no room now; those who are served will make some
+                    continue
+                return
+            self._server.process_request(connection, address)
 
 
 def _give_to_group(path: Path) -> None:
