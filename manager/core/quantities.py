@@ -62,14 +62,12 @@ def parse_time(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time or a date (UTC); else ``ValueError``."""
     try:
         moment = datetime.fromisoformat(text.strip())
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = moment.timestamp()
-        if seconds < 0:
-            raise ValueError("before 1970")
-        return seconds
-    except (ValueError, OverflowError) as error:
-        raise ValueError('is not a time; write for example "2026-11-21T09:30:00Z"') from error
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        seconds = -1.0
+    if seconds < 0:
+        raise ValueError('is not a time; write for example "2026-11-21T09:30:00Z"')
+    return seconds
 
 
 def spoken_age(seconds: float) -> str:

@@ -74,13 +74,13 @@ def _place(tree: Tree, where: Where) -> tuple[str, str]:
     if not where:
         return "", ""
     if where[0] != "pool" or len(where) == 1:
-        return (f"[{where[0]}]", _key_text(where[1:])) if len(where) > 1 else ("", str(where[0]))
+        top = _count(where[0])
+        return (f"[{top}]", _key_text(where[1:])) if len(where) > 1 else ("", top)
     pools = tree.get("pool")
     entry = pools[where[1]] if isinstance(pools, list) and isinstance(where[1], int) else {}
     name = entry.get("name") if isinstance(entry, dict) else None
-    heading = (
-        f'[[pool]] "{name}"' if isinstance(name, str) else f"[[pool]] number {_count(where[1])}"
-    )
+    named = isinstance(name, str) and name.isprintable()
+    heading = f'[[pool]] "{name}"' if named else f"[[pool]] number {_count(where[1])}"
     match where[2:]:
         case ("limits", *key) if key:
             return f"{heading} . limits", _key_text(tuple(key))
@@ -91,7 +91,10 @@ def _place(tree: Tree, where: Where) -> tuple[str, str]:
 
 
 def _count(part: str | int) -> str:
-    return str(part + 1) if isinstance(part, int) else part
+    """A place in a list as people count, a key as it is unless it would break the line."""
+    if isinstance(part, int):
+        return str(part + 1)
+    return part if part.isprintable() else repr(part)
 
 
 def _key_text(where: Where) -> str:

@@ -105,8 +105,8 @@ def _is_list_of_tables(value: object) -> bool:
 def _join_pools(merged: Merged, entries: object, origin: str) -> None:
     assert isinstance(entries, list)
     pools = merged.tree.setdefault("pool", [])
-    if not isinstance(pools, list):  # an earlier layer said something else; the later one counts
-        pools = merged.tree["pool"] = []
+    if not isinstance(pools, list) or not _is_list_of_tables(pools):
+        return  # an earlier layer is wrong already, and that is what will be told
     seen: set[object] = set()
     for entry in entries:
         name = entry.get("name")

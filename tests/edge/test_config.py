@@ -445,6 +445,12 @@ def test_all_mistakes_are_told_at_once_each_with_its_own_file(write: Write) -> N
     assert sum(line.startswith("conf.d/site.toml: ") for line in told) == 1
 
 
+def test_a_drop_in_does_not_hide_what_is_wrong_before_it(write: Write) -> None:
+    assert "config.toml: [[pool]] number 1: must be a table, not '8GiB'" in mistakes(
+        write("pool = ['8GiB']", site="[[pool]]\nname = 'a'")
+    )
+
+
 def test_a_file_that_is_not_there_says_who_writes_one(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="there is no such file; `mayfly init` writes one"):
         load(tmp_path / "nothing.toml", environ={})

@@ -36,7 +36,7 @@ def test_systemd_hands_a_credential_over(tmp_path: Path) -> None:
 
 
 def test_without_systemd_a_credential_says_what_to_write() -> None:
-    with pytest.raises(Refused, match="add LoadCredential=azure-pat:/path to mayfly.service"):
+    with pytest.raises(Refused, match=r"add LoadCredential=azure-pat:/path to mayfly\.service"):
         read({"credential": "azure-pat"}, {})
 
 
