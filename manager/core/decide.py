@@ -251,6 +251,8 @@ def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     """Whether the agent may stay as it is; if not, it is doomed."""
     late = overdue(agent, spec, run.now, own=own)
     if late is not None:
+        if _unheard(run, agent):
+            return True
         run.doom(agent, *late)
         return False
     _remember_deadline(run, spec, agent, own=own)
@@ -263,6 +265,21 @@ def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
         return True
     run.doom(agent, *reason)
     return False
+
+
+def _nameless(agent: Agent) -> bool:
+    """Whether the agent may have a job that only a roster can tell of.
+
+    Without its registration nobody can ask the service to let go of it, so ending it might end a job.
+    """
+    opened = agent.opened is not None and not agent.queue
+    return opened and agent.confirmed is None and agent.registration is None
+
+
+def _unheard(run: _Pass, agent: Agent) -> bool:
+    """Whether a roster since its gate opened is still to come, without which it is not ended."""
+    roster = run.world.rosters.get(agent.pool)
+    return _nameless(agent) and (roster is None or roster.at < (agent.opened or 0.0))
 
 
 def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
@@ -282,6 +299,8 @@ def _keep_waiting(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
     """Whether an agent that waits at its service for a job may go on waiting."""
     cordon = run.memory.slot(spec.name).cordon
     since = run.world.absent.get(agent.generation)
+    if _nameless(agent):
+        return True  # what it does is not known yet: it is confirmed, or misses its deadline
     if cordon is not None and (cordon.drain or not spec.tells):
         run.doom(agent, DoomReason.DRAINED, "the slot is to take no new job")
     elif since is not None and agent.confirmed is not None and run.now - since > ABSENCE:
@@ -559,9 +578,9 @@ def _unwanted(run: _Pass, tenancy: Tenancy) -> None:
             run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")
         else:
             late = overdue(agent, None, run.now, own=True)
-            if late is not None:
+            if late is not None and not _unheard(run, agent):
                 run.doom(agent, *late)
             elif agent.opened is None:
                 _keep_committed(run, agent)
-            elif not agent.busy:
+            elif not agent.busy and not _nameless(agent):
                 run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")
