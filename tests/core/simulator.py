@@ -173,6 +173,7 @@ class Host:
     entries: dict[str, RosterEntry] = field(default_factory=dict)  # of the service
     enlisted: int = 0
     service_answers: bool = True
+    anonymous: bool = False  # only a roster tells an entry's id
 
     # -- launchers --
 
@@ -637,7 +638,8 @@ class Manager:
                 self.record([AgentArmed(self.now, action.generation, ContainerId(gave))])
             case Enrol(generation=generation, slot=slot):
                 name = naming.registered("host", slot, generation)
-                self.record([AgentEnrolled(self.now, generation, gave, name)])
+                known = None if self.host.anonymous else gave
+                self.record([AgentEnrolled(self.now, generation, known, name)])
             case Dismiss(generation=generation):
                 if generation is not None:
                     self.record([AgentDismissed(self.now, generation)])

@@ -177,6 +177,54 @@ def test_while_the_service_is_away_no_agent_of_it_is_ended() -> None:
     assert dooms(manager) == []
 
 
+def nameless() -> tuple[Manager, Generation]:
+    """An agent that opened, whose registration only a roster can tell, and which has a job already."""
+    manager = Manager(Host(), desire(specs(pool("service", provider="azure"))))
+    manager.host.anonymous = True
+    for _ in range(4):
+        manager.turn()
+        for subject in list(manager.flight):
+            manager.finish(subject)
+    manager.host.service_answers = False
+    generation = manager.own("service-0")
+    manager.host.gives_job(generation)
+    assert manager.phases("service-0")[0] == "enrolling"
+    return manager, generation
+
+
+@pytest.mark.parametrize("what", ["nothing", "drain", "stale", "gone", "crash"])
+def test_an_agent_whose_service_has_not_spoken_yet_may_have_a_job_and_is_left_alone(
+    what: str,
+) -> None:
+    manager, generation = nameless()
+    if what == "drain":
+        manager.cordon(SlotName("service-0"), drain=True)
+    elif what == "stale":
+        manager.desired = desire(specs(pool("service", provider="azure"), fingerprint="f2"))
+    elif what == "gone":
+        manager.desired = desire(specs(pool("a")))
+    elif what == "crash":
+        manager.crash(())
+    manager.pass_time(600)
+    assert manager.own("service-0") == generation
+    manager.host.service_answers = True
+    manager.pass_time(60)
+    assert manager.phases("service-0")[0] == "busy"
+    assert DoomReason.MISSED not in dooms(manager)
+
+
+def test_an_agent_that_its_service_does_not_show_at_its_deadline_is_replaced() -> None:
+    manager, generation = nameless()
+    box = manager.host.boxes[generation]
+    manager.host.entries.clear()
+    box.working = False
+    manager.host.service_answers = True
+    manager.pass_time(170)
+    assert manager.own("service-0") == generation
+    manager.pass_time(60)
+    assert manager.own("service-0") != generation
+
+
 def test_an_agent_that_its_service_no_longer_shows_is_replaced_after_a_while() -> None:
     manager = served()
     idle = manager.own("service-0")

@@ -77,8 +77,9 @@ class Chaos(RuleBasedStateMachine):
         self.host = Host()
         self.manager = Manager(self.host, VARIANTS[0])
 
-    @initialize(slow=st.booleans())
-    def begin(self, slow: bool) -> None:
+    @initialize(slow=st.booleans(), anonymous=st.booleans())
+    def begin(self, slow: bool, anonymous: bool) -> None:
+        self.host.anonymous = anonymous
         self.manager.run()
         self.host.slow = slow
 
