@@ -115,7 +115,7 @@ class History:
             self._db = _connect(self.path)
             _migrate(self._db, self.path)
         self.path.chmod(0o600)
-        self._erased = False
+        self._erased = True  # a manager that was killed may have erased something just before
 
     def close(self) -> None:
         """Write everything into the file proper and let go of it."""
