@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -166,15 +166,25 @@ class Manager:
 
     def get(self, path: str) -> Any:
         """What the control socket answers to one GET; quicker than the command line."""
+        status, body = self._ask("GET", path, None)
+        assert status == 200, f"{path}: {status} {body.decode()}"
+        return json.loads(body)
+
+    def queue(self, *command: str, env: Mapping[str, str] | None = None, **more: Any) -> str:
+        """Submit a job over the control socket; its id."""
+        document = {"argv": command, "env": dict(env or {}), **more}
+        status, body = self._ask("POST", "/v1/jobs", json.dumps(document))
+        assert status == 201, f"{status} {body.decode()}"
+        return str(json.loads(body)["job"])
+
+    def _ask(self, method: str, path: str, document: str | None) -> tuple[int, bytes]:
         connection = _Connection(self.socket)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, document, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            body = answer.read()
+            return answer.status, answer.read()
         finally:
             connection.close()
-        assert answer.status == 200, f"{path}: {answer.status} {body.decode()}"
-        return json.loads(body)
 
     def submit(self, *command: str, options: Sequence[str] = ()) -> str:
         """Submit a job; its id."""
