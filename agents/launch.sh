@@ -7,6 +7,11 @@
 #                4) or hands over (chown) what the client needs, and returns 1 where it is not there
 #   client       runs in the job's process, which is still root, and ends in `as_job_user COMMAND…`
 #
+# and, where the client tells its job's result in its own output alone, a third:
+#   client_sign  whether the line in $_line is one that the provider's `judge` wants; a `case` on its fixed beginning
+#
+# Then both outputs of the client go through a pipe on to standard output, and the first such lines to the witness.
+#
 # Once the job has started nothing here may fork: at the pids limit it could not, and a fork that fails ends the shell.
 
 set -eu
@@ -40,11 +45,70 @@ ENTRY
   fi
 }
 
+# Before the gate: the pipe for a client whose lines are read. What is opened through /proc may be written, not read.
+ready_lines() {
+  _lines=
+  command -v client_sign >/dev/null || return 0
+  _lines=$_room/lines
+  mkfifo -m 0622 "$_lines"
+  chmod 0622 "$_lines"
+}
+
+# Starts the reader of the client's lines. It is root's, so that the job cannot end it, and it ends at a line that nobody in
+# the job can know; the launcher keeps the pipe open, so that no writer ever finds it closed.
+read_lines() {
+  [ -n "$_lines" ] || return 0
+  exec 5<>"$_lines"
+  read -r _last </proc/sys/kernel/random/uuid
+  pass_on_lines <&5 3<&- 4<&- 5>&- &
+  _reader=$!
+}
+
+# The reader itself, in a process of its own.
+# shellcheck disable=SC2030,SC2031
+pass_on_lines() {
+  trap - EXIT
+  trap '' TERM INT QUIT HUP USR1 USR2
+  _signs=0
+  while IFS= read -r _line; do
+    case $_line in
+      *"$_last")
+        _line=${_line%"$_last"}
+        [ -z "$_line" ] || note_line
+        exit 0
+        ;;
+    esac
+    note_line
+  done
+}
+
+# shellcheck disable=SC2030,SC2031
+note_line() {
+  printf '%s\n' "$_line" || :
+  [ "$_signs" -lt 64 ] || return 0
+  client_sign || return 0
+  _signs=$((_signs + 1))
+  printf '%.300s\n' "$_line" >>"$_witness/signs" || :
+}
+
+# Once the client has ended: what it wrote is read to its last line.
+end_lines() {
+  [ -n "$_reader" ] || return 0
+  # Nothing that still writes may keep the pipe full for ever.
+  [ -z "$_job" ] || kill -s KILL -- "-$_job" 2>/dev/null || :
+  if kill -s 0 "$_reader" 2>/dev/null; then
+    printf '%s\n' "$_last" >&5 || :
+    wait "$_reader" 2>/dev/null || :
+  fi
+  _reader=
+}
+
 # Runs once the enrolment is here: from now on the agent belongs to one job. Does not return.
 launch() {
   _job=
   _stop=
   _ended=
+  _reader=
   trap 'forward TERM' TERM
   trap 'forward INT' INT
   trap 'forward QUIT' QUIT
@@ -59,7 +123,8 @@ launch() {
     printf 'mayfly: the frame does not hold what this launcher needs\n' >&2
     finish 65
   }
-  rm -rf "$_room/in" "$_room/frame"
+  read_lines
+  rm -rf "$_room/in" "$_room/frame" "$_room/lines"
   # A signal that came before there was a job to send it to: the job never starts.
   case $_stop in
     '' | USR1) ;;
@@ -73,6 +138,7 @@ launch() {
     trap - TERM INT QUIT HUP USR1 USR2 EXIT
     # The job dies of a full memory before its launcher does, and both before the host.
     printf 1000 >/proc/self/oom_score_adj
+    [ -z "$_lines" ] || exec >&5 2>&1 5>&-
     job_environment
     client
   ) &
@@ -162,6 +228,7 @@ count_oom_kills() {
 # The end, with builtins alone: nothing lives on, the witness knows, and only then comes the line that rings the manager.
 finish() {
   trap '' TERM INT QUIT HUP USR1 USR2
+  end_lines
   clear_out
   count_oom_kills
   _ended=yes
