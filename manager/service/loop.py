@@ -79,6 +79,8 @@ from manager.service.perform import Outcome as Performed
 from manager.service.rosters import RosterFailed, RosterSeen, RosterSight, RosterWatch
 
 TICK = 5.0  # seconds between looks that nobody rang for
+LOOK_REST = 0.1  # seconds between two looks at the least, however often the Engine's bell rings
+SCRUB_EVERY = 1.0  # seconds that what was erased may still stand in the write-ahead log
 SURVEY_EVERY = 30.0
 UPKEEP_EVERY = 600.0
 OPENING = (
@@ -196,8 +198,10 @@ class Loop:
         self._stopping = False
         self._denied: Refused | None = None
         self._next_look = 0.0
+        self._looked = 0.0  # when the last look was asked for
         self._next_survey = 0.0
         self._next_upkeep = 0.0
+        self._next_scrub = 0.0
         self._mark: Callable[[], EventMark | None] = lambda: None
         self._kept_mark: EventMark | None = None
         self._after_pass: Callable[[str], None] = lambda sentence: None
@@ -241,8 +245,8 @@ class Loop:
                 return
             now = self._clock.now()
             self._heed_clock(now)
-            self._ask_eye(now)
             due = self._pass(now)
+            self._ask_eye(now)  # after the pass: a look wants the processor that a hand-over needs
             self._upkeep(now)
 
     def hear(self, generation: Generation, stream: int, line: bytes) -> None:
@@ -302,7 +306,7 @@ class Loop:
             death = Death(ContainerId(event.id), event.exit_code, event.at)
             self._outlook.died(event.generation, death)
             self._rung.add(event.generation)
-        self._next_look = now
+        self._look_soon(now)
 
     def _take_turn(self, turn: StreamTurn) -> None:
         now = self._clock.now()
@@ -326,7 +330,7 @@ class Loop:
                 if not self._outlook.known:
                     self._log.event("engine.back")
                 if not self._outlook.seen(began, containers, self._memory, now):
-                    self._next_look = now
+                    self._look_soon(now)
                 self._all_rung = True
             case Denied(fault=fault):
                 self._denied = fault
@@ -753,23 +757,30 @@ class Loop:
         self._pending.facts.append(ClockJumped(now, by))
         self._outlook.shift(by)
         self._resting = {subject: until + by for subject, until in self._resting.items()}
-        self._next_look = self._next_survey = self._next_upkeep = now
+        self._next_look = self._next_survey = self._next_upkeep = self._next_scrub = now
+        self._looked = 0.0
         if self._lost is not None:
             self._lost += by
+
+    def _look_soon(self, now: float) -> None:
+        """At once after a quiet while; while much is going on, a few times a second for all of it."""
+        self._next_look = min(self._next_look, max(now, self._looked + LOOK_REST))
 
     def _ask_eye(self, now: float) -> None:
         assert self._eye is not None
         if now >= self._next_survey:
             self._next_survey = now + SURVEY_EVERY
-            self._next_look = now + TICK
+            self._looked, self._next_look = now, now + TICK
             self._eye.survey()
         elif now >= self._next_look:
-            self._next_look = now + TICK
+            self._looked, self._next_look = now, now + TICK
             self._eye.look()
         self._next_look = min(self._next_look, now + TICK)
 
     def _upkeep(self, now: float) -> None:
-        self._history.scrub()
+        if now >= self._next_scrub:
+            self._history.scrub()
+            self._next_scrub = now + SCRUB_EVERY
         if now < self._next_upkeep:
             return
         self._next_upkeep = now + UPKEEP_EVERY
