@@ -310,12 +310,13 @@ def _keep_waiting(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
         run.doom(agent, DoomReason.STALE, "it was made from another configuration or image")
     else:
         if agent.registration is not None and agent.told != (cordon is not None) and spec.tells:
-            _tell(run, spec, agent, cordoned=cordon is not None)
+            reason = "the slot is cordoned" if cordon is not None else "the slot is uncordoned"
+            _tell(run, spec, agent, cordoned=cordon is not None, reason=reason)
         return True
     return False
 
 
-def _tell(run: _Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool) -> None:
+def _tell(run: _Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool, reason: str) -> None:
     assert agent.registration is not None
     action = Tell(
         agent.generation,
@@ -323,7 +324,7 @@ def _tell(run: _Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool) -> None:
         spec.pool.name,
         agent.registration,
         cordoned,
-        "the slot is cordoned" if cordoned else "the slot is uncordoned",
+        reason,
     )
     if run.free(action.subject):
         run.actions.append(action)
@@ -415,6 +416,8 @@ def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> boo
     """Whether no earlier agent can still be at work in the slot, nor any other on the agent's GPUs."""
     if run.memory.slot(spec.name).cordon is not None or spec.name in run.desired.unseen:
         return False
+    if spec.keeps_entries and any(other.committed and _enlisted(other) for other in tenancy.settled):
+        return False  # the slot's one entry is the ended agent's until the service has let go of it
     if not agent.lease:
         return True
     earlier = (run.containers.get(other.generation) for other in tenancy.settled)
@@ -501,7 +504,7 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     if container is None:
         return
     gently = agent.opened is not None and container.live and agent.doom.reason not in ENDS_JOBS
-    if gently and _dismiss(run, agent, f"{agent.doom.reason}: it is let go before it is stopped"):
+    if gently and _let_go(run, agent, spec, f"{agent.doom.reason}: it is let go before it is stopped"):
         return
     ladder = spec.ladder if spec is not None else ()
     if agent.opened is None or not container.live:
@@ -509,14 +512,35 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     _climb(run, agent, container, agent.doom, ladder)
 
 
-def _dismiss(run: _Pass, agent: Agent, reason: str) -> bool:
-    """See that the service lets go of the agent; False where it has, or has nothing to let go of."""
-    if agent.queue or agent.registration is None or agent.dismissed:
+def _let_go(run: _Pass, agent: Agent, spec: SlotSpec | None, reason: str) -> bool:
+    """See that the service gives the agent no job any more; False where it cannot, or has been told.
+
+    An entry that belongs to the slot is not taken back for that: jobs wait for it.
+    """
+    if spec is None or not spec.keeps_entries:
+        return _dismiss(run, agent, reason)
+    if agent.registration is None or agent.told:
         return False
-    action = Dismiss(agent.generation, agent.slot, agent.pool, agent.registration, reason)
+    _tell(run, spec, agent, cordoned=True, reason=reason)
+    return True
+
+
+def _dismiss(run: _Pass, agent: Agent, reason: str, *, keep: bool = False) -> bool:
+    """See that the service lets go of the agent; False where it has, or has nothing to let go of."""
+    if not _enlisted(agent):
+        return False
+    assert agent.registration is not None
+    action = Dismiss(
+        agent.generation, agent.slot, agent.pool, agent.registration, reason, keep=keep
+    )
     if run.free(action.subject):
         run.actions.append(action)
     return True
+
+
+def _enlisted(agent: Agent) -> bool:
+    """Whether its service may still know the agent."""
+    return not agent.queue and agent.registration is not None and not agent.dismissed
 
 
 def _sweep(run: _Pass) -> None:
@@ -552,7 +576,9 @@ def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     if not run.free(agent.generation):
         return
     container = run.containers.get(agent.generation)
-    registered = not agent.clean and _dismiss(run, agent, "its agent has ended")
+    keeps = spec is not None and spec.keeps_entries
+    due = agent.committed is not None if keeps else not agent.clean
+    registered = due and _dismiss(run, agent, "its agent has ended", keep=keeps)
     if container is None:
         if not registered:
             run.actions.append(Bury(agent.generation, agent.slot, "its container is gone"))

@@ -101,6 +101,12 @@ class Provider(Protocol):
     def dismiss(self, registration: str) -> None:
         """Take a registration back: gone already is success, running a job is ``AgentBusy``."""
 
+    def retire(self, registration: str) -> None:
+        """See that an ended agent's key opens nothing more; its entry stays. Gone already is success.
+
+        Only asked where ``keeps_entries``, and always before the slot's next agent is enrolled.
+        """
+
     def read(self, line: str) -> Sign | None:
         """What a line of the client's output means; ``None``: nothing."""
 

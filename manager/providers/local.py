@@ -79,6 +79,9 @@ class Local:
     def dismiss(self, registration: str) -> None:
         """There are no registrations."""
 
+    def retire(self, registration: str) -> None:
+        """There are no entries to keep."""
+
     def read(self, line: str) -> Sign | None:
         """A job's output means nothing to Mayfly."""
         del line

@@ -429,8 +429,12 @@ class Loop:
             case Prepare() if agent is not None and not agent.settled:
                 memory = apply(self._memory, self._pending.facts)
                 self._pending.facts.extend(unprepared(agent, str(fault), lasting, memory, now))
-            case Dismiss(generation=generation) if isinstance(fault, AgentBusy) and generation:
+            case (Dismiss(generation=generation) | Tell(generation=generation)) if (
+                isinstance(fault, AgentBusy) and generation is not None
+            ):
                 self._pending.facts.append(AgentConfirmed(now, generation, Phase.BUSY))
+                self._resting[action.subject] = now + BUSY_REST
+            case Dismiss() | Tell() if lasting:
                 self._resting[action.subject] = now + BUSY_REST
             case Enrol(pool=pool):
                 self._refused(pool, fault)

@@ -135,6 +135,8 @@ class Performer:
                     self._engine.signal(action.container, action.signal)
                 case Remove():
                     self._engine.remove(action.container, force=True)
+                case Dismiss(keep=True):
+                    self._provider(action.pool).retire(action.registration)
                 case Dismiss():
                     self._provider(action.pool).dismiss(action.registration)
                 case Tell():
