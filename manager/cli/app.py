@@ -5,7 +5,6 @@ Starts often and must start fast: verbs import what only they need when they run
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -88,9 +87,6 @@ def main() -> None:
     except Trouble as trouble:
         print(f"mayfly: {trouble}", file=sys.stderr)
         sys.exit(trouble.code)
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ _ESCAPE = re.compile(
     r"\[[0-?]*[ -/]*[@-~]"  # CSI
     r"|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS, SOS, PM, APC
     r"|[ -/]+[0-~]"  # charset and the like
-    r"|[0-~]"
+    r"|[0-OQ-WYZ\\`-~]"  # the rest, less those that begin something longer
     r")"
 )
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c]*\x1b?|[ -/]*)?\Z")

@@ -311,8 +311,8 @@ def schema() -> dict[str, Any]:
     """The JSON Schema of ``config.toml``, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Mayfly configuration",
         **FileShape.model_json_schema(),
+        "title": "Mayfly configuration",
     }
 
 

@@ -318,7 +318,8 @@ class Control:
             release()
             raise
         kind = FRAMED if form == "framed" else "text/plain; charset=utf-8"
-        return Reply(200, kind, _Held(pieces, release), {AGENT_HEADER: generation})
+        stream = _Held(pieces, release, self._stop.is_set)
+        return Reply(200, kind, stream, {AGENT_HEADER: generation})
 
     # -- what they share -----------------------------------------------------------------------------
 
@@ -379,14 +380,25 @@ class _Place:
 
 
 class _Held(Iterator[bytes]):
-    """A stream that gives its place back when it is closed, read or not."""
+    """A stream that gives its place back when it is closed, read or not.
 
-    def __init__(self, pieces: Iterator[bytes], release: Callable[[], None]) -> None:
+    One that ends because the manager stops is broken off, so that nobody takes it for the end.
+    """
+
+    def __init__(
+        self, pieces: Iterator[bytes], release: Callable[[], None], stopping: Callable[[], bool]
+    ) -> None:
         self._pieces = pieces
         self._release: Callable[[], None] | None = release
+        self._stopping = stopping
 
     def __next__(self) -> bytes:
-        return next(self._pieces)
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            if self._stopping():
+                raise ConnectionAbortedError from None
+            raise
 
     def close(self) -> None:
         release, self._release = self._release, None

@@ -374,6 +374,15 @@ def test_where_the_last_frame_is_not_kept_any_more_everything_is_newer(
         assert reader.readline() == b"one\n", "also where it is still followed"
 
 
+def test_an_output_that_the_manager_s_end_cuts_off_does_not_look_whole(manager: StandIn) -> None:
+    printed(manager, (1, b"one\n"), ended=False)
+    with connect(manager.path) as connection:
+        connection.sendall(b"GET /v1/jobs/j1/output?follow=1&format=text HTTP/1.1\r\n\r\n")
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        manager.control.stop()
+        assert not connection.makefile("rb").read().endswith(b"0\r\n\r\n")
+
+
 def test_a_client_that_goes_away_gives_its_place_back(manager: StandIn, ask: Ask) -> None:
     printed(manager, (1, b"one\n"), ended=False)
     request = b"GET /v1/jobs/j1/output?follow=1 HTTP/1.1\r\n\r\n"
@@ -388,8 +397,9 @@ def test_a_client_that_goes_away_gives_its_place_back(manager: StandIn, ask: Ask
         for connection in connections:
             connection.close()
         end = time.monotonic() + 20
-        while ask("GET", "/v1/status?after=9&wait=0.01").status != 200:
+        while manager.control._polls._value < control.LONG_POLLS:
             assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 # -- the socket itself -----------------------------------------------------------------------------

@@ -1,0 +1,179 @@
+"""The real command ``mayfly`` against a stand-in manager, piped or on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from manager.service.commands import Answer, Command
+from tests.service.standin import StandIn, slot, status
+
+COMMAND = [sys.executable, "-m", "manager.cli.app"]
+ROOT = Path(__file__).parents[2]
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Mayfly = Callable[..., Ran]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, less what would change what the command does."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MAYFLY_")}
+    kept |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", "TZ": "UTC", **more}
+    kept.pop("NO_COLOR", None)
+    return kept | {k: v for k, v in more.items() if k == "NO_COLOR"}
+
+
+class Answers:
+    """What the stand-in's loop says; tests put functions here by verb."""
+
+    def __init__(self) -> None:
+        self.by_verb: dict[str, Callable[[Command], Answer]] = {}
+
+    def __call__(self, command: Command) -> Answer:
+        found = self.by_verb.get(command.verb)
+        return found(command) if found else Answer(200, {"slots": []})
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, answers: Answers) -> Iterator[StandIn]:
+    """A manager with two idle slots."""
+    stand_in = StandIn(tmp_path / "control.sock", answers)
+    stand_in.publish(status(slot("local-0"), slot("local-1")))
+    yield stand_in
+    stand_in.close()
+
+
+@pytest.fixture
+def mayfly(tmp_path: Path) -> Mayfly:
+    """``mayfly(*arguments)``: run it piped, against the stand-in's socket."""
+
+    def run(*arguments: object, stdin: str = "", **env: str) -> Ran:
+        done = subprocess.run(
+            [*COMMAND, "--socket", tmp_path / "control.sock", *map(str, arguments)],
+            input=stdin.encode(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env=environment(**env),
+        )
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """``start(*arguments)``: begin one and go on."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def run(*arguments: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*COMMAND, "--socket", tmp_path / "control.sock", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+        begun.append(process)
+        return process
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+class Terminal:
+    """A pseudo-terminal of 80 columns with a command in it."""
+
+    def __init__(self, command: list[str], columns: int = 80, **env: str) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *command],  # so that ^C typed there reaches it
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(**env),
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        """What a person types."""
+        os.write(self._ours, text.encode())
+
+    def until(self, text: str) -> str:
+        """Read on until this was shown; all that was."""
+        while text not in self.seen:
+            self.seen += self._read()
+        return self.seen
+
+    def end(self) -> tuple[int, str]:
+        """Read to the end; how it exited and all that was shown."""
+        try:
+            while True:
+                self.seen += self._read()
+        except EOFError:
+            pass
+        return self.process.wait(30), self.seen.replace("\r\n", "\n")
+
+    def _read(self) -> str:
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:
+            data = b""
+        if not data:
+            raise EOFError(self.seen)
+        return data.decode(errors="replace")
+
+    def close(self) -> None:
+        """End what still runs."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """``terminal(*arguments)``: run it where a person would look."""
+    opened: list[Terminal] = []
+
+    def run(*arguments: object, columns: int = 80, **env: str) -> Terminal:
+        command = [*COMMAND, "--socket", str(tmp_path / "control.sock"), *map(str, arguments)]
+        opened.append(Terminal(command, columns, **env))
+        return opened[-1]
+
+    yield run
+    for one in opened:
+        one.close()
+
+
+def plain(text: str) -> str:
+    """Without colours."""
+    return ESCAPES.sub("", text)

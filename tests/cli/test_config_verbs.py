@@ -1,0 +1,186 @@
+"""``config check|show|schema``, ``init`` and ``run``'s refusals: no manager, real files."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from manager.cli.init_text import SERVICE_HINTS, Found, Wanted, config_text
+from manager.edge.config import load
+from tests.cli.conftest import Mayfly, Terminal
+
+OnTerminal = Callable[..., Terminal]
+
+GOOD = '[host]\nname = "lab"\n[[pool]]\nname = "local"\nslots = 2\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_check_says_that_all_is_well(mayfly: Mayfly, config: Path) -> None:
+    ran = mayfly("config", "check", "--config", config)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == f"mayfly: {config}: 1 pool, 2 slots, no mistakes\n"
+    assert mayfly("--config", config, "config", "check").code == 0
+    assert mayfly("config", "check", MAYFLY_CONFIG=str(config)).code == 0
+
+
+def test_check_names_every_mistake(mayfly: Mayfly, config: Path) -> None:
+    config.write_text(GOOD + 'slotz = 1\ntoken = "hunter2"\n')
+    ran = mayfly("config", "check", "--config", config)
+    assert ran.code == 1
+    assert len(ran.err.splitlines()) == 2
+    assert "did you mean slots?" in ran.err
+    assert "hunter2" not in ran.err
+    document = json.loads(mayfly("config", "check", "--config", config, "--json").out)
+    assert document["schema"] == "mayfly.config-check/1"
+    assert [problem["key"] for problem in document["problems"]] == ["token", "slotz"]
+
+
+def test_show_prints_what_is_in_force_and_who_said_it(mayfly: Mayfly, config: Path) -> None:
+    shown = mayfly("config", "show", "--config", config).out
+    assert tomllib.loads(shown)["pool"][0]["slots"] == 2
+    ran = mayfly("config", "show", "--origin", "--config", config, MAYFLY_HOST__GPU="off")
+    assert f"# {config}" in next(line for line in ran.out.splitlines() if "slots =" in line)
+    assert "# $MAYFLY_HOST__GPU" in ran.out
+    assert "# default" in ran.out
+    document = json.loads(mayfly("config", "show", "--json", "--origin", "--config", config).out)
+    assert document["schema"] == "mayfly.config/1"
+    assert document["origins"]["pool.local.slots"] == str(config)
+
+
+def test_schema_is_a_json_schema(mayfly: Mayfly) -> None:
+    assert json.loads(mayfly("config", "schema").out)["title"] == "Mayfly configuration"
+
+
+# -- init ------------------------------------------------------------------------------------------
+
+
+def test_init_writes_a_file_that_loads_and_never_writes_over_one(
+    mayfly: Mayfly, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / "config.toml"
+    ran = mayfly("init", "--config", path, "--slots", "3", "--name", "cpu")
+    assert (ran.code, ran.out) == (0, "")
+    (pool,) = load(path, environ={}).config.pools
+    assert (pool.name, pool.slots, pool.provider) == ("cpu", 3, "local")
+    path.write_text("mine")
+    ran = mayfly("init", "--config", path)
+    assert (ran.code, path.read_text()) == (1, "mine")
+    assert "--force" in ran.err
+    assert mayfly("init", "--config", path, "--force").code == 0
+    assert load(path, environ={}).config.pools[0].slots >= 1
+    assert [entry.name for entry in path.parent.iterdir()] == ["config.toml"]
+
+
+def test_init_of_a_service_names_a_credential_and_holds_no_secret(
+    mayfly: Mayfly, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.toml"
+    ran = mayfly(
+        "init", "--config", path, "--provider", "azure", "--url", "https://dev.azure.com/lab",
+        "--agent-pool", "gpu", "--credential", "azure-pat",
+    )  # fmt: skip
+    assert ran.code == 0
+    (pool,) = load(path, environ={}).config.pools
+    assert pool.token == {"credential": "azure-pat"}
+    assert "LoadCredential=azure-pat:" in path.read_text()
+
+
+def test_init_asks_on_a_terminal(terminal: OnTerminal, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    screen = terminal("init", "--config", path)
+    for question, answer in (
+        ("Which service do jobs come from", "gitlab"),
+        ("GPUs for each slot", "0"),
+        ("A name for the pool", "ci"),
+        ("How many slots", "4"),
+        ("Its URL", "https://gitlab.lab"),
+    ):
+        screen.until(question)
+        screen.type(answer + "\n")
+    assert screen.end()[0] == 0
+    (pool,) = load(path, environ={}).config.pools
+    assert (pool.provider, pool.name, pool.slots, pool.url) == (
+        "gitlab",
+        "ci",
+        4,
+        "https://gitlab.lab",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--provider", "jenkins"], ["--slots", "0"], ["--slots", "many"]]
+)
+def test_init_refuses_what_there_is_not(
+    mayfly: Mayfly, tmp_path: Path, arguments: list[str]
+) -> None:
+    path = tmp_path / "config.toml"
+    assert mayfly("init", "--config", path, *arguments).code == 2
+    assert not path.exists()
+
+
+FOUND = [
+    Found("lab", None),
+    Found("lab", "unix:///run/docker.sock", "28.1.0", ("nvidia", "runc"), 4),
+    Found("lab", "unix:///run/docker.sock", "28.1.0", ("runc",), 2),
+]
+
+
+@pytest.mark.parametrize("found", FOUND)
+@pytest.mark.parametrize("provider", ["local", *SERVICE_HINTS])
+def test_whatever_was_found_the_file_loads(tmp_path: Path, found: Found, provider: str) -> None:
+    pool = "gpu" if provider == "azure" else None
+    url = None if provider == "local" else "https://example.org/x"
+    wanted = Wanted(provider, provider, 2, int(found.nvidia), url, pool)
+    path = tmp_path / "config.toml"
+    path.write_text(config_text(found, wanted))
+    assert load(path, environ={}).config.pools[0].gpus == int(found.nvidia)
+    assert max(map(len, path.read_text().splitlines())) <= 100
+
+
+# -- run -------------------------------------------------------------------------------------------
+
+
+def test_run_refuses_a_wrong_configuration_before_anything_else(
+    mayfly: Mayfly, config: Path
+) -> None:
+    config.write_text(GOOD + "slotz = 1\n")
+    ran = mayfly("run", "--config", config)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        f'mayfly: {config}: [[pool]] "local" slotz: there is no such key; did you mean slots?\n'
+    )
+
+
+# -- the command itself ----------------------------------------------------------------------------
+
+
+def test_help_is_plain_and_fits_80_columns(mayfly: Mayfly) -> None:
+    ran = mayfly("--help")
+    assert ran.code == 0
+    assert "│" not in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert ran.out.startswith("Usage: mayfly [OPTIONS] COMMAND [ARGS]...")
+
+
+def test_without_a_verb_it_helps_and_with_a_wrong_one_it_says_so(mayfly: Mayfly) -> None:
+    assert "Usage: mayfly" in (mayfly().out + mayfly().err)
+    ran = mayfly("stauts")
+    assert ran.code == 2
+    assert "status" in ran.err
+
+
+def test_version(mayfly: Mayfly) -> None:
+    import manager
+
+    ran = mayfly("--version")
+    assert (ran.code, ran.out) == (0, f"mayfly {manager.__version__}\n")

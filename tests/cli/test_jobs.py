@@ -1,0 +1,296 @@
+"""``submit``, ``jobs``, ``cancel``, ``logs``: the real command against a stand-in manager."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from manager.service.commands import Answer, Command
+from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
+from tests.service.standin import StandIn, job
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+class Runs:
+    """A queue of one job, whose life a test plays."""
+
+    def __init__(self, manager: StandIn, answers: Answers) -> None:
+        self.manager = manager
+        self.submitted = threading.Event()
+        answers.by_verb["submit"] = self._submit
+
+    def _submit(self, _: Command) -> Answer:
+        self.row(state="queued")
+        self.submitted.set()
+        return Answer(201, {"job": "j1"})
+
+    def row(self, **changes: Any) -> None:
+        before = self.manager.account.rows.get("j1", job("j1"))
+        self.manager.account.rows["j1"] = {**before, **changes}
+
+    def starts(self) -> None:
+        self.row(state="running", agent="g1", slot="local-0")
+
+    def prints(self, data: bytes, stream: int = 1) -> None:
+        self.manager.account.prints("g1", data, stream)
+
+    def ends(
+        self, state: str = "succeeded", code: int | None = 0, cause: str | None = None
+    ) -> None:
+        self.manager.account.ends("g1")
+        self.row(state=state, exit_code=code, cause=cause, finished="2026-11-21T09:10:00.000Z")
+
+
+@pytest.fixture
+def runs(manager: StandIn, answers: Answers) -> Runs:
+    return Runs(manager, answers)
+
+
+# -- submit ----------------------------------------------------------------------------------------
+
+
+def test_submit_prints_the_job_s_id_alone(runs: Runs, mayfly: Mayfly) -> None:
+    ran = mayfly("submit", "--", "sh", "-c", "id")
+    assert (ran.code, ran.out, ran.err) == (0, "j1\n", "")
+    (command,) = runs.manager.commands
+    assert command.arguments == {
+        "argv": ("sh", "-c", "id"),
+        "env": {},
+        "pool": None,
+        "timeout": None,
+    }
+
+
+def test_submit_takes_its_own_options_only_before_the_command(runs: Runs, mayfly: Mayfly) -> None:
+    mayfly(
+        "submit", "--pool", "p", "--timeout", "2m", "--env", "A=b=c", "-e", "MINE",
+        "grep", "-e", "x", "--wait", MINE="here",
+    )  # fmt: skip
+    assert dict(runs.manager.commands[0].arguments) == {
+        "argv": ("grep", "-e", "x", "--wait"),
+        "env": {"A": "b=c", "MINE": "here"},
+        "pool": "p",
+        "timeout": 120.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Missing argument"),
+        (["--timeout", "soon", "id"], "--timeout: 'soon' is not a duration"),
+        (["--env", "NOT_THERE", "id"], "--env NOT_THERE: you have no such variable"),
+        (["--env", "MAYFLY_X=1", "id"], "env: MAYFLY_X is reserved"),
+    ],
+)
+def test_what_cannot_be_submitted_is_a_usage_error(
+    runs: Runs, mayfly: Mayfly, arguments: list[str], told: str
+) -> None:
+    ran = mayfly("submit", *arguments)
+    assert ran.code == 2
+    assert told in ran.err
+    assert runs.manager.commands == []
+
+
+def test_submit_wait_is_the_job_itself(runs: Runs, start: Start) -> None:
+    process = start("submit", "--wait", "id")
+    assert runs.submitted.wait(20)
+    runs.starts()
+    runs.prints(b"to stdout \xff\x1b[31m\n")
+    runs.prints(b"to stderr\n", 2)
+    runs.prints(b"no newline")
+    runs.ends("failed", 7, "exit")
+    out, err = process.communicate(timeout=30)
+    assert out == b"to stdout \xff\x1b[31m\nno newline"
+    assert err == b"to stderr\n"
+    assert process.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "cause", "exits", "told"),
+    [
+        ("succeeded", 0, None, 0, ""),
+        ("failed", 137, "oom", 137, ""),
+        ("failed", 143, "timeout", 143, ""),
+        ("cancelled", None, "cancelled", 1, "mayfly: job j1 cancelled: cancelled\n"),
+        ("lost", None, "engine_stopped", 1, "mayfly: job j1 lost: engine_stopped\n"),
+        ("failed", 0, "disk", 1, "mayfly: job j1 failed: disk\n"),
+    ],
+)
+def test_submit_wait_exits_as_the_job_did(
+    runs: Runs, start: Start, state: str, code: int | None, cause: str | None, exits: int, told: str
+) -> None:
+    process = start("submit", "--wait", "id")
+    assert runs.submitted.wait(20)
+    runs.starts()
+    runs.ends(state, code, cause)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.decode()) == (exits, b"", told)
+
+
+def test_a_job_that_no_agent_ever_had_ends_the_wait_too(runs: Runs, start: Start) -> None:
+    process = start("submit", "--wait", "id")
+    assert runs.submitted.wait(20)
+    runs.row(state="lost", cause="never_started", finished="2026-11-21T09:10:00.000Z")
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, b"mayfly: job j1 lost: never_started\n")
+
+
+def test_submit_wait_survives_a_manager_that_is_restarted(runs: Runs, start: Start) -> None:
+    process = start("submit", "--wait", "id")
+    assert runs.submitted.wait(20)
+    runs.starts()
+    lines = [f"line {n}\n".encode() for n in range(60)]
+    for number, line in enumerate(lines):
+        runs.prints(line, 1 + number % 2)
+        if number % 20 == 10:
+            runs.manager.close()
+            time.sleep(0.3)  # the time that a restart takes, not a wait for anything
+            runs.manager.open()
+    runs.ends()
+    out, err = process.communicate(timeout=60)
+    assert out == b"".join(lines[::2]), "each line once, in order"
+    assert err == b"".join(lines[1::2])
+    assert process.returncode == 0
+
+
+def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(runs: Runs, start: Start) -> None:
+    process = start("submit", "--wait", "id")
+    assert runs.submitted.wait(20)
+    runs.starts()
+    runs.prints(b"begun\n")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.decode() == (
+        "mayfly: job j1 goes on; see it: mayfly logs -f j1   end it: mayfly cancel j1\n"
+    )
+    assert [command.verb for command in runs.manager.commands] == ["submit"]
+
+
+def test_who_has_read_enough_ends_the_output_quietly(runs: Runs, mayfly: Mayfly) -> None:
+    runs.row(state="succeeded", agent="g1")
+    for _ in range(200):
+        runs.prints(b"x" * 10_000 + b"\n")
+    runs.ends()
+    script = '"$@" | head -c 5; echo " ${PIPESTATUS[0]}"'
+    done = subprocess.run(
+        ["bash", "-c", script, "-", *COMMAND, "--socket", runs.manager.path, "logs", "j1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.stdout in {"xxxxx 1\n", "xxxxx 141\n"}
+    assert done.stderr == ""
+
+
+# -- jobs and cancel -------------------------------------------------------------------------------
+
+
+def test_jobs_json_is_the_document_that_was_promised(manager: StandIn, mayfly: Mayfly) -> None:
+    manager.account.rows = {"j1": job("j1"), "j2": job("j2", state="lost", cause="killed")}
+    ran = mayfly("jobs", "--json")
+    document = json.loads(ran.out)
+    assert list(document) == ["schema", "jobs"]
+    assert document["schema"] == "mayfly.jobs/1"
+    assert document["jobs"] == [job("j1"), job("j2", state="lost", cause="killed")]
+    assert ran.code == 0
+
+
+def test_jobs_are_listed(manager: StandIn, mayfly: Mayfly) -> None:
+    manager.account.rows = {"j1": job("j1")}
+    first, second = mayfly("jobs").out.splitlines()
+    assert first.split() == ["JOB", "POOL", "STATE", "EXIT", "CAUSE", "SLOT", "AGE", "RAN"]
+    assert second.split()[:3] == ["j1", "local", "queued"]
+
+
+def test_cancel_names_the_job(manager: StandIn, mayfly: Mayfly, answers: Answers) -> None:
+    assert mayfly("cancel", "j1").code == 0
+    assert manager.commands[0].arguments == {"job": "j1"}
+    sentence = {"error": "there is no job j9: see `mayfly jobs`", "kind": "no_such_job"}
+    answers.by_verb["cancel"] = lambda _: Answer(404, sentence)
+    ran = mayfly("cancel", "j9")
+    assert (ran.code, ran.err) == (4, "mayfly: there is no job j9: see `mayfly jobs`\n")
+    answers.by_verb["cancel"] = lambda _: Answer(409, {"error": "it has ended", "kind": "ended"})
+    assert mayfly("cancel", "j1").code == 1
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "a b", "ü", "?", "-x"])
+def test_a_name_that_is_none_is_no_such_job(manager: StandIn, mayfly: Mayfly, name: str) -> None:
+    ran = mayfly("cancel", "--", name)
+    assert ran.code in {1, 4}
+    assert "Traceback" not in ran.err
+    assert manager.commands == []
+
+
+# -- logs ------------------------------------------------------------------------------------------
+
+
+def test_logs_of_a_slot_and_of_a_job(runs: Runs, mayfly: Mayfly) -> None:
+    runs.starts()
+    runs.prints(b"out \x1b[31m\n")
+    runs.prints(b"err\n", 2)
+    runs.manager.account.slots = {("local-0", False): "g1", ("local-0", True): "g0"}
+    runs.manager.account.prints("g0", b"before\n")
+    for name in ("j1", "local-0"):
+        ran = mayfly("logs", name)
+        assert (ran.code, ran.out, ran.err) == (0, "out \x1b[31m\n", "err\n")
+    assert mayfly("logs", "local-0", "--previous").out == "before\n"
+
+
+def test_logs_of_nothing(manager: StandIn, mayfly: Mayfly) -> None:
+    ran = mayfly("logs", "nothing-7")
+    assert (ran.code, ran.err) == (4, "mayfly: there is no slot or job nothing-7\n")
+    assert mayfly("logs", "nothing-7", "--previous").code == 4
+    assert mayfly("logs", "local-0").code == 0
+
+
+def test_a_note_on_what_is_missing_is_talk(runs: Runs, mayfly: Mayfly) -> None:
+    runs.starts()
+    runs.prints(b"one\n")
+    runs.prints(b"100 bytes of output are missing here: No space left on device", 0)
+    runs.prints(b"two\n")
+    ran = mayfly("logs", "j1")
+    assert ran.out == "one\ntwo\n"
+    assert ran.err == "mayfly: 100 bytes of output are missing here: No space left on device\n"
+
+
+def test_followed_logs_end_with_the_agent(runs: Runs, start: Start) -> None:
+    runs.starts()
+    runs.manager.account.slots["local-0", False] = "g1"
+    by_slot, by_job = start("logs", "-f", "local-0"), start("logs", "--follow", "j1")
+    for process in (by_slot, by_job):
+        assert process.stdout is not None
+        runs.prints(b"x\n")
+        assert process.stdout.readline() == b"x\n"
+    runs.manager.close()
+    runs.manager.open()
+    runs.prints(b"last\n")
+    runs.ends()
+    assert by_slot.communicate(timeout=30)[0].endswith(b"last\n")
+    assert by_job.communicate(timeout=30)[0].endswith(b"last\n")
+    assert (by_slot.returncode, by_job.returncode) == (0, 0)
+
+
+def test_on_a_terminal_logs_cannot_play_tricks(
+    runs: Runs, terminal: Callable[..., Terminal]
+) -> None:
+    runs.row(state="succeeded", agent="g1")
+    runs.prints(b"\x1b]0;owned\x07safe\x1b[2J\x9b\n")
+    runs.ends()
+    code, shown = terminal("logs", "j1").end()
+    assert code == 0
+    assert "\x1b" not in shown
+    assert "safe" in shown
+    assert "owned" not in shown

@@ -1,0 +1,179 @@
+"""What a person does to slots and to the pool: the real command against a stand-in manager."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from manager.core.quantities import parse_time
+from manager.service.commands import Answer
+from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
+from tests.service.standin import StandIn, slot, status
+
+OnTerminal = Callable[..., Terminal]
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+GONE = {"agent": None, "container": None, "phase": "vacant"}
+DRAINED = {"since": None, "until": None, "by": "root", "note": None, "drain": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb", "asked"),
+    [
+        (["uncordon", "local-0"], "uncordon", {"slots": ("local-0",)}),
+        (["uncordon", "--all"], "uncordon", {"slots": ("local-0", "local-1")}),
+        (["recycle", "local-0", "local-1"], "recycle", {"slots": ("local-0", "local-1")}),
+        (["retry", "local-1"], "retry", {"slots": ("local-1",)}),
+        (["drain", "local-1"], "drain", {"slots": ("local-1",), "force": False}),
+        (["drain", "--all"], "drain", {"slots": None, "force": False}),
+        (["drain"], "drain", {"slots": None, "force": False}),
+        (["drain", "--force", "--yes"], "drain", {"slots": None, "force": True}),
+        (["cordon", "local-1"], "cordon", {"slots": ("local-1",), "until": None, "note": None}),
+        (["pause", "--note", "disk"], "pause", {"note": "disk"}),
+        (["resume"], "resume", {}),
+        (["reload"], "reload", {"dry_run": False}),
+        (["reload", "--dry-run"], "reload", {"dry_run": True}),
+    ],
+)
+def test_a_verb_is_a_command_and_its_talk_goes_to_stderr(
+    manager: StandIn, mayfly: Mayfly, arguments: list[str], verb: str, asked: dict[str, object]
+) -> None:
+    ran = mayfly(*arguments)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.startswith("mayfly: ")
+    (command,) = manager.commands
+    assert (command.verb, dict(command.arguments)) == (verb, asked)
+
+
+def test_a_cordon_can_have_an_end(manager: StandIn, mayfly: Mayfly) -> None:
+    before = time.time()
+    assert mayfly("cordon", "local-0", "--for", "2h", "--note", "driver").code == 0
+    until: Any = manager.commands[0].arguments["until"]
+    assert before + 7199 < until < time.time() + 7201
+    assert parse_time("2026-11-21") > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["uncordon"],
+        ["uncordon", "local-0", "--all"],
+        ["recycle"],
+        ["retry"],
+        ["cordon"],
+        ["cordon", "local-0", "--for", "soon"],
+        ["drain", "local-0", "--all"],
+        ["drain", "--force"],
+        ["drain", "--timeout", "x"],
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(
+    manager: StandIn, mayfly: Mayfly, arguments: list[str]
+) -> None:
+    assert mayfly(*arguments).code == 2
+    assert manager.commands == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "commands"), [("y\n", 0, 1), ("\n", 1, 0), ("no\n", 1, 0)]
+)
+def test_on_a_terminal_stopping_jobs_is_asked_about(
+    manager: StandIn, terminal: OnTerminal, typed: str, code: int, commands: int
+) -> None:
+    screen = terminal("drain", "local-0", "--force")
+    screen.until("Stop the running jobs of local-0? [y/N] ")
+    screen.type(typed)
+    assert screen.end()[0] == code
+    assert len(manager.commands) == commands
+
+
+def test_draining_can_be_waited_for(manager: StandIn, start: Start, mayfly: Mayfly) -> None:
+    ran = mayfly("drain", "local-0", "--wait", "--timeout", "0.2")
+    assert ran.code == 5
+    assert "timed out after 0.2 s" in ran.err
+    process = start("drain", "local-0", "--wait")
+    manager.publish(status(slot("local-0", cordoned=DRAINED, phase="busy"), slot("local-1")))
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    manager.publish(status(slot("local-0", **GONE, cordoned=DRAINED), slot("local-1")))
+    assert process.wait(30) == 0, "the other slot does not matter"
+
+
+def test_a_slot_that_is_vacant_but_not_yet_cordoned_is_not_drained(
+    manager: StandIn, mayfly: Mayfly
+) -> None:
+    manager.publish(status(slot("local-0", **GONE)))
+    assert mayfly("drain", "--wait", "--timeout", "0.2").code == 5
+
+
+@pytest.mark.parametrize("verb", ["drain", "cordon", "uncordon", "recycle", "retry"])
+def test_a_slot_that_is_not_there(
+    manager: StandIn, mayfly: Mayfly, answers: Answers, verb: str
+) -> None:
+    sentence = {"error": "there is no slot x; there are: local-0", "kind": "no_such_slot"}
+    answers.by_verb[verb] = lambda _: Answer(404, sentence)
+    ran = mayfly(verb, "x")
+    assert (ran.code, ran.err) == (4, "mayfly: there is no slot x; there are: local-0\n")
+
+
+def test_reload_tells_what_changes(manager: StandIn, mayfly: Mayfly, answers: Answers) -> None:
+    changes = {"dry_run": True, "added": ["b-0"], "removed": [], "replaced": ["a-0", "a-1"]}
+    answers.by_verb["reload"] = lambda _: Answer(200, changes)
+    assert mayfly("reload", "--dry-run").out == "added: b-0\nreplaced: a-0, a-1\n"
+    document = json.loads(mayfly("reload", "--dry-run", "--json").out)
+    assert document == {"schema": "mayfly.reload/1", **changes}
+    answers.by_verb["reload"] = lambda _: Answer(
+        409, {"error": "config.toml: no", "kind": "refused"}
+    )
+    ran = mayfly("reload")
+    assert (ran.code, ran.err) == (1, "mayfly: config.toml: no\n")
+
+
+# -- completion ------------------------------------------------------------------------------------
+
+
+def complete(line: str, socket: str) -> tuple[str, str, float]:
+    """What bash would be offered for a line."""
+    words = line.split(" ")
+    began = time.monotonic()
+    done = subprocess.run(
+        COMMAND,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(
+            _MAYFLY_COMPLETE="complete_bash",
+            COMP_WORDS=line,
+            COMP_CWORD=str(len(words) - 1),
+            MAYFLY_HOST__SOCKET=socket,
+        ),
+    )
+    return done.stdout.strip(), done.stderr, time.monotonic() - began
+
+
+def test_slots_are_completed(manager: StandIn) -> None:
+    offered, _, _ = complete("mayfly drain loc", str(manager.path))
+    assert offered.split() == ["local-0", "local-1"]
+    assert complete("mayfly drain local-0 loc", str(manager.path))[0].split() == ["local-1"]
+    assert complete("mayfly describe local-1", str(manager.path))[0].split() == ["local-1"]
+
+
+def test_without_a_manager_completion_is_silent(tmp_path: object) -> None:
+    assert complete("mayfly drain loc", "/nowhere/at/all.sock")[:2] == ("", "")
+
+
+def test_a_manager_that_hangs_delays_completion_by_a_moment_only(manager: StandIn) -> None:
+    path = manager.path.with_name("deaf.sock")
+    deaf = socket.socket(socket.AF_UNIX)
+    deaf.bind(str(path))
+    deaf.listen(5)
+    offered, told, seconds = complete("mayfly drain loc", str(path))
+    assert (offered, told) == ("", "")
+    assert seconds < 3
+    deaf.close()

@@ -1,0 +1,359 @@
+"""``status``, ``wait`` and the verbs that look back: the real command against a stand-in manager."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, Mayfly, Terminal, environment, plain
+from tests.service.standin import StandIn, slot, status
+
+OnTerminal = Callable[..., Terminal]
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+HELD = slot("local-0", phase="held", note="the image is missing")
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+
+def test_status_json_is_the_published_document(manager: StandIn, mayfly: Mayfly) -> None:
+    ran = mayfly("status", "--json")
+    assert json.loads(ran.out) == status(slot("local-0"), slot("local-1"))
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_piped_the_table_is_plain(manager: StandIn, mayfly: Mayfly) -> None:
+    ran = mayfly("status")
+    head, columns, *rows = ran.out.splitlines()
+    assert head == "lab1: all slots are idle"
+    assert columns.split() == ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
+    assert [row.split()[0] for row in rows] == ["local-0", "local-1"]
+    assert "\x1b" not in ran.out
+
+
+def test_on_a_terminal_it_has_colours_and_80_columns(
+    manager: StandIn, terminal: OnTerminal
+) -> None:
+    manager.publish(status({**HELD, "note": "x" * 200}))
+    code, shown = terminal("status").end()
+    assert code == 1
+    assert "\x1b[31mheld\x1b[0m" in shown
+    assert max(len(line) for line in plain(shown).splitlines()) <= 80
+
+
+@pytest.mark.parametrize("no", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_declined(
+    manager: StandIn, terminal: OnTerminal, no: dict[str, str]
+) -> None:
+    assert "\x1b" not in terminal("status", **no).end()[1]
+
+
+def test_a_name_that_a_person_gave_cannot_play_tricks(
+    manager: StandIn, terminal: OnTerminal
+) -> None:
+    cordon = {"since": None, "until": None, "by": "al\x1b[2Jice", "note": "\x9b31mred\nline"}
+    manager.publish(status(slot("local-0", cordoned=cordon), headline="\x1b]0;x\x07all\r\nwell"))
+    shown = terminal("status", columns=200, NO_COLOR="1").end()[1]
+    assert "cordoned by alice: 31mred line" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        (status(slot("local-0")), 0),
+        (status(HELD), 1),
+        (status(health=[{"code": "c", "severity": "error", "text": "t", "fix": "f"}]), 1),
+        (status(health=[{"code": "c", "severity": "warning", "text": "t", "fix": "f"}]), 0),
+        (status(slot("local-0", phase="cooling"), paused=True), 0),
+    ],
+)
+def test_its_exit_says_whether_a_person_is_needed(
+    manager: StandIn, mayfly: Mayfly, document: dict[str, object], code: int
+) -> None:
+    manager.publish(document)
+    assert mayfly("status").code == mayfly("status", "--json").code == code
+
+
+def test_a_manager_that_has_only_begun_is_given_a_moment(tmp_path: Path, mayfly: Mayfly) -> None:
+    beginning = StandIn(tmp_path / "control.sock")
+    threading.Timer(0.5, lambda: beginning.publish(status(slot("local-0")))).start()
+    assert mayfly("status").code == 0
+    beginning.close()
+
+
+def test_without_a_manager_it_says_what_to_type(tmp_path: Path, mayfly: Mayfly) -> None:
+    for verb in (["status"], ["jobs"], ["submit", "id"], ["drain"], ["events"], ["logs", "x"]):
+        ran = mayfly(*verb)
+        assert ran.code == 3, verb
+        assert "sudo systemctl start mayfly" in ran.err
+        assert "mayfly run" in ran.err
+        assert ran.out == ""
+
+
+def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become somebody else")
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:-2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    code = (
+        "import os, sys; from manager.cli.app import main; sys.argv = ['mayfly', '--socket', "
+        f"{str(manager.path)!r}, 'status']\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(USER="bob"),
+    )
+    assert ran.returncode == 1
+    assert "sudo usermod -aG mayfly bob" in ran.stderr
+
+
+def test_the_socket_is_found_by_flag_then_config_then_default(
+    manager: StandIn, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[host]\nsocket = "{manager.path}"\n')
+    other = tmp_path / "other.toml"
+    other.write_text('[host]\nsocket = "/nowhere.sock"\n')
+    drop_in = tmp_path / "conf.d" / "more.toml"
+
+    def run(*arguments: str, **env: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(**env),
+        )
+        return done.returncode, done.stderr
+
+    assert run("status", "--config", str(config)) == (0, "")
+    assert run("--config", str(config), "status") == (0, "")
+    assert run("status", MAYFLY_CONFIG=str(config)) == (0, "")
+    assert run("status", "--config", str(config), MAYFLY_CONFIG=str(other)) == (0, "")
+    assert run("status", "--config", str(other), "--socket", str(manager.path)) == (0, "")
+    assert run("status", "--config", str(other))[0] == 3
+    assert run("status", "--config", str(tmp_path / "none.toml"))[0] == 1
+    assert "/run/mayfly/control.sock" in run("status")[1]
+    drop_in.parent.mkdir()
+    drop_in.write_text('[host]\nsocket = "/elsewhere.sock"\n')
+    assert "/elsewhere.sock" in run("status", "--config", str(config))[1]
+
+
+def test_status_starts_fast(manager: StandIn, mayfly: Mayfly) -> None:
+    bare = [_seconds([sys.executable, "-c", ""]) for _ in range(5)]
+    status_runs = [_seconds([*COMMAND, "--socket", str(manager.path), "status"]) for _ in range(5)]
+    beside = statistics.median(bare)
+    assert statistics.median(status_runs) < max(0.4, 15 * beside), (bare, status_runs)
+
+
+def test_what_status_imports_is_light(manager: StandIn) -> None:
+    code = (
+        "import sys; from manager.cli.app import main; sys.argv = ['mayfly', '--socket', "
+        f"{str(manager.path)!r}, 'status']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'pydantic', 'docker', 'rich', 'structlog', 'requests', 'sqlite3', "
+        "'prometheus_client', 'pynvml'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    assert done.stderr == "[]\n"
+
+
+def _seconds(command: list[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, capture_output=True, check=False, env=environment())
+    return time.monotonic() - began
+
+
+# -- watching --------------------------------------------------------------------------------------
+
+
+def test_watched_as_json_it_is_a_document_a_change(manager: StandIn, start: Start) -> None:
+    process = start("status", "--watch", "--json")
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+    manager.publish(status(headline="second"))
+    second = json.loads(process.stdout.readline())
+    assert first == status(slot("local-0"), slot("local-1"))
+    assert second == status(headline="second")
+
+
+def test_watched_on_a_terminal_it_is_redrawn_in_place(
+    manager: StandIn, terminal: OnTerminal
+) -> None:
+    screen = terminal("status", "--watch")
+    screen.until("local-1")
+    manager.publish(status(slot("local-0", phase="busy"), headline="one is busy"))
+    shown = screen.until("busy\x1b[0m")
+    assert "\x1b[4A" in shown, "up over the four lines drawn before"
+    assert "\x1b[2J" not in shown, "the screen is not blanked"
+    screen.type("\x03")
+    assert screen.end()[0] == 130
+
+
+def test_watching_outlives_a_manager_that_is_restarted(manager: StandIn, start: Start) -> None:
+    process = start("status", "--watch", "--json")
+    assert process.stdout is not None
+    process.stdout.readline()
+    manager.close()
+    manager.open()
+    manager.publish(status(headline="back"))
+    while json.loads(process.stdout.readline())["headline"] != "back":
+        pass
+
+
+def test_watching_nothing_is_told_at_once(mayfly: Mayfly) -> None:
+    assert mayfly("status", "--watch").code == 3
+
+
+# -- wait ------------------------------------------------------------------------------------------
+
+
+def test_wait_for_idle(manager: StandIn, mayfly: Mayfly, start: Start) -> None:
+    assert mayfly("wait", "--for", "idle").code == 0
+    manager.publish(status(slot("local-0", phase="preparing"), slot("local-1")))
+    ran = mayfly("wait", "--for", "idle", "--timeout", "0.2")
+    assert (ran.code, ran.err) == (5, "mayfly: timed out after 0.2 s: local-0 is preparing\n")
+    process = start("wait", "--for", "idle", "--timeout", "30")
+    manager.publish(status(slot("local-0"), slot("local-1")))
+    assert process.wait(30) == 0
+
+
+def test_wait_for_idle_does_not_wait_for_a_person(manager: StandIn, mayfly: Mayfly) -> None:
+    manager.publish(status(HELD, slot("local-1")))
+    ran = mayfly("wait", "--for", "idle", "--timeout", "30")
+    assert (ran.code, ran.out) == (1, "")
+    assert "local-0" in ran.err
+    manager.publish(status(HELD, slot("local-1", phase="busy")))
+    assert mayfly("wait", "--for", "idle", "--timeout", "0.1").code == 5
+
+
+def test_wait_for_drained(manager: StandIn, mayfly: Mayfly, start: Start) -> None:
+    gone = {"agent": None, "container": None, "phase": "vacant"}
+    standby = {"container": "c", "phase": "armed", "since": None}
+    manager.publish(status(slot("local-0", **gone), slot("local-1", **gone, standby=standby)))
+    ran = mayfly("wait", "--for", "drained", "--timeout", "0.1")
+    assert (ran.code, ran.err) == (5, "mayfly: timed out after 0.1 s: local-1 is vacant\n")
+    process = start("wait", "--for", "drained")
+    manager.publish(status(slot("local-0", **gone), slot("local-1", **gone)))
+    assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("goal", ["idle", "drained"])
+def test_a_manager_that_is_not_there_is_waited_for_and_never_3(
+    tmp_path: Path, mayfly: Mayfly, start: Start, goal: str
+) -> None:
+    assert mayfly("wait", "--for", goal, "--timeout", "0.3").code == 5
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(tmp_path / "control.sock"))
+    assert mayfly("wait", "--for", goal, "--timeout", "0.3").code == 5
+    left.close()
+    process = start("wait", "--for", goal, "--timeout", "30")
+    manager = StandIn(tmp_path / "control.sock")
+    empty = {"agent": None, "container": None}
+    manager.publish(status(slot("local-0", **(empty if goal == "drained" else {}))))
+    assert process.wait(30) == 0
+    manager.close()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--for", "lunch"], ["--for", "idle", "--timeout", "x"]])
+def test_wait_for_nothing_is_a_usage_error(mayfly: Mayfly, arguments: list[str]) -> None:
+    assert mayfly("wait", *arguments).code == 2
+
+
+# -- looking back ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def past(manager: StandIn) -> StandIn:
+    """A manager with something to tell."""
+    manager.account.event_rows = [
+        {"seq": n, "at": 1763715600.0 + n, "event": "agent.ready", "slot": f"local-{n % 2}"}
+        for n in range(1, 5)
+    ]
+    manager.account.agents = [
+        {
+            "agent": f"g{n}",
+            "slot": f"local-{n % 2}",
+            "job": f"j{n}",
+            "outcome": "succeeded",
+            "cause": None,
+            "exit_code": 0,
+            "exited": 1763715600.0 + n,
+            "gpus": [],
+            "seconds": {"busy": 2.5},
+        }
+        for n in range(3)
+    ]
+    return manager
+
+
+def test_events_are_listed_and_filtered(past: StandIn, mayfly: Mayfly) -> None:
+    assert [line.split()[1] for line in mayfly("events", "-n", "2").out.splitlines()] == [
+        "09:00:03",
+        "09:00:04",
+    ]
+    document = json.loads(mayfly("events", "--slot", "local-1", "--json").out)
+    assert document["schema"] == "mayfly.events/1"
+    assert [row["seq"] for row in document["events"]] == [1, 3]
+    assert document["events"][0]["at"] == "2025-11-21T09:00:01.000Z"
+
+
+def test_events_are_followed_over_a_restart(past: StandIn, start: Start) -> None:
+    process = start("events", "-f", "--json", "-n", "1")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["seq"] == 4
+    past.close()
+    past.account.event_rows.append({"seq": 5, "at": 0.0, "event": "daemon.started", "slot": None})
+    past.open()
+    row = json.loads(process.stdout.readline())
+    assert (row["schema"], row["seq"]) == ("mayfly.event/1", 5)
+
+
+def test_history_is_listed_and_filtered(past: StandIn, mayfly: Mayfly) -> None:
+    lines = mayfly("history").out.splitlines()
+    assert lines[0].split() == [
+        "ENDED", "SLOT", "JOB", "OUTCOME", "CAUSE", "EXIT", "BUSY", "AGENT",
+    ]  # fmt: skip
+    assert [line.split()[-1] for line in lines[1:]] == ["g0", "g1", "g2"]
+    document = json.loads(mayfly("history", "--slot", "local-1", "--json").out)
+    assert [row["agent"] for row in document["agents"]] == ["g1"]
+    assert document["schema"] == "mayfly.history/1"
+    assert len(mayfly("history", "--since", "1h").out.splitlines()) == 1
+    assert len(mayfly("history", "--since", "2025-11-21T09:00:01Z").out.splitlines()) == 3
+    assert mayfly("history", "--since", "yesterday").code == 2
+
+
+def test_describe_tells_a_slot_s_story(past: StandIn, mayfly: Mayfly) -> None:
+    out = mayfly("describe", "local-1").out
+    assert out.startswith("local-1 is idle for ")
+    assert "last agents" in out
+    assert "last events" in out
+    document = json.loads(mayfly("describe", "local-1", "--json").out)
+    assert list(document) == ["schema", "slot", "health", "agents", "events"]
+    assert document["schema"] == "mayfly.describe/1"
+    assert mayfly("describe", "local-9").code == 4
+
+
+def test_plan_is_the_loop_s(past: StandIn, mayfly: Mayfly) -> None:
+    assert mayfly("plan").code == 0
+    assert [command.verb for command in past.commands] == ["plan"]
+    assert mayfly("plan", "--json").code == 0
