@@ -193,6 +193,7 @@ class SlotStatus:
     memory: SlotMemory
     agent: Agent | None
     standby: Agent | None
+    leftover: Agent | None  # is over, its outcome on disk, but something of it may still be there
     standby_phase: Phase | None
     confirmed_by: str | None  # None: nothing confirms it
 
@@ -217,6 +218,7 @@ def status_of(
         memory=known,
         agent=own,
         standby=standby,
+        leftover=tenancy.settled[0] if tenancy.settled else None,
         standby_phase=phase_of(standby, own=False) if standby is not None else None,
         confirmed_by=_confirmed_by(own, phase),
     )

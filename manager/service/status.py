@@ -77,7 +77,7 @@ def _slot(row: SlotStatus, containers: Mapping[Generation, Container]) -> dict[s
         "cordoned": _cordon(row.memory.cordon),
         "since": timestamp(row.since),
         "agent": agent.generation if agent is not None else None,
-        "container": _container(agent, containers),
+        "container": _container(agent or row.leftover, containers),
         "standby": _standby(row, containers),
         "image": image_of(row.spec.pool),
         "gpus": list(row.spec.lease),
