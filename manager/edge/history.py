@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from manager.core.model import (
 from manager.edge.faults import Passing, Refused
 
 FILE_NAME = "mayfly.sqlite"
+COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
 SCHEMA_VERSION = 1
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -115,6 +116,7 @@ class History:
             self._db = _connect(self.path)
             _migrate(self._db, self.path)
         self.path.chmod(0o600)
+        self._commits = 0  # since the log last began anew
         self._erased = True  # a manager that was killed may have erased something just before
 
     def close(self) -> None:
@@ -187,6 +189,7 @@ class History:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+        self._commits += 1
         return seq
 
     def _write(
@@ -290,10 +293,13 @@ class History:
 
     def _finish(self, fact: JobEnded) -> None:
         self._db.execute(
-            "UPDATE jobs SET state = ?, cause = ?, exit_code = ?, finished = ?, env = '{}' WHERE id = ?",
+            "UPDATE jobs SET state = ?, cause = ?, exit_code = ?, finished = ? WHERE id = ?",
             (fact.state, fact.cause, fact.exit_code, fact.at, fact.job),
         )
-        self._erased = True
+        emptied = self._db.execute(
+            "UPDATE jobs SET env = '{}' WHERE id = ? AND env != '{}'", (fact.job,)
+        )
+        self._erased |= emptied.rowcount > 0
 
     def _life(self, fact: AgentExited, after: Memory) -> None:
         agent = after.agents.get(fact.generation)
@@ -326,8 +332,13 @@ class History:
     # -- upkeep -----------------------------------------------------------------------------
 
     def scrub(self, *, force: bool = False) -> bool:
-        """Make what was erased unreadable in the write-ahead log too; True once that is so."""
+        """Make what was erased unreadable in the write-ahead log too; True once that is so.
+
+        Where nothing was, it may let the log begin anew: a commit over what is there already costs half of
+        one that makes the file longer.
+        """
         if not (self._erased or force):
+            self._begin_anew()
             return True
         try:
             busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -335,6 +346,13 @@ class History:
             return False
         self._erased = bool(busy)
         return not busy
+
+    def _begin_anew(self) -> None:
+        if self._commits < COMMITS_A_LOG:
+            return
+        self._commits = 0
+        with suppress(sqlite3.DatabaseError):  # the log goes on growing; no commit is the worse for it
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def prune(self, before: float, most_events: int) -> None:
         """Forget what is from ``before``, and all but the newest ``most_events`` events."""
