@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from tests.bench import slot_gap
+from tests.bench import deciding, idle, slot_gap, throughput
 from tests.bench.figures import Figure, table
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
 
@@ -23,6 +23,9 @@ Engine = Callable[[], PrivateEngine]
 # In this order: the quietest host for what is measured in milliseconds.
 ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "slot_gap": lambda engine: slot_gap.measure(engine()),
+    "throughput": lambda engine: throughput.measure(engine()),
+    "decide": lambda engine: deciding.measure(),
+    "idle": lambda engine: idle.measure(engine()),
     "breakdown": lambda engine: slot_gap.breakdown(engine()),
 }
 
@@ -38,6 +41,8 @@ def main() -> int:
         print(f"bench: {obstacle}", file=sys.stderr)
         return 2
     sweep_up()
+    if given.only is None:
+        given.into.unlink(missing_ok=True)
     figures: list[Figure] = []
     with ExitStack() as stack:
 
@@ -48,17 +53,16 @@ def main() -> int:
         for name in given.only or ROWS:
             began = time.monotonic()
             print(f"· {name}", file=sys.stderr, flush=True)
-            figures += ROWS[name](engine)
+            fresh = ROWS[name](engine)
+            _write(given.into, fresh)
+            figures += fresh
             print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    _write(given.into, figures, whole=given.only is None)
     print(table(figures))
     return 0
 
 
-def _write(path: Path, figures: list[Figure], *, whole: bool) -> None:
-    kept: dict[str, object] = {}
-    if not whole and path.exists():
-        kept = json.loads(path.read_text())
+def _write(path: Path, figures: list[Figure]) -> None:
+    kept = json.loads(path.read_text()) if path.exists() else {}
     kept |= {figure.name: figure.json() for figure in figures}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

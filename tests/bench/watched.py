@@ -22,9 +22,9 @@ from manager.service import loop, perform
 _seen: list[tuple[str, str, float]] = []
 
 
-def note(step: str, generation: str, at: float | None = None) -> None:
-    """Keep one moment in memory."""
-    _seen.append((step, generation, time.time() if at is None else at))
+def note(step: str, generation: str) -> None:
+    """Keep this moment in memory."""
+    _seen.append((step, generation, time.time()))
 
 
 def around(
@@ -60,7 +60,6 @@ def _taken(_: Any, message: Any) -> None:
 
 def _read(witness: Any, _: Any, generation: str) -> None:
     if witness is not None and witness.exit is not None:
-        note("exit", generation, witness.exit.at)
         note("read", generation)
 
 
