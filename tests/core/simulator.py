@@ -64,6 +64,7 @@ from manager.core.model import (
     DoomReason,
     Exit,
     Generation,
+    GpuWord,
     HostId,
     JobId,
     JobState,
@@ -71,6 +72,7 @@ from manager.core.model import (
     Phase,
     PoolName,
     PoolSpec,
+    ProbeWord,
     Removal,
     Roster,
     RosterEntry,
@@ -299,44 +301,50 @@ class Host:
         return container
 
     def _do(self, action: Action, fate: Fate) -> str | None:
+        box = self.boxes.get(action.generation or Generation(""))
         match action:
             case Prepare():
                 return self._prepare(action, started=fate is not Fate.HALF)
-            case Open():
-                box = self.boxes.get(action.generation)
-                if box is None or not box.live:
-                    raise Fault
-                assert not box.sent, "a gate was written twice"
-                box.sent = True
-                box.job = action.job
-                self._say(action.generation, "opened")
+            case Open(job=job):
+                self._open(box, job)
             case Rename(to=to):
-                box = self.boxes.get(action.generation)
                 if box is None or any(other.name == to for other in self.boxes.values()):
                     raise Fault
                 box.name = to
-            case Signal():
-                box = self.boxes.get(action.generation)
-                if box is not None and box.running:
-                    self.ends(action.generation, 143, signalled=True)
-            case Remove():
-                box = self.boxes.pop(action.generation, None)
-                if box is not None and box.live:
-                    self._vanishes(box)
-                    self.deaths.append((box.generation, Death(box.id, 137, self.now)))
-            case Bury():
-                assert action.generation not in self.boxes
-                self.witnesses.pop(action.generation, None)
-            case Enrol():
-                return self.enlist(action.generation, action.slot)
+            case Signal() if box is not None and box.running:
+                self.ends(box.generation, 143, signalled=True)
+            case Remove() if box is not None:
+                self._remove(box)
+            case Bury(generation=generation):
+                assert box is None
+                self.witnesses.pop(generation, None)
+            case Enrol(generation=generation, slot=slot):
+                return self.enlist(generation, slot)
             case Dismiss(registration=registration):
-                entry = self.entries.get(registration)
-                if entry is not None and entry.busy:
-                    raise Fault(busy=True)
-                self.entries.pop(registration, None)
-            case Tell():
+                self._dismiss(registration)
+            case _:
                 pass
         return None
+
+    def _open(self, box: Box | None, job: JobId | None) -> None:
+        if box is None or not box.live:
+            raise Fault
+        assert not box.sent, "a gate was written twice"
+        box.sent = True
+        box.job = job
+        self._say(box.generation, "opened")
+
+    def _remove(self, box: Box) -> None:
+        del self.boxes[box.generation]
+        if box.live:
+            self._vanishes(box)
+            self.deaths.append((box.generation, Death(box.id, 137, self.now)))
+
+    def _dismiss(self, registration: str) -> None:
+        entry = self.entries.get(registration)
+        if entry is not None and entry.busy:
+            raise Fault(busy=True)
+        self.entries.pop(registration, None)
 
     def _prepare(self, action: Prepare, *, started: bool) -> ContainerId:
         spec, generation = action.spec, action.generation
@@ -521,6 +529,8 @@ class Manager:
             rosters=dict(self.rosters),
             absent=dict(self.absences),
             orphans=dict(self.orphaned),
+            gpu_words={spec.name: GpuWord(fit=True) for spec in self.desired.slots if spec.lease},
+            probes={generation: ProbeWord(sees=True) for generation in containers or {}},
         )
 
     def ask_service(self) -> None:
