@@ -1,0 +1,148 @@
+"""The generated parts of the reference: verbs from the command line, keys from the configuration's
+models, paths from the control socket's routes.
+
+``python -m tests.reference`` writes them between their markers; a test sees that they are there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from manager.cli.app import app
+from manager.core.quantities import spoken_age, spoken_size
+from manager.edge.config import schema
+from manager.service.control import Control
+
+DOCS = Path(__file__).parents[1] / "docs" / "reference"
+SHARED = {"--socket", "--config", "--help"}  # said once, for all verbs
+TABLES = {
+    "host": "HostTable",
+    "pool": "PoolTable",
+    "limits": "LimitsTable",
+    "dataset": "DatasetTable",
+    "caches": "CacheTable",
+}
+
+
+def sections() -> dict[tuple[str, str], str]:
+    """Every generated part, by page and marker."""
+    found = {("cli.md", "verbs"): "\n".join(_verbs())}
+    found |= {
+        ("configuration.md", name): "\n".join(_keys(schema()["$defs"][table]))
+        for name, table in TABLES.items()
+    }
+    found["control-socket.md", "paths"] = "\n".join(_paths())
+    return found
+
+
+def generated(page: str, name: str) -> str:
+    """What stands between the markers now."""
+    return _between(name).findall((DOCS / page).read_text())[0][1].strip("\n")
+
+
+def write() -> None:
+    """Bring every page up to date."""
+    for (page, name), text in sections().items():
+        path = DOCS / page
+        put = _between(name).sub(lambda m, text=text: f"{m[1]}\n{text}\n{m[3]}", path.read_text())
+        path.write_text(put)
+
+
+def _between(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- begin: {name} -->)(.*?)(<!-- end: {name} -->)", re.DOTALL)
+
+
+# -- verbs -----------------------------------------------------------------------------------------
+
+
+def _verbs() -> Iterator[str]:
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            for inner, verb in command.commands.items():
+                yield from _verb(f"{name} {inner}", verb)
+        else:
+            yield from _verb(name, command)
+
+
+def _verb(name: str, command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    options = [p for p in options if not SHARED & set(p.opts)]
+    shown = " ".join(_argument(p) for p in arguments)
+    some = " [OPTIONS]" if options else ""
+    yield f"### `mayfly {name}{some}{' ' + shown if shown else ''}`"
+    yield ""
+    yield command.help.strip()
+    yield ""
+    if options:
+        yield "| option | does |"
+        yield "|---|---|"
+        for option in options:
+            yield f"| `{_option(option)}` | {option.help} |"
+        yield ""
+
+
+def _argument(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _option(parameter: Any) -> str:
+    names = ", ".join(sorted(parameter.opts, key=len, reverse=True))
+    if parameter.is_flag:
+        return names
+    choices = getattr(parameter.type, "choices", None)
+    values = "\\|".join(str(getattr(c, "value", c)) for c in choices) if choices else None
+    return f"{names} {values or parameter.metavar or _kind(parameter)}"
+
+
+def _kind(parameter: Any) -> str:
+    return "N" if "int" in type(parameter.type).__name__.lower() else "TEXT"
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def _keys(table: dict[str, Any]) -> Iterator[str]:
+    required = set(table.get("required", ()))
+    yield "| key | default | what it is |"
+    yield "|---|---|---|"
+    for key, shape in table["properties"].items():
+        if key in TABLES:
+            continue
+        default = "must be there" if key in required else _default(shape)
+        yield f"| `{key}` | {default} | {shape['description']} |"
+
+
+def _default(shape: dict[str, Any]) -> str:
+    value = shape.get("default")
+    if value is None or value in ([], {}):
+        return ""
+    kinds = shape.get("type")
+    if isinstance(kinds, list) and "8GiB" in shape.get("examples", ()):
+        return f"`{spoken_size(value)}`"
+    if isinstance(kinds, list) and "30m" in shape.get("examples", ()):
+        return f"`{spoken_age(value).removesuffix('00')}`" if value else "`0`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# -- paths -----------------------------------------------------------------------------------------
+
+
+def _paths() -> Iterator[str]:
+    yield "| request | query | what it is |"
+    yield "|---|---|---|"
+    for route in Control.ROUTES:
+        query = " ".join(f"`{name}`" for name in route.query)
+        yield f"| `{route.method} {route.path}` | {query} | {route.does} |"
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,56 @@
+"""The reference says what the code does: verbs, flags, keys and paths are checked against it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from manager.core import model
+from manager.edge.config import schema
+from manager.service import control, unix_http
+from tests import reference
+
+SECTIONS = reference.sections()
+
+
+@pytest.mark.parametrize(("page", "name"), list(SECTIONS))
+def test_a_generated_part_is_up_to_date(page: str, name: str) -> None:
+    told = "run `python -m tests.reference`"
+    assert reference.generated(page, name) == SECTIONS[page, name].strip("\n"), told
+
+
+def test_every_key_of_the_core_is_a_key_of_the_file() -> None:
+    tables = {
+        "HostTable": model.HostSpec,
+        "PoolTable": model.PoolSpec,
+        "LimitsTable": model.Limits,
+        "DatasetTable": model.Dataset,
+        "CacheTable": model.Cache,
+    }
+    for table, spec in tables.items():
+        keys = set(schema()["$defs"][table]["properties"])
+        fields = {field.name for field in dataclasses.fields(spec)}
+        assert keys == {{"datasets": "dataset"}.get(name, name) for name in fields}
+
+
+def test_every_key_is_described() -> None:
+    for table in schema()["$defs"].values():
+        for key, shape in table["properties"].items():
+            assert shape.get("description"), key
+
+
+def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
+    page = (reference.DOCS / "control-socket.md").read_text()
+    assert f"{unix_http.CONNECTIONS} connections are served at a time, {control.LONG_POLLS}" in page
+    read, write = f"{unix_http.READ_SECONDS:g}", f"{unix_http.WRITE_SECONDS:g}"
+    assert re.search(rf"has {read} s to arrive\s+whole, a write {write} s", page)
+    assert unix_http.BODY_MAX == 2**20
+    assert unix_http.HEAD_MAX == 64 * 2**10
+
+
+def test_the_documents_in_the_page_have_the_keys_that_are_printed() -> None:
+    page = (reference.DOCS / "cli.md").read_text()
+    for key in control.JOB_KEYS:
+        assert f"`{key}`" in page
