@@ -35,6 +35,7 @@ from manager.core.memory import (
     GateOpening,
     Job,
     Memory,
+    SlotHeld,
     SlotUncordoned,
 )
 from manager.core.model import (
@@ -232,6 +233,7 @@ def _slot(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
         run.wakes.append(cordon.until)
     for agent in tenancy.settled:
         _clear(run, agent, spec)
+    _heed_gpus(run, spec)
     own, standby = tenancy.own, tenancy.standby
     for agent in tenancy.agents:
         if agent.settled:
@@ -245,6 +247,13 @@ def _slot(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
         elif agent is own:
             _use(run, spec, agent, tenancy)
     _fill(run, spec, tenancy)
+
+
+def _heed_gpus(run: _Pass, spec: SlotSpec) -> None:
+    """A slot whose GPU is sick is held until a person has seen to it; the others go on."""
+    word = run.world.gpu_words.get(spec.name)
+    if word is not None and word.sick is not None and run.memory.slot(spec.name).held is None:
+        run.facts.append(SlotHeld(run.now, spec.name, word.sick))
 
 
 def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
@@ -356,8 +365,12 @@ def _unfit(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[Doom
     lost = run.world.unwitnessed.get(agent.generation)
     if lost is not None and run.now - lost > WITNESS_LOST:
         return DoomReason.MISSED, "its witness is gone"
+    probe = run.world.probes.get(agent.generation)
+    if agent.lease and probe is not None and not probe.sees:
+        return DoomReason.BLIND, probe.text
     if agent.fingerprint != spec.fingerprint:
-        if own and spec.pool.name in run.rolling and agent.ready is not None:
+        ready = agent.ready is not None and agent.lease == spec.lease
+        if own and spec.pool.name in run.rolling and ready:
             return None
         if own:
             run.rolling.add(spec.pool.name)
@@ -413,15 +426,24 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
 
 
 def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> bool:
-    """Whether no earlier agent can still be at work in the slot, nor any other on the agent's GPUs."""
+    """Whether no earlier agent can still be at work in the slot, nor any other on the agent's GPUs, and
+    the gate of their health lets it.
+    """
     if run.memory.slot(spec.name).cordon is not None or spec.name in run.desired.unseen:
         return False
-    if spec.keeps_entries and any(other.committed and _enlisted(other) for other in tenancy.settled):
+    if spec.keeps_entries and any(
+        other.committed and _enlisted(other) for other in tenancy.settled
+    ):
         return False  # the slot's one entry is the ended agent's until the service has let go of it
     if not agent.lease:
         return True
     earlier = (run.containers.get(other.generation) for other in tenancy.settled)
     if any(container is not None and container.live for container in earlier):
+        return False
+    word, probe = run.world.gpu_words.get(spec.name), run.world.probes.get(agent.generation)
+    if word is None or not word.fit or probe is None or not probe.sees:
+        return False
+    if agent.lease != spec.lease:
         return False
     return all(
         spec.pool.name in run.sharing and other.pool in run.sharing
@@ -504,7 +526,9 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     if container is None:
         return
     gently = agent.opened is not None and container.live and agent.doom.reason not in ENDS_JOBS
-    if gently and _let_go(run, agent, spec, f"{agent.doom.reason}: it is let go before it is stopped"):
+    if gently and _let_go(
+        run, agent, spec, f"{agent.doom.reason}: it is let go before it is stopped"
+    ):
         return
     ladder = spec.ladder if spec is not None else ()
     if agent.opened is None or not container.live:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from manager.core import naming
+from manager.core import images, injection, naming
+from manager.core.images import Catalogue
+from manager.core.leases import Gpu, Leases, assign
 from manager.core.model import (
     GATE_PROTOCOL,
     LABEL_GATE,
     Config,
     Desired,
+    Injection,
     PoolName,
     PoolSpec,
     Removal,
@@ -23,8 +26,6 @@ from manager.core.model import (
     SlotSpec,
     Step,
 )
-
-LOCAL_IMAGE = "mayfly/local:cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,20 @@ class Survey:
     mounts: Mapping[str, str] = field(default_factory=dict)  # directory -> what is wrong with it
     runtimes: frozenset[str] = frozenset()
     autoremove_fault: bool = False
-    leases: Mapping[SlotName, tuple[str, ...]] = field(default_factory=dict)
-    lease_obstacles: Mapping[PoolName, str] = field(default_factory=dict)
+    cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
+    hook: bool = False  # the host has the program that serves device requests
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What NVML says of the host, and the images that there are."""
+
+    gpus: tuple[Gpu, ...] | None = ()  # None: not known
+    cuda: images.Version | None = None  # the highest that the driver runs; None: not known
+    unknown: str = ""  # why gpus is None
+    pending: bool = False  # gpus is None because NVML has not been heard yet
+    architecture: str = "amd64"
+    catalogue: Catalogue = field(default_factory=Catalogue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +71,93 @@ class Trait:
     keeps_entries: bool = False
 
 
-def image_of(pool: PoolSpec) -> str:
-    """The reference of the pool's image."""
-    return pool.image or LOCAL_IMAGE
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """A pool with what the host gives it."""
+
+    spec: PoolSpec
+    image: str | None  # None: not to be known before its GPUs are
+    obstacle: str | None  # what is in the way of its leases, its image or their way in
+    leases: Mapping[SlotName, tuple[str, ...]]
+    injections: Mapping[SlotName, Injection]
+
+
+def leases_of(config: Config, hardware: Hardware) -> Leases:
+    """What every slot of the configuration gets of the host's GPUs."""
+    return assign(config.pools, hardware.gpus, hardware.unknown)
+
+
+def references(config: Config, hardware: Hardware) -> frozenset[str]:
+    """Every image that the configuration needs, as far as that is known."""
+    leases = leases_of(config, hardware)
+    chosen = (_image(pool, leases, hardware)[0] for pool in config.pools)
+    return frozenset(reference for reference in chosen if reference is not None)
+
+
+def _image(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[str | None, str | None]:
+    """The pool's image by name, and what is in the way of choosing one."""
+    if pool.image is not None:
+        return pool.image, None
+    if pool.gpus == 0:
+        return images.reference(pool.provider, pool.cuda), None
+    pinned = images.parse(pool.cuda) if pool.cuda is not None else None
+    named = images.reference(pool.provider, pool.cuda) if pool.cuda is not None else None
+    if pool.name in leases.obstacles:
+        return named, leases.obstacles[pool.name]
+    if hardware.cuda is None:
+        why = "the driver does not say which CUDA it runs: set `image` or `cuda`"
+        return named, None if named is not None else f'pool "{pool.name}": {why}'
+    choice = images.select(
+        hardware.catalogue,
+        hardware.cuda,
+        _capabilities(pool, leases, hardware),
+        hardware.architecture,
+        provider=pool.provider,
+        pinned=pinned,
+        compat=pool.cuda_compat,
+    )
+    if choice.image is None:
+        return named, f'pool "{pool.name}": {choice.reason}'
+    return choice.image, None
+
+
+def _capabilities(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[images.Version, ...]:
+    """The compute capabilities of the pool's GPUs, each once."""
+    held = {
+        uuid
+        for index in range(pool.slots)
+        for uuid in leases.slots.get(naming.slot(pool.name, index), ())
+    }
+    found = {
+        gpu.capability: None
+        for gpu in hardware.gpus or ()
+        if gpu.capability is not None and held & {gpu.uuid, *(part.uuid for part in gpu.mig)}
+    }
+    return tuple(found)
+
+
+def _resolved(pool: PoolSpec, leases: Leases, survey: Survey, hardware: Hardware) -> _Pool:
+    image, obstacle = _image(pool, leases, hardware)
+    own: dict[SlotName, tuple[str, ...]] = {}
+    injections: dict[SlotName, Injection] = {}
+    for index in range(pool.slots):
+        name = naming.slot(pool.name, index)
+        own[name] = leases.slots.get(name, ())
+        if not own[name]:
+            continue
+        way = injection.choose(
+            pool,
+            own[name],
+            runtimes=survey.runtimes,
+            cdi=survey.cdi,
+            hook=survey.hook,
+            gpus=hardware.gpus or (),
+        )
+        if isinstance(way, str):
+            obstacle = obstacle or way
+        else:
+            injections[name] = way
+    return _Pool(pool, image, leases.obstacles.get(pool.name) or obstacle, own, injections)
 
 
 def desired(
@@ -68,6 +165,7 @@ def desired(
     survey: Survey,
     traits: Mapping[PoolName, Trait],
     *,
+    hardware: Hardware | None = None,
     refusals: Mapping[PoolName, str] | None = None,
     namesakes: Mapping[SlotName, str] | None = None,
 ) -> Desired:
@@ -77,31 +175,40 @@ def desired(
     taken there.
     """
     refusals, namesakes = refusals or {}, namesakes or {}
+    hardware = hardware or Hardware()
+    leases = leases_of(config, hardware)
     slots: list[SlotSpec] = []
     obstacles: dict[SlotName, str] = {}
+    unseen: set[SlotName] = set()
     for pool in config.pools:
-        obstacle = _obstacle(pool, survey) or refusals.get(pool.name)
+        found = _resolved(pool, leases, survey, hardware)
+        if _undecided(found, survey, hardware):
+            unseen |= found.leases.keys()
+        obstacle = _obstacle(found, survey, hardware) or refusals.get(pool.name)
         for index in range(pool.slots):
             name = naming.slot(pool.name, index)
-            slots.append(_slot(pool, index, survey, traits[pool.name]))
+            slots.append(_slot(found, index, survey, traits[pool.name]))
             if obstacle is not None or name in namesakes:
                 obstacles[name] = obstacle or namesakes[name]
-    return Desired(tuple(slots), obstacles, _unseen(slots, survey))
+    return Desired(tuple(slots), obstacles, frozenset(unseen))
 
 
-def _slot(pool: PoolSpec, index: int, survey: Survey, trait: Trait) -> SlotSpec:
+def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
+    pool = found.spec
     name = naming.slot(pool.name, index)
-    reference = image_of(pool)
-    seen = survey.images.get(reference)
+    seen = survey.images.get(found.image) if found.image is not None else None
     removal = _removal(pool, survey)
-    lease = survey.leases.get(name, ())
+    lease, way = found.leases[name], found.injections.get(name)
+    identity = seen.id if seen is not None else ""
     return SlotSpec(
         name=name,
         index=index,
         pool=pool,
-        image=seen.id if seen is not None else reference,
-        fingerprint=fingerprint(pool, seen.id if seen is not None else "", lease, removal),
+        image=identity or found.image or "",
+        fingerprint=fingerprint(pool, identity, lease, removal, way),
         lease=lease,
+        injection=way,
+        reference=found.image or "",
         removal=removal,
         queue=trait.queue,
         ladder=trait.ladder,
@@ -111,9 +218,11 @@ def _slot(pool: PoolSpec, index: int, survey: Survey, trait: Trait) -> SlotSpec:
     )
 
 
-def _unseen(slots: Iterable[SlotSpec], survey: Survey) -> frozenset[SlotName]:
-    """Slots whose image has not been looked at yet: they are left as they are until it has."""
-    return frozenset(spec.name for spec in slots if image_of(spec.pool) not in survey.images)
+def _undecided(found: _Pool, survey: Survey, hardware: Hardware) -> bool:
+    """Whether image or GPUs have not been looked at yet: its slots are left as they are until they have."""
+    if found.spec.gpus != 0 and hardware.pending:
+        return True
+    return found.image is not None and found.image not in survey.images
 
 
 def _removal(pool: PoolSpec, survey: Survey) -> Removal:
@@ -128,7 +237,13 @@ def _removal(pool: PoolSpec, survey: Survey) -> Removal:
 NOT_BAKED = ("slots", "gpus", "standby", "keep_failed", "token", "share", "cuda", "image")
 
 
-def fingerprint(pool: PoolSpec, image_id: str, lease: tuple[str, ...], removal: Removal) -> str:
+def fingerprint(
+    pool: PoolSpec,
+    image_id: str,
+    lease: tuple[str, ...],
+    removal: Removal,
+    way: Injection | None = None,
+) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     baked = {key: value for key, value in asdict(pool).items() if key not in NOT_BAKED}
     limits = {
@@ -136,20 +251,24 @@ def fingerprint(pool: PoolSpec, image_id: str, lease: tuple[str, ...], removal: 
         for key, value in baked.pop("limits").items()
         if key not in ("job_timeout", "idle_recycle", "disk")
     }
-    text = json.dumps(
-        [GATE_PROTOCOL, baked, limits, image_id, lease, removal], sort_keys=True, default=str
-    )
+    told: list[object] = [GATE_PROTOCOL, baked, limits, image_id, lease, removal]
+    if way is not None:
+        told.append([way.kind, *way.devices])
+    text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _obstacle(pool: PoolSpec, survey: Survey) -> str | None:
+def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
     """Why the pool's slots cannot be filled; ``None`` where they can."""
-    reference = image_of(pool)
-    if reference not in survey.images:
+    if _undecided(found, survey, hardware):
         return None
+    if found.obstacle is not None:
+        return found.obstacle
+    pool, reference = found.spec, found.image
+    assert reference is not None, "an image that is not to be known has an obstacle"
     seen = survey.images[reference]
     if seen is None:
-        return f"image {reference} is not on this Engine: build it (`make image`) or pull it"
+        return f"image {reference} is not on this Engine: {_remedy(reference)}"
     if seen.gate is None:
         return (
             f"image {reference} has no Mayfly gate (label {LABEL_GATE}): build it FROM one of the "
@@ -163,11 +282,13 @@ def _obstacle(pool: PoolSpec, survey: Survey) -> str | None:
     for mount in pool.mounts:
         if mount.source in survey.mounts:
             return survey.mounts[mount.source]
-    if pool.name in survey.lease_obstacles:
-        return survey.lease_obstacles[pool.name]
-    if pool.gpus and "nvidia" not in survey.runtimes:
-        return (
-            "the Engine has no runtime nvidia: install nvidia-container-toolkit, then "
-            "`nvidia-ctk runtime configure --runtime=docker` and restart Docker"
-        )
     return None
+
+
+def _remedy(reference: str) -> str:
+    """How an image is come by."""
+    if reference.startswith("mayfly/local:cuda"):
+        return f"`mayfly images build {reference.removeprefix('mayfly/local:cuda')}`, or pull it"
+    if reference == "mayfly/local:cpu":
+        return "`mayfly images build cpu` (in a checkout: `make image`), or pull it"
+    return "build it or pull it"

@@ -16,6 +16,7 @@ from manager.core.model import (
     ContainerId,
     DoomReason,
     Generation,
+    GpuUse,
     JobId,
     JobState,
     Phase,
@@ -294,6 +295,7 @@ class AgentExited:
     exit_code: int | None
     oom_kills: int | None
     detail: str = ""
+    gpus: tuple[GpuUse, ...] = ()
     clean: bool = False
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ def load() -> Any:
             "`pip install --force-reinstall nvidia-ml-py`, in mayfly's environment"
         )
     return module
+
+
+def probe_script() -> str:
+    """What is run inside an agent to see which GPUs it sees: ``agents/probe``."""
+    return (files("manager") / "data" / "agents" / "probe").read_text(encoding="utf-8")
 
 
 class Session:

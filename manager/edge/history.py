@@ -317,7 +317,13 @@ class History:
                 fact.exit_code,
                 fact.oom_kills,
                 agent.job,
-                json.dumps({**_plain(asdict(agent)), "detail": fact.detail}),
+                json.dumps(
+                    {
+                        **_plain(asdict(agent)),
+                        "detail": fact.detail,
+                        "gpu_use": [_plain(asdict(use)) for use in fact.gpus],
+                    }
+                ),
             ),
         )
 
@@ -351,7 +357,9 @@ class History:
         if self._commits < COMMITS_A_LOG:
             return
         self._commits = 0
-        with suppress(sqlite3.DatabaseError):  # the log goes on growing; no commit is the worse for it
+        with suppress(
+            sqlite3.DatabaseError
+        ):  # the log goes on growing; no commit is the worse for it
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def prune(self, before: float, most_events: int) -> None:
@@ -628,6 +636,7 @@ def _life_row(row: sqlite3.Row) -> dict[str, Any]:
         "ended_by": doom.get("by"),
         "image": data["image"],
         "gpus": data["lease"],
+        "gpu_use": data.get("gpu_use", []),
         "container": data["container"],
         "born": data["born"],
         "opened": data["opened"],

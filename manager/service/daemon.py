@@ -20,6 +20,7 @@ from manager import __version__
 from manager.core import naming
 from manager.core.model import Config, Container, HostId
 from manager.edge import systemd
+from manager.edge.catalogue import architecture, catalogue
 from manager.edge.engine import Engine
 from manager.edge.faults import Fault, Refused
 from manager.edge.history import History, Reader
@@ -31,6 +32,7 @@ from manager.service.board import Board
 from manager.service.clock import Clock
 from manager.service.control import Control
 from manager.service.eye import Eye
+from manager.service.gpu_desk import GpuDesk
 from manager.service.loop import Loop, Reload, Rung, Stop, mark_from
 from manager.service.perform import Performer, Workers
 
@@ -94,7 +96,10 @@ def _run(
     stack.callback(output.close)
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, loop.inbox.put)
-    eye = Eye(engine, lambda: loop.config, lambda: loop.step, claim, loop.inbox.put)
+    eye = Eye(
+        engine, lambda: loop.config, lambda: loop.images, lambda: loop.step, claim, loop.inbox.put
+    )
+    gpus = GpuDesk(loop.inbox.put, engine, catalogue(), architecture(), clock.now)
     for agent in loop.memory.agents.values():
         if agent.container is not None and not agent.settled:
             output.follow(agent.generation, agent.container, lines=not agent.queue)
@@ -111,7 +116,7 @@ def _run(
             announced = True
             systemd.ready(sentence)
 
-    loop.bind(workers, eye, lambda: follower.mark, after_pass)
+    loop.bind(workers, eye, lambda: follower.mark, after_pass, gpus)
     control = Control(
         board=board,
         send=loop.inbox.put,
@@ -132,6 +137,7 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     eye.stop()
+    gpus.stop()
     workers.stop(WORKERS_GRACE)
     follower.stop()
     _leave(engine, host, log)

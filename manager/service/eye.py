@@ -7,12 +7,13 @@ failed; it is never turned into "there is nothing".
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from manager.core.desire import ImageSeen, Survey, image_of
+from manager.core.desire import ImageSeen, Survey
 from manager.core.model import LABEL_GATE, Config, Container, ContainerId, Dataset, PoolSpec
 from manager.edge.engine import Engine
 from manager.edge.engine_facts import EngineInfo
@@ -62,16 +63,20 @@ class Eye:
         self,
         engine: Engine,
         config: Callable[[], Config],
+        images: Callable[[], frozenset[str]],
         step: Callable[[], int],
         claim: Callable[[], None],
         send: Callable[[Sight], None],
     ) -> None:
-        """``claim`` makes sure, once and before the first look, that the Engine is ours to use."""
+        """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
+        the Engine is ours to use.
+        """
         self._engine = engine
         self._step = step
         self._claim = claim
         self._claimed = False
         self._config = config
+        self._wanted = images
         self._send = send
         self._asked = threading.Event()
         self._survey_asked = threading.Event()
@@ -128,10 +133,12 @@ class Eye:
             info = self._engine.info()
             config = self._config()
             survey = Survey(
-                images=self._images(config),
+                images=self._images(),
                 mounts=mount_problems(config, info),
                 runtimes=frozenset(info.runtimes),
                 autoremove_fault=info.autoremove_fault,
+                cdi=frozenset(info.cdi_devices),
+                hook=shutil.which("nvidia-container-runtime-hook") is not None,
             )
             watched = any(pool.limits.disk is not None for pool in config.pools)
             sizes = self._engine.sizes() if watched else {}
@@ -139,9 +146,9 @@ class Eye:
         except Fault as fault:
             self._send(Unseen(began, fault))
 
-    def _images(self, config: Config) -> dict[str, ImageSeen | None]:
+    def _images(self) -> dict[str, ImageSeen | None]:
         found: dict[str, ImageSeen | None] = {}
-        for reference in {image_of(pool) for pool in config.pools}:
+        for reference in self._wanted():
             facts = self._engine.image(reference)
             found[reference] = (
                 ImageSeen(facts.id, facts.labels.get(LABEL_GATE)) if facts is not None else None

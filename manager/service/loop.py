@@ -26,7 +26,8 @@ from manager.core.actions import (
     Tell,
 )
 from manager.core.decide import Plan, decide
-from manager.core.desire import Survey, Trait, desired
+from manager.core.desire import Hardware, Survey, Trait, desired, references
+from manager.core.gpu_health import Reading
 from manager.core.memory import (
     AgentArmed,
     AgentConfirmed,
@@ -73,6 +74,7 @@ from manager.service.board import Board
 from manager.service.clock import Clock
 from manager.service.commands import Command
 from manager.service.eye import Denied, Eye, Seen, Sight, Surveyed, Unseen
+from manager.service.gpu_desk import GpuDesk, GpuSight, Probed
 from manager.service.outlook import Outlook
 from manager.service.perform import Done, Failed, Workers
 from manager.service.perform import Outcome as Performed
@@ -123,6 +125,7 @@ Message = (
     Rung
     | Heard
     | RosterSight
+    | GpuSight
     | Stop
     | Reload
     | EngineEvent
@@ -208,11 +211,26 @@ class Loop:
         self._retry_at: float | None = None
         self._workers: Workers | None = None
         self._eye: Eye | None = None
+        self._gpus: GpuDesk | None = None
 
     @property
     def memory(self) -> Memory:
         """What is remembered, as of the last commit; a value that never changes."""
         return self._memory
+
+    @property
+    def images(self) -> frozenset[str]:
+        """The images that are needed, by name, as far as that is known; read by the eye."""
+        return references(self.config, self._hardware)
+
+    @property
+    def _hardware(self) -> Hardware:
+        return self._desk.hardware
+
+    @property
+    def _desk(self) -> GpuDesk:
+        assert self._gpus is not None, "bound before it runs"
+        return self._gpus
 
     def bind(
         self,
@@ -220,8 +238,10 @@ class Loop:
         eye: Eye,
         mark: Callable[[], EventMark | None],
         after_pass: Callable[[str], None],
+        gpus: GpuDesk,
     ) -> None:
-        """Who does, who looks, what the Engine last said, and who hears each pass's sentence."""
+        """Who does, who looks, what the Engine said last, who hears each pass's sentence, who sees to GPUs."""
+        self._gpus = gpus
         self._workers = workers
         self._eye = eye
         self._mark = mark
@@ -229,6 +249,7 @@ class Loop:
 
     def run(self) -> None:
         """Take messages and make passes until a ``Stop``; ``Refused`` where the Engine must not be used."""
+        self._desk.use_config(self.config)
         self._make_desired()
         self._heed_host_boot()
         assert self._workers is not None
@@ -278,6 +299,8 @@ class Loop:
                 self._take_sign(message)
             case RosterSeen() | RosterFailed():
                 self._take_roster(message)
+            case Reading() | Probed():
+                self._take_gpus(message)
             case Done() | Failed():
                 self._take_result(message)
             case Seen() | Unseen() | Surveyed() | Denied():
@@ -342,6 +365,11 @@ class Loop:
                 self._survey, self._info = survey, info
                 self._outlook.grown(sizes)
                 self._make_desired()
+
+    def _take_gpus(self, sight: GpuSight) -> None:
+        if self._desk.take(sight):
+            self._make_desired()
+            self._next_survey = self._clock.now()
 
     def _take_result(self, result: Performed) -> None:
         self.step += 1
@@ -429,7 +457,7 @@ class Loop:
             case Prepare() if agent is not None and not agent.settled:
                 memory = apply(self._memory, self._pending.facts)
                 self._pending.facts.extend(unprepared(agent, str(fault), lasting, memory, now))
-            case (Dismiss(generation=generation) | Tell(generation=generation)) if (
+            case Dismiss(generation=generation) | Tell(generation=generation) if (
                 isinstance(fault, AgentBusy) and generation is not None
             ):
                 self._pending.facts.append(AgentConfirmed(now, generation, Phase.BUSY))
@@ -529,7 +557,8 @@ class Loop:
     def _reload_order(self, *, dry_run: bool) -> orders.Order:
         config = self._reload()
         before = {spec.name: spec for spec in self._desired.slots}
-        after = {spec.name: spec for spec in desired(config, self._survey, self._traits()).slots}
+        wanted = desired(config, self._survey, self._traits(), hardware=self._hardware)
+        after = {spec.name: spec for spec in wanted.slots}
         changes = {
             "added": [name for name in after if name not in before],
             "removed": [name for name in before if name not in after],
@@ -541,7 +570,8 @@ class Loop:
         }
         if not dry_run:
             self._use_config(config)
-        return orders.Order(200, {"dry_run": dry_run, **changes})
+        held = dict(wanted.obstacles)
+        return orders.Order(200, {"dry_run": dry_run, **changes, "held": held})
 
     def _read_config(self) -> None:
         try:
@@ -552,12 +582,14 @@ class Loop:
     def _use_config(self, config: Config) -> None:
         self._use_providers(config)
         self.config = config
+        self._desk.use_config(config)
         self._make_desired()
         self._next_survey = self._clock.now()
         self._log.event("config.loaded", pools=len(config.pools))
 
     def _plan_order(self, memory: Memory, now: float) -> orders.Order:
-        plan = self._decide(memory, self._outlook.world(), now)
+        world = self._desk.dress(self._desired, memory, self._outlook.world(), now)
+        plan = self._decide(memory, world, now)
         return orders.Order(
             200,
             {
@@ -591,6 +623,7 @@ class Loop:
             blocked = frozenset(self._in_flight) | {action.subject for action in actions}
             noticed = notice(memory, world, now, self._judge, blocked)
             memory = apply(memory, noticed)
+            world = self._desk.dress(self._desired, memory, world, now)
             plan = self._decide(memory, world, now, also=blocked)
             memory = apply(memory, plan.facts)
             facts += [*noticed, *plan.facts]
@@ -598,14 +631,18 @@ class Loop:
             wake = plan.wake
             if not noticed and not plan.facts:
                 break
+        facts = self._desk.attributed(facts)
         if facts and not self._commit(facts, memory, now):
             return self._retry_at
+        self._desk.heard(facts)
         self._begin(actions)
         self._publish(memory, world, now)
         self._tell(facts)
         self._await_services()
         dues = [until for until in self._resting.values() if until > now]
         dues += [now + wait for wait in self._opening.values()]
+        gpus = self._desk.tend(self._desired, memory, world, now)
+        dues += [gpus] if gpus is not None else []
         return min([*dues, wake] if wake is not None else dues, default=None)
 
     def _decide(
@@ -705,6 +742,7 @@ class Loop:
         rows = status.statuses(self._desired, memory, now)
         headline = status.headline(rows, memory, world)
         health = status.health_of(rows, memory, world, now) + self._own_health()
+        health += self._desk.health(self.config, now)
         self._board.publish(
             status.document(self.config.host, rows, memory, world, headline, health)
         )
@@ -808,6 +846,7 @@ class Loop:
             self.config,
             self._survey,
             self._traits(),
+            hardware=self._hardware,
             refusals=self._refusals,
             namesakes=namesakes(self._outlook.rosters),
         )

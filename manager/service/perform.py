@@ -38,11 +38,12 @@ from manager.core.model import (
     ContainerId,
     Generation,
     HostId,
+    Injection,
     PoolName,
     SlotSpec,
 )
 from manager.edge.engine import Engine, GateSocket
-from manager.edge.engine_facts import Bind, ContainerPlan
+from manager.edge.engine_facts import Bind, ContainerPlan, DeviceRequest
 from manager.edge.faults import Fault, Passing, Refused
 from manager.edge.gate import frame
 from manager.edge.output import OutputKeeper
@@ -250,7 +251,8 @@ def container_plan(
             LABEL_FINGERPRINT: spec.fingerprint,
         },
         env=environment(spec, action.generation),
-        runtime="nvidia" if spec.lease else None,
+        runtime=_runtime(spec),
+        device_requests=_device_requests(spec),
         mounts=tuple(binds),
         tmpfs={ROOM: "mode=0700,size=64m"},
         memory=pool.limits.memory,
@@ -267,6 +269,24 @@ def container_plan(
         log_max_size=log_max_size,
         stop_timeout=STOP_TIMEOUT,
     )
+
+
+DRIVER_CAPABILITIES = ("compute", "utility")  # CUDA, and NVML with nvidia-smi
+
+
+def _runtime(spec: SlotSpec) -> str | None:
+    way = spec.injection
+    return "nvidia" if way is not None and way.kind == "runtime" else None
+
+
+def _device_requests(spec: SlotSpec) -> tuple[DeviceRequest, ...]:
+    match spec.injection:
+        case Injection(kind="cdi", devices=devices):
+            return (DeviceRequest(devices, driver="cdi"),)
+        case Injection(kind="request", devices=devices):
+            return (DeviceRequest(devices, capabilities=("gpu", *DRIVER_CAPABILITIES)),)
+        case _:
+            return ()
 
 
 CA_TARGET = "/etc/mayfly/ca.pem"
@@ -289,7 +309,7 @@ def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:
         variables |= dict.fromkeys(CA_VARIABLES, CA_TARGET)
     variables["NVIDIA_VISIBLE_DEVICES"] = ",".join(spec.lease) or "void"
     if spec.lease:
-        variables["NVIDIA_DRIVER_CAPABILITIES"] = "compute,utility"
+        variables["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(DRIVER_CAPABILITIES)
     variables |= {
         "MAYFLY_GENERATION": generation,
         "MAYFLY_SLOT": spec.name,

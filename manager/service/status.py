@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from manager.core.desire import image_of
 from manager.core.memory import Agent, Cordon, Memory
 from manager.core.model import (
     Container,
@@ -79,7 +78,7 @@ def _slot(row: SlotStatus, containers: Mapping[Generation, Container]) -> dict[s
         "agent": agent.generation if agent is not None else None,
         "container": _container(agent or row.leftover, containers),
         "standby": _standby(row, containers),
-        "image": image_of(row.spec.pool),
+        "image": row.spec.reference,
         "gpus": list(row.spec.lease),
         "job": agent.job if agent is not None else None,
         "note": row.note,

@@ -1,0 +1,101 @@
+"""A runtime ``nvidia`` that puts a stand-in ``nvidia-smi`` into containers, for a private Engine.
+
+It lists the devices that ``NVIDIA_VISIBLE_DEVICES`` names, as the true one would see them, and fails or misses some
+when a test says so, in containers that run already too:
+
+    runtime = NvidiaRuntime(engine)
+    runtime.blind()                 # nvidia-smi says: Failed to initialize NVML: Unknown Error
+    runtime.hide(uuid)              # this GPU is not there any more
+    runtime.empty()                 # containers made from now on get nothing at all
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engine.private_engine import PrivateEngine
+
+PLACE = "/usr/local/nvidia/bin"
+
+SMI = """#!/bin/sh
+here=${0%/*}
+if [ -e "$here/blind" ]; then
+  echo 'Failed to initialize NVML: Unknown Error'
+  exit 255
+fi
+number=0
+for uuid in $(printf '%s' "$NVIDIA_VISIBLE_DEVICES" | tr , ' '); do
+  if ! grep -qsx "$uuid" "$here/hidden"; then
+    case $uuid in
+      MIG-*)
+        echo "GPU $number: Stub GPU (UUID: GPU-parent-$number)"
+        echo "  MIG 1g.10gb     Device  0: (UUID: $uuid)" ;;
+      *) echo "GPU $number: Stub GPU (UUID: $uuid)" ;;
+    esac
+  fi
+  number=$((number + 1))
+done
+"""
+
+WRAPPER = """#!{python} -S
+import json, os, sys
+words = sys.argv[1:]
+if "create" in words:
+    bundle, record = words[words.index("--bundle") + 1], os.path.join("{records}", words[-1])
+    with open(bundle + "/config.json") as file:
+        spec = json.load(file)
+    os.makedirs(record, exist_ok=True)
+    with open(record + "/argv", "w") as file:
+        file.write("\\n".join(words) + "\\n")
+    with open(record + "/config.json", "w") as file:
+        json.dump(spec, file)
+    if not os.path.exists("{tools}/empty"):
+        spec["mounts"].append({{"destination": "{place}", "type": "bind", "source": "{tools}",
+                               "options": ["rbind", "ro"]}})
+        with open(bundle + "/config.json", "w") as file:
+            json.dump(spec, file)
+os.execvp("runc", ["runc", *words])
+"""
+
+
+class NvidiaRuntime:
+    """The runtime ``nvidia`` of one private Engine, in place of the one that only records."""
+
+    def __init__(self, engine: PrivateEngine) -> None:
+        self.tools: Path = engine.home / "nvidia-bin"
+        self.tools.mkdir()
+        smi = self.tools / "nvidia-smi"
+        smi.write_text(SMI)
+        smi.chmod(0o755)
+        wrapper = engine.home / "nvidia"
+        wrapper.write_text(
+            WRAPPER.format(
+                python=sys.executable,
+                records=engine.home / "records",
+                tools=self.tools,
+                place=PLACE,
+            )
+        )
+        wrapper.chmod(0o755)
+
+    def blind(self, on: bool = True) -> None:
+        """Whether ``nvidia-smi`` fails, as where a container's devices were taken away."""
+        self._mark("blind", on)
+
+    def empty(self, on: bool = True) -> None:
+        """Whether containers get nothing, as where the runtime is set up wrong."""
+        self._mark("empty", on)
+
+    def hide(self, *uuids: str) -> None:
+        """These devices are not seen any more."""
+        (self.tools / "hidden").write_text("".join(f"{uuid}\n" for uuid in uuids))
+
+    def _mark(self, name: str, on: bool) -> None:
+        if on:
+            (self.tools / name).touch()
+        else:
+            (self.tools / name).unlink(missing_ok=True)
