@@ -201,6 +201,7 @@ class Loop:
         self._stopping = False
         self._denied: Refused | None = None
         self._next_look = 0.0
+        self._look_pending = False  # the eye was asked and has not answered
         self._looked = 0.0  # when the last look was asked for
         self._next_survey = 0.0
         self._next_upkeep = 0.0
@@ -347,6 +348,7 @@ class Loop:
         self._next_survey = now
 
     def _take_sight(self, sight: Sight) -> None:
+        self._look_pending = False
         now = self._clock.now()
         match sight:
             case Seen(began=began, containers=containers):
@@ -361,6 +363,7 @@ class Loop:
                 if self._outlook.known:
                     self._log.event("engine.lost", reason=str(fault))
                 self._outlook.unseen(str(fault))
+                self._all_rung = True
             case Surveyed(survey=survey, info=info, sizes=sizes):
                 self._survey, self._info = survey, info
                 self._outlook.grown(sizes)
@@ -810,6 +813,10 @@ class Loop:
 
     def _ask_eye(self, now: float) -> None:
         assert self._eye is not None
+        if now >= min(self._next_look, self._next_survey):
+            # An Engine that hangs rings no bell: the witnesses are looked at all the same.
+            self._all_rung |= self._look_pending
+            self._look_pending = True
         if now >= self._next_survey:
             self._next_survey = now + SURVEY_EVERY
             self._looked, self._next_look = now, now + TICK
