@@ -1,0 +1,181 @@
+"""The Engine stops, dies and comes back under a pool at work."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine.private_engine import PrivateEngine, why_not
+from tests.harness import Manager, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+
+POOL = """
+[[pool]]
+name = "local"
+provider = "local"
+slots = 2
+{more}
+[[pool.caches]]
+source = "{home}/cache"
+target = "/cache"
+"""
+JOB = 'echo "$MAYFLY_JOB" >>/cache/ran; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 6'
+
+
+@pytest.fixture(scope="module")
+def living() -> Iterator[PrivateEngine]:
+    """An Engine with live-restore on, for tests that restart it."""
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    with PrivateEngine(live_restore=True) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[PrivateEngine]:
+    """An Engine with live-restore off."""
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    with PrivateEngine(live_restore=False) as engine:
+        yield engine
+
+
+def made(engine: PrivateEngine, more: str = "") -> Manager:
+    """A manager with a cache, not yet started."""
+    manager = Manager(engine.url)
+    (manager.home / "cache").mkdir()
+    (manager.home / "cache").chmod(0o777)
+    manager.configure(POOL.format(home=manager.home, more=more))
+    return manager
+
+
+def written(file: Path) -> str:
+    """The file's text once it has some."""
+    return until(lambda: file.exists() and file.read_text(), f"{file.name} is written")
+
+
+def agents(manager: Manager) -> list[str]:
+    """The agents of both slots."""
+    return [row["agent"] for row in manager.get("/v1/status")["slots"]]
+
+
+def knows_the_engine(manager: Manager) -> bool:
+    """Whether the last look at the Engine succeeded."""
+    return "engine.unknown" not in manager.health()
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+def test_with_live_restore_jobs_and_idle_agents_outlive_the_engine(
+    living: PrivateEngine, sig: signal.Signals
+) -> None:
+    with made(living) as manager:
+        manager.start()
+        assert "engine.restart_ends_jobs" not in manager.health()
+        job = manager.queue("sh", "-c", JOB)
+        written(manager.home / "cache/ran")
+        until(lambda: (manager.slot()["standby"] or {}).get("phase") == "armed", "the standby is armed")
+        before = agents(manager)
+        living.stop(sig)
+        until(lambda: not knows_the_engine(manager), "the manager misses the Engine")
+        assert agents(manager) == before
+        living.start()
+        until(lambda: knows_the_engine(manager), "the manager has found the Engine again")
+        time.sleep(1)
+        assert agents(manager) == before
+        (manager.home / "cache/go").touch()
+        row = manager.ended(job)
+        assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "exit", 6)
+        for number in range(4):
+            assert manager.ended(manager.queue("sh", "-c", f"exit {number}"))["exit_code"] == number
+        assert (manager.home / "cache/ran").read_text().split() == [job]
+
+
+def test_with_live_restore_a_job_may_end_while_the_engine_is_away(living: PrivateEngine) -> None:
+    with made(living) as manager:
+        manager.start()
+        job = manager.queue("sh", "-c", JOB)
+        written(manager.home / "cache/ran")
+        living.stop()
+        until(lambda: not knows_the_engine(manager), "the manager misses the Engine")
+        (manager.home / "cache/go").touch()
+        try:
+            row = manager.ended(job, 20)
+        finally:
+            living.start()
+        assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "exit", 6)
+        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+
+
+def test_neither_manager_nor_engine_runs_while_a_job_ends(living: PrivateEngine) -> None:
+    with made(living) as manager:
+        manager.start()
+        job = manager.queue("sh", "-c", JOB)
+        written(manager.home / "cache/ran")
+        manager.kill()
+        living.stop(signal.SIGKILL)
+        (manager.home / "cache/go").touch()
+        try:
+            until(lambda: list((manager.state / "agents").glob("*/exit")), "the job ends")
+        finally:
+            living.start()
+        manager.start(wait="answer")
+        row = manager.ended(job)
+        assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "exit", 6)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("removal", ["engine", "manager"])
+def test_without_live_restore_the_manager_warns_and_the_account_names_the_engine(
+    mortal: PrivateEngine, sig: signal.Signals, removal: str
+) -> None:
+    with made(mortal, f'removal = "{removal}"') as manager:
+        manager.start()
+        assert "live-restore is off" in manager.health()["engine.restart_ends_jobs"]
+        job = manager.queue("sh", "-c", JOB)
+        written(manager.home / "cache/ran")
+        mortal.restart(sig)
+        row = manager.ended(job, 60)
+        assert (row["state"], row["cause"]) == ("lost", "engine_stopped")
+        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+        assert manager.ended(manager.queue("true"))["state"] == "succeeded"
+        assert (manager.home / "cache/ran").read_text().split() == [job]
+
+
+def test_the_engine_stops_while_no_manager_runs(mortal: PrivateEngine) -> None:
+    with made(mortal) as manager:
+        manager.start()
+        job = manager.queue("sh", "-c", JOB)
+        written(manager.home / "cache/ran")
+        manager.kill()
+        mortal.restart(signal.SIGTERM)
+        manager.start(wait="answer")
+        row = manager.ended(job, 60)
+        assert (row["state"], row["cause"]) == ("lost", "engine_stopped")
+        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+
+
+def test_an_engine_that_answers_nothing_stops_no_job(mortal: PrivateEngine) -> None:
+    with made(mortal) as manager:
+        manager.start()
+        job = manager.queue("sh", "-c", JOB)
+        written(manager.home / "cache/ran")
+        before = agents(manager)
+        mortal.freeze()
+        try:
+            time.sleep(3)
+            (manager.home / "cache/go").touch()
+            assert manager.cli("status").returncode in (0, 1)
+            row = manager.ended(job, 30)
+        finally:
+            mortal.thaw()
+        assert (row["state"], row["exit_code"]) == ("failed", 6)
+        assert agents(manager)[1] == before[1]
+        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
