@@ -364,5 +364,5 @@ def accounted(manager: Manager) -> None:
             assert job in host.runs
 
 
-Chaos.TestCase.settings = settings(max_examples=1000, stateful_step_count=40, deadline=None)
+Chaos.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestWhateverFails = Chaos.TestCase
