@@ -156,6 +156,9 @@ class PoolSpec:
     token: Mapping[str, str] | None = (
         None  # a reference, never the secret: {"credential": NAME} or {"file": PATH}
     )
+    tenant_id: str | None = None  # azure: of a service principal, whose secret is then `token`; None: a PAT
+    client_id: str | None = None  # azure: the service principal
+    authority: str | None = None  # azure: who gives its tokens; None: Microsoft's public cloud
     labels: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[Dataset, ...] = ()

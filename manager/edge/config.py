@@ -173,6 +173,19 @@ class PoolTable(_Table):
         "token",
         'services only: where the secret is, { credential = "NAME" } or { file = "/path" }',
     )
+    tenant_id: PlainText | None = _key(
+        model.PoolSpec,
+        "tenant_id",
+        "azure: the tenant of a service principal, whose client secret `token` is then",
+    )
+    client_id: PlainText | None = _key(
+        model.PoolSpec, "client_id", "azure: the service principal's application (client) id"
+    )
+    authority: Annotated[str, BeforeValidator(values.url("https", "http"))] | None = _key(
+        model.PoolSpec,
+        "authority",
+        "azure: who gives a service principal its tokens; absent: https://login.microsoftonline.com",
+    )
     labels: list[LabelText] = _key(
         model.PoolSpec, "labels", "labels or tags that jobs ask for, at the service"
     )

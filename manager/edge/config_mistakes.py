@@ -196,6 +196,7 @@ def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Wher
 
 
 def _service_keys(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    yield from _service_principal(pool)
     if pool.provider == "local":
         for key in ("url", "agent_pool", "token"):
             if getattr(pool, key) is not None:
@@ -206,6 +207,18 @@ def _service_keys(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
         for key in needed:
             if getattr(pool, key) is None:
                 yield (key,), f"is missing; provider {pool.provider} needs it"
+
+
+def _service_principal(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    keys = ("tenant_id", "client_id", "authority")
+    said = [key for key in keys if getattr(pool, key) is not None]
+    if pool.provider != "azure":
+        for key in said:
+            yield (key,), "belongs to a service principal of provider azure"
+    elif said:
+        for key in ("tenant_id", "client_id"):
+            if getattr(pool, key) is None:
+                yield (key,), f"is missing; a service principal ({said[0]}) needs it"
 
 
 def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

@@ -58,6 +58,14 @@ def read(reference: Mapping[str, str], environ: Mapping[str, str] | None = None)
     raise Refused('a secret is { credential = "NAME" } or { file = "/path" }, and nothing else')
 
 
+def written(reference: Mapping[str, str]) -> float | None:
+    """When the file of a secret was written; ``None`` for a credential, which is copied at each start."""
+    try:
+        return Path(reference["file"]).stat().st_mtime
+    except (KeyError, OSError):
+        return None
+
+
 def _from_systemd(name: str, environ: Mapping[str, str]) -> Secret:
     if not valid_name(name):
         raise Refused(f"{name!r} is not a credential's name: letters, digits, . _ - only")
