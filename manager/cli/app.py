@@ -12,6 +12,7 @@ import typer
 
 from manager import __version__
 from manager.cli import (
+    verbs_gpus,
     verbs_init,
     verbs_jobs,
     verbs_past,
@@ -71,6 +72,7 @@ for _verb in (
     verbs_slots.retry,
     verbs_pool.reload,
     verbs_status.wait,
+    verbs_gpus.gpus,
 ):
     app.command()(_verb)
 app.command(context_settings={"allow_interspersed_args": False})(verbs_jobs.submit)

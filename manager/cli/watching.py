@@ -57,6 +57,10 @@ class Screen:
         lines = render.status(document, time.time(), width, colours())
         if trouble:
             lines = [trouble[:width], *lines]
+        self.draw(lines, width)
+
+    def draw(self, lines: list[str], width: int | None) -> None:
+        """Put these lines where the last ones stand; without a terminal, after them."""
         if width is None:
             self._append(lines)
         else:

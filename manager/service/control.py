@@ -138,6 +138,7 @@ class Control:
         output: Output,
         metrics: Callable[[], bytes],
         *,
+        gpus: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
         on_failure: Callable[[str, BaseException], None] = _nothing,
     ) -> None:
@@ -147,6 +148,7 @@ class Control:
         self._reader = reader
         self._printed = output
         self._exposition = metrics
+        self._gpus_document = gpus
         self._release = version
         self._on_failure = on_failure
         self._stop = threading.Event()
@@ -261,6 +263,9 @@ class Control:
         agents = [_stamped(row) for row in reversed(found)]
         return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
 
+    def _gpus(self, _: Request, __: Names) -> Reply:
+        return json_reply(200, self._gpus_document())
+
     def _metrics(self, _: Request, __: Names) -> Reply:
         return Reply(200, "text/plain; version=0.0.4; charset=utf-8", self._exposition())
 
@@ -348,6 +353,7 @@ class Control:
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
         Route("GET", "/v1/plan", (), "what the next pass would do", _tell("plan", asks.nothing)),
+        Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
         Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
         Route("POST", "/v1/jobs", (), "queue a job", _tell("submit", asks.submit)),
         Route("POST", "/v1/jobs/{job}/cancel", (), "end a job", _tell("cancel", asks.nothing)),

@@ -32,7 +32,7 @@ from manager.service.board import Board
 from manager.service.clock import Clock
 from manager.service.control import Control
 from manager.service.eye import Eye
-from manager.service.gpu_desk import GpuDesk
+from manager.service.gpu_desk import GpuDesk, gpu_document
 from manager.service.loop import Loop, Reload, Rung, Stop, mark_from
 from manager.service.perform import Performer, Workers
 
@@ -123,6 +123,7 @@ def _run(
         reader=reader,
         output=output,
         metrics=lambda: b"",
+        gpus=lambda: gpu_document(gpus.document()),
         version=__version__,
         on_failure=lambda path, error: log.event("control.failed", path=path, error=repr(error)),
     )

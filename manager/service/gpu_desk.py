@@ -43,6 +43,7 @@ from manager.core.model import (
 from manager.edge.engine import Engine
 from manager.edge.faults import Fault
 from manager.edge.gpus import GpuWatch, probe_script
+from manager.service.gpu_document import document
 
 PROBE_TIMEOUT = 30.0  # seconds; without persistence the driver wakes each GPU for some
 PROBE_EVERY = 60.0
@@ -81,6 +82,7 @@ class Board:
     gpus: tuple[Gpu, ...] | None
     reading: Reading | None
     words: Mapping[SlotName, GpuWord]
+    leases: Mapping[SlotName, tuple[str, ...]]
     late: float | None  # when a look under way began that has taken too long
     watched: bool
 
@@ -111,7 +113,7 @@ class GpuDesk:
         self._tally = Tally()
         self._words: dict[SlotName, GpuWord] = {}
         self._off = False
-        self._published = Board(None, None, {}, None, watched=False)
+        self._published = Board(None, None, {}, {}, None, watched=False)
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -231,6 +233,7 @@ class GpuDesk:
             gpus=self._gpus,
             reading=self._reading,
             words=self._words,
+            leases={spec.name: spec.lease for spec in leased},
             late=late if late is not None and now - late > LATE else None,
             watched=self._watching,
         )
@@ -344,6 +347,18 @@ class GpuDesk:
     def document(self) -> Board:
         """What was published last; may be called from any thread."""
         return self._published
+
+
+def gpu_document(board: Board) -> dict[str, object]:
+    """What is published, as ``mayfly gpus --json`` prints it."""
+    return document(
+        board.gpus,
+        board.reading,
+        board.words,
+        board.leases,
+        late=board.late,
+        watched=board.watched,
+    )
 
 
 def _waits(agent: Agent) -> bool:

@@ -1,0 +1,102 @@
+"""``gpus``: the host's GPUs, who holds them and how they are, with the manager or without."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from manager.cli import render_gpus
+from manager.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    client,
+    print_json,
+    say,
+    terminal_width,
+)
+from manager.cli.trouble import Down, Trouble
+
+if TYPE_CHECKING:
+    from manager.cli.client import Client, Document
+
+EVERY = 2.0
+PATIENCE = 10.0
+INTERRUPTED = 130
+
+
+def gpus(
+    ctx: typer.Context,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show them as they change.")] = False,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show the GPUs of this host, the slots that hold them, and what is wrong with them."""
+    manager = client(ctx, socket, config)
+    if watch:
+        _watch(manager, as_json)
+        return
+    document = _look(manager)
+    _show(document, as_json)
+    raise typer.Exit(1 if _ill(document) else 0)
+
+
+def _look(manager: Client) -> Document:
+    """What the manager says; where none runs, or it watches no GPU, what NVML says."""
+    try:
+        document = manager.get("/v1/gpus")
+    except Down:
+        say("the manager is not running: which slots hold them is not shown")
+        return _without_manager()
+    return document if document.get("watched") else _without_manager()
+
+
+def _without_manager() -> Document:
+    from manager.edge.faults import Fault  # noqa: PLC0415  only where no manager has them
+    from manager.edge.gpus import read_once  # noqa: PLC0415
+    from manager.service.gpu_document import document  # noqa: PLC0415
+
+    try:
+        reading = read_once(PATIENCE)
+    except Fault as fault:
+        raise Trouble(str(fault)) from fault
+    return document(reading.gpus, reading, {}, {}, watched=False)
+
+
+def _ill(document: Document) -> bool:
+    if document.get("problem") or document.get("late_since"):
+        return True
+    devices = [part for gpu in document["gpus"] for part in (gpu, *gpu["mig"])]
+    sick = any(slot["health"] == "sick" for slot in document["slots"])
+    return sick or any(device["problem"] for device in devices)
+
+
+def _show(document: Document, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+        return
+    for line in render_gpus.gpus(document, terminal_width()):
+        print(line)
+
+
+def _watch(manager: Client, as_json: bool) -> None:
+    from manager.cli.watching import Screen  # noqa: PLC0415  rarely needed
+
+    screen = Screen()
+    last: Document = {}
+    try:
+        while True:
+            document = _look(manager)
+            if not as_json:
+                width = terminal_width()
+                screen.draw(render_gpus.gpus(document, width), width)
+            elif {**document, "at": None} != {**last, "at": None}:
+                print_json(document, line=True)
+            last = document
+            time.sleep(EVERY)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
