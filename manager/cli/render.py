@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,7 +65,8 @@ def note(slot: Row, now: float) -> str:
     parts = []
     if cordoned := slot.get("cordoned"):
         parts.append(_cordon(cordoned, now))
-    if said := text(slot.get("note")):
+    said = text(slot.get("note"))
+    if said and not (parts and parts[0].startswith(said)):
         parts.append(said)
     return "; ".join(parts)
 
@@ -74,7 +76,7 @@ def _cordon(cordoned: Row, now: float) -> str:
     if by := text(cordoned.get("by")):
         sentence += f" by {by}"
     if (until := seconds(cordoned.get("until"))) is not None:
-        sentence += f" for {spoken_age(until - now)}"
+        sentence += f" for {spoken_age(math.ceil((until - now) / 60) * 60)}"
     if reason := text(cordoned.get("note")):
         sentence += f": {reason}"
     return sentence

@@ -13,6 +13,7 @@ from manager.cli.table import table
 from manager.core.quantities import spoken_age
 
 _EVENT_COLUMNS = frozenset({"seq", "at", "event", "slot"})
+_SUBJECTS = {"job": 1, "agent": 2, "container": 3, "image": 4}
 _SHORT = 13  # characters of a generation
 
 
@@ -24,20 +25,25 @@ def events(rows: Sequence[Row], width: int | None) -> list[str]:
 def event(row: Row, width: int | None) -> str:
     """One event on one line; columns are wide enough to stay aligned as events follow."""
     slot = render.text(row.get("slot")) or "-"
-    head = f"{moment(row.get('at'))}  {slot:<12}  {render.text(row.get('event')):<18}"
-    told = "  ".join(
-        f"{clean(key)}={_field(value)}"
-        for key, value in row.items()
-        if key not in _EVENT_COLUMNS and value is not None and value not in ("", [], {})
-    )
+    head = f"{moment(row.get('at'))}  {slot:<10}  {render.text(row.get('event')):<16}"
+    told = "  ".join(f"{clean(key)}={_field(value)}" for key, value in _fields(row))
     line = f"{head}  {told}".rstrip()
     return line if width is None or len(line) <= width else line[: width - 1] + "…"
 
 
+def _fields(row: Row) -> list[tuple[str, object]]:
+    """What an event has to say, what it is about last; a table inside it is told as its fields."""
+    said: list[tuple[str, object]] = []
+    for key, value in row.items():
+        if isinstance(value, dict):
+            said += [(inner, value[inner]) for inner in value if inner != "since"]
+        elif key not in _EVENT_COLUMNS:
+            said.append((key, value))
+    said = [(key, value) for key, value in said if value is not None and value not in ("", [], {})]
+    return sorted(said, key=lambda field: _SUBJECTS.get(field[0], 0))
+
+
 def _field(value: object) -> str:
-    if isinstance(value, dict):
-        inner = [f"{clean(str(k))}={_field(v)}" for k, v in value.items() if v not in (None, "")]
-        return "{" + " ".join(inner) + "}"
     if isinstance(value, list):
         return ",".join(_field(entry) for entry in value)
     if isinstance(value, float):

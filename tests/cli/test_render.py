@@ -113,20 +113,29 @@ def test_jobs_are_a_row_each() -> None:
     ]
 
 
+def test_a_drained_slot_says_so_once() -> None:
+    cordon = {"since": None, "until": None, "by": "root", "note": "", "drain": True}
+    assert render.note(slot("a-0", cordoned=cordon, note="drained"), NOW) == "drained by root"
+    until = "2026-11-21T11:29:59.500Z"
+    cordon |= {"until": until, "drain": False}
+    assert render.note(slot("a-0", cordoned=cordon), NOW) == "cordoned by root for 2h00"
+
+
 def test_an_event_is_one_line_with_its_fields() -> None:
     row = {
         "seq": 7,
         "at": "2026-11-21T09:00:01.000Z",
         "event": "slot.cordoned",
         "slot": "local-0",
-        "cordon": {"by": "alice", "note": "new driver"},
+        "agent": "g",
+        "job": None,
+        "cordon": {"since": "2026-11-21T09:00:01.000Z", "by": "alice", "note": "new driver"},
         "gpus": ["a", "b"],
         "seconds": 3.0,
-        "agent": None,
     }
     line = render_past.event(row, None)
     assert line.endswith(
-        'local-0       slot.cordoned       cordon={by=alice note="new driver"}  gpus=a,b  seconds=3'
+        'local-0     slot.cordoned     by=alice  note="new driver"  gpus=a,b  seconds=3  agent=g'
     )
     assert len(render_past.event(row, 80)) == 80
 
