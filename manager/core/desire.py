@@ -234,7 +234,19 @@ def _removal(pool: PoolSpec, survey: Survey) -> Removal:
 
 
 # Keys of a pool that are not baked into its containers: changing them replaces no agent.
-NOT_BAKED = ("slots", "gpus", "standby", "keep_failed", "token", "share", "cuda", "image")
+NOT_BAKED = (
+    "slots",
+    "gpus",
+    "standby",
+    "keep_failed",
+    "token",
+    "app",
+    "app_key",
+    "calls_per_hour",
+    "share",
+    "cuda",
+    "image",
+)
 
 
 def fingerprint(

@@ -179,6 +179,9 @@ class PoolSpec:
     share: bool = False
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
     enrolment: Literal["jit", "token"] = "jit"
+    app: str | None = None  # github: an App's id, in place of a token
+    app_key: Mapping[str, str] | None = None  # a reference to its private key, as for ``token``
+    calls_per_hour: int = 3000  # services only: the budget of calls
 
     @property
     def mounts(self) -> tuple[Dataset | Cache, ...]:

@@ -82,6 +82,9 @@ NetworkText = Annotated[str, _form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not 
 LabelText = Annotated[
     str, _form(r"[^\s,\0][^,\0\n]{0,255}", "is not a label: no comma, no newline")
 ]
+AppText = Annotated[
+    str, _form(r"[A-Za-z0-9.]{1,40}", "is not an App's id: digits, or its client id")
+]
 PlainText = Annotated[str, _form(r"[^\0\n]{1,255}", "must be one line of text")]
 
 
@@ -231,6 +234,19 @@ class PoolTable(_Table):
     )
     enrolment: Literal["jit", "token"] = _key(
         model.PoolSpec, "enrolment", "github: one-use configuration, or a registration token"
+    )
+    app: AppText | None = _key(
+        model.PoolSpec, "app", "github: the id of a GitHub App, in place of `token`"
+    )
+    app_key: Reference | None = _key(
+        model.PoolSpec, "app_key", "github: where the App's private key (.pem) is, as for `token`"
+    )
+    calls_per_hour: int = _key(
+        model.PoolSpec,
+        "calls_per_hour",
+        "services only: how many calls may be made; of GitHub's, a sixth for registrations",
+        ge=60,
+        le=1_000_000,
     )
 
 

@@ -197,12 +197,15 @@ def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Wher
 
 def _service_keys(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     yield from _service_principal(pool)
+    yield from _github_app(pool)
     if pool.provider == "local":
         for key in ("url", "agent_pool", "token"):
             if getattr(pool, key) is not None:
                 yield (key,), "belongs to a service; provider local, the embedded queue, has none"
         return
     needed = {"azure": ("url", "agent_pool", "token")}.get(pool.provider, ("url", "token"))
+    if pool.app is not None:
+        needed = ("url", "app_key")
     if pool.provider in PROVIDERS:
         for key in needed:
             if getattr(pool, key) is None:
@@ -219,6 +222,16 @@ def _service_principal(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
         for key in ("tenant_id", "client_id"):
             if getattr(pool, key) is None:
                 yield (key,), f"is missing; a service principal ({said[0]}) needs it"
+
+
+def _github_app(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    for key in ("app", "app_key"):
+        if getattr(pool, key) is not None and pool.provider != "github":
+            yield (key,), "belongs to a GitHub App, of provider github"
+    if pool.app is not None and pool.token is not None:
+        yield ("token",), "is in the way of the GitHub App: give one of the two"
+    if pool.app_key is not None and pool.app is None:
+        yield ("app",), "is missing; `app_key` is the key of a GitHub App"
 
 
 def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

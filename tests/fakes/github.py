@@ -1,0 +1,952 @@
+"""A fake GitHub: the REST calls that a manager makes, and the protocol that a runner speaks (V2).
+
+    python -m tests.fakes.github --port 8080
+
+serves the organisation `acme` (its repository `acme/app`, its runner group `gpu`) as a GitHub Enterprise
+Server does, with the API below `/api/v3`; the token is `ghp_good`. `POST /_fake/jobs` with
+`{"script": …, "labels": […]}` queues a job, `GET /_fake/state` shows everything.
+
+Times that GitHub takes are attributes, in seconds, and are as long as GitHub's by default. What it does wrong
+on order, beside the faults of every fake: idle registrations that it takes back (`idle_expiry`), lists that
+are old (`stale`), runners that it finds too old (`minimum_version`), jobs whose runner vanished (`abandon`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+from tests.fakes.github_runner import VERSION
+from tests.fakes.http import Answer, Call, Fake, Wait, serve
+
+API = "/api/v3"
+BROKER = "/broker"
+RUN = "/run"
+JIT_MOST = 100
+DOCS = "https://docs.example/rest"
+
+
+@dataclass(slots=True)
+class Runner:
+    """A registered runner."""
+
+    id: int
+    scope: str
+    name: str
+    group: int
+    labels: list[str]
+    client: str
+    proof: str  # the private part of its key
+    made: float
+    version: str | None = None
+    seen: float | None = None  # None: never connected
+    session: str | None = None
+    idle_since: float | None = None
+    job: Job | None = None
+    jit: bool = True
+    token: str = ""
+
+
+@dataclass(slots=True)
+class Job:
+    """A job of a workflow, from its queue to its result."""
+
+    id: str
+    number: int
+    name: str
+    script: str
+    labels: list[str]
+    state: str = "queued"  # queued assigned running completed
+    conclusion: str | None = None
+    runner: str | None = None
+    acquired: int = 0  # how often a runner has begun it
+    completed: int = 0
+    assigned_at: float = 0.0
+    renewed: float = 0.0
+    log: str = ""
+    plan: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(slots=True)
+class Token:
+    """What a token may do."""
+
+    runners: str = "write"  # write, read, none
+    expires: float | None = None
+
+
+class FakeGitHub(Fake):
+    """The service, with one organisation, its repositories, and whatever a test sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # What there is.
+        self.orgs = {"acme"}
+        self.enterprises = {"works"}
+        self.repos: dict[str, dict[str, Any]] = {"acme/app": {"id": 501, "private": True}}
+        self.renamed: dict[str, str] = {}  # old full name -> new full name
+        self.groups: dict[int, dict[str, Any]] = {
+            1: {"name": "Default", "allows_public_repositories": False},
+            2: {"name": "GitHub Actions", "allows_public_repositories": False},
+            3: {"name": "gpu", "allows_public_repositories": False},
+        }
+        self.tokens: dict[str, Token] = {"ghp_good": Token()}
+        self.apps: dict[str, tuple[int, int]] = {}  # App id -> its public key, (modulus, exponent)
+        self.installed: dict[str, int] = {"acme": 71}  # account -> installation
+        self.suspended = False
+        self.app_permissions = {
+            "organization_self_hosted_runners": "write",
+            "administration": "write",
+        }
+        # How it behaves.
+        self.jit = True
+        self.server_version: str | None = "3.19.0"
+        self.stale = 0.0  # seconds that a list may be old
+        self.hold = 50.0  # of a long poll
+        self.pickup = 60.0  # an assigned job that is not begun goes back to the queue
+        self.silence = 90.0  # a runner that does not poll is offline
+        self.abandon = 600.0  # a job whose runner is silent fails
+        self.token_life = 3600.0
+        self.idle_expiry: float | None = None
+        self.minimum_version: str | None = None
+        self.hourly = 5000
+        self.agents_url: str | None = None  # where containers reach us; None: where we answer
+        # What has come of it.
+        self.runners: dict[int, Runner] = {}
+        self.jobs: list[Job] = []
+        self.registered = 0
+        self._ids = itertools.count(1001)
+        self._registration_tokens: dict[str, tuple[str, float]] = {}
+        self._lists: dict[str, tuple[float, Answer]] = {}
+        self._used = 0
+        self._window = time.time() + 3600
+        self._limited_until = 0.0
+        self._routes_all()
+
+    # -- what tests ask ------------------------------------------------------------
+
+    def queue(
+        self, script: str, labels: tuple[str, ...] = ("self-hosted", "gpu"), name: str = ""
+    ) -> Job:
+        """Queue a job."""
+        with self.lock:
+            number = len(self.jobs) + 1
+            job = Job(
+                str(uuid.uuid4()),
+                number,
+                name or f"test ({number})",
+                script,
+                [x.lower() for x in labels],
+            )
+            self.jobs.append(job)
+            self.lock.notify_all()
+            return job
+
+    def runner(self, name_or_id: str | int) -> Runner | None:
+        """The registered runner."""
+        with self.lock:
+            for runner in self.runners.values():
+                if name_or_id in (runner.name, runner.id, str(runner.id)):
+                    return runner
+        return None
+
+    def connect(self, name_or_id: str | int) -> None:
+        """Have a runner listen, as if its client had opened a session; it stays online until told otherwise."""
+        with self.lock:
+            runner = self.runner(name_or_id)
+            assert runner is not None
+            runner.session, runner.seen, runner.version = str(uuid.uuid4()), float("inf"), VERSION
+            runner.idle_since = time.monotonic()
+
+    def disconnect(self, name_or_id: str | int) -> None:
+        """Have its client be gone without a word."""
+        with self.lock:
+            runner = self.runner(name_or_id)
+            assert runner is not None
+            runner.seen = float("-inf")
+
+    def give(self, name_or_id: str | int) -> Job:
+        """Have it run a job."""
+        with self.lock:
+            runner = self.runner(name_or_id)
+            assert runner is not None
+            job = self.queue("true", tuple(runner.labels))
+            job.state, job.runner, job.acquired, job.renewed = (
+                "running",
+                runner.name,
+                1,
+                float("inf"),
+            )
+            runner.job = job
+            return job
+
+    def finish(self, job: Job, conclusion: str = "succeeded") -> None:
+        """Have its job end, and the registration with it."""
+        with self.lock:
+            for runner in list(self.runners.values()):
+                if runner.job is job:
+                    self._remove(runner)
+            job.state, job.conclusion, job.completed = "completed", conclusion, job.completed + 1
+            self.lock.notify_all()
+
+    def renew_lists(self) -> None:
+        """Forget old lists."""
+        with self.lock:
+            self._lists.clear()
+
+    # -- every call ------------------------------------------------------------
+
+    def before(self, call: Call) -> Answer | None:
+        self._pass_time()
+        if (
+            not call.path.startswith(API)
+            or "remoteauth" in call.headers.get("authorization", "").lower()
+        ):
+            return None
+        if not call.headers.get("user-agent"):
+            return _error(
+                403,
+                "Request forbidden by administrative rules. Please make sure it has a User-Agent header",
+            )
+        if time.time() > self._window:
+            self._used, self._window = 0, time.time() + 3600
+        if self._used >= self.hourly:
+            return _error(403, "API rate limit exceeded for user ID 1.")
+        return None
+
+    def after(self, call: Call, answer: Answer) -> Answer:
+        if not call.path.startswith(API):
+            return answer
+        if answer.status == 200 and call.method == "GET":
+            text = json.dumps(answer.body, sort_keys=True)
+            tag = f'W/"{hashlib.sha256(text.encode()).hexdigest()}"'
+            answer.headers["ETag"] = tag
+            if call.headers.get("if-none-match") == tag:
+                answer = Answer(304, None, {"ETag": tag})
+        if answer.status != 304:
+            self._used += 1
+        answer.headers |= {
+            "X-RateLimit-Limit": str(self.hourly),
+            "X-RateLimit-Remaining": str(max(0, self.hourly - self._used)),
+            "X-RateLimit-Used": str(self._used),
+            "X-RateLimit-Reset": str(int(self._window + self.skew)),
+            "X-RateLimit-Resource": "core",
+            "X-GitHub-Request-Id": f"F:{call.number}",
+        }
+        if self.server_version:
+            answer.headers["X-GitHub-Enterprise-Version"] = self.server_version
+        return answer
+
+    def _pass_time(self) -> None:
+        """What GitHub does by itself, in time."""
+        now = time.monotonic()
+        for job in self.jobs:
+            runner = self.runner(job.runner) if job.runner is not None else None
+            if job.state == "assigned" and now - job.assigned_at > self.pickup:
+                job.state, job.runner = "queued", None
+                self.lock.notify_all()
+                if runner is not None:
+                    runner.job = None
+            elif job.state == "running" and runner is not None and not self._online(runner):
+                if now - max(runner.seen or 0.0, job.renewed) > self.abandon:
+                    job.state, job.conclusion = "completed", "lost communication"
+                    self._remove(runner)
+        if self.idle_expiry is not None:
+            for runner in list(self.runners.values()):
+                since = runner.idle_since
+                if since is not None and runner.job is None and now - since > self.idle_expiry:
+                    self._remove(runner)
+
+    def _online(self, runner: Runner) -> bool:
+        return (
+            runner.session is not None
+            and runner.seen is not None
+            and time.monotonic() - runner.seen < self.silence
+        )
+
+    def _remove(self, runner: Runner) -> None:
+        self.runners.pop(runner.id, None)
+        self.lock.notify_all()
+
+    # -- who may what ------------------------------------------------------------
+
+    def _bearer(self, call: Call) -> str:
+        return call.headers.get("authorization", "").partition(" ")[2]
+
+    def _allowed(self, call: Call, want: str) -> Answer | None:
+        token = self.tokens.get(self._bearer(call))
+        if token is None or (token.expires is not None and time.time() + self.skew > token.expires):
+            return _error(401, "Bad credentials")
+        if want == "write" and token.runners != "write":
+            if token.runners == "none":
+                return _error(404, "Not Found")
+            return _error(403, "Resource not accessible by personal access token")
+        if want == "read" and token.runners == "none":
+            return _error(404, "Not Found")
+        return None
+
+    def _scope(self, call: Call, want: str) -> str | Answer:
+        """The scope of a call, such as "orgs/acme", or why it is not to be had."""
+        denied = self._allowed(call, want)
+        if denied is not None:
+            return denied
+        if "owner" in call.at:
+            full = f"{call.at['owner']}/{call.at['repo']}"
+            if full in self.renamed:
+                number = self.repos[self.renamed[full]]["id"]
+                rest = call.path.partition(full)[2]
+                status = 301 if call.method == "GET" else 307
+                location = f"{self.url}{API}/repositories/{number}{rest}"
+                return Answer(
+                    status,
+                    {"message": "Moved Permanently", "url": location},
+                    {"Location": location},
+                )
+            if full not in self.repos:
+                return _error(404, "Not Found")
+            if self.repos[full].get("disabled"):
+                return _error(403, "Self-hosted runners are disabled for this repository.")
+            return f"repos/{full}"
+        if "org" in call.at:
+            return (
+                f"orgs/{call.at['org']}"
+                if call.at["org"] in self.orgs
+                else _error(404, "Not Found")
+            )
+        name = call.at["enterprise"]
+        return f"enterprises/{name}" if name in self.enterprises else _error(404, "Not Found")
+
+    # -- REST: runners ------------------------------------------------------------
+
+    def _routes_all(self) -> None:
+        for scope in ("repos/{owner}/{repo}", "orgs/{org}", "enterprises/{enterprise}"):
+            base = f"{API}/{scope}/actions"
+            self.route("POST", f"{base}/runners/generate-jitconfig", self.generate)
+            self.route("POST", f"{base}/runners/registration-token", self.registration_token)
+            self.route("GET", f"{base}/runners", self.list_runners)
+            self.route("GET", f"{base}/runners/downloads", self.downloads)
+            self.route("GET", f"{base}/runners/{{id}}", self.get_runner)
+            self.route("DELETE", f"{base}/runners/{{id}}", self.delete_runner)
+            self.route("GET", f"{base}/runner-groups", self.list_groups)
+            self.route("GET", f"{API}/{scope}/installation", self.installation)
+        self.route("GET", f"{API}/repos/{{owner}}/{{repo}}", self.get_repo)
+        self.route("GET", f"{API}/repositories/{{number}}", self.get_repo_by_number)
+        self.route("POST", f"{API}/app/installations/{{id}}/access_tokens", self.access_token)
+        self.route("POST", f"{API}/actions/runner-registration", self.remote_auth)
+        self.route("POST", f"{API}/actions/runners/register", self.register)
+        self.route("POST", "/oauth/token/{id}", self.oauth)
+        self.route("POST", f"{BROKER}/session", self.open_session)
+        self.route("DELETE", f"{BROKER}/session", self.close_session)
+        self.route("GET", f"{BROKER}/message", self.message)
+        self.route("POST", f"{BROKER}/acknowledge", self.acknowledge)
+        self.route("POST", f"{RUN}/acquirejob", self.acquire)
+        self.route("POST", f"{RUN}/renewjob", self.renew)
+        self.route("POST", f"{RUN}/completejob", self.complete)
+        self.route("POST", "/_fake/jobs", self.post_job)
+        self.route("GET", "/_fake/state", self.state)
+
+    def generate(self, call: Call) -> Answer:
+        scope = self._scope(call, "write")
+        if isinstance(scope, Answer):
+            return scope
+        if not self.jit:
+            return _error(404, "Not Found")
+        wanted = call.json
+        for key in ("name", "runner_group_id", "labels"):
+            if key not in wanted:
+                return _error(422, f"Invalid input: object is missing required key: {key}")
+        if not 1 <= len(wanted["labels"]) <= JIT_MOST:
+            return _error(
+                422,
+                f"Invalid property /labels: 1 item required; only {len(wanted['labels'])} were supplied",
+            )
+        if len(wanted["name"]) > 64:
+            return _error(422, "Invalid property /name: 64 characters are allowed")
+        group = wanted["runner_group_id"]
+        if group not in self.groups or (scope.startswith("repos/") and group != 1):
+            return _error(404, "Not Found")
+        if group == 2:
+            return _error(403, "GitHub hosted runner groups cannot be modified")
+        if self.groups[group].get("full"):
+            return _error(
+                422,
+                f"Invalid Argument - Runner group {group} has reached max limit of 10000 runners.",
+            )
+        for other in self.runners.values():
+            if other.scope == scope and other.name == wanted["name"]:
+                name = wanted["name"]
+                return _error(
+                    409, f"Already exists - A runner with the name {name} already exists."
+                )
+        runner = self._add(scope, wanted["name"], group, wanted["labels"])
+        return Answer(201, {"runner": self._show(runner), "encoded_jit_config": self._blob(runner)})
+
+    def _add(
+        self, scope: str, name: str, group: int, labels: list[str], proof: str | None = None
+    ) -> Runner:
+        number = next(self._ids)
+        runner = Runner(
+            number,
+            scope,
+            name,
+            group,
+            sorted({label.lower() for label in labels}),
+            client=str(uuid.uuid4()),
+            proof=proof or uuid.uuid4().hex,
+            made=time.monotonic(),
+            jit=proof is None,
+        )
+        self.runners[number] = runner
+        self.registered += 1
+        return runner
+
+    def _blob(self, runner: Runner) -> str:
+        base = self.agents_url or self.url
+        files = {
+            ".runner": {
+                "AgentId": str(runner.id),
+                "AgentName": runner.name,
+                "PoolId": str(runner.group),
+                "PoolName": self.groups[runner.group]["name"],
+                "DisableUpdate": "True",
+                "Ephemeral": "True",
+                "ServerUrl": "",
+                "WorkFolder": "_work",
+                "UseV2Flow": "True",
+                "ServerUrlV2": f"{base}{BROKER}/",
+            },
+            ".credentials": {
+                "Scheme": "OAuth",
+                "Data": {
+                    "ClientId": runner.client,
+                    "AuthorizationUrl": f"{base}/oauth/token/{runner.id}",
+                    "RequireFipsCryptography": "True",
+                },
+            },
+            ".credentials_rsaparams": {
+                "d": _b64(runner.proof.encode()),
+                "exponent": "AQAB",
+                **{
+                    part: _b64(b"\1" * 256)
+                    for part in ("modulus", "p", "q", "dp", "dq", "inverseQ")
+                },
+            },
+        }
+        encoded = {name: _b64(json.dumps(content).encode()) for name, content in files.items()}
+        return _b64(json.dumps(encoded).encode())
+
+    def _show(self, runner: Runner) -> dict[str, Any]:
+        return {
+            "id": runner.id,
+            "name": runner.name,
+            "os": "Linux" if runner.seen is not None else "unknown",
+            "status": "online" if self._online(runner) else "offline",
+            "busy": runner.job is not None,
+            "ephemeral": True,
+            "version": runner.version,
+            "runner_group_id": runner.group,
+            "labels": [
+                {"id": n, "name": label, "type": "read-only"}
+                for n, label in enumerate(runner.labels)
+            ],
+        }
+
+    def list_runners(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        key = f"{scope}?{sorted(call.query.items())}"
+        kept = self._lists.get(key)
+        if kept is not None and time.monotonic() - kept[0] < self.stale:
+            return Answer(200, kept[1].body, dict(kept[1].headers))
+        name = call.query.get("name")
+        found = [
+            self._show(runner)
+            for runner in self.runners.values()
+            if runner.scope == scope and name in (None, runner.name)
+        ]
+        answer = self._paged(call, "runners", found)
+        answer.headers["Cache-Control"] = "private, max-age=60, s-maxage=60"
+        self._lists[key] = (time.monotonic(), answer)
+        return Answer(200, answer.body, dict(answer.headers))
+
+    def _paged(self, call: Call, key: str, found: list[Any]) -> Answer:
+        size = min(100, int(call.query.get("per_page", 30)))
+        page = int(call.query.get("page", 1))
+        headers = {}
+        if page * size < len(found):
+            query = "&".join(f"{k}={v}" for k, v in {**call.query, "page": page + 1}.items())
+            headers["Link"] = f'<{self.url}{call.path}?{query}>; rel="next"'
+        part = found[(page - 1) * size : page * size]
+        return Answer(200, {"total_count": len(found), key: part}, headers)
+
+    def get_runner(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        runner = self.runner(call.at["id"])
+        return Answer(200, self._show(runner)) if runner else _error(404, "Not Found")
+
+    def delete_runner(self, call: Call) -> Answer:
+        scope = self._scope(call, "write")
+        if isinstance(scope, Answer):
+            return scope
+        runner = self.runners.get(int(call.at["id"]))
+        if runner is None or runner.scope != scope:
+            return _error(404, "Not Found")
+        if runner.job is not None:
+            return _error(422, f'Bad request - Runner "{runner.name}" is still running a job"')
+        self._remove(runner)
+        return Answer(204)
+
+    def downloads(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        name = f"actions-runner-linux-x64-{VERSION}.tar.gz"
+        return Answer(
+            200,
+            [
+                {
+                    "os": "linux",
+                    "architecture": "x64",
+                    "download_url": f"{self.url}/{name}",
+                    "filename": name,
+                }
+            ],
+        )
+
+    def list_groups(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        if scope.startswith("repos/"):
+            return _error(404, "Not Found")
+        groups = [
+            {
+                "id": number,
+                "name": group["name"],
+                "default": number == 1,
+                "visibility": "all",
+                "allows_public_repositories": group["allows_public_repositories"],
+                "restricted_to_workflows": False,
+            }
+            for number, group in self.groups.items()
+        ]
+        return self._paged(call, "runner_groups", groups)
+
+    def get_repo(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        name = scope.removeprefix("repos/")
+        return Answer(200, {"full_name": name, **self.repos[name]})
+
+    def get_repo_by_number(self, call: Call) -> Answer:
+        denied = self._allowed(call, "read")
+        if denied is not None:
+            return denied
+        for name, repo in self.repos.items():
+            if str(repo["id"]) == call.at["number"]:
+                return Answer(200, {"full_name": name, **repo})
+        return _error(404, "Not Found")
+
+    # -- REST: Apps ------------------------------------------------------------
+
+    def _app(self, call: Call) -> str | Answer:
+        """The App that signed the call's JWT."""
+        try:
+            head, claims, signature = self._bearer(call).split(".")
+            fields = json.loads(_unb64url(claims))
+            key = self.apps[str(fields["iss"])]
+        except (ValueError, KeyError):
+            return _error(401, "A JSON web token could not be decoded")
+        if not _signed_by(key, f"{head}.{claims}".encode(), _unb64url(signature)):
+            return _error(401, "A JSON web token could not be decoded")
+        now = time.time() + self.skew
+        if fields["exp"] > now + 600:
+            return _error(401, "'Expiration time' claim ('exp') is too far in the future")
+        if fields["exp"] < now:
+            return _error(
+                401,
+                "'Expiration time' claim ('exp') must be a numeric value representing the future time",
+            )
+        if fields["iat"] > now:
+            return _error(
+                401,
+                "'Issued at' claim ('iat') must be an Integer representing the time that it was issued",
+            )
+        return str(fields["iss"])
+
+    def installation(self, call: Call) -> Answer:
+        app = self._app(call)
+        if isinstance(app, Answer):
+            return app
+        account = call.at.get("owner") or call.at.get("org") or ""
+        number = self.installed.get(account)
+        if number is None:
+            return _error(404, "Not Found")
+        return Answer(
+            200,
+            {
+                "id": number,
+                "account": {"login": account},
+                "app_id": int(app),
+                "permissions": self.app_permissions,
+                "suspended_at": "2026-01-01T00:00:00Z" if self.suspended else None,
+            },
+        )
+
+    def access_token(self, call: Call) -> Answer:
+        app = self._app(call)
+        if isinstance(app, Answer):
+            return app
+        if int(call.at["id"]) not in self.installed.values():
+            return _error(404, "Not Found")
+        if self.suspended:
+            return _error(403, "This installation has been suspended")
+        wanted = (call.json or {}).get("permissions", self.app_permissions)
+        for name, level in wanted.items():
+            if self.app_permissions.get(name) not in (level, "write"):
+                return _error(
+                    422, "The permissions requested are not granted to this installation."
+                )
+        text = f"ghs_{app}_{uuid.uuid4().hex}.{uuid.uuid4().hex}"
+        expires = time.time() + self.skew + self.token_life
+        self.tokens[text] = Token("write", expires)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
+        return Answer(
+            201,
+            {
+                "token": text,
+                "expires_at": stamp,
+                "permissions": wanted,
+                "repository_selection": "all",
+            },
+        )
+
+    # -- config.sh ------------------------------------------------------------
+
+    def registration_token(self, call: Call) -> Answer:
+        scope = self._scope(call, "write")
+        if isinstance(scope, Answer):
+            return scope
+        text = "AREG" + uuid.uuid4().hex.upper()
+        expires = time.time() + self.skew + self.token_life
+        self._registration_tokens[text] = (scope, expires)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(expires))
+        return Answer(201, {"token": text, "expires_at": stamp})
+
+    def usable_registration_token(self, text: str) -> bool:
+        """Whether that text would enrol a runner now."""
+        with self.lock:
+            return text in self._registration_tokens
+
+    def _remote_scope(self, call: Call, url: str) -> str | None:
+        kind, _, text = call.headers.get("authorization", "").partition(" ")
+        known = self._registration_tokens.get(text)
+        if kind != "RemoteAuth" or known is None or time.time() + self.skew > known[1]:
+            return None
+        path = re.sub(r"^https?://[^/]+/", "", url).strip("/")
+        scope = (
+            path
+            if path.startswith("enterprises/")
+            else f"repos/{path}"
+            if "/" in path
+            else f"orgs/{path}"
+        )
+        return scope if scope == known[0] else None
+
+    def remote_auth(self, call: Call) -> Answer:
+        scope = self._remote_scope(call, call.json["url"])
+        if scope is None:
+            return _error(404, "Not Found")
+        text = "tenant-" + uuid.uuid4().hex
+        self.tokens[text] = Token("write", time.time() + 300)
+        base = self.agents_url or self.url
+        return Answer(
+            200,
+            {"url": base, "token_schema": "OAuthAccessToken", "token": text, "use_v2_flow": True},
+        )
+
+    def register(self, call: Call) -> Answer:
+        denied = self._allowed(call, "write")
+        if denied is not None:
+            return denied
+        wanted = call.json
+        path = re.sub(r"^https?://[^/]+/", "", wanted["url"]).strip("/")
+        scope = (
+            path
+            if path.startswith("enterprises/")
+            else f"repos/{path}"
+            if "/" in path
+            else f"orgs/{path}"
+        )
+        for other in list(self.runners.values()):
+            if other.scope == scope and other.name == wanted["name"]:
+                if not wanted.get("replace"):
+                    return _error(
+                        409, f"Already exists - A runner with the name {other.name} already exists."
+                    )
+                self._remove(other)
+        key = re.sub(r"<[^>]+>", "", wanted["public_key"])
+        labels = [label["name"] for label in wanted["labels"]]
+        runner = self._add(scope, wanted["name"], wanted["group_id"], labels, proof=key)
+        base = self.agents_url or self.url
+        return Answer(
+            200,
+            {
+                "id": runner.id,
+                "name": runner.name,
+                "authorization": {
+                    "authorization_url": f"{base}/oauth/token/{runner.id}",
+                    "server_url": f"{base}{BROKER}/",
+                    "client_id": runner.client,
+                },
+            },
+        )
+
+    # -- the listener's protocol ------------------------------------------------------------
+
+    def oauth(self, call: Call) -> Answer:
+        form = {key: values[0] for key, values in parse_qs(call.content.decode()).items()}
+        runner = self.runner(call.at["id"])
+        try:
+            head, claims, proof = form["client_assertion"].split(".")
+            fields = json.loads(_unb64url(claims))
+            assert runner is not None
+            assert fields["iss"] == fields["sub"] == runner.client
+            wanted = hashlib.sha256(f"{head}.{claims}{runner.proof}".encode()).hexdigest()
+            assert _unb64url(proof).decode() == wanted
+        except (AssertionError, ValueError, KeyError):
+            return Answer(400, {"error": "invalid_client"})
+        now = time.time() + self.skew
+        if not fields["nbf"] - 300 <= now <= fields["exp"]:
+            return Answer(
+                400,
+                {"error": "invalid_request", "error_description": f"Current server time is {now}"},
+            )
+        runner.token = uuid.uuid4().hex
+        return Answer(
+            200, {"access_token": runner.token, "expires_in": 3600, "token_type": "bearer"}
+        )
+
+    def _client(self, call: Call) -> Runner | None:
+        text = self._bearer(call)
+        for runner in self.runners.values():
+            if runner.token and runner.token == text:
+                return runner
+        return None
+
+    def open_session(self, call: Call) -> Answer:
+        runner = self._client(call)
+        if runner is None:
+            return Answer(401, None)
+        if runner.session is not None and self._online(runner):
+            return _broker(
+                409, "SessionConflict", "The actions runner already has an active session."
+            )
+        runner.session, runner.seen = str(uuid.uuid4()), time.monotonic()
+        runner.version = call.json["agent"]["version"]
+        runner.idle_since = time.monotonic()
+        return Answer(200, {**call.json, "sessionId": runner.session})
+
+    def close_session(self, call: Call) -> Answer:
+        runner = self._client(call)
+        if runner is None:
+            return Answer(401, None)
+        runner.session = None
+        return Answer(200, None)
+
+    def message(self, call: Call) -> Answer | Wait:
+        runner = self._client(call)
+        if runner is None:
+            return _broker(404, "RunnerNotFound", "Runner not found")
+        if runner.session is None or call.query.get("sessionId") != runner.session:
+            return _broker(404, "RunnerSessionInvalid", "Session is not valid")
+        version = call.query.get("runnerVersion", "")
+        if self.minimum_version and _version(version) < _version(self.minimum_version):
+            text = f"Runner version v{version} is deprecated and cannot receive messages."
+            return _broker(403, "RunnerVersionTooOld", text)
+        now = time.monotonic()
+        if call.status == 0 and now - call.when < self.hold:
+            runner.seen = max(runner.seen or 0.0, call.when)
+        if call.query.get("status") == "Busy":
+            if runner.job is not None and runner.job.state == "cancelling":
+                runner.job.state = "running"
+                body = {"jobId": runner.job.id, "timeout": "00:05:00"}
+                return self._post(runner, "JobCancellation", body)
+            return Wait(self.hold, Answer(202, None))
+        if runner.job is None:
+            for job in self.jobs:
+                if job.state == "queued" and set(job.labels) <= set(runner.labels):
+                    job.state, job.runner, job.assigned_at = "assigned", runner.name, now
+                    runner.job = job
+                    request = {
+                        "id": job.id,
+                        "runner_request_id": job.id,
+                        "should_acknowledge": True,
+                        "run_service_url": f"{self.agents_url or self.url}{RUN}",
+                        "billing_owner_id": "B_1",
+                    }
+                    return self._post(runner, "RunnerJobRequest", request)
+        return Wait(self.hold, Answer(202, None))
+
+    def _post(self, runner: Runner, kind: str, body: object) -> Answer:
+        return Answer(
+            200, {"messageId": next(self._ids), "messageType": kind, "body": json.dumps(body)}
+        )
+
+    def acknowledge(self, call: Call) -> Answer:
+        runner = self._client(call)
+        if runner is None:
+            return _broker(404, "RunnerNotFound", "Runner not found")
+        if runner.job is None or runner.job.id != call.json["runnerRequestId"]:
+            return _broker(404, "AcknowledgeJobNotFound", "Job not found")
+        return Answer(200, None)
+
+    def acquire(self, call: Call) -> Answer:
+        runner = self._client(call)
+        job = self._job(call.json["jobMessageId"])
+        if runner is None or job is None or runner.job is not job or job.state != "assigned":
+            status = 404 if job is None else 409
+            body = {
+                "source": "actions-run-service",
+                "statusCode": status,
+                "errorMessage": "not available",
+            }
+            return Answer(status, body)
+        job.state, job.acquired, job.renewed = "running", job.acquired + 1, time.monotonic()
+        runner.seen = time.monotonic()
+        base = self.agents_url or self.url
+        endpoint = {
+            "name": "SystemVssConnection",
+            "url": f"{base}{RUN}",
+            "authorization": {
+                "scheme": "OAuth",
+                "parameters": {"AccessToken": f"job.{job.id}.token"},
+            },
+        }
+        return Answer(
+            200,
+            {
+                "messageType": "PipelineAgentJobRequest",
+                "plan": {
+                    "planId": job.plan,
+                    "planType": "Build",
+                    "version": 12,
+                    "scopeIdentifier": job.plan,
+                },
+                "timeline": {"id": str(uuid.uuid4())},
+                "jobId": job.id,
+                "jobDisplayName": job.name,
+                "jobName": "__default",
+                "requestId": job.number,
+                "resources": {"endpoints": [endpoint]},
+                "variables": {},
+                "steps": [],
+                "contextData": {},
+                "mask": [],
+                "fileTable": [],
+                "script": job.script,
+            },
+        )
+
+    def _job(self, identity: str) -> Job | None:
+        return next((job for job in self.jobs if job.id == identity), None)
+
+    def renew(self, call: Call) -> Answer:
+        runner = self._client(call)
+        job = self._job(call.json["jobId"])
+        if runner is None or job is None:
+            return Answer(404, None)
+        job.renewed = runner.seen = time.monotonic()
+        return Answer(200, {"lockedUntil": "2099-01-01T00:00:00Z"})
+
+    def complete(self, call: Call) -> Answer:
+        runner = self._client(call)
+        job = self._job(call.json["jobId"])
+        if job is None or (runner is None and job.state != "completed"):
+            return Answer(404, None)
+        if job.state != "completed":
+            job.state, job.conclusion = "completed", call.json["conclusion"]
+            job.completed += 1
+            job.log = base64.b64decode(call.json.get("log", "")).decode(errors="replace")
+            if runner is not None:
+                self._remove(runner)
+        return Answer(200, None)
+
+    # -- by hand ------------------------------------------------------------
+
+    def post_job(self, call: Call) -> Answer:
+        labels = tuple(call.json.get("labels", ("self-hosted",)))
+        job = self.queue(call.json["script"], labels, call.json.get("name", ""))
+        return Answer(201, {"id": job.id, "number": job.number})
+
+    def state(self, call: Call) -> Answer:
+        jobs = [
+            {
+                "number": job.number,
+                "state": job.state,
+                "conclusion": job.conclusion,
+                "runner": job.runner,
+                "acquired": job.acquired,
+                "log": job.log,
+            }
+            for job in self.jobs
+        ]
+        return Answer(
+            200, {"runners": [self._show(r) for r in self.runners.values()], "jobs": jobs}
+        )
+
+
+def _error(status: int, message: str) -> Answer:
+    return Answer(status, {"message": message, "documentation_url": DOCS, "status": str(status)})
+
+
+def _broker(status: int, kind: str, message: str) -> Answer:
+    body = {
+        "source": "actions-broker-listener",
+        "errorKind": kind,
+        "statusCode": status,
+        "errorMessage": message,
+    }
+    return Answer(status, body)
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unb64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _signed_by(key: tuple[int, int], content: bytes, signature: bytes) -> bool:
+    """Whether it is a PKCS #1 signature (RS256) of that key."""
+    modulus, exponent = key
+    size = (modulus.bit_length() + 7) // 8
+    prefix = bytes.fromhex("3031300d060960864801650304020105000420")
+    tail = b"\0" + prefix + hashlib.sha256(content).digest()
+    padded = b"\0\1" + b"\xff" * (size - 2 - len(tail)) + tail
+    found = pow(int.from_bytes(signature, "big"), exponent, modulus)
+    return len(signature) == size and found == int.from_bytes(padded, "big")
+
+
+Script = Callable[[FakeGitHub], None]
+
+if __name__ == "__main__":
+    serve(FakeGitHub(), __doc__ or "", lambda: "token ghp_good, url /acme or /acme/app")

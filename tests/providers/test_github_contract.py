@@ -1,0 +1,178 @@
+"""GitHub keeps the contract of all providers, by each of its ways in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manager.core.model import HostId, HostSpec
+from manager.edge import rs256
+from manager.edge.credentials import Secret
+from manager.providers import Enrolment
+from manager.providers.github import GitHub
+from tests.fakes.github import FakeGitHub, Job
+from tests.providers.contract import HOST, HOST_ID, ProviderContract, pool, secret_file
+
+
+class GitHubBench:
+    """GitHub beside its fake, as an organisation with a token."""
+
+    knows_busy = True
+    keys: dict[str, Any] = {}
+    place = "acme"
+
+    def __init__(self, fake: FakeGitHub, home: Path) -> None:
+        self.fake = fake
+        self.home = home
+        self.secrets: tuple[str, ...] = ("ghp_good",)
+        self.pool = pool(
+            provider="github",
+            url=f"{fake.url}/{self.place}",
+            agent_pool="gpu" if self.place == "acme" else None,
+            token=secret_file(home, "token", "ghp_good"),
+            **self.keys,
+        )
+
+    def provider(self, host_id: HostId = HOST_ID, host: HostSpec = HOST) -> GitHub:
+        return GitHub(self.pool, host, host_id)
+
+    def online(self, enrolment: Enrolment) -> None:
+        self.fake.connect(enrolment.registered or "")
+
+    def offline(self, enrolment: Enrolment) -> None:
+        self.fake.disconnect(enrolment.registered or "")
+
+    def take_job(self, enrolment: Enrolment) -> None:
+        self.job: Job = self.fake.give(enrolment.registered or "")
+
+    def end_job(self, enrolment: Enrolment) -> None:
+        self.fake.finish(self.job)
+
+    def enrolling(self) -> tuple[str, str]:
+        return "POST", f"/api/v3/{self.path}/actions/runners/generate-jitconfig"
+
+    @property
+    def path(self) -> str:
+        return f"repos/{self.place}" if "/" in self.place else f"orgs/{self.place}"
+
+    def listing(self) -> tuple[str, str]:
+        return "GET", f"/api/v3/{self.path}/actions/runners"
+
+    def spoil_token(self) -> None:
+        with self.fake.lock:
+            self.fake.tokens.clear()
+
+    def registrations(self) -> list[Any]:
+        return list(self.fake.runners.values())
+
+    def fresh(self) -> None:
+        self.fake.renew_lists()
+
+
+class RepositoryBench(GitHubBench):
+    """A repository, which has no groups."""
+
+    place = "acme/app"
+
+
+class AppBench(GitHubBench):
+    """An organisation where an App is installed."""
+
+    def __init__(self, fake: FakeGitHub, home: Path) -> None:
+        super().__init__(fake, home)
+        pem = make_key(home)
+        key = rs256.read_key(Secret(pem), "the key")
+        fake.apps["4711"] = (key.modulus, key.public)
+        fake.tokens.clear()
+        self.secrets = (pem.splitlines()[1],)
+        reference = {"file": str(home / "app.pem")}
+        self.pool = replace(self.pool, token=None, app="4711", app_key=reference)
+
+    def spoil_token(self) -> None:
+        with self.fake.lock:
+            self.fake.tokens.clear()
+            self.fake.apps.clear()
+
+
+class TokenBench(GitHubBench):
+    """Registration by config.sh, where one-use configurations are missing."""
+
+    keys = {"enrolment": "token"}
+
+    def enrolling(self) -> tuple[str, str]:
+        return "POST", f"/api/v3/{self.path}/actions/runners/registration-token"
+
+    def online(self, enrolment: Enrolment) -> None:
+        """What config.sh does, then what the listener does."""
+        name = enrolment.registered or ""
+        if self.fake.runner(name) is None:
+            words = enrolment.files["config.argv"].decode().split("\0")
+            labels = words[words.index("--labels") + 1].split(",")
+            with self.fake.lock:
+                self.fake._add(self.path, name, 3, labels, proof="p")
+        self.fake.connect(name)
+
+
+def make_key(home: Path) -> str:
+    """A PEM file as GitHub gives it, `app.pem`; its text."""
+    file = home / "app.pem"
+    if not file.exists():
+        words = ["openssl", "genrsa", "-traditional", "-out", str(file), "2048"]
+        subprocess.run(words, check=True, capture_output=True)
+        file.chmod(0o600)
+    return file.read_text()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as service:
+        yield service
+
+
+class TestOrganisation(ProviderContract):
+    @pytest.fixture
+    def bench(self, fake: FakeGitHub, tmp_path: Path) -> GitHubBench:
+        return GitHubBench(fake, tmp_path)
+
+
+class TestRepository(ProviderContract):
+    @pytest.fixture
+    def bench(self, fake: FakeGitHub, tmp_path: Path) -> GitHubBench:
+        return RepositoryBench(fake, tmp_path)
+
+
+class TestApp(ProviderContract):
+    @pytest.fixture
+    def bench(self, fake: FakeGitHub, tmp_path: Path) -> GitHubBench:
+        return AppBench(fake, tmp_path)
+
+
+class TestConfigScript(ProviderContract):
+    @pytest.fixture
+    def bench(self, fake: FakeGitHub, tmp_path: Path) -> GitHubBench:
+        return TokenBench(fake, tmp_path)
+
+    def test_the_registration_token_is_got_once_an_hour_and_is_in_no_argument(
+        self, bench: GitHubBench
+    ) -> None:
+        from tests.providers.contract import agent
+
+        provider = bench.provider()
+        first = provider.enrol(agent(0, "l0000000aaaaa"), ("gpu",))
+        second = provider.enrol(agent(1, "l0000000bbbbb"), ("gpu",))
+        assert bench.fake.count(*bench.enrolling()) == 1
+        assert first.files["token"] == second.files["token"]
+        assert first.files["token"] not in first.files["config.argv"]
+
+
+def blob(enrolment: Enrolment) -> dict[str, Any]:
+    """The files that a one-use configuration holds."""
+    encoded = json.loads(base64.b64decode(enrolment.files["jitconfig"]))
+    return {name: json.loads(base64.b64decode(text)) for name, text in encoded.items()}
