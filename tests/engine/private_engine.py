@@ -19,6 +19,7 @@ Needs root and `dockerd`; see `why_not`. What a killed test run left behind is s
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +196,26 @@ class PrivateEngine:
     def log(self) -> str:
         """All that the daemon has said."""
         return (self.home / "log").read_text(errors="replace")
+
+    def listen(self, port: int, address: str = "127.0.0.1") -> socket.socket:
+        """A listening socket in its network namespace: what answers there is reached by its containers.
+
+        A container with the network `host` finds it on 127.0.0.1, as programs outside find what listens on
+        the same port of this host.
+        """
+        assert self._holder is not None
+        made: list[socket.socket] = []
+        namespace = os.open(f"/proc/{self._holder.pid}/ns/net", os.O_RDONLY)
+
+        def enter() -> None:
+            ctypes.CDLL(None, use_errno=True).setns(namespace, 0)  # this thread alone
+            made.append(socket.create_server((address, port), backlog=128))
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        os.close(namespace)
+        return made[0]
 
     # -- inside ----------------------------------------------------------------------------
 

@@ -35,6 +35,9 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 
+HUNG_UP = 0.5  # seconds between looks at whether a client that waits is still there
+
+
 @dataclass(slots=True)
 class Call:
     """One request as it came, and, once it is answered, with what."""
@@ -48,6 +51,7 @@ class Call:
     at: Mapping[str, str] = field(default_factory=dict)  # what stood in the route's {places}
     status: int = 0  # 0: no answer was sent
     when: float = field(default_factory=time.monotonic)
+    gone: Callable[[], bool] = lambda: False  # whether its client has hung up meanwhile
 
     @property
     def json(self) -> Any:
@@ -121,6 +125,7 @@ class Fake:
         self._faults: list[tuple[str, str, Fault]] = []
         self._numbers = itertools.count(1)
         self._server: _Server | None = None
+        self._others: list[_Server] = []
         self._port = 0
 
     # -- its life ----------------------------------------------------------------------------------
@@ -138,12 +143,19 @@ class Fake:
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
+    def start_on(self, listener: socket.socket) -> None:
+        """Answer there too, until ``stop``: a listener in another network namespace, at the same port."""
+        server = _Server(("", 0), self, listener)
+        self._others.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+
     def stop(self) -> None:
         """Answer no more; state is kept, and ``start`` goes on at the same address."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        servers = [*self._others, *([self._server] if self._server is not None else [])]
+        self._server, self._others = None, []
+        for server in servers:
+            server.shutdown()
+            server.server_close()
         with self.lock:
             self.lock.notify_all()
 
@@ -223,9 +235,11 @@ class Fake:
                     return self.after(call, given)
                 deadline = deadline or time.monotonic() + given.seconds
                 left = deadline - time.monotonic()
-                if left <= 0 or not self.running:
+                if left <= 0 or not self.running or call.gone():
                     return self.after(call, given.otherwise)
-                self.lock.wait(left)
+                self.lock.wait(min(left, HUNG_UP))
+                if call.gone():
+                    return self.after(call, given.otherwise)
 
     def _do(self, call: Call) -> Answer | Wait:
         early = self.before(call)
@@ -244,10 +258,16 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], fake: Fake) -> None:
+    def __init__(
+        self, address: tuple[str, int], fake: Fake, listener: socket.socket | None = None
+    ) -> None:
         self.fake = fake
         self.open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
+        super().__init__(address, _Handler, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket = listener
+            self.server_address = listener.getsockname()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error of ours."""
@@ -282,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         fake = self.server.fake
         parts = urlsplit(self.path)
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content = self._content()
         with fake.lock:
             call = Call(
                 self.command,
@@ -291,6 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {name.lower(): value for name, value in self.headers.items()},
                 content,
                 next(fake._numbers),
+                gone=self._gone,
             )
             fake.calls.append(call)
         fault = fake.fault_for(call)
@@ -314,6 +335,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(call, answer)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
+
+    def _content(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return b"".join(pieces)
+
+    def _gone(self) -> bool:
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _hang_up(self) -> None:
         self.close_connection = True
