@@ -559,6 +559,12 @@ AGENT_TIMES = (
 )
 
 
+def ahead(memory: Memory, now: float) -> float:
+    """How many seconds what is remembered lies in the future: the clock was set back meanwhile."""
+    times = (getattr(agent, name) for agent in memory.agents.values() for name in AGENT_TIMES)
+    return max(0.0, max((time - now for time in times if time is not None), default=0.0))
+
+
 def _moved(value: float | None, by: float) -> float | None:
     return None if value is None else value + by
 

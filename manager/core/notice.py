@@ -88,8 +88,9 @@ def _of_agent(
     if agent.ready is None and witness.ready is not None:
         yield AgentReady(now, agent.generation)
     if agent.opened is None and witness.opened is not None:
-        yield AgentOpened(witness.opened, agent.generation)
-        agent = reprieved(replace(agent, opened=witness.opened))
+        opened = min(witness.opened, now)  # a clock set back leaves times of the future behind
+        yield AgentOpened(opened, agent.generation)
+        agent = reprieved(replace(agent, opened=opened))
     end = _end(agent, witness, world, now, in_flight)
     if end is not None:
         yield from settle(agent, end, witness.signs, memory, now, judge)

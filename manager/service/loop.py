@@ -39,6 +39,7 @@ from manager.core.memory import (
     ClockJumped,
     Fact,
     Memory,
+    ahead,
     apply,
 )
 from manager.core.model import (
@@ -62,6 +63,7 @@ from manager.core.model import (
 from manager.core.notice import notice, unopened, unprepared
 from manager.core.outcomes import End, Outcome, Result
 from manager.core.rosters import namesakes
+from manager.core.slots import CLOCK_SLACK
 from manager.edge.boot import host_boot
 from manager.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
 from manager.edge.faults import AgentBusy, Fault, Passing, Refused
@@ -252,6 +254,7 @@ class Loop:
         """Take messages and make passes until a ``Stop``; ``Refused`` where the Engine must not be used."""
         self._desk.use_config(self.config)
         self._make_desired()
+        self._heed_a_clock_set_back()
         self._heed_host_boot()
         assert self._workers is not None
         self._workers.use_providers(self._providers)
@@ -793,6 +796,13 @@ class Loop:
                 if agent.committed is not None and agent.opened is None and not agent.settled
             )
         self._history.set_meta("host_boot", boot)
+
+    def _heed_a_clock_set_back(self) -> None:
+        """Nothing was remembered in the future: the clock was set back while no manager ran."""
+        now = self._clock.now()
+        by = ahead(self._memory, now)
+        if by > CLOCK_SLACK:
+            self._pending.facts.append(ClockJumped(now, -by))
 
     def _heed_clock(self, now: float) -> None:
         """Move all times with a wall clock that jumped, so that nothing ages by it."""

@@ -52,6 +52,7 @@ from manager.core.memory import (
     SlotCordoned,
     SlotReleased,
     SlotUncordoned,
+    ahead,
     apply,
 )
 from manager.core.model import (
@@ -85,7 +86,7 @@ from manager.core.model import (
 from manager.core.notice import notice, unopened, unprepared
 from manager.core.outcomes import End, Outcome, Result
 from manager.core.rosters import absent, orphans
-from manager.core.slots import VACANCY, Tenancy, phase_of, tenancies
+from manager.core.slots import CLOCK_SLACK, VACANCY, Tenancy, phase_of, tenancies
 from manager.edge.history import Reader
 from manager.providers.local import Local
 
@@ -691,6 +692,13 @@ class Manager:
         self.heard = len(self.host.deaths)
         self.life, self.engine_stop = None, None
         self.rosters, self.absences, self.orphaned = {}, {}, {}
+        self.begins()
+
+    def begins(self) -> None:
+        """What the loop does first: a memory of the future means that the clock was set back."""
+        by = ahead(self.memory, self.now)
+        if by > CLOCK_SLACK:
+            self.record([ClockJumped(self.now, -by)])
 
     def jump(self, seconds: float) -> None:
         """The wall clock is set, and the manager notices at once."""

@@ -802,3 +802,16 @@ def test_accounts_are_closed_once_and_for_all() -> None:
         manager.run()
     ends = [fact.exit_code for fact in manager.journal if isinstance(fact, JobEnded)]
     assert ends == [0, 1, 0]
+
+
+def test_a_clock_set_back_while_no_manager_ran_is_noticed_by_what_is_remembered() -> None:
+    manager = filled(specs(pool("a", job_timeout=600.0)))
+    job = manager.submit("a")
+    manager.run()
+    manager.pass_time(300)
+    manager.host.now -= 3600
+    manager.crash(())
+    manager.pass_time(590)
+    assert manager.phases("a-0") == ["busy", "armed"]
+    manager.pass_time(20)
+    assert manager.ended(job).cause is Cause.TIMEOUT

@@ -134,6 +134,7 @@ class Chaos(RuleBasedStateMachine):
     def the_clock_jumps_while_no_manager_runs(self, seconds: float) -> None:
         self.manager.crash(())
         self.host.now += seconds
+        self.manager.begins()
 
     @rule()
     def launchers_go_on(self) -> None:
