@@ -41,7 +41,7 @@ class Survey:
     """What was found on the host that bears on how slots are filled."""
 
     images: Mapping[str, ImageSeen | None] = field(default_factory=dict)  # None: not there
-    mounts: Mapping[str, str] = field(default_factory=dict)  # directory -> what is wrong with it
+    mounts: Mapping[tuple[PoolName, str], str] = field(default_factory=dict)  # of a directory: what is wrong
     runtimes: frozenset[str] = frozenset()
     autoremove_fault: bool = False
     cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
@@ -292,8 +292,8 @@ def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
             "build it again"
         )
     for mount in pool.mounts:
-        if mount.source in survey.mounts:
-            return survey.mounts[mount.source]
+        if (pool.name, mount.source) in survey.mounts:
+            return survey.mounts[pool.name, mount.source]
     return None
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manager.core.desire import ImageSeen, Survey
-from manager.core.model import LABEL_GATE, Config, Container, ContainerId, Dataset, PoolSpec
+from manager.core.model import LABEL_GATE, Config, Container, ContainerId, Dataset, PoolName, PoolSpec
 from manager.edge.engine import Engine
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.faults import Fault, Refused
@@ -156,9 +156,9 @@ class Eye:
         return found
 
 
-def mount_problems(config: Config, info: EngineInfo) -> dict[str, str]:
-    """What is wrong with the directories that the pools mount: directory -> one sentence."""
-    problems: dict[str, str] = {}
+def mount_problems(config: Config, info: EngineInfo) -> dict[tuple[PoolName, str], str]:
+    """What is wrong with the directories that the pools mount: pool, directory -> one sentence."""
+    problems: dict[tuple[PoolName, str], str] = {}
     inner = _mount_points()
     for pool in config.pools:
         for mount in pool.mounts:
@@ -166,7 +166,7 @@ def mount_problems(config: Config, info: EngineInfo) -> dict[str, str]:
             if problem is None and isinstance(mount, Dataset) and mount.nested == "refuse":
                 problem = _nested(pool, mount, inner, info)
             if problem is not None:
-                problems[mount.source] = problem
+                problems[pool.name, mount.source] = problem
     return problems
 
 
