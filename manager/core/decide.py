@@ -417,7 +417,8 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
         else:
             _open(run, spec, agent, container, None)
             return
-    if container.name != spec.name and spec.name not in run.names:
+    nameable = spec.name not in run.names and run.free(naming.naming_of(spec.name))
+    if container.name != spec.name and nameable:
         run.actions.append(
             Rename(
                 agent.generation, spec.name, container.id, spec.name, "it is the slot's agent now"

@@ -49,6 +49,11 @@ def standby(of: SlotName, generation: Generation) -> str:
     return f"{of}.{generation}"
 
 
+def naming_of(name: str) -> str:
+    """The subject that rests while a container cannot be given that name."""
+    return f"name:{name}"
+
+
 def network(host: HostId, pool: PoolName) -> str:
     """The name of the network that the agents of one pool share."""
     return f"mayfly-{host}-{pool}"

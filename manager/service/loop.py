@@ -93,6 +93,7 @@ OPENING = (
 OPENING_MOST = 1.0
 BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
 ENROL_REST = 5.0  # the same for one that gave no enrolment
+NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
 REST = 1.0  # seconds that a subject rests after an action on it failed
 ROUNDS = 12  # of noticing and deciding in one pass; each has a cause in the one before
 DAY = 86400.0
@@ -477,6 +478,9 @@ class Loop:
             case Open() if agent is not None:
                 memory = apply(self._memory, self._pending.facts)
                 self._pending.facts.extend(unopened(agent, str(fault), memory, now))
+            case Rename(to=to):
+                # Only the name rests: its agent may take a job meanwhile.
+                self._resting[naming.naming_of(to)] = now + (NAME_REST if lasting else REST)
             case _:
                 rest = fault.retry_after if isinstance(fault, Passing) else None
                 self._resting[action.subject] = now + (rest or REST)

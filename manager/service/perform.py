@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import assert_never
 
@@ -44,6 +44,7 @@ from manager.core.model import (
 )
 from manager.edge.engine import Engine, GateSocket
 from manager.edge.engine_facts import Bind, ContainerPlan, DeviceRequest
+from manager.edge.engine_faults import NameTaken
 from manager.edge.faults import Fault, Passing, Refused
 from manager.edge.gate import frame
 from manager.edge.output import OutputKeeper
@@ -167,7 +168,12 @@ class Performer:
             witness=str(self._witnesses.path(action.generation)),
             log_max_size=self._log_max_size,
         )
-        container = self._engine.create(plan)
+        try:
+            container = self._engine.create(plan)
+        except NameTaken:
+            # Whatever has the slot's name is not ours: the agent is renamed when the name is free.
+            plan = replace(plan, name=naming.standby(spec.name, action.generation))
+            container = self._engine.create(plan)
         try:
             gate = self._engine.attach_stdin(container)
             self._gates[action.generation] = gate
