@@ -627,6 +627,7 @@ class Loop:
         world = self._outlook.world()
         facts = [*self._pending.facts, *self._pending.ordered]
         memory = apply(self._memory, facts)
+        self._desk.heard(facts)
         actions: list[Action] = []
         wake: float | None = None
         for _ in range(ROUNDS):
@@ -644,7 +645,6 @@ class Loop:
         facts = self._desk.attributed(facts)
         if facts and not self._commit(facts, memory, now):
             return self._retry_at
-        self._desk.heard(facts)
         self._begin(actions)
         self._publish(memory, world, now)
         self._tell(facts)
