@@ -34,7 +34,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-
 HUNG_UP = 0.5  # seconds between looks at whether a client that waits is still there
 
 
@@ -75,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet: the handler is asked again when the fake's state changed; after ``seconds`` it is ``otherwise``."""
+    """Not yet: the handler is asked again when the state has changed; after ``seconds`` it is ``otherwise``."""
 
     seconds: float
     otherwise: Answer
