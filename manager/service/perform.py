@@ -336,7 +336,7 @@ class Workers:
         performer: Performer,
         send: Callable[[Outcome], None],
         *,
-        makers: int = 4,
+        makers: int = 8,
         others: int = 4,
         openers: int = 2,
     ) -> None:
