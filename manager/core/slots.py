@@ -28,6 +28,7 @@ from manager.core.model import (
     DoomReason,
     Generation,
     Phase,
+    PoolSpec,
     SlotName,
     SlotSpec,
 )
@@ -59,6 +60,8 @@ DEADLINES: Mapping[Phase, Deadline] = {
 
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 300.0
+SHORT_IMAGE = len("sha256:") + 12
+UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration has no more
 CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
 
 
@@ -196,6 +199,7 @@ class SlotStatus:
     leftover: Agent | None  # is over, its outcome on disk, but something of it may still be there
     standby_phase: Phase | None
     confirmed_by: str | None  # None: nothing confirms it
+    configured: bool = True  # False: the configuration has no such slot any more
 
 
 def status_of(
@@ -221,6 +225,47 @@ def status_of(
         leftover=tenancy.settled[0] if tenancy.settled else None,
         standby_phase=phase_of(standby, own=False) if standby is not None else None,
         confirmed_by=_confirmed_by(own, phase),
+    )
+
+
+def status_of_former(
+    name: SlotName, desired: Desired, memory: Memory, tenancy: Tenancy
+) -> SlotStatus:
+    """The row of a slot that the configuration has no more, while something of it is left."""
+    own, standby = tenancy.own, tenancy.standby
+    phase = phase_of(own, own=True) if own is not None else Phase.ENDING
+    shown = own or tenancy.agents[-1]
+    note = "not configured any more"
+    if own is not None and phase is Phase.BUSY:
+        note += ": goes when its job has ended"
+    return SlotStatus(
+        spec=_former_spec(name, shown, desired),
+        phase=phase,
+        since=phase_since(shown, phase),
+        note=note,
+        memory=memory.slot(name),
+        agent=own,
+        standby=standby,
+        leftover=tenancy.settled[0] if tenancy.settled else None,
+        standby_phase=phase_of(standby, own=False) if standby is not None else None,
+        confirmed_by=_confirmed_by(own, phase),
+        configured=False,
+    )
+
+
+def _former_spec(name: SlotName, agent: Agent, desired: Desired) -> SlotSpec:
+    """The slot as far as its agent tells; its pool's other slots, if any are left, know the rest."""
+    kin = next((spec for spec in desired.slots if spec.pool.name == agent.pool), None)
+    provider = "local" if agent.queue else UNKNOWN_PROVIDER
+    return SlotSpec(
+        name=name,
+        index=-1,
+        pool=kin.pool if kin is not None else PoolSpec(agent.pool, provider),
+        image=agent.image,
+        fingerprint=agent.fingerprint,
+        lease=agent.lease,
+        reference=kin.reference if kin is not None else agent.image[:SHORT_IMAGE],
+        queue=agent.queue,
     )
 
 

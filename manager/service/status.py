@@ -19,7 +19,14 @@ from manager.core.model import (
     Severity,
     World,
 )
-from manager.core.slots import DEADLINES, VACANCY, SlotStatus, status_of, tenancies
+from manager.core.slots import (
+    DEADLINES,
+    VACANCY,
+    SlotStatus,
+    status_of,
+    status_of_former,
+    tenancies,
+)
 
 SCHEMA = "mayfly.status/1"
 SHORT_ID = 12
@@ -36,9 +43,13 @@ def timestamp(at: float | None) -> str | None:
 def statuses(desired: Desired, memory: Memory, now: float) -> list[SlotStatus]:
     """A status for each slot, in config order, then the slots that the configuration has no more."""
     tenants = tenancies(memory.agents.values())
+    former = sorted(tenants.keys() - {spec.name for spec in desired.slots})
     return [
-        status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now)
-        for spec in desired.slots
+        *(
+            status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now)
+            for spec in desired.slots
+        ),
+        *(status_of_former(name, desired, memory, tenants[name]) for name in former),
     ]
 
 
@@ -121,7 +132,8 @@ def _cordon(cordon: Cordon | None) -> dict[str, object] | None:
 def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
     """One sentence: what the pool is doing, and what is in its way."""
     counts: dict[Phase, int] = {}
-    rows = list(rows)
+    everything = list(rows)
+    rows = [row for row in everything if row.configured]
     for row in rows:
         counts[row.phase] = counts.get(row.phase, 0) + 1
     told = ", ".join(f"{counts[phase]} {phase}" for phase in Phase if phase in counts)
@@ -130,6 +142,9 @@ def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
     cordoned = sum(1 for row in rows if row.memory.cordon is not None)
     if cordoned:
         sentence += f" ({cordoned} cordoned)"
+    former = len(everything) - len(rows)
+    if former:
+        sentence += f"; {former} more no longer configured"
     queued = sum(1 for job in memory.jobs.values() if job.agent is None)
     if queued:
         sentence += f"; {queued} job{'s' if queued > 1 else ''} queued"
@@ -175,12 +190,14 @@ def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: flo
                     "slot.held", Severity.ERROR, f"slot {row.spec.name} is held: {row.note}", fix
                 )
             )
-        elif row.phase is Phase.VACANT and row.memory.cordon is None:
-            if row.since is not None and now - row.since > vacancy:
-                text = f"slot {row.spec.name} has been vacant for {now - row.since:.0f} s"
-                lines.append(
-                    Health(
-                        "slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}"
-                    )
-                )
+        elif (
+            row.phase is Phase.VACANT
+            and row.memory.cordon is None
+            and row.since is not None
+            and now - row.since > vacancy
+        ):
+            text = f"slot {row.spec.name} has been vacant for {now - row.since:.0f} s"
+            lines.append(
+                Health("slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}")
+            )
     return lines

@@ -1,0 +1,59 @@
+"""The published document: slots of the configuration, and those that it has no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from manager.core.memory import Agent, Memory
+from manager.core.model import Desired, Generation, HostSpec, PoolName, SlotName, World
+from manager.service import status
+from tests.core.simulator import pool, specs
+
+T = 1_800_000_000.0
+READY = Agent(
+    generation=Generation("g1"),
+    slot=SlotName("a-0"),
+    pool=PoolName("a"),
+    serial=1,
+    fingerprint="f1",
+    image="sha256:0123456789abcdef",
+    lease=(),
+    born=T,
+    armed=T + 1,
+    ready=T + 2,
+)
+BUSY = replace(
+    READY, generation=Generation("g2"), slot=SlotName("a-1"), committed=T + 3, opened=T + 4, job="j"
+)
+ONE = Desired(specs(pool("a")))
+NONE = Desired(())
+
+
+def rows(desired: Desired, *agents: Agent) -> list[dict[str, object]]:
+    memory = Memory({agent.generation: agent for agent in agents})
+    told = status.statuses(desired, memory, T + 10)
+    line = status.headline(told, memory, World({}))
+    document = status.document(HostSpec("box"), told, memory, World({}), line, ())
+    shown = document["slots"]
+    assert isinstance(shown, list)
+    return [*shown, {"headline": line}]
+
+
+def test_a_slot_that_the_configuration_lost_is_shown_while_something_of_it_is_left() -> None:
+    first, second, line = rows(ONE, READY, BUSY)
+    assert (first["slot"], first["phase"], first["note"]) == ("a-0", "idle", "")
+    assert (second["slot"], second["phase"], second["agent"]) == ("a-1", "busy", "g2")
+    assert second["note"] == "not configured any more: goes when its job has ended"
+    assert second["provider"] == "local"
+    assert line["headline"] == "1 slot: 1 idle; 1 more no longer configured"
+
+
+def test_so_is_one_whose_agent_is_over_and_not_yet_buried() -> None:
+    over, _ = rows(NONE, replace(BUSY, exited=T + 9, container="c" * 64))
+    assert (over["phase"], over["agent"], over["container"]) == ("ending", None, "c" * 12)
+    assert over["note"] == "not configured any more"
+
+
+def test_of_a_service_that_the_configuration_lost_nothing_is_made_up() -> None:
+    (former, _) = rows(NONE, replace(READY, queue=False))
+    assert (former["provider"], former["image"]) == ("unknown", "sha256:0123456789ab")
