@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def stub_image(provider: str, archive: bytes, version: str, **arguments: str) -> str:
-    """The image `mayfly/PROVIDER:stub-VERSION`; RUNNER_VERSION, RUNNER_SHA256 and RUNNER_URL are given, and more."""
+    """The image `mayfly/PROVIDER:stub-VERSION`; CLIENT_VERSION, CLIENT_SHA256 and CLIENT_URL are given, and more."""
+    client = "AGENT" if provider == "azure" else "RUNNER"
     tag = f"mayfly/{provider}:stub-{version}"
     base = _said(str(ROOT / "scripts/base-image"))
     inputs = _digest(archive, base.encode(), repr(sorted(arguments.items())).encode())
@@ -31,9 +32,10 @@ def stub_image(provider: str, archive: bytes, version: str, **arguments: str) ->
     with _served(archive) as url:
         given = {
             "BASE": base,
-            "RUNNER_VERSION": version,
-            "RUNNER_SHA256": hashlib.sha256(archive).hexdigest(),
-            "RUNNER_URL": url,
+            "WANTED": provider,
+            f"{client}_VERSION": version,
+            f"{client}_SHA256": hashlib.sha256(archive).hexdigest(),
+            f"{client}_URL": url,
             "PACKAGES": "",
             **arguments,
         }
