@@ -1,7 +1,8 @@
 """The one place where the clock is read.
 
 The wall clock may jump: set by hand, corrected after a boot without a battery, moved by a virtual machine's
-host. Ages and limits must not jump with it, so a jump is noticed here and told, and whoever remembers times moves them.
+host. Ages and limits must not jump with it, so a jump is noticed here and told, and whoever remembers
+times moves them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class Clock:
     def now(self) -> float:
         """Seconds since the epoch."""
         return self._wall()
+
+    def steady(self) -> float:
+        """Seconds on the clock that never jumps; only differences mean something."""
+        return self._steady()
 
     def jumped(self) -> float:
         """By how many seconds the wall clock has jumped since the last call; 0.0 where it has not."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 
 from manager import __version__
@@ -33,8 +34,13 @@ from manager.service.clock import Clock
 from manager.service.control import Control
 from manager.service.eye import Eye
 from manager.service.gpu_desk import GpuDesk, gpu_document
-from manager.service.loop import Loop, Reload, Rung, Stop, mark_from
+from manager.service.ledger import Ledger, mark_from
+from manager.service.loop import Hands, Loop
+from manager.service.messages import Message, Reload, Rung, Stop
+from manager.service.metrics import Metrics
 from manager.service.perform import Performer, Workers
+from manager.service.report import Report
+from manager.service.services import Services
 
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
 
@@ -70,13 +76,16 @@ def _run(
     witnesses = Witnesses(state_dir)
     board = Board()
     clock = Clock()
+    metrics = Metrics(config)
+    inbox: SimpleQueue[Message] = SimpleQueue()
     loop = Loop(
         config=config,
         host=host,
-        history=history,
+        inbox=inbox,
+        ledger=Ledger(history, log),
         witnesses=witnesses,
-        provide=lambda pool: load(pool, config.host, host, state_dir),
-        board=board,
+        services=Services(lambda pool: load(pool, config.host, host, state_dir), inbox.put, log),
+        report=Report(board, log, metrics, _Announcer()),
         log=log,
         clock=clock,
         boot=naming.generation(clock.now(), secrets.randbelow(36**5)),
@@ -86,8 +95,8 @@ def _run(
     output = OutputKeeper(
         config.host.docker_host,
         state_dir / "output",
-        ring=lambda generation, _: loop.inbox.put(Rung(generation)),
-        ended=lambda generation: loop.inbox.put(Rung(generation)),
+        ring=lambda generation, _: inbox.put(Rung(generation)),
+        ended=lambda generation: inbox.put(Rung(generation)),
         on_line=loop.hear,
         per_agent=config.host.output_per_agent,
         total=config.host.output_total,
@@ -95,34 +104,20 @@ def _run(
     output.start()
     stack.callback(output.close)
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
-    workers = Workers(performer, loop.inbox.put)
-    eye = Eye(
-        engine, lambda: loop.config, lambda: loop.images, lambda: loop.step, claim, loop.inbox.put
-    )
-    gpus = GpuDesk(loop.inbox.put, engine, catalogue(), architecture(), clock.now)
+    workers = Workers(performer, inbox.put)
+    eye = Eye(engine, lambda: loop.config, lambda: loop.images, lambda: loop.step, claim, inbox.put)
+    gpus = GpuDesk(inbox.put, engine, catalogue(), architecture(), clock.now)
     for agent in loop.memory.agents.values():
         if agent.container is not None and not agent.settled:
             output.follow(agent.generation, agent.container, lines=not agent.queue)
-    follower = engine.watch(
-        loop.inbox.put, loop.inbox.put, mark=mark_from(history.meta("engine_mark"))
-    )
-    announced = False
-
-    def after_pass(sentence: str) -> None:
-        nonlocal announced
-        if announced:
-            systemd.alive(sentence)
-        else:
-            announced = True
-            systemd.ready(sentence)
-
-    loop.bind(workers, eye, lambda: follower.mark, after_pass, gpus)
+    follower = engine.watch(inbox.put, inbox.put, mark=mark_from(history.meta("engine_mark")))
+    loop.bind(Hands(workers, eye, gpus), lambda: follower.mark)
     control = Control(
         board=board,
-        send=loop.inbox.put,
+        send=inbox.put,
         reader=reader,
         output=output,
-        metrics=lambda: b"",
+        metrics=metrics.text,
         gpus=lambda: gpu_document(gpus.document()),
         version=__version__,
         on_failure=lambda path, error: log.event("control.failed", path=path, error=repr(error)),
@@ -142,6 +137,20 @@ def _run(
     workers.stop(WORKERS_GRACE)
     follower.stop()
     _leave(engine, host, log)
+
+
+class _Announcer:
+    """Tells systemd after each pass; the first one says that the daemon is ready."""
+
+    def __init__(self) -> None:
+        self._ready = False
+
+    def __call__(self, sentence: str) -> None:
+        if self._ready:
+            systemd.alive(sentence)
+        else:
+            self._ready = True
+            systemd.ready(sentence)
 
 
 @contextmanager
@@ -236,7 +245,7 @@ def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
 
 
 def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
-    """Remove another Mayfly's containers that only wait at their gates; those with a job end by themselves."""
+    """Remove another Mayfly's containers that only wait at their gates; one with a job ends by itself."""
     for container in containers:
         if not container.live or engine.process_count(container.id) <= AT_GATE:
             engine.remove(container.id, force=True)

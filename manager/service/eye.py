@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manager.core.desire import ImageSeen, Survey
-from manager.core.model import LABEL_GATE, Config, Container, ContainerId, Dataset, PoolName, PoolSpec
+from manager.core.model import (
+    LABEL_GATE,
+    Config,
+    Container,
+    ContainerId,
+    Dataset,
+    PoolName,
+    PoolSpec,
+)
 from manager.edge.engine import Engine
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.faults import Fault, Refused
@@ -173,7 +181,7 @@ def mount_problems(config: Config, info: EngineInfo) -> dict[tuple[PoolName, str
 def _problem(pool: PoolSpec, source: str, dataset: bool) -> str | None:
     what = f'{"dataset" if dataset else "cache"} {source} of pool "{pool.name}"'
     try:
-        if not os.path.isdir(source):
+        if not Path(source).is_dir():
             return f"{what} is not a directory on this host: mount or make it, or change `source`"
         os.scandir(source).close()
     except OSError as error:

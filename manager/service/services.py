@@ -1,0 +1,136 @@
+"""The pools' providers: which there are, what their services say, and which of them refuse us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from manager.core.desire import Trait
+from manager.core.memory import Agent, AgentConfirmed, Memory
+from manager.core.model import Config, Phase, PoolName, PoolSpec
+from manager.core.outcomes import End, Outcome, Result
+from manager.edge.faults import Fault, Refused
+from manager.edge.log import Log
+from manager.providers import Provider, Sign
+from manager.service.rosters import RosterSight, RosterWatch
+
+PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
+
+
+class Services:
+    """All providers; used by the loop's thread, but for ``read``."""
+
+    def __init__(
+        self,
+        provide: Callable[[PoolSpec], Provider],
+        send: Callable[[RosterSight], None],
+        log: Log,
+    ) -> None:
+        self._provide = provide
+        self._send = send
+        self._log = log
+        self._pools: dict[PoolName, PoolSpec] = {}
+        self._providers: Mapping[PoolName, Provider] = {}
+        self._watches: dict[PoolName, RosterWatch] = {}
+        self._refusals: dict[PoolName, str] = {}
+
+    @property
+    def providers(self) -> Mapping[PoolName, Provider]:
+        """The provider of each pool; replaced as a whole, never changed."""
+        return self._providers
+
+    @property
+    def refusals(self) -> Mapping[PoolName, str]:
+        """The pools whose service refuses us, and the sentence that says why."""
+        return self._refusals
+
+    @property
+    def traits(self) -> dict[PoolName, Trait]:
+        """What the providers say of themselves."""
+        return {name: _trait(provider) for name, provider in self._providers.items()}
+
+    def preview(self, config: Config) -> dict[PoolName, Trait]:
+        """What the providers of another configuration would say; ``Refused`` where one cannot be had."""
+        known = self.traits
+        for pool in config.pools:
+            if self._pools.get(pool.name) != pool:
+                known[pool.name] = _trait(self._provide(pool))
+        return known
+
+    def use(self, config: Config) -> Mapping[PoolName, Provider]:
+        """The providers of the pools; one of a pool that is gone stays, since its agents may still be there."""
+        providers = dict(self._providers)
+        changed = [pool for pool in config.pools if self._pools.get(pool.name) != pool]
+        for pool in changed:
+            providers[pool.name] = self._provide(pool)
+        self._pools |= {pool.name: pool for pool in config.pools}
+        self._providers = providers
+        for pool in changed:
+            self._watch(pool.name)
+        return providers
+
+    def _watch(self, pool: PoolName) -> None:
+        before = self._watches.pop(pool, None)
+        if before is not None:
+            before.stop()
+        provider = self._providers[pool]
+        if not provider.queue:
+            self._watches[pool] = RosterWatch(pool, provider, self._send)
+
+    def judge(self, pool: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
+        """What came of an agent, in its provider's words."""
+        provider = self._providers.get(pool)
+        if provider is None:
+            return Outcome(Result.UNKNOWN, detail="its pool is not configured any more")
+        return provider.judge(end, signs)
+
+    def read(self, agent: Agent, line: bytes) -> Sign | None:
+        """What a line of the agent's client means; may be called from any thread."""
+        provider = self._providers.get(agent.pool)
+        return provider.read(line.decode(errors="replace")) if provider is not None else None
+
+    def signed(self, agent: Agent, sign: Sign, now: float) -> AgentConfirmed | None:
+        """A client's line confirms only where no roster does; otherwise it makes us ask for one."""
+        provider = self._providers.get(agent.pool)
+        if provider is None or agent.settled:
+            return None
+        phase = PHASE_OF_SIGN.get(sign.kind)
+        if provider.proof == "roster":
+            self._soon(agent.pool)
+        elif phase is not None and agent.confirmed is not phase and not agent.busy:
+            return AgentConfirmed(now, agent.generation, phase)
+        return None
+
+    def answered(self, pool: PoolName) -> None:
+        """The pool's service has said who is there, so it lets us in."""
+        if self._refusals.pop(pool, None) is not None:
+            self._log.event("provider.back", pool=pool)
+
+    def refused(self, pool: PoolName, fault: Fault) -> bool:
+        """A service that refuses us holds its pool until it answers again; whether that is news."""
+        if not isinstance(fault, Refused) or self._refusals.get(pool) == str(fault):
+            return False
+        self._log.event("provider.refused", pool=pool, reason=str(fault))
+        self._refusals[pool] = str(fault)
+        return True
+
+    def await_confirmation(self, memory: Memory) -> None:
+        """Agents that their service has not confirmed yet are asked for sooner."""
+        for agent in memory.agents.values():
+            waits = agent.opened is not None and agent.confirmed is None and not agent.settled
+            if waits and not agent.queue:
+                self._soon(agent.pool)
+
+    def _soon(self, pool: PoolName) -> None:
+        watch = self._watches.get(pool)
+        if watch is not None:
+            watch.soon()
+
+
+def _trait(provider: Provider) -> Trait:
+    return Trait(
+        queue=provider.queue,
+        ladder=provider.stop_ladder,
+        enrol_deadline=provider.enrol_deadline,
+        tells=provider.tells,
+        keeps_entries=provider.keeps_entries,
+    )
