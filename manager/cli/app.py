@@ -24,6 +24,7 @@ from manager.cli import (
 from manager.cli.options import ConfigOption, SocketOption, Where
 from manager.cli.trouble import Trouble
 from manager.cli.verbs_config import config_app
+from manager.cli.verbs_images import images_app
 
 app = typer.Typer(
     name="mayfly",
@@ -80,6 +81,7 @@ app.command()(verbs_jobs.jobs)
 app.command()(verbs_jobs.cancel)
 app.command()(verbs_init.init)
 app.add_typer(config_app, name="config")
+app.add_typer(images_app, name="images")
 
 
 def main() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from manager.cli.options import ConfigOption, JsonOption, config_path, print_json, say
+
+if TYPE_CHECKING:
+    from manager.core.model import Config
 
 config_app = typer.Typer(
     help="Check, show and describe the configuration.",
@@ -34,12 +37,26 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
         raise typer.Exit(1 if problems else 0)
     loaded = load_config(path)
     pools = loaded.config.pools
+    obstacles = _unserved(loaded.config)
+    for sentence in obstacles:
+        say(sentence)
+    if obstacles:
+        raise typer.Exit(1)
     slots = sum(pool.slots for pool in pools)
     say(
         f"{', '.join(str(file) for file in loaded.files)}: {len(pools)} "
         f"{'pool' if len(pools) == 1 else 'pools'}, {slots} {'slot' if slots == 1 else 'slots'}, "
         "no mistakes"
     )
+
+
+def _unserved(config: Config) -> list[str]:
+    """A sentence for each pool that asks for GPUs that this host does not have."""
+    from manager.cli.host_hardware import hardware_for  # noqa: PLC0415
+    from manager.core.desire import leases_of  # noqa: PLC0415
+
+    found = hardware_for(config)
+    return list(leases_of(config, found).obstacles.values()) if found.gpus is not None else []
 
 
 @config_app.command()

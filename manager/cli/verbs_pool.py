@@ -40,9 +40,10 @@ def reload(
 ) -> None:
     """Read the configuration again: idle agents are replaced, busy ones finish first."""
     changes = client(ctx, socket, config).post("/v1/reload", {"dry_run": dry_run})
+    held = changes.get("held") or {}
     if as_json:
         print_json({"schema": "mayfly.reload/1", **changes})
-        return
+        raise typer.Exit(1 if held else 0)
     kinds = ("added", "removed", "replaced")
     lines = [
         f"{kind}: {', '.join(clean(str(slot)) for slot in changes[kind])}"
@@ -53,3 +54,7 @@ def reload(
         print(line)
     if not lines:
         say("nothing would change" if dry_run else "reloaded; nothing changes")
+    for sentence in dict.fromkeys(held.values()):
+        say(f"held: {clean(str(sentence))}")
+    if held:
+        raise typer.Exit(1)

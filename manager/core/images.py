@@ -22,7 +22,7 @@ class Row:
     compute: tuple[Version, ...]  # compute capabilities that its compiler knows
     bases: Mapping[
         str, Mapping[str, str]
-    ]  # architecture -> distribution -> reference, newest first
+    ]  # architecture -> distribution -> reference, the default first
     end_of_life: str  # when NVIDIA may delete its images, or what is known of that
     sources: tuple[str, ...] = ()
 

@@ -141,7 +141,16 @@ class GpuDesk:
             self._gpus = merged(self._gpus or (), sight.gpus)
             self._records = recorded(self._records, sight)
             self._tally.add(sight)
+            if sight.xids:
+                self._look_again()
         return self.hardware != before
+
+    def _look_again(self) -> None:
+        """The driver reported something: what agents see is to be seen afresh."""
+        self._probes = {
+            generation: replace(word, at=word.at - PROBE_EVERY)
+            for generation, word in self._probes.items()
+        }
 
     def heard(self, facts: Iterable[Fact]) -> None:
         """What has happened: a slot that a person wants tried again is judged afresh."""

@@ -1,0 +1,73 @@
+"""Building and fetching images with the operator's own ``docker`` command, showing its progress.
+
+The Engine's API has only the classic builder, and BuildKit's protocol is no small matter: the command has
+both.
+What is built needs nothing from a checkout: the context is made from the files that Mayfly carries.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from manager.edge.faults import Refused
+
+PARTS = ("agents", "dockerfiles")
+
+
+@contextmanager
+def context() -> Iterator[Path]:
+    """A folder with what a build needs, for as long as it lasts."""
+    with tempfile.TemporaryDirectory(prefix="mayfly-build-") as made:
+        place = Path(made)
+        for part in PARTS:
+            with as_file(files("manager") / "data" / part) as source:
+                shutil.copytree(source, place / part)
+        yield place
+
+
+def build(
+    docker_host: str,
+    *,
+    target: str,
+    tag: str,
+    arguments: Mapping[str, str],
+    labels: Mapping[str, str],
+    options: Sequence[str] = (),
+) -> int:
+    """Build one target of the Dockerfile; docker's exit code. Its progress goes to standard error."""
+    words = ["build", "--file", "dockerfiles/Dockerfile", "--target", target, "--tag", tag]
+    for name, value in arguments.items():
+        words += ["--build-arg", f"{name}={value}"]
+    for name, value in labels.items():
+        words += ["--label", f"{name}={value}"]
+    with context() as place:
+        return _docker(docker_host, [*words, *options, "."], place)
+
+
+def pull(docker_host: str, reference: str) -> int:
+    """Fetch an image from its registry; docker's exit code."""
+    return _docker(docker_host, ["pull", reference], None)
+
+
+def _docker(docker_host: str, words: Sequence[str], place: Path | None) -> int:
+    program = shutil.which("docker")
+    if program is None:
+        raise Refused("the docker command is missing: install docker-cli, or build elsewhere")
+    environment = {**os.environ, "DOCKER_HOST": docker_host}
+    environment.pop("DOCKER_CONTEXT", None)
+    if words[0] == "build" and not _has_buildx(program, environment):
+        environment["DOCKER_BUILDKIT"] = "0"  # a client without buildx wants to be told
+    done = subprocess.run([program, *words], cwd=place, env=environment, stdout=2, check=False)
+    return done.returncode
+
+
+def _has_buildx(program: str, environment: Mapping[str, str]) -> bool:
+    probe = [program, "buildx", "version"]
+    return subprocess.run(probe, env=environment, capture_output=True, check=False).returncode == 0

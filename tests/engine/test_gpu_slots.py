@@ -1,0 +1,298 @@
+"""Slots with GPUs, from outside: a real manager and Engine, NVML's stub, a stand-in NVIDIA runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.engine.private_engine import PrivateEngine, why_not
+from tests.fakes.nvidia_runtime import PLACE, NvidiaRuntime
+from tests.fakes.nvml import Hardware, mig_uuid, uuid
+from tests.harness import Manager, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+
+LIST = f"{PLACE}/nvidia-smi -L"
+CPU = """
+[[pool]]
+name = "cpu"
+slots = 1
+"""
+
+
+def pool(slots: int = 1, gpus: object = 1, more: str = "") -> str:
+    return f'[[pool]]\nname = "gpu"\nslots = {slots}\ngpus = {gpus}\nimage = "mayfly/local:cpu"\n{more}\n'
+
+
+class GpuManager(Manager):
+    """A manager on a host with that hardware."""
+
+    def __init__(self, docker_host: str, hardware: Hardware, pools: str, host: str = "") -> None:
+        self.hardware = hardware
+        super().__init__(docker_host, pools, host)
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | self.hardware.environment()
+
+    def on_gpu(self, *command: str) -> str:
+        """Submit a job to the pool with GPUs."""
+        return self.submit(*command, options=["--pool", "gpu"])
+
+    def output(self, job: str) -> str:
+        return str(self.cli("logs", job).stdout)
+
+    def health(self, code: str) -> list[str]:
+        lines: list[dict[str, Any]] = self.json("status")["health"]
+        return [str(line["text"]) for line in lines if line["code"] == code]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    with PrivateEngine() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def installed(engine: PrivateEngine) -> NvidiaRuntime:
+    return NvidiaRuntime(engine)
+
+
+@pytest.fixture
+def runtime(installed: NvidiaRuntime) -> NvidiaRuntime:
+    installed.blind(False)
+    installed.empty(False)
+    installed.hide()
+    return installed
+
+
+@pytest.fixture
+def hardware() -> Iterator[Hardware]:
+    with Hardware(gpus=2) as made:
+        yield made
+
+
+@pytest.fixture
+def manager(
+    engine: PrivateEngine, runtime: NvidiaRuntime, hardware: Hardware
+) -> Iterator[GpuManager]:
+    with GpuManager(engine.url, hardware, pool(2) + CPU) as made:
+        yield made
+
+
+def test_two_slots_that_run_at_once_see_their_own_gpu_and_no_other(
+    manager: GpuManager, engine: PrivateEngine, tmp_path: Path
+) -> None:
+    manager.start()
+    meet = "until [ $(ls /meet | wc -l) = 2 ]; do sleep 0.02; done"
+    manager.configure(
+        pool(2, more=f'[[pool.caches]]\nsource = "{tmp_path}"\ntarget = "/meet"') + CPU
+    )
+    tmp_path.chmod(0o777)
+    assert manager.cli("reload").returncode == 0
+    assert manager.cli("wait", "--for", "idle").returncode == 0
+    jobs = [
+        manager.on_gpu("sh", "-c", f"touch /meet/$$-$RANDOM-$(hostname); {meet}; {LIST}")
+        for _ in range(2)
+    ]
+    ended = [manager.ended(job) for job in jobs]
+    assert [row["state"] for row in ended] == ["succeeded", "succeeded"]
+    seen = {row["slot"]: manager.output(row["job"]).strip() for row in ended}
+    assert seen == {
+        f"gpu-{number}": f"GPU 0: Stub GPU (UUID: {uuid(number)})" for number in range(2)
+    }
+    for life in manager.json("history")["agents"]:
+        if life["job"] in jobs:
+            number = int(life["slot"][-1])
+            recorded = engine.recorded(life["container"]).env
+            assert recorded["NVIDIA_VISIBLE_DEVICES"] == uuid(number)
+            assert recorded["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    rows = {gpu["uuid"]: gpu["slots"] for gpu in manager.json("gpus")["gpus"]}
+    assert rows == {uuid(0): ["gpu-0"], uuid(1): ["gpu-1"]}
+
+
+def test_a_pool_that_asks_for_more_gpus_than_there_are_is_held_and_the_others_run(
+    manager: GpuManager,
+) -> None:
+    manager.configure(pool(3) + CPU)
+    manager.start(wait="answer")
+    row = manager.in_phase("held", "gpu-2")
+    sentence = 'pool "gpu" asks for 3 GPUs (3 slots of 1) and this host has 2'
+    assert row["note"] == sentence
+    assert manager.in_phase("held", "gpu-0")["note"] == sentence
+    assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
+    checked = manager.cli("config", "check")
+    assert (checked.returncode, sentence in checked.stderr) == (1, True)
+    dry = manager.cli("reload", "--dry-run")
+    assert (dry.returncode, sentence in dry.stdout + dry.stderr) == (1, True)
+
+
+def test_an_application_s_xid_is_recorded_and_a_hardware_xid_holds_its_slot_until_retry(
+    manager: GpuManager, hardware: Hardware
+) -> None:
+    manager.start()
+    hardware.xid(0, 31)
+    hardware.xid(1, 43)
+    for _ in range(2):
+        assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+    hardware.xid(0, 79)
+    job = manager.on_gpu("true")
+    manager.ended(job)
+    held = manager.in_phase("held", "gpu-0")
+    assert f"XID 79 on {uuid(0)}" in held["note"]
+    assert manager.slot("gpu-1")["phase"] == "idle"
+    after = [manager.ended(manager.on_gpu("true")) for _ in range(2)]
+    assert {row["slot"] for row in after} == {"gpu-1"}
+    assert manager.cli("retry", "gpu-0").returncode == 0
+    manager.in_phase("idle", "gpu-0")
+    both = {manager.ended(manager.on_gpu("sleep", "0.3"))["slot"] for _ in range(3)}
+    assert "gpu-0" in both
+
+
+def test_memory_that_returns_late_is_waited_for_and_memory_that_does_not_return_holds_the_slot(
+    manager: GpuManager, hardware: Hardware
+) -> None:
+    manager.configure(pool(1) + CPU)
+    manager.start()
+    first = manager.on_gpu("sleep", "1")
+    until(lambda: manager.job(first)["state"] == "running", "the job runs")
+    hardware.memory_until(0, 30_000, 4.0)
+    manager.ended(first)
+    began = time.monotonic()
+    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+    assert time.monotonic() - began > 1.5
+    second = manager.on_gpu("sleep", "1")
+    until(lambda: manager.job(second)["state"] == "running", "the job runs")
+    hardware.gpu(0, used=30_000)
+    manager.ended(second)
+    note = manager.in_phase("held", "gpu-0", patience=30)["note"]
+    assert "30000 MiB" in note
+    assert "were not returned" in note
+    hardware.gpu(0, used=0)
+    manager.cli("retry", "gpu-0")
+    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+
+
+def test_a_process_left_on_the_gpu_holds_the_slot_and_somebody_else_s_is_shown(
+    manager: GpuManager, hardware: Hardware, engine: PrivateEngine
+) -> None:
+    manager.configure(pool(1) + CPU)
+    manager.start()
+    alien = engine.docker("run", "-d", "--entrypoint", "sleep", "mayfly/local:cpu", "600")
+    pid = int(engine.docker("inspect", "--format", "{{.State.Pid}}", alien))
+    hardware.process(0, pid)
+    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+    told = until(lambda: manager.health("gpu.foreign"), "the stranger is shown", 20)
+    assert f"process {pid} of container {alien[:12]} computes on {uuid(0)}" in told[0]
+    engine.docker("rm", "-f", alien)
+    assert "still holds" in manager.in_phase("held", "gpu-0", patience=30)["note"]
+
+
+def test_an_agent_that_loses_its_gpu_while_it_waits_is_replaced(
+    manager: GpuManager, runtime: NvidiaRuntime, hardware: Hardware
+) -> None:
+    runtime.blind()
+    manager.configure(pool(1) + CPU)
+    manager.start(wait="answer")
+    cooling = manager.in_phase("cooling", "gpu-0")
+    assert "Failed to initialize NVML" in cooling["note"]
+    runtime.blind(False)
+    manager.in_phase("idle", "gpu-0", patience=90)
+    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+    before = manager.in_phase("idle", "gpu-0")["agent"]
+    runtime.hide(uuid(0))
+    hardware.xid(
+        0, 43
+    )  # whatever the driver reports has the agents look again before their minute is over
+    until(lambda: manager.slot("gpu-0")["agent"] != before, "another agent", 90)
+    runtime.hide()
+    manager.in_phase("idle", "gpu-0", patience=90)
+    ended = [life["ended_for"] for life in manager.json("history")["agents"]]
+    assert "blind" in ended
+
+
+def test_a_driver_that_comes_late_is_waited_for(manager: GpuManager, hardware: Hardware) -> None:
+    hardware.appears = time.time() + 30
+    hardware.write()
+    manager.start(wait="answer")
+    held = manager.in_phase("held", "gpu-0")
+    assert "kernel module is not loaded" in held["note"]
+    assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
+    manager.in_phase("idle", "gpu-0")
+    manager.in_phase("idle", "gpu-1")
+    assert time.time() > hardware.appears
+
+
+def test_while_nvml_hangs_slots_without_gpus_go_on_and_those_with_wait(
+    manager: GpuManager, hardware: Hardware
+) -> None:
+    manager.start()
+    hardware.say("hang *")
+    manager.ended(manager.on_gpu("true"))
+    waiting = [manager.on_gpu("true") for _ in range(3)]
+    began = time.monotonic()
+    for _ in range(5):
+        assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
+    assert time.monotonic() - began < 15
+    told = until(lambda: manager.health("gpu.nvml_late"), "the hang is told", 20)
+    assert "NVML has not answered" in told[0]
+    assert manager.json("gpus")["late_since"] is not None
+    assert "queued" in {manager.job(job)["state"] for job in waiting}
+    hardware.unsay("hang *")
+    assert [manager.ended(job)["exit_code"] for job in waiting] == [0, 0, 0]
+
+
+def test_after_a_change_of_mig_no_gate_opens_on_an_old_lease(
+    manager: GpuManager, hardware: Hardware
+) -> None:
+    hardware.mig(0, 2)
+    hardware.gpus = 1
+    hardware.write()
+    manager.start()
+    assert manager.slot("gpu-0")["gpus"] == [mig_uuid(0, 0)]
+    job = manager.ended(manager.on_gpu("sh", "-c", LIST))
+    assert mig_uuid(0, int(job["slot"][-1])) in manager.output(job["job"])
+    old = manager.slot("gpu-1")["agent"]
+    hardware.lines = [line.replace("MIG-00000000", "MIG-aaaaaaaa") for line in hardware.lines]
+    hardware.write()
+    until(lambda: manager.slot("gpu-1")["gpus"][0].startswith("MIG-aaaaaaaa"), "a new lease", 30)
+    job = manager.ended(manager.on_gpu("sh", "-c", LIST))
+    assert "MIG-aaaaaaaa" in manager.output(job["job"])
+    manager.in_phase("idle", "gpu-1")
+    assert manager.slot("gpu-1")["agent"] != old
+
+
+def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
+    manager: GpuManager, hardware: Hardware
+) -> None:
+    manager.start()
+    hardware.gpu(0, used=2048, util=80)
+    hardware.gpu(1, used=512, util=20)
+    jobs = [manager.on_gpu("sh", "-c", "sleep 3; exit 1") for _ in range(2)]
+    slots = {manager.ended(job)["slot"] for job in jobs}
+    assert slots == {"gpu-0", "gpu-1"}
+    hardware.gpu(0, used=0, util=0)
+    hardware.gpu(1, used=0, util=0)
+    lives = manager.json("history", "--gpu", uuid(0))["agents"]
+    used = [life for life in lives if life["job"] in jobs]
+    assert [life["gpus"] for life in used] == [[uuid(0)]]
+    (use,) = used[0]["gpu_use"]
+    assert use["uuid"] == uuid(0)
+    assert use["peak_memory"] == 2048 * 2**20
+    assert 40 <= use["utilisation"] <= 80
+
+
+def test_a_manager_that_starts_again_keeps_the_agents_that_wait(manager: GpuManager) -> None:
+    manager.start()
+    before = [manager.slot(name)["agent"] for name in ("gpu-0", "gpu-1")]
+    manager.kill()
+    manager.start()
+    assert [manager.slot(name)["agent"] for name in ("gpu-0", "gpu-1")] == before
+    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
