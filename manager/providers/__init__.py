@@ -19,7 +19,7 @@ from manager.edge.faults import Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ("github", "local")
+NAMES = ("azure", "github", "local")
 
 
 @dataclass(frozen=True, slots=True)
