@@ -1,0 +1,414 @@
+"""What each key of a pool does inside a container: one manager with a pool for every group of keys.
+
+What GPUs, services and kept containers are about is tried where they are: `ELSEWHERE`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from manager.edge.config import schema
+from tests.harness import Manager, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engine.private_engine import PrivateEngine
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+POOLS = """
+[[pool]]
+name = "full"
+provider = "local"
+slots = 1
+labels = ["gpu"]
+env = {{ GREETING = "hello there", HF_HOME = "/cache/hf" }}
+user = "1234:2345"
+groups = ["audio", "20000"]
+proxy = "http://proxy.test:3128"
+no_proxy = ".test,192.0.2.0/24"
+ca = "{home}/ca.pem"
+cap_add = ["SYS_PTRACE"]
+standby = false
+removal = "manager"
+[pool.limits]
+memory = "160MiB"
+cpus = 0.5
+pids = 77
+shm = "32MiB"
+[[pool.dataset]]
+source = "{home}/data"
+target = "/datasets/answers"
+env = "ANSWERS"
+[[pool.caches]]
+source = "{home}/cache"
+target = "/cache"
+env = "CACHE"
+
+[[pool]]
+name = "own"
+slots = 2
+[[pool.caches]]
+source = "{home}/cache"
+target = "/cache"
+
+[[pool]]
+name = "lab"
+slots = 2
+network = "lab"
+removal = "engine"
+[[pool.caches]]
+source = "{home}/cache"
+target = "/cache"
+
+[[pool]]
+name = "alone"
+network = "none"
+image = "test/of-ones-own:1"
+
+[[pool]]
+name = "host"
+network = "host"
+
+[[pool]]
+name = "named"
+network = "bridge"
+dns = ["192.0.2.53", "192.0.2.54"]
+
+[[pool]]
+name = "root"
+sudo = true
+
+[[pool]]
+name = "brief"
+limits = {{ job_timeout = "2s", idle_recycle = "3s" }}
+
+[[pool]]
+name = "small"
+limits = {{ disk = "4MiB" }}
+
+[[pool]]
+name = "nested"
+[[pool.dataset]]
+source = "{home}/outer"
+target = "/data"
+
+[[pool]]
+name = "allowed"
+[[pool.dataset]]
+source = "{home}/outer"
+target = "/data"
+nested = "allow"
+"""
+EFFECTS = {
+    "name": "test_a_slot_is_called_by_its_pool",
+    "provider": "test_a_slot_is_called_by_its_pool",
+    "slots": "test_a_slot_is_called_by_its_pool",
+    "image": "test_an_image_of_one_s_own",
+    "env": "test_variables_datasets_and_caches",
+    "dataset": "test_variables_datasets_and_caches",
+    "caches": "test_variables_datasets_and_caches",
+    "user": "test_the_job_s_user_and_groups",
+    "groups": "test_the_job_s_user_and_groups",
+    "cap_add": "test_capabilities_and_sudo",
+    "sudo": "test_capabilities_and_sudo",
+    "network": "test_networks",
+    "dns": "test_networks",
+    "proxy": "test_proxy_and_ca",
+    "no_proxy": "test_proxy_and_ca",
+    "ca": "test_proxy_and_ca",
+    "standby": "test_a_pool_without_standby",
+    "removal": "test_who_removes_a_container",
+    "limits": "test_limits_of_the_container",
+    "memory": "test_limits_of_the_container",
+    "cpus": "test_limits_of_the_container",
+    "pids": "test_limits_of_the_container",
+    "shm": "test_limits_of_the_container",
+    "disk": "test_a_job_that_writes_too_much_is_ended",
+    "job_timeout": "test_a_job_that_runs_too_long_is_ended",
+    "idle_recycle": "test_an_agent_that_idles_too_long_is_replaced",
+    "nested": "test_mounts_beneath_a_dataset",
+}
+ELSEWHERE = {
+    "GPUs": ("gpus", "cuda", "cuda_compat", "share", "injection"),
+    "services": (
+        *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),
+        *("app", "app_key", "calls_per_hour"),
+        "labels",  # the service hands them to jobs; the embedded queue has none
+    ),
+    "operations": ("keep_failed",),
+}
+LISTEN = (
+    "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(4000, INADDR_ANY)) or die; "
+    "listen($s, 1); open(my $f, '>', '/cache/NAME'); close $f; accept(my $c, $s)"
+)
+REACH = "timeout 3 bash -c 'exec 3<>/dev/tcp/$0/4000' $(cat /cache/address-NAME) "
+REACH += "&& echo reached || echo apart"
+
+
+def test_every_key_of_a_pool_has_its_test() -> None:
+    tables = schema()["$defs"]
+    keys = {
+        key
+        for table in ("PoolTable", "LimitsTable", "DatasetTable")
+        for key in tables[table]["properties"]
+    } - {"source", "target"}
+    named = {key for names in ELSEWHERE.values() for key in names}
+    assert keys == EFFECTS.keys() | named
+    assert not EFFECTS.keys() & named
+    assert all(callable(globals().get(test)) for test in EFFECTS.values())
+
+
+class Pools:
+    """The manager, and what each pool's jobs have said."""
+
+    def __init__(self, manager: Manager, engine: PrivateEngine) -> None:
+        self.manager = manager
+        self.engine = engine
+
+    def said(self, pool: str, script: str, *, code: int = 0) -> list[str]:
+        """The lines that a job of the pool prints."""
+        job = self.manager.queue("bash", "-c", script, pool=pool)
+        row = self.manager.ended(job)
+        lines = self.printed(job)
+        assert row["exit_code"] == code, (row, lines)
+        return lines
+
+    def printed(self, job: str) -> list[str]:
+        status, body = self.manager._ask("GET", f"/v1/jobs/{job}/output?format=text", None)
+        assert status == 200
+        return body.decode().splitlines()
+
+    def inspected(self, slot: str) -> Any:
+        """What the Engine tells of the slot's container."""
+        self.manager.in_phase("idle", slot)
+        return json.loads(self.manager.docker("inspect", self.manager.slot(slot)["container"]))[0]
+
+
+@pytest.fixture(scope="module")
+def pools(engine: PrivateEngine) -> Iterator[Pools]:
+    """All pools above, on one Engine."""
+    with Manager(engine.url) as manager:
+        for name in ("data", "cache", "outer", "outer/inner"):
+            (manager.home / name).mkdir()
+        (manager.home / "cache").chmod(0o777)
+        (manager.home / "data/answer").write_text("forty-two\n")
+        (manager.home / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+        manager.docker("network", "create", "lab")
+        subprocess.run(
+            ["docker", "-H", engine.url, "build", "-q", "-t", "test/of-ones-own:1", "-"],
+            input="FROM mayfly/local:cpu\nENV MADE_BY=us\n", text=True, check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        inner = manager.home / "outer/inner"
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(inner)], check=True)
+        try:
+            manager.configure(POOLS.format(home=manager.home))
+            manager.start(wait="answer")
+            yield Pools(manager, engine)
+        finally:
+            manager.kill()
+            manager.close()
+            subprocess.run(["umount", str(inner)], check=False)
+            with suppress(subprocess.CalledProcessError):
+                manager.docker("network", "rm", "lab")
+
+
+@pytest.fixture(scope="module")
+def writes(pools: Pools) -> str:
+    """A job that writes more than its pool allows: the layer is looked at twice a minute only."""
+    script = "head -c 30000000 /dev/zero >~/much; echo written; sleep 1000"
+    return pools.manager.queue("bash", "-c", script, pool="small")
+
+
+def test_a_slot_is_called_by_its_pool(pools: Pools, writes: str) -> None:
+    rows = {row["slot"]: row for row in pools.manager.get("/v1/status")["slots"]}
+    assert [name for name in rows if name.startswith(("own", "lab"))] == [
+        "own-0",
+        "own-1",
+        "lab-0",
+        "lab-1",
+    ]
+    assert {row["provider"] for row in rows.values()} == {"local"}
+    (said,) = pools.said("own", 'echo "$(hostname) $MAYFLY_SLOT"')
+    assert said in {"own-0 own-0", "own-1 own-1"}
+
+
+def test_an_image_of_one_s_own(pools: Pools) -> None:
+    assert pools.said("alone", "echo $MADE_BY") == ["us"]
+    assert pools.manager.slot("alone-0")["image"] == "test/of-ones-own:1"
+
+
+def test_variables_datasets_and_caches(pools: Pools) -> None:
+    said = pools.said(
+        "full",
+        'echo "$GREETING"; echo $HF_HOME; echo $ANSWERS $CACHE; cat $ANSWERS/answer; '
+        "touch $ANSWERS/mine 2>&1; echo kept >$CACHE/mine; stat -c %u $CACHE/mine",
+    )
+    assert said == [
+        "hello there",
+        "/cache/hf",
+        "/datasets/answers /cache",
+        "forty-two",
+        "touch: cannot touch '/datasets/answers/mine': Read-only file system",
+        "1234",
+    ]
+    assert (pools.manager.home / "cache/mine").read_text() == "kept\n"
+    assert pools.said("full", "cat /cache/mine") == ["kept"]
+
+
+def test_the_job_s_user_and_groups(pools: Pools) -> None:
+    audio = pools.said("own", "getent group audio | cut -d: -f3")[0]
+    said = pools.said("full", "id -u; id -g; id -G; cd && pwd && touch mine && echo at home")
+    assert said[:2] == ["1234", "2345"]
+    assert set(said[2].split()) == {"2345", audio, "20000"}
+    assert said[3:] == ["/home/runner", "at home"]
+    assert pools.said("own", "id -un; id -G") == ["runner", "1000"]
+
+
+def test_capabilities_and_sudo(pools: Pools) -> None:
+    look = "awk '/^Cap(Eff|Bnd)|^NoNewPrivs/ {print $2}' /proc/self/status; sudo -n id -un 2>/dev/null; true"
+    effective, bounding, locked = pools.said("own", look)
+    own = int(bounding, 16)
+    assert (int(effective, 16), locked) == (0, "1")
+    assert own == sum(1 << number for number in (0, 5, 6, 7))  # CHOWN KILL SETGID SETUID
+    effective, bounding, locked = pools.said("full", look)
+    assert (int(effective, 16), locked) == (0, "1")
+    assert int(bounding, 16) == own | 1 << 19  # SYS_PTRACE
+    effective, bounding, locked, became = pools.said("root", look)
+    assert (int(effective, 16), locked, became) == (0, "0", "root")
+    assert int(bounding, 16) & own == own
+    assert int(bounding, 16) & 1 << 1  # DAC_OVERRIDE, of Docker's default set
+    assert not int(bounding, 16) & 1 << 21  # SYS_ADMIN
+
+
+def test_networks(pools: Pools) -> None:
+    assert pools.said("alone", "ls /sys/class/net") == ["lo"]
+    assert pools.engine._holder is not None
+    namespace = str(Path(f"/proc/{pools.engine._holder.pid}/ns/net").readlink())
+    assert pools.said("host", "readlink /proc/self/ns/net; hostname") == [namespace, "host-0"]
+    servers = "awk '/^nameserver/ {print $2}' /etc/resolv.conf"
+    assert pools.said("named", servers) == ["192.0.2.53", "192.0.2.54"]
+    host = pools.manager.host_id()
+    assert set(pools.inspected("own-0")["NetworkSettings"]["Networks"]) == {f"mayfly-{host}-own"}
+
+
+@pytest.mark.parametrize(("pool", "told"), [("lab", "reached"), ("own", "apart")])
+def test_agents_of_a_pool_meet_only_on_a_network_of_one_s_own(
+    pools: Pools, pool: str, told: str
+) -> None:
+    cache = pools.manager.home / "cache"
+    listens = pools.manager.queue(
+        "bash", "-c",
+        f"hostname -I | tr -d ' \\n' >/cache/address-{pool}; exec perl -e \"{LISTEN}\"".replace("NAME", pool)
+        .replace("$s", "\\$s").replace("$f", "\\$f").replace("$c", "\\$c"),
+        pool=pool,
+    )  # fmt: skip
+    until((cache / pool).exists, f"the agent of {pool} listens")
+    assert pools.said(pool, REACH.replace("NAME", pool)) == [told]
+    pools.manager._ask("POST", f"/v1/jobs/{listens}/cancel", "{}")
+
+
+def test_proxy_and_ca(pools: Pools) -> None:
+    names = "http_proxy https_proxy HTTP_PROXY HTTPS_PROXY"
+    said = pools.said(
+        "full",
+        f"for name in {names} no_proxy NO_PROXY; do echo ${{!name}}; done; "
+        "cat $SSL_CERT_FILE; echo $SSL_CERT_FILE $REQUESTS_CA_BUNDLE $CURL_CA_BUNDLE $NODE_EXTRA_CA_CERTS; "
+        "test -w $SSL_CERT_FILE || echo read-only",
+    )
+    place = "/etc/mayfly/ca.pem"
+    assert said == [
+        *["http://proxy.test:3128"] * 4,
+        *[".test,192.0.2.0/24"] * 2,
+        "-----BEGIN CERTIFICATE-----",
+        " ".join([place] * 4),
+        "read-only",
+    ]
+
+
+def test_limits_of_the_container(pools: Pools) -> None:
+    said = pools.said(
+        "full",
+        "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null; "
+        "cat cpu.max 2>/dev/null || echo $(cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us); "
+        "cat pids.max pids/pids.max 2>/dev/null; df -B1 --output=size /dev/shm | tail -n 1",
+    )
+    assert said[0] == str(160 << 20)
+    quota, period = map(int, said[1].split())
+    assert quota / period == 0.5
+    assert said[2] == "77"
+    assert int(said[3]) == 32 << 20
+    host = pools.inspected("full-0")["HostConfig"]
+    assert host["MemorySwap"] == host["Memory"] == 160 << 20  # swap is not added
+
+
+def test_a_pool_without_standby(pools: Pools) -> None:
+    manager = pools.manager
+    jobs = [manager.queue("sleep", "1000", pool=pool) for pool in ("full", "root")]
+    until(
+        lambda: (manager.slot("root-0")["standby"] or {}).get("phase") == "armed",
+        "the pool with standby has one",
+    )
+    manager.in_phase("busy", "full-0")
+    assert manager.slot("full-0")["standby"] is None
+    of_slot = ("ps", "-aq", "--filter", "label=io.mayfly.slot=full-0")
+    assert len(manager.docker(*of_slot).split()) == 1
+    for job in jobs:
+        manager._ask("POST", f"/v1/jobs/{job}/cancel", "{}")
+    manager.in_phase("idle", "full-0")
+
+
+def test_who_removes_a_container(pools: Pools) -> None:
+    for slot, engine in (("full-0", False), ("lab-0", True)):
+        assert pools.inspected(slot)["HostConfig"]["AutoRemove"] is engine
+        agent = pools.manager.slot(slot)["agent"]
+        pools.manager._ask("POST", "/v1/recycle", json.dumps({"slots": [slot]}))
+        until(
+            partial(_gone, pools.manager, f"label=io.mayfly.generation={agent}"),
+            f"the recycled container of {slot} is gone",
+        )
+
+
+def _gone(manager: Manager, label: str) -> bool:
+    return not manager.docker("ps", "-aq", "--filter", label)
+
+
+def test_a_job_that_runs_too_long_is_ended(pools: Pools) -> None:
+    job = pools.manager.queue("sleep", "1000", pool="brief")
+    row = pools.manager.ended(job)
+    assert (row["state"], row["cause"]) == ("failed", "timeout")
+
+
+def test_an_agent_that_idles_too_long_is_replaced(pools: Pools) -> None:
+    def recycled() -> bool:
+        rows = pools.manager.get("/v1/history?slot=brief-0")["agents"]
+        return any(row["ended_for"] == "old" for row in rows)
+
+    until(recycled, "an agent was replaced for having been idle too long")
+    assert pools.manager.in_phase("idle", "brief-0")["agent"] is not None
+
+
+def test_mounts_beneath_a_dataset(pools: Pools) -> None:
+    version = pools.manager.docker("version", "--format", "{{.Server.Version}}")
+    pools.manager.in_phase("idle", "allowed-0")
+    if int(version.split(".")[0]) >= 25:
+        pools.manager.in_phase("idle", "nested-0")
+        return
+    note = pools.manager.in_phase("held", "nested-0")["note"]
+    assert f"dataset {pools.manager.home}/outer" in note
+    assert 'set nested = "allow"' in note
+
+
+def test_a_job_that_writes_too_much_is_ended(pools: Pools, writes: str) -> None:
+    row = pools.manager.ended(writes, 120)
+    assert (row["state"], row["cause"]) == ("failed", "disk")
+    assert pools.printed(writes) == ["written"]
