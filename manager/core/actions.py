@@ -129,7 +129,9 @@ class Dismiss:
     pool: PoolName
     registration: str
     reason: str
-    keep: bool = False  # the entry stays for the slot's next agent; the ended one's key opens nothing more
+    keep: bool = (
+        False  # the entry stays for the slot's next agent; the ended one's key opens nothing more
+    )
 
     @property
     def subject(self) -> Subject:

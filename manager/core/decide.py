@@ -409,7 +409,8 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
                 job = queue.pop()
                 _open(run, spec, agent, container, job)
                 return
-        elif agent.enrolled is None:
+        elif agent.enrolled is None or agent.enrolled_in not in (None, run.boot):
+            # What another run of the manager was given is gone with it: it was never on disk.
             run.actions.append(
                 Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free")
             )

@@ -41,7 +41,9 @@ class Survey:
     """What was found on the host that bears on how slots are filled."""
 
     images: Mapping[str, ImageSeen | None] = field(default_factory=dict)  # None: not there
-    mounts: Mapping[tuple[PoolName, str], str] = field(default_factory=dict)  # of a directory: what is wrong
+    mounts: Mapping[tuple[PoolName, str], str] = field(
+        default_factory=dict
+    )  # of a directory: what is wrong
     runtimes: frozenset[str] = frozenset()
     autoremove_fault: bool = False
     cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists

@@ -62,6 +62,7 @@ class Agent:
     armed: float | None = None  # its container was started and its gate attached
     ready: float | None = None  # it said that it waits at its gate
     enrolled: float | None = None  # the service gave what it needs
+    enrolled_in: str | None = None  # the run of the manager that holds what the service gave
     registration: str | None = (
         None  # the service's id of it; None: not known, or the service gives none
     )
@@ -216,6 +217,7 @@ class AgentEnrolled:
     generation: Generation
     registration: str | None
     registered: str | None = None
+    boot: str | None = None  # the run of the manager that holds what was given
 
 
 @dataclass(frozen=True, slots=True)
@@ -620,6 +622,7 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
                 enrolled=at,
                 registration=fact.registration,
                 registered=fact.registered,
+                enrolled_in=fact.boot,
             )
         case GateOpening(at=at, generation=generation, boot=boot, job=job, timeout=timeout):
             draft.agent(generation, committed=at, boot=boot, job=job, timeout=timeout)

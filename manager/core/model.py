@@ -156,7 +156,9 @@ class PoolSpec:
     token: Mapping[str, str] | None = (
         None  # a reference, never the secret: {"credential": NAME} or {"file": PATH}
     )
-    tenant_id: str | None = None  # azure: of a service principal, whose secret is then `token`; None: a PAT
+    tenant_id: str | None = (
+        None  # azure: of a service principal, whose secret is then `token`; None: a PAT
+    )
     client_id: str | None = None  # azure: the service principal
     authority: str | None = None  # azure: who gives its tokens; None: Microsoft's public cloud
     labels: tuple[str, ...] = ()
@@ -181,6 +183,7 @@ class PoolSpec:
     enrolment: Literal["jit", "token"] = "jit"
     app: str | None = None  # github: an App's id, in place of a token
     app_key: Mapping[str, str] | None = None  # a reference to its private key, as for ``token``
+    scope: str | None = None  # gitlab: where runners are made; None: where ``url`` points
     calls_per_hour: int = 3000  # services only: the budget of calls
 
     @property
@@ -268,7 +271,9 @@ class Desired:
     obstacles: Mapping[SlotName, str] = field(
         default_factory=dict
     )  # the sentence that holds a slot
-    unseen: frozenset[SlotName] = frozenset()  # their image has not been looked at yet: neither fit nor unfit
+    unseen: frozenset[SlotName] = (
+        frozenset()
+    )  # their image has not been looked at yet: neither fit nor unfit
 
 
 # -- what the world is -----------------------------------------------------------------------
@@ -414,6 +419,7 @@ class World:
     unwitnessed: Mapping[Generation, float] = field(
         default_factory=dict
     )  # since when a witness is missing
+    unreadable: frozenset[Generation] = frozenset()  # witnesses that are there and cannot be read
     absent: Mapping[Generation, float] = field(
         default_factory=dict
     )  # since when no roster shows it online

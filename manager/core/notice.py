@@ -72,7 +72,7 @@ def notice(
             facts.extend(_of_agent(agent, memory, world, now, judge, in_flight))
     facts.extend(confirmations(memory, world, now))
     if world.containers is not None:
-        facts.extend(_strays(memory, world.containers, world.witnesses, now, in_flight))
+        facts.extend(_strays(memory, world.containers, world, now, in_flight))
     return facts
 
 
@@ -106,6 +106,8 @@ def _end(
     """How the agent ended; ``None`` while it has not, or while that is not certain."""
     if witness.exit is None and (agent.generation in in_flight or not _gone(agent, world)):
         return None
+    if witness.exit is None and agent.generation in world.unreadable:
+        return None  # whether it opened, or how it ended, is unknown
     death = world.deaths.get(agent.generation)
     at = _ended_at(agent, witness, world)
     engine_stopped = False
@@ -279,17 +281,17 @@ def unopened(agent: Agent, message: str, memory: Memory, now: float) -> list[Fac
 def _strays(
     memory: Memory,
     containers: Mapping[Generation, Container],
-    witnesses: Mapping[Generation, Witness],
+    world: World,
     now: float,
     in_flight: frozenset[str],
 ) -> Iterator[Fact]:
     """Containers of ours that no record knows: those that run a job are kept, the others ended."""
     serial = memory.serial
     for generation, container in containers.items():
-        if generation in memory.agents or generation in in_flight:
+        if generation in memory.agents or generation in in_flight | world.unreadable:
             continue
         serial += 1
-        witness = witnesses.get(generation, NOBODY)
+        witness = world.witnesses.get(generation, NOBODY)
         yield AgentAdopted(
             now,
             Agent(
@@ -305,6 +307,7 @@ def _strays(
                 armed=container.created,
                 committed=container.created,
                 opened=witness.opened,
+                queue=container.pool not in world.rosters,
             ),
         )
         if witness.opened is None:

@@ -40,11 +40,11 @@ def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
 
 def entry_of(agent: Agent, roster: Roster) -> RosterEntry | None:
     """The agent's own entry; ``None`` where the roster does not show it."""
-    for entry in roster.entries:
-        if entry.foreign:
-            continue
+    ours = [entry for entry in roster.entries if not entry.foreign]
+    for entry in ours:
         if agent.registration is not None and entry.id == agent.registration:
             return entry
+    for entry in ours:
         if agent.registered is not None and entry.name == agent.registered:
             return entry
     return None

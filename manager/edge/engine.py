@@ -77,7 +77,9 @@ class Engine:
 
         On a connection of its own: an Engine that is shutting down still serves those that it has.
         """
-        engine_wire.get_json(self.base_url, "/version", "asking the Engine for a sign of life", timeout=10)
+        engine_wire.get_json(
+            self.base_url, "/version", "asking the Engine for a sign of life", timeout=10
+        )
 
     def info(self) -> EngineInfo:
         """What the Engine says of itself; ``Refused`` where it is too old for Mayfly."""

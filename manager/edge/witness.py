@@ -38,7 +38,10 @@ class Witnesses:
         return path
 
     def read(self, generation: Generation) -> Witness | None:
-        """What the launcher has recorded; ``None`` where there is no such witness."""
+        """What the launcher has recorded; ``None`` where there is no such witness.
+
+        ``Passing`` where it is there and cannot be read: what it says is then unknown, not nothing.
+        """
         path = self.path(generation)
         exit_text = _text(path / "exit")
         opened = _text(path / "opened")
@@ -77,15 +80,19 @@ def _text(path: Path) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(65536)
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise Passing(f"cannot read the witness {path}: {error.strerror}") from error
 
 
 def _modified(path: Path) -> float | None:
     try:
         return path.stat().st_mtime
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise Passing(f"cannot read the witness {path}: {error.strerror}") from error
 
 
 def _number(text: str | None) -> float | None:
@@ -102,7 +109,7 @@ def _exit(text: str | None, path: Path) -> Exit | None:
     if text is None or not text.endswith("\n"):
         return None
     words = text.split()
-    if len(words) != 2 or not words[0].isdigit():  # noqa: PLR2004
+    if len(words) != 2 or not words[0].isdigit():
         return None
     kills = int(words[1]) if words[1].isdigit() else None
     return Exit(int(words[0]), kills, _modified(path) or 0.0)

@@ -338,7 +338,9 @@ class Loop:
             case Enrol(generation=generation):
                 assert result.enrolment is not None
                 given = result.enrolment
-                note(AgentEnrolled(now, generation, given.registration, given.registered))
+                note(
+                    AgentEnrolled(now, generation, given.registration, given.registered, self._boot)
+                )
             case Dismiss(generation=generation):
                 if generation is not None:
                     note(AgentDismissed(now, generation))
@@ -510,13 +512,20 @@ class Loop:
         if self._all_rung:
             for generation in self._outlook.world().containers or {}:
                 if generation not in agents:
-                    self._outlook.testify(generation, self._witnesses.read(generation), now)
+                    self._read_witness(generation, now)
         for generation in wanted:
             agent = agents.get(generation)
             if agent is not None and not agent.settled:
-                self._outlook.testify(generation, self._witnesses.read(generation), now)
+                self._read_witness(generation, now)
         self._rung.clear()
         self._all_rung = False
+
+    def _read_witness(self, generation: Generation, now: float) -> None:
+        try:
+            self._outlook.testify(generation, self._witnesses.read(generation), now)
+        except Fault as fault:
+            self._outlook.unreadable(generation)
+            self._log.event("witness.unreadable", generation=generation, reason=str(fault))
 
     def _await_launchers(self) -> None:
         """A launcher that passes its gate rings no bell: its witness is looked at until it has."""

@@ -39,6 +39,7 @@ class Outlook:
         self._first_missed: dict[Generation, float] = {}
         self._sizes: dict[Generation, int] = {}
         self._unwitnessed: dict[Generation, float] = {}
+        self._unreadable: set[Generation] = set()
         self._rosters: dict[PoolName, Roster | None] = {}
         self._absent: dict[Generation, float] = {}
         self._orphans: dict[tuple[PoolName, str], float] = {}
@@ -54,6 +55,7 @@ class Outlook:
             last_seen=dict(self._last_seen),
             first_missed=dict(self._first_missed),
             unwitnessed=dict(self._unwitnessed),
+            unreadable=frozenset(self._unreadable),
             rosters=dict(self._rosters),
             absent=dict(self._absent),
             orphans=dict(self._orphans),
@@ -155,11 +157,16 @@ class Outlook:
 
     def testify(self, generation: Generation, witness: Witness | None, now: float) -> None:
         """What an agent's witness says; a witness once read is not forgotten for being unreadable."""
+        self._unreadable.discard(generation)
         if witness is None:
             self._unwitnessed.setdefault(generation, now)
         else:
             self._unwitnessed.pop(generation, None)
             self._witnesses[generation] = witness
+
+    def unreadable(self, generation: Generation) -> None:
+        """Its witness is there and cannot be read; the next reading may succeed."""
+        self._unreadable.add(generation)
 
     def shift(self, by: float) -> None:
         """The wall clock has jumped: what was seen moves with it."""
@@ -192,6 +199,7 @@ class Outlook:
 
     def buried(self, generation: Generation) -> None:
         """Nothing of the agent is left, here either."""
+        self._unreadable.discard(generation)
         for table in (
             self._witnesses,
             self._deaths,
