@@ -1,33 +1,85 @@
 """The command ``mayfly``: its verbs, and how it exits.
 
-Starts often and must start fast: verbs import what only they need when they run.
+Starts often and must start fast: a verb is imported when it is typed, and imports what only it needs when
+it runs.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from manager import __version__
-from manager.cli import (
-    verbs_gpus,
-    verbs_init,
-    verbs_jobs,
-    verbs_past,
-    verbs_pool,
-    verbs_run,
-    verbs_slots,
-    verbs_status,
-)
 from manager.cli.options import ConfigOption, SocketOption, Where
 from manager.cli.trouble import Trouble
-from manager.cli.verbs_config import config_app
-from manager.cli.verbs_images import images_app
+
+# Where each verb is, in the order of the help. Only the one that was typed is imported and described to Typer:
+# all of them together take longer than what most of them do.
+VERBS = {
+    "run": "verbs_run",
+    "status": "verbs_status",
+    "describe": "verbs_past",
+    "events": "verbs_past",
+    "history": "verbs_past",
+    "logs": "verbs_jobs",
+    "plan": "verbs_past",
+    "cordon": "verbs_slots",
+    "uncordon": "verbs_slots",
+    "drain": "verbs_slots",
+    "pause": "verbs_pool",
+    "resume": "verbs_pool",
+    "recycle": "verbs_slots",
+    "retry": "verbs_slots",
+    "reload": "verbs_pool",
+    "wait": "verbs_status",
+    "gpus": "verbs_gpus",
+    "submit": "verbs_jobs",
+    "jobs": "verbs_jobs",
+    "cancel": "verbs_jobs",
+    "init": "verbs_init",
+    "config": "verbs_config",
+    "images": "verbs_images",
+}
+# What follows `submit` belongs to the job's command.
+SETTINGS: dict[str, dict[str, Any]] = {"submit": {"allow_interspersed_args": False}}
+
+
+class _Made(Mapping[str, Any]):
+    """Every verb as a command, made when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        found = vars(import_module(f"manager.cli.{VERBS[name]}"))
+        several = found.get(f"{name}_app")
+        if several is not None:
+            return typer.main.get_group(several)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(name, context_settings=SETTINGS.get(name))(found[name])
+        return typer.main.get_command(alone)
+
+    def __contains__(self, name: object) -> bool:
+        return name in VERBS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+
+class _Verbs(TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = cast("MutableMapping[str, Any]", _Made())
+
 
 app = typer.Typer(
     name="mayfly",
+    cls=_Verbs,
     help="Keeps named slots on a GPU host filled with single-job CI agents.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -54,34 +106,6 @@ def _before(
     """Keep named slots on a GPU host filled with single-job CI agents."""
     del version
     ctx.obj = Where(socket, config)
-
-
-for _verb in (
-    verbs_run.run,
-    verbs_status.status,
-    verbs_past.describe,
-    verbs_past.events,
-    verbs_past.history,
-    verbs_jobs.logs,
-    verbs_past.plan,
-    verbs_slots.cordon,
-    verbs_slots.uncordon,
-    verbs_slots.drain,
-    verbs_pool.pause,
-    verbs_pool.resume,
-    verbs_slots.recycle,
-    verbs_slots.retry,
-    verbs_pool.reload,
-    verbs_status.wait,
-    verbs_gpus.gpus,
-):
-    app.command()(_verb)
-app.command(context_settings={"allow_interspersed_args": False})(verbs_jobs.submit)
-app.command()(verbs_jobs.jobs)
-app.command()(verbs_jobs.cancel)
-app.command()(verbs_init.init)
-app.add_typer(config_app, name="config")
-app.add_typer(images_app, name="images")
 
 
 def main() -> None:
