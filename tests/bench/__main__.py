@@ -33,7 +33,9 @@ ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
 def main() -> int:
     """Measure what was asked for. A goal missed is a figure, not an error."""
     asked = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    asked.add_argument("--only", action="append", choices=list(ROWS), metavar="ROW", help=", ".join(ROWS))
+    asked.add_argument(
+        "--only", action="append", choices=list(ROWS), metavar="ROW", help=", ".join(ROWS)
+    )
     asked.add_argument("--into", type=Path, default=WRITTEN, help="the file to write")
     given = asked.parse_args()
     obstacle = why_not()

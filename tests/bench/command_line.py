@@ -1,4 +1,4 @@
-"""``mayfly status`` from the shell: beside a bare Python and ``docker ps``, in turns; and the manager's part of it."""
+"""``mayfly status`` from the shell, beside a bare Python and ``docker ps``; and the manager's part of it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,9 @@ def measure() -> list[Figure]:
                 beside_value=per_slot[SIZES[0]] * 1e6,
                 p95=p95(times) * 1000,
                 n=TIMES,
-                more={"ms_by_slots": {size: round(per_slot[size] * size * 1000, 2) for size in SIZES}},
+                more={
+                    "ms_by_slots": {size: round(per_slot[size] * size * 1000, 2) for size in SIZES}
+                },
             )
         )
     return figures
@@ -70,17 +72,21 @@ WORLDS = {
 def worlds(size: int) -> dict[str, tuple[Desired, World, Memory]]:
     """The worlds by name."""
     specs = tuple(
-        SlotSpec(naming.slot(POOL.name, index), index, POOL, "sha256:0", "0" * 16) for index in range(size)
+        SlotSpec(naming.slot(POOL.name, index), index, POOL, "sha256:0", "0" * 16)
+        for index in range(size)
     )
     desired = Desired(specs)
     serials = count()
     names = _generations()
     idle = {spec.name: _agent(next(names), spec, next(serials)) for spec in specs}
     busy = {
-        spec.name: _agent(next(names), spec, next(serials), JobId(f"job{spec.index}")) for spec in specs
+        spec.name: _agent(next(names), spec, next(serials), JobId(f"job{spec.index}"))
+        for spec in specs
     }
     jobs = {
-        agent.job: Job(agent.job, POOL.name, agent.serial, NOW - 60, None, 0, agent.generation, agent.slot)
+        agent.job: Job(
+            agent.job, POOL.name, agent.serial, NOW - 60, None, 0, agent.generation, agent.slot
+        )
         for agent in busy.values()
         if agent.job is not None
     }
@@ -133,7 +139,9 @@ def _world(agents: Iterable[Agent]) -> World:
     for agent in kept:
         own.setdefault(agent.slot, agent)
     return World(
-        containers={agent.generation: _container(agent, own[agent.slot] is agent) for agent in kept},
+        containers={
+            agent.generation: _container(agent, own[agent.slot] is agent) for agent in kept
+        },
         witnesses={agent.generation: Witness(agent.ready, agent.opened) for agent in kept},
         last_seen=dict.fromkeys((agent.generation for agent in kept), NOW - 1),
     )

@@ -86,20 +86,23 @@ def _short(value: float | None) -> float | None:
 def table(figures: Sequence[Figure]) -> str:
     """The figures as a plain table."""
     rows = [("WHAT", "MEDIAN", "P95", "N", "BESIDE", "", "RATIO", "GOAL", "")]
-    for figure in figures:
-        rows.append(
-            (
-                figure.what,
-                f"{figure.value:.4g} {figure.unit}",
-                f"{figure.p95:.4g}" if figure.p95 is not None else "",
-                str(figure.n),
-                figure.beside or "",
-                f"{figure.beside_value:.4g}" if figure.beside_value is not None else "",
-                f"{figure.ratio:.3g}" if figure.ratio is not None else "",
-                str(figure.goal) if figure.goal is not None else "",
-                {True: "held", False: "MISSED", None: ""}[figure.held],
-            )
+    rows += [
+        (
+            figure.what,
+            f"{figure.value:.4g} {figure.unit}",
+            f"{figure.p95:.4g}" if figure.p95 is not None else "",
+            str(figure.n),
+            figure.beside or "",
+            f"{figure.beside_value:.4g}" if figure.beside_value is not None else "",
+            f"{figure.ratio:.3g}" if figure.ratio is not None else "",
+            str(figure.goal) if figure.goal is not None else "",
+            {True: "held", False: "MISSED", None: ""}[figure.held],
         )
+        for figure in figures
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
     return "\n".join(line.rstrip() for line in lines)

@@ -23,7 +23,7 @@ def measure(engine: PrivateEngine) -> list[Figure]:
     with Manager(engine.url, POOL) as manager:
         began = time.monotonic()
         manager.start(wait=None)
-        until(lambda: (manager.home / "s").exists(), "the control socket is there")
+        until((manager.home / "s").exists, "the control socket is there")
         control = Control(manager.home / "s")
         until(lambda: _all_idle(control), f"{SLOTS} slots are idle", 240)
         filled = time.monotonic() - began

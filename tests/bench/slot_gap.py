@@ -1,8 +1,8 @@
 """The gap between two jobs of one slot, beside the gap between two rounds of a ``docker run`` loop.
 
-Both by the clock inside the containers: from the old job's last instruction to the next launcher's first (of the
-loop: the next container's first instruction). A hand-over and a round of the loop take turns, on one Engine and one
-image.
+Both by the clock inside the containers: from the old job's last instruction to the next launcher's first (of
+the loop: the next container's first instruction). A hand-over and a round of the loop take turns, on one
+Engine and one image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tests.harness import Manager, until
 
 IMAGE = "mayfly/local:cpu"
 ROUNDS = 14
-LONG_ENOUGH = 2.0  # seconds in which the old job's slot gets its standby, however slow the Engine is
+LONG_ENOUGH = (
+    2.0  # seconds in which the old job's slot gets its standby, however slow the Engine is
+)
 POOL = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\nstandby = {standby}\n'
 NOW = "date +%s.%N"
 # The launcher of the loop is the container's first process, as it is for those who use one.
@@ -34,7 +36,9 @@ class Gaps:
     launcher: list[float] = field(default_factory=list)  # to the next launcher's first instruction
     job: list[float] = field(default_factory=list)  # to the next job's own first instruction
     loop: list[float] = field(default_factory=list)
-    restarted: list[float] = field(default_factory=list)  # a loop that a service manager restarts after 1 s
+    restarted: list[float] = field(
+        default_factory=list
+    )  # a loop that a service manager restarts after 1 s
 
 
 def measure(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
@@ -67,13 +71,19 @@ def gather(engine: PrivateEngine, *, standby: bool, rounds: int, restarts: bool)
 
 def hand_over(manager: Manager, reader: Reader) -> tuple[float, float]:
     """One job after another in the one slot: the gap to the next launcher, and to the next job."""
+    old, new = _one_after_the_other(manager, reader)
+    last = float(_output(manager, old).split()[-1])
+    opened = reader.job(new)["started"]  # type: ignore[index] # until() has seen it
+    return opened - last, float(_output(manager, new).split()[0]) - last
+
+
+def _one_after_the_other(manager: Manager, reader: Reader) -> tuple[str, str]:
+    """Two jobs that have ended: the first long enough for a standby, and the one that waited for its slot."""
     manager.in_phase("idle")
     old = manager.submit("sh", "-c", f"sleep {LONG_ENOUGH}; exec {NOW}")
     new = manager.submit("sh", "-c", f"exec {NOW}")
     until(lambda: (reader.job(new) or {}).get("finished"), f"job {new} ends")
-    last = float(_output(manager, old).split()[-1])
-    opened = reader.job(new)["started"]  # type: ignore[index] # until() has seen it
-    return opened - last, float(_output(manager, new).split()[0]) - last
+    return old, new
 
 
 def _output(manager: Manager, job: str) -> str:
@@ -136,7 +146,11 @@ def _told(gaps: Gaps, *, standby: bool) -> list[Figure]:
 
 
 STEPS = (
-    ("last", "line", "the launcher clears up and writes; its line goes through the Engine to the follower"),
+    (
+        "last",
+        "line",
+        "the launcher clears up and writes; its line goes through the Engine to the follower",
+    ),
     ("line", "rung", "the loop takes the bell"),
     ("rung", "read", "the witness is read"),
     ("read", "decided", "notice and decide"),
@@ -150,17 +164,14 @@ STEPS = (
 
 
 def breakdown(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
-    """Where the time of a hand-over goes, by a manager whose seams are watched; not part of the figures above."""
+    """Where the time of a hand-over goes, by a manager whose seams are watched."""
     steps: dict[str, list[float]] = {name: [] for _, name, _ in STEPS}
     with Manager(engine.url, POOL.format(standby="true")) as manager:
         trace = manager.home / "trace"
         manager.start(sys.executable, "-m", "tests.bench.watched", str(trace))
         reader = Reader(manager.state)
         for number in range(rounds + 1):
-            manager.in_phase("idle")
-            old = manager.submit("sh", "-c", f"sleep {LONG_ENOUGH}; exec {NOW}")
-            new = manager.submit("sh", "-c", f"exec {NOW}")
-            until(lambda: (reader.job(new) or {}).get("finished"), f"job {new} ends")
+            old, new = _one_after_the_other(manager, reader)
             marks = _marks(trace, reader, manager, old, new)
             if number:
                 for before, name, _ in STEPS:
@@ -180,7 +191,7 @@ def breakdown(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
 
 def _marks(trace: Path, reader: Reader, manager: Manager, old: str, new: str) -> dict[str, float]:
     """The moments of one hand-over, by name."""
-    # (The witness's own time is of no use here: the kernel stamps files by a clock that ticks every few ms.)
+    # (The witness's own time is of no use here: the kernel stamps files by a clock of 4 ms.)
     before, after = reader.generation_of_job(old), reader.generation_of_job(new)
     marks = {
         "last": float(_output(manager, old).split()[-1]),

@@ -78,9 +78,7 @@ def _all_idle(control: Control) -> bool:
 
 def rounds(engine: PrivateEngine) -> float:
     """Containers a minute of as many shell loops."""
-    loop = (
-        f"while docker -H {engine.url} run --rm --init --entrypoint true {IMAGE}; do echo; done"
-    )
+    loop = f"while docker -H {engine.url} run --rm --init --entrypoint true {IMAGE}; do echo; done"
     began = time.monotonic()
     loops = [
         subprocess.Popen(["sh", "-c", loop], stdout=subprocess.PIPE, start_new_session=True)

@@ -1,4 +1,4 @@
-"""``mayfly run`` with its seams watched: writes when each step of a hand-over was reached, and changes nothing else.
+"""``mayfly run`` with its seams watched: writes when each step of a hand-over was reached, and no more.
 
 ``python -m tests.bench.watched TRACE`` appends lines ``[STEP, GENERATION, TIME]`` to TRACE, after each pass.
 """
@@ -80,7 +80,7 @@ def main() -> None:
             file.write(lines)
 
     trace.touch()
-    # The bell is heard in the middle of the follower's work; only lines that may be the launcher's come this way.
+    # The bell is heard in the middle of the follower's work; lines that may be the launcher's come this way.
     around(OutputKeeper, "_hear", before=_heard)
     around(loop.Loop, "_take", before=_taken)
     around(Witnesses, "read", after=_read)
@@ -100,7 +100,7 @@ def main() -> None:
         perform.Performer, "_open", after=lambda _, __, action, ___: note("sent", action.generation)
     )
     around(loop.Loop, "_upkeep", after=dump)
-    from manager.cli.app import main as command  # noqa: PLC0415 (after the seams are watched)
+    from manager.cli.app import main as command
 
     sys.argv = ["mayfly", "run"]
     command()
