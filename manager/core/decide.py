@@ -532,7 +532,7 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
         run, agent, spec, f"{agent.doom.reason}: it is let go before it is stopped"
     ):
         return
-    ladder = spec.ladder if spec is not None else ()
+    ladder = tuple(step for step in spec.ladder if gently or not step.idle) if spec is not None else ()
     if agent.opened is None or not container.live:
         ladder = ()
     _climb(run, agent, container, agent.doom, ladder)

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from manager.core import images, injection, naming
 from manager.core.images import Catalogue
@@ -71,6 +72,7 @@ class Trait:
     enrol_deadline: float | None = None  # seconds; None: the table's
     tells: bool = False
     keeps_entries: bool = False
+    proof: Literal["roster", "lines"] = "roster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
         enrol_deadline=trait.enrol_deadline,
         tells=trait.tells,
         keeps_entries=trait.keeps_entries,
+        proof=trait.proof,
     )
 
 

@@ -85,7 +85,7 @@ class DoomReason(StrEnum):
     OLD = "old"  # stood at its gate for too long
     MISSED = "missed"  # a phase's deadline passed
     INTERRUPTED = "interrupted"  # its gate was being opened when the manager died
-    REFUSED = "refused"  # its gate could not be opened
+    REFUSED = "refused"  # its gate could not be opened, or its service does not let it in
     UNWANTED = "unwanted"  # no slot has room for it
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
 
@@ -233,6 +233,7 @@ class Step:
 
     signal: str
     grace: float
+    idle: bool = False  # only for an agent that has no job, as far as is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +262,7 @@ class SlotSpec:
     enrol_deadline: float | None = None  # seconds; None: the table's
     tells: bool = False  # the service can be told to give an agent no new job
     keeps_entries: bool = False  # the service's entry belongs to the slot, not to one agent
+    proof: Literal["roster", "lines"] = "roster"  # what confirms idle and busy at a service
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +360,7 @@ class RosterEntry:
 
     id: str
     name: str
-    online: bool
+    online: bool | None  # None: the service does not tell; such an agent is never missed for it
     busy: bool
     slot: SlotName | None = None  # None: the name is not one of ours
     generation: Generation | None = None  # None: the service's entry does not tell

@@ -30,7 +30,7 @@ def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
         if roster is None or agent.queue or agent.opened is None or agent.settled:
             continue
         entry = entry_of(agent, roster)
-        if entry is None or not entry.online or agent.confirmed is Phase.BUSY:
+        if entry is None or agent.confirmed is Phase.BUSY or not (entry.online or entry.busy):
             continue
         phase = Phase.BUSY if entry.busy else Phase.IDLE
         if agent.confirmed is not phase and roster.at >= agent.opened:
@@ -65,7 +65,7 @@ def absent(memory: Memory, pool: PoolName, roster: Roster) -> frozenset[Generati
 
 def _online(agent: Agent, roster: Roster) -> bool:
     entry = entry_of(agent, roster)
-    return entry is not None and entry.online
+    return entry is not None and entry.online is not False
 
 
 def orphans(

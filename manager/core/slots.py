@@ -224,7 +224,7 @@ def status_of(
         standby=standby,
         leftover=tenancy.settled[0] if tenancy.settled else None,
         standby_phase=phase_of(standby, own=False) if standby is not None else None,
-        confirmed_by=_confirmed_by(own, phase),
+        confirmed_by=_confirmed_by(own, phase, spec),
     )
 
 
@@ -248,7 +248,7 @@ def status_of_former(
         standby=standby,
         leftover=tenancy.settled[0] if tenancy.settled else None,
         standby_phase=phase_of(standby, own=False) if standby is not None else None,
-        confirmed_by=_confirmed_by(own, phase),
+        confirmed_by=None,
         configured=False,
     )
 
@@ -294,10 +294,10 @@ def _note(agent: Agent, phase: Phase) -> str:
     return ""
 
 
-def _confirmed_by(agent: Agent | None, phase: Phase) -> str | None:
+def _confirmed_by(agent: Agent | None, phase: Phase, spec: SlotSpec) -> str | None:
     if agent is None or phase not in (Phase.IDLE, Phase.BUSY):
         return None
-    return "witness" if agent.queue else "roster"
+    return "witness" if agent.queue else spec.proof
 
 
 def generations(agents: Iterable[Agent]) -> frozenset[Generation]:

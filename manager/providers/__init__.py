@@ -39,7 +39,8 @@ class Enrolment:
 class Sign:
     """What a line of the client's output means."""
 
-    kind: Literal["listening", "job_started", "job_ended", "trouble"]
+    # trouble may pass; refused never does: the service lets this agent have no job
+    kind: Literal["listening", "job_started", "job_ended", "trouble", "refused"]
     text: str = ""
 
 

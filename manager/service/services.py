@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from manager.core.desire import Trait
-from manager.core.memory import Agent, AgentConfirmed, Memory
-from manager.core.model import Config, Phase, PoolName, PoolSpec
+from manager.core.memory import Agent, AgentConfirmed, AgentDoomed, Memory
+from manager.core.model import Config, DoomReason, Generation, Phase, PoolName, PoolSpec
 from manager.core.outcomes import End, Outcome, Result
+from manager.core.rosters import ABSENCE
 from manager.edge.faults import Fault, Refused
 from manager.edge.log import Log
 from manager.providers import Provider, Sign
 from manager.service.rosters import RosterSight, RosterWatch
 
+TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
 PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
 
 
@@ -32,6 +34,7 @@ class Services:
         self._providers: Mapping[PoolName, Provider] = {}
         self._watches: dict[PoolName, RosterWatch] = {}
         self._refusals: dict[PoolName, str] = {}
+        self._troubled: dict[Generation, tuple[float, float]] = {}  # since when, and the last time
 
     @property
     def providers(self) -> Mapping[PoolName, Provider]:
@@ -88,17 +91,38 @@ class Services:
         provider = self._providers.get(agent.pool)
         return provider.read(line.decode(errors="replace")) if provider is not None else None
 
-    def signed(self, agent: Agent, sign: Sign, now: float) -> AgentConfirmed | None:
-        """A client's line confirms only where no roster does; otherwise it makes us ask for one."""
+    def signed(self, agent: Agent, sign: Sign, now: float) -> AgentConfirmed | AgentDoomed | None:
+        """A client's line confirms only where no roster does; otherwise it makes us ask for one.
+
+        There, too, a client that its service does not let in is ended, and one that is in trouble for long.
+        """
         provider = self._providers.get(agent.pool)
         if provider is None or agent.settled:
             return None
         phase = PHASE_OF_SIGN.get(sign.kind)
-        if provider.proof == "roster":
+        if provider.proof == "roster" or sign.kind == "refused":
             self._soon(agent.pool)
-        elif phase is not None and agent.confirmed is not phase and not agent.busy:
-            return AgentConfirmed(now, agent.generation, phase)
+        if provider.proof == "roster" or agent.busy:
+            return None
+        if phase is not None:
+            self._troubled.pop(agent.generation, None)
+            return AgentConfirmed(now, agent.generation, phase) if agent.confirmed is not phase else None
+        if sign.kind == "refused" or (sign.kind == "trouble" and self._lasting(agent, now)):
+            if agent.doom is None:
+                return AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=sign.text)
         return None
+
+    def _lasting(self, agent: Agent, now: float) -> bool:
+        """Whether its client has told of trouble for ``ABSENCE``, again and again."""
+        before = self._troubled.get(agent.generation)
+        since = before[0] if before is not None and now - before[1] < TROUBLE_GAP else now
+        self._troubled = {
+            generation: times
+            for generation, times in self._troubled.items()
+            if now - times[1] < TROUBLE_GAP
+        }
+        self._troubled[agent.generation] = (since, now)
+        return now - since > ABSENCE
 
     def answered(self, pool: PoolName) -> None:
         """The pool's service has said who is there, so it lets us in."""
@@ -133,4 +157,5 @@ def _trait(provider: Provider) -> Trait:
         enrol_deadline=provider.enrol_deadline,
         tells=provider.tells,
         keeps_entries=provider.keeps_entries,
+        proof=provider.proof,
     )
