@@ -18,8 +18,8 @@ from manager import __version__
 from manager.cli.options import ConfigOption, SocketOption, Where
 from manager.cli.trouble import Trouble
 
-# Where each verb is, in the order of the help. Only the one that was typed is imported and described to Typer:
-# all of them together take longer than what most of them do.
+# Where each verb is, in the order of the help. Only the one that was typed is imported and described to
+# Typer: all of them together take longer than what most of them do.
 VERBS = {
     "run": "verbs_run",
     "status": "verbs_status",

@@ -18,6 +18,7 @@ from manager.edge.history import History
 from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses
 from manager.service import loop, perform
+from manager.service.messages import Rung
 
 _seen: list[tuple[str, str, float]] = []
 
@@ -54,7 +55,7 @@ def _heard(keeper: Any, one: Any, fresh: bytes) -> None:
 
 
 def _taken(_: Any, message: Any) -> None:
-    if isinstance(message, loop.Rung):
+    if isinstance(message, Rung):
         note("rung", message.generation)
 
 
