@@ -8,6 +8,7 @@ go and be replaced under a running manager.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.metadata
 import re
@@ -97,6 +98,7 @@ class Session:
         self._devices: list[_Device | None] = []
         self._named = 0.0
         self._events: Any = None
+        self._watched: dict[int, str] = {}  # a handle's address -> the GPU's UUID
         self._driver = ""
         self._cuda: tuple[int, int] | None = None
         self._last: dict[
@@ -193,7 +195,7 @@ class Session:
             device = self._name(index)
             devices.append(device)
             if device is not None and device.gpu.uuid not in known:
-                self._register(device.handle)
+                self._register(device)
         self._devices, self._named = devices, time.time()
 
     def _name(self, index: int) -> _Device | None:
@@ -215,8 +217,10 @@ class Session:
         self._last[index] = gpu
         return _Device(handle, gpu)
 
-    def _register(self, handle: Any) -> None:
-        nvml = self._nvml
+    def _register(self, device: _Device) -> None:
+        """Have the driver report this GPU's errors; a GPU that is lost cannot be asked for its name then."""
+        nvml, handle = self._nvml, device.handle
+        self._watched[_address(handle)] = device.gpu.uuid
         if self._events is None:
             return
         wanted = nvml.nvmlEventTypeXidCriticalError
@@ -233,14 +237,14 @@ class Session:
         for _ in range(1000):
             try:
                 event = nvml.nvmlEventSetWait(self._events, 0)
-                uuid = nvml.nvmlDeviceGetUUID(event.device)
             except nvml.NVMLError_Timeout:
                 return
             except nvml.NVMLError as error:
                 if error.value in _AGAIN - _LOST:
                     raise _Gone(self._sentence(error)) from error
                 return
-            if event.eventType == nvml.nvmlEventTypeXidCriticalError:
+            uuid = self._watched.get(_address(event.device))
+            if event.eventType == nvml.nvmlEventTypeXidCriticalError and uuid is not None:
                 yield Xid(uuid, int(event.eventData), time.time())
 
     def _examine(self, index: int, device: _Device | None) -> tuple[Gpu | None, dict[str, Vitals]]:
@@ -344,6 +348,10 @@ class Session:
         value = int(error.value)
         told = _MEANINGS.get(value, f"NVML fails with {str(error) or value}: see dmesg")
         return told + _versions() if value == 18 else told
+
+
+def _address(handle: Any) -> int:
+    return ctypes.cast(handle, ctypes.c_void_p).value or 0
 
 
 def _process(pid: int, memory: int | None) -> Process:

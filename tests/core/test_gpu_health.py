@@ -1,0 +1,204 @@
+"""The health gate: what holds a slot, what is waited for, and what is let pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from manager.core.gpu_health import (
+    APPLICATION_XIDS,
+    RECHECK,
+    SLACK,
+    Process,
+    Reading,
+    Record,
+    Tenant,
+    Vitals,
+    Xid,
+    foreign,
+    forgiven,
+    judge,
+    merged,
+    physical,
+    recorded,
+)
+from manager.core.leases import Gpu, Mig
+from manager.core.model import ContainerId, GpuWord
+
+A, B = Gpu("GPU-a", 0), Gpu("GPU-b", 1)
+SPLIT = Gpu("GPU-c", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)
+GIB = 2**30
+ENDED = 1000.0
+QUIET = Vitals(used=0, total=80 * GIB, utilisation=0, ecc=0)
+OURS, WAITING, ALIEN = ContainerId("ours"), ContainerId("waiting"), ContainerId("alien")
+FIT = GpuWord(fit=True)
+
+
+def reading(
+    vitals: Vitals = QUIET, after: float = 0.01, problem: str | None = None, **others: Vitals
+) -> Reading:
+    if problem is not None:
+        return Reading(ENDED + after, ENDED + after, problem=problem)
+    found = {
+        "GPU-a": vitals,
+        "GPU-b": QUIET,
+        **{key.replace("_", "-"): v for key, v in others.items()},
+    }
+    return Reading(ENDED + after, ENDED + after, gpus=(A, B), vitals=found)
+
+
+def word(
+    seen: Reading | None,
+    records: dict[str, Record] | None = None,
+    tenant: Tenant | None = None,
+) -> GpuWord:
+    known = {"GPU-a": Record(quiet=0, ecc=0)} if records is None else records
+    asked = tenant or Tenant(("GPU-a",), ENDED)
+    return judge(asked, seen, known, (A, B, SPLIT), {OURS, WAITING}, {WAITING})
+
+
+def test_a_quiet_gpu_is_fit() -> None:
+    assert word(reading()) == FIT
+
+
+@pytest.mark.parametrize(
+    ("seen", "waits"),
+    [
+        (None, "NVML has not answered yet"),
+        (reading(problem="no driver"), "no driver"),
+        (reading(after=-0.01), "NVML has not been asked since the last job ended"),
+    ],
+)
+def test_what_is_not_known_opens_nothing_and_holds_nothing(
+    seen: Reading | None, waits: str
+) -> None:
+    assert word(seen) == GpuWord(waits=waits)
+
+
+@pytest.mark.parametrize(
+    ("vitals", "says"),
+    [
+        (replace(QUIET, processes=(Process(7, GIB, OURS),)), "process 7 of an agent"),
+        (replace(QUIET, processes=(Process(7, GIB, gone=True),)), "process 7 of an agent"),
+        (replace(QUIET, used=3 * GIB), "3072 MiB of GPU-a were not returned"),
+        (replace(QUIET, problem="GPU 0 is not ready yet"), "not ready"),
+    ],
+)
+def test_what_a_job_left_is_waited_for_and_then_holds(vitals: Vitals, says: str) -> None:
+    for after in (0.01, 3.0, RECHECK - 0.1):
+        found = word(reading(vitals, after))
+        assert not found.fit
+        assert found.sick is None
+        assert says in found.waits
+    assert word(reading(QUIET, 3.0)) == FIT
+    held = word(reading(vitals, RECHECK + 0.1)).sick
+    assert held is not None
+    assert says in held
+
+
+@pytest.mark.parametrize(
+    "vitals",
+    [
+        replace(QUIET, used=SLACK),
+        replace(QUIET, used=GIB, processes=(Process(7, GIB, WAITING),)),
+        replace(QUIET, used=9 * GIB, processes=(Process(7, 9 * GIB, ALIEN),)),
+        replace(QUIET, used=9 * GIB, processes=(Process(7, 9 * GIB),)),
+        replace(QUIET, used=9 * GIB, processes=(Process(7, None, ALIEN),)),
+        replace(QUIET, used=None, ecc=None),
+    ],
+    ids=["little", "our standby's", "another container's", "the host's", "unmeasured", "untold"],
+)
+def test_memory_that_somebody_accounts_for_holds_nothing(vitals: Vitals) -> None:
+    assert word(reading(vitals, RECHECK + 1)) == FIT
+
+
+def test_memory_that_was_always_in_use_is_the_host_s() -> None:
+    vitals = replace(QUIET, used=2 * GIB)
+    assert word(reading(vitals, 60), {"GPU-a": Record(quiet=2 * GIB)}) == FIT
+
+
+@pytest.mark.parametrize(
+    ("vitals", "record", "says"),
+    [
+        (replace(QUIET, lost=True, problem="it fell off"), Record(0, 0), "it fell off"),
+        (replace(QUIET, remap_failed=True), Record(0, 0), "could not remap"),
+        (replace(QUIET, remap_pending=True), Record(0, 0), "--gpu-reset"),
+        (replace(QUIET, ecc=3), Record(0, 2), "1 uncorrected ECC error on GPU-a"),
+        (QUIET, Record(0, 0, (Xid("GPU-a", 79, 1.0),)), "XID 79 on GPU-a (the GPU has fallen"),
+        (QUIET, Record(0, 0, (Xid("GPU-a", 48, 1.0),)), "XID 48"),
+        (QUIET, Record(0, 0, (Xid("GPU-a", 999, 1.0),)), "see NVIDIA's Xid catalogue"),
+    ],
+)
+def test_a_sick_gpu_holds_at_once_also_while_a_job_runs(
+    vitals: Vitals, record: Record, says: str
+) -> None:
+    for at_work in (False, True):
+        found = word(reading(vitals), {"GPU-a": record}, Tenant(("GPU-a",), ENDED, at_work=at_work))
+        assert found.sick is not None
+        assert says in found.sick
+        assert "mayfly retry" in found.sick or vitals.lost
+    assert word(reading(vitals), {"GPU-a": record}, Tenant(("GPU-b",), ENDED)) == FIT
+
+
+@pytest.mark.parametrize("code", sorted(APPLICATION_XIDS))
+def test_an_application_s_xid_holds_nothing(code: int) -> None:
+    assert word(reading(), {"GPU-a": Record(0, 0, (Xid("GPU-a", code, 1.0),))}) == FIT
+
+
+def test_a_gpu_that_is_not_listed_any_more_is_sick() -> None:
+    seen = Reading(ENDED + 1, ENDED + 1, gpus=(B,), vitals={"GPU-b": QUIET})
+    found = word(seen)
+    assert found.sick is not None
+    assert "GPU-a is not there any more" in found.sick
+
+
+def test_while_a_job_runs_what_it_uses_is_its_own() -> None:
+    busy = replace(QUIET, used=70 * GIB, processes=(Process(7, 70 * GIB, OURS),))
+    assert word(reading(busy, 60), tenant=Tenant(("GPU-a",), ENDED, at_work=True)) == FIT
+
+
+def test_where_slots_share_what_others_use_holds_nothing() -> None:
+    busy = replace(QUIET, used=70 * GIB, processes=(Process(7, 70 * GIB, OURS),))
+    assert word(reading(busy, 60), tenant=Tenant(("GPU-a",), ENDED, share=True)) == FIT
+
+
+def test_a_mig_device_is_as_sick_as_its_gpu_and_as_clean_as_itself() -> None:
+    part = replace(QUIET, ecc=None)
+    tenant = Tenant(("MIG-1",), ENDED)
+    seen = reading(GPU_c=QUIET, MIG_1=part, MIG_2=replace(part, used=9 * GIB))
+    records = {"MIG-1": Record(0), "MIG-2": Record(0), "GPU-c": Record(0, 0)}
+    assert word(seen, records, tenant) == FIT
+    ill = {**records, "GPU-c": Record(0, 0, (Xid("GPU-c", 95, 1.0),))}
+    sick = word(seen, ill, tenant).sick
+    assert sick is not None
+    assert "XID 95 on GPU-c" in sick
+    dirty = reading(GPU_c=QUIET, MIG_1=replace(part, used=9 * GIB))
+    assert "MIG-1" in word(dirty, records, tenant).waits
+    assert physical("MIG-2", (A, SPLIT)) == "GPU-c"
+    assert physical("GPU-a", (A, SPLIT)) == "GPU-a"
+
+
+def test_records_keep_the_least_use_the_first_errors_and_every_xid() -> None:
+    records: dict[str, Record] = {}
+    for used, ecc, xids in ((5 * GIB, 2, ()), (GIB, 2, (Xid("GPU-a", 31, 1.0),)), (4 * GIB, 7, ())):
+        seen = replace(reading(replace(QUIET, used=used, ecc=ecc)), xids=xids)
+        records = recorded(records, seen)
+    assert records["GPU-a"] == Record(GIB, 2, (Xid("GPU-a", 31, 1.0),))
+    after = forgiven(records, ("GPU-a",), (A,), reading(replace(QUIET, ecc=7)))
+    assert after["GPU-a"] == Record(GIB, 7)
+    assert after["GPU-b"] == records["GPU-b"]
+
+
+def test_a_gpu_that_vanishes_keeps_its_place_and_new_ones_are_added() -> None:
+    assert merged((A, B), (B,)) == (A, B)
+    assert merged((A,), (A, B)) == (A, B)
+    again = replace(A, mig=(Mig("MIG-9"),), split=True)
+    assert merged((A, B), (again, B)) == (again, B)
+
+
+def test_a_stranger_is_shown_and_our_own_are_not() -> None:
+    processes = (Process(1, 0, OURS), Process(2, 0, ALIEN), Process(3, 0), Process(4, 0, gone=True))
+    seen = reading(replace(QUIET, processes=processes))
+    shown = foreign(("GPU-a", "GPU-gone"), seen, {OURS, WAITING})
+    assert [(uuid, process.pid) for uuid, process in shown] == [("GPU-a", 2), ("GPU-a", 3)]
