@@ -91,7 +91,7 @@ class EventFollower:
 
     @property
     def mark(self) -> EventMark | None:
-        """The newest event received, of any kind; None where none ever was."""
+        """The newest event received, of any kind, and rung if it was to be; None where none was."""
         return self._mark
 
     def start(self) -> None:
@@ -140,11 +140,12 @@ class EventFollower:
             "following the Engine's events",
             timeout=self.timeout,
         )
-        self._socket, self._rest, self._mark = opened.socket, opened.first, missed.mark
+        self._socket, self._rest = opened.socket, opened.first
         opened.socket.settimeout(None)
         for event in missed.events:
             self._ring(event)
         self._turned(StreamTurn(True, missed.continuity, "the stream of events is open"))
+        self._mark = missed.mark
         if self._stopping.is_set():
             _shut(opened.socket)
         return opened.socket
@@ -174,10 +175,10 @@ class EventFollower:
         if mark in self._seen:
             return
         self._seen.append(mark)
-        self._mark = mark
         event = _event(raw)
         if event is not None:
             self._ring(event)
+        self._mark = mark
 
 
 def _remembered(base_url: str, now: int, timeout: float) -> Iterator[Mapping[str, Any]]:

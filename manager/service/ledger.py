@@ -36,15 +36,17 @@ class Ledger:
         self._ordered: list[Fact] = []
         self._payloads: dict[JobId, Payload] = {}
         self._answers: list[tuple[Command, Order]] = []
-        self._mark: Callable[[], EventMark | None] = lambda: None
+        self._mark: Callable[[Memory], EventMark | None] = lambda memory: None
         self._kept_mark: EventMark | None = None
         self._next_scrub = 0.0
         self._next_prune = 0.0
         self.disk_error: str | None = None
         self.retry_at: float | None = None
 
-    def watch(self, mark: Callable[[], EventMark | None]) -> None:
-        """Where to learn which event of the Engine was the last; it is kept with every commit."""
+    def watch(self, mark: Callable[[Memory], EventMark | None]) -> None:
+        """Where to learn up to which event of the Engine a memory has everything; it is kept with every
+        commit. ``None``: not further than the mark that is kept already.
+        """
         self._mark = mark
 
     @property
@@ -86,7 +88,7 @@ class Ledger:
 
     def commit(self, facts: list[Fact], memory: Memory, now: float) -> bool:
         """Put the facts on disk; False where it did not take them, and then nothing has happened."""
-        mark = self._mark()
+        mark = self._mark(memory)
         try:
             self._history.commit(facts, memory, self._payloads, mark=_mark_text(mark))
         except Fault as fault:
@@ -96,7 +98,7 @@ class Ledger:
         if self.disk_error is not None:
             self._log.event("disk.back")
         self.disk_error, self.retry_at = None, None
-        self._kept_mark, self._memory = mark, memory
+        self._kept_mark, self._memory = mark or self._kept_mark, memory
         answers, self._answers = self._answers, []
         self._facts, self._ordered, self._payloads = [], [], {}
         for command, order in answers:
@@ -157,7 +159,7 @@ class Ledger:
 
     def keep_mark(self) -> None:
         """Keep the last event of the Engine, for the next manager."""
-        mark = self._mark()
+        mark = self._mark(self._memory)
         text = _mark_text(mark)
         if text is not None and mark != self._kept_mark:
             try:

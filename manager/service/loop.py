@@ -52,7 +52,7 @@ from manager.core.model import (
     Phase,
     World,
 )
-from manager.core.notice import notice, unopened, unprepared
+from manager.core.notice import doubtful_until, notice, unopened, unprepared
 from manager.core.rosters import namesakes
 from manager.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
 from manager.edge.faults import AgentBusy, Fault, Passing, Refused
@@ -80,6 +80,7 @@ OPENING = (
 OPENING_MOST = 1.0
 BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
 ENROL_REST = 5.0  # the same for one that gave no enrolment
+LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
 NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
 REST = 1.0  # seconds that a subject rests after an action on it failed
 ROUNDS = 12  # of noticing and deciding in one pass; each has a cause in the one before
@@ -146,6 +147,9 @@ class Loop:
         self._stopping = False
         self._denied: Refused | None = None
         self._bound: Hands | None = None
+        self._mark: Callable[[], EventMark | None] = lambda: None
+        self._taken_mark: EventMark | None = None  # all events up to it have been taken in
+        self._looks_owed = 0  # until what a turn of the Engine's events did has been seen
 
     @property
     def memory(self) -> Memory:
@@ -169,7 +173,8 @@ class Loop:
     def bind(self, hands: Hands, mark: Callable[[], EventMark | None]) -> None:
         """Who works for the loop, and what the Engine said last."""
         self._bound = hands
-        self._ledger.watch(mark)
+        self._mark = mark
+        self._ledger.watch(self._safe_mark)
 
     def run(self) -> None:
         """Take messages and make passes until a ``Stop``; ``Refused`` where the Engine must not be used."""
@@ -208,12 +213,13 @@ class Loop:
     def _take_all(self, due: float | None) -> None:
         now = self._clock.now()
         wait = max(0.0, min(self._rhythm.due, due if due is not None else now + TICK) - now)
+        mark = self._mark()
         try:
             self._take(self.inbox.get(timeout=min(wait, TICK)))
             while True:
                 self._take(self.inbox.get_nowait())
         except Empty:
-            return
+            self._taken_mark = mark
 
     def _take(self, message: Message) -> None:
         match message:
@@ -258,6 +264,7 @@ class Loop:
     def _take_turn(self, turn: StreamTurn) -> None:
         now = self._clock.now()
         self._rhythm.at_once(now)
+        self._looks_owed = LOOKS_OWED
         if not turn.up:
             self._log.event("engine.stream_ended", reason=turn.why)
             self._report.metrics.stream_lost()
@@ -276,6 +283,7 @@ class Loop:
         now = self._clock.now()
         match sight:
             case Seen(began=began, containers=containers):
+                self._looks_owed = max(0, self._looks_owed - 1)
                 if not self._outlook.known:
                     self._log.event("engine.back")
                 if not self._outlook.seen(began, containers, self.memory, now):
@@ -315,6 +323,20 @@ class Loop:
             self._outlook.enlisted(pool, None, self.memory, kept, now)
             self._services.refused(pool, sight.fault)
         self._make_desired()
+
+    def _safe_mark(self, memory: Memory) -> EventMark | None:
+        """The newest event that the next manager need not hear of again; ``None`` while there is doubt.
+
+        What was told of an agent's end counts only once its account is on disk.
+        """
+        if self._looks_owed:
+            return None
+        world = self._outlook.world()
+        for agent in memory.agents.values():
+            told = agent.generation in world.deaths or doubtful_until(agent, world) is not None
+            if told and not agent.settled:
+                return None
+        return self._taken_mark
 
     # -- results ----------------------------------------------------------------------------------
 
