@@ -83,6 +83,22 @@ def test_an_end_that_nobody_saw_is_accounted_for_after_a_flood_of_events(
     assert manager.cli("wait", "--for", "idle", "--timeout", "30").returncode == 0
 
 
+def test_a_death_that_was_seen_but_not_yet_accounted_for_is_not_forgotten(manager: Manager) -> None:
+    manager.configure(POOL.format(home=manager.home, slots=1, more='removal = "engine"'))
+    manager.start()
+    job = manager.queue("sh", "-c", "echo up >/cache/up; sleep 1000")
+    written(manager.home / "cache/up")
+    until(lambda: (manager.slot()["standby"] or {}).get("phase") == "armed", "the standby is armed")
+    manager.docker("kill", manager.slot()["container"])
+    time.sleep(0.5)
+    manager.queue("true")  # something is put on disk after the death was seen
+    manager.kill()
+    until(lambda: len(manager.containers()) == 1, "the Engine has removed it")
+    manager.start(wait="answer")
+    row = manager.ended(job)
+    assert (row["state"], row["cause"]) == ("lost", "killed")
+
+
 def test_idle_agents_are_adopted_and_busy_ones_go_on(manager: Manager) -> None:
     manager.configure(POOL.format(home=manager.home, slots=2, more=""))
     manager.start()
