@@ -1,0 +1,46 @@
+"""The soak from the command line: `python -m tests.chaos --jobs 400 --seed 1`; exit 1 where the accounts do not fit."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tests.chaos.soak import Soak
+from tests.engine.private_engine import sweep_up, why_not
+
+
+def main() -> int:
+    """Run it and print its figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--no-live-restore", action="store_true", help="an Engine that ends its containers with it")
+    parser.add_argument("--engine-left-alone", action="store_true", help="the Engine itself does not fail")
+    given = parser.parse_args()
+    if (why := why_not()) is not None:
+        print(why, file=sys.stderr)
+        return 1
+    sweep_up()
+    print(f"{given.jobs} jobs through {given.slots} slots, seed {given.seed}", file=sys.stderr, flush=True)
+    accounts = Soak(
+        given.jobs, given.seed, slots=given.slots,
+        live_restore=not given.no_live_restore, engine=not given.engine_left_alone,
+    ).run()  # fmt: skip
+    width = max(len(name) for name, _ in accounts.figures)
+    for name, figure in accounts.figures:
+        print(f"{name:<{width}}  {figure}")
+    for fault in accounts.faults:
+        print(f"FAULT  {fault}")
+    if accounts.faults:
+        kept = Path("build") / f"soak-{given.seed}.log"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(accounts.log)
+        print(f"the managers' log is in {kept}", file=sys.stderr)
+    return 1 if accounts.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,354 @@
+"""A soak: jobs through a pool while its manager, its Engine and its containers fail at random, then the accounts.
+
+Everything random comes from one seed. The accounts compare three books that know nothing of each other: what was asked of
+the manager, what the manager says became of it, and what the jobs themselves noted in a directory of the host.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.crashing import POINTS
+from tests.engine.private_engine import PrivateEngine
+from tests.harness import ENDED, Manager, until
+
+CRASHING = Path(__file__).with_name("crashing.py")
+ROOT = CRASHING.parents[2]
+SECRET = "soaked-5e1f0c"
+POOL = """
+[[pool]]
+name = "local"
+provider = "local"
+slots = {slots}
+[[pool.caches]]
+source = "{home}/cache"
+target = "/cache"
+"""
+# Notes its beginning and its end; what comes between is the job's kind.
+JOB = 'echo "$MAYFLY_JOB" >>/cache/ran; {middle}; echo "$MAYFLY_JOB" >>/cache/done; exit {code}'
+KINDS = (
+    ("brief", ":"),
+    ("short", "sleep 0.5"),
+    ("long", "sleep 2"),
+    ("loud", "seq 5000"),
+    ("daemon", "setsid sleep 1000 & :"),
+    ("deaf", "trap '' TERM; sleep 1"),
+    ("late", "sleep 1000"),  # ends by its limit of 2 s
+)
+TROUBLES = (
+    ("manager killed", 6),
+    ("manager stopped", 2),
+    ("manager kills itself", 4),
+    ("manager held still", 3),
+    ("agent killed", 6),
+    ("agent told to end", 3),
+    ("agent removed", 3),
+    ("job cancelled", 3),
+    ("engine restarted", 1),
+    ("engine killed", 1),
+)
+ENGINE_TROUBLES = frozenset({"engine restarted", "engine killed"})
+BROKEN = (OSError, http.client.HTTPException, AssertionError)
+
+
+@dataclass
+class Asked:
+    """What was asked for in one job."""
+
+    kind: str
+    code: int
+
+
+@dataclass
+class Accounts:
+    """What the soak found; ``faults`` is empty where all is well."""
+
+    figures: list[tuple[str, object]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    log: str = ""  # of all the managers
+
+
+class Soak:
+    """One run."""
+
+    def __init__(
+        self, jobs: int, seed: int, *, slots: int = 4, live_restore: bool = True, engine: bool = True
+    ) -> None:
+        """``engine``: whether the Engine fails, too."""
+        self.wanted = jobs
+        self.seed = seed
+        self.slots = slots
+        self.live_restore = live_restore
+        self.random = random.Random(seed)
+        self.troubles = [(name, weight) for name, weight in TROUBLES if engine or name not in ENGINE_TROUBLES]
+        self.happened: Counter[str] = Counter()
+        self.asked: dict[str, Asked] = {}
+        self.cancelled: set[str] = set()
+        self.lives = 0
+
+    def run(self) -> Accounts:
+        """Make an Engine and a manager, run the jobs through, and settle the accounts."""
+        began = time.monotonic()
+        with PrivateEngine(live_restore=self.live_restore) as self.engine:
+            with Manager(self.engine.url) as self.manager:
+                (self.manager.home / "cache").mkdir()
+                (self.manager.home / "cache").chmod(0o777)
+                self.manager.configure(POOL.format(home=self.manager.home, slots=self.slots))
+                self._start()
+                until(self.manager.answers, "the manager answers")
+                at_work = time.monotonic()
+                self._work()
+                self._settle()
+                seconds = time.monotonic() - at_work
+                accounts = self._accounts()
+                self._leftovers(accounts)
+                accounts.log = self.manager.log.read_text(errors="replace")
+        accounts.figures += [
+            ("seconds of jobs and troubles", round(seconds, 1)),
+            ("jobs a minute", round(60 * self.wanted / seconds, 1)),
+            ("seconds in all", round(time.monotonic() - began, 1)),
+        ]
+        left = [pid for pid in os.listdir("/proc") if pid.isdigit() and _of(pid, self.engine.home)]
+        if left:
+            accounts.faults.append(f"processes are left: {left}")
+        return accounts
+
+    # -- jobs and troubles ---------------------------------------------------------------------
+
+    def _work(self) -> None:
+        deadline = time.monotonic() + 120 + 6 * self.wanted
+        while True:
+            assert time.monotonic() < deadline, "the jobs do not get through"
+            if not self._alive():
+                self._start()
+            with suppress(*BROKEN):
+                self._submit_some()
+            with suppress(*BROKEN):
+                rows = self._rows()
+                over = sum(row["state"] in ENDED for row in rows)
+                if len(self.asked) >= self.wanted and over >= 0.9 * self.wanted:
+                    return
+            time.sleep(self.random.uniform(0.2, 1.2))
+            names, weights = zip(*self.troubles, strict=True)
+            (name,) = self.random.choices(names, weights)
+            with suppress(*BROKEN):
+                if self._trouble(name):
+                    self.happened[name] += 1
+
+    def _submit_some(self) -> None:
+        for _ in range(min(self.random.randint(1, 6), self.wanted - len(self.asked))):
+            kind, middle = self.random.choice(KINDS)
+            code = self.random.choice((0, 0, 0, 1, 7, 42))
+            job = self.manager.queue(
+                "sh", "-c", JOB.format(middle=middle, code=code),
+                env={"SECRET": SECRET}, timeout=2 if kind == "late" else 60,
+            )  # fmt: skip
+            self.asked[job] = Asked(kind, code)
+
+    def _trouble(self, name: str) -> bool:
+        """Bring it about; whether there was anything to bring it about on."""
+        pause = self.random.uniform(0.0, 1.0)
+        match name:
+            case "manager killed":
+                self.manager.kill(signal.SIGKILL)
+                time.sleep(pause)
+            case "manager stopped":
+                self.manager.kill(signal.SIGTERM)
+                time.sleep(pause)
+            case "manager kills itself":
+                self.manager.kill(signal.SIGKILL)
+                self._start(self.random.choice(list(POINTS)))
+            case "manager held still":
+                if not self._alive() or self.manager.process is None:
+                    return False
+                self.manager.process.send_signal(signal.SIGSTOP)
+                time.sleep(0.5 + 2 * pause)
+                self.manager.process.send_signal(signal.SIGCONT)
+            case "agent killed" | "agent told to end" | "agent removed":
+                return self._hit(name)
+            case "job cancelled":
+                return self._cancel()
+            case "engine restarted":
+                self.engine.restart(signal.SIGTERM)
+            case "engine killed":
+                self.engine.restart(signal.SIGKILL)
+        return True
+
+    def _hit(self, name: str) -> bool:
+        listed = self.engine.docker(
+            "ps", "-q", "--filter", f"label=io.mayfly.host={self.manager.host_id()}", check=False
+        ).split()
+        if not listed:
+            return False
+        victim = self.random.choice(sorted(listed))
+        words = {
+            "agent killed": ("kill", victim),
+            "agent told to end": ("kill", "-s", "TERM", victim),
+            "agent removed": ("rm", "-f", victim),
+        }
+        self.engine.docker(*words[name], check=False)
+        return True
+
+    def _cancel(self) -> bool:
+        waiting = [row["job"] for row in self._rows() if row["state"] not in ENDED]
+        if not waiting:
+            return False
+        job = self.random.choice(waiting)
+        self.cancelled.add(job)
+        return self.manager.cli("cancel", job, timeout=30).returncode == 0
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.manager.get("/v1/jobs?limit=10000")["jobs"]
+        return rows
+
+    def _alive(self) -> bool:
+        return self.manager.process is not None and self.manager.process.poll() is None
+
+    def _start(self, point: str | None = None) -> None:
+        self.lives += 1
+        if point is None:
+            self.manager.start(wait=None)
+            return
+        script = (
+            f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['', {point!r}]; "
+            f"runpy.run_path({str(CRASHING)!r}, run_name='__main__')"
+        )
+        self.manager.start(sys.executable, "-c", script, wait=None)
+
+    def _settle(self) -> None:
+        """No more troubles: what is left is done in peace."""
+        self.manager.kill(signal.SIGTERM)
+        self._start()
+        until(self.manager.answers, "the manager answers")
+        until(
+            lambda: all(row["state"] in ENDED for row in self._rows()),
+            "every job has ended",
+            60 + 2 * self.wanted,
+        )
+
+    # -- accounts ------------------------------------------------------------------------------
+
+    def _accounts(self) -> Accounts:
+        rows = {row["job"]: row for row in self._rows()}
+        told: Counter[str] = Counter()
+        accounts = Accounts()
+        ran, done = self._noted("ran"), self._noted("done")
+        for job in self.asked.keys() - rows.keys():
+            accounts.faults.append(f"job {job} was accepted and is gone")
+        for job in (ran.keys() | done.keys()) - rows.keys():
+            accounts.faults.append(f"job {job} ran and no account knows it")
+        for job, row in rows.items():
+            told[f"{row['state']} {row['cause'] or ''}".strip()] += 1
+            accounts.faults += [
+                f"job {job} ({row['state']} {row['cause']}, code {row['exit_code']}): {fault}"
+                for fault in self._faults(row, ran[job], done[job])
+            ]
+        restarts = sum(self.happened[name] for name in ENGINE_TROUBLES)
+        if told["lost unknown"] and not restarts:
+            accounts.faults.append(f"{told['lost unknown']} jobs lost for an unknown cause")
+        if told["lost engine_stopped"] and not restarts:
+            accounts.faults.append("the Engine was left alone, and an account says that it stopped")
+        until(lambda: not self._secrets() or None, "no environment is on disk", 15)
+        accounts.figures += [("seed", self.seed), ("slots", self.slots), ("jobs accepted", len(rows))]
+        accounts.figures += [(f"  {what}", count) for what, count in sorted(told.items())]
+        accounts.figures += [("lives of the manager", self.lives)]
+        accounts.figures += [(f"  {what}", count) for what, count in sorted(self.happened.items())]
+        accounts.figures += [
+            ("jobs that ran twice", sum(count > 1 for count in ran.values())),
+            ("jobs lost sight of", len(self.asked.keys() - rows.keys())),
+        ]
+        return accounts
+
+    def _faults(self, row: dict[str, Any], ran: int, done: int) -> list[str]:
+        """What does not fit between a job's account and its own notes."""
+        faults = []
+        state, cause, code = row["state"], row["cause"], row["exit_code"]
+        asked = self.asked.get(row["job"])
+        if ran > 1 or done > 1:
+            faults.append(f"ran {ran} times")
+        if (state == "succeeded") != (cause is None):
+            faults.append("a cause and a success, or neither")
+        if state == "succeeded" and (code != 0 or not done):
+            faults.append("did not run to its end")
+        if state == "failed" and cause == "exit":
+            if not done:
+                faults.append("did not run to its end")
+            if asked is not None and code != asked.code:
+                faults.append(f"its code was {asked.code}")
+        if state == "failed" and cause == "timeout" and asked is not None and asked.kind != "late":
+            faults.append("its time was not over")
+        if state == "failed" and cause not in ("exit", "timeout"):
+            faults.append("nothing did that to it")
+        if state == "cancelled" and row["job"] not in self.cancelled:
+            faults.append("nobody cancelled it")
+        if cause == "never_started" and ran:
+            faults.append("it did start")
+        if (row["started"] is None) and ran:
+            faults.append("its start is not on record")
+        return faults
+
+    def _noted(self, name: str) -> Counter[str]:
+        file = self.manager.home / "cache" / name
+        return Counter(file.read_text().split() if file.exists() else ())
+
+    def _secrets(self) -> list[str]:
+        found = []
+        for file in self.manager.state.rglob("*"):
+            with suppress(OSError):
+                if file.is_file() and SECRET.encode() in file.read_bytes():
+                    found.append(file.name)
+        return found
+
+    def _one_each(self) -> bool:
+        witnesses = list((self.manager.state / "agents").iterdir())
+        return len(self.manager.containers()) == len(witnesses) == self.slots
+
+    def _leftovers(self, accounts: Accounts) -> None:
+        """The pool is emptied; nothing of it may be left anywhere."""
+        idle = self.manager.cli("wait", "--for", "idle", "--timeout", "60")
+        if idle.returncode != 0:
+            accounts.faults.append(f"the pool does not come to rest: {idle.stderr.strip()}")
+        try:
+            until(self._one_each, "one agent a slot", 40)
+        except AssertionError:
+            kept = len(list((self.manager.state / "agents").iterdir()))
+            accounts.faults.append(
+                f"{self.manager.containers()} and {kept} witnesses for {self.slots} slots"
+            )
+        drained = self.manager.cli("drain", "--all", "--wait", "--timeout", "60")
+        if drained.returncode != 0:
+            accounts.faults.append(f"the pool is not drained: {drained.stderr.strip()}")
+        left = self.manager.containers()
+        host = self.manager.host_id()
+        self.manager.kill(signal.SIGTERM)
+        networks = self.engine.docker("network", "ls", "-q", "--filter", f"label=io.mayfly.host={host}").split()
+        witnesses = [place.name for place in (self.manager.state / "agents").iterdir()]
+        shims = [
+            pid for pid in os.listdir("/proc") if pid.isdigit() and _of(pid, self.engine.home, "containerd-shim")
+        ]
+        for what, found in (("containers", left), ("networks", networks), ("witnesses", witnesses), ("shims", shims)):
+            accounts.figures.append((f"{what} left", len(found)))
+            if found:
+                accounts.faults.append(f"{what} are left: {found}")
+        for network in networks:
+            accounts.faults.append(self.engine.docker("network", "inspect", network))
+            accounts.faults.append(self.engine.docker("network", "rm", network, check=False))
+
+
+def _of(pid: str, home: Path, program: str = "") -> bool:
+    """Whether the process was started for this Engine."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return f"{home}/".encode() in line and program.encode() in line
