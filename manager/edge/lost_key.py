@@ -15,7 +15,9 @@ BITS = 2048
 EXPONENT = 65537
 ROUNDS = 20  # of Miller-Rabin; a wrong answer is less likely than a broken machine
 _SMALL = math.prod(
-    number for number in range(3, 2000, 2) if all(number % odd for odd in range(3, int(number**0.5) + 1, 2))
+    number
+    for number in range(3, 2000, 2)
+    if all(number % odd for odd in range(3, int(number**0.5) + 1, 2))
 )
 
 

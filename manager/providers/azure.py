@@ -42,10 +42,11 @@ from manager.providers import Diagnosis, Enrolment, Finding, Sign
 MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
 BORN = "MAYFLY_AGENT"  # the capability that tells an agent's generation
 API = "7.1"
-CONFIG_LIMIT = 150  # seconds for `config`, whose loop around a failing --replace never ends by itself
+CONFIG_LIMIT = (
+    150  # seconds for `config`, whose loop around a failing --replace never ends by itself
+)
 LOOK_APART = 1.0  # seconds between the two looks for a job at an agent that takes no new one
 GHOST_REST = 5.0  # seconds before a dead agent's entry that cannot be freed yet is looked at again
-CALLS_PER_HOUR = 7200.0
 AUTHORITY = "https://login.microsoftonline.com"
 RESOURCE = "499b84ac-1321-427f-aa17-267ca6975798/.default"  # Azure DevOps, as Entra knows it
 EARLY = 600.0  # seconds before its end that an Entra token is replaced: `config` needs it, too
@@ -105,7 +106,7 @@ class Azure:
             authorise=self._authorise,
             # Without it a wrong token gets the sign-in page.
             headers={"X-TFS-FedAuthRedirect": "Suppress"},
-            budget=Budget(CALLS_PER_HOUR, burst=600),
+            budget=Budget(pool.calls_per_hour),
             proxy=pool.proxy,
             no_proxy=pool.no_proxy,
             ca=pool.ca,
@@ -424,7 +425,9 @@ class Azure:
             accept=(200, 404),
         )
         listed = reply.body.get("value") if isinstance(reply.body, dict) else None
-        versions = [_version(item.get("version")) for item in listed or () if isinstance(item, dict)]
+        versions = [
+            _version(item.get("version")) for item in listed or () if isinstance(item, dict)
+        ]
         return max((version for version in versions if version is not None), default=None)
 
     def _skew(self) -> Iterator[Finding]:
@@ -564,7 +567,10 @@ _TROUBLES = (
         "Failed to replace the agent",
         "config could not take the slot's entry: the owner of the token has to be the pool's Administrator",
     ),
-    ("Cannot configure the agent because it is already configured", "the image holds a configured agent"),
+    (
+        "Cannot configure the agent because it is already configured",
+        "the image holds a configured agent",
+    ),
     (
         "A session for this agent already exists",
         "another agent of its name has a session: a dead one's lapses after about five minutes",
@@ -604,9 +610,7 @@ def read(line: str) -> Sign | None:
 # How the launcher ends where the client was not even started (agents/azure).
 CONFIG_LATE, CONFIG_FAILED = 75, 76
 UPDATE_CODES = (3, 4)
-_TOO_OLD = (
-    "the service wants a newer agent than the image has: build the image again with a newer AGENT_VERSION"
-)
+_TOO_OLD = "the service wants a newer agent than the image has: build the image again with a newer AGENT_VERSION"
 _CODES = {
     0: "it ended without a job and without being told to: its key was taken back, or the entry taken by another",
     1: "the service let it have no session",

@@ -1,0 +1,739 @@
+"""A fake Azure DevOps: the REST calls that a manager makes, and what an agent speaks after its registration.
+
+    python -m tests.fakes.azure --port 8081
+
+serves the organisation `lab` with the agent pool `gpu`; the token is `pat-good`. `POST /_fake/jobs` with
+`{"script": …, "demands": […]}` queues a job, `GET /_fake/state` shows everything.
+
+Times that the service takes are attributes, in seconds, and are as long as the service's by default. What it
+does wrong on order, beside the faults of every fake: a wrong token that gets a sign-in page (`sign_in`), a clock
+of its own (`skew`), sessions that outlive their agent (`lapse`), an entry that shows online for a while after its
+session (`lag`), agents that it finds too old (`refresh`), jobs that nobody renews (`renewal`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+import secrets
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fakes.azure_agent import VERSION
+from tests.fakes.http import Answer, Call, Fake, Wait, serve
+
+LAB = "/lab"
+DT = f"{LAB}/_apis/distributedtask"
+TENANT = "11111111-2222-3333-4444-555555555555"
+PRINCIPAL = "99999999-8888-7777-6666-555555555555"
+DIGEST = bytes.fromhex("3031300d060960864801650304020105000420")  # of SHA-256, in PKCS #1 v1.5
+DEMAND = re.compile(r"([^\s]+)(?: -(equals|gtVersion) (.+))?")
+
+
+@dataclass(slots=True)
+class Entry:
+    """An agent as the pool has it."""
+
+    id: int
+    name: str
+    version: str
+    enabled: bool = True
+    key: tuple[int, int] = (0, 0)  # modulus, exponent
+    client: str = field(default_factory=lambda: str(uuid.uuid4()))
+    capabilities: dict[str, str] = field(default_factory=dict)
+    user_capabilities: dict[str, str] = field(default_factory=dict)
+    request: int | None = None
+    last_request: int | None = None
+    pending: str | None = None  # the version that the service wants it to have
+    left: float = 0.0  # when its last session ended
+    keys: int = 1  # how many it has had
+
+
+@dataclass(slots=True)
+class Session:
+    """What an agent that listens has."""
+
+    id: str
+    agent: int
+    seen: float
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Job:
+    """A request for an agent, from its queue to its result."""
+
+    id: int
+    name: str
+    script: str
+    demands: tuple[str, ...]
+    result: str | None = None  # None: not finished
+    agent: str | None = None  # its name
+    born: str | None = None  # the capability MAYFLY_AGENT of the agent that has it
+    received: bool = False
+    begun: int = 0  # how often an agent has taken it up
+    completed: int = 0
+    locked_until: float = 0.0
+    log: str = ""
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    plan: str = field(default_factory=lambda: str(uuid.uuid4()))
+    job: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+class FakeAzure(Fake):
+    """The service."""
+
+    lapse = 300.0  # that a session lives after its agent's last question
+    renewal = 300.0  # that a job lives without being renewed
+    hold = 50.0  # that a question for messages is kept waiting
+    lag = 0.0  # that an entry shows online after its session has ended
+    sign_in = "401"  # what a wrong token gets: 401, redirect, page
+    newest = VERSION
+    retry_after: str | None = None  # said beside every good answer
+    still_running = 400  # the status of a refusal to delete an agent that has a job
+    keyless = False  # registrations come without a key of the agent's own
+
+    def __init__(self, pools: tuple[str, ...] = ("Default", "gpu")) -> None:
+        super().__init__()
+        self.tokens: dict[str, str] = {"pat-good": "manage", "pat-reader": "read"}
+        self.client_secrets: dict[str, str] = {"principal-secret": PRINCIPAL}
+        self.bearers: dict[str, tuple[str, int]] = {}  # (manage | agent, its id)
+        self.pools: dict[int, str] = dict(enumerate(pools, 1))
+        self.hosted: set[int] = set()
+        self.agents: dict[int, Entry] = {}
+        self.sessions: dict[str, Session] = {}
+        self.jobs: dict[int, Job] = {}
+        self._ids = itertools.count(11)
+        self._job_ids = itertools.count(101)
+        self._message_ids = itertools.count(1)
+        for method, path, handler in (
+            ("GET", f"{LAB}/_apis/connectionData", self.connection),
+            ("GET", f"{DT}/pools", self.list_pools),
+            ("GET", f"{DT}/pools/{{pool}}/agents", self.list_agents),
+            ("POST", f"{DT}/pools/{{pool}}/agents", self.add_agent),
+            ("GET", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.get_agent),
+            ("PUT", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.replace_agent),
+            ("PATCH", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.change_agent),
+            ("DELETE", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.delete_agent),
+            (
+                "PUT",
+                f"{DT}/pools/{{pool}}/agents/{{agent}}/usercapabilities",
+                self.user_capabilities,
+            ),
+            ("POST", f"{DT}/pools/{{pool}}/sessions", self.open_session),
+            ("DELETE", f"{DT}/pools/{{pool}}/sessions/{{session}}", self.close_session),
+            ("GET", f"{DT}/pools/{{pool}}/messages", self.message),
+            ("DELETE", f"{DT}/pools/{{pool}}/messages/{{message}}", self.forget_message),
+            ("GET", f"{DT}/pools/{{pool}}/jobrequests", self.list_requests),
+            ("PATCH", f"{DT}/pools/{{pool}}/jobrequests/{{request}}", self.renew),
+            ("GET", f"{DT}/packages/agent/{{rid}}", self.packages),
+            ("POST", f"{DT}/hubs/{{hub}}/plans/{{plan}}/logs", self.take_log),
+            ("POST", f"{DT}/hubs/{{hub}}/plans/{{plan}}/events", self.take_event),
+            ("POST", f"{LAB}/_apis/oauth2/token", self.agent_token),
+            ("POST", "/{tenant}/oauth2/v2.0/token", self.principal_token),
+            ("POST", "/_fake/jobs", self.fake_jobs),
+            ("GET", "/_fake/state", self.fake_state),
+        ):
+            self.route(method, path, handler)
+
+    # -- what a test does -----------------------------------------------------------------------------
+
+    @property
+    def organisation(self) -> str:
+        """The address that a pool's `url` names."""
+        return f"{self.url}{LAB}"
+
+    def queue(self, script: str, name: str = "a job", demands: tuple[str, ...] = ()) -> Job:
+        """Queue a job in pool `gpu`; one that no registered agent fits is rejected."""
+        with self.lock:
+            job = Job(next(self._job_ids), name, script, demands)
+            self.jobs[job.id] = job
+            if not any(fits(entry, demands) for entry in self.agents.values()):
+                job.result = "rejected"
+            self._assign()
+            return job
+
+    def cancel(self, job: Job) -> None:
+        """Somebody cancels the job."""
+        with self.lock:
+            session = self._session_of_job(job)
+            if session is None:
+                job.result = job.result or "canceled"
+            else:
+                self._send(session, "JobCancellation", {"jobId": job.job, "timeout": "00:01:00"})
+
+    def refresh(self, name: str, version: str = "4.999.0") -> None:
+        """The service wants that agent to become newer."""
+        with self.lock:
+            entry = self.entry(name)
+            entry.pending = version
+            session = self._session_of(entry)
+            body = {"agentId": entry.id, "timeout": "00:05:00", "targetVersion": version}
+            if session is not None:
+                self._send(session, "AgentRefresh", body)
+
+    def entry(self, name: str) -> Entry:
+        """The agent of that name; KeyError where there is none."""
+        for entry in self.agents.values():
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    def names(self) -> list[str]:
+        """The names in the pool."""
+        with self.lock:
+            return sorted(entry.name for entry in self.agents.values())
+
+    def online(self, entry: Entry) -> bool:
+        """Whether the pool shows it online."""
+        return self._session_of(entry) is not None or time.time() - entry.left < self.lag
+
+    # -- who may ---------------------------------------------------------------------------------------
+
+    def before(self, call: Call) -> Answer | None:
+        self._sweep()
+        if not call.path.startswith(f"{LAB}/") or call.path.endswith("/oauth2/token"):
+            return None
+        if self._role(call) is not None:
+            return None
+        if "x-tfs-fedauthredirect" not in call.headers and self.sign_in == "401":
+            return self._to_sign_in(call, "redirect")
+        return self._to_sign_in(call, self.sign_in)
+
+    def _to_sign_in(self, call: Call, how: str) -> Answer:
+        if how == "redirect":
+            return Answer(302, None, {"Location": f"{self.url}/_signin?realm=lab"})
+        if how == "page":
+            return Answer(203, b"<!DOCTYPE html><html><body>Sign in</body></html>")
+        told = "VS30063: You are not authorized to access the organisation."
+        headers = {"WWW-Authenticate": 'Basic realm="lab", Bearer', "X-TFS-ServiceError": told}
+        return Answer(
+            401, b"<html>unauthorized</html>" if self.sign_in == "html" else None, headers
+        )
+
+    def _role(self, call: Call) -> tuple[str, int] | None:
+        kind, _, value = call.headers.get("authorization", "").partition(" ")
+        if kind == "Basic":
+            token = base64.b64decode(value).decode(errors="replace").partition(":")[2]
+            role = self.tokens.get(token)
+            return (role, 0) if role is not None else None
+        if kind == "Bearer":
+            return self.bearers.get(value) or self._job_role(value)
+        return None
+
+    def _job_role(self, token: str) -> tuple[str, int] | None:
+        found = (job.id for job in self.jobs.values() if job.token == token and job.result is None)
+        return next((("job", number) for number in found), None)
+
+    def _forbidden(self, call: Call) -> Answer | None:
+        """The answer to one who may look and not manage."""
+        role = self._role(call)
+        if role is not None and role[0] == "manage":
+            return None
+        return error(
+            403,
+            "AccessDeniedException",
+            "Access denied. Reader needs Manage permissions for pool gpu.",
+        )
+
+    def after(self, call: Call, answer: Answer) -> Answer:
+        if self.retry_after is not None and answer.status == 200:
+            answer.headers["Retry-After"] = self.retry_after
+        return answer
+
+    # -- pools and agents ---------------------------------------------------------------------------
+
+    def connection(self, call: Call) -> Answer:
+        user = {"id": str(uuid.UUID(int=1)), "providerDisplayName": "somebody"}
+        return Answer(
+            200,
+            {
+                "authenticatedUser": user,
+                "authorizedUser": user,
+                "instanceId": str(uuid.UUID(int=2)),
+                "deploymentType": "hosted",
+                "locationServiceData": {"serviceDefinitions": [], "lastChangeId": 1},
+            },
+        )
+
+    def list_pools(self, call: Call) -> Answer:
+        wanted = call.query.get("poolName")
+        if call.query.get("actionFilter") == "manage" and self._forbidden(call):
+            return collection([])
+        return collection(
+            {
+                "id": number,
+                "name": name,
+                "isHosted": number in self.hosted,
+                "poolType": "automation",
+            }
+            for number, name in self.pools.items()
+            if wanted is None or name.casefold() == wanted.casefold()
+        )
+
+    def list_agents(self, call: Call) -> Answer:
+        if int(call.at["pool"]) not in self.pools:
+            return error(
+                404,
+                "TaskAgentPoolNotFoundException",
+                f"No agent pool found with identifier {call.at['pool']}.",
+            )
+        wanted = call.query.get("agentName")
+        return collection(
+            self._shown(entry, call)
+            for entry in self.agents.values()
+            if wanted is None or entry.name.casefold() == wanted.casefold()
+        )
+
+    def get_agent(self, call: Call) -> Answer:
+        entry = self.agents.get(int(call.at["agent"]))
+        return Answer(200, self._shown(entry, call)) if entry is not None else gone(call)
+
+    def _shown(self, entry: Entry, call: Call) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "_links": {},
+            "id": entry.id,
+            "name": entry.name,
+            "version": entry.version,
+            "osDescription": "Linux",
+            "enabled": entry.enabled,
+            "status": "online" if self.online(entry) else "offline",
+            "provisioningState": "Provisioned",
+            "maxParallelism": 1,
+            "createdOn": "2026-01-01T00:00:00Z",
+        }
+        if call.query.get("includeCapabilities", "").lower() == "true":
+            shown["systemCapabilities"] = dict(entry.capabilities)
+            shown["userCapabilities"] = dict(entry.user_capabilities)
+        if call.query.get("includeAssignedRequest") == "true" and entry.request is not None:
+            shown["assignedRequest"] = self._request(self.jobs[entry.request])
+        if (
+            call.query.get("includeLastCompletedRequest") == "true"
+            and entry.last_request is not None
+        ):
+            shown["lastCompletedRequest"] = self._request(self.jobs[entry.last_request])
+        if entry.pending is not None:
+            shown["pendingUpdate"] = {
+                "targetVersion": dict(
+                    zip(
+                        ("major", "minor", "patch"), map(int, entry.pending.split(".")), strict=True
+                    )
+                ),
+                "reason": {"code": "manual"},
+            }
+        return shown
+
+    def add_agent(self, call: Call) -> Answer:
+        refusal = self._forbidden(call)
+        if refusal is not None:
+            return refusal
+        body = call.json
+        if any(entry.name.casefold() == body["name"].casefold() for entry in self.agents.values()):
+            return error(
+                409,
+                "TaskAgentExistsException",
+                f"Pool gpu already contains an agent with name {body['name']}.",
+            )
+        entry = Entry(next(self._ids), body["name"], body.get("version", ""))
+        self.agents[entry.id] = entry
+        return self._taken(entry, body)
+
+    def replace_agent(self, call: Call) -> Answer:
+        refusal = self._forbidden(call)
+        if refusal is not None:
+            return refusal
+        entry = self.agents.get(int(call.at["agent"]))
+        if entry is None:
+            return gone(call)
+        entry.keys += 1
+        return self._taken(entry, call.json)
+
+    def _taken(self, entry: Entry, body: dict[str, Any]) -> Answer:
+        key = body.get("authorization", {}).get("publicKey")
+        if key is not None:
+            modulus = base64.b64decode(key["modulus"])
+            if len(modulus) != 256:
+                return error(
+                    400, "VssPropertyValidationException", "The public key has no 256 bytes."
+                )
+            exponent = int.from_bytes(base64.b64decode(key["exponent"]), "big")
+            entry.key = (int.from_bytes(modulus, "big"), exponent)
+        entry.version = body.get("version", entry.version)
+        entry.enabled = body.get("enabled", entry.enabled)
+        entry.capabilities |= body.get("systemCapabilities") or {}
+        if body.get("name") and body["name"] != entry.name:
+            entry.name = body["name"]
+        entry.user_capabilities |= body.get("userCapabilities") or {}
+        self._assign()
+        authorization = {
+            "authorizationUrl": f"{self.url}{LAB}/_apis/oauth2/token",
+            "clientId": entry.client,
+            "publicKey": key,
+        }
+        shown = {"id": entry.id, "name": entry.name, "enabled": entry.enabled, "status": "offline"}
+        if not self.keyless:
+            shown["authorization"] = authorization
+        return Answer(200, shown)
+
+    def change_agent(self, call: Call) -> Answer:
+        refusal = self._forbidden(call)
+        if refusal is not None:
+            return refusal
+        entry = self.agents.get(int(call.at["agent"]))
+        if entry is None:
+            return gone(call)
+        if call.json.get("id") != entry.id:
+            return error(
+                400, "VssPropertyValidationException", "The identifier is not the agent's."
+            )
+        entry.enabled = call.json.get("enabled", entry.enabled)
+        self._assign()
+        return Answer(200, self._shown(entry, call))
+
+    def delete_agent(self, call: Call) -> Answer:
+        refusal = self._forbidden(call)
+        if refusal is not None:
+            return refusal
+        entry = self.agents.get(int(call.at["agent"]))
+        if entry is None:
+            return gone(call)
+        if entry.request is not None:
+            told = f'Agent "{entry.name}" is running a job for pool "gpu".'
+            return error(self.still_running, "TaskAgentJobStillRunningException", told)
+        del self.agents[entry.id]
+        self.sessions = {key: held for key, held in self.sessions.items() if held.agent != entry.id}
+        self.lock.notify_all()
+        return Answer(204)
+
+    def user_capabilities(self, call: Call) -> Answer:
+        refusal = self._forbidden(call)
+        if refusal is not None:
+            return refusal
+        entry = self.agents.get(int(call.at["agent"]))
+        if entry is None:
+            return gone(call)
+        entry.user_capabilities = dict(call.json)
+        self._assign()
+        return Answer(200, self._shown(entry, call))
+
+    def packages(self, call: Call) -> Answer:
+        version = dict(
+            zip(("major", "minor", "patch"), map(int, self.newest.split(".")), strict=True)
+        )
+        return collection([{"type": "agent", "platform": call.at["rid"], "version": version}])
+
+    # -- tokens -----------------------------------------------------------------------------------------
+
+    def agent_token(self, call: Call) -> Answer:
+        """The agent's own token, for a signature by the key that its entry has now."""
+        try:
+            signed, _, signature = call.form["client_assertion"].rpartition(".")
+            claims = json.loads(unpadded(signed.split(".")[1]))
+        except (KeyError, IndexError, ValueError):
+            return refused("invalid_client", "The assertion cannot be read.")
+        now = time.time() + self.skew
+        if not claims["nbf"] - 300 <= now <= claims["exp"]:
+            shown = time.strftime("%m/%d/%Y %H:%M:%S", time.gmtime(now))
+            return refused(
+                "invalid_client", f"The token is not valid now. Current server time is {shown}."
+            )
+        for entry in self.agents.values():
+            if entry.client == claims["iss"] and verified(
+                entry.key, signed.encode(), unpadded(signature)
+            ):
+                token = secrets.token_hex(24)
+                self.bearers[token] = ("agent", entry.id)
+                return Answer(200, {"access_token": token, "token_type": "jwt", "expires_in": 3600})
+        return refused("invalid_client", "The registration is unknown or its key is another.")
+
+    def principal_token(self, call: Call) -> Answer:
+        form = call.form
+        known = self.client_secrets.get(form.get("client_secret", ""))
+        if call.at["tenant"] != TENANT or known is None or known != form.get("client_id"):
+            return Answer(
+                401,
+                {
+                    "error": "invalid_client",
+                    "error_description": "AADSTS7000215: Invalid client secret provided.",
+                },
+            )
+        token = "eyJ" + secrets.token_urlsafe(60)
+        self.bearers[token] = ("manage", 0)
+        return Answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": 3599})
+
+    # -- sessions and messages -----------------------------------------------------------------------------
+
+    def _session_of(self, entry: Entry) -> Session | None:
+        return next((held for held in self.sessions.values() if held.agent == entry.id), None)
+
+    def _session_of_job(self, job: Job) -> Session | None:
+        entry = next((one for one in self.agents.values() if one.request == job.id), None)
+        return self._session_of(entry) if entry is not None else None
+
+    def open_session(self, call: Call) -> Answer:
+        entry = self.agents.get(call.json["agent"]["id"])
+        if entry is None:
+            return gone(call)
+        if self._role(call) != ("agent", entry.id):
+            return error(403, "AccessDeniedException", "This is not that agent's token.")
+        if self._session_of(entry) is not None:
+            told = f"The agent {entry.name} already has an active session."
+            return error(409, "TaskAgentSessionConflictException", told)
+        entry.capabilities |= call.json.get("systemCapabilities") or {}
+        session = Session(str(uuid.uuid4()), entry.id, time.time())
+        self.sessions[session.id] = session
+        self._assign()
+        return Answer(200, {"sessionId": session.id, "agent": {"id": entry.id, "name": entry.name}})
+
+    def close_session(self, call: Call) -> Answer:
+        session = self.sessions.pop(call.at["session"], None)
+        if session is not None and session.agent in self.agents:
+            self.agents[session.agent].left = time.time()
+        self.lock.notify_all()
+        return Answer(200)
+
+    def message(self, call: Call) -> Answer | Wait:
+        session = self.sessions.get(call.query.get("sessionId", ""))
+        if session is None:
+            return error(403, "TaskAgentSessionExpiredException", "The session has expired.")
+        if session.agent not in self.agents:
+            return gone(call)
+        session.seen = time.time()
+        self._assign()
+        if not session.messages:
+            return Wait(self.hold, Answer(202))
+        message = session.messages[0]
+        job = self.jobs.get(message.get("job", 0))
+        if job is not None:
+            job.received = True
+        return Answer(200, message)
+
+    def forget_message(self, call: Call) -> Answer:
+        session = self.sessions.get(call.query.get("sessionId", ""))
+        if session is not None:
+            number = int(call.at["message"])
+            session.messages = [held for held in session.messages if held["messageId"] != number]
+        return Answer(204)
+
+    def _send(self, session: Session, kind: str, body: dict[str, Any], job: int = 0) -> None:
+        session.messages.append(
+            {
+                "messageId": next(self._message_ids),
+                "messageType": kind,
+                "body": json.dumps(body),
+                "job": job,
+            }
+        )
+        self.lock.notify_all()
+
+    # -- jobs ------------------------------------------------------------------------------------------------
+
+    def _request(self, job: Job) -> dict[str, Any]:
+        return {
+            "requestId": job.id,
+            "jobId": job.job,
+            "jobName": job.name,
+            "result": job.result,
+            "demands": list(job.demands),
+            "assignTime": None if job.agent is None else "2026-01-01T00:00:00Z",
+            "receiveTime": "2026-01-01T00:00:00Z" if job.received else None,
+        }
+
+    def list_requests(self, call: Call) -> Answer:
+        return collection(self._request(job) for job in self.jobs.values() if job.result is None)
+
+    def _assign(self) -> None:
+        """Give waiting jobs to agents that listen, are enabled and fit."""
+        for job in self.jobs.values():
+            if job.result is not None or job.agent is not None:
+                continue
+            for session in self.sessions.values():
+                entry = self.agents.get(session.agent)
+                if entry is None or not entry.enabled or entry.request is not None:
+                    continue
+                if entry.pending is not None or not fits(entry, job.demands):
+                    continue
+                entry.request, job.agent = job.id, entry.name
+                job.born = entry.capabilities.get("MAYFLY_AGENT")
+                job.locked_until = time.time() + self.renewal
+                body = {
+                    "requestId": job.id,
+                    "jobId": job.job,
+                    "jobDisplayName": job.name,
+                    "agentName": entry.name,
+                    "plan": {"planId": job.plan, "planType": "build", "version": 14},
+                    "steps": [{"script": job.script}],
+                    "resources": {
+                        "endpoints": [
+                            {
+                                "name": "SystemVssConnection",
+                                "authorization": {
+                                    "scheme": "OAuth",
+                                    "parameters": {"AccessToken": job.token},
+                                },
+                            }
+                        ]
+                    },
+                }
+                self._send(session, "PipelineAgentJobRequest", body, job.id)
+                break
+
+    def renew(self, call: Call) -> Answer:
+        job = self.jobs.get(int(call.at["request"]))
+        if job is None or job.result is not None:
+            return error(404, "TaskAgentJobNotFoundException", "There is no such request.")
+        job.begun = job.begun or 1
+        job.locked_until = time.time() + self.renewal
+        return Answer(200, {"requestId": job.id, "lockedUntil": "2026-01-01T00:10:00Z"})
+
+    def take_log(self, call: Call) -> Answer:
+        job = self._planned(call)
+        if job is None:
+            return gone(call)
+        job.log = call.content.decode(errors="replace")
+        return Answer(200, {"id": 1})
+
+    def take_event(self, call: Call) -> Answer:
+        job = self._planned(call)
+        if job is None:
+            return gone(call)
+        if call.json["name"] == "JobCompleted":
+            job.completed += 1
+            self._finish(job, call.json["result"])
+        return Answer(200)
+
+    def _planned(self, call: Call) -> Job | None:
+        return next((job for job in self.jobs.values() if job.plan == call.at["plan"]), None)
+
+    def _finish(self, job: Job, result: str) -> None:
+        job.result = result
+        for entry in self.agents.values():
+            if entry.request == job.id:
+                entry.request, entry.last_request = None, job.id
+        self.lock.notify_all()
+
+    def _sweep(self) -> None:
+        """What time alone does: sessions lapse, and jobs that nobody renews are abandoned."""
+        now = time.time()
+        for session in list(self.sessions.values()):
+            if now - session.seen > self.lapse:
+                del self.sessions[session.id]
+                self.lock.notify_all()
+        for job in self.jobs.values():
+            if job.result is None and job.agent is not None and now > job.locked_until:
+                self._finish(job, "abandoned")
+
+    # -- by hand -----------------------------------------------------------------------------------------
+
+    def fake_jobs(self, call: Call) -> Answer:
+        given = call.json
+        job = self.queue(
+            given["script"], given.get("name", "a job"), tuple(given.get("demands", ()))
+        )
+        return Answer(200, {"id": job.id, "result": job.result})
+
+    def fake_state(self, call: Call) -> Answer:
+        return Answer(
+            200,
+            {
+                "agents": [
+                    {
+                        "id": entry.id,
+                        "name": entry.name,
+                        "enabled": entry.enabled,
+                        "online": self.online(entry),
+                        "request": entry.request,
+                        "capabilities": entry.capabilities,
+                    }
+                    for entry in self.agents.values()
+                ],
+                "jobs": [
+                    {
+                        "id": job.id,
+                        "name": job.name,
+                        "result": job.result,
+                        "agent": job.agent,
+                        "log": job.log,
+                    }
+                    for job in self.jobs.values()
+                ],
+            },
+        )
+
+
+def fits(entry: Entry, demands: tuple[str, ...]) -> bool:
+    """Whether the agent has all that a job demands."""
+    has = {**entry.capabilities, **entry.user_capabilities, "Agent.Version": entry.version}
+    for demand in demands:
+        match = DEMAND.fullmatch(demand)
+        if match is None or match.group(1) not in has:
+            return False
+        value = has[match.group(1)]
+        if match.group(2) == "equals" and value != match.group(3):
+            return False
+        if match.group(2) == "gtVersion" and numbers(value) <= numbers(match.group(3)):
+            return False
+    return True
+
+
+def numbers(version: str) -> list[int]:
+    """A version, to compare."""
+    return [int(part) for part in version.split(".")]
+
+
+def collection(values: Any) -> Answer:
+    """A list as the service sends it."""
+    listed = list(values)
+    return Answer(200, {"count": len(listed), "value": listed})
+
+
+def error(status: int, key: str, message: str) -> Answer:
+    """A refusal as the service words it."""
+    name = f"Microsoft.TeamFoundation.DistributedTask.WebApi.{key}, Microsoft.TeamFoundation.DistributedTask.WebApi"
+    body = {
+        "$id": "1",
+        "innerException": None,
+        "message": message,
+        "typeName": name,
+        "typeKey": key,
+    }
+    return Answer(status, {**body, "errorCode": 0, "eventId": 3000})
+
+
+def gone(call: Call) -> Answer:
+    """There is no such agent."""
+    return error(404, "TaskAgentNotFoundException", f"No agent exists at {call.path}.")
+
+
+def refused(kind: str, words: str) -> Answer:
+    """A refusal as OAuth words it."""
+    return Answer(400, {"error": kind, "error_description": words})
+
+
+def unpadded(text: str) -> bytes:
+    """Base64 of URLs, without its padding."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def verified(key: tuple[int, int], signed: bytes, signature: bytes) -> bool:
+    """Whether the signature is RS256 by that key's private half."""
+    modulus, exponent = key
+    if modulus == 0:
+        return False
+    found = pow(int.from_bytes(signature, "big"), exponent, modulus).to_bytes(256, "big")
+    digest = DIGEST + hashlib.sha256(signed).digest()
+    return found == b"\0\1" + b"\xff" * (253 - len(digest)) + b"\0" + digest
+
+
+if __name__ == "__main__":
+    service = FakeAzure()
+    serve(
+        service,
+        __doc__ or "",
+        lambda: f'url = "{service.organisation}", agent_pool = "gpu", token pat-good',
+    )
