@@ -85,6 +85,10 @@ LabelText = Annotated[
 AppText = Annotated[
     str, _form(r"[A-Za-z0-9.]{1,40}", "is not an App's id: digits, or its client id")
 ]
+ScopeText = Annotated[
+    str,
+    _form(r"instance|(group|project):[0-9]{1,18}", 'is none of "group:ID", "project:ID" and "instance"'),
+]
 PlainText = Annotated[str, _form(r"[^\0\n]{1,255}", "must be one line of text")]
 
 
@@ -240,6 +244,11 @@ class PoolTable(_Table):
     )
     app_key: Reference | None = _key(
         model.PoolSpec, "app_key", "github: where the App's private key (.pem) is, as for `token`"
+    )
+    scope: ScopeText | None = _key(
+        model.PoolSpec,
+        "scope",
+        'gitlab: where runners are made, "group:ID", "project:ID" or "instance"; absent: where url points',
     )
     calls_per_hour: int = _key(
         model.PoolSpec,

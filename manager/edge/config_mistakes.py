@@ -197,6 +197,8 @@ def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Wher
 
 def _service_keys(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     yield from _service_principal(pool)
+    if pool.scope is not None and pool.provider != "gitlab":
+        yield ("scope",), "belongs to provider gitlab"
     yield from _github_app(pool)
     if pool.provider == "local":
         for key in ("url", "agent_pool", "token"):

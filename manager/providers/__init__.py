@@ -19,7 +19,7 @@ from manager.edge.faults import Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ("azure", "github", "local")
+NAMES = ("azure", "github", "gitlab", "local")
 
 
 @dataclass(frozen=True, slots=True)

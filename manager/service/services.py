@@ -107,9 +107,9 @@ class Services:
         if phase is not None:
             self._troubled.pop(agent.generation, None)
             return AgentConfirmed(now, agent.generation, phase) if agent.confirmed is not phase else None
-        if sign.kind == "refused" or (sign.kind == "trouble" and self._lasting(agent, now)):
-            if agent.doom is None:
-                return AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=sign.text)
+        over = sign.kind == "refused" or (sign.kind == "trouble" and self._lasting(agent, now))
+        if over and agent.doom is None:
+            return AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=sign.text)
         return None
 
     def _lasting(self, agent: Agent, now: float) -> bool:
