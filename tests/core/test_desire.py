@@ -1,0 +1,125 @@
+"""What ought to be, from configuration and host: leases, images, ways in, and what is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from manager.core.desire import Hardware, ImageSeen, Survey, Trait, desired, references
+from manager.core.leases import Gpu
+from manager.core.model import (
+    GATE_PROTOCOL,
+    Config,
+    Desired,
+    HostSpec,
+    Injection,
+    PoolName,
+    PoolSpec,
+    SlotName,
+)
+from manager.edge.catalogue import catalogue
+
+TRAIT = Trait(queue=True, ladder=())
+GPUS = (
+    Gpu("GPU-a", 0, capability=(9, 0)),
+    Gpu("GPU-b", 1, capability=(9, 0)),
+    Gpu("GPU-old", 2, capability=(7, 0)),
+)
+HARDWARE = Hardware(GPUS[:2], (13, 0), catalogue=catalogue())
+SEEN = ImageSeen("sha256:1", GATE_PROTOCOL)
+CUDA13, CPU = "mayfly/local:cuda13.0", "mayfly/local:cpu"
+SURVEY = Survey(images={CUDA13: SEEN, CPU: SEEN}, runtimes=frozenset({"nvidia", "runc"}))
+
+
+def pool(name: str = "g", **keys: object) -> PoolSpec:
+    return PoolSpec(name=PoolName(name), **{"gpus": 1, **keys})  # type: ignore[arg-type]
+
+
+def config(*pools: PoolSpec) -> Config:
+    return Config(HostSpec("box"), pools)
+
+
+def want(*pools: PoolSpec, survey: Survey = SURVEY, hardware: Hardware = HARDWARE) -> Desired:
+    traits = {entry.name: TRAIT for entry in pools}
+    return desired(config(*pools), survey, traits, hardware=hardware)
+
+
+def test_a_slot_gets_its_lease_its_image_and_its_way_in() -> None:
+    found = want(pool(slots=2), pool("c", gpus=0))
+    assert not found.obstacles
+    assert not found.unseen
+    first, second, plain = found.slots
+    assert (first.lease, second.lease, plain.lease) == (("GPU-a",), ("GPU-b",), ())
+    assert first.injection == Injection("runtime", ("GPU-a",))
+    assert plain.injection is None
+    assert (first.reference, plain.reference) == (CUDA13, CPU)
+    assert first.fingerprint != second.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("keys", "reference"),
+    [
+        ({}, "mayfly/local:cuda13.0"),
+        ({"cuda": "12.8"}, "mayfly/local:cuda12.8"),
+        ({"provider": "azure"}, "mayfly/azure:cuda13.0"),
+        ({"image": "ours/own:1"}, "ours/own:1"),
+        ({"gpus": 0}, "mayfly/local:cpu"),
+        ({"gpus": 0, "provider": "github"}, "mayfly/github:cpu"),
+        ({"gpus": 0, "cuda": "12.8"}, "mayfly/local:cuda12.8"),
+    ],
+)
+def test_the_image_is_the_pool_s_own_or_the_newest_that_the_host_takes(
+    keys: dict[str, object], reference: str
+) -> None:
+    assert references(config(pool(**keys)), HARDWARE) == {reference}
+
+
+def test_the_gpus_of_a_pool_decide_its_image_and_not_those_of_another() -> None:
+    mixed = replace(HARDWARE, gpus=GPUS)
+    pools = pool("new", gpus=(0,)), pool("old", gpus=(2,))
+    assert references(config(*pools), mixed) == {CUDA13, "mayfly/local:cuda12.9"}
+
+
+def test_a_pin_that_the_driver_does_not_run_holds_its_pool_in_one_sentence() -> None:
+    older = replace(HARDWARE, cuda=(12, 4))
+    found = want(pool(cuda="12.8"), pool("c", gpus=0), hardware=older)
+    survey = replace(SURVEY, images={**SURVEY.images, "mayfly/local:cuda12.8": SEEN})
+    found = want(pool(cuda="12.8"), pool("c", gpus=0), survey=survey, hardware=older)
+    assert found.obstacles == {
+        SlotName(
+            "g-0"
+        ): 'pool "g": the driver runs CUDA up to 12.4; CUDA 12.8 wants driver 570.26 or newer'
+    }
+
+
+def test_before_nvml_has_answered_slots_with_gpus_are_left_as_they_are() -> None:
+    unheard = replace(HARDWARE, gpus=None, cuda=None, unknown="not yet", pending=True)
+    found = want(pool(), pool("c", gpus=0), hardware=unheard)
+    assert found.unseen == {SlotName("g-0")}
+    assert not found.obstacles
+
+
+def test_a_driver_that_fails_holds_the_pools_with_gpus_and_says_why() -> None:
+    failing = replace(HARDWARE, gpus=None, cuda=None, unknown="no driver")
+    found = want(pool(slots=2), pool("c", gpus=0), hardware=failing)
+    assert set(found.obstacles) == {"g-0", "g-1"}
+    assert all("no driver" in sentence for sentence in found.obstacles.values())
+    assert found.slots[-1].reference == CPU
+
+
+def test_what_is_missing_is_named_with_its_remedy() -> None:
+    missing = replace(SURVEY, images={CUDA13: None, CPU: SEEN})
+    (sentence,) = want(pool(), survey=missing).obstacles.values()
+    assert "`mayfly images build 13.0`" in sentence
+    runtimes = replace(SURVEY, runtimes=frozenset({"runc"}))
+    (sentence,) = want(pool(), survey=runtimes).obstacles.values()
+    assert "nvidia-ctk runtime configure" in sentence
+
+
+def test_another_way_in_is_another_container() -> None:
+    cdi = replace(SURVEY, cdi=frozenset({"nvidia.com/gpu=GPU-a"}))
+    (before,) = want(pool(), survey=cdi).slots
+    (after,) = want(pool(injection="cdi"), survey=cdi).slots
+    assert after.injection == Injection("cdi", ("nvidia.com/gpu=GPU-a",))
+    assert before.fingerprint != after.fingerprint

@@ -1,0 +1,129 @@
+"""What GPUs mean for decisions: sickness holds, health opens, the blind and old leases are replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from manager.core.memory import AgentDoomed, SlotCooled, SlotReleased
+from manager.core.model import (
+    Container,
+    DoomReason,
+    Generation,
+    GpuWord,
+    JobState,
+    ProbeWord,
+    SlotName,
+    World,
+)
+from tests.core.simulator import Host, Manager, desire, pool, specs
+
+G0, G1, C0 = SlotName("g-0"), SlotName("g-1"), SlotName("c-0")
+LEASES = (("GPU-0",), ("GPU-1",))
+
+
+@dataclass
+class GpuManager(Manager):
+    """A manager whose GPUs are as a test says."""
+
+    words: dict[SlotName, GpuWord] = field(default_factory=dict)
+    blind: dict[Generation, str] = field(default_factory=dict)
+    unseen: set[Generation] = field(default_factory=set)
+
+    def _world(self, containers: dict[Generation, Container] | None) -> World:
+        world = super()._world(containers)
+        probes = {
+            generation: ProbeWord(generation not in self.blind, self.blind.get(generation, ""))
+            for generation in world.probes
+            if generation not in self.unseen
+        }
+        return replace(world, gpu_words={**world.gpu_words, **self.words}, probes=probes)
+
+
+def filled() -> GpuManager:
+    groups = (specs(pool("g", 2), leases=LEASES), specs(pool("c")))
+    manager = GpuManager(Host(), desire(*groups))
+    manager.run()
+    return manager
+
+
+def dooms(manager: Manager) -> list[DoomReason]:
+    return [fact.reason for fact in manager.journal if isinstance(fact, AgentDoomed)]
+
+
+def test_a_sick_gpu_holds_its_slot_and_no_other_until_a_person_says_retry() -> None:
+    manager = filled()
+    manager.words[G0] = GpuWord(sick="XID 79")
+    manager.run()
+    assert manager.memory.slot(G0).held == "XID 79"
+    assert manager.phases("g-0") == []
+    assert [manager.phases(name) for name in ("g-1", "c-0")] == [["idle"], ["idle"]]
+    manager.words[G0] = GpuWord(fit=True)
+    manager.run()
+    assert manager.memory.slot(G0).held == "XID 79"
+    manager.record([SlotReleased(manager.now, G0, "operator")])
+    manager.run()
+    assert manager.phases("g-0") == ["idle"]
+
+
+def test_a_sick_gpu_ends_no_job() -> None:
+    manager = filled()
+    job = manager.submit("g")
+    manager.run()
+    busy = next(agent for agent in manager.memory.agents.values() if agent.job == job)
+    manager.words[busy.slot] = GpuWord(sick="ECC")
+    manager.run()
+    assert manager.memory.agents[busy.generation].doom is None
+    assert manager.phases(busy.slot) == ["busy"]
+    assert manager.memory.slot(busy.slot).held == "ECC"
+
+
+def test_no_gate_opens_while_the_health_of_its_gpu_is_not_known_and_other_slots_go_on() -> None:
+    manager = filled()
+    manager.words = {G0: GpuWord(waits="NVML hangs"), G1: GpuWord(waits="NVML hangs")}
+    waiting, going = manager.submit("g"), manager.submit("c")
+    manager.run()
+    assert manager.memory.jobs[waiting].state is JobState.QUEUED
+    assert manager.memory.jobs[going].state is JobState.RUNNING
+    manager.words = {}
+    manager.run()
+    assert manager.memory.jobs[waiting].state is JobState.RUNNING
+
+
+def test_no_gate_opens_before_its_agent_was_seen_to_see_its_lease() -> None:
+    manager = filled()
+    manager.unseen = set(manager.memory.agents)
+    job = manager.submit("g")
+    manager.run()
+    assert manager.memory.jobs[job].agent is None
+    manager.unseen = set()
+    manager.run()
+    assert manager.memory.jobs[job].agent is not None
+
+
+def test_an_agent_that_sees_another_gpu_is_replaced_and_its_slot_cools() -> None:
+    manager = filled()
+    own = manager.own("g-0")
+    manager.blind[own] = "it sees GPU-1, which its lease does not have"
+    manager.run()
+    assert DoomReason.BLIND in dooms(manager)
+    (cooled,) = [fact for fact in manager.journal if isinstance(fact, SlotCooled)]
+    assert (cooled.slot, cooled.reason) == (G0, manager.blind[own])
+    manager.pass_time(60)
+    manager.run()
+    assert manager.phases("g-0") == ["idle"]
+    assert manager.own("g-0") != own
+
+
+def test_no_gate_opens_on_an_old_lease_and_its_agents_are_replaced_at_once() -> None:
+    manager = filled()
+    before = {manager.own("g-0"), manager.own("g-1")}
+    swapped = specs(pool("g", 2), leases=LEASES[::-1])
+    manager.desired = desire(swapped, specs(pool("c")))
+    job = manager.submit("g")
+    manager.run()
+    agent = manager.memory.jobs[job].agent
+    assert agent not in before
+    assert {manager.own("g-0"), manager.own("g-1")} & before == set()
+    assert {agent.lease for agent in manager.memory.agents.values() if agent.slot == G0} == {
+        ("GPU-1",)
+    }
