@@ -177,6 +177,39 @@ class FakeAzure(Fake):
             if session is not None:
                 self._send(session, "AgentRefresh", body)
 
+    def configure(self, name: str, capabilities: dict[str, str]) -> Entry:
+        """What `config --replace` does with a token that is good."""
+        with self.lock:
+            body = {"name": name, "version": VERSION, "systemCapabilities": capabilities}
+            if name in self.names():
+                entry = self.entry(name)
+                entry.keys += 1
+                self._taken(entry, body)
+                return entry
+            entry = Entry(next(self._ids), name, VERSION)
+            self.agents[entry.id] = entry
+            self._taken(entry, body)
+            return entry
+
+    def connect(self, name: str) -> Session:
+        """What the agent does once it is configured: it listens."""
+        with self.lock:
+            session = Session(str(uuid.uuid4()), self.entry(name).id, time.time())
+            self.sessions[session.id] = session
+            self._assign()
+            return session
+
+    def leave(self, name: str) -> None:
+        """The agent ends in order."""
+        with self.lock:
+            entry = self.entry(name)
+            self.sessions = {k: held for k, held in self.sessions.items() if held.agent != entry.id}
+
+    def finish(self, job: Job, result: str = "succeeded") -> None:
+        """The job is done."""
+        with self.lock:
+            self._finish(job, result)
+
     def entry(self, name: str) -> Entry:
         """The agent of that name; KeyError where there is none."""
         for entry in self.agents.values():
