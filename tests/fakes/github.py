@@ -160,7 +160,7 @@ class FakeGitHub(Fake):
         return None
 
     def connect(self, name_or_id: str | int) -> None:
-        """Have a runner listen, as if its client had opened a session; it stays online until told otherwise."""
+        """Have a runner listen, as if its client had opened a session; it stays online."""
         with self.lock:
             runner = self.runner(name_or_id)
             assert runner is not None
@@ -256,15 +256,18 @@ class FakeGitHub(Fake):
                 self.lock.notify_all()
                 if runner is not None:
                     runner.job = None
-            elif job.state == "running" and runner is not None and not self._online(runner):
-                if now - max(runner.seen or 0.0, job.renewed) > self.abandon:
-                    job.state, job.conclusion = "completed", "lost communication"
-                    self._remove(runner)
+            elif job.state == "running" and runner is not None and self._abandoned(runner, job):
+                job.state, job.conclusion = "completed", "lost communication"
+                self._remove(runner)
         if self.idle_expiry is not None:
             for runner in list(self.runners.values()):
                 since = runner.idle_since
                 if since is not None and runner.job is None and now - since > self.idle_expiry:
                     self._remove(runner)
+
+    def _abandoned(self, runner: Runner, job: Job) -> bool:
+        silent = time.monotonic() - max(runner.seen or 0.0, job.renewed)
+        return not self._online(runner) and silent > self.abandon
 
     def _online(self, runner: Runner) -> bool:
         return (

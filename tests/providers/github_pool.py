@@ -1,4 +1,4 @@
-"""A real manager on a real Engine with the fake GitHub and the stub runner: what the tests and the soak share."""
+"""A real manager on a real Engine with the fake GitHub and the stub runner; tests and soak share it."""
 
 from __future__ import annotations
 

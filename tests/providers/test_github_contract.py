@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,7 +25,7 @@ class GitHubBench:
     """GitHub beside its fake, as an organisation with a token."""
 
     knows_busy = True
-    keys: dict[str, Any] = {}
+    keys: ClassVar[dict[str, Any]] = {}
     place = "acme"
 
     def __init__(self, fake: FakeGitHub, home: Path) -> None:
@@ -104,7 +104,7 @@ class AppBench(GitHubBench):
 class TokenBench(GitHubBench):
     """Registration by config.sh, where one-use configurations are missing."""
 
-    keys = {"enrolment": "token"}
+    keys: ClassVar[dict[str, Any]] = {"enrolment": "token"}
 
     def enrolling(self) -> tuple[str, str]:
         return "POST", f"/api/v3/{self.path}/actions/runners/registration-token"
