@@ -42,6 +42,7 @@ VERBS = {
     "jobs": "verbs_jobs",
     "cancel": "verbs_jobs",
     "init": "verbs_init",
+    "install": "verbs_install",
     "config": "verbs_config",
     "images": "verbs_images",
 }

@@ -1,0 +1,156 @@
+"""`mayfly install`: what it puts in place, what it leaves alone, and that the unit is a tight one."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manager.cli import installation
+from manager.cli.installation import MARK, UNIT, Wanted
+
+FILES = [
+    "etc/systemd/system/mayfly.service",
+    "etc/sysusers.d/mayfly.conf",
+    "etc/tmpfiles.d/mayfly.conf",
+    "etc/mayfly/config.example.toml",
+    "usr/local/share/bash-completion/completions/mayfly",
+    "usr/local/share/zsh/site-functions/_mayfly",
+    "usr/local/share/fish/vendor_completions.d/mayfly.fish",
+]
+analyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here"
+)
+
+
+def install(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "manager.cli.app", "install", "--root", str(root), *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def present(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_an_installation_says_every_file_that_it_wrote(tmp_path: Path) -> None:
+    done = install(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert present(tmp_path) == sorted(FILES)
+    assert done.stdout.splitlines() == [f"wrote /{name}" for name in FILES]
+    assert "mayfly init" in done.stderr
+
+
+def test_installing_twice_changes_nothing(tmp_path: Path) -> None:
+    install(tmp_path)
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in FILES}
+    assert "wrote" not in install(tmp_path).stdout
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in FILES} == before
+
+
+def test_a_dry_run_touches_nothing(tmp_path: Path) -> None:
+    done = install(tmp_path, "--dry-run")
+    assert done.stdout.splitlines()[0] == f"would write /{FILES[0]}"
+    assert present(tmp_path) == []
+
+
+def test_an_older_file_of_ours_is_written_again_and_a_strangers_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    install(tmp_path)
+    ours, theirs = tmp_path / FILES[0], tmp_path / FILES[2]
+    ours.write_text(f"# {MARK}\n[Service]\nExecStart=/old/mayfly run\n")
+    theirs.write_text("d /etc/mayfly 0700 alice alice\n")
+    said = install(tmp_path).stdout
+    assert f"wrote again /{FILES[0]}" in said
+    assert f"/{FILES[2]} left alone, Mayfly did not write it" in said
+    assert "ExecStart=/old" not in ours.read_text()
+    assert "alice" in theirs.read_text()
+
+
+def test_uninstalling_takes_away_ours_and_nothing_else(tmp_path: Path) -> None:
+    install(tmp_path)
+    config = tmp_path / "etc/mayfly/config.toml"
+    config.write_text("# mine\n")
+    (tmp_path / FILES[2]).write_text("d /etc/mayfly 0700 alice alice\n")
+    done = install(tmp_path, "--uninstall")
+    assert done.returncode == 0, done.stderr
+    assert present(tmp_path) == ["etc/mayfly/config.toml", FILES[2]]
+    assert "/var/lib/mayfly are left" in done.stderr
+
+
+def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None:
+    install(tmp_path)
+    checked = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "manager.cli.app",
+            "config",
+            "check",
+            "--config",
+            tmp_path / FILES[3],
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_unit_starts_the_command_that_was_installed() -> None:
+    shipped = {
+        "mayfly.service": "[Service]\nExecStart=/usr/local/bin/mayfly run\n",
+        "sysusers.conf": "",
+        "tmpfiles.conf": "",
+        "config.example.toml": "",
+    }
+    wanted = installation.files(shipped, "/opt/mayfly/bin/mayfly", {})
+    assert "ExecStart=/opt/mayfly/bin/mayfly run\n" in wanted[0].text
+
+
+@pytest.mark.parametrize("first", ["#compdef mayfly", "#!/bin/sh"])
+def test_a_first_line_with_a_meaning_stays_the_first(first: str) -> None:
+    assert installation.marked(f"{first}\nrest\n").splitlines()[0] == first
+
+
+def test_a_plan_follows_from_what_is_there() -> None:
+    want = Wanted(UNIT, installation.marked("new\n"))
+    rows: list[tuple[str | None, str]] = [
+        (None, "new"),
+        (want.text, "same"),
+        (installation.marked("old\n"), "changed"),
+        ("mine\n", "foreign"),
+    ]
+    for text, deed in rows:
+        seen = {} if text is None else {UNIT: text}
+        assert installation.plan([want], seen)[0].deed == deed
+
+
+@analyze
+def test_the_installed_unit_verifies_without_a_word(tmp_path: Path) -> None:
+    command = tmp_path / "mayfly"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    shipped = (Path(__file__).parents[2] / "systemd/mayfly.service").read_text()
+    unit = tmp_path / "mayfly.service"
+    unit.write_text(shipped.replace(installation.SHIPPED_COMMAND, str(command)))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@analyze
+def test_the_units_exposure_is_at_most_three() -> None:
+    unit = Path(__file__).parents[2] / "systemd/mayfly.service"
+    said = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    found = re.search(r"Overall exposure level for mayfly\.service: ([0-9.]+)", said)
+    assert found is not None, said
+    assert float(found.group(1)) <= 3.0
