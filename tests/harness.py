@@ -106,7 +106,7 @@ class Manager:
         ``idle``, ``answer`` (the first status), or nothing.
         """
         words = command or (sys.executable, "-m", "manager.cli.app", "run")
-        with open(self.log, "ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 words,
                 env=self.environment(),
@@ -233,7 +233,9 @@ class Manager:
                 return found
         raise KeyError(name)
 
-    def in_phase(self, phase: str, name: str = "local-0", patience: float = PATIENCE) -> dict[str, Any]:
+    def in_phase(
+        self, phase: str, name: str = "local-0", patience: float = PATIENCE
+    ) -> dict[str, Any]:
         """The slot's row once it is in that phase."""
 
         def look() -> dict[str, Any] | None:
@@ -244,7 +246,7 @@ class Manager:
 
     def host_id(self) -> str | None:
         """The id on everything of this manager's on the Engine."""
-        import sqlite3  # noqa: PLC0415
+        import sqlite3
 
         file = self.state / "mayfly.sqlite"
         if not file.exists():

@@ -1,4 +1,7 @@
-"""The soak from the command line: `python -m tests.chaos --jobs 400 --seed 1`; exit 1 where the accounts do not fit."""
+"""The soak from the command line: `python -m tests.chaos --jobs 400 --seed 1`.
+
+Exit 1 where the accounts do not fit.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,27 @@ from tests.engine.private_engine import sweep_up, why_not
 
 def main() -> int:
     """Run it and print its figures."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    does = "Jobs while all else fails at random, then the accounts."
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=does)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--slots", type=int, default=4)
-    parser.add_argument("--no-live-restore", action="store_true", help="an Engine that ends its containers with it")
-    parser.add_argument("--engine-left-alone", action="store_true", help="the Engine itself does not fail")
+    parser.add_argument(
+        "--no-live-restore", action="store_true", help="an Engine that ends its containers with it"
+    )
+    parser.add_argument(
+        "--engine-left-alone", action="store_true", help="the Engine itself does not fail"
+    )
     given = parser.parse_args()
     if (why := why_not()) is not None:
         print(why, file=sys.stderr)
         return 1
     sweep_up()
-    print(f"{given.jobs} jobs through {given.slots} slots, seed {given.seed}", file=sys.stderr, flush=True)
+    print(
+        f"{given.jobs} jobs through {given.slots} slots, seed {given.seed}",
+        file=sys.stderr,
+        flush=True,
+    )
     accounts = Soak(
         given.jobs, given.seed, slots=given.slots,
         live_restore=not given.no_live_restore, engine=not given.engine_left_alone,

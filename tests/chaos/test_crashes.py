@@ -1,7 +1,7 @@
 """The manager is killed at every step of an agent's life, and the next one finds its way.
 
-What has to hold afterwards, at each step: every job has its real exit code, none ran twice, none is gone, no enrolment
-can be read where the job reads, and no job's environment stays behind.
+What has to hold afterwards, at each step: every job has its real exit code, none ran twice, none is gone, no
+enrolment can be read where the job reads, and no job's environment stays behind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ source = "{home}/cache"
 target = "/cache"
 """
 # Notes that it ran, counts what can be read on its standard input, and ends with a code of its own.
-JOB = 'echo "$MAYFLY_JOB" >>/cache/ran; echo "read $(wc -c)"; sleep "$2"; echo "$MAYFLY_JOB" >>/cache/done; exit "$1"'
+JOB = (
+    'echo "$MAYFLY_JOB" >>/cache/ran; echo "read $(wc -c)"; sleep "$2"; '
+    'echo "$MAYFLY_JOB" >>/cache/done; exit "$1"'
+)
 SECRET = "kept-from-3b9d"
 
 

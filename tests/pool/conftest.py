@@ -1,7 +1,7 @@
 """Managers on private Engines: one Engine for all tests here, one manager after the other on it.
 
-`make` gives a manager of the test's own, with its home beside it; what a test does to the Engine itself it does to an
-Engine of its own (`tests/pool/test_engine_restarts.py`).
+`make` gives a manager of the test's own. What a test does to the Engine itself it does to an Engine of its
+own (`tests/pool/test_engine_restarts.py`).
 """
 
 from __future__ import annotations

@@ -81,7 +81,10 @@ def test_with_live_restore_jobs_and_idle_agents_outlive_the_engine(
         assert "engine.restart_ends_jobs" not in manager.health()
         job = manager.queue("sh", "-c", JOB)
         written(manager.home / "cache/ran")
-        until(lambda: (manager.slot()["standby"] or {}).get("phase") == "armed", "the standby is armed")
+        until(
+            lambda: (manager.slot()["standby"] or {}).get("phase") == "armed",
+            "the standby is armed",
+        )
         before = agents(manager)
         living.stop(sig)
         until(lambda: not knows_the_engine(manager), "the manager misses the Engine")

@@ -86,7 +86,8 @@ def wait_for(file: Path) -> str:
 def test_a_job_is_unprivileged_and_its_dataset_is_not_writable(manager: Manager) -> None:
     done = manager.cli(
         "submit", *LOCAL, "--wait", "--", "sh", "-c",
-        'id; cat /proc/self/oom_score_adj; cat $DATA/file; touch $DATA/x; echo $?; grep CapEff /proc/self/status',
+        "id; cat /proc/self/oom_score_adj; cat $DATA/file; touch $DATA/x; echo $?; "
+        "grep CapEff /proc/self/status",
     )  # fmt: skip
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
@@ -101,14 +102,18 @@ def test_a_job_is_unprivileged_and_its_dataset_is_not_writable(manager: Manager)
 
 
 def test_submit_waits_and_exits_with_the_jobs_code(manager: Manager) -> None:
-    done = manager.cli("submit", *LOCAL, "--wait", "--", "sh", "-c", "echo out; echo err >&2; exit 42")
+    done = manager.cli(
+        "submit", *LOCAL, "--wait", "--", "sh", "-c", "echo out; echo err >&2; exit 42"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (42, "out\n", "err\n")
 
 
 def test_submit_says_why_where_the_job_has_no_code(manager: Manager, cache: Path) -> None:
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "manager.cli.app", "submit", *ONE, "--wait", "--"]
-        + ["sh", "-c", "echo up >/cache/doomed; sleep 100"],
+        [
+            *(sys.executable, "-m", "manager.cli.app", "submit", *ONE, "--wait", "--"),
+            *("sh", "-c", "echo up >/cache/doomed; sleep 100"),
+        ],
         env=manager.environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(cache / "doomed")
@@ -131,7 +136,8 @@ def test_a_slot_without_gpus_is_void(manager: Manager) -> None:
 def test_docker_stop_of_a_busy_agent_gives_the_job_its_time(manager: Manager, cache: Path) -> None:
     job = manager.submit(
         "sh", "-c",
-        "trap 'sleep 2; echo written >/cache/termed; exit 7' TERM; echo up >/cache/up; while :; do sleep 0.1; done",
+        "trap 'sleep 2; echo written >/cache/termed; exit 7' TERM; echo up >/cache/up; "
+        "while :; do sleep 0.1; done",
         options=ONE,
     )  # fmt: skip
     wait_for(cache / "up")
@@ -234,14 +240,18 @@ def test_nothing_that_went_through_a_gate_is_seen_from_outside(
 
 
 def test_a_job_that_forks_without_end_ends_at_its_limit(manager: Manager) -> None:
-    job = manager.submit("bash", "-c", "f() { f | f & }; f; sleep 100", options=(*ONE, "--timeout", "3"))
+    job = manager.submit(
+        "bash", "-c", "f() { f | f & }; f; sleep 100", options=(*ONE, "--timeout", "3")
+    )
     row = manager.ended(job, 60)
     assert row["state"] == "failed"
     assert manager.cli("submit", *ONE, "--wait", "--", "true").returncode == 0
 
 
 def test_a_job_that_fills_its_memory_failed_for_it(manager: Manager) -> None:
-    job = manager.submit("sh", "-c", "head -c 400000000 /dev/zero | tail -n 1 | wc -c; exit 3", options=ONE)
+    job = manager.submit(
+        "sh", "-c", "head -c 400000000 /dev/zero | tail -n 1 | wc -c; exit 3", options=ONE
+    )
     row = manager.ended(job)
     assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "oom", 3)
     assert manager.cli("submit", *ONE, "--wait", "--", "true").returncode == 0
@@ -254,9 +264,7 @@ def test_a_job_that_closes_its_output_is_waited_for(manager: Manager) -> None:
     assert moment(row["finished"]) - moment(row["started"]) >= 1
 
 
-def test_a_forged_end_opens_no_gate_and_changes_no_account(
-    manager: Manager, cache: Path
-) -> None:
+def test_a_forged_end_opens_no_gate_and_changes_no_account(manager: Manager, cache: Path) -> None:
     forges = manager.submit(
         "sh", "-c",
         "echo mayfly: ended 0; sleep 0.5; echo up >/cache/forged; sleep 1.5; exit 3",
@@ -288,7 +296,9 @@ def test_jobs_that_ignore_term_are_ended_by_the_ladder(manager: Manager, cache: 
 
 
 def test_a_cancelled_job_that_obeys_keeps_its_code(manager: Manager) -> None:
-    job = manager.submit("sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done", options=LOCAL)
+    job = manager.submit(
+        "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done", options=LOCAL
+    )
     manager.started(job)
     assert manager.cli("cancel", job).returncode == 0
     row = manager.ended(job)

@@ -70,7 +70,7 @@ def test_an_end_that_nobody_saw_is_accounted_for_after_a_flood_of_events(
     written(manager.home / "cache/up")
     agent = manager.slot()["agent"]
     manager.kill()
-    until(lambda: (manager.state / "agents" / agent / "exit").exists(), "the job ends")
+    until((manager.state / "agents" / agent / "exit").exists, "the job ends")
     flood(manager, 300)
     manager.start(wait="answer")
     row = manager.ended(job)
@@ -102,21 +102,34 @@ def test_a_death_that_was_seen_but_not_yet_accounted_for_is_not_forgotten(manage
 def test_idle_agents_are_adopted_and_busy_ones_go_on(manager: Manager) -> None:
     manager.configure(POOL.format(home=manager.home, slots=2, more=""))
     manager.start()
-    job = manager.queue("sh", "-c", "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 4")
+    job = manager.queue(
+        "sh", "-c", "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 4"
+    )
     written(manager.home / "cache/up")
-    until(lambda: (manager.slot("local-0")["standby"] or {}).get("phase") == "armed", "a standby is armed")
-    before = [(row["agent"], row["standby"] and row["standby"]["container"]) for row in manager.get("/v1/status")["slots"]]
+    until(
+        lambda: (manager.slot("local-0")["standby"] or {}).get("phase") == "armed",
+        "a standby is armed",
+    )
+    before = [
+        (row["agent"], row["standby"] and row["standby"]["container"])
+        for row in manager.get("/v1/status")["slots"]
+    ]
     for sig in (signal.SIGTERM, signal.SIGKILL):
         manager.kill(sig)
         manager.start(wait="answer")
         until(lambda: manager.slot("local-1")["phase"] == "idle", "local-1 is idle")
         time.sleep(0.5)
-        after = [(row["agent"], row["standby"] and row["standby"]["container"]) for row in manager.get("/v1/status")["slots"]]
+        after = [
+            (row["agent"], row["standby"] and row["standby"]["container"])
+            for row in manager.get("/v1/status")["slots"]
+        ]
         assert after == before
     (manager.home / "cache/go").touch()
     assert manager.ended(job)["exit_code"] == 4
     other = manager.queue("true")
-    assert manager.ended(other)["agent"] in {before[0][0], before[1][0]} | {row["agent"] for row in manager.get("/v1/history")["agents"]}
+    assert manager.ended(other)["agent"] in {before[0][0], before[1][0]} | {
+        row["agent"] for row in manager.get("/v1/history")["agents"]
+    }
 
 
 def test_a_job_that_floods_its_output_ends_on_time_while_the_manager_is_held_still(
@@ -181,7 +194,7 @@ def test_output_of_a_job_that_ended_while_no_manager_ran(manager: Manager) -> No
     written(manager.home / "cache/up")
     agent = manager.slot()["agent"]
     manager.kill()
-    until(lambda: (manager.state / "agents" / agent / "exit").exists(), "the job ends")
+    until((manager.state / "agents" / agent / "exit").exists, "the job ends")
     manager.start()
     assert manager.ended(job)["state"] == "succeeded"
     expected = "first\n" + "".join(f"{number}\n" for number in range(1, 1001))
@@ -194,7 +207,9 @@ def test_output_of_a_job_that_ended_while_no_manager_ran(manager: Manager) -> No
 
 def test_a_queue_outlives_its_manager(manager: Manager) -> None:
     manager.start()
-    first = manager.queue("sh", "-c", "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done")
+    first = manager.queue(
+        "sh", "-c", "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done"
+    )
     rest = [manager.queue("sh", "-c", f"echo {number} >>/cache/order") for number in range(5)]
     written(manager.home / "cache/up")
     manager.kill()

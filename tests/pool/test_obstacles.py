@@ -182,9 +182,16 @@ def test_without_room_no_gate_opens_and_what_runs_goes_on(make: Callable[..., Ma
         cache = f'[[pool.caches]]\nsource = "{manager.home}/cache"\ntarget = "/cache"\n'
         manager.configure(POOL + cache)
         manager.start()
-        job = manager.queue("sh", "-c", "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 3")
+        job = manager.queue(
+            "sh", "-c", "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 3"
+        )
         until((manager.home / "cache/up").exists, "the job runs")
-        until(lambda: (manager.slot(manager.job(job)["slot"])["standby"] or {}).get("phase") == "armed", "armed")
+        until(
+            lambda: (
+                (manager.slot(manager.job(job)["slot"])["standby"] or {}).get("phase") == "armed"
+            ),
+            "armed",
+        )
         fill = manager.state / "filler"
         with fill.open("wb", buffering=0) as file, suppress(OSError):
             while True:

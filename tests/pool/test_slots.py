@@ -69,7 +69,12 @@ def test_drain_empties_an_idle_slot_and_uncordon_fills_it(manager: Manager) -> N
     assert done.returncode == 0
     assert of_slot(manager, "local-0") == []
     row = manager.slot("local-0")
-    assert (row["phase"], row["agent"], row["container"], row["standby"]) == ("vacant", None, None, None)
+    assert (row["phase"], row["agent"], row["container"], row["standby"]) == (
+        "vacant",
+        None,
+        None,
+        None,
+    )
     assert row["cordoned"]["by"] == "root"
     assert manager.slot("local-1")["phase"] == "idle"
     jobs = [manager.queue("true") for _ in range(3)]
@@ -103,7 +108,10 @@ def test_drain_lets_a_busy_agent_end(manager: Manager) -> None:
 
 
 def test_drain_by_force_stops_a_busy_agent_by_its_ladder(manager: Manager) -> None:
-    job = busy(manager, "trap 'sleep 1; echo termed >/cache/termed; exit 3' TERM; while :; do sleep 0.1; done")
+    job = busy(
+        manager,
+        "trap 'sleep 1; echo termed >/cache/termed; exit 3' TERM; while :; do sleep 0.1; done",
+    )
     unasked = manager.cli("drain", "--all", "--force")
     assert unasked.returncode == 2
     assert "--yes" in unasked.stderr
@@ -172,4 +180,7 @@ def test_a_fresh_agent_after_each_job(manager: Manager) -> None:
         seen.add(row["agent"])
     assert len(seen) == 4
     assert manager.cli("wait", "--for", "idle", "--timeout", "30").returncode == 0
-    until(lambda: sorted(manager.containers()) == ["local-0", "local-1"], "both bear their slot's name")
+    until(
+        lambda: sorted(manager.containers()) == ["local-0", "local-1"],
+        "both bear their slot's name",
+    )
