@@ -43,6 +43,11 @@ def build(
 ) -> int:
     """Build one target of the Dockerfile; docker's exit code. Its progress goes to standard error."""
     words = ["build", "--file", "dockerfiles/Dockerfile", "--target", target, "--tag", tag]
+    if target != "local":
+        arguments = {
+            "WANTED": target,
+            **arguments,
+        }  # the classic builder goes through every stage before it
     for name, value in arguments.items():
         words += ["--build-arg", f"{name}={value}"]
     for name, value in labels.items():
