@@ -1,0 +1,276 @@
+"""The services' HTTP: each way in which a call goes wrong becomes one of our faults, in one sentence."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manager.edge.credentials import Secret
+from manager.edge.faults import Passing, Refused
+from manager.edge.web import Budget, Moved, Web, clean
+from tests.fakes.http import Answer, Call, Fake, Fault
+
+PASSWORD = "hunter2-and-some-more-letters"
+
+
+class Service(Fake):
+    """One thing, with an entity tag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = 1
+        self.route("GET", "/thing", self.thing)
+        self.route("POST", "/thing", self.make)
+        self.moved_to = ""
+
+    def before(self, call: Call) -> Answer | None:
+        if self.moved_to:
+            return Answer(301, None, {"Location": self.moved_to})
+        return None
+
+    def thing(self, call: Call) -> Answer:
+        tag = f'"{self.value}"'
+        if call.headers.get("if-none-match") == tag:
+            return Answer(304, None, {"ETag": tag})
+        return Answer(200, {"value": self.value}, {"ETag": tag})
+
+    def make(self, call: Call) -> Answer:
+        self.value += 1
+        return Answer(201, {"value": self.value})
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service() as fake:
+        yield fake
+
+
+def web(service: Service, **more: object) -> Web:
+    def authorise() -> dict[str, Secret]:
+        return {"Authorization": Secret(f"Bearer {PASSWORD}")}
+
+    return Web(service.url, "Things", 'pool "gpu"', authorise=authorise, **more)  # type: ignore[arg-type]
+
+
+def get(client: Web, **more: object) -> object:
+    return client.call("GET", "thing", "look at the thing", **more).body  # type: ignore[arg-type]
+
+
+def test_a_call_carries_our_name_and_the_credentials(service: Service) -> None:
+    assert get(web(service)) == {"value": 1}
+    (call,) = service.calls
+    assert call.headers["authorization"] == f"Bearer {PASSWORD}"
+    assert call.headers["user-agent"].startswith("mayfly/")
+
+
+def test_a_netrc_of_the_host_does_not_speak_for_us(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    get(web(service))
+    assert service.calls[0].headers["authorization"] == f"Bearer {PASSWORD}"
+
+
+@pytest.mark.parametrize(
+    ("status", "family", "words"),
+    [
+        (400, Refused, "400"),
+        (401, Refused, "token is wrong or has expired"),
+        (403, Refused, "lacks a permission"),
+        (404, Refused, "check `url` and the token"),
+        (407, Refused, "proxy wants a login"),
+        (408, Passing, "408"),
+        (409, Refused, "409"),
+        (422, Refused, "422"),
+        (500, Passing, "500"),
+        (503, Passing, "503"),
+    ],
+)
+def test_a_status_becomes_a_fault_that_names_service_question_and_pool(
+    service: Service, status: int, family: type[Exception], words: str
+) -> None:
+    service.fail("GET", "/thing", Fault(status=status, body={"message": "no\nsuch luck"}))
+    with pytest.raises(family, match=words) as caught:
+        get(web(service))
+    sentence = str(caught.value)
+    for part in ("Things at 127.0.0.1", "look at the thing", 'pool "gpu"', "no such luck"):
+        assert part in sentence
+    assert "\n" not in sentence
+
+
+def test_no_secret_is_said_even_where_the_service_repeats_it(service: Service) -> None:
+    body = {"message": "bad token ghp_abcdefgh1234 and eyJhbGciOi.eyJpc3MiOi.c2ln and " + "k" * 60}
+    service.fail("GET", "/thing", Fault(status=401, body=body))
+    with pytest.raises(Refused) as caught:
+        get(web(service))
+    for secret in ("abcdefgh1234", "eyJhbG", "kkkkkk", PASSWORD):
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9"}, 9),
+        ({}, 60),
+    ],
+)
+def test_a_429_is_obeyed_before_any_other_call(
+    service: Service, headers: dict[str, str], wait: float
+) -> None:
+    service.fail("GET", "/thing", Fault(status=429, headers=headers))
+    client = web(service)
+    for _ in range(3):
+        with pytest.raises(Passing, match="rate limit") as caught:
+            get(client)
+        assert caught.value.retry_after == pytest.approx(wait, abs=1.5)
+    assert len(service.calls) == 1
+    assert client.calls() == {("look at the thing", "429"): 1, ("look at the thing", "unsent"): 2}
+
+
+def test_a_wish_to_be_left_alone_beside_a_good_answer_is_obeyed_too(service: Service) -> None:
+    class Slow(Service):
+        def after(self, call: Call, answer: Answer) -> Answer:
+            answer.headers["Retry-After"] = "20"
+            return answer
+
+    with Slow() as slow:
+        client = web(slow)
+        assert get(client) == {"value": 1}
+        with pytest.raises(Passing) as caught:
+            get(client)
+        assert caught.value.retry_after == pytest.approx(20, abs=1)
+
+
+def test_a_get_whose_connection_broke_is_made_once_more_and_a_post_is_not(service: Service) -> None:
+    service.fail("GET", "/thing", Fault(lost="before"))
+    assert get(web(service)) == {"value": 1}
+    service.fail("POST", "/thing", Fault(lost="after"))
+    client = web(service)
+    with pytest.raises(Passing, match="gave no answer"):
+        client.call("POST", "thing", "make a thing", body={"a": 1})
+    assert service.count("POST", "/thing") == 1
+    assert service.value == 2
+    assert client.calls() == {("make a thing", "lost"): 1}
+
+
+def test_a_service_that_does_not_answer_is_given_up(service: Service) -> None:
+    service.fail("GET", "/thing", Fault(slow=3.0))
+    began = time.monotonic()
+    with pytest.raises(Passing, match="timed out"):
+        get(web(service), timeout=0.2)
+    assert time.monotonic() - began < 2
+
+
+def test_a_service_that_is_not_there_is_a_passing_thing_without_its_address_in_the_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    client = Web(f"http://127.0.0.1:{port}", "Things", "pool", authorise=dict)
+    with pytest.raises(Passing, match="Connection refused"):
+        client.call("GET", "thing?token=abc", "look")
+
+
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"  <!doctype html><p>hello"])
+def test_a_web_page_instead_of_data_is_told_as_such(service: Service, body: bytes) -> None:
+    service.fail("GET", "/thing", Fault(garbage=body))
+    with pytest.raises(Refused, match="web page instead of data"):
+        get(web(service))
+
+
+def test_a_page_with_a_503_is_only_an_outage(service: Service) -> None:
+    service.fail("GET", "/thing", Fault(status=503, body=b"<html>down</html>"))
+    with pytest.raises(Passing, match="503"):
+        get(web(service))
+
+
+def test_half_an_answer_is_a_passing_thing(service: Service) -> None:
+    service.fail("GET", "/thing", Fault(garbage=b'{"value": '))
+    with pytest.raises(Passing, match="unreadable"):
+        get(web(service))
+
+
+def test_a_redirection_to_a_login_is_told_and_not_followed(service: Service) -> None:
+    service.moved_to = "https://login.example.org/oauth2/authorize?x=1"
+    with pytest.raises(Refused, match=r"wants a login at login.example.org"):
+        get(web(service))
+    assert len(service.calls) == 1
+
+
+def test_a_redirection_within_the_service_says_where_it_went(service: Service) -> None:
+    service.moved_to = "/things/12"
+    with pytest.raises(Moved) as caught:
+        get(web(service))
+    assert caught.value.location == f"{service.url}/things/12"
+
+
+def test_what_has_not_changed_is_answered_from_what_is_known(service: Service) -> None:
+    client = web(service)
+    first = client.call("GET", "thing", "look", conditional=True)
+    again = client.call("GET", "thing", "look", conditional=True)
+    assert (first.repeated, again.repeated) == (False, True)
+    assert again.body == {"value": 1}
+    service.value = 5
+    assert client.call("GET", "thing", "look", conditional=True).body == {"value": 5}
+    assert client.calls() == {("look", "200"): 2, ("look", "304"): 1}
+
+
+def test_the_services_clock_is_read_from_its_answers(service: Service) -> None:
+    service.skew = 300.0
+    client = web(service)
+    assert client.skew is None
+    get(client)
+    assert client.skew == pytest.approx(300, abs=2)
+
+
+def test_an_address_of_another_host_is_never_sent_our_token(service: Service) -> None:
+    client = web(service)
+    with pytest.raises(Refused, match="another host"):
+        client.call("GET", "http://127.0.0.2:1/steal", "look")
+    assert service.calls == []
+
+
+def test_a_proxy_of_the_pool_is_used_and_its_exceptions_kept(service: Service) -> None:
+    direct = web(service, proxy="http://127.0.0.1:1", no_proxy="127.0.0.1")
+    assert get(direct) == {"value": 1}
+    with pytest.raises(Passing):
+        get(web(service, proxy="http://127.0.0.1:1"))
+
+
+def test_certificates_that_cannot_be_read_are_told_by_their_file() -> None:
+    client = Web("https://127.0.0.1:1", "Things", "pool", authorise=dict, ca="/nonexistent.pem")
+    with pytest.raises(Refused, match=r"/nonexistent.pem"):
+        client.call("GET", "thing", "look")
+
+
+def test_calls_from_many_threads_are_all_counted(service: Service) -> None:
+    client = web(service)
+    threads = [threading.Thread(target=get, args=(client,)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.calls() == {("look at the thing", "200"): 16}
+
+
+def test_a_budget_gives_its_burst_and_then_its_rate() -> None:
+    now = [0.0]
+    budget = Budget(3600, burst=3, clock=lambda: now[0])
+    assert [budget.take() for _ in range(3)] == [0, 0, 0]
+    assert budget.take() == pytest.approx(1.0)
+    now[0] += 1.0
+    assert budget.take() == 0
+    now[0] += 1000.0
+    assert [budget.take() for _ in range(4)] == [0, 0, 0, pytest.approx(1.0)]
+
+
+def test_foreign_words_are_one_bounded_line_without_control_characters() -> None:
+    assert clean("a\nb\x1b[31m\tc") == "a b [31m c"
+    assert len(clean("word " * 500)) <= 200
