@@ -1,4 +1,4 @@
-"""The log: events named ``noun.verb_past`` with fields, readable on a terminal and JSON elsewhere.
+"""The log: events named ``noun.verb_past`` with fields: the journal's under systemd, readable on a terminal, else JSON.
 
 Every line is an event of the one vocabulary that history, ``mayfly events`` and tests share. No secret may be
 handed to it.
@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import structlog
 
 from manager.core.memory import Fact, Memory, event_name
+from manager.edge.journal import Journal, journal_of
 
 # What is told by another fact in more words, or too often to be read.
 QUIET = frozenset({"agent.ready", "agent.pushed", "agent.enrolled", "agent.confirmed"})
@@ -21,8 +22,10 @@ QUIET = frozenset({"agent.ready", "agent.pushed", "agent.enrolled", "agent.confi
 class Log:
     """Where the daemon says what happened."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, journal: Journal | None = None) -> None:
+        """Without a ``journal`` the host's is used where it reads the stream."""
         stream = stream or sys.stderr
+        self._journal = journal or journal_of(stream)
         terminal = stream.isatty()
         renderer: Any = (
             structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=18)
@@ -41,6 +44,8 @@ class Log:
     def event(self, name: str, message: str = "", **fields: object) -> None:
         """Something happened."""
         told = {key: value for key, value in fields.items() if value is not None}
+        if self._journal is not None and self._journal.send(name, message, told):
+            return
         if message:
             told["message"] = message
         try:
