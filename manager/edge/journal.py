@@ -42,7 +42,7 @@ class Journal:
 
 
 def journal_of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Journal | None:
-    """The journal where it reads the stream, ``None`` where another does (systemd.exec(5), JOURNAL_STREAM)."""
+    """The journal where it reads the stream, ``None`` where another does (systemd.exec(5))."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):

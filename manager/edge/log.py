@@ -1,4 +1,4 @@
-"""The log: events ``noun.verb_past`` with fields; the journal's under systemd, words on a terminal, else JSON.
+"""The log: events ``noun.verb_past`` with fields; the journal's under systemd, words on a terminal or JSON.
 
 Every line is an event of the one vocabulary that history, ``mayfly events`` and tests share. No secret may be
 handed to it.
