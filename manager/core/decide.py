@@ -150,7 +150,7 @@ def decide(
         names=frozenset(container.name for container in world.containers.values()),
         queues=_queues(memory),
         rolling=_rolling(desired, memory, tenants),
-        leased=_leased(memory, world.containers),
+        leased=_leased(memory, world, world.containers),
         sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
@@ -209,12 +209,21 @@ def _next_doubt(world: World, memory: Memory, now: float) -> float | None:
     return min((due for due in dues if due is not None and due > now), default=None)
 
 
-def _leased(memory: Memory, containers: Mapping[Generation, Container]) -> dict[str, list[Agent]]:
+def _may_run(world: World, containers: Mapping[Generation, Container], agent: Agent) -> bool:
+    """Whether a process of it may be left: not once the Engine has said that its container died, which comes
+    before the next look at it.
+    """
+    container = containers.get(agent.generation)
+    return container is not None and container.live and agent.generation not in world.deaths
+
+
+def _leased(
+    memory: Memory, world: World, containers: Mapping[Generation, Container]
+) -> dict[str, list[Agent]]:
     """Who may be at work on each GPU: agents whose gate was being opened and whose container may run."""
     found: dict[str, list[Agent]] = {}
     for agent in memory.agents.values():
-        container = containers.get(agent.generation)
-        if agent.committed is not None and container is not None and container.live:
+        if agent.committed is not None and _may_run(world, containers, agent):
             for uuid in agent.lease:
                 found.setdefault(uuid, []).append(agent)
     return found
@@ -439,8 +448,7 @@ def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> boo
         return False  # the slot's one entry is the ended agent's until the service has let go of it
     if not agent.lease:
         return True
-    earlier = (run.containers.get(other.generation) for other in tenancy.settled)
-    if any(container is not None and container.live for container in earlier):
+    if any(_may_run(run.world, run.containers, other) for other in tenancy.settled):
         return False
     word, probe = run.world.gpu_words.get(spec.name), run.world.probes.get(agent.generation)
     if word is None or not word.fit or probe is None or not probe.sees:
@@ -532,7 +540,9 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
         run, agent, spec, f"{agent.doom.reason}: it is let go before it is stopped"
     ):
         return
-    ladder = tuple(step for step in spec.ladder if gently or not step.idle) if spec is not None else ()
+    ladder = (
+        tuple(step for step in spec.ladder if gently or not step.idle) if spec is not None else ()
+    )
     if agent.opened is None or not container.live:
         ladder = ()
     _climb(run, agent, container, agent.doom, ladder)

@@ -717,10 +717,11 @@ def test_with_a_gpu_the_next_gate_opens_only_when_the_container_before_is_over()
 
 
 def ends_slowly(manager: Manager, generation: Generation) -> None:
-    """The launcher has said its last word, and its container still stands and counts as running."""
+    """The launcher has said its last word, and its container still runs: the Engine has not said it died."""
     box = manager.host.boxes[generation]
     manager.host.ends(generation, 0)
     manager.host.boxes[generation] = box
+    manager.host.deaths = [death for death in manager.host.deaths if death[0] != generation]
 
 
 def test_without_a_gpu_the_next_gate_opens_at_the_launchers_last_word() -> None:

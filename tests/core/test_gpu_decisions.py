@@ -28,8 +28,11 @@ class GpuManager(Manager):
     words: dict[SlotName, GpuWord] = field(default_factory=dict)
     blind: dict[Generation, str] = field(default_factory=dict)
     unseen: set[Generation] = field(default_factory=set)
+    stale: dict[Generation, Container] = field(default_factory=dict)  # the last look is old
 
     def _world(self, containers: dict[Generation, Container] | None) -> World:
+        if containers is not None:
+            containers |= self.stale
         world = super()._world(containers)
         probes = {
             generation: ProbeWord(generation not in self.blind, self.blind.get(generation, ""))
@@ -127,3 +130,17 @@ def test_no_gate_opens_on_an_old_lease_and_its_agents_are_replaced_at_once() -> 
     assert {agent.lease for agent in manager.memory.agents.values() if agent.slot == G0} == {
         ("GPU-1",)
     }
+
+
+def test_the_engine_s_word_that_a_container_died_opens_the_next_gate_before_the_next_look() -> None:
+    manager = filled()
+    for _ in range(2):
+        manager.submit("g")
+    manager.run()
+    waiting = manager.submit("g")
+    manager.run()
+    first = manager.own("g-0")
+    manager.stale[first] = manager.host.boxes[first].seen()
+    manager.host.ends(first, 0)
+    manager.turn()
+    assert manager.memory.jobs[waiting].agent == manager.own("g-0")
