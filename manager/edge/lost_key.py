@@ -23,7 +23,7 @@ _SMALL = math.prod(
 
 @cache
 def lost_key() -> tuple[str, str]:
-    """Modulus (256 bytes) and exponent of an RSA key, both big-endian in base64; takes about half a second."""
+    """Modulus (256 bytes) and exponent of an RSA key, big-endian in base64; takes about half a second."""
     modulus = _prime(BITS // 2) * _prime(BITS // 2)
     return _base64(modulus, BITS // 8), _base64(EXPONENT, 3)
 

@@ -1,7 +1,7 @@
 """Azure Pipelines: agents with stable names, whose entries in the agent pool stay between jobs.
 
-A pool without a registered agent that fits rejects a job instead of letting it wait, so a slot keeps its entry
-(``HOST-POOL-N``, which is also its registration here) and each agent takes it again with a key of its own.
+A pool without a registered agent that fits rejects a job instead of letting it wait, so a slot keeps its
+entry (``HOST-POOL-N``, which is also its registration here) and each agent takes it with a key of its own.
 An entry is ours by the capability ``MAYFLY_ID``. The service never says "busy": an assigned request does.
 """
 
@@ -11,17 +11,15 @@ import base64
 import ipaddress
 import platform
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from manager.core import naming
 from manager.core.memory import Agent
 from manager.core.model import (
-    Cause,
     HostId,
     HostSpec,
     PoolSpec,
@@ -31,25 +29,21 @@ from manager.core.model import (
     SlotName,
     Step,
 )
-from manager.core.outcomes import End, Outcome, Result
+from manager.core.outcomes import End, Outcome
 from manager.edge import credentials
 from manager.edge.credentials import Secret
 from manager.edge.faults import AgentBusy, Fault, Passing, Refused
 from manager.edge.lost_key import lost_key
-from manager.edge.web import Budget, Reply, Web, clean, integer, items, mapping, text
+from manager.edge.web import Budget, Reply, Web, integer, items, mapping, text
 from manager.providers import Diagnosis, Enrolment, Finding, Sign
+from manager.providers.azure_principal import Principal
+from manager.providers.azure_words import CONFIG_LIMIT, judge, read
 
 MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
 BORN = "MAYFLY_AGENT"  # the capability that tells an agent's generation
 API = "7.1"
-CONFIG_LIMIT = (
-    150  # seconds for `config`, whose loop around a failing --replace never ends by itself
-)
 LOOK_APART = 1.0  # seconds between the two looks for a job at an agent that takes no new one
 GHOST_REST = 5.0  # seconds before a dead agent's entry that cannot be freed yet is looked at again
-AUTHORITY = "https://login.microsoftonline.com"
-RESOURCE = "499b84ac-1321-427f-aa17-267ca6975798/.default"  # Azure DevOps, as Entra knows it
-EARLY = 600.0  # seconds before its end that an Entra token is replaced: `config` needs it, too
 SKEW_WARNED, SKEW_BROKEN = 60.0, 300.0  # a key's signed requests are good for five minutes
 TOKEN_OLD = 335.0  # days; a personal access token lives for a year at most
 DAY = 86400.0
@@ -111,7 +105,7 @@ class Azure:
             no_proxy=pool.no_proxy,
             ca=pool.ca,
         )
-        self._entra = _Entra(pool, clock) if pool.client_id is not None else None
+        self._principal = Principal(pool, clock) if pool.client_id is not None else None
         self._pool_id: int | None = None
 
     # -- what the manager asks ---------------------------------------------------------------------
@@ -188,7 +182,9 @@ class Azure:
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls there were, by operation and status."""
-        return self._web.calls() | (self._entra.web.calls() if self._entra is not None else {})
+        return self._web.calls() | (
+            self._principal.web.calls() if self._principal is not None else {}
+        )
 
     # -- what the client says ------------------------------------------------------------------------
 
@@ -206,7 +202,7 @@ class Azure:
         return naming.registered(self._host, slot)
 
     def _authorise(self) -> Mapping[str, str | Secret]:
-        if self._entra is not None:
+        if self._principal is not None:
             return {"Authorization": Secret(f"Bearer {self._config_token().reveal()}")}
         pair = f":{self._config_token().reveal()}"
         return {"Authorization": Secret("Basic " + base64.b64encode(pair.encode()).decode())}
@@ -214,7 +210,7 @@ class Azure:
     def _config_token(self) -> Secret:
         """The personal access token, read anew each time; for a service principal its hour's token."""
         secret = credentials.read(self._token)
-        return self._entra.token(secret) if self._entra is not None else secret
+        return self._principal.token(secret) if self._principal is not None else secret
 
     def _refuse_plain_http(self) -> None:
         parts = urlsplit(self._url)
@@ -384,7 +380,8 @@ class Azure:
         if not self._pools("see whether the agent pool may be managed", actionFilter="manage"):
             yield Finding(
                 Severity.ERROR,
-                f'{self._whose}: the owner of the token may see the agent pool "{self._name}" and not manage it',
+                f'{self._whose}: the owner of the token may see the agent pool "{self._name}" and '
+                "not manage it",
                 "make them its Administrator, and give the token the scope Agent Pools (Read & manage)",
             )
         ours = [entry for entry in self._entries("list the agents") if self._ours(entry)]
@@ -456,54 +453,6 @@ class Azure:
         )
 
 
-class _Entra:
-    """The tokens of a service principal: each is good for about an hour."""
-
-    def __init__(self, pool: PoolSpec, clock: Callable[[], float]) -> None:
-        self._pool = pool
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: tuple[Secret, Secret, float] | None = None  # the secret, its token, until when
-        self.web = Web(
-            pool.authority or AUTHORITY,
-            "Microsoft Entra",
-            f'pool "{pool.name}"',
-            proxy=pool.proxy,
-            no_proxy=pool.no_proxy,
-            ca=pool.ca,
-        )
-
-    def token(self, secret: Secret) -> Secret:
-        """A token of which at least ten minutes are left."""
-        with self._lock:
-            if self._kept is not None and self._kept[0] == secret and self._clock() < self._kept[2]:
-                return self._kept[1]
-            operation = "get a token for the service principal"
-            reply = self.web.call(
-                "POST",
-                f"/{quote(str(self._pool.tenant_id), safe='')}/oauth2/v2.0/token",
-                operation,
-                form={
-                    "grant_type": "client_credentials",
-                    "client_id": str(self._pool.client_id),
-                    "client_secret": secret.reveal(),
-                    "scope": RESOURCE,
-                },
-                accept=(200, 400, 401),
-            )
-            if reply.status != 200:
-                said = f" ({reply.said})" if reply.said else ""
-                raise Refused(
-                    f'pool "{self._pool.name}": Microsoft Entra gives its service principal no token{said}: '
-                    "check `tenant_id`, `client_id`, and the client secret that `token` points to"
-                )
-            body = mapping(reply.body)
-            token = Secret(text(body.get("access_token")))
-            until = self._clock() + integer(body.get("expires_in")) - EARLY
-            self._kept = (secret, token, until)
-            return token
-
-
 # -- reading what the service sent ---------------------------------------------------------------------
 
 
@@ -548,119 +497,3 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-# -- reading what the client said ------------------------------------------------------------------------
-
-_STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
-_LISTENING = re.compile(_STAMP + r"Listening for Jobs\s*")
-_RUNNING = re.compile(_STAMP + r"Running job: ?(.*)")
-# The name of a job is its author's text, and the launcher leaves it out of what it records.
-_COMPLETED = re.compile(
-    _STAMP + r"Job (?:.* )?completed with result: "
-    r"(Succeeded|SucceededWithIssues|Failed|Canceled|Skipped|Abandoned)\s*"
-)
-LONGEST_LINE = 2000
-_TROUBLES = (
-    ("Agent pool not found:", "config did not find the agent pool: check `agent_pool`"),
-    (
-        "Failed to replace the agent",
-        "config could not take the slot's entry: the owner of the token has to be the pool's Administrator",
-    ),
-    (
-        "Cannot configure the agent because it is already configured",
-        "the image holds a configured agent",
-    ),
-    (
-        "A session for this agent already exists",
-        "another agent of its name has a session: a dead one's lapses after about five minutes",
-    ),
-    ("Stop retry on SessionConflictException", "another agent of its name kept its session"),
-    ("Failed to create a session", "the service gave it no session"),
-    ("Failed to create session", "the service gave it no session"),
-    ("Access denied", "the service does not know its key"),
-    ("VS30063", "the token is wrong or has expired"),
-    ("Must not run", "the image runs its agent as root"),
-    ("An error occurred:", "the agent failed"),
-    ("Current server time is", "this host's clock is wrong: timedatectl set-ntp true"),
-)
-_UPDATES = ("Agent update in progress", "Downgrading agent to a lower version")
-
-
-def read(line: str) -> Sign | None:
-    """What a line of the listener's own output means; ``None``: nothing."""
-    if len(line) > LONGEST_LINE:
-        return None
-    if _LISTENING.fullmatch(line):
-        return Sign("listening")
-    running = _RUNNING.fullmatch(line)
-    if running is not None:
-        return Sign("job_started", clean(running.group(1)))
-    completed = _COMPLETED.fullmatch(line)
-    if completed is not None:
-        return Sign("job_ended", completed.group(1))
-    if any(line.startswith(words) for words in _UPDATES):
-        return Sign("trouble", "the service wants a newer agent than the image has")
-    for words, meaning in _TROUBLES:
-        if words in line:
-            return Sign("trouble", meaning)
-    return None
-
-
-# How the launcher ends where the client was not even started (agents/azure).
-CONFIG_LATE, CONFIG_FAILED = 75, 76
-UPDATE_CODES = (3, 4)
-_TOO_OLD = "the service wants a newer agent than the image has: build the image again with a newer AGENT_VERSION"
-_CODES = {
-    0: "it ended without a job and without being told to: its key was taken back, or the entry taken by another",
-    1: "the service let it have no session",
-    2: "it failed",
-    65: "what came through the gate was not what its launcher needs: the image is older than this manager",
-    70: "its launcher failed",
-    CONFIG_LATE: f"config did not end within {CONFIG_LIMIT} s, and was stopped",
-    CONFIG_FAILED: "config failed",
-}
-
-
-def judge(end: End, signs: tuple[str, ...]) -> Outcome:
-    """What came of an agent that ended so, after its client had said these lines."""
-    if not end.opened:
-        return _unopened(end)
-    read_signs = [sign for line in signs if (sign := read(line)) is not None]
-    ended = [sign.text for sign in read_signs if sign.kind == "job_ended"]
-    code = end.exit.code if end.exit is not None else None
-    cause = Cause.OOM if end.exit is not None and end.exit.oom_kills else None
-    if code in UPDATE_CODES:
-        done = f"; its job had ended: {ended[-1]}" if ended else ""
-        return Outcome(Result.IMAGE_TOO_OLD, detail=_TOO_OLD + done)
-    if ended:
-        failed = ended[-1] not in ("Succeeded", "SucceededWithIssues", "Skipped")
-        return Outcome(Result.JOB_DONE, cause if failed else None, detail=ended[-1])
-    if any(sign.kind == "job_started" for sign in read_signs):
-        return Outcome(Result.UNKNOWN, _cut_off(end, cause), detail="its job's result was not told")
-    if end.doom is not None or end.engine_stopped or (end.signalled and code == 0):
-        return Outcome(Result.NO_JOB, detail="it had no job")
-    if end.exit is None:
-        return Outcome(Result.UNKNOWN, _cut_off(end, cause), detail="it was killed")
-    return Outcome(Result.DIED_YOUNG, cause, detail=_why(end.exit.code, read_signs))
-
-
-def _unopened(end: End) -> Outcome:
-    if end.doom is not None or end.engine_stopped:
-        return Outcome(Result.NO_JOB, detail="it had not taken a job")
-    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
-    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
-
-
-def _cut_off(end: End, cause: Cause | None) -> Cause:
-    if end.engine_stopped:
-        return Cause.ENGINE_STOPPED
-    if cause is not None:
-        return cause
-    return Cause.KILLED if end.death_seen or end.doom is not None else Cause.UNKNOWN
-
-
-def _why(code: int, signs: list[Sign]) -> str:
-    said = _CODES.get(code, f"the agent ended with exit code {code}")
-    troubles = [sign.text for sign in signs if sign.kind == "trouble"]
-    return f"{said}: {troubles[-1]}" if troubles else said

@@ -5,10 +5,10 @@
 serves the organisation `lab` with the agent pool `gpu`; the token is `pat-good`. `POST /_fake/jobs` with
 `{"script": …, "demands": […]}` queues a job, `GET /_fake/state` shows everything.
 
-Times that the service takes are attributes, in seconds, and are as long as the service's by default. What it
-does wrong on order, beside the faults of every fake: a wrong token that gets a sign-in page (`sign_in`), a clock
-of its own (`skew`), sessions that outlive their agent (`lapse`), an entry that shows online for a while after its
-session (`lag`), agents that it finds too old (`refresh`), jobs that nobody renews (`renewal`).
+Times that the service takes are attributes, in seconds, and are as long as the service's by default. What
+it does wrong on order, beside the faults of every fake: a wrong token that gets a sign-in page (`sign_in`), a
+clock of its own (`skew`), sessions that outlive their agent (`lapse`), an entry that shows online for a while
+after its session (`lag`), agents that it finds too old (`refresh`), jobs that nobody renews (`renewal`).
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class FakeAzure(Fake):
     newest = VERSION
     retry_after: str | None = None  # said beside every good answer
     still_running = 400  # the status of a refusal to delete an agent that has a job
+    page: int | None = None  # agents in one answer; None: all
     keyless = False  # registrations come without a key of the agent's own
 
     def __init__(self, pools: tuple[str, ...] = ("Default", "gpu")) -> None:
@@ -317,11 +318,18 @@ class FakeAzure(Fake):
                 f"No agent pool found with identifier {call.at['pool']}.",
             )
         wanted = call.query.get("agentName")
-        return collection(
+        shown = [
             self._shown(entry, call)
             for entry in self.agents.values()
             if wanted is None or entry.name.casefold() == wanted.casefold()
-        )
+        ]
+        if self.page is None:
+            return collection(shown)
+        begin = int(call.query.get("continuationToken", "0"))
+        answer = collection(shown[begin : begin + self.page])
+        if begin + self.page < len(shown):
+            answer.headers["x-ms-continuationtoken"] = str(begin + self.page)
+        return answer
 
     def get_agent(self, call: Call) -> Answer:
         entry = self.agents.get(int(call.at["agent"]))
@@ -727,7 +735,8 @@ def collection(values: Any) -> Answer:
 
 def error(status: int, key: str, message: str) -> Answer:
     """A refusal as the service words it."""
-    name = f"Microsoft.TeamFoundation.DistributedTask.WebApi.{key}, Microsoft.TeamFoundation.DistributedTask.WebApi"
+    space = "Microsoft.TeamFoundation.DistributedTask.WebApi"
+    name = f"{space}.{key}, {space}"
     body = {
         "$id": "1",
         "innerException": None,

@@ -1,4 +1,4 @@
-"""The stub agent as the official archive lays it out: flat, gzipped, with `bin/`, `config.sh`, `env.sh` and `run.sh`."""
+"""The stub agent as the official archive lays it out: flat, gzipped, `bin/` beside the scripts."""
 
 from __future__ import annotations
 
