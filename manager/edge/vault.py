@@ -1,7 +1,7 @@
 """What a service gave us once and will not give again: a small file for each slot, which only root can read.
 
-A value is whole or not there: it is written beside its place, brought to the disk and renamed. Nothing here is
-ever logged, and nothing that is kept here is in the configuration.
+A value is whole or not there: it is written beside its place, brought to the disk and renamed. Nothing here
+is ever logged, and nothing that is kept here is in the configuration.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
 """GitLab CI: gitlab-runner's ``run-single``, one job per container, at gitlab.com or anywhere else.
 
-With a personal access token Mayfly makes one runner per slot, remembers its token and uses it until the slot is gone.
-With a runner's own token (``glrt-…``) all slots share that runner, and there is nothing to list, pause or delete. Idle and busy
-are told by the runner's lines; GitLab's ``online`` means "some contact within two hours" and is never asked.
+With a personal access token Mayfly makes one runner a slot, remembers its token and uses it until the slot
+is gone. With a runner's own token (``glrt-…``) all slots share that runner, and there is nothing to list,
+pause or delete. Idle and busy are told by the client's lines; GitLab's ``online`` means "some contact within
+two hours" and is never asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from manager.core import naming
 from manager.core.memory import Agent
@@ -34,97 +34,27 @@ from manager.core.model import (
 from manager.core.outcomes import End, Outcome
 from manager.edge import credentials
 from manager.edge.credentials import Secret
-from manager.edge.faults import AgentBusy, Passing, Refused
+from manager.edge.faults import AgentBusy, Fault, Passing, Refused
 from manager.edge.vault import Vault
-from manager.edge.web import Budget, Reply, Web, integer, items, mapping, text
+from manager.edge.web import integer
 from manager.providers import Diagnosis, Enrolment, Finding, Sign, gitlab_lines
+from manager.providers.gitlab_keep import Keep, Kept, vault
+from manager.providers.gitlab_service import Place, Service, moment, place_of
 
 CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
 LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout
 CAP = 360.0  # seconds that gitlab-runner may take to end a job whose time is over
 ROTATE_EARLY = 7 * 86400.0  # a token that expires within this is made anew before its next use
-STALE = 5.0  # seconds that a clock may be off when a job's start is compared with an enrolment
-REFUSAL_LIFE = (
-    120.0  # seconds that a refused enrolment is held against the pool before the next try
-)
-PAGES_MOST = 20
-_REGISTRATION = "GR1348941"
-_RUNNER = "glrt-"
+CLOCKS = 5.0  # seconds that two clocks may differ where one's times are compared with the other's
+REFUSAL_LIFE = 120.0  # seconds that a refused enrolment is held against the pool
+REGISTRATION_TOKENS = "GR1348941"  # how such tokens begin
+RUNNER_TOKENS = ("glrt-", "glrtr-")
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> GitLab:
     """The provider of a ``gitlab`` pool; nothing is called yet."""
-    return GitLab(pool, host, host_id, Vault(state_dir / "gitlab"))
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a pool's runners belong."""
-
-    kind: Literal["instance", "group", "project"]
-    id: int | None  # None: the instance
-
-    @property
-    def list_path(self) -> str:
-        """The path of the list of its runners."""
-        return "runners/all" if self.id is None else f"{self.kind}s/{self.id}/runners"
-
-    @property
-    def body(self) -> dict[str, object]:
-        """What the call that makes a runner wants to know of it."""
-        kind: dict[str, object] = {"runner_type": f"{self.kind}_type"}
-        return kind if self.id is None else {**kind, f"{self.kind}_id": self.id}
-
-    def __str__(self) -> str:
-        return self.kind if self.id is None else f"{self.kind}:{self.id}"
-
-
-def place_of(scope: str) -> Place:
-    """What a pool's ``scope`` names."""
-    if scope == "instance":
-        return Place("instance", None)
-    match = re.fullmatch(r"(group|project):(\d+)", scope)
-    if match is None:
-        raise Refused(f'`scope` {scope!r} is none of "group:ID", "project:ID" and "instance"')
-    return Place("group" if match[1] == "group" else "project", int(match[2]))
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A slot's runner, as the vault keeps it."""
-
-    id: int | None  # None: it is being made, and nobody knows whether it was
-    token: Secret
-    base: str
-    place: str
-    expires: float | None = None  # None: never
-    since: float = 0.0  # when its last agent was enrolled
-
-    @classmethod
-    def of(cls, value: Mapping[str, object]) -> Kept:
-        """From what is in the vault."""
-        number, expires, since = value.get("id"), value.get("expires"), value.get("since")
-        return cls(
-            id=number if isinstance(number, int) else None,
-            token=Secret(str(value.get("token", ""))),
-            base=str(value.get("base", "")),
-            place=str(value.get("place", "")),
-            expires=float(expires) if isinstance(expires, (int, float)) else None,
-            since=float(since) if isinstance(since, (int, float)) else 0.0,
-        )
-
-    @property
-    def value(self) -> dict[str, object]:
-        """What goes into the vault."""
-        return {
-            "id": self.id,
-            "token": self.token.reveal(),
-            "base": self.base,
-            "place": self.place,
-            "expires": self.expires,
-            "since": self.since,
-        }
+    return GitLab(pool, host, host_id, vault(state_dir))
 
 
 class GitLab:
@@ -133,8 +63,8 @@ class GitLab:
     proof: Literal["roster", "lines"] = "lines"
     queue = False
     enrol_deadline: float | None = None
-    # QUIT ends an idle runner when its request for a job returns (50 s at gitlab.com), and a busy one after its job. TERM
-    # breaks a job off and reports it, for which the runner takes 30 s at most.
+    # QUIT ends an idle runner when its request for a job returns (50 s at gitlab.com), and a busy one after its
+    # job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
     stop_ladder = (Step("QUIT", 75.0, idle=True), Step("TERM", 40.0), Step("USR2", 5.0))
 
     def __init__(
@@ -148,22 +78,26 @@ class GitLab:
         self.pool = pool
         self._host = host
         self._host_id = host_id
-        self._vault = vault
+        self._keep = Keep(vault, pool.name)
         self._clock = clock
         self._whose = f'pool "{pool.name}"'
         self._mark = f"mayfly-{host_id}-{pool.name}"
-        self._lists = True  # whether the token may list runners
         self._found: Place | None = None
-        self._seen: dict[int, float] = {}  # runners that were heard of since that enrolment
+        self._heard: dict[int, float] = {}  # runners that spoke since that enrolment
         self._refusal: tuple[Refused, float] | None = None
 
-    # -- what stands behind it ---------------------------------------------------------------------
+    # -- what stands behind it -----------------------------------------------------------------------
+
+    @property
+    def left(self) -> bool:
+        """Whether the configuration has the pool no more: its runners are only to be deleted."""
+        return self.pool.token is None
 
     @property
     def shared(self) -> bool:
         """Whether all slots share one runner that a person has made."""
         try:
-            return self._secret().reveal().startswith(_RUNNER)
+            return self._secret().reveal().startswith(RUNNER_TOKENS)
         except Refused:
             return False
 
@@ -174,12 +108,12 @@ class GitLab:
 
     @property
     def keeps_entries(self) -> bool:
-        """A slot's runner is the slot's for ever."""
+        """Whether each slot has a runner of its own, for ever."""
         return not self.shared
 
     @property
     def roster_interval(self) -> float:
-        """Seconds between rosters at rest: they cost a call or two per slot."""
+        """Seconds between rosters at rest: they cost a call or two a slot."""
         return max(60.0, 10.0 * self.pool.slots)
 
     def _secret(self) -> Secret:
@@ -188,44 +122,24 @@ class GitLab:
                 f"{self._whose} has no `token`: the how-to of GitLab says which it may be"
             )
         secret = credentials.read(self.pool.token)
-        if secret.reveal().startswith(_REGISTRATION):
+        if secret.reveal().startswith(REGISTRATION_TOKENS):
             raise Refused(
-                f"`token` of {self._whose} is a registration token, which GitLab is giving up: make a runner on "
-                "its web page and give its glrt- token, or give a personal access token with create_runner and "
-                "manage_runner"
+                f"`token` of {self._whose} is a registration token, which GitLab is giving up: make a runner "
+                "on its web page and give that one's glrt- token, or give a personal access token with "
+                "create_runner and manage_runner"
             )
         return secret
 
     @cached_property
-    def base(self) -> str:
-        """The address of the instance itself."""
+    def service(self) -> Service:
+        """The instance that ``url`` names."""
         if self.pool.url is None:
-            raise Refused(
-                f"{self._whose} has no `url`: give https://gitlab.com or your own GitLab's"
-            )
-        if self.shared or self.pool.scope is not None:
-            return self.pool.url.rstrip("/")
-        parts = urlsplit(self.pool.url)
-        return f"{parts.scheme}://{parts.netloc}"
-
-    @cached_property
-    def _web(self) -> Web:
-        pool = self.pool
-        return Web(
-            f"{self.base}/api/v4",
-            "GitLab",
-            self._whose,
-            authorise=lambda: {"PRIVATE-TOKEN": self._secret()},
-            budget=Budget(pool.calls_per_hour),
-            proxy=pool.proxy,
-            no_proxy=pool.no_proxy,
-            ca=pool.ca,
-            clock=self._clock,
-        )
-
-    def calls(self) -> dict[tuple[str, str], int]:
-        """How many calls were made, by operation and status."""
-        return self._web.calls()
+            raise Refused(f"{self._whose} has no `url`: give https://gitlab.com or your GitLab's")
+        base = self.pool.url.rstrip("/")
+        if self.pool.scope is None and not self.shared:
+            parts = urlsplit(base)
+            base = f"{parts.scheme}://{parts.netloc}"
+        return Service(base, self.pool, self._secret, self._clock)
 
     @property
     def _place(self) -> Place:
@@ -233,44 +147,38 @@ class GitLab:
         if self.pool.scope is not None:
             return place_of(self.pool.scope)
         if self._found is None:
-            self._found = self._look_up(urlsplit(self.pool.url or "").path.strip("/"))
+            self._found = self.service.look_up(urlsplit(self.pool.url or "").path.strip("/"))
         return self._found
 
-    def _look_up(self, path: str) -> Place:
-        asked = f'say where its runners belong: scope = "group:ID", "project:ID" or "instance"'
-        if not path:
-            raise Refused(f"`url` of {self._whose} names no group or project: {asked}")
-        kinds: tuple[Literal["group", "project"], ...] = ("group", "project")
-        for kind in kinds:
-            reply = self._web.call(
-                "GET",
-                f"{kind}s/{quote(path, safe='')}",
-                f"look for the {kind} {path}",
-                accept=(200, 403, 404),
-            )
-            if reply.status == 200:
-                return Place(kind, integer(mapping(reply.body).get("id")))
-            if reply.status == 403:
-                raise Refused(
-                    f"the token of {self._whose} may not look for {path} (read_api): {asked}"
-                )
-        raise Refused(f"GitLab at {self._web.host} has no group or project {path}: check `url`")
+    def calls(self) -> dict[tuple[str, str], int]:
+        """How many calls were made, by operation and status."""
+        return self.service.web.calls()
 
-    # -- the roster ----------------------------------------------------------------------------------
+    def system_id(self, slot: SlotName) -> str:
+        """The slot's manager id at GitLab, the same for ever (``s_`` and twelve characters)."""
+        digest = hashlib.sha256(f"{self._host_id}/{slot}".encode()).hexdigest()
+        return f"s_{digest[:12]}"
+
+    # -- the roster ------------------------------------------------------------------------------------
 
     def roster(self) -> Roster | None:
         """The pool's runners, and whether they run a job; ``None`` where all slots share a runner."""
+        at = self._clock()
+        if self.left:
+            entries = [self._left_entry(slot, kept) for slot, kept in self._keep.all().items()]
+            return Roster(tuple(entries), at)
         self._still_refused()
         secret = self._secret()
         if self.shared:
-            self._verify(secret, None)
+            self.service.verify(secret, None)
             return None
-        at = self._clock()
-        kept = {naming.slot(self.pool.name, index): None for index in range(self.pool.slots)}
-        slots = {**kept, **dict.fromkeys(self._remembered())}
-        known = {one.id: (slot, one) for slot in slots if (one := self._kept(slot)) is not None}
-        entries = [self._entry(runner, known) for runner in self._ours(known)]
-        return Roster(tuple(entries), at)
+        known = {kept.id: (slot, kept) for slot, kept in self._keep.all().items()}
+        listed = self.service.runners(self._place, self._mark)
+        if listed is None:
+            numbers = [number for number in known if number is not None]
+            looked = (self.service.runner(number) for number in numbers)
+            listed = [runner for runner in looked if runner is not None]
+        return Roster(tuple(self._entry(runner, known) for runner in listed), at)
 
     def _still_refused(self) -> None:
         """A list that can be read says nothing of what was refused a moment ago."""
@@ -281,136 +189,73 @@ class GitLab:
             raise fault
         self._refusal = None
 
-    def _remembered(self) -> tuple[SlotName, ...]:
-        """The slots of this pool that a runner is remembered for, also those that it has no more."""
-        pattern = re.compile(rf"{re.escape(self.pool.name)}-\d+")
-        return tuple(SlotName(name) for name in self._vault.names() if pattern.fullmatch(name))
-
-    def _kept(self, slot: SlotName) -> Kept | None:
-        value = self._vault.get(slot)
-        kept = Kept.of(value) if value is not None else None
-        return kept if kept is not None and kept.base == self.base else None
-
-    def _ours(
-        self, known: Mapping[int | None, tuple[SlotName, Kept]]
-    ) -> Iterator[Mapping[str, object]]:
-        """Our runners: by the list where the token may read it, else those that are remembered."""
-        listed = self._listed() if self._lists else None
-        if listed is not None:
-            yield from listed
-            return
-        for number in known:
-            if number is None:
-                continue
-            reply = self._web.call(
-                "GET", f"runners/{number}", "look at a runner", accept=(200, 404)
-            )
-            if reply.status == 200:
-                yield mapping(reply.body)
-
-    def _listed(self) -> list[Mapping[str, object]] | None:
-        """The runners that bear our tag; ``None`` where the token may not list runners."""
-        found: list[Mapping[str, object]] = []
-        path: str | None = f"{self._place.list_path}?tag_list={quote(self._mark)}&per_page=100"
-        for _ in range(PAGES_MOST):
-            if path is None:
-                break
-            reply = self._web.call("GET", path, "list the runners", accept=(200, 403))
-            if reply.status == 403:
-                if self._insufficient(reply):
-                    self._lists = False
-                    return None
-                raise self._web.fault(reply, "list the runners")
-            found += [mapping(runner) for runner in items(reply.body)]
-            path = reply.next_page
-        return found
-
-    def _insufficient(self, reply: Reply) -> bool:
-        return isinstance(reply.body, dict) and reply.body.get("error") == "insufficient_scope"
+    def _left_entry(self, slot: SlotName, kept: Kept) -> RosterEntry:
+        name = naming.registered(self._host.name, slot)
+        return RosterEntry(str(kept.id), name, online=None, busy=False, slot=slot)
 
     def _entry(
         self, runner: Mapping[str, object], known: Mapping[int | None, tuple[SlotName, Kept]]
     ) -> RosterEntry:
         number = integer(runner.get("id"))
-        name = str(runner.get("description") or "")
         if number not in known:
-            # Made, and its token lost with the reply: nobody can use it, so it belongs to no slot.
-            return RosterEntry(str(number), f"{name} (#{number})", online=None, busy=False)
+            # Its token was lost with the reply that brought it: nobody can use it, and it belongs to no slot.
+            name = f"{runner.get('description')} (#{number})"
+            return RosterEntry(str(number), name, online=None, busy=False)
         slot, kept = known[number]
-        busy = bool(self._running(number, kept))
-        heard = busy or self._heard(number, slot, kept)
+        busy = self._is_busy(number, slot, kept)
         return RosterEntry(
             id=str(number),
             name=naming.registered(self._host.name, slot),
-            online=True if heard else None,
+            online=True if busy or self._has_spoken(number, slot, kept) else None,
             busy=busy,
             slot=slot,
         )
 
-    def _running(self, number: int, kept: Kept | None) -> list[int]:
-        """The jobs that GitLab says run on the runner now, without those of agents that are over."""
-        reply = self._web.call(
-            "GET",
-            f"runners/{number}/jobs?status=running",
-            "list a runner's jobs",
-            accept=(200, 404),
-        )
-        if reply.status == 404:
-            return []
-        since = (kept.since if kept is not None else 0.0) + (self._web.skew or 0.0) - STALE
-        rows = [mapping(job) for job in items(reply.body)]
-        return [
-            integer(job.get("id"))
-            for job in rows
-            if (started := _moment(job.get("started_at"))) is None or started >= since
-        ]
-
-    def _heard(self, number: int, slot: SlotName, kept: Kept) -> bool:
-        """Whether the slot's manager id has spoken with GitLab since its agent was enrolled."""
-        if self._seen.get(number) == kept.since:
-            return True
-        reply = self._web.call(
-            "GET", f"runners/{number}/managers", "list a runner's managers", accept=(200, 404)
-        )
-        since = kept.since + (self._web.skew or 0.0) - STALE
-        for row in items(reply.body) if reply.status == 200 else ():
-            manager = mapping(row)
-            contact = _moment(manager.get("contacted_at"))
-            if manager.get("system_id") == self.system_id(slot) and contact is not None:
-                if contact >= since:
-                    self._seen[number] = kept.since
-                    return True
+    def _is_busy(self, number: int, slot: SlotName, kept: Kept) -> bool:
+        """Whether GitLab says that the slot's agent runs a job; what an earlier agent left does not count."""
+        for job in self.service.running(number, self.system_id(slot)):
+            started = moment(job.get("started_at"))
+            if started is None or started >= self._since(kept):
+                return True
         return False
 
-    # -- enrolment -----------------------------------------------------------------------------------
+    def _has_spoken(self, number: int, slot: SlotName, kept: Kept) -> bool:
+        """Whether the slot's manager has been heard of since its agent was enrolled."""
+        if self._heard.get(number) == kept.since:
+            return True
+        for manager in self.service.managers(number):
+            contact = moment(manager.get("contacted_at"))
+            own = manager.get("system_id") == self.system_id(slot)
+            if own and contact is not None and contact >= self._since(kept):
+                self._heard[number] = kept.since
+                return True
+        return False
+
+    def _since(self, kept: Kept) -> float:
+        """When the slot's agent was enrolled, by GitLab's clock at the earliest."""
+        return kept.since + (self.service.web.skew or 0.0) - CLOCKS
+
+    # -- enrolment -------------------------------------------------------------------------------------
 
     def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
         """The configuration of gitlab-runner for this agent, with the token of its slot's runner."""
+        slot, name = agent.slot, naming.registered(self._host.name, agent.slot)
         try:
             secret = self._secret()
-            name = naming.registered(self._host.name, agent.slot)
             if self.shared:
-                self._verify(secret, agent.slot)
-                return Enrolment(self._files(agent.slot, name, secret))
-            kept = self._runner_of(agent.slot, name, labels)
-            return Enrolment(
-                self._files(agent.slot, name, kept.token),
-                registration=str(kept.id),
-                registered=name,
-            )
+                self.service.verify(secret, self.system_id(slot))
+                return Enrolment(self._files(slot, name, secret))
+            kept = self._runner_of(slot, name, labels)
         except Refused as fault:
             self._refusal = (fault, self._clock())
             raise
-
-    def system_id(self, slot: SlotName) -> str:
-        """The slot's manager id at GitLab, the same for ever (``s_`` and twelve characters)."""
-        digest = hashlib.sha256(f"{self._host_id}/{slot}".encode()).hexdigest()
-        return f"s_{digest[:12]}"
+        files = self._files(slot, name, kept.token)
+        return Enrolment(files, registration=str(kept.id), registered=name)
 
     def _files(self, slot: SlotName, name: str, token: Secret) -> dict[str, bytes]:
         keys = {
             "name": name,
-            "url": self.base,
+            "url": self.service.base,
             "token": token.reveal(),
             "executor": "shell",
             "shell": "bash",
@@ -419,6 +264,7 @@ class GitLab:
             keys["tls-ca-file"] = CA_TARGET
         if any(cache.target == SHARED_CACHE for cache in self.pool.caches):
             keys["cache_dir"] = SHARED_CACHE
+        # Nothing of a token's expiry: gitlab-runner would rotate it by itself.
         lines = ["concurrent = 1", "", "[[runners]]"]
         lines += [f"  {key} = {json.dumps(value)}" for key, value in keys.items()]
         return {
@@ -427,216 +273,132 @@ class GitLab:
             "name": name.encode(),
         }
 
-    def _wanted(self, name: str, labels: tuple[str, ...]) -> dict[str, object]:
-        """What the slot's runner is to be at GitLab."""
+    def tags(self, labels: tuple[str, ...]) -> list[str]:
+        """What jobs may ask for, and what tells that a runner is ours."""
         pool = self.pool
         tags = [*pool.labels, *labels]
         if pool.gpus:
             tags.append("gpu")
         if pool.cuda is not None:
             tags.append(f"cuda-{pool.cuda}")
-        tags += [str(pool.name), self._mark]
+        return list(dict.fromkeys([*tags, str(pool.name), self._mark]))
+
+    def _wanted(self, slot: SlotName, name: str, labels: tuple[str, ...]) -> dict[str, object]:
+        """What the slot's runner is to be at GitLab."""
         wanted: dict[str, object] = {
             "description": name,
-            "tag_list": list(dict.fromkeys(tags)),
+            "tag_list": self.tags(labels),
             "run_untagged": False,
-            "paused": False,
+            "maintenance_note": f"Kept by Mayfly on {self._host.name} for slot {slot}",
         }
-        if pool.limits.job_timeout is not None:
-            # GitLab ends a job first, and Mayfly what GitLab's own end did not.
-            wanted["maximum_timeout"] = max(LEAST_TIMEOUT, int(pool.limits.job_timeout - CAP))
+        limit = self.pool.limits.job_timeout
+        if limit is not None:
+            # GitLab ends a job first; Mayfly ends what did not end by that.
+            wanted["maximum_timeout"] = max(LEAST_TIMEOUT, int(limit - CAP))
         return wanted
 
     def _runner_of(self, slot: SlotName, name: str, labels: tuple[str, ...]) -> Kept:
         """The slot's runner, ready for one more agent: the one that is remembered, else a new one."""
         now = self._clock()
-        wanted = self._wanted(name, labels)
-        value = self._vault.get(slot)
-        kept = Kept.of(value) if value is not None else None
-        if kept is not None and (kept.base, kept.place) != (self.base, str(self._place)):
+        wanted = self._wanted(slot, name, labels)
+        kept = self._keep.get(slot)
+        if kept is not None and (kept.base, kept.place) != (self.service.base, str(self._place)):
             self._abandon(kept)
             kept = None
-        if kept is not None and kept.id is None:
+        elif kept is not None and kept.id is None:
             self._take_back(name)
             kept = None
-        if kept is not None:
-            kept = self._prepared(kept, wanted, slot)
+        if kept is not None and kept.id is not None:
+            kept = self._ready(kept, kept.id, slot, wanted)
         if kept is None:
-            kept = self._made(slot, name, wanted)
-        kept = replace(kept, since=now)
-        self._vault.put(slot, kept.value)
+            kept = self._made(slot, wanted)
+        kept = replace(kept, since=now, setup=_digest(wanted), paused=False)
+        self._keep.put(slot, kept)
         return kept
 
-    def _prepared(self, kept: Kept, wanted: Mapping[str, object], slot: SlotName) -> Kept | None:
-        """The remembered runner as it is to be, with a token that is good; ``None`` where it is gone."""
-        reply = self._web.call(
-            "PUT",
-            f"runners/{kept.id}",
-            "set up a runner",
-            body={**wanted, "maintenance_note": self._note(slot)},
-            accept=(200, 400, 404),
-        )
-        if reply.status == 404:
-            return None
-        if reply.status == 400:
-            raise self._unwanted(reply, "set up a runner")
+    def _ready(
+        self, kept: Kept, number: int, slot: SlotName, wanted: Mapping[str, object]
+    ) -> Kept | None:
+        """The remembered runner as it is to be, with a token that is good; ``None`` where it is gone.
+
+        The slot is empty now, so nobody works with a token that is rotated here. A runner that a person has
+        paused stays paused.
+        """
+        good = self.service.takes(kept.token, self.system_id(slot)).status == 200
         expiring = kept.expires is not None and kept.expires - self._clock() < ROTATE_EARLY
-        if expiring or not self._is_good(kept.token, slot):
-            return self._rotated(kept)
-        return kept
-
-    def _is_good(self, token: Secret, slot: SlotName) -> bool:
-        return self._ask_for(token, slot).status == 200
-
-    def _rotated(self, kept: Kept) -> Kept | None:
-        """The runner with a new token. Its slot is empty now, so nobody works with the old one."""
-        reply = self._web.call(
-            "POST",
-            f"runners/{kept.id}/reset_authentication_token",
-            "rotate a runner's token",
-            accept=(201, 404),
-        )
-        if reply.status == 404:
+        if not good or kept.paused or kept.setup != _digest(wanted):
+            body = {**wanted, "paused": False} if kept.paused else wanted
+            if not self.service.change(number, body):
+                return None
+        if good and not expiring:
+            return kept
+        issued = self.service.rotate(number)
+        if issued is None:
             return None
-        return self._with_token(kept, mapping(reply.body))
+        return replace(kept, token=issued.token, expires=issued.expires)
 
-    def _with_token(self, kept: Kept, body: Mapping[str, object]) -> Kept:
-        expires = _moment(body.get("token_expires_at"))
-        return replace(kept, token=Secret(text(body.get("token"))), expires=expires)
-
-    def _made(self, slot: SlotName, name: str, wanted: Mapping[str, object]) -> Kept:
+    def _made(self, slot: SlotName, wanted: Mapping[str, object]) -> Kept:
         """A new runner; that it is being made is on disk before it is asked for."""
-        kept = Kept(None, Secret(""), self.base, str(self._place))
-        self._vault.put(slot, kept.value)
-        reply = self._web.call(
-            "POST",
-            "user/runners",
-            "make a runner",
-            body={**self._place.body, **wanted, "maintenance_note": self._note(slot)},
-            accept=(201, 400, 403),
+        pool = self.pool
+        kept = Kept(
+            pool=pool.name,
+            base=self.service.base,
+            place=str(self._place),
+            ca=pool.ca,
+            proxy=pool.proxy,
+            no_proxy=pool.no_proxy,
         )
-        if reply.status != 201:
-            self._vault.drop(slot)
-            if reply.status == 400:
-                raise self._unwanted(reply, "make a runner")
-            raise self._unallowed(reply)
-        body = mapping(reply.body)
-        return self._with_token(replace(kept, id=integer(body.get("id"))), body)
-
-    def _note(self, slot: SlotName) -> str:
-        return f"Kept by Mayfly on {self._host.name} ({self._host_id}) for slot {slot}"
-
-    def _unwanted(self, reply: Reply, operation: str) -> Refused:
-        if "tag" in reply.said:
-            return Refused(
-                f"GitLab refused the tags of {self._whose} when asked to {operation}: {reply.said}; set `labels`"
-            )
-        return Refused(str(self._web.fault(reply, operation)))
-
-    def _unallowed(self, reply: Reply) -> Refused:
-        """Why no runner may be made: the token's scopes, or its owner's role."""
-        if self._insufficient(reply):
-            return Refused(
-                f"the token of {self._whose} may make no runners at {self._web.host}: give it the scopes "
-                "create_runner and manage_runner"
-            )
-        roles = {
-            "instance": "an administrator of the instance",
-            "group": "an Owner of the group",
-            "project": "a Maintainer of the project",
-        }
-        return Refused(
-            f"the token of {self._whose} may make no runners for {self._place} at {self._web.host}: it has to "
-            f"belong to {roles[self._place.kind]}"
-        )
+        self._keep.put(slot, kept)
+        try:
+            issued = self.service.make(self._place, wanted)
+        except Refused:
+            self._keep.drop(slot)
+            raise
+        return replace(kept, id=issued.id, token=issued.token, expires=issued.expires)
 
     def _take_back(self, name: str) -> None:
         """Delete what a lost reply may have left behind: its token, given once, is lost with it."""
-        remembered = {kept.id for slot in self._remembered() if (kept := self._kept(slot))}
-        for runner in (self._listed() if self._lists else None) or ():
+        remembered = {kept.id for kept in self._keep.all().values()}
+        for runner in self.service.runners(self._place, self._mark) or ():
             number = integer(runner.get("id"))
             if runner.get("description") == name and number not in remembered:
-                self._delete(number)
+                self.service.delete(number)
 
     def _abandon(self, kept: Kept) -> None:
-        """The pool has moved to another place: the runner there deletes itself, if it still can."""
-        if kept.base != self.base or kept.id is None:
-            return
-        self._web.call(
-            "DELETE",
-            "runners",
-            "delete a runner that is not used any more",
-            body={"token": kept.token.reveal()},
-            headers={},
-            accept=(200, 202, 204, 403, 404),
-        )
+        """The pool has moved: its runner at the old place deletes itself, if there is anybody to ask."""
+        if kept.id is not None:
+            with suppress(Fault):
+                old = Service(kept.base, self.pool, self._secret, self._clock)
+                old.delete_by_token(kept.token)
 
-    # -- by a runner's own token -------------------------------------------------------------------------
-
-    def _ask_for(self, token: Secret, slot: SlotName | None) -> Reply:
-        body = {"token": token.reveal()}
-        if slot is not None:
-            body["system_id"] = self.system_id(slot)
-        return self._web.call(
-            "POST",
-            "runners/verify",
-            "verify a runner's token",
-            body=body,
-            headers={},
-            accept=(200, 403, 404, 410, 422),
-        )
-
-    def _verify(self, token: Secret, slot: SlotName | None) -> Mapping[str, object]:
-        """What GitLab says of the shared runner; ``Refused`` where it takes its token no more."""
-        reply = self._ask_for(token, slot)
-        if reply.status == 200:
-            return mapping(reply.body)
-        if reply.status == 404:
-            raise Refused(
-                f"there is no GitLab at {self.base}: `url` of {self._whose} is to be its own address"
-            )
-        raise Refused(
-            f"GitLab at {self._web.host} does not take the runner's token of {self._whose} ({reply.status}): it was "
-            "revoked, has expired, or its runner was deleted; put a valid one where `token` points"
-        )
-
-    # -- told by the manager ----------------------------------------------------------------------------
+    # -- told by the manager -----------------------------------------------------------------------------
 
     def cordon(self, registration: str, on: bool) -> None:
         """Pause the runner, or let it go on; running a job is ``AgentBusy``."""
-        reply = self._web.call(
-            "PUT",
-            f"runners/{registration}",
-            "pause a runner" if on else "resume a runner",
-            body={"paused": on},
-            accept=(200, 404),
-        )
-        if (
-            on
-            and reply.status == 200
-            and self._running(int(registration), self._by_id(registration))
-        ):
-            raise AgentBusy(f"runner {registration} runs a job")
-
-    def _by_id(self, registration: str) -> Kept | None:
-        for slot in self._remembered():
-            kept = self._kept(slot)
-            if kept is not None and str(kept.id) == registration:
-                return kept
-        return None
+        slot = self._keep.slot_of(registration)
+        kept = self._keep.get(slot) if slot is not None else None
+        if kept is not None and slot is not None and on and not kept.paused:
+            self._keep.put(slot, replace(kept, paused=True))
+        if not self.service.change(int(registration), {"paused": on}):
+            return
+        if kept is not None and slot is not None:
+            if on and self._is_busy(int(registration), slot, kept):
+                raise AgentBusy(f"runner {registration} runs a job")
+            if not on:
+                self._keep.put(slot, replace(kept, paused=False))
 
     def dismiss(self, registration: str) -> None:
-        """Delete a slot's runner for good: gone already is success, running a job is ``AgentBusy``."""
-        if not self.shared:
+        """Delete a runner for good: gone already is success, running a job is ``AgentBusy``."""
+        slot = self._keep.slot_of(registration)
+        kept = self._keep.get(slot) if slot is not None else None
+        if self.left:
+            if kept is not None:
+                self.service.delete_by_token(kept.token)
+        else:
             self.cordon(registration, on=True)
-        self._delete(int(registration))
-        for slot in self._remembered():
-            kept = self._kept(slot)
-            if kept is not None and str(kept.id) == registration:
-                self._vault.drop(slot)
-
-    def _delete(self, number: int) -> None:
-        self._web.call("DELETE", f"runners/{number}", "delete a runner", accept=(204, 404))
+            self.service.delete(int(registration))
+        if slot is not None:
+            self._keep.drop(slot)
 
     def retire(self, registration: str) -> None:
         """A slot's runner is its next agent's too: no job can have read its token."""
@@ -648,18 +410,14 @@ class GitLab:
         try:
             return tuple(self._findings())
         except Refused as fault:
-            return (
-                Finding(
-                    Severity.ERROR, str(fault), "put right what it names, then `mayfly reload`"
-                ),
-            )
+            return (Finding(Severity.ERROR, str(fault), "put right what it names"),)
         except Passing as fault:
             return (Finding(Severity.WARNING, str(fault), f"curl -sSI {self.pool.url}"),)
 
     def _findings(self) -> Iterator[Finding]:
         secret = self._secret()
         if self.shared:
-            expires = _moment(self._verify(secret, None).get("token_expires_at"))
+            expires = self.service.verify(secret, None)
             if expires is not None and expires - self._clock() < ROTATE_EARLY:
                 days = max(0.0, (expires - self._clock()) / 86400)
                 yield Finding(
@@ -668,31 +426,32 @@ class GitLab:
                     "drain the pool, reset the token at GitLab, put the new one where `token` points",
                 )
             return
-        self._listed()
-        if not self._lists:
+        if self.service.runners(self._place, self._mark) is None:
             yield Finding(
                 Severity.INFO,
                 f"the token of {self._whose} may not list runners: one that a lost reply leaves behind stays",
                 "give the token the scope read_api too",
             )
-        for slot in self._remembered():
-            yield from self._strangers(slot)
+        for slot, kept in self._keep.all().items():
+            if kept.id is not None:
+                yield from self._of_runner(slot, kept, kept.id)
 
-    def _strangers(self, slot: SlotName) -> Iterator[Finding]:
-        kept = self._kept(slot)
-        if kept is None or kept.id is None:
-            return
-        reply = self._web.call(
-            "GET", f"runners/{kept.id}/managers", "list a runner's managers", accept=(200, 404)
-        )
-        rows = items(reply.body) if reply.status == 200 else []
-        ids = {str(mapping(row).get("system_id")) for row in rows} - {self.system_id(slot)}
-        if ids:
+    def _of_runner(self, slot: SlotName, kept: Kept, number: int) -> Iterator[Finding]:
+        runner = self.service.runner(number)
+        if runner is not None and runner.get("paused") is True and not kept.paused:
             yield Finding(
                 Severity.WARNING,
-                f"runner {kept.id} of slot {slot} is used from elsewhere too ({', '.join(sorted(ids))}): somebody "
+                f"runner {number} of slot {slot} is paused at GitLab, and not by Mayfly: it gets no job",
+                "resume it on GitLab's page of runners",
+            )
+        ids = {str(manager.get("system_id")) for manager in self.service.managers(number)}
+        others = sorted(ids - {self.system_id(slot)})
+        if others:
+            yield Finding(
+                Severity.WARNING,
+                f"runner {number} of slot {slot} is used from elsewhere too ({', '.join(others)}): somebody "
                 "has its token",
-                f"mayfly drain {slot}, delete the runner at GitLab, mayfly uncordon {slot}: a new one is made",
+                f"mayfly drain {slot}, delete the runner at GitLab, mayfly uncordon {slot}: another is made",
             )
 
     # -- what its client says ----------------------------------------------------------------------------
@@ -706,11 +465,5 @@ class GitLab:
         return gitlab_lines.judge(end, signs)
 
 
-def _moment(value: object) -> float | None:
-    """An ISO time as seconds since the epoch; ``None`` where it is none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
+def _digest(wanted: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]

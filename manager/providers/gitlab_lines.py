@@ -1,8 +1,8 @@
 """What gitlab-runner says and how it ends: its JSON lines, and what they mean.
 
-Pure. ``run-single`` ends with 0 after every job, whatever became of it, and does not end at all while its token is
-refused: the lines tell, the exit code does not (docs of gitlab-runner: ``run-single``, log messages). The launcher keeps those
-that tell the result in the witness, shortened to ``job=ID reason=REASON exit=CODE msg=TEXT``.
+Pure. ``run-single`` ends with 0 after every job, whatever became of it, and does not end at all while its token
+is refused: the lines tell, the exit code does not (gitlab-runner, ``commands/single.go``). The launcher keeps
+those that tell the result in the witness, shortened to ``job=ID reason=REASON exit=CODE msg=TEXT``.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _result(sign: re.Match[str], end: End) -> Outcome:
 
 
 def _broken_off(job: str, end: End) -> Outcome:
-    """It took a job and told no result: GitLab thinks that the job runs, until it has missed it for long enough."""
+    """It took a job and told no result: GitLab thinks that the job runs, until it has missed it for long."""
     if end.engine_stopped:
         cause = Cause.ENGINE_STOPPED
     elif end.doom in _BY_DOOM:

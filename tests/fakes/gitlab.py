@@ -6,8 +6,8 @@
         ...                                   # a runner of gitlab.url with these tags takes it
         assert gitlab.jobs[job].state == "success"
 
-Made to be faithful enough for an unmodified gitlab-runner: long polls with last-update, the acknowledgement of
-a job that was handed out, a log sent in ranges, checksums, cancelling by header; 202, 412 and 416 on order.
+Made to be faithful enough for an unmodified gitlab-runner: long polls with last-update, the acknowledgement
+of a job that was handed out, a log sent in ranges, checksums, cancelling by header; 202, 412, 416 on order.
 
 By hand, with a token and a waiting job printed at its start:
 
@@ -212,6 +212,18 @@ class FakeGitLab(Fake):
         with self.lock:
             self._finish(self.jobs[job], state)
             self._tick()
+
+    def hear(self, runner: int, system_id: str) -> None:
+        """A manager of the runner asks for a job, and gets none."""
+        with self.lock:
+            self._heard(self.runners[runner], system_id, {})
+
+    def give(self, job: int, runner: int, system_id: str) -> None:
+        """A manager of the runner has taken the job, and runs it."""
+        with self.lock:
+            found, now = self.jobs[job], time.time() + self.skew
+            found.runner, found.manager, found.handed_out = runner, system_id, now
+            found.state, found.started, found.acknowledged = "running", now, True
 
     def seen_managers(self) -> set[tuple[int, str]]:
         """Every runner's managers."""

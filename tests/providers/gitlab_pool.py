@@ -1,4 +1,4 @@
-"""A real manager on a real Engine with the fake GitLab and the stub runner: what the tests and the soak share.
+"""A real manager on a real Engine with the fake GitLab and the stub runner: shared by the tests and the soak.
 
 Where MAYFLY_TEST_GITLAB_RUNNER names GitLab's own binary, that is what is in the image.
 """
