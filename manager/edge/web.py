@@ -183,6 +183,7 @@ class Web:
         self._limit = _Limit()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._skew: float | None = None
+        self._left: float | None = None
 
     # -- what callers ask ------------------------------------------------------------------------
 
@@ -190,6 +191,11 @@ class Web:
     def skew(self) -> float | None:
         """Seconds that the service's clock is ahead of ours; ``None`` before its first answer."""
         return self._skew
+
+    @property
+    def remaining(self) -> float | None:
+        """How many calls the service still allowed in its last answer; ``None``: it does not say."""
+        return self._left
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls there were, by operation and status; ``lost``: no answer, ``unsent``: not made."""
@@ -420,7 +426,10 @@ class Web:
     def _heed(self, reply: Reply) -> None:
         """Leave the service alone for as long as it asked, also where it asked beside a good answer."""
         wait = None if reply.status >= 500 else _retry_after(reply.headers, self._clock())
-        if wait is None and _remaining(reply.headers) == 0:
+        left = _remaining(reply.headers)
+        if left is not None:
+            self._left = left
+        if wait is None and left == 0:
             wait = _until_reset(reply.headers, self._clock() + (self._skew or 0.0))
         limited = self._is_limited(reply)
         with self._lock:

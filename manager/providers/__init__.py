@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from manager.core.memory import Agent
 from manager.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Step
@@ -113,6 +113,22 @@ class Provider(Protocol):
 
     def judge(self, end: End, signs: tuple[str, ...]) -> Outcome:
         """What came of an agent that ended so."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A provider that counts its calls."""
+
+    def calls(self) -> dict[tuple[str, str], int]:
+        """How many there were, by operation and HTTP status; may be asked from any thread."""
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A provider whose service tells how many calls it still allows."""
+
+    def remaining(self) -> float | None:
+        """How many those are; ``None``: it has not said. May be asked from any thread."""
 
 
 def load(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:

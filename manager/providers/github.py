@@ -201,6 +201,10 @@ class GitHub:
             counts[key] = counts.get(key, 0) + count
         return counts
 
+    def remaining(self) -> float | None:
+        """How many calls GitHub still allows; ``None`` before its first answer."""
+        return self._web.remaining
+
     @property
     def roster_interval(self) -> float:
         """Seconds between rosters at rest; a long list is asked for less often."""

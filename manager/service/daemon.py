@@ -19,6 +19,7 @@ from types import FrameType
 
 from manager import __version__
 from manager.core import naming
+from manager.core.leases import Gpu
 from manager.core.model import Config, Container, HostId
 from manager.edge import systemd
 from manager.edge.catalogue import architecture, catalogue
@@ -33,11 +34,12 @@ from manager.service.board import Board
 from manager.service.clock import Clock
 from manager.service.control import Control
 from manager.service.eye import Eye
+from manager.service.gpu_desk import Board as GpuBoard
 from manager.service.gpu_desk import GpuDesk, gpu_document
 from manager.service.ledger import Ledger, mark_from
 from manager.service.loop import Hands, Loop
 from manager.service.messages import Message, Reload, Rung, Stop
-from manager.service.metrics import Metrics
+from manager.service.metrics import Metrics, Outside, serve
 from manager.service.perform import Performer, Workers
 from manager.service.report import Report
 from manager.service.services import Services
@@ -78,13 +80,14 @@ def _run(
     clock = Clock()
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
+    services = Services(lambda pool: load(pool, config.host, host, state_dir), inbox.put, log)
     loop = Loop(
         config=config,
         host=host,
         inbox=inbox,
         ledger=Ledger(history, log),
         witnesses=witnesses,
-        services=Services(lambda pool: load(pool, config.host, host, state_dir), inbox.put, log),
+        services=services,
         report=Report(board, log, metrics, _Announcer()),
         log=log,
         clock=clock,
@@ -112,6 +115,14 @@ def _run(
             output.follow(agent.generation, agent.container, lines=not agent.queue)
     follower = engine.watch(inbox.put, inbox.put, mark=mark_from(history.meta("engine_mark")))
     loop.bind(Hands(workers, eye, gpus), lambda: follower.mark)
+    metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
+    if config.host.metrics is not None:
+        stack.callback(_scraped(config.host.metrics, metrics, log))
+
+    def failed(path: str, error: BaseException) -> None:
+        metrics.failed()
+        log.event("control.failed", path=path, error=repr(error))
+
     control = Control(
         board=board,
         send=inbox.put,
@@ -120,7 +131,7 @@ def _run(
         metrics=metrics.text,
         gpus=lambda: gpu_document(gpus.document()),
         version=__version__,
-        on_failure=lambda path, error: log.event("control.failed", path=path, error=repr(error)),
+        on_failure=failed,
     )
     server = control.open(config.host.socket)
     stack.callback(server.close)
@@ -137,6 +148,20 @@ def _run(
     workers.stop(WORKERS_GRACE)
     follower.stop()
     _leave(engine, host, log)
+
+
+def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:
+    """The GPUs of the host and their driver, as far as NVML has said."""
+    return board.gpus or (), board.reading.driver if board.reading is not None else ""
+
+
+def _scraped(address: str, metrics: Metrics, log: Log) -> Callable[[], None]:
+    """Serve the metrics on loopback too; a port that somebody else has must not stop the pool."""
+    try:
+        return serve(address, metrics.registry)
+    except OSError as error:
+        log.event("metrics.refused", address=address, reason=error.strerror or str(error))
+        return lambda: None
 
 
 class _Announcer:

@@ -6,7 +6,8 @@ Every value of a label that is known beforehand is there from the start, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,13 +15,15 @@ from prometheus_client import (
     Gauge,
     Histogram,
     generate_latest,
+    start_http_server,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from manager import __version__
 from manager.core import naming
 from manager.core.actions import Action
+from manager.core.leases import Gpu
 from manager.core.memory import (
     Agent,
     AgentConfirmed,
@@ -31,7 +34,17 @@ from manager.core.memory import (
     JobEnded,
     Memory,
 )
-from manager.core.model import Cause, Config, Generation, JobState, Phase, PoolName, World
+from manager.core.model import (
+    Cause,
+    Config,
+    Generation,
+    Health,
+    JobState,
+    Phase,
+    PoolName,
+    Severity,
+    World,
+)
 from manager.core.outcomes import Result
 from manager.core.slots import SlotStatus
 
@@ -43,11 +56,57 @@ JOB_BUCKETS = (1, 10, 60, 300, 900, 1800, 3600, 7200, 21600, 86400)
 PASS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 
+Calls = Mapping[tuple[str, str], int]  # by operation and HTTP status
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What others count and know; asked when the metrics are, from any thread."""
+
+    calls: Callable[[], Mapping[PoolName, Calls]]
+    remaining: Callable[[], Mapping[PoolName, float]]  # calls that each service still allows
+    gpus: Callable[[], tuple[Sequence[Gpu], str]]  # and the driver
+
+
+class _Beyond(Collector):
+    """The calls of the services and the GPUs of the host."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+
+    def collect(self) -> Iterable[Metric]:
+        calls = CounterMetricFamily(
+            "mayfly_provider_requests",
+            "Calls of the pool's service; code lost: no answer came, unsent: it was not made.",
+            labels=["pool", "operation", "code"],
+        )
+        for pool, counts in self._outside.calls().items():
+            for (operation, code), count in counts.items():
+                calls.add_metric([pool, operation, code], count)
+        left = GaugeMetricFamily(
+            "mayfly_provider_rate_limit_remaining",
+            "Calls that the pool's service still allows, where it says so.",
+            labels=["pool"],
+        )
+        for pool, number in self._outside.remaining().items():
+            left.add_metric([pool], number)
+        info = GaugeMetricFamily(
+            "mayfly_gpu_info",
+            "1 for each GPU of this host.",
+            labels=["gpu", "uuid", "model", "driver"],
+        )
+        gpus, driver = self._outside.gpus()
+        for gpu in gpus:
+            info.add_metric([str(gpu.index), gpu.uuid, gpu.name, driver], 1.0)
+        return [calls, left, info]
+
+
 class _Board(Collector):
     """The gauges of slots, from the rows of the last pass."""
 
     def __init__(self) -> None:
         self.rows: Sequence[SlotStatus] = ()
+        self.health: Mapping[Severity, int] = {}
 
     def collect(self) -> Iterable[Metric]:
         rows = self.rows
@@ -73,7 +132,12 @@ class _Board(Collector):
             cordoned.add_metric([row.spec.name], float(row.memory.cordon is not None))
             for phase in Phase:
                 phases.add_metric([row.spec.name, phase], float(row.phase is phase))
-        return [slots, desired, phases, cordoned]
+        health = GaugeMetricFamily(
+            "mayfly_health_lines", "Health lines under `mayfly status`.", labels=["severity"]
+        )
+        for severity in Severity:
+            health.add_metric([severity], self.health.get(severity, 0))
+        return [slots, desired, phases, cordoned, health]
 
 
 class Metrics:
@@ -84,10 +148,11 @@ class Metrics:
         self._board = _Board()
         self.registry.register(self._board)
         self._last: float | None = None  # steady clock of the last pass
-        self._make_pools(config)
+        self._make_pools()
         self._make_loop()
+        self.use(config)
 
-    def _make_pools(self, config: Config) -> None:
+    def _make_pools(self) -> None:
         def counter(name: str, text: str, labels: Sequence[str]) -> Counter:
             return Counter(f"mayfly_{name}", text, labels, registry=self.registry)
 
@@ -120,7 +185,6 @@ class Metrics:
             registry=self.registry,
         )
         self._providers: dict[PoolName, str] = {}
-        self.use(config)
 
     def _make_loop(self) -> None:
         Gauge(
@@ -202,12 +266,27 @@ class Metrics:
             "mayfly_loop_errors", "Errors in the loop that are bugs.", registry=self.registry
         )
 
+    def watch(self, outside: Outside) -> None:
+        """Where the rest is known."""
+        self.registry.register(_Beyond(outside))
+
+    def healthy(self, lines: Iterable[Health]) -> None:
+        """The health lines that are shown now."""
+        counts: dict[Severity, int] = {}
+        for line in lines:
+            counts[line.severity] = counts.get(line.severity, 0) + 1
+        self._board.health = counts
+
     def use(self, config: Config) -> None:
         """Make every series of the configured pools be there."""
         for pool in config.pools:
             self._providers[pool.name] = pool.provider
             self._start_seconds.labels(pool.provider)
             self._job_seconds.labels(pool.provider)
+            if pool.provider != "local":
+                self._provider_up.labels(pool.name)
+                self._orphans.labels(pool.name)
+                self._roster_age.labels(pool.name)
             if pool.provider == "local":
                 self._queued.labels(pool.name)
                 for state, cause in JOB_ENDS:
@@ -339,6 +418,19 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def serve(address: str, registry: CollectorRegistry) -> Callable[[], None]:
+    """Serve the metrics at ``HOST:PORT``; how to stop that. ``OSError`` where the port is taken."""
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), host.strip("[]"), registry)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(5.0)
+
+    return stop
 
 
 JOB_ENDS: tuple[tuple[JobState, str], ...] = (

@@ -40,6 +40,7 @@ class Report:
         rows = status.statuses(desired, memory, now)
         headline = status.headline(rows, memory, world)
         lines = [*status.health_of(rows, memory, world, now), *health]
+        self.metrics.healthy(lines)
         self._board.publish(status.document(host, rows, memory, world, headline, lines))
         if headline != self.headline:
             self._log.event("pass.ended", headline)

@@ -11,7 +11,7 @@ from manager.core.outcomes import End, Outcome, Result
 from manager.core.rosters import ABSENCE
 from manager.edge.faults import Fault, Refused
 from manager.edge.log import Log
-from manager.providers import Provider, Sign
+from manager.providers import Counting, Limited, Provider, Sign
 from manager.service.rosters import RosterSight, RosterWatch
 
 TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
@@ -19,7 +19,7 @@ PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
 
 
 class Services:
-    """All providers; used by the loop's thread, but for ``read``."""
+    """All providers; used by the loop's thread, but for ``read``, ``calls`` and ``remaining``."""
 
     def __init__(
         self,
@@ -45,6 +45,23 @@ class Services:
     def refusals(self) -> Mapping[PoolName, str]:
         """The pools whose service refuses us, and the sentence that says why."""
         return self._refusals
+
+    def calls(self) -> dict[PoolName, Mapping[tuple[str, str], int]]:
+        """The calls of each pool's service so far; may be asked from any thread."""
+        return {
+            name: provider.calls()
+            for name, provider in self._providers.items()
+            if isinstance(provider, Counting)
+        }
+
+    def remaining(self) -> dict[PoolName, float]:
+        """How many calls each service still allows, where it says so; may be asked from any thread."""
+        found = {
+            name: provider.remaining()
+            for name, provider in self._providers.items()
+            if isinstance(provider, Limited)
+        }
+        return {name: left for name, left in found.items() if left is not None}
 
     @property
     def traits(self) -> dict[PoolName, Trait]:
@@ -106,7 +123,11 @@ class Services:
             return None
         if phase is not None:
             self._troubled.pop(agent.generation, None)
-            return AgentConfirmed(now, agent.generation, phase) if agent.confirmed is not phase else None
+            return (
+                AgentConfirmed(now, agent.generation, phase)
+                if agent.confirmed is not phase
+                else None
+            )
         over = sign.kind == "refused" or (sign.kind == "trouble" and self._lasting(agent, now))
         if over and agent.doom is None:
             return AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=sign.text)
