@@ -88,7 +88,7 @@ class Engine:
         spoken = numbers(version["ApiVersion"])
         if spoken < OLDEST_API:
             raise Refused(
-                f"The Engine {version.get('Version', '')} speaks API {version['ApiVersion']}"
+                f"the Engine {version.get('Version', '')} speaks API {version['ApiVersion']}"
                 " and Mayfly needs 1.41; upgrade to Docker Engine 20.10 or newer"
             )
         components = version.get("Components") or [{}]
@@ -356,6 +356,11 @@ class Engine:
             response = error.response
             status = 500 if response is None else int(response.status_code)
             raise engine_faults.answered(status, str(error.explanation or error), doing) from error
+        except docker.errors.InvalidVersion as error:  # older than the library speaks at all
+            raise Refused(
+                f"{doing}: its API is far older than 1.41, which Mayfly needs; upgrade to Docker"
+                " Engine 20.10 or newer"
+            ) from error
         except (docker.errors.DockerException, OSError) as error:  # requests' errors are OSErrors
             self._local.client = None  # the next call negotiates the version again
             raise engine_faults.unreachable(self.base_url, doing, error) from error

@@ -42,6 +42,7 @@ _CONTAINER = frozenset(
 ) | frozenset(("rename", "destroy", "remove"))
 _IMAGE = frozenset(("tag", "untag", "delete", "pull", "import", "load"))
 _BACKOFF = (0.05, 0.1, 0.2, 0.4, 0.8)
+_STEADY = 1.0  # seconds that a stream has to last for the next one to be opened at once
 
 
 def replay(base_url: str, mark: EventMark | None, *, timeout: float) -> Replay:
@@ -112,8 +113,9 @@ class EventFollower:
         while not self._stopping.is_set():
             try:
                 with self._opened() as conn:
-                    tries, up = 0, True
+                    up, since = True, time.monotonic()
                     why = self._follow(conn)
+                    tries = 0 if time.monotonic() - since > _STEADY else tries
             except Fault as fault:
                 why = str(fault)
             if self._stopping.is_set():
