@@ -131,6 +131,16 @@ class Limited(Protocol):
         """How many those are; ``None``: it has not said. May be asked from any thread."""
 
 
+def left_behind(state_dir: Path) -> tuple[PoolSpec, ...]:
+    """Pools that something at a service is remembered for, whether the configuration has them or not.
+
+    As far as is remembered, and without ``token``: their providers can clear up, and nothing else.
+    """
+    keep = import_module("manager.providers.gitlab_keep")
+    found: tuple[PoolSpec, ...] = keep.left_behind(state_dir)
+    return found
+
+
 def load(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
     """The provider of a pool; ``Refused`` where this Mayfly has none of that name.
 

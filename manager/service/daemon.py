@@ -29,7 +29,7 @@ from manager.edge.history import History, Reader
 from manager.edge.log import Log
 from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses
-from manager.providers import load
+from manager.providers import left_behind, load
 from manager.service.board import Board
 from manager.service.clock import Clock
 from manager.service.control import Control
@@ -80,7 +80,12 @@ def _run(
     clock = Clock()
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
-    services = Services(lambda pool: load(pool, config.host, host, state_dir), inbox.put, log)
+    services = Services(
+        lambda pool: load(pool, config.host, host, state_dir),
+        inbox.put,
+        log,
+        lambda: left_behind(state_dir),
+    )
     loop = Loop(
         config=config,
         host=host,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from manager.core.desire import Trait
 from manager.core.memory import Agent, AgentConfirmed, AgentDoomed, Memory
@@ -26,8 +26,11 @@ class Services:
         provide: Callable[[PoolSpec], Provider],
         send: Callable[[RosterSight], None],
         log: Log,
+        left_behind: Callable[[], Iterable[PoolSpec]] = tuple,
     ) -> None:
+        """``left_behind`` gives the pools for which something is to be cleared up once they are gone."""
         self._provide = provide
+        self._left_behind = left_behind
         self._send = send
         self._log = log
         self._pools: dict[PoolName, PoolSpec] = {}
@@ -80,9 +83,11 @@ class Services:
         """The providers of the pools; one of a pool that is gone stays, since its agents may still be there."""
         providers = dict(self._providers)
         changed = [pool for pool in config.pools if self._pools.get(pool.name) != pool]
+        known = {pool.name for pool in config.pools} | providers.keys()
+        changed += [pool for pool in self._left_behind() if pool.name not in known]
         for pool in changed:
             providers[pool.name] = self._provide(pool)
-        self._pools |= {pool.name: pool for pool in config.pools}
+        self._pools |= {pool.name: pool for pool in (*changed, *config.pools)}
         self._providers = providers
         for pool in changed:
             self._watch(pool.name)
