@@ -63,8 +63,8 @@ class GitLab:
     proof: Literal["roster", "lines"] = "lines"
     queue = False
     enrol_deadline: float | None = None
-    # QUIT ends an idle runner when its request for a job returns (50 s at gitlab.com), and a busy one after its
-    # job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
+    # QUIT ends an idle runner when its request for a job returns (50 s at gitlab.com), and a busy one after
+    # its job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
     stop_ladder = (Step("QUIT", 75.0, idle=True), Step("TERM", 40.0), Step("USR2", 5.0))
 
     def __init__(

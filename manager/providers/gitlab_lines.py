@@ -1,8 +1,8 @@
 """What gitlab-runner says and how it ends: its JSON lines, and what they mean.
 
-Pure. ``run-single`` ends with 0 after every job, whatever became of it, and does not end at all while its token
-is refused: the lines tell, the exit code does not (gitlab-runner, ``commands/single.go``). The launcher keeps
-those that tell the result in the witness, shortened to ``job=ID reason=REASON exit=CODE msg=TEXT``.
+Pure. ``run-single`` ends with 0 after every job, whatever became of it, and does not end at all while its
+token is refused: the lines tell, the exit code does not (gitlab-runner, ``commands/single.go``). The launcher
+keeps those that tell the result in the witness, shortened to ``job=ID reason=REASON exit=CODE msg=TEXT``.
 """
 
 from __future__ import annotations

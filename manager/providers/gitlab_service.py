@@ -183,7 +183,8 @@ class Service:
     def running(self, number: int, system_id: str | None) -> list[Mapping[str, object]]:
         """The jobs that GitLab says run on the runner, of that manager alone where one is given.
 
-        None where the runner is gone. Only those of projects that the token's owner may see, and none that the runner has not acknowledged.
+        None where the runner is gone, none of projects that the token's owner may not see, and none that
+        the runner has not acknowledged.
         """
         path = f"runners/{number}/jobs?status=running"
         path += f"&system_id={system_id}" if system_id is not None else ""
