@@ -30,6 +30,7 @@ from manager.core.slots import (
 
 SCHEMA = "mayfly.status/1"
 SHORT_ID = 12
+NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
 
 
 def timestamp(at: float | None) -> str | None:
@@ -200,4 +201,19 @@ def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: flo
             lines.append(
                 Health("slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}")
             )
+        elif (name := _misnamed(row, world, now)) is not None:
+            text = f"the container of slot {row.spec.name} is called {name}: another has its name"
+            fix = f"docker rename {row.spec.name} OTHER-NAME"
+            lines.append(Health("slot.name_taken", Severity.WARNING, text, fix))
     return lines
+
+
+def _misnamed(row: SlotStatus, world: World, now: float) -> str | None:
+    """What the slot's container is called where it has not got the slot's name; ``None`` where it has."""
+    agent = row.agent
+    if agent is None or row.since is None or not row.configured or agent.ready is None:
+        return None
+    container = (world.containers or {}).get(agent.generation)
+    if container is None or container.name == row.spec.name:
+        return None
+    return container.name if now - max(agent.ready, agent.opened or 0.0) > NAMING else None

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from manager.core.memory import Agent, Memory
-from manager.core.model import Desired, Generation, HostSpec, PoolName, SlotName, World
+from manager.core.model import (
+    Container,
+    ContainerId,
+    ContainerState,
+    Desired,
+    Generation,
+    HostId,
+    HostSpec,
+    PoolName,
+    SlotName,
+    World,
+)
 from manager.service import status
 from tests.core.simulator import pool, specs
 
@@ -57,3 +70,20 @@ def test_so_is_one_whose_agent_is_over_and_not_yet_buried() -> None:
 def test_of_a_service_that_the_configuration_lost_nothing_is_made_up() -> None:
     (former, _) = rows(NONE, replace(READY, queue=False))
     assert (former["provider"], former["image"]) == ("unknown", "sha256:0123456789ab")
+
+
+@pytest.mark.parametrize(
+    ("name", "waited", "told"), [("a-0", 60, []), ("a-0.g1", 5, []), ("a-0.g1", 60, ["a-0.g1"])]
+)
+def test_a_slot_whose_name_somebody_else_has_is_told(
+    name: str, waited: float, told: list[str]
+) -> None:
+    memory, now = Memory({READY.generation: READY}), T + 2 + waited
+    container = Container(
+        *(ContainerId("c1"), name, ContainerState.RUNNING, HostId("h"), READY.pool, READY.slot),
+        *(READY.generation, "f1", READY.image, T),
+    )
+    world = World({READY.generation: container})
+    lines = status.health_of(status.statuses(ONE, memory, now), memory, world, now)
+    assert [line.code for line in lines] == ["slot.name_taken"] * len(told)
+    assert all(f"called {other}" in line.text for other, line in zip(told, lines, strict=True))
