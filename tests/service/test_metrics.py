@@ -1,0 +1,194 @@
+"""Every metric that a dashboard or an alert names is served; a real one reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from manager.core.leases import Gpu
+from manager.core.memory import Memory
+from manager.core.model import (
+    Config,
+    Desired,
+    HostSpec,
+    Phase,
+    PoolName,
+    PoolSpec,
+    SlotName,
+    SlotSpec,
+    World,
+)
+from manager.core.outcomes import Result
+from manager.service import status
+from manager.service.metrics import JOB_ENDS, Metrics, Outside, serve
+from tests.harness import until
+
+GRAFANA = Path(__file__).parents[2] / "docs/grafana"
+LOCAL = PoolSpec(PoolName("local"), slots=2)
+GITHUB = PoolSpec(PoolName("forge"), provider="github", slots=1)
+CONFIG = Config(HostSpec("box"), (LOCAL, GITHUB))
+OUTSIDE = Outside(
+    calls=lambda: {GITHUB.name: {("list the runners", "200"): 3}},
+    remaining=lambda: {GITHUB.name: 4999.0},
+    gpus=lambda: ((Gpu("GPU-1", 0, name="A100"),), "570.1"),
+)
+
+
+def named(text: str) -> set[str]:
+    return set(re.findall(r"\bmayfly_[a-z_]+", text))
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    made = Metrics(CONFIG)
+    made.watch(OUTSIDE)
+    specs = tuple(
+        SlotSpec(SlotName(f"{pool.name}-{index}"), index, pool, "", "")
+        for pool in CONFIG.pools
+        for index in range(pool.slots)
+    )
+    rows = status.statuses(Desired(specs), Memory(), 100.0)
+    made.passed(rows, Memory(), World({}), 100.0, 1.0, 0.01, recorded=True)
+    return made
+
+
+def samples(metrics: Metrics) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(dict(sample.labels))
+    return found
+
+
+def expressions() -> str:
+    """Every expression of the dashboard and the alerts."""
+    dashboard: dict[str, Any] = json.loads((GRAFANA / "mayfly.json").read_text())
+    told = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    told += [entry["query"] for entry in dashboard["templating"]["list"]]
+    told += re.findall(r"expr: (.*)", (GRAFANA / "alerts.yml").read_text())
+    return "\n".join(told)
+
+
+def test_every_metric_that_dashboard_or_alerts_name_is_there_before_anything_has_happened(
+    metrics: Metrics,
+) -> None:
+    there = samples(metrics)
+    assert named(expressions()) - there.keys() == set()
+
+
+def test_every_metric_that_the_pages_name_is_there(metrics: Metrics) -> None:
+    pages = (GRAFANA / "README.md").read_text()
+    assert named(pages) - samples(metrics).keys() == set()
+
+
+def test_every_phase_outcome_state_and_cause_is_there_from_the_start(metrics: Metrics) -> None:
+    there = samples(metrics)
+    assert {row["phase"] for row in there["mayfly_slots"]} == set(Phase)
+    for slot in ("local-0", "local-1", "forge-0"):
+        own = [row for row in there["mayfly_agents_finished_total"] if row["slot"] == slot]
+        assert {row["outcome"] for row in own} == set(Result)
+        assert {"slot": slot} in there["mayfly_slot_vacant_seconds_total"]
+        assert {"slot": slot} in there["mayfly_slot_unready_seconds_total"]
+    ends = {(row["state"], row["cause"]) for row in there["mayfly_jobs_total"]}
+    assert ends == set(JOB_ENDS)
+
+
+def test_names_have_base_units_and_only_counters_end_in_total(metrics: Metrics) -> None:
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        assert not re.search(r"(milli|_ms|_minutes|_mib|percent)", family.name), family.name
+        if family.type != "counter":
+            assert not family.name.endswith("_total"), family.name
+
+
+def test_every_panel_says_what_it_shows() -> None:
+    dashboard = json.loads((GRAFANA / "mayfly.json").read_text())
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    assert all(panel["description"] and panel["targets"] for panel in panels)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is missing: scripts/prometheus"
+)
+def test_promtool_finds_no_fault_in_rules_and_exposition(metrics: Metrics) -> None:
+    rules = ["promtool", "check", "rules", GRAFANA / "alerts.yml"]
+    checked = subprocess.run(rules, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    linted = subprocess.run(
+        ["promtool", "check", "metrics"], input=metrics.text(), capture_output=True, check=False
+    )
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def scraped(metrics: Metrics) -> Iterator[int]:
+    port = _free_port()
+    stop = serve(f"127.0.0.1:{port}", metrics.registry)
+    yield port
+    stop()
+
+
+def test_the_listener_serves_what_the_socket_serves_and_ends_when_told(metrics: Metrics) -> None:
+    port = _free_port()
+    stop = serve(f"127.0.0.1:{port}", metrics.registry)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert named(answer.read().decode()) == named(metrics.text().decode())
+    stop()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="prometheus is missing: scripts/prometheus"
+)
+def test_a_real_prometheus_scrapes_it_and_answers_from_it(scraped: int, tmp_path: Path) -> None:
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s}\n"
+        f"rule_files: [{GRAFANA}/alerts.yml]\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: mayfly, static_configs: [{{targets: ['127.0.0.1:{scraped}']}}]}}\n"
+    )
+    port = _free_port()
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={tmp_path}/prometheus.yml",
+                f"--storage.tsdb.path={tmp_path}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+
+    def slots() -> Any:
+        query = f"http://127.0.0.1:{port}/api/v1/query?query=sum(mayfly_slots_desired)"
+        try:
+            with urllib.request.urlopen(query, timeout=5) as answer:
+                return json.load(answer)["data"]["result"]
+        except OSError:
+            return None
+
+    try:
+        found = until(slots, f"Prometheus has scraped: {(tmp_path / 'log').read_text()[-500:]}")
+        assert found[0]["value"][1] == "3"
+    finally:
+        server.terminate()
+        server.wait(20)
