@@ -26,6 +26,36 @@ def gpus(document: dict[str, Any], width: int | None) -> list[str]:
     return lines
 
 
+def by_gpu(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What became of the jobs of each GPU: ``{uuid, jobs, failed}``, in the order of the UUIDs."""
+    found: dict[str, dict[str, Any]] = {}
+    for agent in agents:
+        if agent.get("opened") is None or agent.get("outcome") == "no_job":
+            continue
+        failed = agent.get("cause") is not None or agent.get("exit_code") not in (0, None)
+        for uuid in agent.get("gpus") or ():
+            row = found.setdefault(uuid, {"uuid": uuid, "jobs": 0, "failed": 0})
+            row["jobs"] += 1
+            row["failed"] += int(failed)
+    return [found[uuid] for uuid in sorted(found)]
+
+
+def beside(gpu: str, rows: list[dict[str, Any]]) -> str:
+    """One sentence: whether the GPU fails more jobs than the others."""
+    own = [row for row in rows if gpu in row["uuid"]]
+    others = [row for row in rows if gpu not in row["uuid"]]
+    return f"{gpu}: {_share(own)}; the other GPUs: {_share(others)}"
+
+
+def _share(rows: list[dict[str, Any]]) -> str:
+    jobs, failed = sum(row["jobs"] for row in rows), sum(row["failed"] for row in rows)
+    if not jobs:
+        return "no job"
+    return (
+        f"{failed} of {jobs} {'job' if jobs == 1 else 'jobs'} failed ({100 * failed / jobs:.0f} %)"
+    )
+
+
 def _verb(slot: dict[str, Any]) -> str:
     return "has a sick GPU" if slot["health"] == "sick" else "waits for its GPUs"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import render_past
+from manager.cli import render_gpus, render_past
 from manager.cli.client import Client, Document
 from manager.cli.completion import SlotArgument, SlotOption
 from manager.cli.following import Away
@@ -152,12 +152,23 @@ def history(
         "gpu": gpu,
         "limit": limit,
     }
-    rows = _agents(client(ctx, socket, config), query)
+    manager = client(ctx, socket, config)
+    rows = _agents(manager, query)
+    of_gpus = _by_gpu(manager, query) if gpu is not None else []
     if as_json:
-        print_json({"schema": "mayfly.history/1", "agents": rows})
+        told = {"gpus": of_gpus} if gpu is not None else {}
+        print_json({"schema": "mayfly.history/1", "agents": rows, **told})
         return
     for line in render_past.history(rows, time.time(), terminal_width()):
         print(line)
+    if gpu is not None:
+        print(f"\n{render_gpus.beside(gpu, of_gpus)}")
+
+
+def _by_gpu(manager: Client, query: Mapping[str, object]) -> list[Document]:
+    """How many jobs each GPU had in the same time, and how many of them failed."""
+    everything = {**query, "gpu": None, "outcome": None, "slot": None, "limit": 100_000}
+    return render_gpus.by_gpu(_agents(manager, everything))
 
 
 def _since(text: str | None) -> str | None:

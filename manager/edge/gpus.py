@@ -412,8 +412,10 @@ class GpuWatch:
             self._asked.set()
 
     def rest(self, resting: bool) -> None:
-        """Hold no session between looks, so that a person may reset GPUs or change the driver."""
-        self._resting = resting
+        """Leave the driver alone, so that a person may reset GPUs, split them, or change the driver."""
+        if resting is not self._resting:
+            self._resting = resting
+            self._asked.set()
 
     def _run(self) -> None:
         session = Session()
@@ -425,11 +427,12 @@ class GpuWatch:
             if self._stopping:
                 session.close()
                 return
+            if self._resting:
+                session.close()
+                continue
             self.since = time.time()
             reading = session.read()
             late = min(SLOWEST, late * 1.5) if reading.problem is not None else 1.0
-            if self._resting:
-                session.close()
             self.latest, self.since = reading, None
             self._send(reading)
 

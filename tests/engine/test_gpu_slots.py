@@ -280,7 +280,11 @@ def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     assert slots == {"gpu-0", "gpu-1"}
     hardware.gpu(0, used=0, util=0)
     hardware.gpu(1, used=0, util=0)
-    lives = manager.json("history", "--gpu", uuid(0))["agents"]
+    told = manager.cli("history", "--gpu", uuid(0)).stdout
+    assert f"{uuid(0)}: 1 of 1 job failed (100 %); the other GPUs: 1 of 1 job failed" in told
+    document = manager.json("history", "--gpu", uuid(0))
+    assert [row["jobs"] for row in document["gpus"]] == [1, 1]
+    lives = document["agents"]
     used = [life for life in lives if life["job"] in jobs]
     assert [life["gpus"] for life in used] == [[uuid(0)]]
     (use,) = used[0]["gpu_use"]
