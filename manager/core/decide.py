@@ -313,6 +313,11 @@ def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
     return agent.busy or _keep_waiting(run, spec, agent)
 
 
+def _stale(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
+    """Whether it is known to be made from another configuration or image than is wanted now."""
+    return spec.name not in run.desired.unseen and agent.fingerprint != spec.fingerprint
+
+
 def _keep_waiting(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
     """Whether an agent that waits at its service for a job may go on waiting."""
     cordon = run.memory.slot(spec.name).cordon
@@ -323,7 +328,7 @@ def _keep_waiting(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
         run.doom(agent, DoomReason.DRAINED, "the slot is to take no new job")
     elif since is not None and agent.confirmed is not None and run.now - since > ABSENCE:
         run.doom(agent, DoomReason.MISSED, "its service does not show it online any more")
-    elif agent.fingerprint != spec.fingerprint and spec.pool.name not in run.rolling:
+    elif _stale(run, spec, agent) and spec.pool.name not in run.rolling:
         run.rolling.add(spec.pool.name)
         run.doom(agent, DoomReason.STALE, "it was made from another configuration or image")
     else:

@@ -881,9 +881,9 @@ class FakeGitHub(Fake):
         if job is None or (runner is None and job.state != "completed"):
             return Answer(404, None)
         if job.state != "completed":
-            job.state, job.conclusion = "completed", call.json["conclusion"]
-            job.completed += 1
+            job.conclusion, job.completed = call.json["conclusion"], job.completed + 1
             job.log = base64.b64decode(call.json.get("log", "")).decode(errors="replace")
+            job.state = "completed"
             if runner is not None:
                 self._remove(runner)
         return Answer(200, None)

@@ -59,17 +59,28 @@ class GitHubPool:
 
 
 @contextmanager
-def github_pool(*, live_restore: bool = True) -> Iterator[GitHubPool]:
-    """A service, an Engine and a manager that is configured and not yet started."""
+def github_engine(*, live_restore: bool = True) -> Iterator[PrivateEngine]:
+    """An Engine that has the image."""
     tag = stub_image("github", archive(), VERSION)
-    with (
-        FakeGitHub() as fake,
-        PrivateEngine(live_restore=live_restore, images=(tag,)) as engine,
-        Manager(engine.url) as manager,
-    ):
+    with PrivateEngine(live_restore=live_restore, images=(tag,)) as engine:
+        yield engine
+
+
+@contextmanager
+def pool_on(engine: PrivateEngine) -> Iterator[GitHubPool]:
+    """A service and a manager that is configured and not yet started."""
+    tag = stub_image("github", archive(), VERSION)
+    with FakeGitHub() as fake, Manager(engine.url) as manager:
         fake.start_on(engine.listen(fake.port, "0.0.0.0"))
         fake.agents_url = f"http://{BRIDGE}:{fake.port}"
         fake.silence, fake.pickup, fake.abandon, fake.hold = 12.0, 6.0, 6.0, 8.0
         pool = GitHubPool(engine, fake, manager, tag)
         pool.configure()
+        yield pool
+
+
+@contextmanager
+def github_pool(*, live_restore: bool = True) -> Iterator[GitHubPool]:
+    """The same on an Engine of its own."""
+    with github_engine(live_restore=live_restore) as engine, pool_on(engine) as pool:
         yield pool

@@ -128,7 +128,7 @@ def _drain(service: Service, report: Report) -> None:
 
 
 def _history(service: Service) -> list[object]:
-    done = service.manager.cli("history", "--json")
+    done = service.manager.cli("history", "--limit", "100000", "--json")
     if done.returncode != 0:
         return []
     rows = [value for value in json.loads(done.stdout).values() if isinstance(value, list)]

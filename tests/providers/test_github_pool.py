@@ -1,0 +1,322 @@
+"""A pool at GitHub, whole: a real manager, a real Engine, the fake service and the stub runner."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.private_engine import PrivateEngine
+from tests.fakes.github import Job
+from tests.harness import until
+from tests.providers.github_pool import GitHubPool, github_engine, pool_on
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    with github_engine() as private:
+        yield private
+
+
+@pytest.fixture
+def pool(engine: PrivateEngine) -> Iterator[GitHubPool]:
+    with pool_on(engine) as one:
+        yield one
+
+
+def done(pool: GitHubPool, job: Job, patience: float = 40) -> Job:
+    """The job once it is over."""
+    until(lambda: job.state == "completed", f"job {job.name} is done ({job.state})", patience)
+    return job
+
+
+def started(pool: GitHubPool) -> None:
+    """Start the manager, whatever comes of its pool."""
+    pool.manager.start(wait=None)
+    until(pool.manager.answers, "the manager answers")
+
+
+def history(pool: GitHubPool) -> list[dict[str, Any]]:
+    found = pool.manager.json("history")
+    rows: list[dict[str, Any]] = next(value for value in found.values() if isinstance(value, list))
+    return rows
+
+
+def test_each_agent_does_one_job_and_is_gone_with_its_registration(pool: GitHubPool) -> None:
+    pool.manager.start()
+    jobs = [pool.fake.queue("echo done by $RUNNER_OS; id -u") for _ in range(3)]
+    for job in jobs:
+        done(pool, job)
+    assert [(job.conclusion, job.acquired, job.completed) for job in jobs] == [
+        ("succeeded", 1, 1)
+    ] * 3
+    assert all(job.log == "done by Linux\n1000\n" for job in jobs)
+    assert len({job.runner for job in jobs}) == 3
+    ended = until(
+        lambda: rows if len(rows := history(pool)) >= 3 else None, "three agents in the history"
+    )
+    assert {row["outcome"] for row in ended} == {"job_done"}
+
+
+def test_idle_is_confirmed_by_the_roster(pool: GitHubPool) -> None:
+    pool.manager.start()
+    row = pool.manager.in_phase("idle", "gh-0")
+    assert row["confirmed_by"] == "roster"
+    pool.fake.queue("sleep 30")
+    until(
+        lambda: any(pool.manager.slot(name)["phase"] == "busy" for name in ("gh-0", "gh-1")),
+        "a slot is busy",
+    )
+
+
+def test_a_wrong_token_holds_the_pool_with_a_sentence_until_a_right_one_is_there(
+    pool: GitHubPool,
+) -> None:
+    token = pool.manager.home / "token"
+    token.write_text("ghp_wrong")
+    started(pool)
+    row = pool.manager.in_phase("held", "gh-0")
+    assert "401" in row["note"]
+    assert "token is wrong or has expired" in row["note"]
+    assert pool.fake.runners == {}
+    token.write_text("ghp_good")
+    pool.manager.in_phase("idle", "gh-0", 60)
+
+
+def test_an_unknown_group_holds_the_pool_and_names_those_there_are(pool: GitHubPool) -> None:
+    pool.fake.groups.pop(3)
+    started(pool)
+    row = pool.manager.in_phase("held", "gh-0")
+    assert 'no runner group "gpu"' in row["note"]
+    assert '"Default"' in row["note"]
+
+
+def test_a_namesake_of_somebody_else_that_is_online_holds_its_slot(pool: GitHubPool) -> None:
+    stranger = pool.fake._add("orgs/acme", "box-gh-0-l0000000abcde", 1, ["self-hosted"])
+    pool.fake.connect(stranger.id)
+    started(pool)
+    row = pool.manager.in_phase("held", "gh-0")
+    assert "not ours" in row["note"]
+    assert stranger.id in pool.fake.runners
+    pool.manager.in_phase("idle", "gh-1")
+
+
+def test_a_runner_that_is_too_old_holds_its_slots_and_is_not_tried_again_and_again(
+    pool: GitHubPool,
+) -> None:
+    pool.fake.minimum_version = "2.999.0"
+    started(pool)
+    for slot in ("gh-0", "gh-1"):
+        row = pool.manager.in_phase("held", slot)
+        assert row["note"].startswith("image too old")
+    minted = pool.fake.registered
+    assert minted <= 4
+    outcomes = {row["outcome"] for row in history(pool)}
+    assert "image_too_old" in outcomes
+    assert outcomes <= {"image_too_old", "no_job"}  # standbys are let go
+
+
+def test_idle_registrations_that_the_service_takes_back_are_replaced_without_penalty(
+    pool: GitHubPool,
+) -> None:
+    pool.fake.idle_expiry = 2.0
+    pool.fake.hold = 1.0
+    started(pool)
+    until(lambda: pool.fake.registered >= 8, "eight registrations")
+    rows = history(pool)
+    assert {row["outcome"] for row in rows} == {"no_job"}
+    assert not any("slot.cooled" in line for line in pool.manager.log.read_text().splitlines())
+    job = pool.fake.queue("true")
+    assert done(pool, job).conclusion == "succeeded"
+
+
+def test_a_drain_lets_go_of_the_idle_and_waits_for_the_busy(pool: GitHubPool) -> None:
+    pool.manager.start()
+    job = pool.fake.queue("while [ ! -e /tmp/go ]; do sleep 0.05; done")
+    until(lambda: job.state == "running", "the job runs")
+    pool.manager.cli("drain", "--all", "--yes")
+    until(lambda: len(pool.fake.runners) == 1, "the idle runner is let go")
+    (left,) = pool.fake.runners.values()
+    assert left.job is job
+    (busy,) = until(
+        lambda: names if len(names := pool.manager.containers()) == 1 else None,
+        "one container is left",
+    )
+    pool.manager.docker("exec", busy, "touch", "/tmp/go")
+    assert done(pool, job).conclusion == "succeeded"
+    waited = pool.manager.cli("wait", "--for", "drained", "--timeout", "30")
+    assert waited.returncode == 0
+    assert pool.fake.runners == {}
+    assert pool.manager.containers() == []
+
+
+def test_a_manager_that_is_killed_and_started_again_adopts_idle_and_busy_runners(
+    pool: GitHubPool,
+) -> None:
+    pool.manager.start()
+    job = pool.fake.queue("while [ ! -e /tmp/go ]; do sleep 0.05; done; echo still here")
+    until(lambda: job.state == "running", "the job runs")
+    until(
+        lambda: (
+            sorted(pool.manager.slot(name)["phase"] for name in ("gh-0", "gh-1"))
+            == ["busy", "idle"]
+        ),
+        "one busy, one idle",
+    )
+    before = {runner.name for runner in pool.fake.runners.values()}
+    pool.manager.kill()
+    started(pool)
+    until(
+        lambda: (
+            sorted(pool.manager.slot(name)["phase"] for name in ("gh-0", "gh-1"))
+            == ["busy", "idle"]
+        ),
+        "one busy, one idle again",
+    )
+    assert {runner.name for runner in pool.fake.runners.values()} == before
+    slot = next(name for name in ("gh-0", "gh-1") if pool.manager.slot(name)["phase"] == "busy")
+    pool.manager.docker("exec", slot, "touch", "/tmp/go")
+    assert done(pool, job).log == "still here\n"
+
+
+def test_config_sh_enrols_where_one_use_configurations_are_missing(pool: GitHubPool) -> None:
+    pool.fake.jit = False
+    pool.fake.agents_url = None
+    pool.configure(1, 'enrolment = "token"\nnetwork = "host"')
+    pool.manager.start()
+    jobs = [pool.fake.queue("echo hello") for _ in range(2)]
+    for job in jobs:
+        assert done(pool, job).conclusion == "succeeded"
+    assert pool.fake.count("POST", "/api/v3/orgs/acme/actions/runners/registration-token") == 1
+
+
+# -- the secret hunt ------------------------------------------------------------------------------
+
+# Everything that a job can see: every process's environment and arguments, and every file it can read
+# outside the system's own programs.
+HUNT = r"""
+set +e
+exec 2>/dev/null
+for p in /proc/[0-9]*; do
+  tr '\0' '\n' <$p/environ; tr '\0' ' ' <$p/cmdline; echo
+  for f in $p/fd/*; do [ -f $f ] && head -c 100000 $f; done
+done
+env
+find / -xdev \( -path /proc -o -path /sys -o -path /usr -o -path /var/lib -o -path /etc/ssl \) -prune -o \
+  -type f -readable -size -200k -print | while read -r f; do printf '\nFILE %s\n' "$f"; cat "$f"; done
+find /run /dev/shm -type f | while read -r f; do printf '\nFILE %s\n' "$f"; cat "$f"; done
+echo HUNTED
+"""
+
+
+@pytest.mark.parametrize("way", ["jit", "token"])
+def test_a_job_finds_nothing_that_outlives_its_agent_or_opens_another_slot(
+    pool: GitHubPool, way: str
+) -> None:
+    keys = 'enrolment = "token"\nnetwork = "host"' if way == "token" else ""
+    if way == "token":
+        pool.fake.agents_url = None
+    pool.configure(2, keys)
+    pool.manager.start()
+    job = pool.fake.queue(HUNT)
+    seen = done(pool, job).log
+    assert "HUNTED" in seen
+    assert "Runner.Listener" in seen
+    everywhere = {"the job's eyes": seen, **outside(pool)}
+    known = {"token": "ghp_good"}
+    known |= {f"registration token {n}": t for n, t in enumerate(pool.fake._registration_tokens)}
+    known |= {f"key of {r.name}": r.proof for r in pool.fake.runners.values()}
+    for where, text in everywhere.items():
+        for what, secret in known.items():
+            assert secret not in text, f"{what} is in {where}"
+            assert base64.b64encode(secret.encode()).decode() not in text, f"{what} is in {where}"
+    # Its own key the job does see, as the runner works with it. It is good for nothing any more.
+    client, key = own_credentials(seen)
+    assert pool.fake.runner(job.runner or "") is None
+    status = subprocess.run(
+        [
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-d",
+            assertion(client, key),
+            client["url"],
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert status == "400"
+    for where, text in outside(pool).items():
+        assert key not in text, f"the runner's key is in {where}"
+
+
+def outside(pool: GitHubPool) -> dict[str, str]:
+    """What is kept of agents on the host: what Docker shows and what Mayfly writes."""
+    manager = pool.manager
+    names = manager.containers()
+    found = {
+        f"docker inspect {name}": manager.docker("inspect", name, check=False) for name in names
+    }
+    found |= {f"docker logs {name}": manager.docker("logs", name, check=False) for name in names}
+    found["docker history"] = manager.docker("history", "--no-trunc", pool.tag)
+    found["the manager's log"] = manager.log.read_text()
+    for path in manager.state.rglob("*"):
+        if path.is_file():
+            found[str(path.relative_to(manager.state))] = path.read_bytes().decode("latin-1")
+    return found
+
+
+def own_credentials(seen: str) -> tuple[dict[str, str], str]:
+    """The OAuth client and the private key that lay beside the runner."""
+    url = re.search(r'"(?:AuthorizationUrl|authorizationUrl)": ?"([^"]+)"', seen)
+    client = re.search(r'"(?:ClientId|clientId)": ?"([^"]+)"', seen)
+    key = re.search(r'"d": ?"([^"]+)"', seen)
+    assert url is not None
+    assert client is not None
+    assert key is not None
+    port = url.group(1).split(":")[2]
+    return {"id": client.group(1), "url": f"http://127.0.0.1:{port}"}, base64.b64decode(
+        key.group(1)
+    ).decode()
+
+
+def assertion(client: dict[str, str], key: str) -> str:
+    """The form by which the runner would get itself a new token."""
+    claims = {
+        "iss": client["id"],
+        "sub": client["id"],
+        "nbf": int(time.time()),
+        "exp": int(time.time()) + 300,
+    }
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+        for part in ({}, claims)
+    ]
+    proof = hashlib.sha256(f"{parts[0]}.{parts[1]}{key}".encode()).hexdigest()
+    signed = base64.urlsafe_b64encode(proof.encode()).decode().rstrip("=")
+    return f"grant_type=client_credentials&client_assertion={parts[0]}.{parts[1]}.{signed}"
+
+
+def test_the_image_is_built_from_the_real_dockerfile_and_says_its_client(
+    engine: PrivateEngine,
+) -> None:
+    (row,) = json.loads(engine.docker("image", "inspect", "mayfly/github:stub-2.336.0"))
+    labels = row["Config"]["Labels"]
+    assert labels["io.mayfly.gate"] == "1"
+    assert labels["io.mayfly.provider"] == "github"
+    assert labels["io.mayfly.client"] == "2.336.0"
+    assert Path("dockerfiles/Dockerfile").exists()
