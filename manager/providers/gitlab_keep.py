@@ -13,6 +13,7 @@ from pathlib import Path
 
 from manager.core.model import PoolName, PoolSpec, SlotName
 from manager.edge.credentials import Secret
+from manager.edge.faults import Refused
 from manager.edge.vault import Vault
 
 
@@ -129,7 +130,10 @@ def left_behind(state_dir: Path) -> tuple[PoolSpec, ...]:
     found: dict[PoolName, PoolSpec] = {}
     place = vault(state_dir)
     for name in place.names():
-        kept = Kept.of(place.get(name) or {})
+        try:
+            kept = Kept.of(place.get(name) or {})
+        except Refused:
+            continue  # of a slot that is configured, its pool says so
         if kept.pool and kept.base:
             found[kept.pool] = PoolSpec(
                 name=kept.pool,

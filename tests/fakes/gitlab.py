@@ -119,6 +119,9 @@ class FakeGitLab(Fake):
         self.runners: dict[int, Runner] = {}
         self.jobs: dict[int, Job] = {}
         self.trace_interval = 1
+        self.token_life: float | None = (
+            None  # seconds that a runner's token is good; None: for ever
+        )
         self.page = 20
         self._last_id = 100
         self._ticks = 0
@@ -266,8 +269,12 @@ class FakeGitLab(Fake):
         runner = Runner(
             self._id(), _runner_token(), kind, owner, description, tuple(tags), untagged
         )
+        runner.expires = self._expires()
         self.runners[runner.id] = runner
         return runner
+
+    def _expires(self) -> float | None:
+        return time.time() + self.skew + self.token_life if self.token_life is not None else None
 
     def _finish(self, job: Job, state: str) -> None:
         job.state, job.finished = state, time.time() + self.skew
@@ -443,9 +450,8 @@ class FakeGitLab(Fake):
         return self._new_token(self._theirs(call))
 
     def _new_token(self, runner: Runner) -> Answer:
-        runner.token = _runner_token()
-        runner.expires = None
-        return Answer(201, {"token": runner.token, "token_expires_at": None})
+        runner.token, runner.expires = _runner_token(), self._expires()
+        return Answer(201, {"token": runner.token, "token_expires_at": self._expiry(runner)})
 
     def _list(self, call: Call) -> Answer:
         person = self._person(call, "read_api")

@@ -1,0 +1,171 @@
+"""What gitlab-runner's lines mean, and what is made of how it ended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from manager.core.model import Cause, DoomReason, Exit
+from manager.core.outcomes import End, Result
+from manager.providers import Sign
+from manager.providers.gitlab_lines import REFUSED, judge, read
+
+DONE = End(committed=True, opened=True, exit=Exit(0))
+KILLED = End(committed=True, opened=True, exit=None, death_seen=True)
+
+
+def line(msg: str, **fields: object) -> str:
+    return json.dumps(
+        {"level": "info", "msg": msg, "time": "2026-11-21T00:00:00Z", **fields}, sort_keys=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        (
+            line("Starting runner for https://gitlab.com with token abcdefghi ..."),
+            Sign("listening"),
+        ),
+        (line("Checking for jobs... received", job=7), Sign("job_started", "job 7")),
+        (line("Job succeeded", job=7), Sign("job_ended", "job 7: Job succeeded")),
+        (
+            line("Job failed: exit status 3", job=7),
+            Sign("job_ended", "job 7: Job failed: exit status 3"),
+        ),
+        (line("Checking for jobs... forbidden"), Sign("refused", REFUSED)),
+        (
+            line("Checking for jobs... failed", status="POST: connection refused"),
+            Sign("trouble", "Checking for jobs... failed POST: connection refused"),
+        ),
+        (
+            line("GitLab instance currently unavailable"),
+            Sign("trouble", "GitLab instance currently unavailable"),
+        ),
+        (line("Runtime platform"), None),
+        (line("Appending trace to coordinator... ok", job=7), None),
+        ('{"msg": 7}', None),
+        ('{"msg": null}', None),
+        ("[1, 2]", None),
+        ("{" * 100_000, None),
+        ('{"a":' * 20_000, None),
+        ("Checking for jobs... received", None),
+    ],
+)
+def test_a_line_means(text: str, sign: Sign | None) -> None:
+    assert read(text) == sign
+
+
+def test_a_token_in_a_line_is_not_passed_on() -> None:
+    told = read(line("Checking for jobs... failed", status="glrt-t1_abcdefghijklmnop"))
+    assert told is not None
+    assert "abcdefghijklmnop" not in told.text
+
+
+RECEIVED = "job=7 reason= exit= msg=Checking for jobs... received"
+
+
+def said(msg: str, reason: str = "", code: str = "") -> str:
+    return f"job=7 reason={reason} exit={code} msg={msg}"
+
+
+@pytest.mark.parametrize(
+    ("end", "signs", "result", "cause", "detail"),
+    [
+        (DONE, (RECEIVED, said("Job succeeded")), Result.JOB_DONE, None, "job 7 succeeded"),
+        (
+            DONE,
+            (RECEIVED, said("Job failed: exit status 3", "script_failure", "3")),
+            Result.JOB_DONE,
+            Cause.EXIT,
+            "job 7 failed: exit status 3",
+        ),
+        (
+            DONE,
+            (RECEIVED, said("Job failed: canceled", "job_canceled")),
+            Result.JOB_DONE,
+            Cause.CANCELLED,
+            "job 7 failed: canceled",
+        ),
+        (
+            DONE,
+            (RECEIVED, said("Job failed: execution took longer", "job_execution_timeout")),
+            Result.JOB_DONE,
+            Cause.TIMEOUT,
+            "job 7 failed: execution took longer",
+        ),
+        (
+            End(committed=True, opened=True, exit=Exit(0), signalled=True, doom=DoomReason.DISK),
+            (RECEIVED, said("Job failed: aborted: terminated", "runner_interrupted")),
+            Result.JOB_DONE,
+            Cause.DISK,
+            "job 7 failed: aborted: terminated",
+        ),
+        (
+            End(committed=True, opened=True, exit=Exit(0, oom_kills=1)),
+            (RECEIVED, said("Job failed: exit status 137", "script_failure", "137")),
+            Result.JOB_DONE,
+            Cause.OOM,
+            "job 7 failed: exit status 137",
+        ),
+        (
+            DONE,
+            (RECEIVED, said("Job failed (system failure): prepare environment", "x")),
+            Result.DIED_YOUNG,
+            None,
+            "job 7 failed (system failure): prepare environment",
+        ),
+        (KILLED, (RECEIVED,), Result.UNKNOWN, Cause.KILLED, "job 7 was broken off"),
+        (
+            End(committed=True, opened=True, exit=None, engine_stopped=True),
+            (RECEIVED,),
+            Result.UNKNOWN,
+            Cause.ENGINE_STOPPED,
+            "job 7 was broken off",
+        ),
+        (
+            End(committed=True, opened=True, exit=Exit(137), doom=DoomReason.TIMEOUT),
+            (RECEIVED,),
+            Result.UNKNOWN,
+            Cause.TIMEOUT,
+            "job 7 was broken off",
+        ),
+        (
+            End(committed=True, opened=True, exit=Exit(1), doom=DoomReason.REFUSED),
+            (said("Checking for jobs... forbidden"),),
+            Result.DIED_YOUNG,
+            None,
+            REFUSED,
+        ),
+        (
+            End(committed=True, opened=True, exit=Exit(0), doom=DoomReason.DRAINED),
+            (),
+            Result.NO_JOB,
+            None,
+            "it had not taken a job",
+        ),
+        (
+            End(committed=True, opened=True, exit=Exit(1)),
+            ("job= reason= exit= msg=fatal: Could not find a runner with the name x",),
+            Result.DIED_YOUNG,
+            None,
+            "gitlab-runner: fatal: Could not find a runner with the name x",
+        ),
+        (DONE, (), Result.DIED_YOUNG, None, "gitlab-runner ended with 0 and had no job"),
+        (
+            End(committed=True, opened=True, exit=Exit(0), signalled=True),
+            (),
+            Result.NO_JOB,
+            None,
+            "it was told from outside to end, and had no job",
+        ),
+        (KILLED, ("nonsense",), Result.UNKNOWN, None, "its client ended without a word"),
+    ],
+)
+def test_an_end_is_judged_by_the_signs_and_never_by_the_exit_code(
+    end: End, signs: tuple[str, ...], result: Result, cause: Cause | None, detail: str
+) -> None:
+    outcome = judge(end, signs)
+    assert (outcome.result, outcome.cause) == (result, cause)
+    assert outcome.detail.startswith(detail)
