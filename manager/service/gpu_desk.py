@@ -40,6 +40,7 @@ from manager.core.model import (
     SlotSpec,
     World,
 )
+from manager.core.slots import CLOCK_SLACK
 from manager.edge.engine import Engine
 from manager.edge.faults import Fault
 from manager.edge.gpus import GpuWatch, probe_script
@@ -206,7 +207,7 @@ class GpuDesk:
         self._words = {
             spec.name: judge(
                 self._tenant(spec, memory, now),
-                self._reading,
+                self._of_now(now),
                 self._records,
                 self._gpus or (),
                 self._ours,
@@ -215,6 +216,11 @@ class GpuDesk:
             for spec in leased
         }
         return replace(world, gpu_words=self._words, probes=dict(self._probes))
+
+    def _of_now(self, now: float) -> Reading | None:
+        """The last reading; none where it is from a time to come, since the clock was set back."""
+        reading = self._reading
+        return reading if reading is None or reading.began <= now + CLOCK_SLACK else None
 
     def _tenant(self, spec: SlotSpec, memory: Memory, now: float) -> Tenant:
         first = self._since.setdefault(spec.name, now)
@@ -250,7 +256,9 @@ class GpuDesk:
 
     def _recheck(self, now: float) -> list[float]:
         """Look again while a slot waits for its GPUs to be clean."""
-        reading = self._reading
+        reading = self._of_now(now)
+        if reading is None and self._reading is not None:
+            self._watch.ask()
         if reading is None or reading.problem is not None:
             return []
         if all(word.fit or word.sick is not None for word in self._words.values()):
@@ -274,7 +282,7 @@ class GpuDesk:
             if container is None or not container.live:
                 continue
             word = self._probes.get(agent.generation)
-            due = word.at + PROBE_EVERY if word is not None else now
+            due = min(word.at, now) + PROBE_EVERY if word is not None else now
             due = max(due, self._probing.get(agent.generation, 0.0))
             if due > now:
                 dues.append(due)
