@@ -198,8 +198,8 @@ def plan(
     """Show what the next pass would do and why; without the daemon, rosters are unknown."""
     try:
         document = client(ctx, socket, config).get("/v1/plan")
-    except Down as trouble:
-        document = _offline(config_path(ctx, config), trouble)
+    except Down:
+        document = _offline(config_path(ctx, config))
     if as_json:
         print_json(document)
         return
@@ -207,13 +207,12 @@ def plan(
         print(line)
 
 
-def _offline(path: str | None, trouble: Down) -> Document:
+def _offline(path: str | None) -> Document:
     """The plan that a manager started now would have."""
-    from manager.cli.loading import load_config, translated  # noqa: PLC0415  heavy, and rare
-    from manager.service import daemon  # noqa: PLC0415
+    from manager.cli.host_hardware import hardware_for  # noqa: PLC0415  heavy, and rare
+    from manager.cli.loading import load_config, translated  # noqa: PLC0415
+    from manager.service.foresight import offline_plan  # noqa: PLC0415
 
-    offline_plan = getattr(daemon, "offline_plan", None)
-    if offline_plan is None:
-        raise trouble
+    config = load_config(path).config
     with translated():
-        return dict(offline_plan(load_config(path).config))
+        return offline_plan(config, hardware_for(config))

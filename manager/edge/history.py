@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -142,26 +142,7 @@ class History:
     def load(self) -> Memory:
         """The memory as it was when the last commit returned."""
         with _translated("cannot read the history", self.path):
-            agents = {
-                Generation(generation): agent_from(json.loads(data))
-                for generation, data in self._db.execute("SELECT generation, data FROM agents")
-            }
-            slots = {
-                SlotName(name): slot_from(json.loads(data))
-                for name, data in self._db.execute("SELECT name, data FROM slots")
-            }
-            jobs = {
-                JobId(row["id"]): _job_from(row)
-                for row in self._db.execute(
-                    "SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY serial"
-                )
-            }
-            highest = self._db.execute("SELECT max(serial) FROM jobs").fetchone()[0] or 0
-        pause = self.meta("pause")
-        serial = max([highest, *(agent.serial for agent in agents.values())])
-        return Memory(
-            agents, slots, jobs, Pause(**json.loads(pause)) if pause is not None else None, serial
-        )
+            return _remembered(self._db.execute)
 
     def commit(
         self,
@@ -402,6 +383,17 @@ class Reader:
             db.close()
             self._local.db = None
 
+    def meta(self, key: str) -> str | None:
+        """A remembered value; ``None`` where there is none."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0]["value"]) if rows else None
+
+    def memory(self) -> Memory:
+        """The memory as it was when the last commit returned; ``Refused`` where a newer Mayfly wrote it."""
+        _check_version(int(self._rows("PRAGMA user_version")[0][0]), self.path)
+        with _translated("cannot read the history", self.path):
+            return _remembered(self._rows)
+
     def payload(self, job: JobId) -> Payload | None:
         """What the job runs; ``None`` where there is no such job."""
         rows = self._rows("SELECT argv, env FROM jobs WHERE id = ?", (job,))
@@ -489,6 +481,33 @@ class Reader:
         return [_life_row(row) for row in rows]
 
 
+def _remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
+    """The memory as the rows have it."""
+    agents = {
+        Generation(row["generation"]): agent_from(json.loads(row["data"]))
+        for row in rows("SELECT generation, data FROM agents")
+    }
+    slots = {
+        SlotName(row["name"]): slot_from(json.loads(row["data"]))
+        for row in rows("SELECT name, data FROM slots")
+    }
+    jobs = {
+        JobId(row["id"]): _job_from(row)
+        for row in rows("SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY serial")
+    }
+    serials = [row["serial"] or 0 for row in rows("SELECT max(serial) AS serial FROM jobs")]
+    pauses = [
+        json.loads(row["value"]) for row in rows("SELECT value FROM meta WHERE key = 'pause'")
+    ]
+    return Memory(
+        agents,
+        slots,
+        jobs,
+        Pause(**pauses[0]) if pauses else None,
+        max([*serials, *(agent.serial for agent in agents.values())]),
+    )
+
+
 # -- rows and values -----------------------------------------------------------------------------
 
 
@@ -505,13 +524,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+def _check_version(version: int, path: Path) -> None:
     if version > SCHEMA_VERSION:
         raise Refused(
             f"the state file {path} was written by a newer Mayfly (schema {version}, this one knows "
             f"{SCHEMA_VERSION}): install that version again, or name another state_dir"
         )
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    _check_version(version, path)
     for number in range(version, SCHEMA_VERSION):
         db.execute("BEGIN IMMEDIATE")
         for statement in MIGRATIONS[number]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,28 +140,30 @@ class Eye:
         try:
             info = self._engine.info()
             config = self._config()
-            survey = Survey(
-                images=self._images(),
-                mounts=mount_problems(config, info),
-                runtimes=frozenset(info.runtimes),
-                autoremove_fault=info.autoremove_fault,
-                cdi=frozenset(info.cdi_devices),
-                hook=shutil.which("nvidia-container-runtime-hook") is not None,
-            )
+            survey = survey_of(self._engine, config, info, self._wanted())
             watched = any(pool.limits.disk is not None for pool in config.pools)
             sizes = self._engine.sizes() if watched else {}
             self._send(Surveyed(began, survey, info, sizes))
         except Fault as fault:
             self._send(Unseen(began, fault))
 
-    def _images(self) -> dict[str, ImageSeen | None]:
-        found: dict[str, ImageSeen | None] = {}
-        for reference in self._wanted():
-            facts = self._engine.image(reference)
-            found[reference] = (
-                ImageSeen(facts.id, facts.labels.get(LABEL_GATE)) if facts is not None else None
-            )
-        return found
+
+def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable[str]) -> Survey:
+    """What the host offers to these pools; ``wanted`` are the images to look for."""
+    found = {reference: engine.image(reference) for reference in wanted}
+    return Survey(
+        images={
+            reference: ImageSeen(facts.id, facts.labels.get(LABEL_GATE))
+            if facts is not None
+            else None
+            for reference, facts in found.items()
+        },
+        mounts=mount_problems(config, info),
+        runtimes=frozenset(info.runtimes),
+        autoremove_fault=info.autoremove_fault,
+        cdi=frozenset(info.cdi_devices),
+        hook=shutil.which("nvidia-container-runtime-hook") is not None,
+    )
 
 
 def mount_problems(config: Config, info: EngineInfo) -> dict[tuple[PoolName, str], str]:
