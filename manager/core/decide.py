@@ -540,7 +540,9 @@ def _end(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     container = run.containers.get(agent.generation)
     if container is None:
         return
-    gently = agent.opened is not None and container.live and agent.doom.reason not in ENDS_JOBS
+    # Whom its service lets in no more need not be kept from jobs.
+    hard = agent.doom.reason in ENDS_JOBS or agent.doom.reason is DoomReason.REFUSED
+    gently = agent.opened is not None and container.live and not hard
     if gently and _let_go(
         run, agent, spec, f"{agent.doom.reason}: it is let go before it is stopped"
     ):
