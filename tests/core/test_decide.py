@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from manager.core.actions import Action, Open, Prepare, Remove, Signal
@@ -166,6 +168,18 @@ def test_an_agent_that_got_a_job_when_it_was_to_be_dismissed_keeps_it() -> None:
     manager.pass_time(300)
     assert names(manager) == []
     assert manager.host.entries == {}
+
+
+def test_an_idle_agent_is_not_stale_while_its_image_has_not_been_looked_at() -> None:
+    manager = served()
+    before = set(manager.memory.agents)
+    changed = desire(specs(pool("service", provider="azure"), fingerprint="f2"))
+    manager.desired = replace(changed, unseen=frozenset({SlotName("service-0")}))
+    manager.pass_time(60)
+    assert set(manager.memory.agents) == before
+    manager.desired = changed
+    manager.pass_time(120)
+    assert {agent.fingerprint for agent in manager.memory.agents.values()} == {"f2"}
 
 
 def test_while_the_service_is_away_no_agent_of_it_is_ended() -> None:
