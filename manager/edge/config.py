@@ -87,7 +87,10 @@ AppText = Annotated[
 ]
 ScopeText = Annotated[
     str,
-    _form(r"instance|(group|project):[0-9]{1,18}", 'is none of "group:ID", "project:ID" and "instance"'),
+    _form(
+        r"instance|(group|project):[0-9]{1,18}",
+        'is none of "group:ID", "project:ID" and "instance"',
+    ),
 ]
 PlainText = Annotated[str, _form(r"[^\0\n]{1,255}", "must be one line of text")]
 
@@ -289,7 +292,11 @@ class HostTable(_Table):
         model.HostSpec, "history_days", "how long ended agents are remembered", gt=0, le=36500
     )
     history_events: int = _key(
-        model.HostSpec, "history_events", "how many events are remembered", ge=100, le=10_000_000
+        model.HostSpec,
+        "history_events",
+        "how many events, ended agents and ended jobs are remembered",
+        ge=100,
+        le=10_000_000,
     )
 
 

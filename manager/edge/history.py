@@ -343,15 +343,22 @@ class History:
         ):  # the log goes on growing; no commit is the worse for it
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def prune(self, before: float, most_events: int) -> None:
-        """Forget what is from ``before``, and all but the newest ``most_events`` events."""
+    def prune(self, before: float, most: int) -> None:
+        """Forget what is from ``before``, and of events, ended agents and ended jobs all but the newest
+        ``most`` of each.
+        """
         with _translated("cannot prune the history", self.path):
             self._db.execute("DELETE FROM events WHERE at < ?", (before,))
             self._db.execute(
-                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (most_events,)
+                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (most,)
             )
-            self._db.execute("DELETE FROM lives WHERE exited < ?", (before,))
-            self._db.execute("DELETE FROM jobs WHERE finished < ?", (before,))
+            for table, key, when in (("lives", "generation", "exited"), ("jobs", "id", "finished")):
+                self._db.execute(f"DELETE FROM {table} WHERE {when} < ?", (before,))  # noqa: S608
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table}"  # noqa: S608
+                    f" WHERE {when} IS NOT NULL ORDER BY {when} DESC LIMIT -1 OFFSET ?)",
+                    (most,),
+                )
 
 
 EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"

@@ -15,6 +15,7 @@ from manager.core.model import (
     Generation,
     HostId,
     HostSpec,
+    JobId,
     PoolName,
     SlotName,
     World,
@@ -36,7 +37,12 @@ READY = Agent(
     ready=T + 2,
 )
 BUSY = replace(
-    READY, generation=Generation("g2"), slot=SlotName("a-1"), committed=T + 3, opened=T + 4, job="j"
+    READY,
+    generation=Generation("g2"),
+    slot=SlotName("a-1"),
+    committed=T + 3,
+    opened=T + 4,
+    job=JobId("j"),
 )
 ONE = Desired(specs(pool("a")))
 NONE = Desired(())
@@ -62,7 +68,7 @@ def test_a_slot_that_the_configuration_lost_is_shown_while_something_of_it_is_le
 
 
 def test_so_is_one_whose_agent_is_over_and_not_yet_buried() -> None:
-    over, _ = rows(NONE, replace(BUSY, exited=T + 9, container="c" * 64))
+    over, _ = rows(NONE, replace(BUSY, exited=T + 9, container=ContainerId("c" * 64)))
     assert (over["phase"], over["agent"], over["container"]) == ("ending", None, "c" * 12)
     assert over["note"] == "not configured any more"
 
