@@ -43,6 +43,7 @@ VERBS = {
     "cancel": "verbs_jobs",
     "init": "verbs_init",
     "install": "verbs_install",
+    "doctor": "verbs_doctor",
     "config": "verbs_config",
     "images": "verbs_images",
 }

@@ -1,0 +1,274 @@
+"""What the doctor looks at, gathered through the edges; it judges nothing and changes nothing.
+
+Every look is bounded in time, and one that fails leaves the others theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from manager.cli.client import Client
+from manager.cli.doctor import Facts, Service, Space
+from manager.cli.host_hardware import hardware_for
+from manager.cli.trouble import Trouble
+from manager.core import naming
+from manager.core.desire import Hardware, ImageSeen, Survey, references
+from manager.core.model import (
+    LABEL_GATE,
+    Config,
+    ContainerId,
+    Health,
+    HostId,
+    HostSpec,
+    PoolName,
+    PoolSpec,
+    Severity,
+)
+from manager.edge import credentials
+from manager.edge.config import load
+from manager.edge.engine import Engine
+from manager.edge.faults import Fault, Refused
+from manager.edge.history import Reader
+from manager.providers import load as provider_of
+from manager.service.eye import mount_problems
+
+ENGINE_SECONDS = 15.0
+METADATA = "timeout 3 bash -c ': >/dev/tcp/169.254.169.254/80' 2>/dev/null"
+UNIT = "mayfly.service"
+
+
+def examine(path: str | None, manager: Callable[[], Client]) -> Facts:
+    """Look at everything."""
+    try:
+        config = load(path).config
+    except Fault as fault:
+        facts = _engine(Facts(config_problem=str(fault)), Config(HostSpec("host"), ()))
+    else:
+        facts = _host(Facts(config=config), config)
+    facts = replace(facts, clock=_clock(), unit=_unit())
+    return _asked(facts, manager)
+
+
+def _host(facts: Facts, config: Config) -> Facts:
+    state = Path(config.host.state_dir)
+    facts = replace(
+        facts,
+        hardware=hardware_for(config),
+        char_links=_char_links(),
+        state_problem=_state_problem(state),
+        spaces=tuple(_spaces({"state directory": state})),
+    )
+    facts = _engine(facts, config)
+    with _handed_over():
+        secrets = _secrets(config)
+        facts = replace(facts, secrets=secrets)
+        return replace(facts, services=_services(config, state))
+
+
+def _engine(facts: Facts, config: Config) -> Facts:
+    engine = Engine(config.host.docker_host, timeout=ENGINE_SECONDS)
+    try:
+        info = engine.info()
+        survey = Survey(
+            images=_images(engine, config, facts.hardware),
+            mounts=mount_problems(config, info),
+            runtimes=frozenset(info.runtimes),
+            autoremove_fault=info.autoremove_fault,
+            cdi=frozenset(info.cdi_devices),
+            hook=shutil.which("nvidia-container-runtime-hook") is not None,
+        )
+        own = _host_id(Path(config.host.state_dir))
+        strangers = sorted(c.name for c in engine.containers() if c.host != own)
+    except Fault as fault:
+        return replace(facts, engine_problem=str(fault))
+    return replace(
+        facts,
+        engine=info,
+        survey=survey,
+        strangers=tuple(strangers),
+        spaces=(*facts.spaces, *_spaces({"Docker's directory": Path(info.root_dir)})),
+    )
+
+
+def _images(engine: Engine, config: Config, hardware: Hardware) -> dict[str, ImageSeen | None]:
+    found: dict[str, ImageSeen | None] = {}
+    for reference in sorted(references(config, hardware)):
+        facts = engine.image(reference)
+        found[reference] = (
+            ImageSeen(facts.id, facts.labels.get(LABEL_GATE)) if facts is not None else None
+        )
+    return found
+
+
+def _host_id(state: Path) -> HostId | None:
+    """The id of this installation; ``None`` where it has not run yet, or is not ours to read."""
+    try:
+        return HostId(Reader(state).meta("host") or "") or None
+    except (Fault, OSError):
+        return None
+
+
+def _spaces(places: Mapping[str, Path]) -> Iterator[Space]:
+    for what, path in places.items():
+        there = next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
+        with suppress(OSError):
+            usage = shutil.disk_usage(there)
+            yield Space(what, str(path), usage.free, usage.total)
+
+
+def _state_problem(state: Path) -> str | None:
+    try:
+        found = state.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{state} cannot be looked at: {error.strerror}"
+    if found.st_uid != 0 and os.geteuid() == 0:
+        return f"{state} does not belong to root"
+    if found.st_mode & 0o077:
+        return f"{state} can be entered by others (mode {found.st_mode & 0o777:04o})"
+    return None
+
+
+def _char_links() -> bool | None:
+    """Whether /dev/char has a link to each GPU's device; ``None`` without GPUs."""
+    devices = [path for path in Path("/dev").glob("nvidia[0-9]*") if path.is_char_device()]
+    if not devices:
+        return None
+    numbers = [path.stat().st_rdev for path in devices]
+    return all(Path(f"/dev/char/{os.major(n)}:{os.minor(n)}").exists() for n in numbers)
+
+
+# -- tokens and services -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _handed_over() -> Iterator[None]:
+    """The credentials that systemd would hand to the manager, for as long as the doctor asks services.
+
+    As root they are read where the unit's `LoadCredential=` says; nothing is copied.
+    """
+    if os.environ.get("CREDENTIALS_DIRECTORY"):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="mayfly-doctor-") as made:
+        for name, path in _loaded().items():
+            (Path(made) / name).symlink_to(path)
+        os.environ["CREDENTIALS_DIRECTORY"] = made
+        try:
+            yield
+        finally:
+            del os.environ["CREDENTIALS_DIRECTORY"]
+
+
+def _loaded() -> dict[str, str]:
+    """Name and file of each credential that the unit loads."""
+    said = _systemctl("show", UNIT, "--property=LoadCredential", "--value") or ""
+    pairs = [entry.partition(":") for entry in said.split()]
+    return {
+        name: path
+        for name, _, path in pairs
+        if credentials.valid_name(name) and path.startswith("/")
+    }
+
+
+def _secrets(config: Config) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for pool in config.pools:
+        for reference in (pool.token, pool.app_key):
+            if not reference:
+                continue
+            ((kind, value),) = reference.items()
+            try:
+                credentials.read(reference)
+                found[f"{kind} {value}"] = None
+            except Fault as fault:
+                found[f"{kind} {value}"] = str(fault)
+    return found
+
+
+def _services(config: Config, state: Path) -> dict[PoolName, Service]:
+    host = _host_id(state) or naming.host_id(0)
+    return {
+        pool.name: _service(pool, config, host, state)
+        for pool in config.pools
+        if pool.provider != "local"
+    }
+
+
+def _service(pool: PoolSpec, config: Config, host: HostId, state: Path) -> Service:
+    try:
+        found = provider_of(pool, config.host, host, state).check()
+    except Refused as fault:
+        return Service(refused=str(fault))
+    except Fault as fault:
+        return Service(refused=f"it could not be asked: {fault}")
+    told = tuple((finding.severity, finding.text, finding.fix) for finding in found)
+    return Service(findings=told)
+
+
+# -- the host ----------------------------------------------------------------------------------------
+
+
+def _clock() -> bool | None:
+    said = _ask("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    return {"yes": True, "no": False}.get(said or "")
+
+
+def _unit() -> str | None:
+    if not Path("/run/systemd/system").is_dir():
+        return None
+    said = _systemctl("show", UNIT, "--property=LoadState,ActiveState,UnitFileState", "--value")
+    load_state, active, enabled = [*(said or "").split("\n"), "", "", ""][:3]
+    if load_state == "not-found":
+        return "not-found"
+    return ", ".join(word for word in (active, enabled) if word) or load_state
+
+
+def _systemctl(*words: str) -> str | None:
+    return _ask("systemctl", *words)
+
+
+def _ask(*command: str) -> str | None:
+    """What a program prints; ``None`` where it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+# -- the manager -------------------------------------------------------------------------------------
+
+
+def _asked(facts: Facts, manager: Callable[[], Client]) -> Facts:
+    try:
+        document: Mapping[str, Any] = manager().get("/v1/status")
+    except Trouble:
+        return facts
+    health = tuple(
+        Health(line["code"], Severity(line["severity"]), line["text"], line["fix"])
+        for line in document.get("health", ())
+    )
+    return replace(facts, manager=True, health=health, metadata=_metadata(facts, document))
+
+
+def _metadata(facts: Facts, document: Mapping[str, Any]) -> bool | None:
+    """Whether a waiting agent reaches a cloud's metadata; a busy one is not disturbed."""
+    if facts.config is None or facts.engine is None:
+        return None
+    engine = Engine(facts.config.host.docker_host, timeout=ENGINE_SECONDS)
+    for slot in document.get("slots", ()):
+        if slot.get("phase") == "idle" and slot.get("container"):
+            with suppress(Fault):
+                cid = ContainerId(slot["container"])
+                return engine.exec_probe(cid, ("bash", "-c", METADATA), 10.0)[0] == 0
+    return None

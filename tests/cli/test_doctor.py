@@ -1,0 +1,260 @@
+"""What the doctor says of a host: a row a world, each with what to type."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from manager.cli import render_doctor
+from manager.cli.doctor import (
+    CHECKS,
+    Facts,
+    Service,
+    Space,
+    State,
+    exit_code,
+    results,
+)
+from manager.core.desire import Hardware, ImageSeen, Survey
+from manager.core.leases import Gpu
+from manager.core.model import (
+    Config,
+    Dataset,
+    Health,
+    HostSpec,
+    PoolName,
+    PoolSpec,
+    Removal,
+    Severity,
+)
+from manager.edge.engine_facts import EngineInfo
+
+GIB = 1024**3
+ENGINE = EngineInfo(
+    "id",
+    (27, 1),
+    (1, 46),
+    False,
+    True,
+    ("nvidia", "runc"),
+    (),
+    "2",
+    "systemd",
+    (6, 1),
+    "overlay2",
+    "/d",
+)
+LOCAL = PoolSpec(PoolName("local"), datasets=(Dataset("/data", "/datasets"),))
+GPU = PoolSpec(PoolName("gpu"), slots=2, gpus=1, image="mayfly/local:cuda12.8")
+SEEN = Survey(
+    images={"mayfly/local:cpu": ImageSeen("sha256:1", "1")}, runtimes=frozenset({"nvidia", "runc"})
+)
+WELL = Facts(
+    config=Config(HostSpec("box"), (LOCAL,)),
+    engine=ENGINE,
+    survey=SEEN,
+    clock=True,
+    spaces=(Space("state directory", "/var/lib/mayfly", 50 * GIB, 100 * GIB),),
+    manager=True,
+    unit="active, enabled",
+    metadata=False,
+)
+TWO = Hardware((Gpu("GPU-a", 0), Gpu("GPU-b", 1)), (12, 8))
+NO_DRIVER = Hardware(None, unknown="no driver")
+PUBLIC = Service(findings=((Severity.WARNING, "public", "make it private"),))
+GPUS = replace(
+    WELL,
+    config=Config(HostSpec("box"), (GPU,)),
+    hardware=TWO,
+    char_links=True,
+    survey=replace(SEEN, images={"mayfly/local:cuda12.8": ImageSeen("sha256:2", "1")}),
+)
+
+# A world, the check that sees it, what it says, and what is to be typed.
+ROWS: list[tuple[Facts, str, State, str, str]] = [
+    (Facts(config_problem="line 3: no"), "config.valid", State.FAIL, "line 3", "mayfly config check"),
+    (
+        replace(WELL, secrets={"credential azure-pat": "is handed over by systemd only"}),
+        "config.secrets",
+        State.FAIL,
+        "handed over",
+        "LoadCredential=azure-pat:/etc/mayfly/credentials/azure-pat",
+    ),
+    (replace(WELL, secrets={"file /t": "mode 0644"}), "config.secrets", State.FAIL, "0644", "chmod 600 /t"),
+    (
+        replace(WELL, engine=None, engine_problem="does not answer"),
+        "engine.answers",
+        State.FAIL,
+        "does not answer",
+        "systemctl status docker",
+    ),
+    (
+        replace(WELL, engine=replace(ENGINE, live_restore=False)),
+        "engine.live_restore",
+        State.WARN,
+        "ends the jobs",
+        "live-restore",
+    ),
+    (
+        replace(
+            WELL,
+            engine=replace(ENGINE, version=(20, 10)),
+            config=Config(HostSpec("box"), (replace(LOCAL, removal=Removal.ENGINE),)),
+        ),
+        "engine.removal",
+        State.FAIL,
+        "moby#46308",
+        "24.0.8",
+    ),
+    (replace(WELL, strangers=("azure-0",)), "engine.alone", State.FAIL, "azure-0", "--take-over"),
+    (replace(GPUS, hardware=NO_DRIVER), "gpu.driver", State.FAIL, "no driver", "nvidia-smi"),
+    (
+        replace(GPUS, hardware=Hardware((Gpu("GPU-a", 0),), (12, 8))),
+        "gpu.leases",
+        State.FAIL,
+        "gpu",
+        "mayfly gpus",
+    ),
+    (
+        replace(GPUS, survey=replace(SEEN, runtimes=frozenset({"runc"}))),
+        "gpu.injection",
+        State.FAIL,
+        "nvidia-container-toolkit",
+        "nvidia-ctk runtime configure",
+    ),
+    (replace(GPUS, char_links=False), "gpu.stays", State.WARN, "daemon-reload", "create-dev-char-symlinks"),
+    (
+        replace(WELL, survey=Survey(images={"mayfly/github:cpu": None})),
+        "image.present",
+        State.FAIL,
+        "not on this Engine",
+        "mayfly images build cpu --provider github",
+    ),
+    (
+        replace(WELL, survey=Survey(images={"ours/x:1": ImageSeen("sha256:3", None)})),
+        "image.present",
+        State.FAIL,
+        "no Mayfly gate",
+        "FROM",
+    ),
+    (
+        replace(WELL, survey=Survey(images={"mayfly/local:cpu": ImageSeen("sha256:3", "0")})),
+        "image.present",
+        State.FAIL,
+        "gate protocol 0",
+        "mayfly images build cpu",
+    ),
+    (
+        replace(WELL, survey=replace(SEEN, mounts={(LOCAL.name, "/data"): "is not a directory"})),
+        "dataset.readable",
+        State.FAIL,
+        "is not a directory",
+        "ls -la /data",
+    ),
+    (
+        replace(WELL, services={PoolName("azure"): Service(refused="401")}),
+        "service.allows",
+        State.FAIL,
+        "pool azure: 401",
+        "mayfly doctor",
+    ),
+    (
+        replace(WELL, services={PoolName("gh"): PUBLIC}),
+        "service.allows",
+        State.WARN,
+        "public",
+        "make it private",
+    ),
+    (replace(WELL, metadata=True), "agent.metadata", State.WARN, "169.254.169.254", "iptables"),
+    (replace(WELL, clock=False), "host.clock", State.WARN, "clock", "timedatectl set-ntp true"),
+    (
+        replace(WELL, spaces=(Space("Docker's directory", "/d", 1 * GIB, 500 * GIB),)),
+        "host.disk",
+        State.FAIL,
+        "1.0 GiB free",
+        "df -h /d",
+    ),
+    (replace(WELL, state_problem="mode 0755"), "host.state", State.FAIL, "0755", "/var/lib/mayfly"),
+    (replace(WELL, unit="not-found"), "host.unit", State.WARN, "not installed", "mayfly install"),
+    (
+        replace(WELL, health=(Health("slot.held", Severity.ERROR, "held", "mayfly retry local-0"),)),
+        "manager.health",
+        State.FAIL,
+        "slot.held",
+        "mayfly retry local-0",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "state", "text", "fix"), ROWS, ids=[row[1] for row in ROWS]
+)
+def test_what_is_wrong_is_named_with_what_to_type(
+    facts: Facts, code: str, state: State, text: str, fix: str
+) -> None:
+    found = [result.verdict for result in results(facts) if result.check.code == code]
+    bad = [verdict for verdict in found if verdict.state is state]
+    assert bad, found
+    assert text in bad[0].text
+    assert fix in bad[0].fix
+    assert exit_code(results(facts), strict=True) == 1
+    assert exit_code(results(facts), strict=False) == (1 if state is State.FAIL else 0)
+
+
+@pytest.mark.parametrize("facts", [WELL, GPUS])
+def test_a_host_on_which_all_is_well_passes_strictly(facts: Facts) -> None:
+    assert [r.verdict for r in results(facts) if r.verdict.state in (State.FAIL, State.WARN)] == []
+    assert exit_code(results(facts), strict=True) == 0
+
+
+def test_every_check_has_a_row_and_a_code_of_its_own() -> None:
+    codes = [check.code for check in CHECKS]
+    assert len(set(codes)) == len(codes)
+    assert set(codes) == {row[1] for row in ROWS}
+
+
+def test_every_failure_and_warning_says_what_to_type() -> None:
+    for row in ROWS:
+        for result in results(row[0]):
+            if result.verdict.state in (State.FAIL, State.WARN):
+                assert result.verdict.fix, result
+
+
+def test_a_doctor_who_could_look_at_nothing_is_not_content() -> None:
+    checks = [check for check in CHECKS if check.code in ("service.allows", "gpu.leases")]
+    found = results(Facts(), checks)
+    assert {result.verdict.state for result in found} == {State.SKIP}
+    assert exit_code(found, strict=False) == 1
+    assert render_doctor.doctor(found, None, False)[-1] == "nothing could be checked"
+
+
+def test_a_fix_is_one_line_whatever_the_width_so_that_it_can_be_pasted() -> None:
+    lines = render_doctor.doctor(results(ROWS[1][0]), 40, False)
+    assert [line for line in lines if line.endswith("credentials/azure-pat")]
+    assert all(len(line) <= 40 for line in lines if not line.startswith("    fix: "))
+
+
+def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[host]\nname = "box"\nstate_dir = "{tmp_path}/s"\n[[pool]]\nname = "local"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "manager.cli.app", "doctor", "--json", "--config", config],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    document = json.loads(done.stdout)
+    assert document["schema"] == "mayfly.doctor/1"
+    assert {row["code"] for row in document["checks"]} == {check.code for check in CHECKS}
+    for row in document["checks"]:
+        assert row["state"] in {"ok", "warn", "fail", "skip"}
+        assert row["fix"] is None or row["fix"]
+        assert re.fullmatch(r"[a-z]+\.[a-z_]+", row["code"])
