@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from manager.core import images, injection, naming
+from manager.core.gpu_health import Stranger
 from manager.core.images import Catalogue
 from manager.core.leases import Gpu, Leases, assign
 from manager.core.model import (
@@ -49,6 +50,7 @@ class Survey:
     autoremove_fault: bool = False
     cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
     hook: bool = False  # the host has the program that serves device requests
+    strangers: tuple[Stranger, ...] = ()  # containers of others that were given GPUs
 
 
 @dataclass(frozen=True, slots=True)

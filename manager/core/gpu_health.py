@@ -66,6 +66,15 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
+class Stranger:
+    """A running container that is not Mayfly's and was given GPUs."""
+
+    id: str
+    name: str
+    devices: tuple[str, ...]  # as it was asked for: UUIDs, numbers, "all", CDI's names
+
+
+@dataclass(frozen=True, slots=True)
 class Xid:
     """An error that the driver reported."""
 
@@ -285,3 +294,21 @@ def foreign(
         for process in (reading.vitals[uuid].processes if uuid in reading.vitals else ())
         if not process.gone and process.container not in ours
     ]
+
+
+def trespassers(
+    lease: Iterable[str], gpus: Sequence[Gpu], strangers: Iterable[Stranger]
+) -> list[tuple[str, Stranger]]:
+    """Leased devices that a container of somebody else was given, too, by whatever name."""
+    found: list[tuple[str, Stranger]] = []
+    for uuid in lease:
+        names = {uuid, "all"}
+        for gpu in gpus:
+            if gpu.uuid == physical(uuid, gpus):
+                names |= {gpu.uuid, str(gpu.index)}
+        found += [
+            (uuid, stranger)
+            for stranger in strangers
+            if any(device.rpartition("=")[2] in names for device in stranger.devices)
+        ]
+    return found

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import docker
 
+from manager.core.gpu_health import Stranger
 from manager.core.model import (
     LABEL_FINGERPRINT,
     LABEL_GENERATION,
@@ -31,7 +32,7 @@ from manager.core.model import (
     PoolName,
     SlotName,
 )
-from manager.edge import engine_events, engine_faults, engine_wire
+from manager.edge import engine_events, engine_facts, engine_faults, engine_wire
 from manager.edge.engine_facts import (
     ContainerPlan,
     EngineEvent,
@@ -139,6 +140,23 @@ class Engine:
         with self._asking("measuring containers") as api:
             listed = api.containers(size=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
         return {ContainerId(entry["Id"]): int(entry.get("SizeRw") or 0) for entry in listed}
+
+    def gpu_strangers(self) -> tuple[Stranger, ...]:
+        """Running containers that are not Mayfly's and were given GPUs, each looked at once."""
+        with self._asking("listing the containers of others") as api:
+            listed = [entry["Id"] for entry in api.containers() if not _ours(entry)]
+        found: list[Stranger] = []
+        for cid in listed:
+            target = f"/containers/{quote(cid)}/json"
+            doing = f"inspecting container {cid[:12]}"
+            try:
+                seen = engine_wire.get_json(self.base_url, target, doing, timeout=self.timeout)
+            except Gone:
+                continue
+            devices = engine_facts.gpus_of(seen)
+            if devices:
+                found.append(Stranger(cid, seen.get("Name", "").removeprefix("/"), devices))
+        return tuple(found)
 
     def inspect(self, cid: ContainerId, *, size: bool = False) -> Inspection | None:
         """One container closely; None where it is not there. ``size`` also has its writable layer
@@ -500,6 +518,10 @@ def _mount(bind: Any) -> dict[str, Any]:
         "ReadOnly": bind.read_only,
         "BindOptions": options,
     }
+
+
+def _ours(entry: Mapping[str, Any]) -> bool:
+    return LABEL_GENERATION in (entry.get("Labels") or {})
 
 
 def _container(entry: Mapping[str, Any]) -> Container:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from manager.core.model import (
     ContainerId,
@@ -242,3 +242,17 @@ def numbers(version: str) -> tuple[int, ...]:
         if digits != part:
             break
     return tuple(found)
+
+
+def gpus_of(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The GPUs that an inspected container was given, as it was asked for; empty where it was given none."""
+    host = found.get("HostConfig") or {}
+    devices: list[str] = []
+    for asked in host.get("DeviceRequests") or ():
+        devices += asked.get("DeviceIDs") or (["all"] if asked.get("Count") else [])
+    if host.get("Runtime") == "nvidia":
+        for pair in (found.get("Config") or {}).get("Env") or ():
+            name, _, value = pair.partition("=")
+            if name == "NVIDIA_VISIBLE_DEVICES":
+                devices += [word.strip() for word in value.split(",") if word.strip()]
+    return tuple(word for word in dict.fromkeys(devices) if word not in ("none", "void"))

@@ -162,6 +162,7 @@ def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable
         runtimes=frozenset(info.runtimes),
         autoremove_fault=info.autoremove_fault,
         cdi=frozenset(info.cdi_devices),
+        strangers=engine.gpu_strangers() if any(pool.gpus for pool in config.pools) else (),
         hook=shutil.which("nvidia-container-runtime-hook") is not None,
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
-from manager.core.desire import Hardware
+from manager.core.desire import Hardware, Survey
 from manager.core.gpu_health import (
     Reading,
     Record,
@@ -21,6 +21,7 @@ from manager.core.gpu_health import (
     judge,
     merged,
     recorded,
+    trespassers,
 )
 from manager.core.gpu_probe import amiss, read
 from manager.core.gpu_use import Tally
@@ -314,7 +315,7 @@ class GpuDesk:
             for fact in facts
         ]
 
-    def health(self, config: Config, now: float) -> list[Health]:
+    def health(self, config: Config, survey: Survey, now: float) -> list[Health]:
         """The lines of ``mayfly status`` that are about GPUs."""
         lines: list[Health] = []
         late = self._watch.since
@@ -343,7 +344,20 @@ class GpuDesk:
                 text = f"slot {slot} waits for its GPUs: {word.waits}"
                 lines.append(Health("gpu.waits", Severity.WARNING, text, "mayfly gpus"))
         lines += self._foreigners()
+        lines += self._trespassers(survey)
         return lines
+
+    def _trespassers(self, survey: Survey) -> list[Health]:
+        lease = dict.fromkeys(uuid for lease in self._leases.values() for uuid in lease)
+        return [
+            Health(
+                "gpu.foreign_container",
+                Severity.WARNING,
+                f"container {stranger.name} was given {uuid}, which is leased, and is not Mayfly's",
+                f"docker inspect {stranger.name}",
+            )
+            for uuid, stranger in trespassers(lease, self._gpus or (), survey.strangers)
+        ]
 
     def _foreigners(self) -> list[Health]:
         if self._reading is None:

@@ -572,7 +572,7 @@ class Loop:
         if self._info is None and world.engine_error is None:
             return  # what was not looked at yet is neither there nor missing: no slot is held for that
         health = own_health(self._ledger.disk_error, self._info)
-        health += self._hands.gpus.health(self.config, now)
+        health += self._hands.gpus.health(self.config, self._survey, now)
         rows = self._report.publish(self.config.host, self._desired, memory, world, now, health)
         steady = self._clock.steady()
         self._report.metrics.passed(

@@ -13,6 +13,7 @@ from manager.core.gpu_health import (
     Process,
     Reading,
     Record,
+    Stranger,
     Tenant,
     Vitals,
     Xid,
@@ -22,6 +23,7 @@ from manager.core.gpu_health import (
     merged,
     physical,
     recorded,
+    trespassers,
 )
 from manager.core.leases import Gpu, Mig
 from manager.core.model import ContainerId, GpuWord
@@ -195,6 +197,28 @@ def test_a_gpu_that_vanishes_keeps_its_place_and_new_ones_are_added() -> None:
     assert merged((A,), (A, B)) == (A, B)
     again = replace(A, mig=(Mig("MIG-9"),), split=True)
     assert merged((A, B), (again, B)) == (again, B)
+
+
+@pytest.mark.parametrize(
+    ("devices", "hit"),
+    [
+        (("GPU-a",), ["GPU-a"]),
+        (("0",), ["GPU-a"]),
+        (("all",), ["GPU-a", "MIG-1"]),
+        (("nvidia.com/gpu=0",), ["GPU-a"]),
+        (("nvidia.com/gpu=all",), ["GPU-a", "MIG-1"]),
+        (("GPU-c",), ["MIG-1"]),
+        (("MIG-2",), []),
+        (("1",), []),
+        ((), []),
+    ],
+)
+def test_a_container_of_others_with_a_leased_gpu_is_found_by_whatever_name(
+    devices: tuple[str, ...], hit: list[str]
+) -> None:
+    stranger = Stranger("id", "name", devices)
+    found = trespassers(("GPU-a", "MIG-1"), (A, B, SPLIT), [stranger])
+    assert found == [(uuid, stranger) for uuid in hit]
 
 
 def test_a_stranger_is_shown_and_our_own_are_not() -> None:

@@ -184,8 +184,11 @@ def test_a_process_left_on_the_gpu_holds_the_slot_and_somebody_else_s_is_shown(
     manager: GpuManager, hardware: Hardware, engine: PrivateEngine
 ) -> None:
     manager.configure(pool(1) + CPU)
+    devices = ("--runtime", "nvidia", "-e", f"NVIDIA_VISIBLE_DEVICES={uuid(0)}")
+    alien = engine.docker("run", "-d", *devices, "--entrypoint", "sleep", "mayfly/local:cpu", "600")
     manager.start()
-    alien = engine.docker("run", "-d", "--entrypoint", "sleep", "mayfly/local:cpu", "600")
+    (given,) = until(lambda: manager.health("gpu.foreign_container"), "the container is shown")
+    assert f"was given {uuid(0)}, which is leased, and is not Mayfly's" in given
     pid = int(engine.docker("inspect", "--format", "{{.State.Pid}}", alien))
     hardware.process(0, pid)
     assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
