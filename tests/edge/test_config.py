@@ -87,6 +87,10 @@ keep_failed = "1h"
 share = true
 injection = "cdi"
 enrolment = "token"
+tenant_id = "tenant-1"
+client_id = "client-1"
+authority = "https://login.lab"
+calls_per_hour = 500
 
 [pool.limits]
 memory = "8GiB"
@@ -107,6 +111,20 @@ nested = "allow"
 source = "/data/cache"
 target = "/cache"
 env = "CACHE_DIR"
+
+[[pool]]
+name = "github"
+provider = "github"
+url = "https://github.com/ourlab"
+app = "12345"
+app_key = { file = "/etc/mayfly/app.pem" }
+
+[[pool]]
+name = "gitlab"
+provider = "gitlab"
+url = "https://gitlab.lab"
+token = { credential = "gitlab" }
+scope = "group:7"
 """
 
 
@@ -167,6 +185,24 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             share=True,
             injection="cdi",
             enrolment="token",
+            tenant_id="tenant-1",
+            client_id="client-1",
+            authority="https://login.lab",
+            calls_per_hour=500,
+        ),
+        model.PoolSpec(
+            name=model.PoolName("github"),
+            provider="github",
+            url="https://github.com/ourlab",
+            app="12345",
+            app_key={"file": "/etc/mayfly/app.pem"},
+        ),
+        model.PoolSpec(
+            name=model.PoolName("gitlab"),
+            provider="gitlab",
+            url="https://gitlab.lab",
+            token={"credential": "gitlab"},
+            scope="group:7",
         ),
     )
 
