@@ -31,4 +31,5 @@ bench: venv image
 
 # With PROVIDER=github (azure, gitlab) through that service's fake, JOBS=200 of them.
 soak: venv image
+	@$(if $(PROVIDER),true,scripts/fuzz)
 	@.venv/bin/python -m $(if $(PROVIDER),tests.soak --provider $(PROVIDER) --jobs $(or $(JOBS),200),tests.chaos)
