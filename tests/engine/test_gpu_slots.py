@@ -303,3 +303,31 @@ def test_a_manager_that_starts_again_keeps_the_agents_that_wait(manager: GpuMana
     manager.start()
     assert [manager.slot(name)["agent"] for name in ("gpu-0", "gpu-1")] == before
     assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+
+
+def test_slots_that_share_a_gpu_run_at_once_on_it(
+    manager: GpuManager, hardware: Hardware, tmp_path: Path
+) -> None:
+    hardware.gpus = 1
+    hardware.write()
+    tmp_path.chmod(0o777)
+    cache = f'[[pool.caches]]\nsource = "{tmp_path}"\ntarget = "/meet"'
+    manager.configure(pool(3, more=f"share = true\n{cache}"))
+    manager.start()
+    meet = "touch /meet/$(hostname); until [ $(ls /meet | wc -l) = 3 ]; do sleep 0.02; done"
+    jobs = [manager.on_gpu("sh", "-c", f"{meet}; {LIST}") for _ in range(3)]
+    assert {manager.ended(job)["slot"] for job in jobs} == {"gpu-0", "gpu-1", "gpu-2"}
+    assert all(uuid(0) in manager.output(job) for job in jobs)
+
+
+def test_a_host_that_is_to_have_a_gpu_says_so_when_it_has_none(
+    engine: PrivateEngine, hardware: Hardware
+) -> None:
+    hardware.gpus = 0
+    hardware.write()
+    with GpuManager(engine.url, hardware, CPU, host='gpu = "required"') as manager:
+        manager.start()
+        told = until(lambda: manager.health("gpu.required"), "the missing GPU is told")
+        assert "this host is to have a GPU" in told[0]
+        assert manager.cli("status").returncode == 1
+        assert manager.ended(manager.submit("true"))["exit_code"] == 0
