@@ -24,20 +24,16 @@ from manager.core.actions import (
     Signal,
     Tell,
 )
-from manager.core.memory import (
-    ENDS_JOBS,
-    Agent,
+from manager.core.facts import (
     AgentCreated,
     AgentDoomed,
     AgentPushed,
-    Doom,
     Fact,
     GateOpening,
-    Job,
-    Memory,
     SlotHeld,
     SlotUncordoned,
 )
+from manager.core.memory import ENDS_JOBS, Agent, Doom, Job, Memory
 from manager.core.model import (
     Container,
     Desired,

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from manager.core.memory import (
-    Agent,
+from manager.core.facts import (
     AgentAdopted,
     AgentDoomed,
     AgentExited,
@@ -19,12 +18,11 @@ from manager.core.memory import (
     Fact,
     JobEnded,
     JobRequeued,
-    Memory,
     SlotCooled,
     SlotHeld,
     SlotWarmed,
-    reprieved,
 )
+from manager.core.memory import Agent, Memory, reprieved
 from manager.core.model import (
     Cause,
     Container,

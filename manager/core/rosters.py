@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from manager.core.memory import Agent, AgentConfirmed, Fact, Memory
+from manager.core.facts import AgentConfirmed, Fact
+from manager.core.memory import Agent, Memory
 from manager.core.model import (
     Generation,
     Phase,

@@ -17,24 +17,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from manager.core.memory import (
-    Agent,
+from manager.core.facts import (
     AgentExited,
     AgentOpened,
     ClockJumped,
-    Cordon,
-    Doom,
     Fact,
-    Job,
     JobEnded,
     JobSubmitted,
-    Memory,
-    Pause,
     PoolPaused,
     PoolResumed,
-    SlotMemory,
     event_name,
 )
+from manager.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory
 from manager.core.model import (
     DoomReason,
     Generation,

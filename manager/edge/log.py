@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 import structlog
 
-from manager.core.memory import Fact, Memory, event_name
+from manager.core.facts import Fact, event_name
+from manager.core.memory import Memory
 from manager.edge.journal import Journal, journal_of
 
 # What is told by another fact in more words, or too often to be read.

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from manager.core import naming
 from manager.core.actions import Action
+from manager.core.apply import apply
 from manager.core.decide import Plan, decide
 from manager.core.desire import Hardware, desired, references
-from manager.core.memory import Memory, apply
+from manager.core.memory import Memory
 from manager.core.model import Config, Container, Desired, HostId, PoolName, World
 from manager.core.notice import notice
 from manager.core.outcomes import End, Outcome, Result

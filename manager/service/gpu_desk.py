@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 from manager.core.desire import Hardware, Survey
+from manager.core.facts import AgentExited, Fact, SlotReleased
 from manager.core.gpu_health import (
     Reading,
     Record,
@@ -27,7 +28,7 @@ from manager.core.gpu_probe import amiss, read
 from manager.core.gpu_use import Tally
 from manager.core.images import Catalogue
 from manager.core.leases import Gpu
-from manager.core.memory import Agent, AgentExited, Fact, Memory, SlotReleased
+from manager.core.memory import Agent, Memory
 from manager.core.model import (
     Config,
     ContainerId,

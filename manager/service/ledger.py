@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from manager.core.memory import AgentOpened, ClockJumped, Fact, Memory, ahead, apply
+from manager.core.apply import ahead, apply
+from manager.core.facts import AgentOpened, ClockJumped, Fact
+from manager.core.memory import Memory
 from manager.core.model import HostSpec, JobId
 from manager.core.slots import CLOCK_SLACK
 from manager.edge.boot import host_boot

@@ -25,10 +25,10 @@ from manager.core.actions import (
     Rename,
     Tell,
 )
+from manager.core.apply import apply
 from manager.core.decide import Plan, decide
 from manager.core.desire import Hardware, Survey, desired, references
-from manager.core.gpu_health import Reading
-from manager.core.memory import (
+from manager.core.facts import (
     AgentArmed,
     AgentConfirmed,
     AgentDismissed,
@@ -36,9 +36,9 @@ from manager.core.memory import (
     AgentRemoved,
     AgentTold,
     ClockJumped,
-    Memory,
-    apply,
 )
+from manager.core.gpu_health import Reading
+from manager.core.memory import Memory
 from manager.core.model import (
     Config,
     Container,

@@ -23,17 +23,9 @@ from prometheus_client.registry import Collector
 from manager import __version__
 from manager.core import naming
 from manager.core.actions import Action
+from manager.core.facts import AgentConfirmed, AgentCreated, AgentExited, AgentReady, Fact, JobEnded
 from manager.core.leases import Gpu
-from manager.core.memory import (
-    Agent,
-    AgentConfirmed,
-    AgentCreated,
-    AgentExited,
-    AgentReady,
-    Fact,
-    JobEnded,
-    Memory,
-)
+from manager.core.memory import Agent, Memory
 from manager.core.model import (
     Cause,
     Config,

@@ -9,23 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from manager.core.memory import (
-    Agent,
+from manager.core.facts import (
     AgentDoomed,
-    Cordon,
     Fact,
-    Job,
     JobCancelling,
     JobEnded,
     JobSubmitted,
-    Memory,
-    Pause,
     PoolPaused,
     PoolResumed,
     SlotCordoned,
     SlotReleased,
     SlotUncordoned,
 )
+from manager.core.memory import Agent, Cordon, Job, Memory, Pause
 from manager.core.model import (
     Cause,
     Config,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from manager.core.memory import Fact, Memory
+from manager.core.facts import Fact
+from manager.core.memory import Memory
 from manager.core.model import Desired, Health, HostSpec, Severity, World
 from manager.core.slots import SlotStatus
 from manager.edge.engine_facts import EngineInfo

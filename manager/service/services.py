@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from manager.core.desire import Trait
-from manager.core.memory import Agent, AgentConfirmed, AgentDoomed, Memory
+from manager.core.facts import AgentConfirmed, AgentDoomed
+from manager.core.memory import Agent, Memory
 from manager.core.model import Config, DoomReason, Generation, Phase, PoolName, PoolSpec
 from manager.core.outcomes import End, Outcome, Result
 from manager.core.rosters import ABSENCE

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from manager.core import memory as facts
+from manager.core import facts
 from manager.edge.engine import Engine, GateSocket
 from manager.edge.history import History
 

@@ -25,9 +25,9 @@ from manager.core.actions import (
     Signal,
     Tell,
 )
+from manager.core.apply import ahead, apply
 from manager.core.decide import Plan, decide
-from manager.core.memory import (
-    ENDS_JOBS,
+from manager.core.facts import (
     AgentArmed,
     AgentConfirmed,
     AgentCreated,
@@ -38,23 +38,18 @@ from manager.core.memory import (
     AgentRemoved,
     AgentTold,
     ClockJumped,
-    Cordon,
     Fact,
     GateOpening,
-    Job,
     JobCancelling,
     JobEnded,
     JobSubmitted,
-    Memory,
-    Pause,
     PoolPaused,
     PoolResumed,
     SlotCordoned,
     SlotReleased,
     SlotUncordoned,
-    ahead,
-    apply,
 )
+from manager.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
 from manager.core.model import (
     Cause,
     Container,

@@ -8,7 +8,7 @@ import pytest
 
 from manager.core.actions import Action, Open, Prepare, Remove, Signal
 from manager.core.decide import INTERRUPTED_GRACE, MAX_PREPARING, SELF_REMOVAL, Plan
-from manager.core.memory import AgentDoomed, JobEnded, JobRequeued, SlotCooled
+from manager.core.facts import AgentDoomed, JobEnded, JobRequeued, SlotCooled
 from manager.core.model import (
     Cause,
     ContainerState,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from manager.core.memory import AgentDoomed, SlotCooled, SlotReleased
+from manager.core.facts import AgentDoomed, SlotCooled, SlotReleased
 from manager.core.model import (
     Container,
     DoomReason,

@@ -20,8 +20,10 @@ from hypothesis.stateful import (
 )
 
 from manager.core.actions import Open
+from manager.core.apply import apply
 from manager.core.decide import Plan, decide
-from manager.core.memory import AgentExited, JobEnded, JobSubmitted, Memory, Pause, apply
+from manager.core.facts import AgentExited, JobEnded, JobSubmitted
+from manager.core.memory import Memory, Pause
 from manager.core.model import (
     Cause,
     Desired,

@@ -6,25 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.memory import (
-    Agent,
+from manager.core.apply import apply
+from manager.core.facts import (
     AgentAdopted,
     AgentDoomed,
     AgentExited,
     AgentOpened,
     AgentReady,
-    Doom,
     Fact,
-    Job,
     JobEnded,
     JobRequeued,
-    Memory,
     SlotCooled,
     SlotHeld,
-    SlotMemory,
     SlotWarmed,
-    apply,
 )
+from manager.core.memory import Agent, Doom, Job, Memory, SlotMemory
 from manager.core.model import (
     Cause,
     Container,

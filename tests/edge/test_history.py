@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from manager.core.memory import (
-    Agent,
-    AgentCreated,
-    AgentExited,
-    Fact,
-    Job,
-    JobEnded,
-    JobSubmitted,
-    apply,
-)
+from manager.core.apply import apply
+from manager.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubmitted
+from manager.core.memory import Agent, Job
 from manager.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
 from manager.edge.history import History, Payload, Reader
 
