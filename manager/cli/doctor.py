@@ -14,9 +14,7 @@ from manager.core.desire import Hardware, Survey, leases_of
 from manager.core.injection import choose
 from manager.core.model import GATE_PROTOCOL, Config, Health, PoolName, PoolSpec, Severity
 from manager.edge.engine_facts import EngineInfo
-
-LITTLE_SPACE = 5 * 1024**3  # bytes below which a disk soon stops the pool
-LITTLE_SHARE = 0.05
+from manager.edge.room import Room
 
 
 class State(StrEnum):
@@ -35,21 +33,6 @@ class Verdict:
     state: State
     text: str
     fix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """A file system that Mayfly or the Engine writes to."""
-
-    what: str
-    path: str
-    free: int  # bytes
-    total: int
-
-    @property
-    def low(self) -> bool:
-        """Whether it is about to be full."""
-        return self.free < min(LITTLE_SPACE, self.total * LITTLE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +59,7 @@ class Facts:
     secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
     services: Mapping[PoolName, Service] = field(default_factory=dict)
     clock: bool | None = None  # whether it is kept in step; None: nobody can say
-    spaces: tuple[Space, ...] = ()
+    rooms: tuple[Room, ...] = ()  # where Mayfly and the Engine write
     state_problem: str | None = None  # None: all is well
     manager: bool = False  # whether one answers
     health: tuple[Health, ...] = ()  # its own health lines
@@ -384,11 +367,11 @@ def _clock(facts: Facts) -> Iterator[Verdict]:
 
 
 def _disk(facts: Facts) -> Iterator[Verdict]:
-    if not facts.spaces:
+    if not facts.rooms:
         yield skip("neither state directory nor Engine can be looked at")
-    for space in facts.spaces:
-        text = f"{space.what} {space.path}: {space.free / 1024**3:.1f} GiB free"
-        yield fail(text, f"df -h {space.path}; docker system df") if space.low else ok(text)
+    for room in facts.rooms:
+        text = f"{room.path} has {room.free / 1024**3:.1f} GiB left"
+        yield fail(text, f"df -h {room.path}; docker system df") if room.low else ok(text)
 
 
 def _state(facts: Facts) -> Iterator[Verdict]:

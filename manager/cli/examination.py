@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from manager.cli.client import Client
-from manager.cli.doctor import Facts, Service, Space
+from manager.cli.doctor import Facts, Service
 from manager.cli.host_hardware import hardware_for
 from manager.cli.trouble import Trouble
 from manager.core import naming
@@ -37,6 +37,7 @@ from manager.edge.config import load
 from manager.edge.engine import Engine
 from manager.edge.faults import Fault, Refused
 from manager.edge.history import Reader
+from manager.edge.room import Room, room
 from manager.providers import load as provider_of
 from manager.service.eye import mount_problems
 
@@ -64,7 +65,7 @@ def _host(facts: Facts, config: Config) -> Facts:
         hardware=hardware_for(config),
         char_links=_char_links(),
         state_problem=_state_problem(state),
-        spaces=tuple(_spaces({"state directory": state})),
+        rooms=_rooms(state),
     )
     facts = _engine(facts, config)
     with _handed_over():
@@ -94,7 +95,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
         engine=info,
         survey=survey,
         strangers=tuple(strangers),
-        spaces=(*facts.spaces, *_spaces({"Docker's directory": Path(info.root_dir)})),
+        rooms=(*facts.rooms, *_rooms(Path(info.root_dir))),
     )
 
 
@@ -116,12 +117,9 @@ def _host_id(state: Path) -> HostId | None:
         return None
 
 
-def _spaces(places: Mapping[str, Path]) -> Iterator[Space]:
-    for what, path in places.items():
-        there = next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
-        with suppress(OSError):
-            usage = shutil.disk_usage(there)
-            yield Space(what, str(path), usage.free, usage.total)
+def _rooms(*places: Path) -> tuple[Room, ...]:
+    found = (room(place) for place in places)
+    return tuple(place for place in found if place is not None)
 
 
 def _state_problem(state: Path) -> str | None:

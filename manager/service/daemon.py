@@ -170,17 +170,23 @@ def _scraped(address: str, metrics: Metrics, log: Log) -> Callable[[], None]:
 
 
 class _Announcer:
-    """Tells systemd after each pass; the first one says that the daemon is ready."""
+    """Tells systemd after each pass; the first one, and the first after a reload, says that we are ready."""
 
     def __init__(self) -> None:
         self._ready = False
 
-    def __call__(self, sentence: str) -> None:
+    def passed(self, sentence: str) -> None:
+        """A pass has ended."""
         if self._ready:
             systemd.alive(sentence)
         else:
             self._ready = True
             systemd.ready(sentence)
+
+    def reloading(self) -> None:
+        """The configuration is about to be read again."""
+        self._ready = False
+        systemd.reloading()
 
 
 @contextmanager

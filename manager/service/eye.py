@@ -26,6 +26,7 @@ from manager.core.model import (
 from manager.edge.engine import Engine
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.faults import Fault, Refused
+from manager.edge.room import Room, room
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Surveyed:
     survey: Survey
     info: EngineInfo
     sizes: Mapping[ContainerId, int]
+    room: tuple[Room, ...] = ()  # where Mayfly and the Engine write
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,9 @@ class Eye:
             survey = survey_of(self._engine, config, info, self._wanted())
             watched = any(pool.limits.disk is not None for pool in config.pools)
             sizes = self._engine.sizes() if watched else {}
-            self._send(Surveyed(began, survey, info, sizes))
+            places = (room(Path(place)) for place in (config.host.state_dir, info.root_dir))
+            left = tuple(place for place in places if place is not None)
+            self._send(Surveyed(began, survey, info, sizes, left))
         except Fault as fault:
             self._send(Unseen(began, fault))
 

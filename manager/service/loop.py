@@ -57,6 +57,7 @@ from manager.core.rosters import namesakes
 from manager.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
 from manager.edge.faults import AgentBusy, Fault, Passing, Refused
 from manager.edge.log import Log
+from manager.edge.room import Room
 from manager.edge.witness import Witnesses
 from manager.service.clock import Clock
 from manager.service.commands import Command
@@ -135,6 +136,8 @@ class Loop:
         self._rhythm = Rhythm()
         self._survey = Survey()
         self._info: EngineInfo | None = None
+        self._room: tuple[Room, ...] = ()
+        self._rejected: str | None = None  # what was wrong with the file, the last time it was read
         self._desired = Desired(())
         self._in_flight: dict[str, tuple[Action, float]] = {}  # with the steady time of their begin
         self._resting: dict[str, float] = {}
@@ -296,8 +299,8 @@ class Loop:
                     self._log.event("engine.lost", reason=str(fault))
                 self._outlook.unseen(str(fault))
                 self._all_rung = True
-            case Surveyed(survey=survey, info=info, sizes=sizes):
-                self._survey, self._info = survey, info
+            case Surveyed(survey=survey, info=info, sizes=sizes, room=room):
+                self._survey, self._info, self._room = survey, info, room
                 self._outlook.grown(sizes)
                 self._make_desired()
 
@@ -445,15 +448,17 @@ class Loop:
         return Order(200, {"dry_run": dry_run, **changes, "held": dict(wanted.obstacles)})
 
     def _read_config(self) -> None:
+        self._report.reloading()
         try:
             self._use_config(self._reload())
         except Fault as fault:
+            self._rejected = str(fault)
             self._log.event("config.rejected", reason=str(fault))
             self._report.metrics.reloaded(self._clock.now(), good=False)
 
     def _use_config(self, config: Config) -> None:
         self._hands.workers.use_providers(self._services.use(config))
-        self.config = config
+        self.config, self._rejected = config, None
         self._hands.gpus.use_config(config)
         self._make_desired()
         now = self._clock.now()
@@ -571,7 +576,7 @@ class Loop:
     ) -> None:
         if self._info is None and world.engine_error is None:
             return  # what was not looked at yet is neither there nor missing: no slot is held for that
-        health = own_health(self._ledger.disk_error, self._info)
+        health = own_health(self._ledger.disk_error, self._info, self._rejected, self._room)
         health += self._hands.gpus.health(self.config, self._survey, now)
         rows = self._report.publish(self.config.host, self._desired, memory, world, now, health)
         steady = self._clock.steady()

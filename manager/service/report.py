@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 from manager.core.facts import Fact
 from manager.core.memory import Memory
@@ -10,21 +11,29 @@ from manager.core.model import Desired, Health, HostSpec, Severity, World
 from manager.core.slots import SlotStatus
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.log import Log
+from manager.edge.room import Room
 from manager.service import status
 from manager.service.board import Board
 from manager.service.metrics import Metrics
 
 
+class Listener(Protocol):
+    """Who wants to know how the loop is: systemd."""
+
+    def passed(self, sentence: str) -> None:
+        """A pass has ended."""
+
+    def reloading(self) -> None:
+        """The configuration is about to be read again; the next pass ends that."""
+
+
 class Report:
     """The loop's voice; used by its thread alone."""
 
-    def __init__(
-        self, board: Board, log: Log, metrics: Metrics, heard: Callable[[str], None]
-    ) -> None:
-        """``heard`` is told the sentence of each pass."""
+    def __init__(self, board: Board, log: Log, metrics: Metrics, listener: Listener) -> None:
         self._board = board
         self._log = log
-        self._heard = heard
+        self._listener = listener
         self.metrics = metrics
         self.headline = ""
 
@@ -46,8 +55,12 @@ class Report:
         if headline != self.headline:
             self._log.event("pass.ended", headline)
             self.headline = headline
-        self._heard(headline)
+        self._listener.passed(headline)
         return rows
+
+    def reloading(self) -> None:
+        """The configuration is about to be read again."""
+        self._listener.reloading()
 
     def recorded(self, facts: Iterable[Fact], before: Memory, after: Memory) -> None:
         """Facts are on disk."""
@@ -57,12 +70,30 @@ class Report:
             self._log.fact(fact, after)
 
 
-def own_health(disk_error: str | None, info: EngineInfo | None) -> list[Health]:
-    """The lines about the manager's own ground: its disk and its Engine."""
+def own_health(
+    disk_error: str | None, info: EngineInfo | None, rejected: str | None, room: Iterable[Room]
+) -> list[Health]:
+    """The lines about the manager's own ground: its disk, its Engine and its configuration.
+
+    ``rejected`` says what was wrong with the file when it was last read; ``None``: nothing.
+    """
     lines = []
+    if rejected is not None:
+        text = f"{rejected}; the configuration from before is in force"
+        lines.append(Health("config.rejected", Severity.ERROR, text, "mayfly config check"))
+    for place in room:
+        if place.low:
+            text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"
+            fix = f"df -h {place.path}; docker system df"
+            lines.append(Health("disk.low", Severity.WARNING, text, fix))
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"
         lines.append(Health("disk.refused", Severity.ERROR, text, "df -h"))
+    if info is not None and info.autoremove_fault:
+        text = "a restart of this Engine kills containers that remove themselves (moby#46308): Mayfly does it"
+        lines.append(
+            Health("engine.removal", Severity.INFO, text, "upgrade Docker to 24.0.8 or newer")
+        )
     if info is not None and not info.live_restore:
         lines.append(
             Health(

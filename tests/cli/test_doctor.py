@@ -16,7 +16,6 @@ from manager.cli.doctor import (
     CHECKS,
     Facts,
     Service,
-    Space,
     State,
     exit_code,
     results,
@@ -34,6 +33,7 @@ from manager.core.model import (
     Severity,
 )
 from manager.edge.engine_facts import EngineInfo
+from manager.edge.room import Room
 
 GIB = 1024**3
 ENGINE = EngineInfo(
@@ -60,7 +60,7 @@ WELL = Facts(
     engine=ENGINE,
     survey=SEEN,
     clock=True,
-    spaces=(Space("state directory", "/var/lib/mayfly", 50 * GIB, 100 * GIB),),
+    rooms=(Room("/var/lib/mayfly", 50 * GIB, 100 * GIB),),
     manager=True,
     unit="active, enabled",
     metadata=False,
@@ -174,10 +174,10 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
     (replace(WELL, metadata=True), "agent.metadata", State.WARN, "169.254.169.254", "iptables"),
     (replace(WELL, clock=False), "host.clock", State.WARN, "clock", "timedatectl set-ntp true"),
     (
-        replace(WELL, spaces=(Space("Docker's directory", "/d", 1 * GIB, 500 * GIB),)),
+        replace(WELL, rooms=(Room("/d", 1 * GIB, 500 * GIB),)),
         "host.disk",
         State.FAIL,
-        "1.0 GiB free",
+        "1.0 GiB left",
         "df -h /d",
     ),
     (replace(WELL, state_problem="mode 0755"), "host.state", State.FAIL, "0755", "/var/lib/mayfly"),
