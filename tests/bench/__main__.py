@@ -23,6 +23,7 @@ Engine = Callable[[], PrivateEngine]
 # In this order: the quietest host for what is measured in milliseconds.
 ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "slot_gap": lambda engine: slot_gap.measure(engine()),
+    "slot_gap_gpu": lambda engine: slot_gap.measure_with_gpu(engine()),
     "throughput": lambda engine: throughput.measure(engine()),
     "decide": lambda engine: deciding.measure(),
     "idle": lambda engine: idle.measure(engine()),

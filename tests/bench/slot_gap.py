@@ -11,11 +11,14 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from manager.edge.history import Reader
 from tests.bench.figures import Figure, Goal, median, p95
 from tests.engine.private_engine import PrivateEngine
+from tests.fakes.nvidia_runtime import NvidiaRuntime
+from tests.fakes.nvml import Hardware
 from tests.harness import Manager, until
 
 IMAGE = "mayfly/local:cpu"
@@ -23,6 +26,7 @@ ROUNDS = 14
 LONG_ENOUGH = (
     2.0  # seconds in which the old job's slot gets its standby, however slow the Engine is
 )
+GPU = 'gpus = 1\nimage = "mayfly/local:cpu"\n'
 POOL = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\nstandby = {standby}\n'
 NOW = "date +%s.%N"
 # The launcher of the loop is the container's first process, as it is for those who use one.
@@ -45,27 +49,63 @@ def measure(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
     """The gaps with a standby and without, each against the loop's."""
     figures = []
     for standby in (True, False):
-        gaps = gather(engine, standby=standby, rounds=rounds, restarts=standby)
+        with Manager(engine.url, POOL.format(standby=str(standby).lower())) as manager:
+            gaps = gather(engine, manager, rounds=rounds, restarts=standby)
         figures += _told(gaps, standby=standby)
     return figures
 
 
-def gather(engine: PrivateEngine, *, standby: bool, rounds: int, restarts: bool) -> Gaps:
+def measure_with_gpu(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
+    """The gap where the health gate comes first: a stub NVML, so the gate's overhead and no hardware's."""
+    nvidia(engine)
+    with Hardware(gpus=8) as hardware, _WithGpu(engine.url, hardware) as manager:
+        gaps = gather(engine, manager, rounds=rounds, restarts=False)
+    return [
+        Figure(
+            name="slot_gap_gpu_gate",
+            what="slot gap, health gate, standby on",
+            value=median(gaps.launcher) * 1000,
+            unit="ms",
+            goal=Goal(0.2, of_ratio=True),
+            beside="docker run loop",
+            beside_value=median(gaps.loop) * 1000,
+            p95=p95(gaps.launcher) * 1000,
+            n=len(gaps.launcher),
+            more={"beside_p95": p95(gaps.loop) * 1000},
+        )
+    ]
+
+
+@cache
+def nvidia(engine: PrivateEngine) -> NvidiaRuntime:
+    """The Engine's runtime for GPUs, made once."""
+    return NvidiaRuntime(engine)
+
+
+class _WithGpu(Manager):
+    def __init__(self, docker_host: str, hardware: Hardware) -> None:
+        self.hardware = hardware
+        super().__init__(docker_host, POOL.format(standby="true") + GPU)
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | self.hardware.environment()
+
+
+def gather(engine: PrivateEngine, manager: Manager, *, rounds: int, restarts: bool) -> Gaps:
     """Hand-overs and rounds of the loop in turns."""
     gaps = Gaps()
-    with Manager(engine.url, POOL.format(standby=str(standby).lower())) as manager:
-        manager.start()
-        manager.in_phase("idle")
-        reader = Reader(manager.state)
-        loop_round(engine, 0)  # the first of each kind finds cold caches
-        hand_over(manager, reader)
-        for _ in range(rounds):
-            launcher, job = hand_over(manager, reader)
-            gaps.launcher.append(launcher)
-            gaps.job.append(job)
-            gaps.loop.append(loop_round(engine, 0))
-            if restarts:
-                gaps.restarted.append(loop_round(engine, 1))
+    manager.start()
+    manager.in_phase("idle")
+    reader = Reader(manager.state)
+    loop_round(engine, 0)  # the first of each kind finds cold caches
+    hand_over(manager, reader)
+    for _ in range(rounds):
+        launcher, job = hand_over(manager, reader)
+        gaps.launcher.append(launcher)
+        gaps.job.append(job)
+        gaps.loop.append(loop_round(engine, 0))
+        if restarts:
+            gaps.restarted.append(loop_round(engine, 1))
     return gaps
 
 
@@ -163,29 +203,46 @@ STEPS = (
 )
 
 
+# With a GPU the bell is the Engine's word that the container is dead, and the health gate stands behind it.
+GPU_STEPS = (
+    ("last", "died", "until the Engine's word that the container is dead is taken"),
+    ("died", "decided", "the look, NVML and the health gate"),
+    *STEPS[4:-1],
+)
+
+
 def breakdown(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
     """Where the time of a hand-over goes, by a manager whose seams are watched."""
-    steps: dict[str, list[float]] = {name: [] for _, name, _ in STEPS}
     with Manager(engine.url, POOL.format(standby="true")) as manager:
-        trace = manager.home / "trace"
-        manager.start(sys.executable, "-m", "tests.bench.watched", str(trace))
-        reader = Reader(manager.state)
-        for number in range(rounds + 1):
-            old, new = _one_after_the_other(manager, reader)
-            marks = _marks(trace, reader, manager, old, new)
-            if number:
-                for before, name, _ in STEPS:
-                    steps[name].append(marks[name] - marks[before])
+        figures = _broken_down(manager, "hand_over", STEPS, rounds)
+    nvidia(engine)
+    with Hardware(gpus=8) as hardware, _WithGpu(engine.url, hardware) as manager:
+        return figures + _broken_down(manager, "hand_over_gpu", GPU_STEPS, rounds)
+
+
+def _broken_down(
+    manager: Manager, title: str, wanted: tuple[tuple[str, str, str], ...], rounds: int
+) -> list[Figure]:
+    steps: dict[str, list[float]] = {name: [] for _, name, _ in wanted}
+    trace = manager.home / "trace"
+    manager.start(sys.executable, "-m", "tests.bench.watched", str(trace))
+    reader = Reader(manager.state)
+    for number in range(rounds + 1):
+        old, new = _one_after_the_other(manager, reader)
+        marks = _marks(trace, reader, manager, old, new)
+        if number:
+            for before, name, _ in wanted:
+                steps[name].append(marks[name] - marks[before])
     return [
         Figure(
-            name=f"hand_over_{before}_to_{name}",
+            name=f"{title}_{before}_to_{name}",
             what=f"  {what}",
             value=median(steps[name]) * 1000,
             unit="ms",
             p95=p95(steps[name]) * 1000,
             n=rounds,
         )
-        for before, name, what in STEPS
+        for before, name, what in wanted
     ]
 
 
@@ -200,7 +257,7 @@ def _marks(trace: Path, reader: Reader, manager: Manager, old: str, new: str) ->
     }
     for line in trace.read_text().splitlines():
         name, generation, at = json.loads(line)
-        if generation == (before if name in ("line", "rung", "read") else after):
+        if generation == (before if name in ("line", "rung", "read", "died") else after):
             if name == "rung" and "read" not in marks:
                 marks[name] = at  # an agent rings at its gate, too: the last one counts
             marks.setdefault(name, at)

@@ -20,6 +20,8 @@ SLOTS = 8
 TURNS = 2
 LEAD = 4.0  # seconds for what was made ahead to be used up
 WINDOW = 16.0
+NETWORK = "bench"
+ISOLATED = ("--opt", "com.docker.network.bridge.enable_icc=false")  # as a pool's network is
 POOL = f'[[pool]]\nname = "local"\nprovider = "local"\nslots = {SLOTS}\n'
 
 
@@ -27,11 +29,14 @@ def measure(engine: PrivateEngine, turns: int = TURNS) -> list[Figure]:
     """Jobs a minute in steady state: what is finished within a window that begins a while after the start."""
     ours: list[float] = []
     loops: list[float] = []
+    apart: list[float] = []
+    engine.docker("network", "create", *ISOLATED, NETWORK)
     with Manager(engine.url, POOL) as manager:
         manager.start()
         for _ in range(turns):
             ours.append(jobs(manager))
             loops.append(rounds(engine))
+            apart.append(rounds(engine, "--network", NETWORK))
     return [
         Figure(
             name=f"jobs_per_minute_{SLOTS}_slots",
@@ -43,7 +48,17 @@ def measure(engine: PrivateEngine, turns: int = TURNS) -> list[Figure]:
             beside_value=median(loops),
             n=turns,
             more={"windows": ours, "beside_windows": loops},
-        )
+        ),
+        Figure(
+            name=f"jobs_per_minute_{SLOTS}_slots_apart",
+            what="  beside loops whose containers cannot reach each other either",
+            value=median(ours),
+            unit="/min",
+            beside=f"{SLOTS} such loops, --network",
+            beside_value=median(apart),
+            n=turns,
+            more={"beside_windows": apart},
+        ),
     ]
 
 
@@ -76,9 +91,10 @@ def _all_idle(control: Control) -> bool:
     return all(row["phase"] == "idle" and row["standby"] is None for row in rows)
 
 
-def rounds(engine: PrivateEngine) -> float:
+def rounds(engine: PrivateEngine, *options: str) -> float:
     """Containers a minute of as many shell loops."""
-    loop = f"while docker -H {engine.url} run --rm --init --entrypoint true {IMAGE}; do echo; done"
+    run = f"docker -H {engine.url} run --rm --init --entrypoint true"
+    loop = f"while {run} {' '.join(options)} {IMAGE}; do echo; done"
     began = time.monotonic()
     loops = [
         subprocess.Popen(["sh", "-c", loop], stdout=subprocess.PIPE, start_new_session=True)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from manager.core.memory import GateOpening
+from manager.core.facts import GateOpening
+from manager.edge.engine_facts import EngineEvent
 from manager.edge.history import History
 from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses
@@ -57,6 +58,8 @@ def _heard(keeper: Any, one: Any, fresh: bytes) -> None:
 def _taken(_: Any, message: Any) -> None:
     if isinstance(message, Rung):
         note("rung", message.generation)
+    elif isinstance(message, EngineEvent) and message.action == "die" and message.generation:
+        note("died", message.generation)
 
 
 def _read(witness: Any, _: Any, generation: str) -> None:
@@ -100,7 +103,7 @@ def main() -> None:
     around(
         perform.Performer, "_open", after=lambda _, __, action, ___: note("sent", action.generation)
     )
-    around(loop.Loop, "_upkeep", after=dump)
+    around(loop.Loop, "_pass", after=dump)
     from manager.cli.app import main as command
 
     sys.argv = ["mayfly", "run"]
