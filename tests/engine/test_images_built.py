@@ -137,7 +137,7 @@ def build_standin(tag: str, url: str, checksum: str) -> str:
         dockerfile = place / "dockerfiles" / "Dockerfile"
         dockerfile.write_text(dockerfile.read_text() + STAGE)
         return docker(
-            *("build", "--network", "host", "--file", "dockerfiles/Dockerfile"),
+            *("build", "--force-rm", "--network", "host", "--file", "dockerfiles/Dockerfile"),
             *("--target", "standin", "--tag", tag, "--build-arg", f"BASE={BASE}"),
             *("--build-arg", "WANTED=standin"),
             *("--build-arg", "CLIENT_VERSION=1.2.3", "--build-arg", f"CLIENT_URL={url}"),
