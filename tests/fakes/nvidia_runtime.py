@@ -1,7 +1,7 @@
 """A runtime ``nvidia`` that puts a stand-in ``nvidia-smi`` into containers, for a private Engine.
 
-It lists the devices that ``NVIDIA_VISIBLE_DEVICES`` names, as the true one would see them, and fails or misses
-some when a test says so, in containers that run already too:
+It lists the devices that ``NVIDIA_VISIBLE_DEVICES`` names, as the true one would see them, and fails or
+misses some when a test says so, in containers that run already too:
 
     runtime = NvidiaRuntime(engine)
     runtime.blind()                 # nvidia-smi says: Failed to initialize NVML: Unknown Error
