@@ -1,4 +1,4 @@
-"""Images of the services' agents with a stub client in them, made from the real Dockerfile and a local archive.
+"""Images of the services' agents with a stub client, made from the real Dockerfile and a local archive.
 
     tag = stub_image("github", archive(), version="2.336.0")
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def stub_image(provider: str, archive: bytes, version: str, **arguments: str) -> str:
-    """The image `mayfly/PROVIDER:stub-VERSION`; CLIENT_VERSION, CLIENT_SHA256 and CLIENT_URL are given, and more."""
+    """The image `mayfly/PROVIDER:stub-VERSION`; `arguments` go to the build beside the client's own three."""
     client = "AGENT" if provider == "azure" else "RUNNER"
     tag = f"mayfly/{provider}:stub-{version}"
     base = _said(str(ROOT / "scripts/base-image"))

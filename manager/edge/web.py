@@ -161,8 +161,9 @@ class Web:
         """Nothing is called yet.
 
         ``service`` and ``whose`` ("GitHub", 'pool "gpu"') are what messages say. ``headers`` go on every
-        call, and those that ``authorise`` gives when it is asked, before each. ``proxy`` and ``no_proxy`` stand
-        in for the environment's; the certificates of ``ca`` (a PEM file) are trusted beside the system's.
+        call, and those that ``authorise`` gives when it is asked, before each. ``proxy`` and ``no_proxy``
+        stand in for the environment's; the certificates of ``ca`` (a PEM file) are trusted beside the
+        system's.
         """
         self.base = base.rstrip("/")
         self.host = urlsplit(base).netloc

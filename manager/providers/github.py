@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,6 +132,10 @@ class GitHub:
         self._versions: frozenset[str] = frozenset()
         self._pages = 1
         self._lock = threading.Lock()
+        self._webs: tuple[Web, ...] = ()
+        # Made now, so that no two threads make them; a wrong `url` is told at the first call.
+        with suppress(Refused):
+            self._webs = (self._web, self._app_web)
 
     # -- what stands behind it ---------------------------------------------------------------------
 
@@ -196,14 +201,15 @@ class GitHub:
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls were made, by operation and status."""
-        counts = self._web.calls()
-        for key, count in self._app_web.calls().items():
-            counts[key] = counts.get(key, 0) + count
+        counts: dict[tuple[str, str], int] = {}
+        for web in self._webs:
+            for key, count in web.calls().items():
+                counts[key] = counts.get(key, 0) + count
         return counts
 
     def remaining(self) -> float | None:
-        """How many calls GitHub still allows; ``None`` before its first answer."""
-        return self._web.remaining
+        """How many calls GitHub still allows in this hour; ``None``: it has not said."""
+        return self._webs[0].remaining if self._webs else None
 
     @property
     def roster_interval(self) -> float:

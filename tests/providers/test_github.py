@@ -302,6 +302,19 @@ def test_a_secondary_limit_without_a_time_is_waited_for_a_minute_and_then_longer
     assert caught.value.retry_after == pytest.approx(60, abs=2)
 
 
+def test_what_github_still_allows_is_known_after_a_call_and_a_wrong_url_harms_nobody(
+    bench: GitHubBench,
+) -> None:
+    provider = bench.provider()
+    assert provider.remaining() is None
+    provider.roster()
+    assert provider.remaining() == 4999
+    wrong = changed(bench, url="https://github.com/a/b/c")
+    assert (wrong.calls(), wrong.remaining()) == ({}, None)
+    with pytest.raises(Refused, match="names no place"):
+        wrong.roster()
+
+
 def test_a_pool_that_has_used_its_budget_waits_and_asks_nobody(bench: GitHubBench) -> None:
     provider = changed(bench, calls_per_hour=60)
     for _ in range(30):
