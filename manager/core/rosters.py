@@ -22,6 +22,7 @@ from manager.core.model import (
 
 ABSENCE = 150.0  # seconds without being online in any roster: lists may be 60 s old
 ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
+FREED = 90.0  # seconds after which a roster that shows a busy agent without its job is newer than the job
 
 
 def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
@@ -31,8 +32,11 @@ def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
         if roster is None or agent.queue or agent.opened is None or agent.settled:
             continue
         entry = entry_of(agent, roster)
-        if entry is None or agent.confirmed is Phase.BUSY or not (entry.online or entry.busy):
+        if entry is None or not (entry.online or entry.busy):
             continue
+        if agent.confirmed is Phase.BUSY and roster.at < (agent.confirmed_at or now) + FREED:
+            continue
+        # An agent whose job was taken away before it had begun it waits for another.
         phase = Phase.BUSY if entry.busy else Phase.IDLE
         if agent.confirmed is not phase and roster.at >= agent.opened:
             learnt = entry.id if agent.registration is None else None
