@@ -441,8 +441,12 @@ def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> boo
     """Whether no earlier agent can still be at work in the slot, nor any other on the agent's GPUs, and
     the gate of their health lets it.
     """
-    if run.memory.slot(spec.name).cordon is not None or spec.name in run.desired.unseen:
+    known = run.memory.slot(spec.name)
+    if known.cordon is not None or spec.name in run.desired.unseen:
         return False
+    if not spec.queue and cooling(known, run.now):
+        run.wakes.append(known.cooling_until or run.now)
+        return False  # a standby that stands ready is no reason to try a service again at once
     if spec.keeps_entries and any(
         other.committed and _enlisted(other) for other in tenancy.settled
     ):
