@@ -337,6 +337,8 @@ class Azure:
                 "host (host.name) or the pool, or stop that agent",
                 30.0,
             )
+        if entry.get("assignedRequest") is not None:
+            raise self._still_counted(name)
         if online:
             # The slot's last agent is over, so this is what is left of its session, which would hold the next
             # one off for longer than its client waits. An entry of a new id has no session.
@@ -344,15 +346,18 @@ class Azure:
         else:
             self._enable(name, entry, enabled=True)
 
+    def _still_counted(self, name: str) -> Passing:
+        return Passing(
+            f"the service still counts a job on {name}, whose last agent is over; it gives it up after "
+            "about five minutes, and the slot is filled then",
+            GHOST_REST,
+        )
+
     def _renew(self, name: str, entry: Entry) -> None:
         try:
             self._delete(name, entry)
         except AgentBusy:
-            raise Passing(
-                f"the service still counts a job on {name}, whose last agent is over; it gives it up after "
-                "about five minutes, and the slot is filled then",
-                GHOST_REST,
-            ) from None
+            raise self._still_counted(name) from None
         kept = ("name", "version", "osDescription", "systemCapabilities", "userCapabilities")
         body = {key: entry[key] for key in kept if key in entry}
         body |= {"maxParallelism": 1, "provisioningState": "Provisioned", "enabled": True}

@@ -76,7 +76,7 @@ class Job:
     agent: str | None = None  # its name
     born: str | None = None  # the capability MAYFLY_AGENT of the agent that has it
     received: bool = False
-    begun: int = 0  # how often an agent has taken it up
+    begun_by: set[str] = field(default_factory=set)  # the generations that have taken it up
     completed: int = 0
     locked_until: float = 0.0
     log: str = ""
@@ -628,7 +628,9 @@ class FakeAzure(Fake):
         job = self.jobs.get(int(call.at["request"]))
         if job is None or job.result is not None:
             return error(404, "TaskAgentJobNotFoundException", "There is no such request.")
-        job.begun = job.begun or 1
+        entry = self.agents.get((self._role(call) or ("", 0))[1])
+        if entry is not None:
+            job.begun_by.add(entry.capabilities.get("MAYFLY_AGENT", entry.name))
         job.locked_until = time.time() + self.renewal
         return Answer(200, {"requestId": job.id, "lockedUntil": "2026-01-01T00:10:00Z"})
 
