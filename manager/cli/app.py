@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from manager import __version__
-from manager.cli.options import ConfigOption, SocketOption, Where
+from manager.cli.options import ConfigOption, SocketOption, Where, say
 from manager.cli.trouble import Trouble
 
 # Where each verb is, in the order of the help. Only the one that was typed is imported and described to
@@ -115,7 +115,7 @@ def main() -> None:
     try:
         app(prog_name="mayfly")
     except Trouble as trouble:
-        print(f"mayfly: {trouble}", file=sys.stderr)
+        say(str(trouble))
         sys.exit(trouble.code)
 
 

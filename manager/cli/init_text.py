@@ -81,15 +81,15 @@ def _host(found: Found) -> list[str]:
 
 
 def _pool(found: Found, wanted: Wanted) -> list[str]:
-    slots = f"{wanted.name}-0 to {wanted.name}-{wanted.slots - 1}"
+    slots = f"called {wanted.name}-0 to {wanted.name}-{wanted.slots - 1}"
     if wanted.slots < 2:
-        slots = f"{wanted.name}-0"
+        slots = f"called {wanted.name}-0"
     lines = [
         "[[pool]]",
         f"name = {_text(wanted.name)}",
         f"provider = {_text(wanted.provider)}  # {_provider_says(wanted.provider)}",
         f"slots = {wanted.slots}  # {slots}",
-        f"gpus = {wanted.gpus}  # of {found.gpus} on this host, for each slot",
+        f"gpus = {wanted.gpus}  # {_gpus_say(found.gpus)}",
     ]
     lines += _service(wanted)
     lines += [
@@ -109,6 +109,10 @@ def _pool(found: Found, wanted: Wanted) -> list[str]:
         '# env = "IMAGENET_DIR"',
     ]
     return lines
+
+
+def _gpus_say(there: int) -> str:
+    return f"of {there} on this host, for each slot" if there else "this host has none"
 
 
 def _provider_says(provider: str) -> str:

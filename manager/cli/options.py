@@ -60,8 +60,32 @@ def duration(text: str | None, option: str) -> float | None:
 
 
 def say(sentence: str) -> None:
-    """Talk: to people, on standard error."""
-    print(f"mayfly: {sentence}", file=sys.stderr)
+    """Talk: to people, on standard error; on a terminal no word is cut at its edge."""
+    for line in talk(f"mayfly: {sentence}"):
+        print(line, file=sys.stderr)
+
+
+def talk(text: str) -> list[str]:
+    """The lines of a text as standard error's terminal shows them whole; as they are where it is none."""
+    lines = text.split("\n")
+    if not sys.stderr.isatty():
+        return lines
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        width = 80
+    if max(map(len, lines)) <= width:
+        return lines
+    import textwrap  # noqa: PLC0415  costs a millisecond that most calls need not pay
+
+    folded = (
+        textwrap.wrap(
+            *(line, max(width, 20)),
+            subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
+        )
+        for line in lines
+    )  # fmt: skip
+    return [part for parts in folded for part in parts or [""]]
 
 
 def print_json(document: Mapping[str, object], *, line: bool = False) -> None:

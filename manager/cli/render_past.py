@@ -14,6 +14,8 @@ from manager.core.quantities import spoken_age
 
 _EVENT_COLUMNS = frozenset({"seq", "at", "event", "slot"})
 _SUBJECTS = {"job": 1, "agent": 2, "container": 3, "image": 4}
+SHOWN_AGENTS = 3
+SHOWN_EVENTS = 6
 _SHORT = 13  # characters of a generation
 
 
@@ -95,9 +97,12 @@ def describe(document: Row, now: float, width: int | None) -> list[str]:
     ]
     lines += ["", *(line for name, value in facts for line in _fact(name, value, width))]
     lines += render.health(document.get("health", ()), width, colour=False)
-    if agents := document.get("agents"):
+    agents, rows = document.get("agents") or (), document.get("events") or ()
+    if width is not None:  # as much as the smallest terminal shows at once
+        agents, rows = agents[-SHOWN_AGENTS:], rows[-SHOWN_EVENTS:]
+    if agents:
         lines += ["", "last agents", *history(agents, now, width)]
-    if rows := document.get("events"):
+    if rows:
         lines += ["", "last events", *events(rows, width)]
     return lines
 

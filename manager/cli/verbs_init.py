@@ -53,7 +53,9 @@ def init(
     asking = sys.stdin.isatty() and provider is None
     answers = Answers(asking)
     chosen = answers.choice("Which service do jobs come from", provider, "local", PROVIDERS)
-    per_slot = answers.number("GPUs for each slot", gpus, 1 if found.nvidia else 0)
+    per_slot = gpus or 0
+    if found.gpus:
+        per_slot = answers.number("GPUs for each slot", gpus, 1 if found.nvidia else 0)
     room = found.gpus // per_slot if per_slot and found.gpus else 2
     wanted = Wanted(
         provider=chosen,

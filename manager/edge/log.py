@@ -6,7 +6,9 @@ handed to it.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import MutableMapping
 from dataclasses import asdict
 from typing import Any, TextIO
 
@@ -20,6 +22,9 @@ from manager.edge.journal import Journal, journal_of
 QUIET = frozenset({"agent.ready", "agent.pushed", "agent.enrolled", "agent.confirmed"})
 
 
+ID_LENGTH = 64  # hexadecimal digits of a container's id
+
+
 class Log:
     """Where the daemon says what happened."""
 
@@ -28,15 +33,14 @@ class Log:
         stream = stream or sys.stderr
         self._journal = journal or journal_of(stream)
         terminal = stream.isatty()
-        renderer: Any = (
-            structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=18)
-            if terminal
-            else structlog.processors.JSONRenderer()
+        renderer: Any = _line if terminal else structlog.processors.JSONRenderer()
+        clock = structlog.processors.TimeStamper(
+            fmt="%H:%M:%S" if terminal else "iso", utc=not terminal
         )
         self._logger = structlog.wrap_logger(
             structlog.PrintLogger(stream),
             processors=[
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                clock,
                 structlog.processors.add_log_level,
                 renderer,
             ],
@@ -71,3 +75,23 @@ class Log:
         if known is not None:
             fields.setdefault("slot", known.slot)
         self.event(name, **fields)
+
+
+def _line(_logger: object, _method: str, told: MutableMapping[str, Any]) -> str:
+    """What happened as one short line for whoever sits before it; the history has the rest."""
+    words = [str(told.pop("timestamp")), f"{told.pop('event'):<15}"]
+    told.pop("level")
+    words += [str(told.pop(key)) for key in ("slot", "message") if key in told]
+    agent = told.pop("generation", None)
+    if agent is not None:
+        told["agent"] = agent
+    return " ".join([*words, *(f"{key}={_short(value)}" for key, value in told.items())])
+
+
+def _short(value: object) -> str:
+    """A container's id in its twelve characters; in quotes what has spaces or would move a cursor."""
+    text = str(value)
+    if len(text) == ID_LENGTH and set(text) <= set("0123456789abcdef"):
+        return text[:12]
+    plain = text.isascii() and text.isprintable() and " " not in text
+    return text if plain and text else json.dumps(text)

@@ -11,7 +11,7 @@ import pytest
 
 from manager.cli.init_text import SERVICE_HINTS, Found, Wanted, config_text
 from manager.edge.config import load
-from tests.cli.conftest import Mayfly, Terminal
+from tests.cli.conftest import Mayfly, Terminal, plain
 
 OnTerminal = Callable[..., Terminal]
 
@@ -100,14 +100,16 @@ def test_init_asks_on_a_terminal(terminal: OnTerminal, tmp_path: Path) -> None:
     screen = terminal("init", "--config", path)
     for question, answer in (
         ("Which service do jobs come from", "gitlab"),
-        ("GPUs for each slot", "0"),
         ("A name for the pool", "ci"),
         ("How many slots", "4"),
         ("Its URL", "https://gitlab.lab"),
     ):
         screen.until(question)
         screen.type(answer + "\n")
-    assert screen.end()[0] == 0
+    code, shown = screen.end()
+    assert code == 0
+    assert "GPUs for each slot" not in shown or Path("/dev/nvidia0").exists()
+    assert max(map(len, plain(shown).splitlines())) <= 80
     (pool,) = load(path, environ={}).config.pools
     assert (pool.provider, pool.name, pool.slots, pool.url) == (
         "gitlab",

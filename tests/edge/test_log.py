@@ -83,11 +83,17 @@ def test_a_stream_that_the_journal_does_not_read_gets_json() -> None:
 def test_a_terminal_gets_a_line_to_read() -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal:
-        Log(terminal).event("agent.created", slot="local-0")
+        Log(terminal).event(
+            *("agent.armed", ""), slot="local-0", generation="g1", container="ab" * 32,
+            note="\x1b[2J of\u202e mine",
+        )  # fmt: skip
         said = os.read(ours, 4096).decode()
     os.close(ours)
-    assert "agent.created" in said
-    assert "{" not in said
+    time, _, rest = said.rstrip().partition(" ")
+    assert len(time) == len("22:44:49")
+    assert rest == (
+        'agent.armed     local-0 container=abababababab note="\\u001b[2J of\\u202e mine" agent=g1'
+    )
 
 
 @pytest.mark.parametrize(
