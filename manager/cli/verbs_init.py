@@ -39,10 +39,17 @@ def init(
         str | None, typer.Option("--token-file", metavar="PATH", help="Or a file that holds it.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    from_prototype: Annotated[
+        str | None,
+        typer.Option(
+            "--from-prototype",
+            metavar="-",
+            help="Read the 2019 prototype's command line from standard input instead of asking.",
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Write a commented configuration for this host; never a secret, never over another file."""
-    from manager.cli.loading import load_config  # noqa: PLC0415  pydantic is heavy
     from manager.edge.sources import main_file  # noqa: PLC0415
 
     path = main_file(config_path(ctx, config), os.environ)
@@ -50,6 +57,9 @@ def init(
         raise Trouble(f"{path} exists; write over it with --force, or name another with --config")
     found = look()
     say(_told(found))
+    if from_prototype is not None:
+        _move(from_prototype, found, path, force=force)
+        return
     asking = sys.stdin.isatty() and provider is None
     answers = Answers(asking)
     chosen = answers.choice("Which service do jobs come from", provider, "local", PROVIDERS)
@@ -68,6 +78,28 @@ def init(
         token_file=token_file,
     )
     _write(path, config_text(found, wanted))
+    _try(path)
+
+
+def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
+    """Write what the prototype's command line said, its token into a file beside."""
+    from manager.cli import prototype  # noqa: PLC0415
+
+    if source != "-":
+        raise Usage("--from-prototype reads standard input alone: a token has no place in an argument")
+    old = prototype.parse(sys.stdin.read())
+    token_file = path.with_name("azure-token")
+    prototype.keep_token(old, token_file, force=force)
+    _write(path, prototype.text_of(old, found, str(token_file.absolute())))
+    say(f"the token is in {token_file}, which only its owner can read; it stood in `ps` and in shell")
+    say("histories until now, so make a new one at the service and write it there")
+    _try(path)
+
+
+def _try(path: Path) -> None:
+    """See that the file that was written can be used."""
+    from manager.cli.loading import load_config  # noqa: PLC0415  pydantic is heavy
+
     try:
         load_config(str(path))
     except Trouble as trouble:
