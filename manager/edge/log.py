@@ -7,7 +7,9 @@ handed to it.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import MutableMapping
 from dataclasses import asdict
 from typing import Any, TextIO
@@ -81,11 +83,13 @@ def _line(_logger: object, _method: str, told: MutableMapping[str, Any]) -> str:
     """What happened as one short line for whoever sits before it; the history has the rest."""
     words = [str(told.pop("timestamp")), f"{told.pop('event'):<15}"]
     told.pop("level")
-    words += [str(told.pop(key)) for key in ("slot", "message") if key in told]
-    agent = told.pop("generation", None)
-    if agent is not None:
-        told["agent"] = agent
-    return " ".join([*words, *(f"{key}={_short(value)}" for key, value in told.items())])
+    known = ("slot", "generation", "message")
+    words += [str(value) for key in known if (value := told.pop(key, None)) is not None]
+    line = " ".join([*words, *(f"{key}={_short(value)}" for key, value in told.items())])
+    width = max(40, shutil.get_terminal_size().columns)
+    return "\n".join(
+        textwrap.wrap(line, width, subsequent_indent=" " * 9, break_on_hyphens=False) or [line]
+    )
 
 
 def _short(value: object) -> str:
