@@ -145,7 +145,7 @@ def decide(
         containers=world.containers,
         names=frozenset(container.name for container in world.containers.values()),
         queues=_queues(memory),
-        rolling=_rolling(desired, memory, tenants),
+        rolling=_rolling(desired, memory, world, tenants, now),
         leased=_leased(memory, world, world.containers),
         sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
         room=MAX_PREPARING - _preparing(memory),
@@ -178,18 +178,52 @@ def _queues(memory: Memory) -> dict[PoolName, list[Job]]:
 
 
 def _rolling(
-    desired: Desired, memory: Memory, tenants: Mapping[SlotName, Tenancy]
+    desired: Desired, memory: Memory, world: World, tenants: Mapping[SlotName, Tenancy], now: float
 ) -> set[PoolName]:
-    """Pools in which a slot has no agent that stands ready, so that no further idle one is replaced."""
+    """Pools in which nothing stale is replaced now: a slot has no agent that stands ready, or what the
+    configuration wants was tried in one slot and has not been seen to work in any.
+    """
     pools: set[PoolName] = set()
+    tried: set[PoolName] = set()
+    proven: set[PoolName] = set()
     for spec in desired.slots:
-        known = memory.slot(spec.name)
-        if known.cordon is not None or known.held is not None or spec.name in desired.obstacles:
+        known, pool = memory.slot(spec.name), spec.pool.name
+        tenancy = tenants.get(spec.name, VACANCY)
+        agents = [agent for agent in (tenancy.own, tenancy.standby) if agent is not None]
+        fresh = [agent for agent in agents if agent.fingerprint == spec.fingerprint]
+        proven |= {pool for agent in fresh if _works(agent)}
+        tried |= {pool for agent in fresh if not _works(agent)}
+        if known.cordon is not None or spec.name in desired.obstacles:
             continue
-        own = tenants.get(spec.name, VACANCY).own
-        if own is None or phase_of(own, own=True) in (Phase.PREPARING, Phase.ENDING):
-            pools.add(spec.pool.name)
-    return pools
+        if known.held is not None:
+            word = world.gpu_words.get(spec.name)
+            if word is None or word.sick is None:
+                tried.add(pool)
+        elif cooling(known, now):
+            tried.add(pool)
+        elif _moving(spec, tenancy):
+            pools.add(pool)
+    return pools | (tried - proven)
+
+
+UNREADY = (Phase.PREPARING, Phase.ENDING)
+
+
+def _moving(spec: SlotSpec, tenancy: Tenancy) -> bool:
+    """Whether the slot has no agent that stands ready, or its standby is being replaced."""
+    own, standby = tenancy.own, tenancy.standby
+    if own is None or phase_of(own, own=True) in UNREADY:
+        return True
+    if standby is None:
+        return own.opened is not None and spec.pool.standby
+    return standby.doom is not None
+
+
+def _works(agent: Agent) -> bool:
+    """Whether an agent shows that its image and configuration are good: at its gate, or at its service."""
+    if agent.settled or agent.doom is not None:
+        return False
+    return agent.ready is not None if agent.queue else agent.confirmed is not None
 
 
 def _preparing(memory: Memory) -> int:
@@ -380,10 +414,9 @@ def _unfit(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[Doom
         return DoomReason.BLIND, probe.text
     if agent.fingerprint != spec.fingerprint:
         ready = agent.ready is not None and agent.lease == spec.lease
-        if own and spec.pool.name in run.rolling and ready:
+        if spec.pool.name in run.rolling and ready:
             return None
-        if own:
-            run.rolling.add(spec.pool.name)
+        run.rolling.add(spec.pool.name)
         return DoomReason.STALE, "it was made from another configuration or image"
     if not own and not spec.pool.standby:
         return DoomReason.UNWANTED, "the pool keeps no standby"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from manager import __version__
 from manager.core import images, injection, naming
 from manager.core.gpu_health import Stranger
 from manager.core.images import Catalogue
@@ -273,7 +274,8 @@ def fingerprint(
         for key, value in baked.pop("limits").items()
         if key not in ("job_timeout", "idle_recycle", "disk")
     }
-    told: list[object] = [GATE_PROTOCOL, baked, limits, image_id, lease, removal]
+    # With the version: how a container is made may change with it, and so an upgrade is rolled as an image is.
+    told: list[object] = [__version__, GATE_PROTOCOL, baked, limits, image_id, lease, removal]
     if way is not None:
         told.append([way.kind, *way.devices])
     text = json.dumps(told, sort_keys=True, default=str)

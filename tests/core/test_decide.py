@@ -8,7 +8,14 @@ import pytest
 
 from manager.core.actions import Action, Open, Prepare, Remove, Signal
 from manager.core.decide import INTERRUPTED_GRACE, MAX_PREPARING, SELF_REMOVAL, Plan
-from manager.core.facts import AgentDoomed, JobEnded, JobRequeued, SlotCooled
+from manager.core.facts import (
+    AgentDoomed,
+    JobEnded,
+    JobRequeued,
+    SlotCooled,
+    SlotHeld,
+    SlotReleased,
+)
 from manager.core.model import (
     Cause,
     ContainerState,
@@ -416,6 +423,50 @@ def test_a_new_image_that_does_not_start_stops_the_replacing() -> None:
             manager.finish(subject, Fate.FAILED if isinstance(action, Prepare) else Fate.DONE)
         manager.host.now += 1.0
     assert [manager.phases(f"a-{index}") for index in (1, 2)] == [["idle"], ["idle"]]
+
+
+def test_a_slot_that_is_held_for_the_new_image_stops_the_replacing_until_it_works_somewhere() -> (
+    None
+):
+    manager = filled(specs(pool("a", 3)))
+    manager.record([SlotHeld(manager.now, A0, "the image is too old")])
+    manager.desired = desire(specs(pool("a", 3), fingerprint="f2"))
+    manager.pass_time(120)
+    assert [manager.own(f"a-{index}") is not None for index in (1, 2)] == [True, True]
+    stale = [agent for agent in manager.memory.agents.values() if agent.fingerprint == "f1"]
+    assert {agent.slot for agent in stale} == {"a-1", "a-2"}
+    manager.record([SlotReleased(manager.now, A0, "alice")])
+    manager.pass_time(120)
+    assert {agent.fingerprint for agent in manager.memory.agents.values()} == {"f2"}
+
+
+def test_a_new_image_whose_agent_never_comes_online_stops_at_the_first_slot() -> None:
+    manager = filled(specs(pool("service", 3, provider="azure")))
+    before = {manager.own(f"service-{index}") for index in range(3)}
+    manager.desired = desire(specs(pool("service", 3, provider="azure"), fingerprint="f2"))
+    for _ in range(200):
+        manager.turn()
+        for subject, action in list(manager.flight.items()):
+            fails = isinstance(action, Open) and action.generation not in before
+            manager.finish(subject, Fate.FAILED if fails else Fate.DONE)
+        manager.host.now += 1.0
+    kept = before & {manager.own(f"service-{index}") for index in range(3)}
+    assert len(kept) == 2
+
+
+def test_a_bad_image_takes_the_standby_of_one_busy_slot_only() -> None:
+    manager = filled(specs(pool("a", 3)))
+    for _ in range(3):
+        manager.submit("a")
+    manager.run()
+    manager.desired = desire(specs(pool("a", 3), fingerprint="f2"))
+    for _ in range(60):
+        manager.turn()
+        for subject, action in list(manager.flight.items()):
+            manager.finish(subject, Fate.FAILED if isinstance(action, Prepare) else Fate.DONE)
+        manager.host.now += 1.0
+    standing = [index for index in range(3) if len(manager.phases(f"a-{index}")) == 2]
+    assert len(standing) == 2
 
 
 def test_a_slot_that_the_configuration_loses_is_emptied_once_its_job_is_done() -> None:
