@@ -274,7 +274,7 @@ def fingerprint(
         for key, value in baked.pop("limits").items()
         if key not in ("job_timeout", "idle_recycle", "disk")
     }
-    # With the version: how a container is made may change with it, and so an upgrade is rolled as an image is.
+    # With the version: how containers are made may change with it, so an upgrade is rolled as an image is.
     told: list[object] = [__version__, GATE_PROTOCOL, baked, limits, image_id, lease, removal]
     if way is not None:
         told.append([way.kind, *way.devices])
