@@ -49,6 +49,7 @@ from manager.edge.gpus import GpuWatch, probe_script
 from manager.service.gpu_document import document
 
 PROBE_TIMEOUT = 30.0  # seconds; without persistence the driver wakes each GPU for some
+PROBERS = 4
 PROBE_EVERY = 60.0
 PROBE_AGAIN = 5.0  # seconds after the Engine could not run one
 RECHECK_EVERY = 0.25  # seconds between looks at GPUs that a job has not left yet
@@ -113,6 +114,9 @@ class GpuDesk:
         self._ours: set[ContainerId] = set()  # containers with a lease, also those that are gone
         self._probes: dict[Generation, ProbeWord] = {}
         self._probing: dict[Generation, float] = {}  # when to try again what was begun or failed
+        self._unproven: list[
+            Agent
+        ] = []  # at their gates for long, and not yet seen to see their GPUs
         self._tally = Tally()
         self._words: dict[SlotName, GpuWord] = {}
         self._off = False
@@ -277,9 +281,12 @@ class GpuDesk:
 
     def _probe_all(self, memory: Memory, world: World, now: float) -> list[float]:
         dues: list[float] = []
+        self._unproven = []
         for agent in memory.agents.values():
             if not _waits(agent):
                 continue
+            if agent.generation not in self._probes and now - (agent.ready or now) > LATE:
+                self._unproven.append(agent)
             container = (world.containers or {}).get(agent.generation)
             if container is None or not container.live:
                 continue
@@ -344,6 +351,16 @@ class GpuDesk:
             if word.waits and reading is not None and reading.problem is None:
                 text = f"slot {slot} waits for its GPUs: {word.waits}"
                 lines.append(Health("gpu.waits", Severity.WARNING, text, "mayfly gpus"))
+        lines += [
+            Health(
+                "gpu.unproven",
+                Severity.WARNING,
+                f"slot {agent.slot} takes no job yet: for {now - (agent.ready or now):.0f} s its agent "
+                "has not answered which GPUs it sees",
+                "mayfly gpus",
+            )
+            for agent in self._unproven
+        ]
         lines += self._foreigners()
         lines += self._trespassers(survey)
         return lines
@@ -401,7 +418,7 @@ def _waits(agent: Agent) -> bool:
 
 
 class _Prober:
-    """Has agents say what they see, one at a time, on a thread of its own."""
+    """Has agents say what they see, on a few threads of its own: one that hangs keeps no other waiting."""
 
     def __init__(
         self, engine: Engine, send: Callable[[GpuSight], None], clock: Callable[[], float]
@@ -411,15 +428,20 @@ class _Prober:
         self._send = send
         self._clock = clock
         self._queue: SimpleQueue[_Look | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="gpu-probe", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"gpu-probe-{number}", daemon=True)
+            for number in range(PROBERS)
+        ]
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End after the probe under way."""
-        self._queue.put(None)
+        """End after the probes under way, which nobody waits for."""
+        for _ in self._threads:
+            self._queue.put(None)
 
     def look(self, look: _Look) -> None:
         """Have it made soon."""
@@ -432,11 +454,21 @@ class _Prober:
     def _word(self, look: _Look) -> ProbeWord | None:
         try:
             code, output = self._engine.exec_probe(look.container, self._words, PROBE_TIMEOUT)
-        except Fault:
-            return None
+        except Fault as fault:
+            return self._unanswered(fault)
         at = self._clock()
         if code != 0:
             said = output.decode(errors="replace").strip()[-200:]
             return ProbeWord(sees=False, text=f"its GPU probe failed with {code}: {said}", at=at)
         text = amiss(look.lease, read(output), look.minors)
         return ProbeWord(sees=text is None, text=text or "", at=at)
+
+    def _unanswered(self, fault: Fault) -> ProbeWord | None:
+        """A probe that hangs says that of the GPUs; an Engine that does not answer says nothing of them."""
+        try:
+            self._engine.ping()
+        except Fault:
+            return None
+        return ProbeWord(
+            sees=False, text=f"its GPU probe does not answer: {fault}", at=self._clock()
+        )

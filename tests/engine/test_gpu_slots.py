@@ -68,6 +68,7 @@ def installed(engine: PrivateEngine) -> NvidiaRuntime:
 @pytest.fixture
 def runtime(installed: NvidiaRuntime) -> NvidiaRuntime:
     installed.blind(False)
+    installed.hang(False)
     installed.empty(False)
     installed.hide()
     return installed
@@ -201,8 +202,8 @@ def test_a_process_left_on_the_gpu_holds_the_slot_and_somebody_else_s_is_shown(
 def test_an_agent_that_loses_its_gpu_while_it_waits_is_replaced(
     manager: GpuManager, runtime: NvidiaRuntime, hardware: Hardware
 ) -> None:
-    runtime.blind()
     manager.configure(pool(1) + CPU)
+    runtime.blind()
     manager.start(wait="answer")
     cooling = manager.in_phase("cooling", "gpu-0")
     assert "Failed to initialize NVML" in cooling["note"]
@@ -331,3 +332,19 @@ def test_a_host_that_is_to_have_a_gpu_says_so_when_it_has_none(
         assert "this host is to have a GPU" in told[0]
         assert manager.cli("status").returncode == 1
         assert manager.ended(manager.submit("true"))["exit_code"] == 0
+
+
+def test_an_agent_whose_gpu_hangs_is_replaced_and_keeps_no_other_waiting(
+    manager: GpuManager, runtime: NvidiaRuntime
+) -> None:
+    manager.configure(pool(1) + CPU)
+    runtime.hang()
+    manager.start(wait="answer")
+    assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
+    (told,) = until(lambda: manager.health("gpu.unproven"), "the silence is told", 30)
+    assert "slot gpu-0 takes no job yet" in told
+    ended = until(lambda: manager.json("history")["agents"][1:], "the agent is replaced", 60)
+    assert ended[0]["ended_for"] == "blind"
+    job = manager.on_gpu("true")
+    runtime.hang(False)
+    assert manager.ended(job)["exit_code"] == 0

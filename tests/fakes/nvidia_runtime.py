@@ -23,6 +23,7 @@ PLACE = "/usr/local/nvidia/bin"
 
 SMI = """#!/bin/sh
 here=${0%/*}
+while [ -e "$here/hang" ]; do sleep 0.1; done
 if [ -e "$here/blind" ]; then
   echo 'Failed to initialize NVML: Unknown Error'
   exit 255
@@ -89,6 +90,10 @@ class NvidiaRuntime:
     def empty(self, on: bool = True) -> None:
         """Whether containers get nothing, as where the runtime is set up wrong."""
         self._mark("empty", on)
+
+    def hang(self, on: bool = True) -> None:
+        """Whether ``nvidia-smi`` does not return, as on a GPU that hangs."""
+        self._mark("hang", on)
 
     def hide(self, *uuids: str) -> None:
         """These devices are not seen any more."""
