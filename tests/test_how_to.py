@@ -1,0 +1,26 @@
+"""The pages: screens of the quick start fit a terminal of 80 columns, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+
+
+def test_the_quick_start_s_screens_do_not_wrap() -> None:
+    text = (ROOT / "docs/how-to/quick-start.md").read_text()
+    screens = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    assert len(screens) >= 8
+    for screen in screens:
+        assert max(map(len, screen.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
