@@ -17,7 +17,13 @@ from manager.cli.trouble import Trouble, Usage
 
 POOL = "azure"
 PROGRAM = re.compile(r"(.*/)?manager\.py")
-ONE = {"-n": "slots", "--name": "name", "-d": "image", "--timeout": "timeout", "--poll-time": "poll"}
+ONE = {
+    "-n": "slots",
+    "--name": "name",
+    "-d": "image",
+    "--timeout": "timeout",
+    "--poll-time": "poll",
+}
 WANTED_WORDS = ("the token", "the URL", "the agent pool")
 
 
@@ -126,11 +132,16 @@ def text_of(old: Prototype, found: Found, token_file: str) -> str:
         agent_pool=old.agent_pool,
         token_file=token_file,
     )
-    lines = [config_text(replace(found, host=name), wanted)]
-    lines += [
-        "# From the prototype's command line. Its agents were named "
-        f"{old.name or found.host}_0, _1, …: delete those entries in the agent pool.",
-        "# Every agent saw every GPU there; here a GPU is in one slot (gpus above), unless share = true.",
+    text = config_text(replace(found, host=name), wanted)
+    if old.volumes:
+        # They were shown at the service, where jobs may demand them.
+        labels = ", ".join(_quoted(volume.env) for volume in old.volumes)
+        text = re.sub(r"(?m)^# labels = .*$", f"labels = [{labels}]", text)
+    before = old.name or found.host
+    lines = [
+        text,
+        f"# From the prototype. Its agents were named {before}_0, _1, …: delete those in the agent pool.",
+        "# Every agent saw every GPU there; here a GPU is in one slot (gpus above) unless share = true.",
     ]
     if old.image is not None:
         lines.append(f"# Its image, {old.image}, has no gate: make yours FROM mayfly/azure:…")
