@@ -221,7 +221,7 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             if known is not None and known.doom is not None:
                 draft.agent(generation, doom=replace(known.doom, step=step, stepped=at))
         case AgentExited(at=at, generation=generation):
-            draft.agent(generation, exited=at, clean=fact.clean)
+            draft.agent(generation, exited=at, clean=fact.clean, failed=fact.failed)
             known = draft.agents.get(generation)
             if known is not None:
                 draft.slot(known.slot, vacant_since=at)

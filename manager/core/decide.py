@@ -270,8 +270,9 @@ def _slot(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
             run.facts.append(SlotUncordoned(run.now, spec.name, "its time was over"))
             return
         run.wakes.append(cordon.until)
+    kept = _kept(run, spec, tenancy)
     for agent in tenancy.settled:
-        _clear(run, agent, spec)
+        _clear(run, agent, spec, kept=agent is kept)
     _heed_gpus(run, spec)
     own, standby = tenancy.own, tenancy.standby
     for agent in tenancy.agents:
@@ -286,6 +287,20 @@ def _slot(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
         elif agent is own:
             _use(run, spec, agent, tenancy)
     _fill(run, spec, tenancy)
+
+
+def _kept(run: _Pass, spec: SlotSpec, tenancy: Tenancy) -> Agent | None:
+    """The slot's last failed agent, while its container is there for somebody to look at."""
+    cordon = run.memory.slot(spec.name).cordon
+    if spec.removal is not Removal.MANAGER or (cordon is not None and cordon.drain):
+        return None
+    last = next((agent for agent in reversed(tenancy.settled) if agent.failed), None)
+    if last is None or last.exited is None or last.generation not in run.containers:
+        return None
+    if not waits(run.now, last.exited, spec.pool.keep_failed):
+        return None
+    run.wakes.append(last.exited + spec.pool.keep_failed)
+    return last
 
 
 def _heed_gpus(run: _Pass, spec: SlotSpec) -> None:
@@ -647,8 +662,8 @@ def _climb(
         run.actions.append(Remove(agent.generation, agent.slot, container.id, why))
 
 
-def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
-    """What is left of an agent whose outcome is on disk."""
+def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None, *, kept: bool = False) -> None:
+    """What is left of an agent whose outcome is on disk; of one that is ``kept`` the container stays."""
     if not run.free(agent.generation):
         return
     container = run.containers.get(agent.generation)
@@ -658,6 +673,8 @@ def _clear(run: _Pass, agent: Agent, spec: SlotSpec | None) -> None:
     if container is None:
         if not registered:
             run.actions.append(Bury(agent.generation, agent.slot, "its container is gone"))
+        return
+    if kept:
         return
     ours = spec is not None and spec.removal is Removal.MANAGER and not container.live
     exited = agent.exited or run.now

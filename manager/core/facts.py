@@ -148,6 +148,13 @@ class AgentExited:
     gpus: tuple[GpuUse, ...] = ()
     clean: bool = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether somebody may want to look at what is left of it."""
+        wanted = self.cause in (Cause.CANCELLED, Cause.ENGINE_STOPPED)
+        ill = self.cause is not None or self.exit_code not in (0, None)
+        return not wanted and (ill or self.outcome in ("died_young", "refused", "unknown"))
+
 
 @dataclass(frozen=True, slots=True)
 class AgentRemoved:

@@ -75,6 +75,7 @@ class Agent:
     doom: Doom | None = None
     exited: float | None = None  # its outcome is on disk
     clean: bool = False  # it ended so that the service has let go of it by itself
+    failed: bool = False  # it ended badly: its container is kept where its pool says so
 
     @property
     def settled(self) -> bool:

@@ -212,7 +212,7 @@ def status_of(
         phase, since, note = _without_agent(spec.name, desired, known, now)
     else:
         phase = phase_of(own, own=True)
-        since, note = phase_since(own, phase), _note(own, phase)
+        since, note = phase_since(own, phase), _note(own, phase) or _kept_note(spec, tenancy, now)
     standby = tenancy.standby
     return SlotStatus(
         spec=spec,
@@ -284,6 +284,17 @@ def _without_agent(
     if known.cordon is not None:
         return Phase.VACANT, known.vacant_since, "drained" if known.cordon.drain else "cordoned"
     return Phase.VACANT, known.vacant_since, "about to be filled"
+
+
+def _kept_note(spec: SlotSpec, tenancy: Tenancy, now: float) -> str:
+    """That a failed agent's container is kept for a look, and the slot's GPUs with it."""
+    for agent in reversed(tenancy.settled):
+        if agent.failed and agent.exited is not None and agent.container is not None:
+            left = agent.exited + spec.pool.keep_failed - now
+            if left > 0:
+                what = "; its GPUs wait" if spec.lease else ""
+                return f"failed agent kept for {left / 60:.0f} min: {agent.container[:12]}{what}"
+    return ""
 
 
 def _note(agent: Agent, phase: Phase) -> str:
