@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -91,15 +91,28 @@ class Manager:
 
     def close(self) -> None:
         """End the manager and whatever it left on the Engine; remove its files."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)  # what it has begun at the Engine, it ends
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
         self.kill()
-        host = self.host_id()
-        if host is not None:
-            for kind, remove in (("ps", ("rm", "-f")), ("network", ("network", "rm"))):
-                listing = ("ps", "-aq") if kind == "ps" else ("network", "ls", "-q")
-                ids = self.docker(*listing, "--filter", f"label=io.mayfly.host={host}").split()
-                if ids:
-                    self.docker(*remove, *ids, check=False)
+        if self.host_id() is not None:
+            # What a killed manager had asked for may come late.
+            until(self._swept, "nothing of the manager is left on its Engine")
+            time.sleep(0.2)
+            until(self._swept, "nothing of the manager is left on its Engine")
         shutil.rmtree(self.home, ignore_errors=True)
+
+    def _swept(self) -> bool:
+        """Remove what is there; whether nothing was."""
+        mine = ("--filter", f"label=io.mayfly.host={self.host_id()}")
+        containers = self.docker("ps", "-aq", *mine).split()
+        if containers:
+            self.docker("rm", "-f", *containers, check=False)
+        networks = self.docker("network", "ls", "-q", *mine).split()
+        if networks:
+            self.docker("network", "rm", *networks, check=False)
+        return not containers and not networks
 
     def start(self, *command: str, wait: str | None = "idle") -> None:
         """Start a manager; ``command`` stands in for ``mayfly run``, ``wait`` is what to wait for then:

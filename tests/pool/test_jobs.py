@@ -290,9 +290,9 @@ def test_jobs_that_ignore_term_are_ended_by_the_ladder(manager: Manager, cache: 
     assert manager.cli("cancel", cancelled).returncode == 0
     row = manager.ended(cancelled, 40)
     assert 8 <= time.monotonic() - began < 30
-    assert (row["state"], row["cause"], row["exit_code"]) == ("cancelled", "cancelled", None)
+    assert (row["state"], row["cause"], row["exit_code"]) == ("cancelled", "cancelled", 137)
     row = manager.ended(late, 40)
-    assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "timeout", None)
+    assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "timeout", 137)
 
 
 def test_a_cancelled_job_that_obeys_keeps_its_code(manager: Manager) -> None:
