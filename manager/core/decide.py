@@ -503,6 +503,8 @@ def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> boo
         return True
     if any(_may_run(run.world, run.containers, other) for other in tenancy.settled):
         return False
+    if _kept(run, spec, tenancy) is not None:
+        return False  # its GPUs stay as they are until somebody has looked
     word, probe = run.world.gpu_words.get(spec.name), run.world.probes.get(agent.generation)
     if word is None or not word.fit or probe is None or not probe.sees:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -300,6 +301,66 @@ def test_a_pause_only_observes() -> None:
     manager.resume()
     manager.run()
     assert manager.phases("a-0")[0] == "busy"
+
+
+# -- keeping what failed ---------------------------------------------------------------------------------
+
+
+def keeping(**of: Any) -> tuple[SlotSpec, ...]:
+    kept = replace(pool("a", 1), keep_failed=1800.0)
+    return specs(kept, removal=Removal.MANAGER, **of)
+
+
+def test_a_failed_agents_container_is_kept_for_its_time_and_then_removed() -> None:
+    manager = filled(keeping())
+    manager.submit("a")
+    manager.run()
+    failed = manager.own("a-0")
+    manager.host.ends(failed, 3)
+    manager.run()
+    assert failed in manager.host.boxes
+    assert manager.phases("a-0") == ["idle"]
+    manager.pass_time(1700)
+    assert failed in manager.host.boxes
+    manager.pass_time(200)
+    assert failed not in manager.host.boxes
+
+
+def test_only_the_last_failed_agent_is_kept_and_none_that_did_well() -> None:
+    manager = filled(keeping())
+    ended = []
+    for code in (3, 0, 4):
+        manager.submit("a")
+        manager.run()
+        ended.append(manager.own("a-0"))
+        manager.host.ends(ended[-1], code)
+        manager.run()
+    assert [generation in manager.host.boxes for generation in ended] == [False, False, True]
+
+
+def test_the_gpus_of_a_failed_agent_wait_until_it_is_gone() -> None:
+    manager = filled(keeping(leases=(("GPU-1",),)))
+    for _ in range(2):
+        manager.submit("a")
+    manager.run()
+    failed = manager.own("a-0")
+    manager.host.ends(failed, 3)
+    manager.pass_time(600)
+    assert manager.phases("a-0") == ["idle"]
+    manager.pass_time(1300)
+    assert failed not in manager.host.boxes
+    assert manager.phases("a-0")[0] == "busy"
+
+
+def test_a_drained_slot_keeps_nothing() -> None:
+    manager = filled(keeping())
+    manager.submit("a")
+    manager.run()
+    manager.host.ends(manager.own("a-0"), 3)
+    manager.run()
+    manager.cordon(A0, drain=True)
+    manager.run()
+    assert names(manager) == []
 
 
 # -- cordon, drain, hold -----------------------------------------------------------------------------
