@@ -1,0 +1,169 @@
+"""A host with a real systemd, in a container: Mayfly is installed in it from the wheel, as a new user would.
+
+Its Engine is a private one outside, which sees the same state directory at the same path. `show` keeps what
+was typed and what appeared; docs/how-to/install.md is held to it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+from tests.engine.private_engine import PrivateEngine
+from tests.harness import until
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "mayfly-test/systemd"
+# What systemd needs in a container, short of --privileged.
+RIGHTS = (
+    *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"),
+    *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
+    *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
+    *("-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
+)
+
+
+def make_image() -> str | None:
+    """Build the box's image where it is not there; why it cannot be, in a sentence, or None."""
+    base = subprocess.run(
+        [ROOT / "scripts/base-image"], capture_output=True, text=True, check=False
+    )
+    if base.returncode != 0:
+        return f"no base image for a box with systemd: {base.stderr.strip()[-200:]}"
+    words = ["build", "-q", "-t", IMAGE, "--build-arg", f"BASE={base.stdout.strip()}"]
+    built = subprocess.run(
+        ["docker", *words, str(ROOT / "tests/systemd")], capture_output=True, text=True, check=False
+    )
+    if built.returncode != 0:
+        return f"the image of a box with systemd could not be built: {built.stderr.strip()[-300:]}"
+    return None
+
+
+def make_wheels(folder: Path) -> None:
+    """Mayfly's wheel and those that it needs."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, ROOT], check=True, cwd=folder
+    )
+
+
+def make_newer(folder: Path, version: str) -> None:
+    """Mayfly's wheel once more, with a later version."""
+    copy = Path(tempfile.mkdtemp(prefix="mayfly-newer-"))
+    try:
+        for name in ("manager", "agents", "dockerfiles", "systemd"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy / name)
+        init = copy / "manager/__init__.py"
+        old = [line for line in init.read_text().splitlines() if line.startswith("__version__")]
+        init.write_text(init.read_text().replace(old[0], f'__version__ = "{version}"'))
+        subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, copy],
+            check=True,
+            cwd=folder,
+        )
+    finally:
+        shutil.rmtree(copy)
+
+
+class Box:
+    """The container; a context manager that leaves nothing behind."""
+
+    def __init__(self, engine: PrivateEngine, wheels: Path) -> None:
+        self.engine = engine
+        self.home = Path(tempfile.mkdtemp(prefix="mayfly-box-", dir="/srv"))
+        self.typed: list[tuple[str, str]] = []
+        self._wheels = wheels
+        self._cid = ""
+
+    def __enter__(self) -> Self:
+        mounts = [
+            f"{self.home}:{self.home}",
+            f"{self.engine.home}:/engine",
+            f"{self._wheels}:/wheels:ro",
+        ]
+        volumes = [word for mount in mounts for word in ("-v", mount)]
+        self._cid = _run(["docker", "run", "-d", "--hostname", "gpu-box", *RIGHTS, *volumes, IMAGE])
+        until(
+            lambda: self.sh("systemctl is-system-running").stdout.strip() == "running",
+            "systemd runs",
+        )
+        self.must("ln -s /engine/docker.sock /run/docker.sock")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._cid:
+            _run(["docker", "rm", "-f", "-v", self._cid])
+        for cid in self.engine.docker("ps", "-aq").split():
+            self.engine.docker("rm", "-f", cid, check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def sh(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command line in the box."""
+        return subprocess.run(
+            ["docker", "exec", self._cid, "sh", "-c", command],
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    def must(self, command: str) -> str:
+        """The same; what it prints, AssertionError where it fails."""
+        done = self.sh(command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}\n{self.journal()}"
+        return done.stdout.strip()
+
+    def show(self, command: str, code: int = 0) -> str:
+        """Type something as the how-to has it; kept with what appeared."""
+        done = self.sh(f"{command} 2>&1")
+        assert done.returncode == code, (
+            f"{command}: {done.returncode} {done.stdout}\n{self.journal()}"
+        )
+        self.typed.append((command, done.stdout.rstrip()))
+        return done.stdout
+
+    def json(self, command: str) -> Any:
+        """What a reading verb prints with ``--json``; a manager that starts is waited for."""
+        return json.loads(
+            until(lambda: self.sh(f"mayfly {command} --json").stdout, f"mayfly {command}")
+        )
+
+    def journal(self) -> str:
+        """The last lines of the manager's."""
+        return self.sh("journalctl -u mayfly --no-pager -n 30").stdout
+
+    def pid(self) -> int:
+        """The manager's, as systemd knows it; 0 where none runs."""
+        return int(self.must("systemctl show mayfly --property=MainPID --value") or 0)
+
+    def job(self, job: str) -> dict[str, Any]:
+        """The job's account."""
+        rows: list[dict[str, Any]] = self.json("jobs")["jobs"]
+        return next(row for row in rows if row["job"] == job)
+
+    def ended(self, job: str) -> dict[str, Any]:
+        """The job's account once it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            row = self.job(job)
+            return row if row["finished"] is not None else None
+
+        return until(look, f"job {job} ends")
+
+    def running(self, script: str) -> str:
+        """Submit a job that runs already when this returns; its id."""
+        self.json("status")
+        job = self.must(f"mayfly submit -- sh -c '{script}'")
+        until(lambda: self.job(job)["started"] is not None, f"job {job} starts")
+        return job
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
