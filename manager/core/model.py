@@ -24,6 +24,7 @@ LABEL_POOL = "io.mayfly.pool"
 LABEL_SLOT = "io.mayfly.slot"
 LABEL_GENERATION = "io.mayfly.generation"
 LABEL_FINGERPRINT = "io.mayfly.fingerprint"
+LABEL_LEASE = "io.mayfly.lease"  # UUIDs by commas; absent without GPUs
 LABEL_GATE = "io.mayfly.gate"
 
 
@@ -310,6 +311,7 @@ class Container:
     fingerprint: str
     image: str  # the image's id
     created: float
+    lease: tuple[str, ...] = ()  # the GPUs that it was given
 
     @property
     def live(self) -> bool:

@@ -299,7 +299,7 @@ def _strays(
                 serial=serial,
                 fingerprint=container.fingerprint,
                 image=container.image,
-                lease=(),
+                lease=container.lease,
                 born=container.created,
                 container=container.id,
                 armed=container.created,

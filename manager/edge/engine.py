@@ -23,6 +23,7 @@ from manager.core.model import (
     LABEL_FINGERPRINT,
     LABEL_GENERATION,
     LABEL_HOST,
+    LABEL_LEASE,
     LABEL_POOL,
     LABEL_SLOT,
     Container,
@@ -487,11 +488,11 @@ def container_config(plan: ContainerPlan) -> dict[str, Any]:
         "Labels": dict(plan.labels),
         "Env": [f"{name}={value}" for name, value in plan.env.items()],
         "OpenStdin": True,
-        "StdinOnce": False,  # True would end every standby with the manager
+        "StdinOnce": plan.terminal is not None,  # True would end every standby with the manager
         "AttachStdin": False,
         "AttachStdout": False,
         "AttachStderr": False,
-        "Tty": False,
+        "Tty": plan.terminal is True,
         "StopTimeout": plan.stop_timeout,
         "Healthcheck": {
             "Test": ["NONE"]
@@ -537,6 +538,7 @@ def _container(entry: Mapping[str, Any]) -> Container:
         fingerprint=labels.get(LABEL_FINGERPRINT, ""),
         image=entry.get("ImageID", ""),
         created=float(entry.get("Created") or 0),
+        lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
     )
 
 

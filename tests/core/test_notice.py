@@ -386,6 +386,13 @@ def test_a_container_without_a_record_is_kept_only_if_it_runs_a_job(
     assert notice(Memory(), world(None, BOX), T, judge, frozenset({G})) == []
 
 
+def test_a_container_without_a_record_keeps_the_gpus_that_it_was_given() -> None:
+    box = replace(BOX, lease=("GPU-1",))
+    adopted = notice(Memory(), world(None, box), T, judge, frozenset())[0]
+    assert isinstance(adopted, AgentAdopted)
+    assert adopted.agent.lease == ("GPU-1",)
+
+
 def test_a_prepare_that_failed_cools_the_slot_or_holds_it_and_is_told_once() -> None:
     known = memory(AGENT)
     assert [type(fact) for fact in unprepared(AGENT, "no", False, known, T)] == [
