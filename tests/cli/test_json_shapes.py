@@ -65,7 +65,10 @@ def test_the_gpus_and_what_each_slot_has_of_them() -> None:
     assert told.keys() == {
         *("schema", "watched", "driver", "cuda", "at", "late_since", "problem", "gpus", "slots")
     }
-    (row,), (slot,) = told["gpus"], told["slots"]  # type: ignore[misc]
+    gpus, slots = told["gpus"], told["slots"]
+    assert isinstance(gpus, list)
+    assert isinstance(slots, list)
+    (row,), (slot,) = gpus, slots
     assert row.keys() == {
         *("uuid", "index", "name", "compute", "memory", "used", "utilisation", "processes"),
         *("problem", "slots", "split", "mig"),
