@@ -176,8 +176,6 @@ as_job_user() {
 forward() {
   _stop=$1
   [ "$1" = USR1 ] || printf '%s\n' "$1" >>"$_witness/signals" || :
-  # The account tells an end that somebody outside wanted from the job's own.
-  printf '%s\n' "$1" >>"$_witness/signals" || :
   [ -n "$_job" ] || return 0
   kill -s "$1" -- "-$_job" 2>/dev/null || kill -s "$1" "$_job" 2>/dev/null || :
 }
