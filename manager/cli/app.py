@@ -44,11 +44,15 @@ VERBS = {
     "init": "verbs_init",
     "install": "verbs_install",
     "doctor": "verbs_doctor",
+    "shell": "verbs_shell",
     "config": "verbs_config",
     "images": "verbs_images",
 }
 # What follows `submit` belongs to the job's command.
-SETTINGS: dict[str, dict[str, Any]] = {"submit": {"allow_interspersed_args": False}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "submit": {"allow_interspersed_args": False},
+    "shell": {"allow_interspersed_args": False},
+}
 
 
 class _Made(Mapping[str, Any]):

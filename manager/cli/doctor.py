@@ -438,3 +438,8 @@ CHECKS: tuple[Check, ...] = (
     Check("host.unit", "host", "systemd unit", _unit, WARNING),
     Check("manager.health", "manager", "manager", _manager),
 )
+
+
+def flight() -> Check:
+    """The check that is made for one slot when it is asked for."""
+    return Check("agent.canary", "canary", "an agent from its gate to its end", lambda _: ())

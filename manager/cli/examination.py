@@ -35,6 +35,7 @@ from manager.core.model import (
 from manager.edge import credentials
 from manager.edge.config import load
 from manager.edge.engine import Engine
+from manager.edge.engine_facts import EngineInfo
 from manager.edge.faults import Fault, Refused
 from manager.edge.history import Reader
 from manager.edge.room import Room, room
@@ -74,18 +75,29 @@ def _host(facts: Facts, config: Config) -> Facts:
         return replace(facts, services=_services(config, state))
 
 
+def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
+    """What bears on how slots are filled; ``Fault`` where the Engine does not answer."""
+    hardware = hardware_for(config)
+    engine = Engine(config.host.docker_host, timeout=ENGINE_SECONDS)
+    return hardware, _survey(engine, engine.info(), config, hardware)
+
+
+def _survey(engine: Engine, info: EngineInfo, config: Config, hardware: Hardware) -> Survey:
+    return Survey(
+        images=_images(engine, config, hardware),
+        mounts=mount_problems(config, info),
+        runtimes=frozenset(info.runtimes),
+        autoremove_fault=info.autoremove_fault,
+        cdi=frozenset(info.cdi_devices),
+        hook=shutil.which("nvidia-container-runtime-hook") is not None,
+    )
+
+
 def _engine(facts: Facts, config: Config) -> Facts:
     engine = Engine(config.host.docker_host, timeout=ENGINE_SECONDS)
     try:
         info = engine.info()
-        survey = Survey(
-            images=_images(engine, config, facts.hardware),
-            mounts=mount_problems(config, info),
-            runtimes=frozenset(info.runtimes),
-            autoremove_fault=info.autoremove_fault,
-            cdi=frozenset(info.cdi_devices),
-            hook=shutil.which("nvidia-container-runtime-hook") is not None,
-        )
+        survey = _survey(engine, info, config, facts.hardware)
         own = _host_id(Path(config.host.state_dir))
         strangers = sorted(c.name for c in engine.containers() if c.host != own)
     except Fault as fault:

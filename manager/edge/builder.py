@@ -61,16 +61,33 @@ def pull(docker_host: str, reference: str) -> int:
     return _docker(docker_host, ["pull", reference], None)
 
 
+def converse(docker_host: str, container: str) -> int:
+    """Start a container with this process's own input and output; the exit code of what runs in it."""
+    words = ["start", "--attach", "--interactive", container]
+    return subprocess.run(
+        [_program(), *words], env=_environment(docker_host), check=False
+    ).returncode
+
+
 def _docker(docker_host: str, words: Sequence[str], place: Path | None) -> int:
-    program = shutil.which("docker")
-    if program is None:
-        raise Refused("the docker command is missing: install docker-cli, or build elsewhere")
-    environment = {**os.environ, "DOCKER_HOST": docker_host}
-    environment.pop("DOCKER_CONTEXT", None)
+    program, environment = _program(), _environment(docker_host)
     if words[0] == "build" and not _has_buildx(program, environment):
         environment["DOCKER_BUILDKIT"] = "0"  # a client without buildx wants to be told
     done = subprocess.run([program, *words], cwd=place, env=environment, stdout=2, check=False)
     return done.returncode
+
+
+def _program() -> str:
+    program = shutil.which("docker")
+    if program is None:
+        raise Refused("the docker command is missing: install docker-cli, or do this elsewhere")
+    return program
+
+
+def _environment(docker_host: str) -> dict[str, str]:
+    environment = {**os.environ, "DOCKER_HOST": docker_host}
+    environment.pop("DOCKER_CONTEXT", None)
+    return environment
 
 
 def _has_buildx(program: str, environment: Mapping[str, str]) -> bool:

@@ -136,6 +136,7 @@ class ContainerPlan:
     log_max_files: int = 2
     stop_signal: str | None = None  # None: the image's, else TERM
     stop_timeout: int = 10  # seconds that `docker stop` leaves before it kills
+    terminal: bool | None = None  # a person's: on a terminal, or piped; None: an agent's
 
 
 @dataclass(frozen=True, slots=True)
