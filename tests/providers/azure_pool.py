@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tests.engine.private_engine import PrivateEngine
@@ -59,16 +59,20 @@ class AzurePool:
 
 
 @contextmanager
-def azure_pool(*, live_restore: bool = True) -> Iterator[AzurePool]:
-    """A service, an Engine and a manager that is configured and not yet started."""
-    tag = stub_image("azure", archive(), VERSION)
-    with (
-        FakeAzure() as fake,
-        PrivateEngine(live_restore=live_restore, images=(tag,)) as engine,
-        Manager(engine.url) as manager,
-    ):
+def azure_pool(on: PrivateEngine | None = None) -> Iterator[AzurePool]:
+    """A service, an Engine (or the one given) and a manager that is configured and not yet started."""
+    with ExitStack() as stack:
+        tag = image()
+        engine = on or stack.enter_context(PrivateEngine(images=(tag,)))
+        fake = stack.enter_context(FakeAzure())
+        manager = stack.enter_context(Manager(engine.url))
         fake.start_on(engine.listen(fake.port))
         fake.lapse, fake.renewal, fake.hold = 12.0, 15.0, 4.0
         pool = AzurePool(engine, fake, manager, tag)
         pool.configure()
         yield pool
+
+
+def image() -> str:
+    """The image with the stub agent in it."""
+    return stub_image("azure", archive(), VERSION)
