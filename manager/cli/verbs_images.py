@@ -264,6 +264,26 @@ def _docker_host(config: str | None) -> str:
         return HostSpec("").docker_host
 
 
+def missing(config: str) -> list[tuple[str, str]]:
+    """Provider and name of each image of ours that a configuration wants and its Engine does not have."""
+    from manager.cli.host_hardware import hardware_for  # noqa: PLC0415
+    from manager.cli.loading import load_config, translated  # noqa: PLC0415
+    from manager.core.desire import references  # noqa: PLC0415
+    from manager.edge.engine import Engine  # noqa: PLC0415
+
+    found = load_config(config).config
+    wanted = sorted(references(found, hardware_for(found)))
+    with translated():
+        engine = Engine(found.host.docker_host)
+        lacking = [name for name in wanted if engine.image(name) is None]
+    split = [
+        name.removeprefix("mayfly/").partition(":")
+        for name in lacking
+        if name.startswith("mayfly/")
+    ]
+    return [(provider, tag.removeprefix("cuda")) for provider, _, tag in split]
+
+
 @images_app.command()
 def pull(ctx: typer.Context, *, config: ConfigOption = None) -> None:
     """Fetch the images that the configuration names."""

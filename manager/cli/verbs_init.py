@@ -39,6 +39,9 @@ def init(
         str | None, typer.Option("--token-file", metavar="PATH", help="Or a file that holds it.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="Do not build the images; say how instead.")
+    ] = False,
     from_prototype: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +62,7 @@ def init(
     say(_told(found))
     if from_prototype is not None:
         _move(from_prototype, found, path, force=force)
+        _images(ctx, path, found, build=not no_images)
         return
     asking = sys.stdin.isatty() and provider is None
     answers = Answers(asking)
@@ -79,6 +83,7 @@ def init(
     )
     _write(path, config_text(found, wanted))
     _try(path)
+    _images(ctx, path, found, build=not no_images)
 
 
 def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
@@ -86,12 +91,16 @@ def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
     from manager.cli import prototype  # noqa: PLC0415
 
     if source != "-":
-        raise Usage("--from-prototype reads standard input alone: a token has no place in an argument")
+        raise Usage(
+            "--from-prototype reads standard input alone: a token has no place in an argument"
+        )
     old = prototype.parse(sys.stdin.read())
     token_file = path.with_name("azure-token")
     prototype.keep_token(old, token_file, force=force)
     _write(path, prototype.text_of(old, found, str(token_file.absolute())))
-    say(f"the token is in {token_file}, which only its owner can read; it stood in `ps` and in shell")
+    say(
+        f"the token is in {token_file}, which only its owner can read; it stood in `ps` and in shell"
+    )
     say("histories until now, so make a new one at the service and write it there")
     _try(path)
 
@@ -104,7 +113,23 @@ def _try(path: Path) -> None:
         load_config(str(path))
     except Trouble as trouble:
         raise Trouble(f"{path} is written, and still needs you:\n{trouble}") from trouble
-    say(f"{path} is written; next: mayfly config check, then mayfly run")
+    say(f"{path} is written")
+
+
+def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> None:
+    """Build what images the configuration names and the Engine does not have; or say how that is done."""
+    from manager.cli.verbs_images import build as build_image  # noqa: PLC0415
+    from manager.cli.verbs_images import missing  # noqa: PLC0415
+
+    for provider, name in missing(str(path)) if found.engine is not None else []:
+        words = f"mayfly images build {name}" + (
+            f" --provider {provider}" if provider != "local" else ""
+        )
+        if build:
+            build_image(ctx, [name], provider=provider, config=str(path))
+        else:
+            say(f"an image is still to be built: {words}")
+    say("next: mayfly doctor, then systemctl enable --now mayfly")
 
 
 def look() -> Found:

@@ -68,7 +68,7 @@ def test_init_writes_a_file_that_loads_and_never_writes_over_one(
     mayfly: Mayfly, tmp_path: Path
 ) -> None:
     path = tmp_path / "new" / "config.toml"
-    ran = mayfly("init", "--config", path, "--slots", "3", "--name", "cpu")
+    ran = mayfly("init", "--no-images", "--config", path, "--slots", "3", "--name", "cpu")
     assert (ran.code, ran.out) == (0, "")
     (pool,) = load(path, environ={}).config.pools
     assert (pool.name, pool.slots, pool.provider) == ("cpu", 3, "local")
@@ -76,7 +76,7 @@ def test_init_writes_a_file_that_loads_and_never_writes_over_one(
     ran = mayfly("init", "--config", path)
     assert (ran.code, path.read_text()) == (1, "mine")
     assert "--force" in ran.err
-    assert mayfly("init", "--config", path, "--force").code == 0
+    assert mayfly("init", "--no-images", "--config", path, "--force").code == 0
     assert load(path, environ={}).config.pools[0].slots >= 1
     assert [entry.name for entry in path.parent.iterdir()] == ["config.toml"]
 
@@ -86,7 +86,7 @@ def test_init_of_a_service_names_a_credential_and_holds_no_secret(
 ) -> None:
     path = tmp_path / "config.toml"
     ran = mayfly(
-        "init", "--config", path, "--provider", "azure", "--url", "https://dev.azure.com/lab",
+        "init", "--no-images", "--config", path, "--provider", "azure", "--url", "https://dev.azure.com/lab",
         "--agent-pool", "gpu", "--credential", "azure-pat",
     )  # fmt: skip
     assert ran.code == 0
@@ -97,7 +97,7 @@ def test_init_of_a_service_names_a_credential_and_holds_no_secret(
 
 def test_init_asks_on_a_terminal(terminal: OnTerminal, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    screen = terminal("init", "--config", path)
+    screen = terminal("init", "--no-images", "--config", path)
     for question, answer in (
         ("Which service do jobs come from", "gitlab"),
         ("A name for the pool", "ci"),

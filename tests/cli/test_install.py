@@ -10,6 +10,7 @@ import pytest
 
 from manager.cli import installation
 from manager.cli.installation import MARK, UNIT, Wanted
+from manager.cli.verbs_images import missing
 
 FILES = [
     "etc/systemd/system/mayfly.service",
@@ -154,3 +155,23 @@ def test_the_units_exposure_is_at_most_three() -> None:
     found = re.search(r"Overall exposure level for mayfly\.service: ([0-9.]+)", said)
     assert found is not None, said
     assert float(found.group(1)) <= 3.0
+
+
+@pytest.mark.engine
+def test_init_names_the_image_that_is_still_to_be_built_and_builds_none_where_that_is_not_wanted(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "config.toml"
+    command = [sys.executable, "-m", "manager.cli.app", "init", "--no-images", "--config", config]
+    done = subprocess.run(
+        [*command, "--provider", "local", "--slots", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "images build" not in done.stderr  # it is there: the tests need it
+    config.write_text(
+        config.read_text().replace("gpus = 0", 'image = "mayfly/local:none"\ngpus = 0', 1)
+    )
+    assert missing(str(config)) == [("local", "none")]
