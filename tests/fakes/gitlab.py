@@ -34,6 +34,7 @@ API = "/api/v4"
 FINAL = frozenset({"success", "failed", "canceled"})
 SHORT_TOKEN = 9
 ACKNOWLEDGED_WITHIN = 120.0  # seconds from a job's hand-out to its first PUT
+STUCK_AFTER = 3600.0  # seconds without a word of a running job
 REGISTRATION_TOKEN = "GR1348941fakefakefakefake"
 Params: TypeAlias = Mapping[str, Any]
 
@@ -92,6 +93,10 @@ class Job:
     handed_out: float | None = None
     handed: int = 0  # how often
     acknowledged: bool = False
+    begun: int = 0  # how often a runner has begun it
+    ended: int = 0  # how often a runner's report of its end was taken
+    touched: float = 0.0  # when its runner was last heard of
+    retried: int | None = None  # the job that was made in its place
     started: float | None = None
     finished: float | None = None
     exit_code: int | None = None
@@ -113,6 +118,7 @@ class FakeGitLab(Fake):
         super().__init__()
         self.hold = hold
         self.acknowledged_within = acknowledged_within
+        self.stuck_after = STUCK_AFTER
         self.people: dict[str, Person] = {}
         self.groups = {10: "ourlab", 11: "ourlab/vision"}
         self.projects = {7: "ourlab/library"}
@@ -226,7 +232,7 @@ class FakeGitLab(Fake):
         with self.lock:
             found, now = self.jobs[job], time.time() + self.skew
             found.runner, found.manager, found.handed_out = runner, system_id, now
-            found.state, found.started, found.acknowledged = "running", now, True
+            self._begin(found)
 
     def seen_managers(self) -> set[tuple[int, str]]:
         """Every runner's managers."""
@@ -247,7 +253,7 @@ class FakeGitLab(Fake):
 
     def _do(self, call: Call) -> Answer | Wait:
         try:
-            self._drop_unacknowledged()
+            self.sweep()
             return super()._do(call)
         except Denied as denied:
             return denied.answer
@@ -279,13 +285,19 @@ class FakeGitLab(Fake):
     def _finish(self, job: Job, state: str) -> None:
         job.state, job.finished = state, time.time() + self.skew
 
-    def _drop_unacknowledged(self) -> None:
-        now = time.time() + self.skew
-        for job in self.jobs.values():
-            waits = job.state == "pending" and job.handed_out is not None
-            if waits and now - (job.handed_out or now) > self.acknowledged_within:
-                job.failure = "runner_provisioning_timeout"
-                self._finish(job, "failed")
+    def sweep(self) -> None:
+        """What the server does by the clock: jobs that were taken and not begun, or begun and forgotten."""
+        with self.lock:
+            now = time.time() + self.skew
+            for job in list(self.jobs.values()):
+                taken = job.state == "pending" and job.handed_out is not None
+                if taken and now - (job.handed_out or now) > self.acknowledged_within:
+                    job.failure = "runner_provisioning_timeout"
+                    self._finish(job, "failed")
+                    job.retried = self.submit(*job.script, tags=job.tags, variables=job.variables)
+                elif job.state in ("running", "canceling") and now - job.touched > self.stuck_after:
+                    job.failure = "stuck_or_timeout_failure"
+                    self._finish(job, "failed")
 
     # -- who asks ---------------------------------------------------------------------------------
 
@@ -547,7 +559,7 @@ class FakeGitLab(Fake):
         job.runner, job.manager = runner.id, given.get("system_id")
         job.handed_out, job.handed = time.time() + self.skew, job.handed + 1
         if "two_phase_job_commit" not in job.features:
-            job.state, job.started, job.acknowledged = "running", job.handed_out, True
+            self._begin(job)
         self._tick()
         return Answer(201, self._document(job), {"X-GitLab-Last-Update": runner.queue})
 
@@ -644,6 +656,7 @@ class FakeGitLab(Fake):
             raise Denied(404, "404 Not Found")
         if given != job.token:
             raise Denied(403, "403 Forbidden")
+        job.touched = time.time() + self.skew
         return job
 
     def _state(self, job: Job) -> dict[str, str]:
@@ -672,16 +685,20 @@ class FakeGitLab(Fake):
             return Answer(202, {"message": "202 Accepted"}, self._state(job))
         job.exit_code = given.get("exit_code")
         job.failure = given.get("failure_reason")
+        job.ended += 1
         self._finish(job, "canceled" if job.state == "canceling" else str(state))
         self._tick()
         return Answer(200, {"message": "200 OK"}, self._state(job))
+
+    def _begin(self, job: Job) -> None:
+        job.state, job.acknowledged, job.begun = "running", True, job.begun + 1
+        job.started = job.touched = time.time() + self.skew
 
     def _acknowledge(self, job: Job) -> Answer:
         if job.runner is None:
             return Answer(409, {"message": "409 Conflict"})
         if job.state == "pending":
-            job.state, job.started = "running", time.time() + self.skew
-            job.acknowledged = True
+            self._begin(job)
             self._tick()
         return Answer(200, {"message": "200 OK"}, self._state(job))
 

@@ -39,12 +39,14 @@ class GitLabPool:
         where = f'scope = "{scope}"\n' if scope is not None else ""
         return (
             f'[[pool]]\nname = "gl"\nprovider = "gitlab"\nslots = {slots}\nimage = "{self.tag}"\n'
-            f'url = "{self.fake.url}"\n{where}network = "host"\ncalls_per_hour = 36000\n'
+            f'url = "{self.fake.url}"\n{where}network = "host"\n'
             f'token = {{ file = "{self.manager.home}/token" }}\nlabels = ["gpu"]\n{keys}\n'
         )
 
     def configure(self, slots: int = 2, keys: str = "", scope: str | None = "group:10") -> None:
         """Write the configuration: keys of the pool table, and further tables after them."""
+        if "calls_per_hour" not in keys:
+            keys = "calls_per_hour = 36000\n" + keys
         self.manager.configure(self.pools(slots, keys, scope))
 
     def ended(self, job: int, patience: float = 60.0) -> str:

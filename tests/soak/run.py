@@ -96,6 +96,9 @@ def soak(
     _drain(service, report)
     _account(service.accounts(), report)
     report.calls = dict(service.calls())
+    finish = getattr(service, "finish", None)  # where a service's entries stay for its slots
+    if finish is not None:
+        report.faults += [f"at the end: {fault}" for fault in finish()]
     return report
 
 
