@@ -132,6 +132,9 @@ class GitHub:
         self._versions: frozenset[str] = frozenset()
         self._pages = 1
         self._lock = threading.Lock()
+        self._lost: set[str] = (
+            set()
+        )  # names that may be taken by a registration that never reached us
         self._webs: tuple[Web, ...] = ()
         # Made now, so that no two threads make them; a wrong `url` is told at the first call.
         with suppress(Refused):
@@ -227,8 +230,23 @@ class GitHub:
             for runner in runners
             if self._ours(runner) and runner.get("version")
         )
+        self._take_back_lost(runners)
         entries = (self._entry(runner) for runner in runners)
         return Roster(tuple(entry for entry in entries if entry is not None), self._clock())
+
+    def _take_back_lost(self, runners: list[Mapping[str, object]]) -> None:
+        """Remove registrations whose configuration was lost on its way to us: nobody can ever use them."""
+        for runner in runners:
+            name = text(runner.get("name"))
+            with self._lock:
+                lost = (
+                    name in self._lost and self._ours(runner) and runner.get("status") != "online"
+                )
+            if lost:
+                with suppress(AgentBusy, Passing):
+                    self.dismiss(str(integer(runner.get("id"))))
+                    with self._lock:
+                        self._lost.discard(name)
 
     def _still_refused(self) -> None:
         """A list that can be read says nothing of what was refused a moment ago."""
@@ -305,6 +323,16 @@ class GitHub:
         return [*kept.values(), self._mark]
 
     def _enrol_at_once(self, name: str, labels: list[str]) -> Enrolment:
+        with self._lock:
+            self._lost.discard(name)
+        try:
+            return self._minted(name, labels)
+        except Passing:
+            with self._lock:
+                self._lost.add(name)
+            raise
+
+    def _minted(self, name: str, labels: list[str]) -> Enrolment:
         body = {
             "name": name,
             "runner_group_id": self._group_id(),

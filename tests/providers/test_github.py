@@ -203,6 +203,32 @@ def test_a_name_that_an_old_list_does_not_show_yet_is_waited_for(bench: GitHubBe
     assert bench.fake.runner(enrolment.registration or "") is not None
 
 
+@pytest.mark.parametrize(
+    "fault", [Fault(lost="after"), Fault(garbage=b"{")], ids=["lost", "garbage"]
+)
+def test_a_registration_that_never_reached_us_is_taken_back_at_the_next_roster(
+    bench: GitHubBench, fault: Fault
+) -> None:
+    provider = bench.provider()
+    kept = provider.enrol(agent(1, "l0000000bbbbb"), ())
+    bench.fake.fail(*MINT, fault)
+    with pytest.raises(Passing):
+        provider.enrol(agent(), ())
+    assert len(bench.fake.runners) == 2
+    provider.roster()
+    assert [runner.name for runner in bench.fake.runners.values()] == [kept.registered]
+
+
+def test_a_registration_that_came_at_the_second_try_is_kept(bench: GitHubBench) -> None:
+    provider = bench.provider()
+    bench.fake.fail(*MINT, Fault(lost="after"))
+    with pytest.raises(Passing):
+        provider.enrol(agent(), ())
+    enrolment = provider.enrol(agent(), ())
+    provider.roster()
+    assert bench.fake.runner(enrolment.registration or "") is not None
+
+
 def test_a_lost_registration_that_runs_a_job_already_is_not_taken_back(bench: GitHubBench) -> None:
     provider = bench.provider()
     first = provider.enrol(agent(), ())
