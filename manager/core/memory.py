@@ -1,7 +1,7 @@
 """What the manager remembers of agents, slots and jobs.
 
-Values only, and never changed in place: ``core/facts.py`` says what may happen, and ``core/apply.py`` is the one
-way in which a memory follows from it.
+Values only, and never changed in place: ``core/facts.py`` says what may happen, and ``core/apply.py`` is the
+one way in which a memory follows from it.
 """
 
 from __future__ import annotations

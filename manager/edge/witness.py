@@ -6,7 +6,6 @@ so that half a word is never taken for an end.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -68,17 +67,10 @@ class Witnesses:
         """Remove the directory; gone already is success."""
         shutil.rmtree(self.path(generation), ignore_errors=True)
 
-    def present(self) -> frozenset[Generation]:
-        """The generations that have a witness."""
-        try:
-            return frozenset(Generation(name) for name in os.listdir(self.root))
-        except OSError:
-            return frozenset()
-
 
 def _text(path: Path) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(65536)
     except FileNotFoundError:
         return None

@@ -38,7 +38,7 @@ class Ledger:
         self._ordered: list[Fact] = []
         self._payloads: dict[JobId, Payload] = {}
         self._answers: list[tuple[Command, Order]] = []
-        self._mark: Callable[[Memory], EventMark | None] = lambda memory: None
+        self._mark: Callable[[Memory], EventMark | None] = lambda _: None
         self._kept_mark: EventMark | None = None
         self._next_scrub = 0.0
         self._next_prune = 0.0

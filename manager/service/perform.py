@@ -124,39 +124,48 @@ class Performer:
         """Do it; ``agent`` is what was remembered of its agent when it was decided."""
         try:
             match action:
-                case Prepare():
-                    container = self._prepare(action)
-                    return Done(action, container=container)
-                case Enrol():
-                    enrolment = self._enrol(action, agent)
-                    return Done(action, enrolment=enrolment)
-                case Open():
-                    self._open(action, agent)
-                case Rename():
-                    self._engine.rename(action.container, action.to)
-                case Signal():
-                    self._engine.signal(action.container, action.signal)
-                case Remove():
-                    self._engine.remove(action.container, force=True)
-                case Dismiss(keep=True):
-                    self._provider(action.pool).retire(action.registration)
-                case Dismiss():
-                    self._provider(action.pool).dismiss(action.registration)
-                case Tell():
-                    self._provider(action.pool).cordon(action.registration, action.cordoned)
-                case Bury():
-                    self._bury(action.generation)
+                case Enrol() | Dismiss() | Tell():
+                    return self._ask_service(action, agent)
                 case _:
-                    assert_never(action)
+                    return self._ask_engine(action, agent)
         except Fault as fault:
             return Failed(action, fault)
-        except Exception as error:  # a bug in here must not leave the action in flight for ever
+        except Exception as error:  # noqa: BLE001  a bug in here must not leave the action in flight for ever
             return Failed(action, Passing(f"{type(error).__name__}: {error}", 10.0))
+
+    def _ask_service(self, action: Enrol | Dismiss | Tell, agent: Agent | None) -> Done:
+        match action:
+            case Enrol():
+                return Done(action, enrolment=self._enrol(action, agent))
+            case Dismiss(keep=True):
+                self._provider(action.pool).retire(action.registration)
+            case Dismiss():
+                self._provider(action.pool).dismiss(action.registration)
+            case Tell():
+                self._provider(action.pool).cordon(action.registration, action.cordoned)
+            case _:
+                assert_never(action)
         return Done(action)
 
-    def forget_networks(self) -> None:
-        """The Engine may have lost them: make sure of each again before its next use."""
-        self._networks.clear()
+    def _ask_engine(
+        self, action: Prepare | Open | Rename | Signal | Remove | Bury, agent: Agent | None
+    ) -> Done:
+        match action:
+            case Prepare():
+                return Done(action, container=self._prepare(action))
+            case Open():
+                self._open(action, agent)
+            case Rename():
+                self._engine.rename(action.container, action.to)
+            case Signal():
+                self._engine.signal(action.container, action.signal)
+            case Remove():
+                self._engine.remove(action.container, force=True)
+            case Bury():
+                self._bury(action.generation)
+            case _:
+                assert_never(action)
+        return Done(action)
 
     def _prepare(self, action: Prepare) -> ContainerId:
         spec = action.spec

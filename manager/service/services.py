@@ -81,7 +81,7 @@ class Services:
         return known
 
     def use(self, config: Config) -> Mapping[PoolName, Provider]:
-        """The providers of the pools; one of a pool that is gone stays, since its agents may still be there."""
+        """The providers of the pools; one of a pool that is gone stays: its agents may still be there."""
         providers = dict(self._providers)
         changed = [pool for pool in config.pools if self._pools.get(pool.name) != pool]
         known = {pool.name for pool in config.pools} | providers.keys()
