@@ -360,7 +360,8 @@ def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
 
 def _stale(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
     """Whether it is known to be made from another configuration or image than is wanted now."""
-    return spec.name not in run.desired.unseen and agent.fingerprint != spec.fingerprint
+    known = spec.name not in run.desired.unseen | run.desired.stuck
+    return known and agent.fingerprint != spec.fingerprint
 
 
 def _keep_waiting(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
@@ -419,7 +420,8 @@ def _unfit(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[Doom
         return DoomReason.UNWANTED, "the slot is held"
     if spec.name in run.desired.unseen:
         return None
-    if spec.name in run.desired.obstacles:
+    stuck = spec.name in run.desired.stuck and agent.ready is not None
+    if spec.name in run.desired.obstacles and not stuck:
         return DoomReason.UNWANTED, run.desired.obstacles[spec.name]
     lost = run.world.unwitnessed.get(agent.generation)
     if lost is not None and run.now - lost > WITNESS_LOST:
@@ -427,7 +429,7 @@ def _unfit(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[Doom
     probe = run.world.probes.get(agent.generation)
     if agent.lease and probe is not None and not probe.sees:
         return DoomReason.BLIND, probe.text
-    if agent.fingerprint != spec.fingerprint:
+    if agent.fingerprint != spec.fingerprint and not stuck:
         ready = agent.ready is not None and agent.lease == spec.lease
         if spec.pool.name in run.rolling and ready:
             return None

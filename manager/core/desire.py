@@ -187,17 +187,22 @@ def desired(
     slots: list[SlotSpec] = []
     obstacles: dict[SlotName, str] = {}
     unseen: set[SlotName] = set()
+    stuck: set[SlotName] = set()
     for pool in config.pools:
         found = _resolved(pool, leases, survey, hardware)
         if _undecided(found, survey, hardware):
             unseen |= found.leases.keys()
-        obstacle = _obstacle(found, survey, hardware) or refusals.get(pool.name)
+        unfit = _unfit_image(found, survey, hardware)
+        other = _obstacle(found, survey, hardware) or refusals.get(pool.name)
+        obstacle = other or unfit
         for index in range(pool.slots):
             name = naming.slot(pool.name, index)
             slots.append(_slot(found, index, survey, traits[pool.name]))
             if obstacle is not None or name in namesakes:
                 obstacles[name] = obstacle or namesakes[name]
-    return Desired(tuple(slots), obstacles, frozenset(unseen))
+                if other is None and name not in namesakes:
+                    stuck.add(name)
+    return Desired(tuple(slots), obstacles, frozenset(stuck), frozenset(unseen))
 
 
 def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
@@ -283,13 +288,22 @@ def fingerprint(
 
 
 def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
-    """Why the pool's slots cannot be filled; ``None`` where they can."""
+    """Why the pool's slots cannot be filled, its image aside; ``None`` where they can."""
     if _undecided(found, survey, hardware):
         return None
     if found.obstacle is not None:
         return found.obstacle
-    pool, reference = found.spec, found.image
-    assert reference is not None, "an image that is not to be known has an obstacle"
+    for mount in found.spec.mounts:
+        if (found.spec.name, mount.source) in survey.mounts:
+            return survey.mounts[found.spec.name, mount.source]
+    return None
+
+
+def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
+    """Why no agent can be made of the pool's image; ``None`` where one can, or that is not known."""
+    reference = found.image
+    if reference is None or _undecided(found, survey, hardware):
+        return None
     seen = survey.images[reference]
     if seen is None:
         return f"image {reference} is not on this Engine: {_remedy(reference)}"
@@ -303,9 +317,6 @@ def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
             f"image {reference} speaks gate protocol {seen.gate}, this manager {GATE_PROTOCOL}: "
             "build it again"
         )
-    for mount in pool.mounts:
-        if (pool.name, mount.source) in survey.mounts:
-            return survey.mounts[pool.name, mount.source]
     return None
 
 

@@ -274,6 +274,9 @@ class Desired:
     obstacles: Mapping[SlotName, str] = field(
         default_factory=dict
     )  # the sentence that holds a slot
+    stuck: frozenset[SlotName] = (
+        frozenset()
+    )  # the sentence is about their image alone: who stands ready stays
     unseen: frozenset[SlotName] = (
         frozenset()
     )  # their image has not been looked at yet: neither fit nor unfit

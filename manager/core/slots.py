@@ -212,7 +212,10 @@ def status_of(
         phase, since, note = _without_agent(spec.name, desired, known, now)
     else:
         phase = phase_of(own, own=True)
-        since, note = phase_since(own, phase), _note(own, phase) or _kept_note(spec, tenancy, now)
+        since = phase_since(own, phase)
+        note = _note(own, phase) or _kept_note(spec, tenancy, now)
+        if spec.name in desired.stuck and not note:
+            note = f"the last of its image: {desired.obstacles[spec.name]}"
     standby = tenancy.standby
     return SlotStatus(
         spec=spec,

@@ -486,6 +486,29 @@ def test_a_new_image_that_does_not_start_stops_the_replacing() -> None:
     assert [manager.phases(f"a-{index}") for index in (1, 2)] == [["idle"], ["idle"]]
 
 
+def test_an_image_that_can_make_no_agent_takes_none_of_those_that_stand_ready() -> None:
+    manager = filled(specs(pool("a", 2)), specs(pool("service", 1, provider="azure")))
+    before = set(manager.memory.agents)
+    fresh = (
+        specs(pool("a", 2), fingerprint="f2"),
+        specs(pool("service", 1, provider="azure"), fingerprint="f2"),
+    )
+    wanted = desire(*fresh)
+    every = {spec.name: "the image has no gate" for spec in wanted.slots}
+    manager.desired = replace(wanted, obstacles=every, stuck=frozenset(every))
+    manager.pass_time(300)
+    assert set(manager.memory.agents) == before
+    job = manager.submit("a")
+    manager.run()
+    manager.host.ends(manager.own("a-0"), 0)
+    manager.run()
+    assert manager.ended(job).state is JobState.SUCCEEDED
+    assert manager.own("a-1") in before
+    manager.desired = wanted
+    manager.pass_time(300)
+    assert {agent.fingerprint for agent in manager.memory.agents.values()} == {"f2"}
+
+
 def test_a_slot_that_is_held_for_the_new_image_stops_the_replacing_until_it_works_somewhere() -> (
     None
 ):
