@@ -49,6 +49,7 @@ class Enrol:
     slot: SlotName
     pool: PoolName
     reason: str
+    labels: tuple[str, ...] = ()  # beside the pool's own
 
     @property
     def subject(self) -> Subject:

@@ -472,7 +472,7 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
         elif agent.enrolled is None or agent.enrolled_in not in (None, run.boot):
             # What another run of the manager was given is gone with it: it was never on disk.
             run.actions.append(
-                Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free")
+                Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free", spec.labels)
             )
             return
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
@@ -87,6 +88,7 @@ class _Pool:
     obstacle: str | None  # what is in the way of its leases, its image or their way in
     leases: Mapping[SlotName, tuple[str, ...]]
     injections: Mapping[SlotName, Injection]
+    labels: Mapping[SlotName, tuple[str, ...]]
 
 
 def leases_of(config: Config, hardware: Hardware) -> Leases:
@@ -164,7 +166,23 @@ def _resolved(pool: PoolSpec, leases: Leases, survey: Survey, hardware: Hardware
             obstacle = obstacle or way
         else:
             injections[name] = way
-    return _Pool(pool, image, leases.obstacles.get(pool.name) or obstacle, own, injections)
+    labels = {name: _labels(own[name], image, hardware) for name in own}
+    obstacle = leases.obstacles.get(pool.name) or obstacle
+    return _Pool(pool, image, obstacle, own, injections, labels)
+
+
+def _labels(lease: tuple[str, ...], image: str | None, hardware: Hardware) -> tuple[str, ...]:
+    """The models of the GPUs, such as ``nvidia-h100-pcie``, and the image's CUDA, such as ``cuda-12.8``."""
+    if not lease:
+        return ()
+    models = [
+        re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
+        for gpu in hardware.gpus or ()
+        if {gpu.uuid, *(part.uuid for part in gpu.mig)} & set(lease)
+    ]
+    cuda = re.search(r":cuda(\d+\.\d+)$", image or "")
+    found = [*models, *([f"cuda-{cuda.group(1)}"] if cuda is not None else [])]
+    return tuple(dict.fromkeys(label for label in found if label))
 
 
 def desired(
@@ -228,6 +246,7 @@ def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
         tells=trait.tells,
         keeps_entries=trait.keeps_entries,
         proof=trait.proof,
+        labels=found.labels[name],
     )
 
 

@@ -263,6 +263,9 @@ class SlotSpec:
     enrol_deadline: float | None = None  # seconds; None: the table's
     tells: bool = False  # the service can be told to give an agent no new job
     keeps_entries: bool = False  # the service's entry belongs to the slot, not to one agent
+    labels: tuple[
+        str, ...
+    ] = ()  # what jobs at a service may ask for that the host gives: GPU model, CUDA
     proof: Literal["roster", "lines"] = "roster"  # what confirms idle and busy at a service
 
 

@@ -218,7 +218,7 @@ class Performer:
     def _enrol(self, action: Enrol, agent: Agent | None) -> Enrolment:
         if agent is None:
             raise Refused(f"agent {action.generation} is gone")
-        enrolment = self._provider(action.pool).enrol(agent, ())
+        enrolment = self._provider(action.pool).enrol(agent, action.labels)
         self._enrolments[action.generation] = enrolment
         return enrolment
 

@@ -123,3 +123,12 @@ def test_another_way_in_is_another_container() -> None:
     (after,) = want(pool(injection="cdi"), survey=cdi).slots
     assert after.injection == Injection("cdi", ("nvidia.com/gpu=GPU-a",))
     assert before.fingerprint != after.fingerprint
+
+
+def test_jobs_at_a_service_may_ask_for_the_gpu_and_the_cuda_that_a_slot_has() -> None:
+    named = replace(GPUS[0], name="NVIDIA H100 80GB HBM3")
+    hardware = replace(HARDWARE, gpus=(named, GPUS[1]))
+    first, second, plain = want(pool(slots=2), pool("c", gpus=0), hardware=hardware).slots
+    assert first.labels == ("nvidia-h100-80gb-hbm3", "cuda-13.0")
+    assert second.labels == ("cuda-13.0",)
+    assert plain.labels == ()
