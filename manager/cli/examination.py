@@ -6,6 +6,7 @@ Every look is bounded in time, and one that fails leaves the others theirs.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -69,10 +70,9 @@ def _host(facts: Facts, config: Config) -> Facts:
         rooms=_rooms(state),
     )
     facts = _engine(facts, config)
-    with _handed_over():
-        secrets = _secrets(config)
-        facts = replace(facts, secrets=secrets)
-        return replace(facts, services=_services(config, state))
+    with _handed_over() as sealed:
+        facts = replace(facts, secrets=_secrets(config, sealed))
+        return replace(facts, services=_services(config, state, sealed))
 
 
 def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
@@ -160,41 +160,46 @@ def _char_links() -> bool | None:
 # -- tokens and services -----------------------------------------------------------------------------
 
 
+HANDED = Path("/run/credentials") / UNIT  # where systemd puts them while the unit runs
+_LOADS = re.compile(r"^LoadCredential(Encrypted)?=([^:\s]+)(?::(/\S+))?\s*$", re.MULTILINE)
+
+
 @contextmanager
-def _handed_over() -> Iterator[None]:
+def _handed_over() -> Iterator[frozenset[str]]:
     """The credentials that systemd would hand to the manager, for as long as the doctor asks services.
 
-    As root they are read where the unit's `LoadCredential=` says; nothing is copied.
+    Those of a unit that runs are there for root to read; else they are read where `LoadCredential=` says.
+    Nothing is copied. Yields the names that only systemd can open, because they are encrypted.
     """
     if os.environ.get("CREDENTIALS_DIRECTORY"):
-        yield
+        yield frozenset()
         return
+    places, sealed = loaded(_ask("systemctl", "cat", UNIT) or "")
+    with suppress(OSError):
+        places |= {path.name: str(path) for path in HANDED.iterdir()}
     with tempfile.TemporaryDirectory(prefix="mayfly-doctor-") as made:
-        for name, path in _loaded().items():
+        for name, path in places.items():
             (Path(made) / name).symlink_to(path)
         os.environ["CREDENTIALS_DIRECTORY"] = made
         try:
-            yield
+            yield sealed - places.keys()
         finally:
             del os.environ["CREDENTIALS_DIRECTORY"]
 
 
-def _loaded() -> dict[str, str]:
-    """Name and file of each credential that the unit loads."""
-    said = _systemctl("show", UNIT, "--property=LoadCredential", "--value") or ""
-    pairs = [entry.partition(":") for entry in said.split()]
-    return {
-        name: path
-        for name, _, path in pairs
-        if credentials.valid_name(name) and path.startswith("/")
-    }
+def loaded(unit: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Of a unit with its drop-ins: the file of each credential, and the names of those that are encrypted."""
+    found = [match.groups() for match in _LOADS.finditer(unit)]
+    named = [(sealed, name, path) for sealed, name, path in found if credentials.valid_name(name)]
+    places = {name: path for sealed, name, path in named if path and not sealed}
+    return places, frozenset(name for sealed, name, _ in named if sealed)
 
 
-def _secrets(config: Config) -> dict[str, str | None]:
+def _secrets(config: Config, sealed: frozenset[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for pool in config.pools:
         for reference in (pool.token, pool.app_key):
-            if not reference:
+            if not reference or reference.get("credential") in sealed:
                 continue
             ((kind, value),) = reference.items()
             try:
@@ -205,13 +210,19 @@ def _secrets(config: Config) -> dict[str, str | None]:
     return found
 
 
-def _services(config: Config, state: Path) -> dict[PoolName, Service]:
+def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolName, Service]:
     host = _host_id(state) or naming.host_id(0)
-    return {
-        pool.name: _service(pool, config, host, state)
-        for pool in config.pools
-        if pool.provider != "local"
-    }
+    found: dict[PoolName, Service] = {}
+    for pool in config.pools:
+        needed = {
+            reference.get("credential") for reference in (pool.token, pool.app_key) if reference
+        }
+        if needed & sealed:
+            told = "its token is encrypted and opened by systemd alone: ask again when mayfly.service runs"
+            found[pool.name] = Service(skipped=told)
+        elif pool.provider != "local":
+            found[pool.name] = _service(pool, config, host, state)
+    return found
 
 
 def _service(pool: PoolSpec, config: Config, host: HostId, state: Path) -> Service:
@@ -236,15 +247,13 @@ def _clock() -> bool | None:
 def _unit() -> str | None:
     if not Path("/run/systemd/system").is_dir():
         return None
-    said = _systemctl("show", UNIT, "--property=LoadState,ActiveState,UnitFileState", "--value")
+    said = _ask(
+        "systemctl", "show", UNIT, "--property=LoadState,ActiveState,UnitFileState", "--value"
+    )
     load_state, active, enabled = [*(said or "").split("\n"), "", "", ""][:3]
     if load_state == "not-found":
         return "not-found"
     return ", ".join(word for word in (active, enabled) if word) or load_state
-
-
-def _systemctl(*words: str) -> str | None:
-    return _ask("systemctl", *words)
 
 
 def _ask(*command: str) -> str | None:

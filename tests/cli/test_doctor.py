@@ -20,6 +20,7 @@ from manager.cli.doctor import (
     exit_code,
     results,
 )
+from manager.cli.examination import loaded
 from manager.core.desire import Hardware, ImageSeen, Survey
 from manager.core.leases import Gpu
 from manager.core.model import (
@@ -258,3 +259,17 @@ def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> Non
         assert row["state"] in {"ok", "warn", "fail", "skip"}
         assert row["fix"] is None or row["fix"]
         assert re.fullmatch(r"[a-z]+\.[a-z_]+", row["code"])
+
+
+def test_the_units_credentials_are_found_in_its_drop_ins() -> None:
+    unit = """
+# /etc/systemd/system/mayfly.service
+#   LoadCredential=example:/not/this
+[Service]
+LoadCredential=azure-pat:/etc/mayfly/credentials/azure-pat
+LoadCredentialEncrypted=forge:/etc/mayfly/credentials/forge
+LoadCredential=inherited
+"""
+    places, sealed = loaded(unit)
+    assert places == {"azure-pat": "/etc/mayfly/credentials/azure-pat"}
+    assert sealed == {"forge"}
