@@ -1,0 +1,58 @@
+"""The doctor asks a pool's service itself, with the token as the manager would have it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.github import FakeGitHub
+
+
+def doctor(config: Path, **environment: str) -> dict[str, list[dict[str, Any]]]:
+    """What `mayfly doctor --json` says, by check."""
+    done = subprocess.run(
+        [sys.executable, "-m", "manager.cli.app", "doctor", "--json", "--config", config],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in json.loads(done.stdout)["checks"]:
+        found.setdefault(row["code"], []).append(row)
+    assert "ghp_" not in done.stdout + done.stderr
+    return found
+
+
+def configured(home: Path, url: str, token: str) -> Path:
+    config = home / "config.toml"
+    config.write_text(
+        f'[host]\nname = "box"\nstate_dir = "{home}/state"\n[[pool]]\nname = "gh"\nprovider = "github"\n'
+        f'url = "{url}/acme"\nagent_pool = "gpu"\ntoken = {token}\n'
+    )
+    return config
+
+
+def test_a_good_token_passes_a_wrong_one_is_told_and_a_missing_one_has_a_line_to_paste(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "gh-token").write_text("ghp_good")
+    (tmp_path / "gh-wrong").write_text("ghp_wrong")
+    with FakeGitHub() as fake:
+        good = configured(tmp_path, fake.url, '{ credential = "gh-token" }')
+        found = doctor(good, CREDENTIALS_DIRECTORY=str(tmp_path))
+        assert found["config.secrets"][0]["state"] == "ok"
+        assert [row["state"] for row in found["service.allows"]][:1] == ["ok"], found[
+            "service.allows"
+        ]
+        wrong = configured(tmp_path, fake.url, '{ credential = "gh-wrong" }')
+        found = doctor(wrong, CREDENTIALS_DIRECTORY=str(tmp_path))
+        assert found["service.allows"][0]["state"] == "fail"
+        missing = configured(tmp_path, fake.url, '{ credential = "gh-none" }')
+        found = doctor(missing, CREDENTIALS_DIRECTORY=str(tmp_path))
+        assert found["config.secrets"][0]["state"] == "fail"
+        assert "LoadCredential=gh-none:" in found["config.secrets"][0]["fix"]
