@@ -191,6 +191,11 @@ def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Wher
     yield from _mounts(pool)
     if pool.limits.shm and pool.limits.memory and pool.limits.shm > pool.limits.memory:
         yield ("limits", "shm"), "is larger than memory, and counts towards it"
+    if pool.keep_failed and pool.removal is model.Removal.ENGINE:
+        yield (
+            ("removal",),
+            'is "engine", which keeps nothing: leave it out where there is keep_failed',
+        )
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
 

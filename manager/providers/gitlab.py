@@ -154,6 +154,10 @@ class GitLab:
         """How many calls were made, by operation and status."""
         return self.service.web.calls()
 
+    def remaining(self) -> float | None:
+        """How many calls GitLab still allows; ``None``: it has not said."""
+        return self.service.web.remaining
+
     def system_id(self, slot: SlotName) -> str:
         """The slot's manager id at GitLab, the same for ever (``s_`` and twelve characters)."""
         digest = hashlib.sha256(f"{self._host_id}/{slot}".encode()).hexdigest()

@@ -334,6 +334,7 @@ A_SERVICE = '[[pool]]\nname = "a"\nprovider = "azure"\nurl = "https://x"\nagent_
 MISTAKES: list[tuple[str, str]] = [
     # spelling and types
     (pool("slotz = 2"), '[[pool]] "local" slotz: there is no such key; did you mean slots?'),
+    (pool('keep_failed = "1h"\nremoval = "engine"'), 'removal: is "engine", which keeps nothing'),
     (pool("zzz = 2"), '[[pool]] "local" zzz: there is no such key; there are name, provider'),
     (pool('slots = "2"'), "[[pool]] \"local\" slots: must be a whole number, not '2'"),
     (pool("slots = true"), "slots: must be a whole number, not True"),
