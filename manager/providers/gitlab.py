@@ -47,6 +47,7 @@ LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout
 CAP = 360.0  # seconds that gitlab-runner may take to end a job whose time is over
 ROTATE_EARLY = 7 * 86400.0  # a token that expires within this is made anew before its next use
 CLOCKS = 5.0  # seconds that two clocks may differ where one's times are compared with the other's
+REFUSED_INTERVAL = 15.0  # seconds between looks at whether a person has put right what was refused
 REFUSAL_LIFE = 120.0  # seconds that a refused enrolment is held against the pool
 REGISTRATION_TOKENS = "GR1348941"  # how such tokens begin
 RUNNER_TOKENS = ("glrt-", "glrtr-")
@@ -85,6 +86,7 @@ class GitLab:
         self._found: Place | None = None
         self._heard: dict[int, float] = {}  # runners that spoke since that enrolment
         self._refusal: tuple[Refused, float] | None = None
+        self._let_in = True  # the last roster could be had
 
     # -- what stands behind it -----------------------------------------------------------------------
 
@@ -113,8 +115,8 @@ class GitLab:
 
     @property
     def roster_interval(self) -> float:
-        """Seconds between rosters at rest: they cost a call or two a slot."""
-        return max(60.0, 10.0 * self.pool.slots)
+        """Seconds between rosters at rest, which cost a call or two a slot; sooner while we are refused."""
+        return max(60.0, 10.0 * self.pool.slots) if self._let_in else REFUSED_INTERVAL
 
     def _secret(self) -> Secret:
         if self.pool.token is None:
@@ -167,6 +169,12 @@ class GitLab:
 
     def roster(self) -> Roster | None:
         """The pool's runners, and whether they run a job; ``None`` where all slots share a runner."""
+        self._let_in = False
+        found = self._roster()
+        self._let_in = True
+        return found
+
+    def _roster(self) -> Roster | None:
         at = self._clock()
         if self.left:
             entries = [self._left_entry(slot, kept) for slot, kept in self._keep.all().items()]

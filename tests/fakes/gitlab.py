@@ -686,6 +686,8 @@ class FakeGitLab(Fake):
         job.exit_code = given.get("exit_code")
         job.failure = given.get("failure_reason")
         job.ended += 1
+        if not job.acknowledged:
+            self._begin(job)  # its acknowledgement was lost, and it ran nevertheless
         self._finish(job, "canceled" if job.state == "canceling" else str(state))
         self._tick()
         return Answer(200, {"message": "200 OK"}, self._state(job))

@@ -56,16 +56,27 @@ class GitLabPool:
 
 
 @contextmanager
-def gitlab_pool(*, live_restore: bool = True) -> Iterator[GitLabPool]:
-    """A service, an Engine and a manager that is configured with a person's token and not yet started."""
+def gitlab_engine(*, live_restore: bool = True) -> Iterator[PrivateEngine]:
+    """An Engine that has the image."""
     tag = stub_image("gitlab", binary(), version(), PACKAGES="python3")
-    with (
-        FakeGitLab() as fake,
-        PrivateEngine(live_restore=live_restore, images=(tag,)) as engine,
-        Manager(engine.url) as manager,
-    ):
+    with PrivateEngine(live_restore=live_restore, images=(tag,)) as engine:
+        yield engine
+
+
+@contextmanager
+def pool_on(engine: PrivateEngine) -> Iterator[GitLabPool]:
+    """A service and a manager that is configured with a person's token and not yet started."""
+    tag = stub_image("gitlab", binary(), version(), PACKAGES="python3")
+    with FakeGitLab(hold=2.0) as fake, Manager(engine.url) as manager:
         fake.start_on(engine.listen(fake.port))
         pool = GitLabPool(engine, fake, manager, tag)
         pool.secret(fake.person(*SCOPES))
         pool.configure()
+        yield pool
+
+
+@contextmanager
+def gitlab_pool(*, live_restore: bool = True) -> Iterator[GitLabPool]:
+    """The same on an Engine of its own."""
+    with gitlab_engine(live_restore=live_restore) as engine, pool_on(engine) as pool:
         yield pool

@@ -1,0 +1,322 @@
+"""A pool at GitLab, whole: a real manager, a real Engine, the fake service and the runner.
+
+The runner is the stub, or GitLab's own where MAYFLY_TEST_GITLAB_RUNNER names it.
+"""
+
+from __future__ import annotations
+
+import base64
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.engine.private_engine import PrivateEngine
+from tests.harness import until
+from tests.providers.gitlab_pool import GitLabPool, gitlab_engine, pool_on
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+ONE = ("gl-0",)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    with gitlab_engine() as private:
+        yield private
+
+
+@pytest.fixture
+def pool(engine: PrivateEngine) -> Iterator[GitLabPool]:
+    with pool_on(engine) as one:
+        yield one
+
+
+def history(pool: GitLabPool, least: int = 1) -> list[dict[str, Any]]:
+    """The agents that have ended, oldest first, once there are so many."""
+
+    def look() -> list[dict[str, Any]] | None:
+        rows: list[dict[str, Any]] = pool.manager.json("history")["agents"]
+        return rows if len(rows) >= least else None
+
+    return until(look, f"{least} agents have ended")
+
+
+def running(pool: GitLabPool, job: int) -> None:
+    """Wait until the job runs, by GitLab's book."""
+    until(lambda: pool.fake.jobs[job].state == "running", f"job {job} runs")
+
+
+def started(pool: GitLabPool) -> None:
+    """Start the manager, whatever comes of its pool."""
+    pool.manager.start(wait=None)
+    until(pool.manager.answers, "the manager answers")
+
+
+# -- jobs --------------------------------------------------------------------------------------------
+
+
+def test_each_agent_does_one_job_and_its_slot_keeps_its_runner(pool: GitLabPool) -> None:
+    pool.manager.start()
+    runners = set(pool.fake.runners)
+    jobs = [pool.fake.submit("id -u", "pwd", tags=["gpu"]) for _ in range(4)]
+    assert [pool.ended(job) for job in jobs] == ["success"] * 4
+    assert all("\n1000\n$ pwd\n/home/runner/builds/" in pool.fake.jobs[job].log for job in jobs)
+    rows = history(pool, 4)
+    assert {row["outcome"] for row in rows} == {"job_done"}
+    assert len({row["agent"] for row in rows}) == len(rows)
+    assert set(pool.fake.runners) == runners
+    assert len(runners) == len(pool.fake.seen_managers()) == 2
+    assert [pool.fake.jobs[job].begun for job in jobs] == [1] * 4
+
+
+def test_idle_and_busy_are_confirmed_by_the_clients_lines(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    row = pool.manager.in_phase("idle", "gl-0")
+    assert row["confirmed_by"] == "lines"
+    job = pool.fake.submit("sleep 60", tags=["gpu"])
+    pool.manager.in_phase("busy", "gl-0")
+    pool.fake.cancel(job)
+    assert pool.ended(job) == "canceled"
+
+
+def test_a_jobs_result_is_told_though_the_exit_code_never_is(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    bad = pool.fake.submit("exit 3", after=["echo afterwards"], tags=["gpu"])
+    assert pool.ended(bad) == "failed"
+    late = pool.fake.submit("sleep 60", timeout=2, tags=["gpu"])
+    assert pool.ended(late) == "failed"
+    kept = pool.fake.submit("echo kept > a.txt", artifacts=["a.txt"], tags=["gpu"])
+    assert pool.ended(kept) == "success"
+    assert (pool.fake.jobs[bad].exit_code, pool.fake.jobs[bad].failure) == (3, "script_failure")
+    assert "afterwards" in pool.fake.jobs[bad].log
+    assert pool.fake.jobs[late].failure == "job_execution_timeout"
+    assert pool.fake.jobs[kept].uploaded is not None
+    told = [(row["exit_code"], row["cause"], row["detail"]) for row in history(pool, 3)]
+    assert told == [
+        (0, "exit", f"job {bad} failed: exit status 3"),
+        (0, "timeout", f"job {late} failed: execution took longer than 2 seconds"),
+        (0, None, f"job {kept} succeeded"),
+    ]
+
+
+def test_a_step_that_fills_the_memory_dies_and_its_runner_lives_to_tell(pool: GitLabPool) -> None:
+    pool.configure(1, '[pool.limits]\nmemory = "192MiB"')
+    pool.manager.start()
+    job = pool.fake.submit("tail /dev/zero", tags=["gpu"])
+    assert pool.ended(job) == "failed"
+    assert pool.fake.jobs[job].ended == 1
+    assert history(pool)[0]["cause"] == "oom"
+
+
+def test_a_job_cannot_end_its_runner(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    job = pool.fake.submit("kill -9 -1; kill -9 $PPID || echo not mine", tags=["gpu"])
+    assert pool.ended(job) == "success"
+    assert pool.fake.jobs[job].log.endswith("not mine\nJob succeeded\n")
+    assert history(pool)[0]["outcome"] == "job_done"
+
+
+def test_a_job_outlives_its_manager_and_the_next_one_tells_its_result(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    job = pool.fake.submit("until [ -e /tmp/go ]; do sleep 0.1; done", tags=["gpu"])
+    pool.manager.in_phase("busy", "gl-0")
+    pool.manager.kill(signal.SIGKILL)
+    started(pool)
+    assert pool.manager.in_phase("busy", "gl-0")["agent"] is not None
+    pool.manager.docker("exec", "gl-0", "touch", "/tmp/go")
+    assert pool.ended(job) == "success"
+    assert history(pool)[0]["detail"] == f"job {job} succeeded"
+
+
+# -- cordon and drain --------------------------------------------------------------------------------
+
+
+def test_a_cordoned_slot_is_paused_at_gitlab_and_goes_on_with_the_same_agent(
+    pool: GitLabPool,
+) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    (runner,) = pool.fake.runners.values()
+    before = pool.manager.slot("gl-0")["agent"]
+    pool.manager.cli("cordon", *ONE)
+    until(lambda: runner.paused, "the runner is paused")
+    job = pool.fake.submit("true", tags=["gpu"])
+    pool.manager.cli("uncordon", *ONE)
+    assert pool.ended(job) == "success"
+    assert history(pool)[0]["agent"] == before
+
+
+def test_draining_an_idle_slot_costs_no_job(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    pool.manager.in_phase("idle", "gl-0")
+    done = pool.manager.cli("drain", *ONE, "--wait", "--timeout", "60", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert history(pool)[0]["outcome"] == "no_job"
+    job = pool.fake.submit("true", tags=["gpu"])
+    pool.manager.cli("uncordon", *ONE)
+    assert pool.ended(job) == "success"
+    assert pool.fake.jobs[job].handed == 1
+
+
+def test_draining_a_busy_slot_waits_for_its_job(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    job = pool.fake.submit("sleep 3", tags=["gpu"])
+    pool.manager.in_phase("busy", "gl-0")
+    done = pool.manager.cli("drain", *ONE, "--wait", "--timeout", "60", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert pool.fake.jobs[job].state == "success"
+
+
+def test_a_forced_drain_breaks_the_job_off_and_gitlab_is_told(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    job = pool.fake.submit("sleep 600", tags=["gpu"])
+    pool.manager.in_phase("busy", "gl-0")
+    done = pool.manager.cli("drain", *ONE, "--force", "--wait", "--timeout", "60", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert (pool.fake.jobs[job].state, pool.fake.jobs[job].failure) == (
+        "failed",
+        "runner_interrupted",
+    )
+    assert history(pool)[0]["cause"] == "cancelled"
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------
+
+
+def test_a_runner_that_is_deleted_at_gitlab_is_made_anew(pool: GitLabPool) -> None:
+    pool.configure(1)
+    pool.manager.start()
+    pool.manager.in_phase("idle", "gl-0")
+    (gone,) = pool.fake.runners
+    with pool.fake.lock:
+        pool.fake.runners.clear()
+        pool.fake.lock.notify_all()
+    job = pool.fake.submit("true", tags=["gpu"])
+    assert pool.ended(job) == "success"
+    assert gone not in pool.fake.runners
+    row = next(row for row in history(pool) if row["ended_for"] == "refused")
+    assert "or the runner was deleted" in row["detail"]
+
+
+def test_a_revoked_runner_token_holds_the_pool_with_one_sentence_until_there_is_another(
+    pool: GitLabPool,
+) -> None:
+    first = pool.fake.runner("gpu")
+    pool.secret(first.token)
+    pool.configure(1, scope=None)
+    pool.manager.start()
+    assert pool.ended(pool.fake.submit("true", tags=["gpu"])) == "success"
+    pool.manager.in_phase("idle", "gl-0")
+    pool.fake.revoke(first.id)
+    with pool.fake.lock:
+        pool.fake.lock.notify_all()
+    note = pool.manager.in_phase("held", "gl-0")["note"]
+    assert 'does not take the runner\'s token of pool "gl" (403)' in note
+    assert "\n" not in note
+    pool.secret(first.token)
+    assert pool.ended(pool.fake.submit("true", tags=["gpu"]), 120) == "success"
+
+
+def test_a_registration_token_holds_the_pool_with_one_sentence(pool: GitLabPool) -> None:
+    pool.secret("GR1348941abcdefghijkl")
+    started(pool)
+    note = pool.manager.in_phase("held", "gl-0")["note"]
+    assert "is a registration token, which GitLab is giving up" in note
+    assert not any(call.method == "POST" for call in pool.fake.calls)
+
+
+def test_the_runners_of_a_pool_that_went_while_no_manager_ran_go_with_the_next(
+    pool: GitLabPool,
+) -> None:
+    pool.manager.start()
+    pool.manager.in_phase("idle", "gl-0")
+    pool.manager.in_phase("idle", "gl-1")
+    pool.manager.kill(signal.SIGTERM)
+    pool.manager.configure('[[pool]]\nname = "other"\nslots = 0\n')
+    started(pool)
+    until(lambda: not pool.fake.runners, "no runner is left")
+    until(lambda: not pool.manager.containers(), "no container is left")
+    assert list((pool.manager.state / "gitlab").iterdir()) == []
+
+
+# -- the secret hunt ---------------------------------------------------------------------------------
+
+# Everything that a job can see: every process's environment, arguments, memory and open files, and every
+# file it can read outside the system's own programs.
+HUNT = r"""
+set +e
+exec 2>/dev/null
+for p in /proc/[0-9]*; do
+  tr '\0' '\n' <$p/environ; tr '\0' ' ' <$p/cmdline; echo
+  for f in $p/fd/*; do [ -f $f ] && head -c 100000 $f; done
+  exec 3<$p/mem && printf 'MEM%s %s\n' ORY "$(tr '\0' ' ' <$p/cmdline)"
+done
+env
+$AS find / -xdev \( -path /proc -o -path /sys -o -path /usr -o -path /var/lib -o -path /etc/ssl \) -prune -o \
+  -type f -readable -size -200k -print | while read -r f; do printf '\nFILE %s\n' "$f"; $AS cat "$f"; done
+$AS find /run /dev/shm /home -type f | while read -r f; do printf '\nFILE %s\n' "$f"; $AS cat "$f"; done
+echo HUNTED
+"""
+
+
+@pytest.mark.parametrize("way", ["a runner a slot", "one runner for all"])
+def test_a_job_finds_no_token_that_outlives_its_agent(pool: GitLabPool, way: str) -> None:
+    if way == "one runner for all":
+        pool.secret(pool.fake.runner("gpu").token)
+        pool.configure(2, scope=None)
+    pool.manager.start()
+    job = pool.fake.submit(HUNT, variables={"AS": "env"}, tags=["gpu"])
+    pool.ended(job)
+    seen = pool.fake.jobs[job].log
+    assert "HUNTED" in seen
+    assert "gitlab-runner" in seen
+    opened = [line for line in seen.splitlines() if line.startswith("MEMORY ")]
+    assert opened, "its own processes' memory it can read"
+    assert not any("gitlab-runner" in line for line in opened)
+    for where, text in {"the job's eyes": seen, **outside(pool)}.items():
+        for what, secret in secrets(pool).items():
+            assert secret not in text, f"{what} is in {where}"
+            assert base64.b64encode(secret.encode()).decode() not in text, f"{what} is in {where}"
+
+
+def test_with_sudo_a_job_finds_its_own_runners_token_and_no_other(pool: GitLabPool) -> None:
+    pool.configure(2, "sudo = true")
+    pool.manager.start()
+    job = pool.fake.submit(HUNT, variables={"AS": "sudo"}, tags=["gpu"])
+    pool.ended(job)
+    seen = pool.fake.jobs[job].log
+    own = pool.fake.runners[pool.fake.jobs[job].runner or 0]
+    found = {what for what, secret in secrets(pool).items() if secret in seen}
+    assert found == {f"the token of {own.description}"}
+
+
+def secrets(pool: GitLabPool) -> dict[str, str]:
+    """What must stay out of sight."""
+    known = {f"person's token {n}": token for n, token in enumerate(pool.fake.people)}
+    runners = pool.fake.runners.values()
+    return known | {f"the token of {one.description}": one.token for one in runners}
+
+
+def outside(pool: GitLabPool) -> dict[str, str]:
+    """What is kept of agents on the host: what Docker shows and what Mayfly writes, but for its vault."""
+    manager = pool.manager
+    names = manager.containers()
+    found = {
+        f"docker {verb} {name}": manager.docker(verb, name, check=False)
+        for name in names
+        for verb in ("inspect", "logs", "top")
+    }
+    found["docker history"] = manager.docker("history", "--no-trunc", pool.tag)
+    found["the manager's log"] = manager.log.read_text()
+    for path in manager.state.rglob("*"):
+        if path.is_file() and path.parent.name != "gitlab":
+            found[str(path.relative_to(manager.state))] = path.read_bytes().decode("latin-1")
+    return found
