@@ -316,8 +316,15 @@ class Host:
                 self.witnesses.pop(generation, None)
             case Enrol(generation=generation, slot=slot):
                 return self.enlist(generation, slot)
+            case Dismiss(registration=registration, keep=True):
+                entry = self.entries.get(registration)
+                assert entry is None or not entry.online, "a key was taken from an agent that works"
             case Dismiss(registration=registration):
                 self._dismiss(registration)
+            case Tell(registration=registration, cordoned=True):
+                entry = self.entries.get(registration)
+                if entry is not None and entry.busy:
+                    raise Fault(busy=True)
             case _:
                 pass
         return None
@@ -664,7 +671,7 @@ class Manager:
             return
         if isinstance(action, Prepare):
             self.record(unprepared(agent, "it failed", fault.lasting, self.memory, self.now))
-        elif isinstance(action, Dismiss) and fault.busy:
+        elif isinstance(action, Dismiss | Tell) and fault.busy:
             self.record([AgentConfirmed(self.now, agent.generation, Phase.BUSY)])
         elif isinstance(action, Open):
             self.record(unopened(agent, "it failed", self.memory, self.now))

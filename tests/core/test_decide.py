@@ -190,6 +190,100 @@ def test_an_idle_agent_is_not_stale_while_its_image_has_not_been_looked_at() -> 
     assert {agent.fingerprint for agent in manager.memory.agents.values()} == {"f2"}
 
 
+def kept() -> Manager:
+    """A manager with one slot of a service that keeps the slot's entry, its agent idle, a standby behind."""
+    return filled(keeping(specs(pool("service", provider="azure"))))
+
+
+def keeping(of: tuple[SlotSpec, ...]) -> tuple[SlotSpec, ...]:
+    return tuple(replace(spec, keeps_entries=True, tells=True) for spec in of)
+
+
+def of_agent(manager: Manager, generation: Generation, turns: int = 8) -> list[str]:
+    """What was done with one agent: the names of the actions, a dismissal that keeps the entry as ``Keep``."""
+    seen: list[str] = []
+    for _ in range(turns):
+        plan = manager.turn()
+        for kind, action in zip(kinds(plan), plan.actions, strict=True):
+            if action.generation == generation:
+                seen.append("Keep" if getattr(action, "keep", False) else kind.__name__)
+        for subject in list(manager.flight):
+            manager.finish(subject)
+    return seen
+
+
+def test_an_idle_agent_whose_entry_stays_is_told_to_take_no_job_before_it_is_stopped() -> None:
+    manager = kept()
+    idle = manager.own("service-0")
+    manager.desired = desire(
+        keeping(specs(pool("service", provider="azure"), fingerprint="f2"))
+    )
+    assert of_agent(manager, idle)[:3] == ["Tell", "Signal", "Keep"]
+    assert manager.host.entries
+
+
+def test_an_agent_that_got_a_job_when_it_was_told_to_take_none_keeps_it() -> None:
+    manager = kept()
+    idle = manager.own("service-0")
+    manager.cordon(SlotName("service-0"), drain=True)
+    manager.turn()
+    manager.turn()
+    manager.host.gives_job(idle)
+    for subject in list(manager.flight):
+        manager.finish(subject)
+    manager.pass_time(300)
+    assert manager.phases("service-0") == ["busy"]
+
+
+def test_the_key_of_an_agent_that_did_its_job_is_made_useless_before_the_next_gate_opens() -> None:
+    manager = kept()
+    first, second = (agent.generation for agent in manager.tenancy("service-0").agents)
+    manager.host.gives_job(first)
+    manager.host.ends(first, 0)
+    opened: list[Generation] = []
+    for _ in range(3):
+        plan = manager.turn()
+        opened += [action.generation for action in plan.actions if isinstance(action, Enrol)]
+        if any(isinstance(action, Dismiss) and action.keep for action in plan.actions):
+            break
+    else:
+        pytest.fail("its key was not made useless")
+    assert opened == []
+    assert of_agent(manager, second)[:2] == ["Enrol", "Open"]
+
+
+def test_a_slot_that_cools_enrols_no_standby_at_its_service() -> None:
+    manager = served()
+    for _ in range(4):
+        manager.host.ends(manager.own("service-0"), 1)
+        manager.turn()
+        for subject in list(manager.flight):
+            manager.finish(subject)
+        until = manager.memory.slot(SlotName("service-0")).cooling_until
+        assert until is not None
+        plan = manager.turn()
+        assert not [action for action in plan.actions if isinstance(action, Enrol)]
+        manager.pass_time(until - manager.now + 1)
+
+
+def test_an_agent_whose_job_was_taken_away_before_it_began_is_idle_again_after_a_while() -> None:
+    manager = served()
+    generation = manager.own("service-0")
+    manager.host.gives_job(generation)
+    manager.ask_service()
+    manager.turn()
+    assert manager.phases("service-0")[0] == "busy"
+    box = manager.host.boxes[generation]
+    assert box.entry is not None
+    box.working = False
+    manager.host.entries[box.entry] = replace(manager.host.entries[box.entry], busy=False)
+    manager.ask_service()
+    manager.turn()
+    assert manager.phases("service-0")[0] == "busy", "a list may be older than the job"
+    manager.pass_time(200)
+    assert manager.phases("service-0")[0] == "idle"
+
+
 def test_while_the_service_is_away_no_agent_of_it_is_ended() -> None:
     manager = served()
     before = set(manager.memory.agents)
