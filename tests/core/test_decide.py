@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from manager.core.actions import Action, Open, Prepare, Remove, Signal
+from manager.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
 from manager.core.decide import INTERRUPTED_GRACE, MAX_PREPARING, SELF_REMOVAL, Plan
 from manager.core.facts import (
     AgentDoomed,
@@ -192,15 +192,16 @@ def test_an_idle_agent_is_not_stale_while_its_image_has_not_been_looked_at() -> 
 
 def kept() -> Manager:
     """A manager with one slot of a service that keeps the slot's entry, its agent idle, a standby behind."""
-    return filled(keeping(specs(pool("service", provider="azure"))))
+    return filled(with_entries("f1"))
 
 
-def keeping(of: tuple[SlotSpec, ...]) -> tuple[SlotSpec, ...]:
+def with_entries(fingerprint: str) -> tuple[SlotSpec, ...]:
+    of = specs(pool("service", provider="azure"), fingerprint=fingerprint)
     return tuple(replace(spec, keeps_entries=True, tells=True) for spec in of)
 
 
 def of_agent(manager: Manager, generation: Generation, turns: int = 8) -> list[str]:
-    """What was done with one agent: the names of the actions, a dismissal that keeps the entry as ``Keep``."""
+    """What was done with one agent: the actions' names, ``Keep`` for a dismissal that keeps the entry."""
     seen: list[str] = []
     for _ in range(turns):
         plan = manager.turn()
@@ -215,9 +216,7 @@ def of_agent(manager: Manager, generation: Generation, turns: int = 8) -> list[s
 def test_an_idle_agent_whose_entry_stays_is_told_to_take_no_job_before_it_is_stopped() -> None:
     manager = kept()
     idle = manager.own("service-0")
-    manager.desired = desire(
-        keeping(specs(pool("service", provider="azure"), fingerprint="f2"))
-    )
+    manager.desired = desire(with_entries("f2"))
     assert of_agent(manager, idle)[:3] == ["Tell", "Signal", "Keep"]
     assert manager.host.entries
 
