@@ -95,6 +95,7 @@ def soak(
     service.fake.heal()
     _drain(service, report)
     _account(service.accounts(), report)
+    report.faults += getattr(service, "disagreements", list)()
     report.calls = dict(service.calls())
     finish = getattr(service, "finish", None)  # where a service's entries stay for its slots
     if finish is not None:
