@@ -313,10 +313,12 @@ class Engine:
         )
 
     def remove_network(self, name: str) -> None:
-        """Remove it, by name or id; not there is a success, in use is ``Passing``."""
+        """Remove it, by name or id, with the ends of containers that are gone; not there is a success,
+        in use is ``Passing``.
+        """
         with self._asking(f"removing the network {name}") as api:
             try:
-                api.remove_network(name)
+                self._remove_network(api, name)
             except docker.errors.APIError as error:
                 if "active endpoints" in str(error.explanation):
                     raise Passing(
@@ -324,6 +326,18 @@ class Engine:
                     ) from error
                 if error.status_code != 404:
                     raise
+
+    def _remove_network(self, api: docker.APIClient, name: str) -> None:
+        try:
+            api.remove_network(name)
+        except docker.errors.APIError as error:
+            if "active endpoints" not in str(error.explanation):
+                raise
+            # An Engine that was killed may keep the ends of containers that it no longer has.
+            for owner, end in (api.inspect_network(name).get("Containers") or {}).items():
+                if not api.containers(all=True, filters={"id": owner}):
+                    api.disconnect_container_from_network(end["Name"], name, force=True)
+            api.remove_network(name)
 
     def _our_network(self, name: str, host: HostId) -> bool:
         """Whether the network is there and ours; ``Refused`` where it is there and not ours."""
