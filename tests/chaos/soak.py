@@ -358,9 +358,10 @@ class Soak:
             ("shims", shims),
         ):
             accounts.figures.append((f"{what} left", len(found)))
-            # An Engine that ends while it starts a container may forget it: its gate waits on below its shim,
-            # with its end of the network, and nobody who asks the Engine can know. No job can be in it.
-            engines_own = what in {"shims", "networks"} and shims and self._engine_ended()
+            # An Engine that ends while it starts or removes a container may forget it: its gate waits on below
+            # its shim, or its end of the network stays, and nobody who asks the Engine can know. Both are
+            # counted; no job can be in them. An Engine left alone leaves nothing.
+            engines_own = what in {"shims", "networks"} and self._engine_ended()
             if found and not engines_own:
                 accounts.faults.append(f"{what} are left: {found}")
         for shim in shims:
