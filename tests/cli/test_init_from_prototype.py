@@ -26,7 +26,15 @@ GPUS = Found("box", "unix:///var/run/docker.sock", "27.0", ("nvidia", "runc"), g
 def init(text: str, config: Path, *words: str) -> Ran:
     """What the command makes of the old one on its standard input."""
     done = subprocess.run(
-        [*COMMAND, "init", "--no-images", "--config", config, "--from-prototype", *(words or ("-",))],
+        [
+            *COMMAND,
+            "init",
+            "--no-images",
+            "--config",
+            config,
+            "--from-prototype",
+            *(words or ("-",)),
+        ],
         input=text,
         capture_output=True,
         text=True,

@@ -296,7 +296,7 @@ class Host:
             raise Fault
         return container
 
-    def _do(self, action: Action, fate: Fate) -> str | None:
+    def _do(self, action: Action, fate: Fate) -> str | None:  # noqa: C901, PLR0912  a case for each action
         box = self.boxes.get(action.generation or Generation(""))
         match action:
             case Prepare():

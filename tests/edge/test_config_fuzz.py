@@ -13,7 +13,9 @@ from manager.core import model
 from manager.edge import sources
 from manager.edge.config import ConfigError, check, load, schema
 
-MANY = int(os.environ.get("MAYFLY_FUZZ", "2000")) // 4  # four tests share it, here and in tests/service
+MANY = (
+    int(os.environ.get("MAYFLY_FUZZ", "2000")) // 4
+)  # four tests share it, here and in tests/service
 
 KEYS = sorted({key for table in schema()["$defs"].values() for key in table["properties"]})
 TEXTS = st.one_of(

@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet: the handler is asked again when the state has changed; after ``seconds`` it is ``otherwise``."""
+    """Not yet: the handler is asked again when the state changes; after ``seconds`` it is ``otherwise``."""
 
     seconds: float
     otherwise: Answer

@@ -1,4 +1,4 @@
-"""What is particular to Azure Pipelines: entries that stay, keys that do not, one sentence for what is wrong."""
+"""What is particular to Azure Pipelines: entries that stay, keys that do not, sentences for mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Azure Pipelines keeps the contract of all providers, with a token of a person's and as a service principal."""
+"""Azure Pipelines keeps the contract of all providers, with a person's token and as a service principal."""
 
 from __future__ import annotations
 

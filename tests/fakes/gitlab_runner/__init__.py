@@ -1,4 +1,4 @@
-"""The runner that the tests put into their images: the stub, or the one that MAYFLY_TEST_GITLAB_RUNNER names."""
+"""The runner that the tests put into their images: the stub, or what MAYFLY_TEST_GITLAB_RUNNER names."""
 
 from __future__ import annotations
 
@@ -18,4 +18,6 @@ def binary() -> bytes:
 
 def version() -> str:
     """What tells its images apart."""
-    return f"named-{hashlib.sha256(binary()).hexdigest()[:8]}" if os.environ.get(NAMED) else "19.3.0"
+    return (
+        f"named-{hashlib.sha256(binary()).hexdigest()[:8]}" if os.environ.get(NAMED) else "19.3.0"
+    )
