@@ -358,7 +358,7 @@ class Soak:
             ("shims", shims),
         ):
             accounts.figures.append((f"{what} left", len(found)))
-            # An Engine that ends while it starts or removes a container may forget it: its gate waits on below
+            # An Engine that ends while it starts or removes a container may forget it: its gate waits below
             # its shim, or its end of the network stays, and nobody who asks the Engine can know. Both are
             # counted; no job can be in them. An Engine left alone leaves nothing.
             engines_own = what in {"shims", "networks"} and self._engine_ended()
