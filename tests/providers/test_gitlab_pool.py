@@ -298,6 +298,16 @@ def test_with_sudo_a_job_finds_its_own_runners_token_and_no_other(pool: GitLabPo
     assert found == {f"the token of {own.description}"}
 
 
+def test_a_step_that_is_not_started_as_the_job_user_does_not_run(pool: GitLabPool) -> None:
+    """Were gitlab-runner to find another bash than ours, its steps would be root."""
+    words = ("run", "--rm", "--network", "none", "--entrypoint", "/bin/bash")
+    plain = pool.manager.docker(*words, pool.tag, "-lc", "echo ran")
+    root = pool.manager.docker(
+        *words, "-e", "MAYFLY_AS=x", pool.tag, "-lc", "echo ran", check=False
+    )
+    assert (plain, root) == ("ran\n", "")
+
+
 def secrets(pool: GitLabPool) -> dict[str, str]:
     """What must stay out of sight."""
     known = {f"person's token {n}": token for n, token in enumerate(pool.fake.people)}
