@@ -27,6 +27,7 @@ from manager.core.model import (
     Removal,
     SlotName,
     SlotSpec,
+    Step,
 )
 from manager.core.slots import STANDBY_LIFE
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
@@ -232,6 +233,48 @@ def test_an_agent_that_got_a_job_when_it_was_told_to_take_none_keeps_it() -> Non
         manager.finish(subject)
     manager.pass_time(300)
     assert manager.phases("service-0") == ["busy"]
+
+
+PATIENT = (Step("QUIT", 75.0, idle=True), Step("TERM", 40.0))
+
+
+def patient(manager: Manager) -> None:
+    """Its clients end by themselves when QUIT reaches them without a job."""
+    slots = tuple(replace(spec, ladder=PATIENT) for spec in manager.desired.slots)
+    manager.desired = Desired(slots)
+
+
+def signals(manager: Manager, generation: Generation, turns: int = 6) -> list[str]:
+    """The signals that an agent is sent meanwhile, each of them lost on it."""
+    sent: list[str] = []
+    for _ in range(turns):
+        plan = manager.turn()
+        for action in plan.actions:
+            if isinstance(action, Signal) and action.generation == generation:
+                sent.append(action.signal)
+                manager.flight.pop(action.subject)
+        for subject in list(manager.flight):
+            manager.finish(subject)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("reason", "first"),
+    [
+        (DoomReason.DRAINED, "QUIT"),
+        (DoomReason.FORCED, "TERM"),
+        (DoomReason.TIMEOUT, "TERM"),
+        (DoomReason.REFUSED, "TERM"),
+    ],
+)
+def test_a_step_for_idle_agents_is_left_out_where_there_may_be_a_job_or_can_be_none(
+    reason: DoomReason, first: str
+) -> None:
+    manager = served()
+    patient(manager)
+    idle = manager.own("service-0")
+    manager.doom(idle, reason)
+    assert signals(manager, idle) == [first]
 
 
 def test_the_key_of_an_agent_that_did_its_job_is_made_useless_before_the_next_gate_opens() -> None:
