@@ -93,6 +93,7 @@ def soak(
         time.sleep(0.1)  # the pace of looking, not a wait for something
     report.seconds = time.monotonic() - began
     service.fake.heal()
+    getattr(service, "settle", lambda: None)()
     _drain(service, report)
     _account(service.accounts(), report)
     report.faults += getattr(service, "disagreements", list)()
