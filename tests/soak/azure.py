@@ -53,6 +53,24 @@ class AzureService(AzurePool):
         wanted = {f"box-az-{number}" for number in range(self.slots)}
         return sorted(wanted.symmetric_difference(self.fake.names()))
 
+    def settle(self) -> None:
+        """Wait for the entries that somebody deleted last: their slots take them anew."""
+        until(lambda: not self.registrations(), "every slot has its entry again", 120)
+
+    def disagreements(self) -> list[str]:
+        """Where Mayfly's history tells another story of a job than the service does."""
+        told = self.manager.json("history", "--limit", "100000")
+        rows = next(value for value in told.values() if isinstance(value, list))
+        by_agent = {row["agent"]: row for row in rows}
+        found = []
+        for job in self.fake.jobs.values():
+            for agent in job.begun_by:
+                row = by_agent.get(agent, {"outcome": "not in the history", "detail": ""})
+                did = row["outcome"] == "job_done" and row["detail"].lower() == job.result
+                if not did and job.result != "abandoned":
+                    found.append(f"job {job.id} {job.result}, agent {agent}: {row['outcome']}")
+        return found
+
     def trouble(self, chance: random.Random) -> str:
         """A fault that the service or the way there has."""
         name, where, fault = chance.choice(
