@@ -431,6 +431,11 @@ MISTAKES: list[tuple[str, str]] = [
         "url: belongs to a service; provider local, the embedded queue, has none",
     ),
     (
+        A_SERVICE + "token = { credential = 'c' }\ntenant_id = 't'",
+        "client_id: is missing; a service principal (tenant_id) needs it",
+    ),
+    (pool("client_id = 'c'"), "client_id: belongs to a service principal of provider azure"),
+    (
         A_SERVICE.replace("//x", "//user:hunter2@x") + "token = { credential = 'c' }",
         "url: must not carry a user or password",
     ),
