@@ -85,7 +85,7 @@ class GitLab:
         self._mark = f"mayfly-{host_id}-{pool.name}"
         self._found: Place | None = None
         self._heard: dict[int, float] = {}  # runners that spoke since that enrolment
-        self._refusal: tuple[Refused, float] | None = None
+        self._refusal: tuple[Refused, float, Secret] | None = None  # of an enrolment, by that token
         self._let_in = True  # the last roster could be had
 
     # -- what stands behind it -----------------------------------------------------------------------
@@ -179,11 +179,11 @@ class GitLab:
         if self.left:
             entries = [self._left_entry(slot, kept) for slot, kept in self._keep.all().items()]
             return Roster(tuple(entries), at)
-        self._still_refused()
         secret = self._secret()
         if self.shared:
             self.service.verify(secret, None)
             return None
+        self._still_refused(secret)
         known = {kept.id: (slot, kept) for slot, kept in self._keep.all().items()}
         listed = self.service.runners(self._place, self._mark)
         if listed is None:
@@ -192,12 +192,12 @@ class GitLab:
             listed = [runner for runner in looked if runner is not None]
         return Roster(tuple(self._entry(runner, known) for runner in listed), at)
 
-    def _still_refused(self) -> None:
-        """A list that can be read says nothing of what was refused a moment ago."""
+    def _still_refused(self, secret: Secret) -> None:
+        """A list that can be read says nothing of what the same token was refused a moment ago."""
         if self._refusal is None:
             return
-        fault, since = self._refusal
-        if self._clock() - since < REFUSAL_LIFE:
+        fault, since, by = self._refusal
+        if by == secret and self._clock() - since < REFUSAL_LIFE:
             raise fault
         self._refusal = None
 
@@ -252,14 +252,14 @@ class GitLab:
     def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
         """The configuration of gitlab-runner for this agent, with the token of its slot's runner."""
         slot, name = agent.slot, naming.registered(self._host.name, agent.slot)
+        secret = self._secret()
+        if self.shared:
+            self.service.verify(secret, self.system_id(slot))
+            return Enrolment(self._files(slot, name, secret))
         try:
-            secret = self._secret()
-            if self.shared:
-                self.service.verify(secret, self.system_id(slot))
-                return Enrolment(self._files(slot, name, secret))
             kept = self._runner_of(slot, name, labels)
         except Refused as fault:
-            self._refusal = (fault, self._clock())
+            self._refusal = (fault, self._clock(), secret)
             raise
         files = self._files(slot, name, kept.token)
         return Enrolment(files, registration=str(kept.id), registered=name)

@@ -437,3 +437,14 @@ def test_a_copied_token_shows_in_the_check(fake: FakeGitLab, make: Maker) -> Non
     fake.hear(int(enrolment.registration or 0), "r_somebodyelse")
     (finding,) = provider.check()
     assert "used from elsewhere too (r_somebodyelse)" in finding.text
+
+
+def test_another_token_is_tried_at_once(fake: FakeGitLab, make: Maker, tmp_path: Path) -> None:
+    provider = make(fake.person("read_api"), scope="group:10", url=fake.url)
+    with pytest.raises(Refused):
+        provider.enrol(agent(), ())
+    with pytest.raises(Refused):
+        provider.roster()
+    secret_file(tmp_path, "token", fake.person(*SCOPES))
+    assert provider.roster() is not None
+    provider.enrol(agent(), ())

@@ -1,0 +1,122 @@
+"""What the lines of a service's clients lead to, where they are the proof and where a roster is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from manager.core.facts import AgentConfirmed, AgentDoomed
+from manager.core.memory import Agent, Memory
+from manager.core.model import (
+    Config,
+    ContainerId,
+    DoomReason,
+    Generation,
+    HostId,
+    HostSpec,
+    Phase,
+    PoolName,
+    PoolSpec,
+    Roster,
+    RosterEntry,
+    SlotName,
+    World,
+)
+from manager.core.rosters import absent, confirmations
+from manager.edge.log import Log
+from manager.edge.vault import Vault
+from manager.providers import Sign
+from manager.providers.gitlab import GitLab
+from manager.service.services import Services
+
+POOL = PoolName("gl")
+AGENT = Agent(
+    generation=Generation("l0000000abcde"),
+    slot=SlotName("gl-0"),
+    pool=POOL,
+    serial=1,
+    fingerprint="f",
+    image="i",
+    lease=(),
+    born=0.0,
+    queue=False,
+    container=ContainerId("c"),
+    committed=1.0,
+    opened=2.0,
+    registration="7",
+    registered="box-gl-0",
+)
+TROUBLE = Sign("trouble", "no answer")
+
+
+@pytest.fixture
+def services(tmp_path: object) -> Services:
+    """Services of one pool, whose clients' lines are the proof."""
+    pool = PoolSpec(name=POOL, provider="gitlab", url="http://127.0.0.1:9", scope="group:1")
+    host = HostSpec(name="box")
+    made = GitLab(pool, host, HostId("h"), Vault(tmp_path / "v"))  # type: ignore[operator]
+    found = Services(lambda _: made, lambda _: None, Log())
+    found.use(Config(host, (pool,)))
+    return found
+
+
+def test_lines_confirm_idle_and_busy_at_once(services: Services) -> None:
+    for kind, phase in (("listening", Phase.IDLE), ("job_started", Phase.BUSY)):
+        sign = Sign(kind)  # type: ignore[arg-type]
+        assert services.signed(AGENT, sign, 5.0) == AgentConfirmed(5.0, AGENT.generation, phase)
+
+
+def test_a_client_that_is_refused_is_ended_with_the_sentence(services: Services) -> None:
+    fact = services.signed(AGENT, Sign("refused", "no jobs for it"), 5.0)
+    assert fact == AgentDoomed(5.0, AGENT.generation, DoomReason.REFUSED, detail="no jobs for it")
+
+
+def test_a_busy_agent_is_ended_for_nothing_that_its_client_says(services: Services) -> None:
+    busy = replace(AGENT, confirmed=Phase.BUSY)
+    assert services.signed(busy, Sign("refused", "no jobs for it"), 5.0) is None
+    for second in range(0, 1000, 3):
+        assert services.signed(busy, TROUBLE, float(second)) is None
+
+
+def test_a_client_in_trouble_is_given_time_and_ended_when_it_goes_on_and_on(
+    services: Services,
+) -> None:
+    ended = next(
+        second for second in range(0, 1000, 3) if services.signed(AGENT, TROUBLE, float(second))
+    )
+    assert 150 < ended < 160
+
+
+def test_trouble_that_stops_in_between_is_counted_anew(services: Services) -> None:
+    for start in (0.0, 300.0, 600.0):
+        for second in range(0, 120, 3):
+            assert services.signed(AGENT, TROUBLE, start + second) is None
+
+
+def test_a_client_that_takes_a_job_after_trouble_is_well_again(services: Services) -> None:
+    for second in range(0, 149, 3):
+        assert services.signed(AGENT, TROUBLE, float(second)) is None
+    assert services.signed(AGENT, Sign("listening"), 150.0) is not None
+    assert services.signed(replace(AGENT, confirmed=Phase.IDLE), TROUBLE, 153.0) is None
+
+
+@pytest.mark.parametrize(
+    ("online", "busy", "phase"),
+    [
+        (None, False, None),
+        (None, True, Phase.BUSY),
+        (True, False, Phase.IDLE),
+        (False, False, None),
+    ],
+)
+def test_a_service_that_does_not_tell_who_is_online_still_tells_who_is_busy(
+    online: bool | None, busy: bool, phase: Phase | None
+) -> None:
+    roster = Roster((RosterEntry("7", "box-gl-0", online, busy, SlotName("gl-0")),), 9.0)
+    memory = Memory({AGENT.generation: AGENT})
+    facts = list(confirmations(memory, World({}, rosters={POOL: roster}), 10.0))
+    assert [fact.phase for fact in facts if isinstance(fact, AgentConfirmed)] == (
+        [phase] if phase is not None else []
+    )
+    assert (AGENT.generation in absent(memory, POOL, roster)) == (online is False)
