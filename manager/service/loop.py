@@ -400,7 +400,8 @@ class Loop:
                 isinstance(fault, AgentBusy) and generation is not None
             ):
                 self._ledger.note(AgentConfirmed(now, generation, Phase.BUSY))
-                self._resting[subject] = now + BUSY_REST
+                # Nobody tells a busy agent again, and its key is to be taken as soon as it has ended.
+                self._resting[subject] = now + (REST if isinstance(action, Tell) else BUSY_REST)
             case Dismiss() | Tell() if lasting:
                 self._resting[subject] = now + BUSY_REST
             case Enrol(pool=pool):
