@@ -141,7 +141,7 @@ ELSEWHERE = {
     "GPUs": ("gpus", "cuda", "cuda_compat", "share", "injection"),
     "services": (
         *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),
-        *("app", "app_key", "calls_per_hour"),
+        *("app", "app_key", "calls_per_hour", "scope"),
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
     "operations": ("keep_failed",),
