@@ -95,7 +95,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     def run(*arguments: str) -> subprocess.Popen[bytes]:
         # Whoever runs the tests in the background ignores SIGINT, and so would the command.
         process = subprocess.Popen(
-            ["env", "--default-signal=INT", *COMMAND, "--socket", tmp_path / "control.sock", *arguments],
+            [
+                "env",
+                "--default-signal=INT",
+                *COMMAND,
+                "--socket",
+                tmp_path / "control.sock",
+                *arguments,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(),
