@@ -65,6 +65,7 @@ from manager.core.slots import (
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
+RENAME_AFTER = 5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
 INTERRUPTED_GRACE = (
     2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
 )
@@ -479,12 +480,27 @@ def _use(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
             _open(run, spec, agent, container, None)
             return
     nameable = spec.name not in run.names and run.free(naming.naming_of(spec.name))
-    if container.name != spec.name and nameable:
+    if container.name != spec.name and nameable and _stays(run, agent):
         run.actions.append(
             Rename(
                 agent.generation, spec.name, container.id, spec.name, "it is the slot's agent now"
             )
         )
+
+
+def _stays(run: _Pass, agent: Agent) -> bool:
+    """Whether the agent is not likely to end in this moment.
+
+    An Engine 20.10 that renames a container while it ends keeps the container's end of its network for good.
+    """
+    if agent.committed is None:
+        return True
+    if agent.opened is None:
+        return False
+    if waits(run.now, agent.opened, RENAME_AFTER):
+        run.wakes.append(agent.opened + RENAME_AFTER)
+        return False
+    return True
 
 
 def _may_open(run: _Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> bool:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from manager.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
-from manager.core.decide import INTERRUPTED_GRACE, MAX_PREPARING, SELF_REMOVAL, Plan
+from manager.core.decide import (
+    INTERRUPTED_GRACE,
+    MAX_PREPARING,
+    RENAME_AFTER,
+    SELF_REMOVAL,
+    Plan,
+)
 from manager.core.facts import (
     AgentDoomed,
     JobEnded,
@@ -86,6 +92,10 @@ def test_a_standby_is_made_when_the_gate_opens_and_takes_over_when_its_agent_end
     manager.run()
     assert manager.ended(first).state is JobState.SUCCEEDED
     assert manager.memory.jobs[second].agent == standby.generation
+    # A container renamed while it ends leaves its end of the network behind: one that has just begun is not.
+    assert manager.host.boxes[standby.generation].name != "a-0"
+    manager.pass_time(RENAME_AFTER + 0.1)
+    manager.run()
     assert manager.host.boxes[standby.generation].name == "a-0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -184,3 +185,14 @@ def test_a_fresh_agent_after_each_job(manager: Manager) -> None:
         lambda: sorted(manager.containers()) == ["local-0", "local-1"],
         "both bear their slot's name",
     )
+
+
+def test_a_pool_that_was_at_work_leaves_no_network(manager: Manager) -> None:
+    # Engine 20.10 keeps the end of a network of a container that is renamed while it ends.
+    jobs = [manager.queue("sleep", "0.3") for _ in range(20)]
+    for job in jobs:
+        assert manager.ended(job)["state"] == "succeeded"
+    mine = ("network", "ls", "-q", "--filter", f"label=io.mayfly.host={manager.host_id()}")
+    assert manager.cli("drain", "--all", "--wait", "--timeout", "30").returncode == 0
+    assert manager.kill(signal.SIGTERM) == 0
+    assert manager.docker(*mine) == ""
