@@ -65,7 +65,9 @@ from manager.core.slots import (
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
-RENAME_AFTER = 5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
+RENAME_AFTER = (
+    5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
+)
 INTERRUPTED_GRACE = (
     2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
 )
@@ -193,7 +195,8 @@ def _rolling(
         agents = [agent for agent in (tenancy.own, tenancy.standby) if agent is not None]
         fresh = [agent for agent in agents if agent.fingerprint == spec.fingerprint]
         proven |= {pool for agent in fresh if _works(agent)}
-        tried |= {pool for agent in fresh if not _works(agent)}
+        trying = [agent for agent in fresh if not _waits_its_turn(agent, tenancy)]
+        tried |= {pool for agent in trying if not _works(agent)}
         if known.cordon is not None or spec.name in desired.obstacles:
             continue
         if known.held is not None:
@@ -225,6 +228,12 @@ def _works(agent: Agent) -> bool:
     if agent.settled or agent.doom is not None:
         return False
     return agent.ready is not None if agent.queue else agent.confirmed is not None
+
+
+def _waits_its_turn(agent: Agent, tenancy: Tenancy) -> bool:
+    """Whether it is a standby at its gate: it can show no more before the slot's own agent makes way."""
+    waits_there = agent.ready is not None and agent.committed is None and agent.doom is None
+    return waits_there and agent is tenancy.standby
 
 
 def _preparing(memory: Memory) -> int:

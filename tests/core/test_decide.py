@@ -684,6 +684,23 @@ def test_a_new_image_whose_agent_never_comes_online_stops_at_the_first_slot() ->
     assert len(kept) == 2
 
 
+def test_a_standby_made_anew_does_not_keep_its_slots_old_agent_from_being_replaced() -> None:
+    pools = pool("service", 1, provider="azure")
+    manager = filled(specs(pools))
+    manager.desired = desire(specs(pools, fingerprint="f2"))
+    own, agents = manager.own("service-0"), manager.memory.agents
+    fresh = {
+        generation: agent if generation == own else replace(agent, fingerprint="f2")
+        for generation, agent in agents.items()
+    }
+    assert len(fresh) == 2
+    manager.memory = replace(manager.memory, agents=fresh)
+    for _ in range(60):
+        manager.run()
+        manager.host.now += 5.0
+    assert {agent.fingerprint for agent in manager.memory.agents.values()} == {"f2"}
+
+
 def test_a_bad_image_takes_the_standby_of_one_busy_slot_only() -> None:
     manager = filled(specs(pool("a", 3)))
     for _ in range(3):
