@@ -123,7 +123,13 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", *command],  # so that ^C typed there reaches it
+            [
+                "setsid",
+                "--ctty",
+                "env",
+                "--default-signal=INT",
+                *command,
+            ],  # so that ^C typed there reaches it
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
