@@ -6,7 +6,6 @@ Pure: values in, JSON-ready values out. Nothing secret can be in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 
 from manager.core.memory import Agent, Cordon, Memory
 from manager.core.model import (
@@ -19,6 +18,7 @@ from manager.core.model import (
     Severity,
     World,
 )
+from manager.core.quantities import rfc3339
 from manager.core.slots import (
     DEADLINES,
     VACANCY,
@@ -35,10 +35,7 @@ NAMING = 15.0  # seconds that an agent may be without its slot's name, as in eve
 
 def timestamp(at: float | None) -> str | None:
     """RFC 3339, UTC, milliseconds; ``None`` stays ``None``."""
-    if at is None:
-        return None
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return None if at is None else rfc3339(at)
 
 
 def statuses(desired: Desired, memory: Memory, now: float) -> list[SlotStatus]:
