@@ -181,9 +181,13 @@ class Manager:
 
     def get(self, path: str) -> Any:
         """What the control socket answers to one GET; quicker than the command line."""
+        return json.loads(self.text(path))
+
+    def text(self, path: str) -> str:
+        """The same, as it came."""
         status, body = self._ask("GET", path, None)
         assert status == 200, f"{path}: {status} {body.decode()}"
-        return json.loads(body)
+        return body.decode()
 
     def queue(self, *command: str, env: Mapping[str, str] | None = None, **more: Any) -> str:
         """Submit a job over the control socket; its id."""

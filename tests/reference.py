@@ -1,5 +1,5 @@
 """The generated parts of the reference: verbs from the command line, keys from the configuration's
-models, paths from the control socket's routes.
+models, paths from the control socket's routes, metrics from what a manager exposes.
 
 ``python -m tests.reference`` writes them between their markers; a test sees that they are there.
 """
@@ -17,6 +17,7 @@ from manager.cli.app import app
 from manager.core.quantities import spoken_age, spoken_size
 from manager.edge.config import schema
 from manager.service.control import Control
+from tests.service.exposition import begun
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
 SHARED = {"--socket", "--config", "--help"}  # said once, for all verbs
@@ -37,6 +38,7 @@ def sections() -> dict[tuple[str, str], str]:
         for name, table in TABLES.items()
     }
     found["control-socket.md", "paths"] = "\n".join(_paths())
+    found["metrics.md", "metrics"] = "\n".join(_metrics())
     return found
 
 
@@ -142,6 +144,19 @@ def _paths() -> Iterator[str]:
     for route in Control.ROUTES:
         query = " ".join(f"`{name}`" for name in route.query)
         yield f"| `{route.method} {route.path}` | {query} | {route.does} |"
+
+
+# -- metrics ---------------------------------------------------------------------------------------
+
+
+def _metrics() -> Iterator[str]:
+    yield "| metric | type | labels | what it is |"
+    yield "|---|---|---|---|"
+    for family in sorted(begun().registry.collect(), key=lambda family: family.name):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+        shown = " ".join(f"`{label}`" for label in labels)
+        yield f"| `{name}` | {family.type} | {shown} | {family.documentation} |"
 
 
 if __name__ == "__main__":

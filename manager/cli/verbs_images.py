@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -298,10 +299,12 @@ def pull(ctx: typer.Context, *, config: ConfigOption = None) -> None:
         say(f"which images the GPUs want is not known: {hardware.unknown}")
     failed = []
     for name in sorted(references(found, hardware)):
+        began = time.monotonic()
         with translated():
             code = builder.pull(found.host.docker_host, name)
         if code == 0:
             print(name)
+            say(f"{name} was fetched in {time.monotonic() - began:.1f} s")
         else:
             failed.append(name)
         sys.stdout.flush()

@@ -17,7 +17,7 @@ SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "mayfly"
 VALUE_MAX = 16 * 1024  # characters of one value; a datagram has to fit into the socket's buffer
 ERR, WARNING, INFO = 3, 4, 6  # syslog(3)
-FAILURES = frozenset({"loop.failed", "control.failed", "disk.lost", "engine.lost"})
+FAILURES = frozenset({"loop.failed", "disk.lost", "engine.lost"})
 WORRIES = re.compile(
     r"\.(failed|lost|refused|rejected|held|cooled|unreadable|throttled|stream_ended|left_running)$"
 )

@@ -95,7 +95,8 @@ class OutputKeeper:
     ``ring(generation, line)`` is called on the following thread for a line of stdout that the gate
     or the launcher may have printed; ``ended(generation)`` on the keeping thread when all output is
     on disk; ``on_line(generation, stream, line)`` on the following thread for agents followed with
-    ``lines=True``. They must not block.
+    ``lines=True``. ``on_failure(what, error)``, on either thread, is told of what only a bug explains;
+    without it such an error goes to Python's log. They must not block.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class OutputKeeper:
         ring: Callable[[Generation, str], None],
         ended: Callable[[Generation], None],
         on_line: Callable[[Generation, int, bytes], None] | None = None,
+        on_failure: Callable[[str, BaseException], None] | None = None,
         per_agent: int = 16 * 1024 * 1024,
         total: int = 2 * 1024 * 1024 * 1024,
     ) -> None:
@@ -114,6 +116,7 @@ class OutputKeeper:
         self._ring = ring
         self._ended = ended
         self._on_line = on_line
+        self._on_failure = on_failure or _logged
         self._per_agent = per_agent
         self._total_max = total
         self._followed: dict[Generation, _Followed] = {}
@@ -263,8 +266,8 @@ class OutputKeeper:
             data = b""
         try:
             one.take(data)
-        except Exception:  # noqa: BLE001 (one agent's nonsense must not end the others' bell)
-            _log.exception("output of %s", one.generation)
+        except Exception as error:  # noqa: BLE001 (one agent's nonsense must not end the others' bell)
+            self._on_failure(f"the output of agent {one.generation}", error)
             self._again(one)
 
     def _call(self, one: _Followed, target: str, take: Callable[[bytes], None]) -> None:
@@ -439,8 +442,8 @@ class OutputKeeper:
         while (task := self._disk.get()) is not None:
             try:
                 task()
-            except Exception:  # noqa: BLE001 (one file's trouble must not end the others')
-                _log.exception("keeping output")
+            except Exception as error:  # noqa: BLE001 (one file's trouble must not end the others')
+                self._on_failure("the keeping of output", error)
         for one in tuple(self._followed.values()):
             one.file.close()
 
@@ -520,6 +523,10 @@ class OutputKeeper:
     def _wake_readers(self, generation: Generation) -> None:
         for bell in self._readers.get(generation, ()):
             bell.set()
+
+
+def _logged(what: str, error: BaseException) -> None:
+    _log.error("%s", what, exc_info=error)
 
 
 class _Seen(NamedTuple):

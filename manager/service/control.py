@@ -22,7 +22,14 @@ from manager.service import asks, parameters, printed
 from manager.service.board import Board
 from manager.service.commands import Command, Send, ask
 from manager.service.parameters import BadRequest
-from manager.service.unix_http import Reply, Request, UnixServer, error_reply, json_reply
+from manager.service.unix_http import (
+    OnFailure,
+    Reply,
+    Request,
+    UnixServer,
+    error_reply,
+    json_reply,
+)
 
 API = 1
 LONG_POLLS = 32
@@ -140,7 +147,7 @@ class Control:
         *,
         gpus: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
-        on_failure: Callable[[str, BaseException], None] = _nothing,
+        on_failure: OnFailure = _nothing,
     ) -> None:
         """``on_failure`` hears of bugs: on which path, and what was raised."""
         self.board = board
@@ -156,7 +163,7 @@ class Control:
 
     def open(self, path: str | Path) -> UnixServer:
         """A server on this socket, bound and not yet started; ``Refused`` where it cannot be."""
-        return UnixServer(Path(path), self.respond)
+        return UnixServer(Path(path), self.respond, self._on_failure)
 
     def stop(self) -> None:
         """End every followed stream."""

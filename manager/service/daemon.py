@@ -31,6 +31,7 @@ from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses
 from manager.providers import left_behind, load
 from manager.service.board import Board
+from manager.service.bugs import bug, watch_threads
 from manager.service.clock import Clock
 from manager.service.control import Control
 from manager.service.eye import Eye
@@ -100,12 +101,17 @@ def _run(
         reload=reload,
         known_job=lambda job: reader.job(job) is not None,
     )
+
+    def erred(where: str, error: BaseException) -> None:
+        inbox.put(bug(where, error))
+
     output = OutputKeeper(
         config.host.docker_host,
         state_dir / "output",
         ring=lambda generation, _: inbox.put(Rung(generation)),
         ended=lambda generation: inbox.put(Rung(generation)),
         on_line=loop.hear,
+        on_failure=erred,
         per_agent=config.host.output_per_agent,
         total=config.host.output_total,
     )
@@ -124,10 +130,6 @@ def _run(
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, log))
 
-    def failed(path: str, error: BaseException) -> None:
-        metrics.failed()
-        log.event("control.failed", path=path, error=repr(error))
-
     control = Control(
         board=board,
         send=inbox.put,
@@ -136,12 +138,13 @@ def _run(
         metrics=metrics.text,
         gpus=lambda: gpu_document(gpus.document()),
         version=__version__,
-        on_failure=failed,
+        on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )
     server = control.open(config.host.socket)
     stack.callback(server.close)
     stack.callback(control.stop)
     with _signals(loop):
+        stack.callback(watch_threads(inbox.put))
         eye.start()
         server.start()
         log.event("daemon.started", version=__version__, host=host, pid=os.getpid())

@@ -25,8 +25,9 @@ from manager.core.model import (
 )
 from manager.edge.engine import Engine
 from manager.edge.engine_facts import EngineInfo
-from manager.edge.faults import Fault, Refused
+from manager.edge.faults import Fault, Passing, Refused
 from manager.edge.room import Room, room
+from manager.service.bugs import Bug, bug
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Eye:
         images: Callable[[], frozenset[str]],
         step: Callable[[], int],
         claim: Callable[[], None],
-        send: Callable[[Sight], None],
+        send: Callable[[Sight | Bug], None],
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
         the Engine is ours to use.
@@ -117,13 +118,17 @@ class Eye:
             self._asked.clear()
             if self._stopping:
                 return
-            self._look()
-            if self._survey_asked.is_set():
-                self._survey_asked.clear()
-                self._look_around()
+            began = self._step()
+            try:
+                self._look(began)
+                if self._survey_asked.is_set():
+                    self._survey_asked.clear()
+                    self._look_around()
+            except Exception as error:  # noqa: BLE001  a bug in here must not leave the manager blind
+                self._send(bug("a look at the Engine", error))
+                self._send(Unseen(began, Passing(f"{type(error).__name__}: {error}")))
 
-    def _look(self) -> None:
-        began = self._step()
+    def _look(self, began: int) -> None:
         try:
             self._engine.ping()
             if not self._claimed:

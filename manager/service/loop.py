@@ -59,6 +59,7 @@ from manager.edge.faults import AgentBusy, Fault, Passing, Refused
 from manager.edge.log import Log
 from manager.edge.room import Room
 from manager.edge.witness import Witnesses
+from manager.service.bugs import Bug
 from manager.service.clock import Clock
 from manager.service.commands import Command
 from manager.service.eye import Denied, Eye, Seen, Sight, Surveyed, Unseen
@@ -246,10 +247,17 @@ class Loop:
                 self._take_command(message)
             case Reload():
                 self._read_config()
-            case Stop():
-                self._stopping = True
+            case Bug() | Stop():
+                self._take_news(message)
             case _:
                 assert_never(message)
+
+    def _take_news(self, message: Bug | Stop) -> None:
+        """What concerns the manager itself."""
+        if isinstance(message, Bug):
+            self._report.erred(message, self._clock.now())
+        else:
+            self._stopping = True
 
     def _take_event(self, event: EngineEvent) -> None:
         now = self._clock.now()

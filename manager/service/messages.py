@@ -8,6 +8,7 @@ from typing import TypeAlias
 from manager.core.model import Generation
 from manager.edge.engine_facts import EngineEvent, StreamTurn
 from manager.providers import Sign
+from manager.service.bugs import Bug
 from manager.service.commands import Command
 from manager.service.eye import Sight
 from manager.service.gpu_desk import GpuSight
@@ -52,4 +53,5 @@ Message: TypeAlias = (
     | Sight
     | Outcome
     | Command
+    | Bug
 )

@@ -255,7 +255,9 @@ class Metrics:
             registry=self.registry,
         )
         self._errors = Counter(
-            "mayfly_loop_errors", "Errors in the loop that are bugs.", registry=self.registry
+            "mayfly_loop_errors",
+            "Errors that only a bug in Mayfly explains.",
+            registry=self.registry,
         )
 
     def watch(self, outside: Outside) -> None:

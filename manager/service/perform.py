@@ -51,6 +51,7 @@ from manager.edge.gate import frame
 from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses
 from manager.providers import Enrolment, Provider
+from manager.service.bugs import Bug, bug
 
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
@@ -72,6 +73,7 @@ DEFAULT_CAPABILITIES = (
     "SETUID",
     "SYS_CHROOT",
 )
+BUG_REST = 10.0  # seconds before an action in which a bug struck is tried again
 STOP_TIMEOUT = 30  # seconds that a person's `docker stop` leaves the job
 
 
@@ -130,8 +132,6 @@ class Performer:
                     return self._ask_engine(action, agent)
         except Fault as fault:
             return Failed(action, fault)
-        except Exception as error:  # noqa: BLE001  a bug in here must not leave the action in flight for ever
-            return Failed(action, Passing(f"{type(error).__name__}: {error}", 10.0))
 
     def _ask_service(self, action: Enrol | Dismiss | Tell, agent: Agent | None) -> Done:
         match action:
@@ -345,7 +345,7 @@ class Workers:
     def __init__(
         self,
         performer: Performer,
-        send: Callable[[Outcome], None],
+        send: Callable[[Outcome | Bug], None],
         *,
         makers: int = 8,
         others: int = 4,
@@ -386,7 +386,14 @@ class Workers:
     def _work(self, kind: str) -> None:
         queue = self._queues[kind]
         while (task := queue.get()) is not None:
-            self._send(self._performer.perform(*task))
+            action, agent = task
+            try:
+                outcome = self._performer.perform(action, agent)
+            except Exception as error:  # noqa: BLE001  a bug must not leave the action in flight for ever
+                name = type(action).__name__.lower()
+                self._send(bug(f"{name} of {action.slot or action.subject}", error))
+                outcome = Failed(action, Passing(f"{type(error).__name__}: {error}", BUG_REST))
+            self._send(outcome)
 
 
 def _kind(action: Action) -> str:

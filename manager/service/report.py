@@ -14,6 +14,7 @@ from manager.edge.log import Log
 from manager.edge.room import Room
 from manager.service import status
 from manager.service.board import Board
+from manager.service.bugs import Bug, Bugs
 from manager.service.metrics import Metrics
 
 
@@ -34,6 +35,7 @@ class Report:
         self._board = board
         self._log = log
         self._listener = listener
+        self._bugs = Bugs(log)
         self.metrics = metrics
         self.headline = ""
 
@@ -49,7 +51,7 @@ class Report:
         """Make the state known; the rows that were shown."""
         rows = status.statuses(desired, memory, now)
         headline = status.headline(rows, memory, world)
-        lines = [*status.health_of(rows, memory, world, now), *health]
+        lines = [*status.health_of(rows, memory, world, now), *health, *self._bugs.health(now)]
         self.metrics.healthy(lines)
         self._board.publish(status.document(host, rows, memory, world, headline, lines))
         if headline != self.headline:
@@ -61,6 +63,11 @@ class Report:
     def reloading(self) -> None:
         """The configuration is about to be read again."""
         self._listener.reloading()
+
+    def erred(self, met: Bug, now: float) -> None:
+        """Somebody met what only a bug in Mayfly explains."""
+        self.metrics.failed()
+        self._bugs.take(met, now)
 
     def recorded(self, facts: Iterable[Fact], before: Memory, after: Memory) -> None:
         """Facts are on disk."""

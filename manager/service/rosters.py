@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from manager.core.model import PoolName, Roster
 from manager.edge.faults import Fault, Passing
 from manager.providers import Provider
+from manager.service.bugs import Bug, bug
 
 SOON = 2.0  # seconds between rosters while an agent is awaited
 
@@ -41,7 +42,7 @@ class RosterWatch:
     """Asks one pool's service until stopped."""
 
     def __init__(
-        self, pool: PoolName, provider: Provider, send: Callable[[RosterSight], None]
+        self, pool: PoolName, provider: Provider, send: Callable[[RosterSight | Bug], None]
     ) -> None:
         self._pool = pool
         self._provider = provider
@@ -75,4 +76,7 @@ class RosterWatch:
             self._send(RosterFailed(self._pool, fault))
             if isinstance(fault, Passing) and fault.retry_after is not None:
                 return max(fault.retry_after, SOON)
+        except Exception as error:  # noqa: BLE001  a bug in here must not leave the pool without a roster
+            self._send(bug(f"the roster of pool {self._pool}", error))
+            self._send(RosterFailed(self._pool, Passing(f"{type(error).__name__}: {error}")))
         return self._provider.roster_interval

@@ -13,6 +13,7 @@ from manager.core.rosters import ABSENCE
 from manager.edge.faults import Fault, Refused
 from manager.edge.log import Log
 from manager.providers import Counting, Limited, Provider, Sign
+from manager.service.bugs import Bug
 from manager.service.rosters import RosterSight, RosterWatch
 
 TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
@@ -25,7 +26,7 @@ class Services:
     def __init__(
         self,
         provide: Callable[[PoolSpec], Provider],
-        send: Callable[[RosterSight], None],
+        send: Callable[[RosterSight | Bug], None],
         log: Log,
         left_behind: Callable[[], Iterable[PoolSpec]] = tuple,
     ) -> None:

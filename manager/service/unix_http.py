@@ -62,6 +62,7 @@ class Reply:
 
 
 Respond = Callable[[Request], Reply]
+OnFailure = Callable[[str, BaseException], None]
 
 
 def json_reply(status: int, document: Mapping[str, object]) -> Reply:
@@ -135,7 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
             pass  # idle between requests, or slow on purpose: no answer is owed
         except OSError:
             pass  # the client has gone
-        except Exception:  # noqa: BLE001  a bug here must neither end the server nor show itself
+        except Exception as error:  # noqa: BLE001  a bug here must neither end the server nor show itself
+            self.server.on_failure(getattr(self, "path", "a request"), error)
             self._refuse(500, "this is a bug in mayfly", "bug")
 
     def _receive(self) -> None:
@@ -256,8 +258,9 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, path: Path, respond: Respond) -> None:
+    def __init__(self, path: Path, respond: Respond, on_failure: OnFailure) -> None:
         self.respond = respond
+        self.on_failure = on_failure
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(str(path), _Handler, bind_and_activate=False)
 
@@ -293,11 +296,14 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 class UnixServer:
     """A bound socket and the thread that accepts on it."""
 
-    def __init__(self, path: Path, respond: Respond) -> None:
-        """Bind ``path``; ``Refused`` where another one answers there or it cannot be made."""
+    def __init__(self, path: Path, respond: Respond, on_failure: OnFailure) -> None:
+        """Bind ``path``; ``Refused`` where another one answers there or it cannot be made.
+
+        ``on_failure`` hears of bugs: on which path, and what was raised.
+        """
         self.path = path
         make_way(path)
-        self._server = _Server(path.with_name(path.name + ".new"), respond)
+        self._server = _Server(path.with_name(path.name + ".new"), respond, on_failure)
         try:
             self._bind()
         except OSError as error:

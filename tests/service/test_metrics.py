@@ -16,33 +16,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from manager.core.leases import Gpu
-from manager.core.memory import Memory
-from manager.core.model import (
-    Config,
-    Desired,
-    HostSpec,
-    Phase,
-    PoolName,
-    PoolSpec,
-    SlotName,
-    SlotSpec,
-    World,
-)
+from manager.core.model import Phase
 from manager.core.outcomes import Result
-from manager.service import status
-from manager.service.metrics import JOB_ENDS, Metrics, Outside, serve
+from manager.service.metrics import JOB_ENDS, Metrics, serve
 from tests.harness import until
+from tests.service.exposition import begun
 
 GRAFANA = Path(__file__).parents[2] / "docs/grafana"
-LOCAL = PoolSpec(PoolName("local"), slots=2)
-GITHUB = PoolSpec(PoolName("forge"), provider="github", slots=1)
-CONFIG = Config(HostSpec("box"), (LOCAL, GITHUB))
-OUTSIDE = Outside(
-    calls=lambda: {GITHUB.name: {("list the runners", "200"): 3}},
-    remaining=lambda: {GITHUB.name: 4999.0},
-    gpus=lambda: ((Gpu("GPU-1", 0, name="A100"),), "570.1"),
-)
 
 
 def named(text: str) -> set[str]:
@@ -51,16 +31,7 @@ def named(text: str) -> set[str]:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    made = Metrics(CONFIG)
-    made.watch(OUTSIDE)
-    specs = tuple(
-        SlotSpec(SlotName(f"{pool.name}-{index}"), index, pool, "", "")
-        for pool in CONFIG.pools
-        for index in range(pool.slots)
-    )
-    rows = status.statuses(Desired(specs), Memory(), 100.0)
-    made.passed(rows, Memory(), World({}), 100.0, 1.0, 0.01, recorded=True)
-    return made
+    return begun()
 
 
 def samples(metrics: Metrics) -> dict[str, list[dict[str, str]]]:

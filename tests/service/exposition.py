@@ -1,0 +1,41 @@
+"""The metrics of a manager that has made one pass over a pool of each kind, and done nothing else."""
+
+from __future__ import annotations
+
+from manager.core.leases import Gpu
+from manager.core.memory import Memory
+from manager.core.model import (
+    Config,
+    Desired,
+    HostSpec,
+    PoolName,
+    PoolSpec,
+    SlotName,
+    SlotSpec,
+    World,
+)
+from manager.service import status
+from manager.service.metrics import Metrics, Outside
+
+LOCAL = PoolSpec(PoolName("local"), slots=2)
+GITHUB = PoolSpec(PoolName("forge"), provider="github", slots=1)
+CONFIG = Config(HostSpec("box"), (LOCAL, GITHUB))
+OUTSIDE = Outside(
+    calls=lambda: {GITHUB.name: {("list the runners", "200"): 3}},
+    remaining=lambda: {GITHUB.name: 4999.0},
+    gpus=lambda: ((Gpu("GPU-1", 0, name="A100"),), "570.1"),
+)
+
+
+def begun() -> Metrics:
+    """All that there is from the start."""
+    made = Metrics(CONFIG)
+    made.watch(OUTSIDE)
+    specs = tuple(
+        SlotSpec(SlotName(f"{pool.name}-{index}"), index, pool, "", "")
+        for pool in CONFIG.pools
+        for index in range(pool.slots)
+    )
+    rows = status.statuses(Desired(specs), Memory(), 100.0)
+    made.passed(rows, Memory(), World({}), 100.0, 1.0, 0.01, recorded=True)
+    return made
