@@ -55,6 +55,7 @@ from manager.core.slots import (
     WITNESS_LOST,
     Tenancy,
     cooling,
+    enrol_limit,
     job_limit,
     overdue,
     phase_of,
@@ -324,7 +325,7 @@ def _keep(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     """Whether the agent may stay as it is; if not, it is doomed."""
     late = overdue(agent, spec, run.now, own=own)
     if late is not None:
-        if _unheard(run, agent):
+        if _unheard(run, spec, agent):
             return True
         run.doom(agent, *late)
         return False
@@ -349,10 +350,13 @@ def _nameless(agent: Agent) -> bool:
     return opened and agent.confirmed is None and agent.registration is None
 
 
-def _unheard(run: _Pass, agent: Agent) -> bool:
-    """Whether a roster since its gate opened is still to come, without which it is not ended."""
+def _unheard(run: _Pass, spec: SlotSpec | None, agent: Agent) -> bool:
+    """Whether a roster is still to come, without which it is not ended: one of after its deadline, since with
+    an older one it may have got a job meanwhile.
+    """
     roster = run.world.rosters.get(agent.pool)
-    return _nameless(agent) and (roster is None or roster.at < (agent.opened or 0.0))
+    due = phase_since(agent, Phase.ENROLLING) + (enrol_limit(spec) or 0.0)
+    return _nameless(agent) and (roster is None or roster.at < due)
 
 
 def _keep_working(run: _Pass, spec: SlotSpec, agent: Agent) -> bool:
@@ -459,8 +463,8 @@ def _remember_deadline(run: _Pass, spec: SlotSpec, agent: Agent, *, own: bool) -
         limit = spec.pool.limits.idle_recycle
     elif phase is Phase.BUSY:
         limit = job_limit(agent, spec)
-    elif phase is Phase.ENROLLING and spec.enrol_deadline is not None:
-        limit = spec.enrol_deadline
+    elif phase is Phase.ENROLLING:
+        limit = enrol_limit(spec)
     if limit is not None:
         run.wakes.append(phase_since(agent, phase) + limit + 0.001)
 
@@ -726,7 +730,7 @@ def _unwanted(run: _Pass, tenancy: Tenancy) -> None:
             run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")
         else:
             late = overdue(agent, None, run.now, own=True)
-            if late is not None and not _unheard(run, agent):
+            if late is not None and not _unheard(run, None, agent):
                 run.doom(agent, *late)
             elif agent.opened is None:
                 _keep_committed(run, agent)

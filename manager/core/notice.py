@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from manager.core.apply import apply
 from manager.core.facts import (
     AgentAdopted,
     AgentDoomed,
@@ -68,7 +69,8 @@ def notice(
     for agent in memory.agents.values():
         if not agent.settled:
             facts.extend(_of_agent(agent, memory, world, now, judge, in_flight))
-    facts.extend(confirmations(memory, world, now))
+    # A gate that is seen open now counts: its agent may be in the roster already.
+    facts.extend(confirmations(apply(memory, facts) if facts else memory, world, now))
     if world.containers is not None:
         facts.extend(_strays(memory, world.containers, world, now, in_flight))
     return facts

@@ -122,8 +122,8 @@ def overdue(
     match phase:
         case Phase.PREPARING | Phase.ENROLLING:
             limit = DEADLINES[phase].seconds
-            if phase is Phase.ENROLLING and spec is not None and spec.enrol_deadline is not None:
-                limit = spec.enrol_deadline
+            if phase is Phase.ENROLLING:
+                limit = enrol_limit(spec)
             if limit is not None and age > limit:
                 return DoomReason.MISSED, f"{phase} for more than {limit:.0f} s"
         case Phase.ARMED:
@@ -139,6 +139,13 @@ def overdue(
         case _:
             pass
     return None
+
+
+def enrol_limit(spec: SlotSpec | None) -> float | None:
+    """The seconds that a service may take to confirm an agent; a provider may know better than the table."""
+    if spec is not None and spec.enrol_deadline is not None:
+        return spec.enrol_deadline
+    return DEADLINES[Phase.ENROLLING].seconds
 
 
 def job_limit(agent: Agent, spec: SlotSpec | None) -> float | None:

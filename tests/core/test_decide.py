@@ -381,6 +381,36 @@ def test_an_agent_whose_service_has_not_spoken_yet_may_have_a_job_and_is_left_al
     assert DoomReason.MISSED not in dooms(manager)
 
 
+def test_a_roster_from_before_the_deadline_does_not_end_an_agent_that_may_have_got_a_job_since() -> None:
+    manager, generation = nameless()
+    box = manager.host.boxes[generation]
+    manager.host.service_answers = True
+    manager.host.entries[box.entry or ""] = replace(
+        manager.host.entries[box.entry or ""], online=False, busy=False
+    )
+    manager.ask_service()
+    manager.host.gives_job(generation)
+    manager.host.now += 4000.0  # the manager, or the whole host, was held still
+    manager.turn()
+    assert dooms(manager) == []
+    manager.ask_service()
+    manager.turn()
+    assert manager.phases("service-0")[0] == "busy"
+
+
+def test_an_agent_is_confirmed_in_the_pass_that_sees_its_gate_open() -> None:
+    manager = Manager(Host(), desire(specs(pool("service", provider="azure"))))
+    manager.host.anonymous = True
+    while not (box := next(iter(manager.host.boxes.values()), None)) or not box.running:
+        manager.turn()
+        for subject in list(manager.flight):
+            manager.finish(subject)
+    manager.ask_service()
+    assert manager.memory.agents[box.generation].opened is None
+    manager.turn()
+    assert manager.phases("service-0")[0] == "idle"
+
+
 def test_an_agent_that_its_service_does_not_show_at_its_deadline_is_replaced() -> None:
     manager, generation = nameless()
     box = manager.host.boxes[generation]
