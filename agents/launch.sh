@@ -230,9 +230,16 @@ finish() {
   clear_out
   count_oom_kills
   _ended=yes
-  printf '%s %s\n' "$1" "$_oom_kills" >"$_witness/exit" || printf 'mayfly: cannot write to the witness\n' >&2 || :
+  printf '%s %s\n' "$1" "$_oom_kills" 2>/dev/null >"$_witness/exit" || write_spare "$1"
   printf 'mayfly: ended %s\n' "$1" || :
   exit "$1"
+}
+
+# Where the host's disk takes no more, the account goes into the bytes that the manager has set aside for it: over them, since
+# to write a file anew gives its bytes back first.
+write_spare() {
+  [ -e "$_witness/spare" ] && printf '%-31s\n' "$1 $_oom_kills" 2>/dev/null 1<>"$_witness/spare" ||
+    printf 'mayfly: cannot write to the witness\n' >&2 || :
 }
 
 # The launcher itself failed after `opened`: the account says 70 rather than nothing.

@@ -49,6 +49,32 @@ def until(look: Callable[[], T | None], what: str, patience: float = PATIENCE) -
         time.sleep(0.05)
 
 
+@contextmanager
+def disk(place: Path, size: str) -> Iterator[None]:
+    """A disk of that size on the directory: a tmpfs."""
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@contextmanager
+def full(place: Path) -> Iterator[None]:
+    """The disk that the directory is on takes not one byte more."""
+    fill = place / "filler"
+    try:
+        with fill.open("wb", buffering=0) as file:
+            for size in (1 << 24, 1 << 12):
+                with suppress(OSError):
+                    while True:
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+        yield
+    finally:
+        fill.unlink()
+
+
 class _Connection(http.client.HTTPConnection):
     """HTTP to a unix socket."""
 

@@ -13,6 +13,10 @@ from pathlib import Path
 from manager.core.model import Exit, Generation, Witness
 from manager.edge.faults import Passing
 
+# Bytes of the file ``spare``, set aside for an account that a full disk would not take: the launcher writes
+# over them, all of them, and only where it cannot write ``exit``.
+SPARE = b" " * 32
+
 
 class Witnesses:
     """All witnesses of one state directory, ``STATE/agents/GENERATION``."""
@@ -32,6 +36,9 @@ class Witnesses:
             path.mkdir(mode=0o700, exist_ok=True)
             # Root in the container has no DAC_OVERRIDE; the parents keep everybody else out.
             path.chmod(0o777)
+            spare = path / "spare"
+            spare.write_bytes(SPARE)
+            spare.chmod(0o666)
         except OSError as error:
             raise Passing(f"cannot make the witness {path}: {error.strerror}") from error
         return path
@@ -46,10 +53,13 @@ class Witnesses:
         opened = _text(path / "opened")
         if opened is None and exit_text is None and not path.exists():
             return None
+        end = _exit(exit_text, path / "exit")
+        if end is None and opened is not None:
+            end = _exit(_text(path / "spare"), path / "spare")
         return Witness(
             ready=_modified(path / "ready"),
             opened=_number(opened) or (_modified(path / "opened") if opened else None),
-            exit=_exit(exit_text, path / "exit"),
+            exit=end,
             signalled=(path / "signals").exists(),
             signs=tuple((_text(path / "signs") or "").splitlines()),
         )

@@ -20,7 +20,7 @@ from typing import Any
 
 from tests.chaos.crashing import POINTS
 from tests.engine.private_engine import PrivateEngine
-from tests.harness import ENDED, Manager, until
+from tests.harness import ENDED, Manager, disk, full, until
 
 CRASHING = Path(__file__).with_name("crashing.py")
 ROOT = CRASHING.parents[2]
@@ -56,8 +56,10 @@ TROUBLES = (
     ("job cancelled", 3),
     ("engine restarted", 1),
     ("engine killed", 1),
+    ("disk filled", 2),
 )
 ENGINE_TROUBLES = frozenset({"engine restarted", "engine killed"})
+DISK = "512m"  # of the manager's state directory: a tmpfs of its own
 BROKEN = (OSError, http.client.HTTPException, AssertionError)
 
 
@@ -108,7 +110,7 @@ class Soak:
         """Make an Engine and a manager, run the jobs through, and settle the accounts."""
         began = time.monotonic()
         with PrivateEngine(live_restore=self.live_restore) as self.engine:  # noqa: SIM117
-            with Manager(self.engine.url) as self.manager:
+            with Manager(self.engine.url) as self.manager, disk(self.manager.state, DISK):
                 (self.manager.home / "cache").mkdir()
                 (self.manager.home / "cache").chmod(0o777)
                 self.manager.configure(POOL.format(home=self.manager.home, slots=self.slots))
@@ -190,6 +192,9 @@ class Soak:
                 self.engine.restart(signal.SIGTERM)
             case "engine killed":
                 self.engine.restart(signal.SIGKILL)
+            case "disk filled":
+                with full(self.manager.state):
+                    time.sleep(2 * pause)
         return True
 
     def _hit(self, name: str) -> bool:

@@ -381,7 +381,7 @@ def test_an_agent_whose_service_has_not_spoken_yet_may_have_a_job_and_is_left_al
     assert DoomReason.MISSED not in dooms(manager)
 
 
-def test_a_roster_from_before_the_deadline_does_not_end_an_agent_that_may_have_got_a_job_since() -> None:
+def test_a_roster_of_before_the_deadline_ends_no_agent_that_may_have_got_a_job_since() -> None:
     manager, generation = nameless()
     box = manager.host.boxes[generation]
     manager.host.service_answers = True

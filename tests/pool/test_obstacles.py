@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
+import signal
 import sys
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import POOL, Manager, until
+from tests.harness import POOL, Manager, disk, full, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.engine.private_engine import PrivateEngine
 
@@ -35,17 +33,6 @@ target = "/data"
 {more}
 """
 TAKE_OVER = (sys.executable, "-m", "manager.cli.app", "run", "--take-over")
-
-
-@contextmanager
-def mounted(place: Path, size: str) -> Iterator[None]:
-    """A tmpfs of that size on the directory."""
-    place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 def held(manager: Manager, slot: str) -> str:
@@ -70,7 +57,7 @@ def test_what_is_missing_holds_a_slot_in_one_sentence_until_it_appears(
         + ONE.format(name="image", more='image = "mayfly/late:1"')
         + ONE.format(name="bare", more='image = "debian:bookworm-slim"')
     )
-    with mounted(home / "nested/inner", "1m"):
+    with disk(home / "nested/inner", "1m"):
         manager.start(wait="answer")
         assert f"{home}/absent" in held(manager, "data-0")
         assert "mayfly/late:1" in held(manager, "image-0")
@@ -174,9 +161,10 @@ def test_networks_of_a_mayfly_without_containers_are_removed(make: Callable[...,
     assert first.docker(*mine) == ""
 
 
-def test_without_room_no_gate_opens_and_what_runs_goes_on(make: Callable[..., Manager]) -> None:
-    manager = make()
-    with mounted(manager.state, "12m"):
+@contextmanager
+def at_work(manager: Manager) -> Iterator[str]:
+    """A job that ends with code 3 once it is told to (``let_go``), while the state's disk has 12 MiB."""
+    with disk(manager.state, "12m"):
         (manager.home / "cache").mkdir()
         (manager.home / "cache").chmod(0o777)
         cache = f'[[pool.caches]]\nsource = "{manager.home}/cache"\ntarget = "/cache"\n'
@@ -192,21 +180,48 @@ def test_without_room_no_gate_opens_and_what_runs_goes_on(make: Callable[..., Ma
             ),
             "armed",
         )
-        fill = manager.state / "filler"
-        with fill.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"x" * 4096)
-        refused = manager.cli("submit", "--", "true")
-        assert refused.returncode == 1
-        assert "mayfly.sqlite" in refused.stderr
-        assert len(refused.stderr.splitlines()) <= 2
-        until(lambda: "disk.refused" in manager.health(), "the health line is there")
-        assert manager.slot(manager.job(job)["slot"])["phase"] == "busy"
-        time.sleep(2)
-        fill.unlink()
-        (manager.home / "cache/go").touch()
+        yield job
+        manager.close()
+
+
+def let_go(manager: Manager) -> None:
+    """The job ends."""
+    (manager.home / "cache/go").touch()
+
+
+def test_without_room_no_gate_opens_and_what_runs_goes_on(make: Callable[..., Manager]) -> None:
+    manager = make()
+    with at_work(manager) as job:
+        with full(manager.state):
+            refused = manager.cli("submit", "--", "true")
+            assert refused.returncode == 1
+            assert "mayfly.sqlite" in refused.stderr
+            assert len(refused.stderr.splitlines()) <= 2
+            until(lambda: "disk.refused" in manager.health(), "the health line is there")
+            assert manager.slot(manager.job(job)["slot"])["phase"] == "busy"
+        let_go(manager)
         row = manager.ended(job)
         assert (row["state"], row["exit_code"]) == ("failed", 3)
         until(lambda: "disk.refused" not in manager.health(), "there is room again")
         assert manager.ended(manager.queue("true"))["state"] == "succeeded"
-        manager.close()
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_job_that_ends_while_the_disk_is_full_has_its_account_once_there_is_room(
+    make: Callable[..., Manager], dies: bool
+) -> None:
+    manager = make()
+    with at_work(manager) as job:
+        agent = f"label=io.mayfly.generation={manager.job(job)['agent']}"
+        with full(manager.state):
+            let_go(manager)
+            until(
+                lambda: not manager.docker("ps", "-q", "--filter", agent), "its container has ended"
+            )
+            if dies:
+                manager.kill(signal.SIGKILL)
+        if dies:
+            manager.start(wait="answer")
+        row = manager.ended(job)
+        assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "exit", 3)
+        assert manager.ended(manager.queue("true"))["state"] == "succeeded"
