@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +20,8 @@ from manager.cli.doctor import Facts, Service
 from manager.cli.host_hardware import hardware_for
 from manager.cli.trouble import Trouble
 from manager.core import naming
-from manager.core.desire import Hardware, ImageSeen, Survey, references
+from manager.core.desire import Hardware, Survey, references
 from manager.core.model import (
-    LABEL_GATE,
     Config,
     ContainerId,
     Health,
@@ -36,12 +34,11 @@ from manager.core.model import (
 from manager.edge import credentials
 from manager.edge.config import load
 from manager.edge.engine import Engine
-from manager.edge.engine_facts import EngineInfo
 from manager.edge.faults import Fault, Refused
 from manager.edge.history import Reader
 from manager.edge.room import Room, room
 from manager.providers import load as provider_of
-from manager.service.eye import mount_problems
+from manager.service.eye import survey_of
 
 ENGINE_SECONDS = 15.0
 METADATA = "timeout 3 bash -c ': >/dev/tcp/169.254.169.254/80' 2>/dev/null"
@@ -79,25 +76,14 @@ def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
     """What bears on how slots are filled; ``Fault`` where the Engine does not answer."""
     hardware = hardware_for(config)
     engine = Engine(config.host.docker_host, timeout=ENGINE_SECONDS)
-    return hardware, _survey(engine, engine.info(), config, hardware)
-
-
-def _survey(engine: Engine, info: EngineInfo, config: Config, hardware: Hardware) -> Survey:
-    return Survey(
-        images=_images(engine, config, hardware),
-        mounts=mount_problems(config, info),
-        runtimes=frozenset(info.runtimes),
-        autoremove_fault=info.autoremove_fault,
-        cdi=frozenset(info.cdi_devices),
-        hook=shutil.which("nvidia-container-runtime-hook") is not None,
-    )
+    return hardware, survey_of(engine, config, engine.info(), references(config, hardware))
 
 
 def _engine(facts: Facts, config: Config) -> Facts:
     engine = Engine(config.host.docker_host, timeout=ENGINE_SECONDS)
     try:
         info = engine.info()
-        survey = _survey(engine, info, config, facts.hardware)
+        survey = survey_of(engine, config, info, references(config, facts.hardware))
         own = _host_id(Path(config.host.state_dir))
         strangers = sorted(c.name for c in engine.containers() if c.host != own)
     except Fault as fault:
@@ -109,16 +95,6 @@ def _engine(facts: Facts, config: Config) -> Facts:
         strangers=tuple(strangers),
         rooms=(*facts.rooms, *_rooms(Path(info.root_dir))),
     )
-
-
-def _images(engine: Engine, config: Config, hardware: Hardware) -> dict[str, ImageSeen | None]:
-    found: dict[str, ImageSeen | None] = {}
-    for reference in sorted(references(config, hardware)):
-        facts = engine.image(reference)
-        found[reference] = (
-            ImageSeen(facts.id, facts.labels.get(LABEL_GATE)) if facts is not None else None
-        )
-    return found
 
 
 def _host_id(state: Path) -> HostId | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +17,11 @@ from manager.cli.options import (
 )
 from manager.cli.trouble import Trouble, Usage
 from manager.core import images
+from manager.core.model import LABEL_CUDA
 
 if TYPE_CHECKING:
     from manager.core.images import Catalogue, Row, Version
+    from manager.edge.engine import Engine
 
 images_app = typer.Typer(
     help="The agent images: which there are, which fits, building and fetching them.",
@@ -33,6 +34,7 @@ ProviderOption = Annotated[
 ]
 HEADINGS = ("CUDA", "TOOLKIT", "DRIVER", "COMPUTE", "ARCHITECTURES", "DISTRIBUTIONS", "END OF LIFE")
 PLAIN = ("cpu", "wheels")
+OURS = "mayfly/"  # what the names of Mayfly's own images begin with
 
 
 @images_app.command(name="list")
@@ -242,7 +244,7 @@ def _target(name: str, provider: str) -> tuple[str, str, dict[str, str]]:
         return "local-wheels", "mayfly/local:wheels", {}
     if name == "cpu":
         return provider, images.reference(provider, None), {}
-    return provider, images.reference(provider, name), {"io.mayfly.cuda": name}
+    return provider, images.reference(provider, name), {LABEL_CUDA: name}
 
 
 def _pair(word: str) -> tuple[str, str]:
@@ -277,36 +279,68 @@ def missing(config: str) -> list[tuple[str, str]]:
     with translated():
         engine = Engine(found.host.docker_host)
         lacking = [name for name in wanted if engine.image(name) is None]
-    split = [
-        name.removeprefix("mayfly/").partition(":")
-        for name in lacking
-        if name.startswith("mayfly/")
-    ]
+    split = [name.removeprefix(OURS).partition(":") for name in lacking if name.startswith(OURS)]
     return [(provider, tag.removeprefix("cuda")) for provider, _, tag in split]
 
 
 @images_app.command()
-def pull(ctx: typer.Context, *, config: ConfigOption = None) -> None:
-    """Fetch the images that the configuration names."""
+def pull(
+    ctx: typer.Context,
+    *,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="REGISTRY", help="Where the mayfly/ images are kept."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch the images that the configuration names, each from its registry."""
     from manager.cli.host_hardware import hardware_for  # noqa: PLC0415
-    from manager.cli.loading import load_config, translated  # noqa: PLC0415
+    from manager.cli.loading import load_config  # noqa: PLC0415
     from manager.core.desire import references  # noqa: PLC0415
-    from manager.edge import builder  # noqa: PLC0415
+    from manager.edge.engine import Engine  # noqa: PLC0415
+    from manager.edge.faults import Fault  # noqa: PLC0415
 
     found = load_config(config_path(ctx, config)).config
     hardware = hardware_for(found)
     if hardware.gpus is None and any(pool.gpus != 0 for pool in found.pools):
         say(f"which images the GPUs want is not known: {hardware.unknown}")
     failed = []
+    engine = Engine(found.host.docker_host)
     for name in sorted(references(found, hardware)):
-        began = time.monotonic()
-        with translated():
-            code = builder.pull(found.host.docker_host, name)
-        if code == 0:
-            print(name)
-            say(f"{name} was fetched in {time.monotonic() - began:.1f} s")
-        else:
+        try:
+            print(_fetched(engine, found.host.docker_host, name, source), flush=True)
+        except Fault as fault:
+            say(str(fault))
             failed.append(name)
-        sys.stdout.flush()
     if failed:
-        raise Trouble(f"not fetched: {', '.join(failed)}; build them with `mayfly images build`")
+        raise Trouble(f"no agent can be made of {', '.join(failed)}")
+
+
+def _fetched(engine: Engine, docker_host: str, name: str, registry: str | None) -> str:
+    """Fetch an image and see that an agent can be made of it; the line that tells it with its digest.
+
+    No registry is asked for Mayfly's own names unless one is named: whoever has `mayfly` on Docker Hub
+    would have their code run here with our enrolments.
+    """
+    from manager.core.desire import ImageSeen, unfit  # noqa: PLC0415
+    from manager.edge import builder  # noqa: PLC0415
+    from manager.edge.faults import Refused  # noqa: PLC0415
+
+    ours = name.startswith(OURS)
+    if not ours or registry is not None:
+        origin = f"{registry}/{name.removeprefix(OURS)}" if ours else name
+        say(f"fetching {origin}")
+        began = time.monotonic()
+        builder.pull(docker_host, origin, name)
+        say(f"{origin} was fetched in {time.monotonic() - began:.1f} s")
+    seen = engine.image(name)
+    if seen is None:
+        raise Refused(
+            f"image {name} is in no registry that is known: `mayfly images build`, or name yours with --from"
+        )
+    problem = unfit(name, ImageSeen.labelled(seen.id, seen.labels))
+    if problem is not None:
+        raise Refused(problem)
+    if ours and registry is None:
+        say(f"{name} was not fetched: it is here already, and its name leads to no registry")
+    return " ".join((name, *(digest.rpartition("@")[2] for digest in seen.digests[:1])))

@@ -19,6 +19,7 @@ from manager.core.images import Catalogue
 from manager.core.leases import Gpu, Leases, assign
 from manager.core.model import (
     GATE_PROTOCOL,
+    LABEL_CUDA,
     LABEL_GATE,
     Config,
     Desired,
@@ -38,6 +39,12 @@ class ImageSeen:
 
     id: str
     gate: str | None  # None: it has no gate of ours
+    cuda: str | None = None  # such as "12.8"; None: it does not say
+
+    @classmethod
+    def labelled(cls, identity: str, labels: Mapping[str, str]) -> ImageSeen:
+        """The image of that id with those labels."""
+        return cls(identity, labels.get(LABEL_GATE), labels.get(LABEL_CUDA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +333,11 @@ def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None
     seen = survey.images[reference]
     if seen is None:
         return f"image {reference} is not on this Engine: {_remedy(reference)}"
+    return unfit(reference, seen)
+
+
+def unfit(reference: str, seen: ImageSeen) -> str | None:
+    """Why no agent can be made of an image that is there; ``None`` where one can."""
     if seen.gate is None:
         return (
             f"image {reference} has no Mayfly gate (label {LABEL_GATE}): build it FROM one of the "
@@ -342,7 +354,7 @@ def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None
 def _remedy(reference: str) -> str:
     """How an image is come by."""
     if reference.startswith("mayfly/local:cuda"):
-        return f"`mayfly images build {reference.removeprefix('mayfly/local:cuda')}`, or pull it"
+        return f"`mayfly images build {reference.removeprefix('mayfly/local:cuda')}`"
     if reference == "mayfly/local:cpu":
-        return "`mayfly images build cpu` (in a checkout: `make image`), or pull it"
-    return "build it or pull it"
+        return "`mayfly images build cpu` (in a checkout: `make image`)"
+    return "`mayfly images build` or `mayfly images pull`"

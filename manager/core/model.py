@@ -26,6 +26,7 @@ LABEL_GENERATION = "io.mayfly.generation"
 LABEL_FINGERPRINT = "io.mayfly.fingerprint"
 LABEL_LEASE = "io.mayfly.lease"  # UUIDs by commas; absent without GPUs
 LABEL_GATE = "io.mayfly.gate"
+LABEL_CUDA = "io.mayfly.cuda"  # of an image: the CUDA in it, such as 12.8
 
 
 class Phase(StrEnum):

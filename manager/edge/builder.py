@@ -17,6 +17,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from manager.edge.faults import Refused
+from manager.edge.registry_faults import unfetched
 
 PARTS = ("agents", "dockerfiles")
 
@@ -56,9 +57,19 @@ def build(
         return _docker(docker_host, [*words, *options, "."], place)
 
 
-def pull(docker_host: str, reference: str) -> int:
-    """Fetch an image from its registry; docker's exit code."""
-    return _docker(docker_host, ["pull", reference], None)
+def pull(docker_host: str, source: str, reference: str) -> None:
+    """Fetch ``source`` from its registry and call it ``reference``; its progress goes to standard error.
+
+    A ``Fault`` says in one sentence why it could not be fetched.
+    """
+    program, environment = _program(), _environment(docker_host)
+    words = [["pull", source], *([["tag", source, reference]] if source != reference else [])]
+    for step in words:
+        done = subprocess.run(
+            [program, *step], env=environment, stdout=2, stderr=subprocess.PIPE, check=False
+        )
+        if done.returncode != 0:
+            raise unfetched(source, done.stderr.decode(errors="replace"))
 
 
 def converse(docker_host: str, container: str) -> int:

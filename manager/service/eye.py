@@ -15,7 +15,6 @@ from pathlib import Path
 
 from manager.core.desire import ImageSeen, Survey
 from manager.core.model import (
-    LABEL_GATE,
     Config,
     Container,
     ContainerId,
@@ -162,9 +161,7 @@ def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable
     found = {reference: engine.image(reference) for reference in wanted}
     return Survey(
         images={
-            reference: ImageSeen(facts.id, facts.labels.get(LABEL_GATE))
-            if facts is not None
-            else None
+            reference: ImageSeen.labelled(facts.id, facts.labels) if facts is not None else None
             for reference, facts in found.items()
         },
         mounts=mount_problems(config, info),

@@ -31,7 +31,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,6 +197,16 @@ class PrivateEngine:
         """All that the daemon has said."""
         return (self.home / "log").read_text(errors="replace")
 
+    def beside(self, *argv: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """A program in its network namespace, begun; what it says goes to that file."""
+        return subprocess.Popen(
+            [*self._inside(), *argv],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
     def listen(self, port: int, address: str = "127.0.0.1") -> socket.socket:
         """A listening socket in its network namespace: what answers there is reached by its containers.
 
@@ -219,6 +229,11 @@ class PrivateEngine:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _inside(self) -> list[str]:
+        """What a command begins with that is to run in the network namespace."""
+        assert self._holder is not None
+        return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net"]
+
     def _start_containerd(self) -> None:
         """As under systemd, containerd is not the daemon's child, and outlives its SIGKILL."""
         config = self.home / "containerd.toml"
@@ -239,28 +254,20 @@ class PrivateEngine:
             )
 
     def _start_once(self) -> bool:
-        assert self._holder is not None
         home = self.home
         for stale in (home / "pid", home / "docker.sock"):
             stale.unlink(missing_ok=True)
         with (home / "log").open("ab") as log:
-            self._daemon = subprocess.Popen(
-                [
-                    "nsenter",
-                    f"--net=/proc/{self._holder.pid}/ns/net",
-                    "dockerd",
-                    f"--config-file={home}/daemon.json",
-                    f"--data-root={home}/data",
-                    f"--exec-root={home}/exec",
-                    f"--pidfile={home}/pid",
-                    f"--host={self.url}",
-                    f"--containerd={home}/containerd.sock",
-                    "--ip6tables=false",
-                ],
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            self._daemon = self.beside(
+                "dockerd",
+                f"--config-file={home}/daemon.json",
+                f"--data-root={home}/data",
+                f"--exec-root={home}/exec",
+                f"--pidfile={home}/pid",
+                f"--host={self.url}",
+                f"--containerd={home}/containerd.sock",
+                "--ip6tables=false",
+                output=log,
             )
         end = time.monotonic() + 30
         while self._daemon.poll() is None and time.monotonic() < end:
