@@ -9,10 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from manager.core import naming
+from manager.core import images, naming
 from manager.core.desire import Hardware, Survey, leases_of
 from manager.core.injection import choose
-from manager.core.model import GATE_PROTOCOL, Config, Health, PoolName, PoolSpec, Severity
+from manager.core.model import (
+    GATE_PROTOCOL,
+    LABEL_CUDA,
+    Config,
+    Health,
+    PoolName,
+    PoolSpec,
+    Severity,
+)
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.room import Room
 
@@ -296,6 +304,50 @@ def _images(facts: Facts) -> Iterator[Verdict]:
             yield ok(f"{reference} is here, gate protocol {seen.gate}")
 
 
+def _cuda(facts: Facts) -> Iterator[Verdict]:
+    """Images that pools name themselves: the catalogue's are chosen for the driver, these by a person."""
+    runs = facts.hardware.cuda
+    images_seen = facts.survey.images if facts.survey is not None else {}
+    named = [
+        (pool, images_seen.get(pool.image)) for pool in _pools(facts) if pool.image and pool.gpus
+    ]
+    told = [(pool, seen.cuda) for pool, seen in named if seen is not None and seen.cuda is not None]
+    if runs is None or not told:
+        yield skip(
+            "no pool with GPUs names an image that tells its CUDA, or the driver does not answer"
+        )
+        return
+    for pool, cuda in told:
+        try:
+            wanted = images.parse(cuda)
+        except ValueError:
+            text = f'its label {LABEL_CUDA} says "{cuda}", which is no version such as 12.8'
+            yield warn(f"pool {pool.name}: {pool.image}: {text}", f"docker inspect {pool.image}")
+            continue
+        if wanted <= runs:
+            yield ok(f"pool {pool.name}: {pool.image} holds CUDA {cuda}, which the driver runs")
+        else:
+            yield _too_new(pool, wanted, runs, facts.hardware.catalogue)
+
+
+def _too_new(
+    pool: PoolSpec, wanted: images.Version, runs: images.Version, catalogue: images.Catalogue
+) -> Verdict:
+    cuda = images.text(wanted)
+    what = f"pool {pool.name}: {pool.image} holds CUDA {cuda} and the driver runs up to {images.text(runs)}"
+    row = catalogue.row(wanted)
+    driver = f"driver {row.driver} or newer" if row is not None else "a newer driver"
+    fix = (
+        f"mayfly images select   # names what this driver runs: build on that, or install {driver}"
+    )
+    if wanted[0] != runs[0]:
+        text = f"{what}: without NVIDIA's forward-compatibility libraries its CUDA programs do not start"
+        return warn(text, fix) if pool.cuda_compat else fail(text, fix)
+    if pool.cuda_compat:
+        return ok(f"{what}: the pool allows minor-version compatibility")
+    return warn(f"{what}: they run with the limits of minor-version compatibility", fix)
+
+
 def _build(reference: str) -> str:
     name, _, tag = reference.rpartition(":")
     if not name.startswith("mayfly/"):
@@ -429,6 +481,7 @@ CHECKS: tuple[Check, ...] = (
     Check("gpu.injection", "gpus", "way into containers", _injection),
     Check("gpu.stays", "gpus", "daemon-reload", _vanishing, WARNING),
     Check("image.present", "images", "images", _images),
+    Check("image.cuda", "images", "CUDA in images", _cuda),
     Check("dataset.readable", "images", "datasets and caches", _datasets),
     Check("service.allows", "services", "services", _services),
     Check("agent.metadata", "services", "metadata address", _metadata, WARNING),

@@ -33,6 +33,7 @@ from manager.core.model import (
     Removal,
     Severity,
 )
+from manager.edge.catalogue import catalogue
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.room import Room
 
@@ -76,6 +77,18 @@ GPUS = replace(
     char_links=True,
     survey=replace(SEEN, images={"mayfly/local:cuda12.8": ImageSeen("sha256:2", "1")}),
 )
+
+
+def with_image(cuda: str | None, *, compat: bool = False) -> Facts:
+    """A host whose driver runs CUDA 12.8, and a pool with an image of its own of that CUDA."""
+    pool = replace(GPU, image="lab/agent:1", cuda_compat=compat)
+    return replace(
+        GPUS,
+        config=Config(HostSpec("box"), (pool,)),
+        hardware=replace(TWO, catalogue=catalogue()),
+        survey=replace(SEEN, images={"lab/agent:1": ImageSeen("sha256:2", "1", cuda)}),
+    )
+
 
 # A world, the check that sees it, what it says, and what is to be typed.
 ROWS: list[tuple[Facts, str, State, str, str]] = [
@@ -152,6 +165,16 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "mayfly images build cpu",
     ),
     (
+        with_image("13.0"),
+        "image.cuda",
+        State.FAIL,
+        "pool gpu: lab/agent:1 holds CUDA 13.0 and the driver runs up to 12.8",
+        "install driver 580.65.06 or newer",
+    ),
+    (with_image("12.9"), "image.cuda", State.WARN, "minor-version", "mayfly images select"),
+    (with_image("13.0", compat=True), "image.cuda", State.WARN, "forward", "mayfly images select"),
+    (with_image("13"), "image.cuda", State.WARN, "no version", "docker inspect lab/agent:1"),
+    (
         replace(WELL, survey=replace(SEEN, mounts={(LOCAL.name, "/data"): "is not a directory"})),
         "dataset.readable",
         State.FAIL,
@@ -208,7 +231,17 @@ def test_what_is_wrong_is_named_with_what_to_type(
     assert exit_code(results(facts), strict=False) == (1 if state is State.FAIL else 0)
 
 
-@pytest.mark.parametrize("facts", [WELL, GPUS])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        WELL,
+        GPUS,
+        with_image("12.8"),
+        with_image("11.8"),
+        with_image("12.9", compat=True),
+        with_image(None),
+    ],
+)
 def test_a_host_on_which_all_is_well_passes_strictly(facts: Facts) -> None:
     assert [r.verdict for r in results(facts) if r.verdict.state in (State.FAIL, State.WARN)] == []
     assert exit_code(results(facts), strict=True) == 0
