@@ -236,7 +236,7 @@ def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
     """Whether its end speaks against its slot: it missed a deadline, or ended before it was of use."""
     if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:
         return False
-    missed = end.doom in (DoomReason.MISSED, DoomReason.REFUSED)
+    missed = end.doom in (DoomReason.MISSED, DoomReason.UNOPENED, DoomReason.REFUSED)
     return missed or outcome.result is Result.DIED_YOUNG or not end.opened
 
 
@@ -275,7 +275,7 @@ def unopened(agent: Agent, message: str, memory: Memory, now: float) -> list[Fac
     known = memory.agents.get(agent.generation)
     if known is None or known.settled or known.opened is not None or known.doom is not None:
         return []
-    return [AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=message)]
+    return [AgentDoomed(now, agent.generation, DoomReason.UNOPENED, detail=message)]
 
 
 def _strays(

@@ -381,6 +381,26 @@ def test_an_agent_whose_service_has_not_spoken_yet_may_have_a_job_and_is_left_al
     assert DoomReason.MISSED not in dooms(manager)
 
 
+def test_an_agent_whose_gate_opened_against_all_reports_is_let_go_before_it_is_stopped() -> None:
+    manager = Manager(Host(), desire(specs(pool("service", provider="azure"))))
+    while not manager.host.entries:
+        manager.turn()
+        for subject in list(manager.flight):
+            manager.finish(subject)
+    manager.turn()
+    (gate,) = (key for key, action in manager.flight.items() if isinstance(action, Open))
+    manager.finish(gate, Fate.LOST)
+    generation = manager.own("service-0")
+    assert dooms(manager) == [DoomReason.UNOPENED]
+    manager.host.gives_job(generation)
+    manager.host.service_answers = False
+    manager.pass_time(600)
+    assert manager.host.boxes[generation].working
+    manager.host.service_answers = True
+    manager.pass_time(60)
+    assert manager.phases("service-0")[0] == "busy"
+
+
 def test_a_roster_of_before_the_deadline_ends_no_agent_that_may_have_got_a_job_since() -> None:
     manager, generation = nameless()
     box = manager.host.boxes[generation]

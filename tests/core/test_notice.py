@@ -305,6 +305,7 @@ def slot_facts(facts: list[Fact]) -> list[Fact]:
         (doomed(AGENT, DoomReason.MISSED), world(), True),
         (doomed(COMMITTED, DoomReason.MISSED), world(), True),
         (doomed(COMMITTED, DoomReason.REFUSED), world(), True),
+        (doomed(COMMITTED, DoomReason.UNOPENED), world(), True),
         (doomed(AGENT, DoomReason.DRAINED), world(), False),
         (doomed(AGENT, DoomReason.STALE), world(), False),
         (doomed(AGENT, DoomReason.UNWANTED), world(), False),
@@ -408,7 +409,7 @@ def test_a_prepare_that_failed_cools_the_slot_or_holds_it_and_is_told_once() -> 
 def test_a_gate_that_could_not_be_opened_ends_its_agent_unless_it_opened_after_all() -> None:
     (doom,) = unopened(COMMITTED, "broken pipe", memory(COMMITTED), T)
     assert isinstance(doom, AgentDoomed)
-    assert doom.reason is DoomReason.REFUSED
+    assert doom.reason is DoomReason.UNOPENED
     assert unopened(COMMITTED, "broken pipe", memory(OPENED), T) == []
     # The other order: doomed first, then seen to run.
     doomed_first = apply(memory(COMMITTED), [doom])
