@@ -29,7 +29,6 @@ lint:
 bench: venv image
 	@.venv/bin/python -m tests.bench
 
-# With PROVIDER=github (azure, gitlab) through that service's fake, JOBS=200 of them.
-soak: venv image
-	@$(if $(PROVIDER),true,scripts/fuzz)
-	@.venv/bin/python -m $(if $(PROVIDER),tests.soak --provider $(PROVIDER) --jobs $(or $(JOBS),200),tests.chaos)
+# JOBS, SEED, SLOTS, STEPS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake.
+soak:
+	@scripts/soak

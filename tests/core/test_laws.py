@@ -69,6 +69,7 @@ QUEUES = ("a", "g", "m")
 PREPARE_FATES = st.sampled_from(list(Fate))
 FATES = st.sampled_from([Fate.DONE, Fate.DONE, Fate.FAILED, Fate.LOST, Fate.LASTING])
 ANY = st.integers(0, 50)
+DAY = 40  # steps, at most, from a new host to the end at which all is well
 
 
 class Chaos(RuleBasedStateMachine):
@@ -367,5 +368,5 @@ def accounted(manager: Manager) -> None:
             assert job in host.runs
 
 
-Chaos.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Chaos.TestCase.settings = settings(max_examples=100, stateful_step_count=DAY, deadline=None)
 TestWhateverFails = Chaos.TestCase
