@@ -24,6 +24,7 @@ Engine = Callable[[], PrivateEngine]
 ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "slot_gap": lambda engine: slot_gap.measure(engine()),
     "slot_gap_gpu": lambda engine: slot_gap.measure_with_gpu(engine()),
+    "slot_gap_among": lambda engine: slot_gap.measure_among(engine()),
     "throughput": lambda engine: throughput.measure(engine()),
     "decide": lambda engine: deciding.measure(),
     "idle": lambda engine: idle.measure(engine()),

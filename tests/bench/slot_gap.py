@@ -28,6 +28,8 @@ LONG_ENOUGH = (
 )
 GPU = 'gpus = 1\nimage = "mayfly/local:cpu"\n'
 POOL = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\nstandby = {standby}\n'
+OTHERS = '[[pool]]\nname = "others"\nprovider = "local"\nslots = {slots}\nstandby = false\n'
+AMONG = (16, 64)  # slots of the host, one of which is measured
 NOW = "date +%s.%N"
 # The launcher of the loop is the container's first process, as it is for those who use one.
 ROUND = f"docker -H {{engine}} run --rm --init --entrypoint sh {IMAGE} -c '{NOW}; {NOW}'"
@@ -74,6 +76,29 @@ def measure_with_gpu(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure
             more={"beside_p95": p95(gaps.loop) * 1000},
         )
     ]
+
+
+def measure_among(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
+    """The gap of one slot while others of the host stand idle."""
+    figures = []
+    for slots in AMONG:
+        pools = POOL.format(standby="true") + OTHERS.format(slots=slots - 1)
+        with Manager(engine.url, pools) as manager:
+            gaps = gather(engine, manager, rounds=rounds, restarts=False)
+        figures.append(
+            Figure(
+                name=f"slot_gap_of_{slots}",
+                what=f"slot gap, standby on, one of {slots} slots",
+                value=median(gaps.launcher) * 1000,
+                unit="ms",
+                goal=Goal(0.05, of_ratio=True),
+                beside="docker run loop",
+                beside_value=median(gaps.loop) * 1000,
+                p95=p95(gaps.launcher) * 1000,
+                n=len(gaps.launcher),
+            )
+        )
+    return figures
 
 
 @cache

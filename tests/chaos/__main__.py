@@ -40,6 +40,7 @@ def main() -> int:
     accounts = Soak(
         given.jobs, given.seed, slots=given.slots,
         live_restore=not given.no_live_restore, engine=not given.engine_left_alone,
+        tell=lambda text: print(f"· {text}", file=sys.stderr, flush=True),
     ).run()  # fmt: skip
     width = max(len(name) for name, _ in accounts.figures)
     for name, figure in accounts.figures:

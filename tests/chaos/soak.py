@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,8 +92,10 @@ class Soak:
         slots: int = 4,
         live_restore: bool = True,
         engine: bool = True,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """``engine``: whether the Engine fails, too."""
+        """``engine``: whether the Engine fails, too; ``tell`` hears how far it is, now and then."""
+        self.tell = tell
         self.wanted = jobs
         self.seed = seed
         self.slots = slots
@@ -136,7 +139,9 @@ class Soak:
     # -- jobs and troubles ---------------------------------------------------------------------
 
     def _work(self) -> None:
-        deadline = time.monotonic() + 120 + 6 * self.wanted
+        began = time.monotonic()
+        deadline = began + 120 + 6 * self.wanted
+        told = 0
         while True:
             assert time.monotonic() < deadline, "the jobs do not get through"
             if not self._alive():
@@ -146,6 +151,10 @@ class Soak:
             with suppress(*BROKEN):
                 rows = self._rows()
                 over = sum(row["state"] in ENDED for row in rows)
+                if over >= told + max(20, self.wanted // 20):
+                    told = over
+                    seconds = time.monotonic() - began
+                    self.tell(f"{over} of {self.wanted} jobs after {seconds:.0f} s")
                 if len(self.asked) >= self.wanted and over >= 0.9 * self.wanted:
                     return
             time.sleep(self.random.uniform(0.2, 1.2))

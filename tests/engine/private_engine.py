@@ -179,9 +179,13 @@ class PrivateEngine:
     # -- what tests ask of it --------------------------------------------------------------
 
     def docker(self, *argv: str, check: bool = True) -> str:
-        """What the docker command prints when it talks to this Engine."""
+        """What the docker command prints when it talks to this Engine; what it complains of only with ``check``."""
         done = subprocess.run(
-            ["docker", "-H", self.url, *argv], stdout=subprocess.PIPE, text=True, check=check
+            ["docker", "-H", self.url, *argv],
+            stdout=subprocess.PIPE,
+            stderr=None if check else subprocess.DEVNULL,
+            text=True,
+            check=check,
         )
         return done.stdout.strip()
 
