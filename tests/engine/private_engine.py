@@ -179,7 +179,7 @@ class PrivateEngine:
     # -- what tests ask of it --------------------------------------------------------------
 
     def docker(self, *argv: str, check: bool = True) -> str:
-        """What the docker command prints when it talks to this Engine; its complaints pass with ``check`` alone."""
+        """What the docker command prints when it talks to this Engine."""
         done = subprocess.run(
             ["docker", "-H", self.url, *argv],
             stdout=subprocess.PIPE,
