@@ -87,7 +87,9 @@ class DoomReason(StrEnum):
     OLD = "old"  # stood at its gate for too long
     MISSED = "missed"  # a phase's deadline passed
     INTERRUPTED = "interrupted"  # its gate was being opened when the manager died
-    UNOPENED = "unopened"  # opening its gate failed, as far as is known: it may have opened all the same
+    UNOPENED = (
+        "unopened"  # opening its gate failed, as far as is known: it may have opened all the same
+    )
     REFUSED = "refused"  # its service does not let it in
     UNWANTED = "unwanted"  # no slot has room for it
     BLIND = "blind"  # it does not see exactly the GPUs of its lease

@@ -13,12 +13,13 @@ from pathlib import Path
 from manager.core import naming
 from manager.core.actions import Action
 from manager.core.apply import apply
-from manager.core.decide import Plan, decide
+from manager.core.decide import decide
 from manager.core.desire import Hardware, desired, references
 from manager.core.memory import Memory
 from manager.core.model import Config, Container, Desired, HostId, PoolName, World
 from manager.core.notice import notice
 from manager.core.outcomes import End, Outcome, Result
+from manager.core.plan import Plan
 from manager.edge.engine import Engine
 from manager.edge.history import FILE_NAME, Reader
 from manager.edge.log import Log

@@ -26,7 +26,7 @@ from manager.core.actions import (
     Tell,
 )
 from manager.core.apply import apply
-from manager.core.decide import Plan, decide
+from manager.core.decide import decide
 from manager.core.desire import Hardware, Survey, desired, references
 from manager.core.facts import (
     AgentArmed,
@@ -53,6 +53,7 @@ from manager.core.model import (
     World,
 )
 from manager.core.notice import doubtful_until, notice, unopened, unprepared
+from manager.core.plan import Plan
 from manager.core.rosters import namesakes
 from manager.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
 from manager.edge.faults import AgentBusy, Fault, Passing, Refused

@@ -26,7 +26,7 @@ from manager.core.actions import (
     Tell,
 )
 from manager.core.apply import ahead, apply
-from manager.core.decide import Plan, decide
+from manager.core.decide import decide
 from manager.core.facts import (
     AgentArmed,
     AgentConfirmed,
@@ -80,6 +80,7 @@ from manager.core.model import (
 )
 from manager.core.notice import notice, unopened, unprepared
 from manager.core.outcomes import End, Outcome, Result
+from manager.core.plan import Plan
 from manager.core.rosters import absent, orphans
 from manager.core.slots import CLOCK_SLACK, VACANCY, Tenancy, phase_of, tenancies
 from manager.edge.history import Reader

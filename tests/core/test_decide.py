@@ -8,13 +8,8 @@ from typing import Any
 import pytest
 
 from manager.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
-from manager.core.decide import (
-    INTERRUPTED_GRACE,
-    MAX_PREPARING,
-    RENAME_AFTER,
-    SELF_REMOVAL,
-    Plan,
-)
+from manager.core.decide import MAX_PREPARING
+from manager.core.ending import SELF_REMOVAL
 from manager.core.facts import (
     AgentDoomed,
     JobEnded,
@@ -23,6 +18,7 @@ from manager.core.facts import (
     SlotHeld,
     SlotReleased,
 )
+from manager.core.keeping import INTERRUPTED_GRACE
 from manager.core.model import (
     Cause,
     ContainerState,
@@ -35,6 +31,8 @@ from manager.core.model import (
     SlotSpec,
     Step,
 )
+from manager.core.opening import RENAME_AFTER
+from manager.core.plan import Plan
 from manager.core.slots import STANDBY_LIFE
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from manager.core.actions import Open
 from manager.core.apply import apply
-from manager.core.decide import Plan, decide
+from manager.core.decide import decide
 from manager.core.facts import AgentExited, JobEnded, JobSubmitted
 from manager.core.memory import Memory, Pause
 from manager.core.model import (
@@ -34,6 +34,7 @@ from manager.core.model import (
     World,
 )
 from manager.core.notice import notice
+from manager.core.plan import Plan
 from tests.core.simulator import Fate, Host, Manager, desire, judge, pool, specs
 
 GPUS = (("G0",), ("G1",))
