@@ -35,7 +35,7 @@ from manager.edge import credentials
 from manager.edge.config import load
 from manager.edge.engine import Engine
 from manager.edge.faults import Fault, Refused
-from manager.edge.history import Reader
+from manager.edge.history_reader import Reader
 from manager.edge.room import Room, room
 from manager.providers import load as provider_of
 from manager.service.eye import survey_of

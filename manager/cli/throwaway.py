@@ -26,7 +26,7 @@ from manager.edge.engine import Engine
 from manager.edge.engine_facts import ContainerPlan
 from manager.edge.faults import Fault
 from manager.edge.gate import frame
-from manager.edge.history import Reader
+from manager.edge.history_reader import Reader
 from manager.edge.witness import Witnesses
 from manager.service.perform import container_plan
 

@@ -23,7 +23,7 @@ from manager.core.model import (
 )
 from manager.core.outcomes import End, Outcome, Result
 from manager.edge.faults import Refused
-from manager.edge.history import Reader
+from manager.edge.history_reader import Reader
 from manager.providers import Diagnosis, Enrolment, Sign
 
 TERM_GRACE = 10.0

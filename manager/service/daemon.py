@@ -25,7 +25,8 @@ from manager.edge import systemd
 from manager.edge.catalogue import architecture, catalogue
 from manager.edge.engine import Engine
 from manager.edge.faults import Fault, Refused
-from manager.edge.history import History, Reader
+from manager.edge.history import History
+from manager.edge.history_reader import Reader
 from manager.edge.log import Log
 from manager.edge.output import OutputKeeper
 from manager.edge.witness import Witnesses

@@ -21,7 +21,8 @@ from manager.core.notice import notice
 from manager.core.outcomes import End, Outcome, Result
 from manager.core.plan import Plan
 from manager.edge.engine import Engine
-from manager.edge.history import FILE_NAME, Reader
+from manager.edge.history_file import FILE_NAME
+from manager.edge.history_reader import Reader
 from manager.edge.log import Log
 from manager.edge.witness import Witnesses
 from manager.providers import Provider, load

@@ -16,7 +16,8 @@ from manager.core.slots import CLOCK_SLACK
 from manager.edge.boot import host_boot
 from manager.edge.engine_facts import EventMark
 from manager.edge.faults import Fault
-from manager.edge.history import History, Payload
+from manager.edge.history import History
+from manager.edge.history_rows import Payload
 from manager.edge.log import Log
 from manager.service.commands import Command
 from manager.service.orders import Order

@@ -10,7 +10,7 @@ from manager.core import naming
 from manager.core.memory import Memory
 from manager.core.model import Config, Desired, JobId
 from manager.edge.faults import Fault
-from manager.edge.history import Payload
+from manager.edge.history_rows import Payload
 from manager.service import orders
 from manager.service.commands import Command
 from manager.service.orders import Order

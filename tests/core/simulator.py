@@ -83,7 +83,7 @@ from manager.core.outcomes import End, Outcome, Result
 from manager.core.plan import Plan
 from manager.core.rosters import absent, orphans
 from manager.core.slots import CLOCK_SLACK, VACANCY, Tenancy, phase_of, tenancies
-from manager.edge.history import Reader
+from manager.edge.history_reader import Reader
 from manager.providers.local import Local
 
 START = 1_800_000_000.0

@@ -8,7 +8,9 @@ from manager.core.apply import apply
 from manager.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubmitted
 from manager.core.memory import Agent, Job
 from manager.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
-from manager.edge.history import History, Payload, Reader
+from manager.edge.history import History
+from manager.edge.history_reader import Reader
+from manager.edge.history_rows import Payload
 
 if TYPE_CHECKING:
     from pathlib import Path
