@@ -13,11 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from manager.core import naming
 from manager.core.memory import Agent
@@ -36,6 +34,7 @@ from manager.edge.credentials import Secret
 from manager.edge.faults import AgentBusy, Passing, Refused
 from manager.edge.web import Budget, Moved, Reply, Web, integer, items, mapping, text
 from manager.providers import Diagnosis, Enrolment, Finding, Sign, github_lines
+from manager.providers.github_place import Place, place_of
 from manager.providers.github_token import App, Identity, Personal
 
 VERSION = "2022-11-28"
@@ -45,9 +44,6 @@ PAGES_MOST = 100
 MINTING_SHARE = 6  # one call in so many may mint: about 500 an hour of the 3,000
 MINTING_BURST = 60.0
 SETTLE = 15.0  # seconds until a lost registration is looked for again: lists are old at times
-REFUSAL_LIFE = (
-    120.0  # seconds that a refused enrolment is held against the pool before the next try
-)
 TOKEN_EARLY = 300.0
 SKEW_TOLD = 30.0
 
@@ -58,48 +54,6 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Gi
     """The provider of a ``github`` pool; nothing is called yet."""
     del state_dir
     return GitHub(pool, host, host_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where runners are registered."""
-
-    kind: Literal["repository", "organisation", "enterprise"]
-    name: str  # "owner/repo", "org" or "enterprise"
-    web: str  # the address that people and config.sh use
-    api: str
-
-    @property
-    def path(self) -> str:
-        """Its beginning of every path below the API."""
-        kinds = {"repository": "repos", "organisation": "orgs", "enterprise": "enterprises"}
-        return f"{kinds[self.kind]}/{self.name}"
-
-
-def place_of(url: str) -> Place:
-    """What a pool's ``url`` names: a repository, an organisation or an enterprise, wherever GitHub runs."""
-    parts = urlsplit(url)
-    host = parts.netloc.lower()
-    if host in ("github.com", "www.github.com"):
-        host, api = "github.com", "https://api.github.com"
-    elif host.endswith(".ghe.com"):
-        api = f"https://api.{host}"
-    else:
-        api = f"{parts.scheme}://{host}/api/v3"
-    web = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
-    match [part for part in parts.path.split("/") if part]:
-        case ["enterprises", name]:
-            return Place("enterprise", name, web, api)
-        case [owner, repo]:
-            return Place(
-                "repository", f"{owner}/{repo.removesuffix('.git')}", web.removesuffix(".git"), api
-            )
-        case [name]:
-            return Place("organisation", name, web, api)
-    raise Refused(
-        f"`url` {url} names no place for runners: give https://github.com/ORG, …/OWNER/REPO or "
-        "…/enterprises/NAME"
-    )
 
 
 class GitHub:
@@ -128,7 +82,6 @@ class GitHub:
         self._minting = Budget(pool.calls_per_hour / MINTING_SHARE, MINTING_BURST)
         self._group: int | None = None
         self._registering: tuple[Secret, float] | None = None
-        self._refusal: tuple[Refused, float] | None = None
         self._versions: frozenset[str] = frozenset()
         self._pages = 1
         self._lock = threading.Lock()
@@ -223,7 +176,6 @@ class GitHub:
 
     def roster(self) -> Roster | None:
         """Our runners of this pool, and others that bear our names."""
-        self._still_refused()
         runners = list(self._list())
         self._versions = frozenset(
             str(runner["version"])
@@ -247,15 +199,6 @@ class GitHub:
                     self.dismiss(str(integer(runner.get("id"))))
                     with self._lock:
                         self._lost.discard(name)
-
-    def _still_refused(self) -> None:
-        """A list that can be read says nothing of what was refused a moment ago."""
-        if self._refusal is None:
-            return
-        fault, since = self._refusal
-        if self._clock() - since < REFUSAL_LIFE:
-            raise fault
-        self._refusal = None
 
     def _list(self) -> Iterator[Mapping[str, object]]:
         """Every runner of the place: one conditional call per hundred."""
@@ -304,9 +247,17 @@ class GitHub:
             if self.pool.enrolment == "token":
                 return self._enrol_by_token(name, self._labels(labels))
             return self._enrol_at_once(name, self._labels(labels))
-        except Refused as fault:
-            self._refusal = (fault, self._clock())
+        except Refused:
+            self._forget()
             raise
+
+    def _forget(self) -> None:
+        """What was got before a person put something right may be what is refused: get it again."""
+        self._group = None
+        with self._lock:
+            self._registering = None
+        with suppress(Refused):
+            self._identity.forget()
 
     def _labels(self, given: tuple[str, ...]) -> list[str]:
         """Nothing is added by GitHub: all that jobs may ask for, and what tells that it is ours."""
@@ -397,10 +348,14 @@ class GitHub:
 
     def _why_missing(self, reply: Reply) -> Refused | Passing:
         """A 404 of the minting call: the place, the group, or the call itself is not there."""
-        self._group = None
+        before, self._group = self._group, None
         for _ in self._list():
             break
-        self._group_id()
+        if before is not None and self._group_id() != before:
+            return Passing(
+                f'the runner group "{self.pool.agent_pool}" was made anew; {self._whose} tries again',
+                1.0,
+            )
         if self.place.kind != "repository" and self.pool.agent_pool is None:
             self._check_group(FIRST_GROUP)
         version = reply.headers.get("X-GitHub-Enterprise-Version")
@@ -502,11 +457,27 @@ class GitHub:
         """Whether we may do what we must; ``Refused`` where not, findings for what is only unwise."""
         for _ in self._list():
             pass
+        self._group = self._registering = None
         self._group_id()
-        self._registering = None
         self._registration_token()  # which needs the right that minting needs, and leaves nothing behind
-        self._refusal = None
+        if self.pool.enrolment == "jit":
+            self._see_minting()
         return (*self._about_clock(), *self._about_public(), *self._about_version())
+
+    def _see_minting(self) -> None:
+        """``Refused`` where this GitHub mints no configurations: a request without labels mints none either,
+        and is answered with 422 where they are minted.
+        """
+        body = {"name": "-", "runner_group_id": self._group_id(), "labels": []}
+        reply = self._call(
+            "POST",
+            f"{self.place.path}/actions/runners/generate-jitconfig",
+            "see whether configurations are minted",
+            body=body,
+            accept=(404, 422),
+        )
+        if reply.status == 404:
+            raise self._why_missing(reply)
 
     def _about_clock(self) -> Iterator[Finding]:
         skew = self._web.skew
@@ -597,6 +568,11 @@ class GitHub:
                 )
             except Moved as moved:
                 raise self._renamed(moved) from moved
+            except Refused:
+                # Its credentials may have been replaced, or been given another right.
+                with suppress(Refused):
+                    self._identity.forget()
+                raise
             if reply.status != 401:
                 return reply
             if attempt == 1 and not self._identity.renew():

@@ -32,6 +32,9 @@ class Identity(Protocol):
     def renew(self) -> bool:
         """After a 401: whether there is something else to try."""
 
+    def forget(self) -> None:
+        """After a refusal: what was read or got before may have other rights by the next call."""
+
 
 class Personal:
     """A token that a person made; read again when GitHub refuses it, in case it was replaced."""
@@ -51,6 +54,10 @@ class Personal:
         before = self._token
         self._token = credentials.read(self._reference)
         return self._token != before
+
+    def forget(self) -> None:
+        """Read the file again with the next call."""
+        self._token = None
 
 
 class App:
@@ -91,6 +98,11 @@ class App:
         with self._lock:
             self._token = None
         return True
+
+    def forget(self) -> None:
+        """Read the key again and get another token with the next call."""
+        with self._lock:
+            self._key, self._token = None, None
 
     def _now(self) -> float:
         """The time on GitHub's clock, as far as it is known."""

@@ -36,6 +36,7 @@ from manager.core.facts import (
     AgentRemoved,
     AgentTold,
     ClockJumped,
+    SlotReleased,
 )
 from manager.core.gpu_health import Reading
 from manager.core.memory import Memory
@@ -72,9 +73,10 @@ from manager.service.outlook import Outlook
 from manager.service.perform import Done, Failed, Workers
 from manager.service.perform import Outcome as Performed
 from manager.service.reception import Reception, Situation
+from manager.service.refusals import Trial
 from manager.service.report import Report, own_health
 from manager.service.rhythm import SURVEY_REST, TICK, Rhythm
-from manager.service.rosters import RosterFailed, RosterSeen, RosterSight
+from manager.service.rosters import EnrolmentTried, RosterFailed, RosterSeen, RosterSight
 from manager.service.services import Services
 
 OPENING = (
@@ -232,7 +234,7 @@ class Loop:
                 self._rung.add(generation)
             case Heard():
                 self._take_sign(message)
-            case RosterSeen() | RosterFailed():
+            case RosterSeen() | RosterFailed() | EnrolmentTried():
                 self._take_roster(message)
             case Reading() | Probed():
                 self._take_gpus(message)
@@ -330,10 +332,12 @@ class Loop:
         kept = frozenset(spec.name for spec in self._desired.slots if spec.keeps_entries)
         if isinstance(sight, RosterSeen):
             self._outlook.enlisted(pool, sight.roster, self.memory, kept, now)
-            self._services.answered(pool)
-        else:
+            self._services.refused.listed(pool)
+        elif isinstance(sight, RosterFailed):
             self._outlook.enlisted(pool, None, self.memory, kept, now)
-            self._services.refused(pool, sight.fault)
+            self._services.refused.list_refused(pool, sight.fault)
+        else:
+            self._services.refused.tried(pool, sight.fault, now)
         self._make_desired()
 
     def _safe_mark(self, memory: Memory) -> EventMark | None:
@@ -369,9 +373,12 @@ class Loop:
                 self._outlook.made(self.step, fresh)
                 note(AgentArmed(now, generation, result.container))
                 self._rung.add(generation)
-            case Enrol(generation=generation):
+            case Enrol(generation=generation, pool=pool):
                 assert result.enrolment is not None
                 given = result.enrolment
+                if pool in self._services.refused.by_pool:
+                    self._services.refused.enrolled(pool)
+                    self._make_desired()
                 note(
                     AgentEnrolled(now, generation, given.registration, given.registered, self._boot)
                 )
@@ -413,8 +420,10 @@ class Loop:
                 self._resting[subject] = now + (REST if isinstance(action, Tell) else BUSY_REST)
             case Dismiss() | Tell() if lasting:
                 self._resting[subject] = now + BUSY_REST
-            case Enrol(pool=pool):
-                if self._services.refused(pool, fault):
+            case Enrol(pool=pool, labels=labels):
+                if agent is not None and self._services.refused.enrolment_refused(
+                    pool, fault, Trial(agent, labels), now
+                ):
                     self._make_desired()
                 self._resting[subject] = now + (again or ENROL_REST)
             case Rename(to=to):
@@ -518,6 +527,8 @@ class Loop:
         if not recorded:
             return self._ledger.retry_at
         self._report.recorded(facts, before, memory)
+        self._services.retry(fact.slot for fact in facts if isinstance(fact, SlotReleased))
+        self._services.try_enrolments(memory, now)
         self._services.await_confirmation(memory)
         return self._due(memory, world, now, wake)
 
@@ -613,7 +624,7 @@ class Loop:
             self._survey,
             self._services.traits,
             hardware=self._hardware,
-            refusals=self._services.refusals,
+            refusals=self._services.refused.by_pool,
             namesakes=namesakes(self._outlook.rosters),
         )
 

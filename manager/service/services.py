@@ -1,19 +1,22 @@
-"""The pools' providers: which there are, what their services say, and which of them refuse us."""
+"""The pools' providers: which there are, what their services and clients say, and who is asked when."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
+from manager.core import naming
 from manager.core.desire import Trait
 from manager.core.facts import AgentConfirmed, AgentDoomed
 from manager.core.memory import Agent, Memory
-from manager.core.model import Config, DoomReason, Generation, Phase, PoolName, PoolSpec
+from manager.core.model import Config, DoomReason, Generation, Phase, PoolName, PoolSpec, SlotName
 from manager.core.outcomes import End, Outcome, Result
 from manager.core.rosters import ABSENCE
-from manager.edge.faults import Fault, Refused
 from manager.edge.log import Log
 from manager.providers import Counting, Limited, Provider, Sign
 from manager.service.bugs import Bug
+from manager.service.refusals import Refusals
 from manager.service.rosters import RosterSight, RosterWatch
 
 TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
@@ -34,22 +37,16 @@ class Services:
         self._provide = provide
         self._left_behind = left_behind
         self._send = send
-        self._log = log
         self._pools: dict[PoolName, PoolSpec] = {}
         self._providers: Mapping[PoolName, Provider] = {}
         self._watches: dict[PoolName, RosterWatch] = {}
-        self._refusals: dict[PoolName, str] = {}
+        self.refused = Refusals(log)
         self._troubled: dict[Generation, tuple[float, float]] = {}  # since when, and the last time
 
     @property
     def providers(self) -> Mapping[PoolName, Provider]:
         """The provider of each pool; replaced as a whole, never changed."""
         return self._providers
-
-    @property
-    def refusals(self) -> Mapping[PoolName, str]:
-        """The pools whose service refuses us, and the sentence that says why."""
-        return self._refusals
 
     def calls(self) -> dict[PoolName, Mapping[tuple[str, str], int]]:
         """The calls of each pool's service so far; may be asked from any thread."""
@@ -92,7 +89,10 @@ class Services:
         self._pools |= {pool.name: pool for pool in (*changed, *config.pools)}
         self._providers = providers
         for pool in changed:
+            self.refused.forget(pool.name)
             self._watch(pool.name)
+        for name in providers.keys() - {pool.name for pool in config.pools}:
+            self.refused.forget(name)
         return providers
 
     def _watch(self, pool: PoolName) -> None:
@@ -152,18 +152,29 @@ class Services:
         self._troubled[agent.generation] = (since, now)
         return now - since > ABSENCE
 
-    def answered(self, pool: PoolName) -> None:
-        """The pool's service has said who is there, so it lets us in."""
-        if self._refusals.pop(pool, None) is not None:
-            self._log.event("provider.back", pool=pool)
+    def try_enrolments(self, memory: Memory, now: float) -> None:
+        """Try one for each pool that was refused one and waits for it to be given again.
 
-    def refused(self, pool: PoolName, fault: Fault) -> bool:
-        """A service that refuses us holds its pool until it answers again; whether that is news."""
-        if not isinstance(fault, Refused) or self._refusals.get(pool) == str(fault):
-            return False
-        self._log.event("provider.refused", pool=pool, reason=str(fault))
-        self._refusals[pool] = str(fault)
-        return True
+        Not while only observing, nor for a pool that is to take no job anyway.
+        """
+        if memory.pause is not None:
+            return
+
+        def wanted(pool: PoolName) -> bool:
+            return any(memory.slot(name).cordon is None for name in _slots(self._pools[pool]))
+
+        for pool, trial in self.refused.trials(now, wanted):
+            # Its own name may have been what was refused.
+            fresh = naming.generation(now, secrets.randbelow(36**5))
+            agent = replace(trial.agent, generation=fresh)
+            self._watches[pool].try_enrolment(replace(trial, agent=agent))
+
+    def retry(self, slots: Iterable[SlotName]) -> None:
+        """A person wants these slots to be tried again at once."""
+        asked = set(slots)
+        for pool in self._pools.values() if asked else ():
+            if asked.intersection(_slots(pool)):
+                self.refused.hasten(pool.name)
 
     def await_confirmation(self, memory: Memory) -> None:
         """Agents that their service has not confirmed yet are asked for sooner."""
@@ -187,3 +198,7 @@ def _trait(provider: Provider) -> Trait:
         keeps_entries=provider.keeps_entries,
         proof=provider.proof,
     )
+
+
+def _slots(pool: PoolSpec) -> list[SlotName]:
+    return [naming.slot(pool.name, index) for index in range(pool.slots)]

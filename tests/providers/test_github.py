@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,8 +16,9 @@ import pytest
 from manager.core.memory import Agent
 from manager.core.model import HostSpec, Severity
 from manager.edge.faults import Passing, Refused
-from manager.providers.github import GitHub, place_of
-from tests.fakes.github import FakeGitHub
+from manager.providers.github import GitHub
+from manager.providers.github_place import place_of
+from tests.fakes.github import FakeGitHub, Token
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, entry_of
 from tests.providers.test_github_contract import (
@@ -105,6 +108,7 @@ REFUSALS: list[tuple[str, Callable[[FakeGitHub], None], str]] = [
     ("a full group", lambda f: f.groups[3].update(full=True), "422.*max limit of 10000"),
     ("GHES without JIT", lambda f: setattr(f, "jit", False), '3.19.0.*set enrolment = "token"'),
 ]
+UNSEEN = ("a full group",)  # only the next runner of that group is refused
 
 
 @pytest.mark.parametrize(("what", "change", "words"), REFUSALS, ids=[row[0] for row in REFUSALS])
@@ -117,22 +121,63 @@ def test_what_needs_a_person_is_refused_in_one_sentence_that_says_what_to_do(
         provider.enrol(agent(), ())
     assert "\n" not in str(caught.value)
     assert "ghp_good" not in str(caught.value)
-    with pytest.raises(Refused):
-        provider.roster()
 
 
-def test_a_refusal_is_forgotten_after_a_while_so_that_a_repair_is_seen(bench: GitHubBench) -> None:
-    now = [1000.0]
-    provider = GitHub(bench.pool, HOST, HOST_ID, clock=lambda: now[0])
-    group = bench.fake.groups.pop(3)
-    with pytest.raises(Refused):
+@pytest.mark.parametrize(
+    ("what", "change", "words"),
+    [row for row in REFUSALS if row[0] not in UNSEEN],
+    ids=[row[0] for row in REFUSALS if row[0] not in UNSEEN],
+)
+def test_the_check_refuses_it_in_the_same_words_and_makes_no_runner(
+    bench: GitHubBench, what: str, change: Callable[[FakeGitHub], None], words: str
+) -> None:
+    change(bench.fake)
+    with pytest.raises(Refused, match=words):
+        bench.provider().check()
+    assert bench.fake.registered == 0
+
+
+def test_the_check_of_a_good_pool_makes_no_runner(bench: GitHubBench) -> None:
+    assert bench.provider().check() == ()
+    assert bench.fake.registered == 0
+
+
+@pytest.mark.parametrize(("what", "change", "words"), REFUSALS, ids=[row[0] for row in REFUSALS])
+def test_what_was_put_right_is_seen_at_the_next_enrolment(
+    bench: GitHubBench, what: str, change: Callable[[FakeGitHub], None], words: str
+) -> None:
+    provider = bench.provider()
+    provider.enrol(agent(1, "l0000000bbbbb"), ())
+    fake = bench.fake
+    before = copy.deepcopy((fake.tokens, fake.groups, fake.orgs, fake.jit))
+    change(fake)
+    with pytest.raises(Refused, match=words):
         provider.enrol(agent(), ())
-    with pytest.raises(Refused, match="no runner group"):
-        provider.roster()
-    bench.fake.groups[3] = group
-    now[0] += 200
-    assert provider.roster() is not None
+    fake.tokens, fake.groups, fake.orgs, fake.jit = before
     assert provider.enrol(agent(), ()).registration
+
+
+def test_a_token_with_more_rights_is_used_though_the_old_one_is_still_good(
+    bench: GitHubBench,
+) -> None:
+    bench.fake.tokens["ghp_good"].runners = "read"
+    provider = bench.provider()
+    with pytest.raises(Refused, match="lacks a permission"):
+        provider.enrol(agent(), ())
+    bench.fake.tokens["ghp_more"] = Token()
+    (bench.home / "token").write_text("ghp_more")
+    assert provider.enrol(agent(), ()).registration
+
+
+def test_a_group_that_was_made_anew_is_found_by_its_name(bench: GitHubBench) -> None:
+    provider = bench.provider()
+    provider.enrol(agent(1, "l0000000bbbbb"), ())
+    bench.fake.groups[9] = bench.fake.groups.pop(3)
+    with pytest.raises(Passing, match="was made anew"):
+        provider.enrol(agent(), ())
+    made = bench.fake.runner(provider.enrol(agent(), ()).registration or "")
+    assert made is not None
+    assert made.group == 9
 
 
 def test_a_renamed_repository_is_told_with_its_new_name(fake: FakeGitHub, tmp_path: Path) -> None:
@@ -427,6 +472,27 @@ def test_an_apps_wrong_key_is_told(app: AppBench) -> None:
     app.fake.apps.clear()
     with pytest.raises(Refused, match="does not take the key of App 4711"):
         app.provider().roster()
+
+
+def test_an_apps_key_that_was_replaced_in_its_file_is_used(app: AppBench) -> None:
+    good = (app.home / "app.pem").read_bytes()
+    words = ["openssl", "genrsa", "-traditional", "-out", str(app.home / "app.pem"), "2048"]
+    subprocess.run(words, check=True, capture_output=True)
+    provider = app.provider()
+    with pytest.raises(Refused, match="does not take the key"):
+        provider.roster()
+    (app.home / "app.pem").write_bytes(good)
+    assert provider.roster() is not None
+
+
+def test_an_app_that_was_given_a_permission_later_gets_a_token_that_has_it(app: AppBench) -> None:
+    provider = app.provider()
+    provider.roster()
+    for token in app.fake.tokens.values():
+        token.runners = "read"
+    with pytest.raises(Refused, match="lacks a permission"):
+        provider.enrol(agent(), ())
+    assert provider.enrol(agent(), ()).registration
 
 
 def test_an_app_cannot_manage_an_enterprise_and_is_told_before_any_call(app: AppBench) -> None:

@@ -1,0 +1,132 @@
+"""When a pool that its service refuses is free again: by an enrolment, not by a list."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from manager.core.memory import Agent
+from manager.core.model import Generation, PoolName, SlotName
+from manager.edge.faults import Passing, Refused
+from manager.edge.log import Log
+from manager.service.refusals import TRIAL_FIRST, TRIAL_MOST, Refusals, Trial
+
+POOL = PoolName("gh")
+AGENT = Agent(
+    generation=Generation("l0000000abcde"),
+    slot=SlotName("gh-0"),
+    pool=POOL,
+    serial=1,
+    fingerprint="f",
+    image="i",
+    lease=(),
+    born=0.0,
+    queue=False,
+)
+TRIAL = Trial(AGENT, ("big",))
+NO_GROUP = Refused("there is no such group")
+
+
+@pytest.fixture
+def told() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def refusals(told: io.StringIO) -> Refusals:
+    return Refusals(Log(told))
+
+
+def events(told: io.StringIO) -> list[str]:
+    return [json.loads(line)["event"] for line in told.getvalue().splitlines()]
+
+
+def due(refusals: Refusals, now: float) -> bool:
+    return list(refusals.trials(now)) == [(POOL, TRIAL)]
+
+
+def test_a_refused_list_is_over_with_the_next_list(refusals: Refusals, told: io.StringIO) -> None:
+    assert refusals.list_refused(POOL, Refused("the token is wrong"))
+    assert not refusals.list_refused(POOL, Refused("the token is wrong"))
+    assert refusals.by_pool == {POOL: "the token is wrong"}
+    refusals.list_refused(POOL, Passing("503"))
+    assert POOL in refusals.by_pool
+    refusals.listed(POOL)
+    assert refusals.by_pool == {}
+    assert events(told) == ["provider.refused", "provider.back"]
+
+
+def test_a_refused_enrolment_is_not_over_with_a_list(refusals: Refusals, told: io.StringIO) -> None:
+    assert refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    for _ in range(10):
+        refusals.listed(POOL)
+    assert refusals.by_pool == {POOL: "there is no such group"}
+    assert due(refusals, 1000.0)
+    assert refusals.tried(POOL, None, 1000.0)
+    assert refusals.by_pool == {}
+    assert events(told) == ["provider.refused", "provider.back"]
+
+
+def test_a_passing_fault_of_an_enrolment_holds_nothing(refusals: Refusals) -> None:
+    assert not refusals.enrolment_refused(POOL, Passing("503"), TRIAL, 0.0)
+    assert refusals.by_pool == {}
+    assert not due(refusals, 1000.0)
+
+
+def test_trials_come_one_at_a_time_and_less_and_less_often(refusals: Refusals) -> None:
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    times: list[float] = []
+    for second in range(2000):
+        if due(refusals, float(second)):
+            times.append(float(second))
+            assert not due(refusals, second + TRIAL_MOST)  # it is under way
+            refusals.tried(POOL, NO_GROUP, float(second))
+    gaps = [later - earlier for earlier, later in zip([0.0, *times], times, strict=False)]
+    assert gaps[:5] == [TRIAL_FIRST, 60.0, 120.0, 240.0, TRIAL_MOST]
+    assert set(gaps[5:]) == {TRIAL_MOST}
+
+
+def test_a_trial_that_fails_in_passing_proves_nothing(refusals: Refusals) -> None:
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    assert due(refusals, TRIAL_FIRST)
+    assert not refusals.tried(POOL, Passing("503"), TRIAL_FIRST)
+    assert refusals.by_pool == {POOL: "there is no such group"}
+
+
+def test_what_a_trial_is_refused_for_is_what_is_told(refusals: Refusals) -> None:
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    assert due(refusals, TRIAL_FIRST)
+    assert refusals.tried(POOL, Refused("the group is full"), TRIAL_FIRST)
+    assert refusals.by_pool == {POOL: "the group is full"}
+
+
+def test_slots_that_were_refused_together_count_once(refusals: Refusals) -> None:
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    other = replace(TRIAL, agent=replace(AGENT, slot=SlotName("gh-1")))
+    assert not refusals.enrolment_refused(POOL, NO_GROUP, other, 0.5)
+    assert due(refusals, TRIAL_FIRST)
+
+
+@pytest.mark.parametrize("how", ["a person", "a list after none"])
+def test_a_repair_that_shows_hastens_the_trial(refusals: Refusals, how: str) -> None:
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    if how == "a person":
+        refusals.hasten(POOL)
+    else:
+        refusals.list_refused(POOL, Refused("the token is wrong"))
+        assert not due(refusals, 1000.0)
+        refusals.listed(POOL)
+    assert due(refusals, 1.0)
+    refusals.tried(POOL, NO_GROUP, 1.0)
+    assert not due(refusals, 2.0)
+
+
+def test_a_pool_that_is_configured_otherwise_begins_anew(refusals: Refusals) -> None:
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    refusals.forget(POOL)
+    assert refusals.by_pool == {}
+    assert not due(refusals, 1000.0)
+    assert not refusals.tried(POOL, None, 1000.0)
