@@ -6,11 +6,12 @@ that no roster shows is only missed after a while (``ABSENCE``), never at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from manager.core.facts import AgentConfirmed, Fact
 from manager.core.memory import Agent, Memory
 from manager.core.model import (
+    DoomReason,
     Generation,
     Phase,
     PoolName,
@@ -19,10 +20,14 @@ from manager.core.model import (
     SlotName,
     World,
 )
+from manager.core.outcomes import End, Outcome, Result
+from manager.core.slots import waits
 
 ABSENCE = 150.0  # seconds without being online in any roster: lists may be 60 s old
 ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
 FREED = 90.0  # seconds after which a roster that shows a busy agent without its job is newer than the job
+
+UNBEGUN = 300.0  # seconds that a service may list an agent as busy whose client has told of no job
 
 
 def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
@@ -71,6 +76,33 @@ def absent(memory: Memory, pool: PoolName, roster: Roster) -> frozenset[Generati
 def _online(agent: Agent, roster: Roster) -> bool:
     entry = entry_of(agent, roster)
     return entry is not None and entry.online is not False
+
+
+def unbegun(
+    memory: Memory,
+    world: World,
+    now: float,
+    judge: Callable[[PoolName, End, tuple[str, ...]], Outcome],
+) -> dict[Generation, float]:
+    """Agents that their service has listed as busy for ``UNBEGUN`` and that have told of no job: since when.
+
+    A witness that cannot be read tells neither that nor the contrary.
+    """
+    found: dict[Generation, float] = {}
+    for agent in memory.agents.values():
+        roster, since = world.rosters.get(agent.pool), agent.confirmed_at
+        witness = world.witnesses.get(agent.generation)
+        if roster is None or since is None or witness is None or agent.queue or not agent.busy:
+            continue
+        if agent.generation in world.unreadable or waits(now, since, UNBEGUN):
+            continue
+        entry = entry_of(agent, roster)
+        # Nobody ends it: asked is what would be told of it if somebody did.
+        end = End(committed=True, opened=True, exit=None, doom=DoomReason.UNWANTED)
+        jobless = judge(agent.pool, end, witness.signs).result is Result.NO_JOB
+        if entry is not None and entry.busy and jobless and agent.doom is None:
+            found[agent.generation] = since
+    return found
 
 
 def orphans(

@@ -43,6 +43,7 @@ LABELS_MOST = 100
 PAGES_MOST = 100
 MINTING_SHARE = 6  # one call in so many may mint: about 500 an hour of the 3,000
 MINTING_BURST = 60.0
+LIST_EVERY = 30.0  # seconds between lists at rest, for each of their pages
 SETTLE = 15.0  # seconds until a lost registration is looked for again: lists are old at times
 TOKEN_EARLY = 300.0
 SKEW_TOLD = 30.0
@@ -170,7 +171,7 @@ class GitHub:
     @property
     def roster_interval(self) -> float:
         """Seconds between rosters at rest; a long list is asked for less often."""
-        return 30.0 * self._pages
+        return LIST_EVERY * self._pages
 
     # -- the roster ----------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ from manager.core.model import (
 )
 from manager.core.notice import doubtful_until, notice, unopened, unprepared
 from manager.core.plan import Plan
-from manager.core.rosters import namesakes
+from manager.core.rosters import namesakes, unbegun
 from manager.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
 from manager.edge.faults import AgentBusy, Fault, Passing, Refused
 from manager.edge.log import Log
@@ -599,7 +599,10 @@ class Loop:
             return  # what was not looked at yet is neither there nor missing: no slot is held for that
         health = own_health(self._ledger.disk_error, self._info, self._rejected, self._room)
         health += self._hands.gpus.health(self.config, self._survey, now)
-        rows = self._report.publish(self.config.host, self._desired, memory, world, now, health)
+        doubted = unbegun(memory, world, now, self._services.judge)
+        rows = self._report.publish(
+            self.config.host, self._desired, memory, world, now, health, doubted
+        )
         steady = self._clock.steady()
         self._report.metrics.passed(
             rows, memory, world, now, steady, steady - began, recorded=recorded

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from manager.core.facts import Fact
 from manager.core.memory import Memory
-from manager.core.model import Desired, Health, HostSpec, Severity, World
+from manager.core.model import Desired, Generation, Health, HostSpec, Severity, World
 from manager.core.slots import SlotStatus
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.log import Log
@@ -38,6 +38,7 @@ class Report:
         self._bugs = Bugs(log)
         self.metrics = metrics
         self.headline = ""
+        self._unbegun: frozenset[Generation] = frozenset()  # of whom the log has told
 
     def publish(
         self,
@@ -47,11 +48,20 @@ class Report:
         world: World,
         now: float,
         health: Iterable[Health],
+        unbegun: Mapping[Generation, float],
     ) -> list[SlotStatus]:
-        """Make the state known; the rows that were shown."""
-        rows = status.statuses(desired, memory, now)
+        """Make the state known; the rows that were shown.
+
+        ``unbegun``: whom their service lists as busy without a word of theirs of a job, and since when.
+        """
+        rows = status.noted(status.statuses(desired, memory, now), unbegun, now)
         headline = status.headline(rows, memory, world)
         lines = [*status.health_of(rows, memory, world, now), *health, *self._bugs.health(now)]
+        doubted = status.health_of_unbegun(rows, unbegun, now)
+        lines += doubted.values()
+        for generation in doubted.keys() - self._unbegun:
+            self._log.event("agent.unbegun", doubted[generation].text, generation=generation)
+        self._unbegun = (self._unbegun | doubted.keys()) & memory.agents.keys()
         self.metrics.healthy(lines)
         self._board.publish(status.document(host, rows, memory, world, headline, lines))
         if headline != self.headline:

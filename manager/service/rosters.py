@@ -105,12 +105,12 @@ class RosterWatch:
         """Why no enrolment is given; ``None`` where one is. It is given back, unless it is the slot's."""
         try:
             given = self._provider.enrol(trial.agent, trial.labels)
+            if given.registration is not None and not self._provider.keeps_entries:
+                with suppress(Fault):  # what stays is found in the next roster, and belongs to nobody
+                    self._provider.dismiss(given.registration)
         except Fault as fault:
             return fault
         except Exception as error:  # noqa: BLE001  nor one in there without a trial
             self._send(bug(f"the trial of pool {self._pool}", error))
             return Passing(f"{type(error).__name__}: {error}")
-        if given.registration is not None and not self._provider.keeps_entries:
-            with suppress(Fault):  # what stays is found in the next roster, and belongs to nobody
-                self._provider.dismiss(given.registration)
         return None

@@ -6,6 +6,7 @@ Pure: values in, JSON-ready values out. Nothing secret can be in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from manager.core.memory import Agent, Cordon, Memory
 from manager.core.model import (
@@ -18,7 +19,7 @@ from manager.core.model import (
     Severity,
     World,
 )
-from manager.core.quantities import rfc3339
+from manager.core.quantities import rfc3339, spoken_age
 from manager.core.slots import (
     DEADLINES,
     VACANCY,
@@ -203,6 +204,41 @@ def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: flo
             fix = f"docker rename {row.spec.name} OTHER-NAME"
             lines.append(Health("slot.name_taken", Severity.WARNING, text, fix))
     return lines
+
+
+def noted(
+    rows: Iterable[SlotStatus], unbegun: Mapping[Generation, float], now: float
+) -> list[SlotStatus]:
+    """The rows; those whose agent is in ``unbegun`` (listed as busy since when) say so."""
+    return [
+        replace(row, note=f"listed as busy for {spoken_age(now - since)}, and told of no job")
+        if (since := _unbegun_since(row, unbegun)) is not None
+        else row
+        for row in rows
+    ]
+
+
+def health_of_unbegun(
+    rows: Iterable[SlotStatus], unbegun: Mapping[Generation, float], now: float
+) -> dict[Generation, Health]:
+    """A line for each agent that its service lists as busy and that has told of no job."""
+    found: dict[Generation, Health] = {}
+    for row in rows:
+        since = _unbegun_since(row, unbegun)
+        if since is None or row.agent is None:
+            continue
+        text = (
+            f"slot {row.spec.name}: its service has listed its agent as busy for "
+            f"{spoken_age(now - since)}, and the agent has told of no job; it is left alone, as it may "
+            "have one: look for the job at the service and cancel it there"
+        )
+        fix = f"mayfly logs {row.spec.name}; to end it: mayfly drain {row.spec.name} --force"
+        found[row.agent.generation] = Health("agent.unbegun", Severity.WARNING, text, fix)
+    return found
+
+
+def _unbegun_since(row: SlotStatus, unbegun: Mapping[Generation, float]) -> float | None:
+    return unbegun.get(row.agent.generation) if row.agent is not None else None
 
 
 def _misnamed(row: SlotStatus, world: World, now: float) -> str | None:

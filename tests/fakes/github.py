@@ -8,7 +8,8 @@ Server does, with the API below `/api/v3`; the token is `ghp_good`. `POST /_fake
 
 Times that GitHub takes are attributes, in seconds, and are as long as GitHub's by default. What it does wrong
 on order, beside the faults of every fake: idle registrations that it takes back (`idle_expiry`), lists that
-are old (`stale`), runners that it finds too old (`minimum_version`), jobs whose runner vanished (`abandon`).
+are old (`stale`), runners that it finds too old (`minimum_version`), jobs whose runner vanished (`abandon`),
+runners that it lists no more and lets poll on (`forget`), jobs that never reach their runner (`give`).
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class FakeGitHub(Fake):
         self.jobs: list[Job] = []
         self.registered = 0
         self._ids = itertools.count(1001)
+        self._forgotten: list[Runner] = []
         self._registration_tokens: dict[str, tuple[str, float]] = {}
         self._lists: dict[str, tuple[float, Answer]] = {}
         self._used = 0
@@ -173,6 +175,14 @@ class FakeGitHub(Fake):
             runner = self.runner(name_or_id)
             assert runner is not None
             runner.seen = float("-inf")
+
+    def forget(self, name_or_id: str | int) -> None:
+        """Take a registration away and let its client go on polling, as after a job that another one got."""
+        with self.lock:
+            runner = self.runner(name_or_id)
+            assert runner is not None
+            self._remove(runner)
+            self._forgotten.append(runner)
 
     def give(self, name_or_id: str | int) -> Job:
         """Have it run a job."""
@@ -771,6 +781,8 @@ class FakeGitHub(Fake):
         return Answer(200, None)
 
     def message(self, call: Call) -> Answer | Wait:
+        if any(runner.token == self._bearer(call) for runner in self._forgotten):
+            return Wait(self.hold, Answer(202, None))
         runner = self._client(call)
         if runner is None:
             return _broker(404, "RunnerNotFound", "Runner not found")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from manager.core.memory import Agent, Memory
 from manager.core.model import (
+    Config,
     Container,
     ContainerId,
     ContainerState,
@@ -20,7 +24,11 @@ from manager.core.model import (
     SlotName,
     World,
 )
+from manager.edge.log import Log
 from manager.service import status
+from manager.service.board import Board
+from manager.service.metrics import Metrics
+from manager.service.report import Report
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0
@@ -93,3 +101,45 @@ def test_a_slot_whose_name_somebody_else_has_is_told(
     lines = status.health_of(status.statuses(ONE, memory, now), memory, world, now)
     assert [line.code for line in lines] == ["slot.name_taken"] * len(told)
     assert all(f"called {other}" in line.text for other, line in zip(told, lines, strict=True))
+
+
+DOUBTED = {READY.generation: T + 10}
+
+
+def test_a_slot_whose_agent_is_doubted_says_so_in_its_row_and_in_a_line() -> None:
+    memory = Memory({READY.generation: READY})
+    shown = status.statuses(ONE, memory, T + 430)
+    (row,) = status.noted(shown, DOUBTED, T + 430)
+    assert row.note == "listed as busy for 7m, and told of no job"
+    lines = status.health_of_unbegun([row], DOUBTED, T + 430)
+    assert lines[READY.generation].code == "agent.unbegun"
+    assert "slot a-0: its service has listed its agent as busy for 7m" in (
+        lines[READY.generation].text
+    )
+    assert status.noted(shown, {}, T + 430) == shown
+    assert status.health_of_unbegun(shown, {}, T + 430) == {}
+
+
+def test_the_log_tells_of_a_doubted_agent_once() -> None:
+    told = io.StringIO()
+    config = Config(HostSpec("box"), ())
+    report = Report(Board(), Log(told), Metrics(config), Nobody())
+    memory = Memory({READY.generation: READY})
+
+    def pass_on(doubted: Mapping[Generation, float], now: float, memory: Memory = memory) -> None:
+        report.publish(config.host, ONE, memory, World({}), now, (), doubted)
+
+    pass_on(DOUBTED, T + 430)
+    pass_on({}, T + 440)  # no list for a moment
+    pass_on(DOUBTED, T + 450)
+    events = [json.loads(line) for line in told.getvalue().splitlines()]
+    doubts = [event for event in events if event["event"] == "agent.unbegun"]
+    assert [event["generation"] for event in doubts] == [READY.generation]
+
+
+class Nobody:
+    """Wants to know nothing."""
+
+    def passed(self, sentence: str) -> None: ...
+
+    def reloading(self) -> None: ...

@@ -1,0 +1,120 @@
+"""What a roster says of an agent, beside what the agent itself has told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from manager.core.memory import Agent, Doom, Memory
+from manager.core.model import (
+    ContainerId,
+    DoomReason,
+    Generation,
+    Phase,
+    PoolName,
+    Roster,
+    RosterEntry,
+    SlotName,
+    Witness,
+    World,
+)
+from manager.core.rosters import UNBEGUN, unbegun
+from manager.providers import azure_words, github_lines, gitlab_lines
+
+T = 1_800_000_000.0
+POOL = PoolName("gh")
+AGENT = Agent(
+    generation=Generation("l0000000abcde"),
+    slot=SlotName("gh-0"),
+    pool=POOL,
+    serial=1,
+    fingerprint="f",
+    image="i",
+    lease=(),
+    born=T - 100,
+    queue=False,
+    container=ContainerId("c"),
+    committed=T - 50,
+    opened=T - 40,
+    registration="7",
+    registered="box-gh-0",
+    confirmed=Phase.BUSY,
+    confirmed_at=T,
+)
+BUSY = RosterEntry("7", "box-gh-0", online=True, busy=True, slot=SlotName("gh-0"))
+LISTENS = "2026-11-22 01:00:00Z: Listening for Jobs"
+BEGINS = "2026-11-22 01:00:05Z: Running job: test"
+
+
+def doubted(
+    agent: Agent = AGENT,
+    entry: RosterEntry | None = BUSY,
+    signs: tuple[str, ...] = (LISTENS,),
+    after: float = UNBEGUN + 1,
+    **world: object,
+) -> dict[Generation, float]:
+    entries = (entry,) if entry is not None else ()
+    shown: dict[str, object] = {
+        "rosters": {POOL: Roster(entries, T)},
+        "witnesses": {agent.generation: Witness(opened=T - 40, signs=signs)},
+        **world,
+    }
+    memory = Memory({agent.generation: agent})
+    return unbegun(
+        memory,
+        World({}, **shown),  # type: ignore[arg-type]
+        T + after,
+        lambda _, end, lines: github_lines.judge(end, lines),
+    )
+
+
+def test_an_agent_listed_as_busy_for_minutes_that_told_of_no_job_is_doubted() -> None:
+    assert doubted() == {AGENT.generation: T}
+
+
+@pytest.mark.parametrize(
+    ("why", "found"),
+    [
+        ("not for minutes yet", lambda: doubted(after=UNBEGUN - 1)),
+        ("it has told of a job", lambda: doubted(signs=(LISTENS, BEGINS))),
+        ("not listed as busy any more", lambda: doubted(entry=replace(BUSY, busy=False))),
+        ("not listed", lambda: doubted(entry=None)),
+        ("no list", lambda: doubted(rosters={POOL: None})),
+        ("no witness", lambda: doubted(witnesses={})),
+        ("its witness cannot be read", lambda: doubted(unreadable=frozenset({AGENT.generation}))),
+        ("it waits for a job", lambda: doubted(replace(AGENT, confirmed=Phase.IDLE))),
+        ("its job is the queue's", lambda: doubted(replace(AGENT, queue=True))),
+        ("it is over", lambda: doubted(replace(AGENT, exited=T + 1))),
+        ("a person ends it", lambda: doubted(replace(AGENT, doom=Doom(DoomReason.FORCED, T)))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_other_is(why: str, found: object) -> None:
+    assert callable(found)
+    assert found() == {}, why
+
+
+@pytest.mark.parametrize(
+    ("judge", "line"),
+    [
+        (github_lines.judge, BEGINS),
+        (azure_words.judge, "2026-11-22 01:00:05Z: Running job: Job"),
+        (gitlab_lines.judge, "job=7 reason= exit= msg=Checking for jobs... received"),
+    ],
+    ids=["github", "azure", "gitlab"],
+)
+def test_every_service_that_lists_busy_agents_can_be_asked_so(judge: object, line: str) -> None:
+    assert callable(judge)
+    memory = Memory({AGENT.generation: AGENT})
+
+    def asked(*signs: str) -> dict[Generation, float]:
+        world = World(
+            {},
+            rosters={POOL: Roster((BUSY,), T)},
+            witnesses={AGENT.generation: Witness(opened=T, signs=signs)},
+        )
+        return unbegun(memory, world, T + 1000, lambda _, end, lines: judge(end, lines))
+
+    assert asked() == {AGENT.generation: T}
+    assert asked(line) == {}
