@@ -213,6 +213,13 @@ class FakeGitHub(Fake):
         with self.lock:
             self._lists.clear()
 
+    def show_old_lists(self, seconds: float) -> None:
+        """For so long have every list that was asked for be as it was before there was a runner."""
+        with self.lock:
+            empty = Answer(200, {"total_count": 0, "runners": []})
+            self._lists = dict.fromkeys(self._lists, (time.monotonic(), empty))
+            self.stale = seconds
+
     # -- every call ------------------------------------------------------------
 
     def before(self, call: Call) -> Answer | None:

@@ -31,9 +31,10 @@ class GitHubPool:
         if not token.exists():
             token.write_text("ghp_good")
             token.chmod(0o600)
+        place = url or f"{self.fake.url}/acme"
         return (
             f'[[pool]]\nname = "gh"\nprovider = "github"\nslots = {slots}\nimage = "{self.tag}"\n'
-            f'url = "{url or self.fake.url + "/acme"}"\nagent_pool = "gpu"\n'
+            f'url = "{place}"\nagent_pool = "gpu"\n'
             f'token = {{ file = "{token}" }}\nlabels = ["gpu"]\n{keys}\n'
         )
 
@@ -59,10 +60,12 @@ class GitHubPool:
 
 
 @contextmanager
-def github_engine(*, live_restore: bool = True) -> Iterator[PrivateEngine]:
-    """An Engine that has the image."""
+def github_engine(
+    *, live_restore: bool = True, images: tuple[str, ...] = ()
+) -> Iterator[PrivateEngine]:
+    """An Engine that has the image, and others."""
     tag = stub_image("github", archive(), VERSION)
-    with PrivateEngine(live_restore=live_restore, images=(tag,)) as engine:
+    with PrivateEngine(live_restore=live_restore, images=(tag, *images)) as engine:
         yield engine
 
 
