@@ -106,7 +106,9 @@ class RosterWatch:
         try:
             given = self._provider.enrol(trial.agent, trial.labels)
             if given.registration is not None and not self._provider.keeps_entries:
-                with suppress(Fault):  # what stays is found in the next roster, and belongs to nobody
+                with suppress(
+                    Fault
+                ):  # what stays is found in the next roster, and belongs to nobody
                     self._provider.dismiss(given.registration)
         except Fault as fault:
             return fault
