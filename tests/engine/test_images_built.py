@@ -14,7 +14,6 @@ import re
 import subprocess
 import tarfile
 import threading
-import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -22,10 +21,8 @@ from typing import Any
 
 import pytest
 
-from manager.core import images
 from manager.core.model import GATE_PROTOCOL, LABEL_GATE, HostSpec
 from manager.edge import builder
-from manager.edge.catalogue import read
 
 ROOT = Path(__file__).parents[2]
 ENGINE = HostSpec("").docker_host
@@ -160,17 +157,6 @@ def test_a_provider_adds_one_stage_and_its_archive_is_checked(
     assert docker(*shell, "/opt/client/run.sh; stat -c %U /opt/client/run.sh") == "client\nroot"
     with pytest.raises(AssertionError, match="did NOT match"):
         build_standin(tag, url, "0" * 64)
-
-
-def test_the_bake_file_has_the_rows_of_the_catalogue() -> None:
-    text = (ROOT / "dockerfiles" / "docker-bake.hcl").read_text()
-    rows = re.findall(r'\{ cuda = "(.+)", release = "(.+)", os = "(.+)" \}', text)
-    document = tomllib.loads((ROOT / "dockerfiles" / "images.toml").read_text())
-    expected = [
-        (images.text(row.cuda), row.release, next(iter(row.bases["amd64"])))
-        for row in read(document).rows
-    ]
-    assert rows == expected
 
 
 def test_the_package_carries_what_a_build_needs() -> None:
