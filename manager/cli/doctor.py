@@ -400,7 +400,7 @@ def _metadata(facts: Facts) -> Iterator[Verdict]:
     elif facts.metadata:
         yield warn(
             "agents reach 169.254.169.254: on a cloud a job can take this host's credentials there",
-            "sudo iptables -I DOCKER-USER -d 169.254.169.254 -j DROP",
+            "sudo iptables -t raw -I PREROUTING ! -i lo -d 169.254.169.254 -j DROP   # until the next boot",
         )
     else:
         yield ok("no agent reaches a cloud's metadata address")

@@ -41,7 +41,10 @@ from manager.providers import load as provider_of
 from manager.service.eye import survey_of
 
 ENGINE_SECONDS = 15.0
-METADATA = "timeout 3 bash -c ': >/dev/tcp/169.254.169.254/80' 2>/dev/null"
+# An image without these words can say nothing: any other code than the two tells nothing.
+REACHED, NOT_REACHED = 10, 11
+METADATA = f"""timeout 3 bash -c ': >/dev/tcp/169.254.169.254/80' 2>/dev/null
+case $? in 0) exit {REACHED} ;; 1 | 124) exit {NOT_REACHED} ;; esac"""
 UNIT = "mayfly.service"
 
 
@@ -265,5 +268,6 @@ def _metadata(facts: Facts, document: Mapping[str, Any]) -> bool | None:
         if slot.get("phase") == "idle" and slot.get("container"):
             with suppress(Fault):
                 cid = ContainerId(slot["container"])
-                return engine.exec_probe(cid, ("bash", "-c", METADATA), 10.0)[0] == 0
+                code, _ = engine.exec_probe(cid, ("bash", "-c", METADATA), 10.0)
+                return {REACHED: True, NOT_REACHED: False}.get(code)
     return None

@@ -6,12 +6,14 @@ none of the labels of an agent: the manager never takes it for one.
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from manager.cli.client import Client
 from manager.cli.examination import hardware_and_survey
@@ -32,6 +34,7 @@ from manager.service.perform import container_plan
 
 LABEL = "io.mayfly.throwaway"
 CANARY_SECONDS = 120.0
+LEAVING = (signal.SIGHUP, signal.SIGTERM)
 # As the launcher does it: the job's user and groups, without capabilities.
 AS_JOB_USER = """
 name=${MAYFLY_USER%%:*}
@@ -45,19 +48,43 @@ exec /usr/bin/setpriv --reuid "$uid" --regid "$gid" $groups --inh-caps=-all "$@"
 
 
 @contextmanager
-def emptied(manager: Client, slot: str, seconds: float | None) -> Iterator[None]:
-    """The slot without agents meanwhile; filled again afterwards unless somebody had cordoned it before."""
+def emptied(manager: Client, slot: str, seconds: float | None) -> Iterator[bool]:
+    """The slot without agents meanwhile; afterwards filled again, or cordoned as somebody had it before.
+
+    Given back too where the terminal goes away or the command is told to end. Yields whether it was cordoned.
+    """
     rows = {str(row["slot"]): row for row in manager.get("/v1/status")["slots"]}
     if slot not in rows:
         raise NoSuch(f"there is no slot {slot}; there are: {', '.join(rows)}")
     before = rows[slot]["cordoned"]
-    manager.post("/v1/drain", {"slots": [slot], "force": False})
+    with _heeded():
+        try:
+            manager.post("/v1/drain", {"slots": [slot], "force": False})
+            await_drained(manager, [slot], seconds)
+            yield before is not None
+        finally:
+            if before is None:
+                manager.post("/v1/uncordon", {"slots": [slot]})
+            else:
+                kept = {key: before[key] for key in ("until", "note")}
+                manager.post("/v1/cordon", {"slots": [slot], **kept})
+
+
+@contextmanager
+def _heeded() -> Iterator[None]:
+    """A terminal that goes away and a polite kill end what is done here in order, as ^C does."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        for each in LEAVING:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not end the giving back
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in LEAVING}
     try:
-        await_drained(manager, [slot], seconds)
         yield
     finally:
-        if before is None:
-            manager.post("/v1/uncordon", {"slots": [slot]})
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def spec_of(config: Config, slot: str) -> SlotSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from manager.cli.client import Client
     from manager.cli.doctor import Result
     from manager.core.model import Config
-
-ONLINE_SECONDS = 600.0  # for a service to show a fresh agent online
 
 
 def doctor(
@@ -63,40 +61,16 @@ def doctor(
 
 
 def _flown(config: Config | None, manager: Client, slot: str, seconds: float | None) -> Result:
-    """What came of an agent that was taken through the slot: from its gate to its end, or to its service.
-
-    An agent of a service has no job to end with: it has come through when its service shows it idle.
-    """
+    """What came of an agent that was taken through the slot."""
+    from manager.cli.canary import fly  # noqa: PLC0415
     from manager.cli.doctor import Result, fail, flight, ok  # noqa: PLC0415
-    from manager.cli.throwaway import canary, emptied, spec_of  # noqa: PLC0415
     from manager.edge.faults import Fault  # noqa: PLC0415
 
     if config is None:
         raise Usage("--canary wants a configuration without mistakes")
     say(f"{slot} is emptied for the canary; a job that runs there ends first")
-    problem: str | None
     try:
-        spec = spec_of(config, slot)
-        with emptied(manager, slot, seconds):
-            problem = canary(config, spec) if spec.pool.provider == "local" else None
-        if problem is None:
-            _await_idle(manager, slot)
+        told = fly(config, manager, slot, seconds)
     except (Fault, Trouble) as trouble:
-        problem = str(trouble)
-    if problem is not None:
-        return Result(flight(), fail(f"{slot}: {problem}", f"mayfly describe {slot}"))
-    return Result(flight(), ok(f"{slot}: a fresh agent went all the way"))
-
-
-def _await_idle(manager: Client, slot: str) -> None:
-    from manager.cli.verbs_status import await_status  # noqa: PLC0415
-
-    def left(document: dict[str, Any]) -> str | None:
-        row: dict[str, Any] = next((row for row in document["slots"] if row["slot"] == slot), {})
-        return (
-            None
-            if row.get("phase") == "idle"
-            else f"{slot} is {row.get('phase')}: {row.get('note')}"
-        )
-
-    await_status(manager, left, ONLINE_SECONDS)
+        return Result(flight(), fail(f"{slot}: {trouble}", f"mayfly describe {slot}"))
+    return Result(flight(), ok(f"{slot}: {told}"))

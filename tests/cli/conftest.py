@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +13,9 @@ import pytest
 
 from manager.service.commands import Answer, Command
 from tests.service.standin import StandIn, slot, status
+from tests.terminal import Terminal, environment
 
 COMMAND = [sys.executable, "-m", "manager.cli.app"]
-ROOT = Path(__file__).parents[2]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -34,14 +29,6 @@ class Ran:
 
 
 Mayfly = Callable[..., Ran]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Ours, less what would change what the command does."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MAYFLY_")}
-    kept |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", "TZ": "UTC", **more}
-    kept.pop("NO_COLOR", None)
-    return kept | {k: v for k, v in more.items() if k == "NO_COLOR"}
 
 
 class Answers:
@@ -114,63 +101,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     for process in begun:
         process.kill()
         process.communicate()
-
-
-class Terminal:
-    """A pseudo-terminal of 80 columns with a command in it."""
-
-    def __init__(self, command: list[str], columns: int = 80, **env: str) -> None:
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-        self.process = subprocess.Popen(
-            [
-                "setsid",
-                "--ctty",
-                "env",
-                "--default-signal=INT",
-                *command,
-            ],  # so that ^C typed there reaches it
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment(**env),
-        )
-        os.close(theirs)
-        self.seen = ""
-
-    def type(self, text: str) -> None:
-        """What a person types."""
-        os.write(self._ours, text.encode())
-
-    def until(self, text: str) -> str:
-        """Read on until this was shown; all that was."""
-        while text not in self.seen:
-            self.seen += self._read()
-        return self.seen
-
-    def end(self) -> tuple[int, str]:
-        """Read to the end; how it exited and all that was shown."""
-        try:
-            while True:
-                self.seen += self._read()
-        except EOFError:
-            pass
-        return self.process.wait(30), self.seen.replace("\r\n", "\n")
-
-    def _read(self) -> str:
-        try:
-            data = os.read(self._ours, 65536)
-        except OSError:
-            data = b""
-        if not data:
-            raise EOFError(self.seen)
-        return data.decode(errors="replace")
-
-    def close(self) -> None:
-        """End what still runs."""
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
 
 
 @pytest.fixture

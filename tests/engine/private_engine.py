@@ -189,6 +189,20 @@ class PrivateEngine:
         )
         return done.stdout.strip()
 
+    def sh(self, command: str) -> str:
+        """What a command line prints that is typed in its network namespace."""
+        done = subprocess.run(
+            [*self._inside(), "sh", "-c", command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    @property
+    def namespace(self) -> str:
+        """The path of its network namespace."""
+        assert self._holder is not None
+        return f"/proc/{self._holder.pid}/ns/net"
+
     def recorded(self, cid: str) -> Recorded:
         """What the runtime `nvidia` was asked for; KeyError where it was not used."""
         place = self.home / "records" / cid
@@ -217,9 +231,8 @@ class PrivateEngine:
         A container with the network `host` finds it on 127.0.0.1, as programs outside find what listens on
         the same port of this host.
         """
-        assert self._holder is not None
         made: list[socket.socket] = []
-        namespace = os.open(f"/proc/{self._holder.pid}/ns/net", os.O_RDONLY)
+        namespace = os.open(self.namespace, os.O_RDONLY)
 
         def enter() -> None:
             ctypes.CDLL(None, use_errno=True).setns(namespace, 0)  # this thread alone
@@ -235,8 +248,7 @@ class PrivateEngine:
 
     def _inside(self) -> list[str]:
         """What a command begins with that is to run in the network namespace."""
-        assert self._holder is not None
-        return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net"]
+        return ["nsenter", f"--net={self.namespace}"]
 
     def _start_containerd(self) -> None:
         """As under systemd, containerd is not the daemon's child, and outlives its SIGKILL."""

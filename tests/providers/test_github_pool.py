@@ -320,3 +320,50 @@ def test_the_image_is_built_from_the_real_dockerfile_and_says_its_client(
     assert labels["io.mayfly.provider"] == "github"
     assert labels["io.mayfly.client"] == "2.336.0"
     assert Path("dockerfiles/Dockerfile").exists()
+
+
+def canary(pool: GitHubPool, slot: str) -> dict[str, Any]:
+    """What `mayfly doctor --canary SLOT` says of its canary."""
+    said = pool.manager.json("doctor", "--canary", slot)["checks"]
+    (row,) = [check for check in said if check["code"] == "agent.canary"]
+    return dict(row)
+
+
+def test_a_canary_comes_to_the_service_and_goes_again_and_its_slot_is_filled(
+    pool: GitHubPool,
+) -> None:
+    pool.manager.start()
+    before = {row["agent"] for row in pool.manager.get("/v1/status")["slots"]}
+    job = pool.fake.queue("sleep 3; echo first")
+
+    def at_work() -> str | None:
+        rows = pool.manager.get("/v1/status")["slots"]
+        return next((row["slot"] for row in rows if row["phase"] == "busy"), None)
+
+    busy = until(at_work, "a slot has the job", 40)
+    row = canary(pool, busy)
+    assert row["state"] == "ok", row
+    assert "was let in, shown by the roster, and let go again" in row["text"]
+    assert job.conclusion == "succeeded"
+    flown = [one for one in history(pool) if one["slot"] == busy and one["agent"] not in before]
+    assert {one["outcome"] for one in flown} == {
+        "no_job"
+    }  # the canary and standbys that were let go
+    now = pool.manager.slot(busy)
+    assert now["cordoned"] is None
+    assert now["agent"] not in {one["agent"] for one in history(pool)}
+    names = {runner.name for runner in pool.fake.runners.values()}
+    assert not any(name.endswith(one["agent"]) for name in names for one in flown)
+
+
+def test_a_canary_that_is_not_let_in_says_why_and_its_slot_stays_as_it_was(
+    pool: GitHubPool,
+) -> None:
+    pool.manager.start()
+    cordon = pool.manager.cli("cordon", "gh-1", "--note", "fans")
+    assert cordon.returncode == 0
+    pool.fake.minimum_version = "2.999.0"
+    row = canary(pool, "gh-1")
+    assert row["state"] == "fail"
+    assert "too old" in row["text"]
+    assert pool.manager.slot("gh-1")["cordoned"]["note"] == "fans"
