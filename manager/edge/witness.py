@@ -6,8 +6,10 @@ so that half a word is never taken for an end.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from manager.core.model import Exit, Generation, Witness
@@ -48,20 +50,20 @@ class Witnesses:
 
         ``Passing`` where it is there and cannot be read: what it says is then unknown, not nothing.
         """
-        path = self.path(generation)
-        exit_text = _text(path / "exit")
-        opened = _text(path / "opened")
-        if opened is None and exit_text is None and not path.exists():
+        place = f"{self.root}/{generation}/"
+        ready, opened, end = _note(place + "ready"), _note(place + "opened"), _note(place + "exit")
+        exited = _exit(end)
+        if exited is None and opened is not None:
+            exited = _exit(_note(place + "spare"))
+        if ready is opened is end is None and not self.path(generation).exists():
             return None
-        end = _exit(exit_text, path / "exit")
-        if end is None and opened is not None:
-            end = _exit(_text(path / "spare"), path / "spare")
+        signs = _note(place + "signs") if opened is not None else None
         return Witness(
-            ready=_modified(path / "ready"),
-            opened=_number(opened) or (_modified(path / "opened") if opened else None),
-            exit=end,
-            signalled=(path / "signals").exists(),
-            signs=tuple((_text(path / "signs") or "").splitlines()),
+            ready=ready.at if ready is not None else None,
+            opened=_opened(opened),
+            exit=exited,
+            signalled=_note(place + "signals") is not None,
+            signs=tuple(signs.text.splitlines()) if signs is not None else (),
         )
 
     def read_all(self, generations: Iterable[Generation]) -> dict[Generation, Witness]:
@@ -78,40 +80,49 @@ class Witnesses:
         shutil.rmtree(self.path(generation), ignore_errors=True)
 
 
-def _text(path: Path) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What a file of a witness says, and when it was written last."""
+
+    text: str
+    at: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether its line is at its end; if not, it is still being written."""
+        return self.text.endswith("\n")
+
+
+def _note(file: str) -> _Note | None:
+    """The file; ``None`` where there is none. Bare calls: a hand-over waits for this, many times."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(65536)
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Passing(f"cannot read the witness {path}: {error.strerror}") from error
-
-
-def _modified(path: Path) -> float | None:
+        raise Passing(f"cannot read the witness {file}: {error.strerror}") from error
     try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return None
+        text = os.read(handle, 65536).decode(errors="replace")
+        return _Note(text, os.fstat(handle).st_mtime)
     except OSError as error:
-        raise Passing(f"cannot read the witness {path}: {error.strerror}") from error
+        raise Passing(f"cannot read the witness {file}: {error.strerror}") from error
+    finally:
+        os.close(handle)
 
 
-def _number(text: str | None) -> float | None:
-    if text is None or not text.endswith("\n"):
+def _opened(note: _Note | None) -> float | None:
+    """The time in the file; the file's own where a launcher wrote something else."""
+    if note is None or not note.text:
         return None
     try:
-        return float(text)
+        return float(note.text) if note.whole else note.at
     except ValueError:
-        return None
+        return note.at
 
 
-def _exit(text: str | None, path: Path) -> Exit | None:
-    """``CODE OOM_KILLS`` and a newline; anything less is still being written."""
-    if text is None or not text.endswith("\n"):
+def _exit(note: _Note | None) -> Exit | None:
+    """``CODE OOM_KILLS`` and a newline."""
+    words = note.text.split() if note is not None and note.whole else []
+    if note is None or len(words) != 2 or not words[0].isdigit():
         return None
-    words = text.split()
-    if len(words) != 2 or not words[0].isdigit():
-        return None
-    kills = int(words[1]) if words[1].isdigit() else None
-    return Exit(int(words[0]), kills, _modified(path) or 0.0)
+    return Exit(int(words[0]), int(words[1]) if words[1].isdigit() else None, note.at)

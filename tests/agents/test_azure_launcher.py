@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from manager.core.model import Generation
 from manager.core.outcomes import End, Result
-from manager.edge.witness import _exit
+from manager.edge.witness import Witnesses
 from manager.providers.azure_words import judge
 from tests.agents.container import Agent, archive, frame
 from tests.fakes.azure import DT, FakeAzure
@@ -67,11 +68,11 @@ def enter(agent: Agent, fake: FakeAzure, **other: str) -> None:
 
 def outcome(agent: Agent, code: int) -> tuple[Result, str]:
     """What the provider makes of the witness."""
-    signs = tuple((agent.witness / "signs").read_text().splitlines()) if agent.note("signs") else ()
-    account = _exit((agent.witness / "exit").read_text(), agent.witness / "exit")
-    assert account is not None
-    assert account.code == code
-    found = judge(End(committed=True, opened=True, exit=account), signs)
+    told = Witnesses(agent.witness.parents[1]).read(Generation(agent.witness.name))
+    assert told is not None
+    assert told.exit is not None
+    assert told.exit.code == code
+    found = judge(End(committed=True, opened=True, exit=told.exit), told.signs)
     return found.result, found.detail
 
 
