@@ -57,11 +57,15 @@ class Terminal:
         self._ours = -1
         return self.process.wait(60)
 
-    def until(self, text: str) -> str:
-        """Read on until this was shown; all that was."""
-        while text not in self.seen:
+    def settings(self) -> list[object]:
+        """How the terminal is set: echo, modes, special characters."""
+        return list(termios.tcgetattr(self._ours))
+
+    def until(self, text: str, after: int = 0) -> str:
+        """Read on until this was shown; all that was, from that character on."""
+        while text not in self.seen[after:]:
             self.seen += self._read()
-        return self.seen
+        return self.seen[after:]
 
     def end(self) -> tuple[int, str]:
         """Read to the end; how it exited and all that was shown."""

@@ -40,19 +40,20 @@ def gpus(
     if watch:
         _watch(manager, as_json)
         return
-    document = _look(manager)
+    document, note = _look(manager)
+    if note:
+        say(note)
     _show(document, as_json)
     raise typer.Exit(1 if _ill(document) else 0)
 
 
-def _look(manager: Client) -> Document:
-    """What the manager says; where none runs, or it watches no GPU, what NVML says."""
+def _look(manager: Client) -> tuple[Document, str]:
+    """What the manager says, and a note: where none runs, or it watches no GPU, it is what NVML says."""
     try:
         document = manager.get("/v1/gpus")
     except Down:
-        say("the manager is not running: which slots hold them is not shown")
-        return _without_manager()
-    return document if document.get("watched") else _without_manager()
+        return _without_manager(), "the manager is not running: which slots hold them is not shown"
+    return (document if document.get("watched") else _without_manager()), ""
 
 
 def _without_manager() -> Document:
@@ -84,19 +85,30 @@ def _show(document: Document, as_json: bool) -> None:
 
 
 def _watch(manager: Client, as_json: bool) -> None:
+    """Show them as they change until interrupted; what fails meanwhile is told above what was seen last."""
     from manager.cli.watching import Screen  # noqa: PLC0415  rarely needed
 
     screen = Screen()
-    last: Document = {}
+    document: Document = {}
+    told = ""
     try:
         while True:
-            document = _look(manager)
-            if not as_json:
+            last, before = document, told
+            try:
+                document, told = _look(manager)
+            except Trouble as trouble:
+                if not document:
+                    raise
+                told = str(trouble)
+            if as_json:
+                if told != before and told:
+                    say(told)
+                if {**document, "at": None} != {**last, "at": None}:
+                    print_json(document, line=True)
+            else:
                 width = terminal_width()
-                screen.draw(render_gpus.gpus(document, width), width)
-            elif {**document, "at": None} != {**last, "at": None}:
-                print_json(document, line=True)
-            last = document
+                lines = render_gpus.gpus(document, width)
+                screen.draw([*([told[:width]] if told else []), *lines], width)
             time.sleep(EVERY)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
