@@ -215,6 +215,12 @@ class Manager:
         assert status == 200, f"{path}: {status} {body.decode()}"
         return body.decode()
 
+    def read(self, path: str) -> bytes:
+        """What the control socket answers to one GET, as it is."""
+        status, body = self._ask("GET", path, None)
+        assert status == 200, f"{path}: {status} {body.decode()}"
+        return body
+
     def queue(self, *command: str, env: Mapping[str, str] | None = None, **more: Any) -> str:
         """Submit a job over the control socket; its id."""
         document = {"argv": command, "env": dict(env or {}), **more}

@@ -156,6 +156,11 @@ class Metrics:
         self._finished = counter(
             "agents_finished", "Agents that ended.", ["slot", "provider", "outcome"]
         )
+        self._expired = counter(
+            "agents_expired",
+            "Idle agents that ended by themselves: their service took them back before they had a job.",
+            ["slot", "provider"],
+        )
         self._jobs = counter(
             "jobs", "Jobs of the embedded queue that ended.", ["pool", "state", "cause"]
         )
@@ -292,6 +297,8 @@ class Metrics:
                 self._started.labels(slot, pool.provider)
                 for outcome in Result:
                     self._finished.labels(slot, pool.provider, outcome)
+                if pool.provider != "local":
+                    self._expired.labels(slot, pool.provider)
 
     # -- what the loop tells ----------------------------------------------------------------------
 
@@ -309,8 +316,8 @@ class Metrics:
                 | AgentConfirmed(at=at, generation=generation, phase=Phase.IDLE)
             ):
                 self._ready(_agent(generation, before, after), at, fact)
-            case AgentExited(at=at, generation=generation, outcome=outcome):
-                self._exited(_agent(generation, before, after), at, outcome)
+            case AgentExited(generation=generation):
+                self._exited(_agent(generation, before, after), fact)
             case JobEnded(job=job, state=state, cause=cause):
                 known = before.jobs.get(job) or after.jobs.get(job)
                 if known is not None:
@@ -318,14 +325,17 @@ class Metrics:
             case _:
                 pass
 
-    def _exited(self, agent: Agent | None, at: float, outcome: str) -> None:
+    def _exited(self, agent: Agent | None, end: AgentExited) -> None:
         if agent is None:
             return
         provider = self._provider(agent.pool)
-        self._finished.labels(agent.slot, provider, outcome).inc()
-        if agent.opened is not None:
-            began = agent.opened if agent.queue else agent.confirmed_at or agent.opened
-            self._job_seconds.labels(provider).observe(max(0.0, at - began))
+        self._finished.labels(agent.slot, provider, end.outcome).inc()
+        if agent.opened is None:
+            return
+        began = agent.opened if agent.queue else agent.confirmed_at or agent.opened
+        self._job_seconds.labels(provider).observe(max(0.0, end.at - began))
+        if end.outcome == Result.NO_JOB and end.clean and end.exit_code == 0:
+            self._expired.labels(agent.slot, provider).inc()
 
     def _ready(self, agent: Agent | None, at: float, fact: Fact) -> None:
         """A queue's agent is ready at its gate, a service's once it is confirmed."""

@@ -52,6 +52,11 @@ def history(pool: GitHubPool) -> list[dict[str, Any]]:
     return rows
 
 
+def metrics(pool: GitHubPool) -> str:
+    """What Prometheus would be told."""
+    return pool.manager.read("/v1/metrics").decode()
+
+
 def test_each_agent_does_one_job_and_is_gone_with_its_registration(pool: GitHubPool) -> None:
     pool.manager.start()
     jobs = [pool.fake.queue("echo done by $RUNNER_OS; id -u") for _ in range(3)]
@@ -135,7 +140,15 @@ def test_idle_registrations_that_the_service_takes_back_are_replaced_without_pen
     until(lambda: pool.fake.registered >= 8, "eight registrations")
     rows = history(pool)
     assert {row["outcome"] for row in rows} == {"no_job"}
+    assert {row["detail"] for row in rows} == {
+        "idle expiry: the service took its registration back"
+    }
+    assert {row["exit_code"] for row in rows} == {0}
     assert not any("slot.cooled" in line for line in pool.manager.log.read_text().splitlines())
+    counted = re.findall(
+        r'mayfly_agents_expired_total\{provider="github",slot="gh-\d"\} (\d+)', metrics(pool)
+    )
+    assert sum(map(int, counted)) >= len(rows)
     job = pool.fake.queue("true")
     assert done(pool, job).conclusion == "succeeded"
 

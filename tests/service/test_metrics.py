@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from manager.core.model import Phase
+from manager.core.facts import AgentExited
+from manager.core.memory import Agent, Memory
+from manager.core.model import Generation, Phase, PoolName, SlotName
 from manager.core.outcomes import Result
 from manager.service.metrics import JOB_ENDS, Metrics, serve
 from tests.harness import until
@@ -71,8 +73,42 @@ def test_every_phase_outcome_state_and_cause_is_there_from_the_start(metrics: Me
         assert {row["outcome"] for row in own} == set(Result)
         assert {"slot": slot} in there["mayfly_slot_vacant_seconds_total"]
         assert {"slot": slot} in there["mayfly_slot_unready_seconds_total"]
+    expired = {row["slot"] for row in there["mayfly_agents_expired_total"]}
+    assert expired == {"forge-0"}  # of services alone
     ends = {(row["state"], row["cause"]) for row in there["mayfly_jobs_total"]}
     assert ends == set(JOB_ENDS)
+
+
+def test_an_idle_agent_that_its_service_took_back_is_counted_and_no_other(
+    metrics: Metrics,
+) -> None:
+    agent = Agent(
+        generation=Generation("g1"),
+        slot=SlotName("forge-0"),
+        pool=PoolName("forge"),
+        serial=1,
+        fingerprint="f",
+        image="i",
+        lease=(),
+        born=1.0,
+        queue=False,
+        opened=2.0,
+    )
+    after = Memory({agent.generation: agent})
+
+    def counted(outcome: Result, code: int | None, *, clean: bool) -> float:
+        end = AgentExited(9.0, agent.generation, outcome, None, code, None, clean=clean)
+        metrics.facts([end], after, after)
+        value = metrics.registry.get_sample_value(
+            "mayfly_agents_expired_total", {"slot": "forge-0", "provider": "github"}
+        )
+        assert value is not None
+        return value
+
+    assert counted(Result.JOB_DONE, 0, clean=True) == 0
+    assert counted(Result.NO_JOB, 0, clean=False) == 0  # Mayfly ended it
+    assert counted(Result.NO_JOB, None, clean=True) == 0  # the Engine did
+    assert counted(Result.NO_JOB, 0, clean=True) == 1
 
 
 def test_names_have_base_units_and_only_counters_end_in_total(metrics: Metrics) -> None:
