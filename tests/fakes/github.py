@@ -125,6 +125,7 @@ class FakeGitHub(Fake):
         self.runners: dict[int, Runner] = {}
         self.jobs: list[Job] = []
         self.registered = 0
+        self.issued: dict[str, str] = {}  # every secret that it gave to anybody, by what it is
         self._ids = itertools.count(1001)
         self._forgotten: list[Runner] = []
         self._registration_tokens: dict[str, tuple[str, float]] = {}
@@ -408,7 +409,9 @@ class FakeGitHub(Fake):
                     409, f"Already exists - A runner with the name {name} already exists."
                 )
         runner = self._add(scope, wanted["name"], group, wanted["labels"])
-        return Answer(201, {"runner": self._show(runner), "encoded_jit_config": self._blob(runner)})
+        blob = self._blob(runner)
+        self.issued[f"the configuration of {runner.name}"] = blob
+        return Answer(201, {"runner": self._show(runner), "encoded_jit_config": blob})
 
     def _add(
         self, scope: str, name: str, group: int, labels: list[str], proof: str | None = None
@@ -426,6 +429,7 @@ class FakeGitHub(Fake):
             jit=proof is None,
         )
         self.runners[number] = runner
+        self.issued[f"the key of {name}"] = runner.proof
         self.registered += 1
         return runner
 
@@ -643,6 +647,7 @@ class FakeGitHub(Fake):
         text = f"ghs_{app}_{uuid.uuid4().hex}.{uuid.uuid4().hex}"
         expires = time.time() + self.skew + self.token_life
         self.tokens[text] = Token("write", expires)
+        self.issued[f"the App's token {text[-8:]}"] = text
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
         return Answer(
             201,
@@ -663,6 +668,7 @@ class FakeGitHub(Fake):
         text = "AREG" + uuid.uuid4().hex.upper()
         expires = time.time() + self.skew + self.token_life
         self._registration_tokens[text] = (scope, expires)
+        self.issued[f"registration token {len(self._registration_tokens)}"] = text
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(expires))
         return Answer(201, {"token": text, "expires_at": stamp})
 
@@ -756,6 +762,7 @@ class FakeGitHub(Fake):
                 {"error": "invalid_request", "error_description": f"Current server time is {now}"},
             )
         runner.token = uuid.uuid4().hex
+        self.issued[f"the token of {runner.name}"] = runner.token
         return Answer(
             200, {"access_token": runner.token, "expires_in": 3600, "token_type": "bearer"}
         )

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from manager.edge import rs256
+from manager.edge.credentials import Secret
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import FakeGitHub
 from tests.fakes.github_runner import VERSION, archive
 from tests.harness import Manager
 from tests.images import stub_image
+from tests.providers.test_github_contract import make_key
 
 BRIDGE = "172.17.0.1"  # the Engine's own bridge: every container reaches it
 
@@ -45,6 +48,17 @@ class GitHubPool:
         if "[pool.env]" not in keys:
             keys += '\n[pool.env]\nSTUB_PACE = "20"\n'
         self.manager.configure(self.pools(slots, keys, url))
+
+    def use_app(self) -> list[str]:
+        """Have what is configured be an App's instead of a token's; the lines of its key."""
+        pem = make_key(self.manager.home)
+        key = rs256.read_key(Secret(pem), "the key")
+        self.fake.apps["4711"] = (key.modulus, key.public)
+        text = self.manager.config.read_text()
+        token = next(line for line in text.splitlines() if line.startswith("token"))
+        app = f'app = "4711"\napp_key = {{ file = "{self.manager.home}/app.pem" }}'
+        self.manager.config.write_text(text.replace(token, app))
+        return pem.splitlines()
 
     def calls(self) -> dict[str, int]:
         """How many calls the manager made, by what they were for."""

@@ -14,6 +14,7 @@ from tests.engine.private_engine import PrivateEngine
 from tests.fakes.azure import Job, unpadded
 from tests.harness import until
 from tests.providers.azure_pool import AzurePool, azure_pool, image
+from tests.providers.leaks import leaks, surfaces
 from tests.providers.test_azure import assertion
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
@@ -255,15 +256,16 @@ def test_no_secret_is_left_where_anybody_on_the_host_looks(filled: AzurePool) ->
         "ps -ef; env; grep -rls pat-goo[d] / --exclude-dir=proc --exclude-dir=sys"
     )
     assert done(job).log.count("pat-good") == 0
-    everywhere = [filled.manager.log.read_text(), filled.engine.log()]
-    for container in filled.engine.docker("ps", "-aq").split():
-        everywhere += [filled.engine.docker("inspect", container)]
-        everywhere += [filled.engine.docker("logs", container)]
-    everywhere += [filled.engine.docker("history", "--no-trunc", filled.tag)]
-    for path in filled.manager.state.rglob("*"):
-        if path.is_file():
-            everywhere.append(path.read_bytes().decode(errors="replace"))
-    assert not [text for text in everywhere if "pat-good" in text]
+    held = filled.fake.queue("until [ -e /tmp/go ]; do sleep 0.1; done")
+    slot = begun(held)
+    places = {**surfaces(filled.manager, filled.tag), "the Engine's log": filled.engine.log()}
+    known = {"the token": "pat-good", "the job's token": held.token}
+    known |= {f"bearer {n}": text for n, text in enumerate(filled.fake.bearers)}
+    assert leaks(known, places) == []
+    filled.engine.docker("exec", slot, "touch", "/tmp/go")
+    done(held)
+    until(lambda: len(history(filled)) > 1, "both agents in the history")
+    assert leaks(known, surfaces(filled.manager, filled.tag)) == []
 
 
 def test_a_job_reads_nothing_of_another_slot(filled: AzurePool) -> None:

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from manager.edge import rs256
-from manager.edge.credentials import Secret
 from tests.engine.private_engine import IMAGES, PrivateEngine
 from tests.fakes.github import FakeGitHub, Job
 from tests.harness import until
 from tests.hurried import hurried
 from tests.providers.github_pool import GitHubPool, github_engine, pool_on
-from tests.providers.test_github_contract import make_key
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 LISTS = "providers.github.LIST_EVERY=1"
@@ -122,14 +119,9 @@ def configure(pool: GitHubPool, fault: Fault) -> None:
     """One slot at GitHub, and one of another pool."""
     keys = 'calls_per_hour = 36000\n[pool.env]\nSTUB_PACE = "20"'
     tables = pool.pools(1, keys, f"{pool.fake.url}/{fault.place}")
-    if fault.app:
-        pem = make_key(pool.manager.home)
-        key = rs256.read_key(Secret(pem), "the key")
-        pool.fake.apps["4711"] = (key.modulus, key.public)
-        token = next(line for line in tables.splitlines() if line.startswith("token"))
-        app = f'app = "4711"\napp_key = {{ file = "{pool.manager.home}/app.pem" }}'
-        tables = tables.replace(token, app)
     pool.manager.configure(tables + OTHER)
+    if fault.app:
+        pool.use_app()
 
 
 def working(pool: GitHubPool) -> Job:

@@ -18,6 +18,7 @@ from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import Job
 from tests.harness import until
 from tests.providers.github_pool import GitHubPool, github_engine, pool_on
+from tests.providers.leaks import leaks, surfaces
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
@@ -245,14 +246,10 @@ def test_a_job_finds_nothing_that_outlives_its_agent_or_opens_another_slot(
     seen = done(pool, job).log
     assert "HUNTED" in seen
     assert "Runner.Listener" in seen
-    everywhere = {"the job's eyes": seen, **outside(pool)}
     known = {"token": "ghp_good"}
     known |= {f"registration token {n}": t for n, t in enumerate(pool.fake._registration_tokens)}
     known |= {f"key of {r.name}": r.proof for r in pool.fake.runners.values()}
-    for where, text in everywhere.items():
-        for what, secret in known.items():
-            assert secret not in text, f"{what} is in {where}"
-            assert base64.b64encode(secret.encode()).decode() not in text, f"{what} is in {where}"
+    assert leaks(known, {"the job's eyes": seen, **surfaces(pool.manager, pool.tag)}) == []
     # Its own key the job does see, as the runner works with it. It is good for nothing any more.
     client, key = own_credentials(seen)
     assert pool.fake.runner(job.runner or "") is None
@@ -273,24 +270,34 @@ def test_a_job_finds_nothing_that_outlives_its_agent_or_opens_another_slot(
         check=True,
     ).stdout
     assert status == "400"
-    for where, text in outside(pool).items():
-        assert key not in text, f"the runner's key is in {where}"
+    assert leaks({"its key": key}, surfaces(pool.manager, pool.tag)) == []
 
 
-def outside(pool: GitHubPool) -> dict[str, str]:
-    """What is kept of agents on the host: what Docker shows and what Mayfly writes."""
-    manager = pool.manager
-    names = manager.containers()
-    found = {
-        f"docker inspect {name}": manager.docker("inspect", name, check=False) for name in names
-    }
-    found |= {f"docker logs {name}": manager.docker("logs", name, check=False) for name in names}
-    found["docker history"] = manager.docker("history", "--no-trunc", pool.tag)
-    found["the manager's log"] = manager.log.read_text()
-    for path in manager.state.rglob("*"):
-        if path.is_file():
-            found[str(path.relative_to(manager.state))] = path.read_bytes().decode("latin-1")
-    return found
+@pytest.mark.parametrize("way", ["jit", "token", "app"])
+def test_no_secret_is_left_where_anybody_on_the_host_looks(pool: GitHubPool, way: str) -> None:
+    secrets = {"the token": "ghp_good"}
+    if way == "token":
+        pool.fake.agents_url = None
+        pool.configure(2, 'enrolment = "token"\nnetwork = "host"')
+    elif way == "app":
+        secrets |= {f"the App's key {n}": line for n, line in enumerate(pool.use_app()[1:-1])}
+    pool.manager.start()
+    job = pool.fake.queue("until [ -e /tmp/go ]; do sleep 0.05; done")
+    slot = until(
+        lambda: next(
+            (s for s in ("gh-0", "gh-1") if pool.manager.slot(s)["phase"] == "busy"), None
+        ),
+        "a slot is busy",
+    )
+    during = surfaces(pool.manager, pool.tag)
+    assert leaks(secrets | pool.fake.issued, during) == []
+    assert leaks({"its slot": slot}, during)  # what does stand there is found
+    pool.manager.docker("exec", slot, "touch", "/tmp/go")
+    done(pool, job)
+    until(lambda: history(pool), "the agent's end in the history")
+    kinds = {"jit": "the configuration of", "token": "registration token", "app": "the App's token"}
+    assert any(what.startswith(kinds[way]) for what in pool.fake.issued)
+    assert leaks(secrets | pool.fake.issued, surfaces(pool.manager, pool.tag)) == []
 
 
 def own_credentials(seen: str) -> tuple[dict[str, str], str]:
