@@ -12,7 +12,8 @@ from manager.cli import prototype
 from manager.cli.init_text import Found
 from manager.cli.trouble import Usage
 from manager.edge.config import load
-from tests.cli.conftest import COMMAND, ROOT, Ran, environment
+from tests.cli.conftest import COMMAND, Ran, environment
+from tests.terminal import ROOT
 
 PAT = "q7secretsecretsecretsecretsecretsecretsecretsecretse"
 LINE = (
