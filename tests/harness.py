@@ -25,6 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tests.engine import command
+
 PATIENCE = 60.0
 ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
 POOL = """
@@ -309,10 +311,7 @@ class Manager:
 
     def docker(self, *words: str, check: bool = True) -> str:
         """The Engine's own command line."""
-        done = subprocess.run(
-            ["docker", "-H", self.docker_host, *words], capture_output=True, text=True, check=check
-        )
-        return done.stdout
+        return command.docker(self.docker_host, *words, check=check).stdout
 
     def containers(self) -> list[str]:
         """The names of all containers of this manager's."""

@@ -33,6 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from tests.engine import command
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -166,10 +168,13 @@ class PrivateEngine:
         """End everything of it and remove its files."""
         if self._daemon is not None:
             self._daemon.send_signal(signal.SIGCONT)
-            ids = self.docker("ps", "-aq", check=False).split()
-            if ids:
-                self.docker("rm", "-f", *ids, check=False)
-            self.stop()
+            try:
+                ids = self.docker("ps", "-aq", check=False).split()
+                if ids:
+                    self.docker("rm", "-f", *ids, check=False)
+                self.stop()
+            except (command.EngineHangs, subprocess.TimeoutExpired):
+                self.stop(signal.SIGKILL)  # whoever asked it before has told
         for process in (self._containerd, self._holder):
             if process is not None:
                 process.kill()
@@ -180,14 +185,7 @@ class PrivateEngine:
 
     def docker(self, *argv: str, check: bool = True) -> str:
         """What the docker command prints when it talks to this Engine."""
-        done = subprocess.run(
-            ["docker", "-H", self.url, *argv],
-            stdout=subprocess.PIPE,
-            stderr=None if check else subprocess.DEVNULL,
-            text=True,
-            check=check,
-        )
-        return done.stdout.strip()
+        return command.docker(self.url, *argv, check=check, quiet=not check).stdout.strip()
 
     def sh(self, command: str) -> str:
         """What a command line prints that is typed in its network namespace."""

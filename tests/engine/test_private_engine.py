@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from manager.core.model import HostId, PoolName
+from tests.engine import command
+from tests.engine.command import EngineHangs
 from tests.engine.private_engine import PrivateEngine, why_not
 
 if TYPE_CHECKING:
@@ -66,3 +68,23 @@ def test_nothing_is_left_of_a_private_engine():
         home = engine.home
     assert not home.exists()
     assert str(home) not in Path("/proc/mounts").read_text()
+
+
+def test_an_engine_that_hangs_fails_who_asks_it_and_tells_what_it_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "PATIENCE", 3.0)
+    with PrivateEngine(images=()) as engine:
+        engine.freeze()
+        with pytest.raises(EngineHangs, match=r"docker ps did not end in time[\s\S]*API listen on"):
+            engine.docker("ps")
+        with pytest.raises(EngineHangs, match="as before"):
+            engine.docker("ps")
+
+
+def test_what_the_threads_of_an_engine_are_at_is_kept(tmp_path: Path) -> None:
+    with PrivateEngine(images=()) as engine:
+        told = command.stacks(engine.home, tmp_path)
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in told
+    assert "goroutine 1 [" in kept.read_text()
