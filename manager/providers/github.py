@@ -177,15 +177,20 @@ class GitHub:
 
     def roster(self) -> Roster | None:
         """Our runners of this pool, and others that bear our names."""
+        runners = self._look()
+        self._take_back_lost(runners)
+        entries = (self._entry(runner) for runner in runners)
+        return Roster(tuple(entry for entry in entries if entry is not None), self._clock())
+
+    def _look(self) -> list[Mapping[str, object]]:
+        """Every runner of the place, and which versions ours have."""
         runners = list(self._list())
         self._versions = frozenset(
             str(runner["version"])
             for runner in runners
             if self._ours(runner) and runner.get("version")
         )
-        self._take_back_lost(runners)
-        entries = (self._entry(runner) for runner in runners)
-        return Roster(tuple(entry for entry in entries if entry is not None), self._clock())
+        return runners
 
     def _take_back_lost(self, runners: list[Mapping[str, object]]) -> None:
         """Remove registrations whose configuration was lost on its way to us: nobody can ever use them."""
@@ -456,8 +461,7 @@ class GitHub:
 
     def check(self) -> Diagnosis:
         """Whether we may do what we must; ``Refused`` where not, findings for what is only unwise."""
-        for _ in self._list():
-            pass
+        self._look()
         self._group = self._registering = None
         self._group_id()
         self._registration_token()  # which needs the right that minting needs, and leaves nothing behind
