@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from manager.cli.image_line import build_line
 from manager.core import images, naming
 from manager.core.desire import Hardware, Survey, leases_of
 from manager.core.injection import choose
@@ -352,9 +353,7 @@ def _build(reference: str) -> str:
     name, _, tag = reference.rpartition(":")
     if not name.startswith("mayfly/"):
         return f"build {reference} FROM one of the mayfly/ images again"
-    return f"mayfly images build {tag.removeprefix('cuda')}" + (
-        "" if name == "mayfly/local" else f" --provider {name.removeprefix('mayfly/')}"
-    )
+    return build_line(name.removeprefix("mayfly/"), tag.removeprefix("cuda"))
 
 
 def _datasets(facts: Facts) -> Iterator[Verdict]:

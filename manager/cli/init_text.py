@@ -38,12 +38,13 @@ class Wanted:
     agent_pool: str | None = None
     credential: str | None = None
     token_file: str | None = None
+    scope: str | None = None  # GitLab's; None: where the URL points
 
 
 SERVICE_HINTS = {
     "azure": ("https://dev.azure.com/ORGANISATION", "the agent pool of the organisation"),
     "github": ("https://github.com/OWNER/REPOSITORY", "the runner group, if any"),
-    "gitlab": ("https://gitlab.example.org", ""),
+    "gitlab": ("https://gitlab.example.org/GROUP", ""),
 }
 
 
@@ -124,6 +125,13 @@ def _service(wanted: Wanted) -> list[str]:
         return []
     url_hint, pool_hint = SERVICE_HINTS.get(wanted.provider, ("https://", ""))
     lines = [f"url = {_text(wanted.url or url_hint)}"]
+    if wanted.provider == "gitlab":
+        what = "its runners' place: project:ID, group:ID, instance"
+        lines.append(
+            f"scope = {_text(wanted.scope)}  # {what}"
+            if wanted.scope
+            else f'# scope = "group:ID"          # {what}'
+        )
     if wanted.agent_pool:
         lines.append(f"agent_pool = {_text(wanted.agent_pool)}")
     elif pool_hint:

@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 
+from manager.cli.image_line import CLIENTS, build_line
 from manager.cli.init_text import SERVICE_HINTS, Found, Wanted, config_text
 from manager.cli.options import ConfigOption, config_path, say
 from manager.cli.trouble import Trouble, Usage
 
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock")
 PROVIDERS = ("local", *SERVICE_HINTS)
+URL_SAYS = "url"  # the group or project that the URL names
 
 
 def init(
@@ -31,6 +33,14 @@ def init(
     url: Annotated[str | None, typer.Option("--url", help="The service's URL.")] = None,
     agent_pool: Annotated[
         str | None, typer.Option("--agent-pool", help="Its agent pool or runner group.")
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--scope",
+            metavar="PLACE",
+            help="GitLab: where its runners belong, group:ID, project:ID or instance.",
+        ),
     ] = None,
     credential: Annotated[
         str | None, typer.Option("--credential", help="The token's name for systemd.")
@@ -77,6 +87,7 @@ def init(
         slots=answers.number("How many slots", slots, max(1, room)),
         gpus=per_slot,
         url=answers.service(chosen, "Its URL", url, SERVICE_HINTS.get(chosen, ("", ""))[0]),
+        scope=answers.place(chosen, scope),
         agent_pool=agent_pool or ("Default" if chosen == "azure" else None),
         credential=credential,
         token_file=token_file,
@@ -117,18 +128,18 @@ def _try(path: Path) -> None:
 
 
 def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> None:
-    """Build what images the configuration names and the Engine does not have; or say how that is done."""
+    """Build what images the configuration names and the Engine does not have; or say how that is done.
+
+    One with a service's client is never built unasked: its version and checksum are a person's choice.
+    """
     from manager.cli.verbs_images import build as build_image  # noqa: PLC0415
     from manager.cli.verbs_images import missing  # noqa: PLC0415
 
     for provider, name in missing(str(path)) if found.engine is not None else []:
-        words = f"mayfly images build {name}" + (
-            f" --provider {provider}" if provider != "local" else ""
-        )
-        if build:
+        if build and provider not in CLIENTS:
             build_image(ctx, [name], provider=provider, config=str(path))
         else:
-            say(f"an image is still to be built: {words}")
+            say(f"an image is still to be built: {build_line(provider, name)}")
     say("next: mayfly doctor, then systemctl enable --now mayfly")
 
 
@@ -194,6 +205,14 @@ class Answers:
     def service(self, provider: str, question: str, flag: str | None, example: str) -> str | None:
         """What only a service has; the embedded queue is not asked."""
         return None if provider == "local" else self.word(question, flag, example)
+
+    def place(self, provider: str, flag: str | None) -> str | None:
+        """Where GitLab's runners belong; ``None`` where ``url`` names that, or nobody said."""
+        if provider != "gitlab" or flag is not None:
+            return flag
+        asked = "Its runners belong to (url, group:ID, project:ID, instance)"
+        answer = self.word(asked, None, URL_SAYS)
+        return None if answer == URL_SAYS else answer
 
 
 def _write(path: Path, text: str) -> None:

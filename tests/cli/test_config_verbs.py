@@ -103,6 +103,7 @@ def test_init_asks_on_a_terminal(terminal: OnTerminal, tmp_path: Path) -> None:
         ("A name for the pool", "ci"),
         ("How many slots", "4"),
         ("Its URL", "https://gitlab.lab"),
+        ("Its runners belong to", "group:77"),
     ):
         screen.until(question)
         screen.type(answer + "\n")
@@ -111,12 +112,28 @@ def test_init_asks_on_a_terminal(terminal: OnTerminal, tmp_path: Path) -> None:
     assert "GPUs for each slot" not in shown or Path("/dev/nvidia0").exists()
     assert max(map(len, plain(shown).splitlines())) <= 80
     (pool,) = load(path, environ={}).config.pools
-    assert (pool.provider, pool.name, pool.slots, pool.url) == (
+    assert (pool.provider, pool.name, pool.slots, pool.url, pool.scope) == (
         "gitlab",
         "ci",
         4,
         "https://gitlab.lab",
+        "group:77",
     )
+
+
+def test_init_for_gitlab_says_where_runners_belong_or_how_that_is_said(
+    mayfly: Mayfly, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.toml"
+    words = ("init", "--no-images", "--force", "--config", path, "--provider", "gitlab")
+    assert mayfly(*words, "--scope", "project:5").code == 0
+    assert load(path, environ={}).config.pools[0].scope == "project:5"
+    assert mayfly(*words, "--url", "https://gitlab.lab/team").code == 0
+    assert load(path, environ={}).config.pools[0].scope is None
+    assert '# scope = "group:ID"' in path.read_text()
+    wrong = mayfly(*words, "--scope", "team")
+    assert wrong.code == 1
+    assert "scope" in wrong.err
 
 
 @pytest.mark.parametrize(
