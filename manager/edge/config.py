@@ -219,7 +219,9 @@ class PoolTable(_Table):
         model.PoolSpec, "ca", "a PEM file of the host that agents trust, mounted read-only"
     )
     cap_add: list[Capability] = _key(
-        model.PoolSpec, "cap_add", "capabilities beside SETUID SETGID KILL CHOWN"
+        model.PoolSpec,
+        "cap_add",
+        "capabilities beside SETUID SETGID KILL CHOWN; without `sudo` a job's bounding set, no more",
     )
     sudo: bool = _key(
         model.PoolSpec,
