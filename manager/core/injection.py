@@ -48,7 +48,13 @@ def choose(
                 return Injection("runtime", tuple(lease))
             if ready:
                 return Injection("cdi", tuple(known))
-            return Injection("request", tuple(lease)) if hook else NO_RUNTIME
+            if hook:
+                return Injection("request", tuple(lease))
+            return _no_cdi(lease, names, cdi) if _lists_gpus(cdi) else NO_RUNTIME
+
+
+def _lists_gpus(cdi: Collection[str]) -> bool:
+    return any(name.startswith(f"{CDI_KIND}=") for name in cdi)
 
 
 def _qualified(uuid: str, cdi: Collection[str], gpus: Sequence[Gpu]) -> str | None:
@@ -73,7 +79,7 @@ def _numbers(uuid: str, gpus: Sequence[Gpu]) -> list[str]:
 
 def _no_cdi(lease: Sequence[str], names: Sequence[str | None], cdi: Collection[str]) -> str:
     missing = [uuid for uuid, name in zip(lease, names, strict=True) if name is None]
-    if not cdi:
+    if not _lists_gpus(cdi):
         return (
             "the Engine lists no CDI device: it has to be Docker 28.2 or newer, and the host needs "
             "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"

@@ -41,9 +41,20 @@ def test_the_way_in_is_what_the_host_has_unless_the_pool_says(
     assert choose(pool, lease, runtimes=runtimes, cdi=cdi, hook=hook, gpus=(A, B)) == expected
 
 
-@pytest.mark.parametrize(("cdi", "says"), [(set(), "lists no CDI device"), (BY_UUID, "is stale")])
-def test_cdi_that_is_not_there_is_told_from_cdi_that_is_stale(cdi: set[str], says: str) -> None:
-    pool = PoolSpec(name=PoolName("p"), gpus=1, injection="cdi")
-    found = choose(pool, ("MIG-1",), runtimes={"nvidia"}, cdi=cdi, hook=False, gpus=(A, B))
+@pytest.mark.parametrize(
+    ("wanted", "cdi", "says"),
+    [
+        ("cdi", set(), "lists no CDI device"),
+        ("cdi", {"vendor.example/nic=0"}, "lists no CDI device"),
+        ("cdi", BY_UUID, "is stale"),
+        ("auto", BY_UUID, "is stale"),
+        ("auto", {"vendor.example/nic=0"}, "has no runtime nvidia"),
+    ],
+)
+def test_cdi_that_is_not_there_is_told_from_cdi_that_is_stale(
+    wanted: str, cdi: set[str], says: str
+) -> None:
+    pool = PoolSpec(name=PoolName("p"), gpus=1, injection=wanted)  # type: ignore[arg-type]
+    found = choose(pool, ("MIG-1",), runtimes={"runc"}, cdi=cdi, hook=False, gpus=(A, B))
     assert isinstance(found, str)
     assert says in found

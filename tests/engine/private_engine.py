@@ -13,6 +13,9 @@ Bridge networks work inside: the daemon has a namespace with iptables of its own
 restarts, so that containers keep their network under live-restore. Nothing is routed to the outside.
 (`--bridge=none` is never used: it deletes docker0 of the namespace it starts in.)
 
+It is of this host's Docker, or of another release: MAYFLY_TEST_ENGINE names the folders of its programs, by
+colons, which are looked through first.
+
 Needs root and `dockerd`; see `why_not`. What a killed test run left behind is swept up by the next one.
 """
 
@@ -22,6 +25,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -36,7 +40,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from tests.engine import command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _HOMES = Path(
     "/var/tmp"
@@ -74,6 +78,25 @@ class Recorded:
         return dict(pair.split("=", 1) for pair in self.config["process"]["env"])
 
 
+def _search_path() -> str:
+    """Where its programs are looked for: those of another release before this host's own, where that is
+    asked for.
+    """
+    other = os.environ.get("MAYFLY_TEST_ENGINE")
+    return f"{other}:{os.environ['PATH']}" if other else os.environ["PATH"]
+
+
+def version() -> tuple[int, ...]:
+    """The release of the dockerd that a private Engine is of, such as (20, 10, 24)."""
+    program = shutil.which("dockerd", path=_search_path())
+    said = subprocess.run(
+        [program or "dockerd", "--version"], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"version (\d+)\.(\d+)\.(\d+)", said.stdout)
+    assert found is not None, said.stdout
+    return tuple(int(number) for number in found.groups())
+
+
 def why_not() -> str | None:
     """Why no private Engine can be started here, in a sentence; None: it can."""
     if os.geteuid() != 0:
@@ -94,9 +117,13 @@ class PrivateEngine:
         images: Sequence[str] = IMAGES,
         address_pool: str
         | None = None,  # such as "10.231.0.0/22", cut into /24; None: the defaults
+        nvidia: bool = True,  # whether it has the runtime of that name
+        settings: Mapping[str, Any] | None = None,  # further keys of daemon.json
     ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_HOMES))
         self.url = f"unix://{self.home}/docker.sock"
+        self.programs = self.home / "programs"  # what is here, its daemon finds first
+        self.programs.mkdir()
         self._images = images
         self._daemon: subprocess.Popen[bytes] | None = None
         self._holder: subprocess.Popen[bytes] | None = None
@@ -107,7 +134,8 @@ class PrivateEngine:
         wrapper.chmod(0o755)
         config: dict[str, Any] = {
             "live-restore": live_restore,
-            "runtimes": {"nvidia": {"path": str(wrapper)}},
+            "runtimes": {"nvidia": {"path": str(wrapper)}} if nvidia else {},
+            **(settings or {}),
         }
         if address_pool is not None:
             config["default-address-pools"] = [{"base": address_pool, "size": 24}]
@@ -217,6 +245,7 @@ class PrivateEngine:
         """A program in its network namespace, begun; what it says goes to that file."""
         return subprocess.Popen(
             [*self._inside(), *argv],
+            env=self._environment(),
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -244,6 +273,9 @@ class PrivateEngine:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PATH": f"{self.programs}:{_search_path()}"}
+
     def _inside(self) -> list[str]:
         """What a command begins with that is to run in the network namespace."""
         return ["nsenter", f"--net={self.namespace}"]
@@ -261,6 +293,7 @@ class PrivateEngine:
                     f"--root={self.home}/containerd",
                     f"--state={self.home}/exec/containerd",
                 ],
+                env=self._environment(),
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine.gpu_manager import GpuManager
 from tests.engine.private_engine import PrivateEngine, why_not
 from tests.fakes.nvidia_runtime import PLACE, NvidiaRuntime
 from tests.fakes.nvml import Hardware, mig_uuid, uuid
-from tests.harness import Manager, until
+from tests.harness import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,28 +29,6 @@ slots = 1
 
 def pool(slots: int = 1, gpus: object = 1, more: str = "") -> str:
     return f'[[pool]]\nname = "gpu"\nslots = {slots}\ngpus = {gpus}\nimage = "mayfly/local:cpu"\n{more}\n'
-
-
-class GpuManager(Manager):
-    """A manager on a host with that hardware."""
-
-    def __init__(self, docker_host: str, hardware: Hardware, pools: str, host: str = "") -> None:
-        self.hardware = hardware
-        super().__init__(docker_host, pools, host)
-
-    def environment(self) -> dict[str, str]:
-        return super().environment() | self.hardware.environment()
-
-    def on_gpu(self, *command: str) -> str:
-        """Submit a job to the pool with GPUs."""
-        return self.submit(*command, options=["--pool", "gpu"])
-
-    def output(self, job: str) -> str:
-        return str(self.cli("logs", job).stdout)
-
-    def health(self, code: str) -> list[str]:
-        lines: list[dict[str, Any]] = self.json("status")["health"]
-        return [str(line["text"]) for line in lines if line["code"] == code]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +49,7 @@ def runtime(installed: NvidiaRuntime) -> NvidiaRuntime:
     installed.blind(False)
     installed.hang(False)
     installed.empty(False)
+    installed.void(False)
     installed.hide()
     return installed
 
@@ -348,3 +328,23 @@ def test_an_agent_whose_gpu_hangs_is_replaced_and_keeps_no_other_waiting(
     job = manager.on_gpu("true")
     runtime.hang(False)
     assert manager.ended(job)["exit_code"] == 0
+
+
+def test_a_lease_that_cdi_answered_with_nothing_is_told_from_a_runtime_that_put_nothing_in(
+    manager: GpuManager, runtime: NvidiaRuntime
+) -> None:
+    manager.configure(pool(1) + CPU)
+    runtime.void()
+    manager.start(wait="answer")
+    note = manager.in_phase("cooling", "gpu-0")["note"]
+    assert (
+        "NVIDIA_VISIBLE_DEVICES is void inside: the Engine asked CDI for it and got nothing" in note
+    )
+    runtime.void(False)
+    runtime.empty()
+    until(
+        lambda: "the runtime put none in" in (manager.slot("gpu-0")["note"] or ""),
+        "the next agent's own sentence",
+    )
+    runtime.empty(False)
+    assert manager.ended(manager.on_gpu("true"), 90)["exit_code"] == 0

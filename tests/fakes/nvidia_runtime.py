@@ -7,10 +7,14 @@ misses some when a test says so, in containers that run already too:
     runtime.blind()                 # nvidia-smi says: Failed to initialize NVML: Unknown Error
     runtime.hide(uuid)              # this GPU is not there any more
     runtime.empty()                 # containers made from now on get nothing at all
+    runtime.void()                  # nor do these, and their variable says void, as where CDI found nothing
+
+``NvidiaHook`` is the program that an Engine without that runtime calls for device requests.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -54,12 +58,30 @@ if "create" in words:
         file.write("\\n".join(words) + "\\n")
     with open(record + "/config.json", "w") as file:
         json.dump(spec, file)
-    if not os.path.exists("{tools}/empty"):
+    if os.path.exists("{tools}/void"):
+        env = [pair for pair in spec["process"]["env"] if not pair.startswith("{variable}=")]
+        spec["process"]["env"] = [*env, "{variable}=void"]
+    elif not os.path.exists("{tools}/empty"):
         spec["mounts"].append({{"destination": "{place}", "type": "bind", "source": "{tools}",
                                "options": ["rbind", "ro"]}})
-        with open(bundle + "/config.json", "w") as file:
-            json.dump(spec, file)
+    with open(bundle + "/config.json", "w") as file:
+        json.dump(spec, file)
 os.execvp("runc", ["runc", *words])
+"""
+
+HOOK = """#!{python} -S
+import json, os, sys
+state = json.load(sys.stdin)
+with open(state["bundle"] + "/config.json") as file:
+    spec = json.load(file)
+os.makedirs("{records}", exist_ok=True)
+with open("{records}/" + state["id"], "w") as file:
+    json.dump(spec["process"]["env"], file)
+root = os.path.join(state["bundle"], spec["root"]["path"])
+os.makedirs(root + "{place}", exist_ok=True)
+with open(root + "{place}/nvidia-smi", "w") as file:
+    file.write({smi!r})
+os.chmod(file.name, 0o755)
 """
 
 
@@ -79,6 +101,7 @@ class NvidiaRuntime:
                 records=engine.home / "records",
                 tools=self.tools,
                 place=PLACE,
+                variable="NVIDIA_VISIBLE_DEVICES",
             )
         )
         wrapper.chmod(0o755)
@@ -90,6 +113,10 @@ class NvidiaRuntime:
     def empty(self, on: bool = True) -> None:
         """Whether containers get nothing, as where the runtime is set up wrong."""
         self._mark("empty", on)
+
+    def void(self, on: bool = True) -> None:
+        """Whether containers get nothing and are told ``void``, as where an Engine asked CDI in vain."""
+        self._mark("void", on)
 
     def hang(self, on: bool = True) -> None:
         """Whether ``nvidia-smi`` does not return, as on a GPU that hangs."""
@@ -104,3 +131,32 @@ class NvidiaRuntime:
             (self.tools / name).touch()
         else:
             (self.tools / name).unlink(missing_ok=True)
+
+
+class NvidiaHook:
+    """The program ``nvidia-container-runtime-hook``, for one private Engine.
+
+    Docker looks for it when it starts, so ``restart`` the Engine after a change.
+    """
+
+    NAME = "nvidia-container-runtime-hook"
+
+    def __init__(self, engine: PrivateEngine) -> None:
+        self.program = engine.programs / self.NAME
+        self._records = engine.home / "hooked"
+
+    def install(self, *, found: bool = True) -> None:
+        """Put it where the Engine finds it, or take it away."""
+        if found:
+            text = HOOK.format(python=sys.executable, records=self._records, place=PLACE, smi=SMI)
+            self.program.write_text(text)
+            self.program.chmod(0o755)
+        else:
+            self.program.unlink(missing_ok=True)
+
+    def asked(self, cid: str) -> dict[str, str]:
+        """The variables of a container that it was called for; KeyError where it was not."""
+        record = self._records / cid
+        if not record.exists():
+            raise KeyError(cid)
+        return dict(pair.split("=", 1) for pair in json.loads(record.read_text()))

@@ -1,0 +1,40 @@
+"""A real manager on a host with GPUs, which NVML's stub plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.nvml import Hardware
+from tests.harness import Manager
+
+
+class GpuManager(Manager):
+    """A manager on a host with that hardware."""
+
+    def __init__(
+        self,
+        docker_host: str,
+        hardware: Hardware,
+        pools: str,
+        host: str = "",
+        path: Path | None = None,  # further programs of the host
+    ) -> None:
+        self.hardware = hardware
+        self._path = path
+        super().__init__(docker_host, pools, host)
+
+    def environment(self) -> dict[str, str]:
+        found = super().environment() | self.hardware.environment()
+        return found if self._path is None else {**found, "PATH": f"{self._path}:{found['PATH']}"}
+
+    def on_gpu(self, *command: str) -> str:
+        """Submit a job to the pool with GPUs."""
+        return self.submit(*command, options=["--pool", "gpu"])
+
+    def output(self, job: str) -> str:
+        return str(self.cli("logs", job).stdout)
+
+    def health(self, code: str) -> list[str]:
+        lines: list[dict[str, Any]] = self.json("status")["health"]
+        return [str(line["text"]) for line in lines if line["code"] == code]
