@@ -75,7 +75,13 @@ def _from_systemd(name: str, environ: Mapping[str, str]) -> Secret:
             f"credential {name!r} is handed over by systemd only: add LoadCredential={name}:/path "
             "to mayfly.service, or use { file = … } outside systemd"
         )
-    return _text_of(Path(directory) / name, f"credential {name!r}")
+    handed = Path(directory) / name
+    if not handed.exists():
+        raise Refused(
+            f"credential {name!r} was not handed over: add LoadCredential={name}:/path to mayfly.service "
+            "(`systemctl edit mayfly`), then restart it, which costs no job"
+        )
+    return _text_of(handed, f"credential {name!r}")
 
 
 def _from_file(path: Path) -> Secret:

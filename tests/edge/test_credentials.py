@@ -79,6 +79,13 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         read({"file": str(tmp_path)})
 
 
+def test_a_credential_that_the_unit_does_not_load_is_refused_with_what_to_add(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(Refused, match=r"add LoadCredential=forge:/path .* restart it"):
+        read({"credential": "forge"}, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
 @pytest.mark.parametrize("reference", [{}, {"value": "x"}, {"credential": "a", "file": "/b"}])
 def test_a_reference_is_one_of_two_things(reference: dict[str, str]) -> None:
     with pytest.raises(Refused, match="and nothing else"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from tests.engine.private_engine import PrivateEngine, why_not
 from tests.fakes.nvidia_runtime import PLACE, NvidiaRuntime
 from tests.fakes.nvml import Hardware, mig_uuid, uuid
 from tests.harness import until
+from tests.terminal import Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -348,3 +350,24 @@ def test_a_lease_that_cdi_answered_with_nothing_is_told_from_a_runtime_that_put_
     )
     runtime.empty(False)
     assert manager.ended(manager.on_gpu("true"), 90)["exit_code"] == 0
+
+
+def test_a_shell_has_its_slot_s_gpu_and_gives_it_back_when_its_terminal_goes_away(
+    manager: GpuManager,
+) -> None:
+    manager.start()
+    command = [sys.executable, "-m", "manager.cli.app", "shell", "gpu-1"]
+    surroundings = {"MAYFLY_CONFIG": str(manager.config), **manager.hardware.environment()}
+    screen = Terminal(command, **surroundings)
+    try:
+        screen.until("runner@gpu-1:~$")
+        screen.type(f"{LIST}\n")
+        assert uuid(0) not in screen.until(uuid(1))
+        assert screen.hang_up() == 129
+    finally:
+        screen.close()
+    manager.in_phase("idle", "gpu-1")
+    assert manager.cli("cordon", "gpu-0").returncode == 0
+    job = manager.on_gpu("sh", "-c", LIST)
+    assert manager.ended(job)["slot"] == "gpu-1"
+    assert uuid(1) in manager.output(job)
