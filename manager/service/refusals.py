@@ -76,9 +76,14 @@ class Refusals:
         return self._tell(pool)
 
     def enrolled(self, pool: PoolName) -> None:
-        """The service has given an enrolment."""
-        self._enrolments.pop(pool, None)
-        self._tell(pool)
+        """The service has given an enrolment.
+
+        A trial that is under way decides all the same: until it is over, its slot must get no agent.
+        """
+        known = self._enrolments.get(pool)
+        if known is None or not known.trying:
+            self._enrolments.pop(pool, None)
+            self._tell(pool)
 
     def enrolment_refused(self, pool: PoolName, fault: Fault, trial: Trial, now: float) -> bool:
         """An enrolment was not given; whether it is news that the service refuses it.
@@ -97,7 +102,8 @@ class Refusals:
         if known is None:
             return False
         if fault is None:
-            self.enrolled(pool)
+            del self._enrolments[pool]
+            self._tell(pool)
             return True
         reason = str(fault) if isinstance(fault, Refused) else known.reason
         self._enrolments[pool] = replace(

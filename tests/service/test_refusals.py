@@ -89,6 +89,20 @@ def test_trials_come_one_at_a_time_and_less_and_less_often(refusals: Refusals) -
     assert set(gaps[5:]) == {TRIAL_MOST}
 
 
+def test_an_enrolment_that_was_under_way_frees_the_pool_but_not_during_a_trial(
+    refusals: Refusals,
+) -> None:
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    refusals.enrolled(POOL)
+    assert refusals.by_pool == {}
+    refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
+    assert due(refusals, TRIAL_FIRST)
+    refusals.enrolled(POOL)
+    assert POOL in refusals.by_pool
+    refusals.tried(POOL, None, TRIAL_FIRST)
+    assert refusals.by_pool == {}
+
+
 def test_a_trial_that_fails_in_passing_proves_nothing(refusals: Refusals) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     assert due(refusals, TRIAL_FIRST)
