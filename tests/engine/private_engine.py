@@ -46,6 +46,7 @@ _HOMES = Path(
     "/var/tmp"
 )  # a disk on which overlay2 works; the path of a unix socket has to be short
 _PREFIX = "mayfly-engine-"
+LOADING = 240.0  # seconds for all images to get in
 IMAGES = ("mayfly/local:cpu", "debian:bookworm-slim")
 
 _WRAPPER = """#!/bin/sh
@@ -348,13 +349,18 @@ class PrivateEngine:
         if not present:
             return
         saved = subprocess.Popen(["docker", "save", *present], stdout=subprocess.PIPE)
-        subprocess.run(
-            ["docker", "-H", self.url, "load", "-q"],
-            stdin=saved.stdout,
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        assert saved.wait() == 0
+        try:
+            subprocess.run(
+                ["docker", "-H", self.url, "load", "-q"],
+                stdin=saved.stdout,
+                stdout=subprocess.DEVNULL,
+                check=True,
+                timeout=LOADING,
+            )
+            assert saved.wait(LOADING) == 0
+        finally:
+            saved.kill()
+            saved.wait()
 
 
 def sweep_up() -> None:

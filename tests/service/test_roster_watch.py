@@ -1,0 +1,79 @@
+"""The thread that asks a pool's service: lists, and an enrolment that is tried and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manager.edge.faults import Refused
+from manager.service.refusals import Trial
+from manager.service.rosters import EnrolmentTried, RosterSeen, RosterWatch
+from tests.fakes.github import FakeGitHub
+from tests.fakes.http import Fault
+from tests.harness import until
+from tests.providers.contract import POOL, agent
+from tests.providers.test_github_contract import GitHubBench
+
+TRIAL = Trial(agent(), ("big",))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[GitHubBench]:
+    with FakeGitHub() as fake:
+        yield GitHubBench(fake, tmp_path)
+
+
+class Watched:
+    """A watch and what it has sent."""
+
+    def __init__(self, bench: GitHubBench) -> None:
+        self.sent: list[object] = []
+        self.watch = RosterWatch(POOL, bench.provider(), self.sent.append)
+
+    def seen(self, kind: type, number: int = 1) -> list[object]:
+        """What it has sent of that kind, once there is so much."""
+
+        def look() -> list[object] | None:
+            found = [sight for sight in self.sent if isinstance(sight, kind)]
+            return found if len(found) >= number else None
+
+        return until(look, f"{number} {kind.__name__}", 10)
+
+
+@pytest.fixture
+def watched(bench: GitHubBench) -> Iterator[Watched]:
+    made = Watched(bench)
+    yield made
+    made.watch.stop()
+
+
+def test_a_trial_that_is_given_an_enrolment_gives_it_back(
+    bench: GitHubBench, watched: Watched
+) -> None:
+    watched.seen(RosterSeen)
+    watched.watch.try_enrolment(TRIAL)
+    assert watched.seen(EnrolmentTried) == [EnrolmentTried(POOL, None)]
+    assert bench.fake.registered == 1
+    assert bench.fake.runners == {}
+    watched.seen(RosterSeen, 2)
+
+
+def test_a_trial_that_is_refused_says_why(bench: GitHubBench, watched: Watched) -> None:
+    bench.fake.tokens["ghp_good"].runners = "read"
+    watched.watch.try_enrolment(TRIAL)
+    (told,) = watched.seen(EnrolmentTried)
+    assert isinstance(told, EnrolmentTried)
+    assert isinstance(told.fault, Refused)
+    assert "lacks a permission" in str(told.fault)
+    watched.seen(RosterSeen)
+
+
+def test_what_a_trial_could_not_give_back_does_not_count_against_it(
+    bench: GitHubBench, watched: Watched
+) -> None:
+    bench.fake.fail("DELETE", "/api/v3/", Fault(status=502))
+    watched.watch.try_enrolment(TRIAL)
+    assert watched.seen(EnrolmentTried) == [EnrolmentTried(POOL, None)]
+    assert len(bench.fake.runners) == 1
