@@ -17,6 +17,7 @@ import pytest
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import Job
 from tests.harness import until
+from tests.hurried import hurried
 from tests.providers.github_pool import GitHubPool, github_engine, pool_on
 from tests.providers.leaks import leaks, surfaces
 
@@ -90,13 +91,13 @@ def test_a_wrong_token_holds_the_pool_with_a_sentence_until_a_right_one_is_there
 ) -> None:
     token = pool.manager.home / "token"
     token.write_text("ghp_wrong")
-    started(pool)
+    pool.manager.start(*hurried("providers.github.LIST_EVERY=1"), wait="answer")
     row = pool.manager.in_phase("held", "gh-0")
     assert "401" in row["note"]
     assert "token is wrong or has expired" in row["note"]
     assert pool.fake.runners == {}
     token.write_text("ghp_good")
-    pool.manager.in_phase("idle", "gh-0", 60)
+    pool.manager.in_phase("idle", "gh-0")
 
 
 def test_an_unknown_group_holds_the_pool_and_names_those_there_are(pool: GitHubPool) -> None:
