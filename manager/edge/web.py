@@ -341,6 +341,12 @@ class Web:
                 ) from None
             except requests.exceptions.InvalidURL:
                 raise Refused(f"{clean(url)} is no address: check `url` of {self._whose}") from None
+            except (requests.exceptions.InvalidHeader, UnicodeError):
+                self._count(operation, "unsent")
+                raise Refused(
+                    f"the token of {self._whose} has a line break or a character that no token has, so "
+                    f"{self._service} was not asked to {operation}: write it again, on one line"
+                ) from None
             except (requests.exceptions.RequestException, OSError) as error:
                 self._count(operation, "lost")
                 broken = isinstance(error, requests.exceptions.ConnectionError)

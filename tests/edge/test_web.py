@@ -68,6 +68,21 @@ def test_a_call_carries_our_name_and_the_credentials(service: Service) -> None:
     assert call.headers["user-agent"].startswith("mayfly/")
 
 
+@pytest.mark.parametrize("token", ["one\ntwo", "naïve-€"])
+def test_a_token_that_no_header_takes_is_told_without_it_and_not_sent(
+    service: Service, token: str
+) -> None:
+    def authorise() -> dict[str, Secret]:
+        return {"Authorization": Secret(f"Bearer {token}")}
+
+    client = Web(service.url, "Things", 'pool "gpu"', authorise=authorise)
+    with pytest.raises(Refused, match='the token of pool "gpu" has a line break') as caught:
+        get(client)
+    assert token not in str(caught.value)
+    assert service.calls == []
+    assert client.calls() == {("look at the thing", "unsent"): 1}
+
+
 def test_a_netrc_of_the_host_does_not_speak_for_us(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
