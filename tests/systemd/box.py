@@ -26,6 +26,9 @@ RIGHTS = (
     *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
     *("-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
 )
+# The folder of wheels stands for PyPI, so that what is typed is what a user types.
+INDEX = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
+UV_INDEX = 'no-index = true\\nfind-links = ["/wheels"]\\n'
 
 
 def make_image() -> str | None:
@@ -45,9 +48,10 @@ def make_image() -> str | None:
 
 
 def make_wheels(folder: Path) -> None:
-    """Mayfly's wheel and those that it needs."""
+    """Mayfly's wheel, those that it needs, uv's, and those that pipx wants: what the box has for an index."""
+    wanted = (ROOT, "uv", "pip", "setuptools", "wheel")
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, ROOT], check=True, cwd=folder
+        [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, *wanted], check=True, cwd=folder
     )
 
 
@@ -79,22 +83,28 @@ class Box:
         self.engine = engine
         self.home = Path(tempfile.mkdtemp(prefix="mayfly-box-", dir="/srv"))
         self.typed: list[tuple[str, str]] = []
-        self._wheels = wheels
+        self.wheels = wheels
         self._cid = ""
 
     def __enter__(self) -> Self:
         mounts = [
             f"{self.home}:{self.home}",
             f"{self.engine.home}:/engine",
-            f"{self._wheels}:/wheels:ro",
+            f"{self.wheels}:/wheels:ro",
         ]
-        volumes = [word for mount in mounts for word in ("-v", mount)]
-        self._cid = _run(["docker", "run", "-d", "--hostname", "gpu-box", *RIGHTS, *volumes, IMAGE])
+        if (client := shutil.which("docker")) is not None:
+            mounts.append(f"{client}:/usr/bin/docker:ro")
+        words = [word for mount in mounts for word in ("-v", mount)]
+        words += [word for name, value in INDEX.items() for word in ("-e", f"{name}={value}")]
+        self._cid = _run(["docker", "run", "-d", "--hostname", "gpu-box", *RIGHTS, *words, IMAGE])
         until(
             lambda: self.sh("systemctl is-system-running").stdout.strip() == "running",
             "systemd runs",
         )
         self.must("ln -s /engine/docker.sock /run/docker.sock")
+        # As systemd makes it on a host, not in a container: else what it mounts for a unit is seen by none.
+        self.must("mount --make-rshared /")
+        self.must(f"mkdir /etc/uv && printf '{UV_INDEX}' >/etc/uv/uv.toml")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,10 +114,11 @@ class Box:
             self.engine.docker("rm", "-f", cid, check=False)
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def sh(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command line in the box."""
+    def sh(self, command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command line in the box; ``typed`` is what it then reads."""
         return subprocess.run(
-            ["docker", "exec", self._cid, "sh", "-c", command],
+            ["docker", "exec", "-i", self._cid, "sh", "-c", command],
+            input=typed,
             capture_output=True,
             text=True,
             timeout=180,
@@ -120,9 +131,9 @@ class Box:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}\n{self.journal()}"
         return done.stdout.strip()
 
-    def show(self, command: str, code: int = 0) -> str:
+    def show(self, command: str, code: int = 0, typed: str = "") -> str:
         """Type something as the how-to has it; kept with what appeared."""
-        done = self.sh(f"{command} 2>&1")
+        done = self.sh(f"{command} 2>&1", typed)
         assert done.returncode == code, (
             f"{command}: {done.returncode} {done.stdout}\n{self.journal()}"
         )
@@ -142,6 +153,11 @@ class Box:
     def pid(self) -> int:
         """The manager's, as systemd knows it; 0 where none runs."""
         return int(self.must("systemctl show mayfly --property=MainPID --value") or 0)
+
+    def slot(self, name: str) -> dict[str, Any]:
+        """The slot's row."""
+        rows: list[dict[str, Any]] = self.json("status")["slots"]
+        return next(row for row in rows if row["slot"] == name)
 
     def job(self, job: str) -> dict[str, Any]:
         """The job's account."""

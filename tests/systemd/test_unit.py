@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
+from manager import __version__
+from tests.engine.private_engine import IMAGES, PrivateEngine, sweep_up, why_not
+from tests.fakes.github import FakeGitHub
+from tests.fakes.github_runner import VERSION, archive
 from tests.harness import until
+from tests.images import stub_image
+from tests.providers.github_pool import BRIDGE
 from tests.systemd.box import ROOT, Box, make_image, make_newer, make_wheels
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
@@ -25,7 +30,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     wheels = tmp_path_factory.mktemp("wheels")
     make_wheels(wheels)
     sweep_up()
-    with PrivateEngine() as engine, Box(engine, wheels) as made:
+    images = (*IMAGES, stub_image("github", archive(), VERSION))
+    with PrivateEngine(images=images) as engine, Box(engine, wheels) as made:
+        # Nothing is fetched where the Engine is: a base that has all the packages already.
+        engine.docker("tag", "mayfly/local:cpu", "debian:bookworm-slim")
         _prepare(made)
         _install(made)
         yield made
@@ -44,10 +52,24 @@ def _prepare(box: Box) -> None:
     )
 
 
+UV = "env UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin uv tool"
+
+
 def _install(box: Box) -> None:
-    box.must("python3 -m venv /opt/mayfly")
-    box.must("/opt/mayfly/bin/pip install -q --no-index --find-links /wheels mayfly-ci")
-    box.must("ln -s /opt/mayfly/bin/mayfly /usr/local/bin/mayfly")
+    """Each way that the page has, one after the other; that of uv stays."""
+    box.show("python3 -m venv /opt/mayfly")
+    box.show("/opt/mayfly/bin/pip install mayfly-ci")
+    box.show("ln -s /opt/mayfly/bin/mayfly /usr/local/bin/mayfly")
+    assert box.must("mayfly --version") == f"mayfly {__version__}"
+    box.must("rm -r /usr/local/bin/mayfly /opt/mayfly")
+    pipx = "env PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx"
+    box.show(f"{pipx} install mayfly-ci")
+    assert box.must("mayfly --version") == f"mayfly {__version__}"
+    box.must(f"{pipx} uninstall mayfly-ci && ! test -e /usr/local/bin/mayfly")
+    box.must("python3 -m venv /opt/tools && /opt/tools/bin/pip install -q uv")
+    box.must("ln -s /opt/tools/bin/uv /usr/bin/uv")
+    box.show(f"{UV} install mayfly-ci")
+    assert box.must("mayfly --version") == f"mayfly {__version__}"
     box.show("mayfly install")
     box.show("mayfly init --provider local --slots 2")
     box.show("mayfly doctor")
@@ -156,12 +178,20 @@ def test_a_file_with_a_mistake_is_told_and_the_old_one_stays_in_force(box: Box) 
 def test_a_new_image_is_rolled_one_idle_slot_at_a_time(box: Box) -> None:
     box.must("mayfly wait --for idle --timeout 60s")
     before = _images(box)
-    job = box.running("sleep 6; echo old")
-    box.engine.docker("tag", "mayfly/local:cpu", "mayfly/local:before")
-    cid = box.engine.docker("create", "mayfly/local:before")
-    box.engine.docker("commit", "--change", "LABEL rolled=1", cid, "mayfly/local:cpu")
-    box.engine.docker("rm", cid)
-    assert box.ended(job)["state"] == "succeeded"
+    job = box.running("sleep 75; echo old")
+    box.show("mayfly images build cpu")
+    until(
+        lambda: (
+            _images(box) - before
+            and sorted(slot["phase"] for slot in box.json("status")["slots"]) == ["busy", "idle"]
+        ),
+        "an idle agent is of the new image",
+    )
+    assert box.job(job)["state"] == "running"
+    box.show("mayfly status")
+    until(lambda: box.job(job)["finished"], "the job ends", 120)
+    assert box.job(job)["state"] == "succeeded"
+    box.show("mayfly wait --for idle --timeout 60s")
     until(
         lambda: not _images(box) & before and len(_images(box)) == 1,
         "every agent is of the new image",
@@ -176,14 +206,12 @@ def _images(box: Box) -> set[str]:
     )
 
 
-def test_an_upgrade_with_a_job_running_costs_nothing(box: Box, tmp_path: Path) -> None:
+def test_an_upgrade_with_a_job_running_costs_nothing(box: Box) -> None:
     box.must("mayfly wait --for idle --timeout 60s")
     before = {slot["agent"] for slot in box.json("status")["slots"]}
-    newer = box.home / "newer"
-    newer.mkdir()
-    make_newer(newer, NEWER)
-    job = box.running("sleep 12; echo upgraded")
-    box.must(f"/opt/mayfly/bin/pip install -q --no-index --no-deps --upgrade {newer}/*.whl")
+    make_newer(box.wheels, NEWER)
+    job = box.running("sleep 20; echo upgraded")
+    box.show(f"{UV} upgrade mayfly-ci")
     box.show("mayfly install")
     box.show("systemctl restart mayfly")
     assert box.must("mayfly --version") == f"mayfly {NEWER}"
@@ -194,6 +222,53 @@ def test_an_upgrade_with_a_job_running_costs_nothing(box: Box, tmp_path: Path) -
         "agents of the version before are replaced",
     )
     box.must("mayfly wait --for idle --timeout 60s")
+
+
+def test_a_token_is_handed_over_by_systemd_and_seen_by_nobody_else(box: Box) -> None:
+    with FakeGitHub() as fake:
+        # The manager is in the box, its agents beside their own Engine.
+        fake.start_on(socket.create_server((BRIDGE, fake.port)))
+        fake.start_on(box.engine.listen(fake.port, "0.0.0.0"))
+        fake.agents_url = f"http://{BRIDGE}:{fake.port}"
+        _write(
+            box,
+            "/etc/mayfly/conf.d/40-gh.toml",
+            '[[pool]]\nname = "gh"\nprovider = "github"\nslots = 1\n'
+            f'image = "mayfly/github:stub-{VERSION}"\nagent_pool = "gpu"\ncalls_per_hour = 36000\n'
+            f'url = "http://{BRIDGE}:{fake.port}/acme"\ntoken = {{ credential = "gh-token" }}\n'
+            '[pool.env]\nSTUB_PACE = "20"\n',
+        )
+        box.must("mayfly reload")
+        told = until(lambda: box.slot("gh-0")["note"], "the pool has no token yet")
+        assert "gh-token" in told
+        box.show("install -m 600 /dev/stdin /etc/mayfly/credentials/gh-token", typed="ghp_good\n")
+        # What `systemctl edit mayfly` writes.
+        _write(
+            box,
+            "/etc/systemd/system/mayfly.service.d/override.conf",
+            "[Service]\nLoadCredential=gh-token:/etc/mayfly/credentials/gh-token\n",
+        )
+        box.must("systemctl daemon-reload")
+        box.show("systemctl restart mayfly")
+        box.must("mayfly wait --for idle --timeout 90s")
+        assert box.slot("gh-0")["confirmed_by"] == "roster"
+        rows = json.loads(box.sh("mayfly doctor --json").stdout)["checks"]
+        found = {row["code"]: row for row in rows}
+        assert found["config.secrets"]["state"] == "ok", found["config.secrets"]
+        assert found["service.allows"]["state"] == "ok", found["service.allows"]
+        pid = box.pid()
+        for place in (f"/proc/{pid}/environ", f"/proc/{pid}/cmdline"):
+            assert "ghp_good" not in box.must(f"tr '\\0' '\\n' <{place}")
+        assert "CREDENTIALS_DIRECTORY=/run/credentials/mayfly.service" in box.must(
+            f"tr '\\0' '\\n' </proc/{pid}/environ"
+        )
+        assert "ghp_good" not in box.must("journalctl --no-pager -u mayfly")
+        box.must("mayfly drain gh-0 --wait --timeout 60s")
+        box.must("rm /etc/mayfly/conf.d/40-gh.toml && mayfly reload")
+
+
+def _write(box: Box, path: str, text: str) -> None:
+    box.must(f"mkdir -p {path.rpartition('/')[0]} && cat >{path} <<'END'\n{text}END")
 
 
 def test_an_engine_restart_is_survived(box: Box) -> None:
@@ -208,18 +283,42 @@ def test_drained_stopped_and_uninstalled_it_leaves_config_and_state_alone(box: B
     assert box.engine.docker("ps", "-aq") == ""
     box.show("systemctl disable --now mayfly")
     box.show("mayfly install --uninstall")
+    box.show(f"{UV} uninstall mayfly-ci")
     assert box.sh("systemctl cat mayfly").returncode != 0
+    assert box.sh("mayfly --version").returncode != 0
     box.must("test -f /etc/mayfly/config.toml")
     box.must(f"test -d {box.home}/state")
 
 
-def test_the_how_to_types_what_was_typed_here(box: Box) -> None:
-    """Runs last: every command of the page, but for how the package gets there, was typed in this box."""
+def test_the_how_to_types_what_was_typed_here_and_shows_what_appeared(box: Box) -> None:
+    """Runs last: every command of the page was typed in this box, and printed what the page shows of it."""
     said = "\n".join(f"$ {command}\n{output}\n" for command, output in box.typed)
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build/install-transcript.txt").write_text(said)
-    typed = {command for command, _ in box.typed}
-    page = (ROOT / "docs/how-to/install.md").read_text()
-    commands = re.findall(r"^\$ (?:sudo )?(mayfly .*|systemctl .*)$", page, re.MULTILINE)
-    assert commands
-    assert [command for command in commands if command not in typed] == []
+    outputs: dict[str, list[set[str]]] = {}
+    for command, output in box.typed:
+        seen = {_plain(line) for line in output.splitlines()}
+        outputs.setdefault(command, []).append(seen)
+    blocks = _blocks((ROOT / "docs/how-to/install.md").read_text())
+    assert len(blocks) > 15
+    for command, lines in blocks:
+        assert command in outputs, f"{command} was not typed"
+        shown = {_plain(line) for line in lines if line != "…"}
+        assert any(shown <= output for output in outputs[command]), (command, lines)
+
+
+def _blocks(page: str) -> list[tuple[str, list[str]]]:
+    """Each command of the page, without sudo, with the lines that it shows under it."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line.removeprefix("$ ").removeprefix("sudo "), []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def _plain(line: str) -> str:
+    """A line without what differs from one time to the next: numbers, and how wide columns are."""
+    return " ".join(re.sub(r"[0-9]+", "0", line).split())
