@@ -183,7 +183,9 @@ class Engine:
         return ContainerId(made["Id"])
 
     def start(self, cid: ContainerId) -> None:
-        """Start it; one that runs already is a success."""
+        """Start it; one that runs already is a success, ``NameTaken`` where a network still has an end of
+        its name.
+        """
         with self._asking(f"starting container {cid[:12]}") as api:
             api.start(cid)
 

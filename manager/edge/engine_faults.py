@@ -6,7 +6,8 @@ client library.
     Passing
     └── Gone         the container is not there (any more): look again
     Refused
-    └── NameTaken    another container has the name; ``owner`` is its id, where the Engine said it
+    └── NameTaken    another container has the name, or an end of a network still bears it; ``owner`` is
+                     the container's id, where the Engine said it
 
 Every sentence says what was being done, on what, what the Engine said, and the next step.
 """
@@ -29,7 +30,7 @@ class Gone(Passing):
 
 
 class NameTaken(Refused):
-    """Another container has the name."""
+    """Another container has the name, or the Engine has not let go of it in a network."""
 
     def __init__(self, message: str, name: str | None, owner: ContainerId | None) -> None:
         super().__init__(message)
@@ -40,6 +41,9 @@ class NameTaken(Refused):
 _NAME_TAKEN = re.compile(
     r"name \"?/?([^\s\"]+)\"? is already in use(?: by (?:container )?\"?([0-9a-f]{12,64}))?"
 )
+
+# A container that is gone may leave its end of a network behind, for a moment or until the Engine restarts.
+_END_LEFT = re.compile(r"endpoint with name (\S+) already exists in network")
 
 # What the Engine says, the family, and the next step; the first that matches counts.
 # The texts are those of Engine 20.10 to 29.
@@ -114,6 +118,13 @@ def answered(status: int, text: str, doing: str) -> Fault:
             f" ({'unknown id' if owner is None else owner[:12]}); rename or remove that one",
             taken[1],
             owner,
+        )
+    left = _END_LEFT.search(text)
+    if left is not None:
+        return NameTaken(
+            f"{doing}: {text}; the end of a container that is gone: another name, or a restart of the Engine",
+            left[1],
+            None,
         )
     for pattern, family, step in _SAYINGS:
         if pattern.search(text):

@@ -179,22 +179,27 @@ class Performer:
             log_max_size=self._log_max_size,
         )
         try:
-            container = self._engine.create(plan)
+            container = self._started(action.generation, plan)
         except NameTaken:
             # Whatever has the slot's name is not ours: the agent is renamed when the name is free.
             plan = replace(plan, name=naming.standby(spec.name, action.generation))
-            container = self._engine.create(plan)
+            container = self._started(action.generation, plan)
+        self._output.follow(action.generation, container, lines=not spec.queue)
+        return container
+
+    def _started(self, generation: Generation, plan: ContainerPlan) -> ContainerId:
+        """A container that waits at its gate; nothing is left of one that could not be started."""
+        container = self._engine.create(plan)
         try:
             gate = self._engine.attach_stdin(container)
-            self._gates[action.generation] = gate
+            self._gates[generation] = gate
             self._engine.start(container)
         except Fault:
-            self._drop_gate(action.generation)
+            self._drop_gate(generation)
             with suppress(Fault):
                 self._engine.remove(container, force=True)
-            self._networks.discard(network)
+            self._networks.discard(plan.network)
             raise
-        self._output.follow(action.generation, container, lines=not spec.queue)
         return container
 
     def _network(self, spec: SlotSpec) -> str:

@@ -386,7 +386,11 @@ class Soak:
         for shim in shims:
             below = _below(shim)
             accounts.figures.append((f"  below shim {shim}", "; ".join(below) or "nothing"))
-            at_gate = ("/opt/mayfly/gate", "docker-init")
+            at_gate = (
+                "/opt/mayfly/gate",
+                "docker-init",
+                "runc init",
+            )  # the last: made, not started
             lives = [line for line in below if not any(word in line for word in at_gate)]
             accounts.faults += [f"left below a shim: {line}" for line in lives]
 

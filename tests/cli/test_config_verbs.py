@@ -106,7 +106,9 @@ def test_init_asks_on_a_terminal(terminal: OnTerminal, tmp_path: Path) -> None:
         ("Its runners belong to", "group:77"),
     ):
         screen.until(question)
-        screen.until(": ", after=screen.seen.index(question))  # what is typed before is shown before
+        screen.until(
+            ": ", after=screen.seen.index(question)
+        )  # what is typed before is shown before
         screen.type(answer + "\n")
     code, shown = screen.end()
     assert code == 0

@@ -86,6 +86,12 @@ def test_a_taken_name_is_told_with_its_owner(status, text):
     assert (fault.name, fault.owner) == ("azure-0", ID)
 
 
+def test_a_name_that_a_network_has_not_let_go_of_is_taken():
+    fault = answered(403, "endpoint with name azure-0 already exists in network lab", "starting")
+    assert isinstance(fault, NameTaken)
+    assert (fault.name, fault.owner) == ("azure-0", None)
+
+
 @pytest.mark.parametrize(
     ("error", "family", "says"),
     [

@@ -1,11 +1,13 @@
 """A unix socket that passes everything on to an Engine and counts what was asked.
 
-Where ``nonsense`` has a pattern for a request's line, it answers that one itself, and not as an Engine would.
+Where ``nonsense`` has a pattern for a request's line, it answers that one itself, and not as an Engine would;
+where ``refusals`` has one, it refuses that request, once, in an Engine's own words for what is rare.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import threading
@@ -30,6 +32,7 @@ class GoBetween:
         self.nonsense: dict[
             str, bytes
         ] = {}  # a pattern for `POST /containers/create` -> the JSON instead
+        self.refusals: dict[str, str] = {}  # a pattern -> the message of a 403
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -49,11 +52,14 @@ class GoBetween:
                         target=self._pass_on, args=(source, sink, counted), daemon=True
                     ).start()
 
-    def _nonsense(self, asked: list[str]) -> bytes | None:
+    def _own_answer(self, asked: list[str]) -> bytes | None:
         for pattern, body in self.nonsense.items():
             if any(re.search(pattern, line) for line in asked):
-                head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+                return _answer("200 OK", body)
+        for pattern, message in self.refusals.items():
+            if any(re.search(pattern, line) for line in asked):
+                del self.refusals[pattern]
+                return _answer("403 Forbidden", json.dumps({"message": message}).encode())
         return None
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
@@ -62,9 +68,14 @@ class GoBetween:
                 if counted:
                     asked = [b" ".join(found).decode() for found in _REQUEST.findall(data)]
                     self.asked += asked
-                    if (reply := self._nonsense(asked)) is not None:
+                    if (reply := self._own_answer(asked)) is not None:
                         source.sendall(reply)
                         source.shutdown(socket.SHUT_RDWR)
                         break
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
+
+
+def _answer(status: str, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

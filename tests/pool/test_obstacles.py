@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine.go_between import GoBetween
 from tests.harness import POOL, Manager, disk, full, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.engine.private_engine import PrivateEngine
 
@@ -99,6 +101,23 @@ def test_a_foreign_container_with_a_slots_name_is_left_alone(
         engine.docker("rm", foreign)
     manager.in_phase("idle", "local-0")
     until(lambda: "local-0" in manager.containers(), "the slot's agent bears its name", 30)
+
+
+def test_a_network_that_has_not_let_go_of_a_slots_name_holds_no_slot(
+    make: Callable[..., Manager], engine: PrivateEngine, tmp_path: Path
+) -> None:
+    with GoBetween(tmp_path, engine.url) as between:
+        manager = make()
+        manager.docker_host = between.url
+        manager.configure(ONE.format(name="local", more=""))
+        left = "endpoint with name local-0 already exists in network mayfly-x-local"
+        between.refusals[r"POST .*/containers/[^/]+/start"] = left
+        manager.start()
+        assert not between.refusals, "no start was refused"
+        assert "slot.cooled" not in manager.log.read_text()
+        until(lambda: manager.containers() == ["local-0"], "its agent bears the slot's name")
+        assert manager.ended(manager.queue("true"))["state"] == "succeeded"
+        manager.close()
 
 
 def test_a_second_manager_on_the_same_state_is_refused(make: Callable[..., Manager]) -> None:
