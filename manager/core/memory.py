@@ -93,10 +93,13 @@ class Agent:
 
 
 def reprieved(agent: Agent) -> Agent:
-    """The agent, no longer to be ended for having no job if it turns out to run one."""
-    if agent.busy and agent.doom is not None and agent.doom.reason not in ENDS_JOBS:
-        return replace(agent, doom=None)
-    return agent
+    """The agent, no longer to be ended for having no job if it turns out to run one, nor for a gate that did
+    not open if it turns out that it did.
+    """
+    if agent.doom is None or agent.doom.reason in ENDS_JOBS:
+        return agent
+    opened = agent.doom.reason is DoomReason.UNOPENED and agent.opened is not None
+    return replace(agent, doom=None) if agent.busy or opened else agent
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,8 +379,10 @@ def test_an_agent_whose_service_has_not_spoken_yet_may_have_a_job_and_is_left_al
     assert DoomReason.MISSED not in dooms(manager)
 
 
-def test_an_agent_whose_gate_opened_against_all_reports_is_let_go_before_it_is_stopped() -> None:
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_an_agent_whose_gate_opened_against_all_reports_is_kept(anonymous: bool) -> None:
     manager = Manager(Host(), desire(specs(pool("service", provider="azure"))))
+    manager.host.anonymous = anonymous
     while not manager.host.entries:
         manager.turn()
         for subject in list(manager.flight):
@@ -396,6 +398,7 @@ def test_an_agent_whose_gate_opened_against_all_reports_is_let_go_before_it_is_s
     assert manager.host.boxes[generation].working
     manager.host.service_answers = True
     manager.pass_time(60)
+    assert manager.own("service-0") == generation
     assert manager.phases("service-0")[0] == "busy"
 
 
