@@ -145,8 +145,9 @@ def hand_over(manager: Manager, reader: Reader) -> tuple[float, float]:
 def _one_after_the_other(manager: Manager, reader: Reader) -> tuple[str, str]:
     """Two jobs that have ended: the first long enough for a standby, and the one that waited for its slot."""
     manager.in_phase("idle")
-    old = manager.submit("sh", "-c", f"sleep {LONG_ENOUGH}; exec {NOW}")
-    new = manager.submit("sh", "-c", f"exec {NOW}")
+    to = ("--pool", "local")
+    old = manager.submit("sh", "-c", f"sleep {LONG_ENOUGH}; exec {NOW}", options=to)
+    new = manager.submit("sh", "-c", f"exec {NOW}", options=to)
     until(lambda: (reader.job(new) or {}).get("finished"), f"job {new} ends")
     return old, new
 
