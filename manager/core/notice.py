@@ -69,8 +69,9 @@ def notice(
     for agent in memory.agents.values():
         if not agent.settled:
             facts.extend(_of_agent(agent, memory, world, now, judge, in_flight))
-    # A gate that is seen open now counts: its agent may be in the roster already.
-    facts.extend(confirmations(apply(memory, facts) if facts else memory, world, now))
+    if world.rosters:
+        # A gate that is seen open now counts: its agent may be in the roster already.
+        facts.extend(confirmations(apply(memory, facts), world, now))
     if world.containers is not None:
         facts.extend(_strays(memory, world.containers, world, now, in_flight))
     return facts

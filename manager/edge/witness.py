@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,15 +64,6 @@ class Witnesses:
             signalled=_note(place + "signals") is not None,
             signs=tuple(signs.text.splitlines()) if signs is not None else (),
         )
-
-    def read_all(self, generations: Iterable[Generation]) -> dict[Generation, Witness]:
-        """The witnesses of those agents, as far as they are there."""
-        found = {}
-        for generation in generations:
-            witness = self.read(generation)
-            if witness is not None:
-                found[generation] = witness
-        return found
 
     def remove(self, generation: Generation) -> None:
         """Remove the directory; gone already is success."""

@@ -94,11 +94,6 @@ class Service:
             clock=clock,
         )
 
-    @property
-    def lists(self) -> bool:
-        """Whether the token may list runners, as far as is known."""
-        return self._lists
-
     # -- places --------------------------------------------------------------------------------------
 
     def look_up(self, path: str) -> Place:
