@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "how-to" / "from-the-prototype.md"
-ROWS = [
-    [cell.strip() for cell in line.strip("| ").split(" | ")]
-    for line in PAGE.read_text().splitlines()
-    if line.startswith("| ") and not line.startswith("| the prototype ")
-]
+from tests.pages import assert_is_there, rows
+
+ROWS = rows("how-to/from-the-prototype.md", "the prototype")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:40])
 def test_what_shows_it_is_there(row: list[str]) -> None:
     _, does, shown = row
     assert does
-    found = re.fullmatch(r"`(tests/\S+\.py)::(test_\w+)`", shown)
-    assert found, shown
-    assert re.search(rf"^def {found[2]}\(", (ROOT / found[1]).read_text(), re.MULTILINE), shown
+    assert_is_there(shown)
 
 
 def test_the_table_is_whole() -> None:
