@@ -21,19 +21,13 @@ from manager.core.model import (
 )
 from manager.core.rosters import UNBEGUN, unbegun
 from manager.providers import azure_words, github_lines, gitlab_lines
+from tests.service_agent import service_agent
 
 T = 1_800_000_000.0
 POOL = PoolName("gh")
-AGENT = Agent(
-    generation=Generation("l0000000abcde"),
-    slot=SlotName("gh-0"),
-    pool=POOL,
-    serial=1,
-    fingerprint="f",
-    image="i",
-    lease=(),
+AGENT = service_agent(
+    POOL,
     born=T - 100,
-    queue=False,
     container=ContainerId("c"),
     committed=T - 50,
     opened=T - 40,

@@ -8,23 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.memory import Agent
-from manager.core.model import Generation, PoolName, SlotName
+from manager.core.model import PoolName, SlotName
 from manager.edge.faults import Passing, Refused
 from manager.edge.log import Log
 from manager.service.refusals import TRIAL_FIRST, TRIAL_MOST, Refusals, Trial
+from tests.service_agent import service_agent
 
 POOL = PoolName("gh")
-AGENT = Agent(
-    generation=Generation("l0000000abcde"),
-    slot=SlotName("gh-0"),
-    pool=POOL,
-    serial=1,
-    fingerprint="f",
-    image="i",
-    lease=(),
-    born=0.0,
-    queue=False,
+AGENT = service_agent(
+    POOL,
 )
 TRIAL = Trial(AGENT, ("big",))
 NO_GROUP = Refused("there is no such group")

@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 
 from manager.core.facts import AgentConfirmed, AgentDoomed
-from manager.core.memory import Agent, Memory
+from manager.core.memory import Memory
 from manager.core.model import (
     Config,
     ContainerId,
     DoomReason,
-    Generation,
     HostId,
     HostSpec,
     Phase,
@@ -29,18 +28,11 @@ from manager.edge.vault import Vault
 from manager.providers import Sign
 from manager.providers.gitlab import GitLab
 from manager.service.services import Services
+from tests.service_agent import service_agent
 
 POOL = PoolName("gl")
-AGENT = Agent(
-    generation=Generation("l0000000abcde"),
-    slot=SlotName("gl-0"),
-    pool=POOL,
-    serial=1,
-    fingerprint="f",
-    image="i",
-    lease=(),
-    born=0.0,
-    queue=False,
+AGENT = service_agent(
+    POOL,
     container=ContainerId("c"),
     committed=1.0,
     opened=2.0,
