@@ -36,6 +36,7 @@ from manager.edge.output_kept import (
     ERR,
     NOTE,
     OUT,
+    STAMP,
     Chunk,
     KeptFile,
     KeptReader,
@@ -57,9 +58,13 @@ _RECEIVE = 64 * 1024
 _NEWLINE = ord("\n")
 _LINE_MAX = 64 * 1024
 _BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_STAMP = 8 + 30  # where the time in a frame ends
+_AND_ITSELF = b"~"  # sorts behind a time, and before the next
 _CUT = (
     "the agent was removed without its launcher's last line: the end of its output may be missing"
+)
+_SKIPPED = (
+    "%d bytes of output are missing before here: the Engine lost its place in its own log, which"
+    " turned faster than it was read"
 )
 _RUNS = frozenset({"running", "paused", "restarting", "stopping"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -85,6 +90,7 @@ class _Followed:
         self.lines: dict[int, bytearray] | None = None  # None: nobody wants the lines
         self.paused = False
         self.last = False  # the container has ended, and this is the last look
+        self.skipped = 0  # bytes that the Engine showed at the last look alone, behind later ones
         self.tries = 0
         self.gone = False  # ended or forgotten
 
@@ -295,7 +301,8 @@ class OutputKeeper:
     def _connect(self, one: _Followed, resume: Resume) -> None:
         if one.gone:
             return
-        one.resume, one.tail, one.newest, one.parted = resume, b"", {}, resume.parted
+        one.resume, one.parted, one.newest = resume, resume.parted, dict(resume.latest)
+        one.tail, one.skipped = b"", 0
         since = f"{resume.since // 10**9}.{resume.since % 10**9:09d}"
         self._call(
             one,
@@ -370,7 +377,9 @@ class OutputKeeper:
             fresh = bytes(memoryview(one.buffer)[: seen.whole])
             del one.buffer[: seen.whole]
             if seen.backward:
-                fresh = _forward(fresh, one.newest)
+                fresh, left_out = _forward(fresh, one.newest, counted=bool(one.resume.known))
+                if one.last:
+                    one.skipped += len(one.resume.fresh(left_out))
             else:
                 one.newest = newest
             self._take_whole(one, fresh, unfinished=seen.unfinished)
@@ -434,6 +443,8 @@ class OutputKeeper:
         one.gone = True
         if removed and not one.parted:
             self._disk.put(partial(self._write, one, own_frame(NOTE, _CUT)))
+        if one.skipped:
+            self._disk.put(partial(self._write, one, own_frame(NOTE, _SKIPPED % one.skipped)))
         self._disk.put(partial(self._end, one))
 
     # -- the keeping thread ----------------------------------------------------------------
@@ -544,7 +555,7 @@ def _look(data: bytearray, newest: dict[int, bytes]) -> _Seen:
     try:
         for at, size in frames(data):
             whole = at + 8 + size
-            stream, stamped = data[at], bytes(data[at + 8 : at + _STAMP])
+            stream, stamped = data[at], bytes(data[at + 8 : at + STAMP])
             unfinished |= stream == OUT and data[whole - 1] != _NEWLINE
             backward |= stamped < newest.get(stream, b"")
             newest[stream] = stamped
@@ -553,17 +564,29 @@ def _look(data: bytearray, newest: dict[int, bytes]) -> _Seen:
     return _Seen(whole, unfinished, backward)
 
 
-def _forward(data: bytes, newest: dict[int, bytes]) -> bytes:
-    """The frames that are not older than their stream's newest, which is brought up to date.
+def _forward(
+    data: bytes, newest: dict[int, bytes], *, counted: bool = False
+) -> tuple[bytes, bytes]:
+    """The frames that are not older than their stream's newest, which is brought up to date, and
+    those that are.
 
-    The Engine (seen in 20.10) reads its log again from an earlier place when it rotates faster than
-    it is read. A newest time that lies ahead means that the clock was set back: that is no repeat.
+    Once a stream went back, its newest line is among those that come again; ``counted`` says that
+    the caller tells them apart.
+
+    The Engine (seen in 20.10) loses its place when it rotates its log faster than it is read: it
+    leaves lines out and reads others again. What it left out it shows when it is asked anew, and
+    behind later lines it would push those out of a bounded tail. A newest time that lies ahead
+    means that the clock was set back: that is no repeat.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
-    out = bytearray()
+    out, left_out = bytearray(), bytearray()
     for at, size in frames(data):
-        stream, stamped = data[at], data[at + 8 : at + _STAMP]
+        stream, stamped = data[at], data[at + 8 : at + STAMP]
         if now < newest.get(stream, b"") or stamped >= newest.get(stream, b""):
             newest[stream] = stamped
             out += data[at : at + 8 + size]
-    return bytes(out)
+        else:
+            left_out += data[at : at + 8 + size]
+            if not counted:
+                newest[stream] = newest[stream][: STAMP - 8] + _AND_ITSELF
+    return bytes(out), bytes(left_out)

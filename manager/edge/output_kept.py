@@ -30,6 +30,7 @@ AT_GATE = b"mayfly: at gate "
 ENDED = re.compile(rb"mayfly: ended \d{1,3}\n?\Z")
 ENDED_MAX = len(b"mayfly: ended 255\n")
 FRAME_MAX = 128 * 1024  # the Engine cuts lines at 16 KiB
+STAMP = 8 + 30  # where the time in a frame of the Engine's ends
 _KINDS = frozenset({NOTE, OUT, ERR, BEGIN, END})
 _OPEN = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _DISORDER = 10**9  # ns: stdout and stderr are stamped before they queue for the Engine's log
@@ -52,6 +53,7 @@ class Resume:
     since: int = 0  # nanoseconds
     newest: int = 0  # nanoseconds; what is more than _DISORDER later is surely new
     known: Counter[int] = field(default_factory=Counter)  # hashes of frames
+    latest: dict[int, bytes] = field(default_factory=dict)  # the newest time kept of each stream
     ended: bool = False
     parted: bool = False  # the last line kept of stdout is the launcher's
 
@@ -321,16 +323,18 @@ def _resume(data: bytes) -> Resume:
         return Resume()
     found = list(frames(data))
     known: Counter[int] = Counter()
+    latest: dict[int, bytes] = {}
     newest = oldest = floor = 0
     last = next(
         (data[at + 8 : at + 8 + size] for at, size in reversed(found) if data[at] == OUT), b""
     )
     for at, size in reversed(found):
-        if data[at] == NOTE:  # what is missing before it would come back out of order
+        if data[at] == NOTE and oldest:  # what is missing before it would come back out of order
             floor = oldest
             break
         if data[at] not in (OUT, ERR):
             continue
+        latest.setdefault(data[at], data[at + 8 : at + STAMP])
         oldest, _ = stamp(data[at + 8 : at + 8 + size])
         newest = max(newest, oldest)
         if oldest < newest - 2 * _DISORDER:
@@ -341,7 +345,12 @@ def _resume(data: bytes) -> Resume:
     if data[at] != BEGIN:  # older frames were thrown away, and are not to come back
         since = max(since, stamp(data[at + 8 : at + 8 + size])[0] + 1)
     return Resume(
-        since, newest, known, ended=data[found[-1][0]] == END, parted=ENDED.search(last) is not None
+        since,
+        newest,
+        known,
+        latest,
+        ended=data[found[-1][0]] == END,
+        parted=ENDED.search(last) is not None,
     )
 
 

@@ -12,6 +12,7 @@ from manager.edge.output_kept import (
     BEGIN,
     END,
     ERR,
+    NOTE,
     OUT,
     Chunk,
     KeptFile,
@@ -86,6 +87,16 @@ def test_what_is_kept_twice_is_known_and_what_is_new_is_not(tmp_path: Path):
     resume = KeptFile(tmp_path / "g.log", 1 << 20).open()
     assert resume.since <= stamp(same[8:])[0]
     assert resume.fresh(same + err + same + same + new) == same + new
+
+
+def test_a_note_at_the_end_makes_nothing_come_twice(tmp_path: Path):
+    file = KeptFile(tmp_path / "g.log", 1 << 20)
+    file.open()
+    same, new = line("same"), line("new")
+    file.append(same)
+    file.append(own_frame(NOTE, "3 bytes of output are missing here"))
+    resume = KeptFile(tmp_path / "g.log", 1 << 20).open()
+    assert resume.fresh(same + new) == new
 
 
 def test_a_torn_end_is_cut_off_and_what_was_before_it_is_kept(tmp_path: Path):

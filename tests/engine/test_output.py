@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -21,9 +22,10 @@ import pytest
 from manager.core.model import ContainerId, Generation
 from manager.edge.output import OutputKeeper
 from tests.engine.agents import HOST_ENGINE, Agents
+from tests.engine.go_between import GoBetween
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.engine.private_engine import PrivateEngine
 
@@ -36,6 +38,7 @@ class Kept:
     """A keeper, and what it rang: (generation, line), with END where a stream has ended."""
 
     def __init__(self, url: str, directory: Path, **limits: int) -> None:
+        self.generation = Generation("")
         self.rung: SimpleQueue[tuple[str, str, float]] = SimpleQueue()
         self.lines: list[tuple[int, bytes]] = []
         self.keeper = OutputKeeper(
@@ -290,6 +293,43 @@ def test_an_engine_restart_loses_and_doubles_no_line(
     assert numbers == sorted(numbers)
     assert numbers[-1] == 20000
     it.keeper.close()
+
+
+@pytest.fixture
+def astray(agents: Agents, tmp_path: Path, until) -> Iterator[Callable[..., Kept]]:
+    """What is kept of an ended agent that counted to 30,000, where the first answer went astray."""
+
+    def keep(change: Callable[[list[bytes]], list[bytes]]) -> Kept:
+        script = "seq 30000; echo last; echo mayfly: ended 0"
+        cid, it.generation = agents.run(script, network="none")
+        until(lambda: agents.engine.inspect(cid).finished is not None)
+        between.astray[r"logs\?follow=1"] = change
+        it.keeper.follow(it.generation, cid)
+        it.wait(END)
+        return it
+
+    with GoBetween(tmp_path, HOST_ENGINE) as between:
+        it = Kept(between.url, tmp_path / "output", per_agent=512 * 1024)
+        yield keep
+        it.keeper.close()
+
+
+def test_lines_that_the_engine_left_out_at_first_push_nothing_newer_out(astray):
+    it = astray(lambda frames: frames[:9999] + frames[29999:])
+    *numbers, last = it.text(it.generation).splitlines()
+    assert last == b"last"
+    assert numbers[-1] == b"30000"
+    assert [int(n) for n in numbers] == sorted(int(n) for n in numbers)
+    (note,) = it.text(it.generation, 0).splitlines()
+    assert re.match(rb"[1-9]\d+ bytes of output are missing before here: the Engine lost", note)
+
+
+@pytest.mark.parametrize("again", [2, 5000])
+def test_lines_that_the_engine_shows_again_are_kept_once(astray, again: int):
+    it = astray(lambda frames: frames + frames[-again:])
+    *numbers, last = it.text(it.generation).splitlines()
+    assert last == b"last"
+    assert [int(n) for n in numbers] == list(range(int(numbers[0]), 30001))
 
 
 MUCH = "yes 0123456789012345678901234567890123456789 | head -c 104857600"
