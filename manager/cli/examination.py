@@ -78,17 +78,30 @@ def _host(facts: Facts, config: Config) -> Facts:
 def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
     """What bears on how slots are filled; ``Fault`` where the Engine does not answer."""
     hardware = hardware_for(config)
-    engine = Engine(config.host.docker_host, timeout=ENGINE_SECONDS)
-    return hardware, survey_of(engine, config, engine.info(), references(config, hardware))
+    with _asked_sanely(config) as engine:
+        return hardware, survey_of(engine, config, engine.info(), references(config, hardware))
+
+
+@contextmanager
+def _asked_sanely(config: Config) -> Iterator[Engine]:
+    """The Engine; ``Refused`` for answers that no Engine gives: a person may have named any socket."""
+    address = config.host.docker_host
+    try:
+        yield Engine(address, timeout=ENGINE_SECONDS)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Refused(
+            f"what answers at {address} does not speak as a Docker Engine does"
+            f" ({type(error).__name__}: {error}); let host.docker_host name an Engine's socket"
+        ) from error
 
 
 def _engine(facts: Facts, config: Config) -> Facts:
-    engine = Engine(config.host.docker_host, timeout=ENGINE_SECONDS)
+    own = _host_id(Path(config.host.state_dir))
     try:
-        info = engine.info()
-        survey = survey_of(engine, config, info, references(config, facts.hardware))
-        own = _host_id(Path(config.host.state_dir))
-        strangers = sorted(c.name for c in engine.containers() if c.host != own)
+        with _asked_sanely(config) as engine:
+            info = engine.info()
+            survey = survey_of(engine, config, info, references(config, facts.hardware))
+            strangers = sorted(c.name for c in engine.containers() if c.host != own)
     except Fault as fault:
         return replace(facts, engine_problem=str(fault))
     return replace(

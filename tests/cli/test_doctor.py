@@ -36,6 +36,8 @@ from manager.core.model import (
 from manager.edge.catalogue import catalogue
 from manager.edge.engine_facts import EngineInfo
 from manager.edge.room import Room
+from tests.engine.agents import HOST_ENGINE
+from tests.engine.go_between import GoBetween
 
 GIB = 1024**3
 ENGINE = EngineInfo(
@@ -274,10 +276,11 @@ def test_a_fix_is_one_line_whatever_the_width_so_that_it_can_be_pasted() -> None
     assert all(len(line) <= 40 for line in lines if not line.startswith("    fix: "))
 
 
-def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> None:
+def doctored(tmp_path: Path, host: str = "") -> dict:
+    """What the command's ``--json`` says of a host with one pool."""
     config = tmp_path / "config.toml"
     config.write_text(
-        f'[host]\nname = "box"\nstate_dir = "{tmp_path}/s"\n[[pool]]\nname = "local"\n'
+        f'[host]\nname = "box"\nstate_dir = "{tmp_path}/s"\n{host}\n[[pool]]\nname = "local"\n'
     )
     done = subprocess.run(
         [sys.executable, "-m", "manager.cli.app", "doctor", "--json", "--config", config],
@@ -285,13 +288,34 @@ def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> Non
         text=True,
         check=False,
     )
-    document = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> None:
+    document = doctored(tmp_path)
     assert document["schema"] == "mayfly.doctor/1"
     assert {row["code"] for row in document["checks"]} == {check.code for check in CHECKS}
     for row in document["checks"]:
         assert row["state"] in {"ok", "warn", "fail", "skip"}
         assert row["fix"] is None or row["fix"]
         assert re.fullmatch(r"[a-z]+\.[a-z_]+", row["code"])
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    "answers", [{"/version": b"[1]"}, {"/info": b"[]"}, {"/images/": b"{}"}, {"/containers/": b"[1]"}]
+)
+def test_a_socket_that_is_no_engines_is_a_sentence_and_the_rest_is_looked_at(
+    tmp_path: Path, answers: dict[str, bytes]
+) -> None:
+    with GoBetween(tmp_path, HOST_ENGINE) as between:
+        between.nonsense.update(answers)
+        document = doctored(tmp_path, f'docker_host = "{between.url}"')
+    rows = {row["code"]: row for row in document["checks"]}
+    assert rows["engine.answers"]["state"] == "fail"
+    assert between.url in rows["engine.answers"]["text"]
+    assert "\n" not in rows["engine.answers"]["text"]
+    assert rows["host.disk"]["state"] in {"ok", "warn", "fail"}
 
 
 def test_the_units_credentials_are_found_in_its_drop_ins() -> None:
