@@ -303,7 +303,8 @@ def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> Non
 
 @pytest.mark.engine
 @pytest.mark.parametrize(
-    "answers", [{"/version": b"[1]"}, {"/info": b"[]"}, {"/images/": b"{}"}, {"/containers/": b"[1]"}]
+    "answers",
+    [{"/version": b"[1]"}, {"/info": b"[]"}, {"/images/": b"{}"}, {"/containers/": b"[1]"}],
 )
 def test_a_socket_that_is_no_engines_is_a_sentence_and_the_rest_is_looked_at(
     tmp_path: Path, answers: dict[str, bytes]
