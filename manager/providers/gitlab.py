@@ -47,8 +47,9 @@ LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout
 CAP = 360.0  # seconds that gitlab-runner may take to end a job whose time is over
 ROTATE_EARLY = 7 * 86400.0  # a token that expires within this is made anew before its next use
 CLOCKS = 5.0  # seconds that two clocks may differ where one's times are compared with the other's
+LIST_EVERY = 60.0  # seconds between two lists of a pool
+LIST_EVERY_SLOT = 10.0  # and for each of its slots: their jobs are asked for one by one
 REFUSED_INTERVAL = 15.0  # seconds between looks at whether a person has put right what was refused
-REFUSAL_LIFE = 120.0  # seconds that a refused enrolment is held against the pool
 REGISTRATION_TOKENS = "GR1348941"  # how such tokens begin
 RUNNER_TOKENS = ("glrt-", "glrtr-")
 
@@ -85,7 +86,6 @@ class GitLab:
         self._mark = f"mayfly-{host_id}-{pool.name}"
         self._found: Place | None = None
         self._heard: dict[int, float] = {}  # runners that spoke since that enrolment
-        self._refusal: tuple[Refused, float, Secret] | None = None  # of an enrolment, by that token
         self._let_in = True  # the last roster could be had
 
     # -- what stands behind it -----------------------------------------------------------------------
@@ -116,7 +116,9 @@ class GitLab:
     @property
     def roster_interval(self) -> float:
         """Seconds between rosters at rest, which cost a call or two a slot; sooner while we are refused."""
-        return max(60.0, 10.0 * self.pool.slots) if self._let_in else REFUSED_INTERVAL
+        if not self._let_in:
+            return REFUSED_INTERVAL
+        return max(LIST_EVERY, LIST_EVERY_SLOT * self.pool.slots)
 
     def _secret(self) -> Secret:
         if self.pool.token is None:
@@ -183,7 +185,6 @@ class GitLab:
         if self.shared:
             self.service.verify(secret, None)
             return None
-        self._still_refused(secret)
         known = {kept.id: (slot, kept) for slot, kept in self._keep.all().items()}
         listed = self.service.runners(self._place, self._mark)
         if listed is None:
@@ -191,15 +192,6 @@ class GitLab:
             looked = (self.service.runner(number) for number in numbers)
             listed = [runner for runner in looked if runner is not None]
         return Roster(tuple(self._entry(runner, known) for runner in listed), at)
-
-    def _still_refused(self, secret: Secret) -> None:
-        """A list that can be read says nothing of what the same token was refused a moment ago."""
-        if self._refusal is None:
-            return
-        fault, since, by = self._refusal
-        if by == secret and self._clock() - since < REFUSAL_LIFE:
-            raise fault
-        self._refusal = None
 
     def _left_entry(self, slot: SlotName, kept: Kept) -> RosterEntry:
         name = naming.registered(self._host.name, slot)
@@ -256,11 +248,7 @@ class GitLab:
         if self.shared:
             self.service.verify(secret, self.system_id(slot))
             return Enrolment(self._files(slot, name, secret))
-        try:
-            kept = self._runner_of(slot, name, labels)
-        except Refused as fault:
-            self._refusal = (fault, self._clock(), secret)
-            raise
+        kept = self._runner_of(slot, name, labels)
         files = self._files(slot, name, kept.token)
         return Enrolment(files, registration=str(kept.id), registered=name)
 

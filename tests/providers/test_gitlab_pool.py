@@ -13,7 +13,8 @@ import pytest
 
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import until
-from tests.providers.gitlab_pool import GitLabPool, gitlab_engine, pool_on
+from tests.hurried import hurried
+from tests.providers.gitlab_pool import SCOPES, GitLabPool, gitlab_engine, pool_on
 from tests.providers.leaks import leaks, surfaces
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
@@ -242,6 +243,30 @@ def test_a_registration_token_holds_the_pool_with_one_sentence(pool: GitLabPool)
     note = pool.manager.in_phase("held", "gl-0")["note"]
     assert "is a registration token, which GitLab is giving up" in note
     assert not any(call.method == "POST" for call in pool.fake.calls)
+
+
+def test_a_hold_for_a_refused_enrolment_outlasts_good_lists_until_a_token_may_make_runners(
+    pool: GitLabPool,
+) -> None:
+    pool.secret(pool.fake.person("read_api", "manage_runner"))
+    often = ("providers.gitlab.LIST_EVERY=1", "providers.gitlab.LIST_EVERY_SLOT=0.5")
+    pool.manager.start(*hurried(*often), wait="answer")
+    note = pool.manager.in_phase("held", "gl-0")["note"]
+    assert "give it the scopes create_runner and manage_runner" in note
+    pool.manager.in_phase("held", "gl-1")
+
+    def made() -> int:
+        return sum(1 for call in pool.fake.calls if call.method == "POST")
+
+    asked, calls = made(), len(pool.fake.calls)
+    until(lambda: len(pool.fake.calls) > calls + 5, "good lists")
+    assert pool.manager.slot("gl-0")["phase"] == "held"
+    assert made() == asked <= 2
+    pool.secret(pool.fake.person(*SCOPES))
+    done = pool.manager.cli("retry", "gl-0")
+    assert done.returncode == 0, done.stderr
+    pool.manager.in_phase("idle", "gl-0", 15)  # long before the next trial of its own
+    pool.manager.in_phase("idle", "gl-1", 15)
 
 
 def test_the_runners_of_a_pool_that_went_while_no_manager_ran_go_with_the_next(
