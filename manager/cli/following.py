@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
@@ -12,6 +14,7 @@ from manager.cli.options import say
 from manager.cli.plain import Cleaner, clean
 from manager.cli.trouble import Down, TimedOut
 
+QUEUED = 5.0  # seconds that a job may wait for a slot before a person is told
 PATIENCE = 300.0  # how long a manager that was there may be away
 ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
 
@@ -61,21 +64,44 @@ def follow_job(client: Client, job: str, sink: Sink) -> Document:
     """Everything that a job prints, until it has ended; its row then."""
     path = f"/v1/jobs/{segment(job)}"
     follower = Follower(client, f"{path}/output", sink)
-    away = Away()
+    away, waiting = Away(), Waiting(client)
     pause = 0.02
     while True:
         try:
             came = follower.read(follow=True)
             row = client.get(path)
+            waiting.look(row)
             away.back()
             if row.get("state") in ENDED:
                 follower.read(follow=False)
                 return row
         except (Down, TimedOut) as trouble:
             away.gone(trouble)
-            came = False
-        pause = 0.02 if came else min(0.5, pause * 2)
+            came, row = False, {}
+        # Of a job that is queued the manager answers late: that was a pause already.
+        waited = came or row.get("state") == "queued"
+        pause = 0.02 if waited else min(0.5, pause * 2)
         time.sleep(pause)
+
+
+class Waiting:
+    """Says of a job that stays queued, once and on standard error, what its pool's slots do meanwhile."""
+
+    def __init__(self, client: Client, patience: float = QUEUED) -> None:
+        self._client = client
+        self._until = time.monotonic() + patience
+
+    def look(self, row: Document) -> None:
+        """At the job's row, each time that it was asked for."""
+        if row.get("state") != "queued" or time.monotonic() < self._until:
+            return
+        self._until = math.inf
+        pool = row.get("pool")
+        slots = self._client.get("/v1/status").get("slots", [])
+        phases = Counter(str(slot["phase"]) for slot in slots if slot.get("pool") == pool)
+        found = ", ".join(f"{count} {phase}" for phase, count in phases.items()) or "there is none"
+        job = clean(str(row.get("job")))
+        say(f"job {job} waits for a slot of pool {clean(str(pool))} ({found}); see mayfly status")
 
 
 class Away:

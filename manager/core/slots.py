@@ -219,7 +219,7 @@ def status_of(
         phase, since, note = _without_agent(spec.name, desired, known, now)
     else:
         phase = phase_of(own, own=True)
-        since = phase_since(own, phase)
+        since = _slot_since(own, phase, known)
         note = _note(own, phase) or _kept_note(spec, tenancy, now)
         if spec.name in desired.stuck and not note:
             note = f"the last of its image: {desired.obstacles[spec.name]}"
@@ -236,6 +236,14 @@ def status_of(
         standby_phase=phase_of(standby, own=False) if standby is not None else None,
         confirmed_by=_confirmed_by(own, phase, spec),
     )
+
+
+def _slot_since(own: Agent, phase: Phase, known: SlotMemory) -> float | None:
+    """Since when the slot is in that phase: its agent may have stood ready while another worked."""
+    since = phase_since(own, phase)
+    if since is None or known.vacant_since is None or own.opened is not None:
+        return since
+    return max(since, known.vacant_since)
 
 
 def status_of_former(

@@ -34,7 +34,7 @@ from manager.service.unix_http import (
 API = 1
 LONG_POLLS = 32
 WAIT_MAX = 60.0
-AGENT_SECONDS = 30.0  # how long a followed output waits for an agent to take the job
+AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited for
 FRAMED = "application/vnd.mayfly.output"
 AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")

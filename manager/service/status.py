@@ -249,4 +249,4 @@ def _misnamed(row: SlotStatus, world: World, now: float) -> str | None:
     container = (world.containers or {}).get(agent.generation)
     if container is None or container.name == row.spec.name:
         return None
-    return container.name if now - max(agent.ready, agent.opened or 0.0) > NAMING else None
+    return container.name if now - max(row.since, agent.opened or 0.0) > NAMING else None

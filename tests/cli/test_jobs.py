@@ -14,7 +14,7 @@ import pytest
 
 from manager.service.commands import Answer, Command
 from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
-from tests.service.standin import StandIn, job
+from tests.service.standin import StandIn, job, slot, status
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -142,6 +142,20 @@ def test_a_job_that_no_agent_ever_had_ends_the_wait_too(runs: Runs, start: Start
     runs.row(state="lost", cause="never_started", finished="2026-11-21T09:10:00.000Z")
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (1, b"mayfly: job j1 lost: never_started\n")
+
+
+def test_submit_wait_says_once_why_a_job_stays_queued(runs: Runs, start: Start) -> None:
+    runs.manager.publish(
+        status(*(slot(f"local-{n}", phase=p) for n, p in enumerate(("held", "held", "busy"))))
+    )
+    process = start("submit", "--wait", "id")
+    assert process.stderr is not None
+    told = b"mayfly: job j1 waits for a slot of pool local (2 held, 1 busy); see mayfly status\n"
+    assert process.stderr.readline() == told
+    runs.starts()
+    runs.ends("succeeded", 0)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, b"", b"")
 
 
 def test_submit_wait_survives_a_manager_that_is_restarted(runs: Runs, start: Start) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.memory import Agent, Memory
+from manager.core.memory import Agent, Memory, SlotMemory
 from manager.core.model import (
     Config,
     Container,
@@ -101,6 +101,18 @@ def test_a_slot_whose_name_somebody_else_has_is_told(
     lines = status.health_of(status.statuses(ONE, memory, now), memory, world, now)
     assert [line.code for line in lines] == ["slot.name_taken"] * len(told)
     assert all(f"called {other}" in line.text for other, line in zip(told, lines, strict=True))
+
+
+def test_a_slot_is_idle_since_its_last_job_ended_and_not_since_its_standby_stood_ready() -> None:
+    memory = Memory({READY.generation: READY}, {READY.slot: SlotMemory(vacant_since=T + 50)})
+    (row,) = status.statuses(ONE, memory, T + 52)
+    assert row.since == T + 50
+    container = Container(
+        *(ContainerId("c1"), "a-0.g1", ContainerState.RUNNING, HostId("h"), READY.pool, READY.slot),
+        *(READY.generation, "f1", READY.image, T),
+    )
+    # Its name comes with the next pass: nothing to tell of in a hand-over.
+    assert status.health_of([row], memory, World({READY.generation: container}), T + 52) == []
 
 
 DOUBTED = {READY.generation: T + 10}
