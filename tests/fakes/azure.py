@@ -21,11 +21,12 @@ import re
 import secrets
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.azure_agent import VERSION
-from tests.fakes.http import Answer, Call, Fake, Wait, serve
+from tests.fakes.http import Answer, Call, Fake, Handler, Wait, serve
 
 LAB = "/lab"
 DT = f"{LAB}/_apis/distributedtask"
@@ -118,13 +119,13 @@ class FakeAzure(Fake):
             ("GET", f"{DT}/pools/{{pool}}/agents", self.list_agents),
             ("POST", f"{DT}/pools/{{pool}}/agents", self.add_agent),
             ("GET", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.get_agent),
-            ("PUT", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.replace_agent),
-            ("PATCH", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.change_agent),
-            ("DELETE", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.delete_agent),
+            ("PUT", f"{DT}/pools/{{pool}}/agents/{{agent}}", self._managing(self.replace_agent)),
+            ("PATCH", f"{DT}/pools/{{pool}}/agents/{{agent}}", self._managing(self.change_agent)),
+            ("DELETE", f"{DT}/pools/{{pool}}/agents/{{agent}}", self._managing(self.delete_agent)),
             (
                 "PUT",
                 f"{DT}/pools/{{pool}}/agents/{{agent}}/usercapabilities",
-                self.user_capabilities,
+                self._managing(self.user_capabilities),
             ),
             ("POST", f"{DT}/pools/{{pool}}/sessions", self.open_session),
             ("DELETE", f"{DT}/pools/{{pool}}/sessions/{{session}}", self.close_session),
@@ -275,6 +276,15 @@ class FakeAzure(Fake):
             "Access denied. Reader needs Manage permissions for pool gpu.",
         )
 
+    def _managing(self, change: Callable[[Call, Entry], Answer]) -> Handler:
+        """The handler of a change to an agent that is there, by one who may manage it."""
+
+        def handle(call: Call) -> Answer:
+            entry = self.agents.get(int(call.at["agent"]))
+            return self._forbidden(call) or (gone(call) if entry is None else change(call, entry))
+
+        return handle
+
     def after(self, call: Call, answer: Answer) -> Answer:
         if self.retry_after is not None and answer.status == 200:
             answer.headers["Retry-After"] = self.retry_after
@@ -384,13 +394,7 @@ class FakeAzure(Fake):
         self.agents[entry.id] = entry
         return self._taken(entry, body)
 
-    def replace_agent(self, call: Call) -> Answer:
-        refusal = self._forbidden(call)
-        if refusal is not None:
-            return refusal
-        entry = self.agents.get(int(call.at["agent"]))
-        if entry is None:
-            return gone(call)
+    def replace_agent(self, call: Call, entry: Entry) -> Answer:
         entry.keys += 1
         return self._taken(entry, call.json)
 
@@ -421,13 +425,7 @@ class FakeAzure(Fake):
             shown["authorization"] = authorization
         return Answer(200, shown)
 
-    def change_agent(self, call: Call) -> Answer:
-        refusal = self._forbidden(call)
-        if refusal is not None:
-            return refusal
-        entry = self.agents.get(int(call.at["agent"]))
-        if entry is None:
-            return gone(call)
+    def change_agent(self, call: Call, entry: Entry) -> Answer:
         if call.json.get("id") != entry.id:
             return error(
                 400, "VssPropertyValidationException", "The identifier is not the agent's."
@@ -436,13 +434,7 @@ class FakeAzure(Fake):
         self._assign()
         return Answer(200, self._shown(entry, call))
 
-    def delete_agent(self, call: Call) -> Answer:
-        refusal = self._forbidden(call)
-        if refusal is not None:
-            return refusal
-        entry = self.agents.get(int(call.at["agent"]))
-        if entry is None:
-            return gone(call)
+    def delete_agent(self, _: Call, entry: Entry) -> Answer:
         if entry.request is not None:
             told = f'Agent "{entry.name}" is running a job for pool "gpu".'
             return error(self.still_running, "TaskAgentJobStillRunningException", told)
@@ -451,13 +443,7 @@ class FakeAzure(Fake):
         self.lock.notify_all()
         return Answer(204)
 
-    def user_capabilities(self, call: Call) -> Answer:
-        refusal = self._forbidden(call)
-        if refusal is not None:
-            return refusal
-        entry = self.agents.get(int(call.at["agent"]))
-        if entry is None:
-            return gone(call)
+    def user_capabilities(self, call: Call, entry: Entry) -> Answer:
         entry.user_capabilities = dict(call.json)
         self._assign()
         return Answer(200, self._shown(entry, call))
