@@ -175,5 +175,5 @@ def test_a_manager_that_hangs_delays_completion_by_a_moment_only(manager: StandI
     deaf.listen(5)
     offered, told, seconds = complete("mayfly drain loc", str(path))
     assert (offered, told) == ("", "")
-    assert seconds < 3
+    assert seconds < 10
     deaf.close()
