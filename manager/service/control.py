@@ -6,6 +6,7 @@ table; ``docs/reference/control-socket.md`` is checked against it.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -35,6 +36,7 @@ API = 1
 LONG_POLLS = 32
 WAIT_MAX = 60.0
 AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited for
+LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is over
 FRAMED = "application/vnd.mayfly.output"
 AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
@@ -280,13 +282,14 @@ class Control:
 
     def _job_output(self, request: Request, names: Names) -> Reply:
         job = names["job"]
-        if self._reader.job(job) is None:
+        row = self._reader.job(job)
+        if row is None:
             return _no_such_job(job)
         generation = self._reader.generation_of_job(job)
         if generation is None and parameters.switch(request.query, "follow"):
             with self._waiting():
                 generation = self._await_agent(job)
-        return self._output(request, generation)
+        return self._output(request, generation, over=row.get("finished") is not None)
 
     def _await_agent(self, job: str) -> str | None:
         deadline = time.monotonic() + AGENT_SECONDS
@@ -304,9 +307,10 @@ class Control:
         generation = self._reader.generation_of_slot(names["slot"], previous=previous)
         if generation is None and names["slot"] not in self.slots():
             return error_reply(404, f"there is no slot {names['slot']}", "no_such_slot")
-        return self._output(request, generation)
+        return self._output(request, generation, over=previous)
 
-    def _output(self, request: Request, generation: str | None) -> Reply:
+    def _output(self, request: Request, generation: str | None, *, over: bool) -> Reply:
+        """What an agent has printed; of one that is ``over``, its last words too, which may still come."""
         query = request.query
         follow = parameters.switch(query, "follow")
         form = query.get("format", "framed")
@@ -320,10 +324,13 @@ class Control:
         if query.get("agent", generation) != generation:
             place = printed.Place()  # another agent's output was read before
         release = self._wait_begins()
+        limit = time.monotonic() + LATE_SECONDS if over and not follow else math.inf
+
+        def stop() -> bool:
+            return self._stop.is_set() or time.monotonic() > limit
+
         try:
-            chunks = self._printed.read(
-                Generation(generation), follow=follow, stop=self._stop.is_set
-            )
+            chunks = self._printed.read(Generation(generation), follow=follow or over, stop=stop)
             chunks = printed.after(chunks, place)
             pieces = printed.framed(chunks) if form == "framed" else printed.plain(chunks)
         except BaseException:

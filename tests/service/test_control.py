@@ -310,6 +310,27 @@ def test_output_comes_framed_with_its_stream(manager: StandIn, ask: Ask) -> None
     assert ask("GET", "/v1/slots/local-0/output?format=text").data == b"out\nerr\n"
 
 
+def test_the_last_words_of_a_job_that_has_ended_are_waited_for(manager: StandIn, ask: Ask) -> None:
+    printed(manager, (1, b"one\n"), ended=False)
+    manager.account.rows["j1"] = job("j1", state="succeeded", finished=1.0, agent="g1")
+
+    def later() -> None:
+        manager.account.prints("g1", b"two\n")
+        manager.account.ends("g1")
+
+    threading.Timer(0.2, later).start()
+    assert ask("GET", "/v1/jobs/j1/output?format=text").data == b"one\ntwo\n"
+
+
+def test_last_words_that_do_not_come_are_not_waited_for_for_ever(
+    manager: StandIn, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manager.service.control.LATE_SECONDS", 0.1)
+    printed(manager, (1, b"one\n"), ended=False)
+    manager.account.rows["j1"] = job("j1", state="lost", finished=1.0, agent="g1")
+    assert ask("GET", "/v1/jobs/j1/output?format=text").data == b"one\n"
+
+
 def test_of_a_job_that_no_agent_had_there_is_no_output(manager: StandIn, ask: Ask) -> None:
     manager.account.rows["j1"] = job("j1", state="cancelled", finished=1.0)
     assert ask("GET", "/v1/jobs/j1/output").status == 204
