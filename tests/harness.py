@@ -148,7 +148,7 @@ class Manager:
         """Start a manager; ``command`` stands in for ``mayfly run``, ``wait`` is what to wait for then:
         ``idle``, ``answer`` (the first status), or nothing.
         """
-        words = command or (sys.executable, "-m", "manager.cli.app", "run")
+        words = command or (sys.executable, "-m", "mayfly.cli.app", "run")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 words,
@@ -192,7 +192,7 @@ class Manager:
     ) -> subprocess.CompletedProcess[Any]:
         """``mayfly WORDS``."""
         return subprocess.run(
-            [sys.executable, "-m", "manager.cli.app", *words],
+            [sys.executable, "-m", "mayfly.cli.app", *words],
             env=self.environment(),
             capture_output=True,
             text=text,

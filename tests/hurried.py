@@ -2,7 +2,7 @@
 
     manager.start(*hurried("core.rosters.ABSENCE=6"), wait=None)
 
-A limit is named by its module below `manager` and its own name; its value is in seconds.
+A limit is named by its module below `mayfly` and its own name; its value is in seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def shorten(limit: str) -> None:
     """Set a limit before anybody has read it."""
     name, _, seconds = limit.partition("=")
     module, _, constant = name.rpartition(".")
-    home = import_module(f"manager.{module}")
+    home = import_module(f"mayfly.{module}")
     assert isinstance(getattr(home, constant), float), f"there is no limit {name}"
     setattr(home, constant, float(seconds))
 
@@ -28,7 +28,7 @@ def shorten(limit: str) -> None:
 if __name__ == "__main__":
     for given in sys.argv[1:]:
         shorten(given)
-    from manager.cli.app import main
+    from mayfly.cli.app import main
 
     sys.argv = ["mayfly", "run"]
     main()

@@ -13,10 +13,10 @@ from typing import Any
 
 import typer.main
 
-from manager.cli.app import app
-from manager.core.quantities import spoken_age, spoken_size
-from manager.edge.config import schema
-from manager.service.control import Control
+from mayfly.cli.app import app
+from mayfly.core.quantities import spoken_age, spoken_size
+from mayfly.edge.config import schema
+from mayfly.service.control import Control
 from tests.service.exposition import begun
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"

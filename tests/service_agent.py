@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from manager.core.memory import Agent
-from manager.core.model import Generation, PoolName, SlotName
+from mayfly.core.memory import Agent
+from mayfly.core.model import Generation, PoolName, SlotName
 
 _MADE = Agent(
     generation=Generation("l0000000abcde"),

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from manager.cli.verbs_images import _base, _target
-from manager.core import images
-from manager.edge.catalogue import catalogue
+from mayfly.cli.verbs_images import _base, _target
+from mayfly.core import images
+from mayfly.edge.catalogue import catalogue
 
 ROOT = Path(__file__).parents[1]
 PROVIDERS = ("local", "github", "azure", "gitlab")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1] / "manager"
+ROOT = Path(__file__).parents[1] / "manager/mayfly"
 # Each may import those before it.
 LAYERS = ("core", "edge", "providers", "service", "cli")
 # A library and the files of edge/ that may know it.
@@ -56,7 +56,7 @@ def test_a_layer_imports_only_those_beneath_it(path: Path) -> None:
     above = LAYERS[LAYERS.index(own) + 1 :] if own is not None else ()
     for module in imported(path):
         parts = module.split(".")
-        if parts[0] == "manager" and len(parts) > 1:
+        if parts[0] == "mayfly" and len(parts) > 1:
             assert parts[1] not in above, f"{named(path)} imports {module}"
 
 

@@ -15,7 +15,7 @@ CARRIED = ("agents/gate", "agents/launch.sh", "agents/local", "dockerfiles/Docke
 
 @pytest.mark.parametrize("name", CARRIED)
 def test_the_installed_package_reads_its_data(name: str) -> None:
-    assert (files("manager") / "data" / name).read_bytes() == (ROOT / name).read_bytes()
+    assert (files("mayfly") / "data" / name).read_bytes() == (ROOT / name).read_bytes()
 
 
 def test_a_wheel_carries_every_file_of_its_data_and_the_gate_is_executable(tmp_path: Path) -> None:
@@ -30,13 +30,13 @@ def test_a_wheel_carries_every_file_of_its_data_and_the_gate_is_executable(tmp_p
         for folder in ("agents", "dockerfiles", "systemd"):
             for path in (ROOT / folder).rglob("*"):
                 if path.is_file():
-                    name = f"manager/data/{path.relative_to(ROOT)}"
+                    name = f"mayfly/data/{path.relative_to(ROOT)}"
                     assert archive.read(name) == path.read_bytes()
-    assert members["manager/data/agents/gate"].external_attr >> 16 & 0o111
+    assert members["mayfly/data/agents/gate"].external_attr >> 16 & 0o111
     assert not [name for name in members if name.startswith(("tests/", "docs/", "build/"))]
 
 
 def test_the_command_is_called_mayfly_and_the_distribution_mayfly_ci() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "mayfly-ci"
-    assert project["scripts"] == {"mayfly": "manager.cli.app:main"}
+    assert project["scripts"] == {"mayfly": "mayfly.cli.app:main"}

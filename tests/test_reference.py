@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from manager.core import model
-from manager.edge.config import schema
-from manager.service import control, unix_http
+from mayfly.core import model
+from mayfly.edge.config import schema
+from mayfly.service import control, unix_http
 from tests import reference
 
 SECTIONS = reference.sections()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from manager.core.model import Generation
-from manager.core.outcomes import End, Result
-from manager.edge.witness import Witnesses
-from manager.providers.azure_words import judge
+from mayfly.core.model import Generation
+from mayfly.core.outcomes import End, Result
+from mayfly.edge.witness import Witnesses
+from mayfly.providers.azure_words import judge
 from tests.agents.container import Agent, archive, frame
 from tests.fakes.azure import DT, FakeAzure
 from tests.fakes.azure_agent import VERSION

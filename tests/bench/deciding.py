@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 
-from manager.core import naming
-from manager.core.decide import decide
-from manager.core.memory import Agent, Job, Memory
-from manager.core.model import (
+from mayfly.core import naming
+from mayfly.core.decide import decide
+from mayfly.core.memory import Agent, Job, Memory
+from mayfly.core.model import (
     Container,
     ContainerId,
     ContainerState,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from manager.edge.history_reader import Reader
+from mayfly.edge.history_reader import Reader
 from tests.bench.figures import Figure, Goal, median, p95
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.nvidia_runtime import NvidiaRuntime

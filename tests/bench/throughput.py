@@ -9,7 +9,7 @@ import termios
 import time
 from contextlib import suppress
 
-from manager.edge.history_reader import Reader
+from mayfly.edge.history_reader import Reader
 from tests.bench.control import Control
 from tests.bench.figures import Figure, Goal, median
 from tests.bench.slot_gap import IMAGE

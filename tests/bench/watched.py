@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from manager.core.facts import GateOpening
-from manager.edge.engine_facts import EngineEvent
-from manager.edge.history import History
-from manager.edge.output import OutputKeeper
-from manager.edge.witness import Witnesses
-from manager.service import loop, perform
-from manager.service.messages import Rung
+from mayfly.core.facts import GateOpening
+from mayfly.edge.engine_facts import EngineEvent
+from mayfly.edge.history import History
+from mayfly.edge.output import OutputKeeper
+from mayfly.edge.witness import Witnesses
+from mayfly.service import loop, perform
+from mayfly.service.messages import Rung
 
 _seen: list[tuple[str, str, float]] = []
 
@@ -104,7 +104,7 @@ def main() -> None:
         perform.Performer, "_open", after=lambda _, __, action, ___: note("sent", action.generation)
     )
     around(loop.Loop, "_pass", after=dump)
-    from manager.cli.app import main as command
+    from mayfly.cli.app import main as command
 
     sys.argv = ["mayfly", "run"]
     command()

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from manager.core import facts
-from manager.edge.engine import Engine, GateSocket
-from manager.edge.history import History
+from mayfly.core import facts
+from mayfly.edge.engine import Engine, GateSocket
+from mayfly.edge.history import History
 
 
 def die() -> NoReturn:
@@ -87,7 +87,7 @@ POINTS: Mapping[str, Callable[[], None]] = {
 
 if __name__ == "__main__":
     POINTS[sys.argv[1]]()
-    from manager.cli.app import main
+    from mayfly.cli.app import main
 
     sys.argv = ["mayfly", "run"]
     main()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from manager.service.commands import Answer, Command
+from mayfly.service.commands import Answer, Command
 from tests.service.standin import StandIn, slot, status
 from tests.terminal import Terminal, environment
 
-COMMAND = [sys.executable, "-m", "manager.cli.app"]
+COMMAND = [sys.executable, "-m", "mayfly.cli.app"]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

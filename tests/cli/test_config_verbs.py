@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from manager.cli.init_text import SERVICE_HINTS, Found, Wanted, config_text
-from manager.edge.config import load
+from mayfly.cli.init_text import SERVICE_HINTS, Found, Wanted, config_text
+from mayfly.edge.config import load
 from tests.cli.conftest import Mayfly, Terminal, plain
 
 OnTerminal = Callable[..., Terminal]
@@ -202,7 +202,7 @@ def test_without_a_verb_it_helps_and_with_a_wrong_one_it_says_so(mayfly: Mayfly)
 
 
 def test_version(mayfly: Mayfly) -> None:
-    import manager
+    from mayfly import __version__
 
     ran = mayfly("--version")
-    assert (ran.code, ran.out) == (0, f"mayfly {manager.__version__}\n")
+    assert (ran.code, ran.out) == (0, f"mayfly {__version__}\n")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from manager.cli import render_doctor
-from manager.cli.doctor import (
+from mayfly.cli import render_doctor
+from mayfly.cli.doctor import (
     CHECKS,
     Facts,
     Service,
@@ -20,10 +20,10 @@ from manager.cli.doctor import (
     exit_code,
     results,
 )
-from manager.cli.examination import loaded
-from manager.core.desire import Hardware, ImageSeen, Survey
-from manager.core.leases import Gpu
-from manager.core.model import (
+from mayfly.cli.examination import loaded
+from mayfly.core.desire import Hardware, ImageSeen, Survey
+from mayfly.core.leases import Gpu
+from mayfly.core.model import (
     Config,
     Dataset,
     Health,
@@ -33,9 +33,9 @@ from manager.core.model import (
     Removal,
     Severity,
 )
-from manager.edge.catalogue import catalogue
-from manager.edge.engine_facts import EngineInfo
-from manager.edge.room import Room
+from mayfly.edge.catalogue import catalogue
+from mayfly.edge.engine_facts import EngineInfo
+from mayfly.edge.room import Room
 from tests.engine.agents import HOST_ENGINE
 from tests.engine.go_between import GoBetween
 
@@ -283,7 +283,7 @@ def doctored(tmp_path: Path, host: str = "") -> dict:
         f'[host]\nname = "box"\nstate_dir = "{tmp_path}/s"\n{host}\n[[pool]]\nname = "local"\n'
     )
     done = subprocess.run(
-        [sys.executable, "-m", "manager.cli.app", "doctor", "--json", "--config", config],
+        [sys.executable, "-m", "mayfly.cli.app", "doctor", "--json", "--config", config],
         capture_output=True,
         text=True,
         check=False,

@@ -15,7 +15,7 @@ from tests.fakes.github import FakeGitHub
 def doctor(config: Path, **environment: str) -> dict[str, list[dict[str, Any]]]:
     """What `mayfly doctor --json` says, by check."""
     done = subprocess.run(
-        [sys.executable, "-m", "manager.cli.app", "doctor", "--json", "--config", config],
+        [sys.executable, "-m", "mayfly.cli.app", "doctor", "--json", "--config", config],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},

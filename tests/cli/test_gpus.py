@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from manager.cli.render_gpus import beside, by_gpu, gpus
-from manager.core.gpu_health import Process, Reading, Vitals
-from manager.core.leases import Gpu, Mig
-from manager.core.model import GpuWord, SlotName
-from manager.service.gpu_document import document
+from mayfly.cli.render_gpus import beside, by_gpu, gpus
+from mayfly.core.gpu_health import Process, Reading, Vitals
+from mayfly.core.leases import Gpu, Mig
+from mayfly.core.model import GpuWord, SlotName
+from mayfly.service.gpu_document import document
 
 GIB = 2**30
 A = Gpu("GPU-aaaa", 0, "NVIDIA H100", 80 * GIB, capability=(9, 0))

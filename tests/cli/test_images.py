@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from manager.edge.catalogue import catalogue
+from mayfly.edge.catalogue import catalogue
 from tests.fakes.nvml import Hardware
 
 
 def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, with nothing around it but what is given."""
     return subprocess.run(
-        [sys.executable, "-m", "manager.cli.app", "images", *words],
+        [sys.executable, "-m", "mayfly.cli.app", "images", *words],
         capture_output=True,
         text=True,
         check=False,

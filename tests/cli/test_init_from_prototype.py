@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from manager.cli import prototype
-from manager.cli.init_text import Found
-from manager.cli.trouble import Usage
-from manager.edge.config import load
+from mayfly.cli import prototype
+from mayfly.cli.init_text import Found
+from mayfly.cli.trouble import Usage
+from mayfly.edge.config import load
 from tests.cli.conftest import COMMAND, Ran, environment
 from tests.terminal import ROOT
 

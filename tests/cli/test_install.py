@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from manager.cli import installation
-from manager.cli.installation import MARK, UNIT, Wanted
-from manager.cli.verbs_images import missing
+from mayfly.cli import installation
+from mayfly.cli.installation import MARK, UNIT, Wanted
+from mayfly.cli.verbs_images import missing
 
 FILES = [
     "etc/systemd/system/mayfly.service",
@@ -27,7 +27,7 @@ analyze = pytest.mark.skipif(
 
 
 def install(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "manager.cli.app", "install", "--root", str(root), *more]
+    command = [sys.executable, "-m", "mayfly.cli.app", "install", "--root", str(root), *more]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -87,7 +87,7 @@ def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None
         [
             sys.executable,
             "-m",
-            "manager.cli.app",
+            "mayfly.cli.app",
             "config",
             "check",
             "--config",
@@ -162,7 +162,7 @@ def test_init_names_the_image_that_is_still_to_be_built_and_builds_none_where_th
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "config.toml"
-    command = [sys.executable, "-m", "manager.cli.app", "init", "--no-images", "--config", config]
+    command = [sys.executable, "-m", "mayfly.cli.app", "init", "--no-images", "--config", config]
     done = subprocess.run(
         [*command, "--provider", "local", "--slots", "1"],
         capture_output=True,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from manager.service.commands import Answer, Command
+from mayfly.service.commands import Answer, Command
 from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
 from tests.service.standin import StandIn, job, slot, status
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import typer.main
 
-from manager.cli.app import app
-from manager.core.leases import Gpu
-from manager.core.memory import Memory
-from manager.core.model import HostSpec, SlotName, World
-from manager.service import status
-from manager.service.gpu_document import document
+from mayfly.cli.app import app
+from mayfly.core.leases import Gpu
+from mayfly.core.memory import Memory
+from mayfly.core.model import HostSpec, SlotName, World
+from mayfly.service import status
+from mayfly.service.gpu_document import document
 from tests.cli.conftest import Mayfly
 
 ROOT = Path(__file__).parents[2]

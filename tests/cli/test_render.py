@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.cli import render, render_past
-from manager.cli.plain import Cleaner, clean
-from manager.cli.table import table
+from mayfly.cli import render, render_past
+from mayfly.cli.plain import Cleaner, clean
+from mayfly.cli.table import table
 from tests.service.standin import job, slot, status
 
 NOW = 1795253400.0  # 2026-11-21T09:30:00Z

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from manager.core.quantities import parse_time
-from manager.service.commands import Answer
+from mayfly.core.quantities import parse_time
+from mayfly.service.commands import Answer
 from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
 from tests.service.standin import StandIn, slot, status
 

@@ -109,7 +109,7 @@ def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_pat
     for parent in list(tmp_path.parents)[:-2]:
         parent.chmod(parent.stat().st_mode | 0o011)
     code = (
-        "import os, sys; from manager.cli.app import main; sys.argv = ['mayfly', '--socket', "
+        "import os, sys; from mayfly.cli.app import main; sys.argv = ['mayfly', '--socket', "
         f"{str(manager.path)!r}, 'status']\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
     )
@@ -165,7 +165,7 @@ def test_status_starts_fast(manager: StandIn, mayfly: Mayfly) -> None:
 
 def test_what_status_imports_is_light(manager: StandIn) -> None:
     code = (
-        "import sys; from manager.cli.app import main; sys.argv = ['mayfly', '--socket', "
+        "import sys; from mayfly.cli.app import main; sys.argv = ['mayfly', '--socket', "
         f"{str(manager.path)!r}, 'status']\n"
         "try: main()\nexcept SystemExit: pass\n"
         "print(sorted({'pydantic', 'docker', 'rich', 'structlog', 'requests', 'sqlite3', "

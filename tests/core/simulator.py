@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import cast
 
-from manager.core import naming
-from manager.core.actions import (
+from mayfly.core import naming
+from mayfly.core.actions import (
     Action,
     Bury,
     Dismiss,
@@ -25,9 +25,9 @@ from manager.core.actions import (
     Signal,
     Tell,
 )
-from manager.core.apply import ahead, apply
-from manager.core.decide import decide
-from manager.core.facts import (
+from mayfly.core.apply import ahead, apply
+from mayfly.core.decide import decide
+from mayfly.core.facts import (
     AgentArmed,
     AgentConfirmed,
     AgentCreated,
@@ -49,8 +49,8 @@ from manager.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
-from manager.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
-from manager.core.model import (
+from mayfly.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
+from mayfly.core.model import (
     Cause,
     Container,
     ContainerId,
@@ -78,13 +78,13 @@ from manager.core.model import (
     Witness,
     World,
 )
-from manager.core.notice import notice, unopened, unprepared
-from manager.core.outcomes import End, Outcome, Result
-from manager.core.plan import Plan
-from manager.core.rosters import absent, orphans
-from manager.core.slots import CLOCK_SLACK, VACANCY, Tenancy, phase_of, tenancies
-from manager.edge.history_reader import Reader
-from manager.providers.local import Local
+from mayfly.core.notice import notice, unopened, unprepared
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.plan import Plan
+from mayfly.core.rosters import absent, orphans
+from mayfly.core.slots import CLOCK_SLACK, VACANCY, Tenancy, phase_of, tenancies
+from mayfly.edge.history_reader import Reader
+from mayfly.providers.local import Local
 
 START = 1_800_000_000.0
 OURS = HostId("ours00000000")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from manager.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
-from manager.core.decide import MAX_PREPARING
-from manager.core.ending import SELF_REMOVAL
-from manager.core.facts import (
+from mayfly.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
+from mayfly.core.decide import MAX_PREPARING
+from mayfly.core.ending import SELF_REMOVAL
+from mayfly.core.facts import (
     AgentDoomed,
     JobEnded,
     JobRequeued,
@@ -18,8 +18,8 @@ from manager.core.facts import (
     SlotHeld,
     SlotReleased,
 )
-from manager.core.keeping import INTERRUPTED_GRACE
-from manager.core.model import (
+from mayfly.core.keeping import INTERRUPTED_GRACE
+from mayfly.core.model import (
     Cause,
     ContainerState,
     Desired,
@@ -31,9 +31,9 @@ from manager.core.model import (
     SlotSpec,
     Step,
 )
-from manager.core.opening import RENAME_AFTER
-from manager.core.plan import Plan
-from manager.core.slots import STANDBY_LIFE
+from mayfly.core.opening import RENAME_AFTER
+from mayfly.core.plan import Plan
+from mayfly.core.slots import STANDBY_LIFE
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
 A0, A1 = SlotName("a-0"), SlotName("a-1")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.desire import Hardware, ImageSeen, Survey, Trait, desired, references
-from manager.core.leases import Gpu
-from manager.core.model import (
+from mayfly.core.desire import Hardware, ImageSeen, Survey, Trait, desired, references
+from mayfly.core.leases import Gpu
+from mayfly.core.model import (
     GATE_PROTOCOL,
     Config,
     Desired,
@@ -18,7 +18,7 @@ from manager.core.model import (
     PoolSpec,
     SlotName,
 )
-from manager.edge.catalogue import catalogue
+from mayfly.edge.catalogue import catalogue
 
 TRAIT = Trait(queue=True, ladder=())
 GPUS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from manager.core.model import Phase
-from manager.core.slots import BACKOFF_FIRST, BACKOFF_MOST, DEADLINES
+from mayfly.core.model import Phase
+from mayfly.core.slots import BACKOFF_FIRST, BACKOFF_MOST, DEADLINES
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/phases.md").read_text(encoding="utf-8")
 DURATIONS = {"120 s": 120.0, "24 h": 86400.0, "180 s": 180.0, "60 s": 60.0}

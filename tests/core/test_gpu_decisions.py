@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from manager.core.facts import AgentDoomed, SlotCooled, SlotReleased
-from manager.core.model import (
+from mayfly.core.facts import AgentDoomed, SlotCooled, SlotReleased
+from mayfly.core.model import (
     Container,
     DoomReason,
     Generation,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.gpu_health import (
+from mayfly.core.gpu_health import (
     APPLICATION_XIDS,
     RECHECK,
     SLACK,
@@ -25,8 +25,8 @@ from manager.core.gpu_health import (
     recorded,
     trespassers,
 )
-from manager.core.leases import Gpu, Mig
-from manager.core.model import ContainerId, GpuWord
+from mayfly.core.leases import Gpu, Mig
+from mayfly.core.model import ContainerId, GpuWord
 
 A, B = Gpu("GPU-a", 0), Gpu("GPU-b", 1)
 SPLIT = Gpu("GPU-c", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manager.core.gpu_probe import Seen, amiss, read
+from mayfly.core.gpu_probe import Seen, amiss, read
 
 A, B = "GPU-aaaa-1111", "GPU-bbbb-2222"
 MIG = "MIG-cccc-3333"

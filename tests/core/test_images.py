@@ -14,8 +14,8 @@ import re
 
 import pytest
 
-from manager.core.images import Catalogue, Version, parse, reference, select, text
-from manager.edge.catalogue import catalogue, read
+from mayfly.core.images import Catalogue, Version, parse, reference, select, text
+from mayfly.edge.catalogue import catalogue, read
 
 CATALOGUE = catalogue()
 NEWEST = CATALOGUE.rows[0].cuda

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from manager.core.injection import NO_RUNTIME, choose
-from manager.core.leases import Gpu, Mig
-from manager.core.model import Injection, PoolName, PoolSpec
+from mayfly.core.injection import NO_RUNTIME, choose
+from mayfly.core.leases import Gpu, Mig
+from mayfly.core.model import Injection, PoolName, PoolSpec
 
 A = Gpu("GPU-a", 0)
 B = Gpu("GPU-b", 1, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)

@@ -19,12 +19,12 @@ from hypothesis.stateful import (
     rule,
 )
 
-from manager.core.actions import Open
-from manager.core.apply import apply
-from manager.core.decide import decide
-from manager.core.facts import AgentExited, JobEnded, JobSubmitted
-from manager.core.memory import Memory, Pause
-from manager.core.model import (
+from mayfly.core.actions import Open
+from mayfly.core.apply import apply
+from mayfly.core.decide import decide
+from mayfly.core.facts import AgentExited, JobEnded, JobSubmitted
+from mayfly.core.memory import Memory, Pause
+from mayfly.core.model import (
     Cause,
     Desired,
     DoomReason,
@@ -33,8 +33,8 @@ from manager.core.model import (
     SlotName,
     World,
 )
-from manager.core.notice import notice
-from manager.core.plan import Plan
+from mayfly.core.notice import notice
+from mayfly.core.plan import Plan
 from tests.core.simulator import Fate, Host, Manager, desire, judge, pool, specs
 
 GPUS = (("G0",), ("G1",))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.core.leases import Gpu, Leases, Mig, assign
-from manager.core.model import PoolName, PoolSpec
+from mayfly.core.leases import Gpu, Leases, Mig, assign
+from mayfly.core.model import PoolName, PoolSpec
 
 A, B = Gpu("GPU-aaaa", 0), Gpu("GPU-bbbb", 1)
 SPLIT = Gpu("GPU-cccc", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)

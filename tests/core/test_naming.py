@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.core import naming
-from manager.core.model import HostId, PoolName
+from mayfly.core import naming
+from mayfly.core.model import HostId, PoolName
 
 TIMES = st.floats(1.6e9, 2.8e9)
 NOISE = st.integers(0, 36**5 - 1)

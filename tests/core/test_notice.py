@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.apply import apply
-from manager.core.facts import (
+from mayfly.core.apply import apply
+from mayfly.core.facts import (
     AgentAdopted,
     AgentDoomed,
     AgentExited,
@@ -20,8 +20,8 @@ from manager.core.facts import (
     SlotHeld,
     SlotWarmed,
 )
-from manager.core.memory import Agent, Doom, Job, Memory, SlotMemory
-from manager.core.model import (
+from mayfly.core.memory import Agent, Doom, Job, Memory, SlotMemory
+from mayfly.core.model import (
     Cause,
     Container,
     ContainerId,
@@ -38,8 +38,8 @@ from manager.core.model import (
     Witness,
     World,
 )
-from manager.core.notice import DOUBT, doubtful_until, notice, unopened, unprepared
-from manager.core.outcomes import End, Outcome, Result
+from mayfly.core.notice import DOUBT, doubtful_until, notice, unopened, unprepared
+from mayfly.core.outcomes import End, Outcome, Result
 from tests.core.simulator import judge
 
 T = 1_800_000_000.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.core.quantities import (
+from mayfly.core.quantities import (
     parse_duration,
     parse_size,
     parse_time,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.memory import Agent, Doom, Memory
-from manager.core.model import (
+from mayfly.core.memory import Agent, Doom, Memory
+from mayfly.core.model import (
     ContainerId,
     DoomReason,
     Generation,
@@ -19,8 +19,8 @@ from manager.core.model import (
     Witness,
     World,
 )
-from manager.core.rosters import UNBEGUN, unbegun
-from manager.providers import azure_words, github_lines, gitlab_lines
+from mayfly.core.rosters import UNBEGUN, unbegun
+from mayfly.providers import azure_words, github_lines, gitlab_lines
 from tests.service_agent import service_agent
 
 T = 1_800_000_000.0

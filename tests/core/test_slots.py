@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.memory import Agent, Cordon, Doom, Memory, SlotMemory
-from manager.core.model import Desired, DoomReason, Generation, Phase, PoolName, SlotName
-from manager.core.slots import (
+from mayfly.core.memory import Agent, Cordon, Doom, Memory, SlotMemory
+from mayfly.core.model import Desired, DoomReason, Generation, Phase, PoolName, SlotName
+from mayfly.core.slots import (
     BACKOFF_MOST,
     DEADLINES,
     VACANCY,

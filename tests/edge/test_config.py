@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from manager.cli.config_text import config_lines
-from manager.core import model
-from manager.edge import config
-from manager.edge.config import ConfigError, load, schema
-from manager.edge.faults import Refused
+from mayfly.cli.config_text import config_lines
+from mayfly.core import model
+from mayfly.edge import config
+from mayfly.edge.config import ConfigError, load, schema
+from mayfly.edge.faults import Refused
 
 Write = Callable[..., Path]
 

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager.core import model
-from manager.edge import sources
-from manager.edge.config import ConfigError, check, load, schema
+from mayfly.core import model
+from mayfly.edge import sources
+from mayfly.edge.config import ConfigError, check, load, schema
 
 MANY = (
     int(os.environ.get("MAYFLY_FUZZ", "2000")) // 4

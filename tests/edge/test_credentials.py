@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from manager.edge.credentials import Secret, read
-from manager.edge.faults import Refused
+from mayfly.edge.credentials import Secret, read
+from mayfly.edge.faults import Refused
 
 
 def private(path: Path, data: bytes = b"s3cret\n") -> Path:

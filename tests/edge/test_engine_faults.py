@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from manager.core.model import ContainerState
-from manager.edge.engine_facts import container_state, moment, numbers
-from manager.edge.engine_faults import Gone, NameTaken, answered, unreachable
-from manager.edge.faults import AgentBusy, Passing, Refused
+from mayfly.core.model import ContainerState
+from mayfly.edge.engine_facts import container_state, moment, numbers
+from mayfly.edge.engine_faults import Gone, NameTaken, answered, unreachable
+from mayfly.edge.faults import AgentBusy, Passing, Refused
 
 ID = "0123456789ab" * 5 + "0123"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from manager.core.apply import apply
-from manager.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubmitted
-from manager.core.memory import Agent, Job
-from manager.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
-from manager.edge.history import History
-from manager.edge.history_reader import Reader
-from manager.edge.history_rows import Payload
+from mayfly.core.apply import apply
+from mayfly.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubmitted
+from mayfly.core.memory import Agent, Job
+from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
+from mayfly.edge.history import History
+from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_rows import Payload
 
 if TYPE_CHECKING:
     from pathlib import Path

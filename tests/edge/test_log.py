@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from manager.edge.journal import Journal, journal_of, priority
-from manager.edge.log import Log
+from mayfly.edge.journal import Journal, journal_of, priority
+from mayfly.edge.log import Log
 
 
 class Receiver:

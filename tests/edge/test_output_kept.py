@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.edge.output_kept import (
+from mayfly.edge.output_kept import (
     BEGIN,
     END,
     ERR,

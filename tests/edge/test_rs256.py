@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from manager.edge import rs256
-from manager.edge.credentials import Secret
-from manager.edge.faults import Refused
+from mayfly.edge import rs256
+from mayfly.edge.credentials import Secret
+from mayfly.edge.faults import Refused
 
 
 def openssl(*words: str, stdin: bytes = b"") -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from manager.edge.faults import Passing, Refused
-from manager.edge.vault import Vault
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.vault import Vault
 
 
 def mode(path: Path) -> int:

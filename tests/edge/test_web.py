@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from manager.edge.credentials import Secret
-from manager.edge.faults import Passing, Refused
-from manager.edge.web import Budget, Moved, Web, clean
+from mayfly.edge.credentials import Secret
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.web import Budget, Moved, Web, clean
 from tests.fakes.http import Answer, Call, Fake, Fault
 
 PASSWORD = "hunter2-and-some-more-letters"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from manager.core.model import Exit, Generation, Witness
-from manager.edge.faults import Passing
-from manager.edge.witness import Witnesses
+from mayfly.core.model import Exit, Generation, Witness
+from mayfly.edge.faults import Passing
+from mayfly.edge.witness import Witnesses
 
 G = Generation("g1")
 AT = 1_795_295_545.0  # when every file was written

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from manager.core.model import (
+from mayfly.core.model import (
     LABEL_FINGERPRINT,
     LABEL_GENERATION,
     LABEL_HOST,
@@ -15,12 +15,12 @@ from manager.core.model import (
     LABEL_SLOT,
     Generation,
 )
-from manager.edge.engine import Engine
-from manager.edge.engine_facts import ContainerPlan
-from manager.edge.faults import Passing
+from mayfly.edge.engine import Engine
+from mayfly.edge.engine_facts import ContainerPlan
+from mayfly.edge.faults import Passing
 
 if TYPE_CHECKING:
-    from manager.core.model import ContainerId
+    from mayfly.core.model import ContainerId
 
 HOST_ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 IMAGE = "debian:bookworm-slim"

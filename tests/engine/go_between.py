@@ -14,7 +14,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Self
 
-from manager.edge.output_kept import frames
+from mayfly.edge.output_kept import frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from manager.core.model import ContainerId, ContainerState, HostId, PoolName
-from manager.edge.engine import Engine, Gone, NameTaken
-from manager.edge.engine_facts import Bind, DeviceRequest
-from manager.edge.faults import AgentBusy, Fault, Passing, Refused
+from mayfly.core.model import ContainerId, ContainerState, HostId, PoolName
+from mayfly.edge.engine import Engine, Gone, NameTaken
+from mayfly.edge.engine_facts import Bind, DeviceRequest
+from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 from tests.engine.agents import HOST_ENGINE, IMAGE, Agents
 from tests.engine.go_between import GoBetween
 from tests.engine.private_engine import PrivateEngine
@@ -306,7 +306,7 @@ def test_when_addresses_run_out_a_person_is_told_what_to_do(small_engine: Privat
 def test_a_gate_left_by_a_killed_client_opens_for_the_next(agents: Agents, until):
     cid, _ = agents.run("read -r word; [ $word = open ] && exit 3", network="none")
     script = f"""
-        from manager.edge.engine import Engine
+        from mayfly.edge.engine import Engine
         gate = Engine({HOST_ENGINE!r}).attach_stdin({cid!r})
         print("attached", flush=True)
         input()
@@ -389,8 +389,8 @@ def test_no_permission_is_refused_with_what_to_do(tmp_path: Path):
     guarded.mkdir(mode=0o755)
     script = f"""
         import os
-        from manager.edge.engine import Engine
-        from manager.edge.faults import Refused
+        from mayfly.edge.engine import Engine
+        from mayfly.edge.faults import Refused
         engine = Engine("unix://{guarded}/between.sock")
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
         for ask in (engine.containers, lambda: engine.attach_stdin("x")):

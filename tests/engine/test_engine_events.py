@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from manager.core.model import Continuity
-from manager.edge.engine import Engine
-from manager.edge.engine_facts import EngineEvent, EventMark, StreamTurn
+from mayfly.core.model import Continuity
+from mayfly.edge.engine import Engine
+from mayfly.edge.engine_facts import EngineEvent, EventMark, StreamTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -356,7 +356,7 @@ def test_a_shell_has_its_slot_s_gpu_and_gives_it_back_when_its_terminal_goes_awa
     manager: GpuManager,
 ) -> None:
     manager.start()
-    command = [sys.executable, "-m", "manager.cli.app", "shell", "gpu-1"]
+    command = [sys.executable, "-m", "mayfly.cli.app", "shell", "gpu-1"]
     surroundings = {"MAYFLY_CONFIG": str(manager.config), **manager.hardware.environment()}
     screen = Terminal(command, **surroundings)
     try:

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from manager.core.model import GATE_PROTOCOL, LABEL_GATE, HostSpec
-from manager.edge import builder
+from mayfly.core.model import GATE_PROTOCOL, LABEL_GATE, HostSpec
+from mayfly.edge import builder
 
 ROOT = Path(__file__).parents[2]
 ENGINE = HostSpec("").docker_host
@@ -160,7 +160,7 @@ def test_a_provider_adds_one_stage_and_its_archive_is_checked(
 
 
 def test_the_package_carries_what_a_build_needs() -> None:
-    data = files("manager") / "data"
+    data = files("mayfly") / "data"
     assert (data / "dockerfiles" / "Dockerfile").is_file()
     assert (data / "dockerfiles" / "images.toml").is_file()
     assert (data / "agents" / "gate").is_file()

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from manager.core.model import ContainerId, Generation
-from manager.edge.output import OutputKeeper
+from mayfly.core.model import ContainerId, Generation
+from mayfly.edge.output import OutputKeeper
 from tests.engine.agents import HOST_ENGINE, Agents
 from tests.engine.go_between import GoBetween
 
@@ -227,7 +227,7 @@ def other_keeper(directory: Path, generation: Generation, cid: ContainerId) -> s
     """A keeper in a process of its own, which may be killed."""
     script = f"""
         from pathlib import Path
-        from manager.edge.output import OutputKeeper
+        from mayfly.edge.output import OutputKeeper
         keeper = OutputKeeper(
             {HOST_ENGINE!r}, Path({str(directory)!r}), ring=lambda *_: None, ended=lambda *_: None
         )

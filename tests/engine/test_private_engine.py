@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from manager.core.model import HostId, PoolName
+from mayfly.core.model import HostId, PoolName
 from tests.engine import command
 from tests.engine.command import EngineHangs
 from tests.engine.private_engine import PrivateEngine, why_not

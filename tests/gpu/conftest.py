@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from manager.core.gpu_health import Reading
-from manager.edge.faults import Fault
-from manager.edge.gpus import read_once
+from mayfly.core.gpu_health import Reading
+from mayfly.edge.faults import Fault
+from mayfly.edge.gpus import read_once
 
 
 @pytest.fixture(scope="session")

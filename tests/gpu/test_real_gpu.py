@@ -14,12 +14,12 @@ from pathlib import Path
 import docker
 import pytest
 
-from manager.core.gpu_health import Reading, Record, Tenant, judge, recorded
-from manager.core.images import select
-from manager.core.leases import assign
-from manager.core.model import PoolName, PoolSpec
-from manager.edge.catalogue import architecture, catalogue
-from manager.edge.gpus import GpuWatch, Session
+from mayfly.core.gpu_health import Reading, Record, Tenant, judge, recorded
+from mayfly.core.images import select
+from mayfly.core.leases import assign
+from mayfly.core.model import PoolName, PoolSpec
+from mayfly.edge.catalogue import architecture, catalogue
+from mayfly.edge.gpus import GpuWatch, Session
 from tests.harness import Manager
 
 pytestmark = pytest.mark.gpu

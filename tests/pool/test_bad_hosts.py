@@ -296,7 +296,7 @@ def test_a_clock_that_jumps_ends_no_job_and_replaces_no_agent(make: Make, hours:
     )
     clock = MovedClock(manager.home)
     words = [f"{name}={value}" for name, value in clock.environment().items()]
-    manager.start("env", *words, sys.executable, "-m", "manager.cli.app", "run")
+    manager.start("env", *words, sys.executable, "-m", "mayfly.cli.app", "run")
     job = at_work(manager)
     until(
         lambda: (manager.slot("local-0")["standby"] or {}).get("phase") == "armed",

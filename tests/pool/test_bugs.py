@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from manager.core.model import PoolName, Roster, Severity
-from manager.edge.log import Log
-from manager.service.bugs import Bug, Bugs, watch_threads
-from manager.service.rosters import RosterFailed, RosterSeen, RosterSight, RosterWatch
+from mayfly.core.model import PoolName, Roster, Severity
+from mayfly.edge.log import Log
+from mayfly.service.bugs import Bug, Bugs, watch_threads
+from mayfly.service.rosters import RosterFailed, RosterSeen, RosterSight, RosterWatch
 from tests.engine.go_between import GoBetween
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until

@@ -32,7 +32,7 @@ def engine() -> Iterator[PrivateEngine]:
 def init(engine: PrivateEngine, config: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`mayfly init`, as on a host whose Engine this is."""
     return subprocess.run(
-        [sys.executable, "-m", "manager.cli.app", "init", "--config", config, *words],
+        [sys.executable, "-m", "mayfly.cli.app", "init", "--config", config, *words],
         env={**os.environ, "DOCKER_HOST": engine.url},
         capture_output=True,
         text=True,

@@ -111,7 +111,7 @@ def test_submit_waits_and_exits_with_the_jobs_code(manager: Manager) -> None:
 def test_submit_says_why_where_the_job_has_no_code(manager: Manager, cache: Path) -> None:
     waiting = subprocess.Popen(
         [
-            *(sys.executable, "-m", "manager.cli.app", "submit", *ONE, "--wait", "--"),
+            *(sys.executable, "-m", "mayfly.cli.app", "submit", *ONE, "--wait", "--"),
             *("sh", "-c", "echo up >/cache/doomed; sleep 100"),
         ],
         env=manager.environment(), stderr=subprocess.PIPE, text=True,

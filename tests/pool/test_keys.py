@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from manager.edge.config import schema
+from mayfly.edge.config import schema
 from tests.harness import Manager, until
 
 if TYPE_CHECKING:

@@ -167,7 +167,7 @@ def test_output_comes_once_a_line_over_restarts_of_the_manager(manager: Manager)
     count = 600
     script = f"for i in $(seq {count}); do echo line $i; sleep 0.01; done; exit 3"
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "manager.cli.app", "submit", "--wait", "--", "sh", "-c", script],
+        [sys.executable, "-m", "mayfly.cli.app", "submit", "--wait", "--", "sh", "-c", script],
         env=manager.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     until(lambda: manager.slot()["phase"] == "busy", "the job runs")

@@ -34,7 +34,7 @@ source = "{source}"
 target = "/data"
 {more}
 """
-TAKE_OVER = (sys.executable, "-m", "manager.cli.app", "run", "--take-over")
+TAKE_OVER = (sys.executable, "-m", "mayfly.cli.app", "run", "--take-over")
 
 
 def held(manager: Manager, slot: str) -> str:

@@ -65,7 +65,7 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
     def run(manager: Manager, *words: str) -> Terminal:
-        command = [sys.executable, "-m", "manager.cli.app", *words]
+        command = [sys.executable, "-m", "mayfly.cli.app", *words]
         opened.append(Terminal(command, MAYFLY_CONFIG=str(manager.config)))
         return opened[-1]
 

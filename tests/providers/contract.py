@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from manager.core import naming
-from manager.core.memory import Agent
-from manager.core.model import (
+from mayfly.core import naming
+from mayfly.core.memory import Agent
+from mayfly.core.model import (
     Exit,
     Generation,
     HostId,
@@ -29,9 +29,9 @@ from manager.core.model import (
     RosterEntry,
     Severity,
 )
-from manager.core.outcomes import End, Result
-from manager.edge.faults import AgentBusy, Passing, Refused
-from manager.providers import Enrolment, Provider
+from mayfly.core.outcomes import End, Result
+from mayfly.edge.faults import AgentBusy, Passing, Refused
+from mayfly.providers import Enrolment, Provider
 from tests.fakes.http import Fake, Fault
 
 HOST = HostSpec(name="box")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from manager.edge import rs256
-from manager.edge.credentials import Secret
+from mayfly.edge import rs256
+from mayfly.edge.credentials import Secret
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import FakeGitHub
 from tests.fakes.github_runner import VERSION, archive

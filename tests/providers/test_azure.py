@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from manager.core.model import Cause, DoomReason, Exit, HostId, HostSpec, Severity
-from manager.core.outcomes import End, Outcome, Result
-from manager.edge import lost_key
-from manager.edge.faults import AgentBusy, Passing, Refused
-from manager.edge.web import Web
-from manager.providers import Enrolment, Sign
-from manager.providers.azure import BORN, MARK, Azure
-from manager.providers.azure_words import judge, read
+from mayfly.core.model import Cause, DoomReason, Exit, HostId, HostSpec, Severity
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.edge import lost_key
+from mayfly.edge.faults import AgentBusy, Passing, Refused
+from mayfly.edge.web import Web
+from mayfly.providers import Enrolment, Sign
+from mayfly.providers.azure import BORN, MARK, Azure
+from mayfly.providers.azure_words import judge, read
 from tests.fakes.azure import DIGEST, DT, LAB, FakeAzure, verified
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent

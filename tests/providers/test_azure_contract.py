@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from manager.core.model import HostId, HostSpec
-from manager.providers import Enrolment, Provider
-from manager.providers.azure import Azure
+from mayfly.core.model import HostId, HostSpec
+from mayfly.providers import Enrolment, Provider
+from mayfly.providers.azure import Azure
 from tests.fakes.azure import DT, PRINCIPAL, TENANT, FakeAzure, Job
 from tests.providers.contract import (
     HOST,

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from manager.core.memory import Agent
-from manager.core.model import HostSpec, Severity
-from manager.edge.faults import Passing, Refused
-from manager.providers.github import GitHub
-from manager.providers.github_place import place_of
+from mayfly.core.memory import Agent
+from mayfly.core.model import HostSpec, Severity
+from mayfly.edge.faults import Passing, Refused
+from mayfly.providers.github import GitHub
+from mayfly.providers.github_place import place_of
 from tests.fakes.github import FakeGitHub, Token
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, entry_of

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from manager.core.model import HostId, HostSpec
-from manager.edge import rs256
-from manager.edge.credentials import Secret
-from manager.providers import Enrolment
-from manager.providers.github import GitHub
+from mayfly.core.model import HostId, HostSpec
+from mayfly.edge import rs256
+from mayfly.edge.credentials import Secret
+from mayfly.providers import Enrolment
+from mayfly.providers.github import GitHub
 from tests.fakes.github import FakeGitHub, Job
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, pool, secret_file
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.core.model import Cause, DoomReason, Exit
-from manager.core.outcomes import End, Result
-from manager.providers.github_lines import judge, read
+from mayfly.core.model import Cause, DoomReason, Exit
+from mayfly.core.outcomes import End, Result
+from mayfly.providers.github_lines import judge, read
 
 T = "2026-11-21 22:11:51Z: "
 LISTENING = T + "Listening for Jobs"

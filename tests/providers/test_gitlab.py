@@ -12,12 +12,12 @@ from typing import Any
 import certifi
 import pytest
 
-from manager.core.model import Cache, Limits, PoolName, PoolSpec, Severity
-from manager.edge.faults import AgentBusy, Passing, Refused
-from manager.edge.vault import Vault
-from manager.providers import Enrolment, left_behind, load
-from manager.providers.gitlab import GitLab
-from manager.providers.gitlab_service import Place, place_of
+from mayfly.core.model import Cache, Limits, PoolName, PoolSpec, Severity
+from mayfly.edge.faults import AgentBusy, Passing, Refused
+from mayfly.edge.vault import Vault
+from mayfly.providers import Enrolment, left_behind, load
+from mayfly.providers.gitlab import GitLab
+from mayfly.providers.gitlab_service import Place, place_of
 from tests.fakes.gitlab import REGISTRATION_TOKEN, FakeGitLab, Runner
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, agent, pool, secret_file

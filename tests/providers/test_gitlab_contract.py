@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from manager.core.model import HostId, HostSpec
-from manager.edge.vault import Vault
-from manager.providers import Enrolment
-from manager.providers.gitlab import GitLab
+from mayfly.core.model import HostId, HostSpec
+from mayfly.edge.vault import Vault
+from mayfly.providers import Enrolment
+from mayfly.providers.gitlab import GitLab
 from tests.fakes.gitlab import FakeGitLab, Runner
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, pool, secret_file
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from manager.core.model import Cause, DoomReason, Exit
-from manager.core.outcomes import End, Result
-from manager.providers import Sign
-from manager.providers.gitlab_lines import REFUSED, judge, read
+from mayfly.core.model import Cause, DoomReason, Exit
+from mayfly.core.outcomes import End, Result
+from mayfly.providers import Sign
+from mayfly.providers.gitlab_lines import REFUSED, judge, read
 
 DONE = End(committed=True, opened=True, exit=Exit(0))
 KILLED = End(committed=True, opened=True, exit=None, death_seen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from manager.core.leases import Gpu
-from manager.core.memory import Memory
-from manager.core.model import (
+from mayfly.core.leases import Gpu
+from mayfly.core.memory import Memory
+from mayfly.core.model import (
     Config,
     Desired,
     HostSpec,
@@ -14,8 +14,8 @@ from manager.core.model import (
     SlotSpec,
     World,
 )
-from manager.service import status
-from manager.service.metrics import Metrics, Outside
+from mayfly.service import status
+from mayfly.service.metrics import Metrics, Outside
 
 LOCAL = PoolSpec(PoolName("local"), slots=2)
 GITHUB = PoolSpec(PoolName("forge"), provider="github", slots=1)

@@ -13,10 +13,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from manager.edge.output_kept import NOTE, OUT, Chunk
-from manager.service.board import Board
-from manager.service.commands import Answer, Command
-from manager.service.control import Control
+from mayfly.edge.output_kept import NOTE, OUT, Chunk
+from mayfly.service.board import Board
+from mayfly.service.commands import Answer, Command
+from mayfly.service.control import Control
 
 Row = dict[str, Any]
 

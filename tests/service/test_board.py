@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from manager.service.board import Board
+from mayfly.service.board import Board
 
 
 def test_before_the_first_pass_there_is_nothing() -> None:

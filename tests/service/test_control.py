@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from manager.edge.faults import Passing, Refused
-from manager.service import control, unix_http
-from manager.service.commands import Answer, Caller, Command
-from manager.service.control import Control
+from mayfly.edge.faults import Passing, Refused
+from mayfly.service import control, unix_http
+from mayfly.service.commands import Answer, Caller, Command
+from mayfly.service.control import Control
 from tests.service.conftest import Ask, connect
 from tests.service.standin import StandIn, job, slot, status
 
@@ -282,7 +282,7 @@ def test_the_loop_s_answer_is_handed_on(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_does_not_answer_is_told_after_a_bounded_time() -> None:
-    from manager.service.commands import ask as ask_loop
+    from mayfly.service.commands import ask as ask_loop
 
     command = Command("resume", {}, Caller(1, 0, 0, "root"))
     answer = ask_loop(lambda _: None, command, timeout=0.01)
@@ -325,7 +325,7 @@ def test_the_last_words_of_a_job_that_has_ended_are_waited_for(manager: StandIn,
 def test_last_words_that_do_not_come_are_not_waited_for_for_ever(
     manager: StandIn, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manager.service.control.LATE_SECONDS", 0.1)
+    monkeypatch.setattr("mayfly.service.control.LATE_SECONDS", 0.1)
     printed(manager, (1, b"one\n"), ended=False)
     manager.account.rows["j1"] = job("j1", state="lost", finished=1.0, agent="g1")
     assert ask("GET", "/v1/jobs/j1/output?format=text").data == b"one\n"

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager.service import unix_http
-from manager.service.control import Control
+from mayfly.service import unix_http
+from mayfly.service.control import Control
 from tests.service.conftest import Ask, connect
 from tests.service.standin import StandIn, job, slot, status
 

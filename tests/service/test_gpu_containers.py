@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from manager.core.actions import Prepare
-from manager.core.model import Generation, HostId, Injection, PoolName, PoolSpec, SlotName, SlotSpec
-from manager.edge.engine import container_config
-from manager.edge.engine_facts import gpus_of
-from manager.service.perform import container_plan
+from mayfly.core.actions import Prepare
+from mayfly.core.model import Generation, HostId, Injection, PoolName, PoolSpec, SlotName, SlotSpec
+from mayfly.edge.engine import container_config
+from mayfly.edge.engine_facts import gpus_of
+from mayfly.service.perform import container_plan
 
 
 def asked(lease: tuple[str, ...], way: Injection | None) -> dict[str, Any]:

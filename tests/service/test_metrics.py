@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from manager.core.facts import AgentExited
-from manager.core.memory import Agent, Memory
-from manager.core.model import Generation, Phase, PoolName, SlotName
-from manager.core.outcomes import Result
-from manager.service.metrics import JOB_ENDS, Metrics, serve
+from mayfly.core.facts import AgentExited
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import Generation, Phase, PoolName, SlotName
+from mayfly.core.outcomes import Result
+from mayfly.service.metrics import JOB_ENDS, Metrics, serve
 from tests.harness import until
 from tests.service.exposition import begun
 

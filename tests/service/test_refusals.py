@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.model import PoolName, SlotName
-from manager.edge.faults import Passing, Refused
-from manager.edge.log import Log
-from manager.service.refusals import TRIAL_FIRST, TRIAL_MOST, Refusals, Trial
+from mayfly.core.model import PoolName, SlotName
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.log import Log
+from mayfly.service.refusals import TRIAL_FIRST, TRIAL_MOST, Refusals, Trial
 from tests.service_agent import service_agent
 
 POOL = PoolName("gh")

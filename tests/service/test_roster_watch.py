@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from manager.edge.faults import Refused
-from manager.service.refusals import Trial
-from manager.service.rosters import EnrolmentTried, RosterSeen, RosterWatch
+from mayfly.edge.faults import Refused
+from mayfly.service.refusals import Trial
+from mayfly.service.rosters import EnrolmentTried, RosterSeen, RosterWatch
 from tests.fakes.github import FakeGitHub
 from tests.fakes.http import Fault
 from tests.harness import until

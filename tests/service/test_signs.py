@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.facts import AgentConfirmed, AgentDoomed
-from manager.core.memory import Memory
-from manager.core.model import (
+from mayfly.core.facts import AgentConfirmed, AgentDoomed
+from mayfly.core.memory import Memory
+from mayfly.core.model import (
     Config,
     ContainerId,
     DoomReason,
@@ -22,12 +22,12 @@ from manager.core.model import (
     SlotName,
     World,
 )
-from manager.core.rosters import absent, confirmations
-from manager.edge.log import Log
-from manager.edge.vault import Vault
-from manager.providers import Sign
-from manager.providers.gitlab import GitLab
-from manager.service.services import Services
+from mayfly.core.rosters import absent, confirmations
+from mayfly.edge.log import Log
+from mayfly.edge.vault import Vault
+from mayfly.providers import Sign
+from mayfly.providers.gitlab import GitLab
+from mayfly.service.services import Services
 from tests.service_agent import service_agent
 
 POOL = PoolName("gl")

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from manager.core.memory import Agent, Memory, SlotMemory
-from manager.core.model import (
+from mayfly.core.memory import Agent, Memory, SlotMemory
+from mayfly.core.model import (
     Config,
     Container,
     ContainerId,
@@ -24,11 +24,11 @@ from manager.core.model import (
     SlotName,
     World,
 )
-from manager.edge.log import Log
-from manager.service import status
-from manager.service.board import Board
-from manager.service.metrics import Metrics
-from manager.service.report import Report
+from mayfly.edge.log import Log
+from mayfly.service import status
+from mayfly.service.board import Board
+from mayfly.service.metrics import Metrics
+from mayfly.service.report import Report
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0

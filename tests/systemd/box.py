@@ -64,7 +64,7 @@ def make_newer(folder: Path, version: str) -> None:
             shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, copy / name)
-        init = copy / "manager/__init__.py"
+        init = copy / "manager/mayfly/__init__.py"
         old = [line for line in init.read_text().splitlines() if line.startswith("__version__")]
         init.write_text(init.read_text().replace(old[0], f'__version__ = "{version}"'))
         subprocess.run(

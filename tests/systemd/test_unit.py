@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from manager import __version__
+from mayfly import __version__
 from tests.engine.private_engine import IMAGES, PrivateEngine, sweep_up, why_not
 from tests.fakes.github import FakeGitHub
 from tests.fakes.github_runner import VERSION, archive

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import sys
 
-from manager.edge.gpus import GpuWatch, Session
+from mayfly.edge.gpus import GpuWatch, Session
 
 
 def main() -> None:

@@ -1,0 +1,203 @@
+"""The other end of the control socket: one request, one answer, or a stream of output.
+
+Imports nothing heavier than ``http.client``: every reading verb pays for this file at each start.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble, Usage
+
+DEFAULT_SOCKET = "/run/mayfly/control.sock"
+SECONDS = 40.0  # above the 30 s after which the manager gives up on its loop
+FRAME = struct.Struct(">BxxxIQ")  # stream, length, mark: see docs/reference/control-socket.md
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of an agent's output; none where the manager only says that it is still there."""
+
+    agent: str
+    stream: int  # 1: stdout, 2: stderr, 0: Mayfly's own
+    mark: int
+    data: bytes
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("mayfly", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """Speaks to the manager behind one socket; every failure is a ``Trouble``."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def get(
+        self, path: str, query: Mapping[str, object] | None = None, timeout: float = SECONDS
+    ) -> Document:
+        """Read one document."""
+        return self._json("GET", _with_query(path, query), None, timeout)
+
+    def post(self, path: str, body: Mapping[str, object]) -> Document:
+        """Ask for a change and return what became of it."""
+        return self._json("POST", path, json.dumps(body).encode(), SECONDS)
+
+    def output(
+        self, path: str, query: Mapping[str, object], timeout: float = SECONDS
+    ) -> Iterator[Piece]:
+        """The pieces of an output as they come; ends where the manager ended it in order."""
+        connection = _Connection(self.path, timeout)
+        try:
+            response = self._request(connection, "GET", _with_query(path, query), None)
+            if response.status == 204:
+                return
+            if response.status != 200:
+                raise _refusal(response.status, response.read())
+            agent = response.headers.get("Mayfly-Agent", "")
+            while head := _exactly(response, FRAME.size):
+                stream, length, mark = FRAME.unpack(head)
+                yield Piece(agent, stream, mark, _exactly(response, length))
+        except (OSError, http.client.HTTPException) as error:
+            raise self._trouble(error) from error
+        finally:
+            connection.close()
+
+    def _json(self, method: str, target: str, body: bytes | None, timeout: float) -> Document:
+        connection = _Connection(self.path, timeout)
+        try:
+            response = self._request(connection, method, target, body)
+            data = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._trouble(error) from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise _refusal(response.status, data)
+        return _document(data)
+
+    def _request(
+        self, connection: _Connection, method: str, target: str, body: bytes | None
+    ) -> http.client.HTTPResponse:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        connection.request(method, target, body, headers)
+        return connection.getresponse()
+
+    def _trouble(self, error: OSError | http.client.HTTPException) -> Trouble:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.EACCES, errno.EPERM):
+            return Trouble(
+                f"you may not use {self.path}: ask for the group mayfly "
+                f"(sudo usermod -aG mayfly {_user()}, then log in again), or use sudo"
+            )
+        if isinstance(error, TimeoutError):
+            return TimedOut(f"the manager behind {self.path} does not answer in time")
+        return Down(
+            f"the manager is not running: nobody answers on {self.path}\n"
+            "  start it: sudo systemctl start mayfly   (or in the foreground: mayfly run)"
+        )
+
+
+def _user() -> str:
+    return os.environ.get("USER") or "YOU"
+
+
+def _with_query(path: str, query: Mapping[str, object] | None) -> str:
+    given = {key: value for key, value in (query or {}).items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _exactly(response: http.client.HTTPResponse, size: int) -> bytes:
+    """``size`` bytes, or none at the end; half of them is a broken connection."""
+    parts = bytearray()
+    while len(parts) < size:
+        part = response.read(size - len(parts))
+        if not part:
+            if parts:
+                raise ConnectionResetError("the output ended in the middle of a frame")
+            break
+        parts += part
+    return bytes(parts)
+
+
+def _document(data: bytes) -> Document:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise Trouble("the manager answered with something that is not a JSON document")
+    return document
+
+
+def _refusal(status: int, data: bytes) -> Trouble:
+    try:
+        document = _document(data)
+    except Trouble as error:
+        return error
+    sentence = str(document.get("error") or f"the manager answered {status}")
+    match document.get("kind"), status:
+        case (("no_such_slot" | "no_such_job"), _):
+            return NoSuch(sentence)
+        case "starting", _:
+            return Down(sentence)
+        case _, 504:
+            return TimedOut(sentence)
+        case _, 400:
+            return Usage(sentence)
+    return Trouble(sentence)
+
+
+def segment(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
+
+
+def find_socket(
+    flag: str | None, config: str | None, environ: Mapping[str, str] | None = None
+) -> str:
+    """``--socket``, else ``host.socket`` of the configuration that is named, else the default."""
+    environ = os.environ if environ is None else environ
+    if flag:
+        return flag
+    if named := environ.get("MAYFLY_HOST__SOCKET"):
+        return named
+    path = config or environ.get("MAYFLY_CONFIG")
+    if not path:
+        return DEFAULT_SOCKET
+    return _socket_in(path, environ)
+
+
+def _socket_in(path: str, environ: Mapping[str, str]) -> str:
+    from mayfly.edge import sources  # noqa: PLC0415  only where a file is named: costs 5 ms
+
+    try:
+        layers = [sources.read_toml(file) for file in sources.files(Path(path))]
+    except sources.Unreadable as error:
+        raise Trouble(str(error)) from error
+    host = sources.merge(layers).tree.get("host")
+    found = host.get("socket") if isinstance(host, dict) else None
+    if isinstance(found, str):
+        return found
+    runtime = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return f"{runtime}/control.sock" if runtime else DEFAULT_SOCKET

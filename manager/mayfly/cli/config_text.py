@@ -1,0 +1,80 @@
+"""A configuration as TOML again: pure, for ``config show``.
+
+Every key is written, said or not, so that what is in force can be read off; with ``origins`` each
+line names who said it. Secrets are references already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+
+from mayfly.core.model import Config
+
+_TABLES = {"limits": "limits", "datasets": "dataset", "caches": "caches"}
+
+
+def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[str]:
+    """The lines of a file that would load as this configuration."""
+    yield "[host]"
+    yield from _table(config.host, "host", origins)
+    for pool in config.pools:
+        where = f"pool.{pool.name}"
+        yield ""
+        yield "[[pool]]"
+        yield from _table(pool, where, origins)
+        yield ""
+        yield "[pool.limits]"
+        yield from _table(pool.limits, f"{where}.limits", origins)
+        for heading, entries in (("dataset", pool.datasets), ("caches", pool.caches)):
+            for entry in entries:
+                yield ""
+                yield f"[[pool.{heading}]]"
+                yield from _table(entry, f"{where}.{heading}", origins)
+
+
+def _table(table: object, where: str, origins: Mapping[str, str] | None) -> Iterator[str]:
+    assert dataclasses.is_dataclass(table)
+    for field in dataclasses.fields(table):
+        if field.name in _TABLES:
+            continue
+        value = getattr(table, field.name)
+        lifted = value is None and field.default is not None
+        written = '"none"' if lifted else _value(value)
+        line = f"# {field.name} is not set" if written is None else f"{field.name} = {written}"
+        if origins is not None:
+            line = f"{line:<48} # {_origin(f'{where}.{field.name}', origins)}"
+        yield line
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    """Who said a key: itself, something inside it, or the table around it that was given whole."""
+    if key in origins:
+        return origins[key]
+    inside = [origin for name, origin in origins.items() if name.startswith(key + ".")]
+    if inside:
+        return inside[-1]
+    around = key.rpartition(".")[0]
+    return origins.get(around, "default") if around.count(".") > 1 else "default"
+
+
+def _value(value: object) -> str | None:
+    """A value as TOML; ``None`` for what TOML has no word for."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float():
+            return str(int(value)) if value == int(value) else repr(value)
+        case str():
+            return json.dumps(value)
+        case tuple():
+            return "[" + ", ".join(_value(entry) or '""' for entry in value) + "]"
+        case dict():
+            inner = ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items())
+            return "{ " + inner + " }" if inner else "{}"
+    raise TypeError(type(value))

@@ -1,0 +1,497 @@
+"""The doctor's checks, as data: each judges what an examination found, and says how to mend it.
+
+Pure. A check that cannot be made here is skipped and says why; what was not looked at is never called well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mayfly.cli.image_line import build_line
+from mayfly.core import images, naming
+from mayfly.core.desire import Hardware, Survey, leases_of
+from mayfly.core.injection import choose
+from mayfly.core.model import (
+    GATE_PROTOCOL,
+    LABEL_CUDA,
+    Config,
+    Health,
+    PoolName,
+    PoolSpec,
+    Severity,
+)
+from mayfly.edge.engine_facts import EngineInfo
+from mayfly.edge.room import Room
+
+
+class State(StrEnum):
+    """What became of a check."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One result of a check; a check of several things has several."""
+
+    state: State
+    text: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a pool's provider found out about its service."""
+
+    refused: str | None = None  # None: it lets us in
+    skipped: str | None = None  # None: it was asked
+    findings: tuple[tuple[Severity, str, str], ...] = ()  # with text and fix
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an examination found; ``None`` is what could not be looked at."""
+
+    config: Config | None = None
+    config_problem: str = ""
+    engine: EngineInfo | None = None
+    engine_problem: str = ""
+    strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
+    survey: Survey | None = None
+    hardware: Hardware = field(default_factory=Hardware)
+    char_links: bool | None = None  # whether /dev/char knows the GPUs; None: there are none
+    secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
+    services: Mapping[PoolName, Service] = field(default_factory=dict)
+    clock: bool | None = None  # whether it is kept in step; None: nobody can say
+    rooms: tuple[Room, ...] = ()  # where Mayfly and the Engine write
+    state_problem: str | None = None  # None: all is well
+    manager: bool = False  # whether one answers
+    health: tuple[Health, ...] = ()  # its own health lines
+    unit: str | None = None  # systemd's word for mayfly.service; None: no systemd here
+    metadata: bool | None = None  # whether an agent reaches it; None: no agent to ask
+
+
+Judge = Callable[[Facts], Iterable[Verdict]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the doctor looks at."""
+
+    code: str
+    group: str
+    title: str
+    judge: Judge
+    severity: Severity = Severity.ERROR  # of a failure
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A check with one of its verdicts."""
+
+    check: Check
+    verdict: Verdict
+
+
+def ok(text: str) -> Verdict:
+    """All is well."""
+    return Verdict(State.OK, text)
+
+
+def warn(text: str, fix: str) -> Verdict:
+    """It works, and better were better."""
+    return Verdict(State.WARN, text, fix)
+
+
+def fail(text: str, fix: str) -> Verdict:
+    """It does not work until somebody mends it."""
+    return Verdict(State.FAIL, text, fix)
+
+
+def skip(text: str) -> Verdict:
+    """It could not be looked at."""
+    return Verdict(State.SKIP, text)
+
+
+def results(facts: Facts, checks: Sequence[Check] | None = None) -> list[Result]:
+    """What every check says of the facts."""
+    return [
+        Result(check, verdict)
+        for check in (CHECKS if checks is None else checks)
+        for verdict in check.judge(facts)
+    ]
+
+
+def exit_code(found: Iterable[Result], *, strict: bool) -> int:
+    """1 where something fails or nothing was checked; with ``strict`` also where something is warned of."""
+    states = [result.verdict.state for result in found]
+    bad = {State.FAIL, State.WARN} if strict else {State.FAIL}
+    looked = any(state is not State.SKIP for state in states)
+    return 1 if not looked or any(state in bad for state in states) else 0
+
+
+# -- configuration ---------------------------------------------------------------------------------
+
+
+def _config(facts: Facts) -> Iterator[Verdict]:
+    if facts.config is None:
+        yield fail(facts.config_problem, "mayfly config check")
+        return
+    pools, slots = len(facts.config.pools), sum(pool.slots for pool in facts.config.pools)
+    yield ok(f"{_many(pools, 'pool')}, {_many(slots, 'slot')}, no mistakes")
+
+
+def _secrets(facts: Facts) -> Iterator[Verdict]:
+    if not facts.secrets:
+        yield skip("no pool has a token")
+    for name, problem in facts.secrets.items():
+        if problem is None:
+            yield ok(f"{name} can be read, and by nobody else")
+        else:
+            yield fail(f"{name}: {problem}", _secret_fix(name))
+
+
+def _secret_fix(name: str) -> str:
+    kind, _, rest = name.partition(" ")
+    if kind == "credential":
+        line = f"LoadCredential={rest}:/etc/mayfly/credentials/{rest}"
+        return f"sudo systemctl edit mayfly   # and there, under [Service]: {line}"
+    return f"sudo chown root: {rest} && sudo chmod 600 {rest}"
+
+
+# -- the Engine ------------------------------------------------------------------------------------
+
+
+def _engine(facts: Facts) -> Iterator[Verdict]:
+    if facts.engine is None:
+        yield fail(facts.engine_problem, "sudo systemctl status docker")
+        return
+    version = ".".join(str(number) for number in facts.engine.version)
+    yield ok(f"{'Podman' if facts.engine.podman else 'Engine'} {version} answers, API "
+             f"{facts.engine.api[0]}.{facts.engine.api[1]}")  # fmt: skip
+
+
+def _live_restore(facts: Facts) -> Iterator[Verdict]:
+    if facts.engine is None:
+        yield skip("no Engine answers")
+    elif not facts.engine.live_restore:
+        yield warn(
+            "live-restore is off: a restart of Docker ends the jobs that run",
+            'set "live-restore": true in /etc/docker/daemon.json, then: sudo systemctl reload docker',
+        )
+    else:
+        yield ok("live-restore is on: jobs outlive a restart of Docker")
+
+
+def _removal(facts: Facts) -> Iterator[Verdict]:
+    if facts.engine is None:
+        yield skip("no Engine answers")
+    elif facts.engine.autoremove_fault:
+        forced = [pool.name for pool in _pools(facts) if pool.removal == "engine"]
+        text = "this Engine's restart kills running containers that remove themselves (moby#46308)"
+        if forced:
+            yield fail(f"{text}, and {', '.join(forced)} have removal = \"engine\"",
+                       "take `removal` out of those pools, or upgrade Docker to 24.0.8 or newer")  # fmt: skip
+        else:
+            yield ok(f"{text}: Mayfly removes them itself")
+    else:
+        yield ok("the Engine removes ended containers, and its restart kills none")
+
+
+def _strangers(facts: Facts) -> Iterator[Verdict]:
+    if facts.engine is None:
+        yield skip("no Engine answers")
+    elif facts.strangers:
+        names = ", ".join(facts.strangers)
+        yield fail(
+            f"another Mayfly has containers on this Engine: {names}",
+            "drain and stop that one; where it is gone for good: mayfly run --take-over",
+        )
+    else:
+        yield ok("no other Mayfly uses this Engine")
+
+
+# -- GPUs ------------------------------------------------------------------------------------------
+
+
+def _driver(facts: Facts) -> Iterator[Verdict]:
+    if not _wants_gpus(facts):
+        yield skip("no pool has GPUs")
+    elif facts.hardware.gpus is None:
+        yield fail(facts.hardware.unknown, "nvidia-smi")
+    elif not facts.hardware.gpus:
+        yield fail("the driver answers and finds no GPU", "nvidia-smi -L")
+    else:
+        yield ok(f"NVML answers: {_many(len(facts.hardware.gpus), 'GPU')}")
+
+
+def _leases(facts: Facts) -> Iterator[Verdict]:
+    if facts.config is None or not _wants_gpus(facts) or facts.hardware.gpus is None:
+        yield skip("no pool has GPUs, or they are not known")
+        return
+    obstacles = leases_of(facts.config, facts.hardware).obstacles
+    for sentence in dict.fromkeys(obstacles.values()):
+        yield fail(sentence, "mayfly gpus")
+    if not obstacles:
+        yield ok("there are GPUs for every slot that asks for some")
+
+
+def _injection(facts: Facts) -> Iterator[Verdict]:
+    known = facts.survey is not None and facts.hardware.gpus is not None
+    if facts.config is None or not known or not _wants_gpus(facts):
+        yield skip("no pool has GPUs, or Engine or driver do not answer")
+        return
+    assert facts.survey is not None and facts.hardware.gpus is not None  # noqa: PT018
+    leases = leases_of(facts.config, facts.hardware).slots
+    for pool in _pools(facts):
+        names = [naming.slot(pool.name, index) for index in range(pool.slots)]
+        lease = next((leases[name] for name in names if leases.get(name)), None)
+        if lease is None:
+            continue
+        way = choose(
+            pool,
+            lease,
+            runtimes=facts.survey.runtimes,
+            cdi=facts.survey.cdi,
+            hook=facts.survey.hook,
+            gpus=facts.hardware.gpus,
+        )
+        if isinstance(way, str):
+            yield fail(f"pool {pool.name}: {way}", "sudo nvidia-ctk runtime configure --runtime=docker "
+                       "&& sudo systemctl restart docker")  # fmt: skip
+        else:
+            yield ok(f"pool {pool.name}: GPUs get into containers by {way.kind}")
+
+
+def _vanishing(facts: Facts) -> Iterator[Verdict]:
+    """Containers that wait lose their GPUs at `systemctl daemon-reload` (nvidia-container-toolkit #48)."""
+    if facts.engine is None or facts.char_links is None:
+        yield skip("there is no GPU here, or no Engine answers")
+    elif facts.engine.cgroup_driver == "systemd" and not facts.char_links:
+        yield warn(
+            "waiting containers lose their GPUs at `systemctl daemon-reload` on this host; Mayfly sees that "
+            "and replaces them, a running job does not",
+            "sudo nvidia-ctk system create-dev-char-symlinks --create-all",
+        )
+    else:
+        yield ok("containers keep their GPUs over `systemctl daemon-reload`")
+
+
+# -- images, datasets ------------------------------------------------------------------------------
+
+
+def _images(facts: Facts) -> Iterator[Verdict]:
+    if facts.survey is None:
+        yield skip("no Engine answers, or there is no configuration")
+        return
+    if not facts.survey.images:
+        yield skip("which images are needed is not known before the GPUs are")
+    for reference, seen in facts.survey.images.items():
+        if seen is None:
+            ours = reference.startswith("mayfly/")
+            fix = _build(reference) if ours else f"docker pull {reference}"
+            yield fail(f"{reference} is not on this Engine", fix)
+        elif seen.gate is None:
+            yield fail(f"{reference} has no Mayfly gate", "build it FROM one of the mayfly/ images")
+        elif seen.gate != GATE_PROTOCOL:
+            what = f"{reference} speaks gate protocol {seen.gate}, this manager {GATE_PROTOCOL}"
+            yield fail(what, _build(reference))
+        else:
+            yield ok(f"{reference} is here, gate protocol {seen.gate}")
+
+
+def _cuda(facts: Facts) -> Iterator[Verdict]:
+    """Images that pools name themselves: the catalogue's are chosen for the driver, these by a person."""
+    runs = facts.hardware.cuda
+    images_seen = facts.survey.images if facts.survey is not None else {}
+    named = [
+        (pool, images_seen.get(pool.image)) for pool in _pools(facts) if pool.image and pool.gpus
+    ]
+    told = [(pool, seen.cuda) for pool, seen in named if seen is not None and seen.cuda is not None]
+    if runs is None or not told:
+        yield skip(
+            "no pool with GPUs names an image that tells its CUDA, or the driver does not answer"
+        )
+        return
+    for pool, cuda in told:
+        try:
+            wanted = images.parse(cuda)
+        except ValueError:
+            text = f'its label {LABEL_CUDA} says "{cuda}", which is no version such as 12.8'
+            yield warn(f"pool {pool.name}: {pool.image}: {text}", f"docker inspect {pool.image}")
+            continue
+        if wanted <= runs:
+            yield ok(f"pool {pool.name}: {pool.image} holds CUDA {cuda}, which the driver runs")
+        else:
+            yield _too_new(pool, wanted, runs, facts.hardware.catalogue)
+
+
+def _too_new(
+    pool: PoolSpec, wanted: images.Version, runs: images.Version, catalogue: images.Catalogue
+) -> Verdict:
+    cuda = images.text(wanted)
+    what = f"pool {pool.name}: {pool.image} holds CUDA {cuda} and the driver runs up to {images.text(runs)}"
+    row = catalogue.row(wanted)
+    driver = f"driver {row.driver} or newer" if row is not None else "a newer driver"
+    fix = (
+        f"mayfly images select   # names what this driver runs: build on that, or install {driver}"
+    )
+    if wanted[0] != runs[0]:
+        text = f"{what}: without NVIDIA's forward-compatibility libraries its CUDA programs do not start"
+        return warn(text, fix) if pool.cuda_compat else fail(text, fix)
+    if pool.cuda_compat:
+        return ok(f"{what}: the pool allows minor-version compatibility")
+    return warn(f"{what}: they run with the limits of minor-version compatibility", fix)
+
+
+def _build(reference: str) -> str:
+    name, _, tag = reference.rpartition(":")
+    if not name.startswith("mayfly/"):
+        return f"build {reference} FROM one of the mayfly/ images again"
+    return build_line(name.removeprefix("mayfly/"), tag.removeprefix("cuda"))
+
+
+def _datasets(facts: Facts) -> Iterator[Verdict]:
+    mounts = [(pool, mount) for pool in _pools(facts) for mount in pool.mounts]
+    if facts.survey is None or not mounts:
+        yield skip(
+            "no pool has datasets or caches" if facts.survey is not None else "no Engine answers"
+        )
+        return
+    for pool, mount in mounts:
+        problem = facts.survey.mounts.get((pool.name, mount.source))
+        if problem is not None:
+            yield fail(problem, f"ls -la {mount.source}")
+        else:
+            yield ok(
+                f"pool {pool.name}: {mount.source} is a directory, at {mount.target} in its agents"
+            )
+
+
+# -- services --------------------------------------------------------------------------------------
+
+
+def _services(facts: Facts) -> Iterator[Verdict]:
+    if not facts.services:
+        yield skip("no pool has a service")
+    for pool, service in facts.services.items():
+        if service.skipped is not None:
+            yield skip(f"pool {pool}: {service.skipped}")
+        elif service.refused is not None:
+            yield fail(
+                f"pool {pool}: {service.refused}", "mayfly doctor   # again, once that is mended"
+            )
+        else:
+            yield ok(f"pool {pool}: its service lets us do what we must")
+        for severity, text, fix in service.findings:
+            found = fail if severity is Severity.ERROR else warn
+            yield found(f"pool {pool}: {text}", fix)
+
+
+def _metadata(facts: Facts) -> Iterator[Verdict]:
+    if facts.metadata is None:
+        yield skip("no agent is there to try it from")
+    elif facts.metadata:
+        yield warn(
+            "agents reach 169.254.169.254: on a cloud a job can take this host's credentials there",
+            "sudo iptables -t raw -I PREROUTING ! -i lo -d 169.254.169.254 -j DROP   # until the next boot",
+        )
+    else:
+        yield ok("no agent reaches a cloud's metadata address")
+
+
+# -- the host --------------------------------------------------------------------------------------
+
+
+def _clock(facts: Facts) -> Iterator[Verdict]:
+    if facts.clock is None:
+        yield skip("nobody here can say whether the clock is kept in step")
+    elif facts.clock:
+        yield ok("the clock is kept in step")
+    else:
+        yield warn("nothing keeps this host's clock in step", "sudo timedatectl set-ntp true")
+
+
+def _disk(facts: Facts) -> Iterator[Verdict]:
+    if not facts.rooms:
+        yield skip("neither state directory nor Engine can be looked at")
+    for room in facts.rooms:
+        text = f"{room.path} has {room.free / 1024**3:.1f} GiB left"
+        yield fail(text, f"df -h {room.path}; docker system df") if room.low else ok(text)
+
+
+def _state(facts: Facts) -> Iterator[Verdict]:
+    if facts.config is None:
+        yield skip("there is no configuration")
+    elif facts.state_problem is not None:
+        yield fail(facts.state_problem, f"sudo ls -la {facts.config.host.state_dir}")
+    else:
+        yield ok(f"{facts.config.host.state_dir} is root's alone, or will be")
+
+
+def _unit(facts: Facts) -> Iterator[Verdict]:
+    if facts.unit is None:
+        yield skip("systemd does not run here")
+    elif facts.unit == "not-found":
+        yield warn("mayfly.service is not installed", "sudo mayfly install")
+    else:
+        yield ok(f"mayfly.service is {facts.unit}")
+
+
+def _manager(facts: Facts) -> Iterator[Verdict]:
+    if not facts.manager:
+        yield skip("no manager answers")
+        return
+    worries = [line for line in facts.health if line.severity is not Severity.INFO]
+    for line in worries:
+        found = fail if line.severity is Severity.ERROR else warn
+        yield found(f"{line.code}: {line.text}", line.fix)
+    if not worries:
+        yield ok("the manager answers and sees nothing wrong")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _pools(facts: Facts) -> tuple[PoolSpec, ...]:
+    return facts.config.pools if facts.config is not None else ()
+
+
+def _wants_gpus(facts: Facts) -> bool:
+    return any(pool.gpus != 0 for pool in _pools(facts))
+
+
+WARNING = Severity.WARNING
+CHECKS: tuple[Check, ...] = (
+    Check("config.valid", "configuration", "configuration file", _config),
+    Check("config.secrets", "configuration", "tokens", _secrets),
+    Check("engine.answers", "engine", "Docker Engine", _engine),
+    Check("engine.live_restore", "engine", "live-restore", _live_restore, WARNING),
+    Check("engine.removal", "engine", "removal of ended containers", _removal),
+    Check("engine.alone", "engine", "other Mayflies", _strangers),
+    Check("gpu.driver", "gpus", "driver", _driver),
+    Check("gpu.leases", "gpus", "leases", _leases),
+    Check("gpu.injection", "gpus", "way into containers", _injection),
+    Check("gpu.stays", "gpus", "daemon-reload", _vanishing, WARNING),
+    Check("image.present", "images", "images", _images),
+    Check("image.cuda", "images", "CUDA in images", _cuda),
+    Check("dataset.readable", "images", "datasets and caches", _datasets),
+    Check("service.allows", "services", "services", _services),
+    Check("agent.metadata", "services", "metadata address", _metadata, WARNING),
+    Check("host.clock", "host", "clock", _clock, WARNING),
+    Check("host.disk", "host", "disk", _disk),
+    Check("host.state", "host", "state directory", _state),
+    Check("host.unit", "host", "systemd unit", _unit, WARNING),
+    Check("manager.health", "manager", "manager", _manager),
+)
+
+
+def flight() -> Check:
+    """The check that is made for one slot when it is asked for."""
+    return Check("agent.canary", "canary", "an agent from its gate to its end", lambda _: ())

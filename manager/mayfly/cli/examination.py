@@ -1,0 +1,286 @@
+"""What the doctor looks at, gathered through the edges; it judges nothing and changes nothing.
+
+Every look is bounded in time, and one that fails leaves the others theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mayfly.cli.client import Client
+from mayfly.cli.doctor import Facts, Service
+from mayfly.cli.host_hardware import hardware_for
+from mayfly.cli.trouble import Trouble
+from mayfly.core import naming
+from mayfly.core.desire import Hardware, Survey, references
+from mayfly.core.model import (
+    Config,
+    ContainerId,
+    Health,
+    HostId,
+    HostSpec,
+    PoolName,
+    PoolSpec,
+    Severity,
+)
+from mayfly.edge import credentials
+from mayfly.edge.config import load
+from mayfly.edge.engine import Engine
+from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.history_reader import Reader
+from mayfly.edge.room import Room, room
+from mayfly.providers import load as provider_of
+from mayfly.service.eye import survey_of
+
+ENGINE_SECONDS = 15.0
+# An image without these words can say nothing: any other code than the two tells nothing.
+REACHED, NOT_REACHED = 10, 11
+METADATA = f"""timeout 3 bash -c ': >/dev/tcp/169.254.169.254/80' 2>/dev/null
+case $? in 0) exit {REACHED} ;; 1 | 124) exit {NOT_REACHED} ;; esac"""
+UNIT = "mayfly.service"
+
+
+def examine(path: str | None, manager: Callable[[], Client]) -> Facts:
+    """Look at everything."""
+    try:
+        config = load(path).config
+    except Fault as fault:
+        facts = _engine(Facts(config_problem=str(fault)), Config(HostSpec("host"), ()))
+    else:
+        facts = _host(Facts(config=config), config)
+    facts = replace(facts, clock=_clock(), unit=_unit())
+    return _asked(facts, manager)
+
+
+def _host(facts: Facts, config: Config) -> Facts:
+    state = Path(config.host.state_dir)
+    facts = replace(
+        facts,
+        hardware=hardware_for(config),
+        char_links=_char_links(),
+        state_problem=_state_problem(state),
+        rooms=_rooms(state),
+    )
+    facts = _engine(facts, config)
+    with _handed_over() as sealed:
+        facts = replace(facts, secrets=_secrets(config, sealed))
+        return replace(facts, services=_services(config, state, sealed))
+
+
+def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
+    """What bears on how slots are filled; ``Fault`` where the Engine does not answer."""
+    hardware = hardware_for(config)
+    with _asked_sanely(config) as engine:
+        return hardware, survey_of(engine, config, engine.info(), references(config, hardware))
+
+
+@contextmanager
+def _asked_sanely(config: Config) -> Iterator[Engine]:
+    """The Engine; ``Refused`` for answers that no Engine gives: a person may have named any socket."""
+    address = config.host.docker_host
+    try:
+        yield Engine(address, timeout=ENGINE_SECONDS)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Refused(
+            f"what answers at {address} does not speak as a Docker Engine does"
+            f" ({type(error).__name__}: {error}); let host.docker_host name an Engine's socket"
+        ) from error
+
+
+def _engine(facts: Facts, config: Config) -> Facts:
+    own = _host_id(Path(config.host.state_dir))
+    try:
+        with _asked_sanely(config) as engine:
+            info = engine.info()
+            survey = survey_of(engine, config, info, references(config, facts.hardware))
+            strangers = sorted(c.name for c in engine.containers() if c.host != own)
+    except Fault as fault:
+        return replace(facts, engine_problem=str(fault))
+    return replace(
+        facts,
+        engine=info,
+        survey=survey,
+        strangers=tuple(strangers),
+        rooms=(*facts.rooms, *_rooms(Path(info.root_dir))),
+    )
+
+
+def _host_id(state: Path) -> HostId | None:
+    """The id of this installation; ``None`` where it has not run yet, or is not ours to read."""
+    try:
+        return HostId(Reader(state).meta("host") or "") or None
+    except (Fault, OSError):
+        return None
+
+
+def _rooms(*places: Path) -> tuple[Room, ...]:
+    found = (room(place) for place in places)
+    return tuple(place for place in found if place is not None)
+
+
+def _state_problem(state: Path) -> str | None:
+    try:
+        found = state.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{state} cannot be looked at: {error.strerror}"
+    if found.st_uid != 0 and os.geteuid() == 0:
+        return f"{state} does not belong to root"
+    if found.st_mode & 0o077:
+        return f"{state} can be entered by others (mode {found.st_mode & 0o777:04o})"
+    return None
+
+
+def _char_links() -> bool | None:
+    """Whether /dev/char has a link to each GPU's device; ``None`` without GPUs."""
+    devices = [path for path in Path("/dev").glob("nvidia[0-9]*") if path.is_char_device()]
+    if not devices:
+        return None
+    numbers = [path.stat().st_rdev for path in devices]
+    return all(Path(f"/dev/char/{os.major(n)}:{os.minor(n)}").exists() for n in numbers)
+
+
+# -- tokens and services -----------------------------------------------------------------------------
+
+
+HANDED = Path("/run/credentials") / UNIT  # where systemd puts them while the unit runs
+_LOADS = re.compile(r"^LoadCredential(Encrypted)?=([^:\s]+)(?::(/\S+))?\s*$", re.MULTILINE)
+
+
+@contextmanager
+def _handed_over() -> Iterator[frozenset[str]]:
+    """The credentials that systemd would hand to the manager, for as long as the doctor asks services.
+
+    Those of a unit that runs are there for root to read; else they are read where `LoadCredential=` says.
+    Nothing is copied. Yields the names that only systemd can open, because they are encrypted.
+    """
+    if os.environ.get("CREDENTIALS_DIRECTORY"):
+        yield frozenset()
+        return
+    places, sealed = loaded(_ask("systemctl", "cat", UNIT) or "")
+    with suppress(OSError):
+        places |= {path.name: str(path) for path in HANDED.iterdir()}
+    with tempfile.TemporaryDirectory(prefix="mayfly-doctor-") as made:
+        for name, path in places.items():
+            (Path(made) / name).symlink_to(path)
+        os.environ["CREDENTIALS_DIRECTORY"] = made
+        try:
+            yield sealed - places.keys()
+        finally:
+            del os.environ["CREDENTIALS_DIRECTORY"]
+
+
+def loaded(unit: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Of a unit with its drop-ins: the file of each credential, and the names of those that are encrypted."""
+    found = [match.groups() for match in _LOADS.finditer(unit)]
+    named = [(sealed, name, path) for sealed, name, path in found if credentials.valid_name(name)]
+    places = {name: path for sealed, name, path in named if path and not sealed}
+    return places, frozenset(name for sealed, name, _ in named if sealed)
+
+
+def _secrets(config: Config, sealed: frozenset[str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for pool in config.pools:
+        for reference in (pool.token, pool.app_key):
+            if not reference or reference.get("credential") in sealed:
+                continue
+            ((kind, value),) = reference.items()
+            try:
+                credentials.read(reference)
+                found[f"{kind} {value}"] = None
+            except Fault as fault:
+                found[f"{kind} {value}"] = str(fault)
+    return found
+
+
+def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolName, Service]:
+    host = _host_id(state) or naming.host_id(0)
+    found: dict[PoolName, Service] = {}
+    for pool in config.pools:
+        needed = {
+            reference.get("credential") for reference in (pool.token, pool.app_key) if reference
+        }
+        if needed & sealed:
+            told = "its token is encrypted and opened by systemd alone: ask again when mayfly.service runs"
+            found[pool.name] = Service(skipped=told)
+        elif pool.provider != "local":
+            found[pool.name] = _service(pool, config, host, state)
+    return found
+
+
+def _service(pool: PoolSpec, config: Config, host: HostId, state: Path) -> Service:
+    try:
+        found = provider_of(pool, config.host, host, state).check()
+    except Refused as fault:
+        return Service(refused=str(fault))
+    except Fault as fault:
+        return Service(refused=f"it could not be asked: {fault}")
+    told = tuple((finding.severity, finding.text, finding.fix) for finding in found)
+    return Service(findings=told)
+
+
+# -- the host ----------------------------------------------------------------------------------------
+
+
+def _clock() -> bool | None:
+    said = _ask("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    return {"yes": True, "no": False}.get(said or "")
+
+
+def _unit() -> str | None:
+    if not Path("/run/systemd/system").is_dir():
+        return None
+    said = _ask(
+        "systemctl", "show", UNIT, "--property=LoadState,ActiveState,UnitFileState", "--value"
+    )
+    load_state, active, enabled = [*(said or "").split("\n"), "", "", ""][:3]
+    if load_state == "not-found":
+        return "not-found"
+    return ", ".join(word for word in (active, enabled) if word) or load_state
+
+
+def _ask(*command: str) -> str | None:
+    """What a program prints; ``None`` where it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+# -- the manager -------------------------------------------------------------------------------------
+
+
+def _asked(facts: Facts, manager: Callable[[], Client]) -> Facts:
+    try:
+        document: Mapping[str, Any] = manager().get("/v1/status")
+    except Trouble:
+        return facts
+    health = tuple(
+        Health(line["code"], Severity(line["severity"]), line["text"], line["fix"])
+        for line in document.get("health", ())
+    )
+    return replace(facts, manager=True, health=health, metadata=_metadata(facts, document))
+
+
+def _metadata(facts: Facts, document: Mapping[str, Any]) -> bool | None:
+    """Whether a waiting agent reaches a cloud's metadata; a busy one is not disturbed."""
+    if facts.config is None or facts.engine is None:
+        return None
+    engine = Engine(facts.config.host.docker_host, timeout=ENGINE_SECONDS)
+    for slot in document.get("slots", ()):
+        if slot.get("phase") == "idle" and slot.get("container"):
+            with suppress(Fault):
+                cid = ContainerId(slot["container"])
+                code, _ = engine.exec_probe(cid, ("bash", "-c", METADATA), 10.0)
+                return {REACHED: True, NOT_REACHED: False}.get(code)
+    return None

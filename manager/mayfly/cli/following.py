@@ -1,0 +1,161 @@
+"""An output followed to its end, over restarts of the manager and without a byte twice."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from mayfly.cli.client import Client, Document, Piece, segment
+from mayfly.cli.options import say
+from mayfly.cli.plain import Cleaner, clean
+from mayfly.cli.trouble import Down, TimedOut
+
+QUEUED = 5.0  # seconds that a job may wait for a slot before a person is told
+PATIENCE = 300.0  # how long a manager that was there may be away
+ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
+
+Sink = Callable[[Piece], None]
+
+
+class Follower:
+    """Remembers how far an output was read: the last frame's mark, and how many in a row had it."""
+
+    def __init__(self, client: Client, path: str, sink: Sink) -> None:
+        self._client = client
+        self._path = path
+        self._sink = sink
+        self._agent: str | None = None
+        self._mark = 0
+        self._count = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether an agent was found whose output can be read on."""
+        return self._agent is not None
+
+    def read(self, follow: bool, extra: Mapping[str, object] | None = None) -> bool:
+        """Read on from where the last reading ended; whether anything came."""
+        query: dict[str, object] = dict(extra or {})
+        if follow:
+            query["follow"] = 1
+        if self._agent is not None:
+            query |= {"agent": self._agent, "mark": self._mark, "count": self._count}
+        came = False
+        for piece in self._client.output(self._path, query):
+            if piece.agent != self._agent:
+                self._agent, self._mark, self._count = piece.agent, 0, 0
+            if piece.data:
+                self._sink(piece)
+                came = True
+                self._step(piece)
+        return came
+
+    def _step(self, piece: Piece) -> None:
+        if piece.stream:
+            self._count = self._count + 1 if piece.mark == self._mark else 1
+            self._mark = piece.mark
+
+
+def follow_job(client: Client, job: str, sink: Sink) -> Document:
+    """Everything that a job prints, until it has ended; its row then."""
+    path = f"/v1/jobs/{segment(job)}"
+    follower = Follower(client, f"{path}/output", sink)
+    away, waiting = Away(), Waiting(client)
+    pause = 0.02
+    while True:
+        try:
+            came = follower.read(follow=True)
+            row = client.get(path)
+            waiting.look(row)
+            away.back()
+            if row.get("state") in ENDED:
+                follower.read(follow=False)
+                return row
+        except (Down, TimedOut) as trouble:
+            away.gone(trouble)
+            came, row = False, {}
+        # Of a job that is queued the manager answers late: that was a pause already.
+        waited = came or row.get("state") == "queued"
+        pause = 0.02 if waited else min(0.5, pause * 2)
+        time.sleep(pause)
+
+
+class Waiting:
+    """Says of a job that stays queued, once and on standard error, what its pool's slots do meanwhile."""
+
+    def __init__(self, client: Client, patience: float = QUEUED) -> None:
+        self._client = client
+        self._until = time.monotonic() + patience
+
+    def look(self, row: Document) -> None:
+        """At the job's row, each time that it was asked for."""
+        if row.get("state") != "queued" or time.monotonic() < self._until:
+            return
+        self._until = math.inf
+        pool = row.get("pool")
+        slots = self._client.get("/v1/status").get("slots", [])
+        phases = Counter(str(slot["phase"]) for slot in slots if slot.get("pool") == pool)
+        found = ", ".join(f"{count} {phase}" for phase, count in phases.items()) or "there is none"
+        job = clean(str(row.get("job")))
+        say(f"job {job} waits for a slot of pool {clean(str(pool))} ({found}); see mayfly status")
+
+
+class Away:
+    """How long the manager has not answered, and when that is too long."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._since: float | None = None
+
+    def back(self) -> None:
+        """It answers."""
+        self._since = None
+
+    def gone(self, trouble: Exception) -> None:
+        """It does not; raises ``trouble`` once patience is at its end."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since > self._patience:
+            raise trouble
+
+
+def raw_sink(piece: Piece) -> None:
+    """The bytes as they are, each stream where it belongs, and nothing of Mayfly's own."""
+    if piece.stream == 0:
+        return
+    target = sys.stderr if piece.stream == 2 else sys.stdout
+    target.buffer.write(piece.data)
+    target.buffer.flush()
+
+
+class LogSink:
+    """For ``logs``: cleaned where a person looks, untouched where a program reads."""
+
+    def __init__(self) -> None:
+        self._out = Cleaner() if sys.stdout.isatty() else None
+        self._err = Cleaner() if sys.stderr.isatty() else None
+
+    def __call__(self, piece: Piece) -> None:
+        if piece.stream == 0:
+            say(clean(piece.data.decode(errors="replace")))
+        elif piece.stream == 2:
+            _put(sys.stderr, self._err, piece.data, final=False)
+        else:
+            _put(sys.stdout, self._out, piece.data, final=False)
+
+    def close(self) -> None:
+        """Print what was held back."""
+        _put(sys.stdout, self._out, b"", final=True)
+        _put(sys.stderr, self._err, b"", final=True)
+
+
+def _put(target: TextIO, cleaner: Cleaner | None, data: bytes, *, final: bool) -> None:
+    if cleaner is None:
+        target.buffer.write(data)
+    else:
+        target.write(cleaner.feed(data, final))
+    target.flush()

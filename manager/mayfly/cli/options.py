@@ -1,0 +1,112 @@
+"""The options that verbs share, and what stands behind them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from mayfly.cli.client import Client, find_socket
+from mayfly.cli.trouble import Usage
+from mayfly.core.quantities import parse_duration
+
+SocketOption = Annotated[
+    str | None, typer.Option("--socket", metavar="PATH", help="The manager's control socket.")
+]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="Another configuration file.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+TimeoutOption = Annotated[
+    str | None, typer.Option("--timeout", metavar="TIME", help="Give up after 90s, 30m, 2h…")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What stood before the verb."""
+
+    socket: str | None = None
+    config: str | None = None
+
+
+def client(ctx: typer.Context, socket: str | None, config: str | None) -> Client:
+    """A client for the socket that the options name, those behind the verb first."""
+    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
+    if socket is None and config is not None:
+        return Client(find_socket(None, config))
+    return Client(find_socket(socket or before.socket, config or before.config))
+
+
+def config_path(ctx: typer.Context, config: str | None) -> str | None:
+    """The configuration file that the options name; ``None`` where none does."""
+    return config or (ctx.obj.config if isinstance(ctx.obj, Where) else None)
+
+
+def duration(text: str | None, option: str) -> float | None:
+    """The seconds of an option; ``None`` where it was not given."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise Usage(f"{option}: {text!r} {error}") from error
+
+
+def say(sentence: str) -> None:
+    """Talk: to people, on standard error; on a terminal no word is cut at its edge."""
+    for line in talk(f"mayfly: {sentence}"):
+        print(line, file=sys.stderr)
+
+
+def talk(text: str) -> list[str]:
+    """The lines of a text as standard error's terminal shows them whole; as they are where it is none."""
+    lines = text.split("\n")
+    if not sys.stderr.isatty():
+        return lines
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        width = 80
+    if max(map(len, lines)) <= width:
+        return lines
+    import textwrap  # noqa: PLC0415  costs a millisecond that most calls need not pay
+
+    folded = (
+        textwrap.wrap(
+            *(line, max(width, 20)),
+            subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
+        )
+        for line in lines
+    )  # fmt: skip
+    return [part for parts in folded for part in parts or [""]]
+
+
+def print_json(document: Mapping[str, object], *, line: bool = False) -> None:
+    """Data as JSON on standard output, on one line where many follow each other."""
+    if line:
+        print(json.dumps(document, separators=(",", ":")), flush=True)
+    else:
+        print(json.dumps(document, indent=2))
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal on standard output; ``None`` where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+def colours() -> bool:
+    """Whether colours are wanted: a terminal, and nobody said no."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and sys.stdout.isatty()

@@ -1,0 +1,171 @@
+"""Documents of the control socket as text for people: pure, values in, lines out.
+
+``width`` is the terminal's, ``None`` when nobody looks (piped: nothing is cut or wrapped).
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mayfly.cli.plain import clean
+from mayfly.cli.table import table
+from mayfly.core.quantities import parse_time, spoken_age
+
+Row = Mapping[str, Any]
+
+_COLOURS = {
+    "idle": "32",
+    "busy": "36",
+    "enrolling": "33",
+    "preparing": "33",
+    "cooling": "33",
+    "held": "31",
+    "succeeded": "32",
+    "running": "36",
+    "failed": "31",
+    "lost": "31",
+}
+
+
+def status(document: Row, now: float, width: int | None, colour: bool) -> list[str]:
+    """The headline, a row a slot, and the health lines."""
+    rows = [_slot_row(slot, now) for slot in document.get("slots", ())]
+    headings = ("SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE")
+    lines = table(headings, rows, width)
+    if colour:
+        lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
+    head = headline(document, width)
+    return [*head, *lines, *health(document.get("health", ()), width, colour)]
+
+
+def headline(document: Row, width: int | None) -> list[str]:
+    """The last pass's sentence, after the host's name."""
+    line = f"{text(document.get('host'))}: {text(document.get('headline'))}"
+    return wrapped(line, width, "  ")
+
+
+def _slot_row(slot: Row, now: float) -> tuple[str, ...]:
+    return (
+        text(slot.get("slot")),
+        text(slot.get("provider")),
+        text(slot.get("phase")),
+        age(slot.get("since"), now),
+        gpus(slot.get("gpus") or ()),
+        text(slot.get("image")).removeprefix("mayfly/") or "-",
+        text(slot.get("job")) or "-",
+        note(slot, now),
+    )
+
+
+def note(slot: Row, now: float) -> str:
+    """What there is to say beside a slot's phase."""
+    parts = []
+    if cordoned := slot.get("cordoned"):
+        parts.append(_cordon(cordoned, now))
+    said = text(slot.get("note"))
+    if said and not (parts and parts[0].startswith(said)):
+        parts.append(said)
+    return "; ".join(parts)
+
+
+def _cordon(cordoned: Row, now: float) -> str:
+    sentence = "drained" if cordoned.get("drain") else "cordoned"
+    if by := text(cordoned.get("by")):
+        sentence += f" by {by}"
+    if (until := seconds(cordoned.get("until"))) is not None:
+        sentence += f" for {spoken_age(math.ceil((until - now) / 60) * 60)}"
+    if reason := text(cordoned.get("note")):
+        sentence += f": {reason}"
+    return sentence
+
+
+def gpus(uuids: Sequence[object]) -> str:
+    """A lease in a few characters."""
+    if not uuids:
+        return "-"
+    return text(uuids[0])[:8] if len(uuids) == 1 else f"{len(uuids)} GPUs"
+
+
+def health(lines: Sequence[Row], width: int | None, colour: bool) -> list[str]:
+    """One line each, and beneath it what to type."""
+    out: list[str] = []
+    for line in lines:
+        severity = text(line.get("severity"))
+        told = f"health: {severity.upper()} {text(line.get('code'))} {text(line.get('text'))}"
+        folded = wrapped(told, width, "  ")
+        if colour and severity == "error":
+            folded = [f"\x1b[31m{part}\x1b[0m" for part in folded]
+        out += folded
+        if fix := text(line.get("fix")):
+            out += wrapped(f"  fix: {fix}", width, "       ")
+    return out
+
+
+def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str]:
+    """A row a job."""
+    rows = [
+        (
+            text(job.get("job")),
+            text(job.get("pool")) or "-",
+            text(job.get("state")),
+            "-" if job.get("exit_code") is None else str(job["exit_code"]),
+            text(job.get("cause")) or "-",
+            text(job.get("slot")) or "-",
+            age(job.get("submitted"), now),
+            _took(job, now),
+        )
+        for job in document.get("jobs", ())
+    ]
+    headings = ("JOB", "POOL", "STATE", "EXIT", "CAUSE", "SLOT", "AGE", "RAN")
+    lines = table(headings, rows, width)
+    if colour:
+        lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
+    return lines
+
+
+def _took(job: Row, now: float) -> str:
+    started, finished = seconds(job.get("started")), seconds(job.get("finished"))
+    if started is None:
+        return "-"
+    return spoken_age((now if finished is None else finished) - started)
+
+
+def age(moment: object, now: float) -> str:
+    """How long ago, in at most five characters."""
+    at = seconds(moment)
+    return "-" if at is None else spoken_age(now - at)
+
+
+def seconds(moment: object) -> float | None:
+    """Seconds since the epoch of a document's time; ``None`` for null and what is no time."""
+    if isinstance(moment, str):
+        try:
+            return parse_time(moment)
+        except ValueError:
+            return None
+    return None
+
+
+def text(value: object) -> str:
+    """Anything of a document as one safe line; nothing for null."""
+    return "" if value is None else clean(str(value))
+
+
+def wrapped(line: str, width: int | None, indent: str) -> list[str]:
+    """One line as several where the terminal is too narrow."""
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, max(width, 20), subsequent_indent=indent)
+
+
+def _coloured(line: str, word: str) -> str:
+    """The line with its state in colour; the word itself says the same."""
+    number = _COLOURS.get(word)
+    at = line.find(f" {word}")
+    if number is None or at < 0:
+        return line
+    end = at + 1 + len(word)
+    return f"{line[: at + 1]}\x1b[{number}m{line[at + 1 : end]}\x1b[0m{line[end:]}"

@@ -1,0 +1,168 @@
+"""A container of a person's own in a slot's surroundings: same image, lease, datasets, limits, network.
+
+The slot is drained before, so that its GPUs are free, and given back whatever happens. The container carries
+none of the labels of an agent: the manager never takes it for one.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from mayfly.cli.client import Client
+from mayfly.cli.examination import hardware_and_survey
+from mayfly.cli.trouble import NoSuch, Trouble
+from mayfly.cli.verbs_status import await_drained
+from mayfly.core import naming
+from mayfly.core.actions import Prepare
+from mayfly.core.desire import Trait, desired
+from mayfly.core.model import Config, ContainerId, Generation, HostId, SlotSpec
+from mayfly.edge import builder
+from mayfly.edge.engine import Engine
+from mayfly.edge.engine_facts import ContainerPlan
+from mayfly.edge.faults import Fault
+from mayfly.edge.gate import frame
+from mayfly.edge.history_reader import Reader
+from mayfly.edge.witness import Witnesses
+from mayfly.service.perform import container_plan
+
+LABEL = "io.mayfly.throwaway"
+CANARY_SECONDS = 120.0
+LEAVING = (signal.SIGHUP, signal.SIGTERM)
+# As the launcher does it: the job's user and groups, without capabilities.
+AS_JOB_USER = """
+name=${MAYFLY_USER%%:*}
+uid=$(id -u "$name" 2>/dev/null || echo "$name")
+case $MAYFLY_USER in *:*) gid=${MAYFLY_USER#*:} ;; *) gid=$(id -g "$name" 2>/dev/null || echo "$uid") ;; esac
+export HOME=/home/runner USER="$name"
+cd "$HOME" 2>/dev/null || cd /
+if [ -n "${MAYFLY_GROUPS:-}" ]; then groups="--groups $MAYFLY_GROUPS"; else groups=--clear-groups; fi
+exec /usr/bin/setpriv --reuid "$uid" --regid "$gid" $groups --inh-caps=-all "$@"
+"""
+
+
+@contextmanager
+def emptied(manager: Client, slot: str, seconds: float | None) -> Iterator[bool]:
+    """The slot without agents meanwhile; afterwards filled again, or cordoned as somebody had it before.
+
+    Given back too where the terminal goes away or the command is told to end. Yields whether it was cordoned.
+    """
+    rows = {str(row["slot"]): row for row in manager.get("/v1/status")["slots"]}
+    if slot not in rows:
+        raise NoSuch(f"there is no slot {slot}; there are: {', '.join(rows)}")
+    before = rows[slot]["cordoned"]
+    with _heeded():
+        try:
+            manager.post("/v1/drain", {"slots": [slot], "force": False})
+            await_drained(manager, [slot], seconds)
+            yield before is not None
+        finally:
+            if before is None:
+                manager.post("/v1/uncordon", {"slots": [slot]})
+            else:
+                kept = {key: before[key] for key in ("until", "note")}
+                manager.post("/v1/cordon", {"slots": [slot], **kept})
+
+
+@contextmanager
+def _heeded() -> Iterator[None]:
+    """A terminal that goes away and a polite kill end what is done here in order, as ^C does."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        for each in LEAVING:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not end the giving back
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in LEAVING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def spec_of(config: Config, slot: str) -> SlotSpec:
+    """The slot with image and lease as the manager resolves them; ``Trouble`` where it cannot be filled."""
+    hardware, survey = hardware_and_survey(config)
+    traits = {pool.name: Trait(queue=True, ladder=()) for pool in config.pools}
+    wanted = desired(config, survey, traits, hardware=hardware)
+    spec = next((spec for spec in wanted.slots if spec.name == slot), None)
+    if spec is None:
+        raise NoSuch(f"the configuration has no slot {slot}")
+    if spec.name in wanted.obstacles:
+        raise Trouble(wanted.obstacles[spec.name])
+    return spec
+
+
+def shell(config: Config, spec: SlotSpec, command: tuple[str, ...], *, terminal: bool) -> int:
+    """Run a command as the job's user in the slot's surroundings; its exit code."""
+    with tempfile.TemporaryDirectory(prefix="mayfly-shell-", dir=config.host.state_dir) as home:
+        plan, _ = _plan(config, spec, "shell", Path(home))
+        words = ("/bin/sh", "-c", AS_JOB_USER, "sh", *command)
+        engine = Engine(config.host.docker_host)
+        container = engine.create(
+            replace(plan, entrypoint=words, command=(), terminal=terminal, stop_timeout=1)
+        )
+        try:
+            return builder.converse(config.host.docker_host, container)
+        finally:
+            with suppress(Fault):
+                engine.remove(container, force=True)
+
+
+def canary(config: Config, spec: SlotSpec) -> str | None:
+    """Take an agent that runs `true` through the slot's gate; what went wrong, or ``None``."""
+    with tempfile.TemporaryDirectory(prefix="mayfly-canary-", dir=config.host.state_dir) as home:
+        plan, generation = _plan(config, spec, "canary", Path(home))
+        engine = Engine(config.host.docker_host)
+        container = engine.create(plan)
+        try:
+            engine.start(container)
+            return _through(engine, container, generation, Witnesses(Path(home)))
+        finally:
+            with suppress(Fault):
+                engine.remove(container, force=True)
+
+
+def _through(
+    engine: Engine, container: ContainerId, generation: Generation, witnesses: Witnesses
+) -> str | None:
+    deadline = time.monotonic() + CANARY_SECONDS
+    sent = False
+    while time.monotonic() < deadline:
+        seen = witnesses.read(generation)
+        if seen is not None and seen.exit is not None:
+            return None if seen.exit.code == 0 else f"it ended with exit code {seen.exit.code}"
+        if seen is not None and seen.ready is not None and not sent:
+            with engine.attach_stdin(container) as gate:
+                gate.send(frame(generation, {"job.argv": b"true\0", "job.env": b""}))
+            sent = True
+        time.sleep(0.05)
+    return f"it did not {'end' if sent else 'reach its gate'} within {CANARY_SECONDS:.0f} s"
+
+
+def _plan(
+    config: Config, spec: SlotSpec, what: str, home: Path
+) -> tuple[ContainerPlan, Generation]:
+    """The container of an agent of the slot, but for its name and labels."""
+    generation = Generation(naming.generation(time.time(), 0))
+    witness = Witnesses(home).make(generation)
+    host = HostId(Reader(Path(config.host.state_dir)).meta("host") or "")
+    network = spec.pool.network
+    if network is None:
+        network = naming.network(host, spec.pool.name)
+        Engine(config.host.docker_host).ensure_network(network, host, spec.pool.name)
+    plan = container_plan(
+        Prepare(generation, spec, f"{spec.name}-{what}", "a person asked for it"),
+        host=host,
+        network=network,
+        witness=str(witness),
+        log_max_size=config.host.log_max_size,
+    )
+    return replace(plan, labels={LABEL: what}, auto_remove=False), generation

@@ -1,0 +1,76 @@
+"""``doctor``: looks at all that a filled pool needs, and says what to type where something is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mayfly.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    TimeoutOption,
+    client,
+    colours,
+    config_path,
+    duration,
+    print_json,
+    say,
+    terminal_width,
+)
+from mayfly.cli.trouble import Trouble, Usage
+
+if TYPE_CHECKING:
+    from mayfly.cli.client import Client
+    from mayfly.cli.doctor import Result
+    from mayfly.core.model import Config
+
+
+def doctor(
+    ctx: typer.Context,
+    *,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 also where something is warned of.")
+    ] = False,
+    canary: Annotated[
+        str | None,
+        typer.Option("--canary", metavar="SLOT", help="Also take an agent through this slot."),
+    ] = None,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Check Engine, GPUs, images, tokens, services and host; a line to paste for whatever is wrong."""
+    from mayfly.cli import render_doctor  # noqa: PLC0415  brings most of Mayfly
+    from mayfly.cli.doctor import exit_code, results  # noqa: PLC0415
+    from mayfly.cli.examination import examine  # noqa: PLC0415
+
+    facts = examine(config_path(ctx, config), lambda: client(ctx, socket, config))
+    found = results(facts)
+    if canary is not None:
+        seconds = duration(timeout, "--timeout")
+        found.append(_flown(facts.config, client(ctx, socket, config), canary, seconds))
+    if as_json:
+        print_json(render_doctor.document(found))
+    else:
+        for line in render_doctor.doctor(found, terminal_width(), colours()):
+            print(line)
+    raise typer.Exit(exit_code(found, strict=strict))
+
+
+def _flown(config: Config | None, manager: Client, slot: str, seconds: float | None) -> Result:
+    """What came of an agent that was taken through the slot."""
+    from mayfly.cli.canary import fly  # noqa: PLC0415
+    from mayfly.cli.doctor import Result, fail, flight, ok  # noqa: PLC0415
+    from mayfly.edge.faults import Fault  # noqa: PLC0415
+
+    if config is None:
+        raise Usage("--canary wants a configuration without mistakes")
+    say(f"{slot} is emptied for the canary; a job that runs there ends first")
+    try:
+        told = fly(config, manager, slot, seconds)
+    except (Fault, Trouble) as trouble:
+        return Result(flight(), fail(f"{slot}: {trouble}", f"mayfly describe {slot}"))
+    return Result(flight(), ok(f"{slot}: {told}"))

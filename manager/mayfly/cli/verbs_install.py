@@ -1,0 +1,173 @@
+"""``install``: unit, group, directories, completions and an example configuration, in place or taken away."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mayfly.cli import installation
+from mayfly.cli.installation import COMPLETIONS, SYSUSERS, TMPFILES, UNIT, Step, Wanted
+from mayfly.cli.options import say
+from mayfly.cli.trouble import Trouble
+
+BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+SHIPPED = ("mayfly.service", "sysusers.conf", "tmpfiles.conf")
+
+
+def install(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Take away what an installation wrote.")
+    ] = False,
+    root: Annotated[
+        Path, typer.Option("--root", metavar="DIR", help="Another host's root, for packages.")
+    ] = Path("/"),
+) -> None:
+    """Put the systemd unit, group, directories and completions in place."""
+    wanted = _wanted()
+    present = {want.path: text for want in wanted if (text := _text(root / want.path)) is not None}
+    here = root.resolve() == Path("/")
+    if uninstall:
+        if here and not dry_run and _active():
+            raise Trouble(
+                "mayfly.service is running: first `sudo systemctl disable --now mayfly` (its agents stay; "
+                "`mayfly drain --all --wait` before that empties the host)"
+            )
+        steps = installation.removal(wanted, present)
+    else:
+        steps = installation.plan(wanted, present)
+    for step in steps:
+        if not dry_run:
+            _do(root, step)
+        print(installation.told(step, dry=dry_run))
+    for command in _afterwards(steps, root, here=here):
+        print(f"would run {' '.join(command)}" if dry_run else f"ran {' '.join(command)}")
+        if not dry_run:
+            _run(command)
+    if dry_run:
+        return
+    if uninstall:
+        say(
+            "the configuration in /etc/mayfly and the state in /var/lib/mayfly are left: remove them by hand"
+        )
+    elif here and _active():
+        say(
+            "mayfly.service runs: `sudo systemctl restart mayfly` uses this version; jobs go on meanwhile"
+        )
+    else:
+        say("next: mayfly init, then mayfly doctor, then systemctl enable --now mayfly")
+
+
+def _wanted() -> list[Wanted]:
+    data = resources("mayfly") / "data" / "systemd"
+    shipped = {name: (data / name).read_text(encoding="utf-8") for name in SHIPPED}
+    return installation.files(
+        shipped | {"config.example.toml": _example()}, _command(), _completions()
+    )
+
+
+def _example() -> str:
+    """A commented configuration for a host that nobody has looked at."""
+    from mayfly.cli import init_text  # noqa: PLC0415
+
+    pool = init_text.Wanted(
+        provider="local",
+        name="local",
+        slots=2,
+        gpus=0,
+        url=None,
+        agent_pool=None,
+        credential=None,
+        token_file=None,
+    )
+    return init_text.config_text(init_text.Found("gpu-host", None, gpus=0), pool)
+
+
+def _command() -> str:
+    """Where this command is, as the unit is to start it."""
+    own = Path(sys.argv[0])
+    if own.name == "mayfly" and own.is_file():
+        return str(own.absolute())
+    found = shutil.which("mayfly") or str(Path(sys.executable).with_name("mayfly"))
+    if not Path(found).is_file():
+        raise Trouble("where the command mayfly is installed is not to be seen: put it on the PATH")
+    return found
+
+
+def _completions() -> dict[str, str]:
+    from typer._completion_shared import get_completion_script  # noqa: PLC0415
+
+    return {
+        shell: get_completion_script(
+            prog_name="mayfly", complete_var="_MAYFLY_COMPLETE", shell=shell
+        )
+        for shell in COMPLETIONS
+    }
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Trouble(f"{path} cannot be read: {error.strerror}; try sudo") from error
+
+
+def _do(root: Path, step: Step) -> None:
+    path = root / step.path
+    try:
+        if step.deed == "removed":
+            path.unlink(missing_ok=True)
+        elif step.deed in ("new", "changed"):
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            new = path.with_name(f".{path.name}.new")
+            new.write_text(step.text, encoding="utf-8")
+            new.chmod(0o644)
+            new.replace(path)
+    except OSError as error:
+        raise Trouble(f"{path}: {error.strerror}; try sudo") from error
+
+
+def _afterwards(steps: Sequence[Step], root: Path, *, here: bool) -> list[list[str]]:
+    """What makes the host take notice of the files."""
+    touched = {step.path for step in steps if step.deed in ("new", "changed", "removed")}
+    gone = {step.path for step in steps if step.deed == "removed"}
+    commands: list[list[str]] = []
+    if not here:
+        return commands
+    for path, words in (
+        (SYSUSERS, ["systemd-sysusers", f"/{SYSUSERS}"]),
+        (TMPFILES, ["systemd-tmpfiles", "--create", f"/{TMPFILES}"]),
+    ):
+        if path not in gone and (root / path).exists() | (path in touched):
+            commands.append(words)
+    if UNIT in touched and BOOTED.is_dir():
+        commands.append(["systemctl", "daemon-reload"])
+    return commands
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Trouble(f"{' '.join(command)}: {error}") from error
+    if done.returncode != 0:
+        raise Trouble(f"{' '.join(command)} failed: {done.stderr.strip() or done.returncode}")
+
+
+def _active() -> bool:
+    if not BOOTED.is_dir():
+        return False
+    asked = ["systemctl", "is-active", "--quiet", "mayfly.service"]
+    return subprocess.run(asked, timeout=30, check=False).returncode == 0

@@ -1,0 +1,171 @@
+"""The embedded queue: ``submit``, ``jobs``, ``cancel``, and ``logs`` of a job or a slot."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from mayfly.cli import render
+from mayfly.cli.client import Client, Document, segment
+from mayfly.cli.completion import SlotOrJobArgument
+from mayfly.cli.following import Away, Follower, LogSink, Sink, follow_job, raw_sink
+from mayfly.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    client,
+    colours,
+    duration,
+    print_json,
+    say,
+    terminal_width,
+)
+from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
+
+INTERRUPTED = 130
+
+
+def submit(
+    ctx: typer.Context,
+    command: Annotated[list[str], typer.Argument(metavar="CMD...", help="What the job runs.")],
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Print what it prints, exit with its code.")
+    ] = False,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="Needed where several pools are local.")
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="K=V", help="A variable; K alone takes yours."),
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="TIME", help="The job's limit.")
+    ] = None,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Queue a command as a job and print its id."""
+    manager = client(ctx, socket, config)
+    body = {
+        "argv": command,
+        "env": _variables(env or []),
+        "pool": pool,
+        "timeout": duration(timeout, "--timeout"),
+    }
+    job = str(manager.post("/v1/jobs", body)["job"])
+    if not wait:
+        print(job)
+        return
+    try:
+        row = follow_job(manager, job, raw_sink)
+    except KeyboardInterrupt:
+        say(f"job {job} goes on; see it: mayfly logs -f {job}   end it: mayfly cancel {job}")
+        raise typer.Exit(INTERRUPTED) from None
+    except Down as trouble:
+        raise Down(f"{trouble}\n  job {job} is not lost: mayfly logs -f {job}") from trouble
+    raise typer.Exit(_exit_code(row))
+
+
+def _variables(given: list[str]) -> dict[str, str]:
+    variables = {}
+    for entry in given:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            if name not in os.environ:
+                raise Usage(f"--env {name}: you have no such variable; write {name}=VALUE")
+            value = os.environ[name]
+        variables[name] = value
+    return variables
+
+
+def _exit_code(row: Document) -> int:
+    """A job's own code; 1, with the reason, where it has none or did not succeed with 0."""
+    code = row.get("exit_code")
+    if isinstance(code, int) and (code or row.get("state") == "succeeded"):
+        return code
+    say(f"job {row.get('job')} {row.get('state')}: {row.get('cause') or 'cause unknown'}")
+    return 1
+
+
+def jobs(
+    ctx: typer.Context,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List queued and running jobs and the last 100 that ended."""
+    document = client(ctx, socket, config).get("/v1/jobs")
+    if as_json:
+        print_json(document)
+        return
+    for line in render.jobs(document, time.time(), terminal_width(), colours()):
+        print(line)
+
+
+def cancel(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB")],
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """End a job, queued or running."""
+    client(ctx, socket, config).post(f"/v1/jobs/{segment(job)}/cancel", {})
+    say(f"job {job} is being cancelled")
+
+
+def logs(
+    ctx: typer.Context,
+    name: SlotOrJobArgument,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Of the slot's agent before this one.")
+    ] = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print what a job, or the agent in a slot, has printed."""
+    manager = client(ctx, socket, config)
+    sink = LogSink()
+    try:
+        came = _print_slot(manager, name, follow, previous, sink)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        sink.close()
+    if not came and sys.stderr.isatty():
+        say(f"nothing of {name} is kept")
+
+
+def _print_slot(manager: Client, name: str, follow: bool, previous: bool, sink: Sink) -> bool:
+    """What the agent in a slot printed, or the job of that name; whether there was anything."""
+    extra = {"previous": 1} if previous else {}
+    follower = Follower(manager, f"/v1/slots/{segment(name)}/output", sink)
+    away = Away()
+    while True:
+        try:
+            return follower.read(follow, extra) or follower.begun
+        except NoSuch:
+            if previous:
+                raise
+            return _print_job(manager, name, follow, sink)
+        except (Down, TimedOut) as trouble:
+            if not follow or not follower.begun:
+                raise
+            away.gone(trouble)
+            time.sleep(0.3)
+
+
+def _print_job(manager: Client, name: str, follow: bool, sink: Sink) -> bool:
+    try:
+        if follow:
+            follow_job(manager, name, sink)
+            return True
+        return Follower(manager, f"/v1/jobs/{segment(name)}/output", sink).read(follow=False)
+    except NoSuch as trouble:
+        raise NoSuch(f"there is no slot or job {name}") from trouble

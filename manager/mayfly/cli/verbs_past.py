@@ -1,0 +1,218 @@
+"""What happened and why, and what is about to: ``describe``, ``events``, ``history``, ``plan``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from mayfly.cli import render_gpus, render_past
+from mayfly.cli.client import Client, Document
+from mayfly.cli.completion import SlotArgument, SlotOption
+from mayfly.cli.following import Away
+from mayfly.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    client,
+    config_path,
+    duration,
+    print_json,
+    terminal_width,
+)
+from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
+from mayfly.cli.verbs_status import first_status
+from mayfly.core.quantities import parse_time, rfc3339
+
+POLL = 30.0
+INTERRUPTED = 130
+LAST_EVENTS = 10
+LAST_AGENTS = 5
+
+
+def describe(
+    ctx: typer.Context,
+    slot: SlotArgument,
+    *,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Tell a slot's story: what it is doing and why, its last agents, its last events."""
+    manager = client(ctx, socket, config)
+    status = first_status(manager)
+    rows = [row for row in status.get("slots", ()) if row.get("slot") == slot]
+    if not rows:
+        raise NoSuch(f"there is no slot {slot}; see mayfly status")
+    document = {
+        "schema": "mayfly.describe/1",
+        "slot": rows[0],
+        "health": [line for line in status.get("health", ()) if slot in str(line.get("text"))],
+        "agents": _agents(manager, {"slot": slot, "limit": LAST_AGENTS}),
+        "events": _events(manager, {"slot": slot, "limit": LAST_EVENTS}),
+    }
+    if as_json:
+        print_json(document)
+        return
+    for line in render_past.describe(document, time.time(), terminal_width()):
+        print(line)
+
+
+def _agents(manager: Client, query: Mapping[str, object]) -> list[Document]:
+    rows = manager.get("/v1/history", query).get("agents")
+    return rows if isinstance(rows, list) else []
+
+
+def _events(manager: Client, query: Mapping[str, object], timeout: float = POLL) -> list[Document]:
+    rows = manager.get("/v1/events", query, timeout=timeout + 10).get("events")
+    return rows if isinstance(rows, list) else []
+
+
+def events(
+    ctx: typer.Context,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they happen.")] = False,
+    slot: SlotOption = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=1000, help="How many of the past.")
+    ] = 100,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List what happened, oldest first."""
+    manager = client(ctx, socket, config)
+    rows = _events(manager, {"slot": slot, "limit": limit})
+    if as_json and not follow:
+        print_json({"schema": "mayfly.events/1", "events": rows})
+        return
+    _print_events(rows, as_json)
+    if follow:
+        try:
+            _follow_events(manager, rows, slot, as_json)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _print_events(rows: list[Document], as_json: bool) -> None:
+    width = terminal_width()
+    for row in rows:
+        if as_json:
+            print_json({"schema": "mayfly.event/1", **row}, line=True)
+        else:
+            print(render_past.event(row, width), flush=True)
+
+
+def _follow_events(manager: Client, rows: list[Document], slot: str | None, as_json: bool) -> None:
+    last = _last(rows, 0)
+    away = Away()
+    while True:
+        try:
+            rows = _events(manager, {"after": last, "wait": POLL, "slot": slot})
+            away.back()
+        except (Down, TimedOut) as trouble:
+            away.gone(trouble)
+            time.sleep(0.5)
+            continue
+        _print_events(rows, as_json)
+        last = _last(rows, last)
+
+
+def _last(rows: list[Document], otherwise: int) -> int:
+    return max((int(row.get("seq", 0)) for row in rows), default=otherwise)
+
+
+def history(
+    ctx: typer.Context,
+    *,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="A time, or 24h ago.")
+    ] = None,
+    slot: SlotOption = None,
+    outcome: Annotated[
+        str | None, typer.Option("--outcome", help="Only agents that ended so, or for that cause.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="UUID", help="Only agents with this GPU.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=100_000, help="The latest so many.")
+    ] = 100,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List agents that ended, the latest last."""
+    query = {
+        "since": _since(since),
+        "slot": slot,
+        "outcome": outcome,
+        "gpu": gpu,
+        "limit": limit,
+    }
+    manager = client(ctx, socket, config)
+    rows = _agents(manager, query)
+    of_gpus = _by_gpu(manager, query) if gpu is not None else []
+    if as_json:
+        told = {"gpus": of_gpus} if gpu is not None else {}
+        print_json({"schema": "mayfly.history/1", "agents": rows, **told})
+        return
+    for line in render_past.history(rows, time.time(), terminal_width()):
+        print(line)
+    if gpu is not None:
+        print(f"\n{render_gpus.beside(gpu, of_gpus)}")
+
+
+def _by_gpu(manager: Client, query: Mapping[str, object]) -> list[Document]:
+    """How many jobs each GPU had in the same time, and how many of them failed."""
+    everything = {**query, "gpu": None, "outcome": None, "slot": None, "limit": 100_000}
+    return render_gpus.by_gpu(_agents(manager, everything))
+
+
+def _since(text: str | None) -> str | None:
+    """A time as it is, a duration as so long ago."""
+    if text is None:
+        return None
+    try:
+        return rfc3339(parse_time(text))
+    except ValueError:
+        pass
+    try:
+        ago = duration(text, "--since")
+    except Usage as trouble:
+        raise Usage(
+            f'--since: {text!r} is neither a time nor a duration such as "24h"'
+        ) from trouble
+    return rfc3339(time.time() - (ago or 0.0))
+
+
+def plan(
+    ctx: typer.Context,
+    *,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what the next pass would do and why; without the daemon, rosters are unknown."""
+    try:
+        document = client(ctx, socket, config).get("/v1/plan")
+    except Down:
+        document = _offline(config_path(ctx, config))
+    if as_json:
+        print_json(document)
+        return
+    for line in render_past.plan(document, terminal_width()):
+        print(line)
+
+
+def _offline(path: str | None) -> Document:
+    """The plan that a manager started now would have."""
+    from mayfly.cli.host_hardware import hardware_for  # noqa: PLC0415  heavy, and rare
+    from mayfly.cli.loading import load_config, translated  # noqa: PLC0415
+    from mayfly.service.foresight import offline_plan  # noqa: PLC0415
+
+    config = load_config(path).config
+    with translated():
+        return offline_plan(config, hardware_for(config))

@@ -1,0 +1,47 @@
+"""``shell SLOT``: what a job would see there, for a person."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mayfly.cli.completion import SlotArgument
+from mayfly.cli.options import (
+    ConfigOption,
+    SocketOption,
+    TimeoutOption,
+    client,
+    config_path,
+    duration,
+    say,
+)
+
+
+def shell(
+    ctx: typer.Context,
+    slot: SlotArgument,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- CMD...]", help="Instead of a shell.")
+    ] = None,
+    *,
+    timeout: TimeoutOption = None,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Open a throw-away container with a slot's image, GPUs, datasets and limits; no job meanwhile."""
+    from mayfly.cli.loading import load_config, translated  # noqa: PLC0415  brings most of Mayfly
+    from mayfly.cli.throwaway import emptied, spec_of  # noqa: PLC0415
+    from mayfly.cli.throwaway import shell as converse  # noqa: PLC0415
+
+    loaded = load_config(config_path(ctx, config)).config
+    manager = client(ctx, socket, config)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    with translated():
+        spec = spec_of(loaded, slot)
+        say(f"{slot} takes no job until this ends; a job that runs there ends first")
+        with emptied(manager, slot, duration(timeout, "--timeout")):
+            words = tuple(command or ()) or ("/bin/bash",)
+            code = converse(loaded, spec, words, terminal=terminal)
+    raise typer.Exit(code)

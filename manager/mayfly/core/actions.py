@@ -1,0 +1,174 @@
+"""What Mayfly may do to the world: each action names its subject and why.
+
+An action says what, never how; performing one is ``service/perform.py``'s work. Every action is safe
+to repeat. At most one action per subject is in flight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mayfly.core.model import (
+    ContainerId,
+    Generation,
+    JobId,
+    PoolName,
+    SlotName,
+    SlotSpec,
+)
+
+Subject: TypeAlias = str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Create a container for the slot, start it and hold on to its gate."""
+
+    generation: Generation
+    spec: SlotSpec
+    name: str
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent to be."""
+        return self.generation
+
+    @property
+    def slot(self) -> SlotName:
+        """The slot it is for."""
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class Enrol:
+    """Ask the service for what makes this one agent able to take one job."""
+
+    generation: Generation
+    slot: SlotName
+    pool: PoolName
+    reason: str
+    labels: tuple[str, ...] = ()  # beside the pool's own
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Write the frame into the agent's gate; what goes in was committed before."""
+
+    generation: Generation
+    slot: SlotName
+    pool: PoolName
+    container: ContainerId
+    job: JobId | None  # None: an enrolment of a service
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Give the slot's own agent the slot's name."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    to: str
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Send a signal to the agent, one step of its stop ladder."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    signal: str
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove the agent's container, killing what runs in it."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Take a registration back from the service."""
+
+    generation: Generation | None  # None: an entry whose agent nobody knows any more
+    slot: SlotName | None  # None: an entry of no slot that is configured
+    pool: PoolName
+    registration: str
+    reason: str
+    keep: bool = (
+        False  # the entry stays for the slot's next agent; the ended one's key opens nothing more
+    )
+
+    @property
+    def subject(self) -> Subject:
+        """The registration, which outlives its agent."""
+        return f"registration:{self.pool}:{self.registration}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell the service whether it may give the agent a new job."""
+
+    generation: Generation
+    slot: SlotName
+    pool: PoolName
+    registration: str
+    cordoned: bool
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The registration."""
+        return f"registration:{self.pool}:{self.registration}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Give up the witness of an agent whose container is gone and whose outcome is on disk."""
+
+    generation: Generation
+    slot: SlotName
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+Action: TypeAlias = Prepare | Enrol | Open | Rename | Signal | Remove | Dismiss | Tell | Bury

@@ -1,0 +1,231 @@
+"""How a memory follows from facts: ``apply`` is the only way in which it changes.
+
+Replaying the facts of a history gives the memory again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import assert_never
+
+from mayfly.core.facts import (
+    AgentAdopted,
+    AgentArmed,
+    AgentConfirmed,
+    AgentCreated,
+    AgentDismissed,
+    AgentDoomed,
+    AgentEnrolled,
+    AgentExited,
+    AgentFact,
+    AgentOpened,
+    AgentPushed,
+    AgentReady,
+    AgentRemoved,
+    AgentTold,
+    ClockJumped,
+    Fact,
+    GateOpening,
+    JobCancelling,
+    JobEnded,
+    JobRequeued,
+    JobSubmitted,
+    PoolPaused,
+    PoolResumed,
+    SlotCooled,
+    SlotCordoned,
+    SlotHeld,
+    SlotReleased,
+    SlotUncordoned,
+    SlotWarmed,
+)
+from mayfly.core.memory import ENDS_JOBS, NOTHING, Doom, Memory, reprieved
+from mayfly.core.model import Generation, JobId, SlotName
+
+
+class _Draft:
+    """A memory being rewritten: its tables are copied when first touched."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.agents = dict(memory.agents)
+        self.slots = dict(memory.slots)
+        self.jobs = dict(memory.jobs)
+        self.pause = memory.pause
+        self.serial = memory.serial
+
+    def agent(self, generation: Generation, **changes: object) -> None:
+        known = self.agents.get(generation)
+        if known is not None:
+            self.agents[generation] = replace(known, **changes)  # type: ignore[arg-type]
+
+    def reprieve(self, generation: Generation) -> None:
+        known = self.agents.get(generation)
+        if known is not None:
+            self.agents[generation] = reprieved(known)
+
+    def slot(self, name: SlotName, **changes: object) -> None:
+        self.slots[name] = replace(self.slots.get(name, NOTHING), **changes)  # type: ignore[arg-type]
+
+    def job(self, job: JobId, **changes: object) -> None:
+        known = self.jobs.get(job)
+        if known is not None:
+            self.jobs[job] = replace(known, **changes)  # type: ignore[arg-type]
+
+    def done(self) -> Memory:
+        return Memory(self.agents, self.slots, self.jobs, self.pause, self.serial)
+
+
+def apply(memory: Memory, facts: Iterable[Fact]) -> Memory:
+    """The memory after the facts; facts about what is not known any more change nothing."""
+    draft = _Draft(memory)
+    for fact in facts:
+        _write(draft, fact)
+    return draft.done()
+
+
+def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case for each fact
+    match fact:
+        case (
+            AgentCreated()
+            | AgentAdopted()
+            | AgentArmed()
+            | AgentReady()
+            | AgentEnrolled()
+            | GateOpening()
+            | AgentOpened()
+            | AgentConfirmed()
+            | AgentDismissed()
+            | AgentTold()
+            | AgentDoomed()
+            | AgentPushed()
+            | AgentExited()
+            | AgentRemoved()
+        ):
+            _write_agent(draft, fact)
+        case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
+            draft.slot(slot, cooling_until=until, failures=failures, reason=reason)
+        case SlotWarmed(slot=slot):
+            draft.slot(slot, cooling_until=None, failures=0, reason="")
+        case SlotHeld(slot=slot, reason=reason):
+            draft.slot(slot, held=reason)
+        case SlotReleased(slot=slot):
+            draft.slot(slot, held=None, cooling_until=None, failures=0, reason="")
+        case SlotCordoned(slot=slot, cordon=cordon):
+            draft.slot(slot, cordon=cordon)
+        case SlotUncordoned(slot=slot):
+            draft.slot(slot, cordon=None)
+        case JobSubmitted(job=job):
+            draft.jobs[job.id] = job
+            draft.serial = max(draft.serial, job.serial)
+        case JobRequeued(job=job_id, counted=counted):
+            known = draft.jobs.get(job_id)
+            tries = (known.tries if known is not None else 0) + int(counted)
+            draft.job(job_id, agent=None, slot=None, started=None, tries=tries)
+        case JobCancelling(job=job_id, by=by):
+            draft.job(job_id, cancelled_by=by)
+        case JobEnded(job=job_id):
+            draft.jobs.pop(job_id, None)
+        case PoolPaused(pause=pause):
+            draft.pause = pause
+        case PoolResumed():
+            draft.pause = None
+        case ClockJumped(by=by):
+            _shift(draft, by)
+        case _:
+            assert_never(fact)
+
+
+AGENT_TIMES = (
+    "born",
+    "armed",
+    "ready",
+    "enrolled",
+    "committed",
+    "opened",
+    "confirmed_at",
+    "exited",
+)
+
+
+def ahead(memory: Memory, now: float) -> float:
+    """How many seconds what is remembered lies in the future: the clock was set back meanwhile."""
+    times = (getattr(agent, name) for agent in memory.agents.values() for name in AGENT_TIMES)
+    return max(0.0, max((time - now for time in times if time is not None), default=0.0))
+
+
+def _moved(value: float | None, by: float) -> float | None:
+    return None if value is None else value + by
+
+
+def _shift(draft: _Draft, by: float) -> None:
+    """Move every time that an age is counted from; a time promised to a person stays."""
+    for generation, agent in list(draft.agents.items()):
+        times = {name: _moved(getattr(agent, name), by) for name in AGENT_TIMES}
+        doom = agent.doom
+        if doom is not None:
+            doom = replace(doom, at=doom.at + by, stepped=doom.stepped + by)
+        draft.agent(generation, **times, doom=doom)
+    for name, slot in list(draft.slots.items()):
+        draft.slot(
+            name,
+            cooling_until=_moved(slot.cooling_until, by),
+            vacant_since=_moved(slot.vacant_since, by),
+        )
+    for job_id, job in list(draft.jobs.items()):
+        draft.job(job_id, started=_moved(job.started, by))
+
+
+def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912  a case for each fact
+    match fact:
+        case AgentCreated(agent=agent) | AgentAdopted(agent=agent):
+            draft.agents[agent.generation] = agent
+            draft.serial = max(draft.serial, agent.serial)
+        case AgentArmed(at=at, generation=generation, container=container):
+            draft.agent(generation, armed=at, container=container)
+        case AgentReady(at=at, generation=generation):
+            draft.agent(generation, ready=at)
+        case AgentEnrolled(at=at, generation=generation):
+            draft.agent(
+                generation,
+                enrolled=at,
+                registration=fact.registration,
+                registered=fact.registered,
+                enrolled_in=fact.boot,
+            )
+        case GateOpening(at=at, generation=generation, boot=boot, job=job, timeout=timeout):
+            draft.agent(generation, committed=at, boot=boot, job=job, timeout=timeout)
+            if job is not None and generation in draft.agents:
+                draft.job(job, agent=generation, slot=draft.agents[generation].slot)
+        case AgentOpened(at=at, generation=generation):
+            draft.agent(generation, opened=at)
+            draft.reprieve(generation)
+            known = draft.agents.get(generation)
+            if known is not None and known.job is not None:
+                draft.job(known.job, started=at)
+        case AgentConfirmed(at=at, generation=generation, phase=phase):
+            draft.agent(generation, confirmed=phase, confirmed_at=at)
+            if fact.registration is not None:
+                draft.agent(generation, registration=fact.registration)
+            draft.reprieve(generation)
+        case AgentDismissed(generation=generation):
+            draft.agent(generation, dismissed=True)
+        case AgentTold(generation=generation, cordoned=cordoned):
+            draft.agent(generation, told=cordoned)
+        case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
+            known = draft.agents.get(generation)
+            if known is not None and (reason in ENDS_JOBS or not known.busy):
+                draft.agent(generation, doom=Doom(reason, at, by, detail))
+        case AgentPushed(at=at, generation=generation, step=step):
+            known = draft.agents.get(generation)
+            if known is not None and known.doom is not None:
+                draft.agent(generation, doom=replace(known.doom, step=step, stepped=at))
+        case AgentExited(at=at, generation=generation):
+            draft.agent(generation, exited=at, clean=fact.clean, failed=fact.failed)
+            known = draft.agents.get(generation)
+            if known is not None:
+                draft.slot(known.slot, vacant_since=at)
+        case AgentRemoved(generation=generation):
+            draft.agents.pop(generation, None)
+        case _:
+            assert_never(fact)

@@ -1,0 +1,360 @@
+"""What ought to be: the slots of the configuration with image, lease, removal and fingerprint resolved.
+
+It is given what was found on the host and asks for nothing itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from mayfly import __version__
+from mayfly.core import images, injection, naming
+from mayfly.core.gpu_health import Stranger
+from mayfly.core.images import Catalogue
+from mayfly.core.leases import Gpu, Leases, assign
+from mayfly.core.model import (
+    GATE_PROTOCOL,
+    LABEL_CUDA,
+    LABEL_GATE,
+    Config,
+    Desired,
+    Injection,
+    PoolName,
+    PoolSpec,
+    Removal,
+    SlotName,
+    SlotSpec,
+    Step,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSeen:
+    """An image on this host, as far as filling a slot goes."""
+
+    id: str
+    gate: str | None  # None: it has no gate of ours
+    cuda: str | None = None  # such as "12.8"; None: it does not say
+
+    @classmethod
+    def labelled(cls, identity: str, labels: Mapping[str, str]) -> ImageSeen:
+        """The image of that id with those labels."""
+        return cls(identity, labels.get(LABEL_GATE), labels.get(LABEL_CUDA))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found on the host that bears on how slots are filled."""
+
+    images: Mapping[str, ImageSeen | None] = field(default_factory=dict)  # None: not there
+    mounts: Mapping[tuple[PoolName, str], str] = field(
+        default_factory=dict
+    )  # of a directory: what is wrong
+    runtimes: frozenset[str] = frozenset()
+    autoremove_fault: bool = False
+    cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
+    hook: bool = False  # the host has the program that serves device requests
+    strangers: tuple[Stranger, ...] = ()  # containers of others that were given GPUs
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What NVML says of the host, and the images that there are."""
+
+    gpus: tuple[Gpu, ...] | None = ()  # None: not known
+    cuda: images.Version | None = None  # the highest that the driver runs; None: not known
+    unknown: str = ""  # why gpus is None
+    pending: bool = False  # gpus is None because NVML has not been heard yet
+    architecture: str = "amd64"
+    catalogue: Catalogue = field(default_factory=Catalogue)
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """What a pool's provider says of itself."""
+
+    queue: bool
+    ladder: tuple[Step, ...]
+    enrol_deadline: float | None = None  # seconds; None: the table's
+    tells: bool = False
+    keeps_entries: bool = False
+    proof: Literal["roster", "lines"] = "roster"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """A pool with what the host gives it."""
+
+    spec: PoolSpec
+    image: str | None  # None: not to be known before its GPUs are
+    obstacle: str | None  # what is in the way of its leases, its image or their way in
+    leases: Mapping[SlotName, tuple[str, ...]]
+    injections: Mapping[SlotName, Injection]
+    labels: Mapping[SlotName, tuple[str, ...]]
+
+
+def leases_of(config: Config, hardware: Hardware) -> Leases:
+    """What every slot of the configuration gets of the host's GPUs."""
+    return assign(config.pools, hardware.gpus, hardware.unknown)
+
+
+def references(config: Config, hardware: Hardware) -> frozenset[str]:
+    """Every image that the configuration needs, as far as that is known."""
+    leases = leases_of(config, hardware)
+    chosen = (_image(pool, leases, hardware)[0] for pool in config.pools)
+    return frozenset(reference for reference in chosen if reference is not None)
+
+
+def _image(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[str | None, str | None]:
+    """The pool's image by name, and what is in the way of choosing one."""
+    if pool.image is not None:
+        return pool.image, None
+    if pool.gpus == 0:
+        return images.reference(pool.provider, pool.cuda), None
+    pinned = images.parse(pool.cuda) if pool.cuda is not None else None
+    named = images.reference(pool.provider, pool.cuda) if pool.cuda is not None else None
+    if pool.name in leases.obstacles:
+        return named, leases.obstacles[pool.name]
+    if hardware.cuda is None:
+        why = "the driver does not say which CUDA it runs: set `image` or `cuda`"
+        return named, None if named is not None else f'pool "{pool.name}": {why}'
+    choice = images.select(
+        hardware.catalogue,
+        hardware.cuda,
+        _capabilities(pool, leases, hardware),
+        hardware.architecture,
+        provider=pool.provider,
+        pinned=pinned,
+        compat=pool.cuda_compat,
+    )
+    if choice.image is None:
+        return named, f'pool "{pool.name}": {choice.reason}'
+    return choice.image, None
+
+
+def _capabilities(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[images.Version, ...]:
+    """The compute capabilities of the pool's GPUs, each once."""
+    held = {
+        uuid
+        for index in range(pool.slots)
+        for uuid in leases.slots.get(naming.slot(pool.name, index), ())
+    }
+    found = {
+        gpu.capability: None
+        for gpu in hardware.gpus or ()
+        if gpu.capability is not None and held & {gpu.uuid, *(part.uuid for part in gpu.mig)}
+    }
+    return tuple(found)
+
+
+def _resolved(pool: PoolSpec, leases: Leases, survey: Survey, hardware: Hardware) -> _Pool:
+    image, obstacle = _image(pool, leases, hardware)
+    own: dict[SlotName, tuple[str, ...]] = {}
+    injections: dict[SlotName, Injection] = {}
+    for index in range(pool.slots):
+        name = naming.slot(pool.name, index)
+        own[name] = leases.slots.get(name, ())
+        if not own[name]:
+            continue
+        way = injection.choose(
+            pool,
+            own[name],
+            runtimes=survey.runtimes,
+            cdi=survey.cdi,
+            hook=survey.hook,
+            gpus=hardware.gpus or (),
+        )
+        if isinstance(way, str):
+            obstacle = obstacle or way
+        else:
+            injections[name] = way
+    labels = {name: _labels(own[name], image, hardware) for name in own}
+    obstacle = leases.obstacles.get(pool.name) or obstacle
+    return _Pool(pool, image, obstacle, own, injections, labels)
+
+
+def _labels(lease: tuple[str, ...], image: str | None, hardware: Hardware) -> tuple[str, ...]:
+    """The models of the GPUs, such as ``nvidia-h100-pcie``, and the image's CUDA, such as ``cuda-12.8``."""
+    if not lease:
+        return ()
+    models = [
+        re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
+        for gpu in hardware.gpus or ()
+        if {gpu.uuid, *(part.uuid for part in gpu.mig)} & set(lease)
+    ]
+    cuda = re.search(r":cuda(\d+\.\d+)$", image or "")
+    found = [*models, *([f"cuda-{cuda.group(1)}"] if cuda is not None else [])]
+    return tuple(dict.fromkeys(label for label in found if label))
+
+
+def desired(
+    config: Config,
+    survey: Survey,
+    traits: Mapping[PoolName, Trait],
+    *,
+    hardware: Hardware | None = None,
+    refusals: Mapping[PoolName, str] | None = None,
+    namesakes: Mapping[SlotName, str] | None = None,
+) -> Desired:
+    """Every slot of the configuration, and the sentence that holds those that cannot be filled.
+
+    ``refusals`` holds the pools that their service refuses, ``namesakes`` the slots whose name is
+    taken there.
+    """
+    refusals, namesakes = refusals or {}, namesakes or {}
+    hardware = hardware or Hardware()
+    leases = leases_of(config, hardware)
+    slots: list[SlotSpec] = []
+    obstacles: dict[SlotName, str] = {}
+    unseen: set[SlotName] = set()
+    stuck: set[SlotName] = set()
+    for pool in config.pools:
+        found = _resolved(pool, leases, survey, hardware)
+        if _undecided(found, survey, hardware):
+            unseen |= found.leases.keys()
+        unfit = _unfit_image(found, survey, hardware)
+        other = _obstacle(found, survey, hardware) or refusals.get(pool.name)
+        obstacle = other or unfit
+        for index in range(pool.slots):
+            name = naming.slot(pool.name, index)
+            slots.append(_slot(found, index, survey, traits[pool.name]))
+            if obstacle is not None or name in namesakes:
+                obstacles[name] = obstacle or namesakes[name]
+                if other is None and name not in namesakes:
+                    stuck.add(name)
+    return Desired(tuple(slots), obstacles, frozenset(stuck), frozenset(unseen))
+
+
+def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
+    pool = found.spec
+    name = naming.slot(pool.name, index)
+    seen = survey.images.get(found.image) if found.image is not None else None
+    removal = _removal(pool, survey)
+    lease, way = found.leases[name], found.injections.get(name)
+    identity = seen.id if seen is not None else ""
+    return SlotSpec(
+        name=name,
+        index=index,
+        pool=pool,
+        image=identity or found.image or "",
+        fingerprint=fingerprint(pool, identity, lease, removal, way),
+        lease=lease,
+        injection=way,
+        reference=found.image or "",
+        removal=removal,
+        queue=trait.queue,
+        ladder=trait.ladder,
+        enrol_deadline=trait.enrol_deadline,
+        tells=trait.tells,
+        keeps_entries=trait.keeps_entries,
+        proof=trait.proof,
+        labels=found.labels[name],
+    )
+
+
+def _undecided(found: _Pool, survey: Survey, hardware: Hardware) -> bool:
+    """Whether image or GPUs have not been looked at yet: its slots are left as they are until they have."""
+    if found.spec.gpus != 0 and hardware.pending:
+        return True
+    return found.image is not None and found.image not in survey.images
+
+
+def _removal(pool: PoolSpec, survey: Survey) -> Removal:
+    if pool.removal is not None:
+        return pool.removal
+    if pool.keep_failed or survey.autoremove_fault:
+        return Removal.MANAGER
+    return Removal.ENGINE
+
+
+# Keys of a pool that are not baked into its containers: changing them replaces no agent.
+NOT_BAKED = (
+    "slots",
+    "gpus",
+    "standby",
+    "keep_failed",
+    "token",
+    "tenant_id",
+    "client_id",
+    "authority",
+    "app",
+    "app_key",
+    "calls_per_hour",
+    "share",
+    "cuda",
+    "image",
+)
+
+
+def fingerprint(
+    pool: PoolSpec,
+    image_id: str,
+    lease: tuple[str, ...],
+    removal: Removal,
+    way: Injection | None = None,
+) -> str:
+    """16 hexadecimal characters that change when anything baked into the slot's container changes."""
+    baked = {key: value for key, value in asdict(pool).items() if key not in NOT_BAKED}
+    limits = {
+        key: value
+        for key, value in baked.pop("limits").items()
+        if key not in ("job_timeout", "idle_recycle", "disk")
+    }
+    # With the version: how containers are made may change with it, so an upgrade is rolled as an image is.
+    told: list[object] = [__version__, GATE_PROTOCOL, baked, limits, image_id, lease, removal]
+    if way is not None:
+        told.append([way.kind, *way.devices])
+    text = json.dumps(told, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
+    """Why the pool's slots cannot be filled, its image aside; ``None`` where they can."""
+    if _undecided(found, survey, hardware):
+        return None
+    if found.obstacle is not None:
+        return found.obstacle
+    for mount in found.spec.mounts:
+        if (found.spec.name, mount.source) in survey.mounts:
+            return survey.mounts[found.spec.name, mount.source]
+    return None
+
+
+def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
+    """Why no agent can be made of the pool's image; ``None`` where one can, or that is not known."""
+    reference = found.image
+    if reference is None or _undecided(found, survey, hardware):
+        return None
+    seen = survey.images[reference]
+    if seen is None:
+        return f"image {reference} is not on this Engine: {_remedy(reference)}"
+    return unfit(reference, seen)
+
+
+def unfit(reference: str, seen: ImageSeen) -> str | None:
+    """Why no agent can be made of an image that is there; ``None`` where one can."""
+    if seen.gate is None:
+        return (
+            f"image {reference} has no Mayfly gate (label {LABEL_GATE}): build it FROM one of the "
+            "mayfly/ images"
+        )
+    if seen.gate != GATE_PROTOCOL:
+        return (
+            f"image {reference} speaks gate protocol {seen.gate}, this manager {GATE_PROTOCOL}: "
+            "build it again"
+        )
+    return None
+
+
+def _remedy(reference: str) -> str:
+    """How an image is come by."""
+    if reference.startswith("mayfly/local:cuda"):
+        return f"`mayfly images build {reference.removeprefix('mayfly/local:cuda')}`"
+    if reference == "mayfly/local:cpu":
+        return "`mayfly images build cpu` (in a checkout: `make image`)"
+    return "`mayfly images build` or `mayfly images pull`"

@@ -1,0 +1,336 @@
+"""What may happen, as facts: the one vocabulary of memory, history, log, ``mayfly events`` and tests.
+
+A fact is something that has happened; it is on disk before anything is done because of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mayfly.core.memory import Agent, Cordon, Job, Pause
+from mayfly.core.model import (
+    Cause,
+    ContainerId,
+    DoomReason,
+    Generation,
+    GpuUse,
+    JobId,
+    JobState,
+    Phase,
+    SlotName,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCreated:
+    """agent.created: a container for the slot is about to be made."""
+
+    at: float
+    agent: Agent
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAdopted:
+    """agent.adopted: a container of ours without a record was found."""
+
+    at: float
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True)
+class AgentArmed:
+    """agent.armed: the container runs and its gate is attached."""
+
+    at: float
+    generation: Generation
+    container: ContainerId
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReady:
+    """agent.ready: it waits at its gate."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnrolled:
+    """agent.enrolled: the service gave what opens its gate."""
+
+    at: float
+    generation: Generation
+    registration: str | None
+    registered: str | None = None
+    boot: str | None = None  # the run of the manager that holds what was given
+
+
+@dataclass(frozen=True, slots=True)
+class GateOpening:
+    """gate.opening: from here on this agent may run; written before the first byte is sent."""
+
+    at: float
+    generation: Generation
+    boot: str
+    job: JobId | None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOpened:
+    """agent.opened: the launcher runs."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfirmed:
+    """agent.confirmed: the best witness says idle or busy."""
+
+    at: float
+    generation: Generation
+    phase: Phase
+    registration: str | None = None  # None: known already, or the witness has none
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDismissed:
+    """agent.dismissed: the service has let go of it, and it will get no job."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTold:
+    """agent.told: the service knows whether it may give the agent a new job."""
+
+    at: float
+    generation: Generation
+    cordoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDoomed:
+    """agent.doomed: it is to end."""
+
+    at: float
+    generation: Generation
+    reason: DoomReason
+    by: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPushed:
+    """agent.pushed: one more step of its stop ladder is being taken."""
+
+    at: float
+    generation: Generation
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentExited:
+    """agent.exited: the whole life of one agent in one event."""
+
+    at: float
+    generation: Generation
+    outcome: str
+    cause: Cause | None
+    exit_code: int | None
+    oom_kills: int | None
+    detail: str = ""
+    gpus: tuple[GpuUse, ...] = ()
+    clean: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether somebody may want to look at what is left of it."""
+        wanted = self.cause in (Cause.CANCELLED, Cause.ENGINE_STOPPED)
+        ill = self.cause is not None or self.exit_code not in (0, None)
+        return not wanted and (ill or self.outcome in ("died_young", "refused", "unknown"))
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRemoved:
+    """agent.removed: nothing of it is left."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCooled:
+    """slot.cooled: an agent died young; the next waits until ``until``."""
+
+    at: float
+    slot: SlotName
+    until: float
+    failures: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotWarmed:
+    """slot.warmed: its agents live again."""
+
+    at: float
+    slot: SlotName
+
+
+@dataclass(frozen=True, slots=True)
+class SlotHeld:
+    """slot.held: it needs a person."""
+
+    at: float
+    slot: SlotName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReleased:
+    """slot.released: a person said to try again."""
+
+    at: float
+    slot: SlotName
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCordoned:
+    """slot.cordoned: no new job, and where ``drain`` is set no agent either."""
+
+    at: float
+    slot: SlotName
+    cordon: Cordon
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUncordoned:
+    """slot.uncordoned: it may be filled again."""
+
+    at: float
+    slot: SlotName
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """job.submitted: it is on disk and will be run."""
+
+    at: float
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequeued:
+    """job.requeued: the agent that was to run it did not open."""
+
+    at: float
+    job: JobId
+    generation: Generation
+    counted: bool = True  # False: it did not open because Mayfly or the Engine ended it
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelling:
+    """job.cancelling: a person wants it to end."""
+
+    at: float
+    job: JobId
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """job.ended: its account is closed."""
+
+    at: float
+    job: JobId
+    state: JobState
+    cause: Cause | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPaused:
+    """pool.paused: the manager only observes."""
+
+    at: float
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
+class PoolResumed:
+    """pool.resumed."""
+
+    at: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJumped:
+    """clock.jumped: the wall clock was set; what is remembered moves with it, so that no age changes."""
+
+    at: float
+    by: float  # seconds; negative: it was set back
+
+
+Fact: TypeAlias = (
+    AgentCreated
+    | AgentAdopted
+    | AgentArmed
+    | AgentReady
+    | AgentEnrolled
+    | GateOpening
+    | AgentOpened
+    | AgentConfirmed
+    | AgentDismissed
+    | AgentTold
+    | AgentDoomed
+    | AgentPushed
+    | AgentExited
+    | AgentRemoved
+    | SlotCooled
+    | SlotWarmed
+    | SlotHeld
+    | SlotReleased
+    | SlotCordoned
+    | SlotUncordoned
+    | JobSubmitted
+    | JobRequeued
+    | JobCancelling
+    | JobEnded
+    | PoolPaused
+    | PoolResumed
+    | ClockJumped
+)
+
+
+AgentFact: TypeAlias = (
+    AgentCreated
+    | AgentAdopted
+    | AgentArmed
+    | AgentReady
+    | AgentEnrolled
+    | GateOpening
+    | AgentOpened
+    | AgentConfirmed
+    | AgentDismissed
+    | AgentTold
+    | AgentDoomed
+    | AgentPushed
+    | AgentExited
+    | AgentRemoved
+)
+
+
+def event_name(fact: Fact) -> str:
+    """The fact's name in log, history and ``mayfly events``: ``noun.verb_past``."""
+    words = re.findall("[A-Z][a-z]*", type(fact).__name__)
+    return f"{words[0]}.{'_'.join(words[1:])}".lower()

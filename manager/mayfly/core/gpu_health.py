@@ -1,0 +1,314 @@
+"""The health gate: whether the GPUs of a slot may be given to its next agent.
+
+Pure: judges what NVML said and asks it nothing. It tells three things apart: fit; sick, which holds the slot
+until a person has seen to the GPU; and not known yet, which opens no gate and holds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from mayfly.core.leases import Gpu
+from mayfly.core.model import ContainerId, GpuWord
+
+RECHECK = 10.0  # seconds that processes and memory have to go away after a job
+SLACK = 512 * 1024 * 1024  # bytes in use beyond the quiet GPU's that are not held against it
+
+# What an application does wrong, and what a job that is killed leaves behind: those that NVIDIA's own device
+# plugin for Kubernetes passes over. Meanings: https://docs.nvidia.com/deploy/xid-errors/
+APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
+XID_MEANINGS: Mapping[int, str] = {
+    13: "an illegal instruction or address",
+    31: "a memory page fault",
+    43: "the job's own channel was stopped",
+    45: "the job was killed while it computed",
+    48: "an uncorrectable ECC error",
+    62: "the GPU's own controller halted",
+    63: "a row of its memory was remapped, or a page retired",
+    64: "a row of its memory could not be remapped",
+    68: "a video processor's exception",
+    74: "an NVLink error",
+    79: "the GPU has fallen off the bus",
+    92: "many corrected ECC errors",
+    94: "a contained ECC error",
+    95: "an uncontained ECC error",
+    109: "a context switch timed out",
+    119: "the GPU's system processor does not answer",
+    120: "an error of the GPU's system processor",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that computes on a GPU."""
+
+    pid: int  # the host's number
+    memory: int | None  # bytes; None: NVML did not say
+    container: ContainerId | None = None  # None: on the host itself
+    gone: bool = False  # there is no such process any more, and the driver still counts it
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a GPU or MIG device fares, at one moment."""
+
+    used: int | None = None  # bytes, the driver's own part not counted; None: NVML did not say
+    total: int | None = None
+    utilisation: int | None = None  # per cent; None: NVML cannot tell (MIG)
+    processes: tuple[Process, ...] = ()
+    ecc: int | None = None  # uncorrected errors since the driver was loaded; None: it has no ECC
+    remap_pending: bool = False
+    remap_failed: bool = False
+    problem: str | None = None  # what NVML answers instead, a whole sentence
+    lost: bool = False  # it is not there any more
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A running container that is not Mayfly's and was given GPUs."""
+
+    id: str
+    name: str
+    devices: tuple[str, ...]  # as it was asked for: UUIDs, numbers, "all", CDI's names
+
+
+@dataclass(frozen=True, slots=True)
+class Xid:
+    """An error that the driver reported."""
+
+    uuid: str  # of the GPU, also where it is split
+    code: int
+    at: float
+
+    @property
+    def hardware(self) -> bool:
+        """Whether it speaks against the GPU and not against the job."""
+        return self.code not in APPLICATION_XIDS
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that NVML said at one moment."""
+
+    began: float
+    ended: float
+    driver: str = ""
+    cuda: tuple[int, int] | None = None  # the highest that the driver runs; None: not known
+    gpus: tuple[Gpu, ...] | None = None  # None: not known, for the reason in ``problem``
+    vitals: Mapping[str, Vitals] = field(default_factory=dict)  # by GPU's and MIG device's UUID
+    xids: tuple[Xid, ...] = ()  # new ones since the reading before
+    problem: str | None = None  # why nothing is known, a whole sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is held in mind of one device from reading to reading."""
+
+    quiet: int | None = None  # the least that was ever in use; None: never looked at
+    ecc: int | None = None  # errors that are forgiven; None: never looked at
+    xids: tuple[Xid, ...] = ()  # not forgiven
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A slot as its GPUs see it."""
+
+    lease: tuple[str, ...]
+    since: float  # when its last job ended, or when it was first looked at
+    at_work: bool = False  # one of its agents may be using them now
+    share: bool = False
+
+
+def merged(known: Sequence[Gpu], seen: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The GPUs of the host; one that is not seen any more keeps its place, so that no lease moves."""
+    by_uuid = {gpu.uuid: gpu for gpu in known} | {gpu.uuid: gpu for gpu in seen}
+    return tuple(sorted(by_uuid.values(), key=lambda gpu: (gpu.index, gpu.uuid)))
+
+
+def recorded(records: Mapping[str, Record], reading: Reading) -> dict[str, Record]:
+    """The records after one more reading."""
+    after = dict(records)
+    for uuid, vitals in reading.vitals.items():
+        before = after.get(uuid, Record())
+        quiet = before.quiet
+        if vitals.used is not None:
+            quiet = vitals.used if quiet is None else min(quiet, vitals.used)
+        ecc = before.ecc if before.ecc is not None else vitals.ecc
+        after[uuid] = Record(quiet, ecc, before.xids)
+    for xid in reading.xids:
+        before = after.get(xid.uuid, Record())
+        after[xid.uuid] = Record(before.quiet, before.ecc, (*before.xids, xid)[-20:])
+    return after
+
+
+def forgiven(
+    records: Mapping[str, Record],
+    lease: Iterable[str],
+    gpus: Sequence[Gpu],
+    reading: Reading | None,
+) -> dict[str, Record]:
+    """The records after a person has said that these devices are to be tried again."""
+    after = dict(records)
+    for uuid in {uuid for part in lease for uuid in (part, physical(part, gpus))}:
+        vitals = reading.vitals.get(uuid) if reading is not None else None
+        quiet = after[uuid].quiet if uuid in after else None
+        after[uuid] = Record(quiet, vitals.ecc if vitals is not None else None)
+    return after
+
+
+def physical(uuid: str, gpus: Sequence[Gpu]) -> str:
+    """The GPU that a MIG device is a part of; a GPU is its own."""
+    for gpu in gpus:
+        if any(part.uuid == uuid for part in gpu.mig):
+            return gpu.uuid
+    return uuid
+
+
+def judge(
+    tenant: Tenant,
+    reading: Reading | None,
+    records: Mapping[str, Record],
+    gpus: Sequence[Gpu],
+    ours: AbstractSet[ContainerId],
+    standing: AbstractSet[ContainerId],
+) -> GpuWord:
+    """The word on a slot's GPUs.
+
+    ``ours`` are all containers of ours that there ever were, ``standing`` those that may hold a GPU now:
+    agents that wait or work.
+    """
+    if reading is None:
+        return GpuWord(waits="NVML has not answered yet")
+    if reading.problem is not None:
+        return GpuWord(waits=reading.problem)
+    for uuid in tenant.lease:
+        ill = _ill(uuid, reading, records, gpus)
+        if ill is not None:
+            return GpuWord(sick=ill)
+    if tenant.at_work:
+        return GpuWord(fit=True)
+    if reading.began < tenant.since:
+        return GpuWord(waits="NVML has not been asked since the last job ended")
+    for uuid in tenant.lease:
+        unclean = _unclean(uuid, tenant, reading, records, gpus, ours, standing)
+        if unclean is None:
+            continue
+        if reading.began < tenant.since + RECHECK:
+            return GpuWord(waits=unclean)
+        return GpuWord(sick=unclean)
+    return GpuWord(fit=True)
+
+
+def _ill(
+    uuid: str, reading: Reading, records: Mapping[str, Record], gpus: Sequence[Gpu]
+) -> str | None:
+    """What speaks against the device for good; ``None`` where nothing does."""
+    whole = physical(uuid, gpus)
+    for part in dict.fromkeys((uuid, whole)):
+        vitals = reading.vitals.get(part)
+        if vitals is None:
+            return (
+                f"{part} is not there any more: see `nvidia-smi -L` and dmesg, then `mayfly retry`"
+            )
+        if vitals.lost and vitals.problem is not None:
+            return vitals.problem
+        record = records.get(part, Record())
+        for xid in record.xids:
+            if xid.hardware:
+                meaning = XID_MEANINGS.get(xid.code, "see NVIDIA's Xid catalogue")
+                return (
+                    f"XID {xid.code} on {part} ({meaning}): see dmesg, reset or replace the GPU, "
+                    "then `mayfly retry`"
+                )
+        if vitals.remap_failed:
+            return f"{part} could not remap a broken row of its memory: replace it, then `mayfly retry`"
+        if vitals.remap_pending:
+            return (
+                f"{part} has broken rows of memory that a reset would remap: "
+                f"`nvidia-smi --gpu-reset -i {part}`, then `mayfly retry`"
+            )
+        if vitals.ecc is not None and record.ecc is not None and vitals.ecc > record.ecc:
+            many = vitals.ecc - record.ecc
+            return (
+                f"{many} uncorrected ECC error{'s' if many > 1 else ''} on {part}: reset or replace the GPU, "
+                "then `mayfly retry`"
+            )
+    return None
+
+
+def _unclean(
+    uuid: str,
+    tenant: Tenant,
+    reading: Reading,
+    records: Mapping[str, Record],
+    gpus: Sequence[Gpu],
+    ours: AbstractSet[ContainerId],
+    standing: AbstractSet[ContainerId],
+) -> str | None:
+    """What the last job has left on the device; ``None`` where it has left nothing."""
+    for part in dict.fromkeys((uuid, physical(uuid, gpus))):
+        problem = reading.vitals[part].problem
+        if problem is not None:
+            return problem
+    if tenant.share:
+        return None
+    vitals = reading.vitals[uuid]
+    for process in vitals.processes:
+        if _left_behind(process, ours, standing):
+            return (
+                f"process {process.pid} of an agent that has ended still holds {uuid}: "
+                "end it or reset the GPU, then `mayfly retry`"
+            )
+    quiet = records.get(uuid, Record()).quiet
+    if vitals.used is None or quiet is None:
+        return None
+    if any(process.memory is None for process in vitals.processes):
+        return None
+    accounted = sum(process.memory or 0 for process in vitals.processes)
+    lacking = vitals.used - quiet - accounted
+    if lacking <= SLACK:
+        return None
+    return (
+        f"{lacking // 2**20} MiB of {uuid} were not returned and no process holds them: "
+        "reset the GPU, then `mayfly retry`"
+    )
+
+
+def _left_behind(
+    process: Process, ours: AbstractSet[ContainerId], standing: AbstractSet[ContainerId]
+) -> bool:
+    if process.gone:
+        return True
+    return process.container in ours and process.container not in standing
+
+
+def foreign(
+    lease: Iterable[str], reading: Reading, ours: AbstractSet[ContainerId]
+) -> list[tuple[str, Process]]:
+    """Processes on leased devices that are nobody's of ours: they are shown, and stop nothing."""
+    return [
+        (uuid, process)
+        for uuid in lease
+        for process in (reading.vitals[uuid].processes if uuid in reading.vitals else ())
+        if not process.gone and process.container not in ours
+    ]
+
+
+def trespassers(
+    lease: Iterable[str], gpus: Sequence[Gpu], strangers: Iterable[Stranger]
+) -> list[tuple[str, Stranger]]:
+    """Leased devices that a container of somebody else was given, too, by whatever name."""
+    found: list[tuple[str, Stranger]] = []
+    for uuid in lease:
+        names = {uuid, "all"}
+        for gpu in gpus:
+            if gpu.uuid == physical(uuid, gpus):
+                names |= {gpu.uuid, str(gpu.index)}
+        found += [
+            (uuid, stranger)
+            for stranger in strangers
+            if any(device.rpartition("=")[2] in names for device in stranger.devices)
+        ]
+    return found

@@ -1,0 +1,173 @@
+"""What the manager remembers of agents, slots and jobs.
+
+Values only, and never changed in place: ``core/facts.py`` says what may happen, and ``core/apply.py`` is the
+one way in which a memory follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mayfly.core.model import (
+    ContainerId,
+    DoomReason,
+    Generation,
+    JobId,
+    JobState,
+    Phase,
+    PoolName,
+    SlotName,
+)
+
+# What may end an agent that runs a job (law 3): a person, or a limit. Every other reason supposed that
+# it had none yet, and falls away when it turns out to have one.
+ENDS_JOBS = frozenset(
+    {DoomReason.TIMEOUT, DoomReason.DISK, DoomReason.CANCELLED, DoomReason.FORCED}
+)
+
+# -- what is remembered ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """That an agent is being ended, and how far down its stop ladder it is."""
+
+    reason: DoomReason
+    at: float
+    by: str | None = None  # None: Mayfly itself
+    detail: str = ""
+    step: int = 0  # steps of the ladder already taken
+    stepped: float = 0.0  # when the last was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One container's life in a slot, as far as it has come."""
+
+    generation: Generation
+    slot: SlotName
+    pool: PoolName
+    serial: int  # order of birth on this host, whatever the clock says
+    fingerprint: str
+    image: str
+    lease: tuple[str, ...]
+    born: float
+    queue: bool = True
+    container: ContainerId | None = None  # None: not known to exist yet
+    armed: float | None = None  # its container was started and its gate attached
+    ready: float | None = None  # it said that it waits at its gate
+    enrolled: float | None = None  # the service gave what it needs
+    enrolled_in: str | None = None  # the run of the manager that holds what the service gave
+    registration: str | None = (
+        None  # the service's id of it; None: not known, or the service gives none
+    )
+    registered: str | None = None  # its name at the service
+    dismissed: bool = False  # the service has let go of it
+    told: bool = False  # the service was told to give it no new job
+    committed: float | None = None  # gate.opening is on disk
+    boot: str | None = None  # the run of the manager that committed
+    job: JobId | None = None
+    timeout: float | None = None  # of its job, seconds; None: the pool's limit alone
+    opened: float | None = None  # its launcher passed the gate
+    confirmed: Phase | None = None  # idle or busy, as the best witness last said
+    confirmed_at: float | None = None
+    doom: Doom | None = None
+    exited: float | None = None  # its outcome is on disk
+    clean: bool = False  # it ended so that the service has let go of it by itself
+    failed: bool = False  # it ended badly: its container is kept where its pool says so
+
+    @property
+    def settled(self) -> bool:
+        """Whether its outcome is on disk."""
+        return self.exited is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it runs a job, as far as is known."""
+        if self.settled:
+            return False
+        if self.queue:
+            return self.opened is not None
+        return self.confirmed is Phase.BUSY
+
+
+def reprieved(agent: Agent) -> Agent:
+    """The agent, no longer to be ended for having no job if it turns out to run one, nor for a gate that did
+    not open if it turns out that it did.
+    """
+    if agent.doom is None or agent.doom.reason in ENDS_JOBS:
+        return agent
+    opened = agent.doom.reason is DoomReason.UNOPENED and agent.opened is not None
+    return replace(agent, doom=None) if agent.busy or opened else agent
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """That a slot takes no new job."""
+
+    since: float
+    by: str
+    note: str = ""
+    until: float | None = None  # None: until a person lifts it
+    drain: bool = False  # empty the slot, too
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMemory:
+    """What a slot has been through."""
+
+    failures: int = 0  # young deaths in a row
+    cooling_until: float | None = None
+    held: str | None = None  # why it needs a person
+    reason: str = ""  # of the last cooling
+    vacant_since: float | None = None
+    cordon: Cordon | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of the embedded queue that has not ended; what it runs stays on disk."""
+
+    id: JobId
+    pool: PoolName
+    serial: int  # the order of the queue
+    submitted: float
+    timeout: float | None = None  # seconds; None: the pool's limit
+    tries: int = 0  # agents that took it and did not open
+    agent: Generation | None = None  # None: queued
+    slot: SlotName | None = None
+    started: float | None = None
+    cancelled_by: str | None = None  # None: nobody asked
+
+    @property
+    def state(self) -> JobState:
+        """Queued or running."""
+        return JobState.QUEUED if self.agent is None else JobState.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """That the manager only observes."""
+
+    since: float
+    by: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that is remembered; never changed in place."""
+
+    agents: Mapping[Generation, Agent] = field(default_factory=dict)
+    slots: Mapping[SlotName, SlotMemory] = field(default_factory=dict)
+    jobs: Mapping[JobId, Job] = field(default_factory=dict)
+    pause: Pause | None = None
+    serial: int = 0  # the highest given so far
+
+    def slot(self, name: SlotName) -> SlotMemory:
+        """What is remembered of the slot, which may be nothing."""
+        return self.slots.get(name, NOTHING)
+
+
+NOTHING = SlotMemory()

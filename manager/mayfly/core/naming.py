@@ -1,0 +1,65 @@
+"""The names that Mayfly gives: slots, generations, containers, networks, registrations.
+
+A name once given never changes its meaning; nothing here may ask what names exist.
+"""
+
+from __future__ import annotations
+
+from mayfly.core.model import Generation, HostId, JobId, PoolName, SlotName
+
+ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+GENERATION_LENGTH = 13
+TIME_LENGTH = 8  # base 36 milliseconds: enough until the year 2059
+HOST_ID_LENGTH = 12
+REGISTERED_LENGTH = 64
+
+
+def base36(number: int, width: int) -> str:
+    """The number in base 36, zero-padded to ``width`` characters; too large a number keeps its low digits."""
+    digits = []
+    for _ in range(width):
+        number, rest = divmod(number, 36)
+        digits.append(ALPHABET[rest])
+    return "".join(reversed(digits))
+
+
+def generation(now: float, noise: int) -> Generation:
+    """A generation: 8 characters of time in milliseconds, then 5 of ``noise`` (a random number)."""
+    time = base36(int(now * 1000), TIME_LENGTH)
+    return Generation(time + base36(noise, GENERATION_LENGTH - TIME_LENGTH))
+
+
+def job(now: float, noise: int) -> JobId:
+    """A job's id: 6 characters of time in seconds, then 3 of ``noise`` (a random number)."""
+    return JobId(base36(int(now), 6) + base36(noise, 3))
+
+
+def host_id(noise: int) -> HostId:
+    """The random id by which this installation knows its own containers and registrations."""
+    return HostId(base36(noise, HOST_ID_LENGTH))
+
+
+def slot(pool: PoolName, index: int) -> SlotName:
+    """``POOL-N``."""
+    return SlotName(f"{pool}-{index}")
+
+
+def standby(of: SlotName, generation: Generation) -> str:
+    """The container name of an agent that does not yet bear its slot's name."""
+    return f"{of}.{generation}"
+
+
+def naming_of(name: str) -> str:
+    """The subject that rests while a container cannot be given that name."""
+    return f"name:{name}"
+
+
+def network(host: HostId, pool: PoolName) -> str:
+    """The name of the network that the agents of one pool share."""
+    return f"mayfly-{host}-{pool}"
+
+
+def registered(host: str, of: SlotName, generation: Generation | None = None) -> str:
+    """The name at a service: ``HOST-POOL-N``, or ``HOST-POOL-N-GENERATION``."""
+    parts = [host, of] if generation is None else [host, of, generation]
+    return "-".join(parts)

@@ -1,0 +1,317 @@
+"""What the world shows that the memory does not know yet, as facts.
+
+Reading only: nothing here decides to do anything. An agent's end is told once, when it is certain: by its
+witness, or by its container being gone while the Engine is known. What is unknown is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from mayfly.core.apply import apply
+from mayfly.core.facts import (
+    AgentAdopted,
+    AgentDoomed,
+    AgentExited,
+    AgentOpened,
+    AgentReady,
+    Fact,
+    JobEnded,
+    JobRequeued,
+    SlotCooled,
+    SlotHeld,
+    SlotWarmed,
+)
+from mayfly.core.memory import Agent, Memory, reprieved
+from mayfly.core.model import (
+    Cause,
+    Container,
+    ContainerState,
+    DoomReason,
+    Generation,
+    JobState,
+    PoolName,
+    SlotName,
+    Witness,
+    World,
+)
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.rosters import confirmations
+from mayfly.core.slots import backoff, waits
+
+Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
+
+DOUBT = 3.0  # seconds between an end that nobody here asked for and the account of it
+ENGINE_STOP_REACH = 60.0  # an Engine that stops may take this long to end its containers
+TRIES = 3
+NOBODY = Witness()
+# Ends that say nothing against the slot: somebody or something else wanted them.
+BLAMELESS = frozenset(
+    {
+        DoomReason.FORCED,
+        DoomReason.DRAINED,
+        DoomReason.RECYCLED,
+        DoomReason.STALE,
+        DoomReason.OLD,
+        DoomReason.INTERRUPTED,
+        DoomReason.UNWANTED,
+        DoomReason.CANCELLED,
+    }
+)
+
+
+def notice(
+    memory: Memory, world: World, now: float, judge: Judge, in_flight: frozenset[str]
+) -> list[Fact]:
+    """The facts that follow from the world; subjects ``in_flight`` are not judged by their containers."""
+    facts: list[Fact] = []
+    for agent in memory.agents.values():
+        if not agent.settled:
+            facts.extend(_of_agent(agent, memory, world, now, judge, in_flight))
+    if world.rosters:
+        # A gate that is seen open now counts: its agent may be in the roster already.
+        facts.extend(confirmations(apply(memory, facts), world, now))
+    if world.containers is not None:
+        facts.extend(_strays(memory, world.containers, world, now, in_flight))
+    return facts
+
+
+def _of_agent(
+    agent: Agent,
+    memory: Memory,
+    world: World,
+    now: float,
+    judge: Judge,
+    in_flight: frozenset[str],
+) -> Iterator[Fact]:
+    witness = world.witnesses.get(agent.generation, NOBODY)
+    if agent.ready is None and witness.ready is not None:
+        yield AgentReady(now, agent.generation)
+    if agent.opened is None and witness.opened is not None:
+        opened = min(witness.opened, now)  # a clock set back leaves times of the future behind
+        yield AgentOpened(opened, agent.generation)
+        agent = reprieved(replace(agent, opened=opened))
+    end = _end(agent, witness, world, now, in_flight)
+    if end is not None:
+        yield from settle(agent, end, witness.signs, memory, now, judge)
+
+
+def _end(
+    agent: Agent,
+    witness: Witness,
+    world: World,
+    now: float,
+    in_flight: frozenset[str],
+) -> End | None:
+    """How the agent ended; ``None`` while it has not, or while that is not certain."""
+    if witness.exit is None and (agent.generation in in_flight or not _gone(agent, world)):
+        return None
+    if witness.exit is None and agent.generation in world.unreadable:
+        return None  # whether it opened, or how it ended, is unknown
+    death = world.deaths.get(agent.generation)
+    at = _ended_at(agent, witness, world)
+    engine_stopped = False
+    if agent.doom is None and (witness.exit is None or _suspicious(witness)):
+        engine_stopped = _engine_stopped(agent, at, world)
+        certain = world.containers is not None and not waits(now, at, DOUBT)
+        if agent.committed is not None and not engine_stopped and not certain:
+            return None
+    return End(
+        committed=agent.committed is not None,
+        opened=agent.opened is not None,
+        exit=witness.exit,
+        signalled=witness.signalled,
+        doom=agent.doom.reason if agent.doom is not None else None,
+        engine_stopped=engine_stopped,
+        death_seen=death is not None,
+    )
+
+
+def _suspicious(witness: Witness) -> bool:
+    """Whether somebody outside told the agent to stop, and it did."""
+    return witness.exit is not None and witness.signalled and witness.exit.code != 0
+
+
+def _ended_at(agent: Agent, witness: Witness, world: World) -> float:
+    if witness.exit is not None:
+        return witness.exit.at
+    death = world.deaths.get(agent.generation)
+    if death is not None:
+        return death.at
+    return world.first_missed.get(agent.generation, agent.born)
+
+
+def doubtful_until(agent: Agent, world: World) -> float | None:
+    """When the account of an end that nobody asked for falls due; ``None`` where nothing is in doubt."""
+    if agent.settled or agent.doom is not None or agent.committed is None:
+        return None
+    witness = world.witnesses.get(agent.generation, NOBODY)
+    if _suspicious(witness) or (witness.exit is None and _gone(agent, world)):
+        return _ended_at(agent, witness, world) + DOUBT
+    return None
+
+
+def _gone(agent: Agent, world: World) -> bool:
+    """Whether its container is known to run no more."""
+    if world.containers is None:
+        return False
+    container = world.containers.get(agent.generation)
+    if container is None:
+        return True
+    # A container that was made and not started is no agent's end: it is doomed, then removed.
+    return not container.live and container.state is not ContainerState.CREATED
+
+
+def _engine_stopped(agent: Agent, at: float, world: World) -> bool:
+    """Whether an Engine stop after it was last seen running explains its end, noticed at ``at``."""
+    stop = world.engine_stop
+    if stop is None:
+        return False
+    last_seen = world.last_seen.get(agent.generation, agent.born)
+    return last_seen - DOUBT <= stop <= at + ENGINE_STOP_REACH
+
+
+def settle(
+    agent: Agent,
+    end: End,
+    signs: tuple[str, ...],
+    memory: Memory,
+    now: float,
+    judge: Judge,
+) -> Iterator[Fact]:
+    """The account of an agent's end: its own, its job's, and what it means for its slot."""
+    outcome = judge(agent.pool, end, signs)
+    yield AgentExited(
+        at=now,
+        generation=agent.generation,
+        outcome=outcome.result,
+        cause=outcome.cause,
+        exit_code=end.exit.code if end.exit is not None else None,
+        oom_kills=end.exit.oom_kills if end.exit is not None else None,
+        detail=outcome.detail,
+        clean=outcome.result is Result.JOB_DONE
+        or (outcome.result is Result.NO_JOB and end.doom is None),
+    )
+    yield from _job_account(agent, end, outcome, memory, now)
+    yield from _slot_account(agent, end, outcome, memory, now)
+
+
+def _job_account(
+    agent: Agent, end: End, outcome: Outcome, memory: Memory, now: float
+) -> Iterator[Fact]:
+    job = memory.jobs.get(agent.job) if agent.job is not None else None
+    if job is None or job.agent != agent.generation:
+        return
+    if end.opened:
+        state = outcome.job or JobState.LOST
+        code = end.exit.code if end.exit is not None else None
+        yield JobEnded(now, job.id, state, outcome.cause, code)
+    elif job.cancelled_by is not None:
+        yield JobEnded(now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
+    else:
+        counted = not _blameless(end)
+        if job.tries + int(counted) >= TRIES:
+            yield JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None)
+        else:
+            yield JobRequeued(now, job.id, agent.generation, counted)
+
+
+def _blameless(end: End) -> bool:
+    return end.engine_stopped or (end.doom is not None and end.doom in BLAMELESS)
+
+
+def _slot_account(
+    agent: Agent, end: End, outcome: Outcome, memory: Memory, now: float
+) -> Iterator[Fact]:
+    known = memory.slot(agent.slot)
+    if outcome.result in (Result.IMAGE_TOO_OLD, Result.REFUSED):
+        yield SlotHeld(now, agent.slot, outcome.detail or str(outcome.result))
+    elif _young(agent, end, outcome):
+        yield cooled(agent.slot, _why_young(agent, outcome), memory, now)
+    elif known.failures and _lived(end, outcome):
+        yield SlotWarmed(now, agent.slot)
+
+
+def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
+    """Whether its end speaks against its slot: it missed a deadline, or ended before it was of use."""
+    if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:
+        return False
+    missed = end.doom in (DoomReason.MISSED, DoomReason.UNOPENED, DoomReason.REFUSED)
+    return missed or outcome.result is Result.DIED_YOUNG or not end.opened
+
+
+def _why_young(agent: Agent, outcome: Outcome) -> str:
+    if agent.doom is not None and agent.doom.detail:
+        return agent.doom.detail
+    return outcome.detail or "the agent ended before it could be of use"
+
+
+def _lived(end: End, outcome: Outcome) -> bool:
+    """Whether its end shows that agents of the slot live: it did a job, or was there for long."""
+    if outcome.result is Result.NO_JOB:
+        return end.doom is DoomReason.OLD or (end.doom is None and not end.engine_stopped)
+    return outcome.result is Result.JOB_DONE
+
+
+def cooled(slot: SlotName, reason: str, memory: Memory, now: float) -> SlotCooled:
+    """One more young death: the slot waits twice as long as after the last."""
+    failures = memory.slot(slot).failures + 1
+    return SlotCooled(now, slot, now + backoff(failures), failures, reason)
+
+
+def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: float) -> list[Fact]:
+    """The account of an agent that could not be made; ``lasting`` tells that only a person can help."""
+    known = memory.agents.get(agent.generation)
+    if known is None or known.settled:
+        return []
+    end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
+    if lasting:
+        return [end, SlotHeld(now, agent.slot, message)]
+    return [end, cooled(agent.slot, message, memory, now)]
+
+
+def unopened(agent: Agent, message: str, memory: Memory, now: float) -> list[Fact]:
+    """What follows when opening its gate failed: it is ended, unless it is known to run after all."""
+    known = memory.agents.get(agent.generation)
+    if known is None or known.settled or known.opened is not None or known.doom is not None:
+        return []
+    return [AgentDoomed(now, agent.generation, DoomReason.UNOPENED, detail=message)]
+
+
+def _strays(
+    memory: Memory,
+    containers: Mapping[Generation, Container],
+    world: World,
+    now: float,
+    in_flight: frozenset[str],
+) -> Iterator[Fact]:
+    """Containers of ours that no record knows: those that run a job are kept, the others ended."""
+    serial = memory.serial
+    for generation, container in containers.items():
+        if generation in memory.agents or generation in in_flight | world.unreadable:
+            continue
+        serial += 1
+        witness = world.witnesses.get(generation, NOBODY)
+        yield AgentAdopted(
+            now,
+            Agent(
+                generation=generation,
+                slot=container.slot,
+                pool=container.pool,
+                serial=serial,
+                fingerprint=container.fingerprint,
+                image=container.image,
+                lease=container.lease,
+                born=container.created,
+                container=container.id,
+                armed=container.created,
+                committed=container.created,
+                opened=witness.opened,
+                queue=container.pool not in world.rosters,
+            ),
+        )
+        if witness.opened is None:
+            yield AgentDoomed(
+                now, generation, DoomReason.INTERRUPTED, detail="found without a record"
+            )

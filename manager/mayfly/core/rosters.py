@@ -1,0 +1,137 @@
+"""What services and clients say of agents that wait for a job or run one, as facts.
+
+A roster may be a minute old, and a service may be away: an agent once busy stays busy until it ends, and one
+that no roster shows is only missed after a while (``ABSENCE``), never at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from mayfly.core.facts import AgentConfirmed, Fact
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import (
+    DoomReason,
+    Generation,
+    Phase,
+    PoolName,
+    Roster,
+    RosterEntry,
+    SlotName,
+    World,
+)
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.slots import waits
+
+ABSENCE = 150.0  # seconds without being online in any roster: lists may be 60 s old
+ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
+FREED = 90.0  # seconds after which a roster that shows a busy agent without its job is newer than the job
+
+UNBEGUN = 300.0  # seconds that a service may list an agent as busy whose client has told of no job
+
+
+def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
+    """What the rosters confirm of agents whose gate is open."""
+    for agent in memory.agents.values():
+        roster = world.rosters.get(agent.pool)
+        if roster is None or agent.queue or agent.opened is None or agent.settled:
+            continue
+        entry = entry_of(agent, roster)
+        if entry is None or not (entry.online or entry.busy):
+            continue
+        if agent.confirmed is Phase.BUSY and roster.at < (agent.confirmed_at or now) + FREED:
+            continue
+        # An agent whose job was taken away before it had begun it waits for another.
+        phase = Phase.BUSY if entry.busy else Phase.IDLE
+        if agent.confirmed is not phase and roster.at >= agent.opened:
+            learnt = entry.id if agent.registration is None else None
+            yield AgentConfirmed(now, agent.generation, phase, learnt)
+
+
+def entry_of(agent: Agent, roster: Roster) -> RosterEntry | None:
+    """The agent's own entry; ``None`` where the roster does not show it."""
+    ours = [entry for entry in roster.entries if not entry.foreign]
+    for entry in ours:
+        if agent.registration is not None and entry.id == agent.registration:
+            return entry
+    for entry in ours:
+        if agent.registered is not None and entry.name == agent.registered:
+            return entry
+    return None
+
+
+def absent(memory: Memory, pool: PoolName, roster: Roster) -> frozenset[Generation]:
+    """The pool's agents with an open gate that the roster does not show online."""
+    return frozenset(
+        agent.generation
+        for agent in memory.agents.values()
+        if agent.pool == pool
+        and agent.opened is not None
+        and agent.opened <= roster.at
+        and not agent.settled
+        and not _online(agent, roster)
+    )
+
+
+def _online(agent: Agent, roster: Roster) -> bool:
+    entry = entry_of(agent, roster)
+    return entry is not None and entry.online is not False
+
+
+def unbegun(
+    memory: Memory,
+    world: World,
+    now: float,
+    judge: Callable[[PoolName, End, tuple[str, ...]], Outcome],
+) -> dict[Generation, float]:
+    """Agents that their service has listed as busy for ``UNBEGUN`` and that have told of no job: since when.
+
+    A witness that cannot be read tells neither that nor the contrary.
+    """
+    found: dict[Generation, float] = {}
+    for agent in memory.agents.values():
+        roster, since = world.rosters.get(agent.pool), agent.confirmed_at
+        witness = world.witnesses.get(agent.generation)
+        if roster is None or since is None or witness is None or agent.queue or not agent.busy:
+            continue
+        if agent.generation in world.unreadable or waits(now, since, UNBEGUN):
+            continue
+        entry = entry_of(agent, roster)
+        # Nobody ends it: asked is what would be told of it if somebody did.
+        end = End(committed=True, opened=True, exit=None, doom=DoomReason.UNWANTED)
+        jobless = judge(agent.pool, end, witness.signs).result is Result.NO_JOB
+        if entry is not None and entry.busy and jobless and agent.doom is None:
+            found[agent.generation] = since
+    return found
+
+
+def orphans(
+    memory: Memory, roster: Roster, pool: PoolName, kept: frozenset[SlotName]
+) -> frozenset[str]:
+    """The ids of entries that are ours and belong to no agent, nor to a slot in ``kept``."""
+    agents = [agent for agent in memory.agents.values() if agent.pool == pool]
+    ids = {agent.registration for agent in agents}
+    names = {agent.registered for agent in agents}
+    generations = {agent.generation for agent in agents}
+    return frozenset(
+        entry.id
+        for entry in roster.entries
+        if not entry.foreign
+        and entry.id not in ids
+        and entry.name not in names
+        and entry.generation not in generations
+        and entry.slot not in kept
+    )
+
+
+def namesakes(rosters: Mapping[PoolName, Roster | None]) -> dict[SlotName, str]:
+    """Slots whose name somebody else's agent bears at the service, and the sentence that holds them."""
+    found: dict[SlotName, str] = {}
+    for roster in rosters.values():
+        for entry in roster.entries if roster is not None else ():
+            if entry.foreign and entry.online and entry.slot is not None:
+                found[entry.slot] = (
+                    f"an agent named {entry.name} that is not ours is online at the service: rename this "
+                    "host (host.name) or the pool, or stop that agent"
+                )
+    return found

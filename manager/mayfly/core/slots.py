@@ -1,0 +1,334 @@
+"""Slots and their phases: which phase an agent is in, since when, and for how long it may be.
+
+Phases of an agent (edges on the right)::
+
+    preparing   container being made, or not yet at its gate      -> armed | idle | ending
+    armed       waits at its gate as the slot's next              -> idle | enrolling | ending
+    idle        ready for a job, and confirmed so                 -> enrolling | busy | ending
+    enrolling   its gate is being opened, or the service has      -> idle | busy | ending
+                not confirmed it yet
+    busy        runs a job                                        -> ending
+    ending      is over or being ended; its container goes        -> (gone)
+
+and of a slot that has no agent::
+
+    vacant      about to be filled                                -> preparing
+    cooling     an agent died young; waits until a time           -> vacant
+    held        needs a person, or something that is missing      -> vacant
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mayfly.core.memory import Agent, Memory, SlotMemory
+from mayfly.core.model import (
+    Desired,
+    DoomReason,
+    Generation,
+    Phase,
+    PoolSpec,
+    SlotName,
+    SlotSpec,
+)
+
+STANDBY_LIFE = 24 * 3600.0
+WITNESS_LOST = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """How long a phase may last, and what comes of an agent that misses it."""
+
+    seconds: float | None  # None: another rule bounds it, named in ``then``
+    then: str
+
+
+# Law 7: every phase has one, and all of them stand here.
+DEADLINES: Mapping[Phase, Deadline] = {
+    Phase.PREPARING: Deadline(120.0, "destroyed, and the slot cools"),
+    Phase.ARMED: Deadline(STANDBY_LIFE, "replaced"),
+    Phase.ENROLLING: Deadline(180.0, "dismissed and destroyed, and the slot cools"),
+    Phase.IDLE: Deadline(None, "replaced after the pool's idle_recycle"),
+    Phase.BUSY: Deadline(None, "stopped by its ladder after the job's or the pool's job_timeout"),
+    Phase.ENDING: Deadline(60.0, "killed, once its stop ladder is through"),
+    Phase.VACANT: Deadline(60.0, "told in a health line"),
+    Phase.COOLING: Deadline(None, "filled again when its time is over"),
+    Phase.HELD: Deadline(None, "waits for a person, and says so"),
+}
+
+BACKOFF_FIRST = 1.0
+BACKOFF_MOST = 300.0
+SHORT_IMAGE = len("sha256:") + 12
+UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration has no more
+CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
+
+
+def waits(now: float, since: float, seconds: float) -> bool:
+    """Whether a wait of so many seconds goes on; one that began in the future is over."""
+    return -CLOCK_SLACK <= now - since < seconds
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after that many young deaths in a row (1 or more)."""
+    return min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
+
+
+def cooling(known: SlotMemory, now: float) -> bool:
+    """Whether the slot waits after a young death; not longer than it ever would, whatever the clock says."""
+    until = known.cooling_until
+    return until is not None and now < until <= now + BACKOFF_MOST + CLOCK_SLACK
+
+
+def phase_of(agent: Agent, *, own: bool) -> Phase:
+    """The agent's phase; ``own`` tells the slot's own agent from its standby."""
+    if agent.settled or agent.doom is not None:
+        return Phase.ENDING
+    if agent.ready is None and agent.committed is None:
+        return Phase.PREPARING
+    if agent.committed is None:
+        return Phase.IDLE if own and agent.queue else Phase.ARMED
+    if agent.opened is None:
+        return Phase.ENROLLING
+    if agent.queue:
+        return Phase.BUSY
+    return agent.confirmed or Phase.ENROLLING
+
+
+def phase_since(agent: Agent, phase: Phase) -> float:
+    """When the agent entered the phase it is in (seconds since the epoch)."""
+    match phase:
+        case Phase.ENDING:
+            return agent.doom.at if agent.doom is not None else agent.exited or agent.born
+        case Phase.IDLE | Phase.ARMED if agent.committed is None:
+            return agent.ready or agent.born
+        case Phase.ENROLLING:
+            return agent.committed or agent.born
+        case Phase.BUSY if agent.queue:
+            return agent.opened or agent.born
+        case Phase.IDLE | Phase.BUSY:
+            return agent.confirmed_at or agent.opened or agent.born
+        case _:
+            return agent.born
+
+
+def overdue(
+    agent: Agent, spec: SlotSpec | None, now: float, *, own: bool
+) -> tuple[DoomReason, str] | None:
+    """Why the agent is to be ended for having been in its phase too long; ``None`` while it may stay."""
+    phase = phase_of(agent, own=own)
+    age = now - phase_since(agent, phase)
+    match phase:
+        case Phase.PREPARING | Phase.ENROLLING:
+            limit = DEADLINES[phase].seconds
+            if phase is Phase.ENROLLING:
+                limit = enrol_limit(spec)
+            if limit is not None and age > limit:
+                return DoomReason.MISSED, f"{phase} for more than {limit:.0f} s"
+        case Phase.ARMED:
+            if age > STANDBY_LIFE:
+                return DoomReason.OLD, "waited at its gate for a day"
+        case Phase.IDLE:
+            if spec is not None and age > spec.pool.limits.idle_recycle:
+                return DoomReason.OLD, f"idle for more than {spec.pool.limits.idle_recycle:.0f} s"
+        case Phase.BUSY:
+            limit = job_limit(agent, spec)
+            if limit is not None and age > limit:
+                return DoomReason.TIMEOUT, f"ran for more than {limit:.0f} s"
+        case _:
+            pass
+    return None
+
+
+def enrol_limit(spec: SlotSpec | None) -> float | None:
+    """The seconds that a service may take to confirm an agent; a provider may know better than the table."""
+    if spec is not None and spec.enrol_deadline is not None:
+        return spec.enrol_deadline
+    return DEADLINES[Phase.ENROLLING].seconds
+
+
+def job_limit(agent: Agent, spec: SlotSpec | None) -> float | None:
+    """The seconds that the agent's job may take: the smaller of its own and its pool's limit."""
+    pool = spec.pool.limits.job_timeout if spec is not None else None
+    limits = [limit for limit in (agent.timeout, pool) if limit is not None]
+    return min(limits) if limits else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Who is in a slot: all its agents that are not gone, oldest first."""
+
+    agents: tuple[Agent, ...]
+
+    @property
+    def own(self) -> Agent | None:
+        """The slot's agent: the oldest whose outcome is not on disk yet."""
+        return next((agent for agent in self.agents if not agent.settled), None)
+
+    @property
+    def standby(self) -> Agent | None:
+        """The slot's next agent, if there is one already."""
+        rest = [agent for agent in self.agents if not agent.settled]
+        return rest[1] if len(rest) > 1 else None
+
+    @property
+    def settled(self) -> tuple[Agent, ...]:
+        """Agents that are over and not yet buried."""
+        return tuple(agent for agent in self.agents if agent.settled)
+
+
+VACANCY = Tenancy(())
+
+
+def tenancies(agents: Iterable[Agent]) -> dict[SlotName, Tenancy]:
+    """The tenancy of every slot that has agents."""
+    found: dict[SlotName, list[Agent]] = {}
+    for agent in agents:
+        found.setdefault(agent.slot, []).append(agent)
+    return {
+        slot: Tenancy(tuple(sorted(members, key=lambda agent: agent.serial)))
+        for slot, members in found.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """A slot as ``mayfly status`` shows it."""
+
+    spec: SlotSpec
+    phase: Phase
+    since: float | None  # None: since before the manager can tell
+    note: str
+    memory: SlotMemory
+    agent: Agent | None
+    standby: Agent | None
+    leftover: Agent | None  # is over, its outcome on disk, but something of it may still be there
+    standby_phase: Phase | None
+    confirmed_by: str | None  # None: nothing confirms it
+    configured: bool = True  # False: the configuration has no such slot any more
+
+
+def status_of(
+    spec: SlotSpec, desired: Desired, memory: Memory, tenancy: Tenancy, now: float
+) -> SlotStatus:
+    """The slot's row."""
+    known = memory.slot(spec.name)
+    own = tenancy.own
+    if own is None:
+        phase, since, note = _without_agent(spec.name, desired, known, now)
+    else:
+        phase = phase_of(own, own=True)
+        since = _slot_since(own, phase, known)
+        note = _note(own, phase) or _kept_note(spec, tenancy, now)
+        if spec.name in desired.stuck and not note:
+            note = f"the last of its image: {desired.obstacles[spec.name]}"
+    standby = tenancy.standby
+    return SlotStatus(
+        spec=spec,
+        phase=phase,
+        since=since,
+        note=note,
+        memory=known,
+        agent=own,
+        standby=standby,
+        leftover=tenancy.settled[0] if tenancy.settled else None,
+        standby_phase=phase_of(standby, own=False) if standby is not None else None,
+        confirmed_by=_confirmed_by(own, phase, spec),
+    )
+
+
+def _slot_since(own: Agent, phase: Phase, known: SlotMemory) -> float | None:
+    """Since when the slot is in that phase: its agent may have stood ready while another worked."""
+    since = phase_since(own, phase)
+    if since is None or known.vacant_since is None or own.opened is not None:
+        return since
+    return max(since, known.vacant_since)
+
+
+def status_of_former(
+    name: SlotName, desired: Desired, memory: Memory, tenancy: Tenancy
+) -> SlotStatus:
+    """The row of a slot that the configuration has no more, while something of it is left."""
+    own, standby = tenancy.own, tenancy.standby
+    phase = phase_of(own, own=True) if own is not None else Phase.ENDING
+    shown = own or tenancy.agents[-1]
+    note = "not configured any more"
+    if own is not None and phase is Phase.BUSY:
+        note += ": goes when its job has ended"
+    return SlotStatus(
+        spec=_former_spec(name, shown, desired),
+        phase=phase,
+        since=phase_since(shown, phase),
+        note=note,
+        memory=memory.slot(name),
+        agent=own,
+        standby=standby,
+        leftover=tenancy.settled[0] if tenancy.settled else None,
+        standby_phase=phase_of(standby, own=False) if standby is not None else None,
+        confirmed_by=None,
+        configured=False,
+    )
+
+
+def _former_spec(name: SlotName, agent: Agent, desired: Desired) -> SlotSpec:
+    """The slot as far as its agent tells; its pool's other slots, if any are left, know the rest."""
+    kin = next((spec for spec in desired.slots if spec.pool.name == agent.pool), None)
+    provider = "local" if agent.queue else UNKNOWN_PROVIDER
+    return SlotSpec(
+        name=name,
+        index=-1,
+        pool=kin.pool if kin is not None else PoolSpec(agent.pool, provider),
+        image=agent.image,
+        fingerprint=agent.fingerprint,
+        lease=agent.lease,
+        reference=kin.reference if kin is not None else agent.image[:SHORT_IMAGE],
+        queue=agent.queue,
+    )
+
+
+def _without_agent(
+    name: SlotName, desired: Desired, known: SlotMemory, now: float
+) -> tuple[Phase, float | None, str]:
+    if known.held is not None:
+        return Phase.HELD, known.vacant_since, known.held
+    if name in desired.obstacles:
+        return Phase.HELD, known.vacant_since, desired.obstacles[name]
+    if known.cooling_until is not None and cooling(known, now):
+        wait = known.cooling_until - now
+        return Phase.COOLING, known.vacant_since, f"next try in {wait:.0f} s: {known.reason}"
+    if name in desired.unseen:
+        return Phase.VACANT, known.vacant_since, "its image has not been looked at yet"
+    if known.cordon is not None:
+        return Phase.VACANT, known.vacant_since, "drained" if known.cordon.drain else "cordoned"
+    return Phase.VACANT, known.vacant_since, "about to be filled"
+
+
+def _kept_note(spec: SlotSpec, tenancy: Tenancy, now: float) -> str:
+    """That a failed agent's container is kept for a look, and the slot's GPUs with it."""
+    for agent in reversed(tenancy.settled):
+        if agent.failed and agent.exited is not None and agent.container is not None:
+            left = agent.exited + spec.pool.keep_failed - now
+            if left > 0:
+                what = "; its GPUs wait" if spec.lease else ""
+                return f"failed agent kept for {left / 60:.0f} min: {agent.container[:12]}{what}"
+    return ""
+
+
+def _note(agent: Agent, phase: Phase) -> str:
+    if phase is Phase.ENDING and agent.doom is not None:
+        doom = agent.doom
+        who = f" by {doom.by}" if doom.by else ""
+        return f"{doom.reason}{who}" + (f": {doom.detail}" if doom.detail else "")
+    return ""
+
+
+def _confirmed_by(agent: Agent | None, phase: Phase, spec: SlotSpec) -> str | None:
+    if agent is None or phase not in (Phase.IDLE, Phase.BUSY):
+        return None
+    return "witness" if agent.queue else spec.proof
+
+
+def generations(agents: Iterable[Agent]) -> frozenset[Generation]:
+    """The generations of the agents."""
+    return frozenset(agent.generation for agent in agents)

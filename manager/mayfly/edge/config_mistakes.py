@@ -1,0 +1,258 @@
+"""Every mistake in a configuration as one sentence: which file, which table, which key, what is wrong.
+
+Knows nothing of pydantic but the shape of its error details, which come as plain mappings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mayfly.core import model
+from mayfly.edge.faults import Refused
+from mayfly.edge.sources import Merged, Tree, Where
+
+NAME_MAX = 64  # HOST-POOL-N-GENERATION at a service
+GENERATION_LENGTH = 13
+SOCKET_MAX = 107  # sun_path less its final zero
+PROVIDERS = ("local", "azure", "github", "gitlab")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: where it stands and what is wrong, as the end of a sentence."""
+
+    file: str
+    table: str
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        place = " ".join(part for part in (self.table, self.key) if part)
+        return f"{self.file}: {place}: {self.text}" if place else f"{self.file}: {self.text}"
+
+
+class ConfigError(Refused):
+    """The configuration is wrong; ``problems`` lists every mistake, the message one a line."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+def problem(
+    detail: Mapping[str, Any], merged: Merged, main: str, known: Callable[[Where], Sequence[str]]
+) -> Problem:
+    """One of pydantic's error details; ``known`` says which keys a table has."""
+    where: Where = tuple(detail["loc"])
+    there = _follow(merged.tree, where)
+    table, key = _place(merged.tree, there)
+    text = _unknown_key(where, known) if detail["type"] == "extra_forbidden" else _sentence(detail)
+    return Problem(merged.origin(there) or main, table, key, text)
+
+
+def _follow(tree: object, where: Where) -> Where:
+    """The part of a location that exists in the tree; pydantic adds words of its own behind it."""
+    here: object = tree
+    for depth, part in enumerate(where):
+        if isinstance(here, dict) and isinstance(part, str):
+            if part not in here:
+                return where[: depth + 1]
+            here = here[part]
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            here = here[part]
+        else:
+            return where[:depth]
+    return where
+
+
+def _place(tree: Tree, where: Where) -> tuple[str, str]:
+    """A location as the table's heading and the key in it."""
+    if not where:
+        return "", ""
+    if where[0] != "pool" or len(where) == 1:
+        top = _count(where[0])
+        return (f"[{top}]", _key_text(where[1:])) if len(where) > 1 else ("", top)
+    pools = tree.get("pool")
+    entry = pools[where[1]] if isinstance(pools, list) and isinstance(where[1], int) else {}
+    name = entry.get("name") if isinstance(entry, dict) else None
+    named = isinstance(name, str) and name.isprintable()
+    heading = f'[[pool]] "{name}"' if named else f"[[pool]] number {_count(where[1])}"
+    match where[2:]:
+        case ("limits", *key) if key:
+            return f"{heading} . limits", _key_text(tuple(key))
+        case ("dataset" | "caches" as kind, int(index), *key):
+            return f"{heading} . {kind} number {index + 1}", _key_text(tuple(key))
+        case key:
+            return heading, _key_text(tuple(key))
+
+
+def _count(part: str | int) -> str:
+    """A place in a list as people count, a key as it is unless it would break the line."""
+    if isinstance(part, int):
+        return str(part + 1)
+    return part if part.isprintable() else repr(part)
+
+
+def _key_text(where: Where) -> str:
+    return ".".join(_count(part) for part in where)
+
+
+_TYPE_WORDS = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+
+
+def _sentence(detail: Mapping[str, Any]) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind in _TYPE_WORDS:
+        return f"must be {_TYPE_WORDS[kind]}, not {_shown(detail['input'])}"
+    if kind == "literal_error":
+        text = f"must be {context.get('expected', 'another value')}"
+        return text + _nearest(detail["input"], re.findall(r"'([^']*)'", text), rest=False)
+    if kind == "value_error":
+        return str(context.get("error", detail["msg"]))
+    bounds = {
+        "greater_than": ("more than", "gt"),
+        "greater_than_equal": ("at least", "ge"),
+        "less_than_equal": ("at most", "le"),
+    }
+    if kind in bounds:
+        words, bound = bounds[kind]
+        return f"must be {words} {context[bound]}, not {_shown(detail['input'])}"
+    return f"is wrong: {detail['msg'].lower()}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _unknown_key(where: Where, known: Callable[[Where], Sequence[str]]) -> str:
+    return "there is no such key" + _nearest(where[-1], list(known(where[:-1])))
+
+
+def _nearest(word: object, known: list[str], *, rest: bool = True) -> str:
+    """What was meant, or else, if wanted, all that there is."""
+    close = difflib.get_close_matches(str(word).lower()[:64], known, n=1, cutoff=0.5)
+    if not close and not rest:
+        return ""
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+
+
+def contradictions(config: model.Config, merged: Merged, main: str) -> Iterator[Problem]:
+    """What is wrong between keys, each of which is right by itself."""
+
+    def at(where: Where, text: str) -> Problem:
+        return Problem(merged.origin(where) or main, *_place(merged.tree, where), text)
+
+    if len(config.host.socket.encode()) > SOCKET_MAX:
+        yield at(("host", "socket"), f"is longer than the {SOCKET_MAX} bytes of a socket's path")
+    if not config.pools:
+        yield Problem(main, "", "", "there is no [[pool]], so there is nothing to keep filled")
+    names = [pool.name for pool in config.pools]
+    for index, pool in enumerate(config.pools):
+        here: Where = ("pool", index)
+        if pool.name in names[:index]:
+            yield at((*here, "name"), f"there is more than one pool named {pool.name}")
+        for key, text in _pool_contradictions(config.host.name, pool):
+            yield at((*here, *key), text)
+
+
+def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    stem = f"{host}-{pool.name}-{max(0, pool.slots - 1)}-"
+    if len(stem) + GENERATION_LENGTH > NAME_MAX:
+        text = (
+            f"{stem}GENERATION has {len(stem)} + {GENERATION_LENGTH} characters, and services take "
+            f"{NAME_MAX}: shorten the pool's name or [host] name"
+        )
+        yield ("name",), text
+    if pool.provider not in PROVIDERS:
+        text = f"there is no provider {pool.provider!r}"
+        yield ("provider",), text + _nearest(pool.provider, list(PROVIDERS))
+    yield from _service_keys(pool)
+    yield from _mounts(pool)
+    if pool.limits.shm and pool.limits.memory and pool.limits.shm > pool.limits.memory:
+        yield ("limits", "shm"), "is larger than memory, and counts towards it"
+    if pool.keep_failed and pool.removal is model.Removal.ENGINE:
+        yield (
+            ("removal",),
+            'is "engine", which keeps nothing: leave it out where there is keep_failed',
+        )
+    if pool.gpus == 0 and pool.share:
+        yield ("share",), "has no meaning in a pool without GPUs"
+
+
+def _service_keys(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    yield from _service_principal(pool)
+    if pool.scope is not None and pool.provider != "gitlab":
+        yield ("scope",), "belongs to provider gitlab"
+    yield from _github_app(pool)
+    if pool.provider == "local":
+        for key in ("url", "agent_pool", "token"):
+            if getattr(pool, key) is not None:
+                yield (key,), "belongs to a service; provider local, the embedded queue, has none"
+        return
+    needed = {"azure": ("url", "agent_pool", "token")}.get(pool.provider, ("url", "token"))
+    if pool.app is not None:
+        needed = ("url", "app_key")
+    if pool.provider in PROVIDERS:
+        for key in needed:
+            if getattr(pool, key) is None:
+                yield (key,), f"is missing; provider {pool.provider} needs it"
+
+
+def _service_principal(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    keys = ("tenant_id", "client_id", "authority")
+    said = [key for key in keys if getattr(pool, key) is not None]
+    if pool.provider != "azure":
+        for key in said:
+            yield (key,), "belongs to a service principal of provider azure"
+    elif said:
+        for key in ("tenant_id", "client_id"):
+            if getattr(pool, key) is None:
+                yield (key,), f"is missing; a service principal ({said[0]}) needs it"
+
+
+def _github_app(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    for key in ("app", "app_key"):
+        if getattr(pool, key) is not None and pool.provider != "github":
+            yield (key,), "belongs to a GitHub App, of provider github"
+    if pool.app is not None and pool.token is not None:
+        yield ("token",), "is in the way of the GitHub App: give one of the two"
+    if pool.app_key is not None and pool.app is None:
+        yield ("app",), "is missing; `app_key` is the key of a GitHub App"
+
+
+def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    targets: set[str] = set()
+    variables = set(pool.env)
+    mounts: list[tuple[Where, model.Dataset | model.Cache]] = [
+        *((("dataset", i), dataset) for i, dataset in enumerate(pool.datasets)),
+        *((("caches", i), cache) for i, cache in enumerate(pool.caches)),
+    ]
+    for where, mount in mounts:
+        if mount.target in targets:
+            yield (*where, "target"), f"{mount.target} is the target of another one"
+        if mount.env is not None and mount.env in variables:
+            yield (*where, "env"), f"{mount.env} is set by another one, or by env"
+        targets.add(mount.target)
+        if mount.env is not None:
+            variables.add(mount.env)

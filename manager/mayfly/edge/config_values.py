@@ -1,0 +1,266 @@
+"""What a value in the configuration may be: plain functions from what TOML holds to what is meant.
+
+Each takes what was written and returns it, checked and in one form; ``ValueError`` says what is wrong
+as the end of a sentence. A value of another type passes through where pydantic refuses it anyway.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from mayfly.core.quantities import parse_duration, parse_size
+from mayfly.core.variables import problem_with_name
+from mayfly.edge import credentials
+
+RESERVED_TREES = ("/run/mayfly", "/proc", "/sys", "/dev")
+RESERVED_PLACES = frozenset(
+    [
+        "/",
+        "/bin",
+        "/boot",
+        "/etc",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/sbin",
+        "/run",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/local",
+        "/usr/sbin",
+        "/var",
+        "/var/run",
+    ]
+)
+_SECRET_LOOKS = re.compile(
+    r"gh[opsur]_[A-Za-z0-9]{20}|github_pat_|gl(pat|rt|rtr|cbt|dt)-[A-Za-z0-9_-]{10}|AKIA[A-Z0-9]{16}"
+    r"|hf_[A-Za-z0-9]{20}|xox[abprs]-|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
+
+_N = TypeVar("_N", int, float)
+Check: TypeAlias = "Callable[[object], object]"
+
+
+def text(pattern: str, otherwise: str) -> Check:
+    """A check that a text has a form."""
+    compiled = re.compile(pattern)
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and compiled.fullmatch(value) is None:
+            raise ValueError(f"{value!r} {otherwise}")
+        return value
+
+    return check
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 <= value < 2**62:
+        raise ValueError(f"{value} is out of range")
+    return value
+
+
+def size(value: object) -> int:
+    """Bytes, from a number or from text with a unit."""
+    number = _number(value)
+    if number is not None:
+        return int(number)
+    if not isinstance(value, str):
+        raise ValueError('must be a size such as "8GiB", or bytes as a number')
+    return _quoted(value, parse_size)
+
+
+def duration(value: object) -> float:
+    """Seconds, from a number or from text with a unit."""
+    number = _number(value)
+    if number is not None:
+        return float(number)
+    if not isinstance(value, str):
+        raise ValueError('must be a duration such as "30m", or seconds as a number')
+    return _quoted(value, parse_duration)
+
+
+def _quoted(value: str, parse: Callable[[str], _N]) -> _N:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} {error}") from error
+
+
+def or_none(parse: Callable[[object], float]) -> Callable[[object], float | None]:
+    """The same, where ``"none"`` lifts the limit."""
+    return lambda value: None if value == "none" else parse(value)
+
+
+def above_zero(value: float | None) -> float | None:
+    """A limit that leaves room for something."""
+    if value is not None and value <= 0:
+        raise ValueError('must be more than 0; leave it out, or write "none", for no limit')
+    return value
+
+
+def gpus(value: object) -> int | str | tuple[str | int, ...]:
+    """A number of GPUs, ``"all"``, or which ones."""
+    if value == "all":
+        return "all"
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 64:
+        return value
+    if isinstance(value, list) and value and all(_is_gpu(entry) for entry in value):
+        if len(set(value)) != len(value):
+            raise ValueError("names a GPU twice")
+        return tuple(value)
+    raise ValueError('must be a number, "all", or a list of "GPU-…", "MIG-…" and indexes')
+
+
+def _is_gpu(entry: object) -> bool:
+    if isinstance(entry, str):
+        return re.fullmatch(r"(GPU|MIG)-[0-9A-Za-z/-]{4,120}", entry) is not None
+    return isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < 64
+
+
+def absolute(value: object) -> object:
+    """An absolute path in its shortest form."""
+    if isinstance(value, str):
+        _no_nul(value)
+        if not value.startswith("/"):
+            raise ValueError(f"{value!r} must be an absolute path")
+        if ".." in value.split("/"):
+            raise ValueError(f"{value!r} must not contain ..")
+        return "/" + posixpath.normpath(value).lstrip("/")
+    return value
+
+
+def _no_nul(value: str) -> None:
+    if "\0" in value:
+        raise ValueError("must not contain a zero byte")
+
+
+def target(value: object) -> object:
+    """A place in a container that is not the container's own."""
+    path = absolute(value)
+    if isinstance(path, str):
+        for tree in RESERVED_TREES:
+            if path == tree or path.startswith(tree + "/"):
+                raise ValueError(f"{path!r} is reserved: {tree} belongs to the container itself")
+        if path in RESERVED_PLACES:
+            raise ValueError(f"{path!r} is reserved: it would hide the image's own files")
+    return path
+
+
+def env_name(value: object) -> object:
+    """The name of a variable that is not reserved."""
+    if isinstance(value, str) and (problem := problem_with_name(value)):
+        raise ValueError(problem)
+    return value
+
+
+def env(value: object) -> object:
+    """Variables whose names are free and whose values are no secrets."""
+    if isinstance(value, dict):
+        for name, content in value.items():
+            env_name(name)
+            if isinstance(content, str):
+                _no_nul(content)
+                if _SECRET_LOOKS.search(content):
+                    raise ValueError(
+                        f"{name} looks like a secret, and a container's environment is no place "
+                        "for one: mount a file as a dataset instead"
+                    )
+    return value
+
+
+def reference(value: object) -> object:
+    """A secret by reference; the text of an inline one is never repeated."""
+    if isinstance(value, str):
+        raise ValueError(
+            'a secret is not written here; use { credential = "NAME" } or { file = "/path" }'
+        )
+    if not isinstance(value, dict) or set(value) not in ({"credential"}, {"file"}):
+        raise ValueError('must be { credential = "NAME" } or { file = "/path" }')
+    (kind, name), *_ = value.items()
+    if not isinstance(name, str):
+        raise ValueError(f"{kind} must be a string")
+    if kind == "file":
+        return {"file": absolute(name)}
+    if not credentials.valid_name(name):
+        raise ValueError(f"{name!r} is not a credential's name: letters, digits, . _ - only")
+    return value
+
+
+def url(*schemes: str) -> Check:
+    """A check that a text is a URL of one of these kinds, without a password in it."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in schemes and parts.hostname
+        except ValueError:
+            known = False
+        if not known or re.search(r"[\s\0]", value):
+            raise ValueError(f"must be a URL that begins with {' or '.join(schemes)}")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("must not carry a user or password")
+        return value
+
+    return check
+
+
+def docker_host(value: object) -> object:
+    """The address of a unix socket."""
+    if isinstance(value, str) and not re.fullmatch(r"unix:///[^\0]+", value):
+        raise ValueError(f'{value!r} must be a unix socket, "unix:///var/run/docker.sock"')
+    return value
+
+
+def loopback(value: object) -> object:
+    """A loopback address and a port."""
+    if isinstance(value, str):
+        host, _, port = value.rpartition(":")
+        try:
+            loopback = host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f'{value!r} must be a loopback address and port, "127.0.0.1:9925"')
+    return value
+
+
+def address(value: object) -> object:
+    """An IP address."""
+    if isinstance(value, str):
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not an IP address") from None
+    return value
+
+
+def capability(value: object) -> object:
+    """A capability's name, without ``CAP_``."""
+    if isinstance(value, str):
+        name = value.upper().removeprefix("CAP_")
+        if re.fullmatch(r"[A-Z][A-Z_]{2,30}", name) is None:
+            raise ValueError(f'{value!r} is not a capability; write for example "SYS_PTRACE"')
+        return name
+    return value
+
+
+def account(value: object) -> object:
+    """A user or group, by name or number, and not root."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        if re.fullmatch(r"\d{1,9}(:\d{1,9})?|[a-z_][a-z0-9_-]{0,31}", value) is None:
+            raise ValueError(f"{value!r} is not a user or group")
+        if re.fullmatch(r"root|0+(:.*)?", value):
+            raise ValueError("a job never runs as root; sudo = true lets it become root by itself")
+    return value

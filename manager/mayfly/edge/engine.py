@@ -1,0 +1,581 @@
+"""The Docker Engine: every call that Mayfly makes on containers, images and networks.
+
+It translates and decides nothing: values in, values out, and every failure one of the three
+families of ``faults`` (``NameTaken`` and ``Gone`` are finer words of ``engine_faults``). Each call
+has a timeout and is safe to repeat. No other file imports ``docker``. It must never read an agent's
+output through attach: a reader that stops, stops the job.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import docker
+
+from mayfly.core.gpu_health import Stranger
+from mayfly.core.model import (
+    LABEL_FINGERPRINT,
+    LABEL_GENERATION,
+    LABEL_HOST,
+    LABEL_LEASE,
+    LABEL_POOL,
+    LABEL_SLOT,
+    Container,
+    ContainerId,
+    Generation,
+    HostId,
+    PoolName,
+    SlotName,
+)
+from mayfly.edge import engine_events, engine_facts, engine_faults, engine_wire
+from mayfly.edge.engine_facts import (
+    ContainerPlan,
+    EngineEvent,
+    EngineInfo,
+    EventMark,
+    ImageFacts,
+    Inspection,
+    Network,
+    Replay,
+    StreamTurn,
+    container_state,
+    moment,
+    numbers,
+)
+from mayfly.edge.engine_faults import Gone, NameTaken
+from mayfly.edge.faults import Passing, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+__all__ = ["Engine", "GateSocket", "Gone", "NameTaken"]
+
+OLDEST_API = (1, 41)
+_PROBE_OUTPUT = 64 * 1024
+
+
+class Engine:
+    """One Engine behind a unix socket; may be used from any thread, each of which gets a client of
+    its own.
+    """
+
+    def __init__(self, base_url: str, *, timeout: float = 30) -> None:
+        engine_wire.socket_path(base_url)
+        self.base_url = base_url
+        self.timeout = timeout
+        self._local = threading.local()
+
+    # -- the host --------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Whether the Engine takes a new connection and answers; ``Passing`` where it does not.
+
+        On a connection of its own: an Engine that is shutting down still serves those that it has.
+        """
+        engine_wire.get_json(
+            self.base_url, "/version", "asking the Engine for a sign of life", timeout=10
+        )
+
+    def info(self) -> EngineInfo:
+        """What the Engine says of itself; ``Refused`` where it is too old for Mayfly."""
+        with self._asking("asking the Engine about itself") as api:
+            version, info = api.version(), api.info()
+        spoken = numbers(version["ApiVersion"])
+        if spoken < OLDEST_API:
+            raise Refused(
+                f"the Engine {version.get('Version', '')} speaks API {version['ApiVersion']}"
+                " and Mayfly needs 1.41; upgrade to Docker Engine 20.10 or newer"
+            )
+        components = version.get("Components") or [{}]
+        return EngineInfo(
+            id=info.get("ID", ""),
+            version=numbers(version.get("Version", "")),
+            api=(spoken[0], spoken[1]),
+            podman="podman" in components[0].get("Name", "").lower(),
+            live_restore=bool(info.get("LiveRestoreEnabled")),
+            runtimes=tuple(sorted(info.get("Runtimes") or {})),
+            cdi_devices=tuple(
+                d["ID"] for d in info.get("DiscoveredDevices") or () if d.get("Source") == "cdi"
+            ),
+            cgroup_version=str(info.get("CgroupVersion", "")),
+            cgroup_driver=info.get("CgroupDriver", ""),
+            kernel=numbers(info.get("KernelVersion", "")),
+            storage_driver=info.get("Driver", ""),
+            root_dir=info.get("DockerRootDir", ""),
+        )
+
+    def image(self, ref: str) -> ImageFacts | None:
+        """The image of that name or id; None where this host has none."""
+        with self._asking(f"looking for the image {ref}") as api:
+            try:
+                found = api.inspect_image(ref)
+            except docker.errors.NotFound:
+                return None
+        return ImageFacts(
+            id=found["Id"],
+            labels=dict((found.get("Config") or {}).get("Labels") or {}),
+            created=moment(found.get("Created") or ""),
+            tags=tuple(found.get("RepoTags") or ()),
+            digests=tuple(found.get("RepoDigests") or ()),
+        )
+
+    # -- containers, seen ------------------------------------------------------------------
+
+    def containers(self) -> tuple[Container, ...]:
+        """Every agent's container of any Mayfly, running or not, in one call."""
+        with self._asking("listing containers") as api:
+            listed = api.containers(all=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
+        return tuple(_container(entry) for entry in listed)
+
+    def sizes(self) -> Mapping[ContainerId, int]:
+        """Bytes in the writable layer of every running agent of any Mayfly; slow, since the Engine
+        counts files.
+        """
+        with self._asking("measuring containers") as api:
+            listed = api.containers(size=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
+        return {ContainerId(entry["Id"]): int(entry.get("SizeRw") or 0) for entry in listed}
+
+    def gpu_strangers(self) -> tuple[Stranger, ...]:
+        """Running containers that are not Mayfly's and were given GPUs, each looked at once."""
+        with self._asking("listing the containers of others") as api:
+            listed = [entry["Id"] for entry in api.containers() if not _ours(entry)]
+        found: list[Stranger] = []
+        for cid in listed:
+            target = f"/containers/{quote(cid)}/json"
+            doing = f"inspecting container {cid[:12]}"
+            try:
+                seen = engine_wire.get_json(self.base_url, target, doing, timeout=self.timeout)
+            except Gone:
+                continue
+            devices = engine_facts.gpus_of(seen)
+            if devices:
+                found.append(Stranger(cid, seen.get("Name", "").removeprefix("/"), devices))
+        return tuple(found)
+
+    def inspect(self, cid: ContainerId, *, size: bool = False) -> Inspection | None:
+        """One container closely; None where it is not there. ``size`` also has its writable layer
+        counted.
+        """
+        target = f"/containers/{quote(cid)}/json" + ("?size=1" if size else "")
+        try:
+            found = engine_wire.get_json(
+                self.base_url, target, f"inspecting container {cid[:12]}", timeout=self.timeout
+            )
+        except Gone:
+            return None
+        return _inspection(found)
+
+    # -- containers, changed ---------------------------------------------------------------
+
+    def create(self, plan: ContainerPlan) -> ContainerId:
+        """Create the container without starting it; ``NameTaken`` where the name belongs to
+        another.
+        """
+        with self._asking(f"creating container {plan.name}") as api:
+            made = api.create_container_from_config(container_config(plan), plan.name)
+        return ContainerId(made["Id"])
+
+    def start(self, cid: ContainerId) -> None:
+        """Start it; one that runs already is a success, ``NameTaken`` where a network still has an end of
+        its name.
+        """
+        with self._asking(f"starting container {cid[:12]}") as api:
+            api.start(cid)
+
+    def process_count(self, cid: ContainerId) -> int:
+        """How many processes run in it; 0 where it does not run."""
+        try:
+            with self._asking(f"counting the processes of container {cid[:12]}") as client:
+                return len(client.top(cid).get("Processes") or ())
+        except (Gone, Refused):
+            return 0
+
+    def rename(self, cid: ContainerId, name: str) -> None:
+        """Give it another name; having that name already is a success, ``NameTaken`` where another
+        has it.
+        """
+        with self._asking(f"renaming container {cid[:12]} to {name}") as api:
+            try:
+                api.rename(cid, name)
+            except docker.errors.APIError as error:
+                if "same name as its current name" not in str(error.explanation):
+                    raise
+
+    def signal(self, cid: ContainerId, sig: str) -> None:
+        """Send a signal such as ``TERM`` to its first process; one that does not run (any more) is
+        a success.
+        """
+        with self._asking(f"sending {sig} to container {cid[:12]}") as api:
+            try:
+                api.kill(cid, sig)
+            except docker.errors.APIError as error:
+                if error.status_code != 404 and not _not_running(error):
+                    raise
+
+    def kill(self, cid: ContainerId) -> None:
+        """End all its processes at once; one that does not run is a success."""
+        self.signal(cid, "KILL")
+
+    def remove(self, cid: ContainerId, *, force: bool) -> None:
+        """Remove it with its volumes; gone or going is a success, one that runs is ``AgentBusy``
+        without ``force``.
+        """
+        with self._asking(f"removing container {cid[:12]}") as api:
+            try:
+                api.remove_container(cid, v=True, force=force)
+            except docker.errors.APIError as error:
+                going = error.status_code == 409 and "already in progress" in str(error.explanation)
+                if error.status_code != 404 and not going:
+                    raise
+
+    def attach_stdin(self, cid: ContainerId) -> GateSocket:
+        """A socket to the container's standard input alone; ``Gone`` or ``Passing`` where it does
+        not run.
+        """
+        doing = f"attaching to container {cid[:12]}"
+        opened = engine_wire.open_stream(
+            self.base_url,
+            "POST",
+            f"/containers/{quote(cid)}/attach?stream=1&stdin=1",
+            doing,
+            timeout=self.timeout,
+            upgrade=True,
+        )
+        return GateSocket(opened.socket, cid)
+
+    def exec_probe(
+        self, cid: ContainerId, argv: tuple[str, ...], timeout: float
+    ) -> tuple[int, bytes]:
+        """Run a short command as root inside; its exit code and its output (at most 64 KiB), stderr
+        with stdout.
+
+        A command that does not end in time is ``Passing``, and is left to end with its container.
+        """
+        doing = f"running {argv[0]} in container {cid[:12]}"
+        deadline = time.monotonic() + timeout
+        with self._asking(doing) as api:
+            made = api.exec_create(cid, list(argv), stdin=False, user="0")["Id"]
+        opened = engine_wire.open_stream(
+            self.base_url,
+            "POST",
+            f"/exec/{quote(made)}/start",
+            doing,
+            timeout=timeout,
+            upgrade=True,
+            body=json.dumps({"Detach": False, "Tty": False}).encode(),
+        )
+        output = engine_wire.read_frames(opened, deadline, _PROBE_OUTPUT, doing)
+        with self._asking(doing) as api:
+            code = api.exec_inspect(made)["ExitCode"]
+        if code is None:
+            raise Passing(f"{doing}: its exit code is not known yet; it is tried again")
+        return int(code), output
+
+    # -- networks --------------------------------------------------------------------------
+
+    def ensure_network(self, name: str, host: HostId, pool: PoolName) -> None:
+        """A bridge network of ours without traffic between its members; ``Refused`` where the name
+        is another's.
+        """
+        if self._our_network(name, host):
+            return
+        with self._asking(f"making the network {name}") as api:
+            try:
+                api.create_network(
+                    name,
+                    driver="bridge",
+                    check_duplicate=True,
+                    labels={LABEL_HOST: host, LABEL_POOL: pool},
+                    options={"com.docker.network.bridge.enable_icc": "false"},
+                )
+            except docker.errors.APIError as error:
+                if error.status_code != 409:
+                    raise
+        self._our_network(name, host)
+
+    def networks(self) -> tuple[Network, ...]:
+        """Every network of any Mayfly."""
+        with self._asking("listing networks") as api:
+            listed = api.networks(filters={"label": LABEL_HOST})
+        return tuple(
+            Network(
+                id=entry["Id"],
+                name=entry["Name"],
+                host=HostId(entry["Labels"][LABEL_HOST]),
+                pool=PoolName(entry["Labels"].get(LABEL_POOL, "")),
+            )
+            for entry in listed
+        )
+
+    def remove_network(self, name: str) -> None:
+        """Remove it, by name or id, with the ends of containers that are gone; not there is a success,
+        in use is ``Passing``.
+        """
+        with self._asking(f"removing the network {name}") as api:
+            try:
+                self._remove_network(api, name)
+            except docker.errors.APIError as error:
+                if "active endpoints" in str(error.explanation):
+                    raise Passing(
+                        f"removing the network {name}: a container still uses it; it is tried again"
+                    ) from error
+                if error.status_code != 404:
+                    raise
+
+    def _remove_network(self, api: docker.APIClient, name: str) -> None:
+        try:
+            api.remove_network(name)
+        except docker.errors.APIError as error:
+            if "active endpoints" not in str(error.explanation):
+                raise
+            # An Engine that was killed may keep the ends of containers that it no longer has.
+            for owner, end in (api.inspect_network(name).get("Containers") or {}).items():
+                if not api.containers(all=True, filters={"id": owner}):
+                    api.disconnect_container_from_network(end["Name"], name, force=True)
+            api.remove_network(name)
+
+    def _our_network(self, name: str, host: HostId) -> bool:
+        """Whether the network is there and ours; ``Refused`` where it is there and not ours."""
+        with self._asking(f"looking for the network {name}") as api:
+            listed = api.networks(names=[name])
+        for entry in listed:
+            if entry["Name"] != name:  # the Engine's filter matches parts of names
+                continue
+            if (entry.get("Labels") or {}).get(LABEL_HOST) == host:
+                return True
+            raise Refused(
+                f"The network {name} exists and is not this Mayfly's; remove it with"
+                f" `docker network rm {name}`, or name the pool otherwise"
+            )
+        return False
+
+    # -- events ----------------------------------------------------------------------------
+
+    def replay(self, mark: EventMark | None) -> Replay:
+        """What happened after ``mark`` as far as the Engine remembers, and whether it lived through
+        since then.
+        """
+        return engine_events.replay(self.base_url, mark, timeout=self.timeout)
+
+    def watch(
+        self,
+        ring: Callable[[EngineEvent], None],
+        turned: Callable[[StreamTurn], None],
+        *,
+        mark: EventMark | None = None,
+    ) -> engine_events.EventFollower:
+        """Start a thread that follows the Engine's events for ever; see ``EventFollower``."""
+        follower = engine_events.EventFollower(
+            self.base_url, ring, turned, mark=mark, timeout=self.timeout
+        )
+        follower.start()
+        return follower
+
+    # -- the client ------------------------------------------------------------------------
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[Any]:
+        """This thread's client; whatever goes wrong inside leaves as a fault that says what was
+        being done.
+        """
+        try:
+            yield self._client()
+        except docker.errors.APIError as error:
+            response = error.response
+            status = 500 if response is None else int(response.status_code)
+            raise engine_faults.answered(status, str(error.explanation or error), doing) from error
+        except docker.errors.InvalidVersion as error:  # older than the library speaks at all
+            raise Refused(
+                f"{doing}: its API is far older than 1.41, which Mayfly needs; upgrade to Docker"
+                " Engine 20.10 or newer"
+            ) from error
+        except (docker.errors.DockerException, OSError) as error:  # requests' errors are OSErrors
+            self._local.client = None  # the next call negotiates the version again
+            raise engine_faults.unreachable(self.base_url, doing, error) from error
+
+    def _client(self) -> Any:
+        client = getattr(self._local, "client", None)
+        if client is None:
+            client = docker.APIClient(base_url=self.base_url, version="auto", timeout=self.timeout)
+            self._local.client = client
+        return client
+
+
+class GateSocket:
+    """The way into one container's standard input; what it closes on leaves the gate as it was."""
+
+    def __init__(self, conn: socket.socket, cid: ContainerId) -> None:
+        self._socket = conn
+        self.container = cid
+
+    def alive(self) -> bool:
+        """Whether the Engine still holds the other end; it does so after the agent's end, too."""
+        self._socket.setblocking(False)
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def send(self, data: bytes, *, timeout: float = 10) -> None:
+        """Hand all the bytes to the Engine; ``Passing`` where that fails, and then some may have
+        gone through.
+        """
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            why = (
+                "it was not read in time"
+                if isinstance(error, TimeoutError)
+                else "the Engine closed it"
+            )
+            raise Passing(
+                f"writing to the gate of container {self.container[:12]}: {why};"
+                " the agent is replaced"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def container_config(plan: ContainerPlan) -> dict[str, Any]:
+    """The plan in the words of the Engine's API (``POST /containers/create``)."""
+    host: dict[str, Any] = {
+        "NetworkMode": plan.network,
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": plan.auto_remove,
+        "Init": plan.init,
+        "OomScoreAdj": plan.oom_score_adj,
+        "CapDrop": list(plan.cap_drop),
+        "CapAdd": list(plan.cap_add),
+        "SecurityOpt": ["no-new-privileges:true"] if plan.no_new_privileges else [],
+        "Mounts": [_mount(bind) for bind in plan.mounts],
+        "Tmpfs": dict(plan.tmpfs),
+        "Dns": list(plan.dns),
+        "ExtraHosts": list(plan.extra_hosts),
+        "LogConfig": {
+            "Type": "json-file",
+            "Config": {"max-size": str(plan.log_max_size), "max-file": str(plan.log_max_files)},
+        },
+        "DeviceRequests": [
+            {
+                "Driver": asked.driver,
+                "DeviceIDs": list(asked.ids),
+                "Capabilities": [list(asked.capabilities)] if asked.capabilities else [],
+            }
+            for asked in plan.device_requests
+        ],
+    }
+    if plan.runtime is not None:
+        host["Runtime"] = plan.runtime
+    if plan.memory is not None:
+        host |= {"Memory": plan.memory, "MemorySwap": plan.memory}
+    if plan.cpus is not None:
+        host["NanoCpus"] = round(plan.cpus * 1e9)
+    if plan.pids is not None:
+        host["PidsLimit"] = plan.pids
+    if plan.shm is not None:
+        host["ShmSize"] = plan.shm
+    config: dict[str, Any] = {
+        "Image": plan.image,
+        "Hostname": plan.hostname,
+        "User": plan.user,
+        "Labels": dict(plan.labels),
+        "Env": [f"{name}={value}" for name, value in plan.env.items()],
+        "OpenStdin": True,
+        "StdinOnce": plan.terminal is not None,  # True would end every standby with the manager
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+        "Tty": plan.terminal is True,
+        "StopTimeout": plan.stop_timeout,
+        "Healthcheck": {
+            "Test": ["NONE"]
+        },  # an image's own would flood the Engine's memory of events
+        "HostConfig": host,
+    }
+    if plan.entrypoint is not None:
+        config["Entrypoint"] = list(plan.entrypoint)
+    if plan.command is not None:
+        config["Cmd"] = list(plan.command)
+    if plan.stop_signal is not None:
+        config["StopSignal"] = plan.stop_signal
+    return config
+
+
+def _mount(bind: Any) -> dict[str, Any]:
+    options: dict[str, Any] = {"Propagation": "rprivate"}
+    if bind.force_recursive:
+        options["ReadOnlyForceRecursive"] = True
+    return {
+        "Type": "bind",
+        "Source": bind.source,
+        "Target": bind.target,
+        "ReadOnly": bind.read_only,
+        "BindOptions": options,
+    }
+
+
+def _ours(entry: Mapping[str, Any]) -> bool:
+    return LABEL_GENERATION in (entry.get("Labels") or {})
+
+
+def _container(entry: Mapping[str, Any]) -> Container:
+    labels: Mapping[str, str] = entry.get("Labels") or {}
+    return Container(
+        id=ContainerId(entry["Id"]),
+        name=(entry.get("Names") or ["/"])[0].removeprefix("/"),
+        state=container_state(entry.get("State", "")),
+        host=HostId(labels.get(LABEL_HOST, "")),
+        pool=PoolName(labels.get(LABEL_POOL, "")),
+        slot=SlotName(labels.get(LABEL_SLOT, "")),
+        generation=Generation(labels.get(LABEL_GENERATION, "")),
+        fingerprint=labels.get(LABEL_FINGERPRINT, ""),
+        image=entry.get("ImageID", ""),
+        created=float(entry.get("Created") or 0),
+        lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
+    )
+
+
+def _inspection(found: Mapping[str, Any]) -> Inspection:
+    state: Mapping[str, Any] = found.get("State") or {}
+    word = container_state(state.get("Status", ""))
+    finished = None if state.get("Running") else moment(state.get("FinishedAt") or "")
+    return Inspection(
+        id=ContainerId(found["Id"]),
+        name=found.get("Name", "").removeprefix("/"),
+        state=word,
+        exit_code=None if finished is None else int(state.get("ExitCode", 0)),
+        oom_killed=bool(state.get("OOMKilled")),
+        pid=int(state.get("Pid") or 0) or None,
+        started=moment(state.get("StartedAt") or ""),
+        finished=finished,
+        labels=dict((found.get("Config") or {}).get("Labels") or {}),
+        size_rw=None if found.get("SizeRw") is None else int(found["SizeRw"]),
+    )
+
+
+def _not_running(error: Any) -> bool:
+    said = str(error.explanation).lower()
+    return "is not running" in said or "container state improper" in said or "not running" in said

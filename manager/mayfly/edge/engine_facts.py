@@ -1,0 +1,259 @@
+"""What Mayfly asks of the Engine and hears from it, as values; no I/O and no client library here.
+
+Sizes are bytes, times seconds since the epoch (UTC), unless a name says nanoseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from mayfly.core.model import (
+    ContainerId,
+    ContainerState,
+    Continuity,
+    Generation,
+    HostId,
+    PoolName,
+    SlotName,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """The Engine's own account of itself."""
+
+    id: str
+    version: tuple[int, ...]
+    api: tuple[int, int]
+    podman: bool
+    live_restore: bool
+    runtimes: tuple[str, ...]
+    cdi_devices: tuple[str, ...]  # empty also where the Engine (before 28.2) does not list them
+    cgroup_version: str
+    cgroup_driver: str
+    kernel: tuple[int, ...]
+    storage_driver: str
+    root_dir: str
+
+    @property
+    def recursive_read_only(self) -> bool:
+        """Whether a read-only bind is read-only also where something is mounted inside it (Engine
+        25, Linux 5.12).
+        """
+        return not self.podman and self.version >= (25,) and self.kernel >= (5, 12)
+
+    @property
+    def autoremove_fault(self) -> bool:
+        """Whether an Engine restart kills running AutoRemove containers (moby#46308, mended in
+        24.0.8).
+        """
+        return not self.podman and self.live_restore and self.version < (24, 0, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """An image that is on this host."""
+
+    id: str
+    labels: Mapping[str, str]
+    created: float | None  # None: the image does not say
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that carries a Mayfly's label."""
+
+    id: str
+    name: str
+    host: HostId
+    pool: PoolName
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A directory or file of the host inside the container, without propagation either way."""
+
+    source: str
+    target: str
+    read_only: bool = True
+    force_recursive: bool = (
+        False  # refuse to start rather than leave inner mounts writable; Engine 25 and newer
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """GPUs asked of the Engine itself: driver ``cdi`` with qualified names, or ``""`` with
+    capabilities.
+    """
+
+    ids: tuple[str, ...]
+    driver: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """A container as it is to be created; ``env`` holds nothing secret, since ``docker inspect``
+    shows it.
+    """
+
+    name: str
+    hostname: str
+    image: str
+    labels: Mapping[str, str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] | None = None  # None: the image's
+    command: tuple[str, ...] | None = None  # None: the image's
+    user: str = "0"  # the gate starts as root, whatever the image says
+    runtime: str | None = None  # None: the Engine's default
+    device_requests: tuple[DeviceRequest, ...] = ()
+    mounts: tuple[Bind, ...] = ()
+    tmpfs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # target: options, such as "mode=0700,size=16m,exec"
+    memory: int | None = None  # also the limit of memory and swap together; None: no limit
+    cpus: float | None = None  # None: no limit
+    pids: int | None = None  # None: no limit
+    shm: int | None = None  # None: the Engine's 64 MiB
+    cap_drop: tuple[str, ...] = ("ALL",)
+    cap_add: tuple[str, ...] = ()
+    no_new_privileges: bool = True
+    oom_score_adj: int = 500
+    init: bool = True
+    auto_remove: bool = True
+    network: str = "none"  # a network's name, "none" or "host"
+    dns: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # "name:address"
+    log_max_size: int = 10 * 1024 * 1024
+    log_max_files: int = 2
+    stop_signal: str | None = None  # None: the image's, else TERM
+    stop_timeout: int = 10  # seconds that `docker stop` leaves before it kills
+    terminal: bool | None = None  # a person's: on a terminal, or piped; None: an agent's
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One container, looked at closely."""
+
+    id: ContainerId
+    name: str
+    state: ContainerState
+    exit_code: int | None  # None: it has not ended
+    oom_killed: bool
+    pid: int | None  # None: it does not run
+    started: float | None  # None: never
+    finished: float | None  # None: not yet
+    labels: Mapping[str, str]
+    size_rw: int | None = None  # None: not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class EventMark:
+    """Which event was the last seen; kept on disk, it tells after a pause what was missed."""
+
+    time_nano: int
+    id: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """Something happened to a container of a Mayfly, to an image, or to the Engine."""
+
+    kind: Literal["container", "image", "daemon"]
+    action: str
+    id: str
+    time_nano: int
+    name: str = ""
+    host: HostId | None = None  # None: not a container of a Mayfly
+    slot: SlotName | None = None  # None: not a container of a Mayfly
+    generation: Generation | None = None  # None: not a container of a Mayfly
+    exit_code: int | None = None  # None: not a death, or the Engine did not say
+    signal: str | None = None  # of a `kill`; None: another action
+
+    @property
+    def at(self) -> float:
+        """When, in seconds since the epoch."""
+        return self.time_nano / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What the Engine's short memory still holds after a mark."""
+
+    events: tuple[EngineEvent, ...]
+    continuity: Continuity
+    mark: EventMark | None  # None: the Engine remembers nothing
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTurn:
+    """The stream of events was lost, or is there (again)."""
+
+    up: bool
+    continuity: Continuity  # of the Engine since the last event seen; UNKNOWN while it is down
+    why: str
+
+
+def container_state(word: str) -> ContainerState:
+    """The state for the Engine's word; an unheard-of one counts as running, since what runs is left
+    alone.
+    """
+    podman = {
+        "configured": "created",
+        "initialized": "created",
+        "stopped": "exited",
+        "stopping": "running",
+    }
+    try:
+        return ContainerState(podman.get(word, word))
+    except ValueError:
+        return ContainerState.RUNNING
+
+
+def moment(text: str) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time; None for the Engine's word for never (the year
+    1).
+    """
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(text).timestamp()
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """``20.10.24+dfsg1`` as ``(20, 10, 24)``."""
+    found: list[int] = []
+    for part in version.split("."):
+        digits = ""
+        for letter in part:
+            if not letter.isdigit():
+                break
+            digits += letter
+        if not digits:
+            break
+        found.append(int(digits))
+        if digits != part:
+            break
+    return tuple(found)
+
+
+def gpus_of(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The GPUs that an inspected container was given, as it was asked for; empty where it was given none."""
+    host = found.get("HostConfig") or {}
+    devices: list[str] = []
+    for asked in host.get("DeviceRequests") or ():
+        devices += asked.get("DeviceIDs") or (["all"] if asked.get("Count") else [])
+    if host.get("Runtime") == "nvidia":
+        for pair in (found.get("Config") or {}).get("Env") or ():
+            name, _, value = pair.partition("=")
+            if name == "NVIDIA_VISIBLE_DEVICES":
+                devices += [word.strip() for word in value.split(",") if word.strip()]
+    return tuple(word for word in dict.fromkeys(devices) if word not in ("none", "void"))

@@ -1,0 +1,161 @@
+"""What the Engine's failures mean, as the three families of ``faults``; pure, and unaware of any
+client library.
+
+::
+
+    Passing
+    └── Gone         the container is not there (any more): look again
+    Refused
+    └── NameTaken    another container has the name, or an end of a network still bears it; ``owner`` is
+                     the container's id, where the Engine said it
+
+Every sentence says what was being done, on what, what the Engine said, and the next step.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from typing import TYPE_CHECKING
+
+from mayfly.core.model import ContainerId
+from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Gone(Passing):
+    """The container is not there."""
+
+
+class NameTaken(Refused):
+    """Another container has the name, or the Engine has not let go of it in a network."""
+
+    def __init__(self, message: str, name: str | None, owner: ContainerId | None) -> None:
+        super().__init__(message)
+        self.name = name  # None: the Engine did not say
+        self.owner = owner  # None: the Engine did not say
+
+
+_NAME_TAKEN = re.compile(
+    r"name \"?/?([^\s\"]+)\"? is already in use(?: by (?:container )?\"?([0-9a-f]{12,64}))?"
+)
+
+# A container that is gone may leave its end of a network behind, for a moment or until the Engine restarts.
+_END_LEFT = re.compile(r"endpoint with name (\S+) already exists in network")
+
+# What the Engine says, the family, and the next step; the first that matches counts.
+# The texts are those of Engine 20.10 to 29.
+_SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), family, step)
+    for pattern, family, step in (
+        (
+            r"unknown runtime|unknown or invalid runtime",
+            Refused,
+            "run `nvidia-ctk runtime configure --runtime=docker` and restart the Engine",
+        ),
+        (
+            r"bind source path does not exist",
+            Refused,
+            "create the directory, or take it out of the configuration",
+        ),
+        (r"no such image", Refused, "run `mayfly images pull` or `mayfly images build`"),
+        (
+            r"could not select device driver|discover gpu vendor|unresolvable CDI devices",
+            Refused,
+            "install the NVIDIA Container Toolkit, restart the Engine, see `mayfly doctor`",
+        ),
+        (r"requirement error", Refused, "choose an image with an older CUDA, or a newer driver"),
+        (
+            r"non-overlapping IPv4 address pool|predefined address pools have been fully subnetted",
+            Refused,
+            "run `docker network prune`, or widen default-address-pools in daemon.json",
+        ),
+        (
+            r"client version \S+ is too (old|new)",
+            Refused,
+            "upgrade Mayfly or the Engine, whichever is older",
+        ),
+        (r"no space left on device", Passing, "free some space on the Engine's disk"),
+        (r"network \S+ not found", Passing, "the network is made again at the next pass"),
+        (r"permission denied", Refused, "give Mayfly or the Engine that permission"),
+    )
+)
+
+
+def unreachable(base_url: str, doing: str, error: BaseException) -> Fault:
+    """The fault for an Engine that was not reached, or stopped answering while asked."""
+    cause = _operating_system_error(error)
+    code = None if cause is None else cause.errno
+    if code in (errno.EACCES, errno.EPERM):
+        return Refused(
+            f"{doing}: no permission to use the Engine at {base_url};"
+            " run as root or join the docker group"
+        )
+    if code == errno.ENOENT:
+        said = "there is no such socket"
+    elif code == errno.ECONNREFUSED:
+        said = "nobody listens on the socket"
+    elif isinstance(cause, TimeoutError) or "timed out" in str(error).lower():
+        return Passing(
+            f"{doing}: the Engine at {base_url} did not answer in time;"
+            " if it lasts, look at `systemctl status docker`"
+        )
+    else:
+        said = "the connection broke off"
+    return Passing(f"{doing}: {said} at {base_url}; if it lasts, look at `systemctl status docker`")
+
+
+def answered(status: int, text: str, doing: str) -> Fault:
+    """The fault for an answer of the Engine that is not a success; ``text`` is its own message."""
+    text = " ".join(text.split()).rstrip(".") or f"HTTP {status}"
+    taken = _NAME_TAKEN.search(text)
+    if taken is not None:
+        owner = None if taken[2] is None else ContainerId(taken[2])
+        return NameTaken(
+            f"{doing}: the name {taken[1]} belongs to another container"
+            f" ({'unknown id' if owner is None else owner[:12]}); rename or remove that one",
+            taken[1],
+            owner,
+        )
+    left = _END_LEFT.search(text)
+    if left is not None:
+        return NameTaken(
+            f"{doing}: {text}; the end of a container that is gone: another name, or a restart of the Engine",
+            left[1],
+            None,
+        )
+    for pattern, family, step in _SAYINGS:
+        if pattern.search(text):
+            return family(f"{doing}: {text}; {step}")
+    if status == 404:
+        return Gone(f"{doing}: {text}; the next pass looks again")
+    if status == 409 and "cannot remove a running container" in text.lower():
+        return AgentBusy(f"{doing}: the container still runs, so it was left alone; end it first")
+    if status == 409 or status >= 500:
+        return Passing(f"{doing}: {text}; it is tried again")
+    return Refused(f"{doing}: {text}; correct what it names")
+
+
+def _operating_system_error(error: BaseException) -> OSError | None:
+    """The innermost error that came from the operating system, or None; libraries wrap it several
+    times.
+    """
+    found = None
+    for inner in _unwrapped(error, set()):
+        if isinstance(inner, TimeoutError) or (
+            isinstance(inner, OSError) and inner.errno is not None
+        ):
+            found = inner
+    return found
+
+
+def _unwrapped(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    for inner in (*error.args, error.__cause__, error.__context__):
+        if isinstance(inner, BaseException):
+            yield from _unwrapped(inner, seen)

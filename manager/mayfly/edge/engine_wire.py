@@ -1,0 +1,161 @@
+"""The Engine's HTTP as bytes on its unix socket, for what a client library does badly: streams and
+hijacked sockets.
+
+Requests are HTTP/1.0 (a body then ends with the connection and is never chunked) and carry no API
+version: what is asked here has kept its meaning in all versions. Nothing here retries, and nothing
+waits without a bound.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from mayfly.edge import engine_faults
+from mayfly.edge.faults import Passing, Refused
+
+_HEAD_MAX = 64 * 1024
+_BODY_MAX = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A socket past the head of a successful answer, and what of the body came with the head."""
+
+    socket: socket.socket
+    first: bytes
+
+
+def socket_path(base_url: str) -> str:
+    """The path in ``unix:///path``; ``Refused`` for any other address."""
+    path = base_url.removeprefix("unix://")
+    if path == base_url or not path.startswith("/"):
+        raise Refused(
+            f"The Engine's address {base_url!r} is not a unix socket; write it as unix:///path/docker.sock"
+        )
+    return path
+
+
+def request(method: str, target: str, *, upgrade: bool = False, body: bytes | None = None) -> bytes:
+    """The bytes of a request; ``upgrade`` asks for the raw socket behind it."""
+    lines = [f"{method} {target} HTTP/1.{int(upgrade)}", "Host: docker"]
+    if upgrade:
+        lines += ["Connection: Upgrade", "Upgrade: tcp"]
+    if body is not None or upgrade:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body or b'')}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")
+
+
+def head(received: bytes | bytearray) -> tuple[int, int] | None:
+    """The status and the length of an answer's head; None while it is not complete, ValueError if
+    it is no HTTP.
+    """
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        if len(received) > _HEAD_MAX:
+            raise ValueError("no end of the head")
+        return None
+    words = bytes(received[:end]).split(b" ", 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        raise ValueError("not an HTTP answer")
+    return int(words[1]), end + 4
+
+
+def message(body: bytes) -> str:
+    """The Engine's own words in the body of a failure."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")[:500]
+
+
+def open_stream(
+    base_url: str,
+    method: str,
+    target: str,
+    doing: str,
+    *,
+    timeout: float,
+    upgrade: bool = False,
+    body: bytes | None = None,
+) -> Opened:
+    """Send a request and read the head of its answer; raises the fault for an answer that is not
+    1xx or 2xx.
+
+    The socket that is returned still has ``timeout`` on every call.
+    """
+    conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        conn.settimeout(timeout)
+        conn.connect(socket_path(base_url))
+        conn.sendall(request(method, target, upgrade=upgrade, body=body))
+        received = bytearray()
+        while (parsed := head(received)) is None:
+            chunk = conn.recv(65536)
+            if not chunk:
+                raise ConnectionError("closed")  # noqa: TRY301 (translated below with the rest)
+            received += chunk
+        status, length = parsed
+        if status < 300:
+            return Opened(conn, bytes(received[length:]))
+        text = message(
+            bytes(received[length:])
+            + _rest(conn, time.monotonic() + timeout, _HEAD_MAX, until=b"}\n")
+        )
+        conn.close()
+    except (OSError, ValueError) as error:
+        conn.close()
+        raise engine_faults.unreachable(base_url, doing, error) from error
+    except BaseException:
+        conn.close()
+        raise
+    raise engine_faults.answered(status, text, doing)
+
+
+def get_json(base_url: str, target: str, doing: str, *, timeout: float) -> Any:
+    """The parsed body of a GET."""
+    opened = open_stream(base_url, "GET", target, doing, timeout=timeout)
+    with opened.socket as conn:
+        try:
+            return json.loads(opened.first + _rest(conn, time.monotonic() + timeout, _BODY_MAX))
+        except (OSError, ValueError) as error:
+            raise engine_faults.unreachable(base_url, doing, error) from error
+
+
+def read_frames(opened: Opened, deadline: float, most: int, doing: str) -> bytes:
+    """The payloads of a multiplexed stream up to its end, at most ``most`` bytes of them;
+    ``Passing`` at the deadline.
+    """
+    held, out = bytearray(opened.first), bytearray()
+    with opened.socket as conn:
+        while True:
+            while len(held) >= 8 and len(held) >= 8 + (size := int.from_bytes(held[4:8], "big")):
+                out += held[8 : 8 + size]
+                del held[: 8 + size], out[most:]
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Passing(f"{doing}: no end within its time; it is tried again")
+            conn.settimeout(left)
+            try:
+                chunk = conn.recv(65536)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise Passing(f"{doing}: the connection broke off; it is tried again") from error
+            if not chunk:
+                return bytes(out)
+            held += chunk
+
+
+def _rest(conn: socket.socket, deadline: float, most: int, until: bytes | None = None) -> bytes:
+    out = bytearray()
+    while len(out) < most and not (until is not None and out.endswith(until)):
+        conn.settimeout(max(0.001, deadline - time.monotonic()))
+        chunk = conn.recv(65536)
+        if not chunk:
+            break
+        out += chunk
+    return bytes(out)

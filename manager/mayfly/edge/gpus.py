@@ -1,0 +1,454 @@
+"""NVIDIA's management library: which GPUs there are, how they fare, and what the driver reports of them.
+
+The only importer of ``pynvml``, and only once it is asked for. NVML may hang on a sick GPU, so it is called
+on one thread of its own (``GpuWatch``) and nobody waits for it: what was read last is published, with its
+times. The session is opened late and opened again after an error of the driver, since the driver may come,
+go and be replaced under a running manager.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mayfly.core.gpu_health import Process, Reading, Vitals, Xid
+from mayfly.core.leases import Gpu, Mig
+from mayfly.core.model import ContainerId
+from mayfly.edge.faults import Passing, Refused
+
+IDENTITY_EVERY = 60.0  # seconds after which names and capabilities are asked for again
+SLOWEST = 10.0  # seconds between looks while there is no driver
+_CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:$|/)", re.MULTILINE)
+
+# Each kind of error of NVML's that an operator can do something about: what it means, and the fix.
+_MEANINGS = {
+    4: "this user may not talk to the driver: run the manager as root, or see to the permissions of "
+    "/dev/nvidia*",
+    9: "the NVIDIA driver's kernel module is not loaded: `modprobe nvidia`, and see dmesg where that fails "
+    "(after a new kernel the module has to be built again)",
+    11: "the kernel cannot get at the GPU's interrupts: see dmesg, and the BIOS's settings for PCI",
+    12: "there is no NVIDIA driver on this host (libnvidia-ml.so.1 is not to be found): install it, or set "
+    'host.gpu = "off"',
+    13: "the NVIDIA driver is too old for this call: upgrade it",
+    15: "the GPU has fallen off the bus: see dmesg, then reboot, or reseat it",
+    16: "the GPU has to be reset: `nvidia-smi --gpu-reset`, or reboot",
+    17: "the operating system blocked the driver: see to the device cgroup, SELinux or AppArmor",
+    18: "the NVIDIA driver's library and its kernel module are of different versions, as after an upgrade: "
+    "drain, then reboot (or reload the module and restart mayfly)",
+    20: "the driver has no memory left: see `free -h`",
+    27: "the GPU is not ready yet",
+    999: "the driver fails without saying why: see dmesg; inside a container, its devices were taken away",
+}
+_AGAIN = frozenset({1, 15, 16, 18, 999})  # after these the session is opened anew
+_LOST = frozenset({15, 16})
+
+
+class _Gone(Exception):
+    """The session is of no use any more, for this reason."""
+
+
+@dataclass(slots=True)
+class _Device:
+    """A GPU as the session knows it."""
+
+    handle: Any
+    gpu: Gpu
+
+
+def load() -> Any:
+    """NVIDIA's own module; ``Refused`` where another of that name is installed, or none."""
+    try:
+        ours = importlib.metadata.distribution("nvidia-ml-py")
+    except importlib.metadata.PackageNotFoundError:
+        raise Refused(
+            "the Python package nvidia-ml-py is missing: `pip install --force-reinstall nvidia-ml-py`, in "
+            "mayfly's environment"
+        ) from None
+    module: Any = importlib.import_module("pynvml")
+    found = Path(str(module.__file__)).resolve()
+    if found != Path(str(ours.locate_file("pynvml.py"))).resolve():
+        raise Refused(
+            f"the Python module pynvml is not NVIDIA's but {found}: `pip uninstall pynvml`, then "
+            "`pip install --force-reinstall nvidia-ml-py`, in mayfly's environment"
+        )
+    return module
+
+
+def probe_script() -> str:
+    """What is run inside an agent to see which GPUs it sees: ``agents/probe``."""
+    return (files("mayfly") / "data" / "agents" / "probe").read_text(encoding="utf-8")
+
+
+class Session:
+    """NVML as one thread uses it; every answer is a value, whatever happens."""
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        self._open = False
+        self._devices: list[_Device | None] = []
+        self._named = 0.0
+        self._events: Any = None
+        self._watched: dict[int, str] = {}  # a handle's address -> the GPU's UUID
+        self._driver = ""
+        self._cuda: tuple[int, int] | None = None
+        self._last: dict[
+            int, Gpu
+        ] = {}  # what was at each index, for when it does not answer any more
+
+    def read(self) -> Reading:
+        """Everything, as of now; where the driver fails, why it does."""
+        began = time.time()
+        try:
+            self._ensure_module()
+        except Refused as fault:
+            return Reading(began, time.time(), problem=str(fault))
+        problem = ""
+        for _ in range(2):
+            try:
+                return self._read(began)
+            except _Gone as reason:
+                problem = str(reason)
+                self.close()
+        return Reading(began, time.time(), driver=self._driver, problem=problem)
+
+    def close(self) -> None:
+        """Let go of the driver, so that it may be unloaded, a GPU reset, or MIG changed."""
+        if self._open:
+            with suppress(self._nvml.NVMLError):
+                if self._events is not None:
+                    self._nvml.nvmlEventSetFree(self._events)
+            with suppress(self._nvml.NVMLError):
+                self._nvml.nvmlShutdown()
+        self._open, self._events, self._devices, self._named = False, None, [], 0.0
+
+    # -- the session ------------------------------------------------------------------------------
+
+    def _ensure_module(self) -> None:
+        if self._nvml is None:
+            self._nvml = load()
+
+    def _read(self, began: float) -> Reading:
+        self._ensure_open()
+        xids = tuple(self._new_xids())
+        if began - self._named > IDENTITY_EVERY:
+            self._name_all()
+        gpus: list[Gpu] = []
+        vitals: dict[str, Vitals] = {}
+        for index, device in enumerate(self._devices):
+            gpu, found = self._examine(index, device)
+            if gpu is not None:
+                gpus.append(gpu)
+                vitals |= found
+        return Reading(
+            began=began,
+            ended=time.time(),
+            driver=self._driver,
+            cuda=self._cuda,
+            gpus=tuple(gpus),
+            vitals=vitals,
+            xids=xids,
+        )
+
+    def _ensure_open(self) -> None:
+        if self._open:
+            return
+        nvml = self._nvml
+        try:
+            nvml.nvmlInit()
+        except nvml.NVMLError as error:
+            raise _Gone(self._sentence(error)) from error
+        self._open = True
+        try:
+            self._driver = nvml.nvmlSystemGetDriverVersion()
+            self._cuda = self._highest_cuda()
+            self._events = self._maybe(nvml.nvmlEventSetCreate)
+        except nvml.NVMLError as error:
+            raise _Gone(self._sentence(error)) from error
+        self._name_all()
+
+    def _highest_cuda(self) -> tuple[int, int] | None:
+        number = self._maybe(self._nvml.nvmlSystemGetCudaDriverVersion_v2)
+        if number is None:
+            number = self._maybe(self._nvml.nvmlSystemGetCudaDriverVersion)
+        return (number // 1000, number % 1000 // 10) if number else None
+
+    def _name_all(self) -> None:
+        """Which GPUs there are; one that cannot be named does not hide the others."""
+        nvml = self._nvml
+        try:
+            count = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError as error:
+            raise _Gone(self._sentence(error)) from error
+        known = {device.gpu.uuid for device in self._devices if device is not None}
+        devices: list[_Device | None] = []
+        for index in range(count):
+            device = self._name(index)
+            devices.append(device)
+            if device is not None and device.gpu.uuid not in known:
+                self._register(device)
+        self._devices, self._named = devices, time.time()
+
+    def _name(self, index: int) -> _Device | None:
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            gpu = Gpu(
+                uuid=nvml.nvmlDeviceGetUUID(handle),
+                index=index,
+                name=nvml.nvmlDeviceGetName(handle).replace("_", " "),
+                memory=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+                capability=self._maybe(nvml.nvmlDeviceGetCudaComputeCapability, handle),
+                minor=self._maybe(nvml.nvmlDeviceGetMinorNumber, handle),
+            )
+        except nvml.NVMLError as error:
+            if error.value == 18:
+                raise _Gone(self._sentence(error)) from error
+            return None
+        self._last[index] = gpu
+        return _Device(handle, gpu)
+
+    def _register(self, device: _Device) -> None:
+        """Have the driver report this GPU's errors; a GPU that is lost cannot be asked for its name then."""
+        nvml, handle = self._nvml, device.handle
+        self._watched[_address(handle)] = device.gpu.uuid
+        if self._events is None:
+            return
+        wanted = nvml.nvmlEventTypeXidCriticalError
+        with suppress(nvml.NVMLError):  # a GPU too old for events has none
+            if nvml.nvmlDeviceGetSupportedEventTypes(handle) & wanted:
+                nvml.nvmlDeviceRegisterEvents(handle, wanted, self._events)
+
+    # -- what is read ------------------------------------------------------------------------------
+
+    def _new_xids(self) -> Iterator[Xid]:
+        nvml = self._nvml
+        if self._events is None:
+            return
+        for _ in range(1000):
+            try:
+                event = nvml.nvmlEventSetWait(self._events, 0)
+            except nvml.NVMLError_Timeout:
+                return
+            except nvml.NVMLError as error:
+                if error.value in _AGAIN - _LOST:
+                    raise _Gone(self._sentence(error)) from error
+                return
+            uuid = self._watched.get(_address(event.device))
+            if event.eventType == nvml.nvmlEventTypeXidCriticalError and uuid is not None:
+                yield Xid(uuid, int(event.eventData), time.time())
+
+    def _examine(self, index: int, device: _Device | None) -> tuple[Gpu | None, dict[str, Vitals]]:
+        """One GPU with its MIG devices; of one that does not answer, what is known of it and why."""
+        if device is None:
+            again = self._name(index)
+            if again is None:
+                return self._lost(index, f"GPU {index} does not answer: {_MEANINGS[15]}")
+            self._devices[index] = device = again
+        nvml = self._nvml
+        try:
+            vitals = {device.gpu.uuid: self._vitals(device.handle)}
+            split, parts = self._parts(device.handle, vitals)
+        except nvml.NVMLError as error:
+            if error.value in _AGAIN - _LOST:
+                raise _Gone(self._sentence(error)) from error
+            sentence = f"GPU {index} ({device.gpu.uuid}): {self._sentence(error)}"
+            self._devices[index] = None
+            return self._lost(index, sentence, lost=error.value in _LOST)
+        except nvml.NVMLLibraryMismatchError as error:
+            raise _Gone(f"{_MEANINGS[13]} ({error})") from error
+        gpu = Gpu(
+            uuid=device.gpu.uuid,
+            index=index,
+            name=device.gpu.name,
+            memory=device.gpu.memory,
+            mig=parts,
+            split=split,
+            capability=device.gpu.capability,
+            minor=device.gpu.minor,
+        )
+        self._last[index] = gpu
+        return gpu, vitals
+
+    def _lost(
+        self, index: int, sentence: str, *, lost: bool = True
+    ) -> tuple[Gpu | None, dict[str, Vitals]]:
+        gpu = self._last.get(index)
+        if gpu is None:
+            return None, {}
+        vitals = Vitals(problem=sentence, lost=lost)
+        return gpu, dict.fromkeys((gpu.uuid, *(part.uuid for part in gpu.mig)), vitals)
+
+    def _vitals(self, handle: Any) -> Vitals:
+        nvml = self._nvml
+        rows = self._maybe(nvml.nvmlDeviceGetRemappedRows, handle) or (0, 0, 0, 0)
+        pending = self._maybe(nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
+        used, total = self._memory(handle)
+        load = self._maybe(nvml.nvmlDeviceGetUtilizationRates, handle)
+        return Vitals(
+            used=used,
+            total=total,
+            utilisation=int(load.gpu) if load is not None else None,
+            processes=self._processes(handle),
+            ecc=self._maybe(nvml.nvmlDeviceGetTotalEccErrors, handle, 1, 0),
+            remap_pending=bool(rows[2]) or bool(pending),
+            remap_failed=bool(rows[3]),
+        )
+
+    def _parts(self, handle: Any, vitals: dict[str, Vitals]) -> tuple[bool, tuple[Mig, ...]]:
+        """Whether the GPU is split, and its MIG devices; gaps between their numbers are normal."""
+        nvml = self._nvml
+        mode = self._maybe(nvml.nvmlDeviceGetMigMode, handle)
+        if mode is None or not mode[0]:
+            return False, ()
+        parts: list[Mig] = []
+        for number in range(self._maybe(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+            part = self._maybe(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+            uuid = self._maybe(nvml.nvmlDeviceGetUUID, part) if part is not None else None
+            if uuid is None:
+                continue
+            name = self._maybe(nvml.nvmlDeviceGetName, part) or ""
+            used, total = self._memory(part)
+            parts.append(Mig(uuid, _profile(name), total or 0))
+            vitals[uuid] = Vitals(used=used, total=total, processes=self._processes(part))
+        return True, tuple(parts)
+
+    def _memory(self, handle: Any) -> tuple[int | None, int | None]:
+        """Bytes in use without the driver's own where NVML tells them apart, and in all."""
+        nvml = self._nvml
+        found = self._maybe(nvml.nvmlDeviceGetMemoryInfo, handle, nvml.nvmlMemory_v2)
+        if found is None:
+            found = self._maybe(nvml.nvmlDeviceGetMemoryInfo, handle)
+        return (int(found.used), int(found.total)) if found is not None else (None, None)
+
+    def _processes(self, handle: Any) -> tuple[Process, ...]:
+        found = self._maybe(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+        return tuple(_process(int(entry.pid), entry.usedGpuMemory) for entry in found)
+
+    def _maybe(self, ask: Callable[..., Any], *arguments: object) -> Any:
+        """What NVML answers; ``None`` where this GPU or driver does not have it."""
+        nvml = self._nvml
+        try:
+            return ask(*arguments)
+        except nvml.NVMLError as error:
+            if error.value in (2, 3, 4, 6, 13, 21, 25, 26):
+                return None
+            raise
+
+    def _sentence(self, error: Any) -> str:
+        value = int(error.value)
+        told = _MEANINGS.get(value, f"NVML fails with {str(error) or value}: see dmesg")
+        return told + _versions() if value == 18 else told
+
+
+def _address(handle: Any) -> int:
+    return ctypes.cast(handle, ctypes.c_void_p).value or 0
+
+
+def _process(pid: int, memory: int | None) -> Process:
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return Process(pid, memory, gone=True)
+    found = _CONTAINER.search(groups)
+    return Process(pid, memory, ContainerId(found.group(1)) if found is not None else None)
+
+
+def _profile(name: str) -> str:
+    """``NVIDIA A100-SXM4-40GB MIG 1g.5gb`` as ``1g.5gb``."""
+    return name.replace("_", " ").rpartition("MIG ")[2]
+
+
+def _versions() -> str:
+    try:
+        module = Path("/sys/module/nvidia/version").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return f" (the module is {module})"
+
+
+class GpuWatch:
+    """Reads the GPUs on a thread of its own: when asked, and otherwise every so often."""
+
+    def __init__(self, send: Callable[[Reading], None], *, every: float = 10.0) -> None:
+        """``send`` receives every reading, on this thread."""
+        self._send = send
+        self._every = every
+        self._asked = threading.Event()
+        self._stopping = False
+        self._resting = False
+        self.latest: Reading | None = None  # None: NVML has not answered yet
+        self.since: float | None = None  # when the look under way began; None: none is
+        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first look is at once."""
+        self._asked.set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the look under way, which nobody waits for."""
+        self._stopping = True
+        self._asked.set()
+
+    def ask(self) -> None:
+        """Have it look soon; asking again while it looks makes it look once more."""
+        self._asked.set()
+
+    def pace(self, every: float) -> None:
+        """How many seconds there are between looks that nobody asks for."""
+        sooner = every < self._every
+        self._every = every
+        if sooner:
+            self._asked.set()
+
+    def rest(self, resting: bool) -> None:
+        """Leave the driver alone, so that a person may reset GPUs, split them, or change the driver."""
+        if resting is not self._resting:
+            self._resting = resting
+            self._asked.set()
+
+    def _run(self) -> None:
+        session = Session()
+        late = 1.0
+        while True:
+            failed = self.latest is not None and self.latest.problem is not None
+            self._asked.wait(min(late, self._every) if failed else self._every)
+            self._asked.clear()
+            if self._stopping:
+                session.close()
+                return
+            if self._resting:
+                session.close()
+                continue
+            self.since = time.time()
+            reading = session.read()
+            late = min(SLOWEST, late * 1.5) if reading.problem is not None else 1.0
+            self.latest, self.since = reading, None
+            self._send(reading)
+
+
+def read_once(timeout: float) -> Reading:
+    """The GPUs now, without a manager; ``Passing`` where NVML does not answer in time."""
+    answered = threading.Event()
+    found: list[Reading] = []
+
+    def take(reading: Reading) -> None:
+        found.append(reading)
+        answered.set()
+
+    watch = GpuWatch(take)
+    watch.start()
+    if not answered.wait(timeout):
+        raise Passing(f"NVML did not answer within {timeout:g} s: see dmesg for a GPU that hangs")
+    watch.stop()
+    return found[0]

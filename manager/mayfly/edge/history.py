@@ -1,0 +1,328 @@
+"""The state file: what is remembered, the queue, and what happened, in one SQLite database.
+
+One writer (the loop's thread) commits facts and the rows that they change in one transaction, durable when
+``commit`` returns. Readers open the file read-only, one connection a thread. A failed commit changes nothing.
+A job's environment leaves the file when the job has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mayfly.core.facts import (
+    AgentExited,
+    AgentOpened,
+    ClockJumped,
+    Fact,
+    JobEnded,
+    JobSubmitted,
+    PoolPaused,
+    PoolResumed,
+    event_name,
+)
+from mayfly.core.memory import Agent, Job, Memory, Pause
+from mayfly.core.model import Generation, JobId, SlotName
+from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
+from mayfly.edge.history_rows import Payload, remembered
+
+COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
+
+
+class History:
+    """The state file, open for writing by one thread."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Open or make it; ``Refused`` where it is damaged or was written by a newer Mayfly."""
+        self.path = state_dir / FILE_NAME
+        with translated("cannot open the history", self.path):
+            self._db = connect(self.path)
+            migrate(self._db, self.path)
+        self.path.chmod(0o600)
+        self._commits = 0  # since the log last began anew
+        self._erased = True  # a manager that was killed may have erased something just before
+
+    def close(self) -> None:
+        """Write everything into the file proper and let go of it."""
+        self.scrub(force=True)
+        self._db.close()
+
+    # -- meta -------------------------------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        """A remembered value; ``None`` where there is none."""
+        with translated("cannot read the history", self.path):
+            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Remember a value, durably."""
+        with translated("cannot write the history", self.path):
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # -- memory -----------------------------------------------------------------------------
+
+    def load(self) -> Memory:
+        """The memory as it was when the last commit returned."""
+        with translated("cannot read the history", self.path):
+            return remembered(self._db.execute)
+
+    def commit(
+        self,
+        facts: Sequence[Fact],
+        after: Memory,
+        payloads: Mapping[JobId, Payload] | None = None,
+        *,
+        mark: str | None = None,
+    ) -> int:
+        """Put the facts on disk, with the rows of ``after`` that they touch; returns the last event's number.
+
+        ``payloads`` holds what jobs submitted by these facts run, ``mark`` the last event seen of the Engine.
+        ``Passing`` where the disk does not take them; then none of them is there.
+        """
+        with translated("cannot record what happened", self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                seq = self._write(facts, after, payloads or {})
+                if mark is not None:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (mark,)
+                    )
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        self._commits += 1
+        return seq
+
+    def _write(
+        self, facts: Sequence[Fact], after: Memory, payloads: Mapping[JobId, Payload]
+    ) -> int:
+        """The facts, then the rows that they touch."""
+        touched = _Touched(set(), set(), set())
+        seq = 0
+        for fact in facts:
+            seq = self._event(fact)
+            touched.add(fact, after)
+            self._own_row(fact, after, payloads)
+        for generation in touched.agents:
+            self._agent(generation, after.agents.get(generation))
+        for name in touched.slots & after.slots.keys():
+            self._db.execute(
+                "INSERT OR REPLACE INTO slots VALUES (?, ?)",
+                (name, json.dumps(asdict(after.slots[name]))),
+            )
+        for job_id in touched.jobs & after.jobs.keys():
+            self._job(after.jobs[job_id])
+        return seq
+
+    def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
+        """What a fact leaves behind beyond the rows of what is remembered."""
+        match fact:
+            case JobSubmitted():
+                self._submit(fact, payloads[fact.job.id])
+            case AgentOpened():
+                self._started(fact)
+            case JobEnded():
+                self._finish(fact)
+            case AgentExited():
+                self._life(fact, after)
+            case PoolPaused() | PoolResumed():
+                self._pause(after.pause)
+            case _:
+                pass
+
+    def _event(self, fact: Fact) -> int:
+        told = _plain(asdict(fact))
+        agent = told.pop("agent", None)
+        if isinstance(agent, dict):
+            told |= {key: agent[key] for key in ("generation", "slot", "image", "lease")}
+        job = told.pop("job", None)
+        if isinstance(job, dict):
+            told |= {"pool": job["pool"]}
+            job = job["id"]
+        at = told.pop("at")
+        slot, generation = told.pop("slot", None), told.pop("generation", None)
+        if slot is None and generation is not None:
+            row = self._db.execute(
+                "SELECT slot FROM agents WHERE generation = ?", (generation,)
+            ).fetchone()
+            slot = row[0] if row is not None else None
+        told = {key: value for key, value in told.items() if value is not None}
+        cursor = self._db.execute(
+            "INSERT INTO events (at, event, slot, generation, job, fields) VALUES (?, ?, ?, ?, ?, ?)",
+            (at, event_name(fact), slot, generation, job, json.dumps(told)),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def _agent(self, generation: Generation, agent: Agent | None) -> None:
+        if agent is None:
+            self._db.execute("DELETE FROM agents WHERE generation = ?", (generation,))
+        else:
+            self._db.execute(
+                "INSERT OR REPLACE INTO agents VALUES (?, ?, ?)",
+                (generation, agent.slot, json.dumps(asdict(agent))),
+            )
+
+    def _submit(self, fact: JobSubmitted, payload: Payload) -> None:
+        job = fact.job
+        self._db.execute(
+            "INSERT INTO jobs (id, serial, pool, state, argv, env, timeout, submitted)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?)",
+            (
+                job.id,
+                job.serial,
+                job.pool,
+                json.dumps(payload.argv),
+                json.dumps(dict(payload.env)),
+                job.timeout,
+                job.submitted,
+            ),
+        )
+
+    def _job(self, job: Job) -> None:
+        self._db.execute(
+            "UPDATE jobs SET state = ?, slot = ?, agent = ?, started = ?, tries = ?, cancelled_by = ?"
+            " WHERE id = ?",
+            (job.state, job.slot, job.agent, job.started, job.tries, job.cancelled_by, job.id),
+        )
+
+    def _started(self, fact: AgentOpened) -> None:
+        """Also where the job ends in the same commit, and is no more among what is remembered."""
+        self._db.execute(
+            "UPDATE jobs SET started = ? WHERE agent = ? AND state = 'running'",
+            (fact.at, fact.generation),
+        )
+
+    def _finish(self, fact: JobEnded) -> None:
+        self._db.execute(
+            "UPDATE jobs SET state = ?, cause = ?, exit_code = ?, finished = ? WHERE id = ?",
+            (fact.state, fact.cause, fact.exit_code, fact.at, fact.job),
+        )
+        emptied = self._db.execute(
+            "UPDATE jobs SET env = '{}' WHERE id = ? AND env != '{}'", (fact.job,)
+        )
+        self._erased |= emptied.rowcount > 0
+
+    def _life(self, fact: AgentExited, after: Memory) -> None:
+        agent = after.agents.get(fact.generation)
+        if agent is None:
+            return
+        self._db.execute(
+            "INSERT OR REPLACE INTO lives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                agent.generation,
+                agent.slot,
+                agent.pool,
+                fact.at,
+                fact.outcome,
+                fact.cause,
+                fact.exit_code,
+                fact.oom_kills,
+                agent.job,
+                json.dumps(
+                    {
+                        **_plain(asdict(agent)),
+                        "detail": fact.detail,
+                        "gpu_use": [_plain(asdict(use)) for use in fact.gpus],
+                    }
+                ),
+            ),
+        )
+
+    def _pause(self, pause: Pause | None) -> None:
+        if pause is None:
+            self._db.execute("DELETE FROM meta WHERE key = 'pause'")
+        else:
+            self._db.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('pause', ?)", (json.dumps(asdict(pause)),)
+            )
+
+    # -- upkeep -----------------------------------------------------------------------------
+
+    def scrub(self, *, force: bool = False) -> bool:
+        """Make what was erased unreadable in the write-ahead log too; True once that is so.
+
+        Where nothing was, it may let the log begin anew: a commit over what is there already costs half of
+        one that makes the file longer.
+        """
+        if not (self._erased or force):
+            self._begin_anew()
+            return True
+        try:
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.DatabaseError:
+            return False
+        self._erased = bool(busy)
+        return not busy
+
+    def _begin_anew(self) -> None:
+        if self._commits < COMMITS_A_LOG:
+            return
+        self._commits = 0
+        with suppress(
+            sqlite3.DatabaseError
+        ):  # the log goes on growing; no commit is the worse for it
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def prune(self, before: float, most: int) -> None:
+        """Forget what is from ``before``, and of events, ended agents and ended jobs all but the newest
+        ``most`` of each.
+        """
+        with translated("cannot prune the history", self.path):
+            self._db.execute("DELETE FROM events WHERE at < ?", (before,))
+            self._db.execute(
+                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (most,)
+            )
+            for table, key, when in (("lives", "generation", "exited"), ("jobs", "id", "finished")):
+                self._db.execute(f"DELETE FROM {table} WHERE {when} < ?", (before,))  # noqa: S608
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table}"  # noqa: S608
+                    f" WHERE {when} IS NOT NULL ORDER BY {when} DESC LIMIT -1 OFFSET ?)",
+                    (most,),
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """Whose rows the facts of one commit change."""
+
+    agents: set[Generation]
+    slots: set[SlotName]
+    jobs: set[JobId]
+
+    def add(self, fact: Fact, after: Memory) -> None:
+        """One more fact."""
+        if isinstance(fact, ClockJumped):
+            self.agents.update(after.agents)
+            self.slots.update(after.slots)
+        slot, job = getattr(fact, "slot", None), getattr(fact, "job", None)
+        if slot is not None:
+            self.slots.add(slot)
+        if isinstance(job, str):
+            self.jobs.add(JobId(job))
+        born = getattr(fact, "agent", None)
+        generation = born.generation if born is not None else getattr(fact, "generation", None)
+        if generation is None:
+            return
+        self.agents.add(generation)
+        agent = after.agents.get(generation)
+        if agent is not None:
+            self.slots.add(agent.slot)
+            if agent.job is not None:
+                self.jobs.add(agent.job)
+
+
+def _plain(value: Any) -> Any:
+    """The value with nested mappings and sequences as JSON has them."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,94 @@
+"""The SQLite file of the history: where it is, how it is opened, its schema, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mayfly.edge.faults import Passing, Refused
+
+FILE_NAME = "mayfly.sqlite"
+
+
+SCHEMA_VERSION = 1
+
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        "CREATE TABLE agents (generation TEXT PRIMARY KEY, slot TEXT NOT NULL, data TEXT NOT NULL)",
+        "CREATE TABLE slots (name TEXT PRIMARY KEY, data TEXT NOT NULL)",
+        """CREATE TABLE jobs (
+            id TEXT PRIMARY KEY, serial INTEGER NOT NULL, pool TEXT NOT NULL, state TEXT NOT NULL,
+            argv TEXT NOT NULL, env TEXT NOT NULL, timeout REAL, tries INTEGER NOT NULL DEFAULT 0,
+            slot TEXT, agent TEXT, cancelled_by TEXT, submitted REAL NOT NULL, started REAL,
+            finished REAL, exit_code INTEGER, cause TEXT)""",
+        "CREATE INDEX jobs_open ON jobs (state, serial)",
+        """CREATE TABLE lives (
+            generation TEXT PRIMARY KEY, slot TEXT NOT NULL, pool TEXT NOT NULL, exited REAL NOT NULL,
+            outcome TEXT NOT NULL, cause TEXT, exit_code INTEGER, oom_kills INTEGER, job TEXT,
+            data TEXT NOT NULL)""",
+        "CREATE INDEX lives_exited ON lives (exited)",
+        """CREATE TABLE events (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, event TEXT NOT NULL,
+            slot TEXT, generation TEXT, job TEXT, fields TEXT NOT NULL)""",
+        "CREATE INDEX events_at ON events (at)",
+    ),
+)
+
+
+@contextmanager
+def translated(what: str, path: Path) -> Iterator[None]:
+    """SQLite's errors as the three families."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "malformed" in text or "not a database" in text:
+            raise Refused(
+                f"{what}: the state file {path} is damaged ({text}); move it away to start afresh, "
+                "or restore it from a backup: nothing was changed"
+            ) from error
+        if "locked" in text:
+            raise Passing(
+                f"{what}: the state file {path} is locked by another process", 1.0
+            ) from error
+        raise Passing(
+            f"{what}: the state file {path} cannot be written ({text}); see to the disk's space and health",
+            1.0,
+        ) from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    old_mask = os.umask(0o077)
+    try:
+        db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+    finally:
+        os.umask(old_mask)
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = ON")
+    return db
+
+
+def check_version(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise Refused(
+            f"the state file {path} was written by a newer Mayfly (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): install that version again, or name another state_dir"
+        )
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    check_version(version, path)
+    for number in range(version, SCHEMA_VERSION):
+        db.execute("BEGIN IMMEDIATE")
+        for statement in MIGRATIONS[number]:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {number + 1}")
+        db.execute("COMMIT")

@@ -1,0 +1,204 @@
+"""The history as everyone but its writer reads it: read-only, one connection a thread."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mayfly.core.memory import Memory
+from mayfly.core.model import JobId
+from mayfly.edge.history_file import FILE_NAME, check_version, translated
+from mayfly.edge.history_rows import Payload, remembered
+
+EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
+
+
+EVENTS_LAST = EVENTS_FIRST.replace("ORDER BY seq", "ORDER BY seq DESC")
+
+
+class Reader:
+    """The state file, read-only; safe to use from any thread, each gets a connection of its own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / FILE_NAME
+        self._local = threading.local()
+
+    def _rows(self, query: str, arguments: Sequence[object] = ()) -> list[sqlite3.Row]:
+        with translated("cannot read the history", self.path):
+            db = getattr(self._local, "db", None)
+            if db is None:
+                db = sqlite3.connect(
+                    f"file:{self.path}?mode=ro", uri=True, isolation_level=None, timeout=5
+                )
+                db.row_factory = sqlite3.Row
+                self._local.db = db
+            return list(db.execute(query, arguments))
+
+    def close(self) -> None:
+        """Let go of this thread's connection."""
+        db = getattr(self._local, "db", None)
+        if db is not None:
+            db.close()
+            self._local.db = None
+
+    def meta(self, key: str) -> str | None:
+        """A remembered value; ``None`` where there is none."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0]["value"]) if rows else None
+
+    def memory(self) -> Memory:
+        """The memory as it was when the last commit returned; ``Refused`` where a newer Mayfly wrote it."""
+        check_version(int(self._rows("PRAGMA user_version")[0][0]), self.path)
+        with translated("cannot read the history", self.path):
+            return remembered(self._rows)
+
+    def payload(self, job: JobId) -> Payload | None:
+        """What the job runs; ``None`` where there is no such job."""
+        rows = self._rows("SELECT argv, env FROM jobs WHERE id = ?", (job,))
+        if not rows:
+            return None
+        return Payload(tuple(json.loads(rows[0]["argv"])), json.loads(rows[0]["env"]))
+
+    def jobs(self, limit: int = 100) -> list[dict[str, Any]]:
+        """All queued and running jobs, and the last ``limit`` ended ones, in the order of submission."""
+        rows = self._rows(
+            "SELECT * FROM jobs WHERE state IN ('queued', 'running') UNION ALL"
+            " SELECT * FROM (SELECT * FROM jobs WHERE state NOT IN ('queued', 'running')"
+            " ORDER BY finished DESC, serial DESC LIMIT ?) ORDER BY serial",
+            (limit,),
+        )
+        return [_job_row(row) for row in rows]
+
+    def job(self, job: str) -> dict[str, Any] | None:
+        """One job; ``None`` where there is no such job."""
+        rows = self._rows("SELECT * FROM jobs WHERE id = ?", (job,))
+        return _job_row(rows[0]) if rows else None
+
+    def generation_of_job(self, job: str) -> str | None:
+        """The agent that has or had the job; ``None`` where none did."""
+        rows = self._rows("SELECT agent FROM jobs WHERE id = ?", (job,))
+        if rows and rows[0]["agent"] is not None:
+            return str(rows[0]["agent"])
+        return None
+
+    def generation_of_slot(self, slot: str, *, previous: bool = False) -> str | None:
+        """The slot's agent, or the last that ended there; ``None`` where there is none."""
+        if not previous:
+            rows = self._rows(
+                "SELECT generation, data FROM agents WHERE slot = ? ORDER BY json_extract(data, '$.serial')",
+                (slot,),
+            )
+            for row in rows:
+                if json.loads(row["data"]).get("exited") is None:
+                    return str(row["generation"])
+        rows = self._rows(
+            "SELECT generation FROM lives WHERE slot = ? AND json_extract(data, '$.opened') IS NOT NULL"
+            " ORDER BY exited DESC LIMIT 1",
+            (slot,),
+        )
+        return str(rows[0]["generation"]) if rows else None
+
+    def events(
+        self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False
+    ) -> list[dict[str, Any]]:
+        """Events numbered above ``after``, oldest first; with ``last``, the newest ``limit`` of them."""
+        rows = self._rows(
+            EVENTS_LAST if last else EVENTS_FIRST,
+            (after, slot, slot, limit),
+        )
+        found = [
+            {
+                "seq": row["seq"],
+                "at": row["at"],
+                "event": row["event"],
+                "slot": row["slot"],
+                "agent": row["generation"],
+                "job": row["job"],
+                **json.loads(row["fields"]),
+            }
+            for row in rows
+        ]
+        return found[::-1] if last else found
+
+    def history(
+        self,
+        since: float | None = None,
+        slot: str | None = None,
+        outcome: str | None = None,
+        gpu: str | None = None,
+        limit: int = 1000,
+    ) -> list[dict[str, Any]]:
+        """The lives of agents that ended, newest first."""
+        rows = self._rows(
+            "SELECT * FROM lives WHERE exited >= ? AND (? IS NULL OR slot = ?)"
+            " AND (? IS NULL OR outcome = ? OR cause = ?)"
+            " AND (? IS NULL OR instr(json_extract(data, '$.lease'), ?))"
+            " ORDER BY exited DESC LIMIT ?",
+            (since or 0.0, slot, slot, outcome, outcome, outcome, gpu, gpu, limit),
+        )
+        return [_life_row(row) for row in rows]
+
+
+def _job_row(row: sqlite3.Row) -> dict[str, Any]:
+    names: Iterable[str] = (
+        "pool",
+        "state",
+        "exit_code",
+        "cause",
+        "slot",
+        "agent",
+        "submitted",
+        "started",
+        "finished",
+    )
+    return {
+        "job": row["id"],
+        **{name: row[name] for name in names},
+        "argv": json.loads(row["argv"]),
+    }
+
+
+def _life_row(row: sqlite3.Row) -> dict[str, Any]:
+    data = json.loads(row["data"])
+    doom = data.get("doom") or {}
+    return {
+        "agent": row["generation"],
+        "slot": row["slot"],
+        "pool": row["pool"],
+        "job": row["job"],
+        "outcome": row["outcome"],
+        "cause": row["cause"],
+        "exit_code": row["exit_code"],
+        "oom_kills": row["oom_kills"],
+        "ended_for": doom.get("reason"),
+        "ended_by": doom.get("by"),
+        "image": data["image"],
+        "gpus": data["lease"],
+        "gpu_use": data.get("gpu_use", []),
+        "container": data["container"],
+        "born": data["born"],
+        "opened": data["opened"],
+        "exited": row["exited"],
+        "detail": data.get("detail", ""),
+        "seconds": _seconds(data, row["exited"]),
+    }
+
+
+def _seconds(data: Mapping[str, Any], exited: float) -> dict[str, float]:
+    """Seconds that the agent spent in each phase that it came to."""
+    stages = (
+        ("preparing", "born"),
+        ("idle", "ready"),
+        ("enrolling", "committed"),
+        ("busy", "opened"),
+    )
+    reached = [(phase, data[key]) for phase, key in stages if data.get(key) is not None]
+    ends = [start for _, start in reached[1:]] + [exited]
+    return {
+        phase: round(max(0.0, end - start), 3)
+        for (phase, start), end in zip(reached, ends, strict=True)
+    }

@@ -1,0 +1,93 @@
+"""What the rows of the history say, as the values of the core."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory
+from mayfly.core.model import DoomReason, Generation, JobId, JobState, Phase, SlotName
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a job runs: its command line and its environment (which may hold secrets)."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Without the environment."""
+        return f"Payload(argv={self.argv!r}, env=****)"
+
+
+def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
+    """The memory as the rows have it."""
+    agents = {
+        Generation(row["generation"]): agent_from(json.loads(row["data"]))
+        for row in rows("SELECT generation, data FROM agents")
+    }
+    slots = {
+        SlotName(row["name"]): slot_from(json.loads(row["data"]))
+        for row in rows("SELECT name, data FROM slots")
+    }
+    jobs = {
+        JobId(row["id"]): _job_from(row)
+        for row in rows("SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY serial")
+    }
+    serials = [row["serial"] or 0 for row in rows("SELECT max(serial) AS serial FROM jobs")]
+    pauses = [
+        json.loads(row["value"]) for row in rows("SELECT value FROM meta WHERE key = 'pause'")
+    ]
+    return Memory(
+        agents,
+        slots,
+        jobs,
+        Pause(**pauses[0]) if pauses else None,
+        max([*serials, *(agent.serial for agent in agents.values())]),
+    )
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that the dataclass has: a newer Mayfly may have written more."""
+    names = {entry.name for entry in fields(kind)}
+    return {key: value for key, value in data.items() if key in names}
+
+
+def agent_from(data: Mapping[str, Any]) -> Agent:
+    """An agent from its JSON."""
+    known = _known(Agent, data)
+    known["lease"] = tuple(known.get("lease") or ())
+    if known.get("confirmed") is not None:
+        known["confirmed"] = Phase(known["confirmed"])
+    if known.get("doom") is not None:
+        doom = _known(Doom, known["doom"])
+        known["doom"] = Doom(**{**doom, "reason": DoomReason(doom["reason"])})
+    return Agent(**known)
+
+
+def slot_from(data: Mapping[str, Any]) -> SlotMemory:
+    """What is remembered of a slot, from its JSON."""
+    known = _known(SlotMemory, data)
+    if known.get("cordon") is not None:
+        known["cordon"] = Cordon(**_known(Cordon, known["cordon"]))
+    return SlotMemory(**known)
+
+
+def _job_from(row: sqlite3.Row) -> Job:
+    running = row["state"] == JobState.RUNNING
+    return Job(
+        id=row["id"],
+        pool=row["pool"],
+        serial=row["serial"],
+        submitted=row["submitted"],
+        timeout=row["timeout"],
+        tries=row["tries"],
+        agent=row["agent"] if running else None,
+        slot=row["slot"] if running else None,
+        started=row["started"],
+        cancelled_by=row["cancelled_by"],
+    )

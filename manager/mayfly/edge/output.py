@@ -1,0 +1,592 @@
+"""What the agents print: followed for all of them on one thread, kept on disk by a second, read by
+anyone.
+
+Only ``GET /containers/ID/logs?follow=1`` is used, never attach: an attached reader that stops,
+stops the job. The two threads are apart because a disk may hang while another agent says its last
+line, and that line is the bell of the hand-over. What is waiting for the disk is bounded for each
+agent; past the bound its socket is not read, and the Engine's own log holds the rest. Nothing is
+concluded here: a line rings, the witness decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import json
+import logging
+import os
+import re
+import selectors
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
+
+from mayfly.core.model import Generation
+from mayfly.edge import engine_wire
+from mayfly.edge.faults import Refused
+from mayfly.edge.output_kept import (
+    AT_GATE,
+    ENDED,
+    ENDED_MAX,
+    ERR,
+    NOTE,
+    OUT,
+    STAMP,
+    Chunk,
+    KeptFile,
+    KeptReader,
+    Resume,
+    frames,
+    own_frame,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mayfly.core.model import ContainerId
+
+__all__ = ["Chunk", "OutputKeeper"]
+
+_BACKLOG = 512 * 1024  # bytes of one agent that may wait for the disk
+_RECEIVE = 64 * 1024
+_NEWLINE = ord("\n")
+_LINE_MAX = 64 * 1024
+_BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_AND_ITSELF = b"~"  # sorts behind a time, and before the next
+_CUT = (
+    "the agent was removed without its launcher's last line: the end of its output may be missing"
+)
+_SKIPPED = (
+    "%d bytes of output are missing before here: the Engine lost its place in its own log, which"
+    " turned faster than it was read"
+)
+_RUNS = frozenset({"running", "paused", "restarting", "stopping"})
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_log = logging.getLogger(__name__)
+
+
+class _Followed:
+    """One agent's stream; the following thread alone touches it, bar ``file`` and ``written``."""
+
+    def __init__(self, generation: Generation, container: ContainerId, file: KeptFile) -> None:
+        self.generation = generation
+        self.container = container
+        self.file = file  # the keeping thread's
+        self.written = 0  # the keeping thread's
+        self.handed = 0
+        self.resume = Resume()
+        self.sock: socket.socket | None = None
+        self.take: Callable[[bytes], None] | None = None  # what the next bytes are for
+        self.buffer = bytearray()
+        self.tail = b""  # the end of an unfinished line on stdout
+        self.newest: dict[int, bytes] = {}  # the newest time of each stream, as the Engine has it
+        self.parted = False  # the launcher's last line was the last on stdout
+        self.lines: dict[int, bytearray] | None = None  # None: nobody wants the lines
+        self.paused = False
+        self.last = False  # the container has ended, and this is the last look
+        self.skipped = 0  # bytes that the Engine showed at the last look alone, behind later ones
+        self.tries = 0
+        self.gone = False  # ended or forgotten
+
+
+class OutputKeeper:
+    """Follows, keeps and shows the output of all agents.
+
+    ``ring(generation, line)`` is called on the following thread for a line of stdout that the gate
+    or the launcher may have printed; ``ended(generation)`` on the keeping thread when all output is
+    on disk; ``on_line(generation, stream, line)`` on the following thread for agents followed with
+    ``lines=True``. ``on_failure(what, error)``, on either thread, is told of what only a bug explains;
+    without it such an error goes to Python's log. They must not block.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        directory: Path,
+        *,
+        ring: Callable[[Generation, str], None],
+        ended: Callable[[Generation], None],
+        on_line: Callable[[Generation, int, bytes], None] | None = None,
+        on_failure: Callable[[str, BaseException], None] | None = None,
+        per_agent: int = 16 * 1024 * 1024,
+        total: int = 2 * 1024 * 1024 * 1024,
+    ) -> None:
+        self._path = engine_wire.socket_path(base_url)
+        self._directory = directory
+        self._ring = ring
+        self._ended = ended
+        self._on_line = on_line
+        self._on_failure = on_failure or _logged
+        self._per_agent = per_agent
+        self._total_max = total
+        self._followed: dict[Generation, _Followed] = {}
+        # the following thread's
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._waker = socket.socketpair()
+        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+        self._running = True
+        # the keeping thread's
+        self._disk: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._readers: dict[Generation, list[threading.Event]] = {}
+        self._at_rest: dict[Generation, int] = {}  # bytes of ended files, oldest first
+        self._total = 0
+        self._threads = (
+            threading.Thread(target=self._follow_all, name="output-follow", daemon=True),
+            threading.Thread(target=self._keep_all, name="output-keep", daemon=True),
+        )
+
+    # -- asked from any thread -------------------------------------------------------------
+
+    def start(self) -> None:
+        """Look at what is kept from before, and begin."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
+        self._selector.register(self._wake, selectors.EVENT_READ, None)
+        self._disk.put(self._take_stock)
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop following, finish writing, end both threads; containers are left as they are."""
+        self._tell(self._stop)
+        self._threads[0].join()
+        self._disk.put(None)
+        self._threads[1].join()
+
+    def follow(
+        self, generation: Generation, container: ContainerId, *, lines: bool = False
+    ) -> None:
+        """Follow a started container from where its kept output ends; safe to repeat."""
+        if not _NAME.match(generation):
+            raise Refused(f"The generation {generation!r} cannot name a file; remove its container")
+        if generation in self._followed:
+            return
+        one = _Followed(generation, container, KeptFile(self._file(generation), self._per_agent))
+        if lines:
+            one.lines = {OUT: bytearray(), ERR: bytearray()}
+        self._followed[generation] = one
+        self._disk.put(partial(self._open, one))
+
+    def forget(self, generation: Generation) -> None:
+        """Follow it no longer; what is kept of it stays readable until room is needed."""
+        one = self._followed.pop(generation, None)
+        if one is not None:
+            self._tell(partial(self._let_go, one))
+
+    def delete(self, generation: Generation) -> None:
+        """Forget it, and delete what is kept of it."""
+        self.forget(generation)
+        self._tell(lambda: self._disk.put(partial(self._delete, generation)))
+
+    def read(
+        self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Chunk]:
+        """What is kept of an agent, without the gate's and the launcher's own lines.
+
+        With ``follow`` it goes on until the stream has ended, nobody follows it, or ``stop()``
+        (asked every 0.5 s). While nothing comes, a chunk without data says that all there is was
+        read.
+        """
+        if not _NAME.match(generation):
+            return
+        bell = threading.Event()
+        reader = KeptReader(self._file(generation))
+        self._disk.put(partial(self._listen, generation, bell))
+        try:
+            while not reader.ended:
+                live = follow and generation in self._followed
+                chunks = reader.more()
+                if chunks is not None:
+                    yield from chunks
+                elif not live:
+                    yield from reader.rest()
+                    return
+                elif stop():
+                    return
+                else:
+                    yield Chunk(NOTE, 0.0, b"")
+                    bell.wait(0.5)
+                    bell.clear()
+        finally:
+            reader.close()
+            self._disk.put(partial(self._unlisten, generation, bell))
+
+    def kept(self, generation: Generation) -> bool:
+        """Whether anything of it is kept."""
+        return bool(_NAME.match(generation)) and self._file(generation).exists()
+
+    def _file(self, generation: Generation) -> Path:
+        return self._directory / f"{generation}.log"
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        self._inbox.put(what)
+        with contextlib.suppress(BlockingIOError):  # full: it wakes anyway
+            self._waker.send(b"x")
+
+    # -- the following thread --------------------------------------------------------------
+
+    def _follow_all(self) -> None:
+        while self._running:
+            wait = None if not self._later else max(0.0, self._later[0][0] - time.monotonic())
+            for key, _ in self._selector.select(wait):
+                if key.data is None:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake.recv(4096)
+                else:
+                    self._readable(key.data)
+            while not self._inbox.empty():
+                self._inbox.get()()
+            while self._later and self._later[0][0] <= time.monotonic():
+                heapq.heappop(self._later)[2]()
+
+    def _stop(self) -> None:
+        self._running = False
+        for one in tuple(self._followed.values()):
+            self._hang_up(one)
+
+    def _let_go(self, one: _Followed) -> None:
+        one.gone = True
+        self._hang_up(one)
+        self._disk.put(partial(self._rest, one))
+
+    def _after(self, seconds: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._count), what))
+
+    def _readable(self, one: _Followed) -> None:
+        assert one.sock is not None
+        assert one.take is not None
+        try:
+            data = one.sock.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            one.take(data)
+        except Exception as error:  # noqa: BLE001 (one agent's nonsense must not end the others' bell)
+            self._on_failure(f"the output of agent {one.generation}", error)
+            self._again(one)
+
+    def _call(self, one: _Followed, target: str, take: Callable[[bytes], None]) -> None:
+        """Send a request whose answer ``take`` gets bit by bit, and at last an empty bit."""
+        self._hang_up(one)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(self._path)
+            sock.send(engine_wire.request("GET", target))
+        except OSError:  # it is down, or its queue is full
+            sock.close()
+            self._again(one)
+            return
+        one.sock, one.take = sock, take
+        one.buffer.clear()
+        self._selector.register(sock, selectors.EVENT_READ, one)
+
+    def _hang_up(self, one: _Followed) -> None:
+        if one.sock is not None:
+            if not one.paused:
+                self._selector.unregister(one.sock)
+            one.sock.close()
+        one.sock, one.paused = None, False
+
+    def _connect(self, one: _Followed, resume: Resume) -> None:
+        if one.gone:
+            return
+        one.resume, one.parted, one.newest = resume, resume.parted, dict(resume.latest)
+        one.tail, one.skipped = b"", 0
+        since = f"{resume.since // 10**9}.{resume.since % 10**9:09d}"
+        self._call(
+            one,
+            f"/containers/{one.container}/logs?follow={int(not one.last)}"
+            f"&stdout=1&stderr=1&timestamps=1&since={since}",
+            partial(self._take_head, one),
+        )
+
+    def _again(self, one: _Followed) -> None:
+        """Look whether the container still runs, after a while that grows."""
+        self._hang_up(one)
+        if one.gone:
+            return
+        self._after(_BACKOFF[min(one.tries, len(_BACKOFF) - 1)], partial(self._ask, one))
+        one.tries += 1
+
+    def _ask(self, one: _Followed) -> None:
+        if not one.gone:
+            self._call(one, f"/containers/{one.container}/json", partial(self._take_answer, one))
+
+    def _take_answer(self, one: _Followed, data: bytes) -> None:
+        """Where a stream ended: go on, look a last time, or be done."""
+        one.buffer += data
+        if data:
+            return
+        head = engine_wire.head(one.buffer)
+        status = 0 if head is None else head[0]
+        if head is None or status not in (200, 404):
+            self._again(one)
+        elif status == 404:
+            self._finish(one, removed=True)
+        else:
+            state = json.loads(bytes(one.buffer[head[1] :]))["State"]["Status"]
+            self._hang_up(one)
+            if state == "created":
+                self._again(one)
+            else:
+                one.last = state not in _RUNS
+                self._disk.put(partial(self._open, one))
+
+    def _take_head(self, one: _Followed, data: bytes) -> None:
+        one.buffer += data
+        head = engine_wire.head(one.buffer)
+        if head is None:
+            if not data:
+                self._again(one)
+        elif head[0] == 200:
+            one.take = partial(self._take_frames, one)
+            received = bytes(one.buffer[head[1] :])
+            one.buffer.clear()
+            if received:
+                self._take_frames(one, received)
+        elif head[0] in (404, 409):  # gone, or being removed
+            self._finish(one, removed=True)
+        else:
+            self._again(one)
+
+    def _take_frames(self, one: _Followed, data: bytes) -> None:
+        if not data:
+            if one.last:
+                self._finish(one)
+            elif one.tries:
+                self._again(one)
+            else:
+                one.tries = 1
+                self._ask(one)
+            return
+        one.buffer += data
+        newest = dict(one.newest)
+        seen = _look(one.buffer, newest)
+        if seen.whole:
+            fresh = bytes(memoryview(one.buffer)[: seen.whole])
+            del one.buffer[: seen.whole]
+            if seen.backward:
+                fresh, left_out = _forward(fresh, one.newest, counted=bool(one.resume.known))
+                if one.last:
+                    one.skipped += len(one.resume.fresh(left_out))
+            else:
+                one.newest = newest
+            self._take_whole(one, fresh, unfinished=seen.unfinished)
+        if seen.broken and one.last:
+            self._finish(one)
+        elif seen.broken:
+            self._again(one)
+
+    def _take_whole(self, one: _Followed, fresh: bytes, *, unfinished: bool) -> None:
+        if one.resume.known:
+            fresh = one.resume.fresh(fresh)
+        if not fresh:
+            return
+        one.tries = 0
+        if one.tail or unfinished or one.lines is not None or b"mayfly: " in fresh:
+            self._hear(one, fresh)
+        elif one.parted:
+            one.parted = all(fresh[at] != OUT for at, _ in frames(fresh))
+        self._hand_over(one, fresh)
+
+    def _hear(self, one: _Followed, fresh: bytes) -> None:
+        """Ring for the lines that may be the gate's or the launcher's."""
+        for at, size in frames(fresh):
+            text = fresh[at + 8 : at + 8 + size].partition(b" ")[2]
+            if fresh[at] == OUT:
+                ended = ENDED.search((one.tail + text)[-ENDED_MAX:])
+                if ended is not None:
+                    self._ring(one.generation, ended[0].decode().rstrip("\n"))
+                elif not one.tail and text.startswith(AT_GATE):
+                    self._ring(one.generation, text.decode(errors="replace").rstrip("\n"))
+                one.parted = ended is not None
+                one.tail = b"" if text.endswith(b"\n") else text[-ENDED_MAX:]
+            if one.lines is not None and fresh[at] in one.lines:
+                self._join(one, fresh[at], text)
+
+    def _join(self, one: _Followed, stream: int, text: bytes) -> None:
+        assert one.lines is not None
+        line = one.lines[stream]
+        line += text[: _LINE_MAX - len(line)]
+        if text.endswith(b"\n") and self._on_line is not None:
+            self._on_line(one.generation, stream, bytes(line).rstrip(b"\n"))
+        if text.endswith(b"\n"):
+            line.clear()
+
+    def _hand_over(self, one: _Followed, fresh: bytes) -> None:
+        one.handed += len(fresh)
+        self._disk.put(partial(self._write, one, fresh))
+        if one.handed - one.written > _BACKLOG and one.sock is not None:
+            self._selector.unregister(one.sock)
+            one.paused = True
+            self._go_on(one)  # it may have been written meanwhile
+
+    def _go_on(self, one: _Followed) -> None:
+        if one.paused and one.sock is not None and one.handed - one.written <= _BACKLOG // 2:
+            one.paused = False
+            self._selector.register(one.sock, selectors.EVENT_READ, one)
+
+    def _finish(self, one: _Followed, *, removed: bool = False) -> None:
+        """Nothing will follow; ``removed``: and nobody can say whether this was all."""
+        self._hang_up(one)
+        one.gone = True
+        if removed and not one.parted:
+            self._disk.put(partial(self._write, one, own_frame(NOTE, _CUT)))
+        if one.skipped:
+            self._disk.put(partial(self._write, one, own_frame(NOTE, _SKIPPED % one.skipped)))
+        self._disk.put(partial(self._end, one))
+
+    # -- the keeping thread ----------------------------------------------------------------
+
+    def _keep_all(self) -> None:
+        while (task := self._disk.get()) is not None:
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001 (one file's trouble must not end the others')
+                self._on_failure("the keeping of output", error)
+        for one in tuple(self._followed.values()):
+            one.file.close()
+
+    def _take_stock(self) -> None:
+        """Count what an earlier manager kept, oldest first."""
+        found: dict[str, tuple[float, int]] = {}
+        for entry in os.scandir(self._directory):
+            name, dot, _ = entry.name.partition(".log")
+            if dot:
+                at, size = found.get(name, (0.0, 0))
+                stat = entry.stat()
+                found[name] = (max(at, stat.st_mtime), size + stat.st_size)
+        for name in sorted(found, key=lambda one: found[one][0]):
+            self._at_rest[Generation(name)] = found[name][1]
+        self._total = sum(self._at_rest.values())
+        self._make_room()
+
+    def _open(self, one: _Followed) -> None:
+        before = self._at_rest.pop(one.generation, None)
+        already = one.file.kept if before is None else before
+        resume = one.file.open()
+        self._total += one.file.kept - already
+        if resume.ended:
+            self._rest(one)
+            self._followed.pop(one.generation, None)
+            self._ended(one.generation)
+        else:
+            self._tell(partial(self._connect, one, resume))
+
+    def _write(self, one: _Followed, data: bytes) -> None:
+        self._grow(one.file.append(data))
+        one.written += len(data)
+        if one.paused and one.handed - one.written <= _BACKLOG // 2:
+            self._tell(partial(self._go_on, one))
+        self._wake_readers(one.generation)
+
+    def _end(self, one: _Followed) -> None:
+        self._grow(one.file.end())
+        self._rest(one)
+        if self._followed.get(one.generation) is one:
+            del self._followed[one.generation]
+        self._wake_readers(one.generation)
+        self._ended(one.generation)
+
+    def _rest(self, one: _Followed) -> None:
+        one.file.close()
+        self._at_rest[one.generation] = one.file.kept
+        self._make_room()
+
+    def _grow(self, by: int) -> None:
+        self._total += by
+        if self._total > self._total_max:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self._total > self._total_max and self._at_rest:
+            self._delete(next(iter(self._at_rest)))
+
+    def _delete(self, generation: Generation) -> None:
+        self._total -= self._at_rest.pop(generation, 0)
+        path = self._file(generation)
+        for segment in (path, path.with_name(path.name + ".1")):
+            with contextlib.suppress(FileNotFoundError):
+                segment.unlink()
+
+    def _listen(self, generation: Generation, bell: threading.Event) -> None:
+        self._readers.setdefault(generation, []).append(bell)
+        bell.set()
+
+    def _unlisten(self, generation: Generation, bell: threading.Event) -> None:
+        bells = self._readers.get(generation, [])
+        if bell in bells:
+            bells.remove(bell)
+        if not bells:
+            self._readers.pop(generation, None)
+
+    def _wake_readers(self, generation: Generation) -> None:
+        for bell in self._readers.get(generation, ()):
+            bell.set()
+
+
+def _logged(what: str, error: BaseException) -> None:
+    _log.error("%s", what, exc_info=error)
+
+
+class _Seen(NamedTuple):
+    """What one look over received frames tells."""
+
+    whole: int = 0  # bytes of whole frames
+    unfinished: bool = False  # the Engine cuts long lines, and maybe the launcher's words
+    backward: bool = False  # a stream's time went back
+    broken: bool = False  # the Engine reports its own trouble with its log this way
+
+
+def _look(data: bytearray, newest: dict[int, bytes]) -> _Seen:
+    """Look at every frame once; ``newest`` is brought up to date."""
+    whole, unfinished, backward = 0, False, False
+    try:
+        for at, size in frames(data):
+            whole = at + 8 + size
+            stream, stamped = data[at], bytes(data[at + 8 : at + STAMP])
+            unfinished |= stream == OUT and data[whole - 1] != _NEWLINE
+            backward |= stamped < newest.get(stream, b"")
+            newest[stream] = stamped
+    except ValueError:
+        return _Seen(whole, unfinished, backward, broken=True)
+    return _Seen(whole, unfinished, backward)
+
+
+def _forward(
+    data: bytes, newest: dict[int, bytes], *, counted: bool = False
+) -> tuple[bytes, bytes]:
+    """The frames that are not older than their stream's newest, which is brought up to date, and
+    those that are.
+
+    Once a stream went back, its newest line is among those that come again; ``counted`` says that
+    the caller tells them apart.
+
+    The Engine (seen in 20.10) loses its place when it rotates its log faster than it is read: it
+    leaves lines out and reads others again. What it left out it shows when it is asked anew, and
+    behind later lines it would push those out of a bounded tail. A newest time that lies ahead
+    means that the clock was set back: that is no repeat.
+    """
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
+    out, left_out = bytearray(), bytearray()
+    for at, size in frames(data):
+        stream, stamped = data[at], data[at + 8 : at + STAMP]
+        if now < newest.get(stream, b"") or stamped >= newest.get(stream, b""):
+            newest[stream] = stamped
+            out += data[at : at + 8 + size]
+        else:
+            left_out += data[at : at + 8 + size]
+            if not counted:
+                newest[stream] = newest[stream][: STAMP - 8] + _AND_ITSELF
+    return bytes(out), bytes(left_out)

@@ -1,0 +1,611 @@
+"""The services' HTTP: the one importer of ``requests``.
+
+Every call is bounded in time and in number, is made once (a ``GET`` may be made twice where its connection
+broke), and comes back as a ``Reply`` or as one of our faults with a sentence. A ``POST`` is never repeated
+here: its caller looks first whether the lost one was done. No secret is ever part of a message.
+
+    web = Web("https://api.example.com", "Example", 'pool "gpu"', authorise=lambda: {"X-Token": token})
+    reply = web.call("GET", "/things", "list the things", query={"page": "1"}, conditional=True)
+    for thing in items(reply.body): ...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_environ_proxies, should_bypass_proxies
+
+from mayfly import __version__
+from mayfly.edge.credentials import Secret
+from mayfly.edge.faults import Fault, Passing, Refused
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0  # between two pieces of a reply
+CALL_TIMEOUT = 60.0  # for a reply as a whole
+LARGEST_REPLY = 16 * 1024 * 1024
+REMEMBERED = 64  # replies kept for conditional requests
+SAID = 200  # characters of a service's own words in a message
+LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
+LIMIT_MOST = 900.0
+
+Authorise = Callable[[], Mapping[str, str | Secret]]
+
+_TOKENS = re.compile(
+    r"gh[opsur]_\w+(\.[\w-]+)*|github_pat_\w+|gl\w{2,5}-[\w.-]+|eyJ[\w-]+(\.[\w-]+)*|[A-Za-z0-9+/=_-]{48,}"
+)
+_LOGIN = re.compile(r"login|sign_?in|sso|saml|oauth2?/authorize", re.IGNORECASE)
+
+
+class Moved(Refused):
+    """What was asked for is at another address now, ``location``."""
+
+    def __init__(self, message: str, location: str) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of a service; ``body`` is its JSON, or ``None`` where it sent nothing."""
+
+    status: int
+    body: object
+    headers: Mapping[str, str]  # by any spelling
+    url: str
+    repeated: bool = False  # the service said that nothing has changed since the last answer
+
+    @property
+    def next_page(self) -> str | None:
+        """The address of the next page (``Link: <…>; rel="next"``); ``None`` on the last."""
+        for part in self.headers.get("Link", "").split(","):
+            address, _, relation = part.partition(";")
+            if 'rel="next"' in relation:
+                return urljoin(self.url, address.strip().strip("<>"))
+        return None
+
+    @property
+    def said(self) -> str:
+        """The service's own words on what went wrong: one line, bounded, nothing secret in it."""
+        words = ""
+        if isinstance(self.body, dict):
+            for key in ("message", "error_description", "error"):
+                value = self.body.get(key)
+                if value:
+                    words = value if isinstance(value, str) else json.dumps(value)
+                    break
+        return clean(words)
+
+
+def clean(words: str) -> str:
+    """Foreign words, fit for a message: one line, bounded, without anything that looks like a token."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    line = _TOKENS.sub("****", line)
+    return line if len(line) <= SAID else line[: SAID - 1] + "…"
+
+
+class Budget:
+    """How many calls may be made: ``per_hour`` on average, ``burst`` at once."""
+
+    def __init__(
+        self,
+        per_hour: float,
+        burst: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.per_hour = per_hour
+        self._most = burst if burst is not None else max(30.0, per_hour / 10)
+        self._left = self._most
+        self._clock = clock
+        self._at = clock()
+        self._lock = threading.Lock()
+
+    def take(self) -> float:
+        """Take one call: 0 where it may be made, else the seconds until the next may."""
+        with self._lock:
+            now = self._clock()
+            self._left = min(self._most, self._left + (now - self._at) * self.per_hour / 3600)
+            self._at = now
+            if self._left >= 1:
+                self._left -= 1
+                return 0.0
+            return (1 - self._left) * 3600 / self.per_hour
+
+
+@dataclass(slots=True)
+class _Limit:
+    """Until when (monotonic) the service wants to be left alone, and how often in a row it said so."""
+
+    until: float = 0.0
+    times: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A reply to answer a 304 with."""
+
+    tag: str
+    reply: Reply = field(repr=False)
+
+
+class Web:
+    """One service at one address, as one pool speaks to it; to be used from any thread."""
+
+    def __init__(
+        self,
+        base: str,
+        service: str,
+        whose: str,
+        *,
+        authorise: Authorise = dict,
+        headers: Mapping[str, str] | None = None,
+        budget: Budget | None = None,
+        proxy: str | None = None,
+        no_proxy: str | None = None,
+        ca: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Nothing is called yet.
+
+        ``service`` and ``whose`` ("GitHub", 'pool "gpu"') are what messages say. ``headers`` go on every
+        call, and those that ``authorise`` gives when it is asked, before each. ``proxy`` and ``no_proxy``
+        stand in for the environment's; the certificates of ``ca`` (a PEM file) are trusted beside the
+        system's.
+        """
+        self.base = base.rstrip("/")
+        self.host = urlsplit(base).netloc
+        self._service = f"{service} at {self.host}"
+        self._whose = whose
+        self._authorise = authorise
+        self._headers = {
+            "User-Agent": f"mayfly/{__version__}",
+            "Accept": "application/json",
+            **(headers or {}),
+        }
+        self._budget = budget
+        self._proxy, self._no_proxy, self._ca = proxy, no_proxy, ca
+        self._clock = clock
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._limit = _Limit()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._skew: float | None = None
+        self._left: float | None = None
+
+    # -- what callers ask ------------------------------------------------------------------------
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds that the service's clock is ahead of ours; ``None`` before its first answer."""
+        return self._skew
+
+    @property
+    def remaining(self) -> float | None:
+        """How many calls the service still allowed in its last answer; ``None``: it does not say."""
+        return self._left
+
+    def calls(self) -> dict[tuple[str, str], int]:
+        """How many calls there were, by operation and status; ``lost``: no answer, ``unsent``: not made."""
+        with self._lock:
+            return dict(self._counts)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
+        accept: Collection[int] = (200, 201, 202, 204),
+        conditional: bool = False,
+        timeout: float = READ_TIMEOUT,
+    ) -> Reply:
+        """Make one call and return the reply if its status is one of ``accept``.
+
+        ``path`` is below the base address, or a whole address of the same host. ``operation`` says what it is
+        for, as in "list the runners". ``headers`` replace those of ``authorise``. Raises ``Refused`` where a
+        person must act, ``Passing`` for the rest; after a lost ``POST`` nobody knows whether it was done.
+        """
+        url = self._url(path, query)
+        self._admit(operation)
+        sent = self._all_headers(headers, body is not None)
+        kept = self._kept.get(url) if conditional else None
+        if kept is not None:
+            sent["If-None-Match"] = kept.tag
+        data = json.dumps(body).encode() if body is not None else None
+        if form is not None:
+            data = urlencode(form).encode()
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        reply = self._send(method, url, operation, sent, data, timeout)
+        self._heed(reply)
+        if reply.status == 304 and kept is not None:
+            return replace(kept.reply, repeated=True)
+        if reply.status in accept:
+            if isinstance(reply.body, _Garbage):
+                raise self._page(reply, operation)
+            if conditional and reply.status == 200:
+                self._keep(url, reply)
+            return reply
+        raise self.fault(reply, operation)
+
+    def fault(self, reply: Reply, operation: str) -> Fault:
+        """What an unwanted reply means, for whoever accepted it and cannot go on either."""
+        said = f": {reply.said}" if reply.said else ""
+        what = f"{self._service} answered {reply.status} when asked to {operation} for {self._whose}{said}"
+        status = reply.status
+        if 300 <= status < 400:
+            return self._moved(reply, operation)
+        if self._is_limited(reply):
+            wait = max(1.0, self._limit.until - time.monotonic())
+            return Passing(
+                f"{what}; its rate limit is reached, the next call is made in {wait:.0f} s", wait
+            )
+        if status == 203 or (_is_page(reply) and status < 500):
+            return self._page(reply, operation)
+        if status == 401:
+            return Refused(
+                f"{what}; the token is wrong or has expired: put a valid one where `token` points"
+            )
+        if status == 403:
+            return Refused(
+                f"{what}; the token lacks a permission: the how-to of its provider names them"
+            )
+        if status == 404:
+            return Refused(
+                f"{what}; it is not there, or the token may not see it: check `url` and the token"
+            )
+        if status == 407:
+            return Refused(f"{what}; the proxy wants a login: check `proxy`")
+        if status in (408, 425) or status >= 500:
+            return Passing(f"{what}; it is tried again", _retry_after(reply.headers, self._clock()))
+        return Refused(
+            f"{what}; the configuration of {self._whose} asks for what the service does not take"
+        )
+
+    # -- one call ----------------------------------------------------------------------------------
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> str:
+        url = path if "://" in path else f"{self.base}/{path.lstrip('/')}"
+        if urlsplit(url).netloc != self.host:
+            raise Refused(
+                f"{self._service} pointed to another host, {urlsplit(url).netloc}: not followed"
+            )
+        return f"{url}?{urlencode(query)}" if query else url
+
+    def _admit(self, operation: str) -> None:
+        wait = self._limit.until - time.monotonic()
+        if wait > 0:
+            self._count(operation, "unsent")
+            raise Passing(
+                f"{self._service} wants no calls for another {wait:.0f} s (rate limit), so nobody asked it "
+                f"to {operation} for {self._whose}",
+                wait,
+            )
+        wait = self._budget.take() if self._budget is not None else 0.0
+        if self._budget is not None and wait > 0:
+            self._count(operation, "unsent")
+            raise Passing(
+                f"{self._whose} has used up its budget of {self._budget.per_hour:.0f} calls an hour to "
+                f"{self._service}; it can {operation} in {wait:.0f} s",
+                wait,
+            )
+
+    def _all_headers(
+        self, given: Mapping[str, str | Secret] | None, has_json: bool
+    ) -> dict[str, str]:
+        headers: dict[str, str | Secret] = {**self._headers}
+        if has_json:
+            headers["Content-Type"] = "application/json"
+        headers |= given if given is not None else self._authorise()
+        return {
+            name: value.reveal() if isinstance(value, Secret) else value
+            for name, value in headers.items()
+        }
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        operation: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        timeout: float,
+    ) -> Reply:
+        tries = 2 if method == "GET" else 1
+        for attempt in range(1, tries + 1):
+            began = self._clock()
+            try:
+                reply = self._exchange(method, url, headers, data, timeout)
+            except requests.exceptions.SSLError as error:
+                self._count(operation, "lost")
+                raise Refused(
+                    f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
+                    f"{self._whose} ({_reason(error)}): name its authority in `ca`, check the host's clock"
+                ) from None
+            except requests.exceptions.InvalidURL:
+                raise Refused(f"{clean(url)} is no address: check `url` of {self._whose}") from None
+            except (requests.exceptions.InvalidHeader, UnicodeError):
+                self._count(operation, "unsent")
+                raise Refused(
+                    f"the token of {self._whose} has a line break or a character that no token has, so "
+                    f"{self._service} was not asked to {operation}: write it again, on one line"
+                ) from None
+            except (requests.exceptions.RequestException, OSError) as error:
+                self._count(operation, "lost")
+                broken = isinstance(error, requests.exceptions.ConnectionError)
+                slow = isinstance(error, requests.exceptions.Timeout)
+                if attempt < tries and broken and not slow:
+                    continue
+                raise Passing(
+                    f"{self._service} gave no answer when asked to {operation} for {self._whose} "
+                    f"({_reason(error)}); it is asked again"
+                ) from None
+            self._count(operation, str(reply.status))
+            self._set_skew(reply, (began + self._clock()) / 2)
+            return reply
+        raise AssertionError("unreachable")
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
+    ) -> Reply:
+        deadline = time.monotonic() + max(timeout, CALL_TIMEOUT)
+        response = self._session().request(
+            method,
+            url,
+            headers=dict(headers),
+            data=data,
+            timeout=(CONNECT_TIMEOUT, timeout),
+            allow_redirects=False,
+            stream=True,
+            proxies=self._proxies(url),
+        )
+        with response:
+            content = bytearray()
+            for piece in response.iter_content(65536):
+                content += piece
+                if len(content) > LARGEST_REPLY:
+                    raise requests.exceptions.RequestException("a reply too large to read")
+                if time.monotonic() > deadline:
+                    raise requests.exceptions.ReadTimeout("a reply that did not end")
+        return Reply(response.status_code, _parsed(bytes(content)), _headers_of(response), url)
+
+    def _session(self) -> requests.Session:
+        """This thread's connections; nothing of the environment (such as a .netrc) speaks for us."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False
+            session.mount("https://", _Adapter(self._ca))
+            self._local.session = session
+        return session
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        if self._proxy is None:
+            return dict(get_environ_proxies(url, self._no_proxy))
+        if should_bypass_proxies(url, self._no_proxy or ""):
+            return {}
+        return {"http": self._proxy, "https": self._proxy}
+
+    # -- what a reply tells beside its content ------------------------------------------------------
+
+    def _count(self, operation: str, status: str) -> None:
+        with self._lock:
+            self._counts[operation, status] += 1
+
+    def _keep(self, url: str, reply: Reply) -> None:
+        tag = reply.headers.get("ETag")
+        if tag is None:
+            return
+        with self._lock:
+            self._kept[url] = _Kept(tag, reply)
+            self._kept.move_to_end(url)
+            while len(self._kept) > REMEMBERED:
+                self._kept.popitem(last=False)
+
+    def _set_skew(self, reply: Reply, at: float) -> None:
+        date = _date(reply.headers.get("Date"))
+        if date is not None:
+            self._skew = date + 0.5 - at
+
+    def _is_limited(self, reply: Reply) -> bool:
+        if reply.status == 429:
+            return True
+        told = "Retry-After" in reply.headers or _remaining(reply.headers) == 0
+        return reply.status == 403 and (told or "rate limit" in reply.said.lower())
+
+    def _heed(self, reply: Reply) -> None:
+        """Leave the service alone for as long as it asked, also where it asked beside a good answer."""
+        wait = None if reply.status >= 500 else _retry_after(reply.headers, self._clock())
+        left = _remaining(reply.headers)
+        if left is not None:
+            self._left = left
+        if wait is None and left == 0:
+            wait = _until_reset(reply.headers, self._clock() + (self._skew or 0.0))
+        limited = self._is_limited(reply)
+        with self._lock:
+            if not limited:
+                self._limit.times = 0
+            elif wait is None:
+                self._limit.times += 1
+                wait = min(LIMIT_MOST, LIMIT_FIRST * 2.0 ** (self._limit.times - 1))
+            if wait is not None and wait > 0:
+                self._limit.until = max(self._limit.until, time.monotonic() + min(wait, 3700.0))
+
+    def _moved(self, reply: Reply, operation: str) -> Refused:
+        location = urljoin(reply.url, reply.headers.get("Location", ""))
+        target = urlsplit(location)
+        if target.netloc != self.host or _LOGIN.search(target.path):
+            return Refused(
+                f"{self._service} wants a login at {target.netloc}{clean(target.path)} when asked to "
+                f"{operation} for {self._whose}: it does not take the token, or `url` is not its own address"
+            )
+        return Moved(
+            f"{self._service} says that what {self._whose} names has moved ({operation}): put its new "
+            "address into `url`",
+            location,
+        )
+
+    def _page(self, reply: Reply, operation: str) -> Fault:
+        if not _is_page(reply):
+            return Passing(
+                f"{self._service} sent something unreadable ({reply.status}) when asked to {operation} for "
+                f"{self._whose}; it is asked again"
+            )
+        return Refused(
+            f"{self._service} sent a web page instead of data ({reply.status}) when asked to {operation} for "
+            f"{self._whose}: a sign-in page or a proxy stands there; check `url`, `proxy` and the token"
+        )
+
+
+class _Adapter(HTTPAdapter):
+    """Trusts the system's authorities, those that requests brings, and one file of the pool's own."""
+
+    def __init__(self, ca: str | None) -> None:
+        self._ca = ca
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        context = ssl.create_default_context()
+        for file in (
+            self._ca,
+            os.environ.get("REQUESTS_CA_BUNDLE"),
+            os.environ.get("SSL_CERT_FILE"),
+        ):
+            if file:
+                try:
+                    context.load_verify_locations(file)
+                except (OSError, ssl.SSLError) as error:
+                    raise Refused(f"the certificates in {file} cannot be read: {error}") from error
+        super().init_poolmanager(*args, ssl_context=context, **kwargs)
+
+
+# -- reading what came ---------------------------------------------------------------------------------
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """The JSON object; ``Passing`` where the service sent something else."""
+    if isinstance(value, dict):
+        return value
+    raise _unexpected("an object", value)
+
+
+def items(value: object) -> list[object]:
+    """The JSON array; ``Passing`` where the service sent something else."""
+    if isinstance(value, list):
+        return value
+    raise _unexpected("a list", value)
+
+
+def text(value: object) -> str:
+    """The JSON string; ``Passing`` where the service sent something else."""
+    if isinstance(value, str):
+        return value
+    raise _unexpected("a text", value)
+
+
+def integer(value: object) -> int:
+    """The JSON number without a fraction; ``Passing`` where the service sent something else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise _unexpected("a number", value)
+
+
+def _unexpected(wanted: str, value: object) -> Passing:
+    return Passing(
+        f"the service answered with something unexpected: {type(value).__name__} instead of {wanted}; "
+        "it is asked again",
+        30.0,
+    )
+
+
+class _Garbage:
+    """A body that is not JSON; ``page`` where it looks like HTML."""
+
+    __slots__ = ("page",)
+
+    def __init__(self, page: bool) -> None:
+        self.page = page
+
+
+def _parsed(content: bytes) -> object:
+    if not content.strip():
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        return _Garbage(content.lstrip()[:1] == b"<")
+
+
+def _headers_of(response: requests.Response) -> Mapping[str, str]:
+    return CaseInsensitiveDict(response.headers)
+
+
+def _is_page(reply: Reply) -> bool:
+    return isinstance(reply.body, _Garbage) and reply.body.page
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in a few words, without the address, whose query might be anything."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    words = getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
+    return clean(str(words)) or type(error).__name__
+
+
+def _remaining(headers: Mapping[str, str]) -> float | None:
+    for name in ("X-RateLimit-Remaining", "RateLimit-Remaining"):
+        value = _number(headers.get(name))
+        if value is not None:
+            return value
+    return None
+
+
+def _until_reset(headers: Mapping[str, str], server_now: float) -> float | None:
+    for name in ("X-RateLimit-Reset", "RateLimit-Reset"):
+        value = _number(headers.get(name))
+        if value is not None:
+            return max(1.0, value - server_now if value > 1e9 else value)
+    return None
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    told = headers.get("Retry-After")
+    seconds = _number(told)
+    if seconds is None:
+        date = _date(told)
+        seconds = date - now if date is not None else None
+    return max(1.0, seconds) if seconds is not None else None
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        return float(value) if value is not None else None
+    except ValueError:
+        return None
+
+
+def _date(value: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp() if value else None
+    except (TypeError, ValueError):
+        return None

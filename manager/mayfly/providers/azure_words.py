@@ -1,0 +1,133 @@
+"""What Microsoft's agent says, and what came of one that ended: its lines and its exit codes.
+
+Pure. Code 0 alone proves nothing: it is any result of a job, an idle stop and a key that was taken back.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mayfly.core.model import Cause
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.edge.web import clean
+from mayfly.providers import Sign
+
+CONFIG_LIMIT = (
+    150  # seconds for `config`, whose loop around a failing --replace never ends by itself
+)
+
+_STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
+_LISTENING = re.compile(_STAMP + r"Listening for Jobs\s*")
+_RUNNING = re.compile(_STAMP + r"Running job: ?(.*)")
+# The name of a job is its author's text, and the launcher leaves it out of what it records.
+_COMPLETED = re.compile(
+    _STAMP + r"Job (?:.* )?completed with result: "
+    r"(Succeeded|SucceededWithIssues|Failed|Canceled|Skipped|Abandoned)\s*"
+)
+LONGEST_LINE = 2000
+_TROUBLES = (
+    ("Agent pool not found:", "config did not find the agent pool: check `agent_pool`"),
+    (
+        "Failed to replace the agent",
+        "config could not take the slot's entry: the owner of the token has to be the pool's Administrator",
+    ),
+    (
+        "Cannot configure the agent because it is already configured",
+        "the image holds a configured agent",
+    ),
+    (
+        "A session for this agent already exists",
+        "another agent of its name has a session: a dead one's lapses after about five minutes",
+    ),
+    ("Stop retry on SessionConflictException", "another agent of its name kept its session"),
+    ("Failed to create a session", "the service gave it no session"),
+    ("Failed to create session", "the service gave it no session"),
+    ("Access denied", "the service does not know its key"),
+    ("VS30063", "the token is wrong or has expired"),
+    ("Must not run", "the image runs its agent as root"),
+    ("An error occurred:", "the agent failed"),
+    ("Current server time is", "this host's clock is wrong: timedatectl set-ntp true"),
+)
+_UPDATES = ("Agent update in progress", "Downgrading agent to a lower version")
+
+
+def read(line: str) -> Sign | None:
+    """What a line of the listener's own output means; ``None``: nothing."""
+    if len(line) > LONGEST_LINE:
+        return None
+    if _LISTENING.fullmatch(line):
+        return Sign("listening")
+    running = _RUNNING.fullmatch(line)
+    if running is not None:
+        return Sign("job_started", clean(running.group(1)))
+    completed = _COMPLETED.fullmatch(line)
+    if completed is not None:
+        return Sign("job_ended", completed.group(1))
+    if any(line.startswith(words) for words in _UPDATES):
+        return Sign("trouble", "the service wants a newer agent than the image has")
+    for words, meaning in _TROUBLES:
+        if words in line:
+            return Sign("trouble", meaning)
+    return None
+
+
+# How the launcher ends where the client was not even started (agents/azure).
+CONFIG_LATE, CONFIG_FAILED = 75, 76
+UPDATE_CODES = (3, 4)
+_TOO_OLD = (
+    "the service wants a newer agent than the image has: build the image again with a newer "
+    "AGENT_VERSION"
+)
+_CODES = {
+    0: "it ended without a job and unasked: its key was taken back, or its entry taken by another",
+    1: "the service let it have no session",
+    2: "it failed",
+    65: "what came through the gate was not what its launcher needs: the image is older than this manager",
+    70: "its launcher failed",
+    CONFIG_LATE: f"config did not end within {CONFIG_LIMIT} s, and was stopped",
+    CONFIG_FAILED: "config failed",
+}
+
+
+def judge(end: End, signs: tuple[str, ...]) -> Outcome:
+    """What came of an agent that ended so, after its client had said these lines."""
+    if not end.opened:
+        return _unopened(end)
+    read_signs = [sign for line in signs if (sign := read(line)) is not None]
+    ended = [sign.text for sign in read_signs if sign.kind == "job_ended"]
+    code = end.exit.code if end.exit is not None else None
+    cause = Cause.OOM if end.exit is not None and end.exit.oom_kills else None
+    if code in UPDATE_CODES:
+        done = f"; its job had ended: {ended[-1]}" if ended else ""
+        return Outcome(Result.IMAGE_TOO_OLD, detail=_TOO_OLD + done)
+    if ended:
+        failed = ended[-1] not in ("Succeeded", "SucceededWithIssues", "Skipped")
+        return Outcome(Result.JOB_DONE, cause if failed else None, detail=ended[-1])
+    if any(sign.kind == "job_started" for sign in read_signs):
+        return Outcome(Result.UNKNOWN, _cut_off(end, cause), detail="its job's result was not told")
+    if end.doom is not None or end.engine_stopped or (end.signalled and code == 0):
+        return Outcome(Result.NO_JOB, detail="it had no job")
+    if end.exit is None:
+        return Outcome(Result.UNKNOWN, _cut_off(end, cause), detail="it was killed")
+    return Outcome(Result.DIED_YOUNG, cause, detail=_why(end.exit.code, read_signs))
+
+
+def _unopened(end: End) -> Outcome:
+    if end.doom is not None or end.engine_stopped:
+        return Outcome(Result.NO_JOB, detail="it had not taken a job")
+    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
+    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
+
+
+def _cut_off(end: End, cause: Cause | None) -> Cause:
+    if end.engine_stopped:
+        return Cause.ENGINE_STOPPED
+    if cause is not None:
+        return cause
+    return Cause.KILLED if end.death_seen or end.doom is not None else Cause.UNKNOWN
+
+
+def _why(code: int, signs: list[Sign]) -> str:
+    said = _CODES.get(code, f"the agent ended with exit code {code}")
+    troubles = [sign.text for sign in signs if sign.kind == "trouble"]
+    return f"{said}: {troubles[-1]}" if troubles else said

@@ -1,0 +1,123 @@
+"""What GitHub's runner says and how it ends: its lines and exit codes, and what they mean.
+
+Pure. A job's name is anybody's text: nothing is read past the fixed beginning of a line, except the result at
+its very end. Exit code 0 does not tell that a job ran, so the signs do (facts: github.md, 4.2 and 4.3).
+"""
+
+from __future__ import annotations
+
+import re
+
+from mayfly.core.model import Cause, DoomReason
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.edge.web import clean
+from mayfly.providers import Sign
+
+_STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: (.*)", re.DOTALL)
+_RESULT = re.compile(r"completed with result: ([A-Za-z]{1,32})\s*\Z")
+_TOO_OLD = re.compile(r"An error occur+ed: Runner version v\S{1,40} is deprecated")
+_TROUBLE = (
+    "An error occur",
+    "Failed to create a session.",
+    "A session for this runner already exists.",
+    "Stop retry on SessionConflictException",
+    "A runner exists with the same name",
+)
+_NO_LONGER = "The runner no longer exists on the server."
+_UPDATING = "Runner update in progress"
+
+TOO_OLD = (
+    "image too old: GitHub gives this runner's version no jobs any more; build the image again with the "
+    "newest RUNNER_VERSION, then `mayfly retry`"
+)
+OUTDATED, UPDATE, UPDATE_ONCE = 7, 3, 4
+
+
+def read(line: str) -> Sign | None:
+    """What one line of the listener's output means; ``None``: nothing."""
+    line = line[:2000] if "completed with result: " not in line[-80:] else line[:1900] + line[-80:]
+    stamped = _STAMPED.match(line)
+    if stamped is not None:
+        return _read_stamped(stamped.group(1))
+    if line.startswith(_TROUBLE):
+        return Sign("trouble", clean(line))
+    if line.startswith(_NO_LONGER):
+        return Sign("trouble", "the service has taken its registration back")
+    if line.startswith(_UPDATING):
+        return Sign("trouble", "the service has it update itself")
+    return None
+
+
+def _read_stamped(words: str) -> Sign | None:
+    if words.startswith("Listening for Jobs"):
+        return Sign("listening")
+    if words.startswith("Running job: "):
+        return Sign("job_started", clean(words.removeprefix("Running job: ")))
+    if words.startswith("Job "):
+        result = _RESULT.search(words)
+        return Sign("job_ended", result.group(1)) if result is not None else None
+    if words.startswith("Runner connect error: "):
+        return Sign("trouble", clean(words))
+    return None
+
+
+def judge(end: End, lines: tuple[str, ...]) -> Outcome:
+    """What came of an agent that ended so and left these lines in its witness."""
+    if not end.opened:
+        return _unopened(end)
+    signs = [sign for sign in map(read, lines) if sign is not None]
+    results = [sign.text for sign in signs if sign.kind == "job_ended"]
+    started = any(sign.kind == "job_started" for sign in signs)
+    if results:
+        return Outcome(Result.JOB_DONE, _cause(end), detail=results[-1])
+    if started:
+        return Outcome(Result.UNKNOWN, _cause(end) or _ended_by(end), detail=_broken_off(end))
+    code = end.exit.code if end.exit is not None else None
+    if code == OUTDATED or any(_TOO_OLD.match(line) for line in lines):
+        return Outcome(Result.IMAGE_TOO_OLD, detail=TOO_OLD)
+    if code in (UPDATE, UPDATE_ONCE):
+        return Outcome(Result.IMAGE_TOO_OLD, detail=f"{TOO_OLD} (it was told to update itself)")
+    if end.doom is not None or end.engine_stopped:
+        return Outcome(Result.NO_JOB, detail="it had no job")
+    listened = any(sign.kind == "listening" for sign in signs)
+    trouble = next((sign.text for sign in reversed(signs) if sign.kind == "trouble"), "")
+    if code == 0 and listened:
+        return Outcome(Result.NO_JOB, detail="idle expiry: the service took its registration back")
+    if code is None:
+        return Outcome(Result.UNKNOWN, _ended_by(end), detail="it ended without a word")
+    return Outcome(
+        Result.DIED_YOUNG, detail=trouble or f"the runner ended with {code} before any job"
+    )
+
+
+def _unopened(end: End) -> Outcome:
+    if end.doom is not None or end.engine_stopped:
+        return Outcome(Result.NO_JOB, detail="its gate was not opened")
+    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
+    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
+
+
+def _cause(end: End) -> Cause | None:
+    """What a limit or a person did to the job, or its memory; ``None`` where nobody did anything."""
+    if end.doom is DoomReason.TIMEOUT:
+        return Cause.TIMEOUT
+    if end.doom is DoomReason.DISK:
+        return Cause.DISK
+    if end.doom in (DoomReason.FORCED, DoomReason.CANCELLED):
+        return Cause.CANCELLED
+    if end.exit is not None and end.exit.oom_kills:
+        return Cause.OOM
+    return None
+
+
+def _ended_by(end: End) -> Cause:
+    if end.engine_stopped:
+        return Cause.ENGINE_STOPPED
+    return (
+        Cause.KILLED if end.death_seen or end.signalled or end.doom is not None else Cause.UNKNOWN
+    )
+
+
+def _broken_off(end: End) -> str:
+    code = f" (exit code {end.exit.code})" if end.exit is not None else ""
+    return f"its job was broken off{code}: GitHub reports lost communication in about ten minutes"

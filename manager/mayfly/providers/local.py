@@ -1,0 +1,139 @@
+"""The embedded queue: jobs that people submit to this manager itself.
+
+The gate carries the job, the agent's output is its log and its exit code is its result. There is no service
+and no token; the roster is the queue, which the manager holds, so nothing here is asked over a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from mayfly.core.memory import Agent
+from mayfly.core.model import (
+    Cause,
+    DoomReason,
+    HostId,
+    HostSpec,
+    JobState,
+    PoolSpec,
+    Roster,
+    Step,
+)
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.edge.faults import Refused
+from mayfly.edge.history_reader import Reader
+from mayfly.providers import Diagnosis, Enrolment, Sign
+
+TERM_GRACE = 10.0
+KILL_GRACE = 5.0  # USR2 kills the job and lets its launcher write the account
+
+
+def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Local:
+    """The provider of a ``local`` pool."""
+    del host, host_id
+    return Local(pool, Reader(state_dir))
+
+
+class Local:
+    """The queue as a provider."""
+
+    proof: Literal["roster", "lines"] = "roster"
+    queue = True
+    tells = True
+    keeps_entries = False
+    enrol_deadline: float | None = None
+    roster_interval = 3600.0
+    stop_ladder = (Step("TERM", TERM_GRACE), Step("USR2", KILL_GRACE))
+
+    def __init__(self, pool: PoolSpec, reader: Reader) -> None:
+        self.pool = pool
+        self._reader = reader
+
+    def check(self) -> Diagnosis:
+        """Nothing can be wrong with a service that is not there."""
+        return ()
+
+    def roster(self) -> Roster | None:
+        """The queue is the manager's own."""
+        return None
+
+    def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
+        """The job that was committed for the agent, as the launcher wants it."""
+        del labels
+        payload = self._reader.payload(agent.job) if agent.job is not None else None
+        if payload is None:
+            raise Refused(f"there is no job for agent {agent.generation}: it is dismissed")
+        environment = {**payload.env, "MAYFLY_JOB": str(agent.job)}
+        return Enrolment(
+            files={
+                "job.argv": _records(payload.argv),
+                "job.env": _records(f"{key}={value}" for key, value in environment.items()),
+            }
+        )
+
+    def cordon(self, registration: str, on: bool) -> None:
+        """A cordoned slot is handed no job: nobody need be told."""
+
+    def dismiss(self, registration: str) -> None:
+        """There are no registrations."""
+
+    def retire(self, registration: str) -> None:
+        """There are no entries to keep."""
+
+    def read(self, line: str) -> Sign | None:
+        """A job's output means nothing to Mayfly."""
+        del line
+        return None
+
+    def judge(self, end: End, signs: tuple[str, ...]) -> Outcome:
+        """The job's account, from its exit code and from who ended it."""
+        del signs
+        if not end.opened:
+            return _unopened(end)
+        state, cause = _account(end)
+        result = Result.JOB_DONE if end.exit is not None else Result.UNKNOWN
+        return Outcome(result, cause, state)
+
+
+def _records(values: Iterable[str]) -> bytes:
+    return b"".join(value.encode(errors="surrogateescape") + b"\0" for value in values)
+
+
+def _unopened(end: End) -> Outcome:
+    if end.doom is not None or end.engine_stopped:
+        return Outcome(Result.NO_JOB, detail="it had not taken a job")
+    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
+    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
+
+
+# What a person or a limit wanted, whatever code the job then ended with.
+_BY_DOOM = {
+    DoomReason.CANCELLED: (JobState.CANCELLED, Cause.CANCELLED),
+    DoomReason.FORCED: (JobState.CANCELLED, Cause.CANCELLED),
+    DoomReason.TIMEOUT: (JobState.FAILED, Cause.TIMEOUT),
+    DoomReason.DISK: (JobState.FAILED, Cause.DISK),
+}
+
+
+def _account(end: End) -> tuple[JobState, Cause | None]:
+    if end.doom in _BY_DOOM:
+        return _BY_DOOM[end.doom]
+    if end.exit is None:
+        return JobState.LOST, _lost(end)
+    if end.exit.code == 0:
+        return JobState.SUCCEEDED, None
+    if end.signalled and end.doom is None:
+        return JobState.LOST, Cause.ENGINE_STOPPED if end.engine_stopped else Cause.KILLED
+    if end.exit.oom_kills:
+        return JobState.FAILED, Cause.OOM
+    return JobState.FAILED, Cause.EXIT
+
+
+def _lost(end: End) -> Cause:
+    if end.engine_stopped:
+        return Cause.ENGINE_STOPPED
+    if end.death_seen or end.doom is not None:
+        return Cause.KILLED
+    return Cause.UNKNOWN

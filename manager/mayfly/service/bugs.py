@@ -1,0 +1,87 @@
+"""Errors that only a bug in Mayfly explains: counted, logged with their trace, and told for a while.
+
+A broad ``except`` keeps such an error from ending more than what it happened in; it must not keep it quiet.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from mayfly.core.model import Health, Severity
+from mayfly.edge.log import Log
+
+TOLD = 3600.0  # seconds that the last error is told after it happened
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """Such an error; a message to the loop, whoever met it."""
+
+    where: str  # what was being done
+    error: str  # its type and its words
+    trace: str
+    thread: str | None = None  # that it has ended; None: whoever met it goes on
+
+
+def bug(where: str, error: BaseException, *, thread: str | None = None) -> Bug:
+    """The error as a message."""
+    trace = "".join(traceback.format_exception(error))
+    return Bug(where, f"{type(error).__name__}: {error}", trace, thread)
+
+
+class Bugs:
+    """All of them since the manager started; used by the loop's thread alone."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._count = 0
+        self._last: tuple[Bug, float] | None = None
+        self._ended: dict[str, Bug] = {}  # threads that are gone, and why
+
+    def take(self, met: Bug, now: float) -> None:
+        """One more."""
+        self._count += 1
+        self._last = met, now
+        if met.thread is not None:
+            self._ended[met.thread] = met
+        self._log.event("loop.failed", where=met.where, reason=met.error, trace=met.trace)
+
+    def health(self, now: float) -> list[Health]:
+        """What a person is told of them; that a thread has ended, until the manager is started again."""
+        lines = [
+            Health(
+                "manager.thread_ended",
+                Severity.ERROR,
+                f"a bug in Mayfly ended its thread {name}: {met.error}; agents and their jobs go on",
+                "sudo systemctl restart mayfly",
+            )
+            for name, met in self._ended.items()
+        ]
+        if self._last is not None and now - self._last[1] < TOLD and self._last[0].thread is None:
+            met, _ = self._last
+            times = "" if self._count == 1 else f" ({self._count} such errors since it started)"
+            text = f"a bug in Mayfly: {met.where} failed with {met.error}{times}; the rest goes on"
+            fix = "journalctl MAYFLY_EVENT=loop.failed -o verbose -n 1   # and report it"
+            lines.append(Health("manager.bug", Severity.WARNING, text, fix))
+        return lines
+
+
+def watch_threads(send: Callable[[Bug], None]) -> Callable[[], None]:
+    """Have the end of a thread by an error told too; how to stop that."""
+    before = threading.excepthook
+    threading.excepthook = partial(_ended, send)
+
+    def undo() -> None:
+        threading.excepthook = before
+
+    return undo
+
+
+def _ended(send: Callable[[Bug], None], ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread is not None else "unknown"
+    error = ended.exc_value or ended.exc_type()
+    send(bug(f"the thread {name}", error, thread=name))

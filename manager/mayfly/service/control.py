@@ -1,0 +1,443 @@
+"""The control socket's paths: reads from what was published or stored, changes as commands.
+
+Nothing here changes any state or talks to the Engine or a provider. ``Control.ROUTES`` is the whole
+table; ``docs/reference/control-socket.md`` is checked against it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from mayfly.core.model import Generation
+from mayfly.core.quantities import rfc3339
+from mayfly.edge.faults import Fault
+from mayfly.edge.output_kept import Chunk
+from mayfly.service import asks, parameters, printed
+from mayfly.service.board import Board
+from mayfly.service.commands import Command, Send, ask
+from mayfly.service.parameters import BadRequest
+from mayfly.service.unix_http import (
+    OnFailure,
+    Reply,
+    Request,
+    UnixServer,
+    error_reply,
+    json_reply,
+)
+
+API = 1
+LONG_POLLS = 32
+WAIT_MAX = 60.0
+AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited for
+LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is over
+FRAMED = "application/vnd.mayfly.output"
+AGENT_HEADER = "Mayfly-Agent"
+OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
+EVENTS_QUERY = ("after", "wait", "slot", "limit")
+HISTORY_QUERY = ("since", "slot", "outcome", "gpu", "limit")
+TIME_KEYS = frozenset(
+    {"at", "since", "until", "submitted", "started", "finished", "born", "opened", "exited"}
+)
+JOB_KEYS = (
+    *("job", "pool", "state", "exit_code", "cause"),
+    *("slot", "agent", "submitted", "started", "finished"),
+)
+
+Names = Mapping[str, str]
+Row = Mapping[str, Any]
+
+
+class Reader(Protocol):
+    """What is on disk, read from the threads of the control socket: ``edge.history.Reader``.
+
+    Blocking, safe to call from many threads at once; never changes anything. Times are seconds since
+    the epoch and leave here as RFC 3339. Raises ``Fault`` where the disk cannot be read.
+    """
+
+    def jobs(self, limit: int = 100) -> Sequence[Row]:
+        """All queued and running jobs, and the last ``limit`` ended."""
+
+    def job(self, job: str) -> Row | None:
+        """One job; ``None`` where there is none of that id."""
+
+    def generation_of_job(self, job: str) -> str | None:
+        """The agent that has, or had, this job; ``None`` while it is queued."""
+
+    def generation_of_slot(self, slot: str, *, previous: bool = False) -> str | None:
+        """The slot's agent, or the one before it; ``None`` where nothing was kept."""
+
+    def events(
+        self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False
+    ) -> Sequence[Row]:
+        """Events with ``seq`` above ``after``, oldest first; with ``last`` the newest of them."""
+
+    def history(
+        self,
+        since: float | None = None,
+        slot: str | None = None,
+        outcome: str | None = None,
+        gpu: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Row]:
+        """Ended agents, newest first."""
+
+
+class Output(Protocol):
+    """What agents printed, on disk: ``edge.output.OutputKeeper``."""
+
+    def read(
+        self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = ...
+    ) -> Iterator[Chunk]:
+        """The kept output of an agent, oldest first, without the launcher's own lines.
+
+        With ``follow`` it goes on until the agent has ended or ``stop()``; while nothing comes, it
+        yields a chunk without data about twice a second.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path: how it is reached, which query it takes, what it does."""
+
+    method: str
+    path: str  # with {names}
+    query: tuple[str, ...]
+    does: str
+    answer: Callable[[Control, Request, Names], Reply]
+
+    def match(self, method: str, path: str) -> Names | None:
+        """The names in the path, or ``None`` where the path is another."""
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9][A-Za-z0-9._-]{0,127})", self.path)
+        found = re.fullmatch(pattern, path)
+        return found.groupdict() if found is not None and method == self.method else None
+
+
+def _nothing(_: str, __: BaseException) -> None:
+    pass
+
+
+def _tell(
+    verb: str, arguments: Callable[[bytes, Sequence[str]], asks.Arguments]
+) -> Callable[[Control, Request, Names], Reply]:
+    """A path that sends a command to the loop and hands its answer back."""
+
+    def answer(control: Control, request: Request, names: Names) -> Reply:
+        wanted = {**arguments(request.body, control.slots()), **names}
+        found = ask(control.send, Command(verb, wanted, request.caller))
+        return json_reply(found.status, found.body)
+
+    return answer
+
+
+class Control:
+    """All that the paths need; ``respond`` is the only way in."""
+
+    def __init__(
+        self,
+        board: Board,
+        send: Send,
+        reader: Reader,
+        output: Output,
+        metrics: Callable[[], bytes],
+        *,
+        gpus: Callable[[], Mapping[str, object]] = dict,
+        version: str = "",
+        on_failure: OnFailure = _nothing,
+    ) -> None:
+        """``on_failure`` hears of bugs: on which path, and what was raised."""
+        self.board = board
+        self.send = send
+        self._reader = reader
+        self._printed = output
+        self._exposition = metrics
+        self._gpus_document = gpus
+        self._release = version
+        self._on_failure = on_failure
+        self._stop = threading.Event()
+        self._polls = threading.BoundedSemaphore(LONG_POLLS)
+
+    def open(self, path: str | Path) -> UnixServer:
+        """A server on this socket, bound and not yet started; ``Refused`` where it cannot be."""
+        return UnixServer(Path(path), self.respond, self._on_failure)
+
+    def stop(self) -> None:
+        """End every followed stream."""
+        self._stop.set()
+
+    def respond(self, request: Request) -> Reply:
+        """The answer to one request, whatever happens."""
+        try:
+            return self._route(request)
+        except BadRequest as error:
+            return error_reply(400, str(error), "bad_request")
+        except Fault as error:
+            return error_reply(503, str(error), "unavailable")
+        except _TooMany:
+            sentence = f"{LONG_POLLS} clients wait already; try again later"
+            return error_reply(503, sentence, "busy")
+        except Exception as error:  # noqa: BLE001  a bug must neither end the server nor show itself
+            self._on_failure(request.path, error)
+            return error_reply(500, "this is a bug in mayfly; the manager's log has it", "bug")
+
+    def slots(self) -> tuple[str, ...]:
+        """The slots of this host, as published."""
+        found = self.board.read()
+        rows = found.document.get("slots") if found is not None else None
+        return tuple(str(row["slot"]) for row in rows) if isinstance(rows, list | tuple) else ()
+
+    def _route(self, request: Request) -> Reply:
+        for route in self.ROUTES:
+            names = route.match(request.method, request.path)
+            if names is not None:
+                parameters.known_query(request.query, route.query)
+                return route.answer(self, request, names)
+        for route in self.ROUTES:
+            if route.match(route.method, request.path) is not None:
+                sentence = f"this path takes {route.method}, not {request.method}"
+                return error_reply(405, sentence, "method")
+        return error_reply(404, "there is no such path; they begin with /v1/", "no_such_path")
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def _version(self, _: Request, __: Names) -> Reply:
+        return json_reply(200, {"version": self._release, "api": API})
+
+    def _status(self, request: Request, _: Names) -> Reply:
+        after = parameters.whole(request.query, "after", 0, 2**62)
+        seconds = parameters.wait(request.query, WAIT_MAX)
+        found = self.board.read()
+        if seconds and (found is None or found.rev <= after):
+            with self._waiting():
+                found = self.board.wait(after, seconds)
+        if found is None:
+            return error_reply(503, "the manager is starting: no pass has ended yet", "starting")
+        return json_reply(200, {**found.document, "rev": found.rev})
+
+    def _jobs(self, request: Request, _: Names) -> Reply:
+        limit = parameters.whole(request.query, "limit", 100, 10_000)
+        found = self._reader.jobs(limit)
+        rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
+        return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
+
+    def _job(self, _: Request, names: Names) -> Reply:
+        row = self._reader.job(names["job"])
+        if row is None:
+            return _no_such_job(names["job"])
+        return json_reply(200, {"schema": "mayfly.job/1", **_stamped(row)})
+
+    def _events(self, request: Request, _: Names) -> Reply:
+        query = request.query
+        after = parameters.whole(query, "after", 0, 2**62)
+        limit = parameters.whole(query, "limit", 100, 1000)
+        slot = parameters.text(query.get("slot"), "slot")
+        seconds = parameters.wait(query, WAIT_MAX)
+        if "after" in query:
+            rows = self._await_events(after, limit, slot, seconds)
+        else:
+            rows = self._reader.events(0, limit, slot, last=True)
+        document = {"schema": "mayfly.events/1", "events": [_stamped(row) for row in rows]}
+        return json_reply(200, document)
+
+    def _await_events(
+        self, after: int, limit: int, slot: str | None, seconds: float
+    ) -> Sequence[Row]:
+        rows = self._reader.events(after, limit, slot)
+        if rows or not seconds:
+            return rows
+        deadline = time.monotonic() + seconds
+        with self._waiting():
+            while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
+                seen = self.board.read()
+                if rows := self._reader.events(after, limit, slot):
+                    return rows
+                self.board.wait(seen.rev if seen else 0, min(left, 1.0))
+        return ()
+
+    def _history(self, request: Request, _: Names) -> Reply:
+        query = request.query
+        found = self._reader.history(
+            since=parameters.moment(query.get("since"), "since"),
+            slot=parameters.text(query.get("slot"), "slot"),
+            outcome=parameters.text(query.get("outcome"), "outcome"),
+            gpu=parameters.text(query.get("gpu"), "gpu"),
+            limit=parameters.whole(query, "limit", 1000, 100_000),
+        )
+        agents = [_stamped(row) for row in reversed(found)]
+        return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
+
+    def _gpus(self, _: Request, __: Names) -> Reply:
+        return json_reply(200, self._gpus_document())
+
+    def _metrics(self, _: Request, __: Names) -> Reply:
+        return Reply(200, "text/plain; version=0.0.4; charset=utf-8", self._exposition())
+
+    # -- output ------------------------------------------------------------------------------------
+
+    def _job_output(self, request: Request, names: Names) -> Reply:
+        job = names["job"]
+        row = self._reader.job(job)
+        if row is None:
+            return _no_such_job(job)
+        generation = self._reader.generation_of_job(job)
+        if generation is None and parameters.switch(request.query, "follow"):
+            with self._waiting():
+                generation = self._await_agent(job)
+        return self._output(request, generation, over=row.get("finished") is not None)
+
+    def _await_agent(self, job: str) -> str | None:
+        deadline = time.monotonic() + AGENT_SECONDS
+        while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
+            seen = self.board.read()
+            row = self._reader.job(job)
+            generation = self._reader.generation_of_job(job)
+            if generation is not None or row is None or row.get("finished") is not None:
+                return generation
+            self.board.wait(seen.rev if seen else 0, min(left, 0.5))
+        return None
+
+    def _slot_output(self, request: Request, names: Names) -> Reply:
+        previous = parameters.switch(request.query, "previous")
+        generation = self._reader.generation_of_slot(names["slot"], previous=previous)
+        if generation is None and names["slot"] not in self.slots():
+            return error_reply(404, f"there is no slot {names['slot']}", "no_such_slot")
+        return self._output(request, generation, over=previous)
+
+    def _output(self, request: Request, generation: str | None, *, over: bool) -> Reply:
+        """What an agent has printed; of one that is ``over``, its last words too, which may still come."""
+        query = request.query
+        follow = parameters.switch(query, "follow")
+        form = query.get("format", "framed")
+        if form not in {"framed", "text"}:
+            raise BadRequest("format must be framed or text")
+        place = printed.Place(
+            parameters.whole(query, "mark", 0, 2**63), parameters.whole(query, "count", 0, 2**31)
+        )
+        if generation is None:
+            return Reply(204, "text/plain", b"")
+        if query.get("agent", generation) != generation:
+            place = printed.Place()  # another agent's output was read before
+        release = self._wait_begins()
+        limit = time.monotonic() + LATE_SECONDS if over and not follow else math.inf
+
+        def stop() -> bool:
+            return self._stop.is_set() or time.monotonic() > limit
+
+        try:
+            chunks = self._printed.read(Generation(generation), follow=follow or over, stop=stop)
+            chunks = printed.after(chunks, place)
+            pieces = printed.framed(chunks) if form == "framed" else printed.plain(chunks)
+        except BaseException:
+            release()
+            raise
+        kind = FRAMED if form == "framed" else "text/plain; charset=utf-8"
+        stream = _Held(pieces, release, self._stop.is_set)
+        return Reply(200, kind, stream, {AGENT_HEADER: generation})
+
+    # -- what they share -----------------------------------------------------------------------------
+
+    def _wait_begins(self) -> Callable[[], None]:
+        """Take one of the places for those who wait; what is returned gives it back."""
+        if not self._polls.acquire(blocking=False):
+            raise _TooMany
+        return self._polls.release
+
+    def _waiting(self) -> _Place:
+        return _Place(self._wait_begins())
+
+    ROUTES: ClassVar[tuple[Route, ...]] = (
+        Route("GET", "/v1/version", (), "the manager's version", _version),
+        Route("GET", "/v1/status", ("after", "wait"), "how the slots stand", _status),
+        Route("GET", "/v1/jobs", ("limit",), "the embedded queue", _jobs),
+        Route("GET", "/v1/jobs/{job}", (), "one job, with its command", _job),
+        Route("GET", "/v1/jobs/{job}/output", OUTPUT_QUERY, "what a job printed", _job_output),
+        Route(
+            "GET",
+            "/v1/slots/{slot}/output",
+            (*OUTPUT_QUERY, "previous"),
+            "what a slot's agent printed",
+            _slot_output,
+        ),
+        Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
+        Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
+        Route("GET", "/v1/plan", (), "what the next pass would do", _tell("plan", asks.nothing)),
+        Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
+        Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
+        Route("POST", "/v1/jobs", (), "queue a job", _tell("submit", asks.submit)),
+        Route("POST", "/v1/jobs/{job}/cancel", (), "end a job", _tell("cancel", asks.nothing)),
+        Route("POST", "/v1/cordon", (), "no new agent or job", _tell("cordon", asks.cordon)),
+        Route("POST", "/v1/uncordon", (), "fill again", _tell("uncordon", asks.named_slots)),
+        Route("POST", "/v1/drain", (), "empty slots", _tell("drain", asks.drain)),
+        Route("POST", "/v1/pause", (), "observe only", _tell("pause", asks.pause)),
+        Route("POST", "/v1/resume", (), "act again", _tell("resume", asks.nothing)),
+        Route("POST", "/v1/recycle", (), "fresh agents", _tell("recycle", asks.named_slots)),
+        Route("POST", "/v1/retry", (), "forget back-off", _tell("retry", asks.named_slots)),
+        Route("POST", "/v1/reload", (), "read the config again", _tell("reload", asks.reload)),
+    )
+
+
+class _TooMany(Exception):
+    """All places for those who wait are taken."""
+
+
+class _Place:
+    """A place among those who wait, as a context."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+
+class _Held(Iterator[bytes]):
+    """A stream that gives its place back when it is closed, read or not.
+
+    One that ends because the manager stops is broken off, so that nobody takes it for the end.
+    """
+
+    def __init__(
+        self, pieces: Iterator[bytes], release: Callable[[], None], stopping: Callable[[], bool]
+    ) -> None:
+        self._pieces = pieces
+        self._release: Callable[[], None] | None = release
+        self._stopping = stopping
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            if self._stopping():
+                raise ConnectionAbortedError from None
+            raise
+
+    def close(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+
+def _no_such_job(job: str) -> Reply:
+    return error_reply(404, f"there is no job {job}: see `mayfly jobs`", "no_such_job")
+
+
+def _stamped(row: Row) -> dict[str, object]:
+    """A row with its times as RFC 3339, in the tables inside it too."""
+    return {key: _stamped_value(key, value) for key, value in row.items()}
+
+
+def _stamped_value(key: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        return _stamped(value)
+    if key in TIME_KEYS and isinstance(value, int | float):
+        return rfc3339(value)
+    return value

@@ -1,0 +1,308 @@
+"""The daemon: puts the parts together, starts them in order, and takes them apart again.
+
+Stopping it stops no agent. Starting it where another manager is at work is refused before anything is
+touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+
+from mayfly import __version__
+from mayfly.core import naming
+from mayfly.core.leases import Gpu
+from mayfly.core.model import Config, Container, HostId
+from mayfly.edge import systemd
+from mayfly.edge.catalogue import architecture, catalogue
+from mayfly.edge.engine import Engine
+from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.history import History
+from mayfly.edge.history_reader import Reader
+from mayfly.edge.log import Log
+from mayfly.edge.output import OutputKeeper
+from mayfly.edge.witness import Witnesses
+from mayfly.providers import left_behind, load
+from mayfly.service.board import Board
+from mayfly.service.bugs import bug, watch_threads
+from mayfly.service.clock import Clock
+from mayfly.service.control import Control
+from mayfly.service.eye import Eye
+from mayfly.service.gpu_desk import Board as GpuBoard
+from mayfly.service.gpu_desk import GpuDesk, gpu_document
+from mayfly.service.ledger import Ledger, mark_from
+from mayfly.service.loop import Hands, Loop
+from mayfly.service.messages import Message, Reload, Rung, Stop
+from mayfly.service.metrics import Metrics, Outside, serve
+from mayfly.service.perform import Performer, Workers
+from mayfly.service.report import Report
+from mayfly.service.services import Services
+
+WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
+
+
+def run(
+    config: Config, *, take_over: bool = False, reload: Callable[[], Config] | None = None
+) -> None:
+    """Run the manager until SIGTERM or SIGINT; ``Refused`` where it must not start."""
+    state_dir = Path(config.host.state_dir)
+    with ExitStack() as stack:
+        stack.enter_context(_locked(state_dir))
+        log = Log()
+        history = History(state_dir)
+        stack.callback(history.close)
+        host = _host_id(history)
+        engine = Engine(config.host.docker_host)
+        claim = partial(_claim, engine, host, take_over=take_over, log=log)
+        _run(config, reload or (lambda: config), host, history, engine, claim, log, stack)
+
+
+def _run(
+    config: Config,
+    reload: Callable[[], Config],
+    host: HostId,
+    history: History,
+    engine: Engine,
+    claim: Callable[[], None],
+    log: Log,
+    stack: ExitStack,
+) -> None:
+    state_dir = Path(config.host.state_dir)
+    reader = Reader(state_dir)
+    witnesses = Witnesses(state_dir)
+    board = Board()
+    clock = Clock()
+    metrics = Metrics(config)
+    inbox: SimpleQueue[Message] = SimpleQueue()
+    services = Services(
+        lambda pool: load(pool, config.host, host, state_dir),
+        inbox.put,
+        log,
+        lambda: left_behind(state_dir),
+    )
+    loop = Loop(
+        config=config,
+        host=host,
+        inbox=inbox,
+        ledger=Ledger(history, log),
+        witnesses=witnesses,
+        services=services,
+        report=Report(board, log, metrics, _Announcer()),
+        log=log,
+        clock=clock,
+        boot=naming.generation(clock.now(), secrets.randbelow(36**5)),
+        reload=reload,
+        known_job=lambda job: reader.job(job) is not None,
+    )
+
+    def erred(where: str, error: BaseException) -> None:
+        inbox.put(bug(where, error))
+
+    output = OutputKeeper(
+        config.host.docker_host,
+        state_dir / "output",
+        ring=lambda generation, _: inbox.put(Rung(generation)),
+        ended=lambda generation: inbox.put(Rung(generation)),
+        on_line=loop.hear,
+        on_failure=erred,
+        per_agent=config.host.output_per_agent,
+        total=config.host.output_total,
+    )
+    output.start()
+    stack.callback(output.close)
+    performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
+    workers = Workers(performer, inbox.put)
+    eye = Eye(engine, lambda: loop.config, lambda: loop.images, lambda: loop.step, claim, inbox.put)
+    gpus = GpuDesk(inbox.put, engine, catalogue(), architecture(), clock.now)
+    for agent in loop.memory.agents.values():
+        if agent.container is not None and not agent.settled:
+            output.follow(agent.generation, agent.container, lines=not agent.queue)
+    follower = engine.watch(inbox.put, inbox.put, mark=mark_from(history.meta("engine_mark")))
+    loop.bind(Hands(workers, eye, gpus), lambda: follower.mark)
+    metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
+    if config.host.metrics is not None:
+        stack.callback(_scraped(config.host.metrics, metrics, log))
+
+    control = Control(
+        board=board,
+        send=inbox.put,
+        reader=reader,
+        output=output,
+        metrics=metrics.text,
+        gpus=lambda: gpu_document(gpus.document()),
+        version=__version__,
+        on_failure=lambda path, error: erred(f"the answer to {path}", error),
+    )
+    server = control.open(config.host.socket)
+    stack.callback(server.close)
+    stack.callback(control.stop)
+    with _signals(loop):
+        stack.callback(watch_threads(inbox.put))
+        eye.start()
+        server.start()
+        log.event("daemon.started", version=__version__, host=host, pid=os.getpid())
+        loop.run()
+        log.event("daemon.stopping")
+        systemd.stopping()
+    eye.stop()
+    gpus.stop()
+    workers.stop(WORKERS_GRACE)
+    follower.stop()
+    _leave(engine, host, log)
+
+
+def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:
+    """The GPUs of the host and their driver, as far as NVML has said."""
+    return board.gpus or (), board.reading.driver if board.reading is not None else ""
+
+
+def _scraped(address: str, metrics: Metrics, log: Log) -> Callable[[], None]:
+    """Serve the metrics on loopback too; a port that somebody else has must not stop the pool."""
+    try:
+        return serve(address, metrics.registry)
+    except OSError as error:
+        log.event("metrics.refused", address=address, reason=error.strerror or str(error))
+        return lambda: None
+
+
+class _Announcer:
+    """Tells systemd after each pass; the first one, and the first after a reload, says that we are ready."""
+
+    def __init__(self) -> None:
+        self._ready = False
+
+    def passed(self, sentence: str) -> None:
+        """A pass has ended."""
+        if self._ready:
+            systemd.alive(sentence)
+        else:
+            self._ready = True
+            systemd.ready(sentence)
+
+    def reloading(self) -> None:
+        """The configuration is about to be read again."""
+        self._ready = False
+        systemd.reloading()
+
+
+@contextmanager
+def _signals(loop: Loop) -> Iterator[None]:
+    """TERM and INT stop the manager, HUP reads the configuration again."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        loop.inbox.put(Stop())
+
+    def again(_: int, __: FrameType | None) -> None:
+        loop.inbox.put(Reload())
+
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in (
+            (signal.SIGTERM, stop),
+            (signal.SIGINT, stop),
+            (signal.SIGHUP, again),
+        )
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory; ``Refused`` where another manager does."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_dir.chmod(0o700)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Refused(
+            f"the state directory {state_dir} cannot be used: {error.strerror}; run as root, or set "
+            "host.state_dir"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise Refused(
+                f"another manager (pid {owner or 'unknown'}) works on {state_dir}: stop it first, "
+                "or set another host.state_dir"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _host_id(history: History) -> HostId:
+    """The random id of this installation, made at the first start."""
+    known = history.meta("host")
+    if known is not None:
+        return HostId(known)
+    host = naming.host_id(secrets.randbelow(36**naming.HOST_ID_LENGTH))
+    history.set_meta("host", host)
+    return host
+
+
+def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
+    """See that the Engine is new enough and that no other Mayfly uses it, unless that one is taken over.
+
+    ``Refused`` where it must not be used, ``Passing`` where it cannot be asked now.
+    """
+    engine.info()
+    others: dict[HostId, list[Container]] = {}
+    for container in engine.containers():
+        if container.host != host:
+            others.setdefault(container.host, []).append(container)
+    if others and not take_over:
+        told = "; ".join(
+            f"{other} with {', '.join(sorted(container.name for container in theirs))}"
+            for other, theirs in others.items()
+        )
+        raise Refused(
+            f"this Engine already serves another Mayfly (this one is {host}): {told}. Drain and stop that "
+            "one, or start with --take-over where it is gone for good"
+        )
+    for other, theirs in others.items():
+        log.event("host.taken_over", other=other, containers=[entry.name for entry in theirs])
+        _end_gates(engine, theirs, log)
+    for network in engine.networks():
+        if network.host != host and network.host not in others:
+            with suppress(Fault):
+                engine.remove_network(network.name)
+
+
+def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
+    """Remove another Mayfly's containers that only wait at their gates; one with a job ends by itself."""
+    for container in containers:
+        if not container.live or engine.process_count(container.id) <= AT_GATE:
+            engine.remove(container.id, force=True)
+        else:
+            log.event("host.left_running", container=container.name, other=container.host)
+
+
+AT_GATE = 2  # processes of an agent that waits: the init and the gate
+
+
+def _leave(engine: Engine, host: HostId, log: Log) -> None:
+    """Remove our networks where none of our containers is left."""
+    try:
+        if any(container.host == host for container in engine.containers()):
+            return
+        for network in engine.networks():
+            if network.host == host:
+                engine.remove_network(network.name)
+    except Fault as fault:
+        log.event("network.kept", reason=str(fault))

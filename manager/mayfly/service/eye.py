@@ -1,0 +1,228 @@
+"""The eye: looks at the Engine and the host when asked, on a thread of its own, and reports what it saw.
+
+Asking again while it looks makes it look once more, never twice at once. A failed look is reported as
+failed; it is never turned into "there is nothing".
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mayfly.core.desire import ImageSeen, Survey
+from mayfly.core.model import (
+    Config,
+    Container,
+    ContainerId,
+    Dataset,
+    PoolName,
+    PoolSpec,
+)
+from mayfly.edge.engine import Engine
+from mayfly.edge.engine_facts import EngineInfo
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.room import Room, room
+from mayfly.service.bugs import Bug, bug
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All containers of all Mayflies on the Engine, as of step ``began`` of the loop."""
+
+    began: int
+    containers: tuple[Container, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A look failed: what is there is unknown."""
+
+    began: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What the host offers, and how large the containers of ours have grown."""
+
+    began: int
+    survey: Survey
+    info: EngineInfo
+    sizes: Mapping[ContainerId, int]
+    room: tuple[Room, ...] = ()  # where Mayfly and the Engine write
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """This Engine must not be used: a person has to see to it before the manager can run."""
+
+    fault: Refused
+
+
+Sight = Seen | Unseen | Surveyed | Denied
+
+
+class Eye:
+    """Looks when asked; ``send`` receives what was seen."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Callable[[], Config],
+        images: Callable[[], frozenset[str]],
+        step: Callable[[], int],
+        claim: Callable[[], None],
+        send: Callable[[Sight | Bug], None],
+    ) -> None:
+        """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
+        the Engine is ours to use.
+        """
+        self._engine = engine
+        self._step = step
+        self._claim = claim
+        self._claimed = False
+        self._config = config
+        self._wanted = images
+        self._send = send
+        self._asked = threading.Event()
+        self._survey_asked = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="eye", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the look under way."""
+        self._stopping = True
+        self._asked.set()
+
+    def look(self) -> None:
+        """Look at the containers soon."""
+        self._asked.set()
+
+    def survey(self) -> None:
+        """Look at images, mounts and sizes soon, too."""
+        self._survey_asked.set()
+        self._asked.set()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._stopping:
+                return
+            began = self._step()
+            try:
+                self._look(began)
+                if self._survey_asked.is_set():
+                    self._survey_asked.clear()
+                    self._look_around()
+            except Exception as error:  # noqa: BLE001  a bug in here must not leave the manager blind
+                self._send(bug("a look at the Engine", error))
+                self._send(Unseen(began, Passing(f"{type(error).__name__}: {error}")))
+
+    def _look(self, began: int) -> None:
+        try:
+            self._engine.ping()
+            if not self._claimed:
+                self._claim()
+                self._claimed = True
+            self._send(Seen(began, self._engine.containers()))
+        except Refused as fault:
+            self._send(Unseen(began, fault) if self._claimed else Denied(fault))
+        except Fault as fault:
+            self._send(Unseen(began, fault))
+
+    def _look_around(self) -> None:
+        if not self._claimed:
+            return
+        began = self._step()
+        try:
+            info = self._engine.info()
+            config = self._config()
+            survey = survey_of(self._engine, config, info, self._wanted())
+            watched = any(pool.limits.disk is not None for pool in config.pools)
+            sizes = self._engine.sizes() if watched else {}
+            places = (room(Path(place)) for place in (config.host.state_dir, info.root_dir))
+            left = tuple(place for place in places if place is not None)
+            self._send(Surveyed(began, survey, info, sizes, left))
+        except Fault as fault:
+            self._send(Unseen(began, fault))
+
+
+def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable[str]) -> Survey:
+    """What the host offers to these pools; ``wanted`` are the images to look for."""
+    found = {reference: engine.image(reference) for reference in wanted}
+    return Survey(
+        images={
+            reference: ImageSeen.labelled(facts.id, facts.labels) if facts is not None else None
+            for reference, facts in found.items()
+        },
+        mounts=mount_problems(config, info),
+        runtimes=frozenset(info.runtimes),
+        autoremove_fault=info.autoremove_fault,
+        cdi=frozenset(info.cdi_devices),
+        strangers=engine.gpu_strangers() if any(pool.gpus for pool in config.pools) else (),
+        hook=shutil.which("nvidia-container-runtime-hook") is not None,
+    )
+
+
+def mount_problems(config: Config, info: EngineInfo) -> dict[tuple[PoolName, str], str]:
+    """What is wrong with the directories that the pools mount: pool, directory -> one sentence."""
+    problems: dict[tuple[PoolName, str], str] = {}
+    inner = _mount_points()
+    for pool in config.pools:
+        for mount in pool.mounts:
+            problem = _problem(pool, mount.source, isinstance(mount, Dataset))
+            if problem is None and isinstance(mount, Dataset) and mount.nested == "refuse":
+                problem = _nested(pool, mount, inner, info)
+            if problem is not None:
+                problems[pool.name, mount.source] = problem
+    return problems
+
+
+def _problem(pool: PoolSpec, source: str, dataset: bool) -> str | None:
+    what = f'{"dataset" if dataset else "cache"} {source} of pool "{pool.name}"'
+    try:
+        if not Path(source).is_dir():
+            return f"{what} is not a directory on this host: mount or make it, or change `source`"
+        os.scandir(source).close()
+    except OSError as error:
+        return f"{what} cannot be read ({error.strerror}): see to the mount"
+    return None
+
+
+def _nested(pool: PoolSpec, mount: Dataset, inner: tuple[str, ...], info: EngineInfo) -> str | None:
+    if info.recursive_read_only:
+        return None
+    source = os.path.realpath(mount.source).rstrip("/") + "/"
+    below = sorted(point for point in inner if point.startswith(source))
+    if not below:
+        return None
+    version = ".".join(str(number) for number in info.version)
+    return (
+        f'dataset {mount.source} of pool "{pool.name}" has mounts beneath it that would stay writable '
+        f"on Engine {version} (before 25): {', '.join(below)}; unmount them, upgrade Docker, or set "
+        'nested = "allow"'
+    )
+
+
+def _mount_points() -> tuple[str, ...]:
+    """Every mount point of this host (proc(5), mountinfo, field 5, octal escapes undone)."""
+    try:
+        lines = (
+            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        )
+    except OSError:
+        return ()
+    return tuple(
+        line.split()[4].encode().decode("unicode_escape", errors="replace")
+        for line in lines
+        if line
+    )

@@ -1,0 +1,106 @@
+"""What ``mayfly gpus --json`` prints, made from what the loop published last.
+
+Pure: values in, JSON-ready values out; without a manager it is made from one reading alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mayfly.core.gpu_health import Reading, Vitals
+from mayfly.core.leases import Gpu, Mig
+from mayfly.core.model import GpuWord, SlotName
+from mayfly.core.quantities import rfc3339
+
+SCHEMA = "mayfly.gpus/1"
+Holders = Mapping[str, list[str]]
+
+
+def document(
+    gpus: Iterable[Gpu] | None,
+    reading: Reading | None,
+    words: Mapping[SlotName, GpuWord],
+    leases: Mapping[SlotName, tuple[str, ...]],
+    *,
+    late: float | None = None,
+    watched: bool = True,
+) -> dict[str, object]:
+    """The whole document; ``leases`` has what each slot holds, ``late`` since when NVML has not answered."""
+    holders: dict[str, list[str]] = {}
+    for slot, lease in leases.items():
+        for uuid in lease:
+            holders.setdefault(uuid, []).append(slot)
+    vitals = reading.vitals if reading is not None else {}
+    return {
+        "schema": SCHEMA,
+        "watched": watched,
+        "driver": (reading.driver or None) if reading is not None else None,
+        "cuda": _version(reading.cuda) if reading is not None else None,
+        "at": rfc3339(reading.began) if reading is not None else None,
+        "late_since": rfc3339(late) if late is not None else None,
+        "problem": _problem(reading, watched=watched),
+        "gpus": [_gpu(gpu, vitals, holders) for gpu in gpus or ()],
+        "slots": [_slot(slot, lease, words.get(slot)) for slot, lease in leases.items()],
+    }
+
+
+def _problem(reading: Reading | None, *, watched: bool) -> str | None:
+    if reading is not None:
+        return reading.problem
+    return "NVML has not answered yet" if watched else None
+
+
+def _gpu(gpu: Gpu, vitals: Mapping[str, Vitals], holders: Holders) -> dict[str, object]:
+    own = vitals.get(gpu.uuid)
+    return {
+        "uuid": gpu.uuid,
+        "index": gpu.index,
+        "name": gpu.name,
+        "compute": _version(gpu.capability),
+        **_state(own, gpu.memory),
+        "slots": holders.get(gpu.uuid, []),
+        "split": gpu.split,
+        "mig": [_part(part, vitals, holders) for part in gpu.mig],
+    }
+
+
+def _part(part: Mig, vitals: Mapping[str, Vitals], holders: Holders) -> dict[str, object]:
+    return {
+        "uuid": part.uuid,
+        "profile": part.name,
+        **_state(vitals.get(part.uuid), part.memory),
+        "slots": holders.get(part.uuid, []),
+    }
+
+
+def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
+    if vitals is None:
+        return {
+            "memory": memory,
+            "used": None,
+            "utilisation": None,
+            "processes": [],
+            "problem": "it is gone",
+        }
+    return {
+        "memory": vitals.total or memory,
+        "used": vitals.used,
+        "utilisation": vitals.utilisation,
+        "processes": [
+            {"pid": process.pid, "memory": process.memory, "container": process.container}
+            for process in vitals.processes
+        ],
+        "problem": vitals.problem,
+    }
+
+
+def _slot(slot: SlotName, lease: tuple[str, ...], word: GpuWord | None) -> dict[str, object]:
+    verdict, text = "unknown", ""
+    if word is not None:
+        verdict = "fit" if word.fit else "sick" if word.sick is not None else "waits"
+        text = word.sick or word.waits
+    return {"slot": slot, "gpus": list(lease), "health": verdict, "text": text}
+
+
+def _version(version: tuple[int, int] | None) -> str | None:
+    return f"{version[0]}.{version[1]}" if version is not None else None

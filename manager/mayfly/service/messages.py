@@ -1,0 +1,57 @@
+"""What may lie in the loop's inbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mayfly.core.model import Generation
+from mayfly.edge.engine_facts import EngineEvent, StreamTurn
+from mayfly.providers import Sign
+from mayfly.service.bugs import Bug
+from mayfly.service.commands import Command
+from mayfly.service.eye import Sight
+from mayfly.service.gpu_desk import GpuSight
+from mayfly.service.perform import Outcome
+from mayfly.service.rosters import RosterSight
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """An agent may have something to say."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A line of an agent's output that means something to its provider."""
+
+    generation: Generation
+    sign: Sign
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The manager is to stop; agents go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """The configuration is to be read again."""
+
+
+Message: TypeAlias = (
+    Rung
+    | Heard
+    | RosterSight
+    | GpuSight
+    | Stop
+    | Reload
+    | EngineEvent
+    | StreamTurn
+    | Sight
+    | Outcome
+    | Command
+    | Bug
+)

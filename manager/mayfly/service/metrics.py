@@ -1,0 +1,456 @@
+"""Metrics for Prometheus: counted from facts and results, gauged from what was last published.
+
+Every value of a label that is known beforehand is there from the start, so that an alert can tell
+"never" from "not yet scraped". Only the loop's thread counts; any thread may ask for the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mayfly import __version__
+from mayfly.core import naming
+from mayfly.core.actions import Action
+from mayfly.core.facts import AgentConfirmed, AgentCreated, AgentExited, AgentReady, Fact, JobEnded
+from mayfly.core.leases import Gpu
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import (
+    Cause,
+    Config,
+    Generation,
+    Health,
+    JobState,
+    Phase,
+    PoolName,
+    Severity,
+    World,
+)
+from mayfly.core.outcomes import Result
+from mayfly.core.slots import SlotStatus
+
+ACTIONS = ("prepare", "enrol", "open", "rename", "signal", "remove", "dismiss", "tell", "bury")
+RESULTS = ("done", "failed")
+UNREADY = frozenset(Phase) - {Phase.IDLE, Phase.BUSY}
+START_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+JOB_BUCKETS = (1, 10, 60, 300, 900, 1800, 3600, 7200, 21600, 86400)
+PASS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+
+
+Calls = Mapping[tuple[str, str], int]  # by operation and HTTP status
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What others count and know; asked when the metrics are, from any thread."""
+
+    calls: Callable[[], Mapping[PoolName, Calls]]
+    remaining: Callable[[], Mapping[PoolName, float]]  # calls that each service still allows
+    gpus: Callable[[], tuple[Sequence[Gpu], str]]  # and the driver
+
+
+class _Beyond(Collector):
+    """The calls of the services and the GPUs of the host."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+
+    def collect(self) -> Iterable[Metric]:
+        calls = CounterMetricFamily(
+            "mayfly_provider_requests",
+            "Calls of the pool's service; code lost: no answer came, unsent: it was not made.",
+            labels=["pool", "operation", "code"],
+        )
+        for pool, counts in self._outside.calls().items():
+            for (operation, code), count in counts.items():
+                calls.add_metric([pool, operation, code], count)
+        left = GaugeMetricFamily(
+            "mayfly_provider_rate_limit_remaining",
+            "Calls that the pool's service still allows, where it says so.",
+            labels=["pool"],
+        )
+        for pool, number in self._outside.remaining().items():
+            left.add_metric([pool], number)
+        info = GaugeMetricFamily(
+            "mayfly_gpu_info",
+            "1 for each GPU of this host.",
+            labels=["gpu", "uuid", "model", "driver"],
+        )
+        gpus, driver = self._outside.gpus()
+        for gpu in gpus:
+            info.add_metric([str(gpu.index), gpu.uuid, gpu.name, driver], 1.0)
+        return [calls, left, info]
+
+
+class _Board(Collector):
+    """The gauges of slots, from the rows of the last pass."""
+
+    def __init__(self) -> None:
+        self.rows: Sequence[SlotStatus] = ()
+        self.health: Mapping[Severity, int] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        rows = self.rows
+        providers = sorted({row.spec.pool.provider for row in rows})
+        slots = GaugeMetricFamily(
+            "mayfly_slots", "Slots by phase of their agent.", labels=["provider", "phase"]
+        )
+        desired = GaugeMetricFamily(
+            "mayfly_slots_desired", "Slots that the configuration asks for.", labels=["provider"]
+        )
+        for provider in providers:
+            own = [row for row in rows if row.spec.pool.provider == provider]
+            desired.add_metric([provider], len(own))
+            for phase in Phase:
+                slots.add_metric([provider, phase], sum(1 for row in own if row.phase is phase))
+        phases = GaugeMetricFamily(
+            "mayfly_slot_phase", "1 for the phase that the slot is in.", labels=["slot", "phase"]
+        )
+        cordoned = GaugeMetricFamily(
+            "mayfly_cordoned", "1 where the slot takes no new job.", labels=["slot"]
+        )
+        for row in rows:
+            cordoned.add_metric([row.spec.name], float(row.memory.cordon is not None))
+            for phase in Phase:
+                phases.add_metric([row.spec.name, phase], float(row.phase is phase))
+        health = GaugeMetricFamily(
+            "mayfly_health_lines", "Health lines under `mayfly status`.", labels=["severity"]
+        )
+        for severity in Severity:
+            health.add_metric([severity], self.health.get(severity, 0))
+        return [slots, desired, phases, cordoned, health]
+
+
+class Metrics:
+    """All that the manager counts."""
+
+    def __init__(self, config: Config) -> None:
+        self.registry = CollectorRegistry()
+        self._board = _Board()
+        self.registry.register(self._board)
+        self._last: float | None = None  # steady clock of the last pass
+        self._make_pools()
+        self._make_loop()
+        self.use(config)
+
+    def _make_pools(self) -> None:
+        def counter(name: str, text: str, labels: Sequence[str]) -> Counter:
+            return Counter(f"mayfly_{name}", text, labels, registry=self.registry)
+
+        self._vacant = counter(
+            "slot_vacant_seconds", "Seconds without an agent of its own.", ["slot"]
+        )
+        self._unready = counter("slot_unready_seconds", "Seconds neither idle nor busy.", ["slot"])
+        self._started = counter("agents_started", "Agents made.", ["slot", "provider"])
+        self._finished = counter(
+            "agents_finished", "Agents that ended.", ["slot", "provider", "outcome"]
+        )
+        self._expired = counter(
+            "agents_expired",
+            "Idle agents that ended by themselves: their service took them back before they had a job.",
+            ["slot", "provider"],
+        )
+        self._jobs = counter(
+            "jobs", "Jobs of the embedded queue that ended.", ["pool", "state", "cause"]
+        )
+        self._queued = Gauge(
+            "mayfly_jobs_queued", "Jobs that wait in the queue.", ["pool"], registry=self.registry
+        )
+        self._start_seconds = Histogram(
+            "mayfly_agent_start_duration_seconds",
+            "From the making of an agent to its readiness.",
+            ["provider"],
+            buckets=START_BUCKETS,
+            registry=self.registry,
+        )
+        self._job_seconds = Histogram(
+            "mayfly_job_duration_seconds",
+            "From an agent's start at a job to its end.",
+            ["provider"],
+            buckets=JOB_BUCKETS,
+            registry=self.registry,
+        )
+        self._providers: dict[PoolName, str] = {}
+
+    def _make_loop(self) -> None:
+        Gauge(
+            "mayfly_build_info", "The manager's version.", ["version"], registry=self.registry
+        ).labels(__version__).set(1)
+        self._paused = Gauge("mayfly_paused", "1 while only observing.", registry=self.registry)
+        self._engine_up = Gauge(
+            "mayfly_engine_up", "1 while the Engine answers.", registry=self.registry
+        )
+        self._stream_restarts = Counter(
+            "mayfly_engine_stream_restarts",
+            "Times that the stream of Engine events was lost.",
+            registry=self.registry,
+        )
+        self._provider_up = Gauge(
+            "mayfly_provider_up",
+            "1 while the pool's service answers.",
+            ["pool"],
+            registry=self.registry,
+        )
+        self._orphans = Gauge(
+            "mayfly_provider_orphans",
+            "Entries of ours at the service without an agent.",
+            ["pool"],
+            registry=self.registry,
+        )
+        self._roster_age = Gauge(
+            "mayfly_provider_roster_age_seconds",
+            "Seconds since the pool's service last said who is there.",
+            ["pool"],
+            registry=self.registry,
+        )
+        self._passes = Counter(
+            "mayfly_reconcile", "Passes of the loop.", ["result"], registry=self.registry
+        )
+        for result in ("done", "not_recorded"):
+            self._passes.labels(result)
+        self._pass_seconds = Histogram(
+            "mayfly_reconcile_duration_seconds",
+            "Length of a pass.",
+            buckets=PASS_BUCKETS,
+            registry=self.registry,
+        )
+        self._last_pass = Gauge(
+            "mayfly_last_reconcile_timestamp_seconds",
+            "When the last pass ended.",
+            registry=self.registry,
+        )
+        self._actions = Counter(
+            "mayfly_actions", "Actions performed.", ["action", "result"], registry=self.registry
+        )
+        self._in_flight = Gauge(
+            "mayfly_actions_in_flight", "Actions under way.", ["action"], registry=self.registry
+        )
+        self._action_seconds = Histogram(
+            "mayfly_action_duration_seconds",
+            "From the begin of an action to its result.",
+            ["action"],
+            buckets=START_BUCKETS,
+            registry=self.registry,
+        )
+        for action in ACTIONS:
+            self._in_flight.labels(action)
+            self._action_seconds.labels(action)
+            for result in RESULTS:
+                self._actions.labels(action, result)
+        self._reload_good = Gauge(
+            "mayfly_config_last_reload_successful",
+            "1 where the last reading of the configuration succeeded.",
+            registry=self.registry,
+        )
+        self._reload_good.set(1)
+        self._reload_at = Gauge(
+            "mayfly_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read with success.",
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "mayfly_loop_errors",
+            "Errors that only a bug in Mayfly explains.",
+            registry=self.registry,
+        )
+
+    def watch(self, outside: Outside) -> None:
+        """Where the rest is known."""
+        self.registry.register(_Beyond(outside))
+
+    def healthy(self, lines: Iterable[Health]) -> None:
+        """The health lines that are shown now."""
+        counts: dict[Severity, int] = {}
+        for line in lines:
+            counts[line.severity] = counts.get(line.severity, 0) + 1
+        self._board.health = counts
+
+    def use(self, config: Config) -> None:
+        """Make every series of the configured pools be there."""
+        for pool in config.pools:
+            self._providers[pool.name] = pool.provider
+            self._start_seconds.labels(pool.provider)
+            self._job_seconds.labels(pool.provider)
+            if pool.provider != "local":
+                self._provider_up.labels(pool.name)
+                self._orphans.labels(pool.name)
+                self._roster_age.labels(pool.name)
+            if pool.provider == "local":
+                self._queued.labels(pool.name)
+                for state, cause in JOB_ENDS:
+                    self._jobs.labels(pool.name, state, cause)
+            for index in range(pool.slots):
+                slot = naming.slot(pool.name, index)
+                self._vacant.labels(slot)
+                self._unready.labels(slot)
+                self._started.labels(slot, pool.provider)
+                for outcome in Result:
+                    self._finished.labels(slot, pool.provider, outcome)
+                if pool.provider != "local":
+                    self._expired.labels(slot, pool.provider)
+
+    # -- what the loop tells ----------------------------------------------------------------------
+
+    def facts(self, facts: Iterable[Fact], before: Memory, after: Memory) -> None:
+        """Facts were recorded, which led from one memory to the other."""
+        for fact in facts:
+            self._fact(fact, before, after)
+
+    def _fact(self, fact: Fact, before: Memory, after: Memory) -> None:
+        match fact:
+            case AgentCreated(agent=agent):
+                self._started.labels(agent.slot, self._provider(agent.pool)).inc()
+            case (
+                AgentReady(at=at, generation=generation)
+                | AgentConfirmed(at=at, generation=generation, phase=Phase.IDLE)
+            ):
+                self._ready(_agent(generation, before, after), at, fact)
+            case AgentExited(generation=generation):
+                self._exited(_agent(generation, before, after), fact)
+            case JobEnded(job=job, state=state, cause=cause):
+                known = before.jobs.get(job) or after.jobs.get(job)
+                if known is not None:
+                    self._jobs.labels(known.pool, state, cause or "").inc()
+            case _:
+                pass
+
+    def _exited(self, agent: Agent | None, end: AgentExited) -> None:
+        if agent is None:
+            return
+        provider = self._provider(agent.pool)
+        self._finished.labels(agent.slot, provider, end.outcome).inc()
+        if agent.opened is None:
+            return
+        began = agent.opened if agent.queue else agent.confirmed_at or agent.opened
+        self._job_seconds.labels(provider).observe(max(0.0, end.at - began))
+        if end.outcome == Result.NO_JOB and end.clean and end.exit_code == 0:
+            self._expired.labels(agent.slot, provider).inc()
+
+    def _ready(self, agent: Agent | None, at: float, fact: Fact) -> None:
+        """A queue's agent is ready at its gate, a service's once it is confirmed."""
+        if agent is None or agent.queue is not isinstance(fact, AgentReady):
+            return
+        began = agent.born if agent.queue else agent.committed or agent.born
+        self._start_seconds.labels(self._provider(agent.pool)).observe(max(0.0, at - began))
+
+    def _provider(self, pool: PoolName) -> str:
+        return self._providers.get(pool, "unknown")
+
+    def begun(self, action: Action) -> None:
+        """An action was begun."""
+        self._in_flight.labels(_name(action)).inc()
+
+    def ended(self, action: Action, seconds: float, *, done: bool) -> None:
+        """The action's result is here."""
+        name = _name(action)
+        self._in_flight.labels(name).dec()
+        self._action_seconds.labels(name).observe(max(0.0, seconds))
+        self._actions.labels(name, "done" if done else "failed").inc()
+
+    def passed(
+        self,
+        rows: Sequence[SlotStatus],
+        memory: Memory,
+        world: World,
+        now: float,
+        steady: float,
+        seconds: float,
+        *,
+        recorded: bool,
+    ) -> None:
+        """A pass has ended at ``now``, on the ``steady`` clock too, and took so many seconds."""
+        self._passes.labels("done" if recorded else "not_recorded").inc()
+        self._pass_seconds.observe(seconds)
+        self._last_pass.set(now)
+        self._paused.set(float(memory.pause is not None))
+        self._engine_up.set(float(world.containers is not None))
+        self._age(self._board.rows, steady)
+        self._board.rows = rows
+        queued: dict[PoolName, int] = {}
+        for job in memory.jobs.values():
+            if job.agent is None:
+                queued[job.pool] = queued.get(job.pool, 0) + 1
+        for pool, provider in self._providers.items():
+            if provider == "local":
+                self._queued.labels(pool).set(queued.get(pool, 0))
+            else:
+                self._service(pool, world, now)
+
+    def _service(self, pool: PoolName, world: World, now: float) -> None:
+        roster = world.rosters.get(pool)
+        self._provider_up.labels(pool).set(float(roster is not None))
+        self._orphans.labels(pool).set(sum(1 for key in world.orphans if key[0] == pool))
+        if roster is not None:
+            self._roster_age.labels(pool).set(max(0.0, now - roster.at))
+
+    def _age(self, rows: Sequence[SlotStatus], steady: float) -> None:
+        """Count the time since the last pass to the phases that it left the slots in."""
+        if self._last is not None:
+            gone = steady - self._last
+            for row in rows:
+                if row.phase in UNREADY:
+                    self._unready.labels(row.spec.name).inc(gone)
+                if row.agent is None and row.memory.cordon is None:
+                    self._vacant.labels(row.spec.name).inc(gone)
+        self._last = steady
+
+    def stream_lost(self) -> None:
+        """The stream of Engine events ended."""
+        self._stream_restarts.inc()
+
+    def reloaded(self, now: float, *, good: bool) -> None:
+        """The configuration was read again."""
+        self._reload_good.set(float(good))
+        if good:
+            self._reload_at.set(now)
+
+    def failed(self) -> None:
+        """Something happened that only a bug explains."""
+        self._errors.inc()
+
+    def text(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def serve(address: str, registry: CollectorRegistry) -> Callable[[], None]:
+    """Serve the metrics at ``HOST:PORT``; how to stop that. ``OSError`` where the port is taken."""
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), host.strip("[]"), registry)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(5.0)
+
+    return stop
+
+
+JOB_ENDS: tuple[tuple[JobState, str], ...] = (
+    (JobState.SUCCEEDED, ""),
+    *((JobState.FAILED, cause) for cause in (Cause.EXIT, Cause.OOM, Cause.TIMEOUT, Cause.DISK)),
+    (JobState.CANCELLED, Cause.CANCELLED),
+    *(
+        (JobState.LOST, cause)
+        for cause in (Cause.ENGINE_STOPPED, Cause.KILLED, Cause.NEVER_STARTED, Cause.UNKNOWN)
+    ),
+)
+
+
+def _agent(generation: Generation, before: Memory, after: Memory) -> Agent | None:
+    return after.agents.get(generation) or before.agents.get(generation)
+
+
+def _name(action: Action) -> str:
+    return type(action).__name__.lower()

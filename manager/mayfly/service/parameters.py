@@ -1,0 +1,181 @@
+"""Reading what a client sent: every value has a type and a bound, and what has neither is refused.
+
+A ``BadRequest`` says in one sentence which parameter is wrong. Nothing here knows whether a slot or a
+job exists; that is the loop's to say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Mapping
+
+from mayfly.core.quantities import parse_time
+from mayfly.core.variables import problem_with_name, problem_with_value
+
+NAME_MAX = 128
+NOTE_MAX = 500
+LIST_MAX = 1000
+ARGV_BYTES = 256 * 1024
+ENV_BYTES = 256 * 1024
+
+
+class BadRequest(Exception):
+    """What the client sent cannot be meant; in one sentence."""
+
+
+def document(body: bytes, known: tuple[str, ...]) -> Mapping[str, object]:
+    """The JSON object in a body, with no key but the known ones; an empty body is ``{}``."""
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object")
+    _known_only(value, known, "the body")
+    return value
+
+
+def known_query(query: Mapping[str, str], known: tuple[str, ...]) -> None:
+    """Refuse parameters that this path does not have."""
+    _known_only(query, known, "this path")
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def _known_only(given: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(key[:64], known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+            raise BadRequest(f"{where} has no {key[:64]!r}" + (hint if known else ""))
+
+
+def text(value: object, key: str, limit: int = NAME_MAX) -> str | None:
+    """A string of at most ``limit`` characters, or ``None`` for null and absent."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or len(value) > limit or "\0" in value:
+        raise BadRequest(f"{key} must be a text of 1 to {limit} characters")
+    _encodable(value, key)
+    return value
+
+
+def flag(value: object, key: str) -> bool:
+    """``true`` or ``false``; absent is false."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise BadRequest(f"{key} must be true or false")
+
+
+def names(value: object, key: str) -> tuple[str, ...] | None:
+    """A list of names, each once and in the order given; ``None`` for null and absent."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not 0 < len(value) <= LIST_MAX:
+        raise BadRequest(f"{key} must be a list of 1 to {LIST_MAX} names")
+    return tuple(dict.fromkeys(_required_text(entry, key) for entry in value))
+
+
+def _required_text(value: object, key: str) -> str:
+    found = text(value, key)
+    if found is None:
+        raise BadRequest(f"{key} must not contain null")
+    return found
+
+
+def argv(value: object) -> tuple[str, ...]:
+    """A command and its arguments."""
+    if not isinstance(value, list) or not value or not all(isinstance(a, str) for a in value):
+        raise BadRequest("argv must be a list of texts, the command first")
+    if not value[0]:
+        raise BadRequest("argv names no command")
+    if any("\0" in argument for argument in value):
+        raise BadRequest("argv must not contain a zero byte")
+    _encodable("".join(value), "argv")
+    if sum(len(argument.encode()) + 1 for argument in value) > ARGV_BYTES:
+        raise BadRequest(f"argv is longer than {ARGV_BYTES // 1024} KiB")
+    return tuple(value)
+
+
+def env(value: object) -> dict[str, str]:
+    """Variables of a job; absent is none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest("env must be an object of texts")
+    for name, content in value.items():
+        if problem := problem_with_name(name):
+            raise BadRequest(f"env: {problem}")
+        if not isinstance(content, str):
+            raise BadRequest(f"env: {name} must be a text")
+        if problem := problem_with_value(content):
+            raise BadRequest(f"env: {name} {problem}")
+        _encodable(content, f"env: {name}")
+    if sum(len(name) + len(content.encode()) for name, content in value.items()) > ENV_BYTES:
+        raise BadRequest(f"env is longer than {ENV_BYTES // 1024} KiB")
+    return dict(value)
+
+
+def _encodable(value: str, key: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"{key} is not Unicode text") from error
+
+
+def seconds(value: object, key: str) -> float | None:
+    """A positive number of seconds, or ``None`` for null and absent."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
+        return float(value)
+    raise BadRequest(f"{key} must be a positive number of seconds")
+
+
+def moment(value: object, key: str) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time, or ``None`` for null and absent."""
+    found = text(value, key)
+    if found is None:
+        return None
+    try:
+        return parse_time(found)
+    except ValueError as error:
+        raise BadRequest(f"{key} {error}") from error
+
+
+def whole(query: Mapping[str, str], key: str, otherwise: int, most: int) -> int:
+    """A whole number from a query, between 0 and ``most``."""
+    value = query.get(key)
+    if value is None:
+        return otherwise
+    if not (value.isascii() and value.isdigit()) or len(value) > 19 or int(value) > most:
+        raise BadRequest(f"{key} must be a whole number between 0 and {most}")
+    return int(value)
+
+
+def wait(query: Mapping[str, str], most: float) -> float:
+    """How many seconds a long poll may wait; absent is 0, above ``most`` is ``most``."""
+    value = query.get("wait")
+    if value is None:
+        return 0.0
+    try:
+        found = float(value)
+    except ValueError:
+        found = -1.0
+    if not math.isfinite(found) or found < 0:
+        raise BadRequest("wait must be a number of seconds")
+    return min(found, most)
+
+
+def switch(query: Mapping[str, str], key: str) -> bool:
+    """``1`` or ``0`` from a query; absent is 0."""
+    value = query.get(key, "0")
+    if value not in {"0", "1"}:
+        raise BadRequest(f"{key} must be 0 or 1")
+    return value == "1"

@@ -1,0 +1,123 @@
+"""What the loop says of itself after each pass: published status, log, metrics, and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from mayfly.core.facts import Fact
+from mayfly.core.memory import Memory
+from mayfly.core.model import Desired, Generation, Health, HostSpec, Severity, World
+from mayfly.core.slots import SlotStatus
+from mayfly.edge.engine_facts import EngineInfo
+from mayfly.edge.log import Log
+from mayfly.edge.room import Room
+from mayfly.service import status
+from mayfly.service.board import Board
+from mayfly.service.bugs import Bug, Bugs
+from mayfly.service.metrics import Metrics
+
+
+class Listener(Protocol):
+    """Who wants to know how the loop is: systemd."""
+
+    def passed(self, sentence: str) -> None:
+        """A pass has ended."""
+
+    def reloading(self) -> None:
+        """The configuration is about to be read again; the next pass ends that."""
+
+
+class Report:
+    """The loop's voice; used by its thread alone."""
+
+    def __init__(self, board: Board, log: Log, metrics: Metrics, listener: Listener) -> None:
+        self._board = board
+        self._log = log
+        self._listener = listener
+        self._bugs = Bugs(log)
+        self.metrics = metrics
+        self.headline = ""
+        self._unbegun: frozenset[Generation] = frozenset()  # of whom the log has told
+
+    def publish(
+        self,
+        host: HostSpec,
+        desired: Desired,
+        memory: Memory,
+        world: World,
+        now: float,
+        health: Iterable[Health],
+        unbegun: Mapping[Generation, float],
+    ) -> list[SlotStatus]:
+        """Make the state known; the rows that were shown.
+
+        ``unbegun``: whom their service lists as busy without a word of theirs of a job, and since when.
+        """
+        rows = status.noted(status.statuses(desired, memory, now), unbegun, now)
+        headline = status.headline(rows, memory, world)
+        lines = [*status.health_of(rows, memory, world, now), *health, *self._bugs.health(now)]
+        doubted = status.health_of_unbegun(rows, unbegun, now)
+        lines += doubted.values()
+        for generation in doubted.keys() - self._unbegun:
+            self._log.event("agent.unbegun", doubted[generation].text, generation=generation)
+        self._unbegun = (self._unbegun | doubted.keys()) & memory.agents.keys()
+        self.metrics.healthy(lines)
+        self._board.publish(status.document(host, rows, memory, world, headline, lines))
+        if headline != self.headline:
+            self._log.event("pass.ended", headline)
+            self.headline = headline
+        self._listener.passed(headline)
+        return rows
+
+    def reloading(self) -> None:
+        """The configuration is about to be read again."""
+        self._listener.reloading()
+
+    def erred(self, met: Bug, now: float) -> None:
+        """Somebody met what only a bug in Mayfly explains."""
+        self.metrics.failed()
+        self._bugs.take(met, now)
+
+    def recorded(self, facts: Iterable[Fact], before: Memory, after: Memory) -> None:
+        """Facts are on disk."""
+        facts = tuple(facts)
+        self.metrics.facts(facts, before, after)
+        for fact in facts:
+            self._log.fact(fact, after)
+
+
+def own_health(
+    disk_error: str | None, info: EngineInfo | None, rejected: str | None, room: Iterable[Room]
+) -> list[Health]:
+    """The lines about the manager's own ground: its disk, its Engine and its configuration.
+
+    ``rejected`` says what was wrong with the file when it was last read; ``None``: nothing.
+    """
+    lines = []
+    if rejected is not None:
+        text = f"{rejected}; the configuration from before is in force"
+        lines.append(Health("config.rejected", Severity.ERROR, text, "mayfly config check"))
+    for place in room:
+        if place.low:
+            text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"
+            fix = f"df -h {place.path}; docker system df"
+            lines.append(Health("disk.low", Severity.WARNING, text, fix))
+    if disk_error is not None:
+        text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"
+        lines.append(Health("disk.refused", Severity.ERROR, text, "df -h"))
+    if info is not None and info.autoremove_fault:
+        text = "a restart of this Engine kills containers that remove themselves (moby#46308): Mayfly does it"
+        lines.append(
+            Health("engine.removal", Severity.INFO, text, "upgrade Docker to 24.0.8 or newer")
+        )
+    if info is not None and not info.live_restore:
+        lines.append(
+            Health(
+                "engine.restart_ends_jobs",
+                Severity.INFO,
+                "live-restore is off: a restart of Docker ends the jobs that run",
+                'set "live-restore": true in /etc/docker/daemon.json, then reload Docker',
+            )
+        )
+    return lines

@@ -1,0 +1,118 @@
+"""Rosters: one thread a service pool asks the service who is there, and sends what it said.
+
+It asks at the provider's own pace, and sooner when an agent is awaited. A failed question is sent as
+failed; the last answer is not sent again in its place. The same thread tries an enrolment where one was
+refused, so that nobody else waits for that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from mayfly.core.model import PoolName, Roster
+from mayfly.edge.faults import Fault, Passing
+from mayfly.providers import Provider
+from mayfly.service.bugs import Bug, bug
+from mayfly.service.refusals import Trial
+
+SOON = 2.0  # seconds between rosters while an agent is awaited
+
+
+@dataclass(frozen=True, slots=True)
+class RosterSeen:
+    """What the service said; ``None`` where it tells nothing of its agents."""
+
+    pool: PoolName
+    roster: Roster | None
+
+
+@dataclass(frozen=True, slots=True)
+class RosterFailed:
+    """The service did not say."""
+
+    pool: PoolName
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentTried:
+    """What came of a trial."""
+
+    pool: PoolName
+    fault: Fault | None  # None: an enrolment was given, and is given back
+
+
+RosterSight = RosterSeen | RosterFailed | EnrolmentTried
+
+
+class RosterWatch:
+    """Asks one pool's service until stopped."""
+
+    def __init__(
+        self, pool: PoolName, provider: Provider, send: Callable[[RosterSight | Bug], None]
+    ) -> None:
+        self._pool = pool
+        self._provider = provider
+        self._send = send
+        self._rung = threading.Event()
+        self._stopping = False
+        self._trials: SimpleQueue[Trial] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"roster-{pool}", daemon=True)
+        self._thread.start()
+
+    def soon(self) -> None:
+        """Somebody is awaited: ask before the interval is over."""
+        self._rung.set()
+
+    def try_enrolment(self, trial: Trial) -> None:
+        """Ask the service for an enrolment that nobody gets; its outcome is sent."""
+        self._trials.put(trial)
+        self._rung.set()
+
+    def stop(self) -> None:
+        """End after the question under way."""
+        self._stopping = True
+        self._rung.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            while not self._trials.empty():
+                self._send(EnrolmentTried(self._pool, self._try(self._trials.get())))
+            pause = self._ask()
+            time.sleep(min(pause, SOON))
+            self._rung.wait(max(0.0, pause - SOON))
+            self._rung.clear()
+
+    def _ask(self) -> float:
+        """One question; the seconds until the next."""
+        try:
+            self._send(RosterSeen(self._pool, self._provider.roster()))
+        except Fault as fault:
+            self._send(RosterFailed(self._pool, fault))
+            if isinstance(fault, Passing) and fault.retry_after is not None:
+                return max(fault.retry_after, SOON)
+        except Exception as error:  # noqa: BLE001  a bug in here must not leave the pool without a roster
+            self._send(bug(f"the roster of pool {self._pool}", error))
+            self._send(RosterFailed(self._pool, Passing(f"{type(error).__name__}: {error}")))
+        return self._provider.roster_interval
+
+    def _try(self, trial: Trial) -> Fault | None:
+        """Why no enrolment is given; ``None`` where one is. It is given back, unless it is the slot's."""
+        try:
+            given = self._provider.enrol(trial.agent, trial.labels)
+            if given.registration is not None and not self._provider.keeps_entries:
+                with suppress(
+                    Fault
+                ):  # what stays is found in the next roster, and belongs to nobody
+                    self._provider.dismiss(given.registration)
+        except Fault as fault:
+            return fault
+        except Exception as error:  # noqa: BLE001  nor one in there without a trial
+            self._send(bug(f"the trial of pool {self._pool}", error))
+            return Passing(f"{type(error).__name__}: {error}")
+        return None

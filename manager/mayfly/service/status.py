@@ -1,0 +1,252 @@
+"""The published document: what ``mayfly status --json`` prints, made from what the loop knows.
+
+Pure: values in, JSON-ready values out. Nothing secret can be in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from mayfly.core.memory import Agent, Cordon, Memory
+from mayfly.core.model import (
+    Container,
+    Desired,
+    Generation,
+    Health,
+    HostSpec,
+    Phase,
+    Severity,
+    World,
+)
+from mayfly.core.quantities import rfc3339, spoken_age
+from mayfly.core.slots import (
+    DEADLINES,
+    VACANCY,
+    SlotStatus,
+    status_of,
+    status_of_former,
+    tenancies,
+)
+
+SCHEMA = "mayfly.status/1"
+SHORT_ID = 12
+NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
+
+
+def timestamp(at: float | None) -> str | None:
+    """RFC 3339, UTC, milliseconds; ``None`` stays ``None``."""
+    return None if at is None else rfc3339(at)
+
+
+def statuses(desired: Desired, memory: Memory, now: float) -> list[SlotStatus]:
+    """A status for each slot, in config order, then the slots that the configuration has no more."""
+    tenants = tenancies(memory.agents.values())
+    former = sorted(tenants.keys() - {spec.name for spec in desired.slots})
+    return [
+        *(
+            status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now)
+            for spec in desired.slots
+        ),
+        *(status_of_former(name, desired, memory, tenants[name]) for name in former),
+    ]
+
+
+def document(
+    host: HostSpec,
+    rows: Iterable[SlotStatus],
+    memory: Memory,
+    world: World,
+    headline: str,
+    health: Iterable[Health],
+) -> dict[str, object]:
+    """The whole document, schema ``mayfly.status/1``."""
+    containers = world.containers or {}
+    return {
+        "schema": SCHEMA,
+        "host": host.name,
+        "headline": headline,
+        "paused": memory.pause is not None,
+        "slots": [_slot(row, containers) for row in rows],
+        "health": [
+            {"code": line.code, "severity": line.severity, "text": line.text, "fix": line.fix}
+            for line in health
+        ],
+    }
+
+
+def _slot(row: SlotStatus, containers: Mapping[Generation, Container]) -> dict[str, object]:
+    agent = row.agent
+    return {
+        "slot": row.spec.name,
+        "pool": row.spec.pool.name,
+        "provider": row.spec.pool.provider,
+        "phase": row.phase,
+        "confirmed_by": row.confirmed_by,
+        "cordoned": _cordon(row.memory.cordon),
+        "since": timestamp(row.since),
+        "agent": agent.generation if agent is not None else None,
+        "container": _container(agent or row.leftover, containers),
+        "standby": _standby(row, containers),
+        "image": row.spec.reference,
+        "gpus": list(row.spec.lease),
+        "job": agent.job if agent is not None else None,
+        "note": row.note,
+    }
+
+
+def _container(agent: Agent | None, containers: Mapping[Generation, Container]) -> str | None:
+    if agent is None:
+        return None
+    if agent.container is not None:
+        return agent.container[:SHORT_ID]
+    known = containers.get(agent.generation)
+    return known.id[:SHORT_ID] if known is not None else None
+
+
+def _standby(
+    row: SlotStatus, containers: Mapping[Generation, Container]
+) -> dict[str, object] | None:
+    if row.standby is None or row.standby_phase is None:
+        return None
+    return {
+        "container": _container(row.standby, containers),
+        "phase": row.standby_phase,
+        "since": timestamp(row.standby.ready or row.standby.born),
+    }
+
+
+def _cordon(cordon: Cordon | None) -> dict[str, object] | None:
+    if cordon is None:
+        return None
+    return {
+        "since": timestamp(cordon.since),
+        "until": timestamp(cordon.until),
+        "by": cordon.by,
+        "note": cordon.note,
+        "drain": cordon.drain,
+    }
+
+
+def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
+    """One sentence: what the pool is doing, and what is in its way."""
+    counts: dict[Phase, int] = {}
+    everything = list(rows)
+    rows = [row for row in everything if row.configured]
+    for row in rows:
+        counts[row.phase] = counts.get(row.phase, 0) + 1
+    told = ", ".join(f"{counts[phase]} {phase}" for phase in Phase if phase in counts)
+    slots = "1 slot" if len(rows) == 1 else f"{len(rows)} slots"
+    sentence = f"{slots}: {told}" if rows else "no slots are configured"
+    cordoned = sum(1 for row in rows if row.memory.cordon is not None)
+    if cordoned:
+        sentence += f" ({cordoned} cordoned)"
+    former = len(everything) - len(rows)
+    if former:
+        sentence += f"; {former} more no longer configured"
+    queued = sum(1 for job in memory.jobs.values() if job.agent is None)
+    if queued:
+        sentence += f"; {queued} job{'s' if queued > 1 else ''} queued"
+    if memory.pause is not None:
+        sentence += f"; paused by {memory.pause.by}, nothing is touched"
+    if world.containers is None:
+        sentence += f"; the Engine is unknown: {world.engine_error or 'not looked at yet'}"
+    return sentence
+
+
+def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: float) -> list[Health]:
+    """The health lines that follow from slots, memory and world."""
+    lines: list[Health] = []
+    if world.containers is None:
+        lines.append(
+            Health(
+                "engine.unknown",
+                Severity.ERROR,
+                world.engine_error or "the Engine has not been looked at yet",
+                "sudo systemctl status docker",
+            )
+        )
+    if memory.pause is not None:
+        lines.append(
+            Health(
+                "pool.paused",
+                Severity.WARNING,
+                f"paused by {memory.pause.by} since {timestamp(memory.pause.since)}"
+                + (f": {memory.pause.note}" if memory.pause.note else ""),
+                "mayfly resume",
+            )
+        )
+    vacancy = DEADLINES[Phase.VACANT].seconds or 0.0
+    for row in rows:
+        if row.phase is Phase.HELD:
+            fix = (
+                f"mayfly retry {row.spec.name}"
+                if row.memory.held
+                else f"mayfly describe {row.spec.name}"
+            )
+            lines.append(
+                Health(
+                    "slot.held", Severity.ERROR, f"slot {row.spec.name} is held: {row.note}", fix
+                )
+            )
+        elif (
+            row.phase is Phase.VACANT
+            and row.memory.cordon is None
+            and row.since is not None
+            and now - row.since > vacancy
+        ):
+            text = f"slot {row.spec.name} has been vacant for {now - row.since:.0f} s"
+            lines.append(
+                Health("slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}")
+            )
+        elif (name := _misnamed(row, world, now)) is not None:
+            text = f"the container of slot {row.spec.name} is called {name}: another has its name"
+            fix = f"docker rename {row.spec.name} OTHER-NAME"
+            lines.append(Health("slot.name_taken", Severity.WARNING, text, fix))
+    return lines
+
+
+def noted(
+    rows: Iterable[SlotStatus], unbegun: Mapping[Generation, float], now: float
+) -> list[SlotStatus]:
+    """The rows; those whose agent is in ``unbegun`` (listed as busy since when) say so."""
+    return [
+        replace(row, note=f"listed as busy for {spoken_age(now - since)}, and told of no job")
+        if (since := _unbegun_since(row, unbegun)) is not None
+        else row
+        for row in rows
+    ]
+
+
+def health_of_unbegun(
+    rows: Iterable[SlotStatus], unbegun: Mapping[Generation, float], now: float
+) -> dict[Generation, Health]:
+    """A line for each agent that its service lists as busy and that has told of no job."""
+    found: dict[Generation, Health] = {}
+    for row in rows:
+        since = _unbegun_since(row, unbegun)
+        if since is None or row.agent is None:
+            continue
+        text = (
+            f"slot {row.spec.name}: its service has listed its agent as busy for "
+            f"{spoken_age(now - since)}, and the agent has told of no job; it is left alone, as it may "
+            "have one: look for the job at the service and cancel it there"
+        )
+        fix = f"mayfly logs {row.spec.name}; to end it: mayfly drain {row.spec.name} --force"
+        found[row.agent.generation] = Health("agent.unbegun", Severity.WARNING, text, fix)
+    return found
+
+
+def _unbegun_since(row: SlotStatus, unbegun: Mapping[Generation, float]) -> float | None:
+    return unbegun.get(row.agent.generation) if row.agent is not None else None
+
+
+def _misnamed(row: SlotStatus, world: World, now: float) -> str | None:
+    """What the slot's container is called where it has not got the slot's name; ``None`` where it has."""
+    agent = row.agent
+    if agent is None or row.since is None or not row.configured or agent.ready is None:
+        return None
+    container = (world.containers or {}).get(agent.generation)
+    if container is None or container.name == row.spec.name:
+        return None
+    return container.name if now - max(row.since, agent.opened or 0.0) > NAMING else None
