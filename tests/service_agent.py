@@ -17,7 +17,7 @@ _MADE = Agent(
     image="i",
     lease=(),
     born=0.0,
-    queue=False,
+    embedded=False,
 )
 
 

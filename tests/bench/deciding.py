@@ -117,13 +117,13 @@ def _agent(generation: Generation, spec: SlotSpec, serial: int, job: JobId | Non
         image=spec.image,
         lease=(),
         born=NOW - 90,
-        queue=True,
+        embedded=True,
         container=ContainerId(generation),
         armed=NOW - 89,
         ready=NOW - 88,
         committed=NOW - 60 if job is not None else None,
         opened=NOW - 60 if job is not None else None,
-        boot="boot",
+        run_id="boot",
         job=job,
     )
 
@@ -166,5 +166,5 @@ def _container(agent: Agent, own: bool) -> Container:
 def _time(desired: Desired, world: World, memory: Memory) -> float:
     names = _generations()
     began = time.perf_counter()
-    decide(desired, world, memory, NOW, boot="boot", mint=lambda: next(names))
+    decide(desired, world, memory, NOW, run_id="boot", mint=lambda: next(names))
     return time.perf_counter() - began

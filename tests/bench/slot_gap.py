@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from tests.bench.figures import Figure, Goal, median, p95
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.nvidia_runtime import NvidiaRuntime
@@ -121,7 +121,7 @@ def gather(engine: PrivateEngine, manager: Manager, *, rounds: int, restarts: bo
     gaps = Gaps()
     manager.start()
     manager.in_phase("idle")
-    reader = Reader(manager.state)
+    reader = HistoryReader(manager.state)
     loop_round(engine, 0)  # the first of each kind finds cold caches
     hand_over(manager, reader)
     for _ in range(rounds):
@@ -134,7 +134,7 @@ def gather(engine: PrivateEngine, manager: Manager, *, rounds: int, restarts: bo
     return gaps
 
 
-def hand_over(manager: Manager, reader: Reader) -> tuple[float, float]:
+def hand_over(manager: Manager, reader: HistoryReader) -> tuple[float, float]:
     """One job after another in the one slot: the gap to the next launcher, and to the next job."""
     old, new = _one_after_the_other(manager, reader)
     last = float(_output(manager, old).split()[-1])
@@ -142,7 +142,7 @@ def hand_over(manager: Manager, reader: Reader) -> tuple[float, float]:
     return opened - last, float(_output(manager, new).split()[0]) - last
 
 
-def _one_after_the_other(manager: Manager, reader: Reader) -> tuple[str, str]:
+def _one_after_the_other(manager: Manager, reader: HistoryReader) -> tuple[str, str]:
     """Two jobs that have ended: the first long enough for a standby, and the one that waited for its slot."""
     manager.in_phase("idle")
     to = ("--pool", "local")
@@ -252,7 +252,7 @@ def _broken_down(
     steps: dict[str, list[float]] = {name: [] for _, name, _ in wanted}
     trace = manager.home / "trace"
     manager.start(sys.executable, "-m", "tests.bench.watched", str(trace))
-    reader = Reader(manager.state)
+    reader = HistoryReader(manager.state)
     for number in range(rounds + 1):
         old, new = _one_after_the_other(manager, reader)
         marks = _marks(trace, reader, manager, old, new)
@@ -272,7 +272,9 @@ def _broken_down(
     ]
 
 
-def _marks(trace: Path, reader: Reader, manager: Manager, old: str, new: str) -> dict[str, float]:
+def _marks(
+    trace: Path, reader: HistoryReader, manager: Manager, old: str, new: str
+) -> dict[str, float]:
     """The moments of one hand-over, by name."""
     # (The witness's own time is of no use here: the kernel stamps files by a clock of 4 ms.)
     before, after = reader.generation_of_job(old), reader.generation_of_job(new)

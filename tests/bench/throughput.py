@@ -9,7 +9,7 @@ import termios
 import time
 from contextlib import suppress
 
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from tests.bench.control import Control
 from tests.bench.figures import Figure, Goal, median
 from tests.bench.slot_gap import IMAGE
@@ -69,7 +69,7 @@ def jobs(manager: Manager) -> float:
     began = time.time()
     end = began + LEAD + WINDOW
     given: list[str] = []
-    reader = Reader(manager.state)
+    reader = HistoryReader(manager.state)
     while time.time() < end:
         queued = sum(1 for job in given[-64:] if (reader.job(job) or {})["started"] is None)
         for _ in range(32 - queued):

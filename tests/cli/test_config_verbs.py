@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.cli.init_text import SERVICE_HINTS, Found, Wanted, config_text
+from mayfly.cli.init_text import SERVICE_HINTS, Found, PoolAnswers, config_text
 from mayfly.edge.config import load
 from tests.cli.conftest import Mayfly, Terminal, plain
 
@@ -162,7 +162,7 @@ FOUND = [
 def test_whatever_was_found_the_file_loads(tmp_path: Path, found: Found, provider: str) -> None:
     pool = "gpu" if provider == "azure" else None
     url = None if provider == "local" else "https://example.org/x"
-    wanted = Wanted(provider, provider, 2, int(found.nvidia), url, pool)
+    wanted = PoolAnswers(provider, provider, 2, int(found.nvidia), url, pool)
     path = tmp_path / "config.toml"
     path.write_text(config_text(found, wanted))
     assert load(path, environ={}).config.pools[0].gpus == int(found.nvidia)

@@ -15,7 +15,7 @@ from mayfly.cli import render_doctor
 from mayfly.cli.doctor import (
     CHECKS,
     Facts,
-    Service,
+    ServiceExam,
     State,
     exit_code,
     results,
@@ -71,7 +71,7 @@ WELL = Facts(
 )
 TWO = Hardware((Gpu("GPU-a", 0), Gpu("GPU-b", 1)), (12, 8))
 NO_DRIVER = Hardware(None, unknown="no driver")
-PUBLIC = Service(findings=((Severity.WARNING, "public", "make it private"),))
+PUBLIC = ServiceExam(findings=((Severity.WARNING, "public", "make it private"),))
 GPUS = replace(
     WELL,
     config=Config(HostSpec("box"), (GPU,)),
@@ -184,7 +184,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "ls -la /data",
     ),
     (
-        replace(WELL, services={PoolName("azure"): Service(refused="401")}),
+        replace(WELL, services={PoolName("azure"): ServiceExam(refused="401")}),
         "service.allows",
         State.FAIL,
         "pool azure: 401",

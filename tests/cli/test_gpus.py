@@ -9,7 +9,7 @@ import pytest
 from mayfly.cli.render_gpus import beside, by_gpu, gpus
 from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.model import GpuWord, SlotName
+from mayfly.core.model import GpuVerdict, SlotName
 from mayfly.service.gpu_document import document
 
 GIB = 2**30
@@ -25,7 +25,7 @@ READING = Reading(1000.0, 1000.1, "570.86.15", (12, 8), (A, B), VITALS)
 
 
 def told(reading: Reading | None = READING, **keys: Any) -> dict[str, Any]:
-    given = {"words": {}, "leases": {SLOT: ("GPU-aaaa",)}, **keys}
+    given = {"verdicts": {}, "leases": {SLOT: ("GPU-aaaa",)}, **keys}
     return document((A, B), reading, **given)
 
 
@@ -48,8 +48,11 @@ def test_the_table_fits_eighty_columns() -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"words": {SLOT: GpuWord(sick="XID 79")}}, "slot gpu-0 has a sick GPU: XID 79"),
-        ({"words": {SLOT: GpuWord(waits="memory")}}, "slot gpu-0 waits for its GPUs: memory"),
+        ({"verdicts": {SLOT: GpuVerdict(sick="XID 79")}}, "slot gpu-0 has a sick GPU: XID 79"),
+        (
+            {"verdicts": {SLOT: GpuVerdict(pending="memory")}},
+            "slot gpu-0 waits for its GPUs: memory",
+        ),
         ({"late": 1005.0}, "NVML has not answered since 1970-01-01T00:16:45.000Z"),
         ({"reading": None}, "NVML has not answered yet"),
         ({"reading": Reading(1.0, 1.0, problem="no driver")}, "no driver"),

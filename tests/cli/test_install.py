@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.cli import installation
-from mayfly.cli.installation import MARK, UNIT, Wanted
+from mayfly.cli.installation import MARK, UNIT, InstalledFile
 from mayfly.cli.verbs_images import missing
 
 FILES = [
@@ -117,7 +117,7 @@ def test_a_first_line_with_a_meaning_stays_the_first(first: str) -> None:
 
 
 def test_a_plan_follows_from_what_is_there() -> None:
-    want = Wanted(UNIT, installation.marked("new\n"))
+    want = InstalledFile(UNIT, installation.marked("new\n"))
     rows: list[tuple[str | None, str]] = [
         (None, "new"),
         (want.text, "same"),

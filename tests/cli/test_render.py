@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.cli import render, render_past
+from mayfly.cli import render, render_history
 from mayfly.cli.plain import Cleaner, clean
 from mayfly.cli.table import table
 from tests.service.standin import job, slot, status
@@ -133,11 +133,11 @@ def test_an_event_is_one_line_with_its_fields() -> None:
         "gpus": ["a", "b"],
         "seconds": 3.0,
     }
-    line = render_past.event(row, None)
+    line = render_history.event(row, None)
     assert line.endswith(
         'local-0     slot.cordoned     by=alice  note="new driver"  gpus=a,b  seconds=3  agent=g'
     )
-    assert len(render_past.event(row, 80)) == 80
+    assert len(render_history.event(row, 80)) == 80
 
 
 @pytest.mark.parametrize("width", [None, 80, 60])
@@ -152,7 +152,7 @@ def test_a_slot_is_described(width: int | None) -> None:
         ],
         "events": [],
     }  # fmt: skip
-    lines = render_past.describe(document, NOW, width)
+    lines = render_history.describe(document, NOW, width)
     assert lines[0].startswith("azure-0 is held for 30m, confirmed by")
     assert any("30m" in line and "lost" in line and "1m" in line for line in lines)
     assert width is None or max(map(len, lines)) <= width
@@ -160,13 +160,13 @@ def test_a_slot_is_described(width: int | None) -> None:
 
 def test_a_plan_tells_its_reasons() -> None:
     action = {"action": "prepare", "slot": "local-0", "subject": "g", "reason": "it is vacant"}
-    lines = render_past.plan({"headline": "1 slot: 1 vacant", "actions": [action]}, 80)
+    lines = render_history.plan({"headline": "1 slot: 1 vacant", "actions": [action]}, 80)
     assert lines == [
         "1 slot: 1 vacant",
         "ACTION   SLOT     SUBJECT  WHY",
         "prepare  local-0  g        it is vacant",
     ]
-    assert render_past.plan({"headline": "h", "actions": []}, 80)[-1] == (
+    assert render_history.plan({"headline": "h", "actions": []}, 80)[-1] == (
         "the next pass would do nothing"
     )
 

@@ -15,36 +15,36 @@ from typing import cast
 from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
-    Bury,
     Dismiss,
     Enrol,
+    Forget,
     Open,
     Prepare,
     Remove,
     Rename,
+    SetSchedulable,
     Signal,
-    Tell,
 )
 from mayfly.core.apply import ahead, apply
 from mayfly.core.decide import decide
 from mayfly.core.facts import (
     AgentArmed,
     AgentConfirmed,
+    AgentCordoned,
     AgentCreated,
     AgentDismissed,
     AgentDoomed,
     AgentEnrolled,
     AgentExited,
     AgentRemoved,
-    AgentTold,
     ClockJumped,
     Fact,
     GateOpening,
     JobCancelling,
     JobEnded,
     JobSubmitted,
-    PoolPaused,
-    PoolResumed,
+    ManagerPaused,
+    ManagerResumed,
     SlotCordoned,
     SlotReleased,
     SlotUncordoned,
@@ -60,7 +60,7 @@ from mayfly.core.model import (
     DoomReason,
     Exit,
     Generation,
-    GpuWord,
+    GpuVerdict,
     HostId,
     JobId,
     JobState,
@@ -68,13 +68,13 @@ from mayfly.core.model import (
     Phase,
     PoolName,
     PoolSpec,
-    ProbeWord,
+    ProbeVerdict,
     Removal,
     Roster,
     RosterEntry,
     SlotName,
     SlotSpec,
-    Step,
+    StopStep,
     Witness,
     World,
 )
@@ -83,12 +83,12 @@ from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
 from mayfly.core.rosters import absent, orphans
 from mayfly.core.slots import CLOCK_SLACK, VACANCY, Tenancy, phase_of, tenancies
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers.local import Local
 
 START = 1_800_000_000.0
 OURS = HostId("ours00000000")
-LADDER = (Step("TERM", 10.0),)
+LADDER = (StopStep("TERM", 10.0),)
 REST = 1.0  # seconds that a subject rests after a failed action
 
 
@@ -290,7 +290,7 @@ class Host:
             raise Fault
         if fate is Fate.LASTING and isinstance(action, Prepare):
             raise Fault(lasting=True)
-        if isinstance(action, Enrol | Dismiss | Tell) and not self.service_answers:
+        if isinstance(action, Enrol | Dismiss | SetSchedulable) and not self.service_answers:
             raise Fault
         container = self._do(action, fate)
         if fate in (Fate.LOST, Fate.HALF):
@@ -312,7 +312,7 @@ class Host:
                 self.ends(box.generation, 143, signalled=True)
             case Remove() if box is not None:
                 self._remove(box)
-            case Bury(generation=generation):
+            case Forget(generation=generation):
                 assert box is None
                 self.witnesses.pop(generation, None)
             case Enrol(generation=generation, slot=slot):
@@ -322,7 +322,7 @@ class Host:
                 assert entry is None or not entry.online, "a key was taken from an agent that works"
             case Dismiss(registration=registration):
                 self._dismiss(registration)
-            case Tell(registration=registration, cordoned=True):
+            case SetSchedulable(registration=registration, cordoned=True):
                 entry = self.entries.get(registration)
                 if entry is not None and entry.busy:
                     raise Fault(busy=True)
@@ -362,7 +362,7 @@ class Host:
             fingerprint=spec.fingerprint,
             lease=spec.lease,
             share=spec.pool.share,
-            queue=spec.queue,
+            queue=spec.embedded,
             auto_remove=spec.removal is Removal.ENGINE,
             name=action.name,
             created=self.now,
@@ -414,7 +414,7 @@ def specs(
             fingerprint=fingerprint + "".join(leases[index] if leases else ()),
             lease=leases[index] if leases else (),
             removal=removal,
-            queue=of.provider == "local",
+            embedded=of.provider == "local",
             ladder=LADDER,
         )
         for index in range(of.slots)
@@ -427,7 +427,7 @@ def desire(*groups: tuple[SlotSpec, ...]) -> Desired:
 
 # -- judging -------------------------------------------------------------------------------------
 
-_LOCAL = Local(PoolSpec(name=PoolName("local")), cast(Reader, None))
+_LOCAL = Local(PoolSpec(name=PoolName("local")), cast(HistoryReader, None))
 
 
 def judge(of: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
@@ -457,7 +457,7 @@ class Manager:
     submitted: int = 0
     flight: dict[str, Action] = field(default_factory=dict)
     rests: dict[str, float] = field(default_factory=dict)
-    gates: dict[Generation, str] = field(default_factory=dict)  # opened, ever -> by which boot
+    gates: dict[Generation, str] = field(default_factory=dict)  # opened, ever -> by which run
     # What a manager knows only as long as it lives:
     deaths: dict[Generation, Death] = field(default_factory=dict)
     heard: int = 0
@@ -471,7 +471,7 @@ class Manager:
     orphaned: dict[tuple[PoolName, str], float] = field(default_factory=dict)
 
     @property
-    def boot(self) -> str:
+    def run_id(self) -> str:
         return f"boot{self.boots}"
 
     @property
@@ -487,8 +487,8 @@ class Manager:
         for fact in facts:
             if isinstance(fact, GateOpening):
                 assert fact.generation not in self.gates, "a gate was to be opened twice"
-                assert fact.boot == self.boot
-                self.gates[fact.generation] = fact.boot
+                assert fact.run_id == self.run_id
+                self.gates[fact.generation] = fact.run_id
                 if fact.job is not None:
                     assert self.memory.jobs[fact.job].agent is None, "a job was given to two agents"
             if isinstance(fact, AgentCreated):
@@ -533,14 +533,16 @@ class Manager:
             rosters=dict(self.rosters),
             absent=dict(self.absences),
             orphans=dict(self.orphaned),
-            gpu_words={spec.name: GpuWord(fit=True) for spec in self.desired.slots if spec.lease},
-            probes={generation: ProbeWord(sees=True) for generation in containers or {}},
+            gpu_verdicts={
+                spec.name: GpuVerdict(fit=True) for spec in self.desired.slots if spec.lease
+            },
+            probes={generation: ProbeVerdict(sees=True) for generation in containers or {}},
         )
 
     def ask_service(self) -> None:
         """What the service says, and since when somebody is missing or alone, as the loop keeps it."""
-        services = {agent.pool for agent in self.memory.agents.values() if not agent.queue}
-        services |= {spec.pool.name for spec in self.desired.slots if not spec.queue}
+        services = {agent.pool for agent in self.memory.agents.values() if not agent.embedded}
+        services |= {spec.pool.name for spec in self.desired.slots if not spec.embedded}
         for of in services:
             entries = [entry for entry in self.host.entries.values() if entry.slot is not None]
             ours = tuple(entry for entry in entries if str(entry.slot).startswith(f"{of}-"))
@@ -583,7 +585,7 @@ class Manager:
         self.record(plan.facts)
         for action in plan.actions:
             if isinstance(action, Open):
-                assert self.gates.get(action.generation) == self.boot
+                assert self.gates.get(action.generation) == self.run_id
             self.flight[action.subject] = action
         return plan
 
@@ -593,7 +595,7 @@ class Manager:
             world,
             self.memory,
             self.now,
-            boot=self.boot,
+            run_id=self.run_id,
             mint=self.mint,
             in_flight=self.in_flight,
         )
@@ -658,9 +660,9 @@ class Manager:
                 if generation is not None:
                     self.record([AgentDismissed(self.now, generation)])
                 self.orphaned.pop((action.pool, action.registration), None)
-            case Tell(generation=generation, cordoned=cordoned):
-                self.record([AgentTold(self.now, generation, cordoned)])
-            case Bury():
+            case SetSchedulable(generation=generation, cordoned=cordoned):
+                self.record([AgentCordoned(self.now, generation, cordoned)])
+            case Forget():
                 self.record([AgentRemoved(self.now, action.generation)])
             case _:
                 pass
@@ -672,7 +674,7 @@ class Manager:
             return
         if isinstance(action, Prepare):
             self.record(unprepared(agent, "it failed", fault.lasting, self.memory, self.now))
-        elif isinstance(action, Dismiss | Tell) and fault.busy:
+        elif isinstance(action, Dismiss | SetSchedulable) and fault.busy:
             self.record([AgentConfirmed(self.now, agent.generation, Phase.BUSY)])
         elif isinstance(action, Open):
             self.record(unopened(agent, "it failed", self.memory, self.now))
@@ -751,10 +753,10 @@ class Manager:
         self.record([SlotReleased(self.now, slot, "ann")])
 
     def pause(self) -> None:
-        self.record([PoolPaused(self.now, Pause(self.now, "ann"))])
+        self.record([ManagerPaused(self.now, Pause(self.now, "ann"))])
 
     def resume(self) -> None:
-        self.record([PoolResumed(self.now, "ann")])
+        self.record([ManagerResumed(self.now, "ann")])
 
     # -- the good days --
 

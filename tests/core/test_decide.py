@@ -29,7 +29,7 @@ from mayfly.core.model import (
     Removal,
     SlotName,
     SlotSpec,
-    Step,
+    StopStep,
 )
 from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
@@ -191,7 +191,7 @@ def test_an_idle_agent_is_not_stale_while_its_image_has_not_been_looked_at() -> 
     manager = served()
     before = set(manager.memory.agents)
     changed = desire(specs(pool("service", provider="azure"), fingerprint="f2"))
-    manager.desired = replace(changed, unseen=frozenset({SlotName("service-0")}))
+    manager.desired = replace(changed, undetermined=frozenset({SlotName("service-0")}))
     manager.pass_time(60)
     assert set(manager.memory.agents) == before
     manager.desired = changed
@@ -206,7 +206,7 @@ def kept() -> Manager:
 
 def with_entries(fingerprint: str) -> tuple[SlotSpec, ...]:
     of = specs(pool("service", provider="azure"), fingerprint=fingerprint)
-    return tuple(replace(spec, keeps_entries=True, tells=True) for spec in of)
+    return tuple(replace(spec, keeps_entries=True, can_cordon=True) for spec in of)
 
 
 def of_agent(manager: Manager, generation: Generation, turns: int = 8) -> list[str]:
@@ -226,7 +226,7 @@ def test_an_idle_agent_whose_entry_stays_is_told_to_take_no_job_before_it_is_sto
     manager = kept()
     idle = manager.own("service-0")
     manager.desired = desire(with_entries("f2"))
-    assert of_agent(manager, idle)[:3] == ["Tell", "Signal", "Keep"]
+    assert of_agent(manager, idle)[:3] == ["SetSchedulable", "Signal", "Keep"]
     assert manager.host.entries
 
 
@@ -243,7 +243,7 @@ def test_an_agent_that_got_a_job_when_it_was_told_to_take_none_keeps_it() -> Non
     assert manager.phases("service-0") == ["busy"]
 
 
-PATIENT = (Step("QUIT", 75.0, idle=True), Step("TERM", 40.0))
+PATIENT = (StopStep("QUIT", 75.0, idle=True), StopStep("TERM", 40.0))
 
 
 def patient(manager: Manager) -> None:
@@ -343,7 +343,7 @@ def test_while_the_service_is_away_no_agent_of_it_is_ended() -> None:
     assert dooms(manager) == []
 
 
-def nameless() -> tuple[Manager, Generation]:
+def may_hold_untracked_job() -> tuple[Manager, Generation]:
     """An agent that opened, whose registration only a roster can tell, and which has a job already."""
     manager = Manager(Host(), desire(specs(pool("service", provider="azure"))))
     manager.host.anonymous = True
@@ -362,7 +362,7 @@ def nameless() -> tuple[Manager, Generation]:
 def test_an_agent_whose_service_has_not_spoken_yet_may_have_a_job_and_is_left_alone(
     what: str,
 ) -> None:
-    manager, generation = nameless()
+    manager, generation = may_hold_untracked_job()
     if what == "drain":
         manager.cordon(SlotName("service-0"), drain=True)
     elif what == "stale":
@@ -403,7 +403,7 @@ def test_an_agent_whose_gate_opened_against_all_reports_is_kept(anonymous: bool)
 
 
 def test_a_roster_of_before_the_deadline_ends_no_agent_that_may_have_got_a_job_since() -> None:
-    manager, generation = nameless()
+    manager, generation = may_hold_untracked_job()
     box = manager.host.boxes[generation]
     manager.host.service_answers = True
     manager.host.entries[box.entry or ""] = replace(
@@ -433,7 +433,7 @@ def test_an_agent_is_confirmed_in_the_pass_that_sees_its_gate_open() -> None:
 
 
 def test_an_agent_that_its_service_does_not_show_at_its_deadline_is_replaced() -> None:
-    manager, generation = nameless()
+    manager, generation = may_hold_untracked_job()
     box = manager.host.boxes[generation]
     manager.host.entries.clear()
     box.working = False
@@ -692,7 +692,7 @@ def test_an_image_that_can_make_no_agent_takes_none_of_those_that_stand_ready() 
     )
     wanted = desire(*fresh)
     every = {spec.name: "the image has no gate" for spec in wanted.slots}
-    manager.desired = replace(wanted, obstacles=every, stuck=frozenset(every))
+    manager.desired = replace(wanted, obstacles=every, image_blocked=frozenset(every))
     manager.pass_time(300)
     assert set(manager.memory.agents) == before
     job = manager.submit("a")

@@ -20,7 +20,7 @@ from mayfly.core.model import (
 )
 from mayfly.edge.catalogue import catalogue
 
-TRAIT = Trait(queue=True, ladder=())
+TRAIT = Trait(embedded=True, ladder=())
 GPUS = (
     Gpu("GPU-a", 0, capability=(9, 0)),
     Gpu("GPU-b", 1, capability=(9, 0)),
@@ -48,7 +48,7 @@ def want(*pools: PoolSpec, survey: Survey = SURVEY, hardware: Hardware = HARDWAR
 def test_a_slot_gets_its_lease_its_image_and_its_way_in() -> None:
     found = want(pool(slots=2), pool("c", gpus=0))
     assert not found.obstacles
-    assert not found.unseen
+    assert not found.undetermined
     first, second, plain = found.slots
     assert (first.lease, second.lease, plain.lease) == (("GPU-a",), ("GPU-b",), ())
     assert first.injection == Injection("runtime", ("GPU-a",))
@@ -94,9 +94,9 @@ def test_a_pin_that_the_driver_does_not_run_holds_its_pool_in_one_sentence() -> 
 
 
 def test_before_nvml_has_answered_slots_with_gpus_are_left_as_they_are() -> None:
-    unheard = replace(HARDWARE, gpus=None, cuda=None, unknown="not yet", pending=True)
-    found = want(pool(), pool("c", gpus=0), hardware=unheard)
-    assert found.unseen == {SlotName("g-0")}
+    awaits_roster = replace(HARDWARE, gpus=None, cuda=None, unknown="not yet", pending=True)
+    found = want(pool(), pool("c", gpus=0), hardware=awaits_roster)
+    assert found.undetermined == {SlotName("g-0")}
     assert not found.obstacles
 
 

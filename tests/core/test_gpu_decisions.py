@@ -9,9 +9,9 @@ from mayfly.core.model import (
     Container,
     DoomReason,
     Generation,
-    GpuWord,
+    GpuVerdict,
     JobState,
-    ProbeWord,
+    ProbeVerdict,
     SlotName,
     World,
 )
@@ -25,7 +25,7 @@ LEASES = (("GPU-0",), ("GPU-1",))
 class GpuManager(Manager):
     """A manager whose GPUs are as a test says."""
 
-    words: dict[SlotName, GpuWord] = field(default_factory=dict)
+    words: dict[SlotName, GpuVerdict] = field(default_factory=dict)
     blind: dict[Generation, str] = field(default_factory=dict)
     unseen: set[Generation] = field(default_factory=set)
     stale: dict[Generation, Container] = field(default_factory=dict)  # the last look is old
@@ -35,11 +35,11 @@ class GpuManager(Manager):
             containers |= self.stale
         world = super()._world(containers)
         probes = {
-            generation: ProbeWord(generation not in self.blind, self.blind.get(generation, ""))
+            generation: ProbeVerdict(generation not in self.blind, self.blind.get(generation, ""))
             for generation in world.probes
             if generation not in self.unseen
         }
-        return replace(world, gpu_words={**world.gpu_words, **self.words}, probes=probes)
+        return replace(world, gpu_verdicts={**world.gpu_verdicts, **self.words}, probes=probes)
 
 
 def filled() -> GpuManager:
@@ -55,12 +55,12 @@ def dooms(manager: Manager) -> list[DoomReason]:
 
 def test_a_sick_gpu_holds_its_slot_and_no_other_until_a_person_says_retry() -> None:
     manager = filled()
-    manager.words[G0] = GpuWord(sick="XID 79")
+    manager.words[G0] = GpuVerdict(sick="XID 79")
     manager.run()
     assert manager.memory.slot(G0).held == "XID 79"
     assert manager.phases("g-0") == []
     assert [manager.phases(name) for name in ("g-1", "c-0")] == [["idle"], ["idle"]]
-    manager.words[G0] = GpuWord(fit=True)
+    manager.words[G0] = GpuVerdict(fit=True)
     manager.run()
     assert manager.memory.slot(G0).held == "XID 79"
     manager.record([SlotReleased(manager.now, G0, "operator")])
@@ -73,7 +73,7 @@ def test_a_sick_gpu_ends_no_job() -> None:
     job = manager.submit("g")
     manager.run()
     busy = next(agent for agent in manager.memory.agents.values() if agent.job == job)
-    manager.words[busy.slot] = GpuWord(sick="ECC")
+    manager.words[busy.slot] = GpuVerdict(sick="ECC")
     manager.run()
     assert manager.memory.agents[busy.generation].doom is None
     assert manager.phases(busy.slot) == ["busy"]
@@ -82,7 +82,7 @@ def test_a_sick_gpu_ends_no_job() -> None:
 
 def test_no_gate_opens_while_the_health_of_its_gpu_is_not_known_and_other_slots_go_on() -> None:
     manager = filled()
-    manager.words = {G0: GpuWord(waits="NVML hangs"), G1: GpuWord(waits="NVML hangs")}
+    manager.words = {G0: GpuVerdict(pending="NVML hangs"), G1: GpuVerdict(pending="NVML hangs")}
     waiting, going = manager.submit("g"), manager.submit("c")
     manager.run()
     assert manager.memory.jobs[waiting].state is JobState.QUEUED

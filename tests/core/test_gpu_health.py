@@ -10,23 +10,23 @@ from mayfly.core.gpu_health import (
     APPLICATION_XIDS,
     RECHECK,
     SLACK,
+    ForeignContainer,
     Process,
     Reading,
     Record,
-    Stranger,
     Tenant,
     Vitals,
     Xid,
     foreign,
+    foreign_containers_on_lease,
     forgiven,
     judge,
     merged,
     physical,
     recorded,
-    trespassers,
 )
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.model import ContainerId, GpuWord
+from mayfly.core.model import ContainerId, GpuVerdict
 
 A, B = Gpu("GPU-a", 0), Gpu("GPU-b", 1)
 SPLIT = Gpu("GPU-c", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)
@@ -34,7 +34,7 @@ GIB = 2**30
 ENDED = 1000.0
 QUIET = Vitals(used=0, total=80 * GIB, utilisation=0, ecc=0)
 OURS, WAITING, ALIEN = ContainerId("ours"), ContainerId("waiting"), ContainerId("alien")
-FIT = GpuWord(fit=True)
+FIT = GpuVerdict(fit=True)
 
 
 def reading(
@@ -54,7 +54,7 @@ def word(
     seen: Reading | None,
     records: dict[str, Record] | None = None,
     tenant: Tenant | None = None,
-) -> GpuWord:
+) -> GpuVerdict:
     known = {"GPU-a": Record(quiet=0, ecc=0)} if records is None else records
     asked = tenant or Tenant(("GPU-a",), ENDED)
     return judge(asked, seen, known, (A, B, SPLIT), {OURS, WAITING}, {WAITING})
@@ -65,7 +65,7 @@ def test_a_quiet_gpu_is_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "waits"),
+    ("seen", "pending"),
     [
         (None, "NVML has not answered yet"),
         (reading(problem="no driver"), "no driver"),
@@ -73,9 +73,9 @@ def test_a_quiet_gpu_is_fit() -> None:
     ],
 )
 def test_what_is_not_known_opens_nothing_and_holds_nothing(
-    seen: Reading | None, waits: str
+    seen: Reading | None, pending: str
 ) -> None:
-    assert word(seen) == GpuWord(waits=waits)
+    assert word(seen) == GpuVerdict(pending=pending)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_a_job_left_is_waited_for_and_then_holds(vitals: Vitals, says: str)
         found = word(reading(vitals, after))
         assert not found.fit
         assert found.sick is None
-        assert says in found.waits
+        assert says in found.pending
     assert word(reading(QUIET, 3.0)) == FIT
     held = word(reading(vitals, RECHECK + 0.1)).sick
     assert held is not None
@@ -176,7 +176,7 @@ def test_a_mig_device_is_as_sick_as_its_gpu_and_as_clean_as_itself() -> None:
     assert sick is not None
     assert "XID 95 on GPU-c" in sick
     dirty = reading(GPU_c=QUIET, MIG_1=replace(part, used=9 * GIB))
-    assert "MIG-1" in word(dirty, records, tenant).waits
+    assert "MIG-1" in word(dirty, records, tenant).pending
     assert physical("MIG-2", (A, SPLIT)) == "GPU-c"
     assert physical("GPU-a", (A, SPLIT)) == "GPU-a"
 
@@ -216,9 +216,9 @@ def test_a_gpu_that_vanishes_keeps_its_place_and_new_ones_are_added() -> None:
 def test_a_container_of_others_with_a_leased_gpu_is_found_by_whatever_name(
     devices: tuple[str, ...], hit: list[str]
 ) -> None:
-    stranger = Stranger("id", "name", devices)
-    found = trespassers(("GPU-a", "MIG-1"), (A, B, SPLIT), [stranger])
-    assert found == [(uuid, stranger) for uuid in hit]
+    foreign = ForeignContainer("id", "name", devices)
+    found = foreign_containers_on_lease(("GPU-a", "MIG-1"), (A, B, SPLIT), [foreign])
+    assert found == [(uuid, foreign) for uuid in hit]
 
 
 def test_a_stranger_is_shown_and_our_own_are_not() -> None:

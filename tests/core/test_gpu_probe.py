@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mayfly.core.gpu_probe import Seen, amiss, read
+from mayfly.core.gpu_probe import Seen, mismatch, read
 
 A, B = "GPU-aaaa-1111", "GPU-bbbb-2222"
 MIG = "MIG-cccc-3333"
@@ -39,12 +39,12 @@ SPLIT = (
 def test_an_agent_sees_its_lease_and_nothing_else(
     output: bytes, lease: tuple[str, ...], minors: dict[str, int], says: str | None
 ) -> None:
-    assert amiss(lease, read(output), minors) == says
+    assert mismatch(lease, read(output), minors) == says
 
 
 def test_a_request_that_ended_in_void_is_told_from_a_runtime_that_did_nothing() -> None:
-    void = amiss((A,), read(b"variable void\n"), {})
-    nothing = amiss((A,), read(f"variable {A}\n".encode()), {})
+    void = mismatch((A,), read(b"variable void\n"), {})
+    nothing = mismatch((A,), read(f"variable {A}\n".encode()), {})
     assert void is not None
     assert nothing is not None
     assert "CDI" in void
@@ -54,7 +54,7 @@ def test_a_request_that_ended_in_void_is_told_from_a_runtime_that_did_nothing() 
 def test_void_with_the_devices_there_is_fine() -> None:
     output = f"variable void\nnode 0\nsmi GPU 0: NVIDIA A100 (UUID: {A})\n".encode()
     assert read(output).variable == "void"
-    assert amiss((A,), read(output), {}) is None
+    assert mismatch((A,), read(output), {}) is None
 
 
 def test_lines_that_are_no_words_of_the_probe_are_passed_over() -> None:

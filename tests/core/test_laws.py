@@ -270,7 +270,7 @@ class Chaos(RuleBasedStateMachine):
             world,
             memory,
             manager.now,
-            boot=manager.boot,
+            run_id=manager.run_id,
             mint=manager.mint,
             in_flight=manager.in_flight,
         )
@@ -336,7 +336,7 @@ def converged(manager: Manager) -> None:
         phases = manager.phases(spec.name)
         assert phases[0] == "idle", (spec.name, phases)
         assert host.boxes[manager.own(spec.name)].name == spec.name
-        expected = 2 if not spec.queue else 1
+        expected = 2 if not spec.embedded else 1
         wanted += len(phases)
         assert len(phases) <= 2
         assert len(phases) >= expected

@@ -18,7 +18,7 @@ from mayfly.core.facts import (
     JobRequeued,
     SlotCooled,
     SlotHeld,
-    SlotWarmed,
+    SlotRecovered,
 )
 from mayfly.core.memory import Agent, Doom, Job, Memory, SlotMemory
 from mayfly.core.model import (
@@ -57,7 +57,7 @@ AGENT = Agent(
     armed=T - 90,
     ready=T - 89,
 )
-COMMITTED = replace(AGENT, committed=T - 50, boot="b", job=JOB)
+COMMITTED = replace(AGENT, committed=T - 50, run_id="b", job=JOB)
 OPENED = replace(COMMITTED, opened=T - 49)
 BOX = Container(
     id=ContainerId("c1"),
@@ -294,7 +294,7 @@ def test_a_cancelled_job_that_did_not_start_is_cancelled() -> None:
 
 
 def slot_facts(facts: list[Fact]) -> list[Fact]:
-    return [fact for fact in facts if isinstance(fact, SlotCooled | SlotWarmed | SlotHeld)]
+    return [fact for fact in facts if isinstance(fact, SlotCooled | SlotRecovered | SlotHeld)]
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_each_young_death_cools_for_longer_and_a_job_done_resets_it() -> None:
     (cooled,) = slot_facts(told(AGENT, world(), failures=3))
     assert isinstance(cooled, SlotCooled)
     assert (cooled.failures, cooled.until) == (4, T + 8.0)
-    assert slot_facts(told(OPENED, world(exited(1)), failures=3)) == [SlotWarmed(T, SLOT)]
+    assert slot_facts(told(OPENED, world(exited(1)), failures=3)) == [SlotRecovered(T, SLOT)]
     assert slot_facts(told(OPENED, world(exited(1)))) == []
 
 
@@ -341,7 +341,7 @@ def test_only_an_agent_that_was_there_for_long_shows_that_agents_live(
     reason: DoomReason, warms: bool
 ) -> None:
     facts = slot_facts(told(doomed(AGENT, reason), world(), failures=3))
-    assert facts == ([SlotWarmed(T, SLOT)] if warms else [])
+    assert facts == ([SlotRecovered(T, SLOT)] if warms else [])
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_what_a_service_thinks_of_an_agent_that_opened_counts(
     def says(of: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
         return Outcome(result, detail="no")
 
-    agent = replace(OPENED, job=None, queue=False)
+    agent = replace(OPENED, job=None, embedded=False)
     facts = notice(memory(agent), world(exited(1)), T, says, frozenset())
     assert slot_facts(facts) == [expected]
 

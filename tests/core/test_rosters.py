@@ -19,8 +19,8 @@ from mayfly.core.model import (
     Witness,
     World,
 )
-from mayfly.core.rosters import UNBEGUN, unbegun
-from mayfly.providers import azure_words, github_lines, gitlab_lines
+from mayfly.core.rosters import BUSY_WITHOUT_JOB, busy_without_job
+from mayfly.providers import azure_lines, github_lines, gitlab_lines
 from tests.service_agent import service_agent
 
 T = 1_800_000_000.0
@@ -45,7 +45,7 @@ def doubted(
     agent: Agent = AGENT,
     entry: RosterEntry | None = BUSY,
     signs: tuple[str, ...] = (LISTENS,),
-    after: float = UNBEGUN + 1,
+    after: float = BUSY_WITHOUT_JOB + 1,
     **world: object,
 ) -> dict[Generation, float]:
     entries = (entry,) if entry is not None else ()
@@ -55,7 +55,7 @@ def doubted(
         **world,
     }
     memory = Memory({agent.generation: agent})
-    return unbegun(
+    return busy_without_job(
         memory,
         World({}, **shown),  # type: ignore[arg-type]
         T + after,
@@ -70,7 +70,7 @@ def test_an_agent_listed_as_busy_for_minutes_that_told_of_no_job_is_doubted() ->
 @pytest.mark.parametrize(
     ("why", "found"),
     [
-        ("not for minutes yet", lambda: doubted(after=UNBEGUN - 1)),
+        ("not for minutes yet", lambda: doubted(after=BUSY_WITHOUT_JOB - 1)),
         ("it has told of a job", lambda: doubted(signs=(LISTENS, BEGINS))),
         ("not listed as busy any more", lambda: doubted(entry=replace(BUSY, busy=False))),
         ("not listed", lambda: doubted(entry=None)),
@@ -78,7 +78,7 @@ def test_an_agent_listed_as_busy_for_minutes_that_told_of_no_job_is_doubted() ->
         ("no witness", lambda: doubted(witnesses={})),
         ("its witness cannot be read", lambda: doubted(unreadable=frozenset({AGENT.generation}))),
         ("it waits for a job", lambda: doubted(replace(AGENT, confirmed=Phase.IDLE))),
-        ("its job is the queue's", lambda: doubted(replace(AGENT, queue=True))),
+        ("its job is the queue's", lambda: doubted(replace(AGENT, embedded=True))),
         ("it is over", lambda: doubted(replace(AGENT, exited=T + 1))),
         ("a person ends it", lambda: doubted(replace(AGENT, doom=Doom(DoomReason.FORCED, T)))),
     ],
@@ -93,7 +93,7 @@ def test_no_other_is(why: str, found: object) -> None:
     ("judge", "line"),
     [
         (github_lines.judge, BEGINS),
-        (azure_words.judge, "2026-11-22 01:00:05Z: Running job: Job"),
+        (azure_lines.judge, "2026-11-22 01:00:05Z: Running job: Job"),
         (gitlab_lines.judge, "job=7 reason= exit= msg=Checking for jobs... received"),
     ],
     ids=["github", "azure", "gitlab"],
@@ -108,7 +108,7 @@ def test_every_service_that_lists_busy_agents_can_be_asked_so(judge: object, lin
             rosters={POOL: Roster((BUSY,), T)},
             witnesses={AGENT.generation: Witness(opened=T, signs=signs)},
         )
-        return unbegun(memory, world, T + 1000, lambda _, end, lines: judge(end, lines))
+        return busy_without_job(memory, world, T + 1000, lambda _, end, lines: judge(end, lines))
 
     assert asked() == {AGENT.generation: T}
     assert asked(line) == {}

@@ -20,7 +20,7 @@ from mayfly.core.slots import (
     phase_of,
     phase_since,
     status_of,
-    waits,
+    within,
 )
 from tests.core.simulator import pool, specs
 
@@ -36,11 +36,11 @@ BORN = Agent(
     born=T,
 )
 READY = replace(BORN, armed=T + 1, ready=T + 2)
-COMMITTED = replace(READY, committed=T + 3, boot="b")
+COMMITTED = replace(READY, committed=T + 3, run_id="b")
 OPENED = replace(COMMITTED, opened=T + 4)
 DOOMED = replace(OPENED, doom=Doom(DoomReason.TIMEOUT, T + 9))
 SETTLED = replace(OPENED, exited=T + 10)
-SERVICE = replace(OPENED, queue=False)
+SERVICE = replace(OPENED, embedded=False)
 IDLE = replace(SERVICE, confirmed=Phase.IDLE, confirmed_at=T + 5)
 BUSY = replace(SERVICE, confirmed=Phase.BUSY, confirmed_at=T + 6)
 SPEC = specs(pool("a", job_timeout=600.0))[0]
@@ -53,7 +53,7 @@ SPEC = specs(pool("a", job_timeout=600.0))[0]
         (replace(BORN, armed=T + 1), True, Phase.PREPARING, T),
         (READY, True, Phase.IDLE, T + 2),
         (READY, False, Phase.ARMED, T + 2),
-        (replace(READY, queue=False), True, Phase.ARMED, T + 2),
+        (replace(READY, embedded=False), True, Phase.ARMED, T + 2),
         (COMMITTED, True, Phase.ENROLLING, T + 3),
         (OPENED, True, Phase.BUSY, T + 4),
         (SERVICE, True, Phase.ENROLLING, T + 3),
@@ -123,7 +123,7 @@ def test_the_backoff_doubles_up_to_its_bound() -> None:
     [(T, True), (T + 9.9, True), (T + 10, False), (T - 1, True), (T - 60, False)],
 )
 def test_a_wait_that_began_in_the_future_is_over(now: float, goes_on: bool) -> None:
-    assert waits(now, T, 10.0) is goes_on
+    assert within(now, T, 10.0) is goes_on
 
 
 def test_a_slot_cools_until_its_time_and_never_longer_than_the_longest_backoff() -> None:

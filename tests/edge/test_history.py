@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from mayfly.core.apply import apply
@@ -9,7 +12,8 @@ from mayfly.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubm
 from mayfly.core.memory import Agent, Job
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
 from mayfly.edge.history import History
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_file import FILE_NAME, MIGRATIONS
+from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.history_rows import Payload
 
 if TYPE_CHECKING:
@@ -48,7 +52,7 @@ def kept(history: History, *facts: Fact) -> None:
 
 
 def test_what_is_older_than_the_bound_is_forgotten(tmp_path: Path) -> None:
-    history, reader = History(tmp_path), Reader(tmp_path)
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
     for number in range(10):
         kept(history, *lived(number, T + 100 * number))
     history.prune(T + 450, 1000)
@@ -59,7 +63,7 @@ def test_what_is_older_than_the_bound_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
-    history, reader = History(tmp_path), Reader(tmp_path)
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
     for number in range(10):
         kept(history, *lived(number, T + 100 * number))
     history.prune(0.0, 3)
@@ -70,7 +74,7 @@ def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
 
 
 def test_jobs_that_wait_are_never_forgotten(tmp_path: Path) -> None:
-    history, reader = History(tmp_path), Reader(tmp_path)
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
     waiting = [
         fact for number in range(5) for fact in lived(number, T) if isinstance(fact, JobSubmitted)
     ]
@@ -78,4 +82,44 @@ def test_jobs_that_wait_are_never_forgotten(tmp_path: Path) -> None:
     history.prune(T + 10_000, 1)
     assert len(reader.jobs()) == len(history.load().jobs) == 5
     assert reader.memory() == history.load()
+    history.close()
+
+
+FORMER_KEYS = {
+    "embedded": "queue",
+    "cordoned_there": "told",
+    "run_id": "boot",
+    "enrolled_by_run": "enrolled_in",
+}
+
+
+def test_a_state_file_of_the_first_release_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    (created, *_) = lived(1, T)
+    assert isinstance(created, AgentCreated)
+    agent = replace(
+        created.agent,
+        embedded=False,
+        cordoned_there=True,
+        run_id="r1",
+        enrolled_by_run="r0",
+        registered='a name with "queue": in it',
+    )
+    former = {FORMER_KEYS.get(key, key): value for key, value in asdict(agent).items()}
+    db = sqlite3.connect(tmp_path / FILE_NAME)
+    for statement in MIGRATIONS[0]:
+        db.execute(statement)
+    db.execute("PRAGMA user_version = 1")
+    row = (agent.generation, agent.slot, json.dumps(former))
+    db.execute("INSERT INTO agents VALUES (?, ?, ?)", row)
+    told = (T, "agent.told", agent.slot, agent.generation, "{}")
+    db.execute(
+        "INSERT INTO events (at, event, slot, generation, fields) VALUES (?, ?, ?, ?, ?)", told
+    )
+    db.commit()
+    db.close()
+
+    history = History(tmp_path)
+    assert history.load().agents == {agent.generation: agent}
+    (event,) = HistoryReader(tmp_path).events()
+    assert (event["event"], event["formerly"]) == ("agent.cordoned", "agent.told")
     history.close()

@@ -12,7 +12,7 @@ import pytest
 
 from mayfly.core.model import Continuity
 from mayfly.edge.engine import Engine
-from mayfly.edge.engine_facts import EngineEvent, EventMark, StreamTurn
+from mayfly.edge.engine_facts import EngineEvent, EventCursor, StreamTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.engine
 class Heard:
     """What a follower rang and told, in order."""
 
-    def __init__(self, engine: Engine, mark: EventMark | None = None) -> None:
+    def __init__(self, engine: Engine, mark: EventCursor | None = None) -> None:
         self.events: SimpleQueue[EngineEvent] = SimpleQueue()
         self.turns: SimpleQueue[StreamTurn] = SimpleQueue()
         self.all: list[EngineEvent] = []
-        self.follower = engine.watch(self._ring, self.turns.put, mark=mark)
+        self.follower = engine.watch(self._ring, self.turns.put, cursor=mark)
 
     def _ring(self, event: EngineEvent) -> None:
         self.all.append(event)
@@ -121,7 +121,7 @@ def test_a_follower_stopped_while_the_engine_is_down_ends(private_engine: Privat
 def test_every_event_rings_once_also_over_a_manager_restart(heard: Heard, private_agents: Agents):
     cid, _ = private_agents.run("exit 3", network="none")
     heard.next("die", cid)
-    mark = heard.follower.mark
+    mark = heard.follower.cursor
     second, _ = private_agents.run("exit 4", network="none")
     heard.next("die", second)
     later = Heard(private_agents.engine, mark)
@@ -151,7 +151,7 @@ def test_the_memory_tells_the_same_engine_from_a_new_one_and_says_when_it_cannot
     engine = private_agents.engine
     private_engine.restart()
     private_agents.run("exit 0", network="none")
-    mark = engine.replay(None).mark
+    mark = engine.replay(None).cursor
     assert engine.replay(None).continuity is Continuity.UNKNOWN
     assert mark is not None
 
@@ -160,9 +160,9 @@ def test_the_memory_tells_the_same_engine_from_a_new_one_and_says_when_it_cannot
     assert same.continuity is Continuity.SAME
     flood(private_engine, private_agents, 300)
     assert engine.replay(mark).continuity is Continuity.UNKNOWN
-    assert engine.replay(same.mark).continuity is Continuity.UNKNOWN
+    assert engine.replay(same.cursor).continuity is Continuity.UNKNOWN
 
-    mark = engine.replay(None).mark
+    mark = engine.replay(None).cursor
     private_engine.restart(signal.SIGKILL)
     assert engine.replay(mark).continuity is Continuity.RESTARTED
     cid, _ = private_agents.run("exit 0", network="none")
@@ -172,7 +172,7 @@ def test_the_memory_tells_the_same_engine_from_a_new_one_and_says_when_it_cannot
 
 
 def test_a_clock_that_was_set_back_makes_the_answer_unknown(private_agents: Agents):
-    ahead = EventMark(2**62, "x", "start")
+    ahead = EventCursor(2**62, "x", "start")
     assert private_agents.engine.replay(ahead).continuity is Continuity.UNKNOWN
 
 
@@ -192,5 +192,5 @@ def test_without_live_restore_the_deaths_of_an_engine_stop_are_rung_before_it_is
 
 
 def test_the_marks_survive_json():
-    mark = EventMark(1, "a", "die")
-    assert EventMark(*json.loads(json.dumps([mark.time_nano, mark.id, mark.action]))) == mark
+    mark = EventCursor(1, "a", "die")
+    assert EventCursor(*json.loads(json.dumps([mark.time_nano, mark.id, mark.action]))) == mark

@@ -16,7 +16,7 @@ import pytest
 from mayfly.core.model import PoolName, Roster, Severity
 from mayfly.edge.log import Log
 from mayfly.service.bugs import Bug, Bugs, watch_threads
-from mayfly.service.rosters import RosterFailed, RosterSeen, RosterSight, RosterWatch
+from mayfly.service.roster_watch import RosterFailed, RosterSeen, RosterSight, RosterWatch
 from tests.engine.go_between import GoBetween
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until

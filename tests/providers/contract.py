@@ -89,7 +89,7 @@ def agent(number: int = 0, generation: str = "l0000000abcde") -> Agent:
         image="sha256:1",
         lease=(),
         born=0.0,
-        queue=False,
+        embedded=False,
     )
 
 

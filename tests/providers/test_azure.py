@@ -20,7 +20,7 @@ from mayfly.edge.faults import AgentBusy, Passing, Refused
 from mayfly.edge.web import Web
 from mayfly.providers import Enrolment, Sign
 from mayfly.providers.azure import BORN, MARK, Azure
-from mayfly.providers.azure_words import judge, read
+from mayfly.providers.azure_lines import judge, read
 from tests.fakes.azure import DIGEST, DT, LAB, FakeAzure, verified
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent

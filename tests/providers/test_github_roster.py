@@ -96,7 +96,7 @@ def test_a_runner_that_listens_and_is_in_no_list_is_replaced(pool: GitHubPool) -
     until(lambda: pool.manager.slot("gh-0")["agent"] != agents["gh-0"], "another agent")
     pool.manager.in_phase("idle", "gh-0")
     assert pool.manager.slot("gh-1")["agent"] == agents["gh-1"]
-    (doomed,) = events(pool, "agent.doomed")
+    (doomed,) = events(pool, "agent.stopping")
     assert (doomed["generation"], doomed["reason"]) == (agents["gh-0"], "missed")
     assert doomed["detail"] == "its service does not show it online any more"
     job = pool.fake.queue("true")
@@ -117,4 +117,4 @@ def test_a_healthy_runner_outlives_lists_that_are_old(pool: GitHubPool) -> None:
     until(lambda: job.conclusion == "succeeded", "a job is done")
     assert job.runner is not None
     assert job.runner.endswith(agent)
-    assert events(pool, "agent.doomed") == []
+    assert events(pool, "agent.stopping") == []

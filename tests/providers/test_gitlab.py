@@ -17,7 +17,7 @@ from mayfly.edge.faults import AgentBusy, Passing, Refused
 from mayfly.edge.vault import Vault
 from mayfly.providers import Enrolment, left_behind, load
 from mayfly.providers.gitlab import GitLab
-from mayfly.providers.gitlab_service import Place, place_of
+from mayfly.providers.gitlab_service import GitLabScope, place_of
 from tests.fakes.gitlab import REGISTRATION_TOKEN, FakeGitLab, Runner
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, agent, pool, secret_file
@@ -192,22 +192,22 @@ def test_a_pool_that_moves_to_another_group_leaves_no_runner_in_the_old_one(
 @pytest.mark.parametrize(
     ("path", "place"),
     [
-        ("/ourlab", Place("group", 10)),
-        ("/ourlab/vision", Place("group", 11)),
-        ("/ourlab/library", Place("project", 7)),
+        ("/ourlab", GitLabScope("group", 10)),
+        ("/ourlab/vision", GitLabScope("group", 11)),
+        ("/ourlab/library", GitLabScope("project", 7)),
     ],
 )
 def test_an_address_names_a_group_or_a_project(
-    fake: FakeGitLab, make: Maker, path: str, place: Place
+    fake: FakeGitLab, make: Maker, path: str, place: GitLabScope
 ) -> None:
     runner = runner_of(fake, make(url=fake.url + path).enrol(agent(), ()))
     assert (runner.kind, runner.owner) == (f"{place.kind}_type", place.id)
 
 
 def test_a_scope_names_its_place_by_number() -> None:
-    assert place_of("instance") == Place("instance", None)
-    assert place_of("group:10") == Place("group", 10)
-    assert place_of("project:7") == Place("project", 7)
+    assert place_of("instance") == GitLabScope("instance", None)
+    assert place_of("group:10") == GitLabScope("group", 10)
+    assert place_of("project:7") == GitLabScope("project", 7)
     with pytest.raises(Refused, match="scope"):
         place_of("group:ourlab")
 
@@ -329,7 +329,7 @@ def test_all_slots_share_a_runner_that_a_person_has_made(fake: FakeGitLab, make:
     assert one.registration is None
     assert one.files["system_id"] != two.files["system_id"]
     assert provider.roster() is None
-    assert not provider.tells
+    assert not provider.can_cordon
     assert not provider.keeps_entries
     assert len(fake.runners) == 1
 

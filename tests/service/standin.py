@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
-from mayfly.service.board import Board
+from mayfly.service.board import StatusBoard
 from mayfly.service.commands import Answer, Command
 from mayfly.service.control import Control
 
@@ -74,7 +74,7 @@ def job(name: str, **other: Any) -> Row:
 
 
 class Account:
-    """The ``Reader`` and the ``Output``: rows and output that a test puts there."""
+    """The ``HistoryReader`` and the ``Output``: rows and output that a test puts there."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
@@ -170,7 +170,7 @@ class StandIn:
 
     def __init__(self, path: Path, answering: Answering | None = None) -> None:
         self.path = path
-        self.board = Board()
+        self.board = StatusBoard()
         self.account = Account()
         self.commands: list[Command] = []
         self.failures: list[BaseException] = []

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 
-from mayfly.service.board import Board
+from mayfly.service.board import StatusBoard
 
 
 def test_before_the_first_pass_there_is_nothing() -> None:
-    assert Board().read() is None
-    assert Board().wait(0, 0.01) is None
+    assert StatusBoard().read() is None
+    assert StatusBoard().wait(0, 0.01) is None
 
 
 def test_a_reader_sees_the_last_publication_whole() -> None:
-    board = Board()
+    board = StatusBoard()
     assert [board.publish({"pass": n}) for n in range(3)] == [1, 2, 3]
     found = board.read()
     assert found is not None
@@ -22,7 +22,7 @@ def test_a_reader_sees_the_last_publication_whole() -> None:
 
 
 def test_a_long_poll_returns_at_once_where_there_is_news_and_else_in_time() -> None:
-    board = Board()
+    board = StatusBoard()
     board.publish({})
     began = time.monotonic()
     assert board.wait(0, 10) == board.read()
@@ -31,7 +31,7 @@ def test_a_long_poll_returns_at_once_where_there_is_news_and_else_in_time() -> N
 
 
 def test_a_publication_wakes_everyone_who_waits() -> None:
-    board = Board()
+    board = StatusBoard()
     seen: list[int] = []
     waiting = [
         threading.Thread(target=lambda: seen.append((board.wait(0, 30) or board.publish({})).rev))  # type: ignore[union-attr]
@@ -46,7 +46,7 @@ def test_a_publication_wakes_everyone_who_waits() -> None:
 
 
 def test_readers_never_see_a_number_go_back() -> None:
-    board = Board()
+    board = StatusBoard()
     done = threading.Event()
     wrong: list[tuple[int, int]] = []
 

@@ -91,7 +91,7 @@ def test_an_idle_agent_that_its_service_took_back_is_counted_and_no_other(
         image="i",
         lease=(),
         born=1.0,
-        queue=False,
+        embedded=False,
         opened=2.0,
     )
     after = Memory({agent.generation: agent})

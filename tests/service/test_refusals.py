@@ -120,7 +120,7 @@ def test_slots_that_were_refused_together_count_once(refusals: Refusals) -> None
 def test_a_repair_that_shows_hastens_the_trial(refusals: Refusals, how: str) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     if how == "a person":
-        refusals.hasten(POOL)
+        refusals.retry_now(POOL)
     else:
         refusals.list_refused(POOL, Refused("the token is wrong"))
         assert not due(refusals, 1000.0)

@@ -9,7 +9,7 @@ import pytest
 
 from mayfly.edge.faults import Refused
 from mayfly.service.refusals import Trial
-from mayfly.service.rosters import EnrolmentTried, RosterSeen, RosterWatch
+from mayfly.service.roster_watch import EnrolmentTried, RosterSeen, RosterWatch
 from tests.fakes.github import FakeGitHub
 from tests.fakes.http import Fault
 from tests.harness import until

@@ -26,7 +26,7 @@ from mayfly.core.model import (
 )
 from mayfly.edge.log import Log
 from mayfly.service import status
-from mayfly.service.board import Board
+from mayfly.service.board import StatusBoard
 from mayfly.service.metrics import Metrics
 from mayfly.service.report import Report
 from tests.core.simulator import pool, specs
@@ -82,7 +82,7 @@ def test_so_is_one_whose_agent_is_over_and_not_yet_buried() -> None:
 
 
 def test_of_a_service_that_the_configuration_lost_nothing_is_made_up() -> None:
-    (former, _) = rows(NONE, replace(READY, queue=False))
+    (former, _) = rows(NONE, replace(READY, embedded=False))
     assert (former["provider"], former["image"]) == ("unknown", "sha256:0123456789ab")
 
 
@@ -135,7 +135,7 @@ def test_a_slot_whose_agent_is_doubted_says_so_in_its_row_and_in_a_line() -> Non
 def test_the_log_tells_of_a_doubted_agent_once() -> None:
     told = io.StringIO()
     config = Config(HostSpec("box"), ())
-    report = Report(Board(), Log(told), Metrics(config), Nobody())
+    report = Report(StatusBoard(), Log(told), Metrics(config), Nobody())
     memory = Memory({READY.generation: READY})
 
     def pass_on(doubted: Mapping[Generation, float], now: float, memory: Memory = memory) -> None:

@@ -21,7 +21,7 @@ from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble, Usage
 
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
 SECONDS = 40.0  # above the 30 s after which the manager gives up on its loop
-FRAME = struct.Struct(">BxxxIQ")  # stream, length, mark: see docs/reference/control-socket.md
+FRAME = struct.Struct(">BxxxIQ")  # stream, length, timestamp: see docs/reference/control-socket.md
 
 Document = dict[str, Any]
 
@@ -32,7 +32,7 @@ class Piece:
 
     agent: str
     stream: int  # 1: stdout, 2: stderr, 0: Mayfly's own
-    mark: int
+    timestamp: int
     data: bytes
 
 
@@ -76,8 +76,8 @@ class Client:
                 raise _refusal(response.status, response.read())
             agent = response.headers.get("Mayfly-Agent", "")
             while head := _exactly(response, FRAME.size):
-                stream, length, mark = FRAME.unpack(head)
-                yield Piece(agent, stream, mark, _exactly(response, length))
+                stream, length, timestamp = FRAME.unpack(head)
+                yield Piece(agent, stream, timestamp, _exactly(response, length))
         except (OSError, http.client.HTTPException) as error:
             raise self._trouble(error) from error
         finally:

@@ -45,7 +45,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceExam:
     """What a pool's provider found out about its service."""
 
     refused: str | None = None  # None: it lets us in
@@ -66,7 +66,7 @@ class Facts:
     hardware: Hardware = field(default_factory=Hardware)
     char_links: bool | None = None  # whether /dev/char knows the GPUs; None: there are none
     secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
-    services: Mapping[PoolName, Service] = field(default_factory=dict)
+    services: Mapping[PoolName, ServiceExam] = field(default_factory=dict)
     clock: bool | None = None  # whether it is kept in step; None: nobody can say
     rooms: tuple[Room, ...] = ()  # where Mayfly and the Engine write
     state_problem: str | None = None  # None: all is well
@@ -91,7 +91,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """A check with one of its verdicts."""
 
     check: Check
@@ -118,16 +118,16 @@ def skip(text: str) -> Verdict:
     return Verdict(State.SKIP, text)
 
 
-def results(facts: Facts, checks: Sequence[Check] | None = None) -> list[Result]:
+def results(facts: Facts, checks: Sequence[Check] | None = None) -> list[CheckResult]:
     """What every check says of the facts."""
     return [
-        Result(check, verdict)
+        CheckResult(check, verdict)
         for check in (CHECKS if checks is None else checks)
         for verdict in check.judge(facts)
     ]
 
 
-def exit_code(found: Iterable[Result], *, strict: bool) -> int:
+def exit_code(found: Iterable[CheckResult], *, strict: bool) -> int:
     """1 where something fails or nothing was checked; with ``strict`` also where something is warned of."""
     states = [result.verdict.state for result in found]
     bad = {State.FAIL, State.WARN} if strict else {State.FAIL}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.cli.client import Client
-from mayfly.cli.doctor import Facts, Service
+from mayfly.cli.doctor import Facts, ServiceExam
 from mayfly.cli.host_hardware import hardware_for
 from mayfly.cli.trouble import Trouble
 from mayfly.core import naming
@@ -35,10 +35,10 @@ from mayfly.edge import credentials
 from mayfly.edge.config import load
 from mayfly.edge.engine import Engine
 from mayfly.edge.faults import Fault, Refused
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.room import Room, room
 from mayfly.providers import load as provider_of
-from mayfly.service.eye import survey_of
+from mayfly.service.engine_observer import survey_of
 
 ENGINE_SECONDS = 15.0
 # An image without these words can say nothing: any other code than the two tells nothing.
@@ -116,7 +116,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
 def _host_id(state: Path) -> HostId | None:
     """The id of this installation; ``None`` where it has not run yet, or is not ours to read."""
     try:
-        return HostId(Reader(state).meta("host") or "") or None
+        return HostId(HistoryReader(state).meta("host") or "") or None
     except (Fault, OSError):
         return None
 
@@ -202,30 +202,30 @@ def _secrets(config: Config, sealed: frozenset[str]) -> dict[str, str | None]:
     return found
 
 
-def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolName, Service]:
+def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolName, ServiceExam]:
     host = _host_id(state) or naming.host_id(0)
-    found: dict[PoolName, Service] = {}
+    found: dict[PoolName, ServiceExam] = {}
     for pool in config.pools:
         needed = {
             reference.get("credential") for reference in (pool.token, pool.app_key) if reference
         }
         if needed & sealed:
             told = "its token is encrypted and opened by systemd alone: ask again when mayfly.service runs"
-            found[pool.name] = Service(skipped=told)
+            found[pool.name] = ServiceExam(skipped=told)
         elif pool.provider != "local":
             found[pool.name] = _service(pool, config, host, state)
     return found
 
 
-def _service(pool: PoolSpec, config: Config, host: HostId, state: Path) -> Service:
+def _service(pool: PoolSpec, config: Config, host: HostId, state: Path) -> ServiceExam:
     try:
         found = provider_of(pool, config.host, host, state).check()
     except Refused as fault:
-        return Service(refused=str(fault))
+        return ServiceExam(refused=str(fault))
     except Fault as fault:
-        return Service(refused=f"it could not be asked: {fault}")
+        return ServiceExam(refused=f"it could not be asked: {fault}")
     told = tuple((finding.severity, finding.text, finding.fix) for finding in found)
-    return Service(findings=told)
+    return ServiceExam(findings=told)
 
 
 # -- the host ----------------------------------------------------------------------------------------

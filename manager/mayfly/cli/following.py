@@ -22,14 +22,14 @@ Sink = Callable[[Piece], None]
 
 
 class Follower:
-    """Remembers how far an output was read: the last frame's mark, and how many in a row had it."""
+    """Remembers how far an output was read: the last frame's timestamp, and how many in a row had it."""
 
     def __init__(self, client: Client, path: str, sink: Sink) -> None:
         self._client = client
         self._path = path
         self._sink = sink
         self._agent: str | None = None
-        self._mark = 0
+        self._timestamp = 0
         self._count = 0
 
     @property
@@ -43,11 +43,11 @@ class Follower:
         if follow:
             query["follow"] = 1
         if self._agent is not None:
-            query |= {"agent": self._agent, "mark": self._mark, "count": self._count}
+            query |= {"agent": self._agent, "mark": self._timestamp, "count": self._count}
         came = False
         for piece in self._client.output(self._path, query):
             if piece.agent != self._agent:
-                self._agent, self._mark, self._count = piece.agent, 0, 0
+                self._agent, self._timestamp, self._count = piece.agent, 0, 0
             if piece.data:
                 self._sink(piece)
                 came = True
@@ -56,8 +56,8 @@ class Follower:
 
     def _step(self, piece: Piece) -> None:
         if piece.stream:
-            self._count = self._count + 1 if piece.mark == self._mark else 1
-            self._mark = piece.mark
+            self._count = self._count + 1 if piece.timestamp == self._timestamp else 1
+            self._timestamp = piece.timestamp
 
 
 def follow_job(client: Client, job: str, sink: Sink) -> Document:

@@ -27,7 +27,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PoolAnswers:
     """What the pool is to be."""
 
     provider: str
@@ -48,7 +48,7 @@ SERVICE_HINTS = {
 }
 
 
-def config_text(found: Found, wanted: Wanted) -> str:
+def config_text(found: Found, wanted: PoolAnswers) -> str:
     """The whole file."""
     return "\n".join([*_host(found), "", *_pool(found, wanted), ""])
 
@@ -81,7 +81,7 @@ def _host(found: Found) -> list[str]:
     return lines
 
 
-def _pool(found: Found, wanted: Wanted) -> list[str]:
+def _pool(found: Found, wanted: PoolAnswers) -> list[str]:
     slots = f"called {wanted.name}-0 to {wanted.name}-{wanted.slots - 1}"
     if wanted.slots < 2:
         slots = f"called {wanted.name}-0"
@@ -120,7 +120,7 @@ def _provider_says(provider: str) -> str:
     return "jobs come from `mayfly submit`" if provider == "local" else "the CI service"
 
 
-def _service(wanted: Wanted) -> list[str]:
+def _service(wanted: PoolAnswers) -> list[str]:
     if wanted.provider == "local":
         return []
     url_hint, pool_hint = SERVICE_HINTS.get(wanted.provider, ("https://", ""))

@@ -27,7 +27,7 @@ Deed = Literal["new", "changed", "same", "foreign", "removed", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class InstalledFile:
     """A file as it is to be, below the root of the host."""
 
     path: Path
@@ -35,7 +35,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class InstallStep:
     """What is done about one file."""
 
     path: Path
@@ -43,18 +43,20 @@ class Step:
     text: str = ""
 
 
-def files(shipped: Mapping[str, str], command: str, completions: Mapping[str, str]) -> list[Wanted]:
+def files(
+    shipped: Mapping[str, str], command: str, completions: Mapping[str, str]
+) -> list[InstalledFile]:
     """Every file of an installation whose command is at ``command``, an absolute path.
 
     ``shipped`` holds the files of the package by name, ``completions`` a script for each shell.
     """
     unit = shipped["mayfly.service"].replace(SHIPPED_COMMAND, command)
     return [
-        Wanted(UNIT, marked(unit)),
-        Wanted(SYSUSERS, marked(shipped["sysusers.conf"])),
-        Wanted(TMPFILES, marked(shipped["tmpfiles.conf"])),
-        Wanted(EXAMPLE, marked(shipped["config.example.toml"])),
-        *(Wanted(COMPLETIONS[shell], marked(text)) for shell, text in completions.items()),
+        InstalledFile(UNIT, marked(unit)),
+        InstalledFile(SYSUSERS, marked(shipped["sysusers.conf"])),
+        InstalledFile(TMPFILES, marked(shipped["tmpfiles.conf"])),
+        InstalledFile(EXAMPLE, marked(shipped["config.example.toml"])),
+        *(InstalledFile(COMPLETIONS[shell], marked(text)) for shell, text in completions.items()),
     ]
 
 
@@ -67,24 +69,26 @@ def marked(text: str) -> str:
     return f"{line}\n{first}\n{rest.rstrip()}\n"
 
 
-def plan(wanted: list[Wanted], present: Mapping[Path, str]) -> list[Step]:
+def plan(wanted: list[InstalledFile], present: Mapping[Path, str]) -> list[InstallStep]:
     """What installing does, given the files that are there already."""
-    return [Step(want.path, _deed(want, present.get(want.path)), want.text) for want in wanted]
+    return [
+        InstallStep(want.path, _deed(want, present.get(want.path)), want.text) for want in wanted
+    ]
 
 
-def removal(wanted: list[Wanted], present: Mapping[Path, str]) -> list[Step]:
+def removal(wanted: list[InstalledFile], present: Mapping[Path, str]) -> list[InstallStep]:
     """What uninstalling does."""
-    steps: list[Step] = []
+    steps: list[InstallStep] = []
     for want in wanted:
         text = present.get(want.path)
         if text is None:
-            steps.append(Step(want.path, "absent"))
+            steps.append(InstallStep(want.path, "absent"))
         else:
-            steps.append(Step(want.path, "removed" if MARK in text else "foreign"))
+            steps.append(InstallStep(want.path, "removed" if MARK in text else "foreign"))
     return steps
 
 
-def _deed(want: Wanted, text: str | None) -> Deed:
+def _deed(want: InstalledFile, text: str | None) -> Deed:
     if text is None:
         return "new"
     if text == want.text:
@@ -92,7 +96,7 @@ def _deed(want: Wanted, text: str | None) -> Deed:
     return "changed" if MARK in text else "foreign"
 
 
-def told(step: Step, *, dry: bool) -> str:
+def told(step: InstallStep, *, dry: bool) -> str:
     """The step as a line for people."""
     words: dict[Deed, tuple[str, str]] = {
         "new": ("wrote", "would write"),

@@ -12,7 +12,7 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mayfly.cli.init_text import Found, Wanted, config_text
+from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.trouble import Trouble, Usage
 
 POOL = "azure"
@@ -123,7 +123,7 @@ def text_of(old: Prototype, found: Found, token_file: str) -> str:
     """The whole configuration file."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", old.name or found.host).strip("-") or found.host
     per_slot = found.gpus // old.slots if found.nvidia else 0
-    wanted = Wanted(
+    wanted = PoolAnswers(
         provider="azure",
         name=POOL,
         slots=old.slots,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mayfly.cli.doctor import Result, State
+from mayfly.cli.doctor import CheckResult, State
 from mayfly.cli.plain import clean
 from mayfly.cli.render import wrapped
 
@@ -12,7 +12,7 @@ SIGNS = {State.OK: "✓", State.WARN: "!", State.FAIL: "✗", State.SKIP: "-"}
 _COLOURS = {State.OK: "32", State.WARN: "33", State.FAIL: "31", State.SKIP: "2"}
 
 
-def doctor(found: Sequence[Result], width: int | None, colour: bool) -> list[str]:
+def doctor(found: Sequence[CheckResult], width: int | None, colour: bool) -> list[str]:
     """A paragraph a group, and a sentence at the end."""
     lines: list[str] = []
     for group in dict.fromkeys(result.check.group for result in found):
@@ -20,7 +20,7 @@ def doctor(found: Sequence[Result], width: int | None, colour: bool) -> list[str
     return [*lines, _sum(found)]
 
 
-def _group(found: Iterable[Result], width: int | None, colour: bool) -> list[str]:
+def _group(found: Iterable[CheckResult], width: int | None, colour: bool) -> list[str]:
     lines: list[str] = []
     for result in found:
         state, sign = result.verdict.state, SIGNS[result.verdict.state]
@@ -33,7 +33,7 @@ def _group(found: Iterable[Result], width: int | None, colour: bool) -> list[str
     return lines
 
 
-def _sum(found: Sequence[Result]) -> str:
+def _sum(found: Sequence[CheckResult]) -> str:
     counts = {state: sum(1 for r in found if r.verdict.state is state) for state in State}
     if counts[State.SKIP] == len(found):
         return "nothing could be checked"
@@ -50,7 +50,7 @@ def _sum(found: Sequence[Result]) -> str:
     return ", ".join(told)
 
 
-def document(found: Sequence[Result]) -> dict[str, object]:
+def document(found: Sequence[CheckResult]) -> dict[str, object]:
     """The same for programs."""
     return {
         "schema": "mayfly.doctor/1",

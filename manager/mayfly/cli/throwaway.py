@@ -28,7 +28,7 @@ from mayfly.edge.engine import Engine
 from mayfly.edge.engine_facts import ContainerPlan
 from mayfly.edge.faults import Fault
 from mayfly.edge.gate import frame
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.witness import Witnesses
 from mayfly.service.perform import container_plan
 
@@ -90,7 +90,7 @@ def _heeded() -> Iterator[None]:
 def spec_of(config: Config, slot: str) -> SlotSpec:
     """The slot with image and lease as the manager resolves them; ``Trouble`` where it cannot be filled."""
     hardware, survey = hardware_and_survey(config)
-    traits = {pool.name: Trait(queue=True, ladder=()) for pool in config.pools}
+    traits = {pool.name: Trait(embedded=True, ladder=()) for pool in config.pools}
     wanted = desired(config, survey, traits, hardware=hardware)
     spec = next((spec for spec in wanted.slots if spec.name == slot), None)
     if spec is None:
@@ -153,7 +153,7 @@ def _plan(
     """The container of an agent of the slot, but for its name and labels."""
     generation = Generation(naming.generation(time.time(), 0))
     witness = Witnesses(home).make(generation)
-    host = HostId(Reader(Path(config.host.state_dir)).meta("host") or "")
+    host = HostId(HistoryReader(Path(config.host.state_dir)).meta("host") or "")
     network = spec.pool.network
     if network is None:
         network = naming.network(host, spec.pool.name)

@@ -23,7 +23,7 @@ from mayfly.cli.trouble import Trouble, Usage
 
 if TYPE_CHECKING:
     from mayfly.cli.client import Client
-    from mayfly.cli.doctor import Result
+    from mayfly.cli.doctor import CheckResult
     from mayfly.core.model import Config
 
 
@@ -60,10 +60,10 @@ def doctor(
     raise typer.Exit(exit_code(found, strict=strict))
 
 
-def _flown(config: Config | None, manager: Client, slot: str, seconds: float | None) -> Result:
+def _flown(config: Config | None, manager: Client, slot: str, seconds: float | None) -> CheckResult:
     """What came of an agent that was taken through the slot."""
     from mayfly.cli.canary import fly  # noqa: PLC0415
-    from mayfly.cli.doctor import Result, fail, flight, ok  # noqa: PLC0415
+    from mayfly.cli.doctor import CheckResult, fail, flight, ok  # noqa: PLC0415
     from mayfly.edge.faults import Fault  # noqa: PLC0415
 
     if config is None:
@@ -72,5 +72,5 @@ def _flown(config: Config | None, manager: Client, slot: str, seconds: float | N
     try:
         told = fly(config, manager, slot, seconds)
     except (Fault, Trouble) as trouble:
-        return Result(flight(), fail(f"{slot}: {trouble}", f"mayfly describe {slot}"))
-    return Result(flight(), ok(f"{slot}: {told}"))
+        return CheckResult(flight(), fail(f"{slot}: {trouble}", f"mayfly describe {slot}"))
+    return CheckResult(flight(), ok(f"{slot}: {told}"))

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli.image_line import CLIENTS, build_line
-from mayfly.cli.init_text import SERVICE_HINTS, Found, Wanted, config_text
+from mayfly.cli.init_text import SERVICE_HINTS, Found, PoolAnswers, config_text
 from mayfly.cli.options import ConfigOption, config_path, say
 from mayfly.cli.trouble import Trouble, Usage
 
@@ -75,19 +75,19 @@ def init(
         _images(ctx, path, found, build=not no_images)
         return
     asking = sys.stdin.isatty() and provider is None
-    answers = Answers(asking)
-    chosen = answers.choice("Which service do jobs come from", provider, "local", PROVIDERS)
+    questions = Questions(asking)
+    chosen = questions.choice("Which service do jobs come from", provider, "local", PROVIDERS)
     per_slot = gpus or 0
     if found.gpus:
-        per_slot = answers.number("GPUs for each slot", gpus, 1 if found.nvidia else 0)
+        per_slot = questions.number("GPUs for each slot", gpus, 1 if found.nvidia else 0)
     room = found.gpus // per_slot if per_slot and found.gpus else 2
-    wanted = Wanted(
+    wanted = PoolAnswers(
         provider=chosen,
-        name=answers.word("A name for the pool", name, chosen),
-        slots=answers.number("How many slots", slots, max(1, room)),
+        name=questions.word("A name for the pool", name, chosen),
+        slots=questions.number("How many slots", slots, max(1, room)),
         gpus=per_slot,
-        url=answers.service(chosen, "Its URL", url, SERVICE_HINTS.get(chosen, ("", ""))[0]),
-        scope=answers.place(chosen, scope),
+        url=questions.service(chosen, "Its URL", url, SERVICE_HINTS.get(chosen, ("", ""))[0]),
+        scope=questions.scope_of_runners(chosen, scope),
         agent_pool=agent_pool or ("Default" if chosen == "azure" else None),
         credential=credential,
         token_file=token_file,
@@ -173,7 +173,7 @@ def _told(found: Found) -> str:
     return f"found {engine}, {gpus}"
 
 
-class Answers:
+class Questions:
     """Flags first; then, on a terminal, what a person types; then what is sensible."""
 
     def __init__(self, asking: bool) -> None:
@@ -206,7 +206,7 @@ class Answers:
         """What only a service has; the embedded queue is not asked."""
         return None if provider == "local" else self.word(question, flag, example)
 
-    def place(self, provider: str, flag: str | None) -> str | None:
+    def scope_of_runners(self, provider: str, flag: str | None) -> str | None:
         """Where GitLab's runners belong; ``None`` where ``url`` names that, or nobody said."""
         if provider != "gitlab" or flag is not None:
             return flag

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import installation
-from mayfly.cli.installation import COMPLETIONS, SYSUSERS, TMPFILES, UNIT, Step, Wanted
+from mayfly.cli.installation import COMPLETIONS, SYSUSERS, TMPFILES, UNIT, InstallStep
 from mayfly.cli.options import say
 from mayfly.cli.trouble import Trouble
 
@@ -68,7 +68,7 @@ def install(
         say("next: mayfly init, then mayfly doctor, then systemctl enable --now mayfly")
 
 
-def _wanted() -> list[Wanted]:
+def _wanted() -> list[installation.InstalledFile]:
     data = resources("mayfly") / "data" / "systemd"
     shipped = {name: (data / name).read_text(encoding="utf-8") for name in SHIPPED}
     return installation.files(
@@ -80,7 +80,7 @@ def _example() -> str:
     """A commented configuration for a host that nobody has looked at."""
     from mayfly.cli import init_text  # noqa: PLC0415
 
-    pool = init_text.Wanted(
+    pool = init_text.PoolAnswers(
         provider="local",
         name="local",
         slots=2,
@@ -124,7 +124,7 @@ def _text(path: Path) -> str | None:
         raise Trouble(f"{path} cannot be read: {error.strerror}; try sudo") from error
 
 
-def _do(root: Path, step: Step) -> None:
+def _do(root: Path, step: InstallStep) -> None:
     path = root / step.path
     try:
         if step.deed == "removed":
@@ -139,7 +139,7 @@ def _do(root: Path, step: Step) -> None:
         raise Trouble(f"{path}: {error.strerror}; try sudo") from error
 
 
-def _afterwards(steps: Sequence[Step], root: Path, *, here: bool) -> list[list[str]]:
+def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list[list[str]]:
     """What makes the host take notice of the files."""
     touched = {step.path for step in steps if step.deed in ("new", "changed", "removed")}
     gone = {step.path for step in steps if step.deed == "removed"}

@@ -6,6 +6,7 @@ to repeat. At most one action per subject is in flight.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -141,7 +142,7 @@ class Dismiss:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class SetSchedulable:
     """Tell the service whether it may give the agent a new job."""
 
     generation: Generation
@@ -158,7 +159,7 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class Forget:
     """Give up the witness of an agent whose container is gone and whose outcome is on disk."""
 
     generation: Generation
@@ -171,4 +172,11 @@ class Bury:
         return self.generation
 
 
-Action: TypeAlias = Prepare | Enrol | Open | Rename | Signal | Remove | Dismiss | Tell | Bury
+Action: TypeAlias = (
+    Prepare | Enrol | Open | Rename | Signal | Remove | Dismiss | SetSchedulable | Forget
+)
+
+
+def action_name(action: Action) -> str:
+    """The action's name in log, metrics and ``mayfly plan``: ``set_schedulable``."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(action).__name__).lower()

@@ -13,6 +13,7 @@ from mayfly.core.facts import (
     AgentAdopted,
     AgentArmed,
     AgentConfirmed,
+    AgentCordoned,
     AgentCreated,
     AgentDismissed,
     AgentDoomed,
@@ -20,10 +21,9 @@ from mayfly.core.facts import (
     AgentExited,
     AgentFact,
     AgentOpened,
-    AgentPushed,
     AgentReady,
     AgentRemoved,
-    AgentTold,
+    AgentStopStepped,
     ClockJumped,
     Fact,
     GateOpening,
@@ -31,14 +31,14 @@ from mayfly.core.facts import (
     JobEnded,
     JobRequeued,
     JobSubmitted,
-    PoolPaused,
-    PoolResumed,
+    ManagerPaused,
+    ManagerResumed,
     SlotCooled,
     SlotCordoned,
     SlotHeld,
+    SlotRecovered,
     SlotReleased,
     SlotUncordoned,
-    SlotWarmed,
 )
 from mayfly.core.memory import ENDS_JOBS, NOTHING, Doom, Memory, reprieved
 from mayfly.core.model import Generation, JobId, SlotName
@@ -96,16 +96,16 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | AgentOpened()
             | AgentConfirmed()
             | AgentDismissed()
-            | AgentTold()
+            | AgentCordoned()
             | AgentDoomed()
-            | AgentPushed()
+            | AgentStopStepped()
             | AgentExited()
             | AgentRemoved()
         ):
             _write_agent(draft, fact)
         case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
             draft.slot(slot, cooling_until=until, failures=failures, reason=reason)
-        case SlotWarmed(slot=slot):
+        case SlotRecovered(slot=slot):
             draft.slot(slot, cooling_until=None, failures=0, reason="")
         case SlotHeld(slot=slot, reason=reason):
             draft.slot(slot, held=reason)
@@ -126,9 +126,9 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.job(job_id, cancelled_by=by)
         case JobEnded(job=job_id):
             draft.jobs.pop(job_id, None)
-        case PoolPaused(pause=pause):
+        case ManagerPaused(pause=pause):
             draft.pause = pause
-        case PoolResumed():
+        case ManagerResumed():
             draft.pause = None
         case ClockJumped(by=by):
             _shift(draft, by)
@@ -191,10 +191,10 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
                 enrolled=at,
                 registration=fact.registration,
                 registered=fact.registered,
-                enrolled_in=fact.boot,
+                enrolled_by_run=fact.run_id,
             )
-        case GateOpening(at=at, generation=generation, boot=boot, job=job, timeout=timeout):
-            draft.agent(generation, committed=at, boot=boot, job=job, timeout=timeout)
+        case GateOpening(at=at, generation=generation, run_id=run_id, job=job, timeout=timeout):
+            draft.agent(generation, committed=at, run_id=run_id, job=job, timeout=timeout)
             if job is not None and generation in draft.agents:
                 draft.job(job, agent=generation, slot=draft.agents[generation].slot)
         case AgentOpened(at=at, generation=generation):
@@ -210,13 +210,13 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             draft.reprieve(generation)
         case AgentDismissed(generation=generation):
             draft.agent(generation, dismissed=True)
-        case AgentTold(generation=generation, cordoned=cordoned):
-            draft.agent(generation, told=cordoned)
+        case AgentCordoned(generation=generation, cordoned=cordoned):
+            draft.agent(generation, cordoned_there=cordoned)
         case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
             known = draft.agents.get(generation)
             if known is not None and (reason in ENDS_JOBS or not known.busy):
                 draft.agent(generation, doom=Doom(reason, at, by, detail))
-        case AgentPushed(at=at, generation=generation, step=step):
+        case AgentStopStepped(at=at, generation=generation, step=step):
             known = draft.agents.get(generation)
             if known is not None and known.doom is not None:
                 draft.agent(generation, doom=replace(known.doom, step=step, stepped=at))

@@ -32,13 +32,13 @@ def decide(
     memory: Memory,
     now: float,
     *,
-    boot: str,
+    run_id: str,
     mint: Callable[[], Generation],
     in_flight: frozenset[str] = frozenset(),
 ) -> Plan:
     """The plan for now.
 
-    ``boot`` names this run of the manager, ``mint`` gives generations never used before, and subjects
+    ``run_id`` names this run of the manager, ``mint`` gives generations never used before, and subjects
     ``in_flight`` already have an action under way (or rest after one that failed).
     """
     if world.containers is None or memory.pause is not None:
@@ -49,7 +49,7 @@ def decide(
         world=world,
         memory=memory,
         now=now,
-        boot=boot,
+        run_id=run_id,
         mint=mint,
         in_flight=in_flight,
         containers=world.containers,
@@ -111,7 +111,7 @@ def _slot(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
     kept = kept_failure(run, spec, tenancy)
     for agent in tenancy.settled:
         clear(run, agent, spec, kept=agent is kept)
-    _heed_gpus(run, spec)
+    _hold_sick_gpus(run, spec)
     own, standby = tenancy.own, tenancy.standby
     for agent in tenancy.agents:
         if agent.settled:
@@ -127,9 +127,9 @@ def _slot(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
     _fill(run, spec, tenancy)
 
 
-def _heed_gpus(run: Pass, spec: SlotSpec) -> None:
+def _hold_sick_gpus(run: Pass, spec: SlotSpec) -> None:
     """A slot whose GPU is sick is held until a person has seen to it; the others go on."""
-    word = run.world.gpu_words.get(spec.name)
+    word = run.world.gpu_verdicts.get(spec.name)
     if word is not None and word.sick is not None and run.memory.slot(spec.name).held is None:
         run.facts.append(SlotHeld(run.now, spec.name, word.sick))
 
@@ -139,7 +139,7 @@ def _fill(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
     known = run.memory.slot(spec.name)
     if known.cordon is not None or known.held is not None or spec.name in run.desired.obstacles:
         return
-    if spec.name in run.desired.unseen:
+    if spec.name in run.desired.undetermined:
         return
     if cooling(known, run.now):
         run.wakes.append(known.cooling_until or run.now)
@@ -166,7 +166,7 @@ def _fill(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
         image=spec.image,
         lease=spec.lease,
         born=run.now,
-        queue=spec.queue,
+        embedded=spec.embedded,
     )
     run.facts.append(AgentCreated(run.now, agent, reason))
     name = str(spec.name) if alone else naming.standby(spec.name, generation)

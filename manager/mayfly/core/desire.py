@@ -14,7 +14,7 @@ from typing import Literal
 
 from mayfly import __version__
 from mayfly.core import images, injection, naming
-from mayfly.core.gpu_health import Stranger
+from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu, Leases, assign
 from mayfly.core.model import (
@@ -29,7 +29,7 @@ from mayfly.core.model import (
     Removal,
     SlotName,
     SlotSpec,
-    Step,
+    StopStep,
 )
 
 
@@ -59,7 +59,9 @@ class Survey:
     autoremove_fault: bool = False
     cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
     hook: bool = False  # the host has the program that serves device requests
-    strangers: tuple[Stranger, ...] = ()  # containers of others that were given GPUs
+    foreign_containers: tuple[
+        ForeignContainer, ...
+    ] = ()  # containers of others that were given GPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,10 @@ class Hardware:
 class Trait:
     """What a pool's provider says of itself."""
 
-    queue: bool
-    ladder: tuple[Step, ...]
+    embedded: bool
+    ladder: tuple[StopStep, ...]
     enrol_deadline: float | None = None  # seconds; None: the table's
-    tells: bool = False
+    can_cordon: bool = False
     keeps_entries: bool = False
     proof: Literal["roster", "lines"] = "roster"
 
@@ -211,12 +213,12 @@ def desired(
     leases = leases_of(config, hardware)
     slots: list[SlotSpec] = []
     obstacles: dict[SlotName, str] = {}
-    unseen: set[SlotName] = set()
-    stuck: set[SlotName] = set()
+    undetermined: set[SlotName] = set()
+    image_blocked: set[SlotName] = set()
     for pool in config.pools:
         found = _resolved(pool, leases, survey, hardware)
         if _undecided(found, survey, hardware):
-            unseen |= found.leases.keys()
+            undetermined |= found.leases.keys()
         unfit = _unfit_image(found, survey, hardware)
         other = _obstacle(found, survey, hardware) or refusals.get(pool.name)
         obstacle = other or unfit
@@ -226,8 +228,8 @@ def desired(
             if obstacle is not None or name in namesakes:
                 obstacles[name] = obstacle or namesakes[name]
                 if other is None and name not in namesakes:
-                    stuck.add(name)
-    return Desired(tuple(slots), obstacles, frozenset(stuck), frozenset(unseen))
+                    image_blocked.add(name)
+    return Desired(tuple(slots), obstacles, frozenset(image_blocked), frozenset(undetermined))
 
 
 def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
@@ -247,10 +249,10 @@ def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
         injection=way,
         reference=found.image or "",
         removal=removal,
-        queue=trait.queue,
+        embedded=trait.embedded,
         ladder=trait.ladder,
         enrol_deadline=trait.enrol_deadline,
-        tells=trait.tells,
+        can_cordon=trait.can_cordon,
         keeps_entries=trait.keeps_entries,
         proof=trait.proof,
         labels=found.labels[name],

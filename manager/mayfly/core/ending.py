@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from mayfly.core.actions import Bury, Dismiss, Remove, Signal
-from mayfly.core.facts import AgentPushed
-from mayfly.core.keeping import keep_committed, nameless, tell, unheard
+from mayfly.core.actions import Dismiss, Forget, Remove, Signal
+from mayfly.core.facts import AgentStopStepped
+from mayfly.core.keeping import awaits_roster, keep_committed, may_hold_untracked_job, tell
 from mayfly.core.memory import ENDS_JOBS, Agent, Doom
-from mayfly.core.model import Container, DoomReason, Removal, SlotSpec, Step
+from mayfly.core.model import Container, DoomReason, Removal, SlotSpec, StopStep
 from mayfly.core.plan import Pass
 from mayfly.core.rosters import ORPHANED
-from mayfly.core.slots import Tenancy, overdue, waits
+from mayfly.core.slots import Tenancy, overdue, within
 
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
 
@@ -43,7 +43,7 @@ def _let_go(run: Pass, agent: Agent, spec: SlotSpec | None, reason: str) -> bool
     """
     if spec is None or not spec.keeps_entries:
         return _dismiss(run, agent, reason)
-    if agent.registration is None or agent.told:
+    if agent.registration is None or agent.cordoned_there:
         return False
     tell(run, spec, agent, cordoned=True, reason=reason)
     return True
@@ -51,7 +51,7 @@ def _let_go(run: Pass, agent: Agent, spec: SlotSpec | None, reason: str) -> bool
 
 def _dismiss(run: Pass, agent: Agent, reason: str, *, keep: bool = False) -> bool:
     """See that the service lets go of the agent; False where it has, or has nothing to let go of."""
-    if not enlisted(agent):
+    if not registered_at_service(agent):
         return False
     assert agent.registration is not None
     action = Dismiss(
@@ -62,15 +62,15 @@ def _dismiss(run: Pass, agent: Agent, reason: str, *, keep: bool = False) -> boo
     return True
 
 
-def enlisted(agent: Agent) -> bool:
+def registered_at_service(agent: Agent) -> bool:
     """Whether its service may still know the agent."""
-    return not agent.queue and agent.registration is not None and not agent.dismissed
+    return not agent.embedded and agent.registration is not None and not agent.dismissed
 
 
 def sweep(run: Pass) -> None:
     """Entries of ours at a service that no agent of ours stands behind."""
     for (pool, registration), since in run.world.orphans.items():
-        if waits(run.now, since, ORPHANED):
+        if within(run.now, since, ORPHANED):
             run.wakes.append(since + ORPHANED)
             continue
         action = Dismiss(None, None, pool, registration, "no agent of ours stands behind it")
@@ -79,16 +79,16 @@ def sweep(run: Pass) -> None:
 
 
 def _climb(
-    run: Pass, agent: Agent, container: Container, doom: Doom, steps: tuple[Step, ...]
+    run: Pass, agent: Agent, container: Container, doom: Doom, steps: tuple[StopStep, ...]
 ) -> None:
     why = f"{doom.reason}: {doom.detail}" if doom.detail else str(doom.reason)
     if 0 < doom.step <= len(steps):
         grace = steps[doom.step - 1].grace
-        if waits(run.now, doom.stepped, grace):
+        if within(run.now, doom.stepped, grace):
             run.wakes.append(doom.stepped + grace)
             return
     if doom.step < len(steps):
-        run.facts.append(AgentPushed(run.now, agent.generation, doom.step + 1))
+        run.facts.append(AgentStopStepped(run.now, agent.generation, doom.step + 1))
         signal = steps[doom.step].signal
         run.actions.append(Signal(agent.generation, agent.slot, container.id, signal, why))
     else:
@@ -103,7 +103,7 @@ def kept_failure(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> Agent | None:
     last = next((agent for agent in reversed(tenancy.settled) if agent.failed), None)
     if last is None or last.exited is None or last.generation not in run.containers:
         return None
-    if not waits(run.now, last.exited, spec.pool.keep_failed):
+    if not within(run.now, last.exited, spec.pool.keep_failed):
         return None
     run.wakes.append(last.exited + spec.pool.keep_failed)
     return last
@@ -119,13 +119,13 @@ def clear(run: Pass, agent: Agent, spec: SlotSpec | None, *, kept: bool = False)
     registered = due and _dismiss(run, agent, "its agent has ended", keep=keeps)
     if container is None:
         if not registered:
-            run.actions.append(Bury(agent.generation, agent.slot, "its container is gone"))
+            run.actions.append(Forget(agent.generation, agent.slot, "its container is gone"))
         return
     if kept:
         return
     ours = spec is not None and spec.removal is Removal.MANAGER and not container.live
     exited = agent.exited or run.now
-    if ours or not waits(run.now, exited, SELF_REMOVAL):
+    if ours or not within(run.now, exited, SELF_REMOVAL):
         run.actions.append(
             Remove(agent.generation, agent.slot, container.id, "its outcome is on disk")
         )
@@ -144,9 +144,9 @@ def unwanted(run: Pass, tenancy: Tenancy) -> None:
             run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")
         else:
             late = overdue(agent, None, run.now, own=True)
-            if late is not None and not unheard(run, None, agent):
+            if late is not None and not awaits_roster(run, None, agent):
                 run.doom(agent, *late)
             elif agent.opened is None:
                 keep_committed(run, agent)
-            elif not agent.busy and not nameless(agent):
+            elif not agent.busy and not may_hold_untracked_job(agent):
                 run.doom(agent, DoomReason.UNWANTED, "the configuration has no such slot")

@@ -65,7 +65,7 @@ class AgentEnrolled:
     generation: Generation
     registration: str | None
     registered: str | None = None
-    boot: str | None = None  # the run of the manager that holds what was given
+    run_id: str | None = None  # the run of the manager that holds what was given
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class GateOpening:
 
     at: float
     generation: Generation
-    boot: str
+    run_id: str
     job: JobId | None
     timeout: float | None = None
 
@@ -106,8 +106,8 @@ class AgentDismissed:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentTold:
-    """agent.told: the service knows whether it may give the agent a new job."""
+class AgentCordoned:
+    """agent.cordoned: the service knows whether it may give the agent a new job."""
 
     at: float
     generation: Generation
@@ -116,7 +116,7 @@ class AgentTold:
 
 @dataclass(frozen=True, slots=True)
 class AgentDoomed:
-    """agent.doomed: it is to end."""
+    """agent.stopping: it is to end."""
 
     at: float
     generation: Generation
@@ -126,8 +126,8 @@ class AgentDoomed:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentPushed:
-    """agent.pushed: one more step of its stop ladder is being taken."""
+class AgentStopStepped:
+    """agent.stop_stepped: one more step of its stop ladder is being taken."""
 
     at: float
     generation: Generation
@@ -176,8 +176,8 @@ class SlotCooled:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotWarmed:
-    """slot.warmed: its agents live again."""
+class SlotRecovered:
+    """slot.recovered: its agents live again."""
 
     at: float
     slot: SlotName
@@ -258,16 +258,16 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolPaused:
-    """pool.paused: the manager only observes."""
+class ManagerPaused:
+    """manager.paused: the manager only observes."""
 
     at: float
     pause: Pause
 
 
 @dataclass(frozen=True, slots=True)
-class PoolResumed:
-    """pool.resumed."""
+class ManagerResumed:
+    """manager.resumed."""
 
     at: float
     by: str
@@ -291,13 +291,13 @@ Fact: TypeAlias = (
     | AgentOpened
     | AgentConfirmed
     | AgentDismissed
-    | AgentTold
+    | AgentCordoned
     | AgentDoomed
-    | AgentPushed
+    | AgentStopStepped
     | AgentExited
     | AgentRemoved
     | SlotCooled
-    | SlotWarmed
+    | SlotRecovered
     | SlotHeld
     | SlotReleased
     | SlotCordoned
@@ -306,8 +306,8 @@ Fact: TypeAlias = (
     | JobRequeued
     | JobCancelling
     | JobEnded
-    | PoolPaused
-    | PoolResumed
+    | ManagerPaused
+    | ManagerResumed
     | ClockJumped
 )
 
@@ -322,15 +322,29 @@ AgentFact: TypeAlias = (
     | AgentOpened
     | AgentConfirmed
     | AgentDismissed
-    | AgentTold
+    | AgentCordoned
     | AgentDoomed
-    | AgentPushed
+    | AgentStopStepped
     | AgentExited
     | AgentRemoved
 )
 
 
+# What events were called in 0.1: each is shown under both names for one release.
+FORMER_EVENTS = {
+    "agent.cordoned": "agent.told",
+    "agent.stopping": "agent.doomed",
+    "agent.stop_stepped": "agent.pushed",
+    "slot.recovered": "slot.warmed",
+    "manager.paused": "pool.paused",
+    "manager.resumed": "pool.resumed",
+}
+PRESENT_EVENTS = {former: name for name, former in FORMER_EVENTS.items()}
+
+
 def event_name(fact: Fact) -> str:
     """The fact's name in log, history and ``mayfly events``: ``noun.verb_past``."""
+    if isinstance(fact, AgentDoomed):
+        return "agent.stopping"
     words = re.findall("[A-Z][a-z]*", type(fact).__name__)
     return f"{words[0]}.{'_'.join(words[1:])}".lower()

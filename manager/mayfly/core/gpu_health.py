@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from mayfly.core.leases import Gpu
-from mayfly.core.model import ContainerId, GpuWord
+from mayfly.core.model import ContainerId, GpuVerdict
 
 RECHECK = 10.0  # seconds that processes and memory have to go away after a job
 SLACK = 512 * 1024 * 1024  # bytes in use beyond the quiet GPU's that are not held against it
@@ -66,7 +66,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class ForeignContainer:
     """A running container that is not Mayfly's and was given GPUs."""
 
     id: str
@@ -173,32 +173,32 @@ def judge(
     gpus: Sequence[Gpu],
     ours: AbstractSet[ContainerId],
     standing: AbstractSet[ContainerId],
-) -> GpuWord:
+) -> GpuVerdict:
     """The word on a slot's GPUs.
 
     ``ours`` are all containers of ours that there ever were, ``standing`` those that may hold a GPU now:
     agents that wait or work.
     """
     if reading is None:
-        return GpuWord(waits="NVML has not answered yet")
+        return GpuVerdict(pending="NVML has not answered yet")
     if reading.problem is not None:
-        return GpuWord(waits=reading.problem)
+        return GpuVerdict(pending=reading.problem)
     for uuid in tenant.lease:
         ill = _ill(uuid, reading, records, gpus)
         if ill is not None:
-            return GpuWord(sick=ill)
+            return GpuVerdict(sick=ill)
     if tenant.at_work:
-        return GpuWord(fit=True)
+        return GpuVerdict(fit=True)
     if reading.began < tenant.since:
-        return GpuWord(waits="NVML has not been asked since the last job ended")
+        return GpuVerdict(pending="NVML has not been asked since the last job ended")
     for uuid in tenant.lease:
         unclean = _unclean(uuid, tenant, reading, records, gpus, ours, standing)
         if unclean is None:
             continue
         if reading.began < tenant.since + RECHECK:
-            return GpuWord(waits=unclean)
-        return GpuWord(sick=unclean)
-    return GpuWord(fit=True)
+            return GpuVerdict(pending=unclean)
+        return GpuVerdict(sick=unclean)
+    return GpuVerdict(fit=True)
 
 
 def _ill(
@@ -296,19 +296,19 @@ def foreign(
     ]
 
 
-def trespassers(
-    lease: Iterable[str], gpus: Sequence[Gpu], strangers: Iterable[Stranger]
-) -> list[tuple[str, Stranger]]:
+def foreign_containers_on_lease(
+    lease: Iterable[str], gpus: Sequence[Gpu], foreign_containers: Iterable[ForeignContainer]
+) -> list[tuple[str, ForeignContainer]]:
     """Leased devices that a container of somebody else was given, too, by whatever name."""
-    found: list[tuple[str, Stranger]] = []
+    found: list[tuple[str, ForeignContainer]] = []
     for uuid in lease:
         names = {uuid, "all"}
         for gpu in gpus:
             if gpu.uuid == physical(uuid, gpus):
                 names |= {gpu.uuid, str(gpu.index)}
         found += [
-            (uuid, stranger)
-            for stranger in strangers
-            if any(device.rpartition("=")[2] in names for device in stranger.devices)
+            (uuid, foreign)
+            for foreign in foreign_containers
+            if any(device.rpartition("=")[2] in names for device in foreign.devices)
         ]
     return found

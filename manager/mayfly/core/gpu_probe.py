@@ -61,7 +61,7 @@ def _devices(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def amiss(lease: Sequence[str], seen: Seen, minors: Mapping[str, int]) -> str | None:
+def mismatch(lease: Sequence[str], seen: Seen, minors: Mapping[str, int]) -> str | None:
     """What is wrong with what an agent sees; ``None`` where it is exactly its lease.
 
     ``minors`` has the number of the device node of each leased GPU, where that is known.

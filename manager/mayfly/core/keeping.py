@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mayfly.core.actions import Tell
+from mayfly.core.actions import SetSchedulable
 from mayfly.core.memory import Agent
 from mayfly.core.model import DoomReason, Phase, SlotSpec
 from mayfly.core.plan import Pass
@@ -15,7 +15,7 @@ from mayfly.core.slots import (
     overdue,
     phase_of,
     phase_since,
-    waits,
+    within,
 )
 
 INTERRUPTED_GRACE = (
@@ -27,7 +27,7 @@ def keep(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     """Whether the agent may stay as it is; if not, it is doomed."""
     late = overdue(agent, spec, run.now, own=own)
     if late is not None:
-        if unheard(run, spec, agent):
+        if awaits_roster(run, spec, agent):
             return True
         run.doom(agent, *late)
         return False
@@ -43,22 +43,22 @@ def keep(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
     return False
 
 
-def nameless(agent: Agent) -> bool:
+def may_hold_untracked_job(agent: Agent) -> bool:
     """Whether the agent may have a job that only a roster can tell of.
 
     Without its registration nobody can ask the service to let go of it, so ending it might end a job.
     """
-    opened = agent.opened is not None and not agent.queue
+    opened = agent.opened is not None and not agent.embedded
     return opened and agent.confirmed is None and agent.registration is None
 
 
-def unheard(run: Pass, spec: SlotSpec | None, agent: Agent) -> bool:
+def awaits_roster(run: Pass, spec: SlotSpec | None, agent: Agent) -> bool:
     """Whether a roster is still to come, without which it is not ended: one of after its deadline, since with
     an older one it may have got a job meanwhile.
     """
     roster = run.world.rosters.get(agent.pool)
     due = phase_since(agent, Phase.ENROLLING) + (enrol_limit(spec) or 0.0)
-    return nameless(agent) and (roster is None or roster.at < due)
+    return may_hold_untracked_job(agent) and (roster is None or roster.at < due)
 
 
 def _keep_working(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
@@ -76,7 +76,7 @@ def _keep_working(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
 
 def _stale(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
     """Whether it is known to be made from another configuration or image than is wanted now."""
-    known = spec.name not in run.desired.unseen | run.desired.stuck
+    known = spec.name not in run.desired.undetermined | run.desired.image_blocked
     return known and agent.fingerprint != spec.fingerprint
 
 
@@ -84,9 +84,9 @@ def _keep_waiting(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
     """Whether an agent that waits at its service for a job may go on waiting."""
     cordon = run.memory.slot(spec.name).cordon
     since = run.world.absent.get(agent.generation)
-    if nameless(agent):
+    if may_hold_untracked_job(agent):
         return True  # what it does is not known yet: it is confirmed, or misses its deadline
-    if cordon is not None and (cordon.drain or not spec.tells):
+    if cordon is not None and (cordon.drain or not spec.can_cordon):
         run.doom(agent, DoomReason.DRAINED, "the slot is to take no new job")
     elif since is not None and agent.confirmed is not None and run.now - since > ABSENCE:
         run.doom(agent, DoomReason.MISSED, "its service does not show it online any more")
@@ -94,7 +94,11 @@ def _keep_waiting(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
         run.rolling.add(spec.pool.name)
         run.doom(agent, DoomReason.STALE, "it was made from another configuration or image")
     else:
-        if agent.registration is not None and agent.told != (cordon is not None) and spec.tells:
+        if (
+            agent.registration is not None
+            and agent.cordoned_there != (cordon is not None)
+            and spec.can_cordon
+        ):
             reason = "the slot is cordoned" if cordon is not None else "the slot is uncordoned"
             tell(run, spec, agent, cordoned=cordon is not None, reason=reason)
         return True
@@ -103,7 +107,7 @@ def _keep_waiting(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
 
 def tell(run: Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool, reason: str) -> None:
     assert agent.registration is not None
-    action = Tell(
+    action = SetSchedulable(
         agent.generation,
         spec.name,
         spec.pool.name,
@@ -117,10 +121,10 @@ def tell(run: Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool, reason: str
 
 def keep_committed(run: Pass, agent: Agent) -> bool:
     """A gate that another run of the manager was opening is never opened again."""
-    if agent.boot == run.boot or not run.free(agent.generation):
+    if agent.run_id == run.run_id or not run.free(agent.generation):
         return True
     committed = agent.committed or run.now
-    if waits(run.now, committed, INTERRUPTED_GRACE):
+    if within(run.now, committed, INTERRUPTED_GRACE):
         run.wakes.append(committed + INTERRUPTED_GRACE)
         return True
     run.doom(agent, DoomReason.INTERRUPTED, "its gate was being opened when the manager stopped")
@@ -134,10 +138,10 @@ def _unfit(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[DoomR
         return DoomReason.DRAINED, "the slot is drained"
     if known.held is not None:
         return DoomReason.UNWANTED, "the slot is held"
-    if spec.name in run.desired.unseen:
+    if spec.name in run.desired.undetermined:
         return None
-    stuck = spec.name in run.desired.stuck and agent.ready is not None
-    if spec.name in run.desired.obstacles and not stuck:
+    image_blocked = spec.name in run.desired.image_blocked and agent.ready is not None
+    if spec.name in run.desired.obstacles and not image_blocked:
         return DoomReason.UNWANTED, run.desired.obstacles[spec.name]
     lost = run.world.unwitnessed.get(agent.generation)
     if lost is not None and run.now - lost > WITNESS_LOST:
@@ -145,7 +149,7 @@ def _unfit(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[DoomR
     probe = run.world.probes.get(agent.generation)
     if agent.lease and probe is not None and not probe.sees:
         return DoomReason.BLIND, probe.text
-    if agent.fingerprint != spec.fingerprint and not stuck:
+    if agent.fingerprint != spec.fingerprint and not image_blocked:
         ready = agent.ready is not None and agent.lease == spec.lease
         if spec.pool.name in run.rolling and ready:
             return None

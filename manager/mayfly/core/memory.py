@@ -53,20 +53,20 @@ class Agent:
     image: str
     lease: tuple[str, ...]
     born: float
-    queue: bool = True
+    embedded: bool = True
     container: ContainerId | None = None  # None: not known to exist yet
     armed: float | None = None  # its container was started and its gate attached
     ready: float | None = None  # it said that it waits at its gate
     enrolled: float | None = None  # the service gave what it needs
-    enrolled_in: str | None = None  # the run of the manager that holds what the service gave
+    enrolled_by_run: str | None = None  # the run of the manager that holds what the service gave
     registration: str | None = (
         None  # the service's id of it; None: not known, or the service gives none
     )
     registered: str | None = None  # its name at the service
     dismissed: bool = False  # the service has let go of it
-    told: bool = False  # the service was told to give it no new job
+    cordoned_there: bool = False  # the service was told to give it no new job
     committed: float | None = None  # gate.opening is on disk
-    boot: str | None = None  # the run of the manager that committed
+    run_id: str | None = None  # the run of the manager that committed
     job: JobId | None = None
     timeout: float | None = None  # of its job, seconds; None: the pool's limit alone
     opened: float | None = None  # its launcher passed the gate
@@ -87,7 +87,7 @@ class Agent:
         """Whether it runs a job, as far as is known."""
         if self.settled:
             return False
-        if self.queue:
+        if self.embedded:
             return self.opened is not None
         return self.confirmed is Phase.BUSY
 

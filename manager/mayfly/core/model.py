@@ -233,7 +233,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StopStep:
     """One step of a stop ladder: a signal, and the seconds that the agent has to end by itself."""
 
     signal: str
@@ -262,10 +262,10 @@ class SlotSpec:
     injection: Injection | None = None  # how they get into its containers; None: it has none
     reference: str = ""  # the image by name, as the operator knows it
     removal: Removal = Removal.ENGINE
-    queue: bool = True  # jobs come from Mayfly's own queue; False: from a service
-    ladder: tuple[Step, ...] = ()  # how to end its agent gently
+    embedded: bool = True  # jobs come from Mayfly's own queue; False: from a service
+    ladder: tuple[StopStep, ...] = ()  # how to end its agent gently
     enrol_deadline: float | None = None  # seconds; None: the table's
-    tells: bool = False  # the service can be told to give an agent no new job
+    can_cordon: bool = False  # the service can be told to give an agent no new job
     keeps_entries: bool = False  # the service's entry belongs to the slot, not to one agent
     labels: tuple[
         str, ...
@@ -281,10 +281,10 @@ class Desired:
     obstacles: Mapping[SlotName, str] = field(
         default_factory=dict
     )  # the sentence that holds a slot
-    stuck: frozenset[SlotName] = (
+    image_blocked: frozenset[SlotName] = (
         frozenset()
     )  # the sentence is about their image alone: who stands ready stays
-    unseen: frozenset[SlotName] = (
+    undetermined: frozenset[SlotName] = (
         frozenset()
     )  # their image has not been looked at yet: neither fit nor unfit
 
@@ -388,16 +388,16 @@ class Roster:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuWord:
+class GpuVerdict:
     """What the health gate says of a slot's GPUs: fit, sick, or neither yet."""
 
     fit: bool = False
     sick: str | None = None  # the sentence that holds the slot; None: nothing is known against them
-    waits: str = ""  # what it waits for, where neither
+    pending: str = ""  # what it waits for, where neither
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeWord:
+class ProbeVerdict:
     """Whether an agent at its gate sees exactly the GPUs of its lease."""
 
     sees: bool
@@ -442,8 +442,8 @@ class World:
     )  # entries without agent, since
     engine_error: str | None = None  # why containers is None
     engine_stop: float | None = None  # when the Engine was last seen to stop or to have restarted
-    gpu_words: Mapping[SlotName, GpuWord] = field(default_factory=dict)  # slots with a lease
-    probes: Mapping[Generation, ProbeWord] = field(default_factory=dict)  # agents at their gates
+    gpu_verdicts: Mapping[SlotName, GpuVerdict] = field(default_factory=dict)  # slots with a lease
+    probes: Mapping[Generation, ProbeVerdict] = field(default_factory=dict)  # agents at their gates
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from mayfly.core.facts import (
     JobRequeued,
     SlotCooled,
     SlotHeld,
-    SlotWarmed,
+    SlotRecovered,
 )
 from mayfly.core.memory import Agent, Memory, reprieved
 from mayfly.core.model import (
@@ -38,7 +38,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.rosters import confirmations
-from mayfly.core.slots import backoff, waits
+from mayfly.core.slots import backoff, within
 
 Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
 
@@ -114,7 +114,7 @@ def _end(
     engine_stopped = False
     if agent.doom is None and (witness.exit is None or _suspicious(witness)):
         engine_stopped = _engine_stopped(agent, at, world)
-        certain = world.containers is not None and not waits(now, at, DOUBT)
+        certain = world.containers is not None and not within(now, at, DOUBT)
         if agent.committed is not None and not engine_stopped and not certain:
             return None
     return End(
@@ -230,7 +230,7 @@ def _slot_account(
     elif _young(agent, end, outcome):
         yield cooled(agent.slot, _why_young(agent, outcome), memory, now)
     elif known.failures and _lived(end, outcome):
-        yield SlotWarmed(now, agent.slot)
+        yield SlotRecovered(now, agent.slot)
 
 
 def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
@@ -308,7 +308,7 @@ def _strays(
                 armed=container.created,
                 committed=container.created,
                 opened=witness.opened,
-                queue=container.pool not in world.rosters,
+                embedded=container.pool not in world.rosters,
             ),
         )
         if witness.opened is None:

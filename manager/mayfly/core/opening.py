@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from mayfly.core import naming
 from mayfly.core.actions import Enrol, Open, Rename
-from mayfly.core.ending import enlisted, kept_failure
+from mayfly.core.ending import kept_failure, registered_at_service
 from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import Container, Generation, SlotSpec, World
 from mayfly.core.plan import Pass
-from mayfly.core.slots import Tenancy, cooling, waits
+from mayfly.core.slots import Tenancy, cooling, within
 
 RENAME_AFTER = (
     5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
@@ -29,13 +29,13 @@ def use(run: Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
     if container is None or not container.live:
         return
     if agent.committed is None and agent.ready is not None and _may_open(run, spec, agent, tenancy):
-        if spec.queue:
+        if spec.embedded:
             queue = run.queues.get(spec.pool.name)
             if queue:
                 job = queue.pop()
                 _open(run, spec, agent, container, job)
                 return
-        elif agent.enrolled is None or agent.enrolled_in not in (None, run.boot):
+        elif agent.enrolled is None or agent.enrolled_by_run not in (None, run.run_id):
             # What another run of the manager was given is gone with it: it was never on disk.
             run.actions.append(
                 Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free", spec.labels)
@@ -62,7 +62,7 @@ def _stays(run: Pass, agent: Agent) -> bool:
         return True
     if agent.opened is None:
         return False
-    if waits(run.now, agent.opened, RENAME_AFTER):
+    if within(run.now, agent.opened, RENAME_AFTER):
         run.wakes.append(agent.opened + RENAME_AFTER)
         return False
     return True
@@ -73,12 +73,14 @@ def _may_open(run: Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> bool
     the gate of their health lets it.
     """
     known = run.memory.slot(spec.name)
-    if known.cordon is not None or spec.name in run.desired.unseen:
+    if known.cordon is not None or spec.name in run.desired.undetermined:
         return False
-    if not spec.queue and cooling(known, run.now):
+    if not spec.embedded and cooling(known, run.now):
         run.wakes.append(known.cooling_until or run.now)
         return False  # a standby that stands ready is no reason to try a service again at once
-    if spec.keeps_entries and any(other.committed and enlisted(other) for other in tenancy.settled):
+    if spec.keeps_entries and any(
+        other.committed and registered_at_service(other) for other in tenancy.settled
+    ):
         return False  # the slot's one entry is the ended agent's until the service has let go of it
     if not agent.lease:
         return True
@@ -86,7 +88,7 @@ def _may_open(run: Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> bool
         return False
     if kept_failure(run, spec, tenancy) is not None:
         return False  # its GPUs stay as they are until somebody has looked
-    word, probe = run.world.gpu_words.get(spec.name), run.world.probes.get(agent.generation)
+    word, probe = run.world.gpu_verdicts.get(spec.name), run.world.probes.get(agent.generation)
     if word is None or not word.fit or probe is None or not probe.sees:
         return False
     if agent.lease != spec.lease:
@@ -105,7 +107,7 @@ def _open(run: Pass, spec: SlotSpec, agent: Agent, container: Container, job: Jo
         GateOpening(
             run.now,
             agent.generation,
-            run.boot,
+            run.run_id,
             job.id if job is not None else None,
             job.timeout if job is not None else None,
         )

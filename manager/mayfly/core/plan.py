@@ -33,7 +33,7 @@ class Pass:
     world: World
     memory: Memory
     now: float
-    boot: str
+    run_id: str
     mint: Callable[[], Generation]
     in_flight: frozenset[str]
     containers: Mapping[Generation, Container]

@@ -26,12 +26,12 @@ def rolling(
         agents = [agent for agent in (tenancy.own, tenancy.standby) if agent is not None]
         fresh = [agent for agent in agents if agent.fingerprint == spec.fingerprint]
         proven |= {pool for agent in fresh if _works(agent)}
-        trying = [agent for agent in fresh if not _waits_its_turn(agent, tenancy)]
+        trying = [agent for agent in fresh if not _awaits_its_turn(agent, tenancy)]
         tried |= {pool for agent in trying if not _works(agent)}
         if known.cordon is not None or spec.name in desired.obstacles:
             continue
         if known.held is not None:
-            word = world.gpu_words.get(spec.name)
+            word = world.gpu_verdicts.get(spec.name)
             if word is None or word.sick is None:
                 tried.add(pool)
         elif cooling(known, now):
@@ -55,10 +55,10 @@ def _works(agent: Agent) -> bool:
     """Whether an agent shows that its image and configuration are good: at its gate, or at its service."""
     if agent.settled or agent.doom is not None:
         return False
-    return agent.ready is not None if agent.queue else agent.confirmed is not None
+    return agent.ready is not None if agent.embedded else agent.confirmed is not None
 
 
-def _waits_its_turn(agent: Agent, tenancy: Tenancy) -> bool:
+def _awaits_its_turn(agent: Agent, tenancy: Tenancy) -> bool:
     """Whether it is a standby at its gate: it can show no more before the slot's own agent makes way."""
     waits_there = agent.ready is not None and agent.committed is None and agent.doom is None
     return waits_there and agent is tenancy.standby

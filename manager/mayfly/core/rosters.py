@@ -21,20 +21,22 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.outcomes import End, Outcome, Result
-from mayfly.core.slots import waits
+from mayfly.core.slots import within
 
 ABSENCE = 150.0  # seconds without being online in any roster: lists may be 60 s old
 ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
 FREED = 90.0  # seconds after which a roster that shows a busy agent without its job is newer than the job
 
-UNBEGUN = 300.0  # seconds that a service may list an agent as busy whose client has told of no job
+BUSY_WITHOUT_JOB = (
+    300.0  # seconds that a service may list an agent as busy whose client has told of no job
+)
 
 
 def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
     """What the rosters confirm of agents whose gate is open."""
     for agent in memory.agents.values():
         roster = world.rosters.get(agent.pool)
-        if roster is None or agent.queue or agent.opened is None or agent.settled:
+        if roster is None or agent.embedded or agent.opened is None or agent.settled:
             continue
         entry = entry_of(agent, roster)
         if entry is None or not (entry.online or entry.busy):
@@ -78,13 +80,13 @@ def _online(agent: Agent, roster: Roster) -> bool:
     return entry is not None and entry.online is not False
 
 
-def unbegun(
+def busy_without_job(
     memory: Memory,
     world: World,
     now: float,
     judge: Callable[[PoolName, End, tuple[str, ...]], Outcome],
 ) -> dict[Generation, float]:
-    """Agents that their service has listed as busy for ``UNBEGUN`` and that have told of no job: since when.
+    """Since when each agent was busy to its service for ``BUSY_WITHOUT_JOB`` without reporting a job.
 
     A witness that cannot be read tells neither that nor the contrary.
     """
@@ -92,9 +94,9 @@ def unbegun(
     for agent in memory.agents.values():
         roster, since = world.rosters.get(agent.pool), agent.confirmed_at
         witness = world.witnesses.get(agent.generation)
-        if roster is None or since is None or witness is None or agent.queue or not agent.busy:
+        if roster is None or since is None or witness is None or agent.embedded or not agent.busy:
             continue
-        if agent.generation in world.unreadable or waits(now, since, UNBEGUN):
+        if agent.generation in world.unreadable or within(now, since, BUSY_WITHOUT_JOB):
             continue
         entry = entry_of(agent, roster)
         # Nobody ends it: asked is what would be told of it if somebody did.

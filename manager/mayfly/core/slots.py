@@ -65,7 +65,7 @@ UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration has no more
 CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
 
 
-def waits(now: float, since: float, seconds: float) -> bool:
+def within(now: float, since: float, seconds: float) -> bool:
     """Whether a wait of so many seconds goes on; one that began in the future is over."""
     return -CLOCK_SLACK <= now - since < seconds
 
@@ -88,10 +88,10 @@ def phase_of(agent: Agent, *, own: bool) -> Phase:
     if agent.ready is None and agent.committed is None:
         return Phase.PREPARING
     if agent.committed is None:
-        return Phase.IDLE if own and agent.queue else Phase.ARMED
+        return Phase.IDLE if own and agent.embedded else Phase.ARMED
     if agent.opened is None:
         return Phase.ENROLLING
-    if agent.queue:
+    if agent.embedded:
         return Phase.BUSY
     return agent.confirmed or Phase.ENROLLING
 
@@ -105,7 +105,7 @@ def phase_since(agent: Agent, phase: Phase) -> float:
             return agent.ready or agent.born
         case Phase.ENROLLING:
             return agent.committed or agent.born
-        case Phase.BUSY if agent.queue:
+        case Phase.BUSY if agent.embedded:
             return agent.opened or agent.born
         case Phase.IDLE | Phase.BUSY:
             return agent.confirmed_at or agent.opened or agent.born
@@ -221,7 +221,7 @@ def status_of(
         phase = phase_of(own, own=True)
         since = _slot_since(own, phase, known)
         note = _note(own, phase) or _kept_note(spec, tenancy, now)
-        if spec.name in desired.stuck and not note:
+        if spec.name in desired.image_blocked and not note:
             note = f"the last of its image: {desired.obstacles[spec.name]}"
     standby = tenancy.standby
     return SlotStatus(
@@ -274,7 +274,7 @@ def status_of_former(
 def _former_spec(name: SlotName, agent: Agent, desired: Desired) -> SlotSpec:
     """The slot as far as its agent tells; its pool's other slots, if any are left, know the rest."""
     kin = next((spec for spec in desired.slots if spec.pool.name == agent.pool), None)
-    provider = "local" if agent.queue else UNKNOWN_PROVIDER
+    provider = "local" if agent.embedded else UNKNOWN_PROVIDER
     return SlotSpec(
         name=name,
         index=-1,
@@ -283,7 +283,7 @@ def _former_spec(name: SlotName, agent: Agent, desired: Desired) -> SlotSpec:
         fingerprint=agent.fingerprint,
         lease=agent.lease,
         reference=kin.reference if kin is not None else agent.image[:SHORT_IMAGE],
-        queue=agent.queue,
+        embedded=agent.embedded,
     )
 
 
@@ -297,7 +297,7 @@ def _without_agent(
     if known.cooling_until is not None and cooling(known, now):
         wait = known.cooling_until - now
         return Phase.COOLING, known.vacant_since, f"next try in {wait:.0f} s: {known.reason}"
-    if name in desired.unseen:
+    if name in desired.undetermined:
         return Phase.VACANT, known.vacant_since, "its image has not been looked at yet"
     if known.cordon is not None:
         return Phase.VACANT, known.vacant_since, "drained" if known.cordon.drain else "cordoned"
@@ -326,7 +326,7 @@ def _note(agent: Agent, phase: Phase) -> str:
 def _confirmed_by(agent: Agent | None, phase: Phase, spec: SlotSpec) -> str | None:
     if agent is None or phase not in (Phase.IDLE, Phase.BUSY):
         return None
-    return "witness" if agent.queue else spec.proof
+    return "witness" if agent.embedded else spec.proof
 
 
 def generations(agents: Iterable[Agent]) -> frozenset[Generation]:

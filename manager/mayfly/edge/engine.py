@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import docker
 
-from mayfly.core.gpu_health import Stranger
+from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
     LABEL_FINGERPRINT,
     LABEL_GENERATION,
@@ -38,7 +38,7 @@ from mayfly.edge.engine_facts import (
     ContainerPlan,
     EngineEvent,
     EngineInfo,
-    EventMark,
+    EventCursor,
     ImageFacts,
     Inspection,
     Network,
@@ -142,11 +142,11 @@ class Engine:
             listed = api.containers(size=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
         return {ContainerId(entry["Id"]): int(entry.get("SizeRw") or 0) for entry in listed}
 
-    def gpu_strangers(self) -> tuple[Stranger, ...]:
+    def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs, each looked at once."""
         with self._asking("listing the containers of others") as api:
             listed = [entry["Id"] for entry in api.containers() if not _ours(entry)]
-        found: list[Stranger] = []
+        found: list[ForeignContainer] = []
         for cid in listed:
             target = f"/containers/{quote(cid)}/json"
             doing = f"inspecting container {cid[:12]}"
@@ -156,7 +156,7 @@ class Engine:
                 continue
             devices = engine_facts.gpus_of(seen)
             if devices:
-                found.append(Stranger(cid, seen.get("Name", "").removeprefix("/"), devices))
+                found.append(ForeignContainer(cid, seen.get("Name", "").removeprefix("/"), devices))
         return tuple(found)
 
     def inspect(self, cid: ContainerId, *, size: bool = False) -> Inspection | None:
@@ -358,22 +358,22 @@ class Engine:
 
     # -- events ----------------------------------------------------------------------------
 
-    def replay(self, mark: EventMark | None) -> Replay:
-        """What happened after ``mark`` as far as the Engine remembers, and whether it lived through
+    def replay(self, cursor: EventCursor | None) -> Replay:
+        """What happened after ``cursor`` as far as the Engine remembers, and whether it lived through
         since then.
         """
-        return engine_events.replay(self.base_url, mark, timeout=self.timeout)
+        return engine_events.replay(self.base_url, cursor, timeout=self.timeout)
 
     def watch(
         self,
         ring: Callable[[EngineEvent], None],
         turned: Callable[[StreamTurn], None],
         *,
-        mark: EventMark | None = None,
+        cursor: EventCursor | None = None,
     ) -> engine_events.EventFollower:
         """Start a thread that follows the Engine's events for ever; see ``EventFollower``."""
         follower = engine_events.EventFollower(
-            self.base_url, ring, turned, mark=mark, timeout=self.timeout
+            self.base_url, ring, turned, cursor=cursor, timeout=self.timeout
         )
         follower.start()
         return follower

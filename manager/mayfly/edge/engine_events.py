@@ -2,10 +2,10 @@
 pause.
 
 The Engine remembers its last 256 events in memory only, so what is found there after a pause tells
-three things apart: the mark is there, and it lived; the memory is shorter than it can be and lacks
-the mark, and it was started anew; or the mark was pushed out, and nobody knows. Events are never
+three things apart: the cursor is there, and it lived; the memory is shorter than it can be and lacks
+the cursor, and it was started anew; or the cursor was pushed out, and nobody knows. Events are never
 the state itself: whoever is rung looks. All kinds of event are received and most are thrown away,
-so that the mark is always the newest.
+so that the cursor is always the newest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.edge import engine_faults, engine_wire
-from mayfly.edge.engine_facts import EngineEvent, EventMark, Replay, StreamTurn
+from mayfly.edge.engine_facts import EngineEvent, EventCursor, Replay, StreamTurn
 from mayfly.edge.faults import Fault
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ _BACKOFF = (0.05, 0.1, 0.2, 0.4, 0.8)
 _STEADY = 1.0  # seconds that a stream has to last for the next one to be opened at once
 
 
-def replay(base_url: str, mark: EventMark | None, *, timeout: float) -> Replay:
-    """What the Engine remembers after ``mark`` (without one: all), and its life since then."""
+def replay(base_url: str, cursor: EventCursor | None, *, timeout: float) -> Replay:
+    """What the Engine remembers after ``cursor`` (without one: all), and its life since then."""
     now = time.time_ns()
     remembered = list(_remembered(base_url, now, timeout))
-    marks = [_mark(raw) for raw in remembered]
-    newest = marks[-1] if marks else mark
-    if mark is None:
+    cursors = [_cursor_of(raw) for raw in remembered]
+    newest = cursors[-1] if cursors else cursor
+    if cursor is None:
         return Replay(_ours(remembered), Continuity.UNKNOWN, newest)
-    if mark in marks:
-        return Replay(_ours(remembered[marks.index(mark) + 1 :]), Continuity.SAME, newest)
+    if cursor in cursors:
+        return Replay(_ours(remembered[cursors.index(cursor) + 1 :]), Continuity.SAME, newest)
     if (
-        mark.time_nano > now or len(remembered) >= RING
+        cursor.time_nano > now or len(remembered) >= RING
     ):  # a clock set back hides events that are there
         return Replay(_ours(remembered), Continuity.UNKNOWN, newest)
     return Replay(_ours(remembered), Continuity.RESTARTED, newest)
@@ -77,23 +77,23 @@ class EventFollower:
         ring: Callable[[EngineEvent], None],
         turned: Callable[[StreamTurn], None],
         *,
-        mark: EventMark | None = None,
+        cursor: EventCursor | None = None,
         timeout: float = 30,
     ) -> None:
         self.base_url = base_url
         self.timeout = timeout
         self._ring = ring
         self._turned = turned
-        self._mark = mark
-        self._seen: deque[EventMark] = deque(maxlen=2 * RING)
+        self._cursor = cursor
+        self._seen: deque[EventCursor] = deque(maxlen=2 * RING)
         self._socket: socket.socket | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
 
     @property
-    def mark(self) -> EventMark | None:
+    def cursor(self) -> EventCursor | None:
         """The newest event received, of any kind, and rung if it was to be; None where none was."""
-        return self._mark
+        return self._cursor
 
     def start(self) -> None:
         """Begin to follow."""
@@ -129,12 +129,12 @@ class EventFollower:
     def _opened(self) -> socket.socket:
         """An open stream, after everything that was missed was rung and the turn was told."""
         began = time.time_ns()
-        missed = replay(self.base_url, self._mark, timeout=self.timeout)
+        missed = replay(self.base_url, self._cursor, timeout=self.timeout)
         self._seen.clear()
         self._rest = b""
-        if missed.mark is not None:
-            self._seen.append(missed.mark)
-        since = began if missed.mark is None else missed.mark.time_nano
+        if missed.cursor is not None:
+            self._seen.append(missed.cursor)
+        since = began if missed.cursor is None else missed.cursor.time_nano
         opened = engine_wire.open_stream(
             self.base_url,
             "GET",
@@ -147,7 +147,7 @@ class EventFollower:
         for event in missed.events:
             self._ring(event)
         self._turned(StreamTurn(True, missed.continuity, "the stream of events is open"))
-        self._mark = missed.mark
+        self._cursor = missed.cursor
         if self._stopping.is_set():
             _shut(opened.socket)
         return opened.socket
@@ -173,14 +173,14 @@ class EventFollower:
         raw = _parsed(line)
         if raw is None:
             return
-        mark = _mark(raw)
-        if mark in self._seen:
+        cursor = _cursor_of(raw)
+        if cursor in self._seen:
             return
-        self._seen.append(mark)
+        self._seen.append(cursor)
         event = _event(raw)
         if event is not None:
             self._ring(event)
-        self._mark = mark
+        self._cursor = cursor
 
 
 def _remembered(base_url: str, now: int, timeout: float) -> Iterator[Mapping[str, Any]]:
@@ -214,8 +214,8 @@ def _parsed(line: bytes) -> Mapping[str, Any] | None:
     return raw if isinstance(raw, dict) and "Actor" in raw else None
 
 
-def _mark(raw: Mapping[str, Any]) -> EventMark:
-    return EventMark(
+def _cursor_of(raw: Mapping[str, Any]) -> EventCursor:
+    return EventCursor(
         int(raw.get("timeNano", 0)), str(raw["Actor"].get("ID", "")), str(raw.get("Action", ""))
     )
 

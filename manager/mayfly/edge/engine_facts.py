@@ -156,7 +156,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class EventMark:
+class EventCursor:
     """Which event was the last seen; kept on disk, it tells after a pause what was missed."""
 
     time_nano: int
@@ -187,11 +187,11 @@ class EngineEvent:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What the Engine's short memory still holds after a mark."""
+    """What the Engine's short memory still holds after a cursor."""
 
     events: tuple[EngineEvent, ...]
     continuity: Continuity
-    mark: EventMark | None  # None: the Engine remembers nothing
+    cursor: EventCursor | None  # None: the Engine remembers nothing
 
 
 @dataclass(frozen=True, slots=True)

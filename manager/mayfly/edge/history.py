@@ -22,8 +22,8 @@ from mayfly.core.facts import (
     Fact,
     JobEnded,
     JobSubmitted,
-    PoolPaused,
-    PoolResumed,
+    ManagerPaused,
+    ManagerResumed,
     event_name,
 )
 from mayfly.core.memory import Agent, Job, Memory, Pause
@@ -78,20 +78,20 @@ class History:
         after: Memory,
         payloads: Mapping[JobId, Payload] | None = None,
         *,
-        mark: str | None = None,
+        cursor: str | None = None,
     ) -> int:
         """Put the facts on disk, with the rows of ``after`` that they touch; returns the last event's number.
 
-        ``payloads`` holds what jobs submitted by these facts run, ``mark`` the last event seen of the Engine.
+        ``payloads`` holds what jobs submitted by these facts run, ``cursor`` the Engine's last event seen.
         ``Passing`` where the disk does not take them; then none of them is there.
         """
         with translated("cannot record what happened", self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 seq = self._write(facts, after, payloads or {})
-                if mark is not None:
+                if cursor is not None:
                     self._db.execute(
-                        "INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (mark,)
+                        "INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,)
                     )
                 self._db.execute("COMMIT")
             except BaseException:
@@ -133,7 +133,7 @@ class History:
                 self._finish(fact)
             case AgentExited():
                 self._life(fact, after)
-            case PoolPaused() | PoolResumed():
+            case ManagerPaused() | ManagerResumed():
                 self._pause(after.pause)
             case _:
                 pass

@@ -13,7 +13,7 @@ from mayfly.edge.faults import Passing, Refused
 FILE_NAME = "mayfly.sqlite"
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -36,6 +36,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, event TEXT NOT NULL,
             slot TEXT, generation TEXT, job TEXT, fields TEXT NOT NULL)""",
         "CREATE INDEX events_at ON events (at)",
+    ),
+    # A key in JSON text is unlike any text within a value, where its quotes are escaped.
+    tuple(
+        f"UPDATE {table} SET data = replace(data, '\"{old}\": ', '\"{new}\": ')"  # noqa: S608
+        for table in ("agents", "lives")
+        for old, new in (
+            ("queue", "embedded"),
+            ("told", "cordoned_there"),
+            ("boot", "run_id"),
+            ("enrolled_in", "enrolled_by_run"),
+        )
     ),
 )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mayfly.core.facts import FORMER_EVENTS, PRESENT_EVENTS
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId
 from mayfly.edge.history_file import FILE_NAME, check_version, translated
@@ -20,7 +21,7 @@ EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) O
 EVENTS_LAST = EVENTS_FIRST.replace("ORDER BY seq", "ORDER BY seq DESC")
 
 
-class Reader:
+class HistoryReader:
     """The state file, read-only; safe to use from any thread, each gets a connection of its own."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -114,7 +115,7 @@ class Reader:
             {
                 "seq": row["seq"],
                 "at": row["at"],
-                "event": row["event"],
+                **_names(row["event"]),
                 "slot": row["slot"],
                 "agent": row["generation"],
                 "job": row["job"],
@@ -202,3 +203,10 @@ def _seconds(data: Mapping[str, Any], exited: float) -> dict[str, float]:
         phase: round(max(0.0, end - start), 3)
         for (phase, start), end in zip(reached, ends, strict=True)
     }
+
+
+def _names(event: str) -> dict[str, str]:
+    """An event's name, and beside it for one release what it was called before."""
+    name = PRESENT_EVENTS.get(event, event)
+    former = FORMER_EVENTS.get(name)
+    return {"event": name} | ({"formerly": former} if former is not None else {})

@@ -16,12 +16,12 @@ from typing import Any, TextIO
 
 import structlog
 
-from mayfly.core.facts import Fact, event_name
+from mayfly.core.facts import FORMER_EVENTS, Fact, event_name
 from mayfly.core.memory import Memory
 from mayfly.edge.journal import Journal, journal_of
 
 # What is told by another fact in more words, or too often to be read.
-QUIET = frozenset({"agent.ready", "agent.pushed", "agent.enrolled", "agent.confirmed"})
+QUIET = frozenset({"agent.ready", "agent.stop_stepped", "agent.enrolled", "agent.confirmed"})
 
 
 ID_LENGTH = 64  # hexadecimal digits of a container's id
@@ -76,7 +76,7 @@ class Log:
         known = memory.agents.get(fields.get("generation", ""))
         if known is not None:
             fields.setdefault("slot", known.slot)
-        self.event(name, **fields)
+        self.event(name, **fields, formerly=FORMER_EVENTS.get(name))
 
 
 def _line(_logger: object, _method: str, told: MutableMapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The services' HTTP: the one importer of ``requests``.
 
 Every call is bounded in time and in number, is made once (a ``GET`` may be made twice where its connection
-broke), and comes back as a ``Reply`` or as one of our faults with a sentence. A ``POST`` is never repeated
-here: its caller looks first whether the lost one was done. No secret is ever part of a message.
+broke), and comes back as a ``ServiceReply`` or as one of our faults with a sentence. A ``POST`` is never
+repeated here: its caller looks first whether the lost one was done. No secret is ever part of a message.
 
     web = Web("https://api.example.com", "Example", 'pool "gpu"', authorise=lambda: {"X-Token": token})
     reply = web.call("GET", "/things", "list the things", query={"page": "1"}, conditional=True)
@@ -59,7 +59,7 @@ class Moved(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ServiceReply:
     """An answer of a service; ``body`` is its JSON, or ``None`` where it sent nothing."""
 
     status: int
@@ -138,7 +138,7 @@ class _Kept:
     """A reply to answer a 304 with."""
 
     tag: str
-    reply: Reply = field(repr=False)
+    reply: ServiceReply = field(repr=False)
 
 
 class Web:
@@ -216,7 +216,7 @@ class Web:
         accept: Collection[int] = (200, 201, 202, 204),
         conditional: bool = False,
         timeout: float = READ_TIMEOUT,
-    ) -> Reply:
+    ) -> ServiceReply:
         """Make one call and return the reply if its status is one of ``accept``.
 
         ``path`` is below the base address, or a whole address of the same host. ``operation`` says what it is
@@ -245,7 +245,7 @@ class Web:
             return reply
         raise self.fault(reply, operation)
 
-    def fault(self, reply: Reply, operation: str) -> Fault:
+    def fault(self, reply: ServiceReply, operation: str) -> Fault:
         """What an unwanted reply means, for whoever accepted it and cannot go on either."""
         said = f": {reply.said}" if reply.said else ""
         what = f"{self._service} answered {reply.status} when asked to {operation} for {self._whose}{said}"
@@ -327,7 +327,7 @@ class Web:
         headers: Mapping[str, str],
         data: bytes | None,
         timeout: float,
-    ) -> Reply:
+    ) -> ServiceReply:
         tries = 2 if method == "GET" else 1
         for attempt in range(1, tries + 1):
             began = self._clock()
@@ -364,7 +364,7 @@ class Web:
 
     def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
-    ) -> Reply:
+    ) -> ServiceReply:
         deadline = time.monotonic() + max(timeout, CALL_TIMEOUT)
         response = self._session().request(
             method,
@@ -384,7 +384,9 @@ class Web:
                     raise requests.exceptions.RequestException("a reply too large to read")
                 if time.monotonic() > deadline:
                     raise requests.exceptions.ReadTimeout("a reply that did not end")
-        return Reply(response.status_code, _parsed(bytes(content)), _headers_of(response), url)
+        return ServiceReply(
+            response.status_code, _parsed(bytes(content)), _headers_of(response), url
+        )
 
     def _session(self) -> requests.Session:
         """This thread's connections; nothing of the environment (such as a .netrc) speaks for us."""
@@ -409,7 +411,7 @@ class Web:
         with self._lock:
             self._counts[operation, status] += 1
 
-    def _keep(self, url: str, reply: Reply) -> None:
+    def _keep(self, url: str, reply: ServiceReply) -> None:
         tag = reply.headers.get("ETag")
         if tag is None:
             return
@@ -419,18 +421,18 @@ class Web:
             while len(self._kept) > REMEMBERED:
                 self._kept.popitem(last=False)
 
-    def _set_skew(self, reply: Reply, at: float) -> None:
+    def _set_skew(self, reply: ServiceReply, at: float) -> None:
         date = _date(reply.headers.get("Date"))
         if date is not None:
             self._skew = date + 0.5 - at
 
-    def _is_limited(self, reply: Reply) -> bool:
+    def _is_limited(self, reply: ServiceReply) -> bool:
         if reply.status == 429:
             return True
         told = "Retry-After" in reply.headers or _remaining(reply.headers) == 0
         return reply.status == 403 and (told or "rate limit" in reply.said.lower())
 
-    def _heed(self, reply: Reply) -> None:
+    def _heed(self, reply: ServiceReply) -> None:
         """Leave the service alone for as long as it asked, also where it asked beside a good answer."""
         wait = None if reply.status >= 500 else _retry_after(reply.headers, self._clock())
         left = _remaining(reply.headers)
@@ -448,7 +450,7 @@ class Web:
             if wait is not None and wait > 0:
                 self._limit.until = max(self._limit.until, time.monotonic() + min(wait, 3700.0))
 
-    def _moved(self, reply: Reply, operation: str) -> Refused:
+    def _moved(self, reply: ServiceReply, operation: str) -> Refused:
         location = urljoin(reply.url, reply.headers.get("Location", ""))
         target = urlsplit(location)
         if target.netloc != self.host or _LOGIN.search(target.path):
@@ -462,7 +464,7 @@ class Web:
             location,
         )
 
-    def _page(self, reply: Reply, operation: str) -> Fault:
+    def _page(self, reply: ServiceReply, operation: str) -> Fault:
         if not _is_page(reply):
             return Passing(
                 f"{self._service} sent something unreadable ({reply.status}) when asked to {operation} for "
@@ -557,7 +559,7 @@ def _headers_of(response: requests.Response) -> Mapping[str, str]:
     return CaseInsensitiveDict(response.headers)
 
 
-def _is_page(reply: Reply) -> bool:
+def _is_page(reply: ServiceReply) -> bool:
     return isinstance(reply.body, _Garbage) and reply.body.page
 
 

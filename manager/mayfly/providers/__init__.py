@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from mayfly.core.memory import Agent
-from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Step
+from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, StopStep
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Refused
 
@@ -64,11 +64,11 @@ class Provider(Protocol):
         """What confirms idle and busy."""
 
     @property
-    def queue(self) -> bool:
+    def embedded(self) -> bool:
         """Whether the jobs come from Mayfly's own queue."""
 
     @property
-    def tells(self) -> bool:
+    def can_cordon(self) -> bool:
         """Whether the service can be told to give an agent no new job."""
 
     @property
@@ -84,7 +84,7 @@ class Provider(Protocol):
         """Seconds between rosters while nothing is awaited."""
 
     @property
-    def stop_ladder(self) -> tuple[Step, ...]:
+    def stop_ladder(self) -> tuple[StopStep, ...]:
         """How to end an agent gently, step by step."""
 
     def check(self) -> Diagnosis:
@@ -136,7 +136,7 @@ def left_behind(state_dir: Path) -> tuple[PoolSpec, ...]:
 
     As far as is remembered, and without ``token``: their providers can clear up, and nothing else.
     """
-    keep = import_module("mayfly.providers.gitlab_keep")
+    keep = import_module("mayfly.providers.gitlab_store")
     found: tuple[PoolSpec, ...] = keep.left_behind(state_dir)
     return found
 

@@ -27,17 +27,17 @@ from mayfly.core.model import (
     RosterEntry,
     Severity,
     SlotName,
-    Step,
+    StopStep,
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 from mayfly.edge.lost_key import lost_key
-from mayfly.edge.web import Budget, Reply, Web, integer, items, mapping, text
+from mayfly.edge.web import Budget, ServiceReply, Web, integer, items, mapping, text
 from mayfly.providers import Diagnosis, Enrolment, Finding, Sign
+from mayfly.providers.azure_lines import CONFIG_LIMIT, judge, read
 from mayfly.providers.azure_principal import Principal
-from mayfly.providers.azure_words import CONFIG_LIMIT, judge, read
 
 MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
 BORN = "MAYFLY_AGENT"  # the capability that tells an agent's generation
@@ -64,12 +64,12 @@ class Azure:
     """One agent pool of an organisation or of a collection of Azure DevOps Server."""
 
     proof: Literal["roster", "lines"] = "roster"
-    queue = False
-    tells = True
+    embedded = False
+    can_cordon = True
     keeps_entries = True
     enrol_deadline: float | None = 420.0
     roster_interval = 30.0
-    stop_ladder = (Step("INT", 60.0), Step("TERM", 35.0), Step("USR2", 5.0))
+    stop_ladder = (StopStep("INT", 60.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0))
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class Azure:
         query: Mapping[str, str] | None = None,
         body: object = None,
         accept: tuple[int, ...] = (200, 201, 202, 204, 404),
-    ) -> Reply:
+    ) -> ServiceReply:
         """One call on the pool's agents; a pool that is gone is looked up anew by the next one."""
         path = f"/_apis/distributedtask/pools/{self._id_of_pool()}/agents{below}"
         reply = self._web.call(

@@ -27,14 +27,14 @@ from mayfly.core.model import (
     Roster,
     RosterEntry,
     Severity,
-    Step,
+    StopStep,
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import AgentBusy, Passing, Refused
-from mayfly.edge.web import Budget, Moved, Reply, Web, integer, items, mapping, text
+from mayfly.edge.web import Budget, Moved, ServiceReply, Web, integer, items, mapping, text
 from mayfly.providers import Diagnosis, Enrolment, Finding, Sign, github_lines
-from mayfly.providers.github_place import Place, place_of
+from mayfly.providers.github_place import GitHubAddress, place_of
 from mayfly.providers.github_token import App, Identity, Personal
 
 VERSION = "2022-11-28"
@@ -61,12 +61,12 @@ class GitHub:
     """One pool at GitHub."""
 
     proof: Literal["roster", "lines"] = "roster"
-    queue = False
-    tells = False
+    embedded = False
+    can_cordon = False
     keeps_entries = False
     enrol_deadline: float | None = None
     # INT cancels a job and reports it; TERM leaves the client half a minute at most.
-    stop_ladder = (Step("INT", 90.0), Step("TERM", 35.0), Step("USR2", 5.0))
+    stop_ladder = (StopStep("INT", 90.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0))
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class GitHub:
     # -- what stands behind it ---------------------------------------------------------------------
 
     @cached_property
-    def place(self) -> Place:
+    def place(self) -> GitHubAddress:
         """Where its runners are registered; ``Refused`` where ``url`` names no such place."""
         if self.pool.url is None:
             raise Refused(
@@ -311,7 +311,7 @@ class GitHub:
             registered=name,
         )
 
-    def _mint(self, body: Mapping[str, object]) -> Reply:
+    def _mint(self, body: Mapping[str, object]) -> ServiceReply:
         wait = self._minting.take()
         if wait > 0:
             raise Passing(
@@ -352,7 +352,7 @@ class GitHub:
                 raise Passing(f"a runner named {name} is online before its gate was opened", SETTLE)
             self.dismiss(str(integer(runner.get("id"))))
 
-    def _why_missing(self, reply: Reply) -> Refused | Passing:
+    def _why_missing(self, reply: ServiceReply) -> Refused | Passing:
         """A 404 of the minting call: the place, the group, or the call itself is not there."""
         before, self._group = self._group, None
         for _ in self._list():
@@ -558,7 +558,7 @@ class GitHub:
         body: object = None,
         accept: tuple[int, ...] = (200,),
         conditional: bool = False,
-    ) -> Reply:
+    ) -> ServiceReply:
         """One call; once more with a renewed token after a 401, which did nothing."""
         for attempt in (1, 2):
             try:

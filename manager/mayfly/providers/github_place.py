@@ -10,7 +10,7 @@ from mayfly.edge.faults import Refused
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GitHubAddress:
     """Where runners are registered."""
 
     kind: Literal["repository", "organisation", "enterprise"]
@@ -25,7 +25,7 @@ class Place:
         return f"{kinds[self.kind]}/{self.name}"
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> GitHubAddress:
     """What a pool's ``url`` names: a repository, an organisation or an enterprise, wherever GitHub runs."""
     parts = urlsplit(url)
     host = parts.netloc.lower()
@@ -38,13 +38,13 @@ def place_of(url: str) -> Place:
     web = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
     match [part for part in parts.path.split("/") if part]:
         case ["enterprises", name]:
-            return Place("enterprise", name, web, api)
+            return GitHubAddress("enterprise", name, web, api)
         case [owner, repo]:
-            return Place(
+            return GitHubAddress(
                 "repository", f"{owner}/{repo.removesuffix('.git')}", web.removesuffix(".git"), api
             )
         case [name]:
-            return Place("organisation", name, web, api)
+            return GitHubAddress("organisation", name, web, api)
     raise Refused(
         f"`url` {url} names no place for runners: give https://github.com/ORG, …/OWNER/REPO or "
         "…/enterprises/NAME"

@@ -14,7 +14,7 @@ from typing import Protocol
 from mayfly.edge import credentials, rs256
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.web import Reply, Web, integer, mapping, text
+from mayfly.edge.web import ServiceReply, Web, integer, mapping, text
 
 EARLY = 300.0  # seconds before its end that an installation's token is renewed
 JWT_LIFE = 540.0  # of the ten minutes that GitHub allows
@@ -156,7 +156,7 @@ class App:
 
     def _signed(
         self, method: str, path: str, operation: str, *, body: object, accept: tuple[int, ...]
-    ) -> Reply:
+    ) -> ServiceReply:
         """A call with a JWT; once more where the first one taught us GitHub's time."""
         for attempt in (1, 2):
             knew = self._web.skew

@@ -29,7 +29,7 @@ from mayfly.core.model import (
     RosterEntry,
     Severity,
     SlotName,
-    Step,
+    StopStep,
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
@@ -38,8 +38,8 @@ from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 from mayfly.edge.vault import Vault
 from mayfly.edge.web import integer
 from mayfly.providers import Diagnosis, Enrolment, Finding, Sign, gitlab_lines
-from mayfly.providers.gitlab_keep import Keep, Kept, vault
-from mayfly.providers.gitlab_service import Place, Service, moment, place_of
+from mayfly.providers.gitlab_service import GitLabApi, GitLabScope, moment, place_of
+from mayfly.providers.gitlab_store import RunnerStore, StoredRunner, vault
 
 CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
@@ -63,11 +63,11 @@ class GitLab:
     """One pool at GitLab."""
 
     proof: Literal["roster", "lines"] = "lines"
-    queue = False
+    embedded = False
     enrol_deadline: float | None = None
     # QUIT ends an idle runner when its request for a job returns (50 s at gitlab.com), and a busy one after
     # its job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
-    stop_ladder = (Step("QUIT", 75.0, idle=True), Step("TERM", 40.0), Step("USR2", 5.0))
+    stop_ladder = (StopStep("QUIT", 75.0, idle=True), StopStep("TERM", 40.0), StopStep("USR2", 5.0))
 
     def __init__(
         self,
@@ -80,11 +80,11 @@ class GitLab:
         self.pool = pool
         self._host = host
         self._host_id = host_id
-        self._keep = Keep(vault, pool.name)
+        self._keep = RunnerStore(vault, pool.name)
         self._clock = clock
         self._whose = f'pool "{pool.name}"'
         self._mark = f"mayfly-{host_id}-{pool.name}"
-        self._found: Place | None = None
+        self._found: GitLabScope | None = None
         self._heard: dict[int, float] = {}  # runners that spoke since that enrolment
         self._let_in = True  # the last roster could be had
 
@@ -104,7 +104,7 @@ class GitLab:
             return False
 
     @property
-    def tells(self) -> bool:
+    def can_cordon(self) -> bool:
         """Whether the service can be told to give an agent no new job."""
         return not self.shared
 
@@ -135,7 +135,7 @@ class GitLab:
         return secret
 
     @cached_property
-    def service(self) -> Service:
+    def service(self) -> GitLabApi:
         """The instance that ``url`` names."""
         if self.pool.url is None:
             raise Refused(f"{self._whose} has no `url`: give https://gitlab.com or your GitLab's")
@@ -143,10 +143,10 @@ class GitLab:
         if self.pool.scope is None and not self.shared:
             parts = urlsplit(base)
             base = f"{parts.scheme}://{parts.netloc}"
-        return Service(base, self.pool, self._secret, self._clock)
+        return GitLabApi(base, self.pool, self._secret, self._clock)
 
     @property
-    def _place(self) -> Place:
+    def _place(self) -> GitLabScope:
         """Where the pool's runners belong: what ``scope`` says, or what ``url`` names."""
         if self.pool.scope is not None:
             return place_of(self.pool.scope)
@@ -193,12 +193,14 @@ class GitLab:
             listed = [runner for runner in looked if runner is not None]
         return Roster(tuple(self._entry(runner, known) for runner in listed), at)
 
-    def _left_entry(self, slot: SlotName, kept: Kept) -> RosterEntry:
+    def _left_entry(self, slot: SlotName, kept: StoredRunner) -> RosterEntry:
         name = naming.registered(self._host.name, slot)
         return RosterEntry(str(kept.id), name, online=None, busy=False, slot=slot)
 
     def _entry(
-        self, runner: Mapping[str, object], known: Mapping[int | None, tuple[SlotName, Kept]]
+        self,
+        runner: Mapping[str, object],
+        known: Mapping[int | None, tuple[SlotName, StoredRunner]],
     ) -> RosterEntry:
         number = integer(runner.get("id"))
         if number not in known:
@@ -215,7 +217,7 @@ class GitLab:
             slot=slot,
         )
 
-    def _is_busy(self, number: int, slot: SlotName, kept: Kept) -> bool:
+    def _is_busy(self, number: int, slot: SlotName, kept: StoredRunner) -> bool:
         """Whether GitLab says that the slot's agent runs a job; what an earlier agent left does not count."""
         for job in self.service.running(number, self.system_id(slot)):
             started = moment(job.get("started_at"))
@@ -223,7 +225,7 @@ class GitLab:
                 return True
         return False
 
-    def _has_spoken(self, number: int, slot: SlotName, kept: Kept) -> bool:
+    def _has_spoken(self, number: int, slot: SlotName, kept: StoredRunner) -> bool:
         """Whether the slot's manager has been heard of since its agent was enrolled."""
         if self._heard.get(number) == kept.since:
             return True
@@ -235,7 +237,7 @@ class GitLab:
                 return True
         return False
 
-    def _since(self, kept: Kept) -> float:
+    def _since(self, kept: StoredRunner) -> float:
         """When the slot's agent was enrolled, by GitLab's clock at the earliest."""
         return kept.since + (self.service.web.skew or 0.0) - CLOCKS
 
@@ -297,7 +299,7 @@ class GitLab:
             wanted["maximum_timeout"] = max(LEAST_TIMEOUT, int(limit - CAP))
         return wanted
 
-    def _runner_of(self, slot: SlotName, name: str, labels: tuple[str, ...]) -> Kept:
+    def _runner_of(self, slot: SlotName, name: str, labels: tuple[str, ...]) -> StoredRunner:
         """The slot's runner, ready for one more agent: the one that is remembered, else a new one."""
         now = self._clock()
         wanted = self._wanted(slot, name, labels)
@@ -317,8 +319,8 @@ class GitLab:
         return kept
 
     def _ready(
-        self, kept: Kept, number: int, slot: SlotName, wanted: Mapping[str, object]
-    ) -> Kept | None:
+        self, kept: StoredRunner, number: int, slot: SlotName, wanted: Mapping[str, object]
+    ) -> StoredRunner | None:
         """The remembered runner as it is to be, with a token that is good; ``None`` where it is gone.
 
         The slot is empty now, so nobody works with a token that is rotated here. A runner that a person has
@@ -337,10 +339,10 @@ class GitLab:
             return None
         return replace(kept, token=issued.token, expires=issued.expires)
 
-    def _made(self, slot: SlotName, wanted: Mapping[str, object]) -> Kept:
+    def _made(self, slot: SlotName, wanted: Mapping[str, object]) -> StoredRunner:
         """A new runner; that it is being made is on disk before it is asked for."""
         pool = self.pool
-        kept = Kept(
+        kept = StoredRunner(
             pool=pool.name,
             base=self.service.base,
             place=str(self._place),
@@ -364,11 +366,11 @@ class GitLab:
             if runner.get("description") == name and number not in remembered:
                 self.service.delete(number)
 
-    def _abandon(self, kept: Kept) -> None:
+    def _abandon(self, kept: StoredRunner) -> None:
         """The pool has moved: its runner at the old place deletes itself, if there is anybody to ask."""
         if kept.id is not None:
             with suppress(Fault):
-                old = Service(kept.base, self.pool, self._secret, self._clock)
+                old = GitLabApi(kept.base, self.pool, self._secret, self._clock)
                 old.delete_by_token(kept.token)
 
     # -- told by the manager -----------------------------------------------------------------------------
@@ -436,7 +438,7 @@ class GitLab:
             if kept.id is not None:
                 yield from self._of_runner(slot, kept, kept.id)
 
-    def _of_runner(self, slot: SlotName, kept: Kept, number: int) -> Iterator[Finding]:
+    def _of_runner(self, slot: SlotName, kept: StoredRunner, number: int) -> Iterator[Finding]:
         runner = self.service.runner(number)
         if runner is not None and runner.get("paused") is True and not kept.paused:
             yield Finding(

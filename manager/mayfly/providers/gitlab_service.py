@@ -16,7 +16,7 @@ from urllib.parse import quote
 from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
-from mayfly.edge.web import Budget, Reply, Web, integer, items, mapping, text
+from mayfly.edge.web import Budget, ServiceReply, Web, integer, items, mapping, text
 
 PAGES_MOST = 20
 WHERE = 'say where its runners belong: scope = "group:ID", "project:ID" or "instance"'
@@ -28,7 +28,7 @@ _OWNERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GitLabScope:
     """Where a pool's runners belong."""
 
     kind: Literal["instance", "group", "project"]
@@ -50,14 +50,14 @@ class Place:
         return self.kind if self.id is None else f"{self.kind}:{self.id}"
 
 
-def place_of(scope: str) -> Place:
+def place_of(scope: str) -> GitLabScope:
     """What a pool's ``scope`` names."""
     if scope == "instance":
-        return Place("instance", None)
+        return GitLabScope("instance", None)
     match = re.fullmatch(r"(group|project):(\d+)", scope)
     if match is None:
         raise Refused(f'`scope` {scope!r} is none of "group:ID", "project:ID" and "instance"')
-    return Place("group" if match[1] == "group" else "project", int(match[2]))
+    return GitLabScope("group" if match[1] == "group" else "project", int(match[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Issued:
     expires: float | None  # None: never
 
 
-class Service:
+class GitLabApi:
     """The instance at one address, as one pool speaks with it."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Service:
 
     # -- places --------------------------------------------------------------------------------------
 
-    def look_up(self, path: str) -> Place:
+    def look_up(self, path: str) -> GitLabScope:
         """The group or project of that path; wants ``read_api``."""
         if not path:
             raise Refused(f"`url` of {self._whose} names no group or project: {WHERE}")
@@ -107,7 +107,7 @@ class Service:
                 "GET", place, f"look for the {kind} {path}", accept=(200, 403, 404)
             )
             if reply.status == 200:
-                return Place(kind, integer(mapping(reply.body).get("id")))
+                return GitLabScope(kind, integer(mapping(reply.body).get("id")))
             if reply.status == 403:
                 raise Refused(
                     f"the token of {self._whose} may not look for {path} (read_api): {WHERE}"
@@ -116,7 +116,7 @@ class Service:
 
     # -- runners, by a person's token ------------------------------------------------------------------
 
-    def runners(self, place: Place, tag: str) -> list[Mapping[str, object]] | None:
+    def runners(self, place: GitLabScope, tag: str) -> list[Mapping[str, object]] | None:
         """The place's runners that bear the tag; ``None`` where the token may not list runners."""
         if not self._lists:
             return None
@@ -140,7 +140,7 @@ class Service:
         reply = self.web.call("GET", f"runners/{number}", "look at a runner", accept=(200, 404))
         return mapping(reply.body) if reply.status == 200 else None
 
-    def make(self, place: Place, body: Mapping[str, object]) -> Issued:
+    def make(self, place: GitLabScope, body: Mapping[str, object]) -> Issued:
         """A new runner; its token is given this once."""
         what = "make a runner"
         reply = self.web.call(
@@ -194,7 +194,7 @@ class Service:
 
     # -- runners, by their own token -------------------------------------------------------------------
 
-    def takes(self, token: Secret, system_id: str | None) -> Reply:
+    def takes(self, token: Secret, system_id: str | None) -> ServiceReply:
         """What GitLab says of a runner's token: 200, or why not."""
         body = {"token": token.reveal()}
         if system_id is not None:
@@ -236,14 +236,14 @@ class Service:
 
     # -- sentences ---------------------------------------------------------------------------------------
 
-    def _unwanted(self, reply: Reply, operation: str) -> Refused:
+    def _unwanted(self, reply: ServiceReply, operation: str) -> Refused:
         if "tag" not in reply.said:
             return Refused(str(self.web.fault(reply, operation)))
         return Refused(
             f"GitLab refused the tags of {self._whose} when asked to {operation}: {reply.said}; set `labels`"
         )
 
-    def _unallowed(self, reply: Reply, place: Place) -> Refused:
+    def _unallowed(self, reply: ServiceReply, place: GitLabScope) -> Refused:
         """Why no runner may be made: the token's scopes, or its owner's role."""
         if insufficient(reply):
             return Refused(
@@ -256,7 +256,7 @@ class Service:
         )
 
 
-def insufficient(reply: Reply) -> bool:
+def insufficient(reply: ServiceReply) -> bool:
     """Whether the answer says that the token's scopes do not reach so far."""
     return isinstance(reply.body, dict) and reply.body.get("error") == "insufficient_scope"
 

@@ -19,11 +19,11 @@ from mayfly.core.model import (
     JobState,
     PoolSpec,
     Roster,
-    Step,
+    StopStep,
 )
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.edge.faults import Refused
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers import Diagnosis, Enrolment, Sign
 
 TERM_GRACE = 10.0
@@ -33,21 +33,21 @@ KILL_GRACE = 5.0  # USR2 kills the job and lets its launcher write the account
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Local:
     """The provider of a ``local`` pool."""
     del host, host_id
-    return Local(pool, Reader(state_dir))
+    return Local(pool, HistoryReader(state_dir))
 
 
 class Local:
     """The queue as a provider."""
 
     proof: Literal["roster", "lines"] = "roster"
-    queue = True
-    tells = True
+    embedded = True
+    can_cordon = True
     keeps_entries = False
     enrol_deadline: float | None = None
     roster_interval = 3600.0
-    stop_ladder = (Step("TERM", TERM_GRACE), Step("USR2", KILL_GRACE))
+    stop_ladder = (StopStep("TERM", TERM_GRACE), StopStep("USR2", KILL_GRACE))
 
-    def __init__(self, pool: PoolSpec, reader: Reader) -> None:
+    def __init__(self, pool: PoolSpec, reader: HistoryReader) -> None:
         self.pool = pool
         self._reader = reader
 

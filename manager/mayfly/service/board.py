@@ -23,7 +23,7 @@ class Published:
     document: Mapping[str, object]
 
 
-class Board:
+class StatusBoard:
     """One writer, any number of readers."""
 
     def __init__(self) -> None:

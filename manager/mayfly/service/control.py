@@ -19,13 +19,13 @@ from mayfly.core.model import Generation
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
 from mayfly.edge.output_kept import Chunk
-from mayfly.service import asks, parameters, printed
-from mayfly.service.board import Board
+from mayfly.service import asks, output_stream, parameters
+from mayfly.service.board import StatusBoard
 from mayfly.service.commands import Command, Send, ask
 from mayfly.service.parameters import BadRequest
 from mayfly.service.unix_http import (
+    HttpReply,
     OnFailure,
-    Reply,
     Request,
     UnixServer,
     error_reply,
@@ -110,7 +110,7 @@ class Route:
     path: str  # with {names}
     query: tuple[str, ...]
     does: str
-    answer: Callable[[Control, Request, Names], Reply]
+    answer: Callable[[Control, Request, Names], HttpReply]
 
     def match(self, method: str, path: str) -> Names | None:
         """The names in the path, or ``None`` where the path is another."""
@@ -125,10 +125,10 @@ def _nothing(_: str, __: BaseException) -> None:
 
 def _tell(
     verb: str, arguments: Callable[[bytes, Sequence[str]], asks.Arguments]
-) -> Callable[[Control, Request, Names], Reply]:
+) -> Callable[[Control, Request, Names], HttpReply]:
     """A path that sends a command to the loop and hands its answer back."""
 
-    def answer(control: Control, request: Request, names: Names) -> Reply:
+    def answer(control: Control, request: Request, names: Names) -> HttpReply:
         wanted = {**arguments(request.body, control.slots()), **names}
         found = ask(control.send, Command(verb, wanted, request.caller))
         return json_reply(found.status, found.body)
@@ -141,7 +141,7 @@ class Control:
 
     def __init__(
         self,
-        board: Board,
+        board: StatusBoard,
         send: Send,
         reader: Reader,
         output: Output,
@@ -171,7 +171,7 @@ class Control:
         """End every followed stream."""
         self._stop.set()
 
-    def respond(self, request: Request) -> Reply:
+    def respond(self, request: Request) -> HttpReply:
         """The answer to one request, whatever happens."""
         try:
             return self._route(request)
@@ -192,7 +192,7 @@ class Control:
         rows = found.document.get("slots") if found is not None else None
         return tuple(str(row["slot"]) for row in rows) if isinstance(rows, list | tuple) else ()
 
-    def _route(self, request: Request) -> Reply:
+    def _route(self, request: Request) -> HttpReply:
         for route in self.ROUTES:
             names = route.match(request.method, request.path)
             if names is not None:
@@ -206,10 +206,10 @@ class Control:
 
     # -- reads -------------------------------------------------------------------------------------
 
-    def _version(self, _: Request, __: Names) -> Reply:
+    def _version(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, {"version": self._release, "api": API})
 
-    def _status(self, request: Request, _: Names) -> Reply:
+    def _status(self, request: Request, _: Names) -> HttpReply:
         after = parameters.whole(request.query, "after", 0, 2**62)
         seconds = parameters.wait(request.query, WAIT_MAX)
         found = self.board.read()
@@ -220,19 +220,19 @@ class Control:
             return error_reply(503, "the manager is starting: no pass has ended yet", "starting")
         return json_reply(200, {**found.document, "rev": found.rev})
 
-    def _jobs(self, request: Request, _: Names) -> Reply:
+    def _jobs(self, request: Request, _: Names) -> HttpReply:
         limit = parameters.whole(request.query, "limit", 100, 10_000)
         found = self._reader.jobs(limit)
         rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
         return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
 
-    def _job(self, _: Request, names: Names) -> Reply:
+    def _job(self, _: Request, names: Names) -> HttpReply:
         row = self._reader.job(names["job"])
         if row is None:
             return _no_such_job(names["job"])
         return json_reply(200, {"schema": "mayfly.job/1", **_stamped(row)})
 
-    def _events(self, request: Request, _: Names) -> Reply:
+    def _events(self, request: Request, _: Names) -> HttpReply:
         query = request.query
         after = parameters.whole(query, "after", 0, 2**62)
         limit = parameters.whole(query, "limit", 100, 1000)
@@ -260,7 +260,7 @@ class Control:
                 self.board.wait(seen.rev if seen else 0, min(left, 1.0))
         return ()
 
-    def _history(self, request: Request, _: Names) -> Reply:
+    def _history(self, request: Request, _: Names) -> HttpReply:
         query = request.query
         found = self._reader.history(
             since=parameters.moment(query.get("since"), "since"),
@@ -272,15 +272,15 @@ class Control:
         agents = [_stamped(row) for row in reversed(found)]
         return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
 
-    def _gpus(self, _: Request, __: Names) -> Reply:
+    def _gpus(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._gpus_document())
 
-    def _metrics(self, _: Request, __: Names) -> Reply:
-        return Reply(200, "text/plain; version=0.0.4; charset=utf-8", self._exposition())
+    def _metrics(self, _: Request, __: Names) -> HttpReply:
+        return HttpReply(200, "text/plain; version=0.0.4; charset=utf-8", self._exposition())
 
     # -- output ------------------------------------------------------------------------------------
 
-    def _job_output(self, request: Request, names: Names) -> Reply:
+    def _job_output(self, request: Request, names: Names) -> HttpReply:
         job = names["job"]
         row = self._reader.job(job)
         if row is None:
@@ -302,27 +302,27 @@ class Control:
             self.board.wait(seen.rev if seen else 0, min(left, 0.5))
         return None
 
-    def _slot_output(self, request: Request, names: Names) -> Reply:
+    def _slot_output(self, request: Request, names: Names) -> HttpReply:
         previous = parameters.switch(request.query, "previous")
         generation = self._reader.generation_of_slot(names["slot"], previous=previous)
         if generation is None and names["slot"] not in self.slots():
             return error_reply(404, f"there is no slot {names['slot']}", "no_such_slot")
         return self._output(request, generation, over=previous)
 
-    def _output(self, request: Request, generation: str | None, *, over: bool) -> Reply:
+    def _output(self, request: Request, generation: str | None, *, over: bool) -> HttpReply:
         """What an agent has printed; of one that is ``over``, its last words too, which may still come."""
         query = request.query
         follow = parameters.switch(query, "follow")
         form = query.get("format", "framed")
         if form not in {"framed", "text"}:
             raise BadRequest("format must be framed or text")
-        place = printed.Place(
+        cursor = output_stream.Cursor(
             parameters.whole(query, "mark", 0, 2**63), parameters.whole(query, "count", 0, 2**31)
         )
         if generation is None:
-            return Reply(204, "text/plain", b"")
+            return HttpReply(204, "text/plain", b"")
         if query.get("agent", generation) != generation:
-            place = printed.Place()  # another agent's output was read before
+            cursor = output_stream.Cursor()  # another agent's output was read before
         release = self._wait_begins()
         limit = time.monotonic() + LATE_SECONDS if over and not follow else math.inf
 
@@ -331,14 +331,16 @@ class Control:
 
         try:
             chunks = self._printed.read(Generation(generation), follow=follow or over, stop=stop)
-            chunks = printed.after(chunks, place)
-            pieces = printed.framed(chunks) if form == "framed" else printed.plain(chunks)
+            chunks = output_stream.after(chunks, cursor)
+            pieces = (
+                output_stream.framed(chunks) if form == "framed" else output_stream.plain(chunks)
+            )
         except BaseException:
             release()
             raise
         kind = FRAMED if form == "framed" else "text/plain; charset=utf-8"
         stream = _Held(pieces, release, self._stop.is_set)
-        return Reply(200, kind, stream, {AGENT_HEADER: generation})
+        return HttpReply(200, kind, stream, {AGENT_HEADER: generation})
 
     # -- what they share -----------------------------------------------------------------------------
 
@@ -426,7 +428,7 @@ class _Held(Iterator[bytes]):
             release()
 
 
-def _no_such_job(job: str) -> Reply:
+def _no_such_job(job: str) -> HttpReply:
     return error_reply(404, f"there is no job {job}: see `mayfly jobs`", "no_such_job")
 
 

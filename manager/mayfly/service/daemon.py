@@ -26,18 +26,17 @@ from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.engine import Engine
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.history import History
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.output import OutputKeeper
 from mayfly.edge.witness import Witnesses
 from mayfly.providers import left_behind, load
-from mayfly.service.board import Board
+from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
 from mayfly.service.clock import Clock
 from mayfly.service.control import Control
-from mayfly.service.eye import Eye
-from mayfly.service.gpu_desk import Board as GpuBoard
-from mayfly.service.gpu_desk import GpuDesk, gpu_document
+from mayfly.service.engine_observer import EngineObserver
+from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
 from mayfly.service.ledger import Ledger, mark_from
 from mayfly.service.loop import Hands, Loop
 from mayfly.service.messages import Message, Reload, Rung, Stop
@@ -76,9 +75,9 @@ def _run(
     stack: ExitStack,
 ) -> None:
     state_dir = Path(config.host.state_dir)
-    reader = Reader(state_dir)
+    reader = HistoryReader(state_dir)
     witnesses = Witnesses(state_dir)
-    board = Board()
+    board = StatusBoard()
     clock = Clock()
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
@@ -98,7 +97,7 @@ def _run(
         report=Report(board, log, metrics, _Announcer()),
         log=log,
         clock=clock,
-        boot=naming.generation(clock.now(), secrets.randbelow(36**5)),
+        run_id=naming.generation(clock.now(), secrets.randbelow(36**5)),
         reload=reload,
         known_job=lambda job: reader.job(job) is not None,
     )
@@ -120,13 +119,15 @@ def _run(
     stack.callback(output.close)
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
-    eye = Eye(engine, lambda: loop.config, lambda: loop.images, lambda: loop.step, claim, inbox.put)
-    gpus = GpuDesk(inbox.put, engine, catalogue(), architecture(), clock.now)
+    observer = EngineObserver(
+        engine, lambda: loop.config, lambda: loop.images, lambda: loop.step, claim, inbox.put
+    )
+    gpus = GpuMonitor(inbox.put, engine, catalogue(), architecture(), clock.now)
     for agent in loop.memory.agents.values():
         if agent.container is not None and not agent.settled:
-            output.follow(agent.generation, agent.container, lines=not agent.queue)
-    follower = engine.watch(inbox.put, inbox.put, mark=mark_from(history.meta("engine_mark")))
-    loop.bind(Hands(workers, eye, gpus), lambda: follower.mark)
+            output.follow(agent.generation, agent.container, lines=not agent.embedded)
+    follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
+    loop.bind(Hands(workers, observer, gpus), lambda: follower.cursor)
     metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, log))
@@ -146,13 +147,13 @@ def _run(
     stack.callback(control.stop)
     with _signals(loop):
         stack.callback(watch_threads(inbox.put))
-        eye.start()
+        observer.start()
         server.start()
         log.event("daemon.started", version=__version__, host=host, pid=os.getpid())
         loop.run()
         log.event("daemon.stopping")
         systemd.stopping()
-    eye.stop()
+    observer.stop()
     gpus.stop()
     workers.stop(WORKERS_GRACE)
     follower.stop()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.model import GpuWord, SlotName
+from mayfly.core.model import GpuVerdict, SlotName
 from mayfly.core.quantities import rfc3339
 
 SCHEMA = "mayfly.gpus/1"
@@ -19,7 +19,7 @@ Holders = Mapping[str, list[str]]
 def document(
     gpus: Iterable[Gpu] | None,
     reading: Reading | None,
-    words: Mapping[SlotName, GpuWord],
+    verdicts: Mapping[SlotName, GpuVerdict],
     leases: Mapping[SlotName, tuple[str, ...]],
     *,
     late: float | None = None,
@@ -40,7 +40,7 @@ def document(
         "late_since": rfc3339(late) if late is not None else None,
         "problem": _problem(reading, watched=watched),
         "gpus": [_gpu(gpu, vitals, holders) for gpu in gpus or ()],
-        "slots": [_slot(slot, lease, words.get(slot)) for slot, lease in leases.items()],
+        "slots": [_slot(slot, lease, verdicts.get(slot)) for slot, lease in leases.items()],
     }
 
 
@@ -94,12 +94,12 @@ def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
     }
 
 
-def _slot(slot: SlotName, lease: tuple[str, ...], word: GpuWord | None) -> dict[str, object]:
-    verdict, text = "unknown", ""
-    if word is not None:
-        verdict = "fit" if word.fit else "sick" if word.sick is not None else "waits"
-        text = word.sick or word.waits
-    return {"slot": slot, "gpus": list(lease), "health": verdict, "text": text}
+def _slot(slot: SlotName, lease: tuple[str, ...], verdict: GpuVerdict | None) -> dict[str, object]:
+    health, text = "unknown", ""
+    if verdict is not None:
+        health = "fit" if verdict.fit else "sick" if verdict.sick is not None else "waits"
+        text = verdict.sick or verdict.pending
+    return {"slot": slot, "gpus": list(lease), "health": health, "text": text}
 
 
 def _version(version: tuple[int, int] | None) -> str | None:

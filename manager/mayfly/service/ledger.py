@@ -14,7 +14,7 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import HostSpec, JobId
 from mayfly.core.slots import CLOCK_SLACK
 from mayfly.edge.boot import host_boot
-from mayfly.edge.engine_facts import EventMark
+from mayfly.edge.engine_facts import EventCursor
 from mayfly.edge.faults import Fault
 from mayfly.edge.history import History
 from mayfly.edge.history_rows import Payload
@@ -39,18 +39,18 @@ class Ledger:
         self._ordered: list[Fact] = []
         self._payloads: dict[JobId, Payload] = {}
         self._answers: list[tuple[Command, Order]] = []
-        self._mark: Callable[[Memory], EventMark | None] = lambda _: None
-        self._kept_mark: EventMark | None = None
+        self._cursor: Callable[[Memory], EventCursor | None] = lambda _: None
+        self._kept_mark: EventCursor | None = None
         self._next_scrub = 0.0
         self._next_prune = 0.0
         self.disk_error: str | None = None
         self.retry_at: float | None = None
 
-    def watch(self, mark: Callable[[Memory], EventMark | None]) -> None:
+    def watch(self, cursor: Callable[[Memory], EventCursor | None]) -> None:
         """Where to learn up to which event of the Engine a memory has everything; it is kept with every
-        commit. ``None``: not further than the mark that is kept already.
+        commit. ``None``: not further than the cursor that is kept already.
         """
-        self._mark = mark
+        self._cursor = cursor
 
     @property
     def memory(self) -> Memory:
@@ -91,9 +91,9 @@ class Ledger:
 
     def commit(self, facts: list[Fact], memory: Memory, now: float) -> bool:
         """Put the facts on disk; False where it did not take them, and then nothing has happened."""
-        mark = self._mark(memory)
+        cursor = self._cursor(memory)
         try:
-            self._history.commit(facts, memory, self._payloads, mark=_mark_text(mark))
+            self._history.commit(facts, memory, self._payloads, cursor=_mark_text(cursor))
         except Fault as fault:
             self._refuse(str(fault))
             self.retry_at = now + RETRY
@@ -101,7 +101,7 @@ class Ledger:
         if self.disk_error is not None:
             self._log.event("disk.back")
         self.disk_error, self.retry_at = None, None
-        self._kept_mark, self._memory = mark or self._kept_mark, memory
+        self._kept_mark, self._memory = cursor or self._kept_mark, memory
         answers, self._answers = self._answers, []
         self._facts, self._ordered, self._payloads = [], [], {}
         for command, order in answers:
@@ -118,7 +118,7 @@ class Ledger:
 
     # -- upkeep -----------------------------------------------------------------------------------
 
-    def heed_host_boot(self, now: float) -> bool:
+    def detect_host_boot(self, now: float) -> bool:
         """Whether the host was started again since the last manager; then its crash is accounted for.
 
         After a crash a missing ``opened`` proves nothing: it may not have reached the disk. An agent whose
@@ -137,7 +137,7 @@ class Ledger:
         self._history.set_meta("host_boot", boot)
         return crashed
 
-    def heed_a_clock_set_back(self, now: float) -> None:
+    def detect_clock_set_back(self, now: float) -> None:
         """Nothing was remembered in the future: the clock was set back while no manager ran."""
         by = ahead(self._memory, now)
         if by > CLOCK_SLACK:
@@ -156,28 +156,28 @@ class Ledger:
         except Fault as fault:
             self._log.event("history.prune_failed", reason=str(fault))
 
-    def hurry(self) -> None:
+    def reset_timers(self) -> None:
         """The clock has jumped: see to everything at the next chance."""
         self._next_scrub = self._next_prune = 0.0
 
-    def keep_mark(self) -> None:
+    def keep_cursor(self) -> None:
         """Keep the last event of the Engine, for the next manager."""
-        mark = self._mark(self._memory)
-        text = _mark_text(mark)
-        if text is not None and mark != self._kept_mark:
+        cursor = self._cursor(self._memory)
+        text = _mark_text(cursor)
+        if text is not None and cursor != self._kept_mark:
             try:
                 self._history.set_meta("engine_mark", text)
             except Fault as fault:
                 self._log.event("disk.lost", reason=str(fault))
 
 
-def _mark_text(mark: EventMark | None) -> str | None:
-    return f"{mark.time_nano} {mark.id} {mark.action}" if mark is not None else None
+def _mark_text(cursor: EventCursor | None) -> str | None:
+    return f"{cursor.time_nano} {cursor.id} {cursor.action}" if cursor is not None else None
 
 
-def mark_from(text: str | None) -> EventMark | None:
-    """The mark that was kept as text; ``None`` where none was."""
+def mark_from(text: str | None) -> EventCursor | None:
+    """The cursor that was kept as text; ``None`` where none was."""
     if text is None:
         return None
     time_nano, identity, action = text.split(" ", 2)
-    return EventMark(int(time_nano), identity, action)
+    return EventCursor(int(time_nano), identity, action)

@@ -16,14 +16,15 @@ from typing import assert_never
 from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
-    Bury,
     Dismiss,
     Enrol,
+    Forget,
     Open,
     Prepare,
     Remove,
     Rename,
-    Tell,
+    SetSchedulable,
+    action_name,
 )
 from mayfly.core.apply import apply
 from mayfly.core.decide import decide
@@ -31,10 +32,10 @@ from mayfly.core.desire import Hardware, Survey, desired, references
 from mayfly.core.facts import (
     AgentArmed,
     AgentConfirmed,
+    AgentCordoned,
     AgentDismissed,
     AgentEnrolled,
     AgentRemoved,
-    AgentTold,
     ClockJumped,
     SlotReleased,
 )
@@ -55,8 +56,8 @@ from mayfly.core.model import (
 )
 from mayfly.core.notice import doubtful_until, notice, unopened, unprepared
 from mayfly.core.plan import Plan
-from mayfly.core.rosters import namesakes, unbegun
-from mayfly.edge.engine_facts import EngineEvent, EngineInfo, EventMark, StreamTurn
+from mayfly.core.rosters import busy_without_job, namesakes
+from mayfly.edge.engine_facts import EngineEvent, EngineInfo, EventCursor, StreamTurn
 from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
@@ -64,19 +65,25 @@ from mayfly.edge.witness import Witnesses
 from mayfly.service.bugs import Bug
 from mayfly.service.clock import Clock
 from mayfly.service.commands import Command
-from mayfly.service.eye import Denied, Eye, Seen, Sight, Surveyed, Unseen
-from mayfly.service.gpu_desk import GpuDesk, GpuSight, Probed
+from mayfly.service.engine_observer import (
+    EngineDenied,
+    EngineObserver,
+    EngineSnapshot,
+    HostSurvey,
+    Observation,
+    PollFailed,
+)
+from mayfly.service.gpu_monitor import GpuMonitor, GpuObservation, Probed
 from mayfly.service.ledger import Ledger
 from mayfly.service.messages import Heard, Message, Reload, Rung, Stop
+from mayfly.service.observed import ObservedState
 from mayfly.service.orders import Order
-from mayfly.service.outlook import Outlook
-from mayfly.service.perform import Done, Failed, Workers
-from mayfly.service.perform import Outcome as Performed
+from mayfly.service.perform import ActionResult, Done, Failed, Workers
+from mayfly.service.poll_schedule import SURVEY_REST, TICK, PollSchedule
 from mayfly.service.reception import Reception, Situation
 from mayfly.service.refusals import Trial
 from mayfly.service.report import Report, own_health
-from mayfly.service.rhythm import SURVEY_REST, TICK, Rhythm
-from mayfly.service.rosters import EnrolmentTried, RosterFailed, RosterSeen, RosterSight
+from mayfly.service.roster_watch import EnrolmentTried, RosterFailed, RosterSeen, RosterSight
 from mayfly.service.services import Services
 
 OPENING = (
@@ -96,8 +103,8 @@ class Hands:
     """Who does, who looks, and who sees to GPUs; made after the loop, whose inbox they need."""
 
     workers: Workers
-    eye: Eye
-    gpus: GpuDesk
+    observer: EngineObserver
+    gpus: GpuMonitor
 
 
 class Loop:
@@ -115,7 +122,7 @@ class Loop:
         report: Report,
         log: Log,
         clock: Clock,
-        boot: str,
+        run_id: str,
         reload: Callable[[], Config],
         known_job: Callable[[str], bool],
     ) -> None:
@@ -129,15 +136,15 @@ class Loop:
         self._report = report
         self._log = log
         self._clock = clock
-        self._boot = boot
+        self._run_id = run_id
         self._reload = reload
         self._reception = Reception(
             known_job=lambda job: ledger.promised(job) or known_job(job),
             reload=self._reload_order,
             plan=self._plan_order,
         )
-        self._outlook = Outlook(host)
-        self._rhythm = Rhythm()
+        self._observed = ObservedState(host)
+        self._schedule = PollSchedule()
         self._survey = Survey()
         self._info: EngineInfo | None = None
         self._room: tuple[Room, ...] = ()
@@ -154,8 +161,8 @@ class Loop:
         self._stopping = False
         self._denied: Refused | None = None
         self._bound: Hands | None = None
-        self._mark: Callable[[], EventMark | None] = lambda: None
-        self._taken_mark: EventMark | None = None  # all events up to it have been taken in
+        self._cursor: Callable[[], EventCursor | None] = lambda: None
+        self._taken_cursor: EventCursor | None = None  # all events up to it have been taken in
         self._looks_owed = 0  # until what a turn of the Engine's events did has been seen
 
     @property
@@ -177,11 +184,11 @@ class Loop:
     def _hardware(self) -> Hardware:
         return self._hands.gpus.hardware
 
-    def bind(self, hands: Hands, mark: Callable[[], EventMark | None]) -> None:
+    def bind(self, hands: Hands, cursor: Callable[[], EventCursor | None]) -> None:
         """Who works for the loop, and what the Engine said last."""
         self._bound = hands
-        self._mark = mark
-        self._ledger.watch(self._safe_mark)
+        self._cursor = cursor
+        self._ledger.watch(self._safe_cursor)
 
     def run(self) -> None:
         """Take messages and make passes until a ``Stop``; ``Refused`` where the Engine must not be used."""
@@ -189,22 +196,22 @@ class Loop:
         self._hands.workers.use_providers(self._services.use(self.config))
         self._make_desired()
         now = self._clock.now()
-        if self._ledger.heed_host_boot(now):
-            self._outlook.engine_stopped(now)
-        self._ledger.heed_a_clock_set_back(now)
+        if self._ledger.detect_host_boot(now):
+            self._observed.engine_stopped(now)
+        self._ledger.detect_clock_set_back(now)
         due: float | None = None
         while True:
             self._take_all(due)
             if self._denied is not None:
                 raise self._denied
             if self._stopping:
-                self._ledger.keep_mark()
+                self._ledger.keep_cursor()
                 return
             now = self._clock.now()
-            self._heed_clock(now)
+            self._detect_clock_jump(now)
             due = self._pass(now)
             # After the pass: a look wants the processor that a hand-over needs.
-            self._all_rung |= self._rhythm.ask(self._hands.eye, now)
+            self._all_rung |= self._schedule.ask(self._hands.observer, now)
             self._ledger.upkeep(now, self.config.host)
 
     def hear(self, generation: Generation, stream: int, line: bytes) -> None:
@@ -219,65 +226,65 @@ class Loop:
 
     def _take_all(self, due: float | None) -> None:
         now = self._clock.now()
-        wait = max(0.0, min(self._rhythm.due, due if due is not None else now + TICK) - now)
-        mark = self._mark()
+        wait = max(0.0, min(self._schedule.due, due if due is not None else now + TICK) - now)
+        cursor = self._cursor()
         try:
             self._take(self.inbox.get(timeout=min(wait, TICK)))
             while True:
                 self._take(self.inbox.get_nowait())
         except Empty:
-            self._taken_mark = mark
+            self._taken_cursor = cursor
 
     def _take(self, message: Message) -> None:
         match message:
             case Rung(generation=generation):
                 self._rung.add(generation)
             case Heard():
-                self._take_sign(message)
+                self._on_sign(message)
             case RosterSeen() | RosterFailed() | EnrolmentTried():
-                self._take_roster(message)
+                self._on_roster(message)
             case Reading() | Probed():
-                self._take_gpus(message)
+                self._on_gpus(message)
             case Done() | Failed():
-                self._take_result(message)
-            case Seen() | Unseen() | Surveyed() | Denied():
-                self._take_sight(message)
+                self._on_result(message)
+            case EngineSnapshot() | PollFailed() | HostSurvey() | EngineDenied():
+                self._on_observation(message)
             case EngineEvent():
-                self._take_event(message)
+                self._on_event(message)
             case StreamTurn():
-                self._take_turn(message)
+                self._on_turn(message)
             case Command():
-                self._take_command(message)
+                self._on_command(message)
             case Reload():
                 self._read_config()
             case Bug() | Stop():
-                self._take_news(message)
+                self._on_news(message)
             case _:
                 assert_never(message)
 
-    def _take_news(self, message: Bug | Stop) -> None:
+    def _on_news(self, message: Bug | Stop) -> None:
         """What concerns the manager itself."""
         if isinstance(message, Bug):
             self._report.erred(message, self._clock.now())
         else:
             self._stopping = True
 
-    def _take_event(self, event: EngineEvent) -> None:
+    def _on_event(self, event: EngineEvent) -> None:
         now = self._clock.now()
         if event.kind == "image":
-            self._rhythm.survey_soon(now, SURVEY_REST)
+            self._schedule.survey_soon(now, SURVEY_REST)
             return
         if event.kind == "container" and event.host != self.host:
             return
         if event.action == "die" and event.generation is not None:
             death = Death(ContainerId(event.id), event.exit_code, event.at)
-            self._outlook.died(event.generation, death)
+            self._observed.died(event.generation, death)
             self._rung.add(event.generation)
-        self._rhythm.soon(now)
+        self._schedule.soon(now)
 
-    def _take_turn(self, turn: StreamTurn) -> None:
+    def _on_turn(self, turn: StreamTurn) -> None:
         now = self._clock.now()
-        self._rhythm.at_once(now)
+        self._schedule.at_once(now)
         self._looks_owed = LOOKS_OWED
         if not turn.up:
             self._log.event("engine.stream_ended", reason=turn.why)
@@ -285,92 +292,92 @@ class Loop:
             self._lost = self._lost or now
             return
         if turn.continuity is Continuity.RESTARTED:
-            self._outlook.engine_stopped(self._lost or now)
+            self._observed.engine_stopped(self._lost or now)
             self._log.event("engine.restarted")
-        elif turn.continuity is Continuity.UNKNOWN and not self._outlook.known and self._lost:
-            self._outlook.engine_stopped(self._lost)
+        elif turn.continuity is Continuity.UNKNOWN and not self._observed.known and self._lost:
+            self._observed.engine_stopped(self._lost)
         self._lost = None
-        self._rhythm.survey_soon(now)
+        self._schedule.survey_soon(now)
 
-    def _take_sight(self, sight: Sight) -> None:
-        self._rhythm.answered()
+    def _on_observation(self, sight: Observation) -> None:
+        self._schedule.answered()
         now = self._clock.now()
         match sight:
-            case Seen(began=began, containers=containers):
+            case EngineSnapshot(began=began, containers=containers):
                 self._looks_owed = max(0, self._looks_owed - 1)
-                if not self._outlook.known:
+                if not self._observed.known:
                     self._log.event("engine.back")
-                if not self._outlook.seen(began, containers, self.memory, now):
-                    self._rhythm.soon(now)
+                if not self._observed.seen(began, containers, self.memory, now):
+                    self._schedule.soon(now)
                 self._all_rung = True
-            case Denied(fault=fault):
+            case EngineDenied(fault=fault):
                 self._denied = fault
-            case Unseen(fault=fault):
-                if self._outlook.known:
+            case PollFailed(fault=fault):
+                if self._observed.known:
                     self._log.event("engine.lost", reason=str(fault))
-                self._outlook.unseen(str(fault))
+                self._observed.unseen(str(fault))
                 self._all_rung = True
-            case Surveyed(survey=survey, info=info, sizes=sizes, room=room):
+            case HostSurvey(survey=survey, info=info, sizes=sizes, room=room):
                 self._survey, self._info, self._room = survey, info, room
-                self._outlook.grown(sizes)
+                self._observed.grown(sizes)
                 self._make_desired()
 
-    def _take_gpus(self, sight: GpuSight) -> None:
+    def _on_gpus(self, sight: GpuObservation) -> None:
         if self._hands.gpus.take(sight):
             self._make_desired()
-            self._rhythm.survey_soon(self._clock.now())
+            self._schedule.survey_soon(self._clock.now())
 
-    def _take_sign(self, heard: Heard) -> None:
-        agent = self.memory.agents.get(heard.generation)
+    def _on_sign(self, on_facts: Heard) -> None:
+        agent = self.memory.agents.get(on_facts.generation)
         if agent is not None:
-            fact = self._services.signed(agent, heard.sign, self._clock.now())
+            fact = self._services.signed(agent, on_facts.sign, self._clock.now())
             if fact is not None:
                 self._ledger.note(fact)
 
-    def _take_roster(self, sight: RosterSight) -> None:
+    def _on_roster(self, sight: RosterSight) -> None:
         now, pool = self._clock.now(), sight.pool
         kept = frozenset(spec.name for spec in self._desired.slots if spec.keeps_entries)
         if isinstance(sight, RosterSeen):
-            self._outlook.enlisted(pool, sight.roster, self.memory, kept, now)
+            self._observed.on_roster(pool, sight.roster, self.memory, kept, now)
             self._services.refused.listed(pool)
         elif isinstance(sight, RosterFailed):
-            self._outlook.enlisted(pool, None, self.memory, kept, now)
+            self._observed.on_roster(pool, None, self.memory, kept, now)
             self._services.refused.list_refused(pool, sight.fault)
         else:
             self._services.refused.tried(pool, sight.fault, now)
         self._make_desired()
 
-    def _safe_mark(self, memory: Memory) -> EventMark | None:
+    def _safe_cursor(self, memory: Memory) -> EventCursor | None:
         """The newest event that the next manager need not hear of again; ``None`` while there is doubt.
 
         What was told of an agent's end counts only once its account is on disk.
         """
         if self._looks_owed:
             return None
-        world = self._outlook.world()
+        world = self._observed.world()
         for agent in memory.agents.values():
             told = agent.generation in world.deaths or doubtful_until(agent, world) is not None
             if told and not agent.settled:
                 return None
-        return self._taken_mark
+        return self._taken_cursor
 
     # -- results ----------------------------------------------------------------------------------
 
-    def _take_result(self, result: Performed) -> None:
+    def _on_result(self, result: ActionResult) -> None:
         self.step += 1
         action = result.action
         _, begun = self._in_flight.pop(action.subject, (action, self._clock.steady()))
         done = isinstance(result, Done)
         self._report.metrics.ended(action, self._clock.steady() - begun, done=done)
         if isinstance(result, Failed):
-            self._take_failure(action, result.fault)
+            self._on_failure(action, result.fault)
             return
         now, note = self._clock.now(), self._ledger.note
         match action:
             case Prepare(generation=generation):
                 assert result.container is not None
                 fresh = _fresh_container(self.host, action, result.container, now)
-                self._outlook.made(self.step, fresh)
+                self._observed.made(self.step, fresh)
                 note(AgentArmed(now, generation, result.container))
                 self._rung.add(generation)
             case Enrol(generation=generation, pool=pool):
@@ -380,30 +387,32 @@ class Loop:
                     self._services.refused.enrolled(pool)
                     self._make_desired()
                 note(
-                    AgentEnrolled(now, generation, given.registration, given.registered, self._boot)
+                    AgentEnrolled(
+                        now, generation, given.registration, given.registered, self._run_id
+                    )
                 )
             case Dismiss(generation=generation):
                 if generation is not None:
                     note(AgentDismissed(now, generation))
-                self._outlook.dismissed(action.pool, action.registration)
-            case Tell(generation=generation, cordoned=cordoned):
-                note(AgentTold(now, generation, cordoned))
+                self._observed.dismissed(action.pool, action.registration)
+            case SetSchedulable(generation=generation, cordoned=cordoned):
+                note(AgentCordoned(now, generation, cordoned))
             case Open(generation=generation):
                 self._opening[generation] = OPENING / 2
             case Rename(generation=generation, to=to):
-                self._outlook.renamed(self.step, generation, to)
+                self._observed.renamed(self.step, generation, to)
             case Remove(generation=generation):
-                self._outlook.removed(self.step, generation)
+                self._observed.removed(self.step, generation)
                 self._rung.add(generation)
-            case Bury(generation=generation):
-                self._outlook.buried(generation)
+            case Forget(generation=generation):
+                self._observed.forgotten(generation)
                 note(AgentRemoved(now, generation))
             case _:
                 pass
 
-    def _take_failure(self, action: Action, fault: Fault) -> None:
+    def _on_failure(self, action: Action, fault: Fault) -> None:
         now, subject = self._clock.now(), action.subject
-        name = type(action).__name__.lower()
+        name = action_name(action)
         self._log.event("action.failed", action=name, slot=action.slot, reason=str(fault))
         lasting = isinstance(fault, Refused)
         again = fault.retry_after if isinstance(fault, Passing) else None
@@ -412,13 +421,15 @@ class Loop:
             case Prepare() if agent is not None and not agent.settled:
                 facts = unprepared(agent, str(fault), lasting, self._ledger.drafted, now)
                 self._ledger.note(*facts)
-            case Dismiss(generation=generation) | Tell(generation=generation) if (
+            case Dismiss(generation=generation) | SetSchedulable(generation=generation) if (
                 isinstance(fault, AgentBusy) and generation is not None
             ):
                 self._ledger.note(AgentConfirmed(now, generation, Phase.BUSY))
                 # Nobody tells a busy agent again, and its key is to be taken as soon as it has ended.
-                self._resting[subject] = now + (REST if isinstance(action, Tell) else BUSY_REST)
-            case Dismiss() | Tell() if lasting:
+                self._resting[subject] = now + (
+                    REST if isinstance(action, SetSchedulable) else BUSY_REST
+                )
+            case Dismiss() | SetSchedulable() if lasting:
                 self._resting[subject] = now + BUSY_REST
             case Enrol(pool=pool, labels=labels):
                 if agent is not None and self._services.refused.enrolment_refused(
@@ -433,11 +444,11 @@ class Loop:
                 self._ledger.note(*unopened(agent, str(fault), self._ledger.drafted, now))
             case _:
                 self._resting[subject] = now + (again or REST)
-        self._rhythm.at_once(now)
+        self._schedule.at_once(now)
 
     # -- orders -----------------------------------------------------------------------------------
 
-    def _take_command(self, command: Command) -> None:
+    def _on_command(self, command: Command) -> None:
         situation = Situation(
             self.config,
             self._desired,
@@ -481,14 +492,14 @@ class Loop:
         self._hands.gpus.use_config(config)
         self._make_desired()
         now = self._clock.now()
-        self._rhythm.survey_soon(now)
+        self._schedule.survey_soon(now)
         self._report.metrics.use(config)
         self._report.metrics.reloaded(now, good=True)
         self._log.event("config.loaded", pools=len(config.pools))
 
     def _plan_order(self) -> Order:
         memory, now = self._ledger.drafted, self._clock.now()
-        world = self._hands.gpus.dress(self._desired, memory, self._outlook.world(), now)
+        world = self._hands.gpus.with_gpu_health(self._desired, memory, self._observed.world(), now)
         return Order(200, plan_document(self._decide(memory, world, now), self._report.headline))
 
     # -- passes -----------------------------------------------------------------------------------
@@ -499,17 +510,17 @@ class Loop:
             return self._ledger.retry_at
         steady = self._clock.steady()
         self._read_witnesses(now)
-        before, world = self.memory, self._outlook.world()
+        before, world = self.memory, self._observed.world()
         facts = self._ledger.pending
         memory = apply(before, facts)
-        self._hands.gpus.heard(facts)
+        self._hands.gpus.on_facts(facts)
         actions: list[Action] = []
         wake: float | None = None
         for _ in range(ROUNDS):
             blocked = frozenset(self._in_flight) | {action.subject for action in actions}
             noticed = notice(memory, world, now, self._services.judge, blocked)
             memory = apply(memory, noticed)
-            world = self._hands.gpus.dress(self._desired, memory, world, now)
+            world = self._hands.gpus.with_gpu_health(self._desired, memory, world, now)
             plan = self._decide(memory, world, now, also=blocked)
             memory = apply(memory, plan.facts)
             facts += [*noticed, *plan.facts]
@@ -535,7 +546,7 @@ class Loop:
     def _due(self, memory: Memory, world: World, now: float, wake: float | None) -> float | None:
         dues = [until for until in self._resting.values() if until > now]
         dues += [now + wait for wait in self._opening.values()]
-        gpus = self._hands.gpus.tend(self._desired, memory, world, now)
+        gpus = self._hands.gpus.schedule(self._desired, memory, world, now)
         dues += [due for due in (wake, gpus) if due is not None]
         return min(dues, default=None)
 
@@ -548,7 +559,7 @@ class Loop:
             world,
             memory,
             now,
-            boot=self._boot,
+            run_id=self._run_id,
             mint=lambda: naming.generation(now, secrets.randbelow(36**5)),
             in_flight=frozenset(self._in_flight) | frozenset(self._resting) | also,
         )
@@ -558,7 +569,7 @@ class Loop:
         self._await_launchers()
         wanted = agents.keys() if self._all_rung else self._rung
         if self._all_rung:
-            for generation in self._outlook.world().containers or {}:
+            for generation in self._observed.world().containers or {}:
                 if generation not in agents:
                     self._read_witness(generation, now)
         for generation in wanted:
@@ -570,9 +581,9 @@ class Loop:
 
     def _read_witness(self, generation: Generation, now: float) -> None:
         try:
-            self._outlook.testify(generation, self._witnesses.read(generation), now)
+            self._observed.testify(generation, self._witnesses.read(generation), now)
         except Fault as fault:
-            self._outlook.unreadable(generation)
+            self._observed.unreadable(generation)
             self._log.event("witness.unreadable", generation=generation, reason=str(fault))
 
     def _await_launchers(self) -> None:
@@ -599,7 +610,7 @@ class Loop:
             return  # what was not looked at yet is neither there nor missing: no slot is held for that
         health = own_health(self._ledger.disk_error, self._info, self._rejected, self._room)
         health += self._hands.gpus.health(self.config, self._survey, now)
-        doubted = unbegun(memory, world, now, self._services.judge)
+        doubted = busy_without_job(memory, world, now, self._services.judge)
         rows = self._report.publish(
             self.config.host, self._desired, memory, world, now, health, doubted
         )
@@ -608,16 +619,16 @@ class Loop:
             rows, memory, world, now, steady, steady - began, recorded=recorded
         )
 
-    def _heed_clock(self, now: float) -> None:
+    def _detect_clock_jump(self, now: float) -> None:
         """Move all times with a wall clock that jumped, so that nothing ages by it."""
         by = self._clock.jumped()
         if not by:
             return
         self._ledger.note(ClockJumped(now, by))
-        self._ledger.hurry()
-        self._outlook.shift(by)
+        self._ledger.reset_timers()
+        self._observed.shift(by)
         self._resting = {subject: until + by for subject, until in self._resting.items()}
-        self._rhythm.hurry(now)
+        self._schedule.reset_timers(now)
         if self._lost is not None:
             self._lost += by
 
@@ -628,7 +639,7 @@ class Loop:
             self._services.traits,
             hardware=self._hardware,
             refusals=self._services.refused.by_pool,
-            namesakes=namesakes(self._outlook.rosters),
+            namesakes=namesakes(self._observed.rosters),
         )
 
 
@@ -639,7 +650,7 @@ def plan_document(plan: Plan, headline: str) -> dict[str, object]:
         "headline": headline,
         "actions": [
             {
-                "action": type(action).__name__.lower(),
+                "action": action_name(action),
                 "slot": action.slot,
                 "subject": action.subject,
                 "reason": action.reason,

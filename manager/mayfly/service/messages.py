@@ -10,10 +10,10 @@ from mayfly.edge.engine_facts import EngineEvent, StreamTurn
 from mayfly.providers import Sign
 from mayfly.service.bugs import Bug
 from mayfly.service.commands import Command
-from mayfly.service.eye import Sight
-from mayfly.service.gpu_desk import GpuSight
-from mayfly.service.perform import Outcome
-from mayfly.service.rosters import RosterSight
+from mayfly.service.engine_observer import Observation
+from mayfly.service.gpu_monitor import GpuObservation
+from mayfly.service.perform import ActionResult
+from mayfly.service.roster_watch import RosterSight
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ Message: TypeAlias = (
     Rung
     | Heard
     | RosterSight
-    | GpuSight
+    | GpuObservation
     | Stop
     | Reload
     | EngineEvent
     | StreamTurn
-    | Sight
-    | Outcome
+    | Observation
+    | ActionResult
     | Command
     | Bug
 )

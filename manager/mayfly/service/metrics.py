@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from mayfly import __version__
 from mayfly.core import naming
-from mayfly.core.actions import Action
+from mayfly.core.actions import Action, action_name
 from mayfly.core.facts import AgentConfirmed, AgentCreated, AgentExited, AgentReady, Fact, JobEnded
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -40,7 +40,21 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import Result
 from mayfly.core.slots import SlotStatus
 
-ACTIONS = ("prepare", "enrol", "open", "rename", "signal", "remove", "dismiss", "tell", "bury")
+FORMER_ACTIONS = {"set_schedulable": "tell", "forget": "bury"}  # both are shown for one release
+ACTIONS = (
+    *(
+        "prepare",
+        "enrol",
+        "open",
+        "rename",
+        "signal",
+        "remove",
+        "dismiss",
+        "set_schedulable",
+        "forget",
+    ),
+    *FORMER_ACTIONS.values(),
+)
 RESULTS = ("done", "failed")
 UNREADY = frozenset(Phase) - {Phase.IDLE, Phase.BUSY}
 START_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -93,7 +107,7 @@ class _Beyond(Collector):
         return [calls, left, info]
 
 
-class _Board(Collector):
+class _StatusCollector(Collector):
     """The gauges of slots, from the rows of the last pass."""
 
     def __init__(self) -> None:
@@ -137,8 +151,8 @@ class Metrics:
 
     def __init__(self, config: Config) -> None:
         self.registry = CollectorRegistry()
-        self._board = _Board()
-        self.registry.register(self._board)
+        self._status_collector = _StatusCollector()
+        self.registry.register(self._status_collector)
         self._last: float | None = None  # steady clock of the last pass
         self._make_pools()
         self._make_loop()
@@ -274,7 +288,7 @@ class Metrics:
         counts: dict[Severity, int] = {}
         for line in lines:
             counts[line.severity] = counts.get(line.severity, 0) + 1
-        self._board.health = counts
+        self._status_collector.health = counts
 
     def use(self, config: Config) -> None:
         """Make every series of the configured pools be there."""
@@ -332,16 +346,16 @@ class Metrics:
         self._finished.labels(agent.slot, provider, end.outcome).inc()
         if agent.opened is None:
             return
-        began = agent.opened if agent.queue else agent.confirmed_at or agent.opened
+        began = agent.opened if agent.embedded else agent.confirmed_at or agent.opened
         self._job_seconds.labels(provider).observe(max(0.0, end.at - began))
         if end.outcome == Result.NO_JOB and end.clean and end.exit_code == 0:
             self._expired.labels(agent.slot, provider).inc()
 
     def _ready(self, agent: Agent | None, at: float, fact: Fact) -> None:
         """A queue's agent is ready at its gate, a service's once it is confirmed."""
-        if agent is None or agent.queue is not isinstance(fact, AgentReady):
+        if agent is None or agent.embedded is not isinstance(fact, AgentReady):
             return
-        began = agent.born if agent.queue else agent.committed or agent.born
+        began = agent.born if agent.embedded else agent.committed or agent.born
         self._start_seconds.labels(self._provider(agent.pool)).observe(max(0.0, at - began))
 
     def _provider(self, pool: PoolName) -> str:
@@ -349,14 +363,15 @@ class Metrics:
 
     def begun(self, action: Action) -> None:
         """An action was begun."""
-        self._in_flight.labels(_name(action)).inc()
+        for name in _names(action):
+            self._in_flight.labels(name).inc()
 
     def ended(self, action: Action, seconds: float, *, done: bool) -> None:
         """The action's result is here."""
-        name = _name(action)
-        self._in_flight.labels(name).dec()
-        self._action_seconds.labels(name).observe(max(0.0, seconds))
-        self._actions.labels(name, "done" if done else "failed").inc()
+        for name in _names(action):
+            self._in_flight.labels(name).dec()
+            self._action_seconds.labels(name).observe(max(0.0, seconds))
+            self._actions.labels(name, "done" if done else "failed").inc()
 
     def passed(
         self,
@@ -375,8 +390,8 @@ class Metrics:
         self._last_pass.set(now)
         self._paused.set(float(memory.pause is not None))
         self._engine_up.set(float(world.containers is not None))
-        self._age(self._board.rows, steady)
-        self._board.rows = rows
+        self._age(self._status_collector.rows, steady)
+        self._status_collector.rows = rows
         queued: dict[PoolName, int] = {}
         for job in memory.jobs.values():
             if job.agent is None:
@@ -452,5 +467,6 @@ def _agent(generation: Generation, before: Memory, after: Memory) -> Agent | Non
     return after.agents.get(generation) or before.agents.get(generation)
 
 
-def _name(action: Action) -> str:
-    return type(action).__name__.lower()
+def _names(action: Action) -> tuple[str, ...]:
+    name = action_name(action)
+    return (name, FORMER_ACTIONS[name]) if name in FORMER_ACTIONS else (name,)

@@ -15,8 +15,8 @@ from mayfly.core.facts import (
     JobCancelling,
     JobEnded,
     JobSubmitted,
-    PoolPaused,
-    PoolResumed,
+    ManagerPaused,
+    ManagerResumed,
     SlotCordoned,
     SlotReleased,
     SlotUncordoned,
@@ -164,16 +164,16 @@ def recycle(desired: Desired, memory: Memory, slots: Iterable[str], by: str, now
         AgentDoomed(now, agent.generation, DoomReason.RECYCLED, by=by)
         for name in names
         for agent in tenants.get(name, VACANCY).agents
-        if not agent.settled and agent.doom is None and _waits(agent)
+        if not agent.settled and agent.doom is None and _has_no_job(agent)
     )
     return Order(200, {"slots": list(names), "replaced": len(facts)}, facts)
 
 
-def _waits(agent: Agent) -> bool:
+def _has_no_job(agent: Agent) -> bool:
     """Whether it waits for a job, at its gate or at its service."""
     if agent.committed is None:
         return True
-    return not agent.queue and agent.opened is not None and not agent.busy
+    return not agent.embedded and agent.opened is not None and not agent.busy
 
 
 def retry(desired: Desired, memory: Memory, slots: Iterable[str], by: str, now: float) -> Order:
@@ -186,12 +186,12 @@ def retry(desired: Desired, memory: Memory, slots: Iterable[str], by: str, now: 
 
 def pause(by: str, note: str, now: float) -> Order:
     """Observe only."""
-    return Order(200, {"paused": True}, (PoolPaused(now, Pause(now, by, note)),))
+    return Order(200, {"paused": True}, (ManagerPaused(now, Pause(now, by, note)),))
 
 
 def resume(memory: Memory, by: str, now: float) -> Order:
     """Act again."""
-    facts = (PoolResumed(now, by),) if memory.pause is not None else ()
+    facts = (ManagerResumed(now, by),) if memory.pause is not None else ()
     return Order(200, {"paused": False}, facts)
 
 

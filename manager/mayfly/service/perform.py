@@ -18,15 +18,16 @@ from typing import assert_never
 from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
-    Bury,
     Dismiss,
     Enrol,
+    Forget,
     Open,
     Prepare,
     Remove,
     Rename,
+    SetSchedulable,
     Signal,
-    Tell,
+    action_name,
 )
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
@@ -94,7 +95,7 @@ class Failed:
     fault: Fault
 
 
-Outcome = Done | Failed
+ActionResult = Done | Failed
 
 
 class Performer:
@@ -122,18 +123,18 @@ class Performer:
         # Two makers of one pool would each make its network, and the Engine takes two of one name.
         self._making_network = threading.Lock()
 
-    def perform(self, action: Action, agent: Agent | None) -> Outcome:
+    def perform(self, action: Action, agent: Agent | None) -> ActionResult:
         """Do it; ``agent`` is what was remembered of its agent when it was decided."""
         try:
             match action:
-                case Enrol() | Dismiss() | Tell():
+                case Enrol() | Dismiss() | SetSchedulable():
                     return self._ask_service(action, agent)
                 case _:
                     return self._ask_engine(action, agent)
         except Fault as fault:
             return Failed(action, fault)
 
-    def _ask_service(self, action: Enrol | Dismiss | Tell, agent: Agent | None) -> Done:
+    def _ask_service(self, action: Enrol | Dismiss | SetSchedulable, agent: Agent | None) -> Done:
         match action:
             case Enrol():
                 return Done(action, enrolment=self._enrol(action, agent))
@@ -141,14 +142,14 @@ class Performer:
                 self._provider(action.pool).retire(action.registration)
             case Dismiss():
                 self._provider(action.pool).dismiss(action.registration)
-            case Tell():
+            case SetSchedulable():
                 self._provider(action.pool).cordon(action.registration, action.cordoned)
             case _:
                 assert_never(action)
         return Done(action)
 
     def _ask_engine(
-        self, action: Prepare | Open | Rename | Signal | Remove | Bury, agent: Agent | None
+        self, action: Prepare | Open | Rename | Signal | Remove | Forget, agent: Agent | None
     ) -> Done:
         match action:
             case Prepare():
@@ -161,7 +162,7 @@ class Performer:
                 self._engine.signal(action.container, action.signal)
             case Remove():
                 self._engine.remove(action.container, force=True)
-            case Bury():
+            case Forget():
                 self._bury(action.generation)
             case _:
                 assert_never(action)
@@ -184,7 +185,7 @@ class Performer:
             # Whatever has the slot's name is not ours: the agent is renamed when the name is free.
             plan = replace(plan, name=naming.standby(spec.name, action.generation))
             container = self._started(action.generation, plan)
-        self._output.follow(action.generation, container, lines=not spec.queue)
+        self._output.follow(action.generation, container, lines=not spec.embedded)
         return container
 
     def _started(self, generation: Generation, plan: ContainerPlan) -> ContainerId:
@@ -350,7 +351,7 @@ class Workers:
     def __init__(
         self,
         performer: Performer,
-        send: Callable[[Outcome | Bug], None],
+        send: Callable[[ActionResult | Bug], None],
         *,
         makers: int = 8,
         others: int = 4,
@@ -395,7 +396,7 @@ class Workers:
             try:
                 outcome = self._performer.perform(action, agent)
             except Exception as error:  # noqa: BLE001  a bug must not leave the action in flight for ever
-                name = type(action).__name__.lower()
+                name = action_name(action)
                 self._send(bug(f"{name} of {action.slot or action.subject}", error))
                 outcome = Failed(action, Passing(f"{type(error).__name__}: {error}", BUG_REST))
             self._send(outcome)

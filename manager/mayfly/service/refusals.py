@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from mayfly.core.memory import Agent
 from mayfly.core.model import PoolName
-from mayfly.core.slots import waits
+from mayfly.core.slots import within
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.log import Log
 
@@ -37,7 +37,7 @@ class _Denied:
     since: float  # of the last time that it was refused
     times: int = 1  # in a row
     trying: bool = False
-    hastened: bool = False
+    retrying_now: bool = False
 
     @property
     def wait(self) -> float:
@@ -46,7 +46,7 @@ class _Denied:
 
     def due(self, now: float) -> bool:
         """Whether it is time for a trial."""
-        return not self.trying and (self.hastened or not waits(now, self.since, self.wait))
+        return not self.trying and (self.retrying_now or not within(now, self.since, self.wait))
 
 
 class Refusals:
@@ -66,7 +66,7 @@ class Refusals:
     def listed(self, pool: PoolName) -> None:
         """The pool's service has said who is there."""
         if self._lists.pop(pool, None) is not None:
-            self.hasten(pool)
+            self.retry_now(pool)
         self._tell(pool)
 
     def list_refused(self, pool: PoolName, fault: Fault) -> bool:
@@ -111,11 +111,11 @@ class Refusals:
         )
         return self._tell(pool)
 
-    def hasten(self, pool: PoolName) -> None:
+    def retry_now(self, pool: PoolName) -> None:
         """Somebody may have put right what it was refused for: try at once."""
         known = self._enrolments.get(pool)
         if known is not None:
-            self._enrolments[pool] = replace(known, hastened=True)
+            self._enrolments[pool] = replace(known, retrying_now=True)
 
     def forget(self, pool: PoolName) -> None:
         """The pool is configured otherwise now, or no more."""
@@ -129,7 +129,7 @@ class Refusals:
         """The trials that are due for ``wanted`` pools; each is given once, until its outcome is known."""
         for pool, known in list(self._enrolments.items()):
             if pool not in self._lists and known.due(now) and wanted(pool):
-                self._enrolments[pool] = replace(known, trying=True, hastened=False)
+                self._enrolments[pool] = replace(known, trying=True, retrying_now=False)
                 yield pool, known.trial
 
     def _tell(self, pool: PoolName) -> bool:

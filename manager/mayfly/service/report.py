@@ -13,7 +13,7 @@ from mayfly.edge.engine_facts import EngineInfo
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
 from mayfly.service import status
-from mayfly.service.board import Board
+from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import Bug, Bugs
 from mayfly.service.metrics import Metrics
 
@@ -31,14 +31,14 @@ class Listener(Protocol):
 class Report:
     """The loop's voice; used by its thread alone."""
 
-    def __init__(self, board: Board, log: Log, metrics: Metrics, listener: Listener) -> None:
+    def __init__(self, board: StatusBoard, log: Log, metrics: Metrics, listener: Listener) -> None:
         self._board = board
         self._log = log
         self._listener = listener
         self._bugs = Bugs(log)
         self.metrics = metrics
         self.headline = ""
-        self._unbegun: frozenset[Generation] = frozenset()  # of whom the log has told
+        self._busy_without_job: frozenset[Generation] = frozenset()  # of whom the log has told
 
     def publish(
         self,
@@ -48,20 +48,20 @@ class Report:
         world: World,
         now: float,
         health: Iterable[Health],
-        unbegun: Mapping[Generation, float],
+        busy_without_job: Mapping[Generation, float],
     ) -> list[SlotStatus]:
         """Make the state known; the rows that were shown.
 
-        ``unbegun``: whom their service lists as busy without a word of theirs of a job, and since when.
+        ``busy_without_job``: since when a service lists an agent as busy that has reported no job.
         """
-        rows = status.noted(status.statuses(desired, memory, now), unbegun, now)
+        rows = status.noted(status.statuses(desired, memory, now), busy_without_job, now)
         headline = status.headline(rows, memory, world)
         lines = [*status.health_of(rows, memory, world, now), *health, *self._bugs.health(now)]
-        doubted = status.health_of_unbegun(rows, unbegun, now)
+        doubted = status.health_of_unbegun(rows, busy_without_job, now)
         lines += doubted.values()
-        for generation in doubted.keys() - self._unbegun:
+        for generation in doubted.keys() - self._busy_without_job:
             self._log.event("agent.unbegun", doubted[generation].text, generation=generation)
-        self._unbegun = (self._unbegun | doubted.keys()) & memory.agents.keys()
+        self._busy_without_job = (self._busy_without_job | doubted.keys()) & memory.agents.keys()
         self.metrics.healthy(lines)
         self._board.publish(status.document(host, rows, memory, world, headline, lines))
         if headline != self.headline:

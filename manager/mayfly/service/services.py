@@ -17,7 +17,7 @@ from mayfly.edge.log import Log
 from mayfly.providers import Counting, Limited, Provider, Sign
 from mayfly.service.bugs import Bug
 from mayfly.service.refusals import Refusals
-from mayfly.service.rosters import RosterSight, RosterWatch
+from mayfly.service.roster_watch import RosterSight, RosterWatch
 
 TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
 PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
@@ -100,7 +100,7 @@ class Services:
         if before is not None:
             before.stop()
         provider = self._providers[pool]
-        if not provider.queue:
+        if not provider.embedded:
             self._watches[pool] = RosterWatch(pool, provider, self._send)
 
     def judge(self, pool: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
@@ -174,13 +174,13 @@ class Services:
         asked = set(slots)
         for pool in self._pools.values() if asked else ():
             if asked.intersection(_slots(pool)):
-                self.refused.hasten(pool.name)
+                self.refused.retry_now(pool.name)
 
     def await_confirmation(self, memory: Memory) -> None:
         """Agents that their service has not confirmed yet are asked for sooner."""
         for agent in memory.agents.values():
             waits = agent.opened is not None and agent.confirmed is None and not agent.settled
-            if waits and not agent.queue:
+            if waits and not agent.embedded:
                 self._soon(agent.pool)
 
     def _soon(self, pool: PoolName) -> None:
@@ -191,10 +191,10 @@ class Services:
 
 def _trait(provider: Provider) -> Trait:
     return Trait(
-        queue=provider.queue,
+        embedded=provider.embedded,
         ladder=provider.stop_ladder,
         enrol_deadline=provider.enrol_deadline,
-        tells=provider.tells,
+        can_cordon=provider.can_cordon,
         keeps_entries=provider.keeps_entries,
         proof=provider.proof,
     )

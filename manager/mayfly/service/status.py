@@ -169,7 +169,7 @@ def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: flo
     if memory.pause is not None:
         lines.append(
             Health(
-                "pool.paused",
+                "manager.paused",
                 Severity.WARNING,
                 f"paused by {memory.pause.by} since {timestamp(memory.pause.since)}"
                 + (f": {memory.pause.note}" if memory.pause.note else ""),
@@ -207,24 +207,24 @@ def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: flo
 
 
 def noted(
-    rows: Iterable[SlotStatus], unbegun: Mapping[Generation, float], now: float
+    rows: Iterable[SlotStatus], busy_without_job: Mapping[Generation, float], now: float
 ) -> list[SlotStatus]:
-    """The rows; those whose agent is in ``unbegun`` (listed as busy since when) say so."""
+    """The rows; those whose agent is in ``busy_without_job`` (listed as busy since when) say so."""
     return [
         replace(row, note=f"listed as busy for {spoken_age(now - since)}, and told of no job")
-        if (since := _unbegun_since(row, unbegun)) is not None
+        if (since := _unbegun_since(row, busy_without_job)) is not None
         else row
         for row in rows
     ]
 
 
 def health_of_unbegun(
-    rows: Iterable[SlotStatus], unbegun: Mapping[Generation, float], now: float
+    rows: Iterable[SlotStatus], busy_without_job: Mapping[Generation, float], now: float
 ) -> dict[Generation, Health]:
     """A line for each agent that its service lists as busy and that has told of no job."""
     found: dict[Generation, Health] = {}
     for row in rows:
-        since = _unbegun_since(row, unbegun)
+        since = _unbegun_since(row, busy_without_job)
         if since is None or row.agent is None:
             continue
         text = (
@@ -237,8 +237,8 @@ def health_of_unbegun(
     return found
 
 
-def _unbegun_since(row: SlotStatus, unbegun: Mapping[Generation, float]) -> float | None:
-    return unbegun.get(row.agent.generation) if row.agent is not None else None
+def _unbegun_since(row: SlotStatus, busy_without_job: Mapping[Generation, float]) -> float | None:
+    return busy_without_job.get(row.agent.generation) if row.agent is not None else None
 
 
 def _misnamed(row: SlotStatus, world: World, now: float) -> str | None:

@@ -52,7 +52,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """What goes back: bytes with their type, or a stream of them."""
 
     status: int
@@ -61,19 +61,19 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Respond = Callable[[Request], Reply]
+Respond = Callable[[Request], HttpReply]
 OnFailure = Callable[[str, BaseException], None]
 
 
-def json_reply(status: int, document: Mapping[str, object]) -> Reply:
+def json_reply(status: int, document: Mapping[str, object]) -> HttpReply:
     """A document as a reply, with a newline at its end for people who use curl."""
     data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
         errors="backslashreplace"
     )
-    return Reply(status, "application/json", data + b"\n")
+    return HttpReply(status, "application/json", data + b"\n")
 
 
-def error_reply(status: int, sentence: str, kind: str) -> Reply:
+def error_reply(status: int, sentence: str, kind: str) -> HttpReply:
     """A failure as a reply: one sentence for people, one word for programs."""
     return json_reply(status, {"error": sentence, "kind": kind})
 
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(text))
         return body if len(body) == int(text) else None
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: HttpReply) -> None:
         if isinstance(reply.data, bytes):
             self._head(reply, {"Content-Length": str(len(reply.data))})
             self._flush(reply.data)
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(reply.data, Iterator) and hasattr(reply.data, "close"):
                 reply.data.close()
 
-    def _head(self, reply: Reply, framing: Mapping[str, str]) -> None:
+    def _head(self, reply: HttpReply, framing: Mapping[str, str]) -> None:
         self.send_response(reply.status)
         headers = {"Content-Type": reply.content_type, **framing, **reply.headers}
         if self.close_connection:

@@ -25,7 +25,7 @@ from mayfly.core.model import (
 from mayfly.core.rosters import absent, orphans
 
 
-class Outlook:
+class ObservedState:
     """The world as last seen; used by the loop's thread alone."""
 
     def __init__(self, host: HostId) -> None:
@@ -103,7 +103,7 @@ class Outlook:
         self._containers = None
         self._error = error
 
-    def enlisted(
+    def on_roster(
         self,
         pool: PoolName,
         roster: Roster | None,
@@ -197,7 +197,7 @@ class Outlook:
             self._containers.pop(generation, None)
         self._touched[generation] = step
 
-    def buried(self, generation: Generation) -> None:
+    def forgotten(self, generation: Generation) -> None:
         """Nothing of the agent is left, here either."""
         self._unreadable.discard(generation)
         for table in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mayfly.service.eye import Eye
+from mayfly.service.engine_observer import EngineObserver
 
 TICK = 5.0  # seconds between looks that nobody rang for
 LOOK_REST = 0.1  # seconds between two looks at the least, however often the Engine's bell rings
@@ -10,7 +10,7 @@ SURVEY_EVERY = 30.0
 SURVEY_REST = 0.2  # seconds for what else changes with an image to have changed
 
 
-class Rhythm:
+class PollSchedule:
     """The pace of looking; used by the loop's thread alone."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Rhythm:
         """What the host offers may have changed."""
         self._next_survey = min(self._next_survey, now + rest)
 
-    def hurry(self, now: float) -> None:
+    def reset_timers(self, now: float) -> None:
         """The clock has jumped: times that were set mean nothing."""
         self._next_look = self._next_survey = now
         self._looked = 0.0
@@ -45,7 +45,7 @@ class Rhythm:
         """The eye has said what it saw."""
         self._unanswered = False
 
-    def ask(self, eye: Eye, now: float) -> bool:
+    def ask(self, observer: EngineObserver, now: float) -> bool:
         """Ask the eye for what is due; True where it has not even answered the last time.
 
         An Engine that hangs rings no bell: whoever can is to look at the witnesses all the same.
@@ -55,8 +55,8 @@ class Rhythm:
         late, self._unanswered = self._unanswered, True
         if now >= self._next_survey:
             self._next_survey = now + SURVEY_EVERY
-            eye.survey()
+            observer.survey()
         else:
-            eye.look()
+            observer.look()
         self._looked, self._next_look = now, now + TICK
         return late

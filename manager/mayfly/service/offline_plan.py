@@ -22,14 +22,14 @@ from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
 from mayfly.edge.engine import Engine
 from mayfly.edge.history_file import FILE_NAME
-from mayfly.edge.history_reader import Reader
+from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
 from mayfly.providers import Provider, load
 from mayfly.service.clock import Clock
-from mayfly.service.eye import survey_of
+from mayfly.service.engine_observer import survey_of
 from mayfly.service.loop import ROUNDS, plan_document
-from mayfly.service.outlook import Outlook
+from mayfly.service.observed import ObservedState
 from mayfly.service.services import Services
 
 ANY_HOST = HostId("")  # where no manager has run yet, nothing on the Engine is ours
@@ -66,7 +66,7 @@ def _remembered(state_dir: Path) -> tuple[HostId, Memory]:
     """This Mayfly's id and memory; none and nothing where no manager has run yet."""
     if not (state_dir / FILE_NAME).exists():
         return ANY_HOST, Memory()
-    reader = Reader(state_dir)
+    reader = HistoryReader(state_dir)
     try:
         memory = reader.memory()
         return HostId(reader.meta("host") or ANY_HOST), memory
@@ -81,15 +81,15 @@ def _seen(
     state_dir: Path,
     now: float,
 ) -> World:
-    outlook = Outlook(host)
-    outlook.seen(0, containers, memory, now)
+    observed = ObservedState(host)
+    observed.seen(0, containers, memory, now)
     ours = {container.generation for container in containers if container.host == host}
     ours |= memory.agents.keys()
     if ours:
         witnesses = Witnesses(state_dir)  # it makes its directory, so not where nothing is known
         for generation in ours:
-            outlook.testify(generation, witnesses.read(generation), now)
-    return outlook.world()
+            observed.testify(generation, witnesses.read(generation), now)
+    return observed.world()
 
 
 def _actions(
@@ -106,7 +106,7 @@ def _actions(
         return provider.judge(end, signs) if provider is not None else Outcome(Result.UNKNOWN)
 
     actions: list[Action] = []
-    boot = naming.generation(now, secrets.randbelow(36**5))
+    run_id = naming.generation(now, secrets.randbelow(36**5))
     for _ in range(ROUNDS):
         blocked = frozenset(action.subject for action in actions)
         noticed = notice(memory, world, now, judge, blocked)
@@ -116,7 +116,7 @@ def _actions(
             world,
             memory,
             now,
-            boot=boot,
+            run_id=run_id,
             mint=lambda: naming.generation(now, secrets.randbelow(36**5)),
             in_flight=blocked,
         )

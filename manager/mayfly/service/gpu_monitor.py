@@ -1,4 +1,4 @@
-"""The GPUs as the loop deals with them: readings in, the health gate's words out, probes begun, use added up.
+"""The GPUs as the loop deals with them: readings in, verdicts of the health gate out, probes, use added up.
 
 Used by the loop's thread alone, but for ``document``, which gives what was published last. NVML and the
 Engine are asked on threads of their own, which put what they found into the loop's inbox; nothing here waits.
@@ -18,13 +18,13 @@ from mayfly.core.gpu_health import (
     Record,
     Tenant,
     foreign,
+    foreign_containers_on_lease,
     forgiven,
     judge,
     merged,
     recorded,
-    trespassers,
 )
-from mayfly.core.gpu_probe import amiss, read
+from mayfly.core.gpu_probe import mismatch, read
 from mayfly.core.gpu_use import Tally
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu
@@ -34,9 +34,9 @@ from mayfly.core.model import (
     ContainerId,
     Desired,
     Generation,
-    GpuWord,
+    GpuVerdict,
     Health,
-    ProbeWord,
+    ProbeVerdict,
     Severity,
     SlotName,
     SlotSpec,
@@ -63,10 +63,10 @@ class Probed:
     """What an agent at its gate sees; ``None``: the Engine could not look."""
 
     generation: Generation
-    word: ProbeWord | None
+    verdict: ProbeVerdict | None
 
 
-GpuSight = Reading | Probed
+GpuObservation = Reading | Probed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +80,23 @@ class _Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class GpuBoard:
     """What is published: the last reading, and who holds what."""
 
     gpus: tuple[Gpu, ...] | None
     reading: Reading | None
-    words: Mapping[SlotName, GpuWord]
+    verdicts: Mapping[SlotName, GpuVerdict]
     leases: Mapping[SlotName, tuple[str, ...]]
     late: float | None  # when a look under way began that has taken too long
     watched: bool
 
 
-class GpuDesk:
+class GpuMonitor:
     """All that the loop knows of GPUs."""
 
     def __init__(
         self,
-        send: Callable[[GpuSight], None],
+        send: Callable[[GpuObservation], None],
         engine: Engine,
         catalogue: Catalogue,
         architecture: str,
@@ -112,15 +112,15 @@ class GpuDesk:
         self._records: dict[str, Record] = {}
         self._since: dict[SlotName, float] = {}  # when each slot with a lease was first looked at
         self._ours: set[ContainerId] = set()  # containers with a lease, also those that are gone
-        self._probes: dict[Generation, ProbeWord] = {}
+        self._probes: dict[Generation, ProbeVerdict] = {}
         self._probing: dict[Generation, float] = {}  # when to try again what was begun or failed
         self._unproven: list[
             Agent
         ] = []  # at their gates for long, and not yet seen to see their GPUs
         self._tally = Tally()
-        self._words: dict[SlotName, GpuWord] = {}
+        self._verdicts: dict[SlotName, GpuVerdict] = {}
         self._off = False
-        self._published = Board(None, None, {}, {}, None, watched=False)
+        self._published = GpuBoard(None, None, {}, {}, None, watched=False)
 
     # -- what it is told --------------------------------------------------------------------------
 
@@ -135,11 +135,11 @@ class GpuDesk:
         if self._reading is not None and self._reading.gpus is not None:
             self._gpus = self._reading.gpus
 
-    def take(self, sight: GpuSight) -> bool:
+    def take(self, sight: GpuObservation) -> bool:
         """Take in what was seen; whether the host's GPUs are others than before."""
         if isinstance(sight, Probed):
-            if sight.word is not None:
-                self._probes[sight.generation] = sight.word
+            if sight.verdict is not None:
+                self._probes[sight.generation] = sight.verdict
                 self._probing.pop(sight.generation, None)
             return False
         before = self.hardware
@@ -155,11 +155,11 @@ class GpuDesk:
     def _look_again(self) -> None:
         """The driver reported something: what agents see is to be seen afresh."""
         self._probes = {
-            generation: replace(word, at=word.at - PROBE_EVERY)
-            for generation, word in self._probes.items()
+            generation: replace(verdict, at=verdict.at - PROBE_EVERY)
+            for generation, verdict in self._probes.items()
         }
 
-    def heard(self, facts: Iterable[Fact]) -> None:
+    def on_facts(self, facts: Iterable[Fact]) -> None:
         """What has happened: a slot that a person wants tried again is judged afresh."""
         for fact in facts:
             if isinstance(fact, SlotReleased):
@@ -194,11 +194,11 @@ class GpuDesk:
             return replace(told, unknown=reading.problem)
         return replace(told, gpus=self._gpus, cuda=reading.cuda)
 
-    def dress(self, desired: Desired, memory: Memory, world: World, now: float) -> World:
-        """The world with the gate's words on all slots with a lease, as of this memory."""
+    def with_gpu_health(self, desired: Desired, memory: Memory, world: World, now: float) -> World:
+        """The world with the gate's verdicts on all slots with a lease, as of this memory."""
         leased = [spec for spec in desired.slots if spec.lease]
         if not leased:
-            self._words = {}
+            self._verdicts = {}
             return world
         standing = {
             agent.container
@@ -210,7 +210,7 @@ class GpuDesk:
             for agent in memory.agents.values()
             if agent.lease and agent.container is not None
         }
-        self._words = {
+        self._verdicts = {
             spec.name: judge(
                 self._tenant(spec, memory, now),
                 self._of_now(now),
@@ -221,7 +221,7 @@ class GpuDesk:
             )
             for spec in leased
         }
-        return replace(world, gpu_words=self._words, probes=dict(self._probes))
+        return replace(world, gpu_verdicts=self._verdicts, probes=dict(self._probes))
 
     def _of_now(self, now: float) -> Reading | None:
         """The last reading; none where it is from a time to come, since the clock was set back."""
@@ -238,7 +238,7 @@ class GpuDesk:
         since = first if ended is None else max(first, ended)
         return Tenant(spec.lease, since, at_work, spec.pool.share)
 
-    def tend(self, desired: Desired, memory: Memory, world: World, now: float) -> float | None:
+    def schedule(self, desired: Desired, memory: Memory, world: World, now: float) -> float | None:
         """Have asked what has to be asked; when to come again, ``None`` where nothing is due."""
         leased = [spec for spec in desired.slots if spec.lease]
         dues: list[float] = []
@@ -250,10 +250,10 @@ class GpuDesk:
             dues += self._probe_all(memory, world, now)
         self._forget_gone(memory)
         late = self._watch.since
-        self._published = Board(
+        self._published = GpuBoard(
             gpus=self._gpus,
             reading=self._reading,
-            words=self._words,
+            verdicts=self._verdicts,
             leases={spec.name: spec.lease for spec in leased},
             late=late if late is not None and now - late > LATE else None,
             watched=self._watching,
@@ -267,12 +267,13 @@ class GpuDesk:
             self._watch.ask()
         if reading is None or reading.problem is not None:
             return []
-        if all(word.fit or word.sick is not None for word in self._words.values()):
+        if all(verdict.fit or verdict.sick is not None for verdict in self._verdicts.values()):
             return []
         if self._watch.since is not None:
             return []
-        unasked = any(reading.began < self._since.get(slot, 0.0) for slot in self._words) or any(
-            word.waits.startswith("NVML has not been asked") for word in self._words.values()
+        unasked = any(reading.began < self._since.get(slot, 0.0) for slot in self._verdicts) or any(
+            verdict.pending.startswith("NVML has not been asked")
+            for verdict in self._verdicts.values()
         )
         if unasked or now - reading.began >= RECHECK_EVERY:
             self._watch.ask()
@@ -283,15 +284,15 @@ class GpuDesk:
         dues: list[float] = []
         self._unproven = []
         for agent in memory.agents.values():
-            if not _waits(agent):
+            if not _at_gate(agent):
                 continue
             if agent.generation not in self._probes and now - (agent.ready or now) > LATE:
                 self._unproven.append(agent)
             container = (world.containers or {}).get(agent.generation)
             if container is None or not container.live:
                 continue
-            word = self._probes.get(agent.generation)
-            due = min(word.at, now) + PROBE_EVERY if word is not None else now
+            verdict = self._probes.get(agent.generation)
+            due = min(verdict.at, now) + PROBE_EVERY if verdict is not None else now
             due = max(due, self._probing.get(agent.generation, 0.0))
             if due > now:
                 dues.append(due)
@@ -347,9 +348,9 @@ class GpuDesk:
                     "mayfly gpus",
                 )
             )
-        for slot, word in self._words.items():
-            if word.waits and reading is not None and reading.problem is None:
-                text = f"slot {slot} waits for its GPUs: {word.waits}"
+        for slot, verdict in self._verdicts.items():
+            if verdict.pending and reading is not None and reading.problem is None:
+                text = f"slot {slot} waits for its GPUs: {verdict.pending}"
                 lines.append(Health("gpu.waits", Severity.WARNING, text, "mayfly gpus"))
         lines += [
             Health(
@@ -371,10 +372,12 @@ class GpuDesk:
             Health(
                 "gpu.foreign_container",
                 Severity.WARNING,
-                f"container {stranger.name} was given {uuid}, which is leased, and is not Mayfly's",
-                f"docker inspect {stranger.name}",
+                f"container {foreign.name} was given {uuid}, which is leased, and is not Mayfly's",
+                f"docker inspect {foreign.name}",
             )
-            for uuid, stranger in trespassers(lease, self._gpus or (), survey.strangers)
+            for uuid, foreign in foreign_containers_on_lease(
+                lease, self._gpus or (), survey.foreign_containers
+            )
         ]
 
     def _foreigners(self) -> list[Health]:
@@ -393,24 +396,24 @@ class GpuDesk:
             for uuid, process in foreign(lease, self._reading, self._ours)
         ]
 
-    def document(self) -> Board:
+    def document(self) -> GpuBoard:
         """What was published last; may be called from any thread."""
         return self._published
 
 
-def gpu_document(board: Board) -> dict[str, object]:
+def gpu_document(board: GpuBoard) -> dict[str, object]:
     """What is published, as ``mayfly gpus --json`` prints it."""
     return document(
         board.gpus,
         board.reading,
-        board.words,
+        board.verdicts,
         board.leases,
         late=board.late,
         watched=board.watched,
     )
 
 
-def _waits(agent: Agent) -> bool:
+def _at_gate(agent: Agent) -> bool:
     """Whether it stands at its gate with a lease, and nothing has been decided about it."""
     if not agent.lease or agent.ready is None or agent.container is None:
         return False
@@ -421,10 +424,14 @@ class _Prober:
     """Has agents say what they see, on a few threads of its own: one that hangs keeps no other waiting."""
 
     def __init__(
-        self, engine: Engine, send: Callable[[GpuSight], None], clock: Callable[[], float]
+        self, engine: Engine, send: Callable[[GpuObservation], None], clock: Callable[[], float]
     ) -> None:
         self._engine = engine
-        self._words = ("/bin/sh", "-c", probe_script())  # the manager's own, whatever the image has
+        self._command = (
+            "/bin/sh",
+            "-c",
+            probe_script(),
+        )  # the manager's own, whatever the image has
         self._send = send
         self._clock = clock
         self._queue: SimpleQueue[_Look | None] = SimpleQueue()
@@ -451,24 +458,24 @@ class _Prober:
         while (look := self._queue.get()) is not None:
             self._send(Probed(look.generation, self._word(look)))
 
-    def _word(self, look: _Look) -> ProbeWord | None:
+    def _word(self, look: _Look) -> ProbeVerdict | None:
         try:
-            code, output = self._engine.exec_probe(look.container, self._words, PROBE_TIMEOUT)
+            code, output = self._engine.exec_probe(look.container, self._command, PROBE_TIMEOUT)
         except Fault as fault:
             return self._unanswered(fault)
         at = self._clock()
         if code != 0:
             said = output.decode(errors="replace").strip()[-200:]
-            return ProbeWord(sees=False, text=f"its GPU probe failed with {code}: {said}", at=at)
-        text = amiss(look.lease, read(output), look.minors)
-        return ProbeWord(sees=text is None, text=text or "", at=at)
+            return ProbeVerdict(sees=False, text=f"its GPU probe failed with {code}: {said}", at=at)
+        text = mismatch(look.lease, read(output), look.minors)
+        return ProbeVerdict(sees=text is None, text=text or "", at=at)
 
-    def _unanswered(self, fault: Fault) -> ProbeWord | None:
+    def _unanswered(self, fault: Fault) -> ProbeVerdict | None:
         """A probe that hangs says that of the GPUs; an Engine that does not answer says nothing of them."""
         try:
             self._engine.ping()
         except Fault:
             return None
-        return ProbeWord(
+        return ProbeVerdict(
             sees=False, text=f"its GPU probe does not answer: {fault}", at=self._clock()
         )

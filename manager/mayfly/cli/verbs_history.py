@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mayfly.cli import render_gpus, render_past
+from mayfly.cli import render_gpus, render_history
 from mayfly.cli.client import Client, Document
 from mayfly.cli.completion import SlotArgument, SlotOption
 from mayfly.cli.following import Away
@@ -56,7 +56,7 @@ def describe(
     if as_json:
         print_json(document)
         return
-    for line in render_past.describe(document, time.time(), terminal_width()):
+    for line in render_history.describe(document, time.time(), terminal_width()):
         print(line)
 
 
@@ -102,7 +102,7 @@ def _print_events(rows: list[Document], as_json: bool) -> None:
         if as_json:
             print_json({"schema": "mayfly.event/1", **row}, line=True)
         else:
-            print(render_past.event(row, width), flush=True)
+            print(render_history.event(row, width), flush=True)
 
 
 def _follow_events(manager: Client, rows: list[Document], slot: str | None, as_json: bool) -> None:
@@ -159,7 +159,7 @@ def history(
         told = {"gpus": of_gpus} if gpu is not None else {}
         print_json({"schema": "mayfly.history/1", "agents": rows, **told})
         return
-    for line in render_past.history(rows, time.time(), terminal_width()):
+    for line in render_history.history(rows, time.time(), terminal_width()):
         print(line)
     if gpu is not None:
         print(f"\n{render_gpus.beside(gpu, of_gpus)}")
@@ -203,7 +203,7 @@ def plan(
     if as_json:
         print_json(document)
         return
-    for line in render_past.plan(document, terminal_width()):
+    for line in render_history.plan(document, terminal_width()):
         print(line)
 
 
@@ -211,7 +211,7 @@ def _offline(path: str | None) -> Document:
     """The plan that a manager started now would have."""
     from mayfly.cli.host_hardware import hardware_for  # noqa: PLC0415  heavy, and rare
     from mayfly.cli.loading import load_config, translated  # noqa: PLC0415
-    from mayfly.service.foresight import offline_plan  # noqa: PLC0415
+    from mayfly.service.offline_plan import offline_plan  # noqa: PLC0415
 
     config = load_config(path).config
     with translated():

@@ -30,7 +30,7 @@ from mayfly.service.bugs import Bug, bug
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class EngineSnapshot:
     """All containers of all Mayflies on the Engine, as of step ``began`` of the loop."""
 
     began: int
@@ -38,7 +38,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class PollFailed:
     """A look failed: what is there is unknown."""
 
     began: int
@@ -46,7 +46,7 @@ class Unseen:
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyed:
+class HostSurvey:
     """What the host offers, and how large the containers of ours have grown."""
 
     began: int
@@ -57,16 +57,16 @@ class Surveyed:
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class EngineDenied:
     """This Engine must not be used: a person has to see to it before the manager can run."""
 
     fault: Refused
 
 
-Sight = Seen | Unseen | Surveyed | Denied
+Observation = EngineSnapshot | PollFailed | HostSurvey | EngineDenied
 
 
-class Eye:
+class EngineObserver:
     """Looks when asked; ``send`` receives what was seen."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Eye:
         images: Callable[[], frozenset[str]],
         step: Callable[[], int],
         claim: Callable[[], None],
-        send: Callable[[Sight | Bug], None],
+        send: Callable[[Observation | Bug], None],
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
         the Engine is ours to use.
@@ -125,7 +125,7 @@ class Eye:
                     self._look_around()
             except Exception as error:  # noqa: BLE001  a bug in here must not leave the manager blind
                 self._send(bug("a look at the Engine", error))
-                self._send(Unseen(began, Passing(f"{type(error).__name__}: {error}")))
+                self._send(PollFailed(began, Passing(f"{type(error).__name__}: {error}")))
 
     def _look(self, began: int) -> None:
         try:
@@ -133,11 +133,11 @@ class Eye:
             if not self._claimed:
                 self._claim()
                 self._claimed = True
-            self._send(Seen(began, self._engine.containers()))
+            self._send(EngineSnapshot(began, self._engine.containers()))
         except Refused as fault:
-            self._send(Unseen(began, fault) if self._claimed else Denied(fault))
+            self._send(PollFailed(began, fault) if self._claimed else EngineDenied(fault))
         except Fault as fault:
-            self._send(Unseen(began, fault))
+            self._send(PollFailed(began, fault))
 
     def _look_around(self) -> None:
         if not self._claimed:
@@ -151,9 +151,9 @@ class Eye:
             sizes = self._engine.sizes() if watched else {}
             places = (room(Path(place)) for place in (config.host.state_dir, info.root_dir))
             left = tuple(place for place in places if place is not None)
-            self._send(Surveyed(began, survey, info, sizes, left))
+            self._send(HostSurvey(began, survey, info, sizes, left))
         except Fault as fault:
-            self._send(Unseen(began, fault))
+            self._send(PollFailed(began, fault))
 
 
 def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable[str]) -> Survey:
@@ -168,7 +168,9 @@ def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable
         runtimes=frozenset(info.runtimes),
         autoremove_fault=info.autoremove_fault,
         cdi=frozenset(info.cdi_devices),
-        strangers=engine.gpu_strangers() if any(pool.gpus for pool in config.pools) else (),
+        foreign_containers=engine.foreign_gpu_containers()
+        if any(pool.gpus for pool in config.pools)
+        else (),
         hook=shutil.which("nvidia-container-runtime-hook") is not None,
     )
 

@@ -26,7 +26,7 @@ NOTHING = Secret("")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredRunner:
     """One slot's runner."""
 
     pool: PoolName
@@ -43,7 +43,7 @@ class Kept:
     no_proxy: str | None = None
 
     @classmethod
-    def of(cls, value: Mapping[str, object]) -> Kept:
+    def of(cls, value: Mapping[str, object]) -> StoredRunner:
         """From what is in the vault."""
 
         def word(key: str) -> str | None:
@@ -89,19 +89,19 @@ class Kept:
         }
 
 
-class Keep:
+class RunnerStore:
     """The runners of one pool."""
 
     def __init__(self, vault: Vault, pool: PoolName) -> None:
         self._vault = vault
         self._pattern = re.compile(rf"{re.escape(pool)}-\d+")
 
-    def get(self, slot: SlotName) -> Kept | None:
+    def get(self, slot: SlotName) -> StoredRunner | None:
         """The slot's runner; ``None`` where none is remembered."""
         value = self._vault.get(slot)
-        return Kept.of(value) if value is not None else None
+        return StoredRunner.of(value) if value is not None else None
 
-    def put(self, slot: SlotName, kept: Kept) -> None:
+    def put(self, slot: SlotName, kept: StoredRunner) -> None:
         """Remember the slot's runner."""
         self._vault.put(slot, kept.value)
 
@@ -109,7 +109,7 @@ class Keep:
         """Forget the slot's runner."""
         self._vault.drop(slot)
 
-    def all(self) -> dict[SlotName, Kept]:
+    def all(self) -> dict[SlotName, StoredRunner]:
         """Every slot of the pool that a runner is remembered for, also those that it has no more."""
         names = (SlotName(name) for name in self._vault.names() if self._pattern.fullmatch(name))
         return {slot: kept for slot in names if (kept := self.get(slot)) is not None}
@@ -131,7 +131,7 @@ def left_behind(state_dir: Path) -> tuple[PoolSpec, ...]:
     place = vault(state_dir)
     for name in place.names():
         try:
-            kept = Kept.of(place.get(name) or {})
+            kept = StoredRunner.of(place.get(name) or {})
         except Refused:
             continue  # of a slot that is configured, its pool says so
         if kept.pool and kept.base:
