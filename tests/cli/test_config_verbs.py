@@ -12,6 +12,7 @@ import pytest
 from mayfly.cli.init_text import SERVICE_HINTS, Found, PoolAnswers, config_text
 from mayfly.edge.config import load
 from tests.cli.conftest import Mayfly, Terminal, plain
+from tests.fakes.nvml import Hardware
 
 OnTerminal = Callable[..., Terminal]
 
@@ -43,6 +44,18 @@ def test_check_names_every_mistake(mayfly: Mayfly, config: Path) -> None:
     document = json.loads(mayfly("config", "check", "--config", config, "--json").out)
     assert document["schema"] == "mayfly.config-check/1"
     assert [problem["key"] for problem in document["problems"]] == ["token", "slotz"]
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["words", "json"])
+def test_check_counts_the_gpus_of_the_host_in_either_form(
+    mayfly: Mayfly, config: Path, form: tuple[str, ...]
+) -> None:
+    config.write_text(GOOD + "gpus = 1\n")  # for each of its two slots
+    for there, code in ((1, 1), (2, 0)):
+        with Hardware(gpus=there) as hardware:
+            ran = mayfly("config", "check", "--config", config, *form, **hardware.environment())
+        assert ran.code == code, ran.err
+        assert ("GPU" in ran.out + ran.err) is bool(code)
 
 
 def test_show_prints_what_is_in_force_and_who_said_it(mayfly: Mayfly, config: Path) -> None:

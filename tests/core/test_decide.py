@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
-from mayfly.core.decide import MAX_PREPARING
+from mayfly.core.decide import MAX_PREPARING, decide
 from mayfly.core.ending import SELF_REMOVAL
 from mayfly.core.facts import (
     AgentDoomed,
@@ -220,6 +220,26 @@ def of_agent(manager: Manager, generation: Generation, turns: int = 8) -> list[s
         for subject in list(manager.flight):
             manager.finish(subject)
     return seen
+
+
+@pytest.mark.parametrize("provider", ["local", "azure"])
+@pytest.mark.parametrize(("missing", "dooms"), [(299.0, []), (301.0, [DoomReason.MISSED])])
+def test_an_idle_agent_whose_witness_is_gone_is_replaced(
+    provider: str, missing: float, dooms: list[DoomReason]
+) -> None:
+    manager = filled(specs(pool("p", provider=provider)))
+    idle = manager.own("p-0")
+    world = replace(manager.look(), unwitnessed={idle: manager.now - missing})
+    plan = decide(
+        manager.desired,
+        world,
+        manager.memory,
+        manager.now,
+        run_id=manager.run_id,
+        mint=manager.mint,
+    )
+    doomed = [fact for fact in plan.facts if isinstance(fact, AgentDoomed)]
+    assert [fact.reason for fact in doomed] == dooms
 
 
 def test_an_idle_agent_whose_entry_stays_is_told_to_take_no_job_before_it_is_stopped() -> None:

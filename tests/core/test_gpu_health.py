@@ -127,9 +127,9 @@ def test_memory_that_was_always_in_use_is_the_host_s() -> None:
         (replace(QUIET, remap_failed=True), Record(0, 0), "could not remap"),
         (replace(QUIET, remap_pending=True), Record(0, 0), "--gpu-reset"),
         (replace(QUIET, ecc=3), Record(0, 2), "1 uncorrected ECC error on GPU-a"),
-        (QUIET, Record(0, 0, (Xid("GPU-a", 79, 1.0),)), "XID 79 on GPU-a (the GPU has fallen"),
-        (QUIET, Record(0, 0, (Xid("GPU-a", 48, 1.0),)), "XID 48"),
-        (QUIET, Record(0, 0, (Xid("GPU-a", 999, 1.0),)), "see NVIDIA's Xid catalogue"),
+        (QUIET, Record(0, 0, {79: Xid("GPU-a", 79, 1.0)}), "XID 79 on GPU-a (the GPU has fallen"),
+        (QUIET, Record(0, 0, {48: Xid("GPU-a", 48, 1.0)}), "XID 48"),
+        (QUIET, Record(0, 0, {999: Xid("GPU-a", 999, 1.0)}), "see NVIDIA's Xid catalogue"),
     ],
 )
 def test_a_sick_gpu_holds_at_once_also_while_a_job_runs(
@@ -145,7 +145,7 @@ def test_a_sick_gpu_holds_at_once_also_while_a_job_runs(
 
 @pytest.mark.parametrize("code", sorted(APPLICATION_XIDS))
 def test_an_application_s_xid_holds_nothing(code: int) -> None:
-    assert word(reading(), {"GPU-a": Record(0, 0, (Xid("GPU-a", code, 1.0),))}) == FIT
+    assert word(reading(), {"GPU-a": Record(0, 0, {code: Xid("GPU-a", code, 1.0)})}) == FIT
 
 
 def test_a_gpu_that_is_not_listed_any_more_is_sick() -> None:
@@ -171,7 +171,7 @@ def test_a_mig_device_is_as_sick_as_its_gpu_and_as_clean_as_itself() -> None:
     seen = reading(GPU_c=QUIET, MIG_1=part, MIG_2=replace(part, used=9 * GIB))
     records = {"MIG-1": Record(0), "MIG-2": Record(0), "GPU-c": Record(0, 0)}
     assert word(seen, records, tenant) == FIT
-    ill = {**records, "GPU-c": Record(0, 0, (Xid("GPU-c", 95, 1.0),))}
+    ill = {**records, "GPU-c": Record(0, 0, {95: Xid("GPU-c", 95, 1.0)})}
     sick = word(seen, ill, tenant).sick
     assert sick is not None
     assert "XID 95 on GPU-c" in sick
@@ -186,10 +186,22 @@ def test_records_keep_the_least_use_the_first_errors_and_every_xid() -> None:
     for used, ecc, xids in ((5 * GIB, 2, ()), (GIB, 2, (Xid("GPU-a", 31, 1.0),)), (4 * GIB, 7, ())):
         seen = replace(reading(replace(QUIET, used=used, ecc=ecc)), xids=xids)
         records = recorded(records, seen)
-    assert records["GPU-a"] == Record(GIB, 2, (Xid("GPU-a", 31, 1.0),))
+    assert records["GPU-a"] == Record(GIB, 2, {31: Xid("GPU-a", 31, 1.0)})
     after = forgiven(records, ("GPU-a",), (A,), reading(replace(QUIET, ecc=7)))
     assert after["GPU-a"] == Record(GIB, 7)
     assert after["GPU-b"] == records["GPU-b"]
+
+
+@pytest.mark.parametrize("hardware", [48, 74, 79])
+def test_no_storm_of_an_application_s_xids_makes_a_hardware_xid_forgotten(hardware: int) -> None:
+    storm = [Xid("GPU-a", code, 2.0) for code in sorted(APPLICATION_XIDS) * 200]
+    xids = (Xid("GPU-a", hardware, 1.0), *storm)
+    records = recorded({"GPU-a": Record(0, 0)}, replace(reading(), xids=xids))
+    for _ in range(3):
+        records = recorded(records, replace(reading(), xids=tuple(storm)))
+    sick = word(reading(), records).sick
+    assert sick is not None
+    assert f"XID {hardware} on GPU-a" in sick
 
 
 def test_a_gpu_that_vanishes_keeps_its_place_and_new_ones_are_added() -> None:

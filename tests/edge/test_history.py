@@ -7,12 +7,15 @@ import sqlite3
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from mayfly.core.apply import apply
 from mayfly.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubmitted
 from mayfly.core.memory import Agent, Job
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.history import History
-from mayfly.edge.history_file import FILE_NAME, MIGRATIONS
+from mayfly.edge.history_file import FILE_NAME, MIGRATIONS, translated
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.history_rows import Payload
 
@@ -123,3 +126,31 @@ def test_a_state_file_of_the_first_release_is_read_as_it_was_meant(tmp_path: Pat
     (event,) = HistoryReader(tmp_path).events()
     assert (event["event"], event["formerly"]) == ("agent.cordoned", "agent.told")
     history.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("SELECT nothing FROM events", sqlite3.OperationalError),
+        ("INSERT INTO meta VALUES ('a', NULL)", sqlite3.IntegrityError),
+        ("INSERT INTO meta VALUES ('a', 'b')", Passing),
+    ],
+    ids=["no such column", "a broken constraint", "read-only"],
+)
+def test_only_what_the_disk_does_is_told_as_a_trouble_of_the_disk(
+    tmp_path: Path, statement: str, says: type[Exception]
+) -> None:
+    History(tmp_path).close()
+    file = tmp_path / FILE_NAME
+    mode = "ro" if says is Passing else "rw"
+    db = sqlite3.connect(f"file:{file}?mode={mode}", uri=True)
+    with pytest.raises(says), translated("cannot write", file):
+        db.execute(statement)
+    db.close()
+
+
+def test_a_damaged_state_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / FILE_NAME
+    file.write_bytes(b"not a database, and long enough to be looked at" * 100)
+    with pytest.raises(Refused, match="is damaged"):
+        History(tmp_path)

@@ -25,12 +25,15 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
     """Read the configuration and name every mistake in it."""
     from mayfly.cli.loading import load_config  # noqa: PLC0415  pydantic is heavy
     from mayfly.edge.config import ConfigError, load  # noqa: PLC0415
+    from mayfly.edge.config_mistakes import Problem  # noqa: PLC0415
 
     path = config_path(ctx, config)
     if as_json:
         try:
-            load(path)
-            problems = []
+            problems = [
+                dataclasses.asdict(Problem(str(path), "", "gpus", sentence))
+                for sentence in _unserved(load(path).config)
+            ]
         except ConfigError as error:
             problems = [dataclasses.asdict(problem) for problem in error.problems]
         print_json({"schema": "mayfly.config-check/1", "problems": problems})

@@ -41,7 +41,7 @@ from mayfly.core.facts import (
     SlotUncordoned,
 )
 from mayfly.core.memory import ENDS_JOBS, NOTHING, Doom, Memory, reprieved
-from mayfly.core.model import Generation, JobId, SlotName
+from mayfly.core.model import Generation, JobId, Phase, SlotName
 
 
 class _Draft:
@@ -144,6 +144,7 @@ AGENT_TIMES = (
     "committed",
     "opened",
     "confirmed_at",
+    "idle_at",
     "exited",
 )
 
@@ -205,6 +206,9 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
                 draft.job(known.job, started=at)
         case AgentConfirmed(at=at, generation=generation, phase=phase):
             draft.agent(generation, confirmed=phase, confirmed_at=at)
+            known = draft.agents.get(generation)
+            if phase is Phase.IDLE and known is not None and known.idle_at is None:
+                draft.agent(generation, idle_at=at)
             if fact.registration is not None:
                 draft.agent(generation, registration=fact.registration)
             draft.reprieve(generation)

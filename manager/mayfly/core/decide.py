@@ -105,7 +105,7 @@ def _slot(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
     cordon = known.cordon
     if cordon is not None and cordon.until is not None:
         if cordon.until <= run.now:
-            run.facts.append(SlotUncordoned(run.now, spec.name, "its time was over"))
+            run.facts.append(SlotUncordoned(run.now, spec.name, reason="its time was over"))
             return
         run.wakes.append(cordon.until)
     kept = kept_failure(run, spec, tenancy)

@@ -216,7 +216,8 @@ class SlotUncordoned:
 
     at: float
     slot: SlotName
-    by: str
+    by: str | None = None  # None: Mayfly itself
+    reason: str = ""  # why, where nobody asked for it
 
 
 @dataclass(frozen=True, slots=True)

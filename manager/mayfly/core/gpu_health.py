@@ -108,7 +108,7 @@ class Record:
 
     quiet: int | None = None  # the least that was ever in use; None: never looked at
     ecc: int | None = None  # errors that are forgiven; None: never looked at
-    xids: tuple[Xid, ...] = ()  # not forgiven
+    xids: Mapping[int, Xid] = field(default_factory=dict)  # not forgiven: the last of each code
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def recorded(records: Mapping[str, Record], reading: Reading) -> dict[str, Recor
         after[uuid] = Record(quiet, ecc, before.xids)
     for xid in reading.xids:
         before = after.get(xid.uuid, Record())
-        after[xid.uuid] = Record(before.quiet, before.ecc, (*before.xids, xid)[-20:])
+        after[xid.uuid] = Record(before.quiet, before.ecc, {**before.xids, xid.code: xid})
     return after
 
 
@@ -215,7 +215,7 @@ def _ill(
         if vitals.lost and vitals.problem is not None:
             return vitals.problem
         record = records.get(part, Record())
-        for xid in record.xids:
+        for xid in record.xids.values():
             if xid.hardware:
                 meaning = XID_MEANINGS.get(xid.code, "see NVIDIA's Xid catalogue")
                 return (

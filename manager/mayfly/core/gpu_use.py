@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.memory import Agent, Memory
-from mayfly.core.model import ContainerId, Generation, GpuUse, PoolName, SlotName, SlotSpec
+from mayfly.core.model import Generation, GpuUse, PoolName, SlotName, SlotSpec
 
 
 @dataclass(slots=True)
@@ -23,14 +23,18 @@ class _Sum:
     loads: int = 0
     samples: int = 0
 
-    def add(self, vitals: Vitals, container: ContainerId | None, *, alone: bool) -> None:
-        self.samples += 1
+    def add(self, vitals: Vitals, agent: Agent, *, alone: bool) -> None:
+        """Memory counts from the gate on, for a service may say late that a job runs; load while it does."""
+        container = agent.container
         own = [process.memory for process in vitals.processes if process.container == container]
         memory = sum(part or 0 for part in own) if own and container is not None else None
         if memory is None and alone:
             memory = vitals.used
         if memory is not None:
             self.peak = max(self.peak or 0, memory)
+        if not agent.busy:
+            return
+        self.samples += 1
         if vitals.utilisation is not None:
             self.load += vitals.utilisation
             self.loads += 1
@@ -51,8 +55,8 @@ class Tally:
 
     @property
     def working(self) -> bool:
-        """Whether any agent may be computing."""
-        return bool(self._agents)
+        """Whether any agent runs a job, as far as is known."""
+        return any(agent.busy for agent in self._agents.values())
 
     def assign(self, leased: Sequence[SlotSpec], memory: Memory) -> None:
         """Who works with GPUs, as of this memory; sums of those that have ended are kept until closed."""
@@ -74,7 +78,7 @@ class Tally:
             for uuid, found in self._sums[generation].items():
                 vitals = reading.vitals.get(uuid)
                 if vitals is not None and vitals.problem is None:
-                    found.add(vitals, agent.container, alone=agent.pool not in self._sharing)
+                    found.add(vitals, agent, alone=agent.pool not in self._sharing)
 
     def knows(self, generation: Generation) -> bool:
         """Whether the agent has worked with GPUs."""

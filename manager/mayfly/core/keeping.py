@@ -74,6 +74,11 @@ def _keep_working(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
     return agent.busy or _keep_waiting(run, spec, agent)
 
 
+def _witness_is_gone(run: Pass, agent: Agent) -> bool:
+    lost = run.world.unwitnessed.get(agent.generation)
+    return lost is not None and run.now - lost > WITNESS_LOST
+
+
 def _stale(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
     """Whether it is known to be made from another configuration or image than is wanted now."""
     known = spec.name not in run.desired.undetermined | run.desired.image_blocked
@@ -90,6 +95,8 @@ def _keep_waiting(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
         run.doom(agent, DoomReason.DRAINED, "the slot is to take no new job")
     elif since is not None and agent.confirmed is not None and run.now - since > ABSENCE:
         run.doom(agent, DoomReason.MISSED, "its service does not show it online any more")
+    elif _witness_is_gone(run, agent):
+        run.doom(agent, DoomReason.MISSED, "its witness is gone")
     elif _stale(run, spec, agent) and spec.pool.name not in run.rolling:
         run.rolling.add(spec.pool.name)
         run.doom(agent, DoomReason.STALE, "it was made from another configuration or image")
@@ -143,8 +150,7 @@ def _unfit(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[DoomR
     image_blocked = spec.name in run.desired.image_blocked and agent.ready is not None
     if spec.name in run.desired.obstacles and not image_blocked:
         return DoomReason.UNWANTED, run.desired.obstacles[spec.name]
-    lost = run.world.unwitnessed.get(agent.generation)
-    if lost is not None and run.now - lost > WITNESS_LOST:
+    if _witness_is_gone(run, agent):
         return DoomReason.MISSED, "its witness is gone"
     probe = run.world.probes.get(agent.generation)
     if agent.lease and probe is not None and not probe.sees:

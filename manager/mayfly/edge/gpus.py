@@ -27,6 +27,7 @@ from mayfly.core.model import ContainerId
 from mayfly.edge.faults import Passing, Refused
 
 IDENTITY_EVERY = 60.0  # seconds after which names and capabilities are asked for again
+XIDS_A_READING = 100_000  # a storm that is longer is read on at the next look
 SLOWEST = 10.0  # seconds between looks while there is no driver
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:$|/)", re.MULTILINE)
 
@@ -231,10 +232,12 @@ class Session:
     # -- what is read ------------------------------------------------------------------------------
 
     def _new_xids(self) -> Iterator[Xid]:
+        """What the driver reported since the last reading, each kind of error once for each GPU."""
         nvml = self._nvml
+        seen: set[tuple[str, int]] = set()
         if self._events is None:
             return
-        for _ in range(1000):
+        for _ in range(XIDS_A_READING):
             try:
                 event = nvml.nvmlEventSetWait(self._events, 0)
             except nvml.NVMLError_Timeout:
@@ -244,8 +247,11 @@ class Session:
                     raise _Gone(self._sentence(error)) from error
                 return
             uuid = self._watched.get(_address(event.device))
+            code = int(event.eventData)
             if event.eventType == nvml.nvmlEventTypeXidCriticalError and uuid is not None:
-                yield Xid(uuid, int(event.eventData), time.time())
+                if (uuid, code) not in seen:
+                    yield Xid(uuid, code, time.time())
+                seen.add((uuid, code))
 
     def _examine(self, index: int, device: _Device | None) -> tuple[Gpu | None, dict[str, Vitals]]:
         """One GPU with its MIG devices; of one that does not answer, what is known of it and why."""

@@ -11,6 +11,9 @@ from pathlib import Path
 from mayfly.edge.faults import Passing, Refused
 
 FILE_NAME = "mayfly.sqlite"
+DAMAGED = frozenset({"CORRUPT", "NOTADB"})
+TAKEN = frozenset({"BUSY", "LOCKED"})
+UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
 SCHEMA_VERSION = 2
@@ -53,20 +56,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 @contextmanager
 def translated(what: str, path: Path) -> Iterator[None]:
-    """SQLite's errors as the three families."""
+    """SQLite's errors as the three families, by its result codes (sqlite.org/rescode.html).
+
+    A wrong statement or a broken constraint is a bug, and passes as it is.
+    """
     try:
         yield
     except sqlite3.DatabaseError as error:
         text = str(error)
-        if "malformed" in text or "not a database" in text:
+        kind = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").partition("_")[0]
+        if kind in DAMAGED:
             raise Refused(
                 f"{what}: the state file {path} is damaged ({text}); move it away to start afresh, "
                 "or restore it from a backup: nothing was changed"
             ) from error
-        if "locked" in text:
+        if kind in TAKEN:
             raise Passing(
                 f"{what}: the state file {path} is locked by another process", 1.0
             ) from error
+        if kind not in UNWRITABLE:
+            raise
         raise Passing(
             f"{what}: the state file {path} cannot be written ({text}); see to the disk's space and health",
             1.0,
@@ -99,7 +108,12 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     check_version(version, path)
     for number in range(version, SCHEMA_VERSION):
         db.execute("BEGIN IMMEDIATE")
-        for statement in MIGRATIONS[number]:
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version = {number + 1}")
-        db.execute("COMMIT")
+        try:
+            for statement in MIGRATIONS[number]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mayfly.core.facts import FORMER_EVENTS, PRESENT_EVENTS
+from mayfly.core.lifetime import seconds_in_phases
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId
 from mayfly.edge.history_file import FILE_NAME, check_version, translated
-from mayfly.edge.history_rows import Payload, remembered
+from mayfly.edge.history_rows import Payload, agent_from, remembered
 
 EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
 
@@ -185,23 +186,7 @@ def _life_row(row: sqlite3.Row) -> dict[str, Any]:
         "opened": data["opened"],
         "exited": row["exited"],
         "detail": data.get("detail", ""),
-        "seconds": _seconds(data, row["exited"]),
-    }
-
-
-def _seconds(data: Mapping[str, Any], exited: float) -> dict[str, float]:
-    """Seconds that the agent spent in each phase that it came to."""
-    stages = (
-        ("preparing", "born"),
-        ("idle", "ready"),
-        ("enrolling", "committed"),
-        ("busy", "opened"),
-    )
-    reached = [(phase, data[key]) for phase, key in stages if data.get(key) is not None]
-    ends = [start for _, start in reached[1:]] + [exited]
-    return {
-        phase: round(max(0.0, end - start), 3)
-        for (phase, start), end in zip(reached, ends, strict=True)
+        "seconds": seconds_in_phases(agent_from(data), row["exited"]),
     }
 
 
