@@ -320,7 +320,12 @@ def test_it_is_known_who_said_each_key(write: Write, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("text", [MINIMAL, EVERYTHING, pool('[pool.limits]\njob_timeout = "none"')])
+ODD = pool('env = { A = "😀 \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/😀"\ntarget = "/x"')
+
+
+@pytest.mark.parametrize(
+    "text", [MINIMAL, EVERYTHING, pool('[pool.limits]\njob_timeout = "none"'), ODD]
+)
 def test_what_is_shown_loads_as_the_same_configuration(write: Write, text: str) -> None:
     found = load(write(text), environ={})
     again = load(write("\n".join(config_lines(found.config, found.origins))), environ={})

@@ -12,7 +12,8 @@ from typing import Any
 import certifi
 import pytest
 
-from mayfly.core.model import Cache, Limits, PoolName, PoolSpec, Severity
+from mayfly.core.model import Cache, Limits, PoolName, PoolSpec, Severity, SlotName
+from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import AgentBusy, Passing, Refused
 from mayfly.edge.vault import Vault
 from mayfly.providers import Enrolment, left_behind, load
@@ -79,6 +80,14 @@ def test_a_slot_has_one_runner_one_token_and_one_manager_id_for_all_its_agents(
     assert enrolments[0].registered == "box-gpu-0"
     assert enrolments[0].files["system_id"].startswith(b"s_")
     assert len(enrolments[0].files["system_id"]) == 14
+
+
+@pytest.mark.parametrize("token", ['glrt-a\\b"c', "glrt-😀", "glrt-a\x1b"])
+def test_the_runner_reads_its_token_as_it_is(fake: FakeGitLab, make: Maker, token: str) -> None:
+    files = make()._files(SlotName("gpu-0"), "box-gpu-0", Secret(token))
+    found = tomllib.loads(files["config.toml"].decode())
+    assert found["concurrent"] == 1
+    assert found["runners"][0]["token"] == token
 
 
 def test_an_agent_costs_one_call_once_its_slot_has_a_runner(fake: FakeGitLab, make: Maker) -> None:

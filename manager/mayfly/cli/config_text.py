@@ -7,10 +7,10 @@ line names who said it. Secrets are references already.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 
 from mayfly.core.model import Config
+from mayfly.edge.toml_value import toml_value
 
 _TABLES = {"limits": "limits", "datasets": "dataset", "caches": "caches"}
 
@@ -60,21 +60,9 @@ def _origin(key: str, origins: Mapping[str, str]) -> str:
 
 
 def _value(value: object) -> str | None:
-    """A value as TOML; ``None`` for what TOML has no word for."""
-    match value:
-        case None:
-            return None
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case float():
-            return str(int(value)) if value == int(value) else repr(value)
-        case str():
-            return json.dumps(value)
-        case tuple():
-            return "[" + ", ".join(_value(entry) or '""' for entry in value) + "]"
-        case dict():
-            inner = ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items())
-            return "{ " + inner + " }" if inner else "{}"
-    raise TypeError(type(value))
+    """A value as TOML, a whole number without a fraction; ``None`` for what TOML has no word for."""
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return toml_value(int(value))
+    return toml_value(value)

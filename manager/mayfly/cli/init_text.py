@@ -6,8 +6,9 @@ token is named, and the words beside it say how systemd hands it over.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+from mayfly.edge.toml_value import toml_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _host(found: Found) -> list[str]:
         "# `mayfly config show --origin` shows every key that is in force and who said it.",
         "",
         "[host]",
-        f"name = {_text(found.host)}  # this host at the services, and in their logs",
+        f"name = {toml_value(found.host)}  # this host at the services, and in their logs",
     ]
     if found.engine is None:
         lines.append(
@@ -68,7 +69,7 @@ def _host(found: Found) -> list[str]:
     else:
         runtimes = ", ".join(found.runtimes) or "none named"
         lines.append(f"# Docker Engine {found.engine_version}, runtimes: {runtimes}")
-        lines.append(f"docker_host = {_text(found.engine)}")
+        lines.append(f"docker_host = {toml_value(found.engine)}")
     if found.gpus and not found.nvidia:
         lines.append(
             f"# {found.gpus} GPU device files, but the Engine has no runtime named nvidia:"
@@ -87,8 +88,8 @@ def _pool(found: Found, wanted: PoolAnswers) -> list[str]:
         slots = f"called {wanted.name}-0"
     lines = [
         "[[pool]]",
-        f"name = {_text(wanted.name)}",
-        f"provider = {_text(wanted.provider)}  # {_provider_says(wanted.provider)}",
+        f"name = {toml_value(wanted.name)}",
+        f"provider = {toml_value(wanted.provider)}  # {_provider_says(wanted.provider)}",
         f"slots = {wanted.slots}  # {slots}",
         f"gpus = {wanted.gpus}  # {_gpus_say(found.gpus)}",
     ]
@@ -124,20 +125,20 @@ def _service(wanted: PoolAnswers) -> list[str]:
     if wanted.provider == "local":
         return []
     url_hint, pool_hint = SERVICE_HINTS.get(wanted.provider, ("https://", ""))
-    lines = [f"url = {_text(wanted.url or url_hint)}"]
+    lines = [f"url = {toml_value(wanted.url or url_hint)}"]
     if wanted.provider == "gitlab":
         what = "its runners' place: project:ID, group:ID, instance"
         lines.append(
-            f"scope = {_text(wanted.scope)}  # {what}"
+            f"scope = {toml_value(wanted.scope)}  # {what}"
             if wanted.scope
             else f'# scope = "group:ID"          # {what}'
         )
     if wanted.agent_pool:
-        lines.append(f"agent_pool = {_text(wanted.agent_pool)}")
+        lines.append(f"agent_pool = {toml_value(wanted.agent_pool)}")
     elif pool_hint:
         lines.append(f'# agent_pool = "…"          # {pool_hint}')
     if wanted.token_file:
-        lines.append(f"token = {{ file = {_text(wanted.token_file)} }}  # mode 0600, root's")
+        lines.append(f"token = {{ file = {toml_value(wanted.token_file)} }}  # mode 0600, root's")
         return lines
     name = wanted.credential or f"{wanted.name}-token"
     return [
@@ -145,9 +146,5 @@ def _service(wanted: PoolAnswers) -> list[str]:
         "# The token is no part of this file. systemd hands it over:",
         "#   sudo systemctl edit mayfly   and there:   [Service]",
         f"#                                             LoadCredential={name}:/etc/mayfly/{name}",
-        f"token = {{ credential = {_text(name)} }}",
+        f"token = {{ credential = {toml_value(name)} }}",
     ]
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.edge.toml_value import toml_value
 
 POOL = "azure"
 PROGRAM = re.compile(r"(.*/)?manager\.py")
@@ -135,29 +136,32 @@ def text_of(old: Prototype, found: Found, token_file: str) -> str:
     text = config_text(replace(found, host=name), wanted)
     if old.volumes:
         # They were shown at the service, where jobs may demand them.
-        labels = ", ".join(_quoted(volume.env) for volume in old.volumes)
-        text = re.sub(r"(?m)^# labels = .*$", f"labels = [{labels}]", text)
-    before = old.name or found.host
+        labels = f"labels = {toml_value([volume.env for volume in old.volumes])}"
+        text = re.sub(r"(?m)^# labels = .*$", lambda _: labels, text)
+    before = _in_comment(old.name or found.host)
     lines = [
         text,
         f"# From the prototype. Its agents were named {before}_0, _1, …: delete those in the agent pool.",
         "# Every agent saw every GPU there; here a GPU is in one slot (gpus above) unless share = true.",
     ]
     if old.image is not None:
-        lines.append(f"# Its image, {old.image}, has no gate: make yours FROM mayfly/azure:…")
+        lines.append(
+            f"# Its image, {_in_comment(old.image)}, has no gate: make yours FROM mayfly/azure:…"
+        )
     for volume in old.volumes:
         lines += [
             "",
             "[[pool.dataset]]",
-            f"source = {_quoted(volume.source)}",
-            f"target = {_quoted(volume.target)}",
-            f"env = {_quoted(volume.env)}",
+            f"source = {toml_value(volume.source)}",
+            f"target = {toml_value(volume.target)}",
+            f"env = {toml_value(volume.env)}",
         ]
     return "\n".join([*lines, ""])
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _in_comment(text: str) -> str:
+    """What may stand in a comment, where no character may end the line."""
+    return toml_value(text)[1:-1]
 
 
 def keep_token(old: Prototype, path: Path, *, force: bool) -> None:

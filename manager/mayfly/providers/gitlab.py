@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import tomli_w
+
 from mayfly.core import naming
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
@@ -267,10 +269,8 @@ class GitLab:
         if any(cache.target == SHARED_CACHE for cache in self.pool.caches):
             keys["cache_dir"] = SHARED_CACHE
         # Nothing of a token's expiry: gitlab-runner would rotate it by itself.
-        lines = ["concurrent = 1", "", "[[runners]]"]
-        lines += [f"  {key} = {json.dumps(value)}" for key, value in keys.items()]
         return {
-            "config.toml": ("\n".join(lines) + "\n").encode(),
+            "config.toml": tomli_w.dumps({"concurrent": 1, "runners": [keys]}).encode(),
             "system_id": self.system_id(slot).encode(),
             "name": name.encode(),
         }
