@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1] / "manager/mayfly"
 LAYERS = ("core", "edge", "providers", "service", "cli")
 # A library and the files of edge/ that may know it.
 HOMES = {
+    "cryptography": "app_key.py",
     "docker": "engine*.py",
     "pynvml": "gpus*.py",
     "requests": "web.py",

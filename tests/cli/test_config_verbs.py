@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +58,41 @@ def test_check_counts_the_gpus_of_the_host_in_either_form(
             ran = mayfly("config", "check", "--config", config, *form, **hardware.environment())
         assert ran.code == code, ran.err
         assert ("GPU" in ran.out + ran.err) is bool(code)
+
+
+WITHOUT = "import sys; sys.modules['cryptography'] = None; from mayfly.cli.app import main; main()"
+APP = (
+    '[host]\nname = "lab"\n[[pool]]\nname = "gh"\nprovider = "github"\nurl = "https://github.com/lab"\n'
+    'app = "4711"\napp_key = { file = "/etc/mayfly/app.pem" }\n'
+)
+
+
+def test_check_names_the_library_that_an_app_needs_and_only_where_it_is_missing(
+    mayfly: Mayfly, config: Path
+) -> None:
+    config.write_text(APP)
+    assert mayfly("config", "check", "--config", config).code == 0
+    words = ("config", "check", "--config", str(config))
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == (
+        f'mayfly: {config}: [[pool]] "gh" app: a GitHub App\'s key needs the Python library '
+        "cryptography: install it with Mayfly, as in `uv tool install 'mayfly-ci[app]'`\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    (problem,) = json.loads(ran.stdout)["problems"]
+    assert (problem["file"], problem["key"]) == (str(config), "app")
+    config.write_text(GOOD)
+    ran = subprocess.run([sys.executable, "-c", WITHOUT, *words], capture_output=True, check=False)
+    assert ran.returncode == 0
 
 
 def test_show_prints_what_is_in_force_and_who_said_it(mayfly: Mayfly, config: Path) -> None:

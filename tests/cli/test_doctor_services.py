@@ -56,3 +56,24 @@ def test_a_good_token_passes_a_wrong_one_is_told_and_a_missing_one_has_a_line_to
         found = doctor(missing, CREDENTIALS_DIRECTORY=str(tmp_path))
         assert found["config.secrets"][0]["state"] == "fail"
         assert "LoadCredential=gh-none:" in found["config.secrets"][0]["fix"]
+
+
+WITHOUT = "import sys; sys.modules['cryptography'] = None; from mayfly.cli.app import main; main()"
+
+
+def test_the_library_that_an_app_needs_and_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "app.pem").write_text("a key that nobody can read without it")
+    (tmp_path / "app.pem").chmod(0o600)
+    config = configured(tmp_path, "http://127.0.0.1:1", "")
+    app = f'app = "4711"\napp_key = {{ file = "{tmp_path}/app.pem" }}\n'
+    config.write_text(config.read_text().replace("token = \n", app))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "doctor", "--json", "--config", config],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = [row for row in json.loads(done.stdout)["checks"] if row["code"] == "service.allows"]
+    (row,) = rows
+    assert row["state"] == "fail"
+    assert "uv tool install 'mayfly-ci[app]'" in row["text"]

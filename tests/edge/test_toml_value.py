@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mayfly.cli.init_text import Found, Wanted, config_text
+from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.prototype import Prototype, Volume, text_of
 from mayfly.edge.toml_value import toml_key, toml_value
 
@@ -41,7 +41,7 @@ def test_a_key_loads_as_itself(key: str) -> None:
 def test_whatever_init_was_given_its_file_says_the_same(
     host: str, url: str, agent_pool: str, file: str
 ) -> None:
-    wanted = Wanted("azure", "gpu", 2, 0, url, agent_pool, token_file=file)
+    wanted = PoolAnswers("azure", "gpu", 2, 0, url, agent_pool, token_file=file)
     found = tomllib.loads(config_text(Found(host, host or None), wanted))
     pool = found["pool"][0]
     assert found["host"]["name"] == host

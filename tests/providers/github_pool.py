@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mayfly.edge import rs256
-from mayfly.edge.credentials import Secret
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import FakeGitHub
 from tests.fakes.github_runner import VERSION, archive
 from tests.harness import Manager
 from tests.images import stub_image
-from tests.providers.test_github_contract import make_key
+from tests.providers.test_github_contract import make_key, public_numbers
 
 BRIDGE = "172.17.0.1"  # the Engine's own bridge: every container reaches it
 
@@ -52,8 +50,8 @@ class GitHubPool:
     def use_app(self) -> list[str]:
         """Have what is configured be an App's instead of a token's; the lines of its key."""
         pem = make_key(self.manager.home)
-        key = rs256.read_key(Secret(pem), "the key")
-        self.fake.apps["4711"] = (key.modulus, key.public)
+        key = public_numbers(pem)
+        self.fake.apps["4711"] = (key.n, key.e)
         text = self.manager.config.read_text()
         token = next(line for line in text.splitlines() if line.startswith("token"))
         app = f'app = "4711"\napp_key = {{ file = "{self.manager.home}/app.pem" }}'

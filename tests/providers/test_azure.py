@@ -12,15 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from mayfly.core.model import Cause, DoomReason, Exit, HostId, HostSpec, Severity
 from mayfly.core.outcomes import End, Outcome, Result
-from mayfly.edge import lost_key
 from mayfly.edge.faults import AgentBusy, Passing, Refused
 from mayfly.edge.web import Web
 from mayfly.providers import Enrolment, Sign
 from mayfly.providers.azure import BORN, MARK, Azure
 from mayfly.providers.azure_lines import judge, read
+from mayfly.providers.azure_lost_key import LOST_KEY
 from tests.fakes.azure import DIGEST, DT, LAB, FakeAzure, verified
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent
@@ -286,8 +287,8 @@ def test_an_ended_agents_key_opens_nothing(
     bench: AzureBench, provider: Azure, fake: FakeAzure
 ) -> None:
     enrolled(bench, provider)
-    first, second = lost_key._prime(1024), lost_key._prime(1024)
-    modulus, private = first * second, pow(65537, -1, (first - 1) * (second - 1))
+    key = generate_private_key(65537, 2048).private_numbers()
+    modulus, private = key.public_numbers.n, key.d
     fake.entry(NAME).key = (modulus, 65537)
     assert assertion(fake, NAME, modulus, private) == 200
     provider.retire(NAME)
@@ -297,7 +298,7 @@ def test_an_ended_agents_key_opens_nothing(
 
 def test_the_key_that_nobody_has_is_one_that_could_be_used(provider: Azure) -> None:
     modulus, exponent = (
-        int.from_bytes(base64.b64decode(part), "big") for part in lost_key.lost_key()
+        int.from_bytes(base64.b64decode(LOST_KEY[part]), "big") for part in ("modulus", "exponent")
     )
     assert modulus.bit_length() == 2048
     assert modulus % 2 == 1
@@ -305,10 +306,15 @@ def test_the_key_that_nobody_has_is_one_that_could_be_used(provider: Azure) -> N
     assert not verified((modulus, exponent), b"anything", bytes(256))
 
 
-@pytest.mark.parametrize("number", [7, 101, 2**61 - 1, 2**89 - 1])
-def test_primes_are_told_from_their_products(number: int) -> None:
-    assert lost_key._is_prime(number)
-    assert not lost_key._is_prime(number * 101)
+def test_the_key_that_nobody_has_is_the_number_of_the_challenge() -> None:
+    modulus = int.from_bytes(base64.b64decode(LOST_KEY["modulus"]), "big")
+    digits = str(modulus)
+    # The challenge gave its numbers with this sum, against slips.
+    assert (len(digits), sum(map(int, digits))) == (617, 2738)
+    assert (digits[:12], digits[-12:]) == ("251959084756", "822120720357")
+    # No prime, which everybody could use, and no product that is easily taken apart.
+    assert pow(2, modulus - 1, modulus) != 1
+    assert all(modulus % number for number in range(2, 100_000))
 
 
 def test_retiring_an_agent_that_was_cordoned_enables_its_entry_for_the_next(

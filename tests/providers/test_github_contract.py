@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mayfly.core.model import HostId, HostSpec
-from mayfly.edge import rs256
-from mayfly.edge.credentials import Secret
 from mayfly.providers import Enrolment
 from mayfly.providers.github import GitHub
 from tests.fakes.github import FakeGitHub, Job
@@ -88,8 +88,8 @@ class AppBench(GitHubBench):
     def __init__(self, fake: FakeGitHub, home: Path) -> None:
         super().__init__(fake, home)
         pem = make_key(home)
-        key = rs256.read_key(Secret(pem), "the key")
-        fake.apps["4711"] = (key.modulus, key.public)
+        key = public_numbers(pem)
+        fake.apps["4711"] = (key.n, key.e)
         fake.tokens.clear()
         self.secrets = (pem.splitlines()[1],)
         reference = {"file": str(home / "app.pem")}
@@ -128,6 +128,13 @@ def make_key(home: Path) -> str:
         subprocess.run(words, check=True, capture_output=True)
         file.chmod(0o600)
     return file.read_text()
+
+
+def public_numbers(pem: str) -> RSAPublicNumbers:
+    """What a service knows of that key."""
+    key = load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return key.public_key().public_numbers()
 
 
 @pytest.fixture

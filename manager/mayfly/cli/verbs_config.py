@@ -11,6 +11,8 @@ from mayfly.cli.options import ConfigOption, JsonOption, config_path, print_json
 
 if TYPE_CHECKING:
     from mayfly.core.model import Config
+    from mayfly.edge.config import Loaded
+    from mayfly.edge.config_mistakes import Problem
 
 config_app = typer.Typer(
     help="Check, show and describe the configuration.",
@@ -30,17 +32,20 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
     path = config_path(ctx, config)
     if as_json:
         try:
-            problems = [
-                dataclasses.asdict(Problem(str(path), "", "gpus", sentence))
-                for sentence in _unserved(load(path).config)
-            ]
+            loaded = load(path)
+            unserved = _unserved(loaded.config)
+            found = (
+                *_uninstalled(loaded),
+                *(Problem(str(path), "", "gpus", sentence) for sentence in unserved),
+            )
         except ConfigError as error:
-            problems = [dataclasses.asdict(problem) for problem in error.problems]
+            found = error.problems
+        problems = [dataclasses.asdict(problem) for problem in found]
         print_json({"schema": "mayfly.config-check/1", "problems": problems})
         raise typer.Exit(1 if problems else 0)
     loaded = load_config(path)
     pools = loaded.config.pools
-    obstacles = _unserved(loaded.config)
+    obstacles = [*map(str, _uninstalled(loaded)), *_unserved(loaded.config)]
     for sentence in obstacles:
         say(sentence)
     if obstacles:
@@ -50,6 +55,21 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
         f"{', '.join(str(file) for file in loaded.files)}: {len(pools)} "
         f"{'pool' if len(pools) == 1 else 'pools'}, {slots} {'slot' if slots == 1 else 'slots'}, "
         "no mistakes"
+    )
+
+
+def _uninstalled(loaded: Loaded) -> tuple[Problem, ...]:
+    """A problem for each pool that needs a library which is an extra and is not there."""
+    from mayfly.edge.app_key import missing  # noqa: PLC0415
+    from mayfly.edge.config_mistakes import Problem  # noqa: PLC0415
+
+    apps = [pool.name for pool in loaded.config.pools if pool.app is not None]
+    sentence = missing() if apps else None
+    if sentence is None:
+        return ()
+    return tuple(
+        Problem(loaded.origins[f"pool.{name}.app"], f'[[pool]] "{name}"', "app", sentence)
+        for name in apps
     )
 
 

@@ -245,7 +245,9 @@ class PoolTable(_Table):
         model.PoolSpec, "enrolment", "github: one-use configuration, or a registration token"
     )
     app: AppText | None = _key(
-        model.PoolSpec, "app", "github: the id of a GitHub App, in place of `token`"
+        model.PoolSpec,
+        "app",
+        "github: the id of a GitHub App, in place of `token`; needs `mayfly-ci[app]`",
     )
     app_key: Reference | None = _key(
         model.PoolSpec, "app_key", "github: where the App's private key (.pem) is, as for `token`"

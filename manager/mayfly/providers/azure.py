@@ -33,10 +33,10 @@ from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
-from mayfly.edge.lost_key import lost_key
 from mayfly.edge.web import Budget, ServiceReply, Web, integer, items, mapping, text
 from mayfly.providers import Diagnosis, Enrolment, Finding, Sign
 from mayfly.providers.azure_lines import CONFIG_LIMIT, judge, read
+from mayfly.providers.azure_lost_key import LOST_KEY
 from mayfly.providers.azure_principal import Principal
 
 MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
@@ -177,7 +177,7 @@ class Azure:
         if entry is None or not self._ours(entry):
             return
         body = {key: value for key, value in entry.items() if key not in OF_THE_SERVICE}
-        body |= {"enabled": True, "authorization": {"publicKey": _nobodys_key()}}
+        body |= {"enabled": True, "authorization": {"publicKey": dict(LOST_KEY)}}
         self._agents("PUT", f"/{_id(entry)}", f"take the key of {registration}", body=body)
 
     def calls(self) -> dict[tuple[str, str], int]:
@@ -361,7 +361,7 @@ class Azure:
         kept = ("name", "version", "osDescription", "systemCapabilities", "userCapabilities")
         body = {key: entry[key] for key in kept if key in entry}
         body |= {"maxParallelism": 1, "provisioningState": "Provisioned", "enabled": True}
-        body |= {"authorization": {"publicKey": _nobodys_key()}}
+        body |= {"authorization": {"publicKey": dict(LOST_KEY)}}
         try:
             # So that jobs go on waiting; where it fails `config` makes the entry, some seconds later.
             self._agents("POST", "", f"make {name} anew", body=body)
@@ -490,11 +490,6 @@ def _capability(entry: Entry, name: str) -> str | None:
     capabilities = entry.get("systemCapabilities")
     value = capabilities.get(name) if isinstance(capabilities, dict) else None
     return value if isinstance(value, str) else None
-
-
-def _nobodys_key() -> Mapping[str, str]:
-    modulus, exponent = lost_key()
-    return {"modulus": modulus, "exponent": exponent}
 
 
 def _loopback(host: str) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from mayfly.edge import credentials, rs256
+from mayfly.edge import app_key, credentials
+from mayfly.edge.app_key import AppKey
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import ServiceReply, Web, integer, mapping, text
@@ -79,7 +80,7 @@ class App:
         self._place = place
         self._permissions = permissions
         self._clock = clock
-        self._key: rs256.Key | None = None
+        self._key: AppKey | None = None
         self._installation: int | None = None
         self._token: Secret | None = None
         self._until = 0.0
@@ -184,10 +185,10 @@ class App:
     def _jwt(self) -> Secret:
         if self._key is None:
             pem = credentials.read(self._reference)
-            self._key = rs256.read_key(pem, f"`app_key` of App {self._app}")
+            self._key = app_key.read_key(pem, f"`app_key` of App {self._app}")
         now = int(self._now())
         claims = {"iat": now - int(JWT_BACK), "exp": now + int(JWT_LIFE), "iss": self._app}
-        return rs256.token(self._key, claims)
+        return self._key.token(claims)
 
 
 def _moment(stamp: str) -> float:
