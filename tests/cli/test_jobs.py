@@ -280,6 +280,22 @@ def test_a_note_on_what_is_missing_is_talk(runs: Runs, mayfly: Mayfly) -> None:
     assert ran.err == "mayfly: 100 bytes of output are missing here: No space left on device\n"
 
 
+@pytest.mark.parametrize(("code", "exits"), [(0, 1), (3, 3)])
+def test_who_waits_for_a_job_is_told_of_output_that_is_missing_and_where(
+    runs: Runs, start: Start, code: int, exits: int
+) -> None:
+    waiting = start("submit", "--wait", "--", "true")
+    assert runs.submitted.wait(30)
+    runs.starts()
+    runs.prints(b"one\n")
+    runs.prints(b"output is missing here", 0)
+    runs.prints(b"two\n")
+    runs.ends("succeeded" if code == 0 else "failed", code)
+    out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, out) == (exits, b"one\ntwo\n")
+    assert b"after 4 bytes of the job's output: output is missing here" in err
+
+
 def test_followed_logs_end_with_the_agent(runs: Runs, start: Start) -> None:
     runs.starts()
     runs.manager.account.slots["local-0", False] = "g1"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mayfly.edge.output_kept import (
     BEGIN,
+    BEGINNING_GONE,
     END,
     ERR,
     NOTE,
@@ -128,6 +129,11 @@ def test_the_tail_is_bounded_and_a_reader_follows_it_over_the_turns(tmp_path: Pa
     file.end()
     assert reader.more() == []
     assert reader.ended
+    late = KeptReader(path)
+    chunks = late.more()
+    assert chunks is not None
+    assert (chunks[0].stream, chunks[0].data) == (NOTE, BEGINNING_GONE)
+    late.close()
     assert seen == [b"%d\n" % number for number in range(5000)]
     assert file.kept == sum(entry.stat().st_size for entry in tmp_path.iterdir())
     tail, ended = read(path)

@@ -123,13 +123,26 @@ class Away:
             raise trouble
 
 
-def raw_sink(piece: Piece) -> None:
-    """The bytes as they are, each stream where it belongs, and nothing of Mayfly's own."""
-    if piece.stream == 0:
-        return
-    target = sys.stderr if piece.stream == 2 else sys.stdout
-    target.buffer.write(piece.data)
-    target.buffer.flush()
+class JobSink:
+    """For ``submit --wait``: the bytes as they are, each stream where it belongs.
+
+    What Mayfly says of missing bytes is talk, and makes the output ``incomplete``.
+    """
+
+    def __init__(self) -> None:
+        self.incomplete = False
+        self._printed = 0
+
+    def __call__(self, piece: Piece) -> None:
+        if piece.stream == 0:
+            self.incomplete = True
+            note = clean(piece.data.decode(errors="replace"))
+            say(f"after {self._printed} bytes of the job's output: {note}")
+            return
+        target = sys.stderr if piece.stream == 2 else sys.stdout
+        target.buffer.write(piece.data)
+        target.buffer.flush()
+        self._printed += len(piece.data)
 
 
 class LogSink:

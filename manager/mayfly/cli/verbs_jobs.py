@@ -12,7 +12,7 @@ import typer
 from mayfly.cli import render
 from mayfly.cli.client import Client, Document, segment
 from mayfly.cli.completion import SlotOrJobArgument
-from mayfly.cli.following import Away, Follower, LogSink, Sink, follow_job, raw_sink
+from mayfly.cli.following import Away, Follower, JobSink, LogSink, Sink, follow_job
 from mayfly.cli.options import (
     ConfigOption,
     JsonOption,
@@ -61,14 +61,19 @@ def submit(
     if not wait:
         print(job)
         return
+    sink = JobSink()
     try:
-        row = follow_job(manager, job, raw_sink)
+        row = follow_job(manager, job, sink)
     except KeyboardInterrupt:
         say(f"job {job} goes on; see it: mayfly logs -f {job}   end it: mayfly cancel {job}")
         raise typer.Exit(INTERRUPTED) from None
     except Down as trouble:
         raise Down(f"{trouble}\n  job {job} is not lost: mayfly logs -f {job}") from trouble
-    raise typer.Exit(_exit_code(row))
+    code = _exit_code(row)
+    if sink.incomplete and code == 0:
+        say(f"job {job} succeeded, and its output is not whole: what is missing is said above")
+        code = 1
+    raise typer.Exit(code)
 
 
 def _variables(given: list[str]) -> dict[str, str]:

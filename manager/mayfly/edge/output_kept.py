@@ -35,6 +35,10 @@ _KINDS = frozenset({NOTE, OUT, ERR, BEGIN, END})
 _OPEN = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _DISORDER = 10**9  # ns: stdout and stderr are stamped before they queue for the Engine's log
 _READ = 2 * FRAME_MAX
+BEGINNING_GONE = (
+    b"the beginning of this output is gone: only the last part is kept (host.output_per_agent)"
+)
+READ_TOO_LATE = b"output is missing here: it came faster than it was read (host.output_per_agent)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,10 @@ class KeptReader:
         self._fd: int | None = None
         self._at = 0
         self._shears = Shears()
-        self._skipped = False
+        self._missing: bytes | None = (
+            None  # what to say of bytes that are gone before the next ones
+        )
+        self._begun = False
 
     def more(self) -> list[Chunk] | None:
         """What came since the last call; None where nothing did. ``ended`` is set when nothing can
@@ -212,9 +219,12 @@ class KeptReader:
         if not data:
             return None
         out: list[Chunk] = []
-        if self._skipped:
-            self._skipped = False
-            out.append(Chunk(NOTE, time.time(), b"output came faster than it was read here"))
+        if not self._begun:
+            self._begun = True
+            self._missing = None if data[0] == BEGIN else BEGINNING_GONE
+        if self._missing is not None:
+            out.append(Chunk(NOTE, time.time(), self._missing))
+            self._missing = None
         consumed = 0
         for at, size in frames(data):
             payload = data[at + 8 : at + 8 + size]
@@ -246,7 +256,8 @@ class KeptReader:
             following = self._following()
             if following is None or (data := os.pread(self._fd, _READ, self._at)):
                 break
-            self._skipped = following is self.old
+            if following is self.old:
+                self._missing = READ_TOO_LATE
             self._open(following)
         return data
 
