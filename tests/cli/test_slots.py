@@ -177,3 +177,31 @@ def test_a_manager_that_hangs_delays_completion_by_a_moment_only(manager: StandI
     assert (offered, told) == ("", "")
     assert seconds < 10
     deaf.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("drain", "local-0", "--timeout", "3"), "--timeout goes with --wait"),
+        (("doctor", "--timeout", "5"), "--timeout goes with --canary"),
+        (("cordon", "local-0", "--for", "0"), "is no time at all"),
+        (("history", "--outcome", "nope"), "there is no 'nope'; there are job_done, "),
+    ],
+)
+def test_what_a_verb_would_ignore_is_refused_and_nothing_is_done(
+    manager: StandIn, mayfly: Mayfly, words: tuple[str, ...], says: str
+) -> None:
+    ran = mayfly(*words)
+    assert (ran.code, ran.out, manager.commands) == (2, "", [])
+    assert says in ran.err
+
+
+@pytest.mark.parametrize(
+    "words", [("events", "--slot"), ("history", "--slot"), ("doctor", "--canary"), ("describe",)]
+)
+def test_a_name_that_no_slot_has_is_said_and_nothing_is_done(
+    manager: StandIn, mayfly: Mayfly, words: tuple[str, ...]
+) -> None:
+    ran = mayfly(*words, "nope-7")
+    assert (ran.code, ran.out, manager.commands) == (4, "", [])
+    assert "there is no slot nope-7" in ran.err

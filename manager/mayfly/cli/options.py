@@ -59,6 +59,20 @@ def duration(text: str | None, option: str) -> float | None:
         raise Usage(f"{option}: {text!r} {error}") from error
 
 
+def lasting(text: str | None, option: str) -> float | None:
+    """The seconds of an option that nothing can come of where they are none; else ``Usage``."""
+    seconds = duration(text, option)
+    if seconds is not None and seconds <= 0:
+        raise Usage(f'{option}: {text!r} is no time at all; write for example "90s", "30m" or "2h"')
+    return seconds
+
+
+def needs(option: str, given: object, other: str, there: object) -> None:
+    """``Usage`` where an option is given that would be ignored without another."""
+    if given and not there:
+        raise Usage(f"{option} goes with {other}: alone it would be ignored")
+
+
 def say(sentence: str) -> None:
     """Talk: to people, on standard error; on a terminal no word is cut at its edge."""
     for line in talk(f"mayfly: {sentence}"):

@@ -15,11 +15,12 @@ from mayfly.cli.options import (
     colours,
     config_path,
     duration,
+    needs,
     print_json,
     say,
     terminal_width,
 )
-from mayfly.cli.trouble import Trouble, Usage
+from mayfly.cli.trouble import NoSuch, Trouble, Usage
 
 if TYPE_CHECKING:
     from mayfly.cli.client import Client
@@ -47,10 +48,13 @@ def doctor(
     from mayfly.cli.doctor import exit_code, results  # noqa: PLC0415
     from mayfly.cli.examination import examine  # noqa: PLC0415
 
+    needs("--timeout", timeout, "--canary", canary)
+    seconds = duration(timeout, "--timeout")
+    if canary is not None:
+        _known(client(ctx, socket, config), canary)
     facts = examine(config_path(ctx, config), lambda: client(ctx, socket, config))
     found = results(facts)
     if canary is not None:
-        seconds = duration(timeout, "--timeout")
         found.append(_flown(facts.config, client(ctx, socket, config), canary, seconds))
     if as_json:
         print_json(render_doctor.document(found))
@@ -58,6 +62,12 @@ def doctor(
         for line in render_doctor.doctor(found, terminal_width(), colours()):
             print(line)
     raise typer.Exit(exit_code(found, strict=strict))
+
+
+def _known(manager: Client, slot: str) -> None:
+    """``NoSuch`` where no slot has that name: nothing is looked at or emptied then."""
+    if slot not in (row.get("slot") for row in manager.get("/v1/status").get("slots", ())):
+        raise NoSuch(f"there is no slot {slot}; see mayfly status")
 
 
 def _flown(config: Config | None, manager: Client, slot: str, seconds: float | None) -> CheckResult:

@@ -24,12 +24,15 @@ from mayfly.cli.options import (
 )
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
 from mayfly.cli.verbs_status import first_status
+from mayfly.core.model import Cause
+from mayfly.core.outcomes import Result
 from mayfly.core.quantities import parse_time, rfc3339
 
 POLL = 30.0
 INTERRUPTED = 130
 LAST_EVENTS = 10
 LAST_AGENTS = 5
+OUTCOMES = tuple(str(word) for word in (*Result, *Cause))
 
 
 def describe(
@@ -85,6 +88,7 @@ def events(
     """List what happened, oldest first."""
     manager = client(ctx, socket, config)
     rows = _events(manager, {"slot": slot, "limit": limit})
+    _found(manager, slot, rows)
     if as_json and not follow:
         print_json({"schema": "mayfly.events/1", "events": rows})
         return
@@ -94,6 +98,15 @@ def events(
             _follow_events(manager, rows, slot, as_json)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _found(manager: Client, slot: str | None, rows: list[Document]) -> None:
+    """``NoSuch`` where nothing is known of a slot because there is none of that name."""
+    if slot is None or rows:
+        return
+    known = [str(row.get("slot")) for row in first_status(manager).get("slots", ())]
+    if slot not in known:
+        raise NoSuch(f"there is no slot {slot}, and none that was; there are: {', '.join(known)}")
 
 
 def _print_events(rows: list[Document], as_json: bool) -> None:
@@ -145,6 +158,8 @@ def history(
     config: ConfigOption = None,
 ) -> None:
     """List agents that ended, the latest last."""
+    if outcome is not None and outcome not in OUTCOMES:
+        raise Usage(f"--outcome: there is no {outcome!r}; there are {', '.join(OUTCOMES)}")
     query = {
         "since": _since(since),
         "slot": slot,
@@ -154,6 +169,7 @@ def history(
     }
     manager = client(ctx, socket, config)
     rows = _agents(manager, query)
+    _found(manager, slot, rows)
     of_gpus = _by_gpu(manager, query) if gpu is not None else []
     if as_json:
         told = {"gpus": of_gpus} if gpu is not None else {}

@@ -17,6 +17,8 @@ from mayfly.cli.options import (
     YesOption,
     client,
     duration,
+    lasting,
+    needs,
     say,
 )
 from mayfly.cli.trouble import Trouble, Usage
@@ -41,6 +43,7 @@ def drain(
     """Empty slots, every slot where none is named: busy agents end their job first."""
     if slots and every:
         raise Usage("drain takes slots or --all, not both")
+    needs("--timeout", timeout, "--wait", wait)
     seconds = duration(timeout, "--timeout")
     manager = client(ctx, socket, config)
     what = ", ".join(slots) if slots else "every slot"
@@ -70,14 +73,14 @@ def cordon(
     *,
     every: AllOption = False,
     note: Annotated[str | None, typer.Option("--note", help="Why, for whoever looks.")] = None,
-    lasting: Annotated[
+    span: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="Undone by itself after 2h…")
     ] = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Let no new agent or job into slots; a busy agent goes on."""
-    seconds = duration(lasting, "--for")
+    seconds = lasting(span, "--for")
     until = None if seconds is None else rfc3339(time.time() + seconds)
     body = {"slots": _chosen("cordon", slots, every), "until": until, "note": note}
     client(ctx, socket, config).post("/v1/cordon", body)

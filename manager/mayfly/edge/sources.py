@@ -47,7 +47,7 @@ class Unreadable(Exception):
     """A source that cannot be read: which, and why in one sentence."""
 
     def __init__(self, origin: str, text: str) -> None:
-        super().__init__(f"{origin} {text}")
+        super().__init__(f"{origin}: {text}")
         self.origin = origin
         self.text = text
 
