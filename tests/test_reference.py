@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
-from mayfly.core import model
+from mayfly.core import command_effects, model
 from mayfly.edge.config import schema
 from mayfly.service import control, unix_http
 from tests import reference
@@ -48,6 +50,35 @@ def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
     assert re.search(rf"has {read} s to arrive\s+whole, a write {write} s", page)
     assert unix_http.BODY_MAX == 2**20
     assert unix_http.HEAD_MAX == 64 * 2**10
+
+
+def failures(path: Path) -> set[tuple[int, str]]:
+    """The status and the kind of each failure that the file answers with."""
+    calls = [
+        node.args
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"refusal", "error_reply"}
+    ]
+    constant = [[arg.value for arg in call if isinstance(arg, ast.Constant)] for call in calls]
+    # A status, then a word among what is said.
+    return {
+        (values[0], value)
+        for values in constant
+        for value in values[1:]
+        if re.fullmatch("[a-z_]+", value)
+    }
+
+
+def test_every_kind_of_failure_is_in_the_page() -> None:
+    page = (reference.DOCS / "control-socket.md").read_text()
+    sources = [*Path(control.__file__).parent.glob("*.py"), Path(command_effects.__file__)]
+    found = set().union(*map(failures, sources))
+    assert {(404, "no_such_slot"), (503, "no_disk"), (500, "bug")} <= found
+    for status, kind in found:
+        row = rf"^\| [^|]*{status}[^|]* \|[^|]*`{kind}`"
+        assert re.search(row, page, re.MULTILINE), f"{status} {kind}"
 
 
 def test_the_documents_in_the_page_have_the_keys_that_are_printed() -> None:

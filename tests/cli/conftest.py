@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.service.commands import Answer, Command
+from mayfly.core.commands import Command, verb_of
+from mayfly.service.pending_command import Answer
 from tests.service.standin import StandIn, slot, status
 from tests.terminal import Terminal, environment
 
@@ -38,7 +39,7 @@ class Answers:
         self.by_verb: dict[str, Callable[[Command], Answer]] = {}
 
     def __call__(self, command: Command) -> Answer:
-        found = self.by_verb.get(command.verb)
+        found = self.by_verb.get(verb_of(command))
         return found(command) if found else Answer(200, {"slots": []})
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from mayfly.service.commands import Answer, Command
+from mayfly.core.commands import CancelJob, Command, Payload, SubmitJob, verb_of
+from mayfly.core.model import JobId
+from mayfly.service.pending_command import Answer
 from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
 from tests.service.standin import StandIn, job, slot, status
 
@@ -61,12 +63,8 @@ def test_submit_prints_the_job_s_id_alone(runs: Runs, mayfly: Mayfly) -> None:
     ran = mayfly("submit", "--", "sh", "-c", "id")
     assert (ran.code, ran.out, ran.err) == (0, "j1\n", "")
     (command,) = runs.manager.commands
-    assert command.arguments == {
-        "argv": ("sh", "-c", "id"),
-        "env": {},
-        "pool": None,
-        "timeout": None,
-    }
+    payload = Payload(("sh", "-c", "id"), {})
+    assert command == SubmitJob(command.by, payload, pool=None, timeout=None)
 
 
 def test_submit_takes_its_own_options_only_before_the_command(runs: Runs, mayfly: Mayfly) -> None:
@@ -74,12 +72,9 @@ def test_submit_takes_its_own_options_only_before_the_command(runs: Runs, mayfly
         "submit", "--pool", "p", "--timeout", "2m", "--env", "A=b=c", "-e", "MINE",
         "grep", "-e", "x", "--wait", MINE="here",
     )  # fmt: skip
-    assert dict(runs.manager.commands[0].arguments) == {
-        "argv": ("grep", "-e", "x", "--wait"),
-        "env": {"A": "b=c", "MINE": "here"},
-        "pool": "p",
-        "timeout": 120.0,
-    }
+    (command,) = runs.manager.commands
+    payload = Payload(("grep", "-e", "x", "--wait"), {"A": "b=c", "MINE": "here"})
+    assert command == SubmitJob(command.by, payload, pool="p", timeout=120.0)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +184,7 @@ def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(runs: Runs, start: St
     assert err.decode() == (
         "mayfly: job j1 goes on; see it: mayfly logs -f j1   end it: mayfly cancel j1\n"
     )
-    assert [command.verb for command in runs.manager.commands] == ["submit"]
+    assert [verb_of(command) for command in runs.manager.commands] == ["submit"]
 
 
 def test_who_has_read_enough_ends_the_output_quietly(runs: Runs, mayfly: Mayfly) -> None:
@@ -231,7 +226,7 @@ def test_jobs_are_listed(manager: StandIn, mayfly: Mayfly) -> None:
 
 def test_cancel_names_the_job(manager: StandIn, mayfly: Mayfly, answers: Answers) -> None:
     assert mayfly("cancel", "j1").code == 0
-    assert manager.commands[0].arguments == {"job": "j1"}
+    assert manager.commands[0] == CancelJob(manager.commands[0].by, JobId("j1"))
     sentence = {"error": "there is no job j9: see `mayfly jobs`", "kind": "no_such_job"}
     answers.by_verb["cancel"] = lambda _: Answer(404, sentence)
     ran = mayfly("cancel", "j9")

@@ -7,12 +7,25 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
+from mayfly.core.commands import (
+    Caller,
+    Command,
+    CordonSlots,
+    DrainSlots,
+    PauseManager,
+    RecycleSlots,
+    ReloadConfig,
+    ResumeManager,
+    RetrySlots,
+    UncordonSlots,
+    verb_of,
+)
 from mayfly.core.quantities import parse_time
-from mayfly.service.commands import Answer
+from mayfly.service.pending_command import Answer
 from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
 from tests.service.standin import StandIn, slot, status
 
@@ -23,38 +36,44 @@ GONE = {"agent": None, "container": None, "phase": "vacant"}
 DRAINED = {"since": None, "until": None, "by": "root", "note": None, "drain": True}
 
 
+ANYONE = Caller(0, 0, 0, "")
+
+
 @pytest.mark.parametrize(
-    ("arguments", "verb", "asked"),
+    ("arguments", "asked"),
     [
-        (["uncordon", "local-0"], "uncordon", {"slots": ("local-0",)}),
-        (["uncordon", "--all"], "uncordon", {"slots": ("local-0", "local-1")}),
-        (["recycle", "local-0", "local-1"], "recycle", {"slots": ("local-0", "local-1")}),
-        (["retry", "local-1"], "retry", {"slots": ("local-1",)}),
-        (["drain", "local-1"], "drain", {"slots": ("local-1",), "force": False}),
-        (["drain", "--all"], "drain", {"slots": None, "force": False}),
-        (["drain"], "drain", {"slots": None, "force": False}),
-        (["drain", "--force", "--yes"], "drain", {"slots": None, "force": True}),
-        (["cordon", "local-1"], "cordon", {"slots": ("local-1",), "until": None, "note": None}),
-        (["pause", "--note", "disk"], "pause", {"note": "disk"}),
-        (["resume"], "resume", {}),
-        (["reload"], "reload", {"dry_run": False}),
-        (["reload", "--dry-run"], "reload", {"dry_run": True}),
+        (["uncordon", "local-0"], UncordonSlots(ANYONE, ("local-0",))),
+        (["uncordon", "--all"], UncordonSlots(ANYONE, ("local-0", "local-1"))),
+        (["recycle", "local-0", "local-1"], RecycleSlots(ANYONE, ("local-0", "local-1"))),
+        (["retry", "local-1"], RetrySlots(ANYONE, ("local-1",))),
+        (["drain", "local-1"], DrainSlots(ANYONE, ("local-1",), force=False)),
+        (["drain", "--all"], DrainSlots(ANYONE, None, force=False)),
+        (["drain"], DrainSlots(ANYONE, None, force=False)),
+        (["drain", "--force", "--yes"], DrainSlots(ANYONE, None, force=True)),
+        (["cordon", "local-1"], CordonSlots(ANYONE, ("local-1",), until=None, note="")),
+        (["pause", "--note", "disk"], PauseManager(ANYONE, "disk")),
+        (["resume"], ResumeManager(ANYONE)),
+        (["reload"], ReloadConfig(ANYONE, dry_run=False)),
+        (["reload", "--dry-run"], ReloadConfig(ANYONE, dry_run=True)),
     ],
 )
 def test_a_verb_is_a_command_and_its_talk_goes_to_stderr(
-    manager: StandIn, mayfly: Mayfly, arguments: list[str], verb: str, asked: dict[str, object]
+    manager: StandIn, mayfly: Mayfly, arguments: list[str], asked: Command
 ) -> None:
     ran = mayfly(*arguments)
     assert (ran.code, ran.out) == (0, "")
     assert ran.err.startswith("mayfly: ")
     (command,) = manager.commands
-    assert (command.verb, dict(command.arguments)) == (verb, asked)
+    assert (verb_of(command), command) == (arguments[0], replace(asked, by=command.by))
 
 
 def test_a_cordon_can_have_an_end(manager: StandIn, mayfly: Mayfly) -> None:
     before = time.time()
     assert mayfly("cordon", "local-0", "--for", "2h", "--note", "driver").code == 0
-    until: Any = manager.commands[0].arguments["until"]
+    (command,) = manager.commands
+    assert isinstance(command, CordonSlots)
+    until = command.until
+    assert until is not None
     assert before + 7199 < until < time.time() + 7201
     assert parse_time("2026-11-21") > 0
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.core.commands import verb_of
 from tests.cli.conftest import COMMAND, Mayfly, Terminal, environment, plain
 from tests.service.standin import StandIn, slot, status
 
@@ -355,5 +356,5 @@ def test_describe_tells_a_slot_s_story(past: StandIn, mayfly: Mayfly) -> None:
 
 def test_plan_is_the_loop_s(past: StandIn, mayfly: Mayfly) -> None:
     assert mayfly("plan").code == 0
-    assert [command.verb for command in past.commands] == ["plan"]
+    assert [verb_of(command) for command in past.commands] == ["plan"]
     assert mayfly("plan", "--json").code == 0

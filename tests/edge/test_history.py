@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mayfly.core.apply import apply
+from mayfly.core.commands import Payload
 from mayfly.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubmitted
 from mayfly.core.memory import Agent, Job
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
@@ -17,7 +18,6 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.history import History
 from mayfly.edge.history_file import FILE_NAME, MIGRATIONS, translated
 from mayfly.edge.history_reader import HistoryReader
-from mayfly.edge.history_rows import Payload
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from mayfly.core.commands import Command
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
 from mayfly.service.board import StatusBoard
-from mayfly.service.commands import Answer, Command
 from mayfly.service.control import Control
+from mayfly.service.pending_command import Answer, PendingCommand
 
 Row = dict[str, Any]
 
@@ -175,7 +176,7 @@ class StandIn:
         self.commands: list[Command] = []
         self.failures: list[BaseException] = []
         self._answering = answering or (lambda _: Answer(200, {"slots": []}))
-        self._inbox: SimpleQueue[Command | None] = SimpleQueue()
+        self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
         self._loop = threading.Thread(target=self._run, daemon=True)
         self._loop.start()
         self.open()
@@ -204,7 +205,7 @@ class StandIn:
         self.board.publish(document)
 
     def _run(self) -> None:
-        while (command := self._inbox.get()) is not None:
-            self.commands.append(command)
-            answer = self._answering(command)
-            command.answer(answer.status, answer.body)
+        while (pending := self._inbox.get()) is not None:
+            self.commands.append(pending.command)
+            answer = self._answering(pending.command)
+            pending.answer(answer.status, answer.body)

@@ -11,14 +11,36 @@ import struct
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mayfly.cli.app import VERBS
+from mayfly.core.commands import (
+    Caller,
+    CancelJob,
+    Command,
+    CordonSlots,
+    DrainSlots,
+    PauseManager,
+    Payload,
+    PlanAhead,
+    RecycleSlots,
+    ReloadConfig,
+    ResumeManager,
+    RetrySlots,
+    SubmitJob,
+    UncordonSlots,
+    verb_of,
+)
+from mayfly.core.model import JobId
 from mayfly.edge.faults import Passing, Refused
 from mayfly.service import control, unix_http
-from mayfly.service.commands import Answer, Caller, Command
 from mayfly.service.control import Control
+from mayfly.service.pending_command import Answer
+from mayfly.service.pending_command import ask as ask_loop
 from tests.service.conftest import Ask, connect
 from tests.service.standin import StandIn, job, slot, status
 
@@ -180,53 +202,57 @@ def test_a_disk_that_cannot_be_read_is_said_and_a_bug_is_told_to_the_log(
 
 # -- commands --------------------------------------------------------------------------------------
 
-COMMANDS = [
+ANYONE = Caller(0, 0, 0, "")
+COMMANDS: list[tuple[str, object, Command]] = [
     (
         "/v1/jobs",
         {"argv": ["sh", "-c", "id"], "env": {"A": "b"}, "pool": "local", "timeout": 90},
-        "submit",
-        {"argv": ("sh", "-c", "id"), "env": {"A": "b"}, "pool": "local", "timeout": 90.0},
+        SubmitJob(ANYONE, Payload(("sh", "-c", "id"), {"A": "b"}), pool="local", timeout=90.0),
     ),
     (
         "/v1/jobs",
         {"argv": ["id"]},
-        "submit",
-        {"argv": ("id",), "env": {}, "pool": None, "timeout": None},
+        SubmitJob(ANYONE, Payload(("id",), {}), pool=None, timeout=None),
     ),
-    ("/v1/jobs/j1/cancel", None, "cancel", {"job": "j1"}),
+    ("/v1/jobs/j1/cancel", None, CancelJob(ANYONE, JobId("j1"))),
     (
         "/v1/cordon",
         {"slots": ["local-1"], "until": "1970-01-01T00:01:00Z", "note": "driver"},
-        "cordon",
-        {"slots": ("local-1",), "until": 60.0, "note": "driver"},
+        CordonSlots(ANYONE, ("local-1",), until=60.0, note="driver"),
     ),
-    ("/v1/cordon", {}, "cordon", {"slots": ("local-0", "local-1"), "until": None, "note": None}),
-    ("/v1/uncordon", {"slots": ["local-1"]}, "uncordon", {"slots": ("local-1",)}),
-    ("/v1/uncordon", None, "uncordon", {"slots": ("local-0", "local-1")}),
-    ("/v1/drain", {"slots": None, "force": True}, "drain", {"slots": None, "force": True}),
-    ("/v1/drain", {"slots": ["a-1", "a-1"]}, "drain", {"slots": ("a-1",), "force": False}),
-    ("/v1/pause", {"note": "n"}, "pause", {"note": "n"}),
-    ("/v1/resume", {}, "resume", {}),
-    ("/v1/recycle", {"slots": ["local-0"]}, "recycle", {"slots": ("local-0",)}),
-    ("/v1/retry", {"slots": ["local-0"]}, "retry", {"slots": ("local-0",)}),
-    ("/v1/reload", {"dry_run": True}, "reload", {"dry_run": True}),
+    ("/v1/cordon", {}, CordonSlots(ANYONE, ("local-0", "local-1"), until=None, note="")),
+    ("/v1/uncordon", {"slots": ["local-1"]}, UncordonSlots(ANYONE, ("local-1",))),
+    ("/v1/uncordon", None, UncordonSlots(ANYONE, ("local-0", "local-1"))),
+    ("/v1/drain", {"slots": None, "force": True}, DrainSlots(ANYONE, None, force=True)),
+    ("/v1/drain", {"slots": ["a-1", "a-1"]}, DrainSlots(ANYONE, ("a-1",), force=False)),
+    ("/v1/pause", {"note": "n"}, PauseManager(ANYONE, "n")),
+    ("/v1/resume", {}, ResumeManager(ANYONE)),
+    ("/v1/recycle", {"slots": ["local-0"]}, RecycleSlots(ANYONE, ("local-0",))),
+    ("/v1/retry", {"slots": ["local-0"]}, RetrySlots(ANYONE, ("local-0",))),
+    ("/v1/reload", {"dry_run": True}, ReloadConfig(ANYONE, dry_run=True)),
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "verb", "arguments"), COMMANDS)
+@pytest.mark.parametrize(("path", "body", "wanted"), COMMANDS)
 def test_a_post_is_a_command_with_who_asked(
-    manager: StandIn, ask: Ask, path: str, body: object, verb: str, arguments: dict[str, object]
+    manager: StandIn, ask: Ask, path: str, body: object, wanted: Command
 ) -> None:
     assert ask("POST", path, body).json == {"slots": []}
     (command,) = manager.commands
-    assert (command.verb, dict(command.arguments)) == (verb, arguments)
-    assert command.caller == Caller(os.getpid(), os.getuid(), os.getgid(), command.caller.name)
-    assert command.caller.name
+    assert command == replace(wanted, by=command.by)
+    assert command.by == Caller(os.getpid(), os.getuid(), os.getgid(), command.by.name)
+    assert command.by.name
+
+
+def test_every_kind_of_command_has_a_path_and_a_verb_on_the_command_line() -> None:
+    asked = [command for *_, command in COMMANDS] + [PlanAhead(ANYONE)]
+    assert {type(command) for command in asked} == set(get_args(Command))
+    assert {verb_of(command) for command in asked} <= VERBS.keys()
 
 
 def test_the_plan_is_the_loop_s_too(manager: StandIn, ask: Ask) -> None:
     ask("GET", "/v1/plan")
-    assert [command.verb for command in manager.commands] == ["plan"]
+    assert [verb_of(command) for command in manager.commands] == ["plan"]
 
 
 def test_every_post_and_no_other_read_is_a_command() -> None:
@@ -282,11 +308,10 @@ def test_the_loop_s_answer_is_handed_on(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_does_not_answer_is_told_after_a_bounded_time() -> None:
-    from mayfly.service.commands import ask as ask_loop
-
-    command = Command("resume", {}, Caller(1, 0, 0, "root"))
+    command = ResumeManager(Caller(1, 0, 0, "root"))
     answer = ask_loop(lambda _: None, command, timeout=0.01)
     assert (answer.status, answer.body["kind"]) == (504, "timeout")
+    assert str(answer.body["error"]).startswith("the manager did not answer 'resume' within 0.01 s")
 
 
 # -- output ----------------------------------------------------------------------------------------

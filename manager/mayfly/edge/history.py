@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mayfly.core.commands import Payload
 from mayfly.core.facts import (
     AgentExited,
     AgentOpened,
@@ -29,7 +30,7 @@ from mayfly.core.facts import (
 from mayfly.core.memory import Agent, Job, Memory, Pause
 from mayfly.core.model import Generation, JobId, SlotName
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
-from mayfly.edge.history_rows import Payload, remembered
+from mayfly.edge.history_rows import remembered
 
 COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
 

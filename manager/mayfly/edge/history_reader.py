@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mayfly.core.commands import Payload
 from mayfly.core.facts import FORMER_EVENTS, PRESENT_EVENTS
 from mayfly.core.lifetime import seconds_in_phases
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId
 from mayfly.edge.history_file import FILE_NAME, check_version, translated
-from mayfly.edge.history_rows import Payload, agent_from, remembered
+from mayfly.edge.history_rows import agent_from, remembered
 
 EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
 

@@ -5,23 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory
 from mayfly.core.model import DoomReason, Generation, JobId, JobState, Phase, SlotName
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """What a job runs: its command line and its environment (which may hold secrets)."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-
-    def __repr__(self) -> str:
-        """Without the environment."""
-        return f"Payload(argv={self.argv!r}, env=****)"
 
 
 def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:

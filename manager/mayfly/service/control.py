@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from mayfly.core.commands import Command
 from mayfly.core.model import Generation
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
 from mayfly.edge.output_kept import Chunk
-from mayfly.service import asks, output_stream, parameters
+from mayfly.service import output_stream, parameters
 from mayfly.service.board import StatusBoard
-from mayfly.service.commands import Command, Send, ask
+from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest
 from mayfly.service.parameters import BadRequest
+from mayfly.service.pending_command import Send, ask
 from mayfly.service.unix_http import (
     HttpReply,
     OnFailure,
@@ -123,14 +125,14 @@ def _nothing(_: str, __: BaseException) -> None:
     pass
 
 
-def _tell(
-    verb: str, arguments: Callable[[bytes, Sequence[str]], asks.Arguments]
+def _commanded(
+    parse: Callable[[CommandRequest], Command],
 ) -> Callable[[Control, Request, Names], HttpReply]:
     """A path that sends a command to the loop and hands its answer back."""
 
     def answer(control: Control, request: Request, names: Names) -> HttpReply:
-        wanted = {**arguments(request.body, control.slots()), **names}
-        found = ask(control.send, Command(verb, wanted, request.caller))
+        wanted = CommandRequest(request.caller, request.body, names, control.slots())
+        found = ask(control.send, parse(wanted))
         return json_reply(found.status, found.body)
 
     return answer
@@ -368,19 +370,9 @@ class Control:
         ),
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
-        Route("GET", "/v1/plan", (), "what the next pass would do", _tell("plan", asks.nothing)),
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
         Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
-        Route("POST", "/v1/jobs", (), "queue a job", _tell("submit", asks.submit)),
-        Route("POST", "/v1/jobs/{job}/cancel", (), "end a job", _tell("cancel", asks.nothing)),
-        Route("POST", "/v1/cordon", (), "no new agent or job", _tell("cordon", asks.cordon)),
-        Route("POST", "/v1/uncordon", (), "fill again", _tell("uncordon", asks.named_slots)),
-        Route("POST", "/v1/drain", (), "empty slots", _tell("drain", asks.drain)),
-        Route("POST", "/v1/pause", (), "observe only", _tell("pause", asks.pause)),
-        Route("POST", "/v1/resume", (), "act again", _tell("resume", asks.nothing)),
-        Route("POST", "/v1/recycle", (), "fresh agents", _tell("recycle", asks.named_slots)),
-        Route("POST", "/v1/retry", (), "forget back-off", _tell("retry", asks.named_slots)),
-        Route("POST", "/v1/reload", (), "read the config again", _tell("reload", asks.reload)),
+        *(Route(c.method, c.path, (), c.does, _commanded(c.parse)) for c in COMMAND_ROUTES),
     )
 
 

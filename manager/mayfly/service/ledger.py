@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mayfly.core.apply import ahead, apply
+from mayfly.core.command_effects import CommandResult
+from mayfly.core.commands import Payload
 from mayfly.core.facts import AgentOpened, ClockJumped, Fact
 from mayfly.core.memory import Memory
 from mayfly.core.model import HostSpec, JobId
@@ -17,10 +19,8 @@ from mayfly.edge.boot import host_boot
 from mayfly.edge.engine_facts import EventCursor
 from mayfly.edge.faults import Fault
 from mayfly.edge.history import History
-from mayfly.edge.history_rows import Payload
 from mayfly.edge.log import Log
-from mayfly.service.commands import Command
-from mayfly.service.orders import Order
+from mayfly.service.pending_command import PendingCommand
 
 RETRY = 1.0  # seconds before the disk is tried again
 SCRUB_EVERY = 1.0  # seconds that what was erased may still stand in the write-ahead log
@@ -38,7 +38,7 @@ class Ledger:
         self._facts: list[Fact] = []
         self._ordered: list[Fact] = []
         self._payloads: dict[JobId, Payload] = {}
-        self._answers: list[tuple[Command, Order]] = []
+        self._answers: list[tuple[PendingCommand, CommandResult]] = []
         self._cursor: Callable[[Memory], EventCursor | None] = lambda _: None
         self._kept_mark: EventCursor | None = None
         self._next_scrub = 0.0
@@ -71,15 +71,14 @@ class Ledger:
         """Something has happened."""
         self._facts.extend(facts)
 
-    def take(self, command: Command, order: Order, payload: Payload | None = None) -> None:
-        """Answer an order, at once or when its facts are on disk."""
-        if not order.facts:
-            command.answer(order.status, order.body)
+    def take(self, pending: PendingCommand, result: CommandResult) -> None:
+        """Answer a command, at once or when its facts are on disk."""
+        if not result.facts:
+            pending.answer(result.status, result.body)
             return
-        self._ordered.extend(order.facts)
-        self._answers.append((command, order))
-        if payload is not None:
-            self._payloads[JobId(str(order.body["job"]))] = payload
+        self._ordered.extend(result.facts)
+        self._payloads.update(result.payloads)
+        self._answers.append((pending, result))
 
     def promised(self, job: JobId) -> bool:
         """Whether a job of that id is pending."""
@@ -104,16 +103,16 @@ class Ledger:
         self._kept_mark, self._memory = cursor or self._kept_mark, memory
         answers, self._answers = self._answers, []
         self._facts, self._ordered, self._payloads = [], [], {}
-        for command, order in answers:
-            command.answer(order.status, order.body)
+        for pending, result in answers:
+            pending.answer(result.status, result.body)
         return True
 
     def _refuse(self, reason: str) -> None:
         if self.disk_error is None:
             self._log.event("disk.lost", reason=reason)
         self.disk_error = reason
-        for command, _ in self._answers:
-            command.answer(503, {"error": f"nothing was changed: {reason}", "kind": "no_disk"})
+        for pending, _ in self._answers:
+            pending.answer(503, {"error": f"nothing was changed: {reason}", "kind": "no_disk"})
         self._ordered, self._payloads, self._answers = [], {}, []
 
     # -- upkeep -----------------------------------------------------------------------------------

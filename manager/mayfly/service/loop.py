@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import assert_never
 
@@ -27,6 +27,8 @@ from mayfly.core.actions import (
     action_name,
 )
 from mayfly.core.apply import apply
+from mayfly.core.command_effects import Reread, Situation, effects, refusal
+from mayfly.core.commands import CancelJob, Command, PlanAhead, ReloadConfig, SubmitJob
 from mayfly.core.decide import decide
 from mayfly.core.desire import Hardware, Survey, desired, references
 from mayfly.core.facts import (
@@ -51,6 +53,7 @@ from mayfly.core.model import (
     Desired,
     Generation,
     HostId,
+    JobId,
     Phase,
     World,
 )
@@ -64,7 +67,6 @@ from mayfly.edge.room import Room
 from mayfly.edge.witness import Witnesses
 from mayfly.service.bugs import Bug
 from mayfly.service.clock import Clock
-from mayfly.service.commands import Command
 from mayfly.service.engine_observer import (
     EngineDenied,
     EngineObserver,
@@ -77,10 +79,9 @@ from mayfly.service.gpu_monitor import GpuMonitor, GpuObservation, Probed
 from mayfly.service.ledger import Ledger
 from mayfly.service.messages import Heard, Message, Reload, Rung, Stop
 from mayfly.service.observed import ObservedState
-from mayfly.service.orders import Order
+from mayfly.service.pending_command import PendingCommand
 from mayfly.service.perform import ActionResult, Done, Failed, Workers
 from mayfly.service.poll_schedule import SURVEY_REST, TICK, PollSchedule
-from mayfly.service.reception import Reception, Situation
 from mayfly.service.refusals import Trial
 from mayfly.service.report import Report, own_health
 from mayfly.service.roster_watch import EnrolmentTried, RosterFailed, RosterSeen, RosterSight
@@ -138,11 +139,7 @@ class Loop:
         self._clock = clock
         self._run_id = run_id
         self._reload = reload
-        self._reception = Reception(
-            known_job=lambda job: ledger.promised(job) or known_job(job),
-            reload=self._reload_order,
-            plan=self._plan_order,
-        )
+        self._recorded_job = known_job
         self._observed = ObservedState(host)
         self._schedule = PollSchedule()
         self._survey = Survey()
@@ -253,7 +250,7 @@ class Loop:
                 self._on_event(message)
             case StreamTurn():
                 self._on_turn(message)
-            case Command():
+            case PendingCommand():
                 self._on_command(message)
             case Reload():
                 self._read_config()
@@ -446,36 +443,50 @@ class Loop:
                 self._resting[subject] = now + (again or REST)
         self._schedule.at_once(now)
 
-    # -- orders -----------------------------------------------------------------------------------
+    # -- commands ---------------------------------------------------------------------------------
 
-    def _on_command(self, command: Command) -> None:
-        situation = Situation(
-            self.config,
-            self._desired,
-            self._ledger.drafted,
-            self._clock.now(),
-            self._ledger.disk_error,
-        )
-        self._ledger.take(command, *self._reception.order(command, situation))
+    def _on_command(self, pending: PendingCommand) -> None:
+        try:
+            result = effects(pending.command, self._situation(pending.command))
+            if result.config is not None:
+                self._use_config(result.config)
+        except Fault as fault:
+            result = refusal(409, "refused", str(fault))
+        self._ledger.take(pending, result)
 
-    def _reload_order(self, dry_run: bool) -> Order:
+    def _situation(self, command: Command) -> Situation:
+        """How things stand, with what this command needs looked up."""
+        memory, now = self._ledger.drafted, self._clock.now()
+        common = Situation(self.config, self._desired, memory, now, self._ledger.disk_error)
+        match command:
+            case SubmitJob() if common.disk_error is None:
+                return replace(common, new_job=self._new_job(now))
+            case CancelJob(job=job):
+                return replace(common, job_known=self._known_job(job))
+            case ReloadConfig():
+                return replace(common, reread=self._reread())
+            case PlanAhead():
+                world = self._observed.world()
+                world = self._hands.gpus.with_gpu_health(self._desired, memory, world, now)
+                plan = self._decide(memory, world, now)
+                return replace(common, plan=plan, headline=self._report.headline)
+            case _:
+                return common
+
+    def _known_job(self, job: JobId) -> bool:
+        """Whether a job of that id was ever there, or is promised."""
+        return self._ledger.promised(job) or self._recorded_job(job)
+
+    def _new_job(self, now: float) -> JobId:
+        job = naming.job(now, secrets.randbelow(36**3))
+        while self._known_job(job):
+            job = naming.job(now, secrets.randbelow(36**3))
+        return job
+
+    def _reread(self) -> Reread:
         config = self._reload()
-        before = {spec.name: spec for spec in self._desired.slots}
         traits = self._services.preview(config)
-        wanted = desired(config, self._survey, traits, hardware=self._hardware)
-        after = {spec.name: spec for spec in wanted.slots}
-        changes = {
-            "added": [name for name in after if name not in before],
-            "removed": [name for name in before if name not in after],
-            "replaced": [
-                name
-                for name, spec in after.items()
-                if name in before and before[name].fingerprint != spec.fingerprint
-            ],
-        }
-        if not dry_run:
-            self._use_config(config)
-        return Order(200, {"dry_run": dry_run, **changes, "held": dict(wanted.obstacles)})
+        return Reread(config, desired(config, self._survey, traits, hardware=self._hardware))
 
     def _read_config(self) -> None:
         self._report.reloading()
@@ -496,11 +507,6 @@ class Loop:
         self._report.metrics.use(config)
         self._report.metrics.reloaded(now, good=True)
         self._log.event("config.loaded", pools=len(config.pools))
-
-    def _plan_order(self) -> Order:
-        memory, now = self._ledger.drafted, self._clock.now()
-        world = self._hands.gpus.with_gpu_health(self._desired, memory, self._observed.world(), now)
-        return Order(200, plan_document(self._decide(memory, world, now), self._report.headline))
 
     # -- passes -----------------------------------------------------------------------------------
 
@@ -641,23 +647,6 @@ class Loop:
             refusals=self._services.refused.by_pool,
             namesakes=namesakes(self._observed.rosters),
         )
-
-
-def plan_document(plan: Plan, headline: str) -> dict[str, object]:
-    """A plan as ``mayfly plan --json`` shows it."""
-    return {
-        "schema": "mayfly.plan/1",
-        "headline": headline,
-        "actions": [
-            {
-                "action": action_name(action),
-                "slot": action.slot,
-                "subject": action.subject,
-                "reason": action.reason,
-            }
-            for action in plan.actions
-        ],
-    }
 
 
 def _fresh_container(

@@ -9,9 +9,9 @@ from mayfly.core.model import Generation
 from mayfly.edge.engine_facts import EngineEvent, StreamTurn
 from mayfly.providers import Sign
 from mayfly.service.bugs import Bug
-from mayfly.service.commands import Command
 from mayfly.service.engine_observer import Observation
 from mayfly.service.gpu_monitor import GpuObservation
+from mayfly.service.pending_command import PendingCommand
 from mayfly.service.perform import ActionResult
 from mayfly.service.roster_watch import RosterSight
 
@@ -52,6 +52,6 @@ Message: TypeAlias = (
     | StreamTurn
     | Observation
     | ActionResult
-    | Command
+    | PendingCommand
     | Bug
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 from mayfly.core import naming
 from mayfly.core.actions import Action
 from mayfly.core.apply import apply
+from mayfly.core.command_effects import plan_document
 from mayfly.core.decide import decide
 from mayfly.core.desire import Hardware, desired, references
 from mayfly.core.memory import Memory
@@ -28,7 +29,7 @@ from mayfly.edge.witness import Witnesses
 from mayfly.providers import Provider, load
 from mayfly.service.clock import Clock
 from mayfly.service.engine_observer import survey_of
-from mayfly.service.loop import ROUNDS, plan_document
+from mayfly.service.loop import ROUNDS
 from mayfly.service.observed import ObservedState
 from mayfly.service.services import Services
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
+from mayfly.core.commands import Caller
 from mayfly.edge.faults import Refused
-from mayfly.service.commands import Caller
 
 HEAD_MAX = 64 * 1024  # request line and headers
 BODY_MAX = 1024 * 1024

@@ -1,0 +1,325 @@
+"""What each command comes to: facts, or a sentence that says why it cannot.
+
+Pure: the loop puts the facts on disk and only then answers. Slots and jobs are looked up here, so that every
+verb says the same of a name that is not there. A command that could be obeyed in part is refused whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from mayfly.core.actions import action_name
+from mayfly.core.commands import (
+    CancelJob,
+    Command,
+    CordonSlots,
+    DrainSlots,
+    PauseManager,
+    Payload,
+    PlanAhead,
+    RecycleSlots,
+    ReloadConfig,
+    ResumeManager,
+    RetrySlots,
+    SubmitJob,
+    UncordonSlots,
+)
+from mayfly.core.facts import (
+    AgentDoomed,
+    Fact,
+    JobCancelling,
+    JobEnded,
+    JobSubmitted,
+    ManagerPaused,
+    ManagerResumed,
+    SlotCordoned,
+    SlotReleased,
+    SlotUncordoned,
+)
+from mayfly.core.memory import Agent, Cordon, Job, Memory, Pause
+from mayfly.core.model import (
+    Cause,
+    Config,
+    Desired,
+    DoomReason,
+    JobId,
+    JobState,
+    PoolSpec,
+    SlotName,
+)
+from mayfly.core.plan import Plan
+from mayfly.core.slots import VACANCY, tenancies
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """The configuration as its file has it now, and what it would have."""
+
+    config: Config
+    desired: Desired
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a command is judged by; the last four are looked up for the commands that need them alone."""
+
+    config: Config
+    desired: Desired
+    memory: Memory
+    now: float
+    disk_error: str | None  # None: the disk takes what it is given
+    new_job: JobId = field(default=JobId(""))  # what a job that is submitted now is called
+    job_known: bool = False  # whether the job that is named was ever there, or is promised
+    reread: Reread | None = None  # None: the file was not read again, what is in force stays
+    plan: Plan = field(default_factory=Plan)  # what the next pass would do
+    headline: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command comes to: the answer, and what must be so before it is given.
+
+    ``facts`` and ``payloads`` have to be on disk, ``config`` in force (``None``: the one that is).
+    """
+
+    status: int  # of HTTP
+    body: Mapping[str, object]
+    facts: tuple[Fact, ...] = ()
+    payloads: Mapping[JobId, Payload] = field(default_factory=dict)
+    config: Config | None = None
+
+
+def refusal(status: int, kind: str, sentence: str) -> CommandResult:
+    """A command that is not carried out."""
+    return CommandResult(status, {"error": sentence, "kind": kind})
+
+
+def effects(command: Command, situation: Situation) -> CommandResult:
+    """What the command comes to as things stand."""
+    match command:
+        case SubmitJob():
+            return _submit(command, situation)
+        case CancelJob():
+            return _cancel(command, situation)
+        case CordonSlots():
+            return _cordon(command, situation)
+        case UncordonSlots():
+            return _uncordon(command, situation)
+        case DrainSlots():
+            return _drain(command, situation)
+        case RecycleSlots():
+            return _recycle(command, situation)
+        case RetrySlots():
+            return _retry(command, situation)
+        case PauseManager():
+            return _pause(command, situation)
+        case ResumeManager():
+            return _resume(command, situation)
+        case ReloadConfig():
+            return _reload(command, situation)
+        case PlanAhead():
+            return CommandResult(200, plan_document(situation.plan, situation.headline))
+        case _:
+            assert_never(command)
+
+
+# -- jobs ------------------------------------------------------------------------------------------
+
+
+def _submit(command: SubmitJob, at: Situation) -> CommandResult:
+    if at.disk_error is not None:
+        return refusal(503, "no_disk", f"the job was not accepted: {at.disk_error}")
+    pool = _queue_pool(at.config, command.pool)
+    if isinstance(pool, CommandResult):
+        return pool
+    entry = Job(
+        id=at.new_job,
+        pool=pool.name,
+        serial=at.memory.serial + 1,
+        submitted=at.now,
+        timeout=command.timeout,
+    )
+    facts = (JobSubmitted(at.now, entry),)
+    return CommandResult(201, {"job": entry.id}, facts, {entry.id: command.payload})
+
+
+def _queue_pool(config: Config, wanted: str | None) -> PoolSpec | CommandResult:
+    queues = [pool for pool in config.pools if pool.provider == "local"]
+    names = ", ".join(pool.name for pool in queues)
+    if not queues:
+        return refusal(409, "no_queue", 'no pool with provider "local" is configured: add one')
+    if wanted is None:
+        if len(queues) == 1:
+            return queues[0]
+        return refusal(
+            400, "which_pool", f"there are several queues, name one with --pool: {names}"
+        )
+    for pool in queues:
+        if pool.name == wanted:
+            return pool
+    return refusal(404, "no_such_pool", f'there is no queue "{wanted}"; there are: {names}')
+
+
+def _cancel(command: CancelJob, at: Situation) -> CommandResult:
+    job, by = command.job, command.by.name
+    entry = at.memory.jobs.get(job)
+    if entry is None:
+        if at.job_known:
+            return refusal(409, "ended", f"job {job} has ended already")
+        return refusal(404, "no_such_job", f"there is no job {job}: see `mayfly jobs`")
+    facts: list[Fact] = [JobCancelling(at.now, job, by)]
+    agent = at.memory.agents.get(entry.agent) if entry.agent is not None else None
+    if agent is None:
+        facts.append(JobEnded(at.now, job, JobState.CANCELLED, Cause.CANCELLED, None))
+    elif agent.doom is None and not agent.settled:
+        facts.append(AgentDoomed(at.now, agent.generation, DoomReason.CANCELLED, by=by))
+    return CommandResult(200, {"job": job}, tuple(facts))
+
+
+# -- slots -----------------------------------------------------------------------------------------
+
+
+def _cordon(command: CordonSlots, at: Situation) -> CommandResult:
+    names = _slots(at, command.slots)
+    if isinstance(names, CommandResult):
+        return names
+    facts = []
+    for name in names:
+        before = at.memory.slot(name).cordon
+        drained = before is not None and before.drain
+        cordon = Cordon(at.now, command.by.name, command.note, command.until, drain=drained)
+        facts.append(SlotCordoned(at.now, name, cordon))
+    return CommandResult(200, {"slots": list(names)}, tuple(facts))
+
+
+def _uncordon(command: UncordonSlots, at: Situation) -> CommandResult:
+    names = _slots(at, command.slots)
+    if isinstance(names, CommandResult):
+        return names
+    facts = tuple(
+        SlotUncordoned(at.now, name, command.by.name)
+        for name in names
+        if at.memory.slot(name).cordon is not None
+    )
+    return CommandResult(200, {"slots": list(names)}, facts)
+
+
+def _drain(command: DrainSlots, at: Situation) -> CommandResult:
+    names = _slots(at, command.slots)
+    if isinstance(names, CommandResult):
+        return names
+    by = command.by.name
+    facts: list[Fact] = [
+        SlotCordoned(at.now, name, Cordon(at.now, by, drain=True)) for name in names
+    ]
+    if command.force:
+        facts.extend(
+            AgentDoomed(at.now, agent.generation, DoomReason.FORCED, by=by)
+            for agent in _stoppable(at.memory, names)
+        )
+    return CommandResult(200, {"slots": list(names)}, tuple(facts))
+
+
+def _recycle(command: RecycleSlots, at: Situation) -> CommandResult:
+    names = _slots(at, command.slots)
+    if isinstance(names, CommandResult):
+        return names
+    facts = tuple(
+        AgentDoomed(at.now, agent.generation, DoomReason.RECYCLED, by=command.by.name)
+        for agent in _stoppable(at.memory, names)
+        if _has_no_job(agent)
+    )
+    return CommandResult(200, {"slots": list(names), "replaced": len(facts)}, facts)
+
+
+def _retry(command: RetrySlots, at: Situation) -> CommandResult:
+    names = _slots(at, command.slots)
+    if isinstance(names, CommandResult):
+        return names
+    facts = tuple(SlotReleased(at.now, name, command.by.name) for name in names)
+    return CommandResult(200, {"slots": list(names)}, facts)
+
+
+def _slots(at: Situation, wanted: Iterable[str] | None) -> tuple[SlotName, ...] | CommandResult:
+    """The slots of those names (``None``: all), each once; a refusal names the first that is not there."""
+    known = [spec.name for spec in at.desired.slots]
+    known += sorted({agent.slot for agent in at.memory.agents.values()} - set(known))
+    if wanted is None:
+        return tuple(known)
+    names: list[SlotName] = []
+    for name in wanted:
+        if name not in known:
+            there = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
+            return refusal(404, "no_such_slot", f"there is no slot {name}; there are: {there}")
+        if name not in names:
+            names.append(SlotName(name))
+    return tuple(names)
+
+
+def _stoppable(memory: Memory, slots: Iterable[SlotName]) -> list[Agent]:
+    """The agents of the slots that are not ended or ending already."""
+    tenants = tenancies(memory.agents.values())
+    return [
+        agent
+        for name in slots
+        for agent in tenants.get(name, VACANCY).agents
+        if not agent.settled and agent.doom is None
+    ]
+
+
+def _has_no_job(agent: Agent) -> bool:
+    """Whether it waits for a job, at its gate or at its service."""
+    if agent.committed is None:
+        return True
+    return not agent.embedded and agent.opened is not None and not agent.busy
+
+
+# -- the manager -----------------------------------------------------------------------------------
+
+
+def _pause(command: PauseManager, at: Situation) -> CommandResult:
+    pause = Pause(at.now, command.by.name, command.note)
+    return CommandResult(200, {"paused": True}, (ManagerPaused(at.now, pause),))
+
+
+def _resume(command: ResumeManager, at: Situation) -> CommandResult:
+    paused = at.memory.pause is not None
+    facts = (ManagerResumed(at.now, command.by.name),) if paused else ()
+    return CommandResult(200, {"paused": False}, facts)
+
+
+def _reload(command: ReloadConfig, at: Situation) -> CommandResult:
+    found = at.reread or Reread(at.config, at.desired)
+    before = {spec.name: spec for spec in at.desired.slots}
+    after = {spec.name: spec for spec in found.desired.slots}
+    body = {
+        "dry_run": command.dry_run,
+        "added": [name for name in after if name not in before],
+        "removed": [name for name in before if name not in after],
+        "replaced": [
+            name
+            for name, spec in after.items()
+            if name in before and before[name].fingerprint != spec.fingerprint
+        ],
+        "held": dict(found.desired.obstacles),
+    }
+    return CommandResult(200, body, config=None if command.dry_run else found.config)
+
+
+def plan_document(plan: Plan, headline: str) -> dict[str, object]:
+    """A plan as ``mayfly plan --json`` shows it."""
+    return {
+        "schema": "mayfly.plan/1",
+        "headline": headline,
+        "actions": [
+            {
+                "action": action_name(action),
+                "slot": action.slot,
+                "subject": action.subject,
+                "reason": action.reason,
+            }
+            for action in plan.actions
+        ],
+    }

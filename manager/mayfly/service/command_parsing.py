@@ -1,0 +1,153 @@
+"""What the control socket takes as a command: each path, and how its request becomes a value of the core.
+
+``COMMAND_ROUTES`` is the whole table; nothing past this file sees a body. A request that cannot be meant is a
+``BadRequest``. Whether a slot or a job exists is not asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mayfly.core.commands import (
+    Caller,
+    CancelJob,
+    Command,
+    CordonSlots,
+    DrainSlots,
+    PauseManager,
+    Payload,
+    PlanAhead,
+    RecycleSlots,
+    ReloadConfig,
+    ResumeManager,
+    RetrySlots,
+    SubmitJob,
+    UncordonSlots,
+)
+from mayfly.core.model import JobId
+from mayfly.service import parameters
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """A request for a command, not yet understood."""
+
+    by: Caller
+    body: bytes
+    names: Mapping[str, str]  # in its path
+    all_slots: Sequence[str]  # of this host, as published: for a body that names none
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRoute:
+    """One path that leads to a command."""
+
+    method: str
+    path: str  # with {names}
+    does: str
+    parse: Callable[[CommandRequest], Command]
+
+
+def submit(request: CommandRequest) -> SubmitJob:
+    """``{argv, env, pool, timeout}``."""
+    given = parameters.document(request.body, ("argv", "env", "pool", "timeout"))
+    payload = Payload(parameters.argv(given.get("argv")), parameters.env(given.get("env")))
+    return SubmitJob(
+        request.by,
+        payload,
+        pool=parameters.text(given.get("pool"), "pool"),
+        timeout=parameters.seconds(given.get("timeout"), "timeout"),
+    )
+
+
+def cancel(request: CommandRequest) -> CancelJob:
+    """No body: the job is in the path."""
+    parameters.document(request.body, ())
+    return CancelJob(request.by, JobId(request.names["job"]))
+
+
+def cordon(request: CommandRequest) -> CordonSlots:
+    """``{slots, until, note}``; ``until`` as RFC 3339."""
+    given = parameters.document(request.body, ("slots", "until", "note"))
+    return CordonSlots(
+        request.by,
+        _slots(given, request),
+        until=parameters.moment(given.get("until"), "until"),
+        note=_note(given),
+    )
+
+
+def uncordon(request: CommandRequest) -> UncordonSlots:
+    """``{slots}``."""
+    return UncordonSlots(request.by, _only_slots(request))
+
+
+def drain(request: CommandRequest) -> DrainSlots:
+    """``{slots, force}``; no slots means all."""
+    given = parameters.document(request.body, ("slots", "force"))
+    return DrainSlots(
+        request.by,
+        parameters.names(given.get("slots"), "slots"),
+        force=parameters.flag(given.get("force"), "force"),
+    )
+
+
+def recycle(request: CommandRequest) -> RecycleSlots:
+    """``{slots}``."""
+    return RecycleSlots(request.by, _only_slots(request))
+
+
+def retry(request: CommandRequest) -> RetrySlots:
+    """``{slots}``."""
+    return RetrySlots(request.by, _only_slots(request))
+
+
+def pause(request: CommandRequest) -> PauseManager:
+    """``{note}``."""
+    return PauseManager(request.by, _note(parameters.document(request.body, ("note",))))
+
+
+def resume(request: CommandRequest) -> ResumeManager:
+    """No body."""
+    parameters.document(request.body, ())
+    return ResumeManager(request.by)
+
+
+def reload(request: CommandRequest) -> ReloadConfig:
+    """``{dry_run}``."""
+    given = parameters.document(request.body, ("dry_run",))
+    return ReloadConfig(request.by, dry_run=parameters.flag(given.get("dry_run"), "dry_run"))
+
+
+def plan(request: CommandRequest) -> PlanAhead:
+    """No body."""
+    parameters.document(request.body, ())
+    return PlanAhead(request.by)
+
+
+COMMAND_ROUTES = (
+    CommandRoute("GET", "/v1/plan", "what the next pass would do", plan),
+    CommandRoute("POST", "/v1/jobs", "queue a job", submit),
+    CommandRoute("POST", "/v1/jobs/{job}/cancel", "end a job", cancel),
+    CommandRoute("POST", "/v1/cordon", "no new agent or job", cordon),
+    CommandRoute("POST", "/v1/uncordon", "fill again", uncordon),
+    CommandRoute("POST", "/v1/drain", "empty slots", drain),
+    CommandRoute("POST", "/v1/pause", "observe only", pause),
+    CommandRoute("POST", "/v1/resume", "act again", resume),
+    CommandRoute("POST", "/v1/recycle", "fresh agents", recycle),
+    CommandRoute("POST", "/v1/retry", "forget back-off", retry),
+    CommandRoute("POST", "/v1/reload", "read the config again", reload),
+)
+
+
+def _only_slots(request: CommandRequest) -> tuple[str, ...]:
+    return _slots(parameters.document(request.body, ("slots",)), request)
+
+
+def _slots(given: Mapping[str, object], request: CommandRequest) -> tuple[str, ...]:
+    return parameters.names(given.get("slots"), "slots") or tuple(request.all_slots)
+
+
+def _note(given: Mapping[str, object]) -> str:
+    return parameters.text(given.get("note"), "note", parameters.NOTE_MAX) or ""

@@ -1,0 +1,301 @@
+"""What each command comes to, as facts and an answer; on values alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mayfly.core.actions import Remove
+from mayfly.core.command_effects import CommandResult, Reread, Situation, effects
+from mayfly.core.commands import (
+    Caller,
+    CancelJob,
+    Command,
+    CordonSlots,
+    DrainSlots,
+    PauseManager,
+    Payload,
+    PlanAhead,
+    RecycleSlots,
+    ReloadConfig,
+    ResumeManager,
+    RetrySlots,
+    SubmitJob,
+    UncordonSlots,
+)
+from mayfly.core.facts import (
+    AgentDoomed,
+    Fact,
+    JobCancelling,
+    JobEnded,
+    JobSubmitted,
+    ManagerPaused,
+    ManagerResumed,
+    SlotCordoned,
+    SlotReleased,
+    SlotUncordoned,
+)
+from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory
+from mayfly.core.model import (
+    Cause,
+    Config,
+    ContainerId,
+    Desired,
+    DoomReason,
+    Generation,
+    HostSpec,
+    JobId,
+    JobState,
+    SlotName,
+)
+from mayfly.core.plan import Plan
+from tests.core.simulator import pool, specs
+
+T = 1_800_000_000.0
+ANN = Caller(7, 1000, 1000, "ann")
+A0, A1 = SlotName("a-0"), SlotName("a-1")
+GONE = SlotName("old-3")  # of a pool that the configuration has no more, still with an agent
+JOB, NEXT = JobId("j1"), JobId("j2")
+LOCAL = pool("a", slots=2)
+WAITS = Agent(Generation("g0"), A0, LOCAL.name, 1, "f", "image", (), T - 60, ready=T - 50)
+RUNS = replace(
+    WAITS, slot=A1, generation=Generation("g1"), committed=T - 40, opened=T - 39, job=JOB
+)
+SERVED = replace(WAITS, slot=GONE, generation=Generation("g2"), embedded=False)
+ENTRY = Job(JOB, LOCAL.name, 3, T - 45, agent=RUNS.generation, slot=A1, started=T - 39)
+QUEUED = Job(NEXT, LOCAL.name, 4, T - 5)
+PAYLOAD = Payload(("id",), {"TOKEN": "s3cret"})
+CORDONED = Cordon(T - 9, "bob", "driver")
+
+
+def situation(
+    *agents: Agent,
+    slots: dict[SlotName, SlotMemory] | None = None,
+    jobs: tuple[Job, ...] = (ENTRY, QUEUED),
+    pause: Pause | None = None,
+) -> Situation:
+    """A host with one queue of two slots."""
+    memory = Memory(
+        {agent.generation: agent for agent in agents},
+        slots or {},
+        {job.id: job for job in jobs},
+        pause,
+        serial=4,
+    )
+    config = Config(HostSpec(name="lab1"), (LOCAL,))
+    return Situation(config, Desired(tuple(specs(LOCAL))), memory, T, None, new_job=JobId("j3"))
+
+
+BOTH = situation(WAITS, RUNS)
+
+
+def doomed(agent: Agent, reason: DoomReason) -> AgentDoomed:
+    return AgentDoomed(T, agent.generation, reason, by="ann")
+
+
+@pytest.mark.parametrize(
+    ("command", "at", "body", "facts"),
+    [
+        (
+            CancelJob(ANN, NEXT),
+            BOTH,
+            {"job": NEXT},
+            [
+                JobCancelling(T, NEXT, "ann"),
+                JobEnded(T, NEXT, JobState.CANCELLED, Cause.CANCELLED, None),
+            ],
+        ),
+        (
+            CancelJob(ANN, JOB),
+            BOTH,
+            {"job": JOB},
+            [JobCancelling(T, JOB, "ann"), doomed(RUNS, DoomReason.CANCELLED)],
+        ),
+        (
+            CancelJob(ANN, JOB),
+            situation(replace(RUNS, doom=Doom(DoomReason.TIMEOUT, T - 1))),
+            {"job": JOB},
+            [JobCancelling(T, JOB, "ann")],
+        ),
+        (
+            CordonSlots(ANN, ("a-1", "a-0", "a-1"), until=T + 60, note="n"),
+            situation(slots={A0: SlotMemory(cordon=Cordon(T - 9, "bob", drain=True))}),
+            {"slots": ["a-1", "a-0"]},
+            [
+                SlotCordoned(T, A1, Cordon(T, "ann", "n", T + 60)),
+                SlotCordoned(T, A0, Cordon(T, "ann", "n", T + 60, drain=True)),
+            ],
+        ),
+        (
+            UncordonSlots(ANN, ("a-0", "a-1")),
+            situation(slots={A0: SlotMemory(cordon=CORDONED)}),
+            {"slots": ["a-0", "a-1"]},
+            [SlotUncordoned(T, A0, "ann")],
+        ),
+        (
+            DrainSlots(ANN, None, force=False),
+            situation(SERVED),
+            {"slots": ["a-0", "a-1", "old-3"]},
+            [SlotCordoned(T, name, Cordon(T, "ann", drain=True)) for name in (A0, A1, GONE)],
+        ),
+        (
+            DrainSlots(ANN, ("a-1",), force=True),
+            BOTH,
+            {"slots": ["a-1"]},
+            [SlotCordoned(T, A1, Cordon(T, "ann", drain=True)), doomed(RUNS, DoomReason.FORCED)],
+        ),
+        (
+            RecycleSlots(ANN, ("a-0", "a-1")),
+            BOTH,
+            {"slots": ["a-0", "a-1"], "replaced": 1},
+            [doomed(WAITS, DoomReason.RECYCLED)],
+        ),
+        (
+            RecycleSlots(ANN, ("old-3",)),
+            situation(replace(SERVED, committed=T - 9, opened=T - 8)),
+            {"slots": ["old-3"], "replaced": 1},
+            [doomed(SERVED, DoomReason.RECYCLED)],
+        ),
+        (RetrySlots(ANN, ("a-0",)), BOTH, {"slots": ["a-0"]}, [SlotReleased(T, A0, "ann")]),
+        (
+            PauseManager(ANN, "disk"),
+            BOTH,
+            {"paused": True},
+            [ManagerPaused(T, Pause(T, "ann", "disk"))],
+        ),
+        (ResumeManager(ANN), BOTH, {"paused": False}, []),
+        (
+            ResumeManager(ANN),
+            situation(pause=Pause(T - 9, "bob")),
+            {"paused": False},
+            [ManagerResumed(T, "ann")],
+        ),
+    ],
+)
+def test_a_command_becomes_facts_and_an_answer(
+    command: Command, at: Situation, body: dict[str, object], facts: list[Fact]
+) -> None:
+    assert effects(command, at) == CommandResult(200, body, tuple(facts))
+
+
+def test_a_submitted_job_goes_to_the_end_of_the_queue_and_what_it_runs_with_it() -> None:
+    found = effects(SubmitJob(ANN, PAYLOAD, pool=None, timeout=90.0), BOTH)
+    entry = Job(JobId("j3"), LOCAL.name, serial=5, submitted=T, timeout=90.0)
+    assert found == CommandResult(
+        201, {"job": "j3"}, (JobSubmitted(T, entry),), {JobId("j3"): PAYLOAD}
+    )
+    assert "s3cret" not in repr(found)
+
+
+TWO_QUEUES = replace(BOTH, config=Config(HostSpec(name="lab1"), (LOCAL, pool("b"))))
+NO_QUEUE = replace(BOTH, config=Config(HostSpec(name="lab1"), (replace(LOCAL, provider="github"),)))
+
+
+@pytest.mark.parametrize(
+    ("command", "at", "status", "kind", "told"),
+    [
+        (
+            SubmitJob(ANN, PAYLOAD, pool=None, timeout=None),
+            replace(BOTH, disk_error="the disk is full"),
+            503,
+            "no_disk",
+            "the job was not accepted: the disk is full",
+        ),
+        (
+            SubmitJob(ANN, PAYLOAD, pool=None, timeout=None),
+            TWO_QUEUES,
+            400,
+            "which_pool",
+            "there are several queues, name one with --pool: a, b",
+        ),
+        (
+            SubmitJob(ANN, PAYLOAD, pool="c", timeout=None),
+            TWO_QUEUES,
+            404,
+            "no_such_pool",
+            'there is no queue "c"; there are: a, b',
+        ),
+        (
+            SubmitJob(ANN, PAYLOAD, pool=None, timeout=None),
+            NO_QUEUE,
+            409,
+            "no_queue",
+            'no pool with provider "local" is configured: add one',
+        ),
+        (
+            CancelJob(ANN, JobId("j9")),
+            BOTH,
+            404,
+            "no_such_job",
+            "there is no job j9: see `mayfly jobs`",
+        ),
+        (
+            CancelJob(ANN, JobId("j0")),
+            replace(BOTH, job_known=True),
+            409,
+            "ended",
+            "job j0 has ended already",
+        ),
+        *[
+            (command, BOTH, 404, "no_such_slot", "there is no slot x; there are: a-0, a-1")
+            for command in (
+                CordonSlots(ANN, ("a-0", "x"), until=None, note=""),
+                UncordonSlots(ANN, ("x",)),
+                DrainSlots(ANN, ("a-0", "x"), force=True),
+                RecycleSlots(ANN, ("x",)),
+                RetrySlots(ANN, ("x",)),
+            )
+        ],
+    ],
+)
+def test_a_command_that_contradicts_how_things_stand_changes_nothing_and_says_why(
+    command: Command, at: Situation, status: int, kind: str, told: str
+) -> None:
+    assert effects(command, at) == CommandResult(status, {"error": told, "kind": kind})
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_reload_says_which_slots_change_and_puts_the_file_in_force_unless_it_is_dry(
+    dry_run: bool,
+) -> None:
+    first, second = specs(LOCAL)
+    third = replace(second, name=SlotName("a-2"))
+    wanted = Desired((replace(first, fingerprint="other"), third), {third.name: "no image"})
+    config = Config(HostSpec(name="lab2"), (LOCAL,))
+    found = effects(
+        ReloadConfig(ANN, dry_run=dry_run), replace(BOTH, reread=Reread(config, wanted))
+    )
+    assert found == CommandResult(
+        200,
+        {
+            "dry_run": dry_run,
+            "added": ["a-2"],
+            "removed": ["a-1"],
+            "replaced": ["a-0"],
+            "held": {"a-2": "no image"},
+        },
+        config=None if dry_run else config,
+    )
+
+
+def test_the_plan_is_shown_and_nothing_is_changed() -> None:
+    action = Remove(WAITS.generation, A0, ContainerId("c" * 64), "its job has ended")
+    found = effects(
+        PlanAhead(ANN), replace(BOTH, plan=Plan(actions=(action,)), headline="all is well")
+    )
+    assert found == CommandResult(
+        200,
+        {
+            "schema": "mayfly.plan/1",
+            "headline": "all is well",
+            "actions": [
+                {
+                    "action": "remove",
+                    "slot": "a-0",
+                    "subject": WAITS.generation,
+                    "reason": "its job has ended",
+                }
+            ],
+        },
+    )
