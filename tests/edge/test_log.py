@@ -1,16 +1,23 @@
 """The log reaches whoever reads it: a terminal in words, the journal in fields, everything else as JSON."""
 
+import ast
 import io
 import json
 import os
 import pty
 import socket
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+import mayfly
+from mayfly.core.events import EVENTS
+from mayfly.core.facts import Fact, event_name
 from mayfly.edge.journal import Journal, journal_of, priority
 from mayfly.edge.log import Log
+
+PACKAGE = Path(mayfly.__file__).parent
 
 
 class Receiver:
@@ -106,5 +113,31 @@ def test_a_terminal_gets_a_line_to_read() -> None:
         ("disk.lost", 3),
     ],
 )
-def test_an_event_matters_as_much_as_its_verb_says(event: str, level: int) -> None:
+def test_an_event_matters_as_much_in_the_journal_as_the_table_says(event: str, level: int) -> None:
     assert priority(event) == level
+
+
+def test_json_tells_how_much_an_event_matters() -> None:
+    for event, severity in EVENTS.items():
+        stream = io.StringIO()
+        Log(stream).event(event)
+        assert json.loads(stream.getvalue())["level"] == severity
+
+
+def test_the_table_has_every_fact_and_every_event_that_is_logged_and_no_other() -> None:
+    facts = {event_name(kind.__new__(kind)) for kind in get_args(Fact)}
+    calls = (
+        node
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    )
+    logged = {
+        argument.value
+        for call in calls
+        if ast.unparse(call.func) in {"log.event", "self._log.event"}
+        for argument in call.args[:1]
+        if isinstance(argument, ast.Constant)
+    }
+    assert len(logged) > 15
+    assert set(EVENTS) == facts | logged

@@ -13,14 +13,13 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import TextIO
 
+from mayfly.core.events import EVENTS
+from mayfly.core.model import Severity
+
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "mayfly"
 VALUE_MAX = 16 * 1024  # characters of one value; a datagram has to fit into the socket's buffer
-ERR, WARNING, INFO = 3, 4, 6  # syslog(3)
-FAILURES = frozenset({"loop.failed", "disk.lost", "engine.lost"})
-WORRIES = re.compile(
-    r"\.(failed|lost|refused|rejected|held|cooled|unreadable|throttled|stream_ended|left_running)$"
-)
+PRIORITIES = {Severity.ERROR: 3, Severity.WARNING: 4, Severity.INFO: 6}  # syslog(3)
 
 
 class Journal:
@@ -62,9 +61,7 @@ def entry(key: str, value: str) -> bytes:
 
 def priority(event: str) -> int:
     """How much the event matters, as syslog has it."""
-    if event in FAILURES:
-        return ERR
-    return WARNING if WORRIES.search(event) else INFO
+    return PRIORITIES[EVENTS[event]]
 
 
 def sentence(event: str, message: str, fields: Mapping[str, object]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from mayfly.core.events import EVENTS
 from mayfly.core.facts import FORMER_EVENTS, Fact, event_name
 from mayfly.core.memory import Memory
 from mayfly.edge.journal import Journal, journal_of
@@ -56,7 +57,7 @@ class Log:
         if message:
             told["message"] = message
         try:
-            self._logger.info(name, **told)
+            getattr(self._logger, EVENTS[name])(name, **told)
         except OSError:
             return  # a full or closed log must not stop the pool
 

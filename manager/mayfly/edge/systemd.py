@@ -25,14 +25,19 @@ def notify(*assignments: str) -> bool:
     return False
 
 
+def _status(sentence: str) -> str:
+    """A line of its own is an assignment of its own, so a sentence has one."""
+    return f"STATUS={' '.join(sentence.split())}"
+
+
 def ready(sentence: str) -> None:
     """The daemon has made its first pass."""
-    notify("READY=1", f"STATUS={sentence}")
+    notify("READY=1", _status(sentence))
 
 
 def alive(sentence: str) -> None:
     """A pass has ended."""
-    notify("WATCHDOG=1", f"STATUS={sentence}")
+    notify("WATCHDOG=1", _status(sentence))
 
 
 def reloading() -> None:

@@ -1,0 +1,70 @@
+"""Every event that log, journal and history know, and how much each matters.
+
+Facts are events, and so is what happens to the manager itself. No event is logged that is not in the table: a
+test holds the code to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from mayfly.core.model import Severity
+
+INFO, WARNING, ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
+
+EVENTS: Mapping[str, Severity] = MappingProxyType(
+    {
+        # Facts (core/facts.py).
+        "agent.created": INFO,
+        "agent.adopted": INFO,
+        "agent.armed": INFO,
+        "agent.ready": INFO,
+        "agent.enrolled": INFO,
+        "gate.opening": INFO,
+        "agent.opened": INFO,
+        "agent.confirmed": INFO,
+        "agent.dismissed": INFO,
+        "agent.cordoned": INFO,
+        "agent.stopping": INFO,
+        "agent.stop_stepped": INFO,
+        "agent.exited": INFO,
+        "agent.removed": INFO,
+        "slot.cooled": WARNING,
+        "slot.recovered": INFO,
+        "slot.held": WARNING,
+        "slot.released": INFO,
+        "slot.cordoned": INFO,
+        "slot.uncordoned": INFO,
+        "job.submitted": INFO,
+        "job.requeued": INFO,
+        "job.cancelling": INFO,
+        "job.ended": INFO,
+        "manager.paused": INFO,
+        "manager.resumed": INFO,
+        "clock.jumped": INFO,
+        # What the manager meets.
+        "action.failed": WARNING,
+        "agent.unbegun": INFO,
+        "config.loaded": INFO,
+        "config.rejected": WARNING,
+        "daemon.started": INFO,
+        "daemon.stopping": INFO,
+        "disk.back": INFO,
+        "disk.lost": ERROR,
+        "engine.back": INFO,
+        "engine.lost": ERROR,
+        "engine.restarted": INFO,
+        "engine.stream_ended": WARNING,
+        "history.prune_failed": WARNING,
+        "host.left_running": WARNING,
+        "host.taken_over": INFO,
+        "loop.failed": ERROR,
+        "metrics.refused": WARNING,
+        "network.kept": INFO,
+        "pass.ended": INFO,
+        "provider.back": INFO,
+        "provider.refused": WARNING,
+        "witness.unreadable": WARNING,
+    }
+)
