@@ -18,6 +18,7 @@ from mayfly.core.model import (
 from mayfly.edge.engine import Engine
 from mayfly.edge.engine_facts import ContainerPlan
 from mayfly.edge.faults import Passing
+from tests.engine.inspecting import inspect
 
 if TYPE_CHECKING:
     from mayfly.core.model import ContainerId
@@ -75,6 +76,6 @@ class Agents:
     def gone(self, cid: ContainerId) -> bool:
         """Whether nothing is left of it."""
         try:
-            return self.engine.inspect(cid) is None
+            return inspect(self.engine, cid) is None
         except Passing:
             return False

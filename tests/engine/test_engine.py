@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mayfly.core.model import ContainerId, ContainerState, HostId, PoolName
+from mayfly.edge import engine_events
 from mayfly.edge.engine import Engine, Gone, NameTaken
 from mayfly.edge.engine_facts import Bind, DeviceRequest
 from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 from tests.engine.agents import HOST_ENGINE, IMAGE, Agents
 from tests.engine.go_between import GoBetween
+from tests.engine.inspecting import inspect
 from tests.engine.private_engine import PrivateEngine
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def small_engine() -> Iterator[PrivateEngine]:
 def end_of(engine: Engine, cid: ContainerId, until: Callable):
     def ended():
         """the container has ended"""
-        seen = engine.inspect(cid)
+        seen = inspect(engine, cid)
         return seen is not None and seen.finished is not None and seen
 
     return until(ended)
@@ -108,7 +110,7 @@ def test_the_writable_layer_is_measured(agents: Agents, until):
     cid, _ = agents.run("head -c 3000000 /dev/zero >/big; echo done >/done; exec sleep 300")
     until(lambda: agents.engine.exec_probe(cid, ("cat", "/done"), 10)[0] == 0)
     assert agents.engine.sizes()[cid] >= 3_000_000
-    assert agents.engine.inspect(cid, size=True).size_rw >= 3_000_000
+    assert inspect(agents.engine, cid, size=True).size_rw >= 3_000_000
 
 
 # -- a container as it was planned --------------------------------------------------------------
@@ -129,7 +131,6 @@ def test_a_container_has_all_that_its_plan_says(agents: Agents, tmp_path: Path):
         cap_add=("SETUID", "SETGID", "KILL", "CHOWN"),
         oom_score_adj=500,
         network="none",
-        extra_hosts=(),
     )
 
     def inside(script: str) -> str:
@@ -179,7 +180,7 @@ def test_a_running_container_is_renamed_and_renaming_again_is_a_success(agents: 
     cid, _ = agents.run(SLEEP, network="none")
     for _ in range(2):
         agents.engine.rename(cid, f"{agents.host}-other")
-    assert agents.engine.inspect(cid).name == f"{agents.host}-other"
+    assert inspect(agents.engine, cid).name == f"{agents.host}-other"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_a_signal_reaches_the_process_and_a_late_one_is_a_success(agents: Agents
     agents.engine.signal(cid, "TERM")
     assert end_of(agents.engine, cid, until).exit_code == 9
     agents.engine.signal(cid, "TERM")
-    agents.engine.kill(cid)
+    agents.engine.signal(cid, "KILL")
     agents.engine.remove(cid, force=False)
     agents.engine.signal(cid, "TERM")
 
@@ -246,7 +247,7 @@ def test_a_running_container_is_not_removed_without_force(agents: Agents):
     agents.engine.remove(cid, force=True)
     agents.engine.remove(cid, force=True)
     agents.engine.remove(cid, force=False)
-    assert agents.engine.inspect(cid) is None
+    assert inspect(agents.engine, cid) is None
 
 
 @pytest.mark.parametrize(
@@ -423,7 +424,7 @@ def test_an_engine_that_goes_away_and_comes_back_is_passing_between(private_engi
     engine = Engine(private_engine.url)
     engine.containers()
     private_engine.stop()
-    for ask in (engine.containers, engine.info, lambda: engine.inspect(ContainerId("x"))):
+    for ask in (engine.containers, engine.info, lambda: inspect(engine, ContainerId("x"))):
         with pytest.raises(Passing):
             ask()
     private_engine.start()
@@ -437,9 +438,9 @@ def test_an_engine_that_does_not_answer_in_time_is_passing(private_engine: Priva
     try:
         for ask in (
             engine.containers,
-            lambda: engine.inspect(ContainerId("x")),
+            lambda: inspect(engine, ContainerId("x")),
             lambda: engine.attach_stdin(ContainerId("x")),
-            lambda: engine.replay(None),
+            lambda: engine_events.replay(engine.base_url, None, timeout=engine.timeout),
         ):
             with pytest.raises(Passing, match="did not answer in time"):
                 ask()

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mayfly.core.model import Continuity
+from mayfly.edge import engine_events
 from mayfly.edge.engine import Engine
-from mayfly.edge.engine_facts import EngineEvent, EventCursor, StreamTurn
+from mayfly.edge.engine_facts import EngineEvent, EventCursor, Replay, StreamTurn
+from tests.engine.inspecting import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,35 +147,39 @@ def test_a_death_among_300_foreign_events_is_rung_to_who_listens(
     assert heard.next("die", cid).exit_code == 6
 
 
+def replay(engine: Engine, cursor: EventCursor | None) -> Replay:
+    return engine_events.replay(engine.base_url, cursor, timeout=engine.timeout)
+
+
 def test_the_memory_tells_the_same_engine_from_a_new_one_and_says_when_it_cannot(
     private_agents: Agents, private_engine: PrivateEngine
 ):
     engine = private_agents.engine
     private_engine.restart()
     private_agents.run("exit 0", network="none")
-    mark = engine.replay(None).cursor
-    assert engine.replay(None).continuity is Continuity.UNKNOWN
+    mark = replay(engine, None).cursor
+    assert replay(engine, None).continuity is Continuity.UNKNOWN
     assert mark is not None
 
     flood(private_engine, private_agents, 200)
-    same = engine.replay(mark)
+    same = replay(engine, mark)
     assert same.continuity is Continuity.SAME
     flood(private_engine, private_agents, 300)
-    assert engine.replay(mark).continuity is Continuity.UNKNOWN
-    assert engine.replay(same.cursor).continuity is Continuity.UNKNOWN
+    assert replay(engine, mark).continuity is Continuity.UNKNOWN
+    assert replay(engine, same.cursor).continuity is Continuity.UNKNOWN
 
-    mark = engine.replay(None).cursor
+    mark = replay(engine, None).cursor
     private_engine.restart(signal.SIGKILL)
-    assert engine.replay(mark).continuity is Continuity.RESTARTED
+    assert replay(engine, mark).continuity is Continuity.RESTARTED
     cid, _ = private_agents.run("exit 0", network="none")
-    after = engine.replay(mark)
+    after = replay(engine, mark)
     assert after.continuity is Continuity.RESTARTED
     assert cid in {event.id for event in after.events}
 
 
 def test_a_clock_that_was_set_back_makes_the_answer_unknown(private_agents: Agents):
     ahead = EventCursor(2**62, "x", "start")
-    assert private_agents.engine.replay(ahead).continuity is Continuity.UNKNOWN
+    assert replay(private_agents.engine, ahead).continuity is Continuity.UNKNOWN
 
 
 @pytest.mark.parametrize("private_engine", [{"live_restore": False}], indirect=True)
@@ -188,7 +194,7 @@ def test_without_live_restore_the_deaths_of_an_engine_stop_are_rung_before_it_is
     assert not heard.turn().up
     assert heard.turn().continuity is Continuity.RESTARTED
     restarted.join()
-    assert private_agents.engine.inspect(cid).exit_code == 143
+    assert inspect(private_agents.engine, cid).exit_code == 143
 
 
 def test_the_marks_survive_json():

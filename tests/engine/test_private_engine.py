@@ -12,6 +12,7 @@ import pytest
 from mayfly.core.model import HostId, PoolName
 from tests.engine import command
 from tests.engine.command import EngineHangs
+from tests.engine.inspecting import inspect
 from tests.engine.private_engine import PrivateEngine, why_not
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def test_the_nvidia_runtime_records_what_it_was_asked_for_and_runs_it(
     private_agents.engine.start(cid)
     assert (
         until(
-            lambda: (seen := private_agents.engine.inspect(cid)) and seen.finished and seen
+            lambda: (seen := inspect(private_agents.engine, cid)) and seen.finished and seen
         ).exit_code
         == 5
     )

@@ -43,9 +43,6 @@ class Phase(StrEnum):
     HELD = "held"
 
 
-SLOT_ONLY = frozenset({Phase.VACANT, Phase.COOLING, Phase.HELD})
-
-
 class JobState(StrEnum):
     """Where a job of the embedded queue stands."""
 
@@ -55,9 +52,6 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"
-
-
-JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
 
 
 class Cause(StrEnum):
@@ -108,6 +102,9 @@ class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 
 
 # -- what the configuration says ------------------------------------------------------------

@@ -11,7 +11,7 @@ ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 GENERATION_LENGTH = 13
 TIME_LENGTH = 8  # base 36 milliseconds: enough until the year 2059
 HOST_ID_LENGTH = 12
-REGISTERED_LENGTH = 64
+REGISTERED_LENGTH = 64  # HOST-POOL-N-GENERATION at a service
 
 
 def base36(number: int, width: int) -> str:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly.core import model
+from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.edge.faults import Refused
 from mayfly.edge.sources import Merged, Tree, Where
 
-NAME_MAX = 64  # HOST-POOL-N-GENERATION at a service
-GENERATION_LENGTH = 13
 SOCKET_MAX = 107  # sun_path less its final zero
 PROVIDERS = ("local", "azure", "github", "gitlab")
 
@@ -178,10 +177,10 @@ def contradictions(config: model.Config, merged: Merged, main: str) -> Iterator[
 
 def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     stem = f"{host}-{pool.name}-{max(0, pool.slots - 1)}-"
-    if len(stem) + GENERATION_LENGTH > NAME_MAX:
+    if len(stem) + GENERATION_LENGTH > REGISTERED_LENGTH:
         text = (
             f"{stem}GENERATION has {len(stem)} + {GENERATION_LENGTH} characters, and services take "
-            f"{NAME_MAX}: shorten the pool's name or [host] name"
+            f"{REGISTERED_LENGTH}: shorten the pool's name or [host] name"
         )
         yield ("name",), text
     if pool.provider not in PROVIDERS:

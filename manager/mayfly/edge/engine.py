@@ -35,14 +35,13 @@ from mayfly.core.model import (
 )
 from mayfly.edge import engine_events, engine_facts, engine_faults, engine_wire
 from mayfly.edge.engine_facts import (
+    Bind,
     ContainerPlan,
     EngineEvent,
     EngineInfo,
     EventCursor,
     ImageFacts,
-    Inspection,
     Network,
-    Replay,
     StreamTurn,
     container_state,
     moment,
@@ -159,19 +158,6 @@ class Engine:
                 found.append(ForeignContainer(cid, seen.get("Name", "").removeprefix("/"), devices))
         return tuple(found)
 
-    def inspect(self, cid: ContainerId, *, size: bool = False) -> Inspection | None:
-        """One container closely; None where it is not there. ``size`` also has its writable layer
-        counted.
-        """
-        target = f"/containers/{quote(cid)}/json" + ("?size=1" if size else "")
-        try:
-            found = engine_wire.get_json(
-                self.base_url, target, f"inspecting container {cid[:12]}", timeout=self.timeout
-            )
-        except Gone:
-            return None
-        return _inspection(found)
-
     # -- containers, changed ---------------------------------------------------------------
 
     def create(self, plan: ContainerPlan) -> ContainerId:
@@ -218,10 +204,6 @@ class Engine:
             except docker.errors.APIError as error:
                 if error.status_code != 404 and not _not_running(error):
                     raise
-
-    def kill(self, cid: ContainerId) -> None:
-        """End all its processes at once; one that does not run is a success."""
-        self.signal(cid, "KILL")
 
     def remove(self, cid: ContainerId, *, force: bool) -> None:
         """Remove it with its volumes; gone or going is a success, one that runs is ``AgentBusy``
@@ -358,12 +340,6 @@ class Engine:
 
     # -- events ----------------------------------------------------------------------------
 
-    def replay(self, cursor: EventCursor | None) -> Replay:
-        """What happened after ``cursor`` as far as the Engine remembers, and whether it lived through
-        since then.
-        """
-        return engine_events.replay(self.base_url, cursor, timeout=self.timeout)
-
     def watch(
         self,
         ring: Callable[[EngineEvent], None],
@@ -473,7 +449,6 @@ def container_config(plan: ContainerPlan) -> dict[str, Any]:
         "Mounts": [_mount(bind) for bind in plan.mounts],
         "Tmpfs": dict(plan.tmpfs),
         "Dns": list(plan.dns),
-        "ExtraHosts": list(plan.extra_hosts),
         "LogConfig": {
             "Type": "json-file",
             "Config": {"max-size": str(plan.log_max_size), "max-file": str(plan.log_max_files)},
@@ -519,21 +494,16 @@ def container_config(plan: ContainerPlan) -> dict[str, Any]:
         config["Entrypoint"] = list(plan.entrypoint)
     if plan.command is not None:
         config["Cmd"] = list(plan.command)
-    if plan.stop_signal is not None:
-        config["StopSignal"] = plan.stop_signal
     return config
 
 
-def _mount(bind: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"Propagation": "rprivate"}
-    if bind.force_recursive:
-        options["ReadOnlyForceRecursive"] = True
+def _mount(bind: Bind) -> dict[str, Any]:
     return {
         "Type": "bind",
         "Source": bind.source,
         "Target": bind.target,
         "ReadOnly": bind.read_only,
-        "BindOptions": options,
+        "BindOptions": {"Propagation": "rprivate"},
     }
 
 
@@ -555,24 +525,6 @@ def _container(entry: Mapping[str, Any]) -> Container:
         image=entry.get("ImageID", ""),
         created=float(entry.get("Created") or 0),
         lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
-    )
-
-
-def _inspection(found: Mapping[str, Any]) -> Inspection:
-    state: Mapping[str, Any] = found.get("State") or {}
-    word = container_state(state.get("Status", ""))
-    finished = None if state.get("Running") else moment(state.get("FinishedAt") or "")
-    return Inspection(
-        id=ContainerId(found["Id"]),
-        name=found.get("Name", "").removeprefix("/"),
-        state=word,
-        exit_code=None if finished is None else int(state.get("ExitCode", 0)),
-        oom_killed=bool(state.get("OOMKilled")),
-        pid=int(state.get("Pid") or 0) or None,
-        started=moment(state.get("StartedAt") or ""),
-        finished=finished,
-        labels=dict((found.get("Config") or {}).get("Labels") or {}),
-        size_rw=None if found.get("SizeRw") is None else int(found["SizeRw"]),
     )
 
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from mayfly.core.model import (
-    ContainerId,
     ContainerState,
     Continuity,
     Generation,
@@ -83,9 +82,6 @@ class Bind:
     source: str
     target: str
     read_only: bool = True
-    force_recursive: bool = (
-        False  # refuse to start rather than leave inner mounts writable; Engine 25 and newer
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,28 +127,10 @@ class ContainerPlan:
     auto_remove: bool = True
     network: str = "none"  # a network's name, "none" or "host"
     dns: tuple[str, ...] = ()
-    extra_hosts: tuple[str, ...] = ()  # "name:address"
     log_max_size: int = 10 * 1024 * 1024
     log_max_files: int = 2
-    stop_signal: str | None = None  # None: the image's, else TERM
     stop_timeout: int = 10  # seconds that `docker stop` leaves before it kills
     terminal: bool | None = None  # a person's: on a terminal, or piped; None: an agent's
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """One container, looked at closely."""
-
-    id: ContainerId
-    name: str
-    state: ContainerState
-    exit_code: int | None  # None: it has not ended
-    oom_killed: bool
-    pid: int | None  # None: it does not run
-    started: float | None  # None: never
-    finished: float | None  # None: not yet
-    labels: Mapping[str, str]
-    size_rw: int | None = None  # None: not asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class _Followed:
         self.last = False  # the container has ended, and this is the last look
         self.skipped = 0  # bytes that the Engine showed at the last look alone, behind later ones
         self.tries = 0
-        self.gone = False  # ended or forgotten
+        self.gone = False  # it has ended
 
 
 class OutputKeeper:
@@ -176,17 +176,6 @@ class OutputKeeper:
         self._followed[generation] = one
         self._disk.put(partial(self._open, one))
 
-    def forget(self, generation: Generation) -> None:
-        """Follow it no longer; what is kept of it stays readable until room is needed."""
-        one = self._followed.pop(generation, None)
-        if one is not None:
-            self._tell(partial(self._let_go, one))
-
-    def delete(self, generation: Generation) -> None:
-        """Forget it, and delete what is kept of it."""
-        self.forget(generation)
-        self._tell(lambda: self._disk.put(partial(self._delete, generation)))
-
     def read(
         self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Chunk]:
@@ -220,10 +209,6 @@ class OutputKeeper:
             reader.close()
             self._disk.put(partial(self._unlisten, generation, bell))
 
-    def kept(self, generation: Generation) -> bool:
-        """Whether anything of it is kept."""
-        return bool(_NAME.match(generation)) and self._file(generation).exists()
-
     def _file(self, generation: Generation) -> Path:
         return self._directory / f"{generation}.log"
 
@@ -252,11 +237,6 @@ class OutputKeeper:
         self._running = False
         for one in tuple(self._followed.values()):
             self._hang_up(one)
-
-    def _let_go(self, one: _Followed) -> None:
-        one.gone = True
-        self._hang_up(one)
-        self._disk.put(partial(self._rest, one))
 
     def _after(self, seconds: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._count), what))

@@ -24,6 +24,7 @@ import tomli_w
 from mayfly.core import naming
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
+    CA_TARGET,
     HostId,
     HostSpec,
     PoolSpec,
@@ -43,7 +44,6 @@ from mayfly.providers import Diagnosis, Enrolment, Finding, Sign, gitlab_lines
 from mayfly.providers.gitlab_service import GitLabApi, GitLabScope, moment, place_of
 from mayfly.providers.gitlab_store import RunnerStore, StoredRunner, vault
 
-CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
 LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout
 CAP = 360.0  # seconds that gitlab-runner may take to end a job whose time is over

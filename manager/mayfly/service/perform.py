@@ -31,6 +31,7 @@ from mayfly.core.actions import (
 )
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
+    CA_TARGET,
     LABEL_FINGERPRINT,
     LABEL_GENERATION,
     LABEL_HOST,
@@ -312,7 +313,6 @@ def _device_requests(spec: SlotSpec) -> tuple[DeviceRequest, ...]:
             return ()
 
 
-CA_TARGET = "/etc/mayfly/ca.pem"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
 
