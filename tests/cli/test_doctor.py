@@ -24,9 +24,9 @@ from mayfly.cli.examination import loaded
 from mayfly.core.desire import Hardware, ImageSeen, Survey
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
+    Condition,
     Config,
     Dataset,
-    Health,
     HostSpec,
     PoolName,
     PoolSpec,
@@ -209,7 +209,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
     (replace(WELL, state_problem="mode 0755"), "host.state", State.FAIL, "0755", "/var/lib/mayfly"),
     (replace(WELL, unit="not-found"), "host.unit", State.WARN, "not installed", "mayfly install"),
     (
-        replace(WELL, health=(Health("slot.held", Severity.ERROR, "held", "mayfly retry local-0"),)),
+        replace(WELL, health=(Condition("slot.held", Severity.ERROR, "held", "mayfly retry local-0"),)),
         "manager.health",
         State.FAIL,
         "slot.held",

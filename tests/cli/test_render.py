@@ -83,6 +83,49 @@ def test_at_80_columns_nothing_wraps() -> None:
     assert max(map(len, lines)) <= 80
 
 
+MISSING = "mayfly/local:cuda12.8 is missing: build it with mayfly images build 12.8"
+MANY = status(
+    *(slot(f"vision-h100-cuda128-{n}", pool="vision-h100-cuda128", phase="held", note=MISSING)
+      for n in range(56)),
+    *(slot(f"cpu-{n}", pool="cpu") for n in range(3)),
+    slot("cpu-3", pool="cpu", phase="cooling", note="next try in 8 s: the agent ended at its gate"),
+    headline="60 slots: 3 idle, 1 cooling, 56 held",
+    health=[
+        {
+            "code": "slot.held",
+            "severity": "error",
+            "pool": "vision-h100-cuda128",
+            "slots": [f"vision-h100-cuda128-{n}" for n in range(56)],
+            "text": "56 slots of pool vision-h100-cuda128 (vision-h100-cuda128-0 to vision-h100-cuda128-55)"
+            f" are held: {MISSING}",
+            "fix": "mayfly describe vision-h100-cuda128-0",
+        }
+    ],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, None])
+def test_many_slots_with_one_cause_are_one_screen_and_no_name_is_cut(width: int | None) -> None:
+    lines = render.status(MANY, NOW, width, False, 24)
+    assert len(lines) <= 24
+    whole = "\n".join(lines)
+    assert whole.count("slot.held") == 1
+    assert "vision-h100-cuda128  56     56 held" in whole
+    assert "cpu                  4      3 idle, 1 cooling" in whole
+    assert any(line.startswith("cpu-3 ") for line in lines)
+    assert not any(line.startswith("cpu-0 ") for line in lines)
+    everything = render.status(MANY, NOW, width, False)
+    assert sum(line.startswith("vision-h100-cuda128-55 ") for line in everything) == 1
+
+
+def test_what_has_no_room_is_counted_and_where_it_is_said() -> None:
+    odd = [slot(f"s-{n}", pool="s", phase="cooling", note=f"cause {n}") for n in range(40)]
+    lines = [{"code": "c", "severity": "error", "text": f"t{n}", "fix": "f"} for n in range(40)]
+    shown = render.status(status(*odd, health=lines), NOW, 80, False, 24)
+    assert len(shown) <= 24
+    assert "mayfly status --all" in "\n".join(shown)
+
+
 def test_colour_only_repeats_what_the_words_say() -> None:
     plain = render.status(POOL, NOW, 80, colour=False)
     coloured = render.status(POOL, NOW, 80, colour=True)

@@ -16,8 +16,8 @@ from mayfly.core.injection import choose
 from mayfly.core.model import (
     GATE_PROTOCOL,
     LABEL_CUDA,
+    Condition,
     Config,
-    Health,
     PoolName,
     PoolSpec,
     Severity,
@@ -71,7 +71,7 @@ class Facts:
     rooms: tuple[Room, ...] = ()  # where Mayfly and the Engine write
     state_problem: str | None = None  # None: all is well
     manager: bool = False  # whether one answers
-    health: tuple[Health, ...] = ()  # its own health lines
+    health: tuple[Condition, ...] = ()  # its own health lines
     unit: str | None = None  # systemd's word for mayfly.service; None: no systemd here
     metadata: bool | None = None  # whether an agent reaches it; None: no agent to ask
 

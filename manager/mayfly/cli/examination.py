@@ -22,9 +22,9 @@ from mayfly.cli.trouble import Trouble
 from mayfly.core import naming
 from mayfly.core.desire import Hardware, Survey, references
 from mayfly.core.model import (
+    Condition,
     Config,
     ContainerId,
-    Health,
     HostId,
     HostSpec,
     PoolName,
@@ -266,7 +266,7 @@ def _asked(facts: Facts, manager: Callable[[], Client]) -> Facts:
     except Trouble:
         return facts
     health = tuple(
-        Health(line["code"], Severity(line["severity"]), line["text"], line["fix"])
+        Condition(line["code"], Severity(line["severity"]), line["text"], line["fix"])
         for line in document.get("health", ())
     )
     return replace(facts, manager=True, health=health, metadata=_metadata(facts, document))

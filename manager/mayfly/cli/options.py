@@ -27,6 +27,8 @@ TimeoutOption = Annotated[
     str | None, typer.Option("--timeout", metavar="TIME", help="Give up after 90s, 30m, 2h…")
 ]
 
+SCREEN = 24  # lines of a terminal that nobody has made larger
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -118,6 +120,14 @@ def terminal_width() -> int | None:
         return os.get_terminal_size(sys.stdout.fileno()).columns or 80
     except OSError:
         return 80
+
+
+def terminal_height() -> int:
+    """The lines that what is printed may take: the terminal's, 24 where standard output is none."""
+    try:
+        return max(10, os.get_terminal_size(sys.stdout.fileno()).lines or SCREEN)
+    except OSError:
+        return SCREEN
 
 
 def colours() -> bool:

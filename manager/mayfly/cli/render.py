@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from mayfly.core.quantities import parse_time, spoken_age
 
 Row = Mapping[str, Any]
 
+AGENTLESS = frozenset({"vacant", "cooling", "held"})
 _COLOURS = {
     "idle": "32",
     "busy": "36",
@@ -30,15 +32,73 @@ _COLOURS = {
 }
 
 
-def status(document: Row, now: float, width: int | None, colour: bool) -> list[str]:
-    """The headline, a row a slot, and the health lines."""
-    rows = [_slot_row(slot, now) for slot in document.get("slots", ())]
+def status(
+    document: Row, now: float, width: int | None, colour: bool, height: int | None = None
+) -> list[str]:
+    """The headline, a row a slot, and the conditions.
+
+    Where that is more than ``height`` lines: a row a pool, a row for each slot with something the matter that
+    no condition says of many, and the conditions. ``None``: whatever it takes.
+    """
+    slots = list(document.get("slots", ()))
+    head = headline(document, width)
+    conditions = health(document.get("health", ()), width, colour)
+    lines = [*head, *_slot_table(slots, now, width, colour), *conditions]
+    if height is None or len(lines) <= height:
+        return lines
+    pools = table(("POOL", "SLOTS", "PHASES"), _pool_rows(slots), width, whole=("POOL",))
+    odd = _odd(slots, document.get("health", ()))
+    # Of the slots at least how many more there are; the heading and that are two lines.
+    room = height - len(head) - len(pools)
+    conditions = _at_most(conditions, room - bool(odd), "lines of conditions")
+    room -= len(conditions) + 2
+    shown = odd[: max(0, room)]
+    lines = [*head, *pools]
+    if shown:
+        lines += _slot_table(shown, now, width, colour)
+    if len(odd) > len(shown):
+        lines.append(
+            f"… {len(odd) - len(shown)} more slots have something to say: mayfly status --all"
+        )
+    return [*lines, *conditions]
+
+
+def _slot_table(slots: Sequence[Row], now: float, width: int | None, colour: bool) -> list[str]:
+    rows = [_slot_row(slot, now) for slot in slots]
     headings = ("SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE")
-    lines = table(headings, rows, width)
+    lines = table(headings, rows, width, whole=("SLOT", "JOB"))
     if colour:
         lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
-    head = headline(document, width)
-    return [*head, *lines, *health(document.get("health", ()), width, colour)]
+    return lines
+
+
+def _pool_rows(slots: Sequence[Row]) -> list[tuple[str, ...]]:
+    """For each pool its name, how many slots it has, and how many of them are in which phase."""
+    pools: dict[str, Counter[str]] = {}
+    for slot in slots:
+        pools.setdefault(text(slot.get("pool")), Counter())[text(slot.get("phase"))] += 1
+    return [
+        (pool, str(phases.total()), ", ".join(f"{n} {phase}" for phase, n in phases.most_common()))
+        for pool, phases in pools.items()
+    ]
+
+
+def _odd(slots: Sequence[Row], conditions: Sequence[Row]) -> list[Row]:
+    """The slots with a note or without an agent that no condition stands for together with others."""
+    told = {slot for one in conditions if len(one.get("slots") or ()) > 1 for slot in one["slots"]}
+    return [
+        slot
+        for slot in slots
+        if slot.get("slot") not in told
+        and (slot.get("note") or slot.get("cordoned") or slot.get("phase") in AGENTLESS)
+    ]
+
+
+def _at_most(lines: list[str], room: int, what: str) -> list[str]:
+    if len(lines) <= max(room, 1):
+        return lines
+    kept = lines[: max(room - 1, 0)]
+    return [*kept, f"… {len(lines) - len(kept)} more {what}: mayfly status --all"]
 
 
 def headline(document: Row, width: int | None) -> list[str]:
@@ -120,7 +180,7 @@ def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str
         for job in document.get("jobs", ())
     ]
     headings = ("JOB", "POOL", "STATE", "EXIT", "CAUSE", "SLOT", "AGE", "RAN")
-    lines = table(headings, rows, width)
+    lines = table(headings, rows, width, whole=("JOB", "SLOT"))
     if colour:
         lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
     return lines

@@ -22,6 +22,7 @@ from mayfly.cli.options import (
     duration,
     print_json,
     say,
+    terminal_height,
     terminal_width,
 )
 from mayfly.cli.trouble import Down, TimedOut, Trouble
@@ -34,22 +35,26 @@ def status(
     ctx: typer.Context,
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it as it changes.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="A row for each slot, however many there are.")
+    ] = False,
     as_json: JsonOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show what every slot is doing and why."""
+    """Show what every slot is doing and why; at most a screen, unless --all is given."""
     manager = client(ctx, socket, config)
     if watch:
         from mayfly.cli.watching import watch_status  # noqa: PLC0415  rarely needed
 
-        watch_status(manager, as_json)
+        watch_status(manager, as_json, every=every)
         return
     document = _without_rev(first_status(manager))
     if as_json:
         print_json(document)
     else:
-        for line in render.status(document, time.time(), terminal_width(), colours()):
+        height = None if every else terminal_height()
+        for line in render.status(document, time.time(), terminal_width(), colours(), height):
             print(line)
     raise typer.Exit(1 if degraded(document) else 0)
 

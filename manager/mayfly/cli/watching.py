@@ -10,16 +10,16 @@ import typer
 
 from mayfly.cli import render
 from mayfly.cli.client import Client, Document
-from mayfly.cli.options import colours, print_json, terminal_width
+from mayfly.cli.options import colours, print_json, terminal_height, terminal_width
 from mayfly.cli.trouble import Down, TimedOut
 
 WAIT = 5.0  # also how often the ages on the screen move on
 AWAY = 1.0
 
 
-def watch_status(manager: Client, as_json: bool) -> None:
+def watch_status(manager: Client, as_json: bool, *, every: bool) -> None:
     """Show the status as it changes until interrupted; a manager that goes away is waited for."""
-    screen = Screen()
+    screen = Screen(every)
     document: Document | None = None
     rev = 0
     try:
@@ -48,13 +48,16 @@ def watch_status(manager: Client, as_json: bool) -> None:
 class Screen:
     """The lines drawn last, so that the next ones can be put over them."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: bool = False) -> None:
+        """``every``: a row for each slot, also where the screen has no room for them."""
+        self._every = every
         self._drawn: list[str] = []
 
     def show(self, document: Document, trouble: str) -> None:
         """Draw what is new; where nobody looks, only what differs from the last time."""
         width = terminal_width()
-        lines = render.status(document, time.time(), width, colours())
+        height = None if self._every else terminal_height() - 1 - bool(trouble)
+        lines = render.status(document, time.time(), width, colours(), height)
         if trouble:
             lines = [trouble[:width], *lines]
         self.draw(lines, width)

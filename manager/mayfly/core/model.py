@@ -444,10 +444,12 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """One line under ``mayfly status``."""
+class Condition:
+    """What is the matter with slots, a pool or the host; shown under ``mayfly status``, and a metric."""
 
     code: str
     severity: Severity
     text: str
     fix: str
+    pool: PoolName | None = None  # None: it concerns the host
+    slots: tuple[SlotName, ...] = ()  # those of the pool that it concerns, where not all of it

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from mayfly.core.model import Health, Severity
+from mayfly.core.model import Condition, Severity
 from mayfly.edge.log import Log
 
 TOLD = 3600.0  # seconds that the last error is told after it happened
@@ -50,10 +50,10 @@ class Bugs:
             self._ended[met.thread] = met
         self._log.event("loop.failed", where=met.where, reason=met.error, trace=met.trace)
 
-    def health(self, now: float) -> list[Health]:
+    def health(self, now: float) -> list[Condition]:
         """What a person is told of them; that a thread has ended, until the manager is started again."""
         lines = [
-            Health(
+            Condition(
                 "manager.thread_ended",
                 Severity.ERROR,
                 f"a bug in Mayfly ended its thread {name}: {met.error}; agents and their jobs go on",
@@ -66,7 +66,7 @@ class Bugs:
             times = "" if self._count == 1 else f" ({self._count} such errors since it started)"
             text = f"a bug in Mayfly: {met.where} failed with {met.error}{times}; the rest goes on"
             fix = "journalctl MAYFLY_EVENT=loop.failed -o verbose -n 1   # and report it"
-            lines.append(Health("manager.bug", Severity.WARNING, text, fix))
+            lines.append(Condition("manager.bug", Severity.WARNING, text, fix))
         return lines
 
 

@@ -30,12 +30,12 @@ from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
+    Condition,
     Config,
     ContainerId,
     Desired,
     Generation,
     GpuVerdict,
-    Health,
     ProbeVerdict,
     Severity,
     SlotName,
@@ -324,13 +324,13 @@ class GpuMonitor:
             for fact in facts
         ]
 
-    def health(self, config: Config, survey: Survey, now: float) -> list[Health]:
+    def health(self, config: Config, survey: Survey, now: float) -> list[Condition]:
         """The lines of ``mayfly status`` that are about GPUs."""
-        lines: list[Health] = []
+        lines: list[Condition] = []
         late = self._watch.since
         if late is not None and now - late > LATE:
             lines.append(
-                Health(
+                Condition(
                     "gpu.nvml_late",
                     Severity.ERROR,
                     f"NVML has not answered for {now - late:.0f} s: no slot with GPUs takes a new job",
@@ -341,7 +341,7 @@ class GpuMonitor:
         if config.host.gpu == "required" and reading is not None and not reading.gpus:
             text = reading.problem or "the driver answers and finds none"
             lines.append(
-                Health(
+                Condition(
                     "gpu.required",
                     Severity.ERROR,
                     f"this host is to have a GPU: {text}",
@@ -351,9 +351,9 @@ class GpuMonitor:
         for slot, verdict in self._verdicts.items():
             if verdict.pending and reading is not None and reading.problem is None:
                 text = f"slot {slot} waits for its GPUs: {verdict.pending}"
-                lines.append(Health("gpu.waits", Severity.WARNING, text, "mayfly gpus"))
+                lines.append(Condition("gpu.waits", Severity.WARNING, text, "mayfly gpus"))
         lines += [
-            Health(
+            Condition(
                 "gpu.unproven",
                 Severity.WARNING,
                 f"slot {agent.slot} takes no job yet: for {now - (agent.ready or now):.0f} s its agent "
@@ -366,10 +366,10 @@ class GpuMonitor:
         lines += self._trespassers(survey)
         return lines
 
-    def _trespassers(self, survey: Survey) -> list[Health]:
+    def _trespassers(self, survey: Survey) -> list[Condition]:
         lease = dict.fromkeys(uuid for lease in self._leases.values() for uuid in lease)
         return [
-            Health(
+            Condition(
                 "gpu.foreign_container",
                 Severity.WARNING,
                 f"container {foreign.name} was given {uuid}, which is leased, and is not Mayfly's",
@@ -380,12 +380,12 @@ class GpuMonitor:
             )
         ]
 
-    def _foreigners(self) -> list[Health]:
+    def _foreigners(self) -> list[Condition]:
         if self._reading is None:
             return []
         lease = dict.fromkeys(uuid for lease in self._leases.values() for uuid in lease)
         return [
-            Health(
+            Condition(
                 "gpu.foreign",
                 Severity.WARNING,
                 f"process {process.pid} "

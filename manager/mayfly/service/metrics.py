@@ -23,14 +23,15 @@ from prometheus_client.registry import Collector
 from mayfly import __version__
 from mayfly.core import naming
 from mayfly.core.actions import Action, action_name
+from mayfly.core.conditions import OF_SLOTS
 from mayfly.core.facts import AgentConfirmed, AgentCreated, AgentExited, AgentReady, Fact, JobEnded
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
     Cause,
+    Condition,
     Config,
     Generation,
-    Health,
     JobState,
     Phase,
     PoolName,
@@ -112,7 +113,7 @@ class _StatusCollector(Collector):
 
     def __init__(self) -> None:
         self.rows: Sequence[SlotStatus] = ()
-        self.health: Mapping[Severity, int] = {}
+        self.conditions: tuple[Condition, ...] = ()
 
     def collect(self) -> Iterable[Metric]:
         rows = self.rows
@@ -139,11 +140,31 @@ class _StatusCollector(Collector):
             for phase in Phase:
                 phases.add_metric([row.spec.name, phase], float(row.phase is phase))
         health = GaugeMetricFamily(
-            "mayfly_health_lines", "Health lines under `mayfly status`.", labels=["severity"]
+            "mayfly_health_lines", "Condition lines under `mayfly status`.", labels=["severity"]
         )
         for severity in Severity:
-            health.add_metric([severity], self.health.get(severity, 0))
-        return [slots, desired, phases, cordoned, health]
+            lines = sum(1 for one in self.conditions if one.severity is severity)
+            health.add_metric([severity], lines)
+        return [slots, desired, phases, cordoned, health, self._condition_family()]
+
+    def _condition_family(self) -> Metric:
+        """Conditions by code and pool: how many slots each concerns, 1 where it concerns all or the host."""
+        family = GaugeMetricFamily(
+            "mayfly_condition",
+            "Slots that a condition concerns, or 1: what mayfly status shows as a warning or an error.",
+            labels=["code", "pool"],
+        )
+        pools = {str(row.spec.pool.name) for row in self.rows}
+        counts = {("engine.unknown", ""): 0} | {
+            (code, pool): 0 for code in OF_SLOTS for pool in pools
+        }
+        for one in self.conditions:
+            if one.severity is not Severity.INFO:
+                key = (one.code, one.pool or "")
+                counts[key] = counts.get(key, 0) + (len(one.slots) or 1)
+        for key, count in counts.items():
+            family.add_metric(key, count)
+        return family
 
 
 class Metrics:
@@ -283,12 +304,9 @@ class Metrics:
         """Where the rest is known."""
         self.registry.register(_Beyond(outside))
 
-    def healthy(self, lines: Iterable[Health]) -> None:
-        """The health lines that are shown now."""
-        counts: dict[Severity, int] = {}
-        for line in lines:
-            counts[line.severity] = counts.get(line.severity, 0) + 1
-        self._status_collector.health = counts
+    def healthy(self, conditions: Iterable[Condition]) -> None:
+        """The conditions that are shown now."""
+        self._status_collector.conditions = tuple(conditions)
 
     def use(self, config: Config) -> None:
         """Make every series of the configured pools be there."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mayfly.core.facts import Fact
 from mayfly.core.memory import Memory
-from mayfly.core.model import Desired, Generation, Health, HostSpec, Severity, World
+from mayfly.core.model import Condition, Desired, Generation, HostSpec, Severity, World
 from mayfly.core.slots import SlotStatus
 from mayfly.edge.engine_facts import EngineInfo
 from mayfly.edge.log import Log
@@ -47,7 +47,7 @@ class Report:
         memory: Memory,
         world: World,
         now: float,
-        health: Iterable[Health],
+        health: Iterable[Condition],
         busy_without_job: Mapping[Generation, float],
     ) -> list[SlotStatus]:
         """Make the state known; the rows that were shown.
@@ -89,7 +89,7 @@ class Report:
 
 def own_health(
     disk_error: str | None, info: EngineInfo | None, rejected: str | None, room: Iterable[Room]
-) -> list[Health]:
+) -> list[Condition]:
     """The lines about the manager's own ground: its disk, its Engine and its configuration.
 
     ``rejected`` says what was wrong with the file when it was last read; ``None``: nothing.
@@ -97,23 +97,23 @@ def own_health(
     lines = []
     if rejected is not None:
         text = f"{rejected}; the configuration from before is in force"
-        lines.append(Health("config.rejected", Severity.ERROR, text, "mayfly config check"))
+        lines.append(Condition("config.rejected", Severity.ERROR, text, "mayfly config check"))
     for place in room:
         if place.low:
             text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"
             fix = f"df -h {place.path}; docker system df"
-            lines.append(Health("disk.low", Severity.WARNING, text, fix))
+            lines.append(Condition("disk.low", Severity.WARNING, text, fix))
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"
-        lines.append(Health("disk.refused", Severity.ERROR, text, "df -h"))
+        lines.append(Condition("disk.refused", Severity.ERROR, text, "df -h"))
     if info is not None and info.autoremove_fault:
         text = "a restart of this Engine kills containers that remove themselves (moby#46308): Mayfly does it"
         lines.append(
-            Health("engine.removal", Severity.INFO, text, "upgrade Docker to 24.0.8 or newer")
+            Condition("engine.removal", Severity.INFO, text, "upgrade Docker to 24.0.8 or newer")
         )
     if info is not None and not info.live_restore:
         lines.append(
-            Health(
+            Condition(
                 "engine.restart_ends_jobs",
                 Severity.INFO,
                 "live-restore is off: a restart of Docker ends the jobs that run",

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from mayfly.core.conditions import queue_conditions, slot_conditions
 from mayfly.core.memory import Agent, Cordon, Memory
 from mayfly.core.model import (
+    Condition,
     Container,
     Desired,
     Generation,
-    Health,
     HostSpec,
     Phase,
     Severity,
@@ -21,7 +22,6 @@ from mayfly.core.model import (
 )
 from mayfly.core.quantities import rfc3339, spoken_age
 from mayfly.core.slots import (
-    DEADLINES,
     VACANCY,
     SlotStatus,
     status_of,
@@ -31,7 +31,6 @@ from mayfly.core.slots import (
 
 SCHEMA = "mayfly.status/1"
 SHORT_ID = 12
-NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
 
 
 def timestamp(at: float | None) -> str | None:
@@ -58,7 +57,7 @@ def document(
     memory: Memory,
     world: World,
     headline: str,
-    health: Iterable[Health],
+    health: Iterable[Condition],
 ) -> dict[str, object]:
     """The whole document, schema ``mayfly.status/1``."""
     containers = world.containers or {}
@@ -69,7 +68,14 @@ def document(
         "paused": memory.pause is not None,
         "slots": [_slot(row, containers) for row in rows],
         "health": [
-            {"code": line.code, "severity": line.severity, "text": line.text, "fix": line.fix}
+            {
+                "code": line.code,
+                "severity": line.severity,
+                "pool": line.pool,
+                "slots": list(line.slots),
+                "text": line.text,
+                "fix": line.fix,
+            }
             for line in health
         ],
     }
@@ -154,12 +160,14 @@ def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
     return sentence
 
 
-def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: float) -> list[Health]:
+def health_of(
+    rows: Iterable[SlotStatus], memory: Memory, world: World, now: float
+) -> list[Condition]:
     """The health lines that follow from slots, memory and world."""
-    lines: list[Health] = []
+    lines: list[Condition] = []
     if world.containers is None:
         lines.append(
-            Health(
+            Condition(
                 "engine.unknown",
                 Severity.ERROR,
                 world.engine_error or "the Engine has not been looked at yet",
@@ -168,7 +176,7 @@ def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: flo
         )
     if memory.pause is not None:
         lines.append(
-            Health(
+            Condition(
                 "manager.paused",
                 Severity.WARNING,
                 f"paused by {memory.pause.by} since {timestamp(memory.pause.since)}"
@@ -176,33 +184,9 @@ def health_of(rows: Iterable[SlotStatus], memory: Memory, world: World, now: flo
                 "mayfly resume",
             )
         )
-    vacancy = DEADLINES[Phase.VACANT].seconds or 0.0
-    for row in rows:
-        if row.phase is Phase.HELD:
-            fix = (
-                f"mayfly retry {row.spec.name}"
-                if row.memory.held
-                else f"mayfly describe {row.spec.name}"
-            )
-            lines.append(
-                Health(
-                    "slot.held", Severity.ERROR, f"slot {row.spec.name} is held: {row.note}", fix
-                )
-            )
-        elif (
-            row.phase is Phase.VACANT
-            and row.memory.cordon is None
-            and row.since is not None
-            and now - row.since > vacancy
-        ):
-            text = f"slot {row.spec.name} has been vacant for {now - row.since:.0f} s"
-            lines.append(
-                Health("slot.vacant", Severity.WARNING, text, f"mayfly describe {row.spec.name}")
-            )
-        elif (name := _misnamed(row, world, now)) is not None:
-            text = f"the container of slot {row.spec.name} is called {name}: another has its name"
-            fix = f"docker rename {row.spec.name} OTHER-NAME"
-            lines.append(Health("slot.name_taken", Severity.WARNING, text, fix))
+    rows = list(rows)
+    lines += slot_conditions(rows, world, now)
+    lines += queue_conditions(rows, memory)
     return lines
 
 
@@ -220,9 +204,9 @@ def noted(
 
 def health_of_unbegun(
     rows: Iterable[SlotStatus], busy_without_job: Mapping[Generation, float], now: float
-) -> dict[Generation, Health]:
+) -> dict[Generation, Condition]:
     """A line for each agent that its service lists as busy and that has told of no job."""
-    found: dict[Generation, Health] = {}
+    found: dict[Generation, Condition] = {}
     for row in rows:
         since = _unbegun_since(row, busy_without_job)
         if since is None or row.agent is None:
@@ -233,20 +217,11 @@ def health_of_unbegun(
             "have one: look for the job at the service and cancel it there"
         )
         fix = f"mayfly logs {row.spec.name}; to end it: mayfly drain {row.spec.name} --force"
-        found[row.agent.generation] = Health("agent.unbegun", Severity.WARNING, text, fix)
+        found[row.agent.generation] = Condition(
+            "agent.unbegun", Severity.WARNING, text, fix, row.spec.pool.name, (row.spec.name,)
+        )
     return found
 
 
 def _unbegun_since(row: SlotStatus, busy_without_job: Mapping[Generation, float]) -> float | None:
     return busy_without_job.get(row.agent.generation) if row.agent is not None else None
-
-
-def _misnamed(row: SlotStatus, world: World, now: float) -> str | None:
-    """What the slot's container is called where it has not got the slot's name; ``None`` where it has."""
-    agent = row.agent
-    if agent is None or row.since is None or not row.configured or agent.ready is None:
-        return None
-    container = (world.containers or {}).get(agent.generation)
-    if container is None or container.name == row.spec.name:
-        return None
-    return container.name if now - max(row.since, agent.opened or 0.0) > NAMING else None

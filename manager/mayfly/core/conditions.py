@@ -1,0 +1,138 @@
+"""Conditions: what is the matter with slots and queued jobs, why, and what a person types next.
+
+Pure. One condition stands for all slots of a pool that have the same cause, so that one trouble is one line
+and one alert however many slots it has. A condition is not kept: it ends when what it says is no longer so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from mayfly.core.memory import Memory
+from mayfly.core.model import (
+    Condition,
+    ContainerState,
+    JobId,
+    Phase,
+    PoolName,
+    Severity,
+    SlotName,
+    World,
+)
+from mayfly.core.slots import DEADLINES, SlotStatus
+
+NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
+FAILURES = 5  # agents in a row that died young: after so many, a person is told
+
+
+def slot_conditions(rows: Iterable[SlotStatus], world: World, now: float) -> list[Condition]:
+    """The conditions of all slots, those of one pool with the same cause as one."""
+    found = [one for row in rows if (one := _condition(row, world, now)) is not None]
+    return grouped(found)
+
+
+def grouped(found: Iterable[tuple[Condition, str]]) -> list[Condition]:
+    """Conditions of single slots, each with its cause, as one for each pool, code and cause."""
+    groups: dict[tuple[PoolName | None, str, str], list[Condition]] = {}
+    for condition, cause in found:
+        groups.setdefault((condition.pool, condition.code, cause), []).append(condition)
+    return [_together(members, cause) for (_, _, cause), members in groups.items()]
+
+
+def _together(members: Sequence[Condition], cause: str) -> Condition:
+    first = members[0]
+    if len(members) == 1:
+        return first
+    slots = tuple(slot for member in members for slot in member.slots)
+    what = f"{len(slots)} slots of pool {first.pool} ({spanned(slots)})"
+    return replace(first, text=f"{what} {OF_SLOTS[first.code]}: {cause}", slots=slots)
+
+
+# The conditions of a slot, and how they are said of several.
+OF_SLOTS = {
+    "slot.held": "are held",
+    "slot.cooling": "keep losing their agents",
+    "slot.vacant": "are vacant",
+    "slot.paused": "have a container that somebody paused",
+    "slot.name_taken": "have a container of another name",
+}
+
+
+def spanned(slots: Sequence[SlotName]) -> str:
+    """The names in short: ``gpu-0 to gpu-55`` where they follow each other, else the first and how many."""
+    numbers = [int(name.rpartition("-")[2]) for name in slots]
+    if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        return f"{slots[0]} to {slots[-1]}"
+    return f"{slots[0]} and {len(slots) - 1} more"
+
+
+def _condition(row: SlotStatus, world: World, now: float) -> tuple[Condition, str] | None:
+    """What is the matter with a slot, and the cause that it may share with others; ``None``: nothing."""
+    name, known = row.spec.name, row.memory
+    describe = f"mayfly describe {name}"
+    if row.phase is Phase.HELD:
+        fix = f"mayfly retry {name}" if known.held else describe
+        return _of(
+            row, "slot.held", Severity.ERROR, f"slot {name} is held: {row.note}", fix
+        ), row.note
+    if known.failures >= FAILURES and row.phase is not Phase.BUSY:
+        text = f"slot {name} keeps losing its agent, {known.failures} in a row: {known.reason}"
+        return _of(row, "slot.cooling", Severity.ERROR, text, describe), known.reason
+    vacancy = DEADLINES[Phase.VACANT].seconds or 0.0
+    if row.phase is Phase.VACANT and known.cordon is None and row.since is not None:
+        if now - row.since <= vacancy:
+            return None
+        text = f"slot {name} has been vacant for {now - row.since:.0f} s"
+        return _of(row, "slot.vacant", Severity.WARNING, text, describe), row.note
+    if _paused(row, world):
+        text = f"the container of slot {name} is paused: somebody stopped it with docker pause"
+        return _of(
+            row, "slot.paused", Severity.ERROR, text, f"docker unpause {name}"
+        ), "docker pause"
+    called = misnamed(row, world, now)
+    if called is None:
+        return None
+    text = f"the container of slot {name} is called {called}: another has its name"
+    fix = f"docker rename {name} OTHER-NAME"
+    return _of(row, "slot.name_taken", Severity.WARNING, text, fix), "others have their names"
+
+
+def _of(row: SlotStatus, code: str, severity: Severity, text: str, fix: str) -> Condition:
+    return Condition(code, severity, text, fix, row.spec.pool.name, (row.spec.name,))
+
+
+def _paused(row: SlotStatus, world: World) -> bool:
+    container = (world.containers or {}).get(row.agent.generation) if row.agent else None
+    return container is not None and container.state is ContainerState.PAUSED
+
+
+def misnamed(row: SlotStatus, world: World, now: float) -> str | None:
+    """What the slot's container is called where it has not got the slot's name; ``None`` where it has."""
+    agent = row.agent
+    if agent is None or row.since is None or not row.configured or agent.ready is None:
+        return None
+    container = (world.containers or {}).get(agent.generation)
+    if container is None or container.name == row.spec.name:
+        return None
+    return container.name if now - max(row.since, agent.opened or 0.0) > NAMING else None
+
+
+def queue_conditions(rows: Iterable[SlotStatus], memory: Memory) -> list[Condition]:
+    """A condition for each pool that has queued jobs and no slot that could ever take one."""
+    pools = {row.spec.pool.name for row in rows if row.configured}
+    waiting: dict[PoolName, list[JobId]] = {}
+    for job in memory.jobs.values():
+        if job.agent is None and job.pool not in pools:
+            waiting.setdefault(job.pool, []).append(job.id)
+    return [
+        Condition(
+            "queue.no_slot",
+            Severity.ERROR,
+            f"{len(jobs)} queued job{'s' if len(jobs) > 1 else ''} of pool {pool} will never run: no slot is"
+            f" of that pool",
+            f"mayfly cancel {jobs[0]}, or configure the pool again",
+            pool,
+        )
+        for pool, jobs in waiting.items()
+    ]

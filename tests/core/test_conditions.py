@@ -1,0 +1,96 @@
+"""Conditions: one for each cause, gone with it, and of every kind of trouble that a slot can be in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mayfly.core.conditions import FAILURES, queue_conditions, slot_conditions, spanned
+from mayfly.core.memory import Agent, Job, Memory, SlotMemory
+from mayfly.core.model import (
+    Container,
+    ContainerId,
+    ContainerState,
+    Desired,
+    Generation,
+    HostId,
+    JobId,
+    PoolName,
+    Severity,
+    SlotName,
+    World,
+)
+from mayfly.core.slots import VACANCY, SlotStatus, Tenancy, status_of
+from tests.core.simulator import pool, specs
+
+T = 1000.0
+SEEN = World({})
+
+
+def rows(desired: Desired, memory: Memory, *agents: Agent) -> list[SlotStatus]:
+    tenancies = {agent.slot: Tenancy((agent,)) for agent in agents}
+    return [
+        status_of(spec, desired, memory, tenancies.get(spec.name, VACANCY), T)
+        for spec in desired.slots
+    ]
+
+
+def test_many_slots_with_one_cause_are_one_condition_and_another_cause_is_another() -> None:
+    slots = (*specs(pool("a", 5)), *specs(pool("b", 2)))
+    obstacles = {spec.name: "the image is missing" for spec in slots}
+    obstacles[SlotName("a-4")] = "the dataset is missing"
+    found = slot_conditions(rows(Desired(slots, obstacles), Memory()), SEEN, T)
+    assert [(one.code, one.severity, one.pool, one.slots) for one in found] == [
+        ("slot.held", Severity.ERROR, "a", ("a-0", "a-1", "a-2", "a-3")),
+        ("slot.held", Severity.ERROR, "a", ("a-4",)),
+        ("slot.held", Severity.ERROR, "b", ("b-0", "b-1")),
+    ]
+    assert found[0].text == "4 slots of pool a (a-0 to a-3) are held: the image is missing"
+    assert found[1].text == "slot a-4 is held: the dataset is missing"
+    assert slot_conditions(rows(Desired(slots), Memory()), SEEN, T) == []
+
+
+@pytest.mark.parametrize(("failures", "told"), [(FAILURES - 1, 0), (FAILURES, 1)])
+def test_a_slot_that_keeps_losing_its_agents_is_told_whatever_its_phase(
+    failures: int, told: int
+) -> None:
+    desired = Desired(specs(pool("a")))
+    for until in (T + 60, T - 1):  # cooling, and trying again
+        known = SlotMemory(failures=failures, cooling_until=until, reason="it ended at its gate")
+        found = slot_conditions(rows(desired, Memory(slots={SlotName("a-0"): known})), SEEN, T)
+        assert [one.code for one in found] == ["slot.cooling"] * told
+        assert all("it ended at its gate" in one.text for one in found)
+
+
+def test_a_container_that_somebody_paused_is_told() -> None:
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f1", "i", (), T - 10),
+        ready=T - 5,
+    )
+    container = Container(
+        *(ContainerId("c"), "a-0", ContainerState.PAUSED, HostId("h"), agent.pool, agent.slot),
+        *(agent.generation, "f1", "i", T - 10),
+    )
+    shown = rows(Desired(specs(pool("a"))), Memory({agent.generation: agent}), agent)
+    (one,) = slot_conditions(shown, World({agent.generation: container}), T)
+    assert (one.code, one.fix) == ("slot.paused", "docker unpause a-0")
+    running = replace(container, state=ContainerState.RUNNING)
+    assert slot_conditions(shown, World({agent.generation: running}), T) == []
+
+
+def test_jobs_of_a_pool_that_is_gone_are_told_until_they_are() -> None:
+    jobs = {JobId(name): Job(JobId(name), PoolName("old"), 1, T) for name in ("j1", "j2")}
+    shown = rows(Desired(specs(pool("a"))), Memory())
+    (one,) = queue_conditions(shown, Memory(jobs=jobs))
+    assert (one.code, one.severity, one.pool) == ("queue.no_slot", Severity.ERROR, "old")
+    assert one.text.startswith("2 queued jobs of pool old will never run")
+    assert queue_conditions(shown, Memory()) == []
+
+
+@pytest.mark.parametrize(
+    ("slots", "text"),
+    [(("a-0", "a-1", "a-2"), "a-0 to a-2"), (("a-0", "a-2", "a-3"), "a-0 and 2 more")],
+)
+def test_slots_are_named_in_short(slots: tuple[str, ...], text: str) -> None:
+    assert spanned([SlotName(name) for name in slots]) == text
