@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def test_the_quick_start_s_screens_do_not_wrap() -> None:
@@ -24,3 +24,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_index() -> None:
+    docs = ROOT / "docs"
+    linked = {
+        (index.parent / target).resolve()
+        for index in (docs / "README.md", docs / "adr/README.md")
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", index.read_text())
+        if "://" not in target
+    }
+    missing = {page for page in docs.rglob("*.md") if page.resolve() not in linked}
+    assert missing == {docs / "README.md"}

@@ -1,4 +1,4 @@
-"""What may happen, as facts: the one vocabulary of memory, history, log, ``mayfly events`` and tests.
+"""What may happen, as facts: the vocabulary of memory, history, ``mayfly events`` and tests.
 
 A fact is something that has happened; it is on disk before anything is done because of it.
 """

@@ -1,7 +1,8 @@
 """What services and clients say of agents that wait for a job or run one, as facts.
 
-A roster may be a minute old, and a service may be away: an agent once busy stays busy until it ends, and one
-that no roster shows is only missed after a while (``ABSENCE``), never at once.
+A roster may be a minute old, and a service may be away: an agent once busy stays busy until it ends, or until
+a roster well after its job (``FREED``) shows it idle. An agent that no roster shows is missed after a while
+(``ABSENCE``), never at once.
 """
 
 from __future__ import annotations

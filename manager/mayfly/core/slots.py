@@ -7,7 +7,8 @@ Phases of an agent (edges on the right)::
     idle        ready for a job, and confirmed so                 -> enrolling | busy | ending
     enrolling   its gate is being opened, or the service has      -> idle | busy | ending
                 not confirmed it yet
-    busy        runs a job                                        -> ending
+    busy        runs a job                                        -> ending | idle (its service
+                                                                     took the job away unbegun)
     ending      is over or being ended; its container goes        -> (gone)
 
 and of a slot that has no agent::
@@ -45,7 +46,7 @@ class Deadline:
     then: str
 
 
-# Law 7: every phase has one, and all of them stand here.
+# Law 7 (docs/architecture.md): every phase has one, and all of them stand here.
 DEADLINES: Mapping[Phase, Deadline] = {
     Phase.PREPARING: Deadline(120.0, "destroyed, and the slot cools"),
     Phase.ARMED: Deadline(STANDBY_LIFE, "replaced"),

@@ -1,7 +1,7 @@
 """The log: events ``noun.verb_past`` with fields; the journal's under systemd, words on a terminal or JSON.
 
-Every line is an event of the one vocabulary that history, ``mayfly events`` and tests share. No secret may be
-handed to it.
+Every line is an event of the one vocabulary (``core/events.py``); ``mayfly events`` shows those of them that
+are facts. No secret may be handed to it.
 """
 
 from __future__ import annotations
