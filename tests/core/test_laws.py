@@ -1,4 +1,4 @@
-"""The laws of the design as properties: whatever fails, in whatever order, they hold.
+"""The laws (docs/architecture.md) as properties: whatever fails, in whatever order, they hold.
 
 ``Manager`` checks on every plan what can be seen on a plan (one action per subject, no busy agent ended,
 a gate opened once, …) and ``Host`` what can only be seen outside (a job run twice, a GPU used twice). The

@@ -20,9 +20,9 @@ WELL = frozenset({"no_job", "job_done"})  # how an agent ends that was let in
 
 
 def fly(config: Config, manager: Client, slot: str, seconds: float | None) -> str:
-    """Take one through; what it did. ``Trouble`` or ``Fault`` where it did not come through.
+    """Take an agent through the slot; returns what it did. ``Trouble`` or ``Fault`` where it fails.
 
-    ``seconds``: how long a job that runs in the slot is waited for; ``None``: until it ends.
+    ``seconds``: how long to wait for a job that runs in the slot; ``None``: until it ends.
     """
     spec = spec_of(config, slot)
     with emptied(manager, slot, seconds) as cordoned:

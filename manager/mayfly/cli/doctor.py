@@ -128,7 +128,7 @@ def results(facts: Facts, checks: Sequence[Check] | None = None) -> list[CheckRe
 
 
 def exit_code(found: Iterable[CheckResult], *, strict: bool) -> int:
-    """1 where something fails or nothing was checked; with ``strict`` also where something is warned of."""
+    """1 where something fails or nothing was checked; with ``strict`` also where there is a warning."""
     states = [result.verdict.state for result in found]
     bad = {State.FAIL, State.WARN} if strict else {State.FAIL}
     looked = any(state is not State.SKIP for state in states)
@@ -306,7 +306,7 @@ def _images(facts: Facts) -> Iterator[Verdict]:
 
 
 def _cuda(facts: Facts) -> Iterator[Verdict]:
-    """Images that pools name themselves: the catalogue's are chosen for the driver, these by a person."""
+    """Images that pools name themselves: a person chose these, not Mayfly for the driver."""
     runs = facts.hardware.cuda
     images_seen = facts.survey.images if facts.survey is not None else {}
     named = [

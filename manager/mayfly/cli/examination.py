@@ -76,7 +76,7 @@ def _host(facts: Facts, config: Config) -> Facts:
 
 
 def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
-    """What bears on how slots are filled; ``Fault`` where the Engine does not answer."""
+    """What decides how slots are filled; ``Fault`` where the Engine does not answer."""
     hardware = hardware_for(config)
     with _asked_sanely(config) as engine:
         return hardware, survey_of(engine, config, engine.info(), references(config, hardware))

@@ -14,7 +14,7 @@ from mayfly.cli.options import say
 from mayfly.cli.plain import Cleaner, clean
 from mayfly.cli.trouble import Down, TimedOut
 
-QUEUED = 5.0  # seconds that a job may wait for a slot before a person is told
+QUEUED = 5.0  # seconds that a job may wait for a slot before a line says why
 PATIENCE = 300.0  # how long a manager that was there may be away
 ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
 

@@ -62,7 +62,7 @@ def duration(text: str | None, option: str) -> float | None:
 
 
 def lasting(text: str | None, option: str) -> float | None:
-    """The seconds of an option that nothing can come of where they are none; else ``Usage``."""
+    """The seconds of an option; ``Usage`` where they are none at all."""
     seconds = duration(text, option)
     if seconds is not None and seconds <= 0:
         raise Usage(f'{option}: {text!r} is no time at all; write for example "90s", "30m" or "2h"')
@@ -82,7 +82,7 @@ def say(sentence: str) -> None:
 
 
 def talk(text: str) -> list[str]:
-    """The lines of a text as standard error's terminal shows them whole; as they are where it is none."""
+    """The lines of a text, wrapped to standard error's terminal; unchanged where it is no terminal."""
     lines = text.split("\n")
     if not sys.stderr.isatty():
         return lines

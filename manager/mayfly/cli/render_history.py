@@ -34,7 +34,7 @@ def event(row: Row, width: int | None) -> str:
 
 
 def _fields(row: Row) -> list[tuple[str, object]]:
-    """What an event has to say, what it is about last; a table inside it is told as its fields."""
+    """An event's fields, what it is about last; a table inside it is shown as its fields."""
     said: list[tuple[str, object]] = []
     for key, value in row.items():
         if isinstance(value, dict):

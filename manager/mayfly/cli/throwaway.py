@@ -49,9 +49,10 @@ exec /usr/bin/setpriv --reuid "$uid" --regid "$gid" $groups --inh-caps=-all "$@"
 
 @contextmanager
 def emptied(manager: Client, slot: str, seconds: float | None) -> Iterator[bool]:
-    """The slot without agents meanwhile; afterwards filled again, or cordoned as somebody had it before.
+    """Keep the slot without agents; afterwards fill it again, or leave it cordoned as somebody had it before.
 
-    Given back too where the terminal goes away or the command is told to end. Yields whether it was cordoned.
+    The slot is given back too when the terminal goes away or the command has to end. Yields whether it was
+    cordoned.
     """
     rows = {str(row["slot"]): row for row in manager.get("/v1/status")["slots"]}
     if slot not in rows:
@@ -72,7 +73,7 @@ def emptied(manager: Client, slot: str, seconds: float | None) -> Iterator[bool]
 
 @contextmanager
 def _heeded() -> Iterator[None]:
-    """A terminal that goes away and a polite kill end what is done here in order, as ^C does."""
+    """End in order, as at ^C, when the terminal goes away or somebody asks the process to end."""
 
     def leave(number: int, _: FrameType | None) -> None:
         for each in LEAVING:

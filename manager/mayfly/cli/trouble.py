@@ -3,7 +3,7 @@
 ::
 
     Trouble         1  degraded, failed, or refused by the manager
-    ├── Usage       2  the command line cannot be meant
+    ├── Usage       2  the command line is wrong
     ├── Down        3  the manager does not answer
     ├── NoSuch      4  no such slot or job
     └── TimedOut    5  not within the time given

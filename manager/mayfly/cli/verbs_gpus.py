@@ -85,7 +85,7 @@ def _show(document: Document, as_json: bool) -> None:
 
 
 def _watch(manager: Client, as_json: bool) -> None:
-    """Show them as they change until interrupted; what fails meanwhile is told above what was seen last."""
+    """Show them as they change until interrupted; a failure meanwhile stands above what was seen last."""
     from mayfly.cli.watching import Screen  # noqa: PLC0415  rarely needed
 
     screen = Screen()

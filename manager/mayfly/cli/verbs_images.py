@@ -317,7 +317,7 @@ def pull(
 
 
 def _fetched(engine: Engine, docker_host: str, name: str, registry: str | None) -> str:
-    """Fetch an image and see that an agent can be made of it; the line that tells it with its digest.
+    """Fetch an image and see that an agent can be made of it; returns the line that names its digest.
 
     No registry is asked for Mayfly's own names unless one is named: whoever has `mayfly` on Docker Hub
     would have their code run here with our enrolments.

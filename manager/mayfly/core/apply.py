@@ -77,7 +77,7 @@ class _Draft:
 
 
 def apply(memory: Memory, facts: Iterable[Fact]) -> Memory:
-    """The memory after the facts; facts about what is not known any more change nothing."""
+    """The memory after the facts; facts about what is no longer known change nothing."""
     draft = _Draft(memory)
     for fact in facts:
         _write(draft, fact)

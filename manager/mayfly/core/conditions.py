@@ -23,7 +23,7 @@ from mayfly.core.model import (
 from mayfly.core.slots import DEADLINES, SlotStatus
 
 NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
-FAILURES = 5  # agents in a row that died young: after so many, a person is told
+FAILURES = 5  # agents in a row that died young: after so many it is a condition
 
 
 def slot_conditions(rows: Iterable[SlotStatus], world: World, now: float) -> list[Condition]:

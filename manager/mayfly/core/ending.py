@@ -21,7 +21,7 @@ def end(run: Pass, agent: Agent, spec: SlotSpec | None) -> None:
     container = run.containers.get(agent.generation)
     if container is None:
         return
-    # Whom its service lets in no more need not be kept from jobs.
+    # An agent that its service refuses cannot get a job, so the dismissal is skipped.
     hard = agent.doom.reason in ENDS_JOBS or agent.doom.reason is DoomReason.REFUSED
     gently = agent.opened is not None and container.live and not hard
     if gently and _let_go(
@@ -37,7 +37,7 @@ def end(run: Pass, agent: Agent, spec: SlotSpec | None) -> None:
 
 
 def _let_go(run: Pass, agent: Agent, spec: SlotSpec | None, reason: str) -> bool:
-    """See that the service gives the agent no job any more; False where it cannot, or has been told.
+    """See that the service gives the agent no further job; False where it cannot, or knows already.
 
     An entry that belongs to the slot is not taken back for that: jobs wait for it.
     """

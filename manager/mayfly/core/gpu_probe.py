@@ -1,4 +1,4 @@
-"""What an agent at its gate sees of its GPUs, told from the words of ``agents/probe``.
+"""What an agent at its gate sees of its GPUs, read from the output of ``agents/probe``.
 
 Pure. The probe says what is there; whether that is the lease is decided here. An Engine that serves GPUs
 through CDI sets ``NVIDIA_VISIBLE_DEVICES=void`` inside, so the variable proves nothing: the devices do.

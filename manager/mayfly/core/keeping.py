@@ -44,7 +44,7 @@ def keep(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
 
 
 def may_hold_untracked_job(agent: Agent) -> bool:
-    """Whether the agent may have a job that only a roster can tell of.
+    """Whether the agent may have a job that only a roster can show.
 
     Without its registration nobody can ask the service to let go of it, so ending it might end a job.
     """
@@ -53,8 +53,8 @@ def may_hold_untracked_job(agent: Agent) -> bool:
 
 
 def awaits_roster(run: Pass, spec: SlotSpec | None, agent: Agent) -> bool:
-    """Whether a roster is still to come, without which it is not ended: one of after its deadline, since with
-    an older one it may have got a job meanwhile.
+    """Whether the agent stays until a roster comes that is newer than its deadline: after an older one it may
+    have got a job.
     """
     roster = run.world.rosters.get(agent.pool)
     due = phase_since(agent, Phase.ENROLLING) + (enrol_limit(spec) or 0.0)

@@ -110,7 +110,7 @@ def assign(
 ) -> Leases:
     """The lease of every slot of the pools, in config order.
 
-    ``gpus`` is ``None`` where it cannot be told what the host has; ``unknown`` then says why. A device is a
+    ``gpus`` is ``None`` where nobody knows what the host has; ``unknown`` then says why. A device is a
     GPU that is not split, or a MIG device of one that is: ``gpus = N`` counts those, in the order of NVML.
     """
     ledger = _Ledger(gpus or (), pools)

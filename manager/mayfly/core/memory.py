@@ -64,7 +64,7 @@ class Agent:
     )
     registered: str | None = None  # its name at the service
     dismissed: bool = False  # the service has let go of it
-    cordoned_there: bool = False  # the service was told to give it no new job
+    cordoned_there: bool = False  # its service gives it no new job
     committed: float | None = None  # gate.opening is on disk
     run_id: str | None = None  # the run of the manager that committed
     job: JobId | None = None

@@ -1,6 +1,6 @@
 """What the world shows that the memory does not know yet, as facts.
 
-Reading only: nothing here decides to do anything. An agent's end is told once, when it is certain: by its
+Reading only: nothing here decides to do anything. An agent's end is recorded once, when it is certain: by its
 witness, or by its container being gone while the Engine is known. What is unknown is left alone.
 """
 
@@ -129,7 +129,7 @@ def _end(
 
 
 def _suspicious(witness: Witness) -> bool:
-    """Whether somebody outside told the agent to stop, and it did."""
+    """Whether somebody outside signalled the agent to stop, and it did."""
     return witness.exit is not None and witness.signalled and witness.exit.code != 0
 
 
@@ -153,7 +153,7 @@ def doubtful_until(agent: Agent, world: World) -> float | None:
 
 
 def _gone(agent: Agent, world: World) -> bool:
-    """Whether its container is known to run no more."""
+    """Whether its container is known to run no longer."""
     if world.containers is None:
         return False
     container = world.containers.get(agent.generation)
@@ -261,7 +261,7 @@ def cooled(slot: SlotName, reason: str, memory: Memory, now: float) -> SlotCoole
 
 
 def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: float) -> list[Fact]:
-    """The account of an agent that could not be made; ``lasting`` tells that only a person can help."""
+    """The account of an agent that could not be made; ``lasting``: only a person can help."""
     known = memory.agents.get(agent.generation)
     if known is None or known.settled:
         return []

@@ -125,8 +125,8 @@ def _open(run: Pass, spec: SlotSpec, agent: Agent, container: Container, job: Jo
 
 
 def may_run(world: World, containers: Mapping[Generation, Container], agent: Agent) -> bool:
-    """Whether a process of it may be left: not once the Engine has said that its container died, which comes
-    before the next look at it.
+    """Whether a process of it may be left. The Engine's word that its container died counts at once, before
+    the next look at it.
     """
     container = containers.get(agent.generation)
     return container is not None and container.live and agent.generation not in world.deaths

@@ -1,4 +1,4 @@
-"""How an agent's end is told: what is known of it, and what a provider makes of that.
+"""How an agent ended: what is known of it, and what a provider makes of that.
 
 ``End`` is put together from the witness, the Engine and the memory; a provider's ``judge`` turns it
 into an ``Outcome``. What a code or a line means is the provider's business and does not stand here.
@@ -30,7 +30,7 @@ class End:
     committed: bool  # its gate was being opened
     opened: bool  # its launcher passed the gate
     exit: Exit | None  # None: the witness has none
-    signalled: bool = False  # the launcher was told from outside to stop
+    signalled: bool = False  # somebody outside signalled the launcher
     doom: DoomReason | None = None  # None: Mayfly did not end it
     engine_stopped: bool = False  # the Engine stopped or restarted around it
     death_seen: bool = False  # the Engine said that the container died or was killed

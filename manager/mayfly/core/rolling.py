@@ -59,6 +59,6 @@ def _works(agent: Agent) -> bool:
 
 
 def _awaits_its_turn(agent: Agent, tenancy: Tenancy) -> bool:
-    """Whether it is a standby at its gate: it can show no more before the slot's own agent makes way."""
+    """Whether it is a standby at its gate: it shows nothing more until the slot's own agent goes."""
     waits_there = agent.ready is not None and agent.committed is None and agent.doom is None
     return waits_there and agent is tenancy.standby

@@ -29,7 +29,7 @@ ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
 FREED = 90.0  # seconds after which a roster that shows a busy agent without its job is newer than the job
 
 BUSY_WITHOUT_JOB = (
-    300.0  # seconds that a service may list an agent as busy whose client has told of no job
+    300.0  # seconds that a service may list an agent as busy whose client reports no job
 )
 
 
@@ -89,7 +89,7 @@ def busy_without_job(
 ) -> dict[Generation, float]:
     """Since when each agent was busy to its service for ``BUSY_WITHOUT_JOB`` without reporting a job.
 
-    A witness that cannot be read tells neither that nor the contrary.
+    A witness that cannot be read proves neither.
     """
     found: dict[Generation, float] = {}
     for agent in memory.agents.values():
@@ -100,7 +100,7 @@ def busy_without_job(
         if agent.generation in world.unreadable or within(now, since, BUSY_WITHOUT_JOB):
             continue
         entry = entry_of(agent, roster)
-        # Nobody ends it: asked is what would be told of it if somebody did.
+        # Nobody ends it; the provider is asked what it would say if somebody did.
         end = End(committed=True, opened=True, exit=None, doom=DoomReason.UNWANTED)
         jobless = judge(agent.pool, end, witness.signs).result is Result.NO_JOB
         if entry is not None and entry.busy and jobless and agent.doom is None:

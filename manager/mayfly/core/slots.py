@@ -62,7 +62,7 @@ DEADLINES: Mapping[Phase, Deadline] = {
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 300.0
 SHORT_IMAGE = len("sha256:") + 12
-UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration has no more
+UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration no longer has
 CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
 
 
@@ -83,7 +83,7 @@ def cooling(known: SlotMemory, now: float) -> bool:
 
 
 def phase_of(agent: Agent, *, own: bool) -> Phase:
-    """The agent's phase; ``own`` tells the slot's own agent from its standby."""
+    """The agent's phase; ``own``: it is the slot's own agent, not its standby."""
     if agent.settled or agent.doom is not None:
         return Phase.ENDING
     if agent.ready is None and agent.committed is None:
@@ -175,7 +175,7 @@ class Tenancy:
 
     @property
     def settled(self) -> tuple[Agent, ...]:
-        """Agents that are over and not yet buried."""
+        """Agents that are over and not yet forgotten."""
         return tuple(agent for agent in self.agents if agent.settled)
 
 
@@ -250,7 +250,7 @@ def _slot_since(own: Agent, phase: Phase, known: SlotMemory) -> float | None:
 def status_of_former(
     name: SlotName, desired: Desired, memory: Memory, tenancy: Tenancy
 ) -> SlotStatus:
-    """The row of a slot that the configuration has no more, while something of it is left."""
+    """The row of a slot that the configuration no longer has, while something of it is left."""
     own, standby = tenancy.own, tenancy.standby
     phase = phase_of(own, own=True) if own is not None else Phase.ENDING
     shown = own or tenancy.agents[-1]
@@ -273,7 +273,7 @@ def status_of_former(
 
 
 def _former_spec(name: SlotName, agent: Agent, desired: Desired) -> SlotSpec:
-    """The slot as far as its agent tells; its pool's other slots, if any are left, know the rest."""
+    """The slot as far as its agent shows it; its pool's other slots, if any are left, know the rest."""
     kin = next((spec for spec in desired.slots if spec.pool.name == agent.pool), None)
     provider = "local" if agent.embedded else UNKNOWN_PROVIDER
     return SlotSpec(

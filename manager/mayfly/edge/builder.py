@@ -83,7 +83,7 @@ def converse(docker_host: str, container: str) -> int:
 def _docker(docker_host: str, words: Sequence[str], place: Path | None) -> int:
     program, environment = _program(), _environment(docker_host)
     if words[0] == "build" and not _has_buildx(program, environment):
-        environment["DOCKER_BUILDKIT"] = "0"  # a client without buildx wants to be told
+        environment["DOCKER_BUILDKIT"] = "0"  # a client without buildx needs it said
     done = subprocess.run([program, *words], cwd=place, env=environment, stdout=2, check=False)
     return done.returncode
 

@@ -195,7 +195,7 @@ class History:
         )
 
     def _started(self, fact: AgentOpened) -> None:
-        """Also where the job ends in the same commit, and is no more among what is remembered."""
+        """Needed too when the job ends in the same commit: it is no longer in memory then."""
         self._db.execute(
             "UPDATE jobs SET started = ? WHERE agent = ? AND state = 'running'",
             (fact.at, fact.generation),

@@ -21,7 +21,7 @@ from mayfly.core.facts import FORMER_EVENTS, Fact, event_name
 from mayfly.core.memory import Memory
 from mayfly.edge.journal import Journal, journal_of
 
-# What is told by another fact in more words, or too often to be read.
+# Another fact says these in more words, or they come too often to be read.
 QUIET = frozenset({"agent.ready", "agent.stop_stepped", "agent.enrolled", "agent.confirmed"})
 
 

@@ -1,4 +1,4 @@
-"""Why an image could not be fetched, told from what ``docker pull`` said; pure.
+"""Why an image could not be fetched, read from what ``docker pull`` printed; pure.
 
 The texts are those of Docker 20.10 to 28, which hand on what the registry or the network answered.
 """

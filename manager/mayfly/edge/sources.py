@@ -106,7 +106,7 @@ def _join_pools(merged: Merged, entries: object, origin: str) -> None:
     assert isinstance(entries, list)
     pools = merged.tree.setdefault("pool", [])
     if not isinstance(pools, list) or not _is_list_of_tables(pools):
-        return  # an earlier layer is wrong already, and that is what will be told
+        return  # an earlier layer is wrong already, and that mistake is reported
     seen: set[object] = set()
     for entry in entries:
         name = entry.get("name")

@@ -1,4 +1,4 @@
-"""Telling systemd how the daemon is: ready, alive, reloading, and its one sentence.
+"""Reports to systemd how the daemon is: ready, alive, reloading, and its one sentence.
 
 Without ``NOTIFY_SOCKET`` nothing is said and nothing fails (sd_notify(3)).
 """

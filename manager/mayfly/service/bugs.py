@@ -1,4 +1,4 @@
-"""Errors that only a bug in Mayfly explains: counted, logged with their trace, and told for a while.
+"""Errors that only a bug in Mayfly explains: counted, logged with their trace, and shown for a while.
 
 A broad ``except`` keeps such an error from ending more than what it happened in; it must not keep it quiet.
 """
@@ -14,17 +14,17 @@ from functools import partial
 from mayfly.core.model import Condition, Severity
 from mayfly.edge.log import Log
 
-TOLD = 3600.0  # seconds that the last error is told after it happened
+SHOWN = 3600.0  # seconds that the last error is shown after it happened
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """Such an error; a message to the loop, whoever met it."""
+    """An unexpected exception, reported to the loop."""
 
     where: str  # what was being done
     error: str  # its type and its words
     trace: str
-    thread: str | None = None  # that it has ended; None: whoever met it goes on
+    thread: str | None = None  # the thread that it ended; None: the thread goes on
 
 
 def bug(where: str, error: BaseException, *, thread: str | None = None) -> Bug:
@@ -51,7 +51,7 @@ class Bugs:
         self._log.event("loop.failed", where=met.where, reason=met.error, trace=met.trace)
 
     def health(self, now: float) -> list[Condition]:
-        """What a person is told of them; that a thread has ended, until the manager is started again."""
+        """The conditions that show them; an ended thread is shown until the manager is started again."""
         lines = [
             Condition(
                 "manager.thread_ended",
@@ -61,7 +61,7 @@ class Bugs:
             )
             for name, met in self._ended.items()
         ]
-        if self._last is not None and now - self._last[1] < TOLD and self._last[0].thread is None:
+        if self._last is not None and now - self._last[1] < SHOWN and self._last[0].thread is None:
             met, _ = self._last
             times = "" if self._count == 1 else f" ({self._count} such errors since it started)"
             text = f"a bug in Mayfly: {met.where} failed with {met.error}{times}; the rest goes on"
@@ -71,7 +71,7 @@ class Bugs:
 
 
 def watch_threads(send: Callable[[Bug], None]) -> Callable[[], None]:
-    """Have the end of a thread by an error told too; how to stop that."""
+    """Report it too when an error ends a thread; returns how to stop that."""
     before = threading.excepthook
     threading.excepthook = partial(_ended, send)
 

@@ -1,8 +1,8 @@
 """The one place where the clock is read.
 
 The wall clock may jump: set by hand, corrected after a boot without a battery, moved by a virtual machine's
-host. Ages and limits must not jump with it, so a jump is noticed here and told, and whoever remembers
-times moves them.
+host. Ages and limits must not jump with it, so this file notices a jump and reports it, and whoever
+remembers times moves them.
 """
 
 from __future__ import annotations

@@ -458,7 +458,7 @@ class Metrics:
 
 
 def serve(address: str, registry: CollectorRegistry) -> Callable[[], None]:
-    """Serve the metrics at ``HOST:PORT``; how to stop that. ``OSError`` where the port is taken."""
+    """Serve the metrics at ``HOST:PORT``; returns how to stop that. ``OSError`` where the port is taken."""
     host, _, port = address.rpartition(":")
     server, thread = start_http_server(int(port), host.strip("[]"), registry)
 

@@ -39,7 +39,7 @@ def timestamp(at: float | None) -> str | None:
 
 
 def statuses(desired: Desired, memory: Memory, now: float) -> list[SlotStatus]:
-    """A status for each slot, in config order, then the slots that the configuration has no more."""
+    """A status for each slot, in config order, then the slots that the configuration no longer has."""
     tenants = tenancies(memory.agents.values())
     former = sorted(tenants.keys() - {spec.name for spec in desired.slots})
     return [
@@ -205,7 +205,7 @@ def noted(
 def health_of_unbegun(
     rows: Iterable[SlotStatus], busy_without_job: Mapping[Generation, float], now: float
 ) -> dict[Generation, Condition]:
-    """A line for each agent that its service lists as busy and that has told of no job."""
+    """A line for each agent that its service lists as busy and that has reported no job."""
     found: dict[Generation, Condition] = {}
     for row in rows:
         since = _unbegun_since(row, busy_without_job)
