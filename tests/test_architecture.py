@@ -60,6 +60,12 @@ def test_some_laws_are_cited() -> None:
     assert cited >= {"3", "7"}
 
 
+def test_the_picture_fits_a_terminal() -> None:
+    picture = re.search(r"```\n(.*?)```", PAGE, re.DOTALL)
+    assert picture is not None
+    assert max(map(len, picture[1].splitlines())) <= 80
+
+
 @pytest.mark.parametrize("text", [PAGE, CONTRIBUTING], ids=["architecture", "contributing"])
 def test_every_file_that_is_named_is_there(text: str) -> None:
     names = named(text)
