@@ -1,15 +1,17 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv image demo test lint bench soak
+.PHONY: help venv image demo check test lint bench soak coverage
 
 help:
-	@echo 'make demo    real jobs through two slots on this machine'
-	@echo 'make test    the tests, on a real Docker Engine'
-	@echo 'make bench   the numbers, into build/bench.json'
-	@echo 'make soak    jobs while manager, Engine and containers fail at random'
-	@echo 'make lint    ruff, mypy, shellcheck, hadolint'
-	@echo 'make venv    .venv with mayfly in it'
-	@echo 'make image   the agent image mayfly/local:cpu'
+	@echo 'make demo      real jobs through two slots on this machine'
+	@echo 'make check     the tests that need no Docker Engine'
+	@echo 'make test      all tests, on real Docker Engines'
+	@echo 'make coverage  the tests of make check, and which lines they ran'
+	@echo 'make bench     the numbers, into build/bench.json'
+	@echo 'make soak      jobs while manager, Engine and containers fail at random'
+	@echo 'make lint      ruff, mypy, shellcheck, hadolint'
+	@echo 'make venv      .venv with mayfly in it'
+	@echo 'make image     the agent image mayfly/local:cpu'
 
 venv:
 	@scripts/venv
@@ -20,8 +22,15 @@ image:
 demo:
 	@scripts/demo
 
+check:
+	@scripts/check
+
+# WORKERS=6; ENGINE=FOLDER of the programs of another release of Docker Engine.
 test:
 	@scripts/test
+
+coverage:
+	@scripts/coverage
 
 lint:
 	@scripts/lint

@@ -1,20 +1,52 @@
-"""What every test shares: when a Docker Engine is needed, and how a test waits."""
+"""What every test shares: which ones need a Docker Engine, the Engine of a worker, and how a test waits."""
+
+from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import docker
 import pytest
 from hypothesis import settings
 
+from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
+
 T = TypeVar("T")
 IMAGE = "mayfly/local:cpu"
+# Whoever asks for one of these needs an Engine, whatever else its test says.
+ENGINES = frozenset({"engine", "private_engine", "small_engine", "agents"})
 
 # A slow machine is no bug; and a failure on CI has to come back on a developer's machine.
 settings.register_profile("mayfly", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("mayfly")
+
+
+@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what needs an Engine, keep together what shares a module's fixture, and begin with the long."""
+    for item in items:
+        if not ENGINES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.engine)
+        if _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=_later)
+    return (yield)
+
+
+def _later(item: pytest.Item) -> int:
+    """What is long comes first: a worker that begins it last is waited for by all others."""
+    if item.get_closest_marker("long") is not None:
+        return 0
+    return 1 if item.get_closest_marker("engine") is not None else 2
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether the test uses a fixture that its module makes once."""
+    info = getattr(item, "_fixtureinfo", None)
+    found = info.name2fixturedefs.values() if info is not None else ()
+    return any(fixtures[-1].scope == "module" for fixtures in found)
 
 
 def missing_engine() -> str | None:
@@ -39,10 +71,18 @@ def _needs_engine(request: pytest.FixtureRequest) -> None:
     """A test that needs an Engine fails without one: what was not tried must not look green."""
     if request.node.get_closest_marker("engine") is None:
         return
-    if os.environ.get("MAYFLY_TEST_NO_ENGINE") == "1":
-        pytest.skip("MAYFLY_TEST_NO_ENGINE=1")
     if why := request.getfixturevalue("_engine_answers"):
         pytest.fail(why, pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[PrivateEngine]:
+    """The Engine of this worker, with live-restore on: one manager after the other runs on it."""
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    sweep_up()
+    with PrivateEngine() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

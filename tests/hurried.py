@@ -10,6 +10,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+# A manager that looks twice a second though nothing rings for it.
+BRISK = "service.poll_schedule.TICK=0.5"
+
 
 def hurried(*limits: str) -> tuple[str, ...]:
     """The command that runs such a manager; its configuration comes from MAYFLY_CONFIG, as ever."""

@@ -1,39 +1,72 @@
 """Images of the services' agents with a stub client, made from the real Dockerfile and a local archive.
 
-    tag = stub_image("github", archive(), version="2.336.0")
+    tag = stub_image("github")
 
 The client's archive comes over HTTP from this process, as it comes from its maker otherwise. Nothing is built
-where an image of the same inputs is there.
+where an image of the same inputs is there. `python -m tests.images` makes all of them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.fakes import azure_agent, github_runner, gitlab_runner
 
 ROOT = Path(__file__).parents[1]
 
 
-def stub_image(provider: str, archive: bytes, version: str, **arguments: str) -> str:
-    """The image `mayfly/PROVIDER:stub-VERSION`; `arguments` go to the build beside the client's own three."""
+@dataclass(frozen=True)
+class Stub:
+    """A service's stub client."""
+
+    version: str
+    archive: Callable[[], bytes]
+    arguments: Mapping[str, str] = field(default_factory=dict)  # of the build, beside its own three
+
+
+STUBS = {
+    "azure": Stub(azure_agent.VERSION, azure_agent.archive),
+    "github": Stub(github_runner.VERSION, github_runner.archive),
+    "gitlab": Stub(gitlab_runner.version(), gitlab_runner.binary, {"PACKAGES": "python3"}),
+}
+
+
+def stub_tag(provider: str) -> str:
+    """The name of the image."""
+    return f"mayfly/{provider}:stub-{STUBS[provider].version}"
+
+
+def stub_image(provider: str) -> str:
+    """The name of the image, which is there afterwards; who comes while it is being built waits."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / f"build/stub-{provider}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _build(provider, STUBS[provider])
+    return stub_tag(provider)
+
+
+def _build(provider: str, stub: Stub) -> None:
     client = "AGENT" if provider == "azure" else "RUNNER"
-    tag = f"mayfly/{provider}:stub-{version}"
+    tag, archive, arguments = stub_tag(provider), stub.archive(), stub.arguments
     base = _said(str(ROOT / "scripts/base-image"))
     inputs = _digest(archive, base.encode(), repr(sorted(arguments.items())).encode())
     label = '{{index .Config.Labels "io.mayfly.inputs"}}'
     if _said("docker", "image", "inspect", "--format", label, tag, check=False) == inputs:
-        return tag
+        return
     with _served(archive) as url:
         given = {
             "BASE": base,
             "WANTED": provider,
-            f"{client}_VERSION": version,
+            f"{client}_VERSION": stub.version,
             f"{client}_SHA256": hashlib.sha256(archive).hexdigest(),
             f"{client}_URL": url,
             "PACKAGES": "",
@@ -48,7 +81,6 @@ def stub_image(provider: str, archive: bytes, version: str, **arguments: str) ->
             [*words, "."], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return tag
 
 
 def _digest(*parts: bytes) -> str:
@@ -89,3 +121,8 @@ def _served(archive: bytes) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+if __name__ == "__main__":
+    for one in STUBS:
+        stub_image(one)

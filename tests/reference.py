@@ -44,15 +44,18 @@ def sections() -> dict[tuple[str, str], str]:
 
 def generated(page: str, name: str) -> str:
     """What stands between the markers now."""
-    return _between(name).findall((DOCS / page).read_text())[0][1].strip("\n")
+    found: tuple[str, str, str] = _between(name).findall((DOCS / page).read_text())[0]
+    return found[1].strip("\n")
 
 
 def write() -> None:
     """Bring every page up to date."""
     for (page, name), text in sections().items():
         path = DOCS / page
-        put = _between(name).sub(lambda m, text=text: f"{m[1]}\n{text}\n{m[3]}", path.read_text())
-        path.write_text(put)
+        before, now, after = _between(name).findall(path.read_text())[0]
+        path.write_text(
+            path.read_text().replace(f"{before}{now}{after}", f"{before}\n{text}\n{after}")
+        )
 
 
 def _between(name: str) -> re.Pattern[str]:

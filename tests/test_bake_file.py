@@ -16,6 +16,7 @@ from mayfly.cli.verbs_images import _base, _target
 from mayfly.core import images
 from mayfly.edge.catalogue import catalogue
 
+pytestmark = pytest.mark.fetched
 ROOT = Path(__file__).parents[1]
 PROVIDERS = ("local", "github", "azure", "gitlab")
 NAMES = ["cpu", *(images.text(row.cuda) for row in catalogue().rows)]

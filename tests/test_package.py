@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source import source
+
 ROOT = Path(__file__).parents[1]
 CARRIED = ("agents/gate", "agents/launch.sh", "agents/local", "dockerfiles/Dockerfile")
 
@@ -19,11 +21,12 @@ def test_the_installed_package_reads_its_data(name: str) -> None:
 
 
 def test_a_wheel_carries_every_file_of_its_data_and_the_gate_is_executable(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT],
-        check=True,
-        cwd=tmp_path,
-    )
+    with source() as copy:
+        subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, copy],
+            check=True,
+            cwd=tmp_path,
+        )
     (wheel,) = tmp_path.glob("mayfly_ci-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         members = {info.filename: info for info in archive.infolist()}

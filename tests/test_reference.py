@@ -67,6 +67,7 @@ def failures(path: Path) -> set[tuple[int, str]]:
         (values[0], value)
         for values in constant
         for value in values[1:]
+        if isinstance(values[0], int) and isinstance(value, str)
         if re.fullmatch("[a-z_]+", value)
     }
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import secrets
+import socket
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,9 +61,15 @@ class Agent:
     witness: Path
 
     def send(self, data: bytes) -> None:
-        """Writes to the agent's standard input and goes, leaving it open for others."""
+        """Writes to the agent's standard input and goes, leaving it open for others.
+
+        When this returns the Engine has passed all of it on: what another sends next comes after it.
+        """
         stream = self.engine.attach_socket(self.container, params={"stdin": 1, "stream": 1})
         stream._sock.sendall(data)
+        stream._sock.shutdown(socket.SHUT_WR)
+        while stream._sock.recv(4096):
+            pass
         stream._sock.close()
 
     def take(self, *argv: str | bytes, env: Mapping[str, str] | None = None) -> None:

@@ -14,8 +14,6 @@ from mayfly.edge.witness import Witnesses
 from mayfly.providers.azure_lines import judge
 from tests.agents.container import Agent, archive, frame
 from tests.fakes.azure import DT, FakeAzure
-from tests.fakes.azure_agent import VERSION
-from tests.fakes.azure_agent import archive as client
 from tests.fakes.http import Fault
 from tests.images import stub_image
 
@@ -27,7 +25,7 @@ Until = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    return stub_image("azure", client(), VERSION)
+    return stub_image("azure")
 
 
 @pytest.fixture

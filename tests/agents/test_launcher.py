@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 
+import docker
 import pytest
 
 from tests.agents.container import Agent, archive, frame
@@ -113,7 +114,9 @@ def test_with_sudo_in_the_pool_the_job_can_become_root(start: Start) -> None:
 # ---- what the job can reach
 
 
-def test_nothing_of_the_enrolment_is_left_to_read(at_gate: Agent, engine, until: Until) -> None:
+def test_nothing_of_the_enrolment_is_left_to_read(
+    at_gate: Agent, engine: docker.APIClient, until: Until
+) -> None:
     at_gate.take("sh", "-c", "echo started; sleep 1000", env={"TOKEN": "SECRET-VALUE"})
     until(lambda: "started" in at_gate.raw().decode())
     assert "SECRET" not in json.dumps(engine.inspect_container(at_gate.container))
@@ -227,7 +230,7 @@ def test_signals_at_the_moment_of_the_end_do_not_confuse_the_code(
 
 
 def test_docker_stop_of_a_busy_agent_lets_the_job_tidy_up(
-    at_gate: Agent, engine, until: Until
+    at_gate: Agent, engine: docker.APIClient, until: Until
 ) -> None:
     at_gate.take(
         "bash",

@@ -38,7 +38,7 @@ def around_commit(kind: type, *, after: bool) -> None:
             die()
         return seq
 
-    History.commit = dying  # type: ignore[method-assign]
+    History.commit = dying  # type: ignore[method-assign,assignment]
 
 
 def in_gate(share: float) -> None:

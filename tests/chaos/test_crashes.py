@@ -7,7 +7,6 @@ enrolment can be read where the job reads, and no job's environment stays behind
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +117,8 @@ def test_killed_in_the_middle_of_ten_jobs(manager: Manager) -> None:
     manager.start(wait="answer")
     until(lambda: len(lines(manager.home / "cache/ran")) >= 6, "some jobs run")
     manager.kill()
-    time.sleep(1)  # some end while nobody looks
+    over = len(lines(manager.home / "cache/done"))
+    until(lambda: len(lines(manager.home / "cache/done")) > over, "one ends while nobody looks")
     manager.start(wait="answer")
     until(lambda: len(lines(manager.home / "cache/done")) >= 7, "some more have ended")
     manager.kill()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mayfly.cli.init_text import SERVICE_HINTS, Found, PoolAnswers, config_text
 from mayfly.edge.config import load
-from tests.cli.conftest import Mayfly, Terminal, plain
+from tests.cli.conftest import Mayfly, plain
 from tests.fakes.nvml import Hardware
+from tests.terminal import Terminal
 
 OnTerminal = Callable[..., Terminal]
 
@@ -91,7 +93,9 @@ def test_check_names_the_library_that_an_app_needs_and_only_where_it_is_missing(
     (problem,) = json.loads(ran.stdout)["problems"]
     assert (problem["file"], problem["key"]) == (str(config), "app")
     config.write_text(GOOD)
-    ran = subprocess.run([sys.executable, "-c", WITHOUT, *words], capture_output=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0
 
 
@@ -145,8 +149,15 @@ def test_init_of_a_service_names_a_credential_and_holds_no_secret(
     assert "LoadCredential=azure-pat:" in path.read_text()
 
 
-def test_init_asks_on_a_terminal(terminal: OnTerminal, tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose name is as short as that of /etc/mayfly: a path that is shown is never cut."""
+    with tempfile.TemporaryDirectory(prefix="mayfly-", dir="/tmp") as place:
+        yield Path(place)
+
+
+def test_init_asks_on_a_terminal(terminal: OnTerminal, short_path: Path) -> None:
+    path = short_path / "config.toml"
     screen = terminal("init", "--no-images", "--config", path)
     for question, answer in (
         ("Which service do jobs come from", "gitlab"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,7 +277,7 @@ def test_a_fix_is_one_line_whatever_the_width_so_that_it_can_be_pasted() -> None
     assert all(len(line) <= 40 for line in lines if not line.startswith("    fix: "))
 
 
-def doctored(tmp_path: Path, host: str = "") -> dict:
+def doctored(tmp_path: Path, host: str = "") -> dict[str, Any]:
     """What the command's ``--json`` says of a host with one pool."""
     config = tmp_path / "config.toml"
     config.write_text(
@@ -288,7 +289,8 @@ def doctored(tmp_path: Path, host: str = "") -> dict:
         text=True,
         check=False,
     )
-    return json.loads(done.stdout)
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> None:

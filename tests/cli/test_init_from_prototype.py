@@ -12,8 +12,8 @@ from mayfly.cli import prototype
 from mayfly.cli.init_text import Found
 from mayfly.cli.trouble import Usage
 from mayfly.edge.config import load
-from tests.cli.conftest import COMMAND, Ran, environment
-from tests.terminal import ROOT
+from tests.cli.conftest import COMMAND, Ran
+from tests.terminal import ROOT, environment
 
 PAT = "q7secretsecretsecretsecretsecretsecretsecretsecretse"
 LINE = (

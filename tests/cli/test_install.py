@@ -162,7 +162,15 @@ def test_init_names_the_image_that_is_still_to_be_built_and_builds_none_where_th
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "config.toml"
-    command = [sys.executable, "-m", "mayfly.cli.app", "init", "--no-images", "--config", config]
+    command = [
+        sys.executable,
+        "-m",
+        "mayfly.cli.app",
+        "init",
+        "--no-images",
+        "--config",
+        str(config),
+    ]
     done = subprocess.run(
         [*command, "--provider", "local", "--slots", "1"],
         capture_output=True,

@@ -15,8 +15,9 @@ import pytest
 from mayfly.core.commands import CancelJob, Command, Payload, SubmitJob, verb_of
 from mayfly.core.model import JobId
 from mayfly.service.pending_command import Answer
-from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
+from tests.cli.conftest import COMMAND, Answers, Mayfly
 from tests.service.standin import StandIn, job, slot, status
+from tests.terminal import Terminal, environment
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 

@@ -26,8 +26,9 @@ from mayfly.core.commands import (
 )
 from mayfly.core.quantities import parse_time
 from mayfly.service.pending_command import Answer
-from tests.cli.conftest import COMMAND, Answers, Mayfly, Terminal, environment
+from tests.cli.conftest import COMMAND, Answers, Mayfly
 from tests.service.standin import StandIn, slot, status
+from tests.terminal import Terminal, environment
 
 OnTerminal = Callable[..., Terminal]
 Start = Callable[..., "subprocess.Popen[bytes]"]

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.commands import verb_of
-from tests.cli.conftest import COMMAND, Mayfly, Terminal, environment, plain
+from tests.cli.conftest import COMMAND, Mayfly, plain
 from tests.service.standin import StandIn, slot, status
+from tests.terminal import Terminal, environment
 
 OnTerminal = Callable[..., Terminal]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -172,8 +173,9 @@ def test_what_status_imports_is_light(manager: StandIn) -> None:
         "print(sorted({'pydantic', 'docker', 'rich', 'structlog', 'requests', 'sqlite3', "
         "'prometheus_client', 'pynvml'} & set(sys.modules)), file=sys.stderr)"
     )
+    alone = environment(COVERAGE_PROCESS_CONFIG="", COVERAGE_PROCESS_START="")
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=alone
     )
     assert done.stderr == "[]\n"
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -23,10 +23,10 @@ class Counted(Chaos):
 
     figures: ClassVar[Counter[str]] = Counter()
 
-    def check_invariants(self, *arguments: object, **more: object) -> None:
+    def check_invariants(self, *arguments: Any, **more: Any) -> None:
         """Runs after each step."""
         self.figures["steps"] += 1
-        super().check_invariants(*arguments, **more)  # type: ignore[no-untyped-call]
+        super().check_invariants(*arguments, **more)
 
     def teardown(self) -> None:
         """Runs at the end of each day."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 from mayfly.core import naming
 from mayfly.core.actions import (
@@ -709,7 +709,10 @@ class Manager:
         """The wall clock is set, and the manager notices at once."""
         self.host.now += seconds
         self.record([ClockJumped(self.now, seconds)])
-        for table in (self.last_seen, self.first_missed, self.absences, self.orphaned, self.rests):
+        tables: tuple[dict[Any, float], ...] = (
+            *(self.last_seen, self.first_missed, self.absences, self.orphaned, self.rests),
+        )
+        for table in tables:
             for key in table:
                 table[key] += seconds
         self.engine_stop = self.engine_stop and self.engine_stop + seconds

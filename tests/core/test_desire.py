@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_a_slot_gets_its_lease_its_image_and_its_way_in() -> None:
     ],
 )
 def test_the_image_is_the_pool_s_own_or_the_newest_that_the_host_takes(
-    keys: dict[str, object], reference: str
+    keys: dict[str, Any], reference: str
 ) -> None:
     assert references(config(pool(**keys)), HARDWARE) == {reference}
 

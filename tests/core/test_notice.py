@@ -80,7 +80,7 @@ def memory(agent: Agent, *, tries: int = 0, cancelled: bool = False, failures: i
         serial=2,
         submitted=T - 60,
         tries=tries,
-        agent=agent.job and agent.generation,
+        agent=agent.generation if agent.job else None,
         slot=SLOT,
         cancelled_by="ann" if cancelled else None,
     )

@@ -7,7 +7,7 @@ import pytest
 from mayfly.core.model import ContainerState
 from mayfly.edge.engine_facts import container_state, moment, numbers
 from mayfly.edge.engine_faults import Gone, NameTaken, answered, unreachable
-from mayfly.edge.faults import AgentBusy, Passing, Refused
+from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 
 ID = "0123456789ab" * 5 + "0123"
 
@@ -59,7 +59,9 @@ ID = "0123456789ab" * 5 + "0123"
         (403, "authorization denied by plugin", Refused, "authorization denied"),
     ],
 )
-def test_every_saying_has_a_family_and_a_next_step(status, text, family, says):
+def test_every_saying_has_a_family_and_a_next_step(
+    status: int, text: str, family: type[Fault], says: str
+) -> None:
     fault = answered(status, text, "creating container azure-0")
     assert type(fault) is family
     assert says in str(fault)
@@ -80,13 +82,13 @@ def test_every_saying_has_a_family_and_a_next_step(status, text, family, says):
         ),
     ],
 )
-def test_a_taken_name_is_told_with_its_owner(status, text):
+def test_a_taken_name_is_told_with_its_owner(status: int, text: str) -> None:
     fault = answered(status, text, "creating")
     assert isinstance(fault, NameTaken)
     assert (fault.name, fault.owner) == ("azure-0", ID)
 
 
-def test_a_name_that_a_network_has_not_let_go_of_is_taken():
+def test_a_name_that_a_network_has_not_let_go_of_is_taken() -> None:
     fault = answered(403, "endpoint with name azure-0 already exists in network lab", "starting")
     assert isinstance(fault, NameTaken)
     assert (fault.name, fault.owner) == ("azure-0", None)
@@ -102,20 +104,22 @@ def test_a_name_that_a_network_has_not_let_go_of_is_taken():
         (ConnectionError("closed"), Passing, "broke off"),
     ],
 )
-def test_an_engine_that_is_not_reached_is_told_by_its_cause(error, family, says):
+def test_an_engine_that_is_not_reached_is_told_by_its_cause(
+    error: OSError, family: type[Fault], says: str
+) -> None:
     wrapped = RuntimeError("library", ValueError("inner", error))
     fault = unreachable("unix:///x", "listing", wrapped)
     assert type(fault) is family
     assert says in str(fault)
 
 
-def test_an_unheard_of_state_counts_as_running():
+def test_an_unheard_of_state_counts_as_running() -> None:
     assert container_state("exited") is ContainerState.EXITED
     assert container_state("configured") is ContainerState.CREATED
     assert container_state("levitating") is ContainerState.RUNNING
 
 
-def test_versions_and_times_of_the_engine_are_read():
+def test_versions_and_times_of_the_engine_are_read() -> None:
     assert numbers("20.10.24+dfsg1") == (20, 10, 24)
     assert numbers("6.18.44-arch1-1") == (6, 18, 44)
     assert moment("0001-01-01T00:00:00Z") is None

@@ -54,12 +54,14 @@ def shown(*pieces: bytes) -> bytes:
         ([b"no newline"], b"no newline"),
     ],
 )
-def test_only_the_first_and_the_last_words_of_mayfly_are_cut_off(pieces, expected):
+def test_only_the_first_and_the_last_words_of_mayfly_are_cut_off(
+    pieces: list[bytes], expected: bytes
+) -> None:
     assert shown(*pieces) == expected
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8), st.integers(0, 255))
-def test_whatever_a_job_prints_is_shown_whole(pieces, code):
+def test_whatever_a_job_prints_is_shown_whole(pieces: list[bytes], code: int) -> None:
     printed = b"".join(pieces)
     assert shown(*pieces, b"mayfly: ended %d\n" % code) == printed or printed.startswith(
         b"mayfly: at gate "
@@ -80,7 +82,7 @@ def read(path: Path) -> tuple[list[Chunk], bool]:
     return out, reader.ended
 
 
-def test_what_is_kept_twice_is_known_and_what_is_new_is_not(tmp_path: Path):
+def test_what_is_kept_twice_is_known_and_what_is_new_is_not(tmp_path: Path) -> None:
     file = KeptFile(tmp_path / "g.log", 1 << 20)
     assert file.open().since == 0
     same, err, new = line("same"), line("err", ERR), line("new")
@@ -90,7 +92,7 @@ def test_what_is_kept_twice_is_known_and_what_is_new_is_not(tmp_path: Path):
     assert resume.fresh(same + err + same + same + new) == same + new
 
 
-def test_a_note_at_the_end_makes_nothing_come_twice(tmp_path: Path):
+def test_a_note_at_the_end_makes_nothing_come_twice(tmp_path: Path) -> None:
     file = KeptFile(tmp_path / "g.log", 1 << 20)
     file.open()
     same, new = line("same"), line("new")
@@ -100,7 +102,7 @@ def test_a_note_at_the_end_makes_nothing_come_twice(tmp_path: Path):
     assert resume.fresh(same + new) == new
 
 
-def test_a_torn_end_is_cut_off_and_what_was_before_it_is_kept(tmp_path: Path):
+def test_a_torn_end_is_cut_off_and_what_was_before_it_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "g.log"
     file = KeptFile(path, 1 << 20)
     file.open()
@@ -115,7 +117,7 @@ def test_a_torn_end_is_cut_off_and_what_was_before_it_is_kept(tmp_path: Path):
         assert b"".join(chunk.data for chunk in read(path)[0]).endswith(b"one\nthree\n")
 
 
-def test_the_tail_is_bounded_and_a_reader_follows_it_over_the_turns(tmp_path: Path):
+def test_the_tail_is_bounded_and_a_reader_follows_it_over_the_turns(tmp_path: Path) -> None:
     path = tmp_path / "g.log"
     file = KeptFile(path, 20_000)
     file.open()
@@ -141,7 +143,7 @@ def test_the_tail_is_bounded_and_a_reader_follows_it_over_the_turns(tmp_path: Pa
     assert tail[-1].data == b"4999\n"
 
 
-def test_a_slow_reader_is_told_that_it_missed_something(tmp_path: Path):
+def test_a_slow_reader_is_told_that_it_missed_something(tmp_path: Path) -> None:
     file = KeptFile(tmp_path / "g.log", 2_000)
     file.open()
     reader = KeptReader(tmp_path / "g.log")
@@ -155,7 +157,7 @@ def test_a_slow_reader_is_told_that_it_missed_something(tmp_path: Path):
     assert 1 < len(streams) < 1000
 
 
-def test_an_ended_file_says_so_when_it_is_taken_up_again(tmp_path: Path):
+def test_an_ended_file_says_so_when_it_is_taken_up_again(tmp_path: Path) -> None:
     file = KeptFile(tmp_path / "g.log", 1 << 20)
     file.open()
     file.append(line("mayfly: ended 0"))
@@ -165,7 +167,7 @@ def test_an_ended_file_says_so_when_it_is_taken_up_again(tmp_path: Path):
     assert resume.parted
 
 
-def test_a_thrown_away_past_is_not_asked_for_again(tmp_path: Path):
+def test_a_thrown_away_past_is_not_asked_for_again(tmp_path: Path) -> None:
     file = KeptFile(tmp_path / "g.log", 2_000)
     file.open()
     frames = [line(str(number)) for number in range(200)]
@@ -183,13 +185,13 @@ def test_a_thrown_away_past_is_not_asked_for_again(tmp_path: Path):
         (b"1970-01-01T00:00:01Z x", 1_000_000_000),
     ],
 )
-def test_times_are_read_in_every_form_an_engine_writes(text, nanos):
+def test_times_are_read_in_every_form_an_engine_writes(text: bytes, nanos: int) -> None:
     at, skip = stamp(text)
     assert at == nanos
     assert text[skip:] == b"x"
 
 
-def test_frames_of_mayflys_own_have_the_engines_form():
+def test_frames_of_mayflys_own_have_the_engines_form() -> None:
     frame = own_frame(END, "")
     assert frame[0] == END
     assert stamp(frame[8:])[1] == len(frame) - 8

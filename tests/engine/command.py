@@ -52,7 +52,7 @@ def docker(
 
 def _account(home: Path) -> str:
     """What is to be known of a private Engine that hangs; nothing of any other."""
-    if not (home / "owner").exists():
+    if not home.name.startswith("mayfly-dockerd-"):
         return ""
     log = (home / "log").read_text(errors="replace")[-LOG_TAIL:]
     return f"; {stacks(home, Path('build'))}; the last that the Engine said:\n{log}"

@@ -22,17 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _swept() -> None:
-    if why_not() is None:
-        sweep_up()
-
-
 @pytest.fixture(scope="module")
 def private_engine(request: pytest.FixtureRequest) -> Iterator[PrivateEngine]:
     """A dockerd of the module's own; the parameter, where there is one, is its keyword arguments."""
     if (why := why_not()) is not None:
         pytest.skip(why)
+    sweep_up()
     with PrivateEngine(**getattr(request, "param", {})) as engine:
         yield engine
 

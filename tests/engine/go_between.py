@@ -41,10 +41,13 @@ class GoBetween:
         self.astray: dict[str, Callable[[list[bytes]], list[bytes]]] = {}
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake who accepts
+        self._accepting.join()
         self._listener.close()
 
     def _accept(self) -> None:

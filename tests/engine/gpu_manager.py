@@ -35,6 +35,7 @@ class GpuManager(Manager):
     def output(self, job: str) -> str:
         return str(self.cli("logs", job).stdout)
 
-    def health(self, code: str) -> list[str]:
+    def told(self, code: str) -> list[str]:
+        """The texts of the health lines with that code."""
         lines: list[dict[str, Any]] = self.json("status")["health"]
         return [str(line["text"]) for line in lines if line["code"] == code]

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -37,7 +38,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from tests.engine import command
+from tests.engine import command, data_root
+from tests.images import STUBS, stub_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,9 +47,9 @@ if TYPE_CHECKING:
 _HOMES = Path(
     "/var/tmp"
 )  # a disk on which overlay2 works; the path of a unix socket has to be short
-_PREFIX = "mayfly-engine-"
+PREFIX = "mayfly-dockerd-"  # of a home's name; the id of the process that owns it comes next
 LOADING = 240.0  # seconds for all images to get in
-IMAGES = ("mayfly/local:cpu", "debian:bookworm-slim")
+IMAGES = ("mayfly/local:cpu", "debian:bookworm-slim", *map(stub_tag, STUBS))
 
 _WRAPPER = """#!/bin/sh
 # The runtime `nvidia`: notes what it was asked for, then does what runc does.
@@ -121,7 +123,7 @@ class PrivateEngine:
         nvidia: bool = True,  # whether it has the runtime of that name
         settings: Mapping[str, Any] | None = None,  # further keys of daemon.json
     ) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_HOMES))
+        self.home = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_HOMES))
         self.url = f"unix://{self.home}/docker.sock"
         self.programs = self.home / "programs"  # what is here, its daemon finds first
         self.programs.mkdir()
@@ -129,7 +131,6 @@ class PrivateEngine:
         self._daemon: subprocess.Popen[bytes] | None = None
         self._holder: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
-        (self.home / "owner").write_text(str(os.getpid()))
         wrapper = self.home / "nvidia"
         wrapper.write_text(_WRAPPER.format(records=self.home / "records"))
         wrapper.chmod(0o755)
@@ -146,6 +147,8 @@ class PrivateEngine:
 
     def __enter__(self) -> Self:
         try:
+            if images := self._present():
+                data_root.take(self._key(images), self.home, lambda place: _fill(place, images))
             self._holder = subprocess.Popen(
                 ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep infinity"],
                 start_new_session=True,
@@ -155,7 +158,6 @@ class PrivateEngine:
             self._holder.stdout.readline()
             self._start_containerd()
             self.start()
-            self._load()
         except BaseException:
             self.destroy()
             raise
@@ -182,6 +184,13 @@ class PrivateEngine:
         """Stop the daemon by a signal, and start it again."""
         self.stop(sig)
         self.start()
+
+    def rest(self) -> None:
+        """Stop both daemons for good, with all their files written."""
+        self.stop()
+        if self._containerd is not None:
+            self._containerd.terminate()
+            self._containerd.wait(60)
 
     def freeze(self) -> None:
         """Stop the daemon in its tracks: it accepts connections and never answers."""
@@ -215,6 +224,13 @@ class PrivateEngine:
     def docker(self, *argv: str, check: bool = True) -> str:
         """What the docker command prints when it talks to this Engine."""
         return command.docker(self.url, *argv, check=check, quiet=not check).stdout.strip()
+
+    def fetch(self, image: str) -> None:
+        """Have it load this image of the host's Engine where that one was built since the start."""
+        words = ("image", "inspect", "-f", "{{.Id}}", image)
+        there = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
+        if self.docker(*words, check=False) != there.stdout.strip():
+            _load(self.url, [image])
 
     def sh(self, command: str) -> str:
         """What a command line prints that is typed in its network namespace."""
@@ -337,38 +353,57 @@ class PrivateEngine:
             except OSError:
                 return False
 
-    def _load(self) -> None:
-        present = [
-            image
-            for image in self._images
-            if subprocess.run(
-                ["docker", "image", "inspect", image], capture_output=True, check=False
-            ).returncode
-            == 0
-        ]
-        if not present:
-            return
-        saved = subprocess.Popen(["docker", "save", *present], stdout=subprocess.PIPE)
-        try:
-            subprocess.run(
-                ["docker", "-H", self.url, "load", "-q"],
-                stdin=saved.stdout,
-                stdout=subprocess.DEVNULL,
-                check=True,
-                timeout=LOADING,
-            )
-            assert saved.wait(LOADING) == 0
-        finally:
-            saved.kill()
-            saved.wait()
+    def _present(self) -> dict[str, str]:
+        """Those of its images that this host's Engine has: name -> id."""
+        if not self._images:
+            return {}
+        words = ["docker", "image", "inspect", "-f", "{{.Id}}"]
+        found = {}
+        for name in self._images:
+            said = subprocess.run([*words, name], capture_output=True, text=True, check=False)
+            if said.returncode == 0:
+                found[name] = said.stdout.strip()
+        return found
+
+    def _key(self, images: Mapping[str, str]) -> str:
+        """What the data root depends on."""
+        program = shutil.which("dockerd", path=_search_path())
+        parts = (program, version(), sorted(images.items()))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _fill(place: Path, images: Mapping[str, str]) -> None:
+    """Have an Engine load the images of this host's, and move its data root to that folder."""
+    with PrivateEngine(images=()) as engine:
+        _load(engine.url, list(images))
+        engine.rest()
+        (engine.home / "data/engine-id").unlink(missing_ok=True)  # each one has its own
+        for part in data_root.PARTS:
+            (engine.home / part).rename(place / part)
+
+
+def _load(url: str, images: Sequence[str]) -> None:
+    """Have the Engine there load images of this host's Engine."""
+    saved = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
+    try:
+        subprocess.run(
+            ["docker", "-H", url, "load", "-q"],
+            stdin=saved.stdout,
+            stdout=subprocess.DEVNULL,
+            check=True,
+            timeout=LOADING,
+        )
+        assert saved.wait(LOADING) == 0
+    finally:
+        saved.kill()
+        saved.wait()
 
 
 def sweep_up() -> None:
     """Remove what killed test runs have left behind."""
-    for home in _HOMES.glob(f"{_PREFIX}*"):
-        owner = home / "owner"
-        pid = owner.read_text() if owner.exists() else ""
-        if not pid or not Path(f"/proc/{pid}").exists():
+    for home in _HOMES.glob(f"{PREFIX}*"):
+        owner = home.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path(f"/proc/{owner}").exists():
             _sweep(home)
 
 

@@ -9,7 +9,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,13 +20,12 @@ from mayfly.edge.engine_facts import Bind, DeviceRequest
 from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 from tests.engine.agents import HOST_ENGINE, IMAGE, Agents
 from tests.engine.go_between import GoBetween
-from tests.engine.inspecting import inspect
+from tests.engine.inspecting import Inspection, inspect
 from tests.engine.private_engine import PrivateEngine
+from tests.waiting import Until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-pytestmark = pytest.mark.engine
 
 SLEEP = "exec sleep 300"
 
@@ -43,11 +42,11 @@ def small_engine() -> Iterator[PrivateEngine]:
         yield made
 
 
-def end_of(engine: Engine, cid: ContainerId, until: Callable):
-    def ended():
+def end_of(engine: Engine, cid: ContainerId, until: Until) -> Inspection:
+    def ended() -> Inspection | None:
         """the container has ended"""
         seen = inspect(engine, cid)
-        return seen is not None and seen.finished is not None and seen
+        return seen if seen is not None and seen.finished is not None else None
 
     return until(ended)
 
@@ -55,7 +54,7 @@ def end_of(engine: Engine, cid: ContainerId, until: Callable):
 # -- looking ---------------------------------------------------------------------------------
 
 
-def test_the_engine_says_what_it_is(engine: Engine):
+def test_the_engine_says_what_it_is(engine: Engine) -> None:
     info = engine.info()
     assert info.version >= (20, 10)
     assert info.api >= (1, 41)
@@ -65,14 +64,14 @@ def test_the_engine_says_what_it_is(engine: Engine):
     assert info.recursive_read_only == (info.version >= (25,) and info.kernel >= (5, 12))
 
 
-def test_live_restore_and_added_runtimes_are_seen(private_engine: PrivateEngine):
+def test_live_restore_and_added_runtimes_are_seen(private_engine: PrivateEngine) -> None:
     info = Engine(private_engine.url).info()
     assert info.live_restore
     assert info.autoremove_fault == (info.version < (24, 0, 8))
     assert "nvidia" in info.runtimes
 
 
-def test_an_image_that_is_not_there_is_none_and_one_that_is_has_an_id(engine: Engine):
+def test_an_image_that_is_not_there_is_none_and_one_that_is_has_an_id(engine: Engine) -> None:
     assert engine.image("mayfly/there-is-no-such-image") is None
     found = engine.image(IMAGE)
     assert found is not None
@@ -80,7 +79,7 @@ def test_an_image_that_is_not_there_is_none_and_one_that_is_has_an_id(engine: En
     assert IMAGE in found.tags
 
 
-def test_fifty_containers_are_listed_in_one_request(agents: Agents, tmp_path: Path):
+def test_fifty_containers_are_listed_in_one_request(agents: Agents, tmp_path: Path) -> None:
     made = {agents.engine.create(agents.plan("true", network="none")) for _ in range(50)}
     with GoBetween(tmp_path, HOST_ENGINE) as between:
         engine = Engine(between.url)
@@ -94,10 +93,12 @@ def test_fifty_containers_are_listed_in_one_request(agents: Agents, tmp_path: Pa
     assert one.state is ContainerState.CREATED
     assert one.slot.startswith("pool-")
     assert one.generation.startswith(agents.host)
-    assert one.image == agents.engine.image(IMAGE).id
+    image = agents.engine.image(IMAGE)
+    assert image is not None
+    assert one.image == image.id
 
 
-def test_containers_of_others_are_not_listed(agents: Agents):
+def test_containers_of_others_are_not_listed(agents: Agents) -> None:
     stranger = replace(agents.plan("true"), labels={"someone": "else"})
     cid = agents.engine.create(stranger)
     try:
@@ -106,17 +107,20 @@ def test_containers_of_others_are_not_listed(agents: Agents):
         agents.engine.remove(cid, force=True)
 
 
-def test_the_writable_layer_is_measured(agents: Agents, until):
+def test_the_writable_layer_is_measured(agents: Agents, until: Until) -> None:
     cid, _ = agents.run("head -c 3000000 /dev/zero >/big; echo done >/done; exec sleep 300")
     until(lambda: agents.engine.exec_probe(cid, ("cat", "/done"), 10)[0] == 0)
     assert agents.engine.sizes()[cid] >= 3_000_000
-    assert inspect(agents.engine, cid, size=True).size_rw >= 3_000_000
+    seen = inspect(agents.engine, cid, size=True)
+    assert seen is not None
+    assert seen.size_rw is not None
+    assert seen.size_rw >= 3_000_000
 
 
 # -- a container as it was planned --------------------------------------------------------------
 
 
-def test_a_container_has_all_that_its_plan_says(agents: Agents, tmp_path: Path):
+def test_a_container_has_all_that_its_plan_says(agents: Agents, tmp_path: Path) -> None:
     source = tmp_path / "data"
     source.mkdir()
     cid, _ = agents.run(
@@ -155,7 +159,7 @@ def test_a_container_has_all_that_its_plan_says(agents: Agents, tmp_path: Path):
     assert inside(f"{limits} 2>/dev/null || {unified}").split() == ["77", str(256 * 1024 * 1024)]
 
 
-def test_a_missing_mount_source_is_refused_and_not_created(agents: Agents, tmp_path: Path):
+def test_a_missing_mount_source_is_refused_and_not_created(agents: Agents, tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     plan = agents.plan("true", mounts=(Bind(str(missing), "/data"),))
     with pytest.raises(Refused, match=r"bind source path does not exist.*create the directory"):
@@ -163,7 +167,7 @@ def test_a_missing_mount_source_is_refused_and_not_created(agents: Agents, tmp_p
     assert not missing.exists()
 
 
-def test_a_name_that_is_taken_says_by_whom(agents: Agents):
+def test_a_name_that_is_taken_says_by_whom(agents: Agents) -> None:
     plan = agents.plan(SLEEP, network="none")
     first = agents.engine.create(plan)
     with pytest.raises(NameTaken) as taken:
@@ -176,11 +180,13 @@ def test_a_name_that_is_taken_says_by_whom(agents: Agents):
     assert taken.value.name == plan.name
 
 
-def test_a_running_container_is_renamed_and_renaming_again_is_a_success(agents: Agents):
+def test_a_running_container_is_renamed_and_renaming_again_is_a_success(agents: Agents) -> None:
     cid, _ = agents.run(SLEEP, network="none")
     for _ in range(2):
         agents.engine.rename(cid, f"{agents.host}-other")
-    assert inspect(agents.engine, cid).name == f"{agents.host}-other"
+    seen = inspect(agents.engine, cid)
+    assert seen is not None
+    assert seen.name == f"{agents.host}-other"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +196,9 @@ def test_a_running_container_is_renamed_and_renaming_again_is_a_success(agents: 
         ({"runtime": "no-such-runtime"}, "nvidia-ctk runtime configure"),
     ],
 )
-def test_what_a_person_has_to_mend_is_refused_with_the_next_step(agents: Agents, changes, says):
+def test_what_a_person_has_to_mend_is_refused_with_the_next_step(
+    agents: Agents, changes: dict[str, Any], says: str
+) -> None:
     with pytest.raises(Refused, match=says):
         agents.engine.create(agents.plan("true", **changes))
 
@@ -202,13 +210,15 @@ def test_what_a_person_has_to_mend_is_refused_with_the_next_step(agents: Agents,
         DeviceRequest(ids=("nvidia.com/gpu=GPU-1",), driver="cdi"),
     ],
 )
-def test_devices_that_the_engine_cannot_give_are_refused(agents: Agents, asked):
+def test_devices_that_the_engine_cannot_give_are_refused(
+    agents: Agents, asked: DeviceRequest
+) -> None:
     cid = agents.engine.create(agents.plan("true", network="none", device_requests=(asked,)))
     with pytest.raises(Refused, match="NVIDIA Container Toolkit"):
         agents.engine.start(cid)
 
 
-def test_a_network_that_has_gone_is_passing(agents: Agents):
+def test_a_network_that_has_gone_is_passing(agents: Agents) -> None:
     cid = agents.engine.create(agents.plan("true", network=f"{agents.host}-gone"))
     with pytest.raises(Passing, match="not found"):
         agents.engine.start(cid)
@@ -217,17 +227,21 @@ def test_a_network_that_has_gone_is_passing(agents: Agents):
 # -- ends ------------------------------------------------------------------------------------
 
 
-def test_an_end_tells_its_code_and_times(agents: Agents, until):
+def test_an_end_tells_its_code_and_times(agents: Agents, until: Until) -> None:
     cid, _ = agents.run("exit 7", network="none")
     seen = end_of(agents.engine, cid, until)
     assert seen.exit_code == 7
     assert seen.state is ContainerState.EXITED
     # The Engine may stamp a short life's end before its start.
+    assert seen.started is not None
+    assert seen.finished is not None
     assert abs(seen.started - seen.finished) < 5
     assert seen.pid is None
 
 
-def test_a_signal_reaches_the_process_and_a_late_one_is_a_success(agents: Agents, until):
+def test_a_signal_reaches_the_process_and_a_late_one_is_a_success(
+    agents: Agents, until: Until
+) -> None:
     cid, _ = agents.run(
         "trap 'exit 9' TERM; echo >/ready; while :; do sleep .01; done", network="none"
     )
@@ -240,7 +254,7 @@ def test_a_signal_reaches_the_process_and_a_late_one_is_a_success(agents: Agents
     agents.engine.signal(cid, "TERM")
 
 
-def test_a_running_container_is_not_removed_without_force(agents: Agents):
+def test_a_running_container_is_not_removed_without_force(agents: Agents) -> None:
     cid, _ = agents.run(SLEEP, network="none")
     with pytest.raises(AgentBusy, match="still runs"):
         agents.engine.remove(cid, force=False)
@@ -259,12 +273,14 @@ def test_a_running_container_is_not_removed_without_force(agents: Agents):
         lambda engine, cid: engine.exec_probe(cid, ("true",), 5),
     ],
 )
-def test_what_is_asked_of_a_container_that_is_gone_says_so(engine: Engine, ask):
+def test_what_is_asked_of_a_container_that_is_gone_says_so(
+    engine: Engine, ask: Callable[[Engine, ContainerId], object]
+) -> None:
     with pytest.raises(Gone, match="No such container"):
         ask(engine, ContainerId("0" * 64))
 
 
-def test_a_probe_that_does_not_end_is_passing(agents: Agents):
+def test_a_probe_that_does_not_end_is_passing(agents: Agents) -> None:
     cid, _ = agents.run(SLEEP, network="none")
     with pytest.raises(Passing, match="no end within its time"):
         agents.engine.exec_probe(cid, ("sleep", "300"), 0.5)
@@ -273,7 +289,9 @@ def test_a_probe_that_does_not_end_is_passing(agents: Agents):
 # -- networks ----------------------------------------------------------------------------------
 
 
-def test_a_network_is_ours_or_refused_and_its_removal_waits_for_its_containers(agents: Agents):
+def test_a_network_is_ours_or_refused_and_its_removal_waits_for_its_containers(
+    agents: Agents,
+) -> None:
     engine, name = agents.engine, f"{agents.host}-net"
     host, pool = HostId(agents.host), PoolName("pool")
     engine.ensure_network(name, host, pool)
@@ -290,10 +308,10 @@ def test_a_network_is_ours_or_refused_and_its_removal_waits_for_its_containers(a
     engine.remove_network(name)
 
 
-def test_when_addresses_run_out_a_person_is_told_what_to_do(small_engine: PrivateEngine):
+def test_when_addresses_run_out_a_person_is_told_what_to_do(small_engine: PrivateEngine) -> None:
     engine = Engine(small_engine.url)
 
-    def fill():
+    def fill() -> None:
         for number in range(10):
             engine.ensure_network(f"net{number}", HostId("h"), PoolName("p"))
 
@@ -304,7 +322,7 @@ def test_when_addresses_run_out_a_person_is_told_what_to_do(small_engine: Privat
 # -- the gate ------------------------------------------------------------------------------------
 
 
-def test_a_gate_left_by_a_killed_client_opens_for_the_next(agents: Agents, until):
+def test_a_gate_left_by_a_killed_client_opens_for_the_next(agents: Agents, until: Until) -> None:
     cid, _ = agents.run("read -r word; [ $word = open ] && exit 3", network="none")
     script = f"""
         from mayfly.edge.engine import Engine
@@ -318,6 +336,7 @@ def test_a_gate_left_by_a_killed_client_opens_for_the_next(agents: Agents, until
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
+    assert client.stdout is not None
     assert client.stdout.readline() == b"attached\n"
     client.kill()
     client.communicate()
@@ -328,8 +347,8 @@ def test_a_gate_left_by_a_killed_client_opens_for_the_next(agents: Agents, until
 
 
 def test_all_bytes_arrive_though_the_client_closes_at_once_and_the_gate_reads_late(
-    agents: Agents, until
-):
+    agents: Agents, until: Until
+) -> None:
     size = 60_000  # more would wait for the reader
     script = f"until [ -e /go ]; do sleep .01; done; [ $(head -c {size} | wc -c) = {size} ]"
     cid, _ = agents.run(script, network="none")
@@ -339,7 +358,7 @@ def test_all_bytes_arrive_though_the_client_closes_at_once_and_the_gate_reads_la
     assert end_of(agents.engine, cid, until).exit_code == 0
 
 
-def test_a_gate_that_is_not_read_holds_its_writer_for_a_bounded_time(agents: Agents):
+def test_a_gate_that_is_not_read_holds_its_writer_for_a_bounded_time(agents: Agents) -> None:
     cid, _ = agents.run(SLEEP, network="none")
     with (
         agents.engine.attach_stdin(cid) as gate,
@@ -348,7 +367,7 @@ def test_a_gate_that_is_not_read_holds_its_writer_for_a_bounded_time(agents: Age
         gate.send(b"x" * 16_000_000, timeout=0.5)
 
 
-def test_a_gate_does_not_tell_that_its_agent_has_ended(agents: Agents, until):
+def test_a_gate_does_not_tell_that_its_agent_has_ended(agents: Agents, until: Until) -> None:
     """The Engine (20.10) keeps the socket: only the container's state and its witness tell."""
     cid, _ = agents.run("read -r _", network="none")
     with agents.engine.attach_stdin(cid) as gate:
@@ -359,7 +378,7 @@ def test_a_gate_does_not_tell_that_its_agent_has_ended(agents: Agents, until):
             gate.send(b"lost\n")
 
 
-def test_attaching_to_what_does_not_run_fails(agents: Agents):
+def test_attaching_to_what_does_not_run_fails(agents: Agents) -> None:
     cid = agents.engine.create(agents.plan("true", network="none"))
     agents.engine.start(cid)
     agents.engine.remove(cid, force=True)
@@ -370,12 +389,12 @@ def test_attaching_to_what_does_not_run_fails(agents: Agents):
 # -- an Engine that does not answer -------------------------------------------------------------
 
 
-def test_no_socket_is_passing(tmp_path: Path):
+def test_no_socket_is_passing(tmp_path: Path) -> None:
     with pytest.raises(Passing, match=r"no such socket.*systemctl status docker"):
         Engine(f"unix://{tmp_path}/none.sock").containers()
 
 
-def test_a_socket_without_a_listener_is_passing(tmp_path: Path):
+def test_a_socket_without_a_listener_is_passing(tmp_path: Path) -> None:
     with GoBetween(tmp_path, HOST_ENGINE) as between:
         pass
     with pytest.raises(Passing, match="nobody listens"):
@@ -385,7 +404,7 @@ def test_a_socket_without_a_listener_is_passing(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become someone else")
-def test_no_permission_is_refused_with_what_to_do(tmp_path: Path):
+def test_no_permission_is_refused_with_what_to_do(tmp_path: Path) -> None:
     guarded = tmp_path / "guarded"
     guarded.mkdir(mode=0o755)
     script = f"""
@@ -415,12 +434,14 @@ def test_no_permission_is_refused_with_what_to_do(tmp_path: Path):
     assert done.stdout.count("run as root or join the docker group") == 2
 
 
-def test_another_kind_of_address_is_refused():
+def test_another_kind_of_address_is_refused() -> None:
     with pytest.raises(Refused, match="unix:///path"):
         Engine("tcp://127.0.0.1:2375")
 
 
-def test_an_engine_that_goes_away_and_comes_back_is_passing_between(private_engine: PrivateEngine):
+def test_an_engine_that_goes_away_and_comes_back_is_passing_between(
+    private_engine: PrivateEngine,
+) -> None:
     engine = Engine(private_engine.url)
     engine.containers()
     private_engine.stop()
@@ -431,7 +452,7 @@ def test_an_engine_that_goes_away_and_comes_back_is_passing_between(private_engi
     assert engine.containers() == ()
 
 
-def test_an_engine_that_does_not_answer_in_time_is_passing(private_engine: PrivateEngine):
+def test_an_engine_that_does_not_answer_in_time_is_passing(private_engine: PrivateEngine) -> None:
     engine = Engine(private_engine.url, timeout=0.5)
     engine.containers()
     private_engine.freeze()
@@ -449,8 +470,8 @@ def test_an_engine_that_does_not_answer_in_time_is_passing(private_engine: Priva
 
 
 def test_a_gate_survives_as_a_fault_when_the_engine_restarts(
-    private_engine: PrivateEngine, private_agents: Agents, until
-):
+    private_engine: PrivateEngine, private_agents: Agents, until: Until
+) -> None:
     engine = private_agents.engine
     cid, _ = private_agents.run("read -r word; [ $word = open ] && exit 3", network="none")
     gate = engine.attach_stdin(cid)
@@ -463,12 +484,12 @@ def test_a_gate_survives_as_a_fault_when_the_engine_restarts(
     assert end_of(engine, cid, until).exit_code == 3
 
 
-def test_every_thread_has_a_client_of_its_own(agents: Agents, until):
+def test_every_thread_has_a_client_of_its_own(agents: Agents, until: Until) -> None:
     import threading
 
     faults: list[Fault] = []
 
-    def work():
+    def work() -> None:
         try:
             for _ in range(5):
                 cid, _generation = agents.run("exit 0", network="none")

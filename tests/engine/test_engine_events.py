@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tests.engine.agents import Agents
     from tests.engine.private_engine import PrivateEngine
 
-pytestmark = pytest.mark.engine
-
 
 class Heard:
     """What a follower rang and told, in order."""
@@ -68,7 +66,7 @@ def flood(engine: PrivateEngine, agents: Agents, count: int) -> None:
 
 def test_an_agents_life_rings_with_its_names_and_its_exit_code(
     heard: Heard, private_agents: Agents
-):
+) -> None:
     cid, generation = private_agents.run("exit 7", network="none")
     for action in ("create", "start", "die"):
         event = heard.next(action, cid)
@@ -82,7 +80,7 @@ def test_an_agents_life_rings_with_its_names_and_its_exit_code(
 
 def test_strangers_and_probes_do_not_ring(
     heard: Heard, private_agents: Agents, private_engine: PrivateEngine
-):
+) -> None:
     cid, _ = private_agents.run("exec sleep 300", network="none")
     flood(private_engine, private_agents, 5)
     private_agents.engine.exec_probe(cid, ("true",), 10)
@@ -99,7 +97,7 @@ def test_strangers_and_probes_do_not_ring(
 
 def test_the_follower_comes_back_and_says_that_the_engine_was_restarted(
     heard: Heard, private_agents: Agents, private_engine: PrivateEngine
-):
+) -> None:
     cid, _ = private_agents.run("exec sleep 300", network="none")
     heard.next("start", cid)
     for how in (signal.SIGTERM, signal.SIGKILL):
@@ -111,7 +109,7 @@ def test_the_follower_comes_back_and_says_that_the_engine_was_restarted(
         heard.next("rename", cid)
 
 
-def test_a_follower_stopped_while_the_engine_is_down_ends(private_engine: PrivateEngine):
+def test_a_follower_stopped_while_the_engine_is_down_ends(private_engine: PrivateEngine) -> None:
     it = Heard(Engine(private_engine.url))
     it.turn()
     private_engine.stop()
@@ -120,7 +118,9 @@ def test_a_follower_stopped_while_the_engine_is_down_ends(private_engine: Privat
     private_engine.start()
 
 
-def test_every_event_rings_once_also_over_a_manager_restart(heard: Heard, private_agents: Agents):
+def test_every_event_rings_once_also_over_a_manager_restart(
+    heard: Heard, private_agents: Agents
+) -> None:
     cid, _ = private_agents.run("exit 3", network="none")
     heard.next("die", cid)
     mark = heard.follower.cursor
@@ -139,7 +139,7 @@ def test_every_event_rings_once_also_over_a_manager_restart(heard: Heard, privat
 
 def test_a_death_among_300_foreign_events_is_rung_to_who_listens(
     heard: Heard, private_agents: Agents, private_engine: PrivateEngine
-):
+) -> None:
     cid, _ = private_agents.run("read -r _; exit 6", network="none")
     with private_agents.engine.attach_stdin(cid) as gate:
         gate.send(b"\n")
@@ -153,7 +153,7 @@ def replay(engine: Engine, cursor: EventCursor | None) -> Replay:
 
 def test_the_memory_tells_the_same_engine_from_a_new_one_and_says_when_it_cannot(
     private_agents: Agents, private_engine: PrivateEngine
-):
+) -> None:
     engine = private_agents.engine
     private_engine.restart()
     private_agents.run("exit 0", network="none")
@@ -177,7 +177,7 @@ def test_the_memory_tells_the_same_engine_from_a_new_one_and_says_when_it_cannot
     assert cid in {event.id for event in after.events}
 
 
-def test_a_clock_that_was_set_back_makes_the_answer_unknown(private_agents: Agents):
+def test_a_clock_that_was_set_back_makes_the_answer_unknown(private_agents: Agents) -> None:
     ahead = EventCursor(2**62, "x", "start")
     assert replay(private_agents.engine, ahead).continuity is Continuity.UNKNOWN
 
@@ -185,7 +185,7 @@ def test_a_clock_that_was_set_back_makes_the_answer_unknown(private_agents: Agen
 @pytest.mark.parametrize("private_engine", [{"live_restore": False}], indirect=True)
 def test_without_live_restore_the_deaths_of_an_engine_stop_are_rung_before_it_is_lost(
     private_engine: PrivateEngine, heard: Heard, private_agents: Agents
-):
+) -> None:
     cid, _ = private_agents.run("exec sleep 300", network="none")
     heard.next("start", cid)
     restarted = threading.Thread(target=private_engine.restart)
@@ -194,9 +194,11 @@ def test_without_live_restore_the_deaths_of_an_engine_stop_are_rung_before_it_is
     assert not heard.turn().up
     assert heard.turn().continuity is Continuity.RESTARTED
     restarted.join()
-    assert inspect(private_agents.engine, cid).exit_code == 143
+    seen = inspect(private_agents.engine, cid)
+    assert seen is not None
+    assert seen.exit_code == 143
 
 
-def test_the_marks_survive_json():
+def test_the_marks_survive_json() -> None:
     mark = EventCursor(1, "a", "die")
     assert EventCursor(*json.loads(json.dumps([mark.time_nano, mark.id, mark.action]))) == mark

@@ -170,12 +170,12 @@ def test_a_process_left_on_the_gpu_holds_the_slot_and_somebody_else_s_is_shown(
     devices = ("--runtime", "nvidia", "-e", f"NVIDIA_VISIBLE_DEVICES={uuid(0)}")
     alien = engine.docker("run", "-d", *devices, "--entrypoint", "sleep", "mayfly/local:cpu", "600")
     manager.start()
-    (given,) = until(lambda: manager.health("gpu.foreign_container"), "the container is shown")
+    (given,) = until(lambda: manager.told("gpu.foreign_container"), "the container is shown")
     assert f"was given {uuid(0)}, which is leased, and is not Mayfly's" in given
     pid = int(engine.docker("inspect", "--format", "{{.State.Pid}}", alien))
     hardware.process(0, pid)
     assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
-    told = until(lambda: manager.health("gpu.foreign"), "the stranger is shown", 20)
+    told = until(lambda: manager.told("gpu.foreign"), "the stranger is shown", 20)
     assert f"process {pid} of container {alien[:12]} computes on {uuid(0)}" in told[0]
     engine.docker("rm", "-f", alien)
     assert "still holds" in manager.in_phase("held", "gpu-0", patience=30)["note"]
@@ -227,7 +227,7 @@ def test_while_nvml_hangs_slots_without_gpus_go_on_and_those_with_wait(
     for _ in range(5):
         assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
     assert time.monotonic() - began < 15
-    told = until(lambda: manager.health("gpu.nvml_late"), "the hang is told", 20)
+    told = until(lambda: manager.told("gpu.nvml_late"), "the hang is told", 20)
     assert "NVML has not answered" in told[0]
     assert manager.json("gpus")["late_since"] is not None
     assert "queued" in {manager.job(job)["state"] for job in waiting}
@@ -310,7 +310,7 @@ def test_a_host_that_is_to_have_a_gpu_says_so_when_it_has_none(
     hardware.write()
     with GpuManager(engine.url, hardware, CPU, host='gpu = "required"') as manager:
         manager.start()
-        told = until(lambda: manager.health("gpu.required"), "the missing GPU is told")
+        told = until(lambda: manager.told("gpu.required"), "the missing GPU is told")
         assert "this host is to have a GPU" in told[0]
         assert manager.cli("status").returncode == 1
         assert manager.ended(manager.submit("true"))["exit_code"] == 0
@@ -323,7 +323,7 @@ def test_an_agent_whose_gpu_hangs_is_replaced_and_keeps_no_other_waiting(
     runtime.hang()
     manager.start(wait="answer")
     assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
-    (told,) = until(lambda: manager.health("gpu.unproven"), "the silence is told", 30)
+    (told,) = until(lambda: manager.told("gpu.unproven"), "the silence is told", 30)
     assert "slot gpu-0 takes no job yet" in told
     ended = until(lambda: manager.json("history")["agents"][1:], "the agent is replaced", 60)
     assert ended[0]["ended_for"] == "blind"
@@ -358,7 +358,7 @@ def test_a_shell_has_its_slot_s_gpu_and_gives_it_back_when_its_terminal_goes_awa
     manager.start()
     command = [sys.executable, "-m", "mayfly.cli.app", "shell", "gpu-1"]
     surroundings = {"MAYFLY_CONFIG": str(manager.config), **manager.hardware.environment()}
-    screen = Terminal(command, **surroundings)
+    screen = Terminal(command, 80, **surroundings)
     try:
         screen.until("runner@gpu-1:~$")
         screen.type(f"{LIST}\n")

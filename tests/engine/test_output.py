@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,8 @@ from tests.engine.inspecting import inspect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.engine.private_engine import PrivateEngine
+    from tests.waiting import Until
+from tests.engine.private_engine import PrivateEngine
 
 pytestmark = pytest.mark.engine
 
@@ -38,7 +39,7 @@ END = "(the end)"
 class Kept:
     """A keeper, and what it rang: (generation, line), with END where a stream has ended."""
 
-    def __init__(self, url: str, directory: Path, **limits: int) -> None:
+    def __init__(self, url: str, directory: Path, **limits: Any) -> None:
         self.generation = Generation("")
         self.rung: SimpleQueue[tuple[str, str, float]] = SimpleQueue()
         self.lines: list[tuple[int, bytes]] = []
@@ -81,7 +82,9 @@ def gate(agents: Agents, cid: ContainerId) -> None:
 # -- the bell and what is shown ------------------------------------------------------------------
 
 
-def test_the_gates_and_the_launchers_lines_ring_and_are_not_shown(agents: Agents, kept: Kept):
+def test_the_gates_and_the_launchers_lines_ring_and_are_not_shown(
+    agents: Agents, kept: Kept
+) -> None:
     script = """
         echo mayfly: at gate g; read -r _
         echo one; echo two >&2; echo mayfly: ended 0; echo three; printf foo
@@ -98,7 +101,7 @@ def test_the_gates_and_the_launchers_lines_ring_and_are_not_shown(agents: Agents
     assert kept.text(generation, 2) == b"two\n"
 
 
-def test_a_removed_container_ends_its_output_without_losing_any(agents: Agents, kept: Kept):
+def test_a_removed_container_ends_its_output_without_losing_any(agents: Agents, kept: Kept) -> None:
     script = "read -r _; seq 3000; echo mayfly: ended 0"
     cid, generation = agents.run(script, network="none", auto_remove=True)
     kept.keeper.follow(generation, cid)
@@ -108,7 +111,7 @@ def test_a_removed_container_ends_its_output_without_losing_any(agents: Agents, 
     assert kept.text(generation).split() == [b"%d" % n for n in range(1, 3001)]
 
 
-def test_a_follower_reads_what_comes_until_the_end(agents: Agents, kept: Kept):
+def test_a_follower_reads_what_comes_until_the_end(agents: Agents, kept: Kept) -> None:
     cid, generation = agents.run(
         "echo early; read -r _; echo late; echo mayfly: ended 0", network="none"
     )
@@ -121,7 +124,7 @@ def test_a_follower_reads_what_comes_until_the_end(agents: Agents, kept: Kept):
     assert abs(late[0].time - time.time()) < 60
 
 
-def test_a_reader_stops_when_it_is_told(agents: Agents, kept: Kept):
+def test_a_reader_stops_when_it_is_told(agents: Agents, kept: Kept) -> None:
     cid, generation = agents.run("echo a; exec sleep 300", network="none")
     kept.keeper.follow(generation, cid)
     asked: list[int] = []
@@ -134,7 +137,9 @@ def test_a_reader_stops_when_it_is_told(agents: Agents, kept: Kept):
     assert b"".join(chunk.data for chunk in chunks) in (b"a\n", b"")
 
 
-def test_lines_are_handed_out_one_by_one_where_they_are_asked_for(agents: Agents, kept: Kept):
+def test_lines_are_handed_out_one_by_one_where_they_are_asked_for(
+    agents: Agents, kept: Kept
+) -> None:
     cid, generation = agents.run(
         "echo a; echo b >&2; head -c 40000 /dev/zero; echo; echo c", network="none"
     )
@@ -144,7 +149,7 @@ def test_lines_are_handed_out_one_by_one_where_they_are_asked_for(agents: Agents
     assert [line for stream, line in kept.lines if stream == 2] == [b"b"]
 
 
-def test_the_bell_rings_with_the_line_and_not_at_intervals(agents: Agents, kept: Kept):
+def test_the_bell_rings_with_the_line_and_not_at_intervals(agents: Agents, kept: Kept) -> None:
     script = "while read -r _; do echo $EPOCHREALTIME >&2; echo mayfly: ended 0; done"
     cid, generation = agents.run(script, network="none")
     kept.keeper.follow(generation, cid)
@@ -166,7 +171,7 @@ def test_the_bell_rings_with_the_line_and_not_at_intervals(agents: Agents, kept:
 # -- complete, whatever the bytes -----------------------------------------------------------------
 
 
-def test_64_streams_are_complete_and_in_order(agents: Agents, kept: Kept):
+def test_64_streams_are_complete_and_in_order(agents: Agents, kept: Kept) -> None:
     script = "read -r _; for n in $(seq 500); do echo out $n; echo err $n >&2; done"
     made = [agents.run(script, network="host") for _ in range(8)]
     names = []
@@ -186,7 +191,9 @@ def test_64_streams_are_complete_and_in_order(agents: Agents, kept: Kept):
 
 
 @pytest.mark.parametrize("end", ["", "\\n"])
-def test_long_lines_and_binary_come_out_byte_for_byte(agents: Agents, kept: Kept, tmp_path, end):
+def test_long_lines_and_binary_come_out_byte_for_byte(
+    agents: Agents, kept: Kept, tmp_path: Path, end: str
+) -> None:
     script = f"""
         {{ head -c 100000 /dev/zero | tr '\\0' x; echo
         seq 300000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
@@ -201,7 +208,9 @@ def test_long_lines_and_binary_come_out_byte_for_byte(agents: Agents, kept: Kept
 
 # The Engine cuts at 16,384 bytes; "mayfly: ended 3" and its newline are 16.
 @pytest.mark.parametrize("before", [16367, 16368, 16369, 16376, 16383, 16384, 16385])
-def test_the_last_line_is_found_where_the_engine_cuts_it(agents: Agents, kept: Kept, before: int):
+def test_the_last_line_is_found_where_the_engine_cuts_it(
+    agents: Agents, kept: Kept, before: int
+) -> None:
     script = f"read -r _; head -c {before} /dev/zero | tr '\\0' x; echo mayfly: ended 3"
     cid, generation = agents.run(script, network="none")
     kept.keeper.follow(generation, cid)
@@ -224,7 +233,9 @@ def check_count(kept: Kept, generation: Generation) -> None:
         assert numbers == list(range(1, 20001)), word
 
 
-def other_keeper(directory: Path, generation: Generation, cid: ContainerId) -> subprocess.Popen:
+def other_keeper(
+    directory: Path, generation: Generation, cid: ContainerId
+) -> subprocess.Popen[bytes]:
     """A keeper in a process of its own, which may be killed."""
     script = f"""
         from pathlib import Path
@@ -246,7 +257,19 @@ def other_keeper(directory: Path, generation: Generation, cid: ContainerId) -> s
     )
 
 
-def test_killed_managers_lose_and_double_no_line(agents: Agents, tmp_path: Path):
+def first_line(process: subprocess.Popen[bytes]) -> bytes:
+    """What it says first."""
+    assert process.stdout is not None
+    return bytes(process.stdout.readline())
+
+
+def ended(agents: Agents, cid: ContainerId) -> bool:
+    """Whether the container has."""
+    seen = inspect(agents.engine, cid)
+    return seen is not None and seen.finished is not None
+
+
+def test_killed_managers_lose_and_double_no_line(agents: Agents, tmp_path: Path) -> None:
     directory = tmp_path / "output"
     cid, generation = agents.run(COUNT, network="none", log_max_size=100_000_000)
     path = directory / f"{generation}.log"
@@ -256,8 +279,8 @@ def test_killed_managers_lose_and_double_no_line(agents: Agents, tmp_path: Path)
         if not opened:
             gate(agents, cid)
             opened = True
-        assert process.stdout.readline() == b"x\n"
-        while path.stat().st_size <= size + 20_000 and inspect(agents.engine, cid).finished is None:
+        assert first_line(process) == b"x\n"
+        while path.stat().st_size <= size + 20_000 and not ended(agents, cid):
             pass
         process.kill()
         process.communicate()
@@ -276,8 +299,8 @@ def test_killed_managers_lose_and_double_no_line(agents: Agents, tmp_path: Path)
 
 
 def test_an_engine_restart_loses_and_doubles_no_line(
-    private_engine: PrivateEngine, private_agents: Agents, tmp_path: Path, until
-):
+    private_engine: PrivateEngine, private_agents: Agents, tmp_path: Path, until: Until
+) -> None:
     slowly = COUNT.replace("; done", "; if ((n % 1000 == 0)); then sleep .2; fi; done")
     it = Kept(private_engine.url, tmp_path / "output")
     cid, generation = private_agents.run(slowly, network="none", log_max_size=100_000_000)
@@ -297,13 +320,13 @@ def test_an_engine_restart_loses_and_doubles_no_line(
 
 
 @pytest.fixture
-def astray(agents: Agents, tmp_path: Path, until) -> Iterator[Callable[..., Kept]]:
+def astray(agents: Agents, tmp_path: Path, until: Until) -> Iterator[Callable[..., Kept]]:
     """What is kept of an ended agent that counted to 30,000, where the first answer went astray."""
 
     def keep(change: Callable[[list[bytes]], list[bytes]]) -> Kept:
         script = "seq 30000; echo last; echo mayfly: ended 0"
         cid, it.generation = agents.run(script, network="none")
-        until(lambda: inspect(agents.engine, cid).finished is not None)
+        until(lambda: ended(agents, cid))
         between.astray[r"logs\?follow=1"] = change
         it.keeper.follow(it.generation, cid)
         it.wait(END)
@@ -315,7 +338,9 @@ def astray(agents: Agents, tmp_path: Path, until) -> Iterator[Callable[..., Kept
         it.keeper.close()
 
 
-def test_lines_that_the_engine_left_out_at_first_push_nothing_newer_out(astray):
+def test_lines_that_the_engine_left_out_at_first_push_nothing_newer_out(
+    astray: Callable[..., Kept],
+) -> None:
     it = astray(lambda frames: frames[:9999] + frames[29999:])
     *numbers, last = it.text(it.generation).splitlines()
     assert last == b"last"
@@ -326,7 +351,9 @@ def test_lines_that_the_engine_left_out_at_first_push_nothing_newer_out(astray):
 
 
 @pytest.mark.parametrize("again", [2, 5000])
-def test_lines_that_the_engine_shows_again_are_kept_once(astray, again: int):
+def test_lines_that_the_engine_shows_again_are_kept_once(
+    astray: Callable[..., Kept], again: int
+) -> None:
     it = astray(lambda frames: frames + frames[-again:])
     *numbers, last = it.text(it.generation).splitlines()
     assert last == b"last"
@@ -339,27 +366,27 @@ MUCH = "yes 0123456789012345678901234567890123456789 | head -c 104857600"
 # -- bounds ---------------------------------------------------------------------------------------
 
 
-def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(agents: Agents, tmp_path: Path, until):
+def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(
+    agents: Agents, tmp_path: Path, until: Until
+) -> None:
     script = f"echo first; read -r _; {MUCH}; exit 5"
     cid, generation = agents.run(script, network="none")
     process = other_keeper(tmp_path / "output", generation, cid)
-    assert process.stdout.readline() == b"x\n"
+    assert first_line(process) == b"x\n"
     process.send_signal(signal.SIGSTOP)
     try:
         gate(agents, cid)
 
-        def ended():
-            """the job has ended"""
-            return inspect(agents.engine, cid).finished is not None
-
-        until(ended, 60)
-        assert inspect(agents.engine, cid).exit_code == 5
+        until(lambda: ended(agents, cid), 60)
+        seen = inspect(agents.engine, cid)
+        assert seen is not None
+        assert seen.exit_code == 5
     finally:
         process.kill()
         process.communicate()
 
 
-def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_path: Path):
+def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_path: Path) -> None:
     limit = 4 * 1024 * 1024
     it = Kept(HOST_ENGINE, tmp_path / "output", per_agent=limit)
     script = f"read -r _; {MUCH}; echo last; echo mayfly: ended 0"
@@ -382,7 +409,9 @@ def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount")
-def test_a_full_disk_costs_output_and_nothing_else(agents: Agents, tmp_path: Path, until):
+def test_a_full_disk_costs_output_and_nothing_else(
+    agents: Agents, tmp_path: Path, until: Until
+) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
@@ -428,7 +457,7 @@ def freezable(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_hanging_disk_delays_no_bell_and_loses_nothing(agents: Agents, freezable: Path):
+def test_a_hanging_disk_delays_no_bell_and_loses_nothing(agents: Agents, freezable: Path) -> None:
     it = Kept(HOST_ENGINE, freezable / "output")
     noisy = agents.run(
         "read -r _; seq 150000; echo mayfly: ended 1; exec sleep 300",
@@ -458,7 +487,7 @@ def test_a_hanging_disk_delays_no_bell_and_loses_nothing(agents: Agents, freezab
     it.keeper.close()
 
 
-def test_the_oldest_ended_output_makes_room(agents: Agents, tmp_path: Path):
+def test_the_oldest_ended_output_makes_room(agents: Agents, tmp_path: Path) -> None:
     it = Kept(HOST_ENGINE, tmp_path / "output", total=1_000_000)
     made = []
     for _ in range(4):
@@ -473,7 +502,7 @@ def test_the_oldest_ended_output_makes_room(agents: Agents, tmp_path: Path):
     assert [file.exists() for file in files] == [False, False, False, True]
 
 
-def test_readers_in_many_threads_see_the_same(agents: Agents, kept: Kept):
+def test_readers_in_many_threads_see_the_same(agents: Agents, kept: Kept) -> None:
     cid, generation = agents.run("read -r _; seq 20000; echo mayfly: ended 0", network="none")
     kept.keeper.follow(generation, cid)
     seen: list[bytes] = []

@@ -12,8 +12,9 @@ import pytest
 from mayfly.core.model import HostId, PoolName
 from tests.engine import command
 from tests.engine.command import EngineHangs
-from tests.engine.inspecting import inspect
+from tests.engine.inspecting import Inspection, inspect
 from tests.engine.private_engine import PrivateEngine, why_not
+from tests.waiting import Until
 
 if TYPE_CHECKING:
     from tests.engine.agents import Agents
@@ -22,26 +23,29 @@ pytestmark = pytest.mark.engine
 
 
 def test_the_nvidia_runtime_records_what_it_was_asked_for_and_runs_it(
-    private_engine: PrivateEngine, private_agents: Agents, until
-):
+    private_engine: PrivateEngine, private_agents: Agents, until: Until
+) -> None:
     plan = replace(
         private_agents.plan("exit 5", env={"NVIDIA_VISIBLE_DEVICES": "GPU-1234"}), runtime="nvidia"
     )
     cid = private_agents.engine.create(plan)
     private_agents.engine.start(cid)
-    assert (
-        until(
-            lambda: (seen := inspect(private_agents.engine, cid)) and seen.finished and seen
-        ).exit_code
-        == 5
-    )
+
+    def ended() -> Inspection | None:
+        """the container has ended"""
+        seen = inspect(private_agents.engine, cid)
+        return seen if seen is not None and seen.finished else None
+
+    assert until(ended).exit_code == 5
     recorded = private_engine.recorded(cid)
     assert recorded.env["NVIDIA_VISIBLE_DEVICES"] == "GPU-1234"
     assert recorded.config["process"]["oomScoreAdj"] == 500
     assert "create" in recorded.argv
 
 
-def test_agents_of_one_network_do_not_reach_each_other(private_agents: Agents, until):
+def test_agents_of_one_network_do_not_reach_each_other(
+    private_agents: Agents, until: Until
+) -> None:
     engine = private_agents.engine
     name = f"{private_agents.host}-net"
     engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
@@ -60,7 +64,7 @@ def test_agents_of_one_network_do_not_reach_each_other(private_agents: Agents, u
     assert engine.exec_probe(cid, own, 10)[0] == 0
 
 
-def test_nothing_is_left_of_a_private_engine():
+def test_nothing_is_left_of_a_private_engine() -> None:
     if (why := why_not()) is not None:
         pytest.skip(why)
     with PrivateEngine() as engine:

@@ -126,6 +126,7 @@ class Fake:
         self._server: _Server | None = None
         self._others: list[_Server] = []
         self._port = 0
+        self._reserved: socket.socket | None = None  # holds the port while nobody answers there
 
     # -- its life ----------------------------------------------------------------------------------
 
@@ -135,11 +136,13 @@ class Fake:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._let_go()
 
     def start(self, port: int = 0, address: str = "127.0.0.1") -> None:
         """Answer on that port (0: the one of the last time, else a free one) until ``stop``."""
         self._server = _Server((address, port or self._port), self)
         self._port = self._server.server_address[1]
+        self._let_go()
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def start_on(self, listener: socket.socket) -> None:
@@ -149,14 +152,24 @@ class Fake:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Answer no more; state is kept, and ``start`` goes on at the same address."""
+        """Answer no more; state is kept, and ``start`` goes on at the same address, kept free."""
+        if self._server is not None:
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         servers = [*self._others, *([self._server] if self._server is not None else [])]
         self._server, self._others = None, []
         for server in servers:
             server.shutdown()
             server.server_close()
+        if self._reserved is not None:
+            self._reserved.bind(("127.0.0.1", self._port))
         with self.lock:
             self.lock.notify_all()
+
+    def _let_go(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     @property
     def running(self) -> bool:
@@ -348,7 +361,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _gone(self) -> bool:
         try:
-            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            return bool(self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
         except BlockingIOError:
             return False
         except OSError:

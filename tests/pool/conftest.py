@@ -1,4 +1,4 @@
-"""Managers on private Engines: one Engine for all tests here, one manager after the other on it.
+"""Managers on the worker's private Engine, one after the other.
 
 `make` gives a manager of the test's own. What a test does to the Engine itself it does to an Engine of its
 own (`tests/pool/test_engine_restarts.py`).
@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
 from tests.harness import POOL, Manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[PrivateEngine]:
-    """A dockerd with live-restore on."""
-    if (why := why_not()) is not None:
-        pytest.skip(why)
-    sweep_up()
-    with PrivateEngine() as started:
-        yield started
+    from tests.engine.private_engine import PrivateEngine
 
 
 @pytest.fixture

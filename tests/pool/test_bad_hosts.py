@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Manager]
 
-pytestmark = pytest.mark.engine
-
 CACHE = """
 [[pool.caches]]
 source = "{home}/cache"

@@ -102,7 +102,8 @@ def test_a_thread_that_a_bug_ended_is_told_until_the_manager_is_started_again() 
     sent: list[Bug] = []
     undo = watch_threads(sent.append)
     try:
-        thread = threading.Thread(target=lambda: {}["nvml"], name="nvml")
+        none: dict[str, str] = {}
+        thread = threading.Thread(target=lambda: none["nvml"], name="nvml")
         thread.start()
         thread.join()
     finally:

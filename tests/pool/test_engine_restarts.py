@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engine.private_engine import PrivateEngine, why_not
 from tests.harness import Manager, until
+from tests.hurried import BRISK, hurried
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def made(engine: PrivateEngine, more: str = "") -> Manager:
 
 def written(file: Path) -> str:
     """The file's text once it has some."""
-    return until(lambda: file.exists() and file.read_text(), f"{file.name} is written")
+    return until(lambda: file.read_text() if file.exists() else None, f"{file.name} is written")
 
 
 def agents(manager: Manager) -> list[str]:
@@ -77,7 +77,7 @@ def test_with_live_restore_jobs_and_idle_agents_outlive_the_engine(
     living: PrivateEngine, sig: signal.Signals
 ) -> None:
     with made(living) as manager:
-        manager.start()
+        manager.start(*hurried(BRISK))
         assert "engine.restart_ends_jobs" not in manager.health()
         job = manager.queue("sh", "-c", JOB)
         written(manager.home / "cache/ran")
@@ -91,7 +91,7 @@ def test_with_live_restore_jobs_and_idle_agents_outlive_the_engine(
         assert agents(manager) == before
         living.start()
         until(lambda: knows_the_engine(manager), "the manager has found the Engine again")
-        time.sleep(1)
+        manager.passed()
         assert agents(manager) == before
         (manager.home / "cache/go").touch()
         row = manager.ended(job)
@@ -167,13 +167,13 @@ def test_the_engine_stops_while_no_manager_runs(mortal: PrivateEngine) -> None:
 
 def test_an_engine_that_answers_nothing_stops_no_job(mortal: PrivateEngine) -> None:
     with made(mortal) as manager:
-        manager.start()
+        manager.start(*hurried(BRISK))
         job = manager.queue("sh", "-c", JOB)
         written(manager.home / "cache/ran")
         before = agents(manager)
         mortal.freeze()
         try:
-            time.sleep(3)
+            manager.passed(3)
             (manager.home / "cache/go").touch()
             assert manager.cli("status").returncode in (0, 1)
             row = manager.ended(job, 30)

@@ -80,7 +80,7 @@ def moment(text: str) -> float:
 
 def wait_for(file: Path) -> str:
     """The file's text once it has some."""
-    return until(lambda: file.exists() and file.read_text(), f"{file.name} is written")
+    return until(lambda: file.read_text() if file.exists() else None, f"{file.name} is written")
 
 
 def test_a_job_is_unprivileged_and_its_dataset_is_not_writable(manager: Manager) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import Manager, until
+from tests.hurried import BRISK, hurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +42,13 @@ def manager(make: Callable[..., Manager]) -> Manager:
     (one.home / "cache").mkdir()
     (one.home / "cache").chmod(0o777)
     one.configure(POOL.format(home=one.home))
-    one.start()
+    one.start(*hurried(BRISK))
     return one
 
 
 def written(file: Path) -> str:
     """The file's text once it has some."""
-    return until(lambda: file.exists() and file.read_text(), f"{file.name} is written")
+    return until(lambda: file.read_text() if file.exists() else None, f"{file.name} is written")
 
 
 def busy(manager: Manager, script: str = "sleep 1000") -> str:
@@ -81,8 +82,8 @@ def test_drain_empties_an_idle_slot_and_uncordon_fills_it(manager: Manager) -> N
     jobs = [manager.queue("true") for _ in range(3)]
     assert {manager.ended(job)["slot"] for job in jobs} == {"local-1"}
     manager.kill()
-    manager.start(wait="answer")
-    time.sleep(1)
+    manager.start(*hurried(BRISK), wait="answer")
+    manager.passed()
     assert of_slot(manager, "local-0") == []
     assert manager.cli("uncordon", "local-0").returncode == 0
     manager.in_phase("idle", "local-0")
@@ -102,7 +103,7 @@ def test_drain_lets_a_busy_agent_end(manager: Manager) -> None:
     assert manager.job(job)["exit_code"] == 8
     assert manager.cli("wait", "--for", "drained", "--timeout", "5").returncode == 0
     queued = manager.queue("true")
-    time.sleep(1)
+    manager.passed()
     assert manager.job(queued)["state"] == "queued"
     assert manager.cli("uncordon", "--all").returncode == 0
     assert manager.ended(queued)["state"] == "succeeded"

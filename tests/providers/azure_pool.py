@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.azure import FakeAzure
-from tests.fakes.azure_agent import VERSION, archive
 from tests.harness import Manager
 from tests.images import stub_image
 
@@ -59,20 +58,13 @@ class AzurePool:
 
 
 @contextmanager
-def azure_pool(on: PrivateEngine | None = None) -> Iterator[AzurePool]:
-    """A service, an Engine (or the one given) and a manager that is configured and not yet started."""
-    with ExitStack() as stack:
-        tag = image()
-        engine = on or stack.enter_context(PrivateEngine(images=(tag,)))
-        fake = stack.enter_context(FakeAzure())
-        manager = stack.enter_context(Manager(engine.url))
+def azure_pool(engine: PrivateEngine) -> Iterator[AzurePool]:
+    """A service and a manager that is configured and not yet started."""
+    tag = stub_image("azure")
+    engine.fetch(tag)
+    with FakeAzure() as fake, Manager(engine.url) as manager:
         fake.start_on(engine.listen(fake.port))
-        fake.lapse, fake.renewal, fake.hold = 12.0, 15.0, 4.0
+        fake.lapse, fake.renewal, fake.hold = 12.0, 60.0, 4.0
         pool = AzurePool(engine, fake, manager, tag)
         pool.configure()
         yield pool
-
-
-def image() -> str:
-    """The image with the stub agent in it."""
-    return stub_image("azure", archive(), VERSION)

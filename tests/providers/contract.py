@@ -31,7 +31,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Result
 from mayfly.edge.faults import AgentBusy, Passing, Refused
-from mayfly.providers import Enrolment, Provider
+from mayfly.providers import Counting, Enrolment, Provider
 from tests.fakes.http import Fake, Fault
 
 HOST = HostSpec(name="box")
@@ -286,6 +286,7 @@ class ProviderContract:
     def test_every_call_is_counted(self, bench: Bench, provider: Provider) -> None:
         provider.enrol(agent(), self.labels)
         provider.roster()
+        assert isinstance(provider, Counting)
         assert sum(provider.calls().values()) == len(bench.fake.calls)
 
     def test_an_agent_that_ended_at_its_gate_died_young_or_was_wanted(

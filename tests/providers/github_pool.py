@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import FakeGitHub
-from tests.fakes.github_runner import VERSION, archive
 from tests.harness import Manager
 from tests.images import stub_image
 from tests.providers.test_github_contract import make_key, public_numbers
@@ -72,30 +71,14 @@ class GitHubPool:
 
 
 @contextmanager
-def github_engine(
-    *, live_restore: bool = True, images: tuple[str, ...] = ()
-) -> Iterator[PrivateEngine]:
-    """An Engine that has the image, and others."""
-    tag = stub_image("github", archive(), VERSION)
-    with PrivateEngine(live_restore=live_restore, images=(tag, *images)) as engine:
-        yield engine
-
-
-@contextmanager
-def pool_on(engine: PrivateEngine) -> Iterator[GitHubPool]:
+def github_pool(engine: PrivateEngine) -> Iterator[GitHubPool]:
     """A service and a manager that is configured and not yet started."""
-    tag = stub_image("github", archive(), VERSION)
+    tag = stub_image("github")
+    engine.fetch(tag)
     with FakeGitHub() as fake, Manager(engine.url) as manager:
         fake.start_on(engine.listen(fake.port, "0.0.0.0"))
         fake.agents_url = f"http://{BRIDGE}:{fake.port}"
         fake.silence, fake.pickup, fake.abandon, fake.hold = 12.0, 6.0, 6.0, 8.0
         pool = GitHubPool(engine, fake, manager, tag)
         pool.configure()
-        yield pool
-
-
-@contextmanager
-def github_pool(*, live_restore: bool = True) -> Iterator[GitHubPool]:
-    """The same on an Engine of its own."""
-    with github_engine(live_restore=live_restore) as engine, pool_on(engine) as pool:
         yield pool

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.gitlab import FINAL, FakeGitLab
-from tests.fakes.gitlab_runner import binary, version
 from tests.harness import Manager, until
 from tests.images import stub_image
 
@@ -56,27 +55,13 @@ class GitLabPool:
 
 
 @contextmanager
-def gitlab_engine(*, live_restore: bool = True) -> Iterator[PrivateEngine]:
-    """An Engine that has the image."""
-    tag = stub_image("gitlab", binary(), version(), PACKAGES="python3")
-    with PrivateEngine(live_restore=live_restore, images=(tag,)) as engine:
-        yield engine
-
-
-@contextmanager
-def pool_on(engine: PrivateEngine) -> Iterator[GitLabPool]:
+def gitlab_pool(engine: PrivateEngine) -> Iterator[GitLabPool]:
     """A service and a manager that is configured with a person's token and not yet started."""
-    tag = stub_image("gitlab", binary(), version(), PACKAGES="python3")
+    tag = stub_image("gitlab")
+    engine.fetch(tag)
     with FakeGitLab(hold=2.0) as fake, Manager(engine.url) as manager:
         fake.start_on(engine.listen(fake.port))
         pool = GitLabPool(engine, fake, manager, tag)
         pool.secret(fake.person(*SCOPES))
         pool.configure()
-        yield pool
-
-
-@contextmanager
-def gitlab_pool(*, live_restore: bool = True) -> Iterator[GitLabPool]:
-    """The same on an Engine of its own."""
-    with gitlab_engine(live_restore=live_restore) as engine, pool_on(engine) as pool:
         yield pool

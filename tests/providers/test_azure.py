@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -590,10 +590,11 @@ def test_a_fault_of_the_service_is_passing_in_every_call_that_changes_something(
     bench: AzureBench, provider: Azure, fake: FakeAzure
 ) -> None:
     enrolled(bench, provider)
-    for call, method in (
+    calls: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: provider.cordon(NAME, True), "PATCH"),
         (lambda: provider.retire(NAME), "PUT"),
-    ):
+    )
+    for call, method in calls:
         fake.fail(method, AGENTS, Fault(status=500))
         with pytest.raises(Passing, match="500"):
             call()

@@ -91,7 +91,7 @@ def test_a_registration_is_for_one_agent_with_all_that_jobs_may_ask_for(bench: G
 # -- what is refused, and in which words ------------------------------------------------------------
 
 
-REFUSALS: list[tuple[str, Callable[[FakeGitHub], None], str]] = [
+REFUSALS: list[tuple[str, Callable[[FakeGitHub], object], str]] = [
     ("a wrong token", lambda f: f.tokens.clear(), "401.*token is wrong or has expired"),
     (
         "reading only",
@@ -103,7 +103,7 @@ REFUSALS: list[tuple[str, Callable[[FakeGitHub], None], str]] = [
         lambda f: setattr(f.tokens["ghp_good"], "runners", "none"),
         "404.*may not see it",
     ),
-    ("an unknown group", lambda f: f.groups.pop(3) and None, 'no runner group "gpu".*"Default"'),
+    ("an unknown group", lambda f: f.groups.pop(3), 'no runner group "gpu".*"Default"'),
     ("no such organisation", lambda f: f.orgs.clear(), "404.*check `url`"),
     ("a full group", lambda f: f.groups[3].update(full=True), "422.*max limit of 10000"),
     ("GHES without JIT", lambda f: setattr(f, "jit", False), '3.19.0.*set enrolment = "token"'),

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.engine.private_engine import IMAGES, PrivateEngine
+from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import FakeGitHub, Job
 from tests.harness import until
 from tests.hurried import hurried
-from tests.providers.github_pool import GitHubPool, github_engine, pool_on
+from tests.providers.github_pool import GitHubPool, github_pool
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 LISTS = "providers.github.LIST_EVERY=1"
@@ -23,15 +23,9 @@ OTHER = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\n'
 STRANGER = "box-gh-0-l0000000abcde"
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    with github_engine(images=IMAGES) as private:
-        yield private
-
-
 @pytest.fixture
 def pool(engine: PrivateEngine) -> Iterator[GitHubPool]:
-    with pool_on(engine) as one:
+    with github_pool(engine) as one:
         yield one
 
 

@@ -165,7 +165,7 @@ def test_no_text_of_a_job_breaks_the_reading(line: str, lines: list[str]) -> Non
     judge(end(0), tuple(lines))
 
 
-@given(st.text(alphabet=st.characters(blacklist_categories=("Cs",))))
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_no_name_of_a_job_changes_its_result(name: str) -> None:
     line = f"{T}Job {name} completed with result: Failed"
     sign = read(line)

@@ -11,21 +11,15 @@ import pytest
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import until
 from tests.hurried import hurried
-from tests.providers.github_pool import GitHubPool, github_engine, pool_on
+from tests.providers.github_pool import GitHubPool, github_pool
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 LISTS = "providers.github.LIST_EVERY=1"
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    with github_engine() as private:
-        yield private
-
-
 @pytest.fixture
 def pool(engine: PrivateEngine) -> Iterator[GitHubPool]:
-    with pool_on(engine) as one:
+    with github_pool(engine) as one:
         yield one
 
 

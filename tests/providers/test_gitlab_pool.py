@@ -14,7 +14,7 @@ import pytest
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import until
 from tests.hurried import hurried
-from tests.providers.gitlab_pool import SCOPES, GitLabPool, gitlab_engine, pool_on
+from tests.providers.gitlab_pool import SCOPES, GitLabPool, gitlab_pool
 from tests.providers.leaks import leaks, surfaces
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
@@ -22,23 +22,17 @@ ONE = ("gl-0",)
 VAULTS = ("gitlab",)  # where a slot's runner and its token are kept for the next agent
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    with gitlab_engine() as private:
-        yield private
-
-
 @pytest.fixture
 def pool(engine: PrivateEngine) -> Iterator[GitLabPool]:
-    with pool_on(engine) as one:
+    with gitlab_pool(engine) as one:
         yield one
 
 
 def history(pool: GitLabPool, least: int = 1) -> list[dict[str, Any]]:
-    """The agents that have ended, oldest first, once there are so many."""
+    """The agents that have ended, oldest first, once there are so many; without standbys that were let go."""
 
     def look() -> list[dict[str, Any]] | None:
-        rows: list[dict[str, Any]] = pool.manager.json("history")["agents"]
+        rows = [row for row in pool.manager.json("history")["agents"] if row["opened"] is not None]
         return rows if len(rows) >= least else None
 
     return until(look, f"{least} agents have ended")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -201,7 +202,9 @@ def test_a_client_that_does_not_read_is_cut_off(
     manager.account.ends("g1")
     with connect(manager.path) as deaf:
         deaf.sendall(b"GET /v1/jobs/j1/output HTTP/1.1\r\n\r\n")
-        time.sleep(1.5)
+        waiting = select.poll()
+        waiting.register(deaf, select.POLLRDHUP)
+        assert waiting.poll(10_000), "it is cut off"
         received = 0
         while part := deaf.recv(1 << 20):
             received += len(part)

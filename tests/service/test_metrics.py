@@ -125,11 +125,12 @@ def test_every_panel_says_what_it_shows() -> None:
     assert all(panel["description"] and panel["targets"] for panel in panels)
 
 
+@pytest.mark.fetched
 @pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is missing: scripts/prometheus"
 )
 def test_promtool_finds_no_fault_in_rules_and_exposition(metrics: Metrics) -> None:
-    rules = ["promtool", "check", "rules", GRAFANA / "alerts.yml"]
+    rules = ["promtool", "check", "rules", str(GRAFANA / "alerts.yml")]
     checked = subprocess.run(rules, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     linted = subprocess.run(
@@ -162,6 +163,7 @@ def test_the_listener_serves_what_the_socket_serves_and_ends_when_told(metrics: 
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
 
 
+@pytest.mark.fetched
 @pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is missing: scripts/prometheus"
 )

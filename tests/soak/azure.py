@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.engine.private_engine import PrivateEngine
 from tests.fakes.azure import DT, LAB
 from tests.fakes.http import Fault
 from tests.harness import until
@@ -130,6 +131,6 @@ class AzureService(AzurePool):
 @contextmanager
 def open_service() -> Iterator[AzureService]:
     """The service, ready to be configured."""
-    with azure_pool() as pool:
+    with PrivateEngine() as engine, azure_pool(engine) as pool:
         pool.fake.lapse, pool.fake.renewal, pool.fake.hold = 8.0, 10.0, 2.0
         yield AzureService(pool.engine, pool.fake, pool.manager, pool.tag)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.engine.private_engine import PrivateEngine
 from tests.fakes.http import Fault
 from tests.providers.github_pool import GitHubPool, github_pool
 from tests.soak.service import Account
@@ -39,9 +40,6 @@ class GitHubService(GitHubPool):
     def registrations(self) -> list[str]:
         with self.fake.lock:
             return [runner.name for runner in self.fake.runners.values()]
-
-    def calls(self) -> Mapping[str, int]:
-        return super().calls()
 
     def trouble(self, chance: random.Random) -> str:
         """A fault that GitHub or the way there has."""
@@ -102,5 +100,5 @@ SECONDARY = {"message": "You have exceeded a secondary rate limit."}
 @contextmanager
 def open_service() -> Iterator[GitHubService]:
     """The service, ready to be configured."""
-    with github_pool() as pool:
+    with PrivateEngine() as engine, github_pool(engine) as pool:
         yield GitHubService(pool.engine, pool.fake, pool.manager, pool.tag)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.engine.private_engine import PrivateEngine
 from tests.fakes.gitlab import FINAL, Runner
 from tests.fakes.http import Fault
 from tests.harness import until
@@ -155,6 +156,6 @@ class GitLabService(GitLabPool):
 @contextmanager
 def open_service() -> Iterator[GitLabService]:
     """The service, ready to be configured."""
-    with gitlab_pool() as pool:
+    with PrivateEngine() as engine, gitlab_pool(engine) as pool:
         pool.fake.acknowledged_within, pool.fake.stuck_after = 6.0, 12.0
         yield GitLabService(pool.engine, pool.fake, pool.manager, pool.tag)

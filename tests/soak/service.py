@@ -26,9 +26,12 @@ class Account:
 class Service(Protocol):
     """A fake, an Engine and a configured manager, as one."""
 
-    fake: Fake
     engine: PrivateEngine
     manager: Manager
+
+    @property
+    def fake(self) -> Fake:
+        """What plays the service."""
 
     def configure(self, slots: int = 2, keys: str = "") -> None:
         """Write the configuration of one pool."""

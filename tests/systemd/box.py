@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import until
+from tests.source import source
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "mayfly-test/systemd"
@@ -49,21 +50,18 @@ def make_image() -> str | None:
 
 def make_wheels(folder: Path) -> None:
     """Mayfly's wheel, those that it needs, uv's, and those that pipx wants: what the box has for an index."""
-    wanted = (ROOT, "uv", "pip", "setuptools", "wheel")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, *wanted], check=True, cwd=folder
-    )
+    wanted = ("uv", "pip", "setuptools", "wheel")
+    with source() as own:
+        subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, own, *wanted],
+            check=True,
+            cwd=folder,
+        )
 
 
 def make_newer(folder: Path, version: str) -> None:
     """Mayfly's wheel once more, with a later version."""
-    copy = Path(tempfile.mkdtemp(prefix="mayfly-newer-"))
-    try:
-        for name in ("manager", "agents", "dockerfiles", "systemd"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(ROOT / name, copy / name)
+    with source() as copy:
         init = copy / "manager/mayfly/__init__.py"
         old = [line for line in init.read_text().splitlines() if line.startswith("__version__")]
         init.write_text(init.read_text().replace(old[0], f'__version__ = "{version}"'))
@@ -72,8 +70,6 @@ def make_newer(folder: Path, version: str) -> None:
             check=True,
             cwd=folder,
         )
-    finally:
-        shutil.rmtree(copy)
 
 
 class Box:

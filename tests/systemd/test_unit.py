@@ -10,11 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from mayfly import __version__
-from tests.engine.private_engine import IMAGES, PrivateEngine, sweep_up, why_not
+from tests.engine.private_engine import PrivateEngine, why_not
 from tests.fakes.github import FakeGitHub
-from tests.fakes.github_runner import VERSION, archive
 from tests.harness import until
-from tests.images import stub_image
+from tests.images import stub_image, stub_tag
 from tests.providers.github_pool import BRIDGE
 from tests.systemd.box import ROOT, Box, make_image, make_newer, make_wheels
 
@@ -29,9 +28,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         pytest.skip(why)
     wheels = tmp_path_factory.mktemp("wheels")
     make_wheels(wheels)
-    sweep_up()
-    images = (*IMAGES, stub_image("github", archive(), VERSION))
-    with PrivateEngine(images=images) as engine, Box(engine, wheels) as made:
+    tag = stub_image("github")
+    with PrivateEngine() as engine, Box(engine, wheels) as made:
+        engine.fetch(tag)
         # Nothing is fetched where the Engine is: a base that has all the packages already.
         engine.docker("tag", "mayfly/local:cpu", "debian:bookworm-slim")
         _prepare(made)
@@ -234,7 +233,7 @@ def test_a_token_is_handed_over_by_systemd_and_seen_by_nobody_else(box: Box) -> 
             box,
             "/etc/mayfly/conf.d/40-gh.toml",
             '[[pool]]\nname = "gh"\nprovider = "github"\nslots = 1\n'
-            f'image = "mayfly/github:stub-{VERSION}"\nagent_pool = "gpu"\ncalls_per_hour = 36000\n'
+            f'image = "{stub_tag("github")}"\nagent_pool = "gpu"\ncalls_per_hour = 36000\n'
             f'url = "http://{BRIDGE}:{fake.port}/acme"\ntoken = {{ credential = "gh-token" }}\n'
             '[pool.env]\nSTUB_PACE = "20"\n',
         )

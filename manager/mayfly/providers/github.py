@@ -444,6 +444,9 @@ class GitHub:
     def cordon(self, registration: str, on: bool) -> None:
         """GitHub cannot be told: an idle runner is dismissed instead."""
 
+    def retire(self, registration: str) -> None:
+        """There are no entries to keep."""
+
     def dismiss(self, registration: str) -> None:
         """Remove a registration: 204 proves that it was idle and will get no job."""
         reply = self._call(
