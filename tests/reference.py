@@ -6,6 +6,7 @@ models, paths from the control socket's routes, metrics from what a manager expo
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import typer.main
 from mayfly.cli.app import app
 from mayfly.core.quantities import spoken_age, spoken_size
 from mayfly.edge.config import schema
+from mayfly.service import openapi
 from mayfly.service.control import Control
 from tests.service.exposition import begun
 
@@ -48,6 +50,11 @@ def generated(page: str, name: str) -> str:
     return found[1].strip("\n")
 
 
+def openapi_text() -> str:
+    """The control socket's description for programs, as the page beside it has it for people."""
+    return json.dumps(openapi.document(Control.ROUTES), indent=1, ensure_ascii=False) + "\n"
+
+
 def write() -> None:
     """Bring every page up to date."""
     for (page, name), text in sections().items():
@@ -56,6 +63,7 @@ def write() -> None:
         path.write_text(
             path.read_text().replace(f"{before}{now}{after}", f"{before}\n{text}\n{after}")
         )
+    (DOCS / "openapi.json").write_text(openapi_text())
 
 
 def _between(name: str) -> re.Pattern[str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from mayfly.core import command_effects, model
+from mayfly.edge import unix_http
 from mayfly.edge.config import schema
-from mayfly.service import control, unix_http
+from mayfly.service import control, openapi
+from mayfly.service.openapi import FAILURES
 from tests import reference
 
 SECTIONS = reference.sections()
@@ -47,6 +49,7 @@ def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
     page = (reference.DOCS / "control-socket.md").read_text()
     assert f"{unix_http.CONNECTIONS} connections are served at a time, {control.LONG_POLLS}" in page
     read, write = f"{unix_http.READ_SECONDS:g}", f"{unix_http.WRITE_SECONDS:g}"
+    assert f"{unix_http.CONNECTIONS_OF_ONE} of one user" in page
     assert re.search(rf"has {read} s to arrive\s+whole, a write {write} s", page)
     assert unix_http.BODY_MAX == 2**20
     assert unix_http.HEAD_MAX == 64 * 2**10
@@ -74,12 +77,32 @@ def failures(path: Path) -> set[tuple[int, str]]:
 
 def test_every_kind_of_failure_is_in_the_page() -> None:
     page = (reference.DOCS / "control-socket.md").read_text()
-    sources = [*Path(control.__file__).parent.glob("*.py"), Path(command_effects.__file__)]
+    sources = [
+        *Path(control.__file__).parent.glob("*.py"),
+        Path(command_effects.__file__),
+        Path(unix_http.__file__),
+    ]
     found = set().union(*map(failures, sources))
     assert {(404, "no_such_slot"), (503, "no_disk"), (500, "bug")} <= found
     for status, kind in found:
         row = rf"^\| [^|]*{status}[^|]* \|[^|]*`{kind}`"
         assert re.search(row, page, re.MULTILINE), f"{status} {kind}"
+
+
+def test_every_kind_of_failure_of_the_page_is_in_the_openapi_document_and_no_other() -> None:
+    page = (reference.DOCS / "control-socket.md").read_text()
+    rows = re.findall(r"^\| ([\d, ]+) \| ([^|]*) \|", page, re.MULTILINE)
+    told = {
+        (int(status), kind)
+        for statuses, kinds in rows
+        for status in statuses.split(",")
+        for kind in re.findall("`([a-z_]+)`", kinds)
+    }
+    assert told == {(status, kind) for status, kinds in FAILURES.items() for kind in kinds}
+    document = openapi.document(control.Control.ROUTES)
+    for status, kinds in FAILURES.items():
+        schema = document["components"]["responses"][str(status)]["content"]["application/json"]
+        assert schema["schema"]["properties"]["kind"]["enum"] == list(kinds)
 
 
 def test_the_documents_in_the_page_have_the_keys_that_are_printed() -> None:

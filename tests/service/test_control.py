@@ -9,6 +9,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -36,11 +37,13 @@ from mayfly.core.commands import (
     verb_of,
 )
 from mayfly.core.model import JobId
+from mayfly.edge import unix_http
 from mayfly.edge.faults import Passing, Refused
-from mayfly.service import control, unix_http
+from mayfly.service import control
 from mayfly.service.control import Control
 from mayfly.service.pending_command import Answer
 from mayfly.service.pending_command import ask as ask_loop
+from tests.harness import until
 from tests.service.conftest import Ask, connect
 from tests.service.standin import StandIn, job, slot, status
 
@@ -439,6 +442,7 @@ def test_a_client_that_goes_away_gives_its_place_back(manager: StandIn, ask: Ask
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
         refused = ask("GET", "/v1/status?after=9&wait=5")
         assert (refused.status, refused.json["kind"]) == (503, "busy")
+        assert refused.headers["Retry-After"] == "1"
         assert ask("GET", "/v1/status").status == 200, "who does not wait is not kept out"
         for connection in connections:
             connection.close()
@@ -518,7 +522,32 @@ def test_more_connections_than_there_is_room_for_are_told_so(manager: StandIn) -
     held = [connect(manager.path) for _ in range(unix_http.CONNECTIONS)]
     try:
         with connect(manager.path) as one_more:
-            assert b"503" in one_more.recv(100)
+            refused = one_more.recv(1000)
+            assert b"503" in refused
+            assert b"Retry-After: 1\r\n" in refused
     finally:
         for connection in held:
             connection.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_one_user_leaves_room_for_the_others(manager: StandIn, ask: Ask) -> None:
+    manager.path.chmod(0o666)
+    manager.path.parent.chmod(0o711)
+    script = (
+        "import os, socket, sys\nos.setuid(65534)\n"
+        "held = [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]) + 1)]\n"
+        "for one in held: one.settimeout(10); one.connect(sys.argv[1])\n"
+        "print(held[-1].recv(12).decode(), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    words = [sys.executable, "-c", script, manager.path.name, str(unix_http.CONNECTIONS_OF_ONE)]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=manager.path.parent
+    ) as greedy:
+        assert greedy.stdout is not None
+        assert greedy.stdout.readline() == "HTTP/1.1 503\n"
+        assert ask("GET", "/v1/status").status == 200
+        greedy.communicate()
+    room = manager._server._server._room
+    until(lambda: room.enter(65534), "its places are free again")

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mayfly.core.commands import DrainSlots, SubmitJob
-from mayfly.service import unix_http
+from mayfly.edge import unix_http
 from mayfly.service.control import Control
 from tests.service.conftest import Ask, connect
 from tests.service.standin import StandIn, job, slot, status
@@ -190,6 +190,21 @@ def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(
         assert time.monotonic() - began < 5
         cut.set()
         dripping.join()
+
+
+def test_what_comes_late_of_a_body_is_no_request(
+    manager: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix_http, "READ_SECONDS", 0.3)
+    with connect(manager.path) as slow:
+        slow.sendall(b"POST /v1/resume HTTP/1.1\r\nContent-Length: 4096\r\n\r\n{")
+        began = time.monotonic()
+        assert slow.recv(1) == b""
+        assert time.monotonic() - began < 5
+        with contextlib.suppress(OSError):
+            slow.sendall(b"POST /v1/resume HTTP/1.1\r\n\r\n")
+            assert slow.recv(1) == b""
+    assert manager.commands == []
 
 
 def test_a_client_that_does_not_read_is_cut_off(

@@ -34,7 +34,7 @@ class CommandRequest:
     """A request for a command, not yet understood."""
 
     by: Caller
-    body: bytes
+    given: Mapping[str, object]  # its body: no keys but those of the route
     names: Mapping[str, str]  # in its path
     all_slots: Sequence[str]  # of this host, as published: for a body that names none
 
@@ -45,13 +45,14 @@ class CommandRoute:
 
     method: str
     path: str  # with {names}
+    body: tuple[str, ...]  # the keys that it may have
     does: str
     parse: Callable[[CommandRequest], Command]
 
 
 def submit(request: CommandRequest) -> SubmitJob:
     """``{argv, env, pool, timeout}``."""
-    given = parameters.document(request.body, ("argv", "env", "pool", "timeout"))
+    given = request.given
     payload = Payload(parameters.argv(given.get("argv")), parameters.env(given.get("env")))
     return SubmitJob(
         request.by,
@@ -63,91 +64,83 @@ def submit(request: CommandRequest) -> SubmitJob:
 
 def cancel(request: CommandRequest) -> CancelJob:
     """No body: the job is in the path."""
-    parameters.document(request.body, ())
     return CancelJob(request.by, JobId(request.names["job"]))
 
 
 def cordon(request: CommandRequest) -> CordonSlots:
     """``{slots, until, note}``; ``until`` as RFC 3339."""
-    given = parameters.document(request.body, ("slots", "until", "note"))
     return CordonSlots(
         request.by,
-        _slots(given, request),
-        until=parameters.moment(given.get("until"), "until"),
-        note=_note(given),
+        _slots(request),
+        until=parameters.moment(request.given.get("until"), "until"),
+        note=_note(request),
     )
 
 
 def uncordon(request: CommandRequest) -> UncordonSlots:
     """``{slots}``."""
-    return UncordonSlots(request.by, _only_slots(request))
+    return UncordonSlots(request.by, _slots(request))
 
 
 def drain(request: CommandRequest) -> DrainSlots:
     """``{slots, force}``; no slots means all."""
-    given = parameters.document(request.body, ("slots", "force"))
     return DrainSlots(
         request.by,
-        parameters.names(given.get("slots"), "slots"),
-        force=parameters.flag(given.get("force"), "force"),
+        parameters.names(request.given.get("slots"), "slots"),
+        force=parameters.flag(request.given.get("force"), "force"),
     )
 
 
 def recycle(request: CommandRequest) -> RecycleSlots:
     """``{slots}``."""
-    return RecycleSlots(request.by, _only_slots(request))
+    return RecycleSlots(request.by, _slots(request))
 
 
 def retry(request: CommandRequest) -> RetrySlots:
     """``{slots}``."""
-    return RetrySlots(request.by, _only_slots(request))
+    return RetrySlots(request.by, _slots(request))
 
 
 def pause(request: CommandRequest) -> PauseManager:
     """``{note}``."""
-    return PauseManager(request.by, _note(parameters.document(request.body, ("note",))))
+    return PauseManager(request.by, _note(request))
 
 
 def resume(request: CommandRequest) -> ResumeManager:
     """No body."""
-    parameters.document(request.body, ())
     return ResumeManager(request.by)
 
 
 def reload(request: CommandRequest) -> ReloadConfig:
     """``{dry_run}``."""
-    given = parameters.document(request.body, ("dry_run",))
-    return ReloadConfig(request.by, dry_run=parameters.flag(given.get("dry_run"), "dry_run"))
+    return ReloadConfig(
+        request.by, dry_run=parameters.flag(request.given.get("dry_run"), "dry_run")
+    )
 
 
 def plan(request: CommandRequest) -> PlanAhead:
     """No body."""
-    parameters.document(request.body, ())
     return PlanAhead(request.by)
 
 
 COMMAND_ROUTES = (
-    CommandRoute("GET", "/v1/plan", "what the next pass would do", plan),
-    CommandRoute("POST", "/v1/jobs", "queue a job", submit),
-    CommandRoute("POST", "/v1/jobs/{job}/cancel", "end a job", cancel),
-    CommandRoute("POST", "/v1/cordon", "no new agent or job", cordon),
-    CommandRoute("POST", "/v1/uncordon", "fill again", uncordon),
-    CommandRoute("POST", "/v1/drain", "empty slots", drain),
-    CommandRoute("POST", "/v1/pause", "observe only", pause),
-    CommandRoute("POST", "/v1/resume", "act again", resume),
-    CommandRoute("POST", "/v1/recycle", "fresh agents", recycle),
-    CommandRoute("POST", "/v1/retry", "forget back-off", retry),
-    CommandRoute("POST", "/v1/reload", "read the config again", reload),
+    CommandRoute("GET", "/v1/plan", (), "what the next pass would do", plan),
+    CommandRoute("POST", "/v1/jobs", ("argv", "env", "pool", "timeout"), "queue a job", submit),
+    CommandRoute("POST", "/v1/jobs/{job}/cancel", (), "end a job", cancel),
+    CommandRoute("POST", "/v1/cordon", ("slots", "until", "note"), "no new agent or job", cordon),
+    CommandRoute("POST", "/v1/uncordon", ("slots",), "fill again", uncordon),
+    CommandRoute("POST", "/v1/drain", ("slots", "force"), "empty slots", drain),
+    CommandRoute("POST", "/v1/pause", ("note",), "observe only", pause),
+    CommandRoute("POST", "/v1/resume", (), "act again", resume),
+    CommandRoute("POST", "/v1/recycle", ("slots",), "fresh agents", recycle),
+    CommandRoute("POST", "/v1/retry", ("slots",), "forget back-off", retry),
+    CommandRoute("POST", "/v1/reload", ("dry_run",), "read the config again", reload),
 )
 
 
-def _only_slots(request: CommandRequest) -> tuple[str, ...]:
-    return _slots(parameters.document(request.body, ("slots",)), request)
+def _slots(request: CommandRequest) -> tuple[str, ...]:
+    return parameters.names(request.given.get("slots"), "slots") or tuple(request.all_slots)
 
 
-def _slots(given: Mapping[str, object], request: CommandRequest) -> tuple[str, ...]:
-    return parameters.names(given.get("slots"), "slots") or tuple(request.all_slots)
-
-
-def _note(given: Mapping[str, object]) -> str:
-    return parameters.text(given.get("note"), "note", parameters.NOTE_MAX) or ""
+def _note(request: CommandRequest) -> str:
+    return parameters.text(request.given.get("note"), "note", parameters.NOTE_MAX) or ""

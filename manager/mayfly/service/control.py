@@ -11,21 +11,16 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from mayfly.core.commands import Command
 from mayfly.core.model import Generation
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
 from mayfly.edge.output_kept import Chunk
-from mayfly.service import output_stream, parameters
-from mayfly.service.board import StatusBoard
-from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest
-from mayfly.service.parameters import BadRequest
-from mayfly.service.pending_command import Send, ask
-from mayfly.service.unix_http import (
+from mayfly.edge.unix_http import (
+    RETRY,
     HttpReply,
     OnFailure,
     Request,
@@ -33,6 +28,11 @@ from mayfly.service.unix_http import (
     error_reply,
     json_reply,
 )
+from mayfly.service import openapi, output_stream, parameters
+from mayfly.service.board import StatusBoard
+from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest, CommandRoute
+from mayfly.service.parameters import BadRequest
+from mayfly.service.pending_command import Send, ask
 
 API = 1
 LONG_POLLS = 32
@@ -113,6 +113,7 @@ class Route:
     query: tuple[str, ...]
     does: str
     answer: Callable[[Control, Request, Names], HttpReply]
+    body: tuple[str, ...] | None = None  # a command's keys; None: it is a read
 
     def match(self, method: str, path: str) -> Names | None:
         """The names in the path, or ``None`` where the path is another."""
@@ -125,17 +126,16 @@ def _nothing(_: str, __: BaseException) -> None:
     pass
 
 
-def _commanded(
-    parse: Callable[[CommandRequest], Command],
-) -> Callable[[Control, Request, Names], HttpReply]:
+def _commanded(route: CommandRoute) -> Route:
     """A path that sends a command to the loop and hands its answer back."""
 
     def answer(control: Control, request: Request, names: Names) -> HttpReply:
-        wanted = CommandRequest(request.caller, request.body, names, control.slots())
-        found = ask(control.send, parse(wanted))
+        given = parameters.document(request.body, route.body)
+        wanted = CommandRequest(request.caller, given, names, control.slots())
+        found = ask(control.send, route.parse(wanted))
         return json_reply(found.status, found.body)
 
-    return answer
+    return Route(route.method, route.path, (), route.does, answer, route.body)
 
 
 class Control:
@@ -183,7 +183,7 @@ class Control:
             return error_reply(503, str(error), "unavailable")
         except _TooMany:
             sentence = f"{LONG_POLLS} clients wait already; try again later"
-            return error_reply(503, sentence, "busy")
+            return replace(error_reply(503, sentence, "busy"), headers=RETRY)
         except Exception as error:  # noqa: BLE001  a bug must neither end the server nor show itself
             self._on_failure(request.path, error)
             return error_reply(500, "this is a bug in mayfly; the manager's log has it", "bug")
@@ -210,6 +210,9 @@ class Control:
 
     def _version(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, {"version": self._release, "api": API})
+
+    def _openapi(self, _: Request, __: Names) -> HttpReply:
+        return json_reply(200, openapi.document(self.ROUTES))
 
     def _status(self, request: Request, _: Names) -> HttpReply:
         after = parameters.whole(request.query, "after", 0, 2**62)
@@ -357,6 +360,7 @@ class Control:
 
     ROUTES: ClassVar[tuple[Route, ...]] = (
         Route("GET", "/v1/version", (), "the manager's version", _version),
+        Route("GET", "/v1/openapi.json", (), "these paths for programs, as OpenAPI", _openapi),
         Route("GET", "/v1/status", ("after", "wait"), "how the slots stand", _status),
         Route("GET", "/v1/jobs", ("limit",), "the embedded queue", _jobs),
         Route("GET", "/v1/jobs/{job}", (), "one job, with its command", _job),
@@ -372,7 +376,7 @@ class Control:
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
         Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
-        *(Route(c.method, c.path, (), c.does, _commanded(c.parse)) for c in COMMAND_ROUTES),
+        *(_commanded(route) for route in COMMAND_ROUTES),
     )
 
 

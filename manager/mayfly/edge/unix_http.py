@@ -1,5 +1,6 @@
 """HTTP/1.1 on a unix socket: who may connect, how much they may send, how long they may take.
 
+Written by hand because no ASGI server asks the kernel who calls or bounds a slow client (docs/adr/0017).
 Nothing here knows what a path means. Every request is bounded in size and time before it reaches a
 route, whatever arrives is answered with JSON, and no traceback ever leaves.
 """
@@ -19,6 +20,7 @@ import stat
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -34,6 +36,8 @@ BODY_MAX = 1024 * 1024
 READ_SECONDS = 15.0  # for a whole head, and again for a whole body
 WRITE_SECONDS = 30.0  # for one write to a client that does not read
 CONNECTIONS = 64
+CONNECTIONS_OF_ONE = 24  # of one user, so that the others are served; root has no such bound
+RETRY: Mapping[str, str] = {"Retry-After": "1"}
 MODE = 0o660
 GROUP = "mayfly"
 
@@ -130,10 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._receive()
         except TooLarge:
             self._refuse(431, "the request's head is longer than 64 KiB", "bad_request")
-        except TimeoutError:
-            pass  # idle between requests, or slow on purpose: no answer is owed
         except OSError:
-            pass  # the client has gone
+            # Gone, idle between requests, or slow on purpose: no answer is owed, and what still comes of a
+            # body must not be taken for a request.
+            self.close_connection = True
         except Exception as error:  # noqa: BLE001  a bug here must neither end the server nor show itself
             self.server.on_failure(getattr(self, "path", "a request"), error)
             self._refuse(500, "this is a bug in mayfly", "bug")
@@ -251,6 +255,28 @@ class _Outgoing:
         """Nothing is held back."""
 
 
+class _Room:
+    """Who is connected, counted by user."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: Counter[int] = Counter()
+
+    def enter(self, uid: int) -> bool:
+        """Whether there is a place for one more; it is taken then."""
+        with self._lock:
+            full = self._taken.total() >= CONNECTIONS
+            if full or (uid != 0 and self._taken[uid] >= CONNECTIONS_OF_ONE):
+                return False
+            self._taken[uid] += 1
+            return True
+
+    def leave(self, uid: int) -> None:
+        """Give a place back."""
+        with self._lock:
+            self._taken[uid] -= 1
+
+
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
@@ -259,33 +285,37 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, path: Path, respond: Respond, on_failure: OnFailure) -> None:
         self.respond = respond
         self.on_failure = on_failure
-        self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self._room = _Room()
         super().__init__(str(path), _Handler, bind_and_activate=False)
 
     def process_request(self, request: object, client_address: object) -> None:
         connection = cast("socket.socket", request)
-        if self._room.acquire(blocking=False):
+        _, uid, _ = _peer(connection)
+        if self._room.enter(uid):
             try:
                 super().process_request(connection, client_address)
                 return
             except RuntimeError:  # no thread can be started now
-                self._room.release()
+                self._room.leave(uid)
         try:
             connection.settimeout(0.2)
             body = b'{"error":"too many connections; try again","kind":"busy"}\n'
             connection.sendall(
                 b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-                b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                b"Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(body), body)
             )
         except OSError:
             pass
         self.shutdown_request(connection)
 
     def process_request_thread(self, request: object, client_address: object) -> None:
+        connection = cast("socket.socket", request)
+        _, uid, _ = _peer(connection)
         try:
-            super().process_request_thread(cast("socket.socket", request), client_address)
+            super().process_request_thread(connection, client_address)
         finally:
-            self._room.release()
+            self._room.leave(uid)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that vanishes is no event; routes catch their own faults."""
@@ -384,12 +414,17 @@ def make_way(path: Path) -> None:
 
 def peer(connection: socket.socket) -> Caller:
     """Who is at the other end, as the kernel says."""
-    size = struct.calcsize("3i")
-    pid, uid, gid = struct.unpack(
-        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    )
+    pid, uid, gid = _peer(connection)
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = f"uid {uid}"
     return Caller(pid, uid, gid, name)
+
+
+def _peer(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group of the other end."""
+    size = struct.calcsize("3i")
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    pid, uid, gid = struct.unpack("3i", found)
+    return pid, uid, gid

@@ -1,0 +1,273 @@
+"""The control socket as an OpenAPI document, made from its table of routes.
+
+What is said here of a key, an answer or a failure is for whoever writes a client; nothing is parsed by it. A
+route whose query, body or answer is not described cannot be published: a test asks for the document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+Schema = dict[str, Any]
+
+
+class Described(Protocol):
+    """A route, as far as it is told to clients."""
+
+    @property
+    def method(self) -> str:
+        """``GET`` or ``POST``."""
+
+    @property
+    def path(self) -> str:
+        """With ``{names}``."""
+
+    @property
+    def query(self) -> tuple[str, ...]:
+        """The names of its query."""
+
+    @property
+    def body(self) -> tuple[str, ...] | None:
+        """The keys of its body; ``None``: it is a read, and takes none."""
+
+    @property
+    def does(self) -> str:
+        """What it is, in a few words."""
+
+
+def _text(description: str, **more: object) -> Schema:
+    return {"type": "string", "minLength": 1, "description": description, **more}
+
+
+def _number(description: str, **more: object) -> Schema:
+    return {"type": "integer", "minimum": 0, "description": description, **more}
+
+
+def _switch(description: str) -> Schema:
+    return {"type": "string", "enum": ["0", "1"], "default": "0", "description": description}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _document(schema: str, **properties: Schema) -> Schema:
+    return _object(schema={"const": schema}, **properties)
+
+
+ROWS: Schema = {"type": "array", "items": {"type": "object"}}
+NAMES: Schema = {"type": "array", "items": {"type": "string"}}
+TEXT: Schema = {"type": "string"}
+TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
+FLAG: Schema = {"type": "boolean"}
+MOMENT = {"format": "date-time"}
+
+# Of a path, by name.
+NAMED: Mapping[str, Schema] = {
+    "job": _text("a job, as `POST /v1/jobs` answered"),
+    "slot": _text("a slot, as `/v1/status` lists it"),
+}
+
+# Of a query: a name means the same on every path.
+QUERY: Mapping[str, Schema] = {
+    "after": _number("only what is numbered above this: a `rev` of the status, a `seq` of events"),
+    "wait": {"type": "number", "minimum": 0, "description": "seconds to wait for it, 60 at most"},
+    "limit": _number("at most so many"),
+    "slot": _text("only of this slot"),
+    "since": _text("only what ended from then on", **MOMENT),
+    "outcome": _text("only what ended so"),
+    "gpu": _text("only what had this GPU, by UUID"),
+    "follow": _switch("1: go on until the agent has ended"),
+    "format": {
+        "type": "string",
+        "enum": ["framed", "text"],
+        "default": "framed",
+        "description": "in frames, or the bytes of both streams as they come",
+    },
+    "agent": _text("whose output was read before"),
+    "mark": _number("the mark of the last frame that was read"),
+    "count": _number("how many frames in a row had that mark"),
+    "previous": _switch("1: of the agent before this one"),
+}
+
+_SLOTS = {
+    **_or_null({"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1000}),
+    "description": "slots by name; null or left out: every slot",
+}
+
+# Of a body: a key means the same in every one.
+BODY: Mapping[str, Schema] = {
+    "argv": {
+        "type": "array",
+        "items": TEXT,
+        "minItems": 1,
+        "description": "the command and its arguments",
+    },
+    "env": {
+        "type": "object",
+        "additionalProperties": TEXT,
+        "description": "variables of the job; they are never shown again",
+    },
+    "pool": _or_null(_text("the queue; null: the only one there is")),
+    "timeout": _or_null(
+        {"type": "number", "exclusiveMinimum": 0, "description": "seconds; null: the pool's"}
+    ),
+    "slots": _SLOTS,
+    "until": _or_null(_text("when the cordon ends by itself", **MOMENT)),
+    "note": _or_null(_text("why, for whoever looks", maxLength=500)),
+    "force": {**FLAG, "description": "end running jobs too"},
+    "dry_run": {**FLAG, "description": "say what would change and change nothing"},
+}
+REQUIRED = frozenset({"argv"})
+
+CHANGED = _object(slots=NAMES)
+OUTPUT = {
+    "application/vnd.mayfly.output": {"schema": {"type": "string", "format": "binary"}},
+    "text/plain": {"schema": TEXT},
+}
+
+# What each route answers where all is well: JSON of this shape, or these types of content.
+ANSWERS: Mapping[str, Schema] = {
+    "GET /v1/version": _object(version=TEXT, api={"type": "integer"}),
+    "GET /v1/openapi.json": _object(
+        openapi=TEXT, info={"type": "object"}, paths={"type": "object"}
+    ),
+    "GET /v1/status": _document(
+        "mayfly.status/1",
+        rev={"type": "integer"},
+        host=TEXT,
+        headline=TEXT,
+        paused=FLAG,
+        slots=ROWS,
+        health=ROWS,
+    ),
+    "GET /v1/jobs": _document("mayfly.jobs/1", jobs=ROWS),
+    "GET /v1/jobs/{job}": _document("mayfly.job/1", job=TEXT, pool=TEXT, state=TEXT),
+    "GET /v1/events": _document("mayfly.events/1", events=ROWS),
+    "GET /v1/history": _document("mayfly.history/1", agents=ROWS),
+    "GET /v1/gpus": _document("mayfly.gpus/1", gpus=ROWS, slots=ROWS, problem=TEXT_OR_NULL),
+    "GET /v1/plan": _document("mayfly.plan/1", actions=ROWS),
+    "POST /v1/jobs": _object(job=TEXT),
+    "POST /v1/jobs/{job}/cancel": _object(job=TEXT),
+    "POST /v1/cordon": CHANGED,
+    "POST /v1/uncordon": CHANGED,
+    "POST /v1/drain": CHANGED,
+    "POST /v1/pause": _object(paused=FLAG),
+    "POST /v1/resume": _object(paused=FLAG),
+    "POST /v1/recycle": CHANGED,
+    "POST /v1/retry": CHANGED,
+    "POST /v1/reload": _object(dry_run=FLAG, added=NAMES, removed=NAMES),
+}
+CONTENTS: Mapping[str, Mapping[str, Schema]] = {
+    "GET /v1/jobs/{job}/output": OUTPUT,
+    "GET /v1/slots/{slot}/output": OUTPUT,
+    "GET /v1/metrics": {"text/plain; version=0.0.4; charset=utf-8": {"schema": TEXT}},
+}
+
+# The kinds of failure, by status.
+FAILURES: Mapping[int, tuple[str, ...]] = {
+    400: ("bad_request", "which_pool"),
+    404: ("no_such_path", "no_such_slot", "no_such_job", "no_such_pool"),
+    405: ("method",),
+    409: ("ended", "no_queue", "refused"),
+    411: ("bad_request",),
+    413: ("bad_request",),
+    431: ("bad_request",),
+    500: ("bug",),
+    503: ("starting", "busy", "unavailable", "no_disk"),
+    504: ("timeout",),
+}
+OF_READS = (400, 404, 431, 500, 503)
+OF_COMMANDS = (400, 404, 409, 411, 413, 431, 500, 503, 504)
+
+
+def document(routes: Iterable[Described]) -> dict[str, object]:
+    """The document of those routes."""
+    paths: dict[str, dict[str, object]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Mayfly's control socket",
+            "version": "1",
+            "description": "HTTP over the unix socket /run/mayfly/control.sock; the kernel says who asks.",
+        },
+        "servers": [{"url": "http://mayfly", "description": "any host name, over the socket"}],
+        "paths": paths,
+        "components": {"responses": {str(status): _failure(status) for status in FAILURES}},
+    }
+
+
+def _operation(route: Described) -> dict[str, object]:
+    statuses = OF_READS if route.body is None else OF_COMMANDS
+    operation: dict[str, object] = {
+        "operationId": _identity(route),
+        "summary": route.does,
+        "parameters": [*_names(route.path), *_query(route.query)],
+        "responses": {
+            **_success(route),
+            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses},
+        },
+    }
+    if route.body:
+        operation["requestBody"] = {
+            "required": bool(REQUIRED & set(route.body)),
+            "content": {"application/json": {"schema": _body(route.body)}},
+        }
+    return operation
+
+
+def _identity(route: Described) -> str:
+    words = re.findall("[a-z]+", route.path.removeprefix("/v1"))
+    return "_".join([route.method.lower(), *words])
+
+
+def _names(path: str) -> list[Schema]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": NAMED[name]}
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+
+
+def _query(names: Iterable[str]) -> list[Schema]:
+    return [{"name": name, "in": "query", "schema": QUERY[name]} for name in names]
+
+
+def _body(keys: tuple[str, ...]) -> Schema:
+    found: Schema = {
+        "type": "object",
+        "properties": {key: BODY[key] for key in keys},
+        "additionalProperties": False,
+    }
+    if required := [key for key in keys if key in REQUIRED]:
+        found["required"] = required
+    return found
+
+
+def _success(route: Described) -> dict[str, object]:
+    name = f"{route.method} {route.path}"
+    if name in CONTENTS:
+        found: dict[str, object] = {
+            "200": {"description": route.does, "content": CONTENTS[name]},
+        }
+        if CONTENTS[name] is OUTPUT:
+            found["204"] = {"description": "no agent has had it yet"}
+        return found
+    status = "201" if name == "POST /v1/jobs" else "200"
+    content = {"application/json": {"schema": ANSWERS[name]}}
+    return {status: {"description": route.does, "content": content}}
+
+
+def _failure(status: int) -> Schema:
+    shape = _object(error=_text("one sentence, for people"), kind={"enum": list(FAILURES[status])})
+    return {
+        "description": ", ".join(FAILURES[status]),
+        "content": {"application/json": {"schema": shape}},
+    }
