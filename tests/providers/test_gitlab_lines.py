@@ -143,7 +143,7 @@ def said(msg: str, reason: str = "", code: str = "") -> str:
             (),
             Result.NO_JOB,
             None,
-            "it had not taken a job",
+            "it had no job",
         ),
         (
             End(committed=True, opened=True, exit=Exit(1)),
@@ -160,7 +160,7 @@ def said(msg: str, reason: str = "", code: str = "") -> str:
             None,
             "it was told from outside to end, and had no job",
         ),
-        (KILLED, ("nonsense",), Result.UNKNOWN, None, "its client ended without a word"),
+        (KILLED, ("nonsense",), Result.UNKNOWN, Cause.KILLED, "its client ended without a word"),
     ],
 )
 def test_an_end_is_judged_by_the_signs_and_never_by_the_exit_code(

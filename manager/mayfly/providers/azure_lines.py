@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from mayfly.core.model import Cause
-from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.web import clean
 from mayfly.providers import Sign
+from mayfly.providers.account import JobEnd, Told, account
 
 CONFIG_LIMIT = (
     150  # seconds for `config`, whose loop around a failing --replace never ends by itself
@@ -48,6 +48,7 @@ _TROUBLES = (
     ("An error occurred:", "the agent failed"),
     ("Current server time is", "this host's clock is wrong: timedatectl set-ntp true"),
 )
+_FINE = ("Succeeded", "SucceededWithIssues", "Skipped")
 _UPDATES = ("Agent update in progress", "Downgrading agent to a lower version")
 
 
@@ -91,40 +92,27 @@ _CODES = {
 
 def judge(end: End, signs: tuple[str, ...]) -> Outcome:
     """What came of an agent that ended so, after its client had said these lines."""
-    if not end.opened:
-        return _unopened(end)
-    read_signs = [sign for line in signs if (sign := read(line)) is not None]
-    ended = [sign.text for sign in read_signs if sign.kind == "job_ended"]
+    return account(end, told(end, signs))
+
+
+def told(end: End, lines: tuple[str, ...]) -> Told:
+    """What its lines and its exit code tell."""
+    signs = [sign for line in lines if (sign := read(line)) is not None]
+    results = [sign.text for sign in signs if sign.kind == "job_ended"]
     code = end.exit.code if end.exit is not None else None
-    cause = Cause.OOM if end.exit is not None and end.exit.oom_kills else None
     if code in UPDATE_CODES:
-        done = f"; its job had ended: {ended[-1]}" if ended else ""
-        return Outcome(Result.IMAGE_TOO_OLD, detail=_TOO_OLD + done)
-    if ended:
-        failed = ended[-1] not in ("Succeeded", "SucceededWithIssues", "Skipped")
-        return Outcome(Result.JOB_DONE, cause if failed else None, detail=ended[-1])
-    if any(sign.kind == "job_started" for sign in read_signs):
-        return Outcome(Result.UNKNOWN, _cut_off(end, cause), detail="its job's result was not told")
-    if end.doom is not None or end.engine_stopped or (end.signalled and code == 0):
-        return Outcome(Result.NO_JOB, detail="it had no job")
-    if end.exit is None:
-        return Outcome(Result.UNKNOWN, _cut_off(end, cause), detail="it was killed")
-    return Outcome(Result.DIED_YOUNG, cause, detail=_why(end.exit.code, read_signs))
-
-
-def _unopened(end: End) -> Outcome:
-    if end.doom is not None or end.engine_stopped:
-        return Outcome(Result.NO_JOB, detail="it had not taken a job")
-    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
-    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
-
-
-def _cut_off(end: End, cause: Cause | None) -> Cause:
-    if end.engine_stopped:
-        return Cause.ENGINE_STOPPED
-    if cause is not None:
-        return cause
-    return Cause.KILLED if end.death_seen or end.doom is not None else Cause.UNKNOWN
+        done = f"; its job had ended: {results[-1]}" if results else ""
+        return Told(too_old=_TOO_OLD + done)
+    if results:
+        return Told(ended=JobEnd(results[-1], results[-1] in _FINE))
+    if any(sign.kind == "job_started" for sign in signs):
+        return Told(broken_off="its job's result was not told")
+    # Code 0 after a signal from outside is how it ends when it is told to.
+    told_to_end = end.signalled and code == 0
+    return Told(
+        no_job="it had no job" if told_to_end else "",
+        why=_why(code, signs) if code is not None else "",
+    )
 
 
 def _why(code: int, signs: list[Sign]) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from mayfly.core.model import Cause, DoomReason
-from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.web import clean
 from mayfly.providers import Sign
+from mayfly.providers.account import JobEnd, Told, account
 
 _STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: (.*)", re.DOTALL)
 _RESULT = re.compile(r"completed with result: ([A-Za-z]{1,32})\s*\Z")
@@ -30,6 +30,7 @@ TOO_OLD = (
     "image too old: GitHub gives this runner's version no jobs any more; build the image again with the "
     "newest RUNNER_VERSION, then `mayfly retry`"
 )
+FINE = ("Succeeded", "SucceededWithIssues", "Skipped")
 OUTDATED, UPDATE, UPDATE_ONCE = 7, 3, 4
 
 
@@ -63,61 +64,31 @@ def _read_stamped(words: str) -> Sign | None:
 
 def judge(end: End, lines: tuple[str, ...]) -> Outcome:
     """What came of an agent that ended so and left these lines in its witness."""
-    if not end.opened:
-        return _unopened(end)
+    return account(end, told(end, lines))
+
+
+def told(end: End, lines: tuple[str, ...]) -> Told:
+    """What its lines and its exit code tell."""
     signs = [sign for sign in map(read, lines) if sign is not None]
+    kinds = {sign.kind for sign in signs}
     results = [sign.text for sign in signs if sign.kind == "job_ended"]
-    started = any(sign.kind == "job_started" for sign in signs)
-    if results:
-        return Outcome(Result.JOB_DONE, _cause(end), detail=results[-1])
-    if started:
-        return Outcome(Result.UNKNOWN, _cause(end) or _ended_by(end), detail=_broken_off(end))
     code = end.exit.code if end.exit is not None else None
+    if results:
+        return Told(ended=JobEnd(results[-1], succeeded=results[-1] in FINE))
+    if "job_started" in kinds:
+        return Told(broken_off=_broken_off(code))
     if code == OUTDATED or any(_TOO_OLD.match(line) for line in lines):
-        return Outcome(Result.IMAGE_TOO_OLD, detail=TOO_OLD)
+        return Told(too_old=TOO_OLD)
     if code in (UPDATE, UPDATE_ONCE):
-        return Outcome(Result.IMAGE_TOO_OLD, detail=f"{TOO_OLD} (it was told to update itself)")
-    if end.doom is not None or end.engine_stopped:
-        return Outcome(Result.NO_JOB, detail="it had no job")
-    listened = any(sign.kind == "listening" for sign in signs)
+        return Told(too_old=f"{TOO_OLD} (it was told to update itself)")
     trouble = next((sign.text for sign in reversed(signs) if sign.kind == "trouble"), "")
-    if code == 0 and listened:
-        return Outcome(Result.NO_JOB, detail="idle expiry: the service took its registration back")
-    if code is None:
-        return Outcome(Result.UNKNOWN, _ended_by(end), detail="it ended without a word")
-    return Outcome(
-        Result.DIED_YOUNG, detail=trouble or f"the runner ended with {code} before any job"
+    expired = code == 0 and "listening" in kinds
+    return Told(
+        no_job="idle expiry: the service took its registration back" if expired else "",
+        why=trouble or f"the runner ended with {code} before any job",
     )
 
 
-def _unopened(end: End) -> Outcome:
-    if end.doom is not None or end.engine_stopped:
-        return Outcome(Result.NO_JOB, detail="its gate was not opened")
-    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
-    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
-
-
-def _cause(end: End) -> Cause | None:
-    """What a limit or a person did to the job, or its memory; ``None`` where nobody did anything."""
-    if end.doom is DoomReason.TIMEOUT:
-        return Cause.TIMEOUT
-    if end.doom is DoomReason.DISK:
-        return Cause.DISK
-    if end.doom in (DoomReason.FORCED, DoomReason.CANCELLED):
-        return Cause.CANCELLED
-    if end.exit is not None and end.exit.oom_kills:
-        return Cause.OOM
-    return None
-
-
-def _ended_by(end: End) -> Cause:
-    if end.engine_stopped:
-        return Cause.ENGINE_STOPPED
-    return (
-        Cause.KILLED if end.death_seen or end.signalled or end.doom is not None else Cause.UNKNOWN
-    )
-
-
-def _broken_off(end: End) -> str:
-    code = f" (exit code {end.exit.code})" if end.exit is not None else ""
-    return f"its job was broken off{code}: GitHub reports lost communication in about ten minutes"
+def _broken_off(code: int | None) -> str:
+    after = f" (exit code {code})" if code is not None else ""
+    return f"its job was broken off{after}: GitHub reports lost communication in about ten minutes"

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 
-from mayfly.core.model import Cause, DoomReason
-from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.model import Cause
+from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.web import clean
 from mayfly.providers import Sign
+from mayfly.providers.account import JobEnd, Told, account
 
 LONGEST = 64 * 1024  # characters of a line that is read
 LISTENING = "Starting runner for "
@@ -35,12 +36,6 @@ _CAUSES = {
     "job_execution_timeout": Cause.TIMEOUT,
     "job_canceled": Cause.CANCELLED,
     "runner_interrupted": Cause.KILLED,
-}
-_BY_DOOM = {
-    DoomReason.TIMEOUT: Cause.TIMEOUT,
-    DoomReason.DISK: Cause.DISK,
-    DoomReason.FORCED: Cause.CANCELLED,
-    DoomReason.CANCELLED: Cause.CANCELLED,
 }
 
 
@@ -71,67 +66,42 @@ def read(line: str) -> Sign | None:
 
 def judge(end: End, signs: tuple[str, ...]) -> Outcome:
     """What came of an agent that ended so and left these signs in its witness."""
-    if not end.opened:
-        return _unopened(end)
-    told = [match for match in map(_SIGN.fullmatch, signs) if match is not None]
-    for sign in reversed(told):
+    return account(end, told(end, signs))
+
+
+def told(end: End, signs: tuple[str, ...]) -> Told:
+    """What the launcher kept of its log tells."""
+    kept = [match for match in map(_SIGN.fullmatch, signs) if match is not None]
+    for sign in reversed(kept):
         if sign["msg"].startswith((SUCCEEDED, FAILED)):
-            return _result(sign, end)
-    for sign in told:
+            return _result(sign)
+    for sign in kept:
         if sign["msg"] == RECEIVED:
-            return _broken_off(sign["job"], end)
-    if any(sign["msg"] == FORBIDDEN for sign in told):
-        return Outcome(Result.DIED_YOUNG, detail=REFUSED)
-    if end.doom is not None or end.engine_stopped:
-        return Outcome(Result.NO_JOB, detail="it had not taken a job")
-    for sign in told:
+            # GitLab thinks that the job runs, until it has missed it for long.
+            return Told(
+                broken_off=f"job {sign['job']} was broken off without a word to GitLab, which shows it "
+                "as running for a while"
+            )
+    if any(sign["msg"] == FORBIDDEN for sign in kept):
+        return Told(unfit=REFUSED)
+    for sign in kept:
         if sign["msg"].startswith(_FATAL):
-            return Outcome(Result.DIED_YOUNG, detail=f"gitlab-runner: {clean(sign['msg'])}")
-    return _without_word(end)
+            return Told(why=f"gitlab-runner: {clean(sign['msg'])}")
+    code = end.exit.code if end.exit is not None else None
+    told_to_end = end.signalled and code == 0
+    return Told(
+        no_job="it was told from outside to end, and had no job" if told_to_end else "",
+        why=f"gitlab-runner ended with {code} and had no job",
+    )
 
 
-def _unopened(end: End) -> Outcome:
-    if end.doom is not None or end.engine_stopped:
-        return Outcome(Result.NO_JOB, detail="it had not taken a job")
-    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
-    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
-
-
-def _result(sign: re.Match[str], end: End) -> Outcome:
+def _result(sign: re.Match[str]) -> Told:
     text = clean(sign["msg"])
     if text == SUCCEEDED:
-        return Outcome(Result.JOB_DONE, detail=f"job {sign['job']} succeeded")
+        return Told(ended=JobEnd(f"job {sign['job']} succeeded", succeeded=True))
     detail = f"job {sign['job']} failed{text.removeprefix(FAILED)}"
     if text.startswith(SYSTEM_FAILURE):
         # Not the job's fault, and the next job would fare no better: the slot cools.
-        return Outcome(Result.DIED_YOUNG, detail=detail)
-    cause = _BY_DOOM.get(end.doom) if end.doom is not None else None
-    if cause is None and end.exit is not None and end.exit.oom_kills:
-        cause = Cause.OOM
-    return Outcome(Result.JOB_DONE, cause or _CAUSES.get(sign["reason"], Cause.EXIT), detail=detail)
-
-
-def _broken_off(job: str, end: End) -> Outcome:
-    """It took a job and told no result: GitLab thinks that the job runs, until it has missed it for long."""
-    if end.engine_stopped:
-        cause = Cause.ENGINE_STOPPED
-    elif end.doom in _BY_DOOM:
-        cause = _BY_DOOM[end.doom]
-    elif end.exit is not None and end.exit.oom_kills:
-        cause = Cause.OOM
-    else:
-        cause = Cause.KILLED if end.death_seen or end.exit is not None else Cause.UNKNOWN
-    detail = (
-        f"job {job} was broken off without a word to GitLab, which shows it as running for a while"
-    )
-    return Outcome(Result.UNKNOWN, cause, detail=detail)
-
-
-def _without_word(end: End) -> Outcome:
-    if end.exit is None:
-        return Outcome(Result.UNKNOWN, detail="its client ended without a word")
-    if end.exit.code == 0 and end.signalled:
-        return Outcome(Result.NO_JOB, detail="it was told from outside to end, and had no job")
-    return Outcome(
-        Result.DIED_YOUNG, detail=f"gitlab-runner ended with {end.exit.code} and had no job"
-    )
+        return Told(unfit=detail)
+    cause = _CAUSES.get(sign["reason"])
+    return Told(ended=JobEnd(detail, succeeded=False, cause=cause, plain=Cause.EXIT))

@@ -7,13 +7,13 @@ and no token; the roster is the queue, which the manager holds, so nothing here 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
     Cause,
-    DoomReason,
     HostId,
     HostSpec,
     JobState,
@@ -21,10 +21,11 @@ from mayfly.core.model import (
     Roster,
     StopStep,
 )
-from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers import Diagnosis, Enrolment, Sign
+from mayfly.providers.account import JobEnd, Told, account
 
 TERM_GRACE = 10.0
 KILL_GRACE = 5.0  # USR2 kills the job and lets its launcher write the account
@@ -90,50 +91,31 @@ class Local:
     def judge(self, end: End, signs: tuple[str, ...]) -> Outcome:
         """The job's account, from its exit code and from who ended it."""
         del signs
-        if not end.opened:
-            return _unopened(end)
-        state, cause = _account(end)
-        result = Result.JOB_DONE if end.exit is not None else Result.UNKNOWN
-        return Outcome(result, cause, state)
+        outcome = account(end, _told(end))
+        return replace(outcome, job=_state(outcome)) if end.opened else outcome
 
 
 def _records(values: Iterable[str]) -> bytes:
     return b"".join(value.encode(errors="surrogateescape") + b"\0" for value in values)
 
 
-def _unopened(end: End) -> Outcome:
-    if end.doom is not None or end.engine_stopped:
-        return Outcome(Result.NO_JOB, detail="it had not taken a job")
-    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
-    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
-
-
-# What a person or a limit wanted, whatever code the job then ended with.
-_BY_DOOM = {
-    DoomReason.CANCELLED: (JobState.CANCELLED, Cause.CANCELLED),
-    DoomReason.FORCED: (JobState.CANCELLED, Cause.CANCELLED),
-    DoomReason.TIMEOUT: (JobState.FAILED, Cause.TIMEOUT),
-    DoomReason.DISK: (JobState.FAILED, Cause.DISK),
-}
-
-
-def _account(end: End) -> tuple[JobState, Cause | None]:
-    if end.doom in _BY_DOOM:
-        return _BY_DOOM[end.doom]
+def _told(end: End) -> Told:
+    """Its exit code is its result, unless somebody outside had its launcher stop it."""
     if end.exit is None:
-        return JobState.LOST, _lost(end)
-    if end.exit.code == 0:
-        return JobState.SUCCEEDED, None
-    if end.signalled and end.doom is None:
-        return JobState.LOST, Cause.ENGINE_STOPPED if end.engine_stopped else Cause.KILLED
-    if end.exit.oom_kills:
-        return JobState.FAILED, Cause.OOM
-    return JobState.FAILED, Cause.EXIT
+        return Told(broken_off="its job was broken off")
+    stopped = end.signalled and end.doom is None
+    cause = Cause.ENGINE_STOPPED if end.engine_stopped else Cause.KILLED
+    succeeded = end.exit.code == 0
+    return Told(ended=JobEnd("", succeeded, cause if stopped else None, Cause.EXIT))
 
 
-def _lost(end: End) -> Cause:
-    if end.engine_stopped:
-        return Cause.ENGINE_STOPPED
-    if end.death_seen or end.doom is not None:
-        return Cause.KILLED
-    return Cause.UNKNOWN
+def _state(outcome: Outcome) -> JobState:
+    match outcome.cause:
+        case None:
+            return JobState.SUCCEEDED
+        case Cause.CANCELLED:
+            return JobState.CANCELLED
+        case Cause.ENGINE_STOPPED | Cause.KILLED | Cause.UNKNOWN:
+            return JobState.LOST
+        case _:
+            return JobState.FAILED

@@ -1,0 +1,186 @@
+"""How an agent's end is told: the same end comes to the same result and cause at every provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+
+from mayfly.core.model import Cause, DoomReason, Exit, JobState, PoolName, PoolSpec
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.edge.history_reader import HistoryReader
+from mayfly.providers import azure_lines, github_lines, gitlab_lines
+from mayfly.providers.local import Local
+
+AT = "2026-11-22 01:00:00Z: "
+LOCAL = Local(PoolSpec(name=PoolName("own")), cast(HistoryReader, None))
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """How one provider's client tells of a job."""
+
+    judge: Callable[[End, tuple[str, ...]], Outcome]
+    waits: tuple[str, ...]
+    begins: tuple[str, ...]
+    fails: tuple[str, ...]
+    succeeds: tuple[str, ...]
+
+
+def gitlab_sign(text: str, reason: str = "") -> str:
+    return f"job=7 reason={reason} exit= msg={text}"
+
+
+WAITS, BEGINS = f"{AT}Listening for Jobs", f"{AT}Running job: build"
+TAKES = gitlab_sign("Checking for jobs... received")
+CLIENTS = {
+    "azure": Client(
+        azure_lines.judge,
+        (WAITS,),
+        (WAITS, BEGINS),
+        (WAITS, BEGINS, f"{AT}Job completed with result: Canceled"),
+        (WAITS, BEGINS, f"{AT}Job completed with result: Succeeded"),
+    ),
+    "github": Client(
+        github_lines.judge,
+        (WAITS,),
+        (WAITS, BEGINS),
+        (WAITS, BEGINS, f"{AT}Job build completed with result: Canceled"),
+        (WAITS, BEGINS, f"{AT}Job build completed with result: Succeeded"),
+    ),
+    "gitlab": Client(
+        gitlab_lines.judge,
+        (),
+        (TAKES,),
+        (TAKES, gitlab_sign("Job failed: exit status 1", "script_failure")),
+        (TAKES, gitlab_sign("Job succeeded")),
+    ),
+}
+every_service = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.keys())
+
+
+def ended(code: int | None = 0, oom: int = 0, **how: object) -> End:
+    account = Exit(code, oom) if code is not None else None
+    return End(committed=True, opened=True, exit=account, **how)  # type: ignore[arg-type]
+
+
+# Why Mayfly ended it, and how its job's end is told for that.
+WANTED = [
+    (DoomReason.TIMEOUT, Cause.TIMEOUT, JobState.FAILED),
+    (DoomReason.DISK, Cause.DISK, JobState.FAILED),
+    (DoomReason.FORCED, Cause.CANCELLED, JobState.CANCELLED),
+    (DoomReason.CANCELLED, Cause.CANCELLED, JobState.CANCELLED),
+]
+
+
+@pytest.mark.parametrize(("doom", "cause", "state"), WANTED)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"oom": 2},
+        {"engine_stopped": True},
+        {"signalled": True},
+        {"code": None, "death_seen": True},
+        {"code": None, "engine_stopped": True},
+        {"code": 137, "signalled": True},
+    ],
+    ids=str,
+)
+def test_why_mayfly_ended_it_comes_before_everything_that_followed(
+    how: dict[str, object], doom: DoomReason, cause: Cause, state: JobState
+) -> None:
+    end = ended(doom=doom, **how)  # type: ignore[arg-type]
+    for name, client in CLIENTS.items():
+        told = client.judge(end, client.fails)
+        assert (told.result, told.cause) == (Result.JOB_DONE, cause), name
+        untold = client.judge(end, client.begins)
+        assert (untold.result, untold.cause) == (Result.UNKNOWN, cause), name
+    own = LOCAL.judge(end, ())
+    assert (own.cause, own.job) == (cause, state)
+
+
+@every_service
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ({"code": None, "engine_stopped": True}, Cause.ENGINE_STOPPED),
+        ({"code": 143, "engine_stopped": True, "signalled": True}, Cause.ENGINE_STOPPED),
+        ({"code": 137, "oom": 1, "death_seen": True}, Cause.OOM),
+        ({"code": None, "death_seen": True}, Cause.KILLED),
+        ({"code": 137}, Cause.KILLED),
+        ({"code": 0, "signalled": True}, Cause.KILLED),
+        ({"code": None, "doom": DoomReason.MISSED}, Cause.KILLED),
+        ({"code": 1}, Cause.UNKNOWN),
+        ({"code": None}, Cause.UNKNOWN),
+    ],
+    ids=str,
+)
+def test_a_job_without_a_result_was_ended_by(
+    client: Client, how: dict[str, object], cause: Cause
+) -> None:
+    outcome = client.judge(ended(**how), client.begins)  # type: ignore[arg-type]
+    assert (outcome.result, outcome.cause) == (Result.UNKNOWN, cause)
+
+
+@every_service
+def test_memory_that_ran_out_is_told_of_a_job_that_failed_alone(client: Client) -> None:
+    assert client.judge(ended(oom=1), client.fails).cause is Cause.OOM
+    assert client.judge(ended(oom=1), client.succeeds).cause is None
+
+
+@pytest.mark.parametrize(
+    ("end", "result"),
+    [
+        (End(True, False, None, doom=DoomReason.DRAINED), Result.NO_JOB),
+        (End(True, False, Exit(143), engine_stopped=True), Result.NO_JOB),
+        (End(True, False, Exit(64)), Result.DIED_YOUNG),
+        (End(True, False, None), Result.DIED_YOUNG),
+    ],
+)
+def test_an_agent_whose_gate_was_not_passed(end: End, result: Result) -> None:
+    for name, client in CLIENTS.items():
+        assert client.judge(end, ()).result is result, name
+    assert LOCAL.judge(end, ()).result is result
+
+
+@every_service
+@pytest.mark.parametrize(
+    ("how", "result", "cause"),
+    [
+        ({"code": 0, "doom": DoomReason.DRAINED}, Result.NO_JOB, None),
+        ({"code": None, "doom": DoomReason.TIMEOUT}, Result.NO_JOB, None),
+        ({"code": 143, "engine_stopped": True}, Result.NO_JOB, None),
+        ({"code": None, "death_seen": True}, Result.UNKNOWN, Cause.KILLED),
+        ({"code": 2}, Result.DIED_YOUNG, None),
+    ],
+    ids=str,
+)
+def test_an_agent_that_waited_for_a_job(
+    client: Client, how: dict[str, object], result: Result, cause: Cause | None
+) -> None:
+    outcome = client.judge(ended(**how), client.waits)  # type: ignore[arg-type]
+    assert (outcome.result, outcome.cause) == (result, cause)
+
+
+@pytest.mark.parametrize(
+    ("end", "cause", "state"),
+    [
+        (ended(0), None, JobState.SUCCEEDED),
+        (ended(3), Cause.EXIT, JobState.FAILED),
+        (ended(137, oom=1), Cause.OOM, JobState.FAILED),
+        (ended(143, signalled=True), Cause.KILLED, JobState.LOST),
+        (ended(143, oom=1, signalled=True), Cause.KILLED, JobState.LOST),
+        (ended(143, signalled=True, engine_stopped=True), Cause.ENGINE_STOPPED, JobState.LOST),
+        (ended(1, engine_stopped=True), Cause.EXIT, JobState.FAILED),
+        (ended(None, engine_stopped=True), Cause.ENGINE_STOPPED, JobState.LOST),
+        (ended(None, death_seen=True), Cause.KILLED, JobState.LOST),
+        (ended(None), Cause.UNKNOWN, JobState.LOST),
+    ],
+)
+def test_a_job_of_the_queue_ends_as(end: End, cause: Cause | None, state: JobState) -> None:
+    outcome = LOCAL.judge(end, ())
+    assert (outcome.cause, outcome.job) == (cause, state)
+    assert outcome.result is (Result.JOB_DONE if end.exit is not None else Result.UNKNOWN)
