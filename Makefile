@@ -25,7 +25,7 @@ demo:
 check:
 	@scripts/check
 
-# WORKERS=6; ENGINE=FOLDER of the programs of another release of Docker Engine.
+# WORKERS=6; ENGINE=28, or another release of Docker Engine, for the Engines that the tests start; ENGINE=FOLDER of its programs.
 test:
 	@scripts/test
 

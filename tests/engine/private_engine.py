@@ -298,12 +298,16 @@ class PrivateEngine:
         return ["nsenter", f"--net={self.namespace}"]
 
     def _start_containerd(self) -> None:
-        """As under systemd, containerd is not the daemon's child, and outlives its SIGKILL."""
+        """As under systemd, containerd is not the daemon's child, and outlives its SIGKILL.
+
+        It is in the daemon's namespace: since 26, a container with the network `host` gets containerd's.
+        """
         config = self.home / "containerd.toml"
         config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
         with (self.home / "log").open("ab") as log:
             self._containerd = subprocess.Popen(
                 [
+                    *self._inside(),
                     "containerd",
                     f"--config={config}",
                     f"--address={self.home}/containerd.sock",

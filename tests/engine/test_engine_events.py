@@ -17,7 +17,7 @@ from mayfly.edge.engine_facts import EngineEvent, EventCursor, Replay, StreamTur
 from tests.engine.inspecting import inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.engine.agents import Agents
     from tests.engine.private_engine import PrivateEngine
@@ -184,10 +184,16 @@ def test_a_clock_that_was_set_back_makes_the_answer_unknown(private_agents: Agen
 
 @pytest.mark.parametrize("private_engine", [{"live_restore": False}], indirect=True)
 def test_without_live_restore_the_deaths_of_an_engine_stop_are_rung_before_it_is_lost(
-    private_engine: PrivateEngine, heard: Heard, private_agents: Agents
+    private_engine: PrivateEngine,
+    heard: Heard,
+    private_agents: Agents,
+    until: Callable[..., object],
 ) -> None:
     cid, _ = private_agents.run("exec sleep 300", network="none")
     heard.next("start", cid)
+    # An init that has not come to its child yet does not hear the signal.
+    sleeps = ("sh", "-c", "grep -qx sleep /proc/[0-9]*/comm")
+    until(lambda: private_agents.engine.exec_probe(cid, sleeps, 10)[0] == 0)
     restarted = threading.Thread(target=private_engine.restart)
     restarted.start()
     assert heard.next("die", cid).exit_code == 143

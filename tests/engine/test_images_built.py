@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.model import GATE_PROTOCOL, LABEL_GATE, HostSpec
+from mayfly.core.model import GATE_PROTOCOL, LABEL_GATE
 from mayfly.edge import builder
+from tests.engine.agents import HOST_ENGINE
 
 ROOT = Path(__file__).parents[2]
-ENGINE = HostSpec("").docker_host
 BASE = "debian:bookworm-slim"
 
 STAGE = """
@@ -50,7 +50,7 @@ ENTRYPOINT ["/opt/mayfly/gate", "standin"]
 
 def docker(*words: str, check: bool = True, cwd: Path | None = None) -> str:
     done = subprocess.run(
-        ["docker", "-H", ENGINE, *words],
+        ["docker", "-H", HOST_ENGINE, *words],
         capture_output=True,
         text=True,
         check=False,
@@ -77,7 +77,7 @@ def labels(tag: str) -> dict[str, Any]:
 @pytest.mark.timeout(600)
 def test_the_local_target_is_built_from_what_the_package_carries(tag: str) -> None:
     code = builder.build(
-        ENGINE,
+        HOST_ENGINE,
         target="local",
         tag=tag,
         arguments={"BASE": BASE, "UID": "1234"},
@@ -100,7 +100,9 @@ def test_the_local_target_is_built_from_what_the_package_carries(tag: str) -> No
 @pytest.mark.engine
 @pytest.mark.timeout(600)
 def test_a_build_that_fails_says_so_with_docker_s_exit_code(tag: str) -> None:
-    code = builder.build(ENGINE, target="nonesuch", tag=tag, arguments={"BASE": BASE}, labels={})
+    code = builder.build(
+        HOST_ENGINE, target="nonesuch", tag=tag, arguments={"BASE": BASE}, labels={}
+    )
     assert code != 0
 
 

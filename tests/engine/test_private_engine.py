@@ -50,7 +50,7 @@ def test_agents_of_one_network_do_not_reach_each_other(
     name = f"{private_agents.host}-net"
     engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
     engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
-    serve = "$s=IO::Socket::INET->new(Listen=>1,LocalPort=>9);$s->accept"
+    serve = "$s=IO::Socket::INET->new(Listen=>1,LocalPort=>9);1 while $s->accept"
     listen = f"exec perl -MIO::Socket -e '{serve}'"
     server = private_agents.plan(listen, network=name)
     cid = engine.create(server)

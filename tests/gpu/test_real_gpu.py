@@ -20,6 +20,7 @@ from mayfly.core.leases import assign
 from mayfly.core.model import PoolName, PoolSpec
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.gpus import GpuWatch, Session
+from tests.engine.agents import HOST_ENGINE
 from tests.harness import Manager
 
 pytestmark = pytest.mark.gpu
@@ -125,7 +126,7 @@ def test_the_same_program_runs_inside_an_agent(reading: Reading, program: Path) 
         '[[pool]]\nname = "gpu"\ngpus = 1\nimage = "mayfly/local:cpu"\n'
         f'[[pool.dataset]]\nsource = "{program}"\ntarget = "/program"\n'
     )
-    with Manager("unix:///var/run/docker.sock", pool) as manager:
+    with Manager(HOST_ENGINE, pool) as manager:
         manager.start()
         job = manager.submit("sh", "-c", "nvidia-smi -L && /program/add")
         assert manager.ended(job)["exit_code"] == 0
