@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import urllib.error
@@ -24,7 +23,8 @@ from mayfly.service.metrics import JOB_ENDS, Metrics, serve
 from tests.harness import until
 from tests.service.exposition import begun
 
-GRAFANA = Path(__file__).parents[2] / "docs/grafana"
+ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "docs/grafana"
 
 
 def named(text: str) -> set[str]:
@@ -125,16 +125,25 @@ def test_every_panel_says_what_it_shows() -> None:
     assert all(panel["description"] and panel["targets"] for panel in panels)
 
 
+@pytest.fixture(scope="module")
+def programs() -> Path:
+    """The folder of prometheus and promtool."""
+    found = subprocess.run(
+        [ROOT / "scripts/prometheus"], capture_output=True, text=True, check=False
+    )
+    if found.returncode != 0:
+        pytest.skip(f"Prometheus is missing: {found.stderr}")
+    return Path(found.stdout.strip())
+
+
 @pytest.mark.fetched
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is missing: scripts/prometheus"
-)
-def test_promtool_finds_no_fault_in_rules_and_exposition(metrics: Metrics) -> None:
-    rules = ["promtool", "check", "rules", str(GRAFANA / "alerts.yml")]
+def test_promtool_finds_no_fault_in_rules_and_exposition(metrics: Metrics, programs: Path) -> None:
+    promtool = str(programs / "promtool")
+    rules = [promtool, "check", "rules", str(GRAFANA / "alerts.yml")]
     checked = subprocess.run(rules, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     linted = subprocess.run(
-        ["promtool", "check", "metrics"], input=metrics.text(), capture_output=True, check=False
+        [promtool, "check", "metrics"], input=metrics.text(), capture_output=True, check=False
     )
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
@@ -164,10 +173,9 @@ def test_the_listener_serves_what_the_socket_serves_and_ends_when_told(metrics: 
 
 
 @pytest.mark.fetched
-@pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is missing: scripts/prometheus"
-)
-def test_a_real_prometheus_scrapes_it_and_answers_from_it(scraped: int, tmp_path: Path) -> None:
+def test_a_real_prometheus_scrapes_it_and_answers_from_it(
+    scraped: int, tmp_path: Path, programs: Path
+) -> None:
     (tmp_path / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
         f"rule_files: [{GRAFANA}/alerts.yml]\n"
@@ -178,7 +186,7 @@ def test_a_real_prometheus_scrapes_it_and_answers_from_it(scraped: int, tmp_path
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(
             [
-                "prometheus",
+                programs / "prometheus",
                 f"--config.file={tmp_path}/prometheus.yml",
                 f"--storage.tsdb.path={tmp_path}/data",
                 f"--web.listen-address=127.0.0.1:{port}",
