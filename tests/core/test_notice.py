@@ -123,6 +123,23 @@ DIED = {G: Death(ContainerId("c1"), 137, T - 10)}
 
 
 @pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (world(exited(0, at=T - 30)), T - 30),  # nobody looked for half a minute
+        (world(exited(0, at=T + 30)), T),  # the clock was set back since
+        (world(exited(0, at=T - 60)), T - 49),  # or before: a job does not end before it began
+        (world(RUNNING, deaths=DIED), T - 10),
+        (world(RUNNING, first_missed=LONG_AGO), T - 30),
+    ],
+)
+def test_a_job_and_its_agent_ended_when_they_did_and_not_when_it_was_noticed(
+    seen: World, expected: float
+) -> None:
+    facts = told(OPENED, seen)
+    assert [fact.at for fact in facts if isinstance(fact, AgentExited | JobEnded)] == [expected] * 2
+
+
+@pytest.mark.parametrize(
     ("agent", "seen", "account"),
     [
         (OPENED, world(exited(0)), (JobState.SUCCEEDED, None, 0)),

@@ -94,7 +94,9 @@ def _of_agent(
         agent = reprieved(replace(agent, opened=opened))
     end = _end(agent, witness, world, now, in_flight)
     if end is not None:
-        yield from settle(agent, end, witness.signs, memory, now, judge)
+        # Nobody may have looked when it ended; and a clock set back leaves times of the future behind.
+        at = min(max(_ended_at(agent, witness, world), agent.opened or agent.born), now)
+        yield from settle(agent, end, at, witness.signs, memory, now, judge)
 
 
 def _end(
@@ -175,15 +177,16 @@ def _engine_stopped(agent: Agent, at: float, world: World) -> bool:
 def settle(
     agent: Agent,
     end: End,
+    at: float,
     signs: tuple[str, ...],
     memory: Memory,
     now: float,
     judge: Judge,
 ) -> Iterator[Fact]:
-    """The account of an agent's end: its own, its job's, and what it means for its slot."""
+    """The account of an agent's end, ``at`` that time: its own, its job's, and what it means for its slot."""
     outcome = judge(agent.pool, end, signs)
     yield AgentExited(
-        at=now,
+        at=at,
         generation=agent.generation,
         outcome=outcome.result,
         cause=outcome.cause,
@@ -193,12 +196,12 @@ def settle(
         clean=outcome.result is Result.JOB_DONE
         or (outcome.result is Result.NO_JOB and end.doom is None),
     )
-    yield from _job_account(agent, end, outcome, memory, now)
+    yield from _job_account(agent, end, outcome, at, memory, now)
     yield from _slot_account(agent, end, outcome, memory, now)
 
 
 def _job_account(
-    agent: Agent, end: End, outcome: Outcome, memory: Memory, now: float
+    agent: Agent, end: End, outcome: Outcome, at: float, memory: Memory, now: float
 ) -> Iterator[Fact]:
     job = memory.jobs.get(agent.job) if agent.job is not None else None
     if job is None or job.agent != agent.generation:
@@ -206,7 +209,7 @@ def _job_account(
     if end.opened:
         state = outcome.job or JobState.LOST
         code = end.exit.code if end.exit is not None else None
-        yield JobEnded(now, job.id, state, outcome.cause, code)
+        yield JobEnded(at, job.id, state, outcome.cause, code)
     elif job.cancelled_by is not None:
         yield JobEnded(now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
     else:
