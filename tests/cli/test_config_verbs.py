@@ -111,6 +111,15 @@ def test_show_prints_what_is_in_force_and_who_said_it(mayfly: Mayfly, config: Pa
     assert document["origins"]["pool.local.slots"] == str(config)
 
 
+def test_what_show_prints_loads_whatever_a_path_is_called(
+    mayfly: Mayfly, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(GOOD + '[[pool.dataset]]\nsource = "/data/😀"\ntarget = "/data/\\u0007"\n')
+    shown = tmp_path / "shown.toml"
+    shown.write_text(mayfly("config", "show", "--origin", "--config", config).out)
+    assert load(shown, environ={}).config == load(config, environ={}).config
+
+
 def test_schema_is_a_json_schema(mayfly: Mayfly) -> None:
     assert json.loads(mayfly("config", "schema").out)["title"] == "Mayfly configuration"
 

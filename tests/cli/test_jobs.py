@@ -68,6 +68,15 @@ def test_submit_prints_the_job_s_id_alone(runs: Runs, mayfly: Mayfly) -> None:
     assert command == SubmitJob(command.by, payload, pool=None, timeout=None)
 
 
+def test_a_job_that_is_too_large_is_refused_in_one_sentence(
+    mayfly: Mayfly, manager: StandIn
+) -> None:
+    words = [word for n in range(12) for word in ("-e", f"V{n}={'x' * 100_000}")]
+    ran = mayfly("submit", *words, "--", "true")
+    assert (ran.code, ran.out, ran.err) == (1, "", "mayfly: the body is longer than 1 MiB\n")
+    assert manager.commands == []
+
+
 def test_submit_takes_its_own_options_only_before_the_command(runs: Runs, mayfly: Mayfly) -> None:
     mayfly(
         "submit", "--pool", "p", "--timeout", "2m", "--env", "A=b=c", "-e", "MINE",

@@ -161,6 +161,25 @@ def test_what_is_malformed_or_too_large_is_refused(
     assert manager.commands == []
 
 
+@pytest.mark.parametrize("size", [unix_http.BODY_MAX + 1, 4 * unix_http.BODY_MAX])
+def test_whoever_sends_too_much_comes_to_read_why(ask: Ask, size: int) -> None:
+    answer = ask("POST", "/v1/jobs", {"argv": ["x" * size]})
+    assert (answer.status, answer.json["kind"]) == (413, "bad_request")
+
+
+def test_a_refused_client_that_sends_for_ever_is_cut_off(
+    manager: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix_http, "LINGER_SECONDS", 0.3)
+    began = time.monotonic()
+    with connect(manager.path) as endless:
+        endless.sendall(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n")
+        assert b"413" in endless.recv(100)
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
+            endless.sendall(bytes(1 << 30))
+    assert time.monotonic() - began < 5
+
+
 def test_half_a_body_is_no_command(manager: StandIn, exchange: Callable[..., bytes]) -> None:
     assert exchange(b"POST /v1/resume HTTP/1.1\r\nContent-Length: 10\r\n\r\n{}") == b""
     assert manager.commands == []

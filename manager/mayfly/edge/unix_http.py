@@ -33,8 +33,11 @@ from mayfly.edge.faults import Refused
 
 HEAD_MAX = 64 * 1024  # request line and headers
 BODY_MAX = 1024 * 1024
+READ_SIZE = 16 * 1024
 READ_SECONDS = 15.0  # for a whole head, and again for a whole body
 WRITE_SECONDS = 30.0  # for one write to a client that does not read
+LINGER_MAX = 8 * 1024 * 1024  # of what a refused client still sends, so that it comes to read why
+LINGER_SECONDS = 2.0
 CONNECTIONS = 64
 CONNECTIONS_OF_ONE = 24  # of one user, so that the others are served; root has no such bound
 RETRY: Mapping[str, str] = {"Retry-After": "1"}
@@ -118,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         self.connection = self.request
         self._incoming = _Incoming(self.connection)
-        self.rfile = io.BufferedReader(self._incoming, 16 * 1024)
+        self.rfile = io.BufferedReader(self._incoming, READ_SIZE)
         self.wfile = cast("io.BufferedIOBase", _Outgoing(self.connection))
         self.caller = peer(self.connection)
         self.request_version, self.requestline, self.command = "HTTP/1.0", "", ""
@@ -221,8 +224,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, sentence: str, kind: str) -> None:
         self.close_connection = True
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, TooLarge):
             self._send(error_reply(status, sentence, kind))
+            self.connection.shutdown(socket.SHUT_WR)
+            self._incoming.allow(LINGER_MAX, LINGER_SECONDS)
+            while self.rfile.read1(READ_SIZE):
+                pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard library's parser refuses, in our form and without echoing it."""
