@@ -1,4 +1,7 @@
-"""Rows as aligned text: pure, and no wider than asked."""
+"""Rows as aligned text: pure, and no wider than asked.
+
+By hand, since rich takes half as long to load as all of `mayfly status`.
+"""
 
 from __future__ import annotations
 

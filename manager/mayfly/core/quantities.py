@@ -2,6 +2,7 @@
 
 One place decides what ``"8GiB"``, ``"30m"`` and ``"2026-11-21T09:30:00Z"`` mean, so that a
 configuration key, a flag and a socket parameter cannot disagree. Nothing here reads a clock.
+By hand, since no library is kept up that reads what it writes and knows bounds.
 """
 
 from __future__ import annotations

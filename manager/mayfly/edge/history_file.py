@@ -1,4 +1,7 @@
-"""The SQLite file of the history: where it is, how it is opened, its schema, and what its errors mean."""
+"""The SQLite file of the history: where it is, how it is opened, its schema, and what its errors mean.
+
+By hand, since a handful of steps in order needs no library of migrations.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 One datagram an event (systemd.io/JOURNAL_NATIVE_PROTOCOL). It never blocks for long and never raises: what
 the journal does not take, the caller writes elsewhere.
+By hand, since the library for it wants a compiler and systemd's headers.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ other kinds are Mayfly's: where the output begins, where it ended, and notes on 
 tail is two segments, ``GENERATION.log.1`` and ``GENERATION.log``: when the second is full it
 becomes the first. Frames are written whole and never taken back, so a reader may follow at any
 time. A full disk costs output and leaves a note; it never raises.
+By hand, since no library keeps a bounded tail that others read while it grows.
 """
 
 from __future__ import annotations

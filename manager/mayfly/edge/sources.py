@@ -2,6 +2,7 @@
 
 Layers are merged into one plain tree, and for each leaf the layer that said it is remembered, so
 that an error and ``mayfly config show --origin`` can name it. What the keys mean is not known here.
+By hand, since no library tells for each value who said it.
 """
 
 from __future__ import annotations

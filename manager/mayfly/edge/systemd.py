@@ -1,6 +1,7 @@
 """Reports to systemd how the daemon is: ready, alive, reloading, and its one sentence.
 
 Without ``NOTIFY_SOCKET`` nothing is said and nothing fails (sd_notify(3)).
+By hand, since it is one datagram, and the libraries for it are unkept or want a compiler.
 """
 
 from __future__ import annotations
