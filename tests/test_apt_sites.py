@@ -12,7 +12,7 @@ import pytest
 
 from tests.terminal import ROOT
 
-RELEASE = platform.freedesktop_os_release()
+RELEASE = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
 FAMILY, SUITE = RELEASE.get("ID", ""), RELEASE.get("VERSION_CODENAME", "")
 OTHER = {"debian": "ubuntu"}.get(FAMILY, "debian")
 ASK = '. scripts/step.sh; . scripts/apt.sh; apt_site "$@"'
