@@ -10,14 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "manager/mayfly"
 # Each may import those before it.
-LAYERS = ("core", "edge", "providers", "service", "cli")
-# A library and the files of edge/ that may know it.
+LAYERS = ("core", "edge", "engines", "providers", "service", "cli")
+# A library and the files that may know it.
 HOMES = {
-    "cryptography": "app_key.py",
-    "docker": "engine*.py",
-    "pynvml": "gpus*.py",
-    "requests": "web.py",
-    "sqlite3": "history*.py",
+    "cryptography": "edge/app_key.py",
+    "docker": "engines/docker/client.py",
+    "pynvml": "edge/gpus*.py",
+    "requests": "edge/web.py",
+    "sqlite3": "edge/history*.py",
 }
 # What would let core see or change anything but its arguments.
 IMPURE = frozenset(
@@ -66,8 +66,20 @@ def test_a_library_is_imported_in_its_one_place(path: Path) -> None:
     for module in imported(path):
         home = HOMES.get(module.split(".")[0])
         if home is not None:
-            assert path.parent == ROOT / "edge", f"{named(path)} imports {module}"
             assert path.match(home), f"{named(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "providers").rglob("*.py")), ids=named)
+def test_a_provider_knows_no_engine(path: Path) -> None:
+    assert not [module for module in imported(path) if module.startswith("mayfly.engines")]
+
+
+@pytest.mark.parametrize("room", ["core", "edge", "providers", "service"])
+def test_no_engine_is_known_outside_its_own_package(room: str) -> None:
+    """Values and the protocol are everybody's; a package of one engine is found by ``engines.load`` alone."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        known = [module for module in imported(path) if module.startswith("mayfly.engines.")]
+        assert {module.split(".")[2] for module in known} <= {"protocol", "load"}, named(path)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "core").glob("*.py")), ids=named)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.core.facts import GateOpening
-from mayfly.edge.engine_facts import EngineEvent
 from mayfly.edge.history import History
-from mayfly.edge.output import OutputKeeper
 from mayfly.edge.witness import Witnesses
+from mayfly.engines.docker.output import OutputKeeper
+from mayfly.engines.protocol import EngineEvent
 from mayfly.service import loop, perform
 from mayfly.service.messages import Rung
 

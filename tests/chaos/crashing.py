@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mayfly.core import facts
-from mayfly.edge.engine import Engine, GateSocket
 from mayfly.edge.history import History
+from mayfly.engines.docker.engine import DockerEngine as Engine
+from mayfly.engines.docker.gate_socket import GateSocket
 
 
 def die() -> NoReturn:

@@ -35,26 +35,25 @@ from mayfly.core.model import (
     Severity,
 )
 from mayfly.edge.catalogue import catalogue
-from mayfly.edge.engine_facts import EngineInfo
 from mayfly.edge.room import Room
+from mayfly.engines.docker.about import engine_facts
 from tests.engine.agents import HOST_ENGINE
 from tests.engine.go_between import GoBetween
 
 GIB = 1024**3
-ENGINE = EngineInfo(
-    "id",
-    (27, 1),
-    (1, 46),
-    False,
-    True,
-    ("nvidia", "runc"),
-    (),
-    "2",
-    "systemd",
-    (6, 1),
-    "overlay2",
-    "/d",
-)
+VERSION = {"Version": "27.1", "ApiVersion": "1.46"}
+INFO = {
+    "ID": "id",
+    "LiveRestoreEnabled": True,
+    "Runtimes": {"nvidia": {}, "runc": {}},
+    "CgroupVersion": "2",
+    "CgroupDriver": "systemd",
+    "KernelVersion": "6.1",
+    "Driver": "overlay2",
+    "DockerRootDir": "/d",
+}
+ENGINE = engine_facts(VERSION, INFO, "unix:///s")
+OLD = engine_facts({"Version": "20.10.24", "ApiVersion": "1.41"}, INFO, "unix:///s")
 LOCAL = PoolSpec(PoolName("local"), datasets=(Dataset("/data", "/datasets"),))
 GPU = PoolSpec(PoolName("gpu"), slots=2, gpus=1, image="mayfly/local:cuda12.8")
 SEEN = Survey(
@@ -112,7 +111,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "systemctl status docker",
     ),
     (
-        replace(WELL, engine=replace(ENGINE, live_restore=False)),
+        replace(WELL, engine=engine_facts(VERSION, {**INFO, "LiveRestoreEnabled": False}, "unix:///s")),
         "engine.live_restore",
         State.WARN,
         "ends the jobs",
@@ -121,7 +120,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
     (
         replace(
             WELL,
-            engine=replace(ENGINE, version=(20, 10)),
+            engine=OLD,
             config=Config(HostSpec("box"), (replace(LOCAL, removal=Removal.ENGINE),)),
         ),
         "engine.removal",

@@ -49,6 +49,7 @@ EVERYTHING = """
 [host]
 name = "lab-7"
 gpu = "required"
+engine = "docker"
 docker_host = "unix:///run/other.sock"
 state_dir = "/srv/mayfly"
 socket = "/run/other/control.sock"

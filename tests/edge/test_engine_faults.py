@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mayfly.core.model import ContainerState
-from mayfly.edge.engine_facts import container_state, moment, numbers
-from mayfly.edge.engine_faults import Gone, NameTaken, answered, unreachable
-from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.engines.docker.faults import answered, unreachable
+from mayfly.engines.docker.values import container_state, moment, numbers
+from mayfly.engines.protocol import Gone, NameTaken
 
 ID = "0123456789ab" * 5 + "0123"
 
@@ -53,7 +54,6 @@ ID = "0123456789ab" * 5 + "0123"
         ),
         (500, "write /var/lib/docker/x: no space left on device", Passing, "free some space"),
         (400, "client version 1.30 is too old. Minimum supported API version is 1.44", Refused, ""),
-        (409, "You cannot remove a running container abc. Stop it first", AgentBusy, "left alone"),
         (409, "something is in the way", Passing, "tried again"),
         (500, "", Passing, "HTTP 500"),
         (403, "authorization denied by plugin", Refused, "authorization denied"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.edge.registry_faults import registry, unfetched
+from mayfly.engines.docker.registry_faults import registry, unfetched
 
 NAME = "registry.lab:5000/ci/agent:1"
 DAEMON = "Error response from daemon: "

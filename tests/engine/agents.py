@@ -15,9 +15,9 @@ from mayfly.core.model import (
     LABEL_SLOT,
     Generation,
 )
-from mayfly.edge.engine import Engine
-from mayfly.edge.engine_facts import ContainerPlan
 from mayfly.edge.faults import Passing
+from mayfly.engines.docker.engine import DockerEngine as Engine
+from mayfly.engines.docker.values import ContainerPlan
 from tests.engine.inspecting import inspect
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Agents:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for found in self.engine.containers():
+        for found in self.engine.list():
             if found.host == self.host:
-                self.engine.remove(found.id, force=True)
+                self.engine.remove(found.id)
         for network in self.engine.networks():
             if network.host == self.host:
                 self.engine.remove_network(network.id)

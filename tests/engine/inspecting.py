@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly.core.model import ContainerId, ContainerState
-from mayfly.edge import engine_wire
-from mayfly.edge.engine import Engine
-from mayfly.edge.engine_facts import container_state, moment
-from mayfly.edge.engine_faults import Gone
+from mayfly.engines.docker import wire
+from mayfly.engines.docker.engine import DockerEngine as Engine
+from mayfly.engines.docker.values import container_state, moment
+from mayfly.engines.protocol import Gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def inspect(engine: Engine, cid: ContainerId, *, size: bool = False) -> Inspecti
     """The container; None where it is not there. ``size`` also has its writable layer counted."""
     target = f"/containers/{cid}/json" + ("?size=1" if size else "")
     try:
-        found: Mapping[str, Any] = engine_wire.get_json(
+        found: Mapping[str, Any] = wire.get_json(
             engine.base_url, target, f"inspecting container {cid[:12]}", timeout=engine.timeout
         )
     except Gone:

@@ -5,7 +5,7 @@ a runtime named `nvidia` on a host without one. The Engine that the host uses is
 otherwise left alone.
 
     with PrivateEngine(live_restore=False) as engine:
-        Engine(engine.url).info()
+        Engine(engine.url).facts()
         engine.restart(signal.SIGKILL)
         engine.recorded(cid).config["process"]["env"]     # what the runtime `nvidia` was asked for
 

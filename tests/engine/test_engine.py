@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mayfly.core.agent_plan import Mount
 from mayfly.core.model import ContainerId, ContainerState, HostId, PoolName
-from mayfly.edge import engine_events
-from mayfly.edge.engine import Engine, Gone, NameTaken
-from mayfly.edge.engine_facts import Bind, DeviceRequest
-from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.engines.docker import events
+from mayfly.engines.docker.engine import DockerEngine as Engine
+from mayfly.engines.docker.values import DeviceRequest
+from mayfly.engines.protocol import Gone, NameTaken
 from tests.engine.agents import HOST_ENGINE, IMAGE, Agents
 from tests.engine.go_between import GoBetween
 from tests.engine.inspecting import Inspection, inspect
@@ -55,19 +57,21 @@ def end_of(engine: Engine, cid: ContainerId, until: Until) -> Inspection:
 
 
 def test_the_engine_says_what_it_is(engine: Engine) -> None:
-    info = engine.info()
+    info = engine.facts()
     assert info.version >= (20, 10)
     assert info.api >= (1, 41)
     assert info.id
-    assert not info.podman
+    assert info.name == "Docker Engine"
     assert "runc" in info.runtimes
     assert info.recursive_read_only == (info.version >= (25,) and info.kernel >= (5, 12))
 
 
 def test_live_restore_and_added_runtimes_are_seen(private_engine: PrivateEngine) -> None:
-    info = Engine(private_engine.url).info()
-    assert info.live_restore
-    assert info.autoremove_fault == (info.version < (24, 0, 8))
+    info = Engine(private_engine.url).facts()
+    assert info.capabilities.outlives_restart
+    assert info.restart is None
+    assert (info.self_removal is not None) == (info.version < (24, 0, 8))
+    assert info.capabilities.removes_itself == (info.self_removal is None)
     assert "nvidia" in info.runtimes
 
 
@@ -83,9 +87,9 @@ def test_fifty_containers_are_listed_in_one_request(agents: Agents, tmp_path: Pa
     made = {agents.engine.create(agents.plan("true", network="none")) for _ in range(50)}
     with GoBetween(tmp_path, HOST_ENGINE) as between:
         engine = Engine(between.url)
-        engine.containers()
+        engine.list()
         before = len(between.asked)
-        listed = engine.containers()
+        listed = engine.list()
         assert len(between.asked) - before == 1, between.asked
     ours = {found.id: found for found in listed if found.host == agents.host}
     assert set(ours) == made
@@ -102,9 +106,9 @@ def test_containers_of_others_are_not_listed(agents: Agents) -> None:
     stranger = replace(agents.plan("true"), labels={"someone": "else"})
     cid = agents.engine.create(stranger)
     try:
-        assert cid not in {found.id for found in agents.engine.containers()}
+        assert cid not in {found.id for found in agents.engine.list()}
     finally:
-        agents.engine.remove(cid, force=True)
+        agents.engine.remove(cid)
 
 
 def test_the_writable_layer_is_measured(agents: Agents, until: Until) -> None:
@@ -126,7 +130,7 @@ def test_a_container_has_all_that_its_plan_says(agents: Agents, tmp_path: Path) 
     cid, _ = agents.run(
         SLEEP,
         env={"A": "b c=d"},
-        mounts=(Bind(str(source), "/data"), Bind(str(source), "/rw", read_only=False)),
+        mounts=(Mount(str(source), "/data"), Mount(str(source), "/rw", read_only=False)),
         tmpfs={"/run/t": "mode=0700,size=1m,exec"},
         memory=256 * 1024 * 1024,
         cpus=1.5,
@@ -161,7 +165,7 @@ def test_a_container_has_all_that_its_plan_says(agents: Agents, tmp_path: Path) 
 
 def test_a_missing_mount_source_is_refused_and_not_created(agents: Agents, tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    plan = agents.plan("true", mounts=(Bind(str(missing), "/data"),))
+    plan = agents.plan("true", mounts=(Mount(str(missing), "/data"),))
     with pytest.raises(Refused, match=r"bind source path does not exist.*create the directory"):
         agents.engine.create(plan)
     assert not missing.exists()
@@ -250,17 +254,15 @@ def test_a_signal_reaches_the_process_and_a_late_one_is_a_success(
     assert end_of(agents.engine, cid, until).exit_code == 9
     agents.engine.signal(cid, "TERM")
     agents.engine.signal(cid, "KILL")
-    agents.engine.remove(cid, force=False)
+    agents.engine.remove(cid)
     agents.engine.signal(cid, "TERM")
 
 
-def test_a_running_container_is_not_removed_without_force(agents: Agents) -> None:
+def test_a_running_container_is_removed_and_a_second_time_is_a_success(agents: Agents) -> None:
     cid, _ = agents.run(SLEEP, network="none")
-    with pytest.raises(AgentBusy, match="still runs"):
-        agents.engine.remove(cid, force=False)
-    agents.engine.remove(cid, force=True)
-    agents.engine.remove(cid, force=True)
-    agents.engine.remove(cid, force=False)
+    agents.engine.remove(cid)
+    agents.engine.remove(cid)
+    agents.engine.remove(cid)
     assert inspect(agents.engine, cid) is None
 
 
@@ -303,7 +305,7 @@ def test_a_network_is_ours_or_refused_and_its_removal_waits_for_its_containers(
     cid, _ = agents.run(SLEEP, network=name)
     with pytest.raises(Passing, match="still uses it"):
         engine.remove_network(name)
-    engine.remove(cid, force=True)
+    engine.remove(cid)
     engine.remove_network(name)
     engine.remove_network(name)
 
@@ -325,7 +327,7 @@ def test_when_addresses_run_out_a_person_is_told_what_to_do(small_engine: Privat
 def test_a_gate_left_by_a_killed_client_opens_for_the_next(agents: Agents, until: Until) -> None:
     cid, _ = agents.run("read -r word; [ $word = open ] && exit 3", network="none")
     script = f"""
-        from mayfly.edge.engine import Engine
+        from mayfly.engines.docker.engine import DockerEngine as Engine
         gate = Engine({HOST_ENGINE!r}).attach_stdin({cid!r})
         print("attached", flush=True)
         input()
@@ -381,7 +383,7 @@ def test_a_gate_does_not_tell_that_its_agent_has_ended(agents: Agents, until: Un
 def test_attaching_to_what_does_not_run_fails(agents: Agents) -> None:
     cid = agents.engine.create(agents.plan("true", network="none"))
     agents.engine.start(cid)
-    agents.engine.remove(cid, force=True)
+    agents.engine.remove(cid)
     with pytest.raises(Gone):
         agents.engine.attach_stdin(cid)
 
@@ -391,14 +393,14 @@ def test_attaching_to_what_does_not_run_fails(agents: Agents) -> None:
 
 def test_no_socket_is_passing(tmp_path: Path) -> None:
     with pytest.raises(Passing, match=r"no such socket.*systemctl status docker"):
-        Engine(f"unix://{tmp_path}/none.sock").containers()
+        Engine(f"unix://{tmp_path}/none.sock").list()
 
 
 def test_a_socket_without_a_listener_is_passing(tmp_path: Path) -> None:
     with GoBetween(tmp_path, HOST_ENGINE) as between:
         pass
     with pytest.raises(Passing, match="nobody listens"):
-        Engine(between.url).containers()
+        Engine(between.url).list()
     with pytest.raises(Passing, match="nobody listens"):
         Engine(between.url).attach_stdin(ContainerId("x"))
 
@@ -409,7 +411,7 @@ def test_no_permission_is_refused_with_what_to_do(tmp_path: Path) -> None:
     guarded.mkdir(mode=0o755)
     script = f"""
         import os
-        from mayfly.edge.engine import Engine
+        from mayfly.engines.docker.engine import DockerEngine as Engine
         from mayfly.edge.faults import Refused
         engine = Engine("unix://{guarded}/between.sock")
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -443,25 +445,25 @@ def test_an_engine_that_goes_away_and_comes_back_is_passing_between(
     private_engine: PrivateEngine,
 ) -> None:
     engine = Engine(private_engine.url)
-    engine.containers()
+    engine.list()
     private_engine.stop()
-    for ask in (engine.containers, engine.info, lambda: inspect(engine, ContainerId("x"))):
+    for ask in (engine.list, engine.facts, lambda: inspect(engine, ContainerId("x"))):
         with pytest.raises(Passing):
             ask()
     private_engine.start()
-    assert engine.containers() == ()
+    assert engine.list() == ()
 
 
 def test_an_engine_that_does_not_answer_in_time_is_passing(private_engine: PrivateEngine) -> None:
     engine = Engine(private_engine.url, timeout=0.5)
-    engine.containers()
+    engine.list()
     private_engine.freeze()
     try:
         for ask in (
-            engine.containers,
+            engine.list,
             lambda: inspect(engine, ContainerId("x")),
             lambda: engine.attach_stdin(ContainerId("x")),
-            lambda: engine_events.replay(engine.base_url, None, timeout=engine.timeout),
+            lambda: events.replay(engine.base_url, None, timeout=engine.timeout),
         ):
             with pytest.raises(Passing, match="did not answer in time"):
                 ask()
@@ -493,7 +495,7 @@ def test_every_thread_has_a_client_of_its_own(agents: Agents, until: Until) -> N
         try:
             for _ in range(5):
                 cid, _generation = agents.run("exit 0", network="none")
-                agents.engine.remove(cid, force=True)
+                agents.engine.remove(cid)
         except Fault as fault:
             faults.append(fault)
 

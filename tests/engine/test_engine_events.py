@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mayfly.core.model import Continuity
-from mayfly.edge import engine_events
-from mayfly.edge.engine import Engine
-from mayfly.edge.engine_facts import EngineEvent, EventCursor, Replay, StreamTurn
+from mayfly.engines.docker import events
+from mayfly.engines.docker.engine import DockerEngine as Engine
+from mayfly.engines.docker.values import Replay
+from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
 from tests.engine.inspecting import inspect
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def test_an_agents_life_rings_with_its_names_and_its_exit_code(
         assert event.host == private_agents.host
         assert event.slot == "pool-1"
     assert event.exit_code == 7
-    private_agents.engine.remove(cid, force=True)
+    private_agents.engine.remove(cid)
     assert heard.next("destroy", cid).exit_code is None
 
 
@@ -148,7 +149,7 @@ def test_a_death_among_300_foreign_events_is_rung_to_who_listens(
 
 
 def replay(engine: Engine, cursor: EventCursor | None) -> Replay:
-    return engine_events.replay(engine.base_url, cursor, timeout=engine.timeout)
+    return events.replay(engine.base_url, cursor, timeout=engine.timeout)
 
 
 def test_the_memory_tells_the_same_engine_from_a_new_one_and_says_when_it_cannot(

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.model import GATE_PROTOCOL, LABEL_GATE
-from mayfly.edge import builder
+from mayfly.engines.docker import builder
 from tests.engine.agents import HOST_ENGINE
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mayfly.core.model import ContainerId, Generation
-from mayfly.edge.output import OutputKeeper
+from mayfly.engines.docker.output import OutputKeeper
 from tests.engine.agents import HOST_ENGINE, Agents
 from tests.engine.go_between import GoBetween
 from tests.engine.inspecting import inspect
@@ -239,7 +239,7 @@ def other_keeper(
     """A keeper in a process of its own, which may be killed."""
     script = f"""
         from pathlib import Path
-        from mayfly.edge.output import OutputKeeper
+        from mayfly.engines.docker.output import OutputKeeper
         keeper = OutputKeeper(
             {HOST_ENGINE!r}, Path({str(directory)!r}), ring=lambda *_: None, ended=lambda *_: None
         )

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from mayfly.core.actions import Prepare
+from mayfly.core.agent_plan import agent_plan
 from mayfly.core.model import Generation, HostId, Injection, PoolName, PoolSpec, SlotName, SlotSpec
-from mayfly.edge.engine import container_config
-from mayfly.edge.engine_facts import gpus_of
-from mayfly.service.perform import container_plan
+from mayfly.engines.docker.container import container_config, container_plan
+from mayfly.engines.docker.values import gpus_of
 
 
 def asked(lease: tuple[str, ...], way: Injection | None) -> dict[str, Any]:
@@ -25,8 +25,8 @@ def asked(lease: tuple[str, ...], way: Injection | None) -> dict[str, Any]:
         injection=way,
     )
     action = Prepare(Generation("g1"), spec, "g-0", "it is empty")
-    plan = container_plan(action, host=HostId("h"), network="n", witness="/w", log_max_size=1)
-    return container_config(plan)
+    plan = agent_plan(action, host=HostId("h"), witness="/w", log_max_size=1)
+    return container_config(container_plan(plan, "n"))
 
 
 def variables(config: dict[str, Any]) -> dict[str, str]:

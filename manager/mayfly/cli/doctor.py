@@ -22,8 +22,8 @@ from mayfly.core.model import (
     PoolSpec,
     Severity,
 )
-from mayfly.edge.engine_facts import EngineInfo
 from mayfly.edge.room import Room
+from mayfly.engines.protocol import EngineFacts
 
 
 class State(StrEnum):
@@ -59,7 +59,7 @@ class Facts:
 
     config: Config | None = None
     config_problem: str = ""
-    engine: EngineInfo | None = None
+    engine: EngineFacts | None = None
     engine_problem: str = ""
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
     survey: Survey | None = None
@@ -172,33 +172,29 @@ def _engine(facts: Facts) -> Iterator[Verdict]:
         yield fail(facts.engine_problem, "sudo systemctl status docker")
         return
     version = ".".join(str(number) for number in facts.engine.version)
-    yield ok(f"{'Podman' if facts.engine.podman else 'Engine'} {version} answers, API "
-             f"{facts.engine.api[0]}.{facts.engine.api[1]}")  # fmt: skip
+    api = ".".join(str(number) for number in facts.engine.api)
+    yield ok(f"{facts.engine.name} {version} answers, API {api}")
 
 
 def _live_restore(facts: Facts) -> Iterator[Verdict]:
     if facts.engine is None:
         yield skip("no Engine answers")
-    elif not facts.engine.live_restore:
-        yield warn(
-            "live-restore is off: a restart of Docker ends the jobs that run",
-            'set "live-restore": true in /etc/docker/daemon.json, then: sudo systemctl reload docker',
-        )
+    elif (cost := facts.engine.restart) is not None:
+        yield warn(cost.text, cost.fix)
     else:
-        yield ok("live-restore is on: jobs outlive a restart of Docker")
+        yield ok("jobs outlive a restart of the Engine")
 
 
 def _removal(facts: Facts) -> Iterator[Verdict]:
     if facts.engine is None:
         yield skip("no Engine answers")
-    elif facts.engine.autoremove_fault:
+    elif (unsafe := facts.engine.self_removal) is not None:
         forced = [pool.name for pool in _pools(facts) if pool.removal == "engine"]
-        text = "this Engine's restart kills running containers that remove themselves (moby#46308)"
         if forced:
-            yield fail(f"{text}, and {', '.join(forced)} have removal = \"engine\"",
-                       "take `removal` out of those pools, or upgrade Docker to 24.0.8 or newer")  # fmt: skip
+            yield fail(f"{unsafe.text}, but {', '.join(forced)} have removal = \"engine\"",
+                       f"take `removal` out of those pools, or {unsafe.fix}")  # fmt: skip
         else:
-            yield ok(f"{text}: Mayfly removes them itself")
+            yield ok(unsafe.text)
     else:
         yield ok("the Engine removes ended containers, and its restart kills none")
 

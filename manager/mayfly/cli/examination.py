@@ -33,10 +33,11 @@ from mayfly.core.model import (
 )
 from mayfly.edge import credentials
 from mayfly.edge.config import load
-from mayfly.edge.engine import Engine
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.room import Room, room
+from mayfly.engines import load as load_engine
+from mayfly.engines.protocol import Engine
 from mayfly.providers import load as provider_of
 from mayfly.service.engine_observer import survey_of
 
@@ -79,7 +80,7 @@ def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
     """What decides how slots are filled; ``Fault`` where the Engine does not answer."""
     hardware = hardware_for(config)
     with _asked_sanely(config) as engine:
-        return hardware, survey_of(engine, config, engine.info(), references(config, hardware))
+        return hardware, survey_of(engine, config, engine.facts(), references(config, hardware))
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def _asked_sanely(config: Config) -> Iterator[Engine]:
     """The Engine; ``Refused`` for answers that no Engine gives: a person may have named any socket."""
     address = config.host.docker_host
     try:
-        yield Engine(address, timeout=ENGINE_SECONDS)
+        yield load_engine(config.host, timeout=ENGINE_SECONDS)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Refused(
             f"what answers at {address} does not speak as a Docker Engine does"
@@ -99,9 +100,9 @@ def _engine(facts: Facts, config: Config) -> Facts:
     own = _host_id(Path(config.host.state_dir))
     try:
         with _asked_sanely(config) as engine:
-            info = engine.info()
+            info = engine.facts()
             survey = survey_of(engine, config, info, references(config, facts.hardware))
-            strangers = sorted(c.name for c in engine.containers() if c.host != own)
+            strangers = sorted(c.name for c in engine.list() if c.host != own)
     except Fault as fault:
         return replace(facts, engine_problem=str(fault))
     return replace(
@@ -276,7 +277,7 @@ def _metadata(facts: Facts, document: Mapping[str, Any]) -> bool | None:
     """Whether a waiting agent reaches a cloud's metadata; a busy one is not disturbed."""
     if facts.config is None or facts.engine is None:
         return None
-    engine = Engine(facts.config.host.docker_host, timeout=ENGINE_SECONDS)
+    engine = load_engine(facts.config.host, timeout=ENGINE_SECONDS)
     for slot in document.get("slots", ()):
         if slot.get("phase") == "idle" and slot.get("container"):
             with suppress(Fault):

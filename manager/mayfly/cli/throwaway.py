@@ -21,16 +21,15 @@ from mayfly.cli.trouble import NoSuch, Trouble
 from mayfly.cli.verbs_status import await_drained
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
+from mayfly.core.agent_plan import AgentPlan, agent_plan
 from mayfly.core.desire import Trait, desired
 from mayfly.core.model import Config, ContainerId, Generation, HostId, SlotSpec
-from mayfly.edge import builder
-from mayfly.edge.engine import Engine
-from mayfly.edge.engine_facts import ContainerPlan
 from mayfly.edge.faults import Fault
 from mayfly.edge.gate import frame
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.witness import Witnesses
-from mayfly.service.perform import container_plan
+from mayfly.engines import load as load_engine
+from mayfly.engines.protocol import Engine
 
 LABEL = "io.mayfly.throwaway"
 CANARY_SECONDS = 120.0
@@ -106,29 +105,21 @@ def shell(config: Config, spec: SlotSpec, command: tuple[str, ...], *, terminal:
     with tempfile.TemporaryDirectory(prefix="mayfly-shell-", dir=config.host.state_dir) as home:
         plan, _ = _plan(config, spec, "shell", Path(home))
         words = ("/bin/sh", "-c", AS_JOB_USER, "sh", *command)
-        engine = Engine(config.host.docker_host)
-        container = engine.create(
-            replace(plan, entrypoint=words, command=(), terminal=terminal, stop_timeout=1)
-        )
-        try:
-            return builder.converse(config.host.docker_host, container)
-        finally:
-            with suppress(Fault):
-                engine.remove(container, force=True)
+        return load_engine(config.host).converse(plan, words, terminal=terminal)
 
 
 def canary(config: Config, spec: SlotSpec) -> str | None:
     """Take an agent that runs `true` through the slot's gate; what went wrong, or ``None``."""
     with tempfile.TemporaryDirectory(prefix="mayfly-canary-", dir=config.host.state_dir) as home:
         plan, generation = _plan(config, spec, "canary", Path(home))
-        engine = Engine(config.host.docker_host)
-        container = engine.create(plan)
+        engine = load_engine(config.host)
+        container = engine.prepare(plan)
         try:
-            engine.start(container)
             return _through(engine, container, generation, Witnesses(Path(home)))
         finally:
+            engine.let_go(generation)
             with suppress(Fault):
-                engine.remove(container, force=True)
+                engine.remove(container)
 
 
 def _through(
@@ -141,29 +132,22 @@ def _through(
         if seen is not None and seen.exit is not None:
             return None if seen.exit.code == 0 else f"it ended with exit code {seen.exit.code}"
         if seen is not None and seen.ready is not None and not sent:
-            with engine.attach_stdin(container) as gate:
-                gate.send(frame(generation, {"job.argv": b"true\0", "job.env": b""}))
+            job = {"job.argv": b"true\0", "job.env": b""}
+            engine.open(generation, container, frame(generation, job))
             sent = True
         time.sleep(0.05)
     return f"it did not {'end' if sent else 'reach its gate'} within {CANARY_SECONDS:.0f} s"
 
 
-def _plan(
-    config: Config, spec: SlotSpec, what: str, home: Path
-) -> tuple[ContainerPlan, Generation]:
+def _plan(config: Config, spec: SlotSpec, what: str, home: Path) -> tuple[AgentPlan, Generation]:
     """The container of an agent of the slot, but for its name and labels."""
     generation = Generation(naming.generation(time.time(), 0))
-    witness = Witnesses(home).make(generation)
-    host = HostId(HistoryReader(Path(config.host.state_dir)).meta("host") or "")
-    network = spec.pool.network
-    if network is None:
-        network = naming.network(host, spec.pool.name)
-        Engine(config.host.docker_host).ensure_network(network, host, spec.pool.name)
-    plan = container_plan(
-        Prepare(generation, spec, f"{spec.name}-{what}", "a person asked for it"),
-        host=host,
-        network=network,
-        witness=str(witness),
+    name = f"{spec.name}-{what}"
+    plan = agent_plan(
+        Prepare(generation, spec, name, "a person asked for it"),
+        host=HostId(HistoryReader(Path(config.host.state_dir)).meta("host") or ""),
+        witness=str(Witnesses(home).make(generation)),
         log_max_size=config.host.log_max_size,
     )
-    return replace(plan, labels={LABEL: what}, auto_remove=False), generation
+    spare = f"{name}.{generation}"
+    return replace(plan, labels={LABEL: what}, spare_name=spare, removes_itself=False), generation

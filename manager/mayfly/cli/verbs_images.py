@@ -21,7 +21,7 @@ from mayfly.core.model import LABEL_CUDA
 
 if TYPE_CHECKING:
     from mayfly.core.images import Catalogue, Row, Version
-    from mayfly.edge.engine import Engine
+    from mayfly.engines.protocol import Engine
 
 images_app = typer.Typer(
     help="The agent images: which there are, which fits, building and fetching them.",
@@ -186,8 +186,8 @@ def build(
 ) -> None:
     """Build agent images on this host's Engine, showing the progress."""
     from mayfly.cli.loading import translated  # noqa: PLC0415
-    from mayfly.edge import builder  # noqa: PLC0415
     from mayfly.edge.catalogue import architecture, catalogue  # noqa: PLC0415
+    from mayfly.engines.docker import builder  # noqa: PLC0415
 
     if flavour not in {"base", "runtime", "devel"}:
         raise Usage("--flavour must be base, runtime or devel")
@@ -272,12 +272,12 @@ def missing(config: str) -> list[tuple[str, str]]:
     from mayfly.cli.host_hardware import hardware_for  # noqa: PLC0415
     from mayfly.cli.loading import load_config, translated  # noqa: PLC0415
     from mayfly.core.desire import references  # noqa: PLC0415
-    from mayfly.edge.engine import Engine  # noqa: PLC0415
+    from mayfly.engines import load as load_engine  # noqa: PLC0415
 
     found = load_config(config).config
     wanted = sorted(references(found, hardware_for(found)))
     with translated():
-        engine = Engine(found.host.docker_host)
+        engine = load_engine(found.host)
         lacking = [name for name in wanted if engine.image(name) is None]
     split = [name.removeprefix(OURS).partition(":") for name in lacking if name.startswith(OURS)]
     return [(provider, tag.removeprefix("cuda")) for provider, _, tag in split]
@@ -297,15 +297,15 @@ def pull(
     from mayfly.cli.host_hardware import hardware_for  # noqa: PLC0415
     from mayfly.cli.loading import load_config  # noqa: PLC0415
     from mayfly.core.desire import references  # noqa: PLC0415
-    from mayfly.edge.engine import Engine  # noqa: PLC0415
     from mayfly.edge.faults import Fault  # noqa: PLC0415
+    from mayfly.engines import load as load_engine  # noqa: PLC0415
 
     found = load_config(config_path(ctx, config)).config
     hardware = hardware_for(found)
     if hardware.gpus is None and any(pool.gpus != 0 for pool in found.pools):
         say(f"which images the GPUs want is not known: {hardware.unknown}")
     failed = []
-    engine = Engine(found.host.docker_host)
+    engine = load_engine(found.host)
     for name in sorted(references(found, hardware)):
         try:
             print(_fetched(engine, found.host.docker_host, name, source), flush=True)
@@ -323,8 +323,8 @@ def _fetched(engine: Engine, docker_host: str, name: str, registry: str | None) 
     would have their code run here with our enrolments.
     """
     from mayfly.core.desire import ImageSeen, unfit  # noqa: PLC0415
-    from mayfly.edge import builder  # noqa: PLC0415
     from mayfly.edge.faults import Refused  # noqa: PLC0415
+    from mayfly.engines.docker import builder  # noqa: PLC0415
 
     ours = name.startswith(OURS)
     if not ours or registry is not None:

@@ -145,15 +145,16 @@ def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> Non
 
 def look() -> Found:
     """What this host has: an Engine and its runtimes, GPUs by their device files."""
+    from mayfly.core.model import HostSpec  # noqa: PLC0415
     from mayfly.edge.config import default_host_name  # noqa: PLC0415
-    from mayfly.edge.engine import Engine  # noqa: PLC0415  brings docker
     from mayfly.edge.faults import Fault  # noqa: PLC0415
+    from mayfly.engines import load as load_engine  # noqa: PLC0415  brings docker
 
     devices = [p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
     host = default_host_name(sockets.gethostname())
     for address in _engines():
         try:
-            info = Engine(address, timeout=5).info()
+            info = load_engine(HostSpec(host, docker_host=address), timeout=5).facts()
         except Fault:
             continue
         version = ".".join(str(part) for part in info.version)

@@ -56,7 +56,7 @@ class Survey:
         default_factory=dict
     )  # of a directory: what is wrong
     runtimes: frozenset[str] = frozenset()
-    autoremove_fault: bool = False
+    removal_unsafe: bool = False
     cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
     hook: bool = False  # the host has the program that serves device requests
     foreign_containers: tuple[
@@ -269,7 +269,7 @@ def _undecided(found: _Pool, survey: Survey, hardware: Hardware) -> bool:
 def _removal(pool: PoolSpec, survey: Survey) -> Removal:
     if pool.removal is not None:
         return pool.removal
-    if pool.keep_failed or survey.autoremove_fault:
+    if pool.keep_failed or survey.removal_unsafe:
         return Removal.MANAGER
     return Removal.ENGINE
 

@@ -200,6 +200,7 @@ class HostSpec:
 
     name: str
     gpu: Literal["auto", "required", "off"] = "auto"
+    engine: str = "docker"  # what runs the containers
     docker_host: str = "unix:///var/run/docker.sock"
     state_dir: str = "/var/lib/mayfly"
     socket: str = "/run/mayfly/control.sock"

@@ -275,6 +275,9 @@ class HostTable(_Table):
     gpu: Literal["auto", "required", "off"] = _key(
         model.HostSpec, "gpu", "whether a host without a GPU is fine, wrong, or not looked at"
     )
+    engine: Annotated[str, _form(r"[a-z][a-z0-9-]{0,62}", "is not an engine's name")] = _key(
+        model.HostSpec, "engine", "what runs the containers: docker, or a package that is installed"
+    )
     docker_host: Annotated[str, BeforeValidator(values.docker_host)] = _key(
         model.HostSpec, "docker_host", "the Engine's socket"
     )

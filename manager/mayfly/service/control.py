@@ -92,7 +92,7 @@ class Reader(Protocol):
 
 
 class Output(Protocol):
-    """What agents printed, on disk: ``edge.output.OutputKeeper``."""
+    """What agents printed, on disk: ``engines.protocol.OutputKeeper``."""
 
     def read(
         self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = ...

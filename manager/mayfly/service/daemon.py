@@ -23,13 +23,13 @@ from mayfly.core.leases import Gpu
 from mayfly.core.model import Config, Container, HostId
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
-from mayfly.edge.engine import Engine
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.history import History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
-from mayfly.edge.output import OutputKeeper
 from mayfly.edge.witness import Witnesses
+from mayfly.engines import load as load_engine
+from mayfly.engines.protocol import Engine, OutputListener
 from mayfly.providers import left_behind, load
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
@@ -59,7 +59,7 @@ def run(
         history = History(state_dir)
         stack.callback(history.close)
         host = _host_id(history)
-        engine = Engine(config.host.docker_host)
+        engine = load_engine(config.host)
         claim = partial(_claim, engine, host, take_over=take_over, log=log)
         _run(config, reload or (lambda: config), host, history, engine, claim, log, stack)
 
@@ -105,13 +105,14 @@ def _run(
     def erred(where: str, error: BaseException) -> None:
         inbox.put(bug(where, error))
 
-    output = OutputKeeper(
-        config.host.docker_host,
+    output = engine.output(
         state_dir / "output",
-        ring=lambda generation, _: inbox.put(Rung(generation)),
-        ended=lambda generation: inbox.put(Rung(generation)),
-        on_line=loop.hear,
-        on_failure=erred,
+        OutputListener(
+            rung=lambda generation: inbox.put(Rung(generation)),
+            ended=lambda generation: inbox.put(Rung(generation)),
+            line=loop.hear,
+            failed=erred,
+        ),
         per_agent=config.host.output_per_agent,
         total=config.host.output_total,
     )
@@ -158,6 +159,7 @@ def _run(
     workers.stop(WORKERS_GRACE)
     follower.stop()
     _leave(engine, host, log)
+    engine.close()
 
 
 def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:
@@ -262,9 +264,9 @@ def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
 
     ``Refused`` where it must not be used, ``Passing`` where it cannot be asked now.
     """
-    engine.info()
+    engine.facts()
     others: dict[HostId, list[Container]] = {}
-    for container in engine.containers():
+    for container in engine.list():
         if container.host != host:
             others.setdefault(container.host, []).append(container)
     if others and not take_over:
@@ -279,31 +281,24 @@ def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
     for other, theirs in others.items():
         log.event("host.taken_over", other=other, containers=[entry.name for entry in theirs])
         _end_gates(engine, theirs, log)
-    for network in engine.networks():
-        if network.host != host and network.host not in others:
-            with suppress(Fault):
-                engine.remove_network(network.name)
+    with suppress(Fault):
+        engine.sweep(lambda of: of != host and of not in others)
 
 
 def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
     """Remove another Mayfly's containers that only wait at their gates; one with a job ends by itself."""
     for container in containers:
-        if not container.live or engine.process_count(container.id) <= AT_GATE:
-            engine.remove(container.id, force=True)
+        if not container.live or engine.at_gate(container.id):
+            engine.remove(container.id)
         else:
             log.event("host.left_running", container=container.name, other=container.host)
-
-
-AT_GATE = 2  # processes of an agent that waits: the init and the gate
 
 
 def _leave(engine: Engine, host: HostId, log: Log) -> None:
     """Remove our networks where none of our containers is left."""
     try:
-        if any(container.host == host for container in engine.containers()):
+        if any(container.host == host for container in engine.list()):
             return
-        for network in engine.networks():
-            if network.host == host:
-                engine.remove_network(network.name)
+        engine.sweep(lambda of: of == host)
     except Fault as fault:
         log.event("network.kept", reason=str(fault))

@@ -22,10 +22,9 @@ from mayfly.core.model import (
     PoolName,
     PoolSpec,
 )
-from mayfly.edge.engine import Engine
-from mayfly.edge.engine_facts import EngineInfo
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.room import Room, room
+from mayfly.engines.protocol import Engine, EngineFacts
 from mayfly.service.bugs import Bug, bug
 
 
@@ -51,7 +50,7 @@ class HostSurvey:
 
     began: int
     survey: Survey
-    info: EngineInfo
+    info: EngineFacts
     sizes: Mapping[ContainerId, int]
     room: tuple[Room, ...] = ()  # where Mayfly and the Engine write
 
@@ -91,7 +90,7 @@ class EngineObserver:
         self._asked = threading.Event()
         self._survey_asked = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="eye", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="engine-observer", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -133,7 +132,7 @@ class EngineObserver:
             if not self._claimed:
                 self._claim()
                 self._claimed = True
-            self._send(EngineSnapshot(began, self._engine.containers()))
+            self._send(EngineSnapshot(began, self._engine.list()))
         except Refused as fault:
             self._send(PollFailed(began, fault) if self._claimed else EngineDenied(fault))
         except Fault as fault:
@@ -144,7 +143,7 @@ class EngineObserver:
             return
         began = self._step()
         try:
-            info = self._engine.info()
+            info = self._engine.facts()
             config = self._config()
             survey = survey_of(self._engine, config, info, self._wanted())
             watched = any(pool.limits.disk is not None for pool in config.pools)
@@ -156,7 +155,7 @@ class EngineObserver:
             self._send(PollFailed(began, fault))
 
 
-def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable[str]) -> Survey:
+def survey_of(engine: Engine, config: Config, info: EngineFacts, wanted: Iterable[str]) -> Survey:
     """What the host offers to these pools; ``wanted`` are the images to look for."""
     found = {reference: engine.image(reference) for reference in wanted}
     return Survey(
@@ -166,7 +165,7 @@ def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable
         },
         mounts=mount_problems(config, info),
         runtimes=frozenset(info.runtimes),
-        autoremove_fault=info.autoremove_fault,
+        removal_unsafe=info.self_removal is not None,
         cdi=frozenset(info.cdi_devices),
         foreign_containers=engine.foreign_gpu_containers()
         if any(pool.gpus for pool in config.pools)
@@ -175,7 +174,7 @@ def survey_of(engine: Engine, config: Config, info: EngineInfo, wanted: Iterable
     )
 
 
-def mount_problems(config: Config, info: EngineInfo) -> dict[tuple[PoolName, str], str]:
+def mount_problems(config: Config, info: EngineFacts) -> dict[tuple[PoolName, str], str]:
     """What is wrong with the directories that the pools mount: pool, directory -> one sentence."""
     problems: dict[tuple[PoolName, str], str] = {}
     inner = _mount_points()
@@ -200,7 +199,9 @@ def _problem(pool: PoolSpec, source: str, dataset: bool) -> str | None:
     return None
 
 
-def _nested(pool: PoolSpec, mount: Dataset, inner: tuple[str, ...], info: EngineInfo) -> str | None:
+def _nested(
+    pool: PoolSpec, mount: Dataset, inner: tuple[str, ...], info: EngineFacts
+) -> str | None:
     if info.recursive_read_only:
         return None
     source = os.path.realpath(mount.source).rstrip("/") + "/"
@@ -210,7 +211,7 @@ def _nested(pool: PoolSpec, mount: Dataset, inner: tuple[str, ...], info: Engine
     version = ".".join(str(number) for number in info.version)
     return (
         f'dataset {mount.source} of pool "{pool.name}" has mounts beneath it that would stay writable '
-        f"on Engine {version} (before 25): {', '.join(below)}; unmount them, upgrade Docker, or set "
+        f"on {info.name} {version}: {', '.join(below)}; unmount them, upgrade it, or set "
         'nested = "allow"'
     )
 

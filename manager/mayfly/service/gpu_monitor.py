@@ -43,9 +43,9 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.slots import CLOCK_SLACK
-from mayfly.edge.engine import Engine
 from mayfly.edge.faults import Fault
 from mayfly.edge.gpus import GpuWatch, probe_script
+from mayfly.engines.protocol import Engine
 from mayfly.service.gpu_document import document
 
 PROBE_TIMEOUT = 30.0  # seconds; without persistence the driver wakes each GPU for some

@@ -16,10 +16,10 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import HostSpec, JobId
 from mayfly.core.slots import CLOCK_SLACK
 from mayfly.edge.boot import host_boot
-from mayfly.edge.engine_facts import EventCursor
 from mayfly.edge.faults import Fault
 from mayfly.edge.history import History
 from mayfly.edge.log import Log
+from mayfly.engines.protocol import EventCursor
 from mayfly.service.pending_command import PendingCommand
 
 RETRY = 1.0  # seconds before the disk is tried again

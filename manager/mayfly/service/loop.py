@@ -60,11 +60,11 @@ from mayfly.core.model import (
 from mayfly.core.notice import doubtful_until, notice, unopened, unprepared
 from mayfly.core.plan import Plan
 from mayfly.core.rosters import busy_without_job, namesakes
-from mayfly.edge.engine_facts import EngineEvent, EngineInfo, EventCursor, StreamTurn
 from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
 from mayfly.edge.witness import Witnesses
+from mayfly.engines.protocol import EngineEvent, EngineFacts, EventCursor, StreamTurn
 from mayfly.service.bugs import Bug
 from mayfly.service.clock import Clock
 from mayfly.service.engine_observer import (
@@ -143,7 +143,7 @@ class Loop:
         self._observed = ObservedState(host)
         self._schedule = PollSchedule()
         self._survey = Survey()
-        self._info: EngineInfo | None = None
+        self._info: EngineFacts | None = None
         self._room: tuple[Room, ...] = ()
         self._rejected: str | None = None  # what was wrong with the file, the last time it was read
         self._desired = Desired(())

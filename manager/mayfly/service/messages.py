@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mayfly.core.model import Generation
-from mayfly.edge.engine_facts import EngineEvent, StreamTurn
+from mayfly.engines.protocol import EngineEvent, StreamTurn
 from mayfly.providers import Sign
 from mayfly.service.bugs import Bug
 from mayfly.service.engine_observer import Observation

@@ -21,11 +21,11 @@ from mayfly.core.model import Config, Container, Desired, HostId, PoolName, Worl
 from mayfly.core.notice import notice
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
-from mayfly.edge.engine import Engine
 from mayfly.edge.history_file import FILE_NAME
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
+from mayfly.engines import load as load_engine
 from mayfly.providers import Provider, load
 from mayfly.service.clock import Clock
 from mayfly.service.engine_observer import survey_of
@@ -43,8 +43,8 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
     """
     state_dir = Path(config.host.state_dir)
     host, memory = _remembered(state_dir)
-    engine = Engine(config.host.docker_host)
-    info, containers = engine.info(), engine.containers()
+    engine = load_engine(config.host)
+    info, containers = engine.facts(), engine.list()
     survey = survey_of(engine, config, info, references(config, hardware))
     now = Clock().now()
     providers = {pool.name: load(pool, config.host, host, state_dir) for pool in config.pools}

@@ -10,12 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import assert_never
 
-from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
     Dismiss,
@@ -29,54 +27,17 @@ from mayfly.core.actions import (
     Signal,
     action_name,
 )
+from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
-from mayfly.core.model import (
-    CA_TARGET,
-    LABEL_FINGERPRINT,
-    LABEL_GENERATION,
-    LABEL_HOST,
-    LABEL_LEASE,
-    LABEL_POOL,
-    LABEL_SLOT,
-    ContainerId,
-    Generation,
-    HostId,
-    Injection,
-    PoolName,
-    SlotSpec,
-)
-from mayfly.edge.engine import Engine, GateSocket
-from mayfly.edge.engine_facts import Bind, ContainerPlan, DeviceRequest
-from mayfly.edge.engine_faults import NameTaken
+from mayfly.core.model import ContainerId, Generation, HostId, PoolName
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame
-from mayfly.edge.output import OutputKeeper
 from mayfly.edge.witness import Witnesses
+from mayfly.engines.protocol import Engine, OutputKeeper
 from mayfly.providers import Enrolment, Provider
 from mayfly.service.bugs import Bug, bug
 
-ROOM = "/run/mayfly"
-WITNESS_TARGET = f"{ROOM}/w"
-CAPABILITIES = ("SETUID", "SETGID", "KILL", "CHOWN")
-# Docker's own default set, which a pool with `sudo = true` gets.
-DEFAULT_CAPABILITIES = (
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "NET_RAW",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-)
 BUG_REST = 10.0  # seconds before an action in which a bug struck is tried again
-STOP_TIMEOUT = 30  # seconds that a person's `docker stop` leaves the job
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +79,7 @@ class Performer:
         self.providers: Mapping[
             PoolName, Provider
         ] = {}  # replaced as a whole when the configuration is read again
-        self._gates: dict[Generation, GateSocket] = {}
         self._enrolments: dict[Generation, Enrolment] = {}
-        self._networks: set[str] = set()
-        # Two makers of one pool would each make its network, and the Engine takes two of one name.
-        self._making_network = threading.Lock()
 
     def perform(self, action: Action, agent: Agent | None) -> ActionResult:
         """Do it; ``agent`` is what was remembered of its agent when it was decided."""
@@ -162,57 +119,23 @@ class Performer:
             case Signal():
                 self._engine.signal(action.container, action.signal)
             case Remove():
-                self._engine.remove(action.container, force=True)
+                self._engine.remove(action.container)
             case Forget():
-                self._bury(action.generation)
+                self._forget(action.generation)
             case _:
                 assert_never(action)
         return Done(action)
 
     def _prepare(self, action: Prepare) -> ContainerId:
-        spec = action.spec
-        self._witnesses.make(action.generation)
-        network = self._network(spec)
-        plan = container_plan(
+        plan = agent_plan(
             action,
             host=self._host,
-            network=network,
-            witness=str(self._witnesses.path(action.generation)),
+            witness=str(self._witnesses.make(action.generation)),
             log_max_size=self._log_max_size,
         )
-        try:
-            container = self._started(action.generation, plan)
-        except NameTaken:
-            # Whatever has the slot's name is not ours: the agent is renamed when the name is free.
-            plan = replace(plan, name=naming.standby(spec.name, action.generation))
-            container = self._started(action.generation, plan)
-        self._output.follow(action.generation, container, lines=not spec.embedded)
+        container = self._engine.prepare(plan)
+        self._output.follow(action.generation, container, lines=not action.spec.embedded)
         return container
-
-    def _started(self, generation: Generation, plan: ContainerPlan) -> ContainerId:
-        """A container that waits at its gate; nothing is left of one that could not be started."""
-        container = self._engine.create(plan)
-        try:
-            gate = self._engine.attach_stdin(container)
-            self._gates[generation] = gate
-            self._engine.start(container)
-        except Fault:
-            self._drop_gate(generation)
-            with suppress(Fault):
-                self._engine.remove(container, force=True)
-            self._networks.discard(plan.network)
-            raise
-        return container
-
-    def _network(self, spec: SlotSpec) -> str:
-        if spec.pool.network is not None:
-            return spec.pool.network
-        name = naming.network(self._host, spec.pool.name)
-        with self._making_network:
-            if name not in self._networks:
-                self._engine.ensure_network(name, self._host, spec.pool.name)
-                self._networks.add(name)
-        return name
 
     def _provider(self, pool: PoolName) -> Provider:
         provider = self.providers.get(pool)
@@ -235,114 +158,13 @@ class Performer:
             if agent is None or action.job is None:
                 raise Refused(f"there is nothing to open the gate of {action.generation} with")
             enrolment = self._provider(action.pool).enrol(agent, ())
-        gate = self._gates.pop(action.generation, None)
-        if gate is None or not gate.alive():
-            gate = self._engine.attach_stdin(action.container)
-        with gate:
-            gate.send(frame(action.generation, enrolment.files))
+        data = frame(action.generation, enrolment.files)
+        self._engine.open(action.generation, action.container, data)
 
-    def _bury(self, generation: Generation) -> None:
-        self._drop_gate(generation)
+    def _forget(self, generation: Generation) -> None:
+        self._engine.let_go(generation)
         self._enrolments.pop(generation, None)
         self._witnesses.remove(generation)
-
-    def _drop_gate(self, generation: Generation) -> None:
-        gate = self._gates.pop(generation, None)
-        if gate is not None:
-            gate.close()
-
-
-def container_plan(
-    action: Prepare, *, host: HostId, network: str, witness: str, log_max_size: int
-) -> ContainerPlan:
-    """The container of an agent: nothing secret stands in it, since anybody on the host may inspect it."""
-    spec, pool = action.spec, action.spec.pool
-    binds = [Bind(witness, WITNESS_TARGET, read_only=False)]
-    binds += [Bind(dataset.source, dataset.target) for dataset in pool.datasets]
-    binds += [Bind(cache.source, cache.target, read_only=False) for cache in pool.caches]
-    if pool.ca is not None:
-        binds.append(Bind(pool.ca, CA_TARGET))
-    return ContainerPlan(
-        name=action.name,
-        hostname=spec.name,
-        image=spec.image,
-        labels={
-            LABEL_HOST: host,
-            LABEL_POOL: pool.name,
-            LABEL_SLOT: spec.name,
-            LABEL_GENERATION: action.generation,
-            LABEL_FINGERPRINT: spec.fingerprint,
-            **({LABEL_LEASE: ",".join(spec.lease)} if spec.lease else {}),
-        },
-        env=environment(spec, action.generation),
-        runtime=_runtime(spec),
-        device_requests=_device_requests(spec),
-        mounts=tuple(binds),
-        tmpfs={ROOM: "mode=0700,size=64m"},
-        memory=pool.limits.memory,
-        cpus=pool.limits.cpus,
-        pids=pool.limits.pids,
-        shm=pool.limits.shm,
-        cap_drop=("ALL",),
-        cap_add=(DEFAULT_CAPABILITIES if pool.sudo else CAPABILITIES) + pool.cap_add,
-        no_new_privileges=not pool.sudo,
-        oom_score_adj=500,
-        auto_remove=spec.removal == "engine",
-        network=network,
-        dns=pool.dns,
-        log_max_size=log_max_size,
-        stop_timeout=STOP_TIMEOUT,
-    )
-
-
-DRIVER_CAPABILITIES = ("compute", "utility")  # CUDA, and NVML with nvidia-smi
-
-
-def _runtime(spec: SlotSpec) -> str | None:
-    way = spec.injection
-    return "nvidia" if way is not None and way.kind == "runtime" else None
-
-
-def _device_requests(spec: SlotSpec) -> tuple[DeviceRequest, ...]:
-    match spec.injection:
-        case Injection(kind="cdi", devices=devices):
-            return (DeviceRequest(devices, driver="cdi"),)
-        case Injection(kind="request", devices=devices):
-            return (DeviceRequest(devices, capabilities=("gpu", *DRIVER_CAPABILITIES)),)
-        case _:
-            return ()
-
-
-CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-
-
-def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:
-    """The container's variables: the pool's own, the datasets', the lease's and the launcher's."""
-    pool = spec.pool
-    variables = dict(pool.env)
-    for mount in pool.mounts:
-        if mount.env is not None:
-            variables[mount.env] = mount.target
-    if pool.proxy is not None:
-        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-            variables[name] = pool.proxy
-    if pool.no_proxy is not None:
-        variables |= {"no_proxy": pool.no_proxy, "NO_PROXY": pool.no_proxy}
-    if pool.ca is not None:
-        variables |= dict.fromkeys(CA_VARIABLES, CA_TARGET)
-    variables["NVIDIA_VISIBLE_DEVICES"] = ",".join(spec.lease) or "void"
-    if spec.lease:
-        variables["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(DRIVER_CAPABILITIES)
-    variables |= {
-        "MAYFLY_GENERATION": generation,
-        "MAYFLY_SLOT": spec.name,
-        "MAYFLY_USER": pool.user,
-    }
-    if pool.groups:
-        variables["MAYFLY_GROUPS"] = ",".join(pool.groups)
-    if pool.sudo:
-        variables["MAYFLY_SUDO"] = "1"
-    return variables
 
 
 class Workers:

@@ -9,9 +9,9 @@ from mayfly.core.facts import Fact
 from mayfly.core.memory import Memory
 from mayfly.core.model import Condition, Desired, Generation, HostSpec, Severity, World
 from mayfly.core.slots import SlotStatus
-from mayfly.edge.engine_facts import EngineInfo
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
+from mayfly.engines.protocol import EngineFacts
 from mayfly.service import status
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import Bug, Bugs
@@ -88,7 +88,7 @@ class Report:
 
 
 def own_health(
-    disk_error: str | None, info: EngineInfo | None, rejected: str | None, room: Iterable[Room]
+    disk_error: str | None, info: EngineFacts | None, rejected: str | None, room: Iterable[Room]
 ) -> list[Condition]:
     """The lines about the manager's own ground: its disk, its Engine and its configuration.
 
@@ -106,18 +106,6 @@ def own_health(
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"
         lines.append(Condition("disk.refused", Severity.ERROR, text, "df -h"))
-    if info is not None and info.autoremove_fault:
-        text = "a restart of this Engine kills containers that remove themselves (moby#46308): Mayfly does it"
-        lines.append(
-            Condition("engine.removal", Severity.INFO, text, "upgrade Docker to 24.0.8 or newer")
-        )
-    if info is not None and not info.live_restore:
-        lines.append(
-            Condition(
-                "engine.restart_ends_jobs",
-                Severity.INFO,
-                "live-restore is off: a restart of Docker ends the jobs that run",
-                'set "live-restore": true in /etc/docker/daemon.json, then reload Docker',
-            )
-        )
+    if info is not None:
+        lines += [one for one in (info.self_removal, info.restart) if one is not None]
     return lines

@@ -27,9 +27,10 @@ from mayfly.core.model import (
     HostId,
     SlotName,
 )
-from mayfly.edge import engine_faults, engine_wire
-from mayfly.edge.engine_facts import EngineEvent, EventCursor, Replay, StreamTurn
 from mayfly.edge.faults import Fault
+from mayfly.engines.docker import faults, wire
+from mayfly.engines.docker.values import Replay
+from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -135,7 +136,7 @@ class EventFollower:
         if missed.cursor is not None:
             self._seen.append(missed.cursor)
         since = began if missed.cursor is None else missed.cursor.time_nano
-        opened = engine_wire.open_stream(
+        opened = wire.open_stream(
             self.base_url,
             "GET",
             f"/events?since={since // 10**9}.{since % 10**9:09d}",
@@ -163,7 +164,7 @@ class EventFollower:
                 chunk = conn.recv(65536)
             except OSError as error:
                 return str(
-                    engine_faults.unreachable(self.base_url, "following the Engine's events", error)
+                    faults.unreachable(self.base_url, "following the Engine's events", error)
                 )
             if not chunk:
                 return "the Engine ended the stream of events"
@@ -187,7 +188,7 @@ def _remembered(base_url: str, now: int, timeout: float) -> Iterator[Mapping[str
     """All events that the Engine remembers, oldest first."""
     doing = "asking the Engine for past events"
     until = f"{now // 10**9}.{now % 10**9:09d}"
-    opened = engine_wire.open_stream(
+    opened = wire.open_stream(
         base_url, "GET", f"/events?since=0&until={until}", doing, timeout=timeout
     )
     body = bytearray(opened.first)
@@ -196,7 +197,7 @@ def _remembered(base_url: str, now: int, timeout: float) -> Iterator[Mapping[str
             while chunk := conn.recv(65536):
                 body += chunk
         except OSError as error:
-            raise engine_faults.unreachable(base_url, doing, error) from error
+            raise faults.unreachable(base_url, doing, error) from error
     for line in bytes(body).split(b"\n"):
         raw = _parsed(line)
         if raw is not None:

@@ -17,7 +17,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from mayfly.edge.faults import Refused
-from mayfly.edge.registry_faults import unfetched
+from mayfly.engines.docker.registry_faults import unfetched
 
 PARTS = ("agents", "dockerfiles")
 

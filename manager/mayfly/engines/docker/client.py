@@ -1,72 +1,61 @@
-"""The Docker Engine: every call that Mayfly makes on containers, images and networks.
+"""Docker Engine's API: every call that Mayfly makes on containers, images and networks.
 
 It translates and decides nothing: values in, values out, and every failure one of the three
-families of ``faults`` (``NameTaken`` and ``Gone`` are finer words of ``engine_faults``). Each call
-has a timeout and is safe to repeat. No other file imports ``docker``. It must never read an agent's
-output through attach: a reader that stops, stops the job.
+families of ``edge.faults``. Each call has a timeout and is safe to repeat. No other file imports
+``docker``. It must never read an agent's output through attach: a reader that stops, stops the job.
 """
 
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import docker
 
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
-    LABEL_FINGERPRINT,
     LABEL_GENERATION,
     LABEL_HOST,
-    LABEL_LEASE,
     LABEL_POOL,
-    LABEL_SLOT,
     Container,
     ContainerId,
-    Generation,
     HostId,
     PoolName,
-    SlotName,
 )
-from mayfly.edge import engine_events, engine_facts, engine_faults, engine_wire
-from mayfly.edge.engine_facts import (
-    Bind,
-    ContainerPlan,
-    EngineEvent,
-    EngineInfo,
-    EventCursor,
-    ImageFacts,
-    Network,
-    StreamTurn,
-    container_state,
-    moment,
-    numbers,
-)
-from mayfly.edge.engine_faults import Gone, NameTaken
 from mayfly.edge.faults import Passing, Refused
+from mayfly.engines.docker import faults, wire
+from mayfly.engines.docker.about import engine_facts
+from mayfly.engines.docker.container import container_config, container_from, not_running, ours
+from mayfly.engines.docker.events import EventFollower
+from mayfly.engines.docker.gate_socket import GateSocket
+from mayfly.engines.docker.values import ContainerPlan, Network, gpus_of, moment
+from mayfly.engines.protocol import (
+    EngineEvent,
+    EngineFacts,
+    EventCursor,
+    Gone,
+    ImageFacts,
+    StreamTurn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from types import TracebackType
-
-__all__ = ["Engine", "GateSocket", "Gone", "NameTaken"]
 
 OLDEST_API = (1, 41)
 _PROBE_OUTPUT = 64 * 1024
 
 
-class Engine:
+class DockerClient:
     """One Engine behind a unix socket; may be used from any thread, each of which gets a client of
     its own.
     """
 
     def __init__(self, base_url: str, *, timeout: float = 30) -> None:
-        engine_wire.socket_path(base_url)
+        wire.socket_path(base_url)
         self.base_url = base_url
         self.timeout = timeout
         self._local = threading.local()
@@ -78,37 +67,13 @@ class Engine:
 
         On a connection of its own: an Engine that is shutting down still serves those that it has.
         """
-        engine_wire.get_json(
-            self.base_url, "/version", "asking the Engine for a sign of life", timeout=10
-        )
+        wire.get_json(self.base_url, "/version", "asking the Engine for a sign of life", timeout=10)
 
-    def info(self) -> EngineInfo:
-        """What the Engine says of itself; ``Refused`` where it is too old for Mayfly."""
+    def facts(self) -> EngineFacts:
+        """What the Engine says of itself; ``Refused`` where it is too old, or is not Docker's."""
         with self._asking("asking the Engine about itself") as api:
             version, info = api.version(), api.info()
-        spoken = numbers(version["ApiVersion"])
-        if spoken < OLDEST_API:
-            raise Refused(
-                f"the Engine {version.get('Version', '')} speaks API {version['ApiVersion']}"
-                " and Mayfly needs 1.41; upgrade to Docker Engine 20.10 or newer"
-            )
-        components = version.get("Components") or [{}]
-        return EngineInfo(
-            id=info.get("ID", ""),
-            version=numbers(version.get("Version", "")),
-            api=(spoken[0], spoken[1]),
-            podman="podman" in components[0].get("Name", "").lower(),
-            live_restore=bool(info.get("LiveRestoreEnabled")),
-            runtimes=tuple(sorted(info.get("Runtimes") or {})),
-            cdi_devices=tuple(
-                d["ID"] for d in info.get("DiscoveredDevices") or () if d.get("Source") == "cdi"
-            ),
-            cgroup_version=str(info.get("CgroupVersion", "")),
-            cgroup_driver=info.get("CgroupDriver", ""),
-            kernel=numbers(info.get("KernelVersion", "")),
-            storage_driver=info.get("Driver", ""),
-            root_dir=info.get("DockerRootDir", ""),
-        )
+        return engine_facts(version, info, self.base_url)
 
     def image(self, ref: str) -> ImageFacts | None:
         """The image of that name or id; None where this host has none."""
@@ -127,11 +92,11 @@ class Engine:
 
     # -- containers, seen ------------------------------------------------------------------
 
-    def containers(self) -> tuple[Container, ...]:
+    def list(self) -> tuple[Container, ...]:
         """Every agent's container of any Mayfly, running or not, in one call."""
         with self._asking("listing containers") as api:
             listed = api.containers(all=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
-        return tuple(_container(entry) for entry in listed)
+        return tuple(container_from(entry) for entry in listed)
 
     def sizes(self) -> Mapping[ContainerId, int]:
         """Bytes in the writable layer of every running agent of any Mayfly; slow, since the Engine
@@ -144,16 +109,16 @@ class Engine:
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs, each looked at once."""
         with self._asking("listing the containers of others") as api:
-            listed = [entry["Id"] for entry in api.containers() if not _ours(entry)]
+            listed = [entry["Id"] for entry in api.containers() if not ours(entry)]
         found: list[ForeignContainer] = []
         for cid in listed:
             target = f"/containers/{quote(cid)}/json"
             doing = f"inspecting container {cid[:12]}"
             try:
-                seen = engine_wire.get_json(self.base_url, target, doing, timeout=self.timeout)
+                seen = wire.get_json(self.base_url, target, doing, timeout=self.timeout)
             except Gone:
                 continue
-            devices = engine_facts.gpus_of(seen)
+            devices = gpus_of(seen)
             if devices:
                 found.append(ForeignContainer(cid, seen.get("Name", "").removeprefix("/"), devices))
         return tuple(found)
@@ -202,16 +167,14 @@ class Engine:
             try:
                 api.kill(cid, sig)
             except docker.errors.APIError as error:
-                if error.status_code != 404 and not _not_running(error):
+                if error.status_code != 404 and not not_running(error):
                     raise
 
-    def remove(self, cid: ContainerId, *, force: bool) -> None:
-        """Remove it with its volumes; gone or going is a success, one that runs is ``AgentBusy``
-        without ``force``.
-        """
+    def remove(self, cid: ContainerId) -> None:
+        """Remove it with its volumes, killing what runs in it; gone or going is a success."""
         with self._asking(f"removing container {cid[:12]}") as api:
             try:
-                api.remove_container(cid, v=True, force=force)
+                api.remove_container(cid, v=True, force=True)
             except docker.errors.APIError as error:
                 going = error.status_code == 409 and "already in progress" in str(error.explanation)
                 if error.status_code != 404 and not going:
@@ -222,7 +185,7 @@ class Engine:
         not run.
         """
         doing = f"attaching to container {cid[:12]}"
-        opened = engine_wire.open_stream(
+        opened = wire.open_stream(
             self.base_url,
             "POST",
             f"/containers/{quote(cid)}/attach?stream=1&stdin=1",
@@ -244,7 +207,7 @@ class Engine:
         deadline = time.monotonic() + timeout
         with self._asking(doing) as api:
             made = api.exec_create(cid, list(argv), stdin=False, user="0")["Id"]
-        opened = engine_wire.open_stream(
+        opened = wire.open_stream(
             self.base_url,
             "POST",
             f"/exec/{quote(made)}/start",
@@ -253,7 +216,7 @@ class Engine:
             upgrade=True,
             body=json.dumps({"Detach": False, "Tty": False}).encode(),
         )
-        output = engine_wire.read_frames(opened, deadline, _PROBE_OUTPUT, doing)
+        output = wire.read_frames(opened, deadline, _PROBE_OUTPUT, doing)
         with self._asking(doing) as api:
             code = api.exec_inspect(made)["ExitCode"]
         if code is None:
@@ -346,11 +309,9 @@ class Engine:
         turned: Callable[[StreamTurn], None],
         *,
         cursor: EventCursor | None = None,
-    ) -> engine_events.EventFollower:
+    ) -> EventFollower:
         """Start a thread that follows the Engine's events for ever; see ``EventFollower``."""
-        follower = engine_events.EventFollower(
-            self.base_url, ring, turned, cursor=cursor, timeout=self.timeout
-        )
+        follower = EventFollower(self.base_url, ring, turned, cursor=cursor, timeout=self.timeout)
         follower.start()
         return follower
 
@@ -366,7 +327,7 @@ class Engine:
         except docker.errors.APIError as error:
             response = error.response
             status = 500 if response is None else int(response.status_code)
-            raise engine_faults.answered(status, str(error.explanation or error), doing) from error
+            raise faults.answered(status, str(error.explanation or error), doing) from error
         except docker.errors.InvalidVersion as error:  # older than the library speaks at all
             raise Refused(
                 f"{doing}: its API is far older than 1.41, which Mayfly needs; upgrade to Docker"
@@ -374,7 +335,7 @@ class Engine:
             ) from error
         except (docker.errors.DockerException, OSError) as error:  # requests' errors are OSErrors
             self._local.client = None  # the next call negotiates the version again
-            raise engine_faults.unreachable(self.base_url, doing, error) from error
+            raise faults.unreachable(self.base_url, doing, error) from error
 
     def _client(self) -> Any:
         client = getattr(self._local, "client", None)
@@ -382,152 +343,3 @@ class Engine:
             client = docker.APIClient(base_url=self.base_url, version="auto", timeout=self.timeout)
             self._local.client = client
         return client
-
-
-class GateSocket:
-    """The way into one container's standard input; what it closes on leaves the gate as it was."""
-
-    def __init__(self, conn: socket.socket, cid: ContainerId) -> None:
-        self._socket = conn
-        self.container = cid
-
-    def alive(self) -> bool:
-        """Whether the Engine still holds the other end; it does so after the agent's end, too."""
-        self._socket.setblocking(False)
-        try:
-            return self._socket.recv(1, socket.MSG_PEEK) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-
-    def send(self, data: bytes, *, timeout: float = 10) -> None:
-        """Hand all the bytes to the Engine; ``Passing`` where that fails, and then some may have
-        gone through.
-        """
-        self._socket.settimeout(timeout)
-        try:
-            self._socket.sendall(data)
-        except OSError as error:
-            why = (
-                "it was not read in time"
-                if isinstance(error, TimeoutError)
-                else "the Engine closed it"
-            )
-            raise Passing(
-                f"writing to the gate of container {self.container[:12]}: {why};"
-                " the agent is replaced"
-            ) from error
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def container_config(plan: ContainerPlan) -> dict[str, Any]:
-    """The plan in the words of the Engine's API (``POST /containers/create``)."""
-    host: dict[str, Any] = {
-        "NetworkMode": plan.network,
-        "RestartPolicy": {"Name": "no"},
-        "AutoRemove": plan.auto_remove,
-        "Init": plan.init,
-        "OomScoreAdj": plan.oom_score_adj,
-        "CapDrop": list(plan.cap_drop),
-        "CapAdd": list(plan.cap_add),
-        "SecurityOpt": ["no-new-privileges:true"] if plan.no_new_privileges else [],
-        "Mounts": [_mount(bind) for bind in plan.mounts],
-        "Tmpfs": dict(plan.tmpfs),
-        "Dns": list(plan.dns),
-        "LogConfig": {
-            "Type": "json-file",
-            "Config": {"max-size": str(plan.log_max_size), "max-file": str(plan.log_max_files)},
-        },
-        "DeviceRequests": [
-            {
-                "Driver": asked.driver,
-                "DeviceIDs": list(asked.ids),
-                "Capabilities": [list(asked.capabilities)] if asked.capabilities else [],
-            }
-            for asked in plan.device_requests
-        ],
-    }
-    if plan.runtime is not None:
-        host["Runtime"] = plan.runtime
-    if plan.memory is not None:
-        host |= {"Memory": plan.memory, "MemorySwap": plan.memory}
-    if plan.cpus is not None:
-        host["NanoCpus"] = round(plan.cpus * 1e9)
-    if plan.pids is not None:
-        host["PidsLimit"] = plan.pids
-    if plan.shm is not None:
-        host["ShmSize"] = plan.shm
-    config: dict[str, Any] = {
-        "Image": plan.image,
-        "Hostname": plan.hostname,
-        "User": plan.user,
-        "Labels": dict(plan.labels),
-        "Env": [f"{name}={value}" for name, value in plan.env.items()],
-        "OpenStdin": True,
-        "StdinOnce": plan.terminal is not None,  # True would end every standby with the manager
-        "AttachStdin": False,
-        "AttachStdout": False,
-        "AttachStderr": False,
-        "Tty": plan.terminal is True,
-        "StopTimeout": plan.stop_timeout,
-        "Healthcheck": {
-            "Test": ["NONE"]
-        },  # an image's own would flood the Engine's memory of events
-        "HostConfig": host,
-    }
-    if plan.entrypoint is not None:
-        config["Entrypoint"] = list(plan.entrypoint)
-    if plan.command is not None:
-        config["Cmd"] = list(plan.command)
-    return config
-
-
-def _mount(bind: Bind) -> dict[str, Any]:
-    return {
-        "Type": "bind",
-        "Source": bind.source,
-        "Target": bind.target,
-        "ReadOnly": bind.read_only,
-        "BindOptions": {"Propagation": "rprivate"},
-    }
-
-
-def _ours(entry: Mapping[str, Any]) -> bool:
-    return LABEL_GENERATION in (entry.get("Labels") or {})
-
-
-def _container(entry: Mapping[str, Any]) -> Container:
-    labels: Mapping[str, str] = entry.get("Labels") or {}
-    return Container(
-        id=ContainerId(entry["Id"]),
-        name=(entry.get("Names") or ["/"])[0].removeprefix("/"),
-        state=container_state(entry.get("State", "")),
-        host=HostId(labels.get(LABEL_HOST, "")),
-        pool=PoolName(labels.get(LABEL_POOL, "")),
-        slot=SlotName(labels.get(LABEL_SLOT, "")),
-        generation=Generation(labels.get(LABEL_GENERATION, "")),
-        fingerprint=labels.get(LABEL_FINGERPRINT, ""),
-        image=entry.get("ImageID", ""),
-        created=float(entry.get("Created") or 0),
-        lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
-    )
-
-
-def _not_running(error: Any) -> bool:
-    said = str(error.explanation).lower()
-    return "is not running" in said or "container state improper" in said or "not running" in said

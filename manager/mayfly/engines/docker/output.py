@@ -27,7 +27,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from mayfly.core.model import Generation
-from mayfly.edge import engine_wire
 from mayfly.edge.faults import Refused
 from mayfly.edge.output_kept import (
     AT_GATE,
@@ -44,6 +43,7 @@ from mayfly.edge.output_kept import (
     frames,
     own_frame,
 )
+from mayfly.engines.docker import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +117,7 @@ class OutputKeeper:
         per_agent: int = 16 * 1024 * 1024,
         total: int = 2 * 1024 * 1024 * 1024,
     ) -> None:
-        self._path = engine_wire.socket_path(base_url)
+        self._path = wire.socket_path(base_url)
         self._directory = directory
         self._ring = ring
         self._ended = ended
@@ -262,7 +262,7 @@ class OutputKeeper:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.connect(self._path)
-            sock.send(engine_wire.request("GET", target))
+            sock.send(wire.request("GET", target))
         except OSError:  # it is down, or its queue is full
             sock.close()
             self._again(one)
@@ -308,7 +308,7 @@ class OutputKeeper:
         one.buffer += data
         if data:
             return
-        head = engine_wire.head(one.buffer)
+        head = wire.head(one.buffer)
         status = 0 if head is None else head[0]
         if head is None or status not in (200, 404):
             self._again(one)
@@ -325,7 +325,7 @@ class OutputKeeper:
 
     def _take_head(self, one: _Followed, data: bytes) -> None:
         one.buffer += data
-        head = engine_wire.head(one.buffer)
+        head = wire.head(one.buffer)
         if head is None:
             if not data:
                 self._again(one)

@@ -7,62 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mayfly.core.model import (
-    ContainerState,
-    Continuity,
-    Generation,
-    HostId,
-    PoolName,
-    SlotName,
-)
+from mayfly.core.agent_plan import Mount
+from mayfly.core.model import ContainerState, Continuity, HostId, PoolName
+from mayfly.engines.protocol import EngineEvent, EventCursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """The Engine's own account of itself."""
-
-    id: str
-    version: tuple[int, ...]
-    api: tuple[int, int]
-    podman: bool
-    live_restore: bool
-    runtimes: tuple[str, ...]
-    cdi_devices: tuple[str, ...]  # empty also where the Engine (before 28.2) does not list them
-    cgroup_version: str
-    cgroup_driver: str
-    kernel: tuple[int, ...]
-    storage_driver: str
-    root_dir: str
-
-    @property
-    def recursive_read_only(self) -> bool:
-        """Whether a read-only bind is read-only also where something is mounted inside it (Engine
-        25, Linux 5.12).
-        """
-        return not self.podman and self.version >= (25,) and self.kernel >= (5, 12)
-
-    @property
-    def autoremove_fault(self) -> bool:
-        """Whether an Engine restart kills running AutoRemove containers (moby#46308, mended in
-        24.0.8).
-        """
-        return not self.podman and self.live_restore and self.version < (24, 0, 8)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """An image that is on this host."""
-
-    id: str
-    labels: Mapping[str, str]
-    created: float | None  # None: the image does not say
-    tags: tuple[str, ...]
-    digests: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +25,6 @@ class Network:
     name: str
     host: HostId
     pool: PoolName
-
-
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """A directory or file of the host inside the container, without propagation either way."""
-
-    source: str
-    target: str
-    read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +54,7 @@ class ContainerPlan:
     user: str = "0"  # the gate starts as root, whatever the image says
     runtime: str | None = None  # None: the Engine's default
     device_requests: tuple[DeviceRequest, ...] = ()
-    mounts: tuple[Bind, ...] = ()
+    mounts: tuple[Mount, ...] = ()
     tmpfs: Mapping[str, str] = field(
         default_factory=dict
     )  # target: options, such as "mode=0700,size=16m,exec"
@@ -134,51 +77,12 @@ class ContainerPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class EventCursor:
-    """Which event was the last seen; kept on disk, it tells after a pause what was missed."""
-
-    time_nano: int
-    id: str
-    action: str
-
-
-@dataclass(frozen=True, slots=True)
-class EngineEvent:
-    """Something happened to a container of a Mayfly, to an image, or to the Engine."""
-
-    kind: Literal["container", "image", "daemon"]
-    action: str
-    id: str
-    time_nano: int
-    name: str = ""
-    host: HostId | None = None  # None: not a container of a Mayfly
-    slot: SlotName | None = None  # None: not a container of a Mayfly
-    generation: Generation | None = None  # None: not a container of a Mayfly
-    exit_code: int | None = None  # None: not a death, or the Engine did not say
-    signal: str | None = None  # of a `kill`; None: another action
-
-    @property
-    def at(self) -> float:
-        """When, in seconds since the epoch."""
-        return self.time_nano / 1e9
-
-
-@dataclass(frozen=True, slots=True)
 class Replay:
     """What the Engine's short memory still holds after a cursor."""
 
     events: tuple[EngineEvent, ...]
     continuity: Continuity
     cursor: EventCursor | None  # None: the Engine remembers nothing
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTurn:
-    """The stream of events was lost, or is there (again)."""
-
-    up: bool
-    continuity: Continuity  # of the Engine since the last event seen; UNKNOWN while it is down
-    why: str
 
 
 def container_state(word: str) -> ContainerState:

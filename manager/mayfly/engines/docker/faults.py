@@ -19,23 +19,11 @@ import re
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import ContainerId
-from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.engines.protocol import Gone, NameTaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Gone(Passing):
-    """The container is not there."""
-
-
-class NameTaken(Refused):
-    """Another container has the name, or the Engine has not let go of it in a network."""
-
-    def __init__(self, message: str, name: str | None, owner: ContainerId | None) -> None:
-        super().__init__(message)
-        self.name = name  # None: the Engine did not say
-        self.owner = owner  # None: the Engine did not say
 
 
 _NAME_TAKEN = re.compile(
@@ -131,8 +119,6 @@ def answered(status: int, text: str, doing: str) -> Fault:
             return family(f"{doing}: {text}; {step}")
     if status == 404:
         return Gone(f"{doing}: {text}; the next pass looks again")
-    if status == 409 and "cannot remove a running container" in text.lower():
-        return AgentBusy(f"{doing}: the container still runs, so it was left alone; end it first")
     if status == 409 or status >= 500:
         return Passing(f"{doing}: {text}; it is tried again")
     return Refused(f"{doing}: {text}; correct what it names")

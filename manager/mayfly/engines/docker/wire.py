@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from mayfly.edge import engine_faults
 from mayfly.edge.faults import Passing, Refused
+from mayfly.engines.docker import faults
 
 _HEAD_MAX = 64 * 1024
 _BODY_MAX = 64 * 1024 * 1024
@@ -108,11 +108,11 @@ def open_stream(
         conn.close()
     except (OSError, ValueError) as error:
         conn.close()
-        raise engine_faults.unreachable(base_url, doing, error) from error
+        raise faults.unreachable(base_url, doing, error) from error
     except BaseException:
         conn.close()
         raise
-    raise engine_faults.answered(status, text, doing)
+    raise faults.answered(status, text, doing)
 
 
 def get_json(base_url: str, target: str, doing: str, *, timeout: float) -> Any:
@@ -122,7 +122,7 @@ def get_json(base_url: str, target: str, doing: str, *, timeout: float) -> Any:
         try:
             return json.loads(opened.first + _rest(conn, time.monotonic() + timeout, _BODY_MAX))
         except (OSError, ValueError) as error:
-            raise engine_faults.unreachable(base_url, doing, error) from error
+            raise faults.unreachable(base_url, doing, error) from error
 
 
 def read_frames(opened: Opened, deadline: float, most: int, doing: str) -> bytes:

@@ -1,0 +1,171 @@
+"""What an agent's container has to be, in words that every engine understands.
+
+Pure, and unaware of any engine: how it is done (runtimes, capabilities by number, host configuration) is each
+engine's own. Nothing secret stands in a plan, since engines show to anybody what they were asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mayfly.core import naming
+from mayfly.core.actions import Prepare
+from mayfly.core.model import (
+    CA_TARGET,
+    LABEL_FINGERPRINT,
+    LABEL_GENERATION,
+    LABEL_HOST,
+    LABEL_LEASE,
+    LABEL_POOL,
+    LABEL_SLOT,
+    Generation,
+    HostId,
+    Injection,
+    Limits,
+    PoolName,
+    Removal,
+    SlotName,
+    SlotSpec,
+)
+
+ROOM = "/run/mayfly"
+WITNESS_TARGET = f"{ROOM}/w"
+CAPABILITIES = ("SETUID", "SETGID", "KILL", "CHOWN")
+# What a container has where nobody says otherwise (the set of the OCI engines), which `sudo = true` gets.
+SUDO_CAPABILITIES = (
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+)
+DRIVER_CAPABILITIES = ("compute", "utility")  # CUDA, and NVML with nvidia-smi
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+OOM_SCORE = 500
+STOP_GRACE = 30  # seconds that a person's polite stop leaves the job
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory or file of the host inside the container, without propagation either way."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What the container's processes may do."""
+
+    capabilities: tuple[str, ...] = CAPABILITIES  # of root inside; all others are dropped
+    new_privileges: bool = False  # whether a set-uid program may raise them
+    oom_score: int = OOM_SCORE
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network that it is to be in."""
+
+    name: str | None = None  # None: the pool's own, which the engine makes without traffic inside
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """One agent's container, from its name to its end."""
+
+    host: HostId
+    pool: PoolName
+    slot: SlotName
+    generation: Generation
+    name: str
+    spare_name: str  # taken where another has the name
+    image: str
+    labels: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    injection: Injection | None = None  # how the GPUs of its lease get in; None: it has none
+    mounts: tuple[Mount, ...] = ()
+    tmpfs: Mapping[str, str] = field(default_factory=dict)  # target: options, as of mount(8)
+    limits: Limits = field(default_factory=Limits)
+    security: Security = field(default_factory=Security)
+    network: Network = field(default_factory=Network)
+    removes_itself: bool = True
+    log_max_size: int = 10 * 1024 * 1024  # bytes of the engine's own log
+    stop_grace: int = STOP_GRACE
+
+
+def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int) -> AgentPlan:
+    """The plan of the agent that is to be prepared; ``witness`` is its directory on the host."""
+    spec, pool = action.spec, action.spec.pool
+    mounts = [Mount(witness, WITNESS_TARGET, read_only=False)]
+    mounts += [Mount(dataset.source, dataset.target) for dataset in pool.datasets]
+    mounts += [Mount(cache.source, cache.target, read_only=False) for cache in pool.caches]
+    if pool.ca is not None:
+        mounts.append(Mount(pool.ca, CA_TARGET))
+    own = SUDO_CAPABILITIES if pool.sudo else CAPABILITIES
+    return AgentPlan(
+        host=host,
+        pool=pool.name,
+        slot=spec.name,
+        generation=action.generation,
+        name=action.name,
+        spare_name=naming.standby(spec.name, action.generation),
+        image=spec.image,
+        labels={
+            LABEL_HOST: host,
+            LABEL_POOL: pool.name,
+            LABEL_SLOT: spec.name,
+            LABEL_GENERATION: action.generation,
+            LABEL_FINGERPRINT: spec.fingerprint,
+            **({LABEL_LEASE: ",".join(spec.lease)} if spec.lease else {}),
+        },
+        environment=environment(spec, action.generation),
+        injection=spec.injection,
+        mounts=tuple(mounts),
+        tmpfs={ROOM: "mode=0700,size=64m"},
+        limits=pool.limits,
+        security=Security(own + pool.cap_add, new_privileges=pool.sudo),
+        network=Network(pool.network, pool.dns),
+        removes_itself=spec.removal is Removal.ENGINE,
+        log_max_size=log_max_size,
+    )
+
+
+def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:
+    """The container's variables: the pool's own, the datasets', the lease's and the launcher's."""
+    pool = spec.pool
+    variables = dict(pool.env)
+    for mount in pool.mounts:
+        if mount.env is not None:
+            variables[mount.env] = mount.target
+    if pool.proxy is not None:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            variables[name] = pool.proxy
+    if pool.no_proxy is not None:
+        variables |= {"no_proxy": pool.no_proxy, "NO_PROXY": pool.no_proxy}
+    if pool.ca is not None:
+        variables |= dict.fromkeys(CA_VARIABLES, CA_TARGET)
+    variables["NVIDIA_VISIBLE_DEVICES"] = ",".join(spec.lease) or "void"
+    if spec.lease:
+        variables["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(DRIVER_CAPABILITIES)
+    variables |= {
+        "MAYFLY_GENERATION": generation,
+        "MAYFLY_SLOT": spec.name,
+        "MAYFLY_USER": pool.user,
+    }
+    if pool.groups:
+        variables["MAYFLY_GROUPS"] = ",".join(pool.groups)
+    if pool.sudo:
+        variables["MAYFLY_SUDO"] = "1"
+    return variables

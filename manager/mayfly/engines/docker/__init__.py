@@ -1,0 +1,1 @@
+"""Docker Engine: all that is Docker's stands here and nowhere else."""

@@ -1,0 +1,78 @@
+"""What Docker Engine says of itself, as facts: what this version can do, and what it cannot be trusted with.
+
+Pure. The bugs of its releases that Mayfly goes round are named here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mayfly.core.model import Condition, Severity
+from mayfly.edge.faults import Refused
+from mayfly.engines.docker.values import numbers
+from mayfly.engines.protocol import Capabilities, EngineFacts
+
+NAME = "Docker Engine"
+OLDEST_API = (1, 41)
+SELF_REMOVAL_MENDED = (24, 0, 8)  # moby#46308
+RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
+SUBPATHS = (26,)
+
+
+def engine_facts(version: Mapping[str, Any], info: Mapping[str, Any], address: str) -> EngineFacts:
+    """From the answers of ``/version`` and ``/info``; ``Refused`` for an engine of another kind or age."""
+    components = version.get("Components") or [{}]
+    if "podman" in str(components[0].get("Name", "")).lower():
+        raise Refused(
+            f"what answers at {address} is Podman, which drops the isolation between agents and their GPUs "
+            "without a word: let host.docker_host name a Docker Engine's socket"
+        )
+    spoken = numbers(version["ApiVersion"])
+    if spoken < OLDEST_API:
+        raise Refused(
+            f"the Engine {version.get('Version', '')} speaks API {version['ApiVersion']}"
+            " and Mayfly needs 1.41; upgrade to Docker Engine 20.10 or newer"
+        )
+    number = numbers(version.get("Version", ""))
+    kernel = numbers(info.get("KernelVersion", ""))
+    lives_on = bool(info.get("LiveRestoreEnabled"))
+    faulty = lives_on and number < SELF_REMOVAL_MENDED
+    return EngineFacts(
+        name=NAME,
+        id=info.get("ID", ""),
+        version=number,
+        api=(spoken[0], spoken[1]),
+        capabilities=Capabilities(
+            removes_itself=not faulty,
+            outlives_restart=lives_on,
+            subpath_volumes=number >= SUBPATHS,
+        ),
+        runtimes=tuple(sorted(info.get("Runtimes") or {})),
+        cdi_devices=tuple(
+            d["ID"] for d in info.get("DiscoveredDevices") or () if d.get("Source") == "cdi"
+        ),
+        cgroup_version=str(info.get("CgroupVersion", "")),
+        cgroup_driver=info.get("CgroupDriver", ""),
+        kernel=kernel,
+        storage_driver=info.get("Driver", ""),
+        root_dir=info.get("DockerRootDir", ""),
+        recursive_read_only=number >= RECURSIVE_READ_ONLY and kernel >= (5, 12),
+        self_removal=SELF_REMOVAL if faulty else None,
+        restart=None if lives_on else RESTART,
+    )
+
+
+SELF_REMOVAL = Condition(
+    "engine.removal",
+    Severity.INFO,
+    "a restart of this Engine kills running containers that remove themselves (moby#46308), so Mayfly "
+    "removes them itself",
+    "upgrade Docker to 24.0.8 or newer",
+)
+RESTART = Condition(
+    "engine.restart_ends_jobs",
+    Severity.INFO,
+    "live-restore is off: a restart of Docker ends the jobs that run",
+    'set "live-restore": true in /etc/docker/daemon.json, then: sudo systemctl reload docker',
+)

@@ -1,0 +1,165 @@
+"""An agent's container in the words of the Engine's API, and what the Engine lists as a container of ours.
+
+Pure. Each option of a create that a daemon-wide default could change is to be said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mayfly.core.agent_plan import DRIVER_CAPABILITIES, AgentPlan, Mount
+from mayfly.core.model import (
+    LABEL_FINGERPRINT,
+    LABEL_GENERATION,
+    LABEL_HOST,
+    LABEL_LEASE,
+    LABEL_POOL,
+    LABEL_SLOT,
+    Container,
+    ContainerId,
+    Generation,
+    HostId,
+    Injection,
+    PoolName,
+    SlotName,
+)
+from mayfly.engines.docker.values import ContainerPlan, DeviceRequest, container_state
+
+
+def container_plan(plan: AgentPlan, network: str) -> ContainerPlan:
+    """The plan as a container of Docker's, in that network."""
+    limits, security = plan.limits, plan.security
+    way = plan.injection
+    return ContainerPlan(
+        name=plan.name,
+        hostname=plan.slot,
+        image=plan.image,
+        labels=plan.labels,
+        env=plan.environment,
+        runtime="nvidia" if way is not None and way.kind == "runtime" else None,
+        device_requests=_device_requests(way),
+        mounts=plan.mounts,
+        tmpfs=plan.tmpfs,
+        memory=limits.memory,
+        cpus=limits.cpus,
+        pids=limits.pids,
+        shm=limits.shm,
+        cap_drop=("ALL",),
+        cap_add=security.capabilities,
+        no_new_privileges=not security.new_privileges,
+        oom_score_adj=security.oom_score,
+        auto_remove=plan.removes_itself,
+        network=network,
+        dns=plan.network.dns,
+        log_max_size=plan.log_max_size,
+        stop_timeout=plan.stop_grace,
+    )
+
+
+def _device_requests(way: Injection | None) -> tuple[DeviceRequest, ...]:
+    match way:
+        case Injection(kind="cdi", devices=devices):
+            return (DeviceRequest(devices, driver="cdi"),)
+        case Injection(kind="request", devices=devices):
+            return (DeviceRequest(devices, capabilities=("gpu", *DRIVER_CAPABILITIES)),)
+        case _:
+            return ()
+
+
+def container_config(plan: ContainerPlan) -> dict[str, Any]:
+    """The plan in the words of the Engine's API (``POST /containers/create``)."""
+    host: dict[str, Any] = {
+        "NetworkMode": plan.network,
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": plan.auto_remove,
+        "Init": plan.init,
+        "OomScoreAdj": plan.oom_score_adj,
+        "CapDrop": list(plan.cap_drop),
+        "CapAdd": list(plan.cap_add),
+        "SecurityOpt": ["no-new-privileges:true"] if plan.no_new_privileges else [],
+        "Mounts": [_mount(bind) for bind in plan.mounts],
+        "Tmpfs": dict(plan.tmpfs),
+        "Dns": list(plan.dns),
+        "LogConfig": {
+            "Type": "json-file",
+            "Config": {"max-size": str(plan.log_max_size), "max-file": str(plan.log_max_files)},
+        },
+        "DeviceRequests": [
+            {
+                "Driver": asked.driver,
+                "DeviceIDs": list(asked.ids),
+                "Capabilities": [list(asked.capabilities)] if asked.capabilities else [],
+            }
+            for asked in plan.device_requests
+        ],
+    }
+    if plan.runtime is not None:
+        host["Runtime"] = plan.runtime
+    if plan.memory is not None:
+        host |= {"Memory": plan.memory, "MemorySwap": plan.memory}
+    if plan.cpus is not None:
+        host["NanoCpus"] = round(plan.cpus * 1e9)
+    if plan.pids is not None:
+        host["PidsLimit"] = plan.pids
+    if plan.shm is not None:
+        host["ShmSize"] = plan.shm
+    config: dict[str, Any] = {
+        "Image": plan.image,
+        "Hostname": plan.hostname,
+        "User": plan.user,
+        "Labels": dict(plan.labels),
+        "Env": [f"{name}={value}" for name, value in plan.env.items()],
+        "OpenStdin": True,
+        "StdinOnce": plan.terminal is not None,  # True would end every standby with the manager
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+        "Tty": plan.terminal is True,
+        "StopTimeout": plan.stop_timeout,
+        "Healthcheck": {
+            "Test": ["NONE"]
+        },  # an image's own would flood the Engine's memory of events
+        "HostConfig": host,
+    }
+    if plan.entrypoint is not None:
+        config["Entrypoint"] = list(plan.entrypoint)
+    if plan.command is not None:
+        config["Cmd"] = list(plan.command)
+    return config
+
+
+def _mount(bind: Mount) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": bind.source,
+        "Target": bind.target,
+        "ReadOnly": bind.read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def ours(entry: Mapping[str, Any]) -> bool:
+    return LABEL_GENERATION in (entry.get("Labels") or {})
+
+
+def container_from(entry: Mapping[str, Any]) -> Container:
+    labels: Mapping[str, str] = entry.get("Labels") or {}
+    return Container(
+        id=ContainerId(entry["Id"]),
+        name=(entry.get("Names") or ["/"])[0].removeprefix("/"),
+        state=container_state(entry.get("State", "")),
+        host=HostId(labels.get(LABEL_HOST, "")),
+        pool=PoolName(labels.get(LABEL_POOL, "")),
+        slot=SlotName(labels.get(LABEL_SLOT, "")),
+        generation=Generation(labels.get(LABEL_GENERATION, "")),
+        fingerprint=labels.get(LABEL_FINGERPRINT, ""),
+        image=entry.get("ImageID", ""),
+        created=float(entry.get("Created") or 0),
+        lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
+    )
+
+
+def not_running(error: Any) -> bool:
+    said = str(error.explanation).lower()
+    return "is not running" in said or "container state improper" in said or "not running" in said

@@ -1,0 +1,137 @@
+"""Docker Engine as one of Mayfly's engines: agents prepared, their gates held and opened, networks kept.
+
+What it holds between calls (the way into each gate, the networks that are known to be there) belongs to this
+process and is made again after a restart.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from mayfly.core import naming
+from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.model import ContainerId, Generation, HostId
+from mayfly.edge.faults import Fault
+from mayfly.engines.docker import builder
+from mayfly.engines.docker.client import DockerClient
+from mayfly.engines.docker.container import container_plan
+from mayfly.engines.docker.gate_socket import GateSocket
+from mayfly.engines.docker.output import OutputKeeper
+from mayfly.engines.docker.values import ContainerPlan
+from mayfly.engines.protocol import NameTaken, OutputListener
+
+AT_GATE = 2  # processes of an agent that waits: the init and the gate
+TERMINAL_GRACE = 1  # seconds that a person's command has to end
+
+
+class DockerEngine(DockerClient):
+    """One Docker Engine behind a unix socket, as ``engines.protocol.Engine``."""
+
+    def __init__(self, base_url: str, *, timeout: float = 30) -> None:
+        super().__init__(base_url, timeout=timeout)
+        self._gates: dict[Generation, GateSocket] = {}
+        self._networks: set[str] = set()
+        # Two makers of one pool would each make its network, and Docker takes two of one name.
+        self._making_network = threading.Lock()
+
+    def prepare(self, plan: AgentPlan) -> ContainerId:
+        """Create and start a container that waits at its gate; see ``engines.protocol``."""
+        made = container_plan(plan, self._network(plan))
+        try:
+            return self._started(plan.generation, made)
+        except NameTaken:
+            return self._started(plan.generation, replace(made, name=plan.spare_name))
+
+    def _started(self, generation: Generation, plan: ContainerPlan) -> ContainerId:
+        """A container that waits at its gate; nothing is left of one that could not be started."""
+        container = self.create(plan)
+        try:
+            self._gates[generation] = self.attach_stdin(container)
+            self.start(container)
+        except Fault:
+            self.let_go(generation)
+            with suppress(Fault):
+                self.remove(container)
+            self._networks.discard(plan.network)
+            raise
+        return container
+
+    def _network(self, plan: AgentPlan) -> str:
+        if plan.network.name is not None:
+            return plan.network.name
+        name = naming.network(plan.host, plan.pool)
+        with self._making_network:
+            if name not in self._networks:
+                self.ensure_network(name, plan.host, plan.pool)
+                self._networks.add(name)
+        return name
+
+    def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
+        """Write all the bytes into its gate."""
+        gate = self._gates.pop(generation, None)
+        if gate is None or not gate.alive():
+            gate = self.attach_stdin(container)
+        with gate:
+            gate.send(data)
+
+    def let_go(self, generation: Generation) -> None:
+        """Give up the way into an agent's gate."""
+        gate = self._gates.pop(generation, None)
+        if gate is not None:
+            gate.close()
+
+    def at_gate(self, container: ContainerId) -> bool:
+        """Whether it runs nothing but its gate, or does not run."""
+        return self.process_count(container) <= AT_GATE
+
+    def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
+        """Run a person's command in such a container, on the terminal or piped; its exit code."""
+        made = replace(
+            container_plan(plan, self._network(plan)),
+            entrypoint=words,
+            command=(),
+            terminal=terminal,
+            stop_timeout=TERMINAL_GRACE,
+        )
+        container = self.create(made)
+        try:
+            return builder.converse(self.base_url, container)
+        finally:
+            with suppress(Fault):
+                self.remove(container)
+
+    def output(
+        self, directory: Path, listener: OutputListener, *, per_agent: int, total: int
+    ) -> OutputKeeper:
+        """Who keeps the agents' output in that directory."""
+        return OutputKeeper(
+            self.base_url,
+            directory,
+            ring=lambda generation, _: listener.rung(generation),
+            ended=listener.ended,
+            on_line=listener.line,
+            on_failure=listener.failed,
+            per_agent=per_agent,
+            total=total,
+        )
+
+    def sweep(self, of: Callable[[HostId], bool]) -> None:
+        """Remove the networks of those Mayflies; the last fault, once all were tried."""
+        last: Fault | None = None
+        for network in self.networks():
+            if of(network.host):
+                try:
+                    self.remove_network(network.name)
+                except Fault as fault:
+                    last = fault
+        if last is not None:
+            raise last
+
+    def close(self) -> None:
+        """Let go of every gate."""
+        for generation in tuple(self._gates):
+            self.let_go(generation)

@@ -1,0 +1,271 @@
+"""What Mayfly asks of whatever runs its containers, and the values in which it is answered.
+
+An engine is one package beside this file. It translates and decides nothing; every failure leaves it as
+one of the three families of ``edge.faults`` (``Gone`` and ``NameTaken`` are finer words); each call has a
+bound in time and is safe to repeat; it may be used from any thread. What an engine cannot do it says in its
+``Capabilities``: nobody asks which engine it is.
+
+Times are seconds since the epoch (UTC) unless a name says nanoseconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.gpu_health import ForeignContainer
+from mayfly.core.model import (
+    Condition,
+    Container,
+    ContainerId,
+    Continuity,
+    Generation,
+    HostId,
+    PoolName,
+    SlotName,
+)
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.output_kept import Chunk
+
+
+class Gone(Passing):
+    """The container is not there: look again."""
+
+
+class NameTaken(Refused):
+    """Another container has the name, or the engine has not let go of it."""
+
+    def __init__(self, message: str, name: str | None, owner: ContainerId | None) -> None:
+        super().__init__(message)
+        self.name = name  # None: the engine did not say
+        self.owner = owner  # None: the engine did not say
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do; what it cannot is left out by whoever decides."""
+
+    standby: bool = True  # a container may wait started at its gate while another works in its slot
+    renames: bool = True  # a started container may be given another name
+    removes_itself: bool = True  # an ended container may be removed by the engine
+    outlives_restart: bool = True  # containers go on while the engine is restarted
+    picks_gpu: bool = True  # the manager says which GPU a container gets
+    networks: bool = True  # each pool may have a network of its own
+    sandbox: bool = False  # a container may join the network namespace of another
+    subpath_volumes: bool = False  # a folder of a volume may be mounted
+    kernel_end: bool = False  # the first process of a container is one of this host
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """The engine's own account of itself."""
+
+    name: str  # as people call it: Docker Engine
+    id: str
+    version: tuple[int, ...]
+    api: tuple[int, int]
+    capabilities: Capabilities
+    runtimes: tuple[str, ...] = ()
+    cdi_devices: tuple[str, ...] = ()  # empty also where the engine does not list them
+    cgroup_version: str = ""
+    cgroup_driver: str = ""
+    kernel: tuple[int, ...] = ()
+    storage_driver: str = ""
+    root_dir: str = ""
+    recursive_read_only: bool = (
+        False  # a read-only mount is so also where something is mounted in it
+    )
+    self_removal: Condition | None = (
+        None  # why containers must not remove themselves; None: they may
+    )
+    restart: Condition | None = None  # what a restart of it costs; None: nothing
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """An image that is on this host."""
+
+    id: str
+    labels: Mapping[str, str]
+    created: float | None  # None: the image does not say
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventCursor:
+    """Which event was the last seen; kept on disk, it tells after a pause what was missed."""
+
+    time_nano: int
+    id: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """Something happened to a container of a Mayfly, to an image, or to the engine."""
+
+    kind: Literal["container", "image", "daemon"]
+    action: str
+    id: str
+    time_nano: int
+    name: str = ""
+    host: HostId | None = None  # None: not a container of a Mayfly
+    slot: SlotName | None = None  # None: not a container of a Mayfly
+    generation: Generation | None = None  # None: not a container of a Mayfly
+    exit_code: int | None = None  # None: not a death, or the engine did not say
+    signal: str | None = None  # of a `kill`; None: another action
+
+    @property
+    def at(self) -> float:
+        """When, in seconds since the epoch."""
+        return self.time_nano / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTurn:
+    """The stream of events was lost, or is there (again)."""
+
+    up: bool
+    continuity: Continuity  # of the engine since the last event seen; UNKNOWN while it is down
+    why: str
+
+
+class EventFollower(Protocol):
+    """Who follows the engine's events."""
+
+    @property
+    def cursor(self) -> EventCursor | None:
+        """The last event seen; ``None``: none yet."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+class OutputKeeper(Protocol):
+    """Follows, keeps and shows the output of all agents, on disk and bounded."""
+
+    def start(self) -> None:
+        """Look at what is kept from before, and begin."""
+
+    def close(self) -> None:
+        """Stop following and finish writing; containers are left as they are."""
+
+    def follow(
+        self, generation: Generation, container: ContainerId, *, lines: bool = False
+    ) -> None:
+        """Follow a started container from where its kept output ends; safe to repeat."""
+
+    def read(
+        self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = ...
+    ) -> Iterator[Chunk]:
+        """What is kept of an agent, without the gate's and the launcher's own lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputListener:
+    """Whom the keeper of output tells; none of them may block."""
+
+    rung: Callable[[Generation], None]  # the gate or the launcher may have said something
+    ended: Callable[[Generation], None]  # all output is on disk
+    line: Callable[[Generation, int, bytes], None]  # of agents whose lines are wanted
+    failed: Callable[[str, BaseException], None]  # what only a bug explains
+
+
+class Engine(Protocol):
+    """What runs containers."""
+
+    # -- itself
+    def ping(self) -> None:
+        """Whether it takes a new connection and answers; ``Passing`` where it does not."""
+
+    def facts(self) -> EngineFacts:
+        """What it says of itself; ``Refused`` where Mayfly cannot use it."""
+
+    def image(self, reference: str) -> ImageFacts | None:
+        """The image of that name or id; ``None`` where this host has none."""
+
+    def watch(
+        self,
+        ring: Callable[[EngineEvent], None],
+        turned: Callable[[StreamTurn], None],
+        *,
+        cursor: EventCursor | None = None,
+    ) -> EventFollower:
+        """Follow its events for ever, on a thread of its own."""
+
+    def output(
+        self, directory: Path, listener: OutputListener, *, per_agent: int, total: int
+    ) -> OutputKeeper:
+        """Who keeps the agents' output in that directory."""
+
+    # -- containers, seen
+    def list(self) -> tuple[Container, ...]:
+        """Every agent's container of any Mayfly, running or not, in one call."""
+
+    def sizes(self) -> Mapping[ContainerId, int]:
+        """Bytes in the writable layer of every running agent of any Mayfly; slow."""
+
+    def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
+        """Running containers that are not Mayfly's and were given GPUs."""
+
+    def at_gate(self, container: ContainerId) -> bool:
+        """Whether it runs nothing but its gate, or does not run."""
+
+    # -- containers, changed
+    def prepare(self, plan: AgentPlan) -> ContainerId:
+        """Create and start a container that waits at its gate, and hold on to the way into it.
+
+        Nothing is left of one that could not be started. Where another has its name it gets the spare one.
+        """
+
+    def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
+        """Write all the bytes into its gate; ``Passing`` where that fails, and then some may be through."""
+
+    def let_go(self, generation: Generation) -> None:
+        """Give up the way into an agent's gate; the gate stays as it is."""
+
+    def rename(self, container: ContainerId, name: str) -> None:
+        """Give it another name; having it already is a success, ``NameTaken`` where another has it."""
+
+    def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
+        """Run a person's command in such a container, on the terminal or piped; its exit code."""
+
+    def signal(self, container: ContainerId, signal: str) -> None:
+        """Send a signal such as ``TERM`` to its first process; one that does not run is a success."""
+
+    def remove(self, container: ContainerId) -> None:
+        """Remove it, killing what runs in it; gone or going is a success."""
+
+    def exec_probe(
+        self, container: ContainerId, argv: tuple[str, ...], timeout: float
+    ) -> tuple[int, bytes]:
+        """Run a short command as root inside; its exit code and its output, at most 64 KiB."""
+
+    # -- what it keeps for Mayfly beside containers
+    def sweep(self, of: Callable[[HostId], bool]) -> None:
+        """Remove networks of those Mayflies that no container uses any more."""
+
+    def close(self) -> None:
+        """Let go of every gate."""
+
+
+__all__ = [
+    "AgentPlan",
+    "Capabilities",
+    "Engine",
+    "EngineEvent",
+    "EngineFacts",
+    "EventCursor",
+    "EventFollower",
+    "Gone",
+    "ImageFacts",
+    "NameTaken",
+    "OutputKeeper",
+    "OutputListener",
+    "PoolName",
+    "StreamTurn",
+]
