@@ -415,7 +415,7 @@ def test_no_permission_is_refused_with_what_to_do(tmp_path: Path) -> None:
         from mayfly.edge.faults import Refused
         engine = Engine("unix://{guarded}/between.sock")
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
-        for ask in (engine.containers, lambda: engine.attach_stdin("x")):
+        for ask in (engine.list, lambda: engine.attach_stdin("x")):
             try:
                 ask()
             except Refused as fault:
