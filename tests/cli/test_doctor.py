@@ -52,8 +52,8 @@ INFO = {
     "Driver": "overlay2",
     "DockerRootDir": "/d",
 }
-ENGINE = engine_facts(VERSION, INFO, "unix:///s")
-OLD = engine_facts({"Version": "20.10.24", "ApiVersion": "1.41"}, INFO, "unix:///s")
+ENGINE = engine_facts(VERSION, INFO, ("/d",))
+OLD = engine_facts({"Version": "20.10.24", "ApiVersion": "1.41"}, INFO, ("/d",))
 LOCAL = PoolSpec(PoolName("local"), datasets=(Dataset("/data", "/datasets"),))
 GPU = PoolSpec(PoolName("gpu"), slots=2, gpus=1, image="mayfly/local:cuda12.8")
 SEEN = Survey(
@@ -111,7 +111,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "systemctl status docker",
     ),
     (
-        replace(WELL, engine=engine_facts(VERSION, {**INFO, "LiveRestoreEnabled": False}, "unix:///s")),
+        replace(WELL, engine=engine_facts(VERSION, {**INFO, "LiveRestoreEnabled": False}, ("/d",))),
         "engine.live_restore",
         State.WARN,
         "ends the jobs",

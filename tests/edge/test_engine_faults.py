@@ -77,7 +77,7 @@ def test_every_saying_has_a_family_and_a_next_step(
             f'Conflict. The container name "/azure-0" is already in use by container "{ID}".',
         ),
         (
-            500,  # Podman
+            500,
             f'creating container storage: the container name "azure-0" is already in use by {ID}.',
         ),
     ],
@@ -115,7 +115,7 @@ def test_an_engine_that_is_not_reached_is_told_by_its_cause(
 
 def test_an_unheard_of_state_counts_as_running() -> None:
     assert container_state("exited") is ContainerState.EXITED
-    assert container_state("configured") is ContainerState.CREATED
+    assert container_state("created") is ContainerState.CREATED
     assert container_state("levitating") is ContainerState.RUNNING
 
 

@@ -23,7 +23,7 @@ from mayfly.engines.protocol import Gone, NameTaken
 from tests.engine.agents import HOST_ENGINE, IMAGE, Agents
 from tests.engine.go_between import GoBetween
 from tests.engine.inspecting import Inspection, inspect
-from tests.engine.private_engine import PrivateEngine
+from tests.engine.private_engine import PrivateEngine, version, why_not
 from tests.waiting import Until
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def end_of(engine: Engine, cid: ContainerId, until: Until) -> Inspection:
 
 # -- looking ---------------------------------------------------------------------------------
 
+CONTAINERD_STORE_SINCE = (27,)  # the release that says which containerd it uses
+
 
 def test_the_engine_says_what_it_is(engine: Engine) -> None:
     info = engine.facts()
@@ -73,6 +75,21 @@ def test_live_restore_and_added_runtimes_are_seen(private_engine: PrivateEngine)
     assert (info.self_removal is not None) == (info.version < (24, 0, 8))
     assert info.capabilities.removes_itself == (info.self_removal is None)
     assert "nvidia" in info.runtimes
+
+
+def test_it_says_where_it_writes(private_engine: PrivateEngine) -> None:
+    assert Engine(private_engine.url).facts().places == (f"{private_engine.home}/data",)
+
+
+@pytest.mark.skipif(
+    why_not() is None and version() < CONTAINERD_STORE_SINCE,
+    reason="Engines before 27 do not say which containerd they use",
+)
+def test_where_containerd_has_the_images_it_writes_there_too() -> None:
+    settings = {"features": {"containerd-snapshotter": True}}
+    with PrivateEngine(images=(), settings=settings) as engine:
+        places = Engine(engine.url).facts().places
+        assert places == (f"{engine.home}/data", f"{engine.home}/containerd")
 
 
 def test_an_image_that_is_not_there_is_none_and_one_that_is_has_an_id(engine: Engine) -> None:
@@ -256,6 +273,20 @@ def test_a_signal_reaches_the_process_and_a_late_one_is_a_success(
     agents.engine.signal(cid, "KILL")
     agents.engine.remove(cid)
     agents.engine.signal(cid, "TERM")
+
+
+def test_a_container_that_does_not_run_has_no_process_and_one_that_runs_has_some(
+    agents: Agents, until: Until
+) -> None:
+    waiting = agents.engine.create(agents.plan(SLEEP, network="none"))
+    running, _ = agents.run(SLEEP, network="none")
+    ended, _ = agents.run("exit 0", network="none")
+    end_of(agents.engine, ended, until)
+    assert agents.engine.process_count(running) >= 1
+    assert agents.engine.process_count(waiting) == 0
+    assert agents.engine.process_count(ended) == 0
+    agents.engine.remove(ended)
+    assert agents.engine.process_count(ended) == 0
 
 
 def test_a_running_container_is_removed_and_a_second_time_is_a_success(agents: Agents) -> None:

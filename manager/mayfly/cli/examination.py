@@ -110,7 +110,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
         engine=info,
         survey=survey,
         strangers=tuple(strangers),
-        rooms=(*facts.rooms, *_rooms(Path(info.root_dir))),
+        rooms=(*facts.rooms, *_rooms(*map(Path, info.places))),
     )
 
 

@@ -20,6 +20,9 @@ class Found:
     engine_version: str = ""
     runtimes: tuple[str, ...] = ()
     gpus: int = 0  # by device files
+    refused: str | None = (
+        None  # why a socket that answers cannot be used; None: there is no such socket
+    )
 
     @property
     def nvidia(self) -> bool:

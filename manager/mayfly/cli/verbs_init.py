@@ -70,6 +70,8 @@ def init(
         raise Trouble(f"{path} exists; write over it with --force, or name another with --config")
     found = look()
     say(_told(found))
+    if found.refused is not None:
+        say(found.refused)
     if from_prototype is not None:
         _move(from_prototype, found, path, force=force)
         _images(ctx, path, found, build=not no_images)
@@ -147,19 +149,24 @@ def look() -> Found:
     """What this host has: an Engine and its runtimes, GPUs by their device files."""
     from mayfly.core.model import HostSpec  # noqa: PLC0415
     from mayfly.edge.config import default_host_name  # noqa: PLC0415
-    from mayfly.edge.faults import Fault  # noqa: PLC0415
+    from mayfly.edge.faults import Fault, Refused  # noqa: PLC0415
     from mayfly.engines import load as load_engine  # noqa: PLC0415  brings docker
 
     devices = [p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
     host = default_host_name(sockets.gethostname())
+    refused = None
     for address in _engines():
         try:
             info = load_engine(HostSpec(host, docker_host=address), timeout=5).facts()
+        except Refused as fault:
+            refused = refused or str(fault)
+            continue
         except Fault:
             continue
         version = ".".join(str(part) for part in info.version)
-        return Found(host, address, version, tuple(sorted(info.runtimes)), len(devices))
-    return Found(host, None, gpus=len(devices))
+        runtimes = tuple(sorted(info.runtimes))
+        return Found(host, address, version, runtimes, len(devices), refused)
+    return Found(host, None, gpus=len(devices), refused=refused)
 
 
 def _engines() -> list[str]:

@@ -74,7 +74,7 @@ class EngineFacts:
     cgroup_driver: str = ""
     kernel: tuple[int, ...] = ()
     storage_driver: str = ""
-    root_dir: str = ""
+    places: tuple[str, ...] = ()  # where it writes: its own files, images, writable layers
     recursive_read_only: bool = (
         False  # a read-only mount is so also where something is mounted in it
     )

@@ -148,7 +148,7 @@ class EngineObserver:
             survey = survey_of(self._engine, config, info, self._wanted())
             watched = any(pool.limits.disk is not None for pool in config.pools)
             sizes = self._engine.sizes() if watched else {}
-            places = (room(Path(place)) for place in (config.host.state_dir, info.root_dir))
+            places = (room(Path(place)) for place in (config.host.state_dir, *info.places))
             left = tuple(place for place in places if place is not None)
             self._send(HostSurvey(began, survey, info, sizes, left))
         except Fault as fault:

@@ -20,13 +20,13 @@ RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
 SUBPATHS = (26,)
 
 
-def engine_facts(version: Mapping[str, Any], info: Mapping[str, Any], address: str) -> EngineFacts:
-    """From the answers of ``/version`` and ``/info``; ``Refused`` for an engine of another kind or age."""
+def see_that_it_serves(version: Mapping[str, Any], address: str) -> None:
+    """``Refused``, by the answer of ``/version``, where it is not Docker's, or too old."""
     components = version.get("Components") or [{}]
     if "podman" in str(components[0].get("Name", "")).lower():
         raise Refused(
-            f"what answers at {address} is Podman, which drops the isolation between agents and their GPUs "
-            "without a word: let host.docker_host name a Docker Engine's socket"
+            f"what answers at {address} is Podman, which takes isolation between agents and their GPUs away "
+            "without a word; let host.docker_host name the socket of a Docker Engine, 20.10 or newer"
         )
     spoken = numbers(version["ApiVersion"])
     if spoken < OLDEST_API:
@@ -34,7 +34,14 @@ def engine_facts(version: Mapping[str, Any], info: Mapping[str, Any], address: s
             f"the Engine {version.get('Version', '')} speaks API {version['ApiVersion']}"
             " and Mayfly needs 1.41; upgrade to Docker Engine 20.10 or newer"
         )
+
+
+def engine_facts(
+    version: Mapping[str, Any], info: Mapping[str, Any], places: tuple[str, ...]
+) -> EngineFacts:
+    """From the answers of ``/version`` and ``/info``, and where it writes."""
     number = numbers(version.get("Version", ""))
+    spoken = numbers(version["ApiVersion"])
     kernel = numbers(info.get("KernelVersion", ""))
     lives_on = bool(info.get("LiveRestoreEnabled"))
     faulty = lives_on and number < SELF_REMOVAL_MENDED
@@ -56,7 +63,7 @@ def engine_facts(version: Mapping[str, Any], info: Mapping[str, Any], address: s
         cgroup_driver=info.get("CgroupDriver", ""),
         kernel=kernel,
         storage_driver=info.get("Driver", ""),
-        root_dir=info.get("DockerRootDir", ""),
+        places=places,
         recursive_read_only=number >= RECURSIVE_READ_ONLY and kernel >= (5, 12),
         self_removal=SELF_REMOVAL if faulty else None,
         restart=None if lives_on else RESTART,

@@ -28,10 +28,11 @@ from mayfly.core.model import (
 )
 from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.docker import faults, wire
-from mayfly.engines.docker.about import engine_facts
+from mayfly.engines.docker.about import engine_facts, see_that_it_serves
 from mayfly.engines.docker.container import container_config, container_from, not_running, ours
 from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.gate_socket import GateSocket
+from mayfly.engines.docker.places import places
 from mayfly.engines.docker.values import ContainerPlan, Network, gpus_of, moment
 from mayfly.engines.protocol import (
     EngineEvent,
@@ -72,8 +73,11 @@ class DockerClient:
     def facts(self) -> EngineFacts:
         """What the Engine says of itself; ``Refused`` where it is too old, or is not Docker's."""
         with self._asking("asking the Engine about itself") as api:
-            version, info = api.version(), api.info()
-        return engine_facts(version, info, self.base_url)
+            version = api.version()
+        see_that_it_serves(version, self.base_url)
+        with self._asking("asking the Engine about itself") as api:
+            info = api.info()
+        return engine_facts(version, info, places(info))
 
     def image(self, ref: str) -> ImageFacts | None:
         """The image of that name or id; None where this host has none."""
@@ -142,11 +146,13 @@ class DockerClient:
 
     def process_count(self, cid: ContainerId) -> int:
         """How many processes run in it; 0 where it does not run."""
-        try:
-            with self._asking(f"counting the processes of container {cid[:12]}") as client:
-                return len(client.top(cid).get("Processes") or ())
-        except (Gone, Refused):
-            return 0
+        with self._asking(f"counting the processes of container {cid[:12]}") as api:
+            try:
+                return len(api.top(cid).get("Processes") or ())
+            except docker.errors.APIError as error:
+                if error.status_code != 404 and not not_running(error):
+                    raise
+                return 0
 
     def rename(self, cid: ContainerId, name: str) -> None:
         """Give it another name; having that name already is a success, ``NameTaken`` where another

@@ -161,5 +161,5 @@ def container_from(entry: Mapping[str, Any]) -> Container:
 
 
 def not_running(error: Any) -> bool:
-    said = str(error.explanation).lower()
-    return "is not running" in said or "container state improper" in said or "not running" in said
+    """Whether the Engine refuses because the container does not run (any more)."""
+    return "not running" in str(error.explanation).lower()

@@ -35,7 +35,7 @@ from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# What the Engine remembers (moby, daemon/events); Podman remembers more, which only helps.
+# What the Engine remembers (moby, daemon/events).
 RING = 256
 # An exec or an attach changes no state.
 _CONTAINER = frozenset(
@@ -236,9 +236,7 @@ def _event(raw: Mapping[str, Any]) -> EngineEvent | None:
         return EngineEvent("daemon", action, subject, at, name=attributes.get("name", ""))
     if kind != "container" or action not in _CONTAINER or LABEL_HOST not in attributes:
         return None
-    code = attributes.get(
-        "exitCode", attributes.get("containerExitCode", "")
-    )  # Podman has the second
+    code = attributes.get("exitCode", "")
     return EngineEvent(
         "container",
         action,

@@ -89,14 +89,8 @@ def container_state(word: str) -> ContainerState:
     """The state for the Engine's word; an unheard-of one counts as running, since what runs is left
     alone.
     """
-    podman = {
-        "configured": "created",
-        "initialized": "created",
-        "stopped": "exited",
-        "stopping": "running",
-    }
     try:
-        return ContainerState(podman.get(word, word))
+        return ContainerState(word)
     except ValueError:
         return ContainerState.RUNNING
 
