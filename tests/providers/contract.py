@@ -30,7 +30,7 @@ from mayfly.core.model import (
     Severity,
 )
 from mayfly.core.outcomes import End, Result
-from mayfly.edge.faults import AgentBusy, Passing, Refused
+from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import Counting, Enrolment, Provider
 from tests.fakes.http import Fake, Fault
 
@@ -119,6 +119,22 @@ class ProviderContract:
         found = [finding for finding in provider.check() if finding.severity is not Severity.INFO]
         assert found == []
 
+    def test_a_check_tells_what_is_wrong_and_raises_nothing(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        bench.fake.stop()
+        *_, finding = provider.check()
+        assert finding.severity is Severity.ERROR
+        assert "could not be asked" in finding.text
+        bench.fake.start()
+        bench.spoil_token()
+        *_, finding = bench.provider().check()
+        assert finding.severity is Severity.ERROR
+        assert "token" in finding.text or "key" in finding.text
+        assert finding.fix
+        for secret in bench.secrets:
+            assert secret not in finding.text
+
     def test_an_enrolment_carries_files_and_does_not_show_them(self, provider: Provider) -> None:
         enrolment = provider.enrol(agent(), self.labels)
         assert enrolment.files
@@ -196,8 +212,8 @@ class ProviderContract:
         bench.fresh()
         entry = entry_of(provider, enrolment)
         assert entry is not None
-        provider.dismiss(entry.id)
-        provider.dismiss(entry.id)
+        assert not provider.dismiss(entry.id).busy
+        assert not provider.dismiss(entry.id).busy
         bench.fresh()
         assert entry_of(provider, enrolment) is None
 
@@ -210,8 +226,7 @@ class ProviderContract:
         bench.fresh()
         entry = entry_of(provider, enrolment)
         assert entry is not None
-        with pytest.raises(AgentBusy):
-            provider.dismiss(entry.id)
+        assert provider.dismiss(entry.id).busy
         assert len(bench.registrations()) == 1
 
     def test_another_manager_of_the_same_host_id_sees_the_same_agents(self, bench: Bench) -> None:

@@ -38,7 +38,7 @@ def test_a_runner_that_is_listed_as_busy_and_begins_no_job_is_told_and_left_alon
     pool: GitHubPool,
 ) -> None:
     pool.configure(1)
-    start(pool, "core.rosters.UNBEGUN=3")
+    start(pool, "core.rosters.BUSY_WITHOUT_JOB=3")
     agent = pool.manager.slot("gh-0")["agent"]
     (runner,) = pool.fake.runners.values()
     job = pool.fake.give(runner.name)
@@ -67,12 +67,12 @@ def test_one_that_has_told_of_its_job_is_not_and_stays_so_after_a_restart(
     pool: GitHubPool,
 ) -> None:
     pool.configure(1)
-    start(pool, "core.rosters.UNBEGUN=3")
+    start(pool, "core.rosters.BUSY_WITHOUT_JOB=3")
     job = pool.fake.queue("while [ ! -e /tmp/go ]; do sleep 0.05; done")
     pool.manager.in_phase("busy", "gh-0")
     busy = time.monotonic()
     pool.manager.kill()
-    pool.manager.start(*hurried(LISTS, "core.rosters.UNBEGUN=3"), wait="answer")
+    pool.manager.start(*hurried(LISTS, "core.rosters.BUSY_WITHOUT_JOB=3"), wait="answer")
     until(lambda: time.monotonic() - busy > 6, "twice the limit is over")
     assert pool.manager.slot("gh-0")["phase"] == "busy"
     assert "agent.unbegun" not in pool.manager.health()

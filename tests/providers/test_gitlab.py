@@ -14,7 +14,7 @@ import pytest
 
 from mayfly.core.model import Cache, Limits, PoolName, PoolSpec, Severity, SlotName
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import AgentBusy, Passing, Refused
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.vault import Vault
 from mayfly.providers import Enrolment, left_behind, load
 from mayfly.providers.gitlab import GitLab
@@ -273,8 +273,8 @@ def test_a_runner_with_a_job_is_paused_but_not_said_to_be_free(
     provider = make()
     enrolment = provider.enrol(agent(), ())
     _busy(fake, enrolment)
-    with pytest.raises(AgentBusy):
-        provider.cordon(enrolment.registration or "", on=True)
+    assert provider.cordon(enrolment.registration or "", on=True).busy
+    assert runner_of(fake, enrolment).paused
 
 
 def _busy(fake: FakeGitLab, enrolment: Enrolment) -> int:

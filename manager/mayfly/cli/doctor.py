@@ -382,7 +382,7 @@ def _services(facts: Facts) -> Iterator[Verdict]:
             yield fail(
                 f"pool {pool}: {service.refused}", "mayfly doctor   # again, once that is mended"
             )
-        else:
+        elif all(severity is not Severity.ERROR for severity, _, _ in service.findings):
             yield ok(f"pool {pool}: its service lets us do what we must")
         for severity, text, fix in service.findings:
             found = fail if severity is Severity.ERROR else warn

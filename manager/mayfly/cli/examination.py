@@ -220,11 +220,10 @@ def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolN
 
 def _service(pool: PoolSpec, config: Config, host: HostId, state: Path) -> ServiceExam:
     try:
-        found = provider_of(pool, config.host, host, state).check()
+        provider = provider_of(pool, config.host, host, state)
     except Refused as fault:
         return ServiceExam(refused=str(fault))
-    except Fault as fault:
-        return ServiceExam(refused=f"it could not be asked: {fault}")
+    found = provider.check()
     told = tuple((finding.severity, finding.text, finding.fix) for finding in found)
     return ServiceExam(findings=told)
 

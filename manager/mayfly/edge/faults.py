@@ -1,13 +1,13 @@
-"""The three families of error that cross from an edge into the rest of Mayfly.
+"""The two families of error that cross from an edge into the rest of Mayfly.
 
 ::
 
     Fault
     ├── Passing      the same call may succeed later (``retry_after`` seconds, if known)
-    ├── Refused      it will not succeed until a person changes something
-    └── AgentBusy    the agent runs a job, so it was left alone
+    └── Refused      it will not succeed until a person changes something
 
-An edge never lets its library's exceptions out; the message says what failed, on what, and the next step.
+An answer ("busy", "gone") is a value and no error. An edge never lets its library's exceptions out; the
+message says what failed, on what, and the next step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,3 @@ class Passing(Fault):
 
 class Refused(Fault):
     """It needs a person."""
-
-
-class AgentBusy(Fault):
-    """It runs a job and was left alone."""

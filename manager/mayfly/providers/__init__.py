@@ -6,7 +6,7 @@ for a bounded time and are safe to repeat; ``read`` and ``judge`` are pure. It n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, StopStep
 from mayfly.core.outcomes import End, Outcome
-from mayfly.edge.faults import Refused
+from mayfly.edge.faults import Fault, Refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,33 @@ class Finding:
 Diagnosis = tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Cordoned:
+    """The service gives the agent no new job, or gives it jobs again."""
+
+    busy: bool = False  # it runs a job that it had already
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissed:
+    """The service was asked to let go of an agent."""
+
+    busy: bool = False  # it runs a job and was left alone
+
+
+def diagnosis(findings: Iterator[Finding]) -> Diagnosis:
+    """What a check finds, a fault that ends it included: a check raises none."""
+    found: list[Finding] = []
+    again = "mayfly doctor   # again, once that is mended"
+    try:
+        found.extend(findings)
+    except Refused as fault:
+        found.append(Finding(Severity.ERROR, str(fault), again))
+    except Fault as fault:
+        found.append(Finding(Severity.ERROR, f"it could not be asked: {fault}", again))
+    return tuple(found)
+
+
 class Provider(Protocol):
     """What Mayfly asks of a CI service."""
 
@@ -88,7 +115,10 @@ class Provider(Protocol):
         """How to end an agent gently, step by step."""
 
     def check(self) -> Diagnosis:
-        """Whether the service is reachable and lets us do what we must; empty where all is well."""
+        """Whether the service is reachable and lets us do what we must; empty where all is well.
+
+        What it cannot find out is a finding, too: it raises no fault.
+        """
 
     def roster(self) -> Roster | None:
         """Our agents as the service knows them; ``None`` where the service tells nothing."""
@@ -96,11 +126,11 @@ class Provider(Protocol):
     def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
         """Everything that exactly one container needs for exactly one job."""
 
-    def cordon(self, registration: str, on: bool) -> None:
+    def cordon(self, registration: str, on: bool) -> Cordoned:
         """Tell the service to give the agent no new job, if it can be told."""
 
-    def dismiss(self, registration: str) -> None:
-        """Take a registration back: gone already is success, running a job is ``AgentBusy``."""
+    def dismiss(self, registration: str) -> Dismissed:
+        """Take a registration back: gone already is success, running a job is an answer."""
 
     def retire(self, registration: str) -> None:
         """See that an ended agent's key opens nothing more; its entry stays. Gone already is success.

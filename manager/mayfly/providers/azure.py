@@ -32,9 +32,9 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.web import Budget, ServiceReply, Web, integer, items, mapping, text
-from mayfly.providers import Diagnosis, Enrolment, Finding, Sign
+from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Finding, Sign, diagnosis
 from mayfly.providers.azure_lines import CONFIG_LIMIT, judge, read
 from mayfly.providers.azure_lost_key import LOST_KEY
 from mayfly.providers.azure_principal import Principal
@@ -112,11 +112,7 @@ class Azure:
 
     def check(self) -> Diagnosis:
         """Whether the pool is there and may be managed, what lags behind, and how old the token is."""
-        try:
-            return tuple(self._findings())
-        except Fault as fault:
-            fix = "mayfly doctor, once it is mended"
-            return (Finding(Severity.ERROR, str(fault), fix),)
+        return diagnosis(self._findings())
 
     def roster(self) -> Roster | None:
         """The agents under this host's names, by one call for the whole pool."""
@@ -149,8 +145,8 @@ class Azure:
             registered=name,
         )
 
-    def cordon(self, registration: str, on: bool) -> None:
-        """Tell the service to give the agent no new job; ``AgentBusy`` where it has one already."""
+    def cordon(self, registration: str, on: bool) -> Cordoned:
+        """Tell the service to give the agent no new job, and look whether it has one already."""
         entry = self._entry(registration)
         if entry is None or not self._ours(entry):
             raise Passing(
@@ -159,17 +155,16 @@ class Azure:
                 GHOST_REST,
             )
         self._enable(registration, entry, enabled=not on)
-        if on:
-            self._see_no_job(registration)
+        return Cordoned(busy=on and self._has_job(registration))
 
-    def dismiss(self, registration: str) -> None:
-        """Delete the entry; an agent that has a job is ``AgentBusy``."""
+    def dismiss(self, registration: str) -> Dismissed:
+        """Delete the entry; an agent that has a job keeps it."""
         entry = self._entry(registration)
         if entry is None or not self._ours(entry):
-            return
+            return Dismissed()
         self._enable(registration, entry, enabled=False)
-        self._see_no_job(registration)
-        self._delete(registration, entry)
+        busy = self._has_job(registration) or not self._delete(registration, entry)
+        return Dismissed(busy=busy)
 
     def retire(self, registration: str) -> None:
         """Put a key that nobody has in the place of the ended agent's; the entry waits for the next one."""
@@ -319,14 +314,15 @@ class Azure:
         word = "enable" if enabled else "disable"
         self._agents("PATCH", f"/{_id(entry)}", f"{word} {name}", body=body)
 
-    def _see_no_job(self, name: str) -> None:
+    def _has_job(self, name: str) -> bool:
         """Look twice: a job that was being assigned when the agent was disabled shows a moment later."""
         for look in range(2):
             if look:
                 self._pause(LOOK_APART)
             entry = self._entry(name)
             if entry is not None and entry.get("assignedRequest") is not None:
-                raise AgentBusy(f"{name} has a job")
+                return True
+        return False
 
     def _clear(self, name: str, entry: Entry) -> None:
         """Make the entry such that an agent can take it."""
@@ -354,10 +350,8 @@ class Azure:
         )
 
     def _renew(self, name: str, entry: Entry) -> None:
-        try:
-            self._delete(name, entry)
-        except AgentBusy:
-            raise self._still_counted(name) from None
+        if not self._delete(name, entry):
+            raise self._still_counted(name)
         kept = ("name", "version", "osDescription", "systemCapabilities", "userCapabilities")
         body = {key: entry[key] for key in kept if key in entry}
         body |= {"maxParallelism": 1, "provisioningState": "Provisioned", "enabled": True}
@@ -368,14 +362,15 @@ class Azure:
         except Fault:
             return
 
-    def _delete(self, name: str, entry: Entry) -> None:
+    def _delete(self, name: str, entry: Entry) -> bool:
+        """Delete the entry; False where the service says that it has a job."""
         accept = (200, 204, 400, 403, 404, 409, 500)
         operation = f"delete {name}"
         reply = self._agents("DELETE", f"/{_id(entry)}", operation, accept=accept)
         if reply.status in (200, 204, 404):
-            return
+            return True
         if isinstance(reply.body, dict) and STILL_RUNNING in str(reply.body.get("typeKey")):
-            raise AgentBusy(f"{name} has a job")
+            return False
         raise self._web.fault(reply, operation)
 
     # -- the check -------------------------------------------------------------------------------------

@@ -31,9 +31,18 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import AgentBusy, Passing, Refused
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Budget, Moved, ServiceReply, Web, integer, items, mapping, text
-from mayfly.providers import Diagnosis, Enrolment, Finding, Sign, github_lines
+from mayfly.providers import (
+    Cordoned,
+    Diagnosis,
+    Dismissed,
+    Enrolment,
+    Finding,
+    Sign,
+    diagnosis,
+    github_lines,
+)
 from mayfly.providers.github_place import GitHubAddress, place_of
 from mayfly.providers.github_token import App, Identity, Personal
 
@@ -201,10 +210,10 @@ class GitHub:
                     name in self._lost and self._ours(runner) and runner.get("status") != "online"
                 )
             if lost:
-                with suppress(AgentBusy, Passing):
-                    self.dismiss(str(integer(runner.get("id"))))
-                    with self._lock:
-                        self._lost.discard(name)
+                with suppress(Passing):
+                    if not self.dismiss(str(integer(runner.get("id")))).busy:
+                        with self._lock:
+                            self._lost.discard(name)
 
     def _list(self) -> Iterator[Mapping[str, object]]:
         """Every runner of the place: one conditional call per hundred."""
@@ -350,7 +359,10 @@ class GitHub:
                 )
             if runner.get("status") == "online" or runner.get("busy") is True:
                 raise Passing(f"a runner named {name} is online before its gate was opened", SETTLE)
-            self.dismiss(str(integer(runner.get("id"))))
+            if self.dismiss(str(integer(runner.get("id")))).busy:
+                raise Passing(
+                    f"the runner named {name} runs a job before its gate was opened", SETTLE
+                )
 
     def _why_missing(self, reply: ServiceReply) -> Refused | Passing:
         """A 404 of the minting call: the place, the group, or the call itself is not there."""
@@ -441,13 +453,15 @@ class GitHub:
 
     # -- taking back -----------------------------------------------------------------------------------
 
-    def cordon(self, registration: str, on: bool) -> None:
+    def cordon(self, registration: str, on: bool) -> Cordoned:
         """GitHub cannot be told: an idle runner is dismissed instead."""
+        del registration, on
+        return Cordoned()
 
     def retire(self, registration: str) -> None:
         """There are no entries to keep."""
 
-    def dismiss(self, registration: str) -> None:
+    def dismiss(self, registration: str) -> Dismissed:
         """Remove a registration: 204 proves that it was idle and will get no job."""
         reply = self._call(
             "DELETE",
@@ -455,22 +469,24 @@ class GitHub:
             "remove a runner",
             accept=(204, 404, 422),
         )
-        if reply.status == 422:
-            raise AgentBusy(
-                f"GitHub says that runner {registration} of {self._whose} is running a job"
-            )
+        return Dismissed(busy=reply.status == 422)
 
     # -- the check -------------------------------------------------------------------------------------
 
     def check(self) -> Diagnosis:
-        """Whether we may do what we must; ``Refused`` where not, findings for what is only unwise."""
+        """Whether we may do what we must, and what is unwise."""
+        return diagnosis(self._findings())
+
+    def _findings(self) -> Iterator[Finding]:
         self._look()
         self._group = self._registering = None
         self._group_id()
         self._registration_token()  # which needs the right that minting needs, and leaves nothing behind
         if self.pool.enrolment == "jit":
             self._see_minting()
-        return (*self._about_clock(), *self._about_public(), *self._about_version())
+        yield from self._about_clock()
+        yield from self._about_public()
+        yield from self._about_version()
 
     def _see_minting(self) -> None:
         """``Refused`` where this GitHub mints no configurations: a request without labels mints none either,

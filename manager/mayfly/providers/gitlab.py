@@ -37,10 +37,19 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.vault import Vault
 from mayfly.edge.web import integer
-from mayfly.providers import Diagnosis, Enrolment, Finding, Sign, gitlab_lines
+from mayfly.providers import (
+    Cordoned,
+    Diagnosis,
+    Dismissed,
+    Enrolment,
+    Finding,
+    Sign,
+    diagnosis,
+    gitlab_lines,
+)
 from mayfly.providers.gitlab_service import GitLabApi, GitLabScope, moment, place_of
 from mayfly.providers.gitlab_store import RunnerStore, StoredRunner, vault
 
@@ -375,32 +384,34 @@ class GitLab:
 
     # -- told by the manager -----------------------------------------------------------------------------
 
-    def cordon(self, registration: str, on: bool) -> None:
-        """Pause the runner, or let it go on; running a job is ``AgentBusy``."""
+    def cordon(self, registration: str, on: bool) -> Cordoned:
+        """Pause the runner, or let it go on, and look whether it runs a job already."""
         slot = self._keep.slot_of(registration)
         kept = self._keep.get(slot) if slot is not None else None
         if kept is not None and slot is not None and on and not kept.paused:
             self._keep.put(slot, replace(kept, paused=True))
         if not self.service.change(int(registration), {"paused": on}):
-            return
+            return Cordoned()
         if kept is not None and slot is not None:
-            if on and self._is_busy(int(registration), slot, kept):
-                raise AgentBusy(f"runner {registration} runs a job")
-            if not on:
-                self._keep.put(slot, replace(kept, paused=False))
+            if on:
+                return Cordoned(busy=self._is_busy(int(registration), slot, kept))
+            self._keep.put(slot, replace(kept, paused=False))
+        return Cordoned()
 
-    def dismiss(self, registration: str) -> None:
-        """Delete a runner for good: gone already is success, running a job is ``AgentBusy``."""
+    def dismiss(self, registration: str) -> Dismissed:
+        """Delete a runner for good: gone already is success; one that runs a job is only paused."""
         slot = self._keep.slot_of(registration)
         kept = self._keep.get(slot) if slot is not None else None
         if self.left:
             if kept is not None:
                 self.service.delete_by_token(kept.token)
         else:
-            self.cordon(registration, on=True)
+            if self.cordon(registration, on=True).busy:
+                return Dismissed(busy=True)
             self.service.delete(int(registration))
         if slot is not None:
             self._keep.drop(slot)
+        return Dismissed()
 
     def retire(self, registration: str) -> None:
         """A slot's runner is its next agent's too: no job can have read its token."""
@@ -409,12 +420,7 @@ class GitLab:
 
     def check(self) -> Diagnosis:
         """Whether GitLab is reachable and takes the token, and nobody else uses a runner of ours."""
-        try:
-            return tuple(self._findings())
-        except Refused as fault:
-            return (Finding(Severity.ERROR, str(fault), "put right what it names"),)
-        except Passing as fault:
-            return (Finding(Severity.WARNING, str(fault), f"curl -sSI {self.pool.url}"),)
+        return diagnosis(self._findings())
 
     def _findings(self) -> Iterator[Finding]:
         secret = self._secret()

@@ -24,7 +24,7 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_reader import HistoryReader
-from mayfly.providers import Diagnosis, Enrolment, Sign
+from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign
 from mayfly.providers.account import JobEnd, Told, account
 
 TERM_GRACE = 10.0
@@ -74,11 +74,15 @@ class Local:
             }
         )
 
-    def cordon(self, registration: str, on: bool) -> None:
+    def cordon(self, registration: str, on: bool) -> Cordoned:
         """A cordoned slot is handed no job: nobody need be told."""
+        del registration, on
+        return Cordoned()
 
-    def dismiss(self, registration: str) -> None:
+    def dismiss(self, registration: str) -> Dismissed:
         """There are no registrations."""
+        del registration
+        return Dismissed()
 
     def retire(self, registration: str) -> None:
         """There are no entries to keep."""

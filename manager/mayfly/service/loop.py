@@ -60,7 +60,7 @@ from mayfly.core.model import (
 from mayfly.core.notice import doubtful_until, notice, unopened, unprepared
 from mayfly.core.plan import Plan
 from mayfly.core.rosters import busy_without_job, namesakes
-from mayfly.edge.faults import AgentBusy, Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
 from mayfly.edge.witness import Witnesses
@@ -368,8 +368,13 @@ class Loop:
         self._report.metrics.ended(action, self._clock.steady() - begun, done=done)
         if isinstance(result, Failed):
             self._on_failure(action, result.fault)
-            return
-        now, note = self._clock.now(), self._ledger.note
+        elif result.busy and isinstance(action, Dismiss | SetSchedulable):
+            self._on_busy(action, self._clock.now())
+        else:
+            self._on_done(result, self._clock.now())
+
+    def _on_done(self, result: Done, now: float) -> None:
+        action, note = result.action, self._ledger.note
         match action:
             case Prepare(generation=generation):
                 assert result.container is not None
@@ -407,6 +412,17 @@ class Loop:
             case _:
                 pass
 
+    def _on_busy(self, action: Dismiss | SetSchedulable, now: float) -> None:
+        """Its service left an agent alone that runs a job."""
+        # Nobody tells a busy agent again, and its key is to be taken as soon as it has ended.
+        rest = REST if isinstance(action, SetSchedulable) else BUSY_REST
+        if action.generation is not None:
+            self._ledger.note(AgentConfirmed(now, action.generation, Phase.BUSY))
+        else:
+            rest = REST
+        self._resting[action.subject] = now + rest
+        self._schedule.at_once(now)
+
     def _on_failure(self, action: Action, fault: Fault) -> None:
         now, subject = self._clock.now(), action.subject
         name = action_name(action)
@@ -418,14 +434,6 @@ class Loop:
             case Prepare() if agent is not None and not agent.settled:
                 facts = unprepared(agent, str(fault), lasting, self._ledger.drafted, now)
                 self._ledger.note(*facts)
-            case Dismiss(generation=generation) | SetSchedulable(generation=generation) if (
-                isinstance(fault, AgentBusy) and generation is not None
-            ):
-                self._ledger.note(AgentConfirmed(now, generation, Phase.BUSY))
-                # Nobody tells a busy agent again, and its key is to be taken as soon as it has ended.
-                self._resting[subject] = now + (
-                    REST if isinstance(action, SetSchedulable) else BUSY_REST
-                )
             case Dismiss() | SetSchedulable() if lasting:
                 self._resting[subject] = now + BUSY_REST
             case Enrol(pool=pool, labels=labels):

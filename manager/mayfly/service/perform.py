@@ -47,6 +47,7 @@ class Done:
     action: Action
     container: ContainerId | None = None  # None: not a Prepare
     enrolment: Enrolment | None = None  # None: not an Enrol
+    busy: bool = False  # its service says that the agent runs a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,12 @@ class Performer:
             case Dismiss(keep=True):
                 self._provider(action.pool).retire(action.registration)
             case Dismiss():
-                self._provider(action.pool).dismiss(action.registration)
+                dismissed = self._provider(action.pool).dismiss(action.registration)
+                return Done(action, busy=dismissed.busy)
             case SetSchedulable():
-                self._provider(action.pool).cordon(action.registration, action.cordoned)
+                provider = self._provider(action.pool)
+                cordoned = provider.cordon(action.registration, action.cordoned)
+                return Done(action, busy=cordoned.busy)
             case _:
                 assert_never(action)
         return Done(action)
