@@ -11,7 +11,7 @@ import pytest
 from mayfly.core.model import Generation
 from mayfly.core.outcomes import End, Result
 from mayfly.edge.witness import Witnesses
-from mayfly.providers.azure_lines import judge
+from mayfly.providers.azure.lines import judge
 from tests.agents.container import Agent, archive, frame
 from tests.fakes.azure import DT, FakeAzure
 from tests.fakes.http import Fault

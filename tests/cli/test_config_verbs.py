@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.cli.init_text import SERVICE_HINTS, Found, PoolAnswers, config_text
+from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.edge.config import load
+from mayfly.providers.installed import packages
 from tests.cli.conftest import Mayfly, plain
 from tests.fakes.nvml import Hardware
 from tests.terminal import Terminal
@@ -228,7 +229,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize("found", FOUND)
-@pytest.mark.parametrize("provider", ["local", *SERVICE_HINTS])
+@pytest.mark.parametrize("provider", packages())
 def test_whatever_was_found_the_file_loads(tmp_path: Path, found: Found, provider: str) -> None:
     pool = "gpu" if provider == "azure" else None
     url = None if provider == "local" else "https://example.org/x"

@@ -84,7 +84,7 @@ from mayfly.core.plan import Plan
 from mayfly.core.rosters import absent, orphans
 from mayfly.core.slots import CLOCK_SLACK, VACANCY, Tenancy, phase_of, tenancies
 from mayfly.edge.history_reader import HistoryReader
-from mayfly.providers.local import Local
+from mayfly.providers.local.provider import Local
 
 START = 1_800_000_000.0
 OURS = HostId("ours00000000")

@@ -189,7 +189,9 @@ def test_a_submitted_job_goes_to_the_end_of_the_queue_and_what_it_runs_with_it()
 
 
 TWO_QUEUES = replace(BOTH, config=Config(HostSpec(name="lab1"), (LOCAL, pool("b"))))
-NO_QUEUE = replace(BOTH, config=Config(HostSpec(name="lab1"), (replace(LOCAL, provider="github"),)))
+NO_QUEUE = replace(
+    BOTH, config=Config(HostSpec(name="lab1"), (replace(LOCAL, provider="github", embedded=False),))
+)
 
 
 @pytest.mark.parametrize(

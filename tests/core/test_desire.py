@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.desire import Hardware, ImageSeen, Survey, Trait, desired, references
+from mayfly.core.desire import Hardware, ImageSeen, Survey, desired, references
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
     GATE_PROTOCOL,
@@ -18,10 +18,11 @@ from mayfly.core.model import (
     PoolName,
     PoolSpec,
     SlotName,
+    Traits,
 )
 from mayfly.edge.catalogue import catalogue
 
-TRAIT = Trait(embedded=True, ladder=())
+TRAIT = Traits(embedded=True)
 GPUS = (
     Gpu("GPU-a", 0, capability=(9, 0)),
     Gpu("GPU-b", 1, capability=(9, 0)),

@@ -20,7 +20,9 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.rosters import BUSY_WITHOUT_JOB, busy_without_job
-from mayfly.providers import azure_lines, github_lines, gitlab_lines
+from mayfly.providers.azure import lines as azure_lines
+from mayfly.providers.github import lines as github_lines
+from mayfly.providers.gitlab import lines as gitlab_lines
 from tests.service_agent import service_agent
 
 T = 1_800_000_000.0

@@ -110,7 +110,7 @@ def test_without_the_library_one_sentence_says_what_to_install(
 def test_the_library_is_not_loaded_before_a_key_is_read() -> None:
     script = (
         "import sys, mayfly.cli.app, mayfly.cli.verbs_config, mayfly.service.daemon\n"
-        "import mayfly.providers.github\n"
+        "import mayfly.providers.github.provider\n"
         "sys.exit('cryptography' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -11,8 +11,10 @@ import pytest
 from mayfly.core.model import Cause, DoomReason, Exit, JobState, PoolName, PoolSpec
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.edge.history_reader import HistoryReader
-from mayfly.providers import azure_lines, github_lines, gitlab_lines
-from mayfly.providers.local import Local
+from mayfly.providers.azure import lines as azure_lines
+from mayfly.providers.github import lines as github_lines
+from mayfly.providers.gitlab import lines as gitlab_lines
+from mayfly.providers.local.provider import Local
 
 AT = "2026-11-22 01:00:00Z: "
 LOCAL = Local(PoolSpec(name=PoolName("own")), cast(HistoryReader, None))

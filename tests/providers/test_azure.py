@@ -19,9 +19,9 @@ from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Web
 from mayfly.providers import Enrolment, Sign
-from mayfly.providers.azure import BORN, MARK, Azure
-from mayfly.providers.azure_lines import judge, read
-from mayfly.providers.azure_lost_key import LOST_KEY
+from mayfly.providers.azure.lines import judge, read
+from mayfly.providers.azure.lost_key import LOST_KEY
+from mayfly.providers.azure.provider import BORN, MARK, Azure
 from tests.fakes.azure import DIGEST, DT, LAB, FakeAzure, verified
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent

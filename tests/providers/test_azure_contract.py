@@ -11,7 +11,7 @@ import pytest
 
 from mayfly.core.model import HostId, HostSpec
 from mayfly.providers import Enrolment, Provider
-from mayfly.providers.azure import Azure
+from mayfly.providers.azure.provider import Azure
 from tests.fakes.azure import DT, PRINCIPAL, TENANT, FakeAzure, Job
 from tests.providers.contract import (
     HOST,

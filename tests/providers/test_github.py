@@ -16,8 +16,8 @@ import pytest
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostSpec, Severity
 from mayfly.edge.faults import Passing, Refused
-from mayfly.providers.github import GitHub
-from mayfly.providers.github_place import place_of
+from mayfly.providers.github.place import place_of
+from mayfly.providers.github.provider import GitHub
 from tests.fakes.github import FakeGitHub, Token
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, entry_of

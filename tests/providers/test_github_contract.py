@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mayfly.core.model import HostId, HostSpec
 from mayfly.providers import Enrolment
-from mayfly.providers.github import GitHub
+from mayfly.providers.github.provider import GitHub
 from tests.fakes.github import FakeGitHub, Job
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, pool, secret_file
 

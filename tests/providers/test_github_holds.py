@@ -15,7 +15,7 @@ from tests.hurried import hurried
 from tests.providers.github_pool import GitHubPool, github_pool
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
-LISTS = "providers.github.LIST_EVERY=1"
+LISTS = "providers.github.provider.LIST_EVERY=1"
 TRIALS = "service.refusals.TRIAL_FIRST=1"
 MINT = ("POST", "/api/v3/orgs/acme/actions/runners/generate-jitconfig")
 LIST = ("GET", "/api/v3/orgs/acme/actions/runners")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mayfly.core.model import Cause, DoomReason, Exit
 from mayfly.core.outcomes import End, Result
-from mayfly.providers.github_lines import judge, read
+from mayfly.providers.github.lines import judge, read
 
 T = "2026-11-21 22:11:51Z: "
 LISTENING = T + "Listening for Jobs"

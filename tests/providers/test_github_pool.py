@@ -85,7 +85,7 @@ def test_a_wrong_token_holds_the_pool_with_a_sentence_until_a_right_one_is_there
 ) -> None:
     token = pool.manager.home / "token"
     token.write_text("ghp_wrong")
-    pool.manager.start(*hurried("providers.github.LIST_EVERY=1"), wait="answer")
+    pool.manager.start(*hurried("providers.github.provider.LIST_EVERY=1"), wait="answer")
     row = pool.manager.in_phase("held", "gh-0")
     assert "401" in row["note"]
     assert "token is wrong or has expired" in row["note"]

@@ -14,7 +14,7 @@ from tests.hurried import hurried
 from tests.providers.github_pool import GitHubPool, github_pool
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
-LISTS = "providers.github.LIST_EVERY=1"
+LISTS = "providers.github.provider.LIST_EVERY=1"
 
 
 @pytest.fixture

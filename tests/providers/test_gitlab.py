@@ -16,9 +16,10 @@ from mayfly.core.model import Cache, Limits, PoolName, PoolSpec, Severity, SlotN
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.vault import Vault
-from mayfly.providers import Enrolment, left_behind, load
-from mayfly.providers.gitlab import GitLab
-from mayfly.providers.gitlab_service import GitLabScope, place_of
+from mayfly.providers import Enrolment
+from mayfly.providers.gitlab.provider import GitLab
+from mayfly.providers.gitlab.service import GitLabScope, place_of
+from mayfly.providers.installed import left_behind, load
 from tests.fakes.gitlab import REGISTRATION_TOKEN, FakeGitLab, Runner
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, agent, pool, secret_file
@@ -338,8 +339,8 @@ def test_all_slots_share_a_runner_that_a_person_has_made(fake: FakeGitLab, make:
     assert one.registration is None
     assert one.files["system_id"] != two.files["system_id"]
     assert provider.roster() is None
-    assert not provider.can_cordon
-    assert not provider.keeps_entries
+    assert not provider.traits.can_cordon
+    assert not provider.traits.keeps_entries
     assert len(fake.runners) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from mayfly.core.model import HostId, HostSpec
 from mayfly.edge.vault import Vault
 from mayfly.providers import Enrolment
-from mayfly.providers.gitlab import GitLab
+from mayfly.providers.gitlab.provider import GitLab
 from tests.fakes.gitlab import FakeGitLab, Runner
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, pool, secret_file
 

@@ -9,7 +9,7 @@ import pytest
 from mayfly.core.model import Cause, DoomReason, Exit
 from mayfly.core.outcomes import End, Result
 from mayfly.providers import Sign
-from mayfly.providers.gitlab_lines import REFUSED, judge, read
+from mayfly.providers.gitlab.lines import REFUSED, judge, read
 
 DONE = End(committed=True, opened=True, exit=Exit(0))
 KILLED = End(committed=True, opened=True, exit=None, death_seen=True)

@@ -243,7 +243,10 @@ def test_a_hold_for_a_refused_enrolment_outlasts_good_lists_until_a_token_may_ma
     pool: GitLabPool,
 ) -> None:
     pool.secret(pool.fake.person("read_api", "manage_runner"))
-    often = ("providers.gitlab.LIST_EVERY=1", "providers.gitlab.LIST_EVERY_SLOT=0.5")
+    often = (
+        "providers.gitlab.provider.LIST_EVERY=1",
+        "providers.gitlab.provider.LIST_EVERY_SLOT=0.5",
+    )
     pool.manager.start(*hurried(*often), wait="answer")
     note = pool.manager.in_phase("held", "gl-0")["note"]
     assert "give it the scopes create_runner and manage_runner" in note

@@ -18,7 +18,7 @@ from mayfly.service import status
 from mayfly.service.metrics import Metrics, Outside
 
 LOCAL = PoolSpec(PoolName("local"), slots=2)
-GITHUB = PoolSpec(PoolName("forge"), provider="github", slots=1)
+GITHUB = PoolSpec(PoolName("forge"), provider="github", embedded=False, slots=1)
 CONFIG = Config(HostSpec("box"), (LOCAL, GITHUB))
 OUTSIDE = Outside(
     calls=lambda: {GITHUB.name: {("list the runners", "200"): 3}},

@@ -26,7 +26,7 @@ from mayfly.core.rosters import absent, confirmations
 from mayfly.edge.log import Log
 from mayfly.edge.vault import Vault
 from mayfly.providers import Sign
-from mayfly.providers.gitlab import GitLab
+from mayfly.providers.gitlab.provider import GitLab
 from mayfly.service.services import Services
 from tests.service_agent import service_agent
 
@@ -45,7 +45,9 @@ TROUBLE = Sign("trouble", "no answer")
 @pytest.fixture
 def services(tmp_path: object) -> Services:
     """Services of one pool, whose clients' lines are the proof."""
-    pool = PoolSpec(name=POOL, provider="gitlab", url="http://127.0.0.1:9", scope="group:1")
+    pool = PoolSpec(
+        name=POOL, provider="gitlab", embedded=False, url="http://127.0.0.1:9", scope="group:1"
+    )
     host = HostSpec(name="box")
     made = GitLab(pool, host, HostId("h"), Vault(tmp_path / "v"))  # type: ignore[operator]
     found = Services(lambda _: made, lambda _: None, Log())

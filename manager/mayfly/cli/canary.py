@@ -26,7 +26,7 @@ def fly(config: Config, manager: Client, slot: str, seconds: float | None) -> st
     """
     spec = spec_of(config, slot)
     with emptied(manager, slot, seconds) as cordoned:
-        if spec.pool.provider == "local":
+        if spec.pool.embedded:
             problem = canary(config, spec)
             if problem is not None:
                 raise Trouble(problem)

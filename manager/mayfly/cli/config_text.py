@@ -37,7 +37,7 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
 def _table(table: object, where: str, origins: Mapping[str, str] | None) -> Iterator[str]:
     assert dataclasses.is_dataclass(table)
     for field in dataclasses.fields(table):
-        if field.name in _TABLES:
+        if field.name in _TABLES or not field.metadata.get("key", True):
             continue
         value = getattr(table, field.name)
         lifted = value is None and field.default is not None

@@ -38,7 +38,7 @@ from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.room import Room, room
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine
-from mayfly.providers import load as provider_of
+from mayfly.providers.installed import load as provider_of
 from mayfly.service.engine_observer import survey_of
 
 ENGINE_SECONDS = 15.0
@@ -213,7 +213,7 @@ def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolN
         if needed & sealed:
             told = "its token is encrypted and opened by systemd alone: ask again when mayfly.service runs"
             found[pool.name] = ServiceExam(skipped=told)
-        elif pool.provider != "local":
+        elif not pool.embedded:
             found[pool.name] = _service(pool, config, host, state)
     return found
 

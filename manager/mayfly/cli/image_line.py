@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-# Whose client the image of a provider carries: its version and checksum are a person's choice.
-CLIENTS = {"azure": "AGENT", "github": "RUNNER", "gitlab": "RUNNER"}
+from mayfly.providers.installed import package
 
 
 def build_line(provider: str, name: str) -> str:
     """The command for `mayfly/PROVIDER:NAME`, where ``name`` is ``cpu`` or a CUDA version."""
     words = f"mayfly images build {name}"
-    if provider != "local":
+    found = package(provider)
+    if found is None or not found.embedded:
         words += f" --provider {provider}"
-    client = CLIENTS.get(provider)
-    if client is not None:
-        words += f" --build-arg {client}_VERSION=… --build-arg {client}_SHA256=…"
+    if found is not None and found.client is not None:
+        words += f" --build-arg {found.client}_VERSION=… --build-arg {found.client}_SHA256=…"
     return words

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mayfly.edge.toml_value import toml_value
+from mayfly.providers import Package
+from mayfly.providers.installed import packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +41,15 @@ class PoolAnswers:
     slots: int
     gpus: int
     url: str | None = None
-    agent_pool: str | None = None
+    group: str | None = None  # of agents, at the service; None: nobody said
     credential: str | None = None
     token_file: str | None = None
-    scope: str | None = None  # GitLab's; None: where the URL points
-
-
-SERVICE_HINTS = {
-    "azure": ("https://dev.azure.com/ORGANISATION", "the agent pool of the organisation"),
-    "github": ("https://github.com/OWNER/REPOSITORY", "the runner group, if any"),
-    "gitlab": ("https://gitlab.example.org/GROUP", ""),
-}
+    place: str | None = None  # where agents are registered; None: where the URL points
 
 
 def config_text(found: Found, wanted: PoolAnswers) -> str:
     """The whole file."""
-    return "\n".join([*_host(found), "", *_pool(found, wanted), ""])
+    return "\n".join([*_host(found), "", *_pool(found, wanted, packages()[wanted.provider]), ""])
 
 
 def _host(found: Found) -> list[str]:
@@ -85,18 +80,18 @@ def _host(found: Found) -> list[str]:
     return lines
 
 
-def _pool(found: Found, wanted: PoolAnswers) -> list[str]:
+def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
     slots = f"called {wanted.name}-0 to {wanted.name}-{wanted.slots - 1}"
     if wanted.slots < 2:
         slots = f"called {wanted.name}-0"
     lines = [
         "[[pool]]",
         f"name = {toml_value(wanted.name)}",
-        f"provider = {toml_value(wanted.provider)}  # {_provider_says(wanted.provider)}",
+        f"provider = {toml_value(wanted.provider)}  # {provider.hints.jobs_from}",
         f"slots = {wanted.slots}  # {slots}",
         f"gpus = {wanted.gpus}  # {_gpus_say(found.gpus)}",
     ]
-    lines += _service(wanted)
+    lines += _service(wanted, provider)
     lines += [
         '# cuda = "12.8"              # default: the newest that the driver runs',
         '# labels = ["gpu"]           # what jobs ask for, at a service',
@@ -120,26 +115,21 @@ def _gpus_say(there: int) -> str:
     return f"of {there} on this host, for each slot" if there else "this host has none"
 
 
-def _provider_says(provider: str) -> str:
-    return "jobs come from `mayfly submit`" if provider == "local" else "the CI service"
-
-
-def _service(wanted: PoolAnswers) -> list[str]:
-    if wanted.provider == "local":
+def _service(wanted: PoolAnswers, provider: Package) -> list[str]:
+    if provider.embedded:
         return []
-    url_hint, pool_hint = SERVICE_HINTS.get(wanted.provider, ("https://", ""))
-    lines = [f"url = {toml_value(wanted.url or url_hint)}"]
-    if wanted.provider == "gitlab":
-        what = "its runners' place: project:ID, group:ID, instance"
+    hints = provider.hints
+    lines = [f"url = {toml_value(wanted.url or hints.url or 'https://')}"]
+    if hints.place_key:
         lines.append(
-            f"scope = {toml_value(wanted.scope)}  # {what}"
-            if wanted.scope
-            else f'# scope = "group:ID"          # {what}'
+            f"{hints.place_key} = {toml_value(wanted.place)}  # {hints.place}"
+            if wanted.place
+            else f'# {hints.place_key} = "group:ID"          # {hints.place}'
         )
-    if wanted.agent_pool:
-        lines.append(f"agent_pool = {toml_value(wanted.agent_pool)}")
-    elif pool_hint:
-        lines.append(f'# agent_pool = "…"          # {pool_hint}')
+    if wanted.group and hints.group_key:
+        lines.append(f"{hints.group_key} = {toml_value(wanted.group)}")
+    elif hints.group_key:
+        lines.append(f'# {hints.group_key} = "…"          # {hints.group}')
     if wanted.token_file:
         lines.append(f"token = {{ file = {toml_value(wanted.token_file)} }}  # mode 0600, root's")
         return lines

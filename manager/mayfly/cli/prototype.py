@@ -130,7 +130,7 @@ def text_of(old: Prototype, found: Found, token_file: str) -> str:
         slots=old.slots,
         gpus=per_slot,
         url=old.url,
-        agent_pool=old.agent_pool,
+        group=old.agent_pool,
         token_file=token_file,
     )
     text = config_text(replace(found, host=name), wanted)

@@ -22,8 +22,8 @@ from mayfly.cli.verbs_status import await_drained
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, agent_plan
-from mayfly.core.desire import Trait, desired
-from mayfly.core.model import Config, ContainerId, Generation, HostId, SlotSpec
+from mayfly.core.desire import desired
+from mayfly.core.model import Config, ContainerId, Generation, HostId, SlotSpec, Traits
 from mayfly.edge.faults import Fault
 from mayfly.edge.gate import frame
 from mayfly.edge.history_reader import HistoryReader
@@ -90,7 +90,7 @@ def _heeded() -> Iterator[None]:
 def spec_of(config: Config, slot: str) -> SlotSpec:
     """The slot with image and lease as the manager resolves them; ``Trouble`` where it cannot be filled."""
     hardware, survey = hardware_and_survey(config)
-    traits = {pool.name: Trait(embedded=True, ladder=()) for pool in config.pools}
+    traits = {pool.name: Traits(embedded=True) for pool in config.pools}
     wanted = desired(config, survey, traits, hardware=hardware)
     spec = next((spec for spec in wanted.slots if spec.name == slot), None)
     if spec is None:

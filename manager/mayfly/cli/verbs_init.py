@@ -11,13 +11,15 @@ from typing import Annotated
 
 import typer
 
-from mayfly.cli.image_line import CLIENTS, build_line
-from mayfly.cli.init_text import SERVICE_HINTS, Found, PoolAnswers, config_text
+from mayfly.cli.image_line import build_line
+from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.options import ConfigOption, config_path, say
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.providers import Package
+from mayfly.providers.installed import package, packages
 
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock")
-PROVIDERS = ("local", *SERVICE_HINTS)
+PROVIDERS = tuple(packages())
 URL_SAYS = "url"  # the group or project that the URL names
 
 
@@ -78,7 +80,8 @@ def init(
         return
     asking = sys.stdin.isatty() and provider is None
     questions = Questions(asking)
-    chosen = questions.choice("Which service do jobs come from", provider, "local", PROVIDERS)
+    chosen = questions.choice("Which service do jobs come from", provider, PROVIDERS[0], PROVIDERS)
+    service = packages()[chosen]
     per_slot = gpus or 0
     if found.gpus:
         per_slot = questions.number("GPUs for each slot", gpus, 1 if found.nvidia else 0)
@@ -88,9 +91,9 @@ def init(
         name=questions.word("A name for the pool", name, chosen),
         slots=questions.number("How many slots", slots, max(1, room)),
         gpus=per_slot,
-        url=questions.service(chosen, "Its URL", url, SERVICE_HINTS.get(chosen, ("", ""))[0]),
-        scope=questions.scope_of_runners(chosen, scope),
-        agent_pool=agent_pool or ("Default" if chosen == "azure" else None),
+        url=questions.service(service, "Its URL", url),
+        place=questions.place(service, scope),
+        group=agent_pool or service.hints.group_default,
         credential=credential,
         token_file=token_file,
     )
@@ -138,7 +141,8 @@ def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> Non
     from mayfly.cli.verbs_images import missing  # noqa: PLC0415
 
     for provider, name in missing(str(path)) if found.engine is not None else []:
-        if build and provider not in CLIENTS:
+        found_package = package(provider)
+        if build and (found_package is None or found_package.client is None):
             build_image(ctx, [name], provider=provider, config=str(path))
         else:
             say(f"an image is still to be built: {build_line(provider, name)}")
@@ -210,13 +214,13 @@ class Questions:
             raise Usage(f"{answer!r} is not a whole number")
         return int(answer)
 
-    def service(self, provider: str, question: str, flag: str | None, example: str) -> str | None:
+    def service(self, provider: Package, question: str, flag: str | None) -> str | None:
         """What only a service has; the embedded queue is not asked."""
-        return None if provider == "local" else self.word(question, flag, example)
+        return None if provider.embedded else self.word(question, flag, provider.hints.url)
 
-    def scope_of_runners(self, provider: str, flag: str | None) -> str | None:
-        """Where GitLab's runners belong; ``None`` where ``url`` names that, or nobody said."""
-        if provider != "gitlab" or flag is not None:
+    def place(self, provider: Package, flag: str | None) -> str | None:
+        """Where a service's runners belong; ``None`` where ``url`` names that, or nobody said."""
+        if not provider.hints.place_key or flag is not None:
             return flag
         asked = "Its runners belong to (url, group:ID, project:ID, instance)"
         answer = self.word(asked, None, URL_SAYS)

@@ -85,10 +85,6 @@ def _example() -> str:
         name="local",
         slots=2,
         gpus=0,
-        url=None,
-        agent_pool=None,
-        credential=None,
-        token_file=None,
     )
     return init_text.config_text(init_text.Found("gpu-host", None, gpus=0), pool)
 

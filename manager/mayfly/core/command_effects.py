@@ -146,7 +146,7 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
 
 
 def _queue_pool(config: Config, wanted: str | None) -> PoolSpec | CommandResult:
-    queues = [pool for pool in config.pools if pool.provider == "local"]
+    queues = [pool for pool in config.pools if pool.embedded]
     names = ", ".join(pool.name for pool in queues)
     if not queues:
         return refusal(409, "no_queue", 'no pool with provider "local" is configured: add one')

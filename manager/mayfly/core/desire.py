@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
 
 from mayfly import __version__
 from mayfly.core import images, injection, naming
@@ -29,7 +28,7 @@ from mayfly.core.model import (
     Removal,
     SlotName,
     SlotSpec,
-    StopStep,
+    Traits,
 )
 
 
@@ -74,18 +73,6 @@ class Hardware:
     pending: bool = False  # gpus is None because NVML has not been heard yet
     architecture: str = "amd64"
     catalogue: Catalogue = field(default_factory=Catalogue)
-
-
-@dataclass(frozen=True, slots=True)
-class Trait:
-    """What a pool's provider says of itself."""
-
-    embedded: bool
-    ladder: tuple[StopStep, ...]
-    enrol_deadline: float | None = None  # seconds; None: the table's
-    can_cordon: bool = False
-    keeps_entries: bool = False
-    proof: Literal["roster", "lines"] = "roster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +184,7 @@ def _labels(lease: tuple[str, ...], image: str | None, hardware: Hardware) -> tu
 def desired(
     config: Config,
     survey: Survey,
-    traits: Mapping[PoolName, Trait],
+    traits: Mapping[PoolName, Traits],
     *,
     hardware: Hardware | None = None,
     refusals: Mapping[PoolName, str] | None = None,
@@ -232,7 +219,7 @@ def desired(
     return Desired(tuple(slots), obstacles, frozenset(image_blocked), frozenset(undetermined))
 
 
-def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
+def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
     pool = found.spec
     name = naming.slot(pool.name, index)
     seen = survey.images.get(found.image) if found.image is not None else None
@@ -249,12 +236,12 @@ def _slot(found: _Pool, index: int, survey: Survey, trait: Trait) -> SlotSpec:
         injection=way,
         reference=found.image or "",
         removal=removal,
-        embedded=trait.embedded,
-        ladder=trait.ladder,
-        enrol_deadline=trait.enrol_deadline,
-        can_cordon=trait.can_cordon,
-        keeps_entries=trait.keeps_entries,
-        proof=trait.proof,
+        embedded=traits.embedded,
+        ladder=traits.stop_ladder,
+        enrol_deadline=traits.enrol_deadline,
+        can_cordon=traits.can_cordon,
+        keeps_entries=traits.keeps_entries,
+        proof=traits.proof,
         labels=found.labels[name],
     )
 
@@ -276,6 +263,7 @@ def _removal(pool: PoolSpec, survey: Survey) -> Removal:
 
 # Keys of a pool that are not baked into its containers: changing them replaces no agent.
 NOT_BAKED = (
+    "embedded",
     "slots",
     "gpus",
     "standby",

@@ -148,6 +148,8 @@ class PoolSpec:
 
     name: PoolName
     provider: str = "local"
+    # its jobs come from Mayfly's own queue; False: from a service
+    embedded: bool = field(default=True, metadata={"baked": False, "key": False})
     slots: int = 1
     gpus: int | Literal["all"] | tuple[str | int, ...] = 0
     cuda: str | None = None  # None: the newest that the driver runs
@@ -237,6 +239,24 @@ class StopStep:
     signal: str
     grace: float
     idle: bool = False  # only for an agent that has no job, as far as is known
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a pool's provider says of itself."""
+
+    # jobs come from Mayfly's own queue; False: from a service
+    embedded: bool = False
+    # how to end an agent gently, step by step
+    stop_ladder: tuple[StopStep, ...] = ()
+    # what confirms idle and busy at a service
+    proof: Literal["roster", "lines"] = "roster"
+    # seconds from the gate to the service's first confirmation; None: the table's
+    enrol_deadline: float | None = None
+    # the service can be told to give an agent no new job
+    can_cordon: bool = False
+    # the service's entry belongs to the slot, and stays when an agent ends
+    keeps_entries: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,11 +275,15 @@ def status_of_former(
 def _former_spec(name: SlotName, agent: Agent, desired: Desired) -> SlotSpec:
     """The slot as far as its agent shows it; its pool's other slots, if any are left, know the rest."""
     kin = next((spec for spec in desired.slots if spec.pool.name == agent.pool), None)
-    provider = "local" if agent.embedded else UNKNOWN_PROVIDER
+    pool = (
+        PoolSpec(agent.pool)
+        if agent.embedded
+        else PoolSpec(agent.pool, UNKNOWN_PROVIDER, embedded=False)
+    )
     return SlotSpec(
         name=name,
         index=-1,
-        pool=kin.pool if kin is not None else PoolSpec(agent.pool, provider),
+        pool=kin.pool if kin is not None else pool,
         image=agent.image,
         fingerprint=agent.fingerprint,
         lease=agent.lease,

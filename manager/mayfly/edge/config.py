@@ -434,6 +434,7 @@ def _pool(table: PoolTable) -> model.PoolSpec:
         datasets=tuple(model.Dataset(**_said(dataset)) for dataset in table.dataset),
         caches=tuple(model.Cache(**_said(cache)) for cache in table.caches),
         limits=model.Limits(**_said(table.limits)),
+        embedded=table.provider == _default(model.PoolSpec, "provider"),
         removal=None if table.removal is None else model.Removal(table.removal),
         **said,
     )

@@ -1,25 +1,21 @@
 """Providers: the CI services, and what is particular to each.
 
-A provider is one file here, one launcher in ``agents/`` and one fake in ``tests/fakes/``. Its calls block
-for a bounded time and are safe to repeat; ``read`` and ``judge`` are pure. It never touches the Engine.
+A provider is one package (here, or installed beside Mayfly), one launcher in its image and one fake. Its
+calls block for a bounded time and are safe to repeat; ``read`` and ``judge`` are pure. It never touches the
+Engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 from mayfly.core.memory import Agent
-from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, StopStep
+from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Traits
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Fault, Refused
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-NAMES = ("azure", "github", "gitlab", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +83,12 @@ class Provider(Protocol):
     """What Mayfly asks of a CI service."""
 
     @property
-    def proof(self) -> Literal["roster", "lines"]:
-        """What confirms idle and busy."""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the jobs come from Mayfly's own queue."""
-
-    @property
-    def can_cordon(self) -> bool:
-        """Whether the service can be told to give an agent no new job."""
-
-    @property
-    def keeps_entries(self) -> bool:
-        """Whether the service's entry belongs to the slot, and stays when an agent ends."""
-
-    @property
-    def enrol_deadline(self) -> float | None:
-        """Seconds from the gate to the service's first confirmation; ``None``: the table's."""
+    def traits(self) -> Traits:
+        """What it says of itself; no file is read and no call made for it."""
 
     @property
     def roster_interval(self) -> float:
         """Seconds between rosters while nothing is awaited."""
-
-    @property
-    def stop_ladder(self) -> tuple[StopStep, ...]:
-        """How to end an agent gently, step by step."""
 
     def check(self) -> Diagnosis:
         """Whether the service is reachable and lets us do what we must; empty where all is well.
@@ -135,7 +111,7 @@ class Provider(Protocol):
     def retire(self, registration: str) -> None:
         """See that an ended agent's key opens nothing more; its entry stays. Gone already is success.
 
-        Only asked where ``keeps_entries``, and always before the slot's next agent is enrolled.
+        Only asked where its traits say ``keeps_entries``, always before the slot's next agent is enrolled.
         """
 
     def read(self, line: str) -> Sign | None:
@@ -161,26 +137,41 @@ class Limited(Protocol):
         """How many those are; ``None``: it has not said. May be asked from any thread."""
 
 
-def left_behind(state_dir: Path) -> tuple[PoolSpec, ...]:
-    """Pools that something at a service is remembered for, whether the configuration has them or not.
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What ``mayfly init`` shows and asks of a provider."""
 
-    As far as is remembered, and without ``token``: their providers can clear up, and nothing else.
-    """
-    keep = import_module("mayfly.providers.gitlab_store")
-    found: tuple[PoolSpec, ...] = keep.left_behind(state_dir)
-    return found
+    # where jobs come from, in a few words
+    jobs_from: str = "the CI service"
+    # what a URL of the service looks like; "": it has none
+    url: str = ""
+    # the key that names a group of agents at the service, and what it means; "": there is none
+    group_key: str = ""
+    group: str = ""
+    # what the group is where nobody says; None: none
+    group_default: str | None = None
+    # the key that says where agents are registered, what it means, and an example of it; "": there is none
+    place_key: str = ""
+    place: str = ""
 
 
-def load(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
-    """The provider of a pool; ``Refused`` where this Mayfly has none of that name.
+def nothing_left(state_dir: Path) -> tuple[PoolSpec, ...]:
+    """The provider remembers nothing that would have to be cleared up."""
+    del state_dir
+    return ()
 
-    ``host_id`` marks what is ours at the service.
-    """
-    if pool.provider not in NAMES:
-        raise Refused(
-            f'pool "{pool.name}": there is no provider "{pool.provider}" in this version; '
-            f"it has {', '.join(NAMES)}"
-        )
-    module = import_module(f"mayfly.providers.{pool.provider}")
-    provider: Provider = module.make(pool, host, host_id, state_dir)
-    return provider
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What a provider's package says of itself, before anything of it that is heavy is imported."""
+
+    name: str
+    # the provider of a pool; nothing is called yet
+    make: Callable[[PoolSpec, HostSpec, HostId, Path], Provider]
+    # jobs come from Mayfly's own queue
+    embedded: bool = False
+    # how the build arguments of its image's client begin, whose version a person chooses; None: it has none
+    client: str | None = None
+    hints: Hints = Hints()
+    # pools that something at the service is remembered for, whether the configuration has them or not
+    left_behind: Callable[[Path], tuple[PoolSpec, ...]] = nothing_left

@@ -30,7 +30,7 @@ from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputListener
-from mayfly.providers import left_behind, load
+from mayfly.providers.installed import left_behind, load
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
 from mayfly.service.clock import Clock

@@ -217,6 +217,7 @@ class Metrics:
             registry=self.registry,
         )
         self._providers: dict[PoolName, str] = {}
+        self._queues: set[PoolName] = set()
 
     def _make_loop(self) -> None:
         Gauge(
@@ -314,11 +315,12 @@ class Metrics:
             self._providers[pool.name] = pool.provider
             self._start_seconds.labels(pool.provider)
             self._job_seconds.labels(pool.provider)
-            if pool.provider != "local":
+            if not pool.embedded:
                 self._provider_up.labels(pool.name)
                 self._orphans.labels(pool.name)
                 self._roster_age.labels(pool.name)
-            if pool.provider == "local":
+            if pool.embedded:
+                self._queues.add(pool.name)
                 self._queued.labels(pool.name)
                 for state, cause in JOB_ENDS:
                     self._jobs.labels(pool.name, state, cause)
@@ -329,7 +331,7 @@ class Metrics:
                 self._started.labels(slot, pool.provider)
                 for outcome in Result:
                     self._finished.labels(slot, pool.provider, outcome)
-                if pool.provider != "local":
+                if not pool.embedded:
                     self._expired.labels(slot, pool.provider)
 
     # -- what the loop tells ----------------------------------------------------------------------
@@ -414,8 +416,8 @@ class Metrics:
         for job in memory.jobs.values():
             if job.agent is None:
                 queued[job.pool] = queued.get(job.pool, 0) + 1
-        for pool, provider in self._providers.items():
-            if provider == "local":
+        for pool in self._providers:
+            if pool in self._queues:
                 self._queued.labels(pool).set(queued.get(pool, 0))
             else:
                 self._service(pool, world, now)

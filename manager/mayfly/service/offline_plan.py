@@ -26,7 +26,8 @@ from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
 from mayfly.engines import load as load_engine
-from mayfly.providers import Provider, load
+from mayfly.providers import Provider
+from mayfly.providers.installed import load
 from mayfly.service.clock import Clock
 from mayfly.service.engine_observer import survey_of
 from mayfly.service.loop import ROUNDS

@@ -105,7 +105,7 @@ class RosterWatch:
         """Why no enrolment is given; ``None`` where one is. It is given back, unless it is the slot's."""
         try:
             given = self._provider.enrol(trial.agent, trial.labels)
-            if given.registration is not None and not self._provider.keeps_entries:
+            if given.registration is not None and not self._provider.traits.keeps_entries:
                 with suppress(
                     Fault
                 ):  # what stays is found in the next roster, and belongs to nobody

@@ -7,10 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from mayfly.core import naming
-from mayfly.core.desire import Trait
 from mayfly.core.facts import AgentConfirmed, AgentDoomed
 from mayfly.core.memory import Agent, Memory
-from mayfly.core.model import Config, DoomReason, Generation, Phase, PoolName, PoolSpec, SlotName
+from mayfly.core.model import (
+    Config,
+    DoomReason,
+    Generation,
+    Phase,
+    PoolName,
+    PoolSpec,
+    SlotName,
+    Traits,
+)
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.rosters import ABSENCE
 from mayfly.edge.log import Log
@@ -66,16 +74,16 @@ class Services:
         return {name: left for name, left in found.items() if left is not None}
 
     @property
-    def traits(self) -> dict[PoolName, Trait]:
+    def traits(self) -> dict[PoolName, Traits]:
         """What the providers say of themselves."""
-        return {name: _trait(provider) for name, provider in self._providers.items()}
+        return {name: provider.traits for name, provider in self._providers.items()}
 
-    def preview(self, config: Config) -> dict[PoolName, Trait]:
+    def preview(self, config: Config) -> dict[PoolName, Traits]:
         """What the providers of another configuration would say; ``Refused`` where one cannot be had."""
         known = self.traits
         for pool in config.pools:
             if self._pools.get(pool.name) != pool:
-                known[pool.name] = _trait(self._provide(pool))
+                known[pool.name] = self._provide(pool).traits
         return known
 
     def use(self, config: Config) -> Mapping[PoolName, Provider]:
@@ -100,7 +108,7 @@ class Services:
         if before is not None:
             before.stop()
         provider = self._providers[pool]
-        if not provider.embedded:
+        if not provider.traits.embedded:
             self._watches[pool] = RosterWatch(pool, provider, self._send)
 
     def judge(self, pool: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
@@ -124,9 +132,9 @@ class Services:
         if provider is None or agent.settled:
             return None
         phase = PHASE_OF_SIGN.get(sign.kind)
-        if provider.proof == "roster" or sign.kind == "refused":
+        if provider.traits.proof == "roster" or sign.kind == "refused":
             self._soon(agent.pool)
-        if provider.proof == "roster" or agent.busy:
+        if provider.traits.proof == "roster" or agent.busy:
             return None
         if phase is not None:
             self._troubled.pop(agent.generation, None)
@@ -187,17 +195,6 @@ class Services:
         watch = self._watches.get(pool)
         if watch is not None:
             watch.soon()
-
-
-def _trait(provider: Provider) -> Trait:
-    return Trait(
-        embedded=provider.embedded,
-        ladder=provider.stop_ladder,
-        enrol_deadline=provider.enrol_deadline,
-        can_cordon=provider.can_cordon,
-        keeps_entries=provider.keeps_entries,
-        proof=provider.proof,
-    )
 
 
 def _slots(pool: PoolSpec) -> list[SlotName]:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import tomli_w
@@ -33,6 +32,7 @@ from mayfly.core.model import (
     Severity,
     SlotName,
     StopStep,
+    Traits,
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
@@ -48,10 +48,10 @@ from mayfly.providers import (
     Finding,
     Sign,
     diagnosis,
-    gitlab_lines,
 )
-from mayfly.providers.gitlab_service import GitLabApi, GitLabScope, moment, place_of
-from mayfly.providers.gitlab_store import RunnerStore, StoredRunner, vault
+from mayfly.providers.gitlab import lines
+from mayfly.providers.gitlab.service import GitLabApi, GitLabScope, moment, place_of
+from mayfly.providers.gitlab.store import RunnerStore, StoredRunner, vault
 
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
 LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout
@@ -70,15 +70,17 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Gi
     return GitLab(pool, host, host_id, vault(state_dir))
 
 
+# QUIT ends an idle runner when its request for a job returns (50 s at gitlab.com), and a busy one after its
+# job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
+LADDER = (StopStep("QUIT", 75.0, idle=True), StopStep("TERM", 40.0), StopStep("USR2", 5.0))
+# Each slot has a runner of its own, for ever, and that can be paused.
+OWN_RUNNERS = Traits(proof="lines", stop_ladder=LADDER, can_cordon=True, keeps_entries=True)
+# All slots share one runner that a person has made.
+SHARED_RUNNER = Traits(proof="lines", stop_ladder=LADDER)
+
+
 class GitLab:
     """One pool at GitLab."""
-
-    proof: Literal["roster", "lines"] = "lines"
-    embedded = False
-    enrol_deadline: float | None = None
-    # QUIT ends an idle runner when its request for a job returns (50 s at gitlab.com), and a busy one after
-    # its job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
-    stop_ladder = (StopStep("QUIT", 75.0, idle=True), StopStep("TERM", 40.0), StopStep("USR2", 5.0))
 
     def __init__(
         self,
@@ -98,31 +100,26 @@ class GitLab:
         self._found: GitLabScope | None = None
         self._heard: dict[int, float] = {}  # runners that spoke since that enrolment
         self._let_in = True  # the last roster could be had
+        # Whether the configuration has the pool no more: its runners are only to be deleted.
+        self.left = pool.token is None
+        self._shared = False
+        # The kind of the token is found out once for each configuration, and whenever a worker reads it.
+        with suppress(Refused):
+            self._secret()
 
     # -- what stands behind it -----------------------------------------------------------------------
 
     @property
-    def left(self) -> bool:
-        """Whether the configuration has the pool no more: its runners are only to be deleted."""
-        return self.pool.token is None
+    def traits(self) -> Traits:
+        """What kind of runners the token makes, as it was when it was last read."""
+        return SHARED_RUNNER if self._shared else OWN_RUNNERS
 
     @property
     def shared(self) -> bool:
-        """Whether all slots share one runner that a person has made."""
-        try:
-            return self._secret().reveal().startswith(RUNNER_TOKENS)
-        except Refused:
-            return False
-
-    @property
-    def can_cordon(self) -> bool:
-        """Whether the service can be told to give an agent no new job."""
-        return not self.shared
-
-    @property
-    def keeps_entries(self) -> bool:
-        """Whether each slot has a runner of its own, for ever."""
-        return not self.shared
+        """Whether all slots share one runner that a person has made; reads the token."""
+        with suppress(Refused):
+            self._secret()
+        return self._shared
 
     @property
     def roster_interval(self) -> float:
@@ -143,6 +140,7 @@ class GitLab:
                 "on its web page and give that one's glrt- token, or give a personal access token with "
                 "create_runner and manage_runner"
             )
+        self._shared = secret.reveal().startswith(RUNNER_TOKENS)
         return secret
 
     @cached_property
@@ -466,11 +464,11 @@ class GitLab:
 
     def read(self, line: str) -> Sign | None:
         """What a line of the runner's log means; ``None``: nothing."""
-        return gitlab_lines.read(line)
+        return lines.read(line)
 
     def judge(self, end: End, signs: tuple[str, ...]) -> Outcome:
         """What came of an agent that ended so."""
-        return gitlab_lines.judge(end, signs)
+        return lines.judge(end, signs)
 
 
 def _digest(wanted: Mapping[str, object]) -> str:

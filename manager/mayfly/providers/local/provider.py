@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
@@ -20,6 +19,7 @@ from mayfly.core.model import (
     PoolSpec,
     Roster,
     StopStep,
+    Traits,
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Refused
@@ -40,13 +40,12 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Lo
 class Local:
     """The queue as a provider."""
 
-    proof: Literal["roster", "lines"] = "roster"
-    embedded = True
-    can_cordon = True
-    keeps_entries = False
-    enrol_deadline: float | None = None
+    traits = Traits(
+        embedded=True,
+        can_cordon=True,
+        stop_ladder=(StopStep("TERM", TERM_GRACE), StopStep("USR2", KILL_GRACE)),
+    )
     roster_interval = 3600.0
-    stop_ladder = (StopStep("TERM", TERM_GRACE), StopStep("USR2", KILL_GRACE))
 
     def __init__(self, pool: PoolSpec, reader: HistoryReader) -> None:
         self.pool = pool

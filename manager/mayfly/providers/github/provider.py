@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from mayfly.core import naming
 from mayfly.core.memory import Agent
@@ -28,6 +27,7 @@ from mayfly.core.model import (
     RosterEntry,
     Severity,
     StopStep,
+    Traits,
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.credentials import Secret
@@ -41,10 +41,10 @@ from mayfly.providers import (
     Finding,
     Sign,
     diagnosis,
-    github_lines,
 )
-from mayfly.providers.github_place import GitHubAddress, place_of
-from mayfly.providers.github_token import App, Identity, Personal
+from mayfly.providers.github import lines
+from mayfly.providers.github.place import GitHubAddress, place_of
+from mayfly.providers.github.token import App, Identity, Personal
 
 VERSION = "2022-11-28"
 FIRST_GROUP = 1  # of a repository the only one, elsewhere "Default"
@@ -69,13 +69,10 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Gi
 class GitHub:
     """One pool at GitHub."""
 
-    proof: Literal["roster", "lines"] = "roster"
-    embedded = False
-    can_cordon = False
-    keeps_entries = False
-    enrol_deadline: float | None = None
     # INT cancels a job and reports it; TERM leaves the client half a minute at most.
-    stop_ladder = (StopStep("INT", 90.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0))
+    traits = Traits(
+        stop_ladder=(StopStep("INT", 90.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0))
+    )
 
     def __init__(
         self,
@@ -559,11 +556,11 @@ class GitHub:
 
     def read(self, line: str) -> Sign | None:
         """What a line of the runner means."""
-        return github_lines.read(line)
+        return lines.read(line)
 
     def judge(self, end: End, signs: tuple[str, ...]) -> Outcome:
         """What came of an agent that ended so."""
-        return github_lines.judge(end, signs)
+        return lines.judge(end, signs)
 
     # -- calls -------------------------------------------------------------------------------------------
 

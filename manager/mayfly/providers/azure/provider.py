@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from mayfly.core import naming
@@ -28,6 +27,7 @@ from mayfly.core.model import (
     Severity,
     SlotName,
     StopStep,
+    Traits,
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
@@ -35,9 +35,9 @@ from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.web import Budget, ServiceReply, Web, integer, items, mapping, text
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Finding, Sign, diagnosis
-from mayfly.providers.azure_lines import CONFIG_LIMIT, judge, read
-from mayfly.providers.azure_lost_key import LOST_KEY
-from mayfly.providers.azure_principal import Principal
+from mayfly.providers.azure.lines import CONFIG_LIMIT, judge, read
+from mayfly.providers.azure.lost_key import LOST_KEY
+from mayfly.providers.azure.principal import Principal
 
 MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
 BORN = "MAYFLY_AGENT"  # the capability that tells an agent's generation
@@ -63,13 +63,13 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Az
 class Azure:
     """One agent pool of an organisation or of a collection of Azure DevOps Server."""
 
-    proof: Literal["roster", "lines"] = "roster"
-    embedded = False
-    can_cordon = True
-    keeps_entries = True
-    enrol_deadline: float | None = 420.0
+    traits = Traits(
+        can_cordon=True,
+        keeps_entries=True,
+        enrol_deadline=420.0,
+        stop_ladder=(StopStep("INT", 60.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0)),
+    )
     roster_interval = 30.0
-    stop_ladder = (StopStep("INT", 60.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0))
 
     def __init__(
         self,
