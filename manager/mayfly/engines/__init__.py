@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from mayfly.engines.protocol import Engine
 
 GROUP = "mayfly.engines"
-OWN = {"docker": "mayfly.engines.docker.engine:DockerEngine"}
+OWN = {
+    "docker": "mayfly.engines.docker.engine:DockerEngine",
+    "simulated": "mayfly.engines.simulated.engine:SimulatedEngine",  # in memory, for tests
+}
 TIMEOUT = 30.0  # seconds of a call, unless said otherwise
 
 

@@ -1,0 +1,540 @@
+"""An engine in memory, for tests of everything above it and for trying Mayfly out without a container.
+
+It keeps the protocol to the letter: launchers write real witnesses, names are unique, a gate opens once and
+for its own generation alone, events come while the engine is up and late where it was down. What a job does
+is said by whoever makes the engine (``work``); what goes wrong by ``away``, ``fails``, ``restart``, ``ends``.
+It must never start a process or touch anything but the witnesses that its plans name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mayfly.core.agent_plan import WITNESS_TARGET, AgentPlan
+from mayfly.core.gpu_health import ForeignContainer
+from mayfly.core.model import (
+    GATE_PROTOCOL,
+    LABEL_FINGERPRINT,
+    LABEL_GATE,
+    Condition,
+    Container,
+    ContainerId,
+    ContainerState,
+    Continuity,
+    Generation,
+    HostId,
+    Severity,
+)
+from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.output_kept import OUT, Chunk
+from mayfly.engines.protocol import (
+    Capabilities,
+    EngineEvent,
+    EngineFacts,
+    EventCursor,
+    Gone,
+    ImageFacts,
+    NameTaken,
+    OutputListener,
+    StreamTurn,
+)
+
+KILLED, TERMINATED = 137, 143
+AT_GATE_LINE = b"mayfly: at gate 1\n"
+RESTART = Condition(
+    "engine.restart_ends_jobs",
+    Severity.INFO,
+    "a restart of this engine ends the jobs that run",
+    "nothing: it is simulated",
+)
+
+Work = Callable[
+    [Mapping[str, bytes]], int | None
+]  # the gate's files -> exit code; None: until ended
+
+
+def endless(_: Mapping[str, bytes]) -> None:
+    """A job that goes on until it is ended."""
+
+
+@dataclass(slots=True)
+class _Box:
+    """A container, and how far its agent has come."""
+
+    container: Container
+    plan: AgentPlan
+    witness: Path | None
+    opened: bool = False
+    exit_code: int | None = None  # None: it runs
+
+
+class SimulatedEngine:
+    """Containers as values; may be used from any thread."""
+
+    def __init__(
+        self,
+        address: str = "simulated://",
+        *,
+        timeout: float = 30,
+        work: Work = endless,
+        capabilities: Capabilities = Capabilities(),  # noqa: B008  frozen
+        images: tuple[str, ...] = ("image",),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.address = address
+        self.timeout = timeout
+        self.capabilities = capabilities
+        self.images = list(images)
+        self._work = work
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._boxes: dict[ContainerId, _Box] = {}
+        self._gates: dict[Generation, ContainerId] = {}
+        self._output: dict[Generation, bytearray] = {}
+        self._keepers: list[SimulatedOutput] = []
+        self._numbers = itertools.count(1)
+        self._down = ""  # why it does not answer; empty: it does
+        self._faults: dict[str, list[Fault]] = {}
+        self._events: list[EngineEvent] = []
+        self._followers: list[SimulatedFollower] = []
+        self.calls: list[str] = []  # what was asked, in order
+
+    # -- what a test says --------------------------------------------------------------------------
+
+    def away(self, why: str = "nobody listens") -> None:
+        """From now on nobody answers, and the stream of events is lost."""
+        with self._lock:
+            self._down = why
+        self._turn(StreamTurn(False, Continuity.UNKNOWN, why))
+
+    def back(self) -> None:
+        """It answers again, as if nothing had been: what happened meanwhile is told late."""
+        with self._lock:
+            self._down = ""
+        self._turn(StreamTurn(True, Continuity.SAME, ""))
+
+    def restart(self) -> None:
+        """It stops and starts; what it cannot carry over ends."""
+        self.away("it restarts")
+        if not self.capabilities.outlives_restart:
+            for box in [box for box in self._boxes.values() if box.exit_code is None]:
+                self._end(box, KILLED, witnessed=False)
+        with self._lock:
+            self._down = ""
+        self._turn(StreamTurn(True, Continuity.RESTARTED, ""))
+
+    def fails(self, call: str, *faults: Fault) -> None:
+        """The next calls of that name end so, one fault each."""
+        self._faults.setdefault(call, []).extend(faults)
+
+    def ends(self, generation: Generation, code: int = 0, *, witnessed: bool = True) -> None:
+        """The agent ends by itself; without ``witnessed`` its launcher could record nothing."""
+        self._end(self._box_of(generation), code, witnessed=witnessed)
+
+    def prints(self, generation: Generation, data: bytes) -> None:
+        """The agent prints on its standard output."""
+        with self._lock:
+            self._output.setdefault(generation, bytearray()).extend(data)
+        for keeper in self._keepers:
+            keeper.printed(generation, data)
+
+    # -- itself ------------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Whether it answers."""
+        self._asked("ping")
+
+    def facts(self) -> EngineFacts:
+        """What it says of itself."""
+        self._asked("facts")
+        lives_on = self.capabilities.outlives_restart
+        return EngineFacts(
+            name="simulated engine",
+            id="simulated",
+            version=(1,),
+            api=(1, 0),
+            capabilities=self.capabilities,
+            runtimes=("nvidia",),
+            recursive_read_only=True,
+            restart=None if lives_on else RESTART,
+        )
+
+    def image(self, reference: str) -> ImageFacts | None:
+        """The image; there are those that were named at the start."""
+        self._asked("image")
+        if reference not in self.images:
+            return None
+        return ImageFacts(reference, {LABEL_GATE: GATE_PROTOCOL}, None, (reference,), ())
+
+    def watch(
+        self,
+        ring: Callable[[EngineEvent], None],
+        turned: Callable[[StreamTurn], None],
+        *,
+        cursor: EventCursor | None = None,
+    ) -> SimulatedFollower:
+        """Follow its events; those after ``cursor`` come first."""
+        follower = SimulatedFollower(ring, turned, cursor)
+        self._followers.append(follower)
+        after = cursor.time_nano if cursor is not None else None
+        missed = [] if after is None else [e for e in self._events if e.time_nano > after]
+        for event in missed:
+            follower.take(event)
+        turned(StreamTurn(True, Continuity.SAME if cursor else Continuity.UNKNOWN, ""))
+        return follower
+
+    def output(
+        self, directory: Path, listener: OutputListener, *, per_agent: int, total: int
+    ) -> SimulatedOutput:
+        """Who keeps the agents' output; in memory, bounded by ``per_agent``."""
+        del directory, total
+        keeper = SimulatedOutput(listener, per_agent, self._printed_so_far)
+        self._keepers.append(keeper)
+        return keeper
+
+    def _printed_so_far(self, generation: Generation) -> bytes:
+        with self._lock:
+            return bytes(self._output.get(generation, b""))
+
+    # -- containers, seen --------------------------------------------------------------------------
+
+    def list(self) -> tuple[Container, ...]:
+        """Every container, running or not."""
+        self._asked("list")
+        with self._lock:
+            return tuple(box.container for box in self._boxes.values())
+
+    def sizes(self) -> Mapping[ContainerId, int]:
+        """No container has written anything."""
+        self._asked("sizes")
+        with self._lock:
+            return {cid: 0 for cid, box in self._boxes.items() if box.container.live}
+
+    def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
+        """There is nobody else."""
+        self._asked("foreign_gpu_containers")
+        return ()
+
+    def at_gate(self, container: ContainerId) -> bool:
+        """Whether its gate has not been opened, or it has ended."""
+        self._asked("at_gate")
+        box = self._boxes.get(container)
+        return box is None or not box.opened or box.exit_code is not None
+
+    # -- containers, changed -----------------------------------------------------------------------
+
+    def prepare(self, plan: AgentPlan) -> ContainerId:
+        """A container that waits at its gate, under the spare name where the other is taken."""
+        self._asked("prepare")
+        with self._lock:
+            taken = {box.container.name for box in self._boxes.values()}
+            name = plan.name if plan.name not in taken else plan.spare_name
+            if name in taken:
+                raise NameTaken(f"creating container {name}: the name is taken", name, None)
+            cid = ContainerId(f"{next(self._numbers):064x}")
+            container = Container(
+                id=cid,
+                name=name,
+                state=ContainerState.RUNNING,
+                host=plan.host,
+                pool=plan.pool,
+                slot=plan.slot,
+                generation=plan.generation,
+                fingerprint=plan.labels.get(LABEL_FINGERPRINT, ""),
+                image=plan.image,
+                created=self._clock(),
+                lease=plan.injection.devices if plan.injection is not None else (),
+            )
+            witness = next(
+                (Path(m.source) for m in plan.mounts if m.target == WITNESS_TARGET), None
+            )
+            self._boxes[cid] = _Box(container, plan, witness)
+            self._gates[plan.generation] = cid
+        self._record(self._boxes[cid], "ready", f"{plan.generation}\n")
+        self.prints(plan.generation, AT_GATE_LINE)
+        for keeper in self._keepers:
+            keeper.listener.rung(plan.generation)
+        self._happened(self._boxes[cid], "start")
+        return cid
+
+    def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
+        """The gate takes one whole frame of its own generation, once; anything else ends the agent."""
+        self._asked("open")
+        box = self._running(container, "writing to the gate of")
+        files = _unpacked(data, generation)
+        if box.opened or box.plan.generation != generation or files is None:
+            self._end(box, 64, witnessed=False)
+            return
+        box.opened = True
+        self._record(box, "opened", f"{self._clock():.6f}\n")
+        code = self._work(files)
+        if code is not None:
+            self._end(box, code)
+
+    def let_go(self, generation: Generation) -> None:
+        """Nothing is held but the way into the gate."""
+        with self._lock:
+            self._gates.pop(generation, None)
+
+    def rename(self, container: ContainerId, name: str) -> None:
+        """Give it another name."""
+        self._asked("rename")
+        with self._lock:
+            box = self._boxes.get(container)
+            if box is None:
+                raise Gone(f"renaming container {container[:12]}: there is none; look again")
+            if any(
+                other.container.name == name
+                for cid, other in self._boxes.items()
+                if cid != container
+            ):
+                raise NameTaken(f"renaming {container[:12]}: {name} is taken", name, None)
+            box.container = replace(box.container, name=name)
+
+    def signal(self, container: ContainerId, signal: str) -> None:
+        """Every signal ends an agent at once; ``KILL`` before its launcher could say so."""
+        self._asked("signal")
+        box = self._boxes.get(container)
+        if box is not None and box.exit_code is None:
+            killed = signal == "KILL"
+            self._end(box, KILLED if killed else TERMINATED, witnessed=not killed)
+
+    def remove(self, container: ContainerId) -> None:
+        """Remove it, killing what runs in it."""
+        self._asked("remove")
+        box = self._boxes.get(container)
+        if box is not None and box.exit_code is None:
+            self._end(box, KILLED, witnessed=False)
+        with self._lock:
+            self._boxes.pop(container, None)
+
+    def exec_probe(
+        self, container: ContainerId, argv: tuple[str, ...], timeout: float
+    ) -> tuple[int, bytes]:
+        """Nothing can be run inside: it says nothing and succeeds."""
+        del argv, timeout
+        self._asked("exec_probe")
+        self._running(container, "running a command in")
+        return 0, b""
+
+    def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
+        """There is nobody to talk to."""
+        del plan, words, terminal
+        self._asked("converse")
+        return 0
+
+    def sweep(self, of: Callable[[HostId], bool]) -> None:
+        """It keeps no networks."""
+        del of
+        self._asked("sweep")
+
+    def close(self) -> None:
+        """Let go of every gate."""
+        self._gates.clear()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _asked(self, call: str) -> None:
+        with self._lock:
+            self.calls.append(call)
+            if self._down:
+                raise Passing(
+                    f"asking the engine at {self.address}: {self._down}; it is tried again"
+                )
+            faults = self._faults.get(call)
+            if faults:
+                raise faults.pop(0)
+
+    def _box_of(self, generation: Generation) -> _Box:
+        for box in self._boxes.values():
+            if box.plan.generation == generation:
+                return box
+        raise KeyError(generation)
+
+    def _running(self, container: ContainerId, doing: str) -> _Box:
+        box = self._boxes.get(container)
+        if box is None or box.exit_code is not None:
+            raise Gone(
+                f"{doing} container {container[:12]}: it does not run; the agent is replaced"
+            )
+        return box
+
+    def _end(self, box: _Box, code: int, *, witnessed: bool = True) -> None:
+        with self._lock:
+            if box.exit_code is not None:
+                return
+            box.exit_code = code
+            box.container = replace(box.container, state=ContainerState.EXITED)
+        if box.opened and witnessed:
+            self._record(box, "exit", f"{code} 0\n")
+            self.prints(box.plan.generation, f"mayfly: ended {code}\n".encode())
+        for keeper in self._keepers:
+            keeper.over(box.plan.generation)
+        if box.plan.removes_itself and self.capabilities.removes_itself:
+            with self._lock:
+                self._boxes.pop(box.container.id, None)
+        self._happened(box, "die", code)
+
+    def _record(self, box: _Box, name: str, text: str) -> None:
+        if box.witness is not None and box.witness.is_dir():
+            (box.witness / name).write_text(text)
+
+    def _happened(self, box: _Box, action: str, code: int | None = None) -> None:
+        event = EngineEvent(
+            kind="container",
+            action=action,
+            id=box.container.id,
+            time_nano=max(time.time_ns(), self._events[-1].time_nano + 1 if self._events else 0),
+            name=box.container.name,
+            host=box.plan.host,
+            slot=box.plan.slot,
+            generation=box.plan.generation,
+            exit_code=code,
+        )
+        self._events.append(event)
+        for follower in self._followers:
+            if not self._down:
+                follower.take(event)
+
+    def _turn(self, turn: StreamTurn) -> None:
+        for follower in self._followers:
+            if turn.up and turn.continuity is not Continuity.UNKNOWN:
+                last = follower.cursor.time_nano if follower.cursor is not None else 0
+                for event in [event for event in self._events if event.time_nano > last]:
+                    follower.take(event)
+            follower.turned(turn)
+
+
+class SimulatedFollower:
+    """Who is told of events, on the thread on which they happen."""
+
+    def __init__(
+        self,
+        ring: Callable[[EngineEvent], None],
+        turned: Callable[[StreamTurn], None],
+        cursor: EventCursor | None,
+    ) -> None:
+        self._ring = ring
+        self.turned = turned
+        self._cursor = cursor
+        self._stopped = False
+
+    @property
+    def cursor(self) -> EventCursor | None:
+        """The last event seen."""
+        return self._cursor
+
+    def take(self, event: EngineEvent) -> None:
+        """One more event."""
+        if not self._stopped:
+            self._cursor = EventCursor(event.time_nano, event.id, event.action)
+            self._ring(event)
+
+    def stop(self) -> None:
+        """Hear of nothing more."""
+        self._stopped = True
+
+
+class SimulatedOutput:
+    """What agents printed, in memory: the last ``most`` bytes of each."""
+
+    def __init__(
+        self, listener: OutputListener, most: int, known: Callable[[Generation], bytes]
+    ) -> None:
+        self.listener = listener
+        self._most = most
+        self._known = known
+        self._kept: dict[Generation, bytearray] = {}
+        self._lines: set[Generation] = set()
+        self._over: set[Generation] = set()
+        self._changed = threading.Condition()
+
+    def start(self) -> None:
+        """There is nothing from before."""
+
+    def close(self) -> None:
+        """Readers are let go."""
+        with self._changed:
+            self._over |= self._kept.keys()
+            self._changed.notify_all()
+
+    def follow(
+        self, generation: Generation, container: ContainerId, *, lines: bool = False
+    ) -> None:
+        """Keep what it printed so far and will print."""
+        del container
+        if generation in self._kept:
+            return
+        self._kept[generation] = bytearray()
+        if lines:
+            self._lines.add(generation)
+        self.printed(generation, self._known(generation))
+
+    def printed(self, generation: Generation, data: bytes) -> None:
+        """Some more output of an agent that is followed."""
+        if generation not in self._kept or not data:
+            return
+        with self._changed:
+            kept = self._kept[generation]
+            kept += data
+            del kept[: max(0, len(kept) - self._most)]
+            self._changed.notify_all()
+        if generation in self._lines:
+            for line in data.splitlines():
+                self.listener.line(generation, OUT, line)
+
+    def over(self, generation: Generation) -> None:
+        """The agent has ended: no more comes."""
+        with self._changed:
+            self._over.add(generation)
+            self._changed.notify_all()
+        if generation in self._kept:
+            self.listener.ended(generation)
+
+    def read(
+        self,
+        generation: Generation,
+        *,
+        follow: bool,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Chunk]:
+        """What is kept, without the gate's and the launcher's own lines."""
+        at = 0
+        while True:
+            with self._changed:
+                data = bytes(self._kept.get(generation, b""))[at:]
+                over = generation in self._over or generation not in self._kept
+                if not data and follow and not over and not stop():
+                    self._changed.wait(0.05)
+            at += len(data)
+            own = b"".join(
+                line for line in data.splitlines(keepends=True) if not line.startswith(b"mayfly: ")
+            )
+            if own:
+                yield Chunk(OUT, time.time(), own)
+            elif not data and (over or not follow or stop()):
+                return
+
+
+def _unpacked(data: bytes, generation: Generation) -> Mapping[str, bytes] | None:
+    """The files of a frame (docs/reference/gate.md); ``None`` where it is not one for that generation."""
+    head, _, body = data.partition(b"\n")
+    words = head.decode(errors="replace").split(" ")
+    if words[:2] != [f"MAYFLY/{GATE_PROTOCOL}", generation] or len(words) != 4:
+        return None
+    if str(len(body)) != words[2] or hashlib.sha256(body).hexdigest() != words[3]:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        return {
+            entry.name: (archive.extractfile(entry) or io.BytesIO()).read()
+            for entry in archive
+            if entry.isfile()
+        }

@@ -1,0 +1,304 @@
+"""What every engine must keep, told once; each runs it against itself.
+
+    class TestSimulated(EngineContract):
+        @pytest.fixture
+        def engine(self):
+            return SimulatedEngine(images=(IMAGE,))
+
+The tests know the protocol alone: what an engine cannot do its capabilities say, and it is not asked for it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.actions import Prepare
+from mayfly.core.agent_plan import AgentPlan, agent_plan
+from mayfly.core.model import (
+    Container,
+    ContainerId,
+    Generation,
+    HostId,
+    PoolName,
+    PoolSpec,
+    Removal,
+    SlotName,
+    SlotSpec,
+    Witness,
+)
+from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.gate import frame
+from mayfly.edge.witness import Witnesses
+from mayfly.engines.protocol import (
+    Engine,
+    EngineEvent,
+    Gone,
+    NameTaken,
+    OutputListener,
+    StreamTurn,
+)
+from tests.waiting import Until
+
+IMAGE = "mayfly/local:cpu"
+TRUE = {"job.argv": b"true\0", "job.env": b""}
+FOREVER = {"job.argv": b"sleep\x00600\0", "job.env": b""}
+
+
+class World:
+    """One engine, and agents on it that carry a host id of the test's own."""
+
+    def __init__(self, engine: Engine, home: Path) -> None:
+        self.engine = engine
+        self.host = HostId(f"test{secrets.token_hex(4)}")
+        self.witnesses = Witnesses(home)
+        self._count = 0
+
+    def plan(self, *, removal: Removal = Removal.MANAGER, name: str | None = None) -> AgentPlan:
+        """An agent of a slot of its own."""
+        self._count += 1
+        generation = Generation(f"{self.host[-8:]}{self._count:05}")
+        spec = SlotSpec(
+            name=SlotName(f"{self.host}-{self._count}"),
+            index=self._count,
+            pool=PoolSpec(PoolName("contract"), network="none"),
+            image=IMAGE,
+            fingerprint="f",
+            removal=removal,
+        )
+        action = Prepare(generation, spec, name or str(spec.name), "a test wants it")
+        witness = str(self.witnesses.make(generation))
+        return agent_plan(action, host=self.host, witness=witness, log_max_size=1 << 20)
+
+    def started(self, plan: AgentPlan, until: Until) -> ContainerId:
+        """An agent that stands at its gate."""
+        container = self.engine.prepare(plan)
+        until(lambda: self.witness(plan).ready is not None, 30)
+        return container
+
+    def witness(self, plan: AgentPlan) -> Witness:
+        """What its launcher has recorded."""
+        return self.witnesses.read(plan.generation) or Witness()
+
+    def seen(self, container: ContainerId) -> Container | None:
+        """The container as a list shows it."""
+        return next((one for one in self.engine.list() if one.id == container), None)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        with suppress(Fault):
+            for one in self.engine.list():
+                if one.host == self.host:
+                    self.engine.remove(one.id)
+            self.engine.sweep(lambda of: of == self.host)
+        self.engine.close()
+
+
+class EngineContract:
+    """The tests; a subclass gives ``engine``."""
+
+    @pytest.fixture
+    def engine(self) -> Engine:
+        """The engine under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def world(self, engine: Engine, tmp_path: Path) -> Iterator[World]:
+        """Agents on it."""
+        made = World(engine, tmp_path)
+        yield made
+        made.close()
+
+    def test_it_says_what_it_is_and_can_do(self, engine: Engine) -> None:
+        facts = engine.facts()
+        assert facts.name
+        assert facts.version
+        assert facts.capabilities.outlives_restart is (facts.restart is None)
+        assert facts.capabilities.removes_itself is (facts.self_removal is None)
+        engine.ping()
+
+    def test_an_image_that_is_there_says_its_gate_and_another_is_none(self, engine: Engine) -> None:
+        found = engine.image(IMAGE)
+        assert found is not None
+        assert found.labels["io.mayfly.gate"] == "1"
+        assert engine.image("mayfly/no-such-image:ever") is None
+
+    def test_a_prepared_agent_stands_at_its_gate_and_is_listed_as_planned(
+        self, world: World, until: Until
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        seen = world.seen(container)
+        assert seen is not None
+        assert (seen.host, seen.pool, seen.slot) == (plan.host, plan.pool, plan.slot)
+        assert (seen.generation, seen.fingerprint, seen.name) == (plan.generation, "f", plan.name)
+        assert seen.live
+        assert world.engine.at_gate(container)
+        assert world.witness(plan).opened is None
+
+    def test_an_open_gate_runs_the_job_and_the_witness_has_its_end(
+        self, world: World, until: Until
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+        until(lambda: world.witness(plan).exit is not None, 30)
+        end = world.witness(plan).exit
+        assert end is not None
+        assert end.code == 0
+        until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
+
+    def test_a_gate_takes_no_frame_of_another_generation(self, world: World, until: Until) -> None:
+        plan, other = world.plan(), world.plan()
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(other.generation, TRUE))
+        until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
+        assert world.witness(plan).opened is None
+
+    def test_a_gate_that_was_let_go_stays_shut_and_can_still_be_opened(
+        self, world: World, until: Until
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        world.engine.let_go(plan.generation)
+        seen = world.seen(container)
+        assert seen is not None
+        assert seen.live
+        world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+        until(lambda: world.witness(plan).opened is not None, 30)
+        until(lambda: not world.engine.at_gate(container), 30)
+
+    def test_where_the_name_is_taken_the_spare_one_is_used(
+        self, world: World, until: Until
+    ) -> None:
+        first = world.plan()
+        world.started(first, until)
+        second = world.plan(name=first.name)
+        container = world.started(second, until)
+        seen = world.seen(container)
+        assert seen is not None
+        assert seen.name == second.spare_name
+
+    def test_a_name_is_given_to_one_alone(self, world: World, until: Until) -> None:
+        if not world.engine.facts().capabilities.renames:
+            pytest.skip("it gives no other names, and says so")
+        first, second = world.plan(), world.plan()
+        one, other = world.started(first, until), world.started(second, until)
+        with pytest.raises(NameTaken):
+            world.engine.rename(other, first.name)
+        world.engine.rename(one, f"{first.name}-new")
+        world.engine.rename(one, f"{first.name}-new")
+        world.engine.rename(other, first.name)
+        assert {found.name for found in world.engine.list() if found.host == world.host} == {
+            f"{first.name}-new",
+            first.name,
+        }
+
+    @pytest.mark.parametrize("signal", ["TERM", "KILL"])
+    def test_a_signal_ends_an_agent_and_a_late_one_is_a_success(
+        self, world: World, until: Until, signal: str
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+        until(lambda: world.witness(plan).opened is not None, 30)
+        world.engine.signal(container, signal)
+        until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
+        assert (world.witness(plan).exit is None) == (signal == "KILL")
+        world.engine.signal(container, signal)
+
+    def test_removing_ends_it_and_a_second_time_is_a_success(
+        self, world: World, until: Until
+    ) -> None:
+        container = world.started(world.plan(), until)
+        world.engine.remove(container)
+        assert world.seen(container) is None
+        world.engine.remove(container)
+        world.engine.signal(container, "TERM")
+
+    def test_what_is_gone_cannot_be_opened_or_looked_into(self, world: World, until: Until) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        world.engine.remove(container)
+        # The way into its gate may be held still: what is written there then opens nothing.
+        with suppress(Passing):
+            world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+        assert world.witness(plan).opened is None
+        with pytest.raises((Gone, Passing)):
+            world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+        with pytest.raises(Fault):
+            world.engine.exec_probe(container, ("true",), 5.0)
+        assert world.engine.at_gate(container)
+
+    def test_one_that_removes_itself_is_gone_after_its_end(
+        self, world: World, until: Until
+    ) -> None:
+        if not world.engine.facts().capabilities.removes_itself:
+            pytest.skip("it leaves removing to the manager, and says so")
+        plan = world.plan(removal=Removal.ENGINE)
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+        until(lambda: world.seen(container) is None, 30)
+        assert world.witness(plan).exit is not None
+
+    def test_an_end_is_told_as_an_event_with_its_code_and_a_cursor_tells_it_no_second_time(
+        self, world: World, until: Until
+    ) -> None:
+        heard: list[EngineEvent] = []
+        turned: list[StreamTurn] = []
+        follower = world.engine.watch(heard.append, turned.append)
+        try:
+            until(lambda: any(turn.up for turn in turned), 30)
+            plan = world.plan()
+            container = world.started(plan, until)
+            world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+
+            def died() -> bool:
+                return any(e.action == "die" and e.generation == plan.generation for e in heard)
+
+            until(died, 30)
+            (death,) = [e for e in heard if e.action == "die" and e.generation == plan.generation]
+            assert (death.exit_code, death.host, death.slot) == (0, plan.host, plan.slot)
+            until(lambda: follower.cursor is not None, 30)
+        finally:
+            follower.stop()
+        again: list[EngineEvent] = []
+        told: list[StreamTurn] = []
+        second = world.engine.watch(again.append, told.append, cursor=follower.cursor)
+        try:
+            until(lambda: any(turn.up for turn in told), 30)
+            assert [e for e in again if e.action == "die" and e.generation == plan.generation] == []
+        finally:
+            second.stop()
+
+    def test_output_is_kept_without_mayfly_s_own_lines_and_its_end_is_told(
+        self, world: World, until: Until, tmp_path: Path, prints: Callable[[World, AgentPlan], None]
+    ) -> None:
+        ended = threading.Event()
+        listener = OutputListener(
+            rung=lambda _: None,
+            ended=lambda _: ended.set(),
+            line=lambda *_: None,
+            failed=lambda what, error: pytest.fail(f"{what}: {error}"),
+        )
+        keeper = world.engine.output(
+            tmp_path / "output", listener, per_agent=1 << 20, total=1 << 22
+        )
+        keeper.start()
+        try:
+            plan = world.plan()
+            container = world.started(plan, until)
+            keeper.follow(plan.generation, container)
+            job = {"job.argv": b"sh\x00-c\x00echo one; sleep 0.2; echo two\0", "job.env": b""}
+            world.engine.open(plan.generation, container, frame(plan.generation, job))
+            prints(world, plan)
+            assert ended.wait(30)
+            chunks = keeper.read(plan.generation, follow=False)
+            assert b"".join(chunk.data for chunk in chunks) == b"one\ntwo\n"
+        finally:
+            keeper.close()
