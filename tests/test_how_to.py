@@ -36,3 +36,21 @@ def test_every_page_is_in_the_index() -> None:
     }
     missing = {page for page in docs.rglob("*.md") if page.resolve() not in linked}
     assert missing == {docs / "README.md"}
+
+
+NAMED = r"`{1,2}((?:agents|cli|core|dockerfiles|edge|engines|providers|scripts|service|tests)/[\w./-]+\.\w+)"
+# Decisions about files that went with them.
+GONE = {"docs/adr/0008-rs256.md", "docs/adr/0016-cryptography.md"}
+
+
+@pytest.mark.parametrize("root", ["docs", "manager", "agents", "README.md"])
+def test_no_page_or_docstring_names_a_file_that_is_gone(root: str) -> None:
+    found = (ROOT / root).rglob("*") if (ROOT / root).is_dir() else [ROOT / root]
+    lost = {
+        (str(page.relative_to(ROOT)), name)
+        for page in found
+        if page.is_file() and page.suffix in ("", ".md", ".py", ".sh")
+        for name in re.findall(NAMED, page.read_text())
+        if not any((base / name).exists() for base in (ROOT, ROOT / "manager/mayfly"))
+    }
+    assert {(page, name) for page, name in lost if page not in GONE} == set()
