@@ -207,6 +207,7 @@ class EngineContract:
         container = world.started(plan, until)
         world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
         until(lambda: world.witness(plan).opened is not None, 30)
+        until(lambda: not world.engine.at_gate(container), 30)  # its job has begun
         world.engine.signal(container, signal)
         until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
         assert (world.witness(plan).exit is None) == (signal == "KILL")
