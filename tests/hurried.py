@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 
 # A manager that looks twice a second though nothing rings for it.
-BRISK = "service.poll_schedule.TICK=0.5"
+BRISK = "core.polls.TICK=0.5"
 
 
 def hurried(*limits: str) -> tuple[str, ...]:

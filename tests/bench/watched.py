@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.core.facts import GateOpening
+from mayfly.core.stimuli import AgentStirred
 from mayfly.edge.history import History
 from mayfly.edge.witness import Witnesses
 from mayfly.engines.docker.output import OutputKeeper
 from mayfly.engines.protocol import EngineEvent
 from mayfly.service import loop, perform
-from mayfly.service.messages import Rung
 
 _seen: list[tuple[str, str, float]] = []
 
@@ -56,7 +56,7 @@ def _heard(keeper: Any, one: Any, fresh: bytes) -> None:
 
 
 def _taken(_: Any, message: Any) -> None:
-    if isinstance(message, Rung):
+    if isinstance(message, AgentStirred):
         note("rung", message.generation)
     elif isinstance(message, EngineEvent) and message.action == "die" and message.generation:
         note("died", message.generation)

@@ -9,7 +9,7 @@ import pytest
 from mayfly.cli.render_gpus import beside, by_gpu, gpus
 from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.model import GpuVerdict, SlotName
+from mayfly.core.model import GpuVerdict, Pending, SlotName
 from mayfly.service.gpu_document import document
 
 GIB = 2**30
@@ -50,7 +50,7 @@ def test_the_table_fits_eighty_columns() -> None:
     [
         ({"verdicts": {SLOT: GpuVerdict(sick="XID 79")}}, "slot gpu-0 has a sick GPU: XID 79"),
         (
-            {"verdicts": {SLOT: GpuVerdict(pending="memory")}},
+            {"verdicts": {SLOT: GpuVerdict(pending=Pending.UNCLEAN, text="memory")}},
             "slot gpu-0 waits for its GPUs: memory",
         ),
         ({"late": 1005.0}, "NVML has not answered since 1970-01-01T00:16:45.000Z"),

@@ -51,7 +51,8 @@ def kinds(plan: Plan) -> list[type[Action]]:
 
 
 def dooms(manager: Manager) -> list[DoomReason]:
-    return [fact.reason for fact in manager.journal if isinstance(fact, AgentDoomed)]
+    facts = (*manager.journal, *manager.drafting)
+    return [fact.reason for fact in facts if isinstance(fact, AgentDoomed)]
 
 
 def names(manager: Manager) -> list[str]:
@@ -644,7 +645,7 @@ def test_a_forced_drain_goes_down_the_ladder() -> None:
     manager.doom(manager.own("a-0"), DoomReason.FORCED)
     assert kinds(manager.turn()) == [Signal]
     generation = manager.own("a-0")
-    manager.flight.clear()  # the signal is lost on the job
+    manager.shrug(generation)  # the signal is lost on the job
     manager.host.now += 9.9
     assert manager.turn().empty
     manager.host.now += 0.1
@@ -765,7 +766,7 @@ def test_a_standby_made_anew_does_not_keep_its_slots_old_agent_from_being_replac
         for generation, agent in agents.items()
     }
     assert len(fresh) == 2
-    manager.memory = replace(manager.memory, agents=fresh)
+    manager.remember(replace(manager.memory, agents=fresh))
     for _ in range(60):
         manager.run()
         manager.host.now += 5.0
@@ -1172,6 +1173,7 @@ def test_a_clock_that_is_set_back_does_not_stretch_a_cooling() -> None:
     manager = Manager(Host(), desire(specs(pool("a"))))
     manager.turn()
     manager.finish(next(iter(manager.flight)), Fate.FAILED)
+    manager.turn()
     manager.host.now -= 3600
     manager.run()
     assert manager.phases("a-0") == ["idle"]

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mayfly.core.facts import AgentDoomed, SlotCooled, SlotReleased
+from mayfly.core.gpus import Gpus
+from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Container,
+    Desired,
     DoomReason,
     Generation,
     GpuVerdict,
     JobState,
+    Pending,
     ProbeVerdict,
     SlotName,
     World,
 )
-from tests.core.simulator import Host, Manager, desire, pool, specs
+from tests.core.simulator import FitGpus, Host, Manager, desire, pool, specs
 
 G0, G1, C0 = SlotName("g-0"), SlotName("g-1"), SlotName("c-0")
 LEASES = (("GPU-0",), ("GPU-1",))
+HANGS = GpuVerdict(pending=Pending.NO_ANSWER, text="NVML hangs")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(FitGpus):
+    """GPUs that are as a test says."""
+
+    words: Mapping[SlotName, GpuVerdict] = field(default_factory=dict)
+    blind: Mapping[Generation, str] = field(default_factory=dict)
+    unseen: frozenset[Generation] = frozenset()
+
+    def judged(
+        self, desired: Desired, memory: Memory, world: World, now: float
+    ) -> tuple[Gpus, World]:
+        _, world = FitGpus.judged(self, desired, memory, world, now)
+        probes = {
+            generation: ProbeVerdict(generation not in self.blind, self.blind.get(generation, ""))
+            for generation in world.probes
+            if generation not in self.unseen
+        }
+        verdicts = {**world.gpu_verdicts, **self.words}
+        return self, replace(world, gpu_verdicts=verdicts, probes=probes)
 
 
 @dataclass
@@ -30,16 +57,11 @@ class GpuManager(Manager):
     unseen: set[Generation] = field(default_factory=set)
     stale: dict[Generation, Container] = field(default_factory=dict)  # the last look is old
 
-    def _world(self, containers: dict[Generation, Container] | None) -> World:
-        if containers is not None:
-            containers |= self.stale
-        world = super()._world(containers)
-        probes = {
-            generation: ProbeVerdict(generation not in self.blind, self.blind.get(generation, ""))
-            for generation in world.probes
-            if generation not in self.unseen
-        }
-        return replace(world, gpu_verdicts={**world.gpu_verdicts, **self.words}, probes=probes)
+    def gpus(self) -> Gpus:
+        return Judged(words=dict(self.words), blind=dict(self.blind), unseen=frozenset(self.unseen))
+
+    def containers(self) -> tuple[Container, ...]:
+        return (*super().containers(), *self.stale.values())
 
 
 def filled() -> GpuManager:
@@ -82,7 +104,7 @@ def test_a_sick_gpu_ends_no_job() -> None:
 
 def test_no_gate_opens_while_the_health_of_its_gpu_is_not_known_and_other_slots_go_on() -> None:
     manager = filled()
-    manager.words = {G0: GpuVerdict(pending="NVML hangs"), G1: GpuVerdict(pending="NVML hangs")}
+    manager.words = {G0: HANGS, G1: HANGS}
     waiting, going = manager.submit("g"), manager.submit("c")
     manager.run()
     assert manager.memory.jobs[waiting].state is JobState.QUEUED

@@ -26,7 +26,7 @@ from mayfly.core.gpu_health import (
     recorded,
 )
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.model import ContainerId, GpuVerdict
+from mayfly.core.model import ContainerId, GpuVerdict, Pending
 
 A, B = Gpu("GPU-a", 0), Gpu("GPU-b", 1)
 SPLIT = Gpu("GPU-c", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)
@@ -65,17 +65,21 @@ def test_a_quiet_gpu_is_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "pending"),
+    ("seen", "pending", "text"),
     [
-        (None, "NVML has not answered yet"),
-        (reading(problem="no driver"), "no driver"),
-        (reading(after=-0.01), "NVML has not been asked since the last job ended"),
+        (None, Pending.NO_ANSWER, "NVML has not answered yet"),
+        (reading(problem="no driver"), Pending.NO_ANSWER, "no driver"),
+        (
+            reading(after=-0.01),
+            Pending.NOT_ASKED,
+            "NVML has not been asked since the last job ended",
+        ),
     ],
 )
 def test_what_is_not_known_opens_nothing_and_holds_nothing(
-    seen: Reading | None, pending: str
+    seen: Reading | None, pending: Pending, text: str
 ) -> None:
-    assert word(seen) == GpuVerdict(pending=pending)
+    assert word(seen) == GpuVerdict(pending=pending, text=text)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,8 @@ def test_what_a_job_left_is_waited_for_and_then_holds(vitals: Vitals, says: str)
         found = word(reading(vitals, after))
         assert not found.fit
         assert found.sick is None
-        assert says in found.pending
+        assert found.pending is Pending.UNCLEAN
+        assert says in found.text
     assert word(reading(QUIET, 3.0)) == FIT
     held = word(reading(vitals, RECHECK + 0.1)).sick
     assert held is not None
@@ -176,7 +181,7 @@ def test_a_mig_device_is_as_sick_as_its_gpu_and_as_clean_as_itself() -> None:
     assert sick is not None
     assert "XID 95 on GPU-c" in sick
     dirty = reading(GPU_c=QUIET, MIG_1=replace(part, used=9 * GIB))
-    assert "MIG-1" in word(dirty, records, tenant).pending
+    assert "MIG-1" in word(dirty, records, tenant).text
     assert physical("MIG-2", (A, SPLIT)) == "GPU-c"
     assert physical("GPU-a", (A, SPLIT)) == "GPU-a"
 

@@ -71,9 +71,9 @@ def test_a_gpu_s_load_counts_while_a_job_runs_and_its_memory_from_the_gate_on() 
     idle, busy = confirmed(SERVICE), confirmed(SERVICE, (10.0, Phase.BUSY))
     tally = Tally()
     for agent, used, load, working in ((idle, 900, 0, False), (busy, 500, 80, True)):
-        tally.assign((), Memory(agents={agent.generation: agent}))
+        tally = tally.assigned((), Memory(agents={agent.generation: agent}))
         assert tally.working is working
         vitals = {"GPU-a": Vitals(used=used, utilisation=load)}
-        tally.add(Reading(0.0, 0.0, vitals=vitals))
-    (use,) = tally.close(AGENT.generation)
+        tally = tally.add(Reading(0.0, 0.0, vitals=vitals))
+    (use,) = tally.use_of(AGENT.generation) or ()
     assert (use.peak_memory, use.utilisation, use.samples) == (900, 80.0, 1)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.model import PoolName, Roster, Severity
+from mayfly.core.stimuli import EnrolmentTried, RosterFailed, RosterSeen
 from mayfly.edge.log import Log
 from mayfly.service.bugs import Bug, Bugs, watch_threads
-from mayfly.service.roster_watch import RosterFailed, RosterSeen, RosterSight, RosterWatch
+from mayfly.service.roster_watch import RosterWatch
 from tests.engine.go_between import GoBetween
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until
@@ -86,7 +87,7 @@ class Crooked:
 
 
 def test_a_bug_in_a_roster_is_told_and_the_next_one_is_asked_for() -> None:
-    sent: list[RosterSight | Bug] = []
+    sent: list[RosterSeen | RosterFailed | EnrolmentTried | Bug] = []
     watch = RosterWatch(PoolName("gh"), Crooked(), sent.append)  # type: ignore[arg-type]
     try:
         until(lambda: len(sent) >= 3, "it asked again")

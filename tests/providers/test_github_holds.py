@@ -16,7 +16,7 @@ from tests.providers.github_pool import GitHubPool, github_pool
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 LISTS = "providers.github.provider.LIST_EVERY=1"
-TRIALS = "service.refusals.TRIAL_FIRST=1"
+TRIALS = "core.refusals.TRIAL_FIRST=1"
 MINT = ("POST", "/api/v3/orgs/acme/actions/runners/generate-jitconfig")
 LIST = ("GET", "/api/v3/orgs/acme/actions/runners")
 OTHER = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\n'

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.edge.faults import Refused
-from mayfly.service.refusals import Trial
-from mayfly.service.roster_watch import EnrolmentTried, RosterSeen, RosterWatch
+from mayfly.core.requests import Trial
+from mayfly.core.stimuli import EnrolmentTried, Failure, Family, RosterSeen
+from mayfly.service.roster_watch import RosterWatch
 from tests.fakes.github import FakeGitHub
 from tests.fakes.http import Fault
 from tests.harness import until
@@ -65,8 +65,9 @@ def test_a_trial_that_is_refused_says_why(bench: GitHubBench, watched: Watched) 
     watched.watch.try_enrolment(TRIAL)
     (told,) = watched.seen(EnrolmentTried)
     assert isinstance(told, EnrolmentTried)
-    assert isinstance(told.fault, Refused)
-    assert "lacks a permission" in str(told.fault)
+    assert isinstance(told.failure, Failure)
+    assert told.failure.family is Family.REFUSED
+    assert "lacks a permission" in told.failure.text
     watched.seen(RosterSeen)
 
 

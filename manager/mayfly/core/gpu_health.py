@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from mayfly.core.leases import Gpu
-from mayfly.core.model import ContainerId, GpuVerdict
+from mayfly.core.model import ContainerId, GpuVerdict, Pending
 
 RECHECK = 10.0  # seconds that processes and memory have to go away after a job
 SLACK = 512 * 1024 * 1024  # bytes in use beyond the quiet GPU's that are not held against it
@@ -180,9 +180,9 @@ def judge(
     agents that wait or work.
     """
     if reading is None:
-        return GpuVerdict(pending="NVML has not answered yet")
+        return GpuVerdict(pending=Pending.NO_ANSWER, text="NVML has not answered yet")
     if reading.problem is not None:
-        return GpuVerdict(pending=reading.problem)
+        return GpuVerdict(pending=Pending.NO_ANSWER, text=reading.problem)
     for uuid in tenant.lease:
         ill = _ill(uuid, reading, records, gpus)
         if ill is not None:
@@ -190,13 +190,14 @@ def judge(
     if tenant.at_work:
         return GpuVerdict(fit=True)
     if reading.began < tenant.since:
-        return GpuVerdict(pending="NVML has not been asked since the last job ended")
+        text = "NVML has not been asked since the last job ended"
+        return GpuVerdict(pending=Pending.NOT_ASKED, text=text)
     for uuid in tenant.lease:
         unclean = _unclean(uuid, tenant, reading, records, gpus, ours, standing)
         if unclean is None:
             continue
         if reading.began < tenant.since + RECHECK:
-            return GpuVerdict(pending=unclean)
+            return GpuVerdict(pending=Pending.UNCLEAN, text=unclean)
         return GpuVerdict(sick=unclean)
     return GpuVerdict(fit=True)
 

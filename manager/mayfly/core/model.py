@@ -405,13 +405,22 @@ class Roster:
     at: float
 
 
+class Pending(StrEnum):
+    """Why a slot's GPUs are neither fit nor sick yet."""
+
+    NO_ANSWER = "no_answer"  # NVML says nothing of any GPU
+    NOT_ASKED = "not_asked"  # NVML has not been asked since the last job ended
+    UNCLEAN = "unclean"  # the last job has left something, and may yet take it away
+
+
 @dataclass(frozen=True, slots=True)
 class GpuVerdict:
     """What the health gate says of a slot's GPUs: fit, sick, or neither yet."""
 
     fit: bool = False
     sick: str | None = None  # the sentence that holds the slot; None: nothing is known against them
-    pending: str = ""  # what it waits for, where neither
+    pending: Pending | None = None  # why neither; None: fit or sick
+    text: str = ""  # what it waits for, where neither
 
 
 @dataclass(frozen=True, slots=True)

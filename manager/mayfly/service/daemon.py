@@ -18,9 +18,12 @@ from queue import SimpleQueue
 from types import FrameType
 
 from mayfly import __version__
-from mayfly.core import naming
+from mayfly.core import machine, naming
+from mayfly.core.desire import references
+from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
-from mayfly.core.model import Config, Container, HostId
+from mayfly.core.model import Config, Container, Generation, HostId
+from mayfly.core.stimuli import AgentStirred, ClientSign
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.faults import Fault, Refused
@@ -34,15 +37,18 @@ from mayfly.providers.installed import left_behind, load
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
 from mayfly.service.clock import Clock
+from mayfly.service.command_handler import CommandHandler
+from mayfly.service.configuration import Configuration
 from mayfly.service.control import Control
 from mayfly.service.engine_observer import EngineObserver
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
 from mayfly.service.ledger import Ledger, mark_from
-from mayfly.service.loop import Hands, Loop
-from mayfly.service.messages import Message, Reload, Rung, Stop
+from mayfly.service.loop import Loop, Parts
+from mayfly.service.messages import Message, Reload, Stop
 from mayfly.service.metrics import Metrics, Outside, serve
 from mayfly.service.perform import Performer, Workers
 from mayfly.service.report import Report
+from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
 
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
@@ -81,54 +87,79 @@ def _run(
     clock = Clock()
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
+    ledger = Ledger(history, log)
     services = Services(
         lambda pool: load(pool, config.host, host, state_dir),
         inbox.put,
-        log,
         lambda: left_behind(state_dir),
-    )
-    loop = Loop(
-        config=config,
-        host=host,
-        inbox=inbox,
-        ledger=Ledger(history, log),
-        witnesses=witnesses,
-        services=services,
-        report=Report(board, log, metrics, _Announcer()),
-        log=log,
-        clock=clock,
-        run_id=naming.generation(clock.now(), secrets.randbelow(36**5)),
-        reload=reload,
-        known_job=lambda job: reader.job(job) is not None,
     )
 
     def erred(where: str, error: BaseException) -> None:
         inbox.put(bug(where, error))
 
+    def heard(generation: Generation, _: int, line: bytes) -> None:
+        agent = loop.state.memory.agents.get(generation)
+        sign = services.read(agent, line) if agent is not None else None
+        if sign is not None:
+            inbox.put(ClientSign(generation, sign.kind, sign.text))
+
     output = engine.output(
         state_dir / "output",
         OutputListener(
-            rung=lambda generation: inbox.put(Rung(generation)),
-            ended=lambda generation: inbox.put(Rung(generation)),
-            line=loop.hear,
+            rung=lambda generation: inbox.put(AgentStirred(generation)),
+            ended=lambda generation: inbox.put(AgentStirred(generation)),
+            line=heard,
             failed=erred,
         ),
         per_agent=config.host.output_per_agent,
         total=config.host.output_total,
     )
-    output.start()
-    stack.callback(output.close)
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
     observer = EngineObserver(
-        engine, lambda: loop.config, lambda: loop.images, lambda: loop.step, claim, inbox.put
+        engine,
+        lambda: loop.state.config,
+        lambda: references(loop.state.config, loop.state.gpus.hardware),
+        lambda: loop.state.results,
+        claim,
+        inbox.put,
     )
-    gpus = GpuMonitor(inbox.put, engine, catalogue(), architecture(), clock.now)
-    for agent in loop.memory.agents.values():
+    gpus = GpuMonitor(inbox.put, engine, clock.now)
+    follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
+    run_id = naming.generation(clock.now(), secrets.randbelow(machine.NOISE))
+    report = Report(board, log, metrics, _Announcer())
+    loop = Loop(
+        machine.begin(
+            host,
+            run_id,
+            config,
+            ledger.load(),
+            Gpus(catalogue(), architecture()),
+            secrets.randbelow(machine.NOISE),
+        ),
+        Parts(
+            inbox=inbox,
+            ledger=ledger,
+            requests=RequestHandler(observer, witnesses, services, gpus, log),
+            workers=workers,
+            commands=CommandHandler(
+                known_job=lambda job: ledger.promised(job) or reader.job(job) is not None,
+                reread=reload,
+                preview=services.preview,
+                judge=services.judge,
+            ),
+            configuration=Configuration(reload, services, workers, report, log, clock),
+            report=report,
+            judge=services.judge,
+            clock=clock,
+            cursor=lambda: follower.cursor,
+        ),
+    )
+    output.start()
+    stack.callback(output.close)
+    for agent in loop.state.memory.agents.values():
         if agent.container is not None and not agent.settled:
             output.follow(agent.generation, agent.container, lines=not agent.embedded)
-    follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
-    loop.bind(Hands(workers, observer, gpus), lambda: follower.cursor)
     metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, log))
@@ -146,7 +177,7 @@ def _run(
     server = control.open(config.host.socket)
     stack.callback(server.close)
     stack.callback(control.stop)
-    with _signals(loop):
+    with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
         observer.start()
         server.start()
@@ -197,14 +228,14 @@ class _Announcer:
 
 
 @contextmanager
-def _signals(loop: Loop) -> Iterator[None]:
+def _signals(inbox: SimpleQueue[Message]) -> Iterator[None]:
     """TERM and INT stop the manager, HUP reads the configuration again."""
 
     def stop(_: int, __: FrameType | None) -> None:
-        loop.inbox.put(Stop())
+        inbox.put(Stop())
 
     def again(_: int, __: FrameType | None) -> None:
-        loop.inbox.put(Reload())
+        inbox.put(Reload())
 
     before = {
         number: signal.signal(number, handler)

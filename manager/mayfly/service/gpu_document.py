@@ -98,7 +98,7 @@ def _slot(slot: SlotName, lease: tuple[str, ...], verdict: GpuVerdict | None) ->
     health, text = "unknown", ""
     if verdict is not None:
         health = "fit" if verdict.fit else "sick" if verdict.sick is not None else "waits"
-        text = verdict.sick or verdict.pending
+        text = verdict.sick or verdict.text
     return {"slot": slot, "gpus": list(lease), "health": health, "text": text}
 
 

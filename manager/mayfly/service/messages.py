@@ -1,34 +1,20 @@
-"""What may lie in the loop's inbox."""
+"""What may lie in the loop's inbox, and what of it is a stimulus to the machine."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mayfly.core.model import Generation
+from mayfly.core import stimuli
+from mayfly.core.model import ContainerId, Death, HostId
+from mayfly.core.stimuli import Stimulus
 from mayfly.engines.protocol import EngineEvent, StreamTurn
-from mayfly.providers import Sign
 from mayfly.service.bugs import Bug
-from mayfly.service.engine_observer import Observation
-from mayfly.service.gpu_monitor import GpuObservation
+from mayfly.service.engine_observer import EngineSnapshot, HostSurvey, Observation, PollFailed
+from mayfly.service.failures import failure_of
 from mayfly.service.pending_command import PendingCommand
-from mayfly.service.perform import ActionResult
-from mayfly.service.roster_watch import RosterSight
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """An agent may have something to say."""
-
-    generation: Generation
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A line of an agent's output that means something to its provider."""
-
-    generation: Generation
-    sign: Sign
+from mayfly.service.perform import ActionResult, Done, Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +28,51 @@ class Reload:
 
 
 Message: TypeAlias = (
-    Rung
-    | Heard
-    | RosterSight
-    | GpuObservation
-    | Stop
-    | Reload
+    Stimulus
     | EngineEvent
     | StreamTurn
     | Observation
     | ActionResult
+    | Stop
+    | Reload
     | PendingCommand
     | Bug
 )
+Sight: TypeAlias = (
+    Stimulus | EngineEvent | StreamTurn | EngineSnapshot | PollFailed | HostSurvey | ActionResult
+)
+
+
+def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
+    """What a message means to the machine; ``host`` is ours."""
+    match sight:
+        case EngineSnapshot(began=began, containers=containers):
+            yield stimuli.EngineSeen(began, containers)
+        case PollFailed(fault=fault):
+            yield stimuli.EngineUnseen(str(fault))
+        case HostSurvey(survey=survey, sizes=sizes):
+            yield stimuli.HostSurveyed(survey, sizes)
+        case StreamTurn(up=up, continuity=continuity, why=why):
+            yield stimuli.StreamTurned(up, continuity, why)
+        case EngineEvent():
+            yield from _of_event(sight, host)
+        case Done(action=action, container=container, enrolment=given, busy=busy):
+            registration = given.registration if given is not None else None
+            registered = given.registered if given is not None else None
+            yield stimuli.ActionDone(action, container, registration, registered, busy)
+        case Failed(action=action, fault=fault):
+            yield stimuli.ActionFailed(action, failure_of(fault))
+        case _:
+            yield sight
+
+
+def _of_event(event: EngineEvent, host: HostId) -> Iterator[Stimulus]:
+    if event.kind == "image":
+        yield stimuli.ImagesChanged()
+    elif event.kind == "container" and event.host != host:
+        return
+    elif event.action == "die" and event.generation is not None:
+        death = Death(ContainerId(event.id), event.exit_code, event.at)
+        yield stimuli.ContainerDied(event.generation, death)
+    else:
+        yield stimuli.EngineStirred()

@@ -1,13 +1,18 @@
-"""What the loop says of itself after each pass: published status, log, metrics, and one sentence."""
+"""What the loop says of itself after each step: published status, log, metrics, and one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from mayfly.core.actions import Action, Subject
 from mayfly.core.facts import Fact
+from mayfly.core.machine import State
 from mayfly.core.memory import Memory
 from mayfly.core.model import Condition, Desired, Generation, HostSpec, Severity, World
+from mayfly.core.notice import Judge
+from mayfly.core.rosters import busy_without_job
 from mayfly.core.slots import SlotStatus
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
@@ -28,6 +33,16 @@ class Listener(Protocol):
         """The configuration is about to be read again; the next pass ends that."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the manager itself stands on, for the lines about it."""
+
+    info: EngineFacts | None = None  # None: not looked at yet
+    room: tuple[Room, ...] = ()  # where Mayfly and the Engine write
+    rejected: str | None = None  # what was wrong with the file, the last time it was read
+    disk_error: str | None = None  # None: the disk takes what it is given
+
+
 class Report:
     """The loop's voice; used by its thread alone."""
 
@@ -39,6 +54,26 @@ class Report:
         self.metrics = metrics
         self.headline = ""
         self._busy_without_job: frozenset[Generation] = frozenset()  # of whom the log has told
+        self._begun: dict[Subject, float] = {}
+
+    def stepped(
+        self,
+        state: State,
+        world: World,
+        now: float,
+        conditions: Iterable[Condition],
+        judge: Judge,
+        steady: tuple[float, float],
+        *,
+        recorded: bool,
+    ) -> None:
+        """A step is over: publish it and count it; ``steady``: when it began and when it ended."""
+        memory, (began, ended) = state.memory, steady
+        doubted = busy_without_job(memory, world, now, judge)
+        rows = self.publish(
+            state.config.host, state.desired, memory, world, now, conditions, doubted
+        )
+        self.metrics.passed(rows, memory, world, now, ended, ended - began, recorded=recorded)
 
     def publish(
         self,
@@ -70,6 +105,16 @@ class Report:
         self._listener.passed(headline)
         return rows
 
+    def begun(self, action: Action, steady: float) -> None:
+        """An action is under way."""
+        self._begun[action.subject] = steady
+        self.metrics.begun(action)
+
+    def ended(self, action: Action, steady: float, *, done: bool) -> None:
+        """It is not any more."""
+        took = steady - self._begun.pop(action.subject, steady)
+        self.metrics.ended(action, took, done=done)
+
     def reloading(self) -> None:
         """The configuration is about to be read again."""
         self._listener.reloading()
@@ -87,18 +132,14 @@ class Report:
             self._log.fact(fact, after)
 
 
-def own_health(
-    disk_error: str | None, info: EngineFacts | None, rejected: str | None, room: Iterable[Room]
-) -> list[Condition]:
-    """The lines about the manager's own ground: its disk, its Engine and its configuration.
-
-    ``rejected`` says what was wrong with the file when it was last read; ``None``: nothing.
-    """
+def own_health(ground: Ground) -> list[Condition]:
+    """The lines about the manager's own ground: its disk, its Engine and its configuration."""
     lines = []
+    info, rejected, disk_error = ground.info, ground.rejected, ground.disk_error
     if rejected is not None:
         text = f"{rejected}; the configuration from before is in force"
         lines.append(Condition("config.rejected", Severity.ERROR, text, "mayfly config check"))
-    for place in room:
+    for place in ground.room:
         if place.low:
             text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"
             fix = f"df -h {place.path}; docker system df"

@@ -11,50 +11,27 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import SimpleQueue
 
-from mayfly.core.model import PoolName, Roster
+from mayfly.core.model import PoolName
+from mayfly.core.requests import Trial
+from mayfly.core.stimuli import EnrolmentTried, Failure, RosterFailed, RosterSeen
 from mayfly.edge.faults import Fault, Passing
 from mayfly.providers import Provider
 from mayfly.service.bugs import Bug, bug
-from mayfly.service.refusals import Trial
+from mayfly.service.failures import failure_of
 
 SOON = 2.0  # seconds between rosters while an agent is awaited
-
-
-@dataclass(frozen=True, slots=True)
-class RosterSeen:
-    """What the service said; ``None`` where it tells nothing of its agents."""
-
-    pool: PoolName
-    roster: Roster | None
-
-
-@dataclass(frozen=True, slots=True)
-class RosterFailed:
-    """The service did not say."""
-
-    pool: PoolName
-    fault: Fault
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolmentTried:
-    """What came of a trial."""
-
-    pool: PoolName
-    fault: Fault | None  # None: an enrolment was given, and is given back
-
-
-RosterSight = RosterSeen | RosterFailed | EnrolmentTried
 
 
 class RosterWatch:
     """Asks one pool's service until stopped."""
 
     def __init__(
-        self, pool: PoolName, provider: Provider, send: Callable[[RosterSight | Bug], None]
+        self,
+        pool: PoolName,
+        provider: Provider,
+        send: Callable[[RosterSeen | RosterFailed | EnrolmentTried | Bug], None],
     ) -> None:
         self._pool = pool
         self._provider = provider
@@ -93,15 +70,15 @@ class RosterWatch:
         try:
             self._send(RosterSeen(self._pool, self._provider.roster()))
         except Fault as fault:
-            self._send(RosterFailed(self._pool, fault))
+            self._send(RosterFailed(self._pool, failure_of(fault)))
             if isinstance(fault, Passing) and fault.retry_after is not None:
                 return max(fault.retry_after, SOON)
         except Exception as error:  # noqa: BLE001  a bug in here must not leave the pool without a roster
             self._send(bug(f"the roster of pool {self._pool}", error))
-            self._send(RosterFailed(self._pool, Passing(f"{type(error).__name__}: {error}")))
+            self._send(RosterFailed(self._pool, _unexpected(error)))
         return self._provider.roster_interval
 
-    def _try(self, trial: Trial) -> Fault | None:
+    def _try(self, trial: Trial) -> Failure | None:
         """Why no enrolment is given; ``None`` where one is. It is given back, unless it is the slot's."""
         try:
             given = self._provider.enrol(trial.agent, trial.labels)
@@ -111,8 +88,12 @@ class RosterWatch:
                 ):  # what stays is found in the next roster, and belongs to nobody
                     self._provider.dismiss(given.registration)
         except Fault as fault:
-            return fault
+            return failure_of(fault)
         except Exception as error:  # noqa: BLE001  nor one in there without a trial
             self._send(bug(f"the trial of pool {self._pool}", error))
-            return Passing(f"{type(error).__name__}: {error}")
+            return _unexpected(error)
         return None
+
+
+def _unexpected(error: Exception) -> Failure:
+    return failure_of(Passing(f"{type(error).__name__}: {error}"))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import replace
 
 import pytest
 
 from mayfly.core.model import PoolName, SlotName
-from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.log import Log
-from mayfly.service.refusals import TRIAL_FIRST, TRIAL_MOST, Refusals, Trial
+from mayfly.core.refusals import TRIAL_FIRST, TRIAL_MOST, Refusals
+from mayfly.core.requests import Trial
+from mayfly.core.stimuli import Failure, Family
 from tests.service_agent import service_agent
 
 POOL = PoolName("gh")
@@ -19,39 +17,69 @@ AGENT = service_agent(
     POOL,
 )
 TRIAL = Trial(AGENT, ("big",))
-NO_GROUP = Refused("there is no such group")
+NO_GROUP = Failure(Family.REFUSED, "there is no such group")
+
+
+class Kept:
+    """Refusals as they follow one another; a method says whether it changed what pools are refused."""
+
+    def __init__(self) -> None:
+        self.now = Refusals()
+
+    @property
+    def by_pool(self) -> dict[PoolName, str]:
+        return self.now.by_pool
+
+    def _after(self, after: Refusals) -> bool:
+        before, self.now = self.now, after
+        return before.by_pool != after.by_pool
+
+    def listed(self, pool: PoolName) -> bool:
+        return self._after(self.now.listed(pool))
+
+    def list_refused(self, pool: PoolName, failure: Failure) -> bool:
+        return self._after(self.now.list_refused(pool, failure))
+
+    def enrolled(self, pool: PoolName) -> bool:
+        return self._after(self.now.enrolled(pool))
+
+    def enrolment_refused(self, pool: PoolName, failure: Failure, trial: Trial, at: float) -> bool:
+        return self._after(self.now.enrolment_refused(pool, failure, trial, at))
+
+    def tried(self, pool: PoolName, failure: Failure | None, at: float) -> bool:
+        return self._after(self.now.tried(pool, failure, at))
+
+    def retry_now(self, pool: PoolName) -> bool:
+        return self._after(self.now.retry_now(pool))
+
+    def forget(self, pool: PoolName) -> bool:
+        return self._after(self.now.forget(pool))
+
+    def trials(self, at: float) -> tuple[tuple[PoolName, Trial], ...]:
+        self.now, due = self.now.trials(at)
+        return due
 
 
 @pytest.fixture
-def told() -> io.StringIO:
-    return io.StringIO()
+def refusals() -> Kept:
+    return Kept()
 
 
-@pytest.fixture
-def refusals(told: io.StringIO) -> Refusals:
-    return Refusals(Log(told))
-
-
-def events(told: io.StringIO) -> list[str]:
-    return [json.loads(line)["event"] for line in told.getvalue().splitlines()]
-
-
-def due(refusals: Refusals, now: float) -> bool:
+def due(refusals: Kept, now: float) -> bool:
     return list(refusals.trials(now)) == [(POOL, TRIAL)]
 
 
-def test_a_refused_list_is_over_with_the_next_list(refusals: Refusals, told: io.StringIO) -> None:
-    assert refusals.list_refused(POOL, Refused("the token is wrong"))
-    assert not refusals.list_refused(POOL, Refused("the token is wrong"))
+def test_a_refused_list_is_over_with_the_next_list(refusals: Kept) -> None:
+    assert refusals.list_refused(POOL, Failure(Family.REFUSED, "the token is wrong"))
+    assert not refusals.list_refused(POOL, Failure(Family.REFUSED, "the token is wrong"))
     assert refusals.by_pool == {POOL: "the token is wrong"}
-    refusals.list_refused(POOL, Passing("503"))
+    refusals.list_refused(POOL, Failure(Family.PASSING, "503"))
     assert POOL in refusals.by_pool
     refusals.listed(POOL)
     assert refusals.by_pool == {}
-    assert events(told) == ["provider.refused", "provider.back"]
 
 
-def test_a_refused_enrolment_is_not_over_with_a_list(refusals: Refusals, told: io.StringIO) -> None:
+def test_a_refused_enrolment_is_not_over_with_a_list(refusals: Kept) -> None:
     assert refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     for _ in range(10):
         refusals.listed(POOL)
@@ -59,16 +87,15 @@ def test_a_refused_enrolment_is_not_over_with_a_list(refusals: Refusals, told: i
     assert due(refusals, 1000.0)
     assert refusals.tried(POOL, None, 1000.0)
     assert refusals.by_pool == {}
-    assert events(told) == ["provider.refused", "provider.back"]
 
 
-def test_a_passing_fault_of_an_enrolment_holds_nothing(refusals: Refusals) -> None:
-    assert not refusals.enrolment_refused(POOL, Passing("503"), TRIAL, 0.0)
+def test_a_passing_fault_of_an_enrolment_holds_nothing(refusals: Kept) -> None:
+    assert not refusals.enrolment_refused(POOL, Failure(Family.PASSING, "503"), TRIAL, 0.0)
     assert refusals.by_pool == {}
     assert not due(refusals, 1000.0)
 
 
-def test_trials_come_one_at_a_time_and_less_and_less_often(refusals: Refusals) -> None:
+def test_trials_come_one_at_a_time_and_less_and_less_often(refusals: Kept) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     times: list[float] = []
     for second in range(2000):
@@ -82,7 +109,7 @@ def test_trials_come_one_at_a_time_and_less_and_less_often(refusals: Refusals) -
 
 
 def test_an_enrolment_that_was_under_way_frees_the_pool_but_not_during_a_trial(
-    refusals: Refusals,
+    refusals: Kept,
 ) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     refusals.enrolled(POOL)
@@ -95,21 +122,21 @@ def test_an_enrolment_that_was_under_way_frees_the_pool_but_not_during_a_trial(
     assert refusals.by_pool == {}
 
 
-def test_a_trial_that_fails_in_passing_proves_nothing(refusals: Refusals) -> None:
+def test_a_trial_that_fails_in_passing_proves_nothing(refusals: Kept) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     assert due(refusals, TRIAL_FIRST)
-    assert not refusals.tried(POOL, Passing("503"), TRIAL_FIRST)
+    assert not refusals.tried(POOL, Failure(Family.PASSING, "503"), TRIAL_FIRST)
     assert refusals.by_pool == {POOL: "there is no such group"}
 
 
-def test_what_a_trial_is_refused_for_is_what_is_told(refusals: Refusals) -> None:
+def test_what_a_trial_is_refused_for_is_what_is_told(refusals: Kept) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     assert due(refusals, TRIAL_FIRST)
-    assert refusals.tried(POOL, Refused("the group is full"), TRIAL_FIRST)
+    assert refusals.tried(POOL, Failure(Family.REFUSED, "the group is full"), TRIAL_FIRST)
     assert refusals.by_pool == {POOL: "the group is full"}
 
 
-def test_slots_that_were_refused_together_count_once(refusals: Refusals) -> None:
+def test_slots_that_were_refused_together_count_once(refusals: Kept) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     other = replace(TRIAL, agent=replace(AGENT, slot=SlotName("gh-1")))
     assert not refusals.enrolment_refused(POOL, NO_GROUP, other, 0.5)
@@ -117,12 +144,12 @@ def test_slots_that_were_refused_together_count_once(refusals: Refusals) -> None
 
 
 @pytest.mark.parametrize("how", ["a person", "a list after none"])
-def test_a_repair_that_shows_hastens_the_trial(refusals: Refusals, how: str) -> None:
+def test_a_repair_that_shows_hastens_the_trial(refusals: Kept, how: str) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     if how == "a person":
         refusals.retry_now(POOL)
     else:
-        refusals.list_refused(POOL, Refused("the token is wrong"))
+        refusals.list_refused(POOL, Failure(Family.REFUSED, "the token is wrong"))
         assert not due(refusals, 1000.0)
         refusals.listed(POOL)
     assert due(refusals, 1.0)
@@ -130,7 +157,7 @@ def test_a_repair_that_shows_hastens_the_trial(refusals: Refusals, how: str) -> 
     assert not due(refusals, 2.0)
 
 
-def test_a_pool_that_is_configured_otherwise_begins_anew(refusals: Refusals) -> None:
+def test_a_pool_that_is_configured_otherwise_begins_anew(refusals: Kept) -> None:
     refusals.enrolment_refused(POOL, NO_GROUP, TRIAL, 0.0)
     refusals.forget(POOL)
     assert refusals.by_pool == {}

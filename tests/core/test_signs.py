@@ -7,27 +7,21 @@ from dataclasses import replace
 import pytest
 
 from mayfly.core.facts import AgentConfirmed, AgentDoomed
-from mayfly.core.memory import Memory
+from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
-    Config,
     ContainerId,
     DoomReason,
-    HostId,
-    HostSpec,
     Phase,
     PoolName,
-    PoolSpec,
     Roster,
     RosterEntry,
     SlotName,
     World,
 )
 from mayfly.core.rosters import absent, confirmations
-from mayfly.edge.log import Log
-from mayfly.edge.vault import Vault
+from mayfly.core.signs import Troubles, heard, wants_roster
+from mayfly.core.stimuli import ClientSign
 from mayfly.providers import Sign
-from mayfly.providers.gitlab.provider import GitLab
-from mayfly.service.services import Services
 from tests.service_agent import service_agent
 
 POOL = PoolName("gl")
@@ -42,17 +36,29 @@ AGENT = service_agent(
 TROUBLE = Sign("trouble", "no answer")
 
 
+class Services:
+    """What is remembered of clients' troubles in a pool whose clients' lines are the proof."""
+
+    def __init__(self) -> None:
+        self.troubles = Troubles()
+
+    def signed(self, agent: Agent, sign: Sign, now: float) -> AgentConfirmed | AgentDoomed | None:
+        line = ClientSign(agent.generation, sign.kind, sign.text)
+        self.troubles, fact = heard(agent, line, "lines", self.troubles, now)
+        return fact
+
+
 @pytest.fixture
-def services(tmp_path: object) -> Services:
-    """Services of one pool, whose clients' lines are the proof."""
-    pool = PoolSpec(
-        name=POOL, provider="gitlab", embedded=False, url="http://127.0.0.1:9", scope="group:1"
-    )
-    host = HostSpec(name="box")
-    made = GitLab(pool, host, HostId("h"), Vault(tmp_path / "v"))  # type: ignore[operator]
-    found = Services(lambda _: made, lambda _: None, Log())
-    found.use(Config(host, (pool,)))
-    return found
+def services() -> Services:
+    return Services()
+
+
+def test_a_roster_is_the_proof_where_there_is_one_and_is_asked_for() -> None:
+    for kind in ("listening", "job_started", "trouble", "refused"):
+        line = ClientSign(AGENT.generation, kind, "text")
+        assert heard(AGENT, line, "roster", Troubles(), 5.0) == (Troubles(), None)
+        assert wants_roster(line, "roster")
+        assert wants_roster(line, "lines") == (kind == "refused")
 
 
 def test_lines_confirm_idle_and_busy_at_once(services: Services) -> None:

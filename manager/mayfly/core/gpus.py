@@ -1,0 +1,296 @@
+"""The GPUs as decisions see them: readings in; verdicts of the health gate, probes and use added up out.
+
+Judging and reckoning only: who asks NVML and the agents is told by requests, and what they find comes back as
+stimuli.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from mayfly.core.desire import Hardware
+from mayfly.core.facts import AgentExited, Fact, SlotReleased
+from mayfly.core.gpu_health import Reading, Record, Tenant, forgiven, judge, merged, recorded
+from mayfly.core.gpu_use import Tally
+from mayfly.core.images import Catalogue
+from mayfly.core.leases import Gpu
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import (
+    Config,
+    ContainerId,
+    Desired,
+    Generation,
+    GpuVerdict,
+    Pending,
+    ProbeVerdict,
+    SlotName,
+    SlotSpec,
+    World,
+)
+from mayfly.core.requests import PaceGpus, Probe, ReadGpus
+from mayfly.core.slots import CLOCK_SLACK
+
+PROBE_TIMEOUT = 30.0  # seconds; without persistence the driver wakes each GPU for some
+PROBE_EVERY = 60.0
+PROBE_AGAIN = 5.0  # seconds after the Engine could not run one
+RECHECK_EVERY = 0.25  # seconds between looks at GPUs that a job has not left yet
+PACE_AT_WORK = 2.0  # seconds between looks while jobs compute: what their use is told from
+PACE = 10.0
+LATE = 5.0  # seconds after which what is awaited is reported as late
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """All that is known of GPUs; never changed in place."""
+
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    architecture: str = "amd64"
+    off: bool = False
+    watching: bool = False
+    known: tuple[Gpu, ...] | None = None  # of this host; None: NVML has not said
+    reading: Reading | None = None  # the last; None: none yet
+    records: Mapping[str, Record] = field(default_factory=dict)
+    # When each slot with a lease was first looked at, or a person last wanted it tried again.
+    since: Mapping[SlotName, float] = field(default_factory=dict)
+    # Containers with a lease, also those that are gone.
+    ours: frozenset[ContainerId] = frozenset()
+    probes: Mapping[Generation, ProbeVerdict] = field(default_factory=dict)
+    # When to try again what was begun or failed.
+    probing: Mapping[Generation, float] = field(default_factory=dict)
+    # At their gates for long, and not yet seen to see their GPUs.
+    unproven: tuple[Agent, ...] = ()
+    tally: Tally = field(default_factory=Tally)
+    verdicts: Mapping[SlotName, GpuVerdict] = field(default_factory=dict)
+    paced: PaceGpus | None = None  # what was last asked for; None: nothing yet
+
+    @classmethod
+    def unwatched(cls, hardware: Hardware) -> Gpus:
+        """GPUs that somebody else has listed: what there is is known, how it fares is not."""
+        reading = Reading(
+            began=inf,  # never of now, so nothing is judged by it
+            ended=inf,
+            cuda=hardware.cuda,
+            gpus=hardware.gpus,
+            problem=hardware.unknown or None,
+        )
+        return cls(hardware.catalogue, hardware.architecture, known=hardware.gpus, reading=reading)
+
+    # -- what comes in ----------------------------------------------------------------------------
+
+    def use_config(self, config: Config) -> Gpus:
+        """Watch where a pool has GPUs; what is there now counts from now on, what is gone no more."""
+        off = config.host.gpu == "off"
+        wanted = any(pool.gpus != 0 for pool in config.pools) or config.host.gpu == "required"
+        reading = self.reading
+        return replace(
+            self,
+            off=off,
+            watching=self.watching or (wanted and not off),
+            known=reading.gpus if reading is not None and reading.gpus is not None else self.known,
+        )
+
+    def read(self, reading: Reading) -> Gpus:
+        """NVML has answered."""
+        after = replace(self, reading=reading)
+        if reading.gpus is None:
+            return after
+        probes = self.probes
+        if reading.xids:  # what agents see is to be seen afresh
+            probes = {
+                generation: replace(verdict, at=verdict.at - PROBE_EVERY)
+                for generation, verdict in probes.items()
+            }
+        return replace(
+            after,
+            known=merged(self.known or (), reading.gpus),
+            records=recorded(self.records, reading),
+            tally=self.tally.add(reading),
+            probes=probes,
+        )
+
+    def probed(self, generation: Generation, verdict: ProbeVerdict | None) -> Gpus:
+        """An agent has said what it sees; ``None``: the Engine could not look."""
+        if verdict is None:
+            return self
+        probing = {name: due for name, due in self.probing.items() if name != generation}
+        return replace(self, probes={**self.probes, generation: verdict}, probing=probing)
+
+    def after(self, facts: Iterable[Fact]) -> Gpus:
+        """What has happened: a slot that a person wants tried again is judged afresh."""
+        gpus = self
+        for fact in facts:
+            if isinstance(fact, SlotReleased):
+                lease = gpus.tally.leases.get(fact.slot, ())
+                gpus = replace(
+                    gpus,
+                    since={**gpus.since, fact.slot: fact.at},
+                    records=forgiven(gpus.records, lease, gpus.known or (), gpus.reading),
+                )
+        return gpus
+
+    # -- what it means ----------------------------------------------------------------------------
+
+    @property
+    def hardware(self) -> Hardware:
+        """What the host has, as far as leases and images go."""
+        reading = self.reading
+        told = Hardware(None, architecture=self.architecture, catalogue=self.catalogue)
+        if self.off:
+            return replace(told, unknown='host.gpu is "off"')
+        if reading is None:
+            return replace(told, unknown="NVML has not answered yet", pending=self.watching)
+        if reading.problem is not None:
+            return replace(told, unknown=reading.problem)
+        return replace(told, gpus=self.known, cuda=reading.cuda)
+
+    def judged(
+        self, desired: Desired, memory: Memory, world: World, now: float
+    ) -> tuple[Gpus, World]:
+        """The world with the gate's verdicts on all slots with a lease, as of this memory."""
+        leased = [spec for spec in desired.slots if spec.lease]
+        if not leased:
+            return (replace(self, verdicts={}) if self.verdicts else self), world
+        holders = [
+            agent for agent in memory.agents.values() if agent.lease and agent.container is not None
+        ]
+        standing = {agent.container for agent in holders if not agent.settled}
+        ours = self.ours | {agent.container for agent in holders if agent.container is not None}
+        since = {spec.name: now for spec in leased} | dict(self.since)
+        reading = self._of_now(now)
+        verdicts = {
+            spec.name: judge(
+                _tenant(spec, since[spec.name], memory),
+                reading,
+                self.records,
+                self.known or (),
+                ours,
+                {container for container in standing if container is not None},
+            )
+            for spec in leased
+        }
+        gpus = replace(self, ours=ours, since=since, verdicts=verdicts)
+        return gpus, replace(world, gpu_verdicts=verdicts, probes=self.probes)
+
+    def _of_now(self, now: float) -> Reading | None:
+        """The last reading; none where it is from a time to come, since the clock was set back."""
+        reading = self.reading
+        return reading if reading is None or reading.began <= now + CLOCK_SLACK else None
+
+    def attributed(self, facts: Sequence[Fact]) -> tuple[Gpus, tuple[Fact, ...]]:
+        """The facts, with what each agent that ended did with its GPUs."""
+        gpus = self
+        told: list[Fact] = []
+        for fact in facts:
+            use = gpus.tally.use_of(fact.generation) if isinstance(fact, AgentExited) else None
+            if isinstance(fact, AgentExited) and use is not None:
+                told.append(replace(fact, gpus=use))
+                gpus = replace(gpus, tally=gpus.tally.closed(fact.generation))
+            else:
+                told.append(fact)
+        return gpus, tuple(told)
+
+    # -- what is to be asked ----------------------------------------------------------------------
+
+    def scheduled(
+        self, desired: Desired, memory: Memory, world: World, now: float
+    ) -> tuple[Gpus, tuple[PaceGpus | ReadGpus | Probe, ...], float | None]:
+        """What is to be asked now, and when to come again; ``None`` where nothing is due."""
+        leased = [spec for spec in desired.slots if spec.lease]
+        gpus = self._without_gone(memory)
+        requests: list[PaceGpus | ReadGpus | Probe] = []
+        dues: list[float] = []
+        if leased:
+            gpus = replace(gpus, tally=gpus.tally.assigned(leased, memory))
+            pace = PaceGpus(
+                PACE_AT_WORK if gpus.tally.working else PACE, resting=memory.pause is not None
+            )
+            if pace != gpus.paced:
+                requests.append(pace)
+                gpus = replace(gpus, paced=pace)
+            due = gpus.recheck(now)
+            if due is not None and due <= now:
+                requests.append(ReadGpus())
+            elif due is not None:
+                dues.append(due)
+            gpus, probes, due = gpus.probe_all(memory, world, now)
+            requests += probes
+            dues += [due] if due is not None else []
+        return gpus, tuple(requests), min(dues, default=None)
+
+    def recheck(self, now: float) -> float | None:
+        """When to look again while a slot waits for its GPUs to be clean; ``None``: none does."""
+        reading = self._of_now(now)
+        if reading is None:
+            return now if self.reading is not None else None
+        waits = [verdict for verdict in self.verdicts.values() if verdict.pending is not None]
+        if reading.problem is not None or not waits:
+            return None
+        unasked = any(reading.began < self.since.get(slot, 0.0) for slot in self.verdicts)
+        if unasked or any(verdict.pending is Pending.NOT_ASKED for verdict in waits):
+            return now
+        return reading.began + RECHECK_EVERY
+
+    def probe_all(
+        self, memory: Memory, world: World, now: float
+    ) -> tuple[Gpus, list[Probe], float | None]:
+        """Which agents at their gates are to be asked what they see, and when to come again."""
+        probing = dict(self.probing)
+        probes: list[Probe] = []
+        dues: list[float] = []
+        unproven: list[Agent] = []
+        for agent in memory.agents.values():
+            if not _at_gate(agent):
+                continue
+            verdict = self.probes.get(agent.generation)
+            if verdict is None and now - (agent.ready or now) > LATE:
+                unproven.append(agent)
+            container = (world.containers or {}).get(agent.generation)
+            if container is None or not container.live:
+                continue
+            due = min(verdict.at, now) + PROBE_EVERY if verdict is not None else now
+            due = max(due, probing.get(agent.generation, 0.0))
+            if due > now:
+                dues.append(due)
+                continue
+            probing[agent.generation] = now + PROBE_TIMEOUT + PROBE_AGAIN
+            probes.append(
+                Probe(agent.generation, container.id, agent.lease, self._minors(agent.lease))
+            )
+        gpus = replace(self, probing=probing, unproven=tuple(unproven))
+        return gpus, probes, min(dues, default=None)
+
+    def _minors(self, lease: Sequence[str]) -> dict[str, int]:
+        return {
+            gpu.uuid: gpu.minor
+            for gpu in self.known or ()
+            if gpu.uuid in lease and gpu.minor is not None
+        }
+
+    def _without_gone(self, memory: Memory) -> Gpus:
+        if self.probes.keys() | self.probing.keys() <= memory.agents.keys():
+            return self
+        agents = memory.agents
+        return replace(
+            self,
+            probes={name: verdict for name, verdict in self.probes.items() if name in agents},
+            probing={name: due for name, due in self.probing.items() if name in agents},
+        )
+
+
+def _tenant(spec: SlotSpec, first: float, memory: Memory) -> Tenant:
+    ended = memory.slot(spec.name).vacant_since
+    at_work = any(
+        agent.committed is not None and not agent.settled and set(agent.lease) & set(spec.lease)
+        for agent in memory.agents.values()
+    )
+    since = first if ended is None else max(first, ended)
+    return Tenant(spec.lease, since, at_work, spec.pool.share)
+
+
+def _at_gate(agent: Agent) -> bool:
+    """Whether it stands at its gate with a lease, and nothing has been decided about it."""
+    if not agent.lease or agent.ready is None or agent.container is None:
+        return False
+    return agent.committed is None and agent.doom is None and not agent.settled

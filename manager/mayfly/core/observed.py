@@ -1,0 +1,246 @@
+"""What was last seen of the world, kept up with looks, events and the results of our own actions.
+
+A look shows a past moment. What an action has changed since the look began is believed over the look, so
+that an agent just made does not seem to be gone. Counts of results, not times, order the two, since a clock
+may jump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from mayfly.core.memory import Memory
+from mayfly.core.model import (
+    Container,
+    ContainerId,
+    Death,
+    Generation,
+    HostId,
+    PoolName,
+    Roster,
+    SlotName,
+    Witness,
+    World,
+)
+from mayfly.core.rosters import absent, orphans
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The world as last seen; never changed in place."""
+
+    host: HostId
+    world: World = field(default_factory=lambda: World(None))
+    # Agents that our own actions have changed, and after which result.
+    touched: Mapping[Generation, int] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether the last look succeeded."""
+        return self.world.containers is not None
+
+    def _with(self, **changes: object) -> Observed:
+        return replace(self, world=replace(self.world, **changes))  # type: ignore[arg-type]
+
+    # -- looks and events -------------------------------------------------------------------------
+
+    def seen(
+        self, began: int, containers: Iterable[Container], memory: Memory, now: float
+    ) -> tuple[Observed, bool]:
+        """After a look, and whether a part of it was overtaken, so that another look is due."""
+        before = self.world.containers or {}
+        fresh = {
+            container.generation: container
+            for container in containers
+            if container.host == self.host
+        }
+        overtaken = {generation for generation, after in self.touched.items() if after > began}
+        for generation in overtaken:
+            fresh.pop(generation, None)
+            if generation in before:
+                fresh[generation] = before[generation]
+        last_seen, first_missed = dict(self.world.last_seen), dict(self.world.first_missed)
+        for generation, agent in memory.agents.items():
+            container = fresh.get(generation)
+            if container is not None and container.live:
+                last_seen[generation] = now
+                first_missed.pop(generation, None)
+            elif not agent.settled:
+                first_missed.setdefault(generation, now)
+        world = replace(
+            self.world,
+            containers=fresh,
+            engine_error=None,
+            last_seen=last_seen,
+            first_missed=first_missed,
+        )
+        touched = {generation: self.touched[generation] for generation in overtaken}
+        return replace(self, world=world, touched=touched), bool(overtaken)
+
+    def unseen(self, error: str) -> Observed:
+        """A look failed: what is there is unknown."""
+        return self._with(containers=None, engine_error=error)
+
+    def engine_stopped(self, at: float) -> Observed:
+        """The Engine stopped, or has restarted, at about that time."""
+        return self._with(engine_stop=at)
+
+    def died(self, generation: Generation, death: Death) -> Observed:
+        """The Engine said that a container died."""
+        return self._with(deaths={**self.world.deaths, generation: death})
+
+    def grown(self, sizes: Mapping[ContainerId, int]) -> Observed:
+        """How large the writable layers are."""
+        containers = self.world.containers or {}
+        return self._with(
+            sizes={
+                generation: sizes[container.id]
+                for generation, container in containers.items()
+                if container.id in sizes
+            }
+        )
+
+    def witnessed(
+        self,
+        found: Mapping[Generation, Witness | None],
+        unreadable: frozenset[Generation],
+        now: float,
+    ) -> Observed:
+        """What agents' witnesses say; one once read is not forgotten for being unreadable."""
+        if not found and not unreadable:
+            return self
+        missing = dict(self.world.unwitnessed)
+        for generation, witness in found.items():
+            if witness is None:
+                missing.setdefault(generation, now)
+            else:
+                missing.pop(generation, None)
+        said = {name: witness for name, witness in found.items() if witness is not None}
+        return self._with(
+            witnesses={**self.world.witnesses, **said},
+            unwitnessed=missing,
+            unreadable=(self.world.unreadable - found.keys()) | unreadable,
+        )
+
+    def news(self, found: Mapping[Generation, Witness | None]) -> dict[Generation, Witness | None]:
+        """Those of the witnesses that tell anything new."""
+        world = self.world
+        return {
+            generation: witness
+            for generation, witness in found.items()
+            if generation in world.unreadable
+            or (generation not in world.unwitnessed if witness is None else False)
+            or (
+                witness is not None
+                and (witness != world.witnesses.get(generation) or generation in world.unwitnessed)
+            )
+        }
+
+    def shifted(self, by: float) -> Observed:
+        """The wall clock has jumped: what was seen moves with it."""
+        world, stop = self.world, self.world.engine_stop
+        return self._with(
+            last_seen=_moved(world.last_seen, by),
+            first_missed=_moved(world.first_missed, by),
+            unwitnessed=_moved(world.unwitnessed, by),
+            absent=_moved(world.absent, by),
+            orphans=_moved(world.orphans, by),
+            engine_stop=stop + by if stop is not None else None,
+        )
+
+    # -- services ---------------------------------------------------------------------------------
+
+    def listed(
+        self,
+        pool: PoolName,
+        roster: Roster | None,
+        memory: Memory,
+        kept: frozenset[SlotName],
+        now: float,
+    ) -> Observed:
+        """What a service said of our agents; ``kept`` are the slots whose entries stay without an agent.
+
+        ``None``: it did not say, and whoever was missing is no longer known to be.
+        """
+        missing = absent(memory, pool, roster) if roster is not None else frozenset()
+        lone = orphans(memory, roster, pool, kept) if roster is not None else frozenset()
+        gone = dict(self.world.absent)
+        for generation, agent in memory.agents.items():
+            if agent.pool == pool and generation not in missing:
+                gone.pop(generation, None)
+        for generation in missing:
+            gone.setdefault(generation, now)
+        alone = {
+            key: since
+            for key, since in self.world.orphans.items()
+            if key[0] != pool or key[1] in lone
+        }
+        # A set's order is not the same in every run of Python.
+        for registration in sorted(lone):
+            alone.setdefault((pool, registration), now)
+        rosters = {**self.world.rosters, pool: roster}
+        return self._with(rosters=rosters, absent=gone, orphans=alone)
+
+    def dismissed(self, pool: PoolName, registration: str) -> Observed:
+        """The service has let go of an entry; the next roster will say so too."""
+        return self._with(orphans=_without(self.world.orphans, (pool, registration)))
+
+    # -- what our own actions have changed --------------------------------------------------------
+
+    def made(self, result: int, container: Container) -> Observed:
+        """We have started a container."""
+        return self._changed(result, container.generation, container)
+
+    def renamed(self, result: int, generation: Generation, name: str) -> Observed:
+        """We have renamed a container."""
+        known = (self.world.containers or {}).get(generation)
+        return self._changed(
+            result, generation, replace(known, name=name) if known is not None else None
+        )
+
+    def removed(self, result: int, generation: Generation) -> Observed:
+        """We have removed a container."""
+        return self._changed(result, generation, None)
+
+    def _changed(
+        self, result: int, generation: Generation, container: Container | None
+    ) -> Observed:
+        touched = {**self.touched, generation: result}
+        before = self.world.containers
+        if before is None:
+            return replace(self, touched=touched)
+        after = (
+            {**before, generation: container}
+            if container is not None
+            else _without(before, generation)
+        )
+        return replace(self, world=replace(self.world, containers=after), touched=touched)
+
+    def forgotten(self, generation: Generation) -> Observed:
+        """Nothing of the agent is left, here either."""
+        world = self.world
+        return self._with(
+            unreadable=world.unreadable - {generation},
+            witnesses=_without(world.witnesses, generation),
+            deaths=_without(world.deaths, generation),
+            last_seen=_without(world.last_seen, generation),
+            first_missed=_without(world.first_missed, generation),
+            sizes=_without(world.sizes, generation),
+            unwitnessed=_without(world.unwitnessed, generation),
+            absent=_without(world.absent, generation),
+        )
+
+
+def _without(table: Mapping[Key, Value], gone: Key) -> Mapping[Key, Value]:
+    if gone not in table:
+        return table
+    return {key: value for key, value in table.items() if key != gone}
+
+
+def _moved(table: Mapping[Key, float], by: float) -> dict[Key, float]:
+    return {key: since + by for key, since in table.items()}

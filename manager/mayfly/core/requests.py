@@ -1,0 +1,74 @@
+"""What only the outside can do, asked for by the machine as values; none of it decides anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from mayfly.core.memory import Agent
+from mayfly.core.model import ContainerId, Generation, PoolName
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the log: an event that is no fact."""
+
+    event: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look at the Engine; with ``survey`` at images, mounts and sizes, too."""
+
+    survey: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AskRoster:
+    """Ask the pool's service soon who is there: somebody is awaited."""
+
+    pool: PoolName
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An enrolment to be tried for a pool: for that agent, which never gets it, with these labels."""
+
+    agent: Agent
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TryEnrolment:
+    """Try one for the pool."""
+
+    pool: PoolName
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGpus:
+    """Ask NVML now, unless it is being asked already."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaceGpus:
+    """Ask NVML that often from now on; ``resting``: only when somebody wants to know."""
+
+    seconds: float
+    resting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Have an agent at its gate say which GPUs it sees."""
+
+    generation: Generation
+    container: ContainerId
+    lease: tuple[str, ...]
+    minors: Mapping[str, int]
+
+
+Request: TypeAlias = Note | Look | AskRoster | TryEnrolment | ReadGpus | PaceGpus | Probe

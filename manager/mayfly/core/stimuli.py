@@ -1,0 +1,243 @@
+"""What comes to the machine from outside, as values: the one vocabulary of ``core/machine.py``'s input.
+
+A stimulus says what somebody saw, what came of an action, or what a person wants; never what follows from it.
+No secret may be in one: stimuli are kept, and written into a bug report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from mayfly.core.actions import Action
+from mayfly.core.desire import Survey
+from mayfly.core.facts import Fact
+from mayfly.core.gpu_health import Reading
+from mayfly.core.model import (
+    Config,
+    Container,
+    ContainerId,
+    Continuity,
+    Death,
+    Generation,
+    PoolName,
+    ProbeVerdict,
+    Roster,
+    Traits,
+    Witness,
+)
+
+
+class Family(StrEnum):
+    """Which kind of failure it was, as ``edge/faults.py`` has them."""
+
+    PASSING = "passing"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something was not done, in one sentence for the operator."""
+
+    family: Family
+    text: str
+    retry_after: float | None = None  # seconds; None: nobody said
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it needs a person."""
+        return self.family is Family.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run of the manager begins."""
+
+    host_restarted: bool  # since the last run: what was not flushed to disk may be lost
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The manager is to stop: what has happened is recorded, and nothing more is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """All containers of all Mayflies on the Engine, as of when ``began`` results had come in."""
+
+    began: int
+    containers: tuple[Container, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnseen:
+    """A look at the Engine or the host failed: what is there is unknown."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostSurveyed:
+    """What the host offers, and how many bytes the containers' writable layers have."""
+
+    survey: Survey
+    sizes: Mapping[ContainerId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTurned:
+    """The stream of the Engine's events was lost, or is there (again)."""
+
+    up: bool
+    continuity: Continuity
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDied:
+    """The Engine said that a container of ours died."""
+
+    generation: Generation
+    death: Death
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStirred:
+    """Something happened on the Engine that may concern us: it is to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesChanged:
+    """An image was made, tagged or removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStirred:
+    """An agent may have something to say: its witness is to be read."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessesRead:
+    """The witnesses that were asked for; one whose record is as before need not be named."""
+
+    found: Mapping[Generation, Witness | None]  # None: it has recorded nothing
+    unreadable: frozenset[Generation] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSign:
+    """A line of an agent's client that means something to its provider."""
+
+    generation: Generation
+    kind: str  # listening, job_started, job_ended, trouble or refused
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RosterSeen:
+    """What a service said of our agents; ``None`` where it tells nothing of them."""
+
+    pool: PoolName
+    roster: Roster | None
+
+
+@dataclass(frozen=True, slots=True)
+class RosterFailed:
+    """A service did not say who is there."""
+
+    pool: PoolName
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentTried:
+    """What came of an enrolment that nobody gets."""
+
+    pool: PoolName
+    failure: Failure | None  # None: one was given, and given back
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDone:
+    """An action was done; the rest says what came of those that give something."""
+
+    action: Action
+    container: ContainerId | None = None  # None: not a Prepare
+    registration: str | None = None  # None: not an Enrol, or the service did not say
+    registered: str | None = None  # its name at the service; None: likewise
+    busy: bool = False  # its service says that the agent runs a job, and left it alone
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFailed:
+    """An action was not done, or nobody knows whether it was."""
+
+    action: Action
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """What a person's command comes to; where the disk does not take it, it is as if never asked."""
+
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRead:
+    """A configuration is in force, with what its providers say of themselves."""
+
+    config: Config
+    traits: Mapping[PoolName, Traits]
+
+
+@dataclass(frozen=True, slots=True)
+class GpusRead:
+    """What NVML said."""
+
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What an agent at its gate sees of its GPUs; ``None``: the Engine could not look."""
+
+    generation: Generation
+    verdict: ProbeVerdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSet:
+    """The wall clock jumped by so many seconds."""
+
+    by: float
+
+
+Stimulus: TypeAlias = (
+    Started
+    | Stopping
+    | EngineSeen
+    | EngineUnseen
+    | HostSurveyed
+    | StreamTurned
+    | ContainerDied
+    | EngineStirred
+    | ImagesChanged
+    | AgentStirred
+    | WitnessesRead
+    | ClientSign
+    | RosterSeen
+    | RosterFailed
+    | EnrolmentTried
+    | ActionDone
+    | ActionFailed
+    | Commanded
+    | ConfigRead
+    | GpusRead
+    | Probed
+    | ClockSet
+)

@@ -1,0 +1,61 @@
+"""Commands as the loop meets them: what each needs is looked up, and ``core/command_effects.py`` decides."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from mayfly.core import machine, naming
+from mayfly.core.command_effects import CommandResult, Reread, Situation, effects, refusal
+from mayfly.core.commands import CancelJob, Command, PlanAhead, ReloadConfig, SubmitJob
+from mayfly.core.desire import desired
+from mayfly.core.machine import State
+from mayfly.core.model import Config, JobId, PoolName, Traits
+from mayfly.core.notice import Judge
+from mayfly.edge.faults import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class CommandHandler:
+    """Looks things up; changes nothing."""
+
+    known_job: Callable[[JobId], bool]  # whether a job of that id was ever there, or is promised
+    reread: Callable[[], Config]
+    preview: Callable[[Config], Mapping[PoolName, Traits]]
+    judge: Judge
+
+    def result(
+        self, command: Command, state: State, now: float, disk_error: str | None, headline: str
+    ) -> CommandResult:
+        """What the command comes to; ``state`` has all that was taken in before it."""
+        at = Situation(state.config, state.desired, state.drafted, now, disk_error)
+        at = replace(at, headline=headline)
+        try:
+            return effects(command, self._looked_up(command, state, at))
+        except Fault as fault:
+            return refusal(409, "refused", str(fault))
+
+    def _looked_up(self, command: Command, state: State, at: Situation) -> Situation:
+        match command:
+            case SubmitJob() if at.disk_error is None:
+                return replace(at, new_job=self._new_job(at.now))
+            case CancelJob(job=job):
+                return replace(at, job_known=self.known_job(job))
+            case ReloadConfig():
+                return replace(at, reread=self._reread(state))
+            case PlanAhead():
+                return replace(at, plan=machine.foreseen(state, at.now, self.judge))
+            case _:
+                return at
+
+    def _new_job(self, now: float) -> JobId:
+        job = naming.job(now, secrets.randbelow(36**3))
+        while self.known_job(job):
+            job = naming.job(now, secrets.randbelow(36**3))
+        return job
+
+    def _reread(self, state: State) -> Reread:
+        config = self.reread()
+        traits, hardware = self.preview(config), state.gpus.hardware
+        return Reread(config, desired(config, state.survey, traits, hardware=hardware))

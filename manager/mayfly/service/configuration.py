@@ -1,0 +1,72 @@
+"""The configuration in force: read again when asked, handed to those who work by it, and told of.
+
+One that cannot be used changes nothing: the one from before stays in force, and status says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from mayfly.core.model import Config, PoolName
+from mayfly.core.stimuli import ConfigRead
+from mayfly.edge.faults import Fault
+from mayfly.edge.log import Log
+from mayfly.providers import Provider
+from mayfly.service.clock import Clock
+from mayfly.service.report import Report
+from mayfly.service.services import Services
+
+
+class UsesProviders(Protocol):
+    """Who acts on the pools' services."""
+
+    def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
+        """The providers of the pools, from the next action on."""
+
+
+class Configuration:
+    """Used by the loop's thread alone."""
+
+    def __init__(
+        self,
+        reread: Callable[[], Config],
+        services: Services,
+        workers: UsesProviders,
+        report: Report,
+        log: Log,
+        clock: Clock,
+    ) -> None:
+        self._reread = reread
+        self._services = services
+        self._workers = workers
+        self._report = report
+        self._log = log
+        self._clock = clock
+        # What was wrong with the file, the last time it was read; None: nothing.
+        self.rejected: str | None = None
+
+    def use(self, config: Config) -> ConfigRead:
+        """Work by it from now on."""
+        self._workers.use_providers(self._services.use(config))
+        return ConfigRead(config, self._services.traits)
+
+    def reuse(self, config: Config) -> ConfigRead:
+        """The same, of one that was read while the manager runs."""
+        read = self.use(config)
+        self.rejected = None
+        self._report.metrics.use(config)
+        self._report.metrics.reloaded(self._clock.now(), good=True)
+        self._log.event("config.loaded", pools=len(config.pools))
+        return read
+
+    def reload(self) -> tuple[ConfigRead, ...]:
+        """Read the file again; nothing follows where it cannot be used."""
+        self._report.reloading()
+        try:
+            return (self.reuse(self._reread()),)
+        except Fault as fault:
+            self.rejected = str(fault)
+            self._log.event("config.rejected", reason=str(fault))
+            self._report.metrics.reloaded(self._clock.now(), good=False)
+            return ()

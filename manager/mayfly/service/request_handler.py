@@ -1,0 +1,102 @@
+"""What the machine asks of the outside, carried out: log lines, looks, rosters, trials, GPUs, witnesses.
+
+Each request is handed on to whoever can do it and nobody waits, but for witnesses: they are small files of
+the manager's own, read at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from mayfly.core.actions import Action
+from mayfly.core.memory import Agent
+from mayfly.core.model import Generation, Witness
+from mayfly.core.observed import Observed
+from mayfly.core.requests import (
+    AskRoster,
+    Look,
+    Note,
+    PaceGpus,
+    Probe,
+    ReadGpus,
+    Request,
+    TryEnrolment,
+)
+from mayfly.core.stimuli import WitnessesRead
+from mayfly.edge.faults import Fault
+from mayfly.edge.log import Log
+from mayfly.service.gpu_monitor import GpuMonitor
+from mayfly.service.services import Services
+
+
+class Observer(Protocol):
+    """Who looks at the Engine."""
+
+    def look(self) -> None:
+        """Look at the containers soon."""
+
+    def survey(self) -> None:
+        """Look at images, mounts and sizes soon, too."""
+
+
+class Worker(Protocol):
+    """Who does actions, on threads of its own."""
+
+    def begin(self, action: Action, agent: Agent | None) -> None:
+        """Have the action performed; its result is sent to the loop."""
+
+
+class WitnessReader(Protocol):
+    """Where agents' launchers have recorded what happened."""
+
+    def read(self, generation: Generation) -> Witness | None:
+        """What one has; ``Fault`` where it is there and cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHandler:
+    """Who can do what the machine asks for."""
+
+    observer: Observer
+    witnesses: WitnessReader
+    services: Services
+    gpus: GpuMonitor
+    log: Log
+
+    def carry_out(self, requests: Iterable[Request]) -> None:
+        """Hand each on."""
+        for request in requests:
+            self._carry_out(request)
+
+    def _carry_out(self, request: Request) -> None:
+        match request:
+            case Note(event=event, fields=fields):
+                self.log.event(event, "", **fields)
+            case Look(survey=survey):
+                (self.observer.survey if survey else self.observer.look)()
+            case AskRoster(pool=pool):
+                self.services.soon(pool)
+            case TryEnrolment(pool=pool, trial=trial):
+                self.services.try_enrolment(pool, trial)
+            case ReadGpus():
+                self.gpus.look()
+            case PaceGpus():
+                self.gpus.pace(request)
+            case Probe():
+                self.gpus.probe(request)
+            case _:
+                assert_never(request)
+
+    def read(self, generations: Iterable[Generation], observed: Observed) -> WitnessesRead:
+        """The witnesses of these agents, as far as they tell anything that is not ``observed``."""
+        found: dict[Generation, Witness | None] = {}
+        unreadable = set()
+        for generation in generations:
+            try:
+                found[generation] = self.witnesses.read(generation)
+            except Fault as fault:
+                unreadable.add(generation)
+                self.log.event("witness.unreadable", generation=generation, reason=str(fault))
+        return WitnessesRead(observed.news(found), frozenset(unreadable))

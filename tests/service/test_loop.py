@@ -1,0 +1,375 @@
+"""The loop by itself: its parts are real but for those who look at the Engine and work on it.
+
+A story is a generator: it puts messages into the inbox and yields; the loop steps over them, and the story
+goes on with what came of that. Nothing runs beside it, so what is asserted is what happened.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from mayfly.core import machine
+from mayfly.core.actions import Action, Open, Prepare
+from mayfly.core.commands import (
+    Caller,
+    Command,
+    CordonSlots,
+    Payload,
+    SubmitJob,
+    UncordonSlots,
+)
+from mayfly.core.desire import ImageSeen, Survey
+from mayfly.core.facts import Fact
+from mayfly.core.gpus import Gpus
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import (
+    GATE_PROTOCOL,
+    Config,
+    Container,
+    ContainerId,
+    ContainerState,
+    Generation,
+    HostId,
+    HostSpec,
+    JobId,
+    PoolName,
+    PoolSpec,
+    SlotName,
+)
+from mayfly.core.stimuli import AgentStirred
+from mayfly.edge.faults import Passing
+from mayfly.edge.history import History
+from mayfly.edge.log import Log
+from mayfly.edge.witness import Witnesses
+from mayfly.engines.simulated.engine import SimulatedEngine
+from mayfly.providers.installed import load
+from mayfly.service.board import StatusBoard
+from mayfly.service.bugs import bug
+from mayfly.service.clock import Clock
+from mayfly.service.command_handler import CommandHandler
+from mayfly.service.configuration import Configuration
+from mayfly.service.engine_observer import EngineSnapshot, HostSurvey
+from mayfly.service.gpu_monitor import GpuMonitor
+from mayfly.service.ledger import Ledger
+from mayfly.service.loop import Loop, Parts
+from mayfly.service.messages import Message, Stop
+from mayfly.service.metrics import Metrics
+from mayfly.service.pending_command import PendingCommand
+from mayfly.service.perform import Done, Failed
+from mayfly.service.report import Report
+from mayfly.service.request_handler import RequestHandler
+from mayfly.service.services import Services
+
+OURS = HostId("ours00000000")
+ANN = Caller(1, 0, 0, "ann")
+POOL = PoolSpec(PoolName("p"), slots=1, image="image", embedded=True)
+NOBODY = Generation("nobody0000000")
+Story = Iterator[None]
+
+
+class BrokenHistory(History):
+    """A history whose disk may take nothing."""
+
+    broken = False
+
+    def commit(
+        self,
+        facts: Sequence[Fact],
+        after: Memory,
+        payloads: Mapping[JobId, Payload] | None = None,
+        **more: Any,
+    ) -> int:
+        if self.broken:
+            raise Passing("the disk is full")
+        return super().commit(facts, after, payloads or {}, **more)
+
+
+@dataclass
+class Hands:
+    """Who looks and works: it only remembers what it was asked for."""
+
+    begun: list[Action] = field(default_factory=list)
+    looks: int = 0
+
+    def look(self) -> None:
+        self.looks += 1
+
+    def survey(self) -> None:
+        self.looks += 1
+
+    def begin(self, action: Action, agent: Agent | None) -> None:
+        self.begun.append(action)
+
+    def use_providers(self, providers: object) -> None: ...
+
+
+class Quiet:
+    """Wants to know nothing."""
+
+    def passed(self, sentence: str) -> None: ...
+
+    def reloading(self) -> None: ...
+
+
+class Stage:
+    """A loop, and what it works with."""
+
+    def __init__(self, home: Path) -> None:
+        self.inbox: SimpleQueue[Message] = SimpleQueue()
+        self.hands, self.told = Hands(), io.StringIO()
+        self.history = BrokenHistory(home)
+        self.board, self.witnesses = StatusBoard(), Witnesses(home)
+        config = Config(HostSpec("box", state_dir=str(home)), (POOL,))
+        log, clock, metrics = Log(self.told), Clock(), Metrics(config)
+        engine = SimulatedEngine()
+        services = Services(lambda pool: load(pool, config.host, OURS, home), self.inbox.put)
+        report = Report(self.board, log, metrics, Quiet())
+        self.story: Story = iter(())
+        self.ledger = Ledger(self.history, log)
+        state = machine.begin(OURS, "run1", config, self.ledger.load(), Gpus(), 0)
+        self.engine = engine
+        self.loop = Loop(
+            state,
+            Parts(
+                inbox=self.inbox,
+                ledger=self.ledger,
+                requests=RequestHandler(
+                    self.hands,
+                    self.witnesses,
+                    services,
+                    GpuMonitor(self.inbox.put, engine, clock.now),
+                    log,
+                ),
+                workers=self.hands,
+                commands=CommandHandler(
+                    known_job=self.ledger.promised,
+                    reread=lambda: config,
+                    preview=services.preview,
+                    judge=services.judge,
+                ),
+                configuration=Configuration(
+                    lambda: config, services, self.hands, report, log, clock
+                ),
+                report=report,
+                judge=services.judge,
+                clock=clock,
+                cursor=self._on,
+            ),
+        )
+
+    def _on(self) -> None:
+        """The loop is about to take messages: the story goes on until its next yield."""
+        try:
+            next(self.story)
+        except StopIteration:
+            self.inbox.put(Stop())
+
+    def play(self, story: Callable[[Stage], Story]) -> None:
+        """Run the loop until the story is over."""
+        self.story = story(self)
+        self.loop.run()
+        self.history.close()
+
+    def look(self, *containers: Container, began: int = 0) -> None:
+        """A look at the Engine comes in, and with it what the host offers."""
+        survey = Survey(images={"image": ImageSeen("sha256:1", GATE_PROTOCOL)})
+        self.inbox.put(HostSurvey(0, survey, self.engine.facts(), {}))
+        self.inbox.put(EngineSnapshot(began, containers))
+
+    def nudge(self) -> None:
+        """Something comes in that means nothing."""
+        self.inbox.put(AgentStirred(NOBODY))
+
+    def ready(self, action: Prepare) -> Container:
+        """The agent is made, and stands at its gate."""
+        self.witnesses.make(action.generation)
+        (self.witnesses.path(action.generation) / "ready").write_text(f"{action.generation}\n")
+        cid = ContainerId(f"c-{action.generation}")
+        self.inbox.put(Done(action, container=cid))
+        spec = action.spec
+        return Container(
+            id=cid,
+            name=action.name,
+            state=ContainerState.RUNNING,
+            host=OURS,
+            pool=spec.pool.name,
+            slot=spec.name,
+            generation=action.generation,
+            fingerprint=spec.fingerprint,
+            image=spec.image,
+            created=0.0,
+        )
+
+    def command(self, command: Command) -> PendingCommand:
+        pending = PendingCommand(command)
+        self.inbox.put(pending)
+        return pending
+
+    def submit(self) -> PendingCommand:
+        return self.command(SubmitJob(ANN, Payload(("true",), {"A": "b"}), None, None))
+
+    def events(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self.told.getvalue().splitlines()]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_a_slot_is_filled_and_a_job_opens_its_gate_after_the_commit(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        assert isinstance(made, Prepare)
+        on.ready(made)
+        yield
+        command = on.submit()
+        yield
+        opened = on.hands.begun[-1]
+        assert isinstance(opened, Open)
+        assert command.reply.get_nowait().status == 201
+        assert on.history.load().agents[opened.generation].committed is not None
+
+    stage.play(story)
+
+
+def test_what_the_disk_does_not_take_is_begun_only_once_it_does(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        assert isinstance(made, Prepare)
+        on.ready(made)
+        yield
+        on.history.broken = True
+        refused = on.submit()
+        yield
+        answer = refused.reply.get_nowait()
+        assert (answer.status, answer.body["kind"]) == (503, "no_disk")
+        assert on.loop.state.memory.jobs == {}
+        assert on.hands.begun == [made]
+        again = on.command(CordonSlots(ANN, (SlotName("p-0"),), None, ""))
+        yield
+        assert again.reply.get_nowait().status == 503
+        assert on.loop.state.memory.slot(SlotName("p-0")).cordon is None
+        on.history.broken = False
+        cordoned = on.command(CordonSlots(ANN, (SlotName("p-0"),), None, ""))
+        yield
+        assert cordoned.reply.get_nowait().status == 200
+        on.command(UncordonSlots(ANN, (SlotName("p-0"),)))
+        accepted = on.submit()
+        yield
+        assert accepted.reply.get_nowait().status == 201
+        assert isinstance(on.hands.begun[-1], Open)
+        assert [name for name in on.events() if name.startswith("disk.")] == [
+            "disk.lost",
+            "disk.back",
+        ]
+
+    stage.play(story)
+
+
+def test_what_came_of_actions_is_recorded_once_the_disk_is_back(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        assert isinstance(made, Prepare)
+        on.history.broken = True
+        on.ready(made)
+        yield
+        assert on.loop.state.memory.agents[made.generation].armed is None
+        on.history.broken = False
+        # Somebody waits, so the disk is tried at once.
+        command = on.command(CordonSlots(ANN, (SlotName("p-0"),), None, ""))
+        yield
+        assert command.reply.get_nowait().status == 200
+        assert on.loop.state.memory.agents[made.generation].armed is not None
+
+    stage.play(story)
+
+
+def test_a_look_that_an_action_overtook_makes_nobody_seem_gone(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        assert isinstance(made, Prepare)
+        before = on.loop.state.results
+        container = on.ready(made)
+        yield
+        on.look(began=before)  # it began before the container was there
+        yield
+        agent = on.loop.state.memory.agents[made.generation]
+        assert not agent.settled
+        seen = (on.loop.state.observed.world.containers or {})[made.generation]
+        assert (seen.id, seen.live) == (container.id, True)
+        on.look(began=on.loop.state.results)  # this one is newer than all that was done
+        yield
+        assert on.loop.state.memory.agents[made.generation].settled
+
+    stage.play(story)
+
+
+def test_a_worker_in_which_a_bug_struck_rests_its_subject_and_is_told(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        on.inbox.put(bug("prepare of p-0", RuntimeError("a bug")))
+        on.inbox.put(Failed(made, Passing("RuntimeError: a bug", 10.0)))
+        yield
+        assert on.loop.state.in_flight.get(made.subject) is not made
+        assert on.loop.state.memory.agents[Generation(made.subject)].settled
+        published = on.board.read()
+        assert published is not None
+        health: Any = published.document["health"]
+        assert "manager.bug" in [line["code"] for line in health]
+        assert {"loop.failed", "action.failed"} <= set(on.events())
+
+    stage.play(story)
+
+
+def test_what_comes_in_with_a_stop_is_recorded_and_nothing_is_begun(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        assert isinstance(made, Prepare)
+        on.inbox.put(Stop())
+        on.ready(made)
+        command = on.submit()
+        yield
+        raise AssertionError(f"it went on after a stop: {command}")
+
+    stage.play(story)
+    (made,) = stage.hands.begun
+    assert stage.loop.state.memory.agents[Generation(made.subject)].armed is not None
+    assert len(stage.loop.state.memory.jobs) == 1
+
+
+def test_a_failed_commit_in_a_stop_does_not_keep_the_manager(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        assert isinstance(made, Prepare)
+        on.history.broken = True
+        on.ready(made)
+        on.inbox.put(Stop())
+        yield
+        raise AssertionError("it went on after a stop")
+
+    stage.play(story)
+    (made,) = stage.hands.begun
+    assert stage.loop.state.memory.agents[Generation(made.subject)].armed is None
