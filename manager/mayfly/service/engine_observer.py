@@ -1,4 +1,4 @@
-"""The eye: looks at the Engine and the host when asked, on a thread of its own, and reports what it saw.
+"""Looks at the Engine and the host when asked, on a thread of its own, and reports what it saw.
 
 Asking again while it looks makes it look once more, never twice at once. A failed look is reported as
 failed; it is never turned into "there is nothing".
