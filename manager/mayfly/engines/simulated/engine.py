@@ -8,13 +8,10 @@ It must never start a process or touch anything but the witnesses that its plans
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
-import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +31,6 @@ from mayfly.core.model import (
     Severity,
 )
 from mayfly.edge.faults import Fault, Passing
-from mayfly.edge.output_kept import OUT, Chunk
 from mayfly.engines.protocol import (
     Capabilities,
     EngineEvent,
@@ -46,6 +42,9 @@ from mayfly.engines.protocol import (
     OutputListener,
     StreamTurn,
 )
+from mayfly.engines.simulated.follower import SimulatedFollower
+from mayfly.engines.simulated.gate import unpacked
+from mayfly.engines.simulated.output import SimulatedOutput
 
 KILLED, TERMINATED = 137, 143
 AT_GATE_LINE = b"mayfly: at gate 1\n"
@@ -269,7 +268,7 @@ class SimulatedEngine:
         """The gate takes one whole frame of its own generation, once; anything else ends the agent."""
         self._asked("open")
         box = self._running(container, "writing to the gate of")
-        files = _unpacked(data, generation)
+        files = unpacked(data, generation)
         if box.opened or box.plan.generation != generation or files is None:
             self._end(box, 64, witnessed=False)
             return
@@ -411,130 +410,3 @@ class SimulatedEngine:
                 for event in [event for event in self._events if event.time_nano > last]:
                     follower.take(event)
             follower.turned(turn)
-
-
-class SimulatedFollower:
-    """Who is told of events, on the thread on which they happen."""
-
-    def __init__(
-        self,
-        ring: Callable[[EngineEvent], None],
-        turned: Callable[[StreamTurn], None],
-        cursor: EventCursor | None,
-    ) -> None:
-        self._ring = ring
-        self.turned = turned
-        self._cursor = cursor
-        self._stopped = False
-
-    @property
-    def cursor(self) -> EventCursor | None:
-        """The last event seen."""
-        return self._cursor
-
-    def take(self, event: EngineEvent) -> None:
-        """One more event."""
-        if not self._stopped:
-            self._cursor = EventCursor(event.time_nano, event.id, event.action)
-            self._ring(event)
-
-    def stop(self) -> None:
-        """Hear of nothing more."""
-        self._stopped = True
-
-
-class SimulatedOutput:
-    """What agents printed, in memory: the last ``most`` bytes of each."""
-
-    def __init__(
-        self, listener: OutputListener, most: int, known: Callable[[Generation], bytes]
-    ) -> None:
-        self.listener = listener
-        self._most = most
-        self._known = known
-        self._kept: dict[Generation, bytearray] = {}
-        self._lines: set[Generation] = set()
-        self._over: set[Generation] = set()
-        self._changed = threading.Condition()
-
-    def start(self) -> None:
-        """There is nothing from before."""
-
-    def close(self) -> None:
-        """Readers are let go."""
-        with self._changed:
-            self._over |= self._kept.keys()
-            self._changed.notify_all()
-
-    def follow(
-        self, generation: Generation, container: ContainerId, *, lines: bool = False
-    ) -> None:
-        """Keep what it printed so far and will print."""
-        del container
-        if generation in self._kept:
-            return
-        self._kept[generation] = bytearray()
-        if lines:
-            self._lines.add(generation)
-        self.printed(generation, self._known(generation))
-
-    def printed(self, generation: Generation, data: bytes) -> None:
-        """Some more output of an agent that is followed."""
-        if generation not in self._kept or not data:
-            return
-        with self._changed:
-            kept = self._kept[generation]
-            kept += data
-            del kept[: max(0, len(kept) - self._most)]
-            self._changed.notify_all()
-        if generation in self._lines:
-            for line in data.splitlines():
-                self.listener.line(generation, OUT, line)
-
-    def over(self, generation: Generation) -> None:
-        """The agent has ended: no more comes."""
-        with self._changed:
-            self._over.add(generation)
-            self._changed.notify_all()
-        if generation in self._kept:
-            self.listener.ended(generation)
-
-    def read(
-        self,
-        generation: Generation,
-        *,
-        follow: bool,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Chunk]:
-        """What is kept, without the gate's and the launcher's own lines."""
-        at = 0
-        while True:
-            with self._changed:
-                data = bytes(self._kept.get(generation, b""))[at:]
-                over = generation in self._over or generation not in self._kept
-                if not data and follow and not over and not stop():
-                    self._changed.wait(0.05)
-            at += len(data)
-            own = b"".join(
-                line for line in data.splitlines(keepends=True) if not line.startswith(b"mayfly: ")
-            )
-            if own:
-                yield Chunk(OUT, time.time(), own)
-            elif not data and (over or not follow or stop()):
-                return
-
-
-def _unpacked(data: bytes, generation: Generation) -> Mapping[str, bytes] | None:
-    """The files of a frame (docs/reference/gate.md); ``None`` where it is not one for that generation."""
-    head, _, body = data.partition(b"\n")
-    words = head.decode(errors="replace").split(" ")
-    if words[:2] != [f"MAYFLY/{GATE_PROTOCOL}", generation] or len(words) != 4:
-        return None
-    if str(len(body)) != words[2] or hashlib.sha256(body).hexdigest() != words[3]:
-        return None
-    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-        return {
-            entry.name: (archive.extractfile(entry) or io.BytesIO()).read()
-            for entry in archive
-            if entry.isfile()
-        }

@@ -1,0 +1,26 @@
+"""The gate as the simulated engine's agents have it: it takes a whole frame of its own generation alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
+
+from mayfly.core.model import GATE_PROTOCOL, Generation
+
+
+def unpacked(data: bytes, generation: Generation) -> Mapping[str, bytes] | None:
+    """The files of a frame (docs/reference/gate.md); ``None`` where it is not one for that generation."""
+    head, _, body = data.partition(b"\n")
+    words = head.decode(errors="replace").split(" ")
+    if words[:2] != [f"MAYFLY/{GATE_PROTOCOL}", generation] or len(words) != 4:
+        return None
+    if str(len(body)) != words[2] or hashlib.sha256(body).hexdigest() != words[3]:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        return {
+            entry.name: (archive.extractfile(entry) or io.BytesIO()).read()
+            for entry in archive
+            if entry.isfile()
+        }
