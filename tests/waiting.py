@@ -1,14 +1,23 @@
-"""The type of the fixture `until`, with which a test waits for what it can see."""
+"""How a test waits for what it can see, and what is left of a wait that it did not sit out."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
+
+import pytest
 
 T = TypeVar("T")
 
 
 class Until(Protocol):
-    """``until(look, seconds=10)``: looks again and again; returns the first truth it sees."""
+    """``until(look, seconds=30)``: looks again and again; returns the first truth it sees."""
 
-    def __call__(self, look: Callable[[], T | Literal[False] | None], seconds: float = 10) -> T: ...
+    def __call__(self, look: Callable[[], T | Literal[False] | None], seconds: float = 30) -> T: ...
+
+
+def rest(seconds: float, began: float, slack: float = 1.5) -> Any:
+    """Equal to what is left of a wait of so many seconds that began at or after ``began`` (monotonic)."""
+    gone = time.monotonic() - began
+    return pytest.approx(seconds - gone / 2, abs=gone / 2 + slack)

@@ -8,11 +8,12 @@ import docker
 import pytest
 
 from tests.agents.container import Agent, agent
+from tests.engine.private_engine import PrivateEngine
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[docker.APIClient]:
-    client = docker.APIClient(version="auto", timeout=60)
+def engine(worker_engine: PrivateEngine) -> Iterator[docker.APIClient]:
+    client = docker.APIClient(worker_engine.url, version="auto", timeout=60)
     yield client
     client.close()
 

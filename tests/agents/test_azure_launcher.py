@@ -13,6 +13,7 @@ from mayfly.core.outcomes import End, Result
 from mayfly.edge.witness import Witnesses
 from mayfly.providers.azure.lines import judge
 from tests.agents.container import Agent, archive, frame
+from tests.engine.private_engine import PrivateEngine
 from tests.fakes.azure import DT, FakeAzure
 from tests.fakes.http import Fault
 from tests.images import stub_image
@@ -24,20 +25,23 @@ Until = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def image() -> str:
-    return stub_image("azure")
+def image(worker_engine: PrivateEngine) -> str:
+    tag = stub_image("azure")
+    worker_engine.fetch(tag)
+    return tag
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeAzure]:
+def fake(worker_engine: PrivateEngine) -> Iterator[FakeAzure]:
     with FakeAzure() as service:
+        service.start_on(worker_engine.listen(service.port))
         service.hold = 3.0
         yield service
 
 
 @pytest.fixture
 def gate(start: Callable[..., Agent], image: str) -> Callable[..., Agent]:
-    """`gate(**variables)`: an agent at its gate, in this host's network."""
+    """`gate(**variables)`: an agent at its gate, in its Engine's network."""
 
     def at_gate(**variables: str) -> Agent:
         environment = {"STUB_PACE": "20", **variables}

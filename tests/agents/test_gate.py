@@ -28,8 +28,11 @@ def test_a_whole_frame_opens_the_gate_and_the_job_runs(at_gate: Agent) -> None:
     assert at_gate.note("exit") == "0 0"
 
 
-def test_a_started_agent_says_that_it_waits_and_for_whom(at_gate: Agent) -> None:
+def test_a_started_agent_says_that_it_waits_and_for_whom(
+    at_gate: Agent, until: Callable[..., object]
+) -> None:
     assert at_gate.note("ready") == at_gate.generation
+    until(at_gate.raw)  # the line follows the witness
     assert at_gate.raw().decode() == f"mayfly: at gate {at_gate.generation}\n"
     assert at_gate.note("opened") is None
 

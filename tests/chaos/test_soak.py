@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.soak import Soak
 from tests.engine.private_engine import why_not
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.timeout(400)]
 
 
 def test_every_job_of_a_soak_is_accounted_for_exactly_once() -> None:

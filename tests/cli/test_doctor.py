@@ -37,8 +37,8 @@ from mayfly.core.model import (
 from mayfly.edge.catalogue import catalogue
 from mayfly.edge.room import Room
 from mayfly.engines.docker.about import engine_facts
-from tests.engine.agents import HOST_ENGINE
 from tests.engine.go_between import GoBetween
+from tests.engine.private_engine import PrivateEngine
 
 GIB = 1024**3
 VERSION = {"Version": "27.1", "ApiVersion": "1.46"}
@@ -308,9 +308,9 @@ def test_the_document_has_every_check_and_null_for_no_fix(tmp_path: Path) -> Non
     [{"/version": b"[1]"}, {"/info": b"[]"}, {"/images/": b"{}"}, {"/containers/": b"[1]"}],
 )
 def test_a_socket_that_is_no_engines_is_a_sentence_and_the_rest_is_looked_at(
-    tmp_path: Path, answers: dict[str, bytes]
+    engine: PrivateEngine, tmp_path: Path, answers: dict[str, bytes]
 ) -> None:
-    with GoBetween(tmp_path, HOST_ENGINE) as between:
+    with GoBetween(tmp_path, engine.url) as between:
         between.nonsense.update(answers)
         document = doctored(tmp_path, f'docker_host = "{between.url}"')
     rows = {row["code"]: row for row in document["checks"]}

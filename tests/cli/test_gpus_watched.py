@@ -13,6 +13,8 @@ from tests.cli.conftest import COMMAND
 from tests.fakes.nvml import Hardware, uuid
 from tests.terminal import Terminal, environment
 
+pytestmark = pytest.mark.long
+
 WATCH = [*COMMAND, "--socket", "/nonexistent/control.sock", "gpus", "--watch"]
 
 

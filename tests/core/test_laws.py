@@ -38,6 +38,8 @@ from mayfly.core.notice import notice
 from mayfly.core.plan import Plan
 from tests.core.simulator import Fate, Host, Manager, desire, judge, pool, specs
 
+pytestmark = pytest.mark.long
+
 GPUS = (("G0",), ("G1",))
 VARIANTS: tuple[Desired, ...] = (
     desire(

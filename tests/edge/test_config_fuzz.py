@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mayfly.core import model
 from mayfly.edge import sources
 from mayfly.edge.config import ConfigError, check, load, schema
+
+pytestmark = pytest.mark.long
 
 MANY = (
     int(os.environ.get("MAYFLY_FUZZ", "2000")) // 4

@@ -14,6 +14,7 @@ from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Budget, Moved, Web, clean
 from tests.fakes.http import Answer, Call, Fake, Fault
+from tests.waiting import rest
 
 PASSWORD = "hunter2-and-some-more-letters"
 
@@ -142,11 +143,11 @@ def test_a_429_is_obeyed_before_any_other_call(
     service: Service, headers: dict[str, str], wait: float
 ) -> None:
     service.fail("GET", "/thing", Fault(status=429, headers=headers))
-    client = web(service)
+    client, began = web(service), time.monotonic()
     for _ in range(3):
         with pytest.raises(Passing, match="rate limit") as caught:
             get(client)
-        assert caught.value.retry_after == pytest.approx(wait, abs=1.5)
+        assert caught.value.retry_after == rest(wait, began)
     assert len(service.calls) == 1
     assert client.calls() == {("look at the thing", "429"): 1, ("look at the thing", "unsent"): 2}
 
@@ -158,11 +159,11 @@ def test_a_wish_to_be_left_alone_beside_a_good_answer_is_obeyed_too(service: Ser
             return answer
 
     with Slow() as slow:
-        client = web(slow)
+        client, began = web(slow), time.monotonic()
         assert get(client) == {"value": 1}
         with pytest.raises(Passing) as caught:
             get(client)
-        assert caught.value.retry_after == pytest.approx(20, abs=1)
+        assert caught.value.retry_after == rest(20, began)
 
 
 def test_a_get_whose_connection_broke_is_made_once_more_and_a_post_is_not(service: Service) -> None:
@@ -178,11 +179,13 @@ def test_a_get_whose_connection_broke_is_made_once_more_and_a_post_is_not(servic
 
 
 def test_a_service_that_does_not_answer_is_given_up(service: Service) -> None:
-    service.fail("GET", "/thing", Fault(slow=3.0))
+    service.fail("GET", "/thing", Fault(slow=30.0))
     began = time.monotonic()
     with pytest.raises(Passing, match="timed out"):
         get(web(service), timeout=0.2)
-    assert time.monotonic() - began < 2
+    assert (
+        time.monotonic() - began < 20
+    )  # as much as a crowded machine takes, and less than the answer
 
 
 def test_a_service_that_is_not_there_is_a_passing_thing_without_its_address_in_the_reason() -> None:

@@ -31,6 +31,7 @@ class Agents:
     """Makes plans and containers whose names nobody else uses, and removes them at the end."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.engine = Engine(url)
         self.host = f"test{secrets.token_hex(4)}"
         self._count = 0

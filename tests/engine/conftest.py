@@ -1,4 +1,4 @@
-"""Engines for tests: the host's, and private ones that may be stopped (see `private_engine.py`).
+"""Engines for tests: the worker's, and others that may be stopped (see `private_engine.py`).
 
 `private_engine` is one Engine for a test module, with live-restore on unless the module says
 otherwise:
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.agents import HOST_ENGINE, Agents
+from tests.engine.agents import Agents
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def private_engine(request: pytest.FixtureRequest) -> Iterator[PrivateEngine]:
 
 
 @pytest.fixture
-def agents() -> Iterator[Agents]:
-    """Stand-ins for agents on the host's Engine."""
-    with Agents(HOST_ENGINE) as made:
+def agents(worker_engine: PrivateEngine) -> Iterator[Agents]:
+    """Stand-ins for agents on the worker's Engine."""
+    with Agents(worker_engine.url) as made:
         yield made
 
 

@@ -20,7 +20,7 @@ from mayfly.engines.docker import events
 from mayfly.engines.docker.engine import DockerEngine as Engine
 from mayfly.engines.docker.values import DeviceRequest
 from mayfly.engines.protocol import Gone, NameTaken
-from tests.engine.agents import HOST_ENGINE, IMAGE, Agents
+from tests.engine.agents import IMAGE, Agents
 from tests.engine.go_between import GoBetween
 from tests.engine.inspecting import Inspection, inspect
 from tests.engine.private_engine import PrivateEngine, version, why_not
@@ -102,7 +102,7 @@ def test_an_image_that_is_not_there_is_none_and_one_that_is_has_an_id(engine: En
 
 def test_fifty_containers_are_listed_in_one_request(agents: Agents, tmp_path: Path) -> None:
     made = {agents.engine.create(agents.plan("true", network="none")) for _ in range(50)}
-    with GoBetween(tmp_path, HOST_ENGINE) as between:
+    with GoBetween(tmp_path, agents.url) as between:
         engine = Engine(between.url)
         engine.list()
         before = len(between.asked)
@@ -359,7 +359,7 @@ def test_a_gate_left_by_a_killed_client_opens_for_the_next(agents: Agents, until
     cid, _ = agents.run("read -r word; [ $word = open ] && exit 3", network="none")
     script = f"""
         from mayfly.engines.docker.engine import DockerEngine as Engine
-        gate = Engine({HOST_ENGINE!r}).attach_stdin({cid!r})
+        gate = Engine({agents.url!r}).attach_stdin({cid!r})
         print("attached", flush=True)
         input()
     """
@@ -428,7 +428,7 @@ def test_no_socket_is_passing(tmp_path: Path) -> None:
 
 
 def test_a_socket_without_a_listener_is_passing(tmp_path: Path) -> None:
-    with GoBetween(tmp_path, HOST_ENGINE) as between:
+    with GoBetween(tmp_path, "unix:///nobody") as between:
         pass
     with pytest.raises(Passing, match="nobody listens"):
         Engine(between.url).list()
@@ -452,7 +452,7 @@ def test_no_permission_is_refused_with_what_to_do(tmp_path: Path) -> None:
             except Refused as fault:
                 print(fault)
     """
-    with GoBetween(guarded, HOST_ENGINE):
+    with GoBetween(guarded, "unix:///nobody"):
         (guarded / "between.sock").chmod(0o600)
         for directory in (guarded, *guarded.parents):
             if directory.stat().st_mode & 0o1 == 0:

@@ -11,7 +11,7 @@ from tests.engine.private_engine import PrivateEngine, why_not
 from tests.fakes.nvidia_runtime import NvidiaRuntime
 from tests.fakes.nvml import Hardware
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.engine
 
 GATED = "mayfly/local:cpu"
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engine.gpu_manager import GpuManager
-from tests.engine.private_engine import PrivateEngine, why_not
+from tests.engine.private_engine import PrivateEngine
 from tests.fakes.nvidia_runtime import PLACE, NvidiaRuntime
 from tests.fakes.nvml import Hardware, mig_uuid, uuid
 from tests.harness import until
@@ -19,7 +20,7 @@ from tests.terminal import Terminal
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.engine
 
 LIST = f"{PLACE}/nvidia-smi -L"
 CPU = """
@@ -33,17 +34,9 @@ def pool(slots: int = 1, gpus: object = 1, more: str = "") -> str:
     return f'[[pool]]\nname = "gpu"\nslots = {slots}\ngpus = {gpus}\nimage = "mayfly/local:cpu"\n{more}\n'
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    if (why := why_not()) is not None:
-        pytest.skip(why)
-    with PrivateEngine() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def installed(engine: PrivateEngine) -> NvidiaRuntime:
-    return NvidiaRuntime(engine)
+@pytest.fixture(scope="session")
+def installed(worker_engine: PrivateEngine) -> NvidiaRuntime:
+    return NvidiaRuntime(worker_engine)
 
 
 @pytest.fixture
@@ -144,16 +137,20 @@ def test_memory_that_returns_late_is_waited_for_and_memory_that_does_not_return_
 ) -> None:
     manager.configure(pool(1) + CPU)
     manager.start()
-    first = manager.on_gpu("sleep", "1")
-    until(lambda: manager.job(first)["state"] == "running", "the job runs")
+    held_up = ("sh", "-c", "until [ -e /tmp/go ]; do sleep 0.05; done")
+    first = manager.on_gpu(*held_up)
+    manager.started(first)
+    returned = time.time() + 4.0
     hardware.memory_until(0, 30_000, 4.0)
+    manager.docker("exec", "gpu-0", "touch", "/tmp/go")
     manager.ended(first)
-    began = time.monotonic()
-    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
-    assert time.monotonic() - began > 1.5
-    second = manager.on_gpu("sleep", "1")
-    until(lambda: manager.job(second)["state"] == "running", "the job runs")
+    follows = manager.ended(manager.on_gpu("true"))
+    assert follows["exit_code"] == 0
+    assert datetime.fromisoformat(follows["started"]).timestamp() >= returned
+    second = manager.on_gpu(*held_up)
+    manager.started(second)
     hardware.gpu(0, used=30_000)
+    manager.docker("exec", "gpu-0", "touch", "/tmp/go")
     manager.ended(second)
     note = manager.in_phase("held", "gpu-0", patience=30)["note"]
     assert "30000 MiB" in note
@@ -223,10 +220,8 @@ def test_while_nvml_hangs_slots_without_gpus_go_on_and_those_with_wait(
     hardware.say("hang *")
     manager.ended(manager.on_gpu("true"))
     waiting = [manager.on_gpu("true") for _ in range(3)]
-    began = time.monotonic()
-    for _ in range(5):
+    for _ in range(5):  # the hang lasts: whoever waits for its end does not end
         assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
-    assert time.monotonic() - began < 15
     told = until(lambda: manager.told("gpu.nvml_late"), "the hang is told", 20)
     assert "NVML has not answered" in told[0]
     assert manager.json("gpus")["late_since"] is not None

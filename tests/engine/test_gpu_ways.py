@@ -18,7 +18,7 @@ from tests.fakes.nvidia_runtime import PLACE, NvidiaHook
 from tests.fakes.nvml import Hardware, uuid
 from tests.harness import until
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.engine
 
 CPU = '[[pool]]\nname = "cpu"\nslots = 1\n'
 CDI_SINCE = (28, 2, 0)

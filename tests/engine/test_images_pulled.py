@@ -15,7 +15,7 @@ from tests.engine.private_engine import PrivateEngine, why_not
 from tests.engine.registry import PASSWORD, USER, Registry
 from tests.harness import Manager
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.long, pytest.mark.engine]
 GATED = "mayfly/local:cpu"
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from mayfly.core.model import ContainerId, Generation
 from mayfly.engines.docker.output import OutputKeeper
-from tests.engine.agents import HOST_ENGINE, Agents
+from tests.engine.agents import Agents
 from tests.engine.go_between import GoBetween
 from tests.engine.inspecting import inspect
 
@@ -53,7 +53,7 @@ class Kept:
         )
         self.keeper.start()
 
-    def wait(self, line: str, seconds: float = 30) -> tuple[str, str, float]:
+    def wait(self, line: str, seconds: float = 60) -> tuple[str, str, float]:
         """The next ring with that line."""
         limit = time.monotonic() + seconds
         while True:
@@ -68,8 +68,8 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    it = Kept(HOST_ENGINE, tmp_path / "output")
+def kept(agents: Agents, tmp_path: Path) -> Iterator[Kept]:
+    it = Kept(agents.url, tmp_path / "output")
     yield it
     it.keeper.close()
 
@@ -196,7 +196,7 @@ def test_long_lines_and_binary_come_out_byte_for_byte(
 ) -> None:
     script = f"""
         {{ head -c 100000 /dev/zero | tr '\\0' x; echo
-        seq 300000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
+        seq 60000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
         sha256sum </all >&2; cat /all; echo mayfly: ended 0
     """
     cid, generation = agents.run(script, network="none", log_max_size=100_000_000)
@@ -234,14 +234,14 @@ def check_count(kept: Kept, generation: Generation) -> None:
 
 
 def other_keeper(
-    directory: Path, generation: Generation, cid: ContainerId
+    url: str, directory: Path, generation: Generation, cid: ContainerId
 ) -> subprocess.Popen[bytes]:
     """A keeper in a process of its own, which may be killed."""
     script = f"""
         from pathlib import Path
         from mayfly.engines.docker.output import OutputKeeper
         keeper = OutputKeeper(
-            {HOST_ENGINE!r}, Path({str(directory)!r}), ring=lambda *_: None, ended=lambda *_: None
+            {url!r}, Path({str(directory)!r}), ring=lambda *_: None, ended=lambda *_: None
         )
         keeper.start()
         keeper.follow({generation!r}, {cid!r})
@@ -275,7 +275,7 @@ def test_killed_managers_lose_and_double_no_line(agents: Agents, tmp_path: Path)
     path = directory / f"{generation}.log"
     opened, size = False, -1
     for _ in range(6):
-        process = other_keeper(directory, generation, cid)
+        process = other_keeper(agents.url, directory, generation, cid)
         if not opened:
             gate(agents, cid)
             opened = True
@@ -285,13 +285,13 @@ def test_killed_managers_lose_and_double_no_line(agents: Agents, tmp_path: Path)
         process.kill()
         process.communicate()
         size = path.stat().st_size
-    last = Kept(HOST_ENGINE, directory)
+    last = Kept(agents.url, directory)
     last.keeper.follow(generation, cid)
     last.wait(END)
     check_count(last, generation)
     last.keeper.close()
 
-    again = Kept(HOST_ENGINE, directory)
+    again = Kept(agents.url, directory)
     again.keeper.follow(generation, cid)
     again.wait(END)
     check_count(again, generation)
@@ -332,7 +332,7 @@ def astray(agents: Agents, tmp_path: Path, until: Until) -> Iterator[Callable[..
         it.wait(END)
         return it
 
-    with GoBetween(tmp_path, HOST_ENGINE) as between:
+    with GoBetween(tmp_path, agents.url) as between:
         it = Kept(between.url, tmp_path / "output", per_agent=512 * 1024)
         yield keep
         it.keeper.close()
@@ -371,7 +371,7 @@ def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(
 ) -> None:
     script = f"echo first; read -r _; {MUCH}; exit 5"
     cid, generation = agents.run(script, network="none")
-    process = other_keeper(tmp_path / "output", generation, cid)
+    process = other_keeper(agents.url, tmp_path / "output", generation, cid)
     assert first_line(process) == b"x\n"
     process.send_signal(signal.SIGSTOP)
     try:
@@ -388,7 +388,7 @@ def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(
 
 def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_path: Path) -> None:
     limit = 4 * 1024 * 1024
-    it = Kept(HOST_ENGINE, tmp_path / "output", per_agent=limit)
+    it = Kept(agents.url, tmp_path / "output", per_agent=limit)
     script = f"read -r _; {MUCH}; echo last; echo mayfly: ended 0"
     cid, generation = agents.run(script, network="none", log_max_size=20_000_000)
     it.keeper.follow(generation, cid)
@@ -416,7 +416,7 @@ def test_a_full_disk_costs_output_and_nothing_else(
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
     try:
-        it = Kept(HOST_ENGINE, disk / "output")
+        it = Kept(agents.url, disk / "output")
         script = "read -r _; seq 50000; echo mayfly: ended 1; read -r _; echo after; echo mayfly: ended 2"
         cid, generation = agents.run(script, network="none")
         (filler := disk / "filler").write_bytes(bytes(128 * 1024))
@@ -458,7 +458,7 @@ def freezable(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_hanging_disk_delays_no_bell_and_loses_nothing(agents: Agents, freezable: Path) -> None:
-    it = Kept(HOST_ENGINE, freezable / "output")
+    it = Kept(agents.url, freezable / "output")
     noisy = agents.run(
         "read -r _; seq 150000; echo mayfly: ended 1; exec sleep 300",
         network="none",
@@ -488,7 +488,7 @@ def test_a_hanging_disk_delays_no_bell_and_loses_nothing(agents: Agents, freezab
 
 
 def test_the_oldest_ended_output_makes_room(agents: Agents, tmp_path: Path) -> None:
-    it = Kept(HOST_ENGINE, tmp_path / "output", total=1_000_000)
+    it = Kept(agents.url, tmp_path / "output", total=1_000_000)
     made = []
     for _ in range(4):
         made.append(agents.run("head -c 400000 /dev/zero; echo mayfly: ended 0", network="host"))
@@ -497,7 +497,7 @@ def test_the_oldest_ended_output_makes_room(agents: Agents, tmp_path: Path) -> N
     files = [tmp_path / "output" / f"{generation}.log" for _, generation in made]
     assert [file.exists() for file in files] == [False, False, True, True]
     it.keeper.close()
-    again = Kept(HOST_ENGINE, tmp_path / "output", total=500_000)
+    again = Kept(agents.url, tmp_path / "output", total=500_000)
     again.keeper.close()
     assert [file.exists() for file in files] == [False, False, False, True]
 

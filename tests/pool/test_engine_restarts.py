@@ -30,7 +30,7 @@ target = "/cache"
 JOB = 'echo "$MAYFLY_JOB" >>/cache/ran; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 6'
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def living() -> Iterator[PrivateEngine]:
     """An Engine with live-restore on, for tests that restart it."""
     if (why := why_not()) is not None:
@@ -39,7 +39,7 @@ def living() -> Iterator[PrivateEngine]:
         yield engine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mortal() -> Iterator[PrivateEngine]:
     """An Engine with live-restore off."""
     if (why := why_not()) is not None:

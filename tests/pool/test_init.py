@@ -13,7 +13,7 @@ import pytest
 from tests.engine.private_engine import PrivateEngine, why_not
 from tests.harness import Manager
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.timeout(300)]
 
 IMAGE = "mayfly/local:cpu"
 

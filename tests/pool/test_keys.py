@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.engine.private_engine import PrivateEngine
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.long
 
 POOLS = """
 [[pool]]

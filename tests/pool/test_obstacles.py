@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.engine.private_engine import PrivateEngine
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.long, pytest.mark.engine]
 
 ONE = """
 [[pool]]
@@ -124,7 +124,7 @@ def test_a_second_manager_on_the_same_state_is_refused(make: Callable[..., Manag
     manager = make()
     manager.start()
     assert manager.process is not None
-    second = manager.cli("run", timeout=20)
+    second = manager.cli("run")
     assert second.returncode == 1
     assert f"pid {manager.process.pid}" in second.stderr
     assert manager.cli("status").returncode == 0
@@ -140,7 +140,7 @@ def test_another_mayfly_on_the_engine_is_refused_unless_it_takes_over(
     first.started(job)
     first.kill()
     theirs = first.host_id()
-    refused = second.cli("run", timeout=30)
+    refused = second.cli("run")
     assert refused.returncode == 1
     assert str(theirs) in refused.stderr
     assert str(second.host_id()) in refused.stderr

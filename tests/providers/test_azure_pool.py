@@ -17,7 +17,7 @@ from tests.providers.azure_pool import AzurePool, azure_pool
 from tests.providers.leaks import leaks, surfaces
 from tests.providers.test_azure import assertion
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.engine
 FIRST, SECOND = "box-az-0", "box-az-1"
 
 

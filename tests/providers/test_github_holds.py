@@ -14,7 +14,7 @@ from tests.harness import until
 from tests.hurried import hurried
 from tests.providers.github_pool import GitHubPool, github_pool
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.engine
 LISTS = "providers.github.provider.LIST_EVERY=1"
 TRIALS = "core.refusals.TRIAL_FIRST=1"
 MINT = ("POST", "/api/v3/orgs/acme/actions/runners/generate-jitconfig")

@@ -21,7 +21,7 @@ from tests.hurried import hurried
 from tests.providers.github_pool import GitHubPool, github_pool
 from tests.providers.leaks import leaks, surfaces
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.engine
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.harness import until
 from tests.hurried import hurried
 from tests.providers.github_pool import GitHubPool, github_pool
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.engine
 LISTS = "providers.github.provider.LIST_EVERY=1"
 
 

@@ -17,7 +17,7 @@ from tests.hurried import hurried
 from tests.providers.gitlab_pool import SCOPES, GitLabPool, gitlab_pool
 from tests.providers.leaks import leaks, surfaces
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.engine
 ONE = ("gl-0",)
 VAULTS = ("gitlab",)  # where a slot's runner and its token are kept for the next agent
 

@@ -68,7 +68,9 @@ class AzureService(AzurePool):
             for agent in job.begun_by:
                 row = by_agent.get(agent, {"outcome": "not in the history", "detail": ""})
                 did = row["outcome"] == "job_done" and row["detail"].lower() == job.result
-                if not did and job.result != "abandoned":
+                # Killed after it had told the service and before it told us: nobody here can know.
+                cut_off = (row["outcome"], row.get("cause")) == ("unknown", "killed")
+                if not did and not cut_off and job.result != "abandoned":
                     found.append(f"job {job.id} {job.result}, agent {agent}: {row['outcome']}")
         return found
 

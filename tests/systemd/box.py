@@ -117,7 +117,7 @@ class Box:
             input=typed,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
             check=False,
         )
 

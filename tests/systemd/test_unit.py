@@ -17,7 +17,7 @@ from tests.images import stub_image, stub_tag
 from tests.providers.github_pool import BRIDGE
 from tests.systemd.box import ROOT, Box, make_image, make_newer, make_wheels
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.timeout(1200)]
 NEWER = "99.0.0"
 
 
