@@ -102,9 +102,10 @@ def test_the_gates_and_the_launchers_lines_ring_and_are_not_shown(
 
 
 def test_a_removed_container_ends_its_output_without_losing_any(agents: Agents, kept: Kept) -> None:
-    script = "read -r _; seq 3000; echo mayfly: ended 0"
+    script = "echo mayfly: at gate g; read -r _; seq 3000; echo mayfly: ended 0"
     cid, generation = agents.run(script, network="none", auto_remove=True)
     kept.keeper.follow(generation, cid)
+    kept.wait("mayfly: at gate g")  # before it ends, and with that is gone, it is followed
     gate(agents, cid)
     kept.wait("mayfly: ended 0")
     kept.wait(END)
