@@ -2,8 +2,8 @@
 
 The first who wants a set of images fills a data root with them, once, as slowly as `docker load` is.
 Everybody else takes a copy in which the files of the layers are hard links: an Engine never writes into a
-layer, and copies what it changes. A filled one is kept in /var/tmp for later runs until nobody has used it
-for a day. It is never used itself, and of an Engine of another release it is another one.
+layer, and copies what it changes. The last few that were used are kept in /var/tmp for later runs, a day
+long. None is ever used itself, and of an Engine of another release it is another one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import os
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PLACE = Path("/var/tmp/mayfly-images")
 PARTS = ("data", "containerd")  # beneath an Engine's home: dockerd's files, and containerd's
 KEPT = 86_400.0  # seconds that one is kept which nobody uses
+MOST = 4  # kept at once; one is most of a gigabyte
 # The folders in which nothing is ever written in place: layers, of both stores, and compressed content.
 _LAYERS = frozenset({"diff", "fs", "blobs"})
 
@@ -30,7 +30,8 @@ _LAYERS = frozenset({"diff", "fs", "blobs"})
 def take(key: str, home: Path, fill: Callable[[Path], None]) -> None:
     """Put the data root of that key beneath an Engine's home; ``fill`` makes what is not there."""
     PLACE.mkdir(mode=0o700, exist_ok=True)
-    with _locked():
+    with (PLACE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         _forget()
         kept = PLACE / key
         if not kept.exists():
@@ -40,20 +41,18 @@ def take(key: str, home: Path, fill: Callable[[Path], None]) -> None:
             fill(begun)
             begun.rename(kept)
         os.utime(kept)
-    for part in PARTS:
-        _copy(kept / part, home / part)
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    with (PLACE / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        fcntl.flock(lock, fcntl.LOCK_SH)  # many may copy at once, and nobody forgets meanwhile
+        for part in PARTS:
+            _copy(kept / part, home / part)
 
 
 def _forget() -> None:
-    for old in PLACE.iterdir():
-        if old.is_dir() and old.stat().st_mtime < time.time() - KEPT:
+    folders = sorted(
+        (place for place in PLACE.iterdir() if place.is_dir()),
+        key=lambda place: place.stat().st_mtime,
+    )
+    for number, old in enumerate(reversed(folders)):
+        if number >= MOST or old.stat().st_mtime < time.time() - KEPT:
             shutil.rmtree(old, ignore_errors=True)
 
 
