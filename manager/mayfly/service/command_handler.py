@@ -5,10 +5,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from mayfly.core import machine, naming
 from mayfly.core.command_effects import CommandResult, Reread, Situation, effects, refusal
-from mayfly.core.commands import CancelJob, Command, PlanAhead, ReloadConfig, SubmitJob
+from mayfly.core.commands import (
+    CancelJob,
+    Command,
+    CordonSlots,
+    DrainSlots,
+    PauseManager,
+    PlanAhead,
+    RecycleSlots,
+    ReloadConfig,
+    ResumeManager,
+    RetrySlots,
+    SubmitJob,
+    UncordonSlots,
+)
 from mayfly.core.desire import desired
 from mayfly.core.machine import State
 from mayfly.core.model import Config, JobId, PoolName, Traits
@@ -38,16 +52,27 @@ class CommandHandler:
 
     def _looked_up(self, command: Command, state: State, at: Situation) -> Situation:
         match command:
-            case SubmitJob() if at.disk_error is None:
-                return replace(at, new_job=self._new_job(at.now))
+            case SubmitJob():
+                full = at.disk_error is not None
+                return at if full else replace(at, new_job=self._new_job(at.now))
             case CancelJob(job=job):
                 return replace(at, job_known=self.known_job(job))
             case ReloadConfig():
                 return replace(at, reread=self._reread(state))
             case PlanAhead():
                 return replace(at, plan=machine.foreseen(state, at.now, self.judge))
-            case _:
+            case (
+                CordonSlots()
+                | UncordonSlots()
+                | DrainSlots()
+                | RecycleSlots()
+                | RetrySlots()
+                | PauseManager()
+                | ResumeManager()
+            ):
                 return at
+            case _:
+                assert_never(command)
 
     def _new_job(self, now: float) -> JobId:
         job = naming.job(now, secrets.randbelow(36**3))
