@@ -61,7 +61,9 @@ def test_who_ended_an_agent_and_what_for_is_kept_and_found(make: Make) -> None:
         -1
     ] == failed
     assert lives(manager, "--slot", "local-0") == list(rows.values())
-    assert lives(manager, "--slot", "local-7") == []
+    nowhere = manager.cli("history", "--slot", "local-7")
+    assert (nowhere.returncode, nowhere.stdout) == (4, "")
+    assert "there is no slot local-7, and none that was" in nowhere.stderr
     assert lives(manager, "--since", "1h") == list(rows.values())
     assert lives(manager, "--since", "2100-01-01T00:00:00Z") == []
     assert [row["agent"] for row in lives(manager, "--limit", "1")] == [failed]
