@@ -664,6 +664,12 @@ class Manager:
         assert len(set(subjects)) == len(subjects), "two actions for one subject"
         assert not set(subjects) & blocked, "an action for a subject that has one"
         assert step.wake is None or step.wake > self.now, "it would wake at once, for ever"
+        forced = [
+            fact
+            for fact in found
+            if isinstance(fact, AgentDoomed) and fact.reason is DoomReason.FORCED
+        ]
+        assert not forced, "only a person forces an agent to end"
         if step.world.containers is None:
             self._check_unknown(found)
         if step.world.containers is None or memory.pause is not None:

@@ -36,6 +36,7 @@ from mayfly.core.model import (
     Container,
     ContainerId,
     ContainerState,
+    Continuity,
     Generation,
     HostId,
     HostSpec,
@@ -44,11 +45,14 @@ from mayfly.core.model import (
     PoolSpec,
     SlotName,
 )
-from mayfly.core.stimuli import AgentStirred
+from mayfly.core.outcomes import Outcome, Result
+from mayfly.core.recording import Difference, Recorder, Recording, replayed
+from mayfly.core.stimuli import AgentStirred, WitnessesRead
 from mayfly.edge.faults import Passing
 from mayfly.edge.history import History
 from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
+from mayfly.engines.protocol import StreamTurn
 from mayfly.engines.simulated.engine import SimulatedEngine
 from mayfly.providers.installed import load
 from mayfly.service.board import StatusBoard
@@ -56,7 +60,7 @@ from mayfly.service.bugs import bug
 from mayfly.service.clock import Clock
 from mayfly.service.command_handler import CommandHandler
 from mayfly.service.configuration import Configuration
-from mayfly.service.engine_observer import EngineSnapshot, HostSurvey
+from mayfly.service.engine_observer import EngineSnapshot, HostSurvey, PollFailed
 from mayfly.service.gpu_monitor import GpuMonitor
 from mayfly.service.ledger import Ledger
 from mayfly.service.loop import Loop, Parts
@@ -67,10 +71,12 @@ from mayfly.service.perform import Done, Failed
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
+from tests import replay
 
 OURS = HostId("ours00000000")
 ANN = Caller(1, 0, 0, "ann")
 POOL = PoolSpec(PoolName("p"), slots=1, image="image", embedded=True)
+SECRET = "kept-from-3b9d"
 NOBODY = Generation("nobody0000000")
 Story = Iterator[None]
 
@@ -135,7 +141,7 @@ class Stage:
         self.story: Story = iter(())
         self.ledger = Ledger(self.history, log)
         state = machine.begin(OURS, "run1", config, self.ledger.load(), Gpus(), 0)
-        self.engine = engine
+        self.engine, self.recording = engine, Recording(state)
         self.loop = Loop(
             state,
             Parts(
@@ -159,7 +165,7 @@ class Stage:
                     lambda: config, services, self.hands, report, log, clock
                 ),
                 report=report,
-                judge=services.judge,
+                recorder=Recorder(services.judge, self.recording),
                 clock=clock,
                 cursor=self._on,
             ),
@@ -214,7 +220,7 @@ class Stage:
         return pending
 
     def submit(self) -> PendingCommand:
-        return self.command(SubmitJob(ANN, Payload(("true",), {"A": "b"}), None, None))
+        return self.command(SubmitJob(ANN, Payload(("true",), {"A": SECRET}), None, None))
 
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.told.getvalue().splitlines()]
@@ -373,3 +379,86 @@ def test_a_failed_commit_in_a_stop_does_not_keep_the_manager(stage: Stage) -> No
     stage.play(story)
     (made,) = stage.hands.begun
     assert stage.loop.state.memory.agents[Generation(made.subject)].armed is None
+
+
+def chaos(on: Stage) -> Story:
+    """A job is run, the disk fails, the Engine is lost and comes back restarted, and its word is late."""
+    on.look()
+    yield
+    (made,) = on.hands.begun
+    assert isinstance(made, Prepare)
+    container = on.ready(made)
+    yield
+    on.submit()
+    yield
+    opened = on.hands.begun[-1]
+    assert isinstance(opened, Open)
+    (on.witnesses.path(made.generation) / "opened").write_text("1800000000.0\n")
+    on.inbox.put(Done(opened))
+    on.history.broken = True
+    yield
+    on.command(CordonSlots(ANN, (SlotName("p-0"),), None, ""))
+    yield
+    on.history.broken = False
+    on.command(CordonSlots(ANN, (SlotName("p-0"),), None, ""))
+    on.inbox.put(PollFailed(1, Passing("it does not answer")))
+    on.inbox.put(StreamTurn(False, Continuity.UNKNOWN, "it went"))
+    yield
+    on.inbox.put(StreamTurn(True, Continuity.RESTARTED, ""))
+    on.look(container, began=on.loop.state.results)
+    yield
+    (on.witnesses.path(made.generation) / "exit").write_text("7 0\n")
+    on.inbox.put(AgentStirred(made.generation))
+    on.command(UncordonSlots(ANN, (SlotName("p-0"),)))
+    yield
+    on.look(began=on.loop.state.results)
+    yield
+
+
+def recorded(stage: Stage) -> dict[str, Any]:
+    stage.play(chaos)
+    document: dict[str, Any] = json.loads(json.dumps(stage.recording.document()))
+    return document
+
+
+def test_a_chaotic_run_is_told_again_to_the_same_facts(stage: Stage) -> None:
+    document = recorded(stage)
+    found: list[Difference] = []
+    steps, facts = replayed(document, found.append)
+    assert found == []
+    assert steps > 10
+    kinds = {fact["is"] for step in document["steps"] for fact in step.get("facts", ())}
+    assert {"AgentOpened", "AgentExited", "JobEnded", "SlotCordoned", "AgentCreated"} <= kinds
+    assert facts > 10
+    # What the job was given is nowhere in it.
+    assert SECRET not in json.dumps(document)
+
+
+def test_a_replay_says_what_differs_and_exits_with_1(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document, file = recorded(stage), tmp_path / "report.json"
+    file.write_text(json.dumps({"recording": document}))
+    assert replay.main(str(file)) == 0
+    changed = next(step for step in document["steps"] if step.get("facts"))
+    changed["facts"] = changed["facts"][1:]
+    file.write_text(json.dumps({"recording": document}))
+    capsys.readouterr()
+    assert replay.main(str(file)) == 1
+    assert "recorded something else" in capsys.readouterr().out
+
+
+def test_a_recording_keeps_the_last_stimuli_and_the_state_that_they_begin_at(
+    stage: Stage,
+) -> None:
+    short = Recording(stage.loop.state, kept=8)
+    recorder, state = Recorder(lambda *_: Outcome(Result.UNKNOWN), short), stage.loop.state
+    for second in range(40):
+        stimuli = (AgentStirred(NOBODY), WitnessesRead({}))
+        step = recorder.step(state, stimuli, 1.0 + second)
+        state = recorder.keep(stimuli, 1.0 + second, step, recorded=True)
+    document = json.loads(json.dumps(short.document()))
+    assert 4 <= 2 * len(document["steps"]) <= 8
+    found: list[Difference] = []
+    replayed(document, found.append)
+    assert found == []

@@ -44,6 +44,7 @@ VERBS = {
     "init": "verbs_init",
     "install": "verbs_install",
     "doctor": "verbs_doctor",
+    "bugreport": "verbs_bugreport",
     "shell": "verbs_shell",
     "config": "verbs_config",
     "images": "verbs_images",

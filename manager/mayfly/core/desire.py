@@ -290,6 +290,7 @@ def fingerprint(
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     baked = {key: value for key, value in asdict(pool).items() if key not in NOT_BAKED}
+    baked["env"] = {name: masked(value) for name, value in pool.env.items()}
     limits = {
         key: value
         for key, value in baked.pop("limits").items()
@@ -301,6 +302,19 @@ def fingerprint(
         told.append([way.kind, *way.devices])
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+MASK = "**** "
+
+
+def masked(value: str) -> str:
+    """What stands for a variable's value where nobody is to read it; of what is masked already, itself.
+
+    A fingerprint is of the masked values, so that one can be made again from what a bug report holds.
+    """
+    if value.startswith(MASK):
+        return value
+    return MASK + hashlib.sha256(value.encode()).hexdigest()[:16]
 
 
 def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:

@@ -21,7 +21,7 @@ and of a slot that has no agent::
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
@@ -161,22 +161,20 @@ class Tenancy:
     """Who is in a slot: all its agents that are not gone, oldest first."""
 
     agents: tuple[Agent, ...]
+    # The slot's agent: the oldest whose outcome is not on disk yet.
+    own: Agent | None = field(init=False)
+    # The slot's next agent, if there is one already.
+    standby: Agent | None = field(init=False)
+    # Agents that are over and not yet forgotten.
+    settled: tuple[Agent, ...] = field(init=False)
 
-    @property
-    def own(self) -> Agent | None:
-        """The slot's agent: the oldest whose outcome is not on disk yet."""
-        return next((agent for agent in self.agents if not agent.settled), None)
-
-    @property
-    def standby(self) -> Agent | None:
-        """The slot's next agent, if there is one already."""
-        rest = [agent for agent in self.agents if not agent.settled]
-        return rest[1] if len(rest) > 1 else None
-
-    @property
-    def settled(self) -> tuple[Agent, ...]:
-        """Agents that are over and not yet forgotten."""
-        return tuple(agent for agent in self.agents if agent.settled)
+    def __post_init__(self) -> None:
+        """Tell them apart once: a step asks many times."""
+        rest = [agent for agent in self.agents if agent.exited is None]
+        over = tuple(agent for agent in self.agents if agent.exited is not None)
+        object.__setattr__(self, "own", rest[0] if rest else None)
+        object.__setattr__(self, "standby", rest[1] if len(rest) > 1 else None)
+        object.__setattr__(self, "settled", over)
 
 
 VACANCY = Tenancy(())

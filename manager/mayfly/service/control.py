@@ -150,6 +150,7 @@ class Control:
         metrics: Callable[[], bytes],
         *,
         gpus: Callable[[], Mapping[str, object]] = dict,
+        recording: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
         on_failure: OnFailure = _nothing,
     ) -> None:
@@ -160,6 +161,7 @@ class Control:
         self._printed = output
         self._exposition = metrics
         self._gpus_document = gpus
+        self._recorded = recording
         self._release = version
         self._on_failure = on_failure
         self._stop = threading.Event()
@@ -277,6 +279,9 @@ class Control:
         agents = [_stamped(row) for row in reversed(found)]
         return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
 
+    def _recording(self, _: Request, __: Names) -> HttpReply:
+        return json_reply(200, self._recorded())
+
     def _gpus(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._gpus_document())
 
@@ -375,6 +380,7 @@ class Control:
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
+        Route("GET", "/v1/recording", (), "what the loop was told of late", _recording),
         Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
         *(_commanded(route) for route in COMMAND_ROUTES),
     )

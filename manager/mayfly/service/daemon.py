@@ -22,7 +22,10 @@ from mayfly.core import machine, naming
 from mayfly.core.desire import references
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
+from mayfly.core.machine import State
+from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Container, Generation, HostId
+from mayfly.core.recording import Recorder, Recording
 from mayfly.core.stimuli import AgentStirred, ClientSign
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
@@ -83,8 +86,7 @@ def _run(
     state_dir = Path(config.host.state_dir)
     reader = HistoryReader(state_dir)
     witnesses = Witnesses(state_dir)
-    board = StatusBoard()
-    clock = Clock()
+    board, clock = StatusBoard(), Clock()
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
     ledger = Ledger(history, log)
@@ -126,17 +128,11 @@ def _run(
     )
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
-    run_id = naming.generation(clock.now(), secrets.randbelow(machine.NOISE))
     report = Report(board, log, metrics, _Announcer())
+    state = _beginning(host, config, ledger.load(), clock.now())
+    recording = Recording(state)
     loop = Loop(
-        machine.begin(
-            host,
-            run_id,
-            config,
-            ledger.load(),
-            Gpus(catalogue(), architecture()),
-            secrets.randbelow(machine.NOISE),
-        ),
+        state,
         Parts(
             inbox=inbox,
             ledger=ledger,
@@ -150,7 +146,7 @@ def _run(
             ),
             configuration=Configuration(reload, services, workers, report, log, clock),
             report=report,
-            judge=services.judge,
+            recorder=Recorder(services.judge, recording),
             clock=clock,
             cursor=lambda: follower.cursor,
         ),
@@ -171,6 +167,7 @@ def _run(
         output=output,
         metrics=metrics.text,
         gpus=lambda: gpu_document(gpus.document()),
+        recording=recording.document,
         version=__version__,
         on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )
@@ -191,6 +188,13 @@ def _run(
     follower.stop()
     _leave(engine, host, log)
     engine.close()
+
+
+def _beginning(host: HostId, config: Config, memory: Memory, now: float) -> State:
+    """The state of a run that has seen nothing yet; its generations begin at random."""
+    run_id = naming.generation(now, secrets.randbelow(machine.NOISE))
+    gpus = Gpus(catalogue(), architecture())
+    return machine.begin(host, run_id, config, memory, gpus, secrets.randbelow(machine.NOISE))
 
 
 def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:

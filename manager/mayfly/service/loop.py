@@ -14,8 +14,8 @@ from mayfly.core import machine
 from mayfly.core.command_effects import refusal
 from mayfly.core.machine import State, Step
 from mayfly.core.model import World
-from mayfly.core.notice import Judge
 from mayfly.core.polls import TICK
+from mayfly.core.recording import Recorder
 from mayfly.core.stimuli import (
     ClockSet,
     Commanded,
@@ -48,7 +48,7 @@ class Parts:
     workers: Worker
     commands: CommandHandler
     report: Report
-    judge: Judge
+    recorder: Recorder
     clock: Clock
     configuration: Configuration
     cursor: Callable[[], EventCursor | None]  # the last event of the Engine that is in the inbox
@@ -151,15 +151,16 @@ class Loop:
         """Step over what was taken, record, begin, publish; when the next step is due at the latest."""
         parts, began = self._parts, self._parts.clock.steady()
         batch, self._batch = self._batch, []
-        step = machine.step(self.state, batch, now, parts.judge)
+        step = parts.recorder.step(self.state, batch, now)
         if step.witnesses:
-            self.state = step.state
+            self.state = parts.recorder.keep(batch, now, step, recorded=True)
             parts.requests.carry_out(step.requests)
-            read = parts.requests.read(step.witnesses, self.state.observed)
-            step = machine.step(self.state, (read,), now, parts.judge)
+            batch = [parts.requests.read(step.witnesses, self.state.observed)]
+            step = parts.recorder.step(self.state, batch, now)
         cursor = self._safe_cursor(step.state)
         recorded = not step.facts or parts.ledger.commit(step.facts, step.state.memory, now, cursor)
-        before, self.state = self.state.memory, step.state if recorded else step.unrecorded
+        before = self.state.memory
+        self.state = parts.recorder.keep(batch, now, step, recorded=recorded)
         if recorded:
             self._begin(step)
         self._publish(step.world, now, began, recorded=recorded)

@@ -1,0 +1,84 @@
+"""The laws notice it when they are broken: each rule here is put out of force, and the days must find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from mayfly.core import decide, keeping, machine, notice, opening
+from mayfly.core.model import DoomReason
+from tests.core.test_laws import DAY, Chaos
+
+DAYS = settings(
+    max_examples=60,
+    stateful_step_count=DAY,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@contextmanager
+def broken(home: ModuleType, name: str, rule: Callable[..., Any]) -> Iterator[None]:
+    """Our own rule, replaced."""
+    before = getattr(home, name)
+    setattr(home, name, rule)
+    try:
+        yield
+    finally:
+        setattr(home, name, before)
+
+
+def opens_again(run: Any, spec: Any, agent: Any, tenancy: Any) -> None:
+    """Law 2 (docs/architecture.md): whose gate was being opened is taken for one that waits at it."""
+    opening.use(run, spec, replace(agent, committed=None), tenancy)
+
+
+def dooms_the_busy(run: Any, spec: Any, agent: Any, *, own: bool) -> bool:
+    """Law 3 (docs/architecture.md): whoever is in the way is ended, whether it works or not."""
+    if not agent.busy:
+        return keeping.keep(run, spec, agent, own=own)
+    run.doom(agent, DoomReason.FORCED)
+    return False
+
+
+def is_gone_when_unseen(agent: Any, world: Any) -> bool:
+    """Law 1 (docs/architecture.md): an Engine that is not known has no containers."""
+    return agent.generation not in (world.containers or {})
+
+
+def forgets_its_flight(*arguments: Any, **more: Any) -> Any:
+    """One action a subject: those under way are forgotten."""
+    return decide.decide(*arguments, **{**more, "in_flight": frozenset()})
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("home", "name", "rule", "says"),
+    [
+        (decide, "use", opens_again, "a gate was to be opened twice"),
+        (decide, "keep", dooms_the_busy, "only a person forces"),
+        (notice, "_gone", is_gone_when_unseen, "unknown"),
+        (machine, "decide", forgets_its_flight, "for one subject"),
+    ],
+)
+def test_a_broken_law_is_found(
+    home: ModuleType, name: str, rule: Callable[..., Any], says: str
+) -> None:
+    with broken(home, name, rule), pytest.raises(AssertionError) as found:
+        run_state_machine_as_test(Chaos, settings=DAYS)
+    told: list[str] = []
+    error: BaseException | None = found.value
+    while error is not None:  # what a day ends with hides what went wrong first
+        told.append(str(error))
+        error = error.__context__
+    assert any(says in text for text in told), told
