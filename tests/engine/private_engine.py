@@ -105,7 +105,7 @@ def why_not() -> str | None:
     if os.geteuid() != 0:
         return "a private Engine needs root"
     for program in ("dockerd", "containerd", "docker", "runc", "unshare", "nsenter", "ip"):
-        if shutil.which(program) is None:
+        if shutil.which(program, path=_search_path()) is None:
             return f"a private Engine needs {program}"
     return None
 
