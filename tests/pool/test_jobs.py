@@ -125,7 +125,8 @@ def test_submit_says_why_where_the_job_has_no_code(manager: Manager, cache: Path
 
 
 def test_a_slot_without_gpus_is_void(manager: Manager) -> None:
-    inspected = json.loads(manager.docker("inspect", "local-0"))[0]
+    idle = manager.in_phase("idle", "local-0")
+    inspected = json.loads(manager.docker("inspect", idle["container"]))[0]
     assert "NVIDIA_VISIBLE_DEVICES=void" in inspected["Config"]["Env"]
     assert inspected["HostConfig"]["Runtime"] == "runc"
     assert inspected["Config"]["Hostname"] == "local-0"

@@ -22,7 +22,10 @@ Sink = Callable[[Piece], None]
 
 
 class Follower:
-    """Remembers how far an output was read: the last frame's timestamp, and how many in a row had it."""
+    """Remembers how far an output was read: the last frame's timestamp, and how many in a row had it.
+
+    What Mayfly itself said behind that frame comes again with each reading, and is passed on once.
+    """
 
     def __init__(self, client: Client, path: str, sink: Sink) -> None:
         self._client = client
@@ -31,6 +34,7 @@ class Follower:
         self._agent: str | None = None
         self._timestamp = 0
         self._count = 0
+        self._notes: list[bytes] = []  # of Mayfly's own, behind that frame
 
     @property
     def begun(self) -> bool:
@@ -45,19 +49,29 @@ class Follower:
         if self._agent is not None:
             query |= {"agent": self._agent, "mark": self._timestamp, "count": self._count}
         came = False
+        again = self._notes.copy()
         for piece in self._client.output(self._path, query):
             if piece.agent != self._agent:
                 self._agent, self._timestamp, self._count = piece.agent, 0, 0
-            if piece.data:
-                self._sink(piece)
-                came = True
-                self._step(piece)
+                self._notes, again = [], []
+            if not piece.data:
+                continue
+            if piece.stream == 0 and again and again[0] == piece.data:
+                del again[0]
+                continue
+            again = []
+            self._sink(piece)
+            came = True
+            self._step(piece)
         return came
 
     def _step(self, piece: Piece) -> None:
-        if piece.stream:
-            self._count = self._count + 1 if piece.timestamp == self._timestamp else 1
-            self._timestamp = piece.timestamp
+        if piece.stream == 0:
+            self._notes.append(piece.data)
+            return
+        self._count = self._count + 1 if piece.timestamp == self._timestamp else 1
+        self._timestamp = piece.timestamp
+        self._notes = []
 
 
 def follow_job(client: Client, job: str, sink: Sink) -> Document:
