@@ -16,7 +16,7 @@ import typer.main
 
 from mayfly.cli.app import app
 from mayfly.core.quantities import spoken_age, spoken_size
-from mayfly.edge.config import schema
+from mayfly.providers.configuration import schema
 from mayfly.service import openapi
 from mayfly.service.control import Control
 from tests.service.exposition import begun
@@ -29,6 +29,10 @@ TABLES = {
     "limits": "LimitsTable",
     "dataset": "DatasetTable",
     "caches": "CacheTable",
+    "azure": "AzureTable",
+    "github": "GitHubTable",
+    "app": "AppTable",
+    "gitlab": "GitLabTable",
 }
 
 
@@ -126,7 +130,7 @@ def _keys(table: dict[str, Any]) -> Iterator[str]:
     yield "| key | default | what it is |"
     yield "|---|---|---|"
     for key, shape in table["properties"].items():
-        if key in TABLES:
+        if key in TABLES and key != "app":
             continue
         default = "must be there" if key in required else _default(shape)
         yield f"| `{key}` | {default} | {shape['description']} |"

@@ -12,7 +12,11 @@ import pytest
 
 from mayfly.core import command_effects, model
 from mayfly.edge import unix_http
-from mayfly.edge.config import schema
+from mayfly.providers.azure.settings import AzureSettings
+from mayfly.providers.configuration import provider_keys, schema
+from mayfly.providers.github.settings import GitHubSettings
+from mayfly.providers.gitlab.settings import GitLabSettings
+from mayfly.providers.installed import packages
 from mayfly.service import control, openapi
 from mayfly.service.openapi import FAILURES
 from tests import reference
@@ -35,13 +39,23 @@ def test_every_key_of_the_core_is_a_key_of_the_file() -> None:
         "CacheTable": model.Cache,
     }
     for table, spec in tables.items():
-        keys = set(schema()["$defs"][table]["properties"])
+        keys = set(schema()["$defs"][table]["properties"]) - set(packages())
         fields = {
             field.name
             for field in dataclasses.fields(spec)
             if field.metadata.get("key", True)  # else it follows from another key
         }
         assert keys == {{"datasets": "dataset"}.get(name, name) for name in fields}
+
+
+def test_every_key_of_a_provider_is_in_what_it_is_read_into() -> None:
+    tables = {"azure": AzureSettings, "github": GitHubSettings, "gitlab": GitLabSettings}
+    assert {*tables, "local"} == set(packages())
+    for name, kind in tables.items():
+        table = provider_keys()[name].table
+        assert table is not None
+        fields = {one.name for one in dataclasses.fields(kind) if one.metadata.get("key", True)}
+        assert table.model_fields.keys() == fields
 
 
 def test_every_key_is_described() -> None:

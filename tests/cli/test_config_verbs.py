@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
-from mayfly.edge.config import load
+from mayfly.edge.provider_keys import secrets_of
+from mayfly.providers.configuration import load
+from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.installed import packages
 from tests.cli.conftest import Mayfly, plain
 from tests.fakes.nvml import Hardware
@@ -65,8 +67,9 @@ def test_check_counts_the_gpus_of_the_host_in_either_form(
 
 WITHOUT = "import sys; sys.modules['cryptography'] = None; from mayfly.cli.app import main; main()"
 APP = (
-    '[host]\nname = "lab"\n[[pool]]\nname = "gh"\nprovider = "github"\nurl = "https://github.com/lab"\n'
-    'app = "4711"\napp_key = { file = "/etc/mayfly/app.pem" }\n'
+    '[host]\nname = "lab"\n[[pool]]\nname = "gh"\nprovider = "github"\n'
+    '[pool.github]\nurl = "https://github.com/lab"\n'
+    'app = { id = "4711", key = { file = "/etc/mayfly/app.pem" } }\n'
 )
 
 
@@ -81,7 +84,7 @@ def test_check_names_the_library_that_an_app_needs_and_only_where_it_is_missing(
     )
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
-        f'mayfly: {config}: [[pool]] "gh" app: a GitHub App\'s key needs the Python library '
+        f'mayfly: {config}: [[pool]] "gh" . github app: a GitHub App\'s key needs the Python library '
         "cryptography: install it with Mayfly, as in `uv tool install 'mayfly-ci[app]'`\n"
     )
     ran = subprocess.run(
@@ -108,7 +111,7 @@ def test_show_prints_what_is_in_force_and_who_said_it(mayfly: Mayfly, config: Pa
     assert "# $MAYFLY_HOST__GPU" in ran.out
     assert "# default" in ran.out
     document = json.loads(mayfly("config", "show", "--json", "--origin", "--config", config).out)
-    assert document["schema"] == "mayfly.config/1"
+    assert document["schema"] == "mayfly.config/2"
     assert document["origins"]["pool.local.slots"] == str(config)
 
 
@@ -155,7 +158,7 @@ def test_init_of_a_service_names_a_credential_and_holds_no_secret(
     )  # fmt: skip
     assert ran.code == 0
     (pool,) = load(path, environ={}).config.pools
-    assert pool.token == {"credential": "azure-pat"}
+    assert list(secrets_of(pool.settings)) == [{"credential": "azure-pat"}]
     assert "LoadCredential=azure-pat:" in path.read_text()
 
 
@@ -186,13 +189,15 @@ def test_init_asks_on_a_terminal(terminal: OnTerminal, short_path: Path) -> None
     assert "GPUs for each slot" not in shown or Path("/dev/nvidia0").exists()
     assert max(map(len, plain(shown).splitlines())) <= 80
     (pool,) = load(path, environ={}).config.pools
-    assert (pool.provider, pool.name, pool.slots, pool.url, pool.scope) == (
-        "gitlab",
-        "ci",
-        4,
-        "https://gitlab.lab",
-        "group:77",
-    )
+    assert (pool.provider, pool.name, pool.slots) == ("gitlab", "ci", 4)
+    token = {"credential": "ci-token"}
+    assert pool.settings == GitLabSettings("https://gitlab.lab", token, scope="group:77")
+
+
+def scope_of(path: Path) -> str | None:
+    settings = load(path, environ={}).config.pools[0].settings
+    assert isinstance(settings, GitLabSettings)
+    return settings.scope
 
 
 def test_init_for_gitlab_says_where_runners_belong_or_how_that_is_said(
@@ -201,9 +206,9 @@ def test_init_for_gitlab_says_where_runners_belong_or_how_that_is_said(
     path = tmp_path / "config.toml"
     words = ("init", "--no-images", "--force", "--config", path, "--provider", "gitlab")
     assert mayfly(*words, "--scope", "project:5").code == 0
-    assert load(path, environ={}).config.pools[0].scope == "project:5"
+    assert scope_of(path) == "project:5"
     assert mayfly(*words, "--url", "https://gitlab.lab/team").code == 0
-    assert load(path, environ={}).config.pools[0].scope is None
+    assert scope_of(path) is None
     assert '# scope = "group:ID"' in path.read_text()
     wrong = mayfly(*words, "--scope", "team")
     assert wrong.code == 1

@@ -11,7 +11,9 @@ import pytest
 from mayfly.cli import prototype
 from mayfly.cli.init_text import Found
 from mayfly.cli.trouble import Usage
-from mayfly.edge.config import load
+from mayfly.edge.provider_keys import secrets_of
+from mayfly.providers.azure.settings import AzureSettings
+from mayfly.providers.configuration import load
 from tests.cli.conftest import COMMAND, Ran
 from tests.terminal import ROOT, environment
 
@@ -53,8 +55,9 @@ def test_the_old_command_line_becomes_a_configuration_that_says_the_same(tmp_pat
     loaded = load(str(config), environ={}).config
     (pool,) = loaded.pools
     assert loaded.host.name == "lab"
-    assert (pool.provider, pool.url) == ("azure", "https://dev.azure.com/lab")
-    assert (pool.agent_pool, pool.slots) == ("gpu", 4)
+    token = {"file": str(tmp_path / "etc" / "azure-token")}
+    assert (pool.provider, pool.slots) == ("azure", 4)
+    assert pool.settings == AzureSettings("https://dev.azure.com/lab", "gpu", token)
     assert [(one.source, one.target, one.env) for one in pool.datasets] == [
         ("/data/imagenet", "/datasets/imagenet", "IMAGENET_DIR"),
         ("/data/voc", "/datasets/voc", "VOC_DIR"),
@@ -70,7 +73,8 @@ def test_the_token_is_in_a_file_of_its_owners_and_nowhere_else(tmp_path: Path) -
     assert token.read_text().strip() == PAT
     assert token.stat().st_mode & 0o777 == 0o600
     assert PAT not in config.read_text() + ran.out + ran.err
-    assert load(str(config), environ={}).config.pools[0].token == {"file": str(token)}
+    settings = load(str(config), environ={}).config.pools[0].settings
+    assert list(secrets_of(settings)) == [{"file": str(token)}]
 
 
 def test_a_file_that_is_there_is_not_written_over_unasked(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ SCHEMAS = {
     "gpus": "mayfly.gpus/1",
     "jobs": "mayfly.jobs/1",
     "config check": "mayfly.config-check/1",
-    "config show": "mayfly.config/1",
+    "config show": "mayfly.config/2",
     "images list": "mayfly.images/1",
     "images select": "mayfly.images-select/1",
     "doctor": "mayfly.doctor/1",

@@ -12,8 +12,12 @@ import pytest
 from mayfly.cli.config_text import config_lines
 from mayfly.core import model
 from mayfly.edge import config
-from mayfly.edge.config import ConfigError, load, schema
+from mayfly.edge.config import ConfigError
 from mayfly.edge.faults import Refused
+from mayfly.providers.azure.settings import AzureSettings
+from mayfly.providers.configuration import load, schema
+from mayfly.providers.github.settings import GitHubApp, GitHubSettings
+from mayfly.providers.gitlab.settings import GitLabSettings
 
 Write = Callable[..., Path]
 
@@ -68,9 +72,6 @@ gpus = ["GPU-8f2c1111", "MIG-77aa", 0]
 cuda = "12.8"
 cuda_compat = true
 image = "registry.lab/ci/agent:7"
-url = "https://dev.azure.com/ourlab"
-agent_pool = "gpu"
-token = { credential = "azure-pat" }
 labels = ["gpu", "a100"]
 env = { HF_HOME = "/cache/hf" }
 user = "1001:44"
@@ -87,7 +88,11 @@ removal = "manager"
 keep_failed = "1h"
 share = true
 injection = "cdi"
-enrolment = "token"
+
+[pool.azure]
+url = "https://dev.azure.com/ourlab"
+agent_pool = "gpu"
+token = { credential = "azure-pat" }
 tenant_id = "tenant-1"
 client_id = "client-1"
 authority = "https://login.lab"
@@ -116,13 +121,21 @@ env = "CACHE_DIR"
 [[pool]]
 name = "github"
 provider = "github"
+
+[pool.github]
 url = "https://github.com/ourlab"
-app = "12345"
-app_key = { file = "/etc/mayfly/app.pem" }
+runner_group = "gpu"
+enrolment = "token"
+
+[pool.github.app]
+id = "12345"
+key = { file = "/etc/mayfly/app.pem" }
 
 [[pool]]
 name = "gitlab"
 provider = "gitlab"
+
+[pool.gitlab]
 url = "https://gitlab.lab"
 token = { credential = "gitlab" }
 scope = "group:7"
@@ -153,9 +166,16 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             cuda="12.8",
             cuda_compat=True,
             image="registry.lab/ci/agent:7",
-            url="https://dev.azure.com/ourlab",
-            agent_pool="gpu",
-            token={"credential": "azure-pat"},
+            embedded=False,
+            settings=AzureSettings(
+                url="https://dev.azure.com/ourlab",
+                agent_pool="gpu",
+                token={"credential": "azure-pat"},
+                tenant_id="tenant-1",
+                client_id="client-1",
+                authority="https://login.lab",
+                calls_per_hour=500,
+            ),
             labels=("gpu", "a100"),
             env={"HF_HOME": "/cache/hf"},
             datasets=(
@@ -185,34 +205,41 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             keep_failed=3600.0,
             share=True,
             injection="cdi",
-            enrolment="token",
-            tenant_id="tenant-1",
-            client_id="client-1",
-            authority="https://login.lab",
-            calls_per_hour=500,
         ),
         model.PoolSpec(
             name=model.PoolName("github"),
             provider="github",
-            url="https://github.com/ourlab",
-            app="12345",
-            app_key={"file": "/etc/mayfly/app.pem"},
+            embedded=False,
+            settings=GitHubSettings(
+                url="https://github.com/ourlab",
+                app=GitHubApp("12345", {"file": "/etc/mayfly/app.pem"}),
+                runner_group="gpu",
+                enrolment="token",
+            ),
         ),
         model.PoolSpec(
             name=model.PoolName("gitlab"),
             provider="gitlab",
-            url="https://gitlab.lab",
-            token={"credential": "gitlab"},
-            scope="group:7",
+            embedded=False,
+            settings=GitLabSettings(
+                url="https://gitlab.lab", token={"credential": "gitlab"}, scope="group:7"
+            ),
         ),
     )
 
 
 def test_everything_names_every_key_that_there_is() -> None:
     definitions = schema()["$defs"]
-    for table in ("HostTable", "PoolTable", "LimitsTable", "DatasetTable", "CacheTable"):
+    assert definitions.keys() >= {
+        "HostTable",
+        "PoolTable",
+        "AzureTable",
+        "GitHubTable",
+        "GitLabTable",
+    }
+    for table in definitions:
         for key in definitions[table]["properties"]:
-            assert f"\n{key} = " in EVERYTHING or f".{key}]" in EVERYTHING, key
+            assert f"\n{key} = " in EVERYTHING or f".{key}]" in EVERYTHING, (table, key)
 
 
 def test_what_is_not_written_is_what_the_core_says(write: Write) -> None:
@@ -440,7 +467,10 @@ MISTAKES: list[tuple[str, str]] = [
         A_SERVICE + "token = { credential = 'c' }\ntenant_id = 't'",
         "client_id: is missing; a service principal (tenant_id) needs it",
     ),
-    (pool("client_id = 'c'"), "client_id: belongs to a service principal of provider azure"),
+    (
+        pool("client_id = 'c'"),
+        "client_id: belongs to a service; provider local, the embedded queue, has none",
+    ),
     (
         A_SERVICE.replace("//x", "//user:hunter2@x") + "token = { credential = 'c' }",
         "url: must not carry a user or password",

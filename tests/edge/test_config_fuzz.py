@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mayfly.core import model
 from mayfly.edge import sources
-from mayfly.edge.config import ConfigError, check, load, schema
+from mayfly.edge.config import ConfigError
+from mayfly.providers.configuration import check, load, schema
 
 pytestmark = pytest.mark.long
 

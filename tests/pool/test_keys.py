@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mayfly.edge.config import schema
+from mayfly.providers.configuration import schema
 from tests.harness import Manager, until
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ A ``Bench`` knows how its service's client behaves; the tests know only the prov
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +33,9 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import End, Result
 from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import Counting, Enrolment, Provider
+from mayfly.providers.azure.settings import AzureSettings
+from mayfly.providers.github.settings import GitHubSettings
+from mayfly.providers.gitlab.settings import GitLabSettings
 from tests.fakes.http import Fake, Fault
 from tests.waiting import rest
 
@@ -320,9 +323,25 @@ class ProviderContract:
             assert provider.read(line) is None
 
 
-def pool(**keys: Any) -> PoolSpec:
-    """A pool named ``gpu`` with those keys."""
-    return PoolSpec(name=POOL, **keys)
+SETTINGS: dict[str, Any] = {
+    "azure": AzureSettings,
+    "github": GitHubSettings,
+    "gitlab": GitLabSettings,
+}
+
+
+def pool(provider: str, **keys: Any) -> PoolSpec:
+    """A pool named ``gpu`` with those keys, its own or its provider's."""
+    return changed(PoolSpec(name=POOL, provider=provider, embedded=False), **keys)
+
+
+def changed(spec: PoolSpec, **keys: Any) -> PoolSpec:
+    """The pool with other keys, its own or its provider's."""
+    kind = SETTINGS[spec.provider]
+    own = {field.name: keys.pop(field.name) for field in fields(kind) if field.name in keys}
+    made: Any = spec.settings
+    settings = replace(made, **own) if made is not None else kind(**own)
+    return replace(spec, settings=settings, **keys)
 
 
 def secret_file(home: Path, name: str, text: str) -> dict[str, str]:

@@ -22,9 +22,10 @@ from mayfly.providers import Enrolment, Sign
 from mayfly.providers.azure.lines import judge, read
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.provider import BORN, MARK, Azure
+from mayfly.providers.azure.settings import AzureSettings
 from tests.fakes.azure import DIGEST, DT, LAB, FakeAzure, verified
 from tests.fakes.http import Fault
-from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent
+from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, changed
 from tests.providers.test_azure_contract import AzureBench
 from tests.waiting import rest
 
@@ -46,6 +47,12 @@ def bench(fake: FakeAzure, tmp_path: Path) -> AzureBench:
 @pytest.fixture
 def provider(bench: AzureBench) -> Azure:
     return bench.provider()
+
+
+def token_of(bench: AzureBench) -> str:
+    """The file with its token."""
+    assert isinstance(bench.pool.settings, AzureSettings)
+    return bench.pool.settings.token["file"]
 
 
 def enrolled(bench: AzureBench, provider: Azure, generation: str = "l0000000abcde") -> Enrolment:
@@ -357,7 +364,7 @@ def test_a_wrong_token_that_gets_a_sign_in_page(
 
 
 def test_a_wrong_agent_pool(bench: AzureBench) -> None:
-    bench.pool = replace(bench.pool, agent_pool="nowhere")
+    bench.pool = changed(bench.pool, agent_pool="nowhere")
     assert 'has no agent pool named "nowhere"' in sentence(bench.provider())
 
 
@@ -375,7 +382,7 @@ def test_an_agent_pool_that_is_gone_is_looked_up_anew(fake: FakeAzure, provider:
 
 
 def test_a_token_that_may_look_and_not_manage(bench: AzureBench, fake: FakeAzure) -> None:
-    Path(str(bench.pool.token and bench.pool.token["file"])).write_text("pat-reader")
+    Path(token_of(bench)).write_text("pat-reader")
     (found,) = (one for one in bench.provider().check() if one.severity is Severity.ERROR)
     assert "may see the agent pool" in found.text
     assert "not manage it" in found.text
@@ -388,7 +395,7 @@ def test_a_token_that_may_look_and_not_manage(bench: AzureBench, fake: FakeAzure
 
 @pytest.mark.parametrize("url", ["http://tfs.example/Lab", "http://10.1.2.3:8080/tfs/Lab"])
 def test_a_server_over_plain_http(bench: AzureBench, fake: FakeAzure, url: str) -> None:
-    bench.pool = replace(bench.pool, url=url)
+    bench.pool = changed(bench.pool, url=url)
     provider = bench.provider()
     assert "plain http" in sentence(provider)
     with pytest.raises(Refused, match="plain http"):
@@ -409,7 +416,7 @@ def test_a_clock_that_is_wrong(
 
 
 def test_a_service_principal_whose_secret_is_wrong(bench: AzureBench, fake: FakeAzure) -> None:
-    bench.pool = replace(bench.pool, tenant_id="t", client_id="c", authority=fake.url)
+    bench.pool = changed(bench.pool, tenant_id="t", client_id="c", authority=fake.url)
     assert "check `tenant_id`, `client_id`, and the client secret" in sentence(bench.provider())
 
 
@@ -454,7 +461,7 @@ def test_the_age_of_the_token_is_told(
     bench: AzureBench, provider: Azure, days: int, severity: Severity
 ) -> None:
     written = time.time() - days * 86400
-    os.utime(str(bench.pool.token and bench.pool.token["file"]), (written, written))
+    os.utime(token_of(bench), (written, written))
     (found,) = (one for one in provider.check() if "days ago" in one.text)
     assert f"{days} days ago" in found.text
     assert found.severity is severity
@@ -466,7 +473,7 @@ def test_a_token_that_is_put_in_its_place_is_used_at_once(
     fake.tokens = {"pat-next": "manage"}
     with pytest.raises(Refused):
         provider.roster()
-    Path(str(bench.pool.token and bench.pool.token["file"])).write_text("pat-next")
+    Path(token_of(bench)).write_text("pat-next")
     assert provider.roster() is not None
 
 

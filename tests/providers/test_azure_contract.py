@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tests.providers.contract import (
     Bench,
     ProviderContract,
     agent,
+    changed,
     pool,
     secret_file,
 )
@@ -89,7 +89,7 @@ class PrincipalBench(AzureBench):
     def __init__(self, fake: FakeAzure, home: Path) -> None:
         super().__init__(fake, home)
         fake.tokens.clear()
-        self.pool = replace(
+        self.pool = changed(
             self.pool,
             token=secret_file(home, "secret", "principal-secret"),
             tenant_id=TENANT,

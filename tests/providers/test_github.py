@@ -20,6 +20,7 @@ from mayfly.providers.github.place import place_of
 from mayfly.providers.github.provider import GitHub
 from tests.fakes.github import FakeGitHub, Token
 from tests.fakes.http import Fault
+from tests.providers import contract
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, entry_of
 from tests.providers.test_github_contract import (
     AppBench,
@@ -46,7 +47,7 @@ def bench(fake: FakeGitHub, tmp_path: Path) -> GitHubBench:
 
 def changed(bench: GitHubBench, **keys: Any) -> GitHub:
     """The provider of the bench's pool with other keys."""
-    return GitHub(replace(bench.pool, **keys), HOST, HOST_ID)
+    return GitHub(contract.changed(bench.pool, **keys), HOST, HOST_ID)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from mayfly.core.model import HostId, HostSpec
 from mayfly.providers import Enrolment
 from mayfly.providers.github.provider import GitHub
+from mayfly.providers.github.settings import GitHubApp
 from tests.fakes.github import FakeGitHub, Job
-from tests.providers.contract import HOST, HOST_ID, ProviderContract, pool, secret_file
+from tests.providers.contract import HOST, HOST_ID, ProviderContract, changed, pool, secret_file
 
 
 class GitHubBench:
@@ -36,7 +36,7 @@ class GitHubBench:
         self.pool = pool(
             provider="github",
             url=f"{fake.url}/{self.place}",
-            agent_pool="gpu" if self.place == "acme" else None,
+            runner_group="gpu" if self.place == "acme" else None,
             token=secret_file(home, "token", "ghp_good"),
             **self.keys,
         )
@@ -94,7 +94,7 @@ class AppBench(GitHubBench):
         fake.tokens.clear()
         self.secrets = (pem.splitlines()[1],)
         reference = {"file": str(home / "app.pem")}
-        self.pool = replace(self.pool, token=None, app="4711", app_key=reference)
+        self.pool = changed(self.pool, token=None, app=GitHubApp("4711", reference))
 
     def spoil_token(self) -> None:
         with self.fake.lock:

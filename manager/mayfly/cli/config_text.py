@@ -25,6 +25,10 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
         yield "[[pool]]"
         yield from _table(pool, where, origins)
         yield ""
+        if pool.settings is not None:
+            yield f"[pool.{pool.provider}]"
+            yield from _table(pool.settings, f"{where}.{pool.provider}", origins)
+            yield ""
         yield "[pool.limits]"
         yield from _table(pool.limits, f"{where}.limits", origins)
         for heading, entries in (("dataset", pool.datasets), ("caches", pool.caches)):
@@ -65,4 +69,6 @@ def _value(value: object) -> str | None:
         return None
     if isinstance(value, float) and value.is_integer():
         return toml_value(int(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return toml_value(dataclasses.asdict(value))
     return toml_value(value)

@@ -144,6 +144,8 @@ def _config(facts: Facts) -> Iterator[Verdict]:
         return
     pools, slots = len(facts.config.pools), sum(pool.slots for pool in facts.config.pools)
     yield ok(f"{_many(pools, 'pool')}, {_many(slots, 'slot')}, no mistakes")
+    for sentence in facts.config.old_keys:
+        yield warn(sentence, "mayfly config migrate --write")
 
 
 def _secrets(facts: Facts) -> Iterator[Verdict]:

@@ -32,12 +32,13 @@ from mayfly.core.model import (
     Severity,
 )
 from mayfly.edge import credentials
-from mayfly.edge.config import load
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.history_reader import HistoryReader
+from mayfly.edge.provider_keys import secrets_of
 from mayfly.edge.room import Room, room
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine
+from mayfly.providers.configuration import load
 from mayfly.providers.installed import load as provider_of
 from mayfly.service.engine_observer import survey_of
 
@@ -191,8 +192,8 @@ def loaded(unit: str) -> tuple[dict[str, str], frozenset[str]]:
 def _secrets(config: Config, sealed: frozenset[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for pool in config.pools:
-        for reference in (pool.token, pool.app_key):
-            if not reference or reference.get("credential") in sealed:
+        for reference in secrets_of(pool.settings):
+            if reference.get("credential") in sealed:
                 continue
             ((kind, value),) = reference.items()
             try:
@@ -207,9 +208,7 @@ def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolN
     host = _host_id(state) or naming.host_id(0)
     found: dict[PoolName, ServiceExam] = {}
     for pool in config.pools:
-        needed = {
-            reference.get("credential") for reference in (pool.token, pool.app_key) if reference
-        }
+        needed = {reference.get("credential") for reference in secrets_of(pool.settings)}
         if needed & sealed:
             told = "its token is encrypted and opened by systemd alone: ask again when mayfly.service runs"
             found[pool.name] = ServiceExam(skipped=told)

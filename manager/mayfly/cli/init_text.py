@@ -91,11 +91,11 @@ def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
         f"slots = {wanted.slots}  # {slots}",
         f"gpus = {wanted.gpus}  # {_gpus_say(found.gpus)}",
     ]
-    lines += _service(wanted, provider)
     lines += [
         '# cuda = "12.8"              # default: the newest that the driver runs',
         '# labels = ["gpu"]           # what jobs ask for, at a service',
         '# env = { HF_HOME = "/cache/hf" }',
+        *_service(wanted, provider),
         "",
         "[pool.limits]",
         '# memory = "32GiB"',
@@ -119,7 +119,8 @@ def _service(wanted: PoolAnswers, provider: Package) -> list[str]:
     if provider.embedded:
         return []
     hints = provider.hints
-    lines = [f"url = {toml_value(wanted.url or hints.url or 'https://')}"]
+    url = wanted.url or hints.url or "https://"
+    lines = ["", f"[pool.{provider.name}]", f"url = {toml_value(url)}"]
     if hints.place_key:
         lines.append(
             f"{hints.place_key} = {toml_value(wanted.place)}  # {hints.place}"

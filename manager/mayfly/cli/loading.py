@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mayfly.cli.trouble import Trouble
-from mayfly.edge.config import Loaded, load
+from mayfly.edge.config import Loaded
 from mayfly.edge.faults import Fault
+from mayfly.providers.configuration import load
 
 
 @contextmanager

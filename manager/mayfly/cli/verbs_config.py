@@ -1,21 +1,25 @@
-"""``config check``, ``config show`` and ``config schema``: the configuration without the manager."""
+"""``config check``, ``show``, ``schema`` and ``migrate``: the configuration without the manager."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mayfly.cli.options import ConfigOption, JsonOption, config_path, print_json, say
+from mayfly.cli.whole_file import replace_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mayfly.core.model import Config
     from mayfly.edge.config import Loaded
     from mayfly.edge.config_mistakes import Problem
 
 config_app = typer.Typer(
-    help="Check, show and describe the configuration.",
+    help="Check, show, describe and migrate the configuration.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -26,8 +30,9 @@ config_app = typer.Typer(
 def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Read the configuration and name every mistake in it."""
     from mayfly.cli.loading import load_config  # noqa: PLC0415  pydantic is heavy
-    from mayfly.edge.config import ConfigError, load  # noqa: PLC0415
+    from mayfly.edge.config import ConfigError  # noqa: PLC0415
     from mayfly.edge.config_mistakes import Problem  # noqa: PLC0415
+    from mayfly.providers.configuration import load  # noqa: PLC0415
 
     path = config_path(ctx, config)
     if as_json:
@@ -41,12 +46,13 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
         except ConfigError as error:
             found = error.problems
         problems = [dataclasses.asdict(problem) for problem in found]
-        print_json({"schema": "mayfly.config-check/1", "problems": problems})
+        old = [] if problems else list(loaded.config.old_keys)
+        print_json({"schema": "mayfly.config-check/1", "problems": problems, "old_keys": old})
         raise typer.Exit(1 if problems else 0)
     loaded = load_config(path)
     pools = loaded.config.pools
     obstacles = [*map(str, _uninstalled(loaded)), *_unserved(loaded.config)]
-    for sentence in obstacles:
+    for sentence in (*loaded.config.old_keys, *obstacles):
         say(sentence)
     if obstacles:
         raise typer.Exit(1)
@@ -59,18 +65,19 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
 
 
 def _uninstalled(loaded: Loaded) -> tuple[Problem, ...]:
-    """A problem for each pool that needs a library which is an extra and is not there."""
-    from mayfly.edge.app_key import missing  # noqa: PLC0415
+    """A problem for each pool that needs something which is not installed here."""
     from mayfly.edge.config_mistakes import Problem  # noqa: PLC0415
+    from mayfly.providers.configuration import provider_keys  # noqa: PLC0415
 
-    apps = [pool.name for pool in loaded.config.pools if pool.app is not None]
-    sentence = missing() if apps else None
-    if sentence is None:
-        return ()
-    return tuple(
-        Problem(loaded.origins[f"pool.{name}.app"], f'[[pool]] "{name}"', "app", sentence)
-        for name in apps
-    )
+    found: list[Problem] = []
+    for pool in loaded.config.pools:
+        for where, sentence in provider_keys()[pool.provider].lacks(pool.settings):
+            key = ".".join(map(str, where))
+            table = f'[[pool]] "{pool.name}" . {pool.provider}'
+            place = f"pool.{pool.name}.{pool.provider}.{key}"
+            origins = (file for name, file in loaded.origins.items() if name.startswith(place))
+            found.append(Problem(next(origins, ""), table, key, sentence))
+    return tuple(found)
 
 
 def _unserved(config: Config) -> list[str]:
@@ -96,7 +103,7 @@ def show(
 
     loaded = load_config(config_path(ctx, config))
     if as_json:
-        document = {"schema": "mayfly.config/1", **dataclasses.asdict(loaded.config)}
+        document = {"schema": "mayfly.config/2", **dataclasses.asdict(loaded.config)}
         print_json(document | ({"origins": dict(loaded.origins)} if origin else {}))
         return
     for line in config_lines(loaded.config, loaded.origins if origin else None):
@@ -106,6 +113,48 @@ def show(
 @config_app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
-    from mayfly.edge.config import schema as json_schema  # noqa: PLC0415
+    from mayfly.providers.configuration import schema as json_schema  # noqa: PLC0415
 
     print_json(json_schema())
+
+
+@config_app.command()
+def migrate(
+    ctx: typer.Context,
+    *,
+    write: Annotated[
+        bool, typer.Option("--write", help="Rewrite the files; without it the change is printed.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put a provider's keys into its table, in the file and its drop-ins; comments and layout stay."""
+    from mayfly.cli.loading import load_config, translated  # noqa: PLC0415
+    from mayfly.edge.config import DEFAULT_PROVIDER  # noqa: PLC0415
+    from mayfly.edge.config_migrating import migrated  # noqa: PLC0415
+    from mayfly.edge.faults import Refused  # noqa: PLC0415
+    from mayfly.providers.configuration import provider_keys  # noqa: PLC0415
+
+    loaded = load_config(config_path(ctx, config))
+    known = {str(pool.name): pool.provider for pool in loaded.config.pools}
+    texts: list[tuple[Path, str, str]] = []
+    for file in loaded.files:
+        before = file.read_text()
+        with translated():
+            try:
+                after = migrated(before, provider_keys(), known, DEFAULT_PROVIDER)
+            except Refused as fault:
+                raise Refused(f"{file}: {fault}") from fault
+        if after != before:
+            texts.append((file, before, after))
+    for file, before, after in texts:
+        if write:
+            replace_file(file, after)
+            say(f"{file} is rewritten")
+        else:
+            lines = (before.splitlines(), after.splitlines())
+            for line in difflib.unified_diff(*lines, str(file), str(file), lineterm=""):
+                print(line)
+    if not texts:
+        say("every key stands where it belongs")
+    elif not write:
+        say("nothing is written yet: `mayfly config migrate --write` does it")

@@ -257,7 +257,8 @@ def _pair(word: str) -> tuple[str, str]:
 def _docker_host(config: str | None) -> str:
     """The Engine that the configuration names; the default one where there is no configuration."""
     from mayfly.core.model import HostSpec  # noqa: PLC0415
-    from mayfly.edge.config import ConfigError, load  # noqa: PLC0415
+    from mayfly.edge.config import ConfigError  # noqa: PLC0415
+    from mayfly.providers.configuration import load  # noqa: PLC0415
 
     try:
         return load(config).config.host.docker_host

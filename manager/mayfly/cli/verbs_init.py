@@ -15,6 +15,7 @@ from mayfly.cli.image_line import build_line
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.options import ConfigOption, config_path, say
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.cli.whole_file import replace_file
 from mayfly.providers import Package
 from mayfly.providers.installed import package, packages
 
@@ -97,7 +98,7 @@ def init(
         credential=credential,
         token_file=token_file,
     )
-    _write(path, config_text(found, wanted))
+    replace_file(path, config_text(found, wanted))
     _try(path)
     _images(ctx, path, found, build=not no_images)
 
@@ -113,7 +114,7 @@ def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
     old = prototype.parse(sys.stdin.read())
     token_file = path.with_name("azure-token")
     prototype.keep_token(old, token_file, force=force)
-    _write(path, prototype.text_of(old, found, str(token_file.absolute())))
+    replace_file(path, prototype.text_of(old, found, str(token_file.absolute())))
     say(
         f"the token is in {token_file}, which only its owner can read; it stood in `ps` and in shell"
     )
@@ -225,15 +226,3 @@ class Questions:
         asked = "Its runners belong to (url, group:ID, project:ID, instance)"
         answer = self.word(asked, None, URL_SAYS)
         return None if answer == URL_SAYS else answer
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, so that a manager never reads half of it."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text)
-        new.chmod(0o644)
-        new.replace(path)
-    except OSError as error:
-        raise Trouble(f"{path} cannot be written: {error.strerror}; try sudo") from error

@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Run the manager in the foreground; systemd calls it."""
     from mayfly.cli.loading import load_config, translated  # noqa: PLC0415  the daemon's alone
-    from mayfly.edge.config import load  # noqa: PLC0415
+    from mayfly.providers.configuration import load  # noqa: PLC0415
     from mayfly.service.daemon import run as run_daemon  # noqa: PLC0415
 
     socket = socket or (ctx.obj.socket if isinstance(ctx.obj, Where) else None)

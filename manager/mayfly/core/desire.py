@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from mayfly import __version__
 from mayfly.core import images, injection, naming
@@ -104,9 +104,11 @@ def _image(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[str | No
     if pool.image is not None:
         return pool.image, None
     if pool.gpus == 0:
-        return images.reference(pool.provider, pool.cuda), None
+        return images.reference(pool.images or pool.provider, pool.cuda), None
     pinned = images.parse(pool.cuda) if pool.cuda is not None else None
-    named = images.reference(pool.provider, pool.cuda) if pool.cuda is not None else None
+    named = (
+        images.reference(pool.images or pool.provider, pool.cuda) if pool.cuda is not None else None
+    )
     if pool.name in leases.obstacles:
         return named, leases.obstacles[pool.name]
     if hardware.cuda is None:
@@ -117,7 +119,7 @@ def _image(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[str | No
         hardware.cuda,
         _capabilities(pool, leases, hardware),
         hardware.architecture,
-        provider=pool.provider,
+        provider=pool.images or pool.provider,
         pinned=pinned,
         compat=pool.cuda_compat,
     )
@@ -261,26 +263,6 @@ def _removal(pool: PoolSpec, survey: Survey) -> Removal:
     return Removal.ENGINE
 
 
-# Keys of a pool that are not baked into its containers: changing them replaces no agent.
-NOT_BAKED = (
-    "embedded",
-    "slots",
-    "gpus",
-    "standby",
-    "keep_failed",
-    "token",
-    "tenant_id",
-    "client_id",
-    "authority",
-    "app",
-    "app_key",
-    "calls_per_hour",
-    "share",
-    "cuda",
-    "image",
-)
-
-
 def fingerprint(
     pool: PoolSpec,
     image_id: str,
@@ -289,15 +271,10 @@ def fingerprint(
     way: Injection | None = None,
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
-    baked = {key: value for key, value in asdict(pool).items() if key not in NOT_BAKED}
-    baked["env"] = {name: masked(value) for name, value in pool.env.items()}
-    limits = {
-        key: value
-        for key, value in baked.pop("limits").items()
-        if key not in ("job_timeout", "idle_recycle", "disk")
-    }
+    env = {name: masked(value) for name, value in pool.env.items()}
+    baked = _baked(replace(pool, env=env))
     # With the version: how containers are made may change with it, so an upgrade is rolled as an image is.
-    told: list[object] = [__version__, GATE_PROTOCOL, baked, limits, image_id, lease, removal]
+    told: list[object] = [__version__, GATE_PROTOCOL, baked, image_id, lease, removal]
     if way is not None:
         told.append([way.kind, *way.devices])
     text = json.dumps(told, sort_keys=True, default=str)
@@ -315,6 +292,19 @@ def masked(value: str) -> str:
     if value.startswith(MASK):
         return value
     return MASK + hashlib.sha256(value.encode()).hexdigest()[:16]
+
+
+def _baked(value: object) -> object:
+    """A pool, or a part of one, without what its fields say is not baked into containers."""
+    if is_dataclass(value):
+        return {
+            one.name: _baked(getattr(value, one.name))
+            for one in fields(value)
+            if one.metadata.get("baked", True)
+        }
+    if isinstance(value, tuple):
+        return [_baked(entry) for entry in value]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:

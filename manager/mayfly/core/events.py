@@ -47,6 +47,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "action.failed": WARNING,
         "agent.unbegun": INFO,
         "config.loaded": INFO,
+        "config.old_key": WARNING,
         "config.rejected": WARNING,
         "daemon.started": INFO,
         "daemon.stopping": INFO,

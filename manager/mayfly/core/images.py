@@ -64,8 +64,12 @@ def text(version: Version) -> str:
 
 
 def reference(provider: str, cuda: str | None) -> str:
-    """The name of an image; without CUDA, that of the plain one."""
-    return f"mayfly/{provider}:{f'cuda{cuda}' if cuda is not None else 'cpu'}"
+    """The name of an image; without CUDA, that of the plain one.
+
+    ``provider`` is a provider of Mayfly's, or the repository of another's images.
+    """
+    repository = provider if "/" in provider else f"mayfly/{provider}"
+    return f"{repository}:{f'cuda{cuda}' if cuda is not None else 'cpu'}"
 
 
 def select(

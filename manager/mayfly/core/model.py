@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Literal, NewType
 
 SlotName = NewType("SlotName", str)
@@ -109,6 +110,11 @@ CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 
 # -- what the configuration says ------------------------------------------------------------
 
+# Of a key that is not baked into containers: changing it replaces no agent.
+UNBAKED: Mapping[str, object] = MappingProxyType({"baked": False})
+# Of a key that says where a secret is, and is none itself.
+SECRET: Mapping[str, object] = MappingProxyType({"baked": False, "secret": True})
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
@@ -137,9 +143,11 @@ class Limits:
     cpus: float | None = None  # None: no limit
     pids: int = 4096
     shm: int | None = None  # bytes; None: the Engine's default (64 MiB)
-    disk: int | None = None  # bytes of the writable layer; None: not watched
-    job_timeout: float | None = 6 * 3600.0  # None: no limit
-    idle_recycle: float = 24 * 3600.0
+    # bytes of the writable layer; None: not watched
+    disk: int | None = field(default=None, metadata=UNBAKED)
+    # None: no limit
+    job_timeout: float | None = field(default=6 * 3600.0, metadata=UNBAKED)
+    idle_recycle: float = field(default=24 * 3600.0, metadata=UNBAKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,22 +157,18 @@ class PoolSpec:
     name: PoolName
     provider: str = "local"
     # its jobs come from Mayfly's own queue; False: from a service
-    embedded: bool = field(default=True, metadata={"baked": False, "key": False})
-    slots: int = 1
-    gpus: int | Literal["all"] | tuple[str | int, ...] = 0
-    cuda: str | None = None  # None: the newest that the driver runs
+    embedded: bool = field(default=True, metadata={**UNBAKED, "key": False})
+    # its provider's own keys, a frozen dataclass that is known there alone; None: it has none
+    settings: object = field(default=None, metadata={"key": False})
+    # the repository of its provider's images; None: Mayfly's own for the provider
+    images: str | None = field(default=None, metadata={**UNBAKED, "key": False})
+    slots: int = field(default=1, metadata=UNBAKED)
+    gpus: int | Literal["all"] | tuple[str | int, ...] = field(default=0, metadata=UNBAKED)
+    # None: the newest that the driver runs
+    cuda: str | None = field(default=None, metadata=UNBAKED)
     cuda_compat: bool = False
-    image: str | None = None  # None: chosen from the catalogue
-    url: str | None = None  # services only
-    agent_pool: str | None = None  # azure: the pool; github: the runner group
-    token: Mapping[str, str] | None = (
-        None  # a reference, never the secret: {"credential": NAME} or {"file": PATH}
-    )
-    tenant_id: str | None = (
-        None  # azure: of a service principal, whose secret is then `token`; None: a PAT
-    )
-    client_id: str | None = None  # azure: the service principal
-    authority: str | None = None  # azure: who gives its tokens; None: Microsoft's public cloud
+    # None: chosen from the catalogue
+    image: str | None = field(default=None, metadata=UNBAKED)
     labels: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[Dataset, ...] = ()
@@ -179,16 +183,11 @@ class PoolSpec:
     ca: str | None = None  # a PEM file of the host, mounted read-only
     cap_add: tuple[str, ...] = ()
     sudo: bool = False
-    standby: bool = True
+    standby: bool = field(default=True, metadata=UNBAKED)
     removal: Removal | None = None  # None: the engine, unless it has the restart fault
-    keep_failed: float = 0.0
-    share: bool = False
+    keep_failed: float = field(default=0.0, metadata=UNBAKED)
+    share: bool = field(default=False, metadata=UNBAKED)
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
-    enrolment: Literal["jit", "token"] = "jit"
-    app: str | None = None  # github: an App's id, in place of a token
-    app_key: Mapping[str, str] | None = None  # a reference to its private key, as for ``token``
-    scope: str | None = None  # gitlab: where runners are made; None: where ``url`` points
-    calls_per_hour: int = 3000  # services only: the budget of calls
 
     @property
     def mounts(self) -> tuple[Dataset | Cache, ...]:
@@ -220,6 +219,8 @@ class Config:
 
     host: HostSpec
     pools: tuple[PoolSpec, ...]
+    # a sentence for each key that is read and has a better place now
+    old_keys: tuple[str, ...] = field(default=(), compare=False)
 
     def pool(self, name: PoolName) -> PoolSpec:
         """The pool of that name; ``KeyError`` where there is none."""

@@ -14,10 +14,10 @@ from typing import Any
 from mayfly.core import model
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.edge.faults import Refused
+from mayfly.edge.flat_keys import Lifted
 from mayfly.edge.sources import Merged, Tree, Where
 
 SOCKET_MAX = 107  # sun_path less its final zero
-PROVIDERS = ("local", "azure", "github", "gitlab")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,21 @@ class ConfigError(Refused):
         self.problems = problems
 
 
+def told(where: Where, text: str, merged: Merged, main: str) -> Problem:
+    """A mistake at a location, as it was written."""
+    return Problem(merged.origin(where) or main, *_place(merged.tree, where), text)
+
+
 def problem(
-    detail: Mapping[str, Any], merged: Merged, main: str, known: Callable[[Where], Sequence[str]]
+    detail: Mapping[str, Any],
+    lifted: Lifted,
+    merged: Merged,
+    main: str,
+    known: Callable[[Where], Sequence[str]],
 ) -> Problem:
     """One of pydantic's error details; ``known`` says which keys a table has."""
     where: Where = tuple(detail["loc"])
-    there = _follow(merged.tree, where)
+    there = lifted.written(_follow(lifted.tree, where))
     table, key = _place(merged.tree, there)
     text = _unknown_key(where, known) if detail["type"] == "extra_forbidden" else _sentence(detail)
     return Problem(merged.origin(there) or main, table, key, text)
@@ -83,6 +92,8 @@ def _place(tree: Tree, where: Where) -> tuple[str, str]:
     match where[2:]:
         case ("limits", *key) if key:
             return f"{heading} . limits", _key_text(tuple(key))
+        case (str(name), *key) if key and isinstance(entry, dict) and name == entry.get("provider"):
+            return f"{heading} . {_count(name)}", _key_text(tuple(key))
         case ("dataset" | "caches" as kind, int(index), *key):
             return f"{heading} . {kind} number {index + 1}", _key_text(tuple(key))
         case key:
@@ -156,11 +167,13 @@ def _nearest(word: object, known: list[str], *, rest: bool = True) -> str:
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
 
 
-def contradictions(config: model.Config, merged: Merged, main: str) -> Iterator[Problem]:
+def contradictions(
+    config: model.Config, providers: Sequence[str], merged: Merged, main: str
+) -> Iterator[Problem]:
     """What is wrong between keys, each of which is right by itself."""
 
     def at(where: Where, text: str) -> Problem:
-        return Problem(merged.origin(where) or main, *_place(merged.tree, where), text)
+        return told(where, text, merged, main)
 
     if len(config.host.socket.encode()) > SOCKET_MAX:
         yield at(("host", "socket"), f"is longer than the {SOCKET_MAX} bytes of a socket's path")
@@ -171,11 +184,13 @@ def contradictions(config: model.Config, merged: Merged, main: str) -> Iterator[
         here: Where = ("pool", index)
         if pool.name in names[:index]:
             yield at((*here, "name"), f"there is more than one pool named {pool.name}")
-        for key, text in _pool_contradictions(config.host.name, pool):
+        for key, text in _pool_contradictions(config.host.name, pool, providers):
             yield at((*here, *key), text)
 
 
-def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+def _pool_contradictions(
+    host: str, pool: model.PoolSpec, providers: Sequence[str]
+) -> Iterator[tuple[Where, str]]:
     stem = f"{host}-{pool.name}-{max(0, pool.slots - 1)}-"
     if len(stem) + GENERATION_LENGTH > REGISTERED_LENGTH:
         text = (
@@ -183,10 +198,9 @@ def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Wher
             f"{REGISTERED_LENGTH}: shorten the pool's name or [host] name"
         )
         yield ("name",), text
-    if pool.provider not in PROVIDERS:
+    if pool.provider not in providers:
         text = f"there is no provider {pool.provider!r}"
-        yield ("provider",), text + _nearest(pool.provider, list(PROVIDERS))
-    yield from _service_keys(pool)
+        yield ("provider",), text + _nearest(pool.provider, list(providers))
     yield from _mounts(pool)
     if pool.limits.shm and pool.limits.memory and pool.limits.shm > pool.limits.memory:
         yield ("limits", "shm"), "is larger than memory, and counts towards it"
@@ -197,47 +211,6 @@ def _pool_contradictions(host: str, pool: model.PoolSpec) -> Iterator[tuple[Wher
         )
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
-
-
-def _service_keys(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
-    yield from _service_principal(pool)
-    if pool.scope is not None and pool.provider != "gitlab":
-        yield ("scope",), "belongs to provider gitlab"
-    yield from _github_app(pool)
-    if pool.provider == "local":
-        for key in ("url", "agent_pool", "token"):
-            if getattr(pool, key) is not None:
-                yield (key,), "belongs to a service; provider local, the embedded queue, has none"
-        return
-    needed = {"azure": ("url", "agent_pool", "token")}.get(pool.provider, ("url", "token"))
-    if pool.app is not None:
-        needed = ("url", "app_key")
-    if pool.provider in PROVIDERS:
-        for key in needed:
-            if getattr(pool, key) is None:
-                yield (key,), f"is missing; provider {pool.provider} needs it"
-
-
-def _service_principal(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
-    keys = ("tenant_id", "client_id", "authority")
-    said = [key for key in keys if getattr(pool, key) is not None]
-    if pool.provider != "azure":
-        for key in said:
-            yield (key,), "belongs to a service principal of provider azure"
-    elif said:
-        for key in ("tenant_id", "client_id"):
-            if getattr(pool, key) is None:
-                yield (key,), f"is missing; a service principal ({said[0]}) needs it"
-
-
-def _github_app(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
-    for key in ("app", "app_key"):
-        if getattr(pool, key) is not None and pool.provider != "github":
-            yield (key,), "belongs to a GitHub App, of provider github"
-    if pool.app is not None and pool.token is not None:
-        yield ("token",), "is in the way of the GitHub App: give one of the two"
-    if pool.app_key is not None and pool.app is None:
-        yield ("app",), "is missing; `app_key` is the key of a GitHub App"
 
 
 def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Traits
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Fault, Refused
+
+if TYPE_CHECKING:
+    from mayfly.edge.provider_keys import ProviderKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,8 @@ class Package:
     name: str
     # the provider of a pool; nothing is called yet
     make: Callable[[PoolSpec, HostSpec, HostId, Path], Provider]
+    # how its own keys are read: imported when a configuration is
+    keys: Callable[[], ProviderKeys]
     # jobs come from Mayfly's own queue
     embedded: bool = False
     # how the build arguments of its image's client begin, whose version a person chooses; None: it has none

@@ -58,6 +58,8 @@ class Configuration:
         self._report.metrics.use(config)
         self._report.metrics.reloaded(self._clock.now(), good=True)
         self._log.event("config.loaded", pools=len(config.pools))
+        for sentence in config.old_keys:
+            self._log.event("config.old_key", reason=sentence)
         return read
 
     def reload(self) -> tuple[ConfigRead, ...]:

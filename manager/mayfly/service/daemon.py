@@ -73,6 +73,12 @@ def run(
         _run(config, reload or (lambda: config), host, history, engine, claim, log, stack)
 
 
+def _log_start(log: Log, host: HostId, config: Config) -> None:
+    log.event("daemon.started", version=__version__, host=host, pid=os.getpid())
+    for sentence in config.old_keys:
+        log.event("config.old_key", reason=sentence)
+
+
 def _run(
     config: Config,
     reload: Callable[[], Config],
@@ -178,7 +184,7 @@ def _run(
         stack.callback(watch_threads(inbox.put))
         observer.start()
         server.start()
-        log.event("daemon.started", version=__version__, host=host, pid=os.getpid())
+        _log_start(log, host, config)
         loop.run()
         log.event("daemon.stopping")
         systemd.stopping()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
 from mayfly.providers import Hints, Package, Provider
+
+if TYPE_CHECKING:
+    from mayfly.edge.provider_keys import ProviderKeys
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -15,9 +19,17 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Pr
     return provider.make(pool, host, host_id, state_dir)
 
 
+def keys() -> ProviderKeys:
+    """How the table ``[pool.azure]`` is read."""
+    from mayfly.providers.azure.keys import KEYS  # noqa: PLC0415
+
+    return KEYS
+
+
 PACKAGE = Package(
     name="azure",
     make=make,
+    keys=keys,
     client="AGENT",
     hints=Hints(
         url="https://dev.azure.com/ORGANISATION",

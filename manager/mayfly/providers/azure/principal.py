@@ -9,6 +9,7 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
 from mayfly.edge.web import Web, integer, mapping, text
+from mayfly.providers.azure.settings import AzureSettings
 
 AUTHORITY = "https://login.microsoftonline.com"
 RESOURCE = "499b84ac-1321-427f-aa17-267ca6975798/.default"  # Azure DevOps, as Entra knows it
@@ -18,12 +19,12 @@ EARLY = 600.0  # seconds before its end that a token is replaced: `config` needs
 class Principal:
     """A service principal that has been added to the organisation."""
 
-    def __init__(self, pool: PoolSpec, clock: Callable[[], float]) -> None:
-        self._pool = pool
+    def __init__(self, pool: PoolSpec, settings: AzureSettings, clock: Callable[[], float]) -> None:
+        self._pool, self._settings = pool, settings
         self._clock = clock
         self._kept: tuple[Secret, Secret, float] | None = None  # the secret, its token, until when
         self.web = Web(
-            pool.authority or AUTHORITY,
+            settings.authority or AUTHORITY,
             "Microsoft Entra",
             f'pool "{pool.name}"',
             proxy=pool.proxy,
@@ -38,11 +39,11 @@ class Principal:
         operation = "get a token for the service principal"
         reply = self.web.call(
             "POST",
-            f"/{quote(str(self._pool.tenant_id), safe='')}/oauth2/v2.0/token",
+            f"/{quote(str(self._settings.tenant_id), safe='')}/oauth2/v2.0/token",
             operation,
             form={
                 "grant_type": "client_credentials",
-                "client_id": str(self._pool.client_id),
+                "client_id": str(self._settings.client_id),
                 "client_secret": secret.reveal(),
                 "scope": RESOURCE,
             },

@@ -38,6 +38,7 @@ from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Finding,
 from mayfly.providers.azure.lines import CONFIG_LIMIT, judge, read
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.principal import Principal
+from mayfly.providers.azure.settings import AzureSettings
 
 MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
 BORN = "MAYFLY_AGENT"  # the capability that tells an agent's generation
@@ -80,12 +81,12 @@ class Azure:
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        if pool.url is None or pool.agent_pool is None or pool.token is None:
-            raise Refused(f'pool "{pool.name}": provider azure needs url, agent_pool and token')
+        assert isinstance(pool.settings, AzureSettings)
+        settings = pool.settings
         self.pool = pool
-        self._name = pool.agent_pool
-        self._url = pool.url.rstrip("/")
-        self._token = pool.token
+        self._name = settings.agent_pool
+        self._url = settings.url.rstrip("/")
+        self._token = settings.token
         self._mark = f"{host_id}/{pool.name}"
         self._names = re.compile(
             re.escape(f"{host.name}-{pool.name}-") + r"(\d{1,4})", re.IGNORECASE
@@ -100,12 +101,14 @@ class Azure:
             authorise=self._authorise,
             # Without it a wrong token gets the sign-in page.
             headers={"X-TFS-FedAuthRedirect": "Suppress"},
-            budget=Budget(pool.calls_per_hour),
+            budget=Budget(settings.calls_per_hour),
             proxy=pool.proxy,
             no_proxy=pool.no_proxy,
             ca=pool.ca,
         )
-        self._principal = Principal(pool, clock) if pool.client_id is not None else None
+        self._principal = (
+            Principal(pool, settings, clock) if settings.client_id is not None else None
+        )
         self._pool_id: int | None = None
 
     # -- what the manager asks ---------------------------------------------------------------------

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
 from mayfly.providers import Hints, Package, Provider
+
+if TYPE_CHECKING:
+    from mayfly.edge.provider_keys import ProviderKeys
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -15,13 +19,21 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Pr
     return provider.make(pool, host, host_id, state_dir)
 
 
+def keys() -> ProviderKeys:
+    """How the table ``[pool.github]`` is read."""
+    from mayfly.providers.github.keys import KEYS  # noqa: PLC0415
+
+    return KEYS
+
+
 PACKAGE = Package(
     name="github",
     make=make,
+    keys=keys,
     client="RUNNER",
     hints=Hints(
         url="https://github.com/OWNER/REPOSITORY",
-        group_key="agent_pool",
+        group_key="runner_group",
         group="the runner group, if any",
     ),
 )

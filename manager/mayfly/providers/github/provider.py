@@ -44,6 +44,7 @@ from mayfly.providers import (
 )
 from mayfly.providers.github import lines
 from mayfly.providers.github.place import GitHubAddress, place_of
+from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.github.token import App, Identity, Personal
 
 VERSION = "2022-11-28"
@@ -81,12 +82,13 @@ class GitHub:
         host_id: HostId,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.pool = pool
+        assert isinstance(pool.settings, GitHubSettings)
+        self.pool, self._settings = pool, pool.settings
         self._host = host
         self._clock = clock
         self._whose = f'pool "{pool.name}"'
         self._mark = f"mayfly-{host_id}-{pool.name}".lower()
-        self._minting = Budget(pool.calls_per_hour / MINTING_SHARE, MINTING_BURST)
+        self._minting = Budget(self._settings.calls_per_hour / MINTING_SHARE, MINTING_BURST)
         self._group: int | None = None
         self._registering: tuple[Secret, float] | None = None
         self._versions: frozenset[str] = frozenset()
@@ -105,11 +107,7 @@ class GitHub:
     @cached_property
     def place(self) -> GitHubAddress:
         """Where its runners are registered; ``Refused`` where ``url`` names no such place."""
-        if self.pool.url is None:
-            raise Refused(
-                f"{self._whose} has no `url`: give https://github.com/ORG or …/OWNER/REPO"
-            )
-        return place_of(self.pool.url)
+        return place_of(self._settings.url)
 
     @cached_property
     def _web(self) -> Web:
@@ -135,7 +133,7 @@ class GitHub:
 
     @cached_property
     def _budget(self) -> Budget:
-        return Budget(self.pool.calls_per_hour)
+        return Budget(self._settings.calls_per_hour)
 
     @cached_property
     def _app_web(self) -> Web:
@@ -143,8 +141,8 @@ class GitHub:
 
     @cached_property
     def _identity(self) -> Identity:
-        pool = self.pool
-        if pool.app is not None and pool.app_key is not None:
+        app, token = self._settings.app, self._settings.token
+        if app is not None:
             if self.place.kind == "enterprise":
                 raise Refused(
                     "GitHub lets no App manage the runners of an enterprise: give a classic token with "
@@ -155,12 +153,10 @@ class GitHub:
                 if self.place.kind == "organisation"
                 else {"administration": "write"}
             )
-            return App(self._app_web, pool.app, pool.app_key, self.place.path, right, self._clock)
-        if pool.token is not None:
-            return Personal(pool.token)
-        raise Refused(
-            f"{self._whose} has neither `token` nor `app` and `app_key`: give one of them"
-        )
+            return App(self._app_web, app.id, app.key, self.place.path, right, self._clock)
+        if token is not None:
+            return Personal(token)
+        raise Refused(f"{self._whose} has neither `token` nor `app`: give one of them")
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls were made, by operation and status."""
@@ -256,7 +252,7 @@ class GitHub:
         """A registration for this agent alone, as files for its gate."""
         name = naming.registered(self._host.name, agent.slot, agent.generation)
         try:
-            if self.pool.enrolment == "token":
+            if self._settings.enrolment == "token":
                 return self._enrol_by_token(name, self._labels(labels))
             return self._enrol_at_once(name, self._labels(labels))
         except Refused:
@@ -368,10 +364,10 @@ class GitHub:
             break
         if before is not None and self._group_id() != before:
             return Passing(
-                f'the runner group "{self.pool.agent_pool}" was made anew; {self._whose} tries again',
+                f'the runner group "{self._settings.runner_group}" was made anew; {self._whose} tries again',
                 1.0,
             )
-        if self.place.kind != "repository" and self.pool.agent_pool is None:
+        if self.place.kind != "repository" and self._settings.runner_group is None:
             self._check_group(FIRST_GROUP)
         version = reply.headers.get("X-GitHub-Enterprise-Version")
         server = f"GitHub Enterprise Server {version}" if version else "this GitHub"
@@ -386,8 +382,8 @@ class GitHub:
         self._group_id()
         arguments = ["--unattended", "--url", self.place.web, "--name", name]
         arguments += ["--labels", ",".join(labels), "--no-default-labels", "--work", "_work"]
-        if self.pool.agent_pool is not None and self.place.kind != "repository":
-            arguments += ["--runnergroup", self.pool.agent_pool]
+        if self._settings.runner_group is not None and self.place.kind != "repository":
+            arguments += ["--runnergroup", self._settings.runner_group]
         arguments += ["--ephemeral", "--disableupdate", "--replace"]
         return Enrolment(
             files={
@@ -417,19 +413,19 @@ class GitHub:
 
     def _group_id(self) -> int:
         """The runner group's number; ``Refused`` names those that there are."""
-        if self.pool.agent_pool is None or self.place.kind == "repository":
+        if self._settings.runner_group is None or self.place.kind == "repository":
             return FIRST_GROUP
         if self._group is None:
             groups = self._groups()
-            wanted = self.pool.agent_pool.lower()
+            wanted = self._settings.runner_group.lower()
             for group in groups:
                 if text(group.get("name")).lower() == wanted:
                     self._group = integer(group.get("id"))
                     return self._group
             names = ", ".join(f'"{text(group.get("name"))}"' for group in groups)
             raise Refused(
-                f'there is no runner group "{self.pool.agent_pool}" at {self.place.web}; there are {names}: '
-                "correct `agent_pool`, or make the group"
+                f'there is no runner group "{self._settings.runner_group}" at {self.place.web}; there are '
+                f"{names}: correct `runner_group`, or make the group"
             )
         return self._group
 
@@ -445,7 +441,7 @@ class GitHub:
     def _check_group(self, number: int) -> None:
         if number not in [integer(group.get("id")) for group in self._groups()]:
             raise Refused(
-                f"{self.place.web} has no runner group {number}: name one as `agent_pool`"
+                f"{self.place.web} has no runner group {number}: name one as `runner_group`"
             )
 
     # -- taking back -----------------------------------------------------------------------------------
@@ -479,7 +475,7 @@ class GitHub:
         self._group = self._registering = None
         self._group_id()
         self._registration_token()  # which needs the right that minting needs, and leaves nothing behind
-        if self.pool.enrolment == "jit":
+        if self._settings.enrolment == "jit":
             self._see_minting()
         yield from self._about_clock()
         yield from self._about_public()

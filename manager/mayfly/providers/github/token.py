@@ -178,14 +178,14 @@ class App:
                 continue
             break
         raise Refused(
-            f"GitHub does not take the key of App {self._app} (401): check `app` and `app_key`"
+            f"GitHub does not take the key of App {self._app} (401): check `app.id` and `app.key`"
             + (f": {reply.said}" if reply.said else "")
         )
 
     def _jwt(self) -> Secret:
         if self._key is None:
             pem = credentials.read(self._reference)
-            self._key = app_key.read_key(pem, f"`app_key` of App {self._app}")
+            self._key = app_key.read_key(pem, f"`app.key` of App {self._app}")
         now = int(self._now())
         claims = {"iat": now - int(JWT_BACK), "exp": now + int(JWT_LIFE), "iss": self._app}
         return self._key.token(claims)

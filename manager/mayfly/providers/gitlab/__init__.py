@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
 from mayfly.providers import Hints, Package, Provider
+
+if TYPE_CHECKING:
+    from mayfly.edge.provider_keys import ProviderKeys
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -22,9 +26,17 @@ def left_behind(state_dir: Path) -> tuple[PoolSpec, ...]:
     return store.left_behind(state_dir)
 
 
+def keys() -> ProviderKeys:
+    """How the table ``[pool.gitlab]`` is read."""
+    from mayfly.providers.gitlab.keys import KEYS  # noqa: PLC0415
+
+    return KEYS
+
+
 PACKAGE = Package(
     name="gitlab",
     make=make,
+    keys=keys,
     client="RUNNER",
     hints=Hints(
         url="https://gitlab.example.org/GROUP",

@@ -51,6 +51,7 @@ from mayfly.providers import (
 )
 from mayfly.providers.gitlab import lines
 from mayfly.providers.gitlab.service import GitLabApi, GitLabScope, moment, place_of
+from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.gitlab.store import RunnerStore, StoredRunner, vault
 
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
@@ -90,7 +91,8 @@ class GitLab:
         vault: Vault,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.pool = pool
+        assert isinstance(pool.settings, GitLabSettings)
+        self.pool, self._settings = pool, pool.settings
         self._host = host
         self._host_id = host_id
         self._keep = RunnerStore(vault, pool.name)
@@ -100,8 +102,7 @@ class GitLab:
         self._found: GitLabScope | None = None
         self._heard: dict[int, float] = {}  # runners that spoke since that enrolment
         self._let_in = True  # the last roster could be had
-        # Whether the configuration has the pool no more: its runners are only to be deleted.
-        self.left = pool.token is None
+        self.left = pool.settings.left
         self._shared = False
         # The kind of the token is found out once for each configuration, and whenever a worker reads it.
         with suppress(Refused):
@@ -129,11 +130,11 @@ class GitLab:
         return max(LIST_EVERY, LIST_EVERY_SLOT * self.pool.slots)
 
     def _secret(self) -> Secret:
-        if self.pool.token is None:
+        if self._settings.token is None:
             raise Refused(
                 f"{self._whose} has no `token`: the how-to of GitLab says which it may be"
             )
-        secret = credentials.read(self.pool.token)
+        secret = credentials.read(self._settings.token)
         if secret.reveal().startswith(REGISTRATION_TOKENS):
             raise Refused(
                 f"`token` of {self._whose} is a registration token, which GitLab is giving up: make a runner "
@@ -146,21 +147,19 @@ class GitLab:
     @cached_property
     def service(self) -> GitLabApi:
         """The instance that ``url`` names."""
-        if self.pool.url is None:
-            raise Refused(f"{self._whose} has no `url`: give https://gitlab.com or your GitLab's")
-        base = self.pool.url.rstrip("/")
-        if self.pool.scope is None and not self.shared:
+        base = self._settings.url.rstrip("/")
+        if self._settings.scope is None and not self.shared:
             parts = urlsplit(base)
             base = f"{parts.scheme}://{parts.netloc}"
-        return GitLabApi(base, self.pool, self._secret, self._clock)
+        return GitLabApi(base, self.pool, self._settings.calls_per_hour, self._secret, self._clock)
 
     @property
     def _place(self) -> GitLabScope:
         """Where the pool's runners belong: what ``scope`` says, or what ``url`` names."""
-        if self.pool.scope is not None:
-            return place_of(self.pool.scope)
+        if self._settings.scope is not None:
+            return place_of(self._settings.scope)
         if self._found is None:
-            self._found = self.service.look_up(urlsplit(self.pool.url or "").path.strip("/"))
+            self._found = self.service.look_up(urlsplit(self._settings.url).path.strip("/"))
         return self._found
 
     def calls(self) -> dict[tuple[str, str], int]:
@@ -377,7 +376,9 @@ class GitLab:
         """The pool has moved: its runner at the old place deletes itself, if there is anybody to ask."""
         if kept.id is not None:
             with suppress(Fault):
-                old = GitLabApi(kept.base, self.pool, self._secret, self._clock)
+                old = GitLabApi(
+                    kept.base, self.pool, self._settings.calls_per_hour, self._secret, self._clock
+                )
                 old.delete_by_token(kept.token)
 
     # -- told by the manager -----------------------------------------------------------------------------

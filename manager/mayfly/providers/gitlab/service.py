@@ -76,6 +76,7 @@ class GitLabApi:
         self,
         base: str,
         pool: PoolSpec,
+        calls_per_hour: int,
         secret: Callable[[], Secret],
         clock: Callable[[], float],
     ) -> None:
@@ -87,7 +88,7 @@ class GitLabApi:
             "GitLab",
             self._whose,
             authorise=lambda: {"PRIVATE-TOKEN": secret()},
-            budget=Budget(pool.calls_per_hour),
+            budget=Budget(calls_per_hour),
             proxy=pool.proxy,
             no_proxy=pool.no_proxy,
             ca=pool.ca,

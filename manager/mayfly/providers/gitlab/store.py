@@ -15,6 +15,7 @@ from mayfly.core.model import PoolName, PoolSpec, SlotName
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
 from mayfly.edge.vault import Vault
+from mayfly.providers.gitlab.settings import GitLabSettings
 
 
 def vault(state_dir: Path) -> Vault:
@@ -138,9 +139,9 @@ def left_behind(state_dir: Path) -> tuple[PoolSpec, ...]:
             found[kept.pool] = PoolSpec(
                 name=kept.pool,
                 provider="gitlab",
+                embedded=False,
+                settings=GitLabSettings(url=kept.base, scope=kept.place, left=True),
                 slots=0,
-                url=kept.base,
-                scope=kept.place,
                 ca=kept.ca,
                 proxy=kept.proxy,
                 no_proxy=kept.no_proxy,

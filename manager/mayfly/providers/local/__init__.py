@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
 from mayfly.providers import Hints, Package, Provider
+
+if TYPE_CHECKING:
+    from mayfly.edge.provider_keys import ProviderKeys
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -15,9 +19,18 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Pr
     return provider.make(pool, host, host_id, state_dir)
 
 
+def keys() -> ProviderKeys:
+    """It has no keys of its own."""
+    from mayfly.edge.provider_keys import ProviderKeys  # noqa: PLC0415
+
+    meaningless = frozenset({"enrolment", "calls_per_hour"})
+    return ProviderKeys(name="local", embedded=True, ignored=meaningless)
+
+
 PACKAGE = Package(
     name="local",
     make=make,
+    keys=keys,
     embedded=True,
     hints=Hints(jobs_from="jobs come from `mayfly submit`"),
 )

@@ -1,0 +1,101 @@
+"""What a key of the configuration may be: the types that the tables are made of, here and in the providers.
+
+What a key defaults to is said by the dataclass that it is read into, and only there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import WithJsonSchema as Shape
+from pydantic.functional_validators import PlainValidator
+
+from mayfly.edge import config_values as values
+
+_SIZE_SHAPE = {"type": ["string", "integer"], "examples": ["8GiB", "512MiB", "10GB"]}
+_TIME_SHAPE = {"type": ["string", "number"], "examples": ["90s", "30m", "2h"]}
+
+
+def form(pattern: str, otherwise: str) -> BeforeValidator:
+    return BeforeValidator(values.text(pattern, otherwise))
+
+
+Size = Annotated[int, PlainValidator(values.size), Shape(_SIZE_SHAPE)]
+Duration = Annotated[float, PlainValidator(values.duration), Shape(_TIME_SHAPE)]
+SizeLimit = Annotated[
+    int | None,
+    PlainValidator(lambda value: values.above_zero(values.or_none(values.size)(value))),
+    Shape(_SIZE_SHAPE),
+]
+TimeLimit = Annotated[
+    float | None,
+    PlainValidator(lambda value: values.above_zero(values.or_none(values.duration)(value))),
+    Shape(_TIME_SHAPE),
+]
+Gpus = Annotated[
+    int | str | tuple[str | int, ...],
+    PlainValidator(values.gpus),
+    Shape({"anyOf": [{"type": "integer"}, {"const": "all"}, {"type": "array"}]}),
+]
+AbsolutePath = Annotated[str, BeforeValidator(values.absolute)]
+Target = Annotated[str, BeforeValidator(values.target)]
+EnvName = Annotated[str, BeforeValidator(values.env_name)]
+Env = Annotated[dict[str, str], BeforeValidator(values.env)]
+Reference = Annotated[dict[str, str], BeforeValidator(values.reference)]
+Account = Annotated[str, BeforeValidator(values.account), Shape({"type": ["string", "integer"]})]
+Capability = Annotated[str, BeforeValidator(values.capability)]
+Address = Annotated[str, BeforeValidator(values.address)]
+PoolNameText = Annotated[
+    str, form(r"[a-z0-9][a-z0-9-]*", "must be lower-case letters, digits and -, not - first")
+]
+HostNameText = Annotated[
+    str, form(r"[A-Za-z0-9][A-Za-z0-9-]*", "must be letters, digits and -, not - first")
+]
+CudaText = Annotated[str, form(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
+ImageText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")]
+NetworkText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")]
+LabelText = Annotated[str, form(r"[^\s,\0][^,\0\n]{0,255}", "is not a label: no comma, no newline")]
+AppText = Annotated[
+    str, form(r"[A-Za-z0-9.]{1,40}", "is not an App's id: digits, or its client id")
+]
+ScopeText = Annotated[
+    str,
+    form(
+        r"instance|(group|project):[0-9]{1,18}",
+        'is none of "group:ID", "project:ID" and "instance"',
+    ),
+]
+EngineText = Annotated[str, form(r"[a-z][a-z0-9-]{0,62}", "is not an engine's name")]
+ServiceUrl = Annotated[str, BeforeValidator(values.url("https", "http"))]
+CallsPerHour = Annotated[int, Field(ge=60, le=1_000_000)]
+PlainText = Annotated[str, form(r"[^\0\n]{1,255}", "must be one line of text")]
+
+
+def default(owner: type, name: str) -> Any:
+    """What the dataclass says where the key is absent; ``None`` for a key that may not be absent."""
+    for entry in dataclasses.fields(owner):
+        if entry.name == name:
+            if entry.default_factory is not dataclasses.MISSING:
+                return entry.default_factory()
+            return None if entry.default is dataclasses.MISSING else entry.default
+    raise LookupError(name)
+
+
+def key(owner: type, name: str, description: str, **bounds: Any) -> Any:
+    return Field(default=default(owner, name), description=description, **bounds)
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def said(table: BaseModel, *without: str) -> dict[str, Any]:
+    """The keys that were written, lists as tuples; the rest is left to the dataclass's defaults."""
+    found = {}
+    for name in table.model_fields_set:
+        if name not in without:
+            value = getattr(table, name)
+            found[name] = tuple(value) if isinstance(value, list) else value
+    return found
