@@ -238,7 +238,7 @@ def test_a_name_that_an_old_list_does_not_show_yet_is_waited_for(bench: GitHubBe
     bench.fake.stale = 60.0
     provider = bench.provider()
     looked = {"name": "box-gpu-0-l0000000abcde"}
-    provider._call("GET", "orgs/acme/actions/runners", "look before", query=looked)
+    provider._connection.call("GET", "orgs/acme/actions/runners", "look before", query=looked)
     bench.fake.fail(*MINT, Fault(lost="after"))
     with pytest.raises(Passing):
         provider.enrol(agent(), ())

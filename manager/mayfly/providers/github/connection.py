@@ -1,0 +1,161 @@
+"""GitHub as one pool speaks with it: its address, its credentials, its budget of calls.
+
+A call is made once more with a renewed token after a 401, which did nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cached_property
+
+from mayfly.core.model import PoolSpec
+from mayfly.edge.credentials import Secret
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.web import Budget, Moved, ServiceReply, Web, mapping, text
+from mayfly.providers.github.place import GitHubAddress, place_of
+from mayfly.providers.github.settings import GitHubSettings
+from mayfly.providers.github.token import App, Identity, Personal
+
+VERSION = "2022-11-28"
+
+
+class Connection:
+    """The GitHub of one pool."""
+
+    def __init__(
+        self, pool: PoolSpec, settings: GitHubSettings, clock: Callable[[], float]
+    ) -> None:
+        self._pool, self._settings, self._clock = pool, settings, clock
+        self.whose = f'pool "{pool.name}"'
+        self._webs: tuple[Web, ...] = ()
+        # Made now, so that no two threads make them; a wrong `url` is told at the first call.
+        with suppress(Refused):
+            self._webs = (self.web, self._app_web)
+
+    @cached_property
+    def place(self) -> GitHubAddress:
+        """Where its runners are registered; ``Refused`` where ``url`` names no such place."""
+        return place_of(self._settings.url)
+
+    @cached_property
+    def web(self) -> Web:
+        """What the pool's calls go through."""
+        return self._new_web(self._authorise)
+
+    def _new_web(self, authorise: Callable[[], Mapping[str, str | Secret]]) -> Web:
+        pool = self._pool
+        return Web(
+            self.place.api,
+            "GitHub",
+            self.whose,
+            authorise=authorise,
+            headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION},
+            budget=self._budget,
+            proxy=pool.proxy,
+            no_proxy=pool.no_proxy,
+            ca=pool.ca,
+            clock=self._clock,
+        )
+
+    def _authorise(self) -> Mapping[str, str | Secret]:
+        return self._identity.headers()
+
+    @cached_property
+    def _budget(self) -> Budget:
+        return Budget(self._settings.calls_per_hour)
+
+    @cached_property
+    def _app_web(self) -> Web:
+        return self._new_web(dict)
+
+    @cached_property
+    def _identity(self) -> Identity:
+        app, token = self._settings.app, self._settings.token
+        if app is not None:
+            if self.place.kind == "enterprise":
+                raise Refused(
+                    "GitHub lets no App manage the runners of an enterprise: give a classic token with "
+                    "manage_runners:enterprise as `token`"
+                )
+            right = (
+                {"organization_self_hosted_runners": "write"}
+                if self.place.kind == "organisation"
+                else {"administration": "write"}
+            )
+            return App(self._app_web, app.id, app.key, self.place.path, right, self._clock)
+        if token is not None:
+            return Personal(token)
+        raise Refused(f"{self.whose} has neither `token` nor `app`: give one of them")
+
+    def calls(self) -> dict[tuple[str, str], int]:
+        """How many calls were made, by operation and status."""
+        counts: dict[tuple[str, str], int] = {}
+        for web in self._webs:
+            for key, count in web.calls().items():
+                counts[key] = counts.get(key, 0) + count
+        return counts
+
+    def remaining(self) -> float | None:
+        """How many calls GitHub still allows in this hour; ``None``: it has not said."""
+        return self._webs[0].remaining if self._webs else None
+
+    def forget(self) -> None:
+        """Its credentials may have been replaced, or been given another right: read them again."""
+        with suppress(Refused):
+            self._identity.forget()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        accept: tuple[int, ...] = (200,),
+        conditional: bool = False,
+    ) -> ServiceReply:
+        """One call; once more with a renewed token after a 401, which did nothing."""
+        for attempt in (1, 2):
+            try:
+                reply = self.web.call(
+                    method,
+                    path,
+                    operation,
+                    query=query,
+                    body=body,
+                    accept=(*accept, 401),
+                    conditional=conditional,
+                )
+            except Moved as moved:
+                raise self._renamed(moved) from moved
+            except Refused:
+                self.forget()
+                raise
+            if reply.status != 401:
+                return reply
+            if attempt == 1 and not self._identity.renew():
+                break
+        raise self.web.fault(reply, operation)
+
+    def _renamed(self, moved: Moved) -> Refused:
+        """The sentence for a repository that has another name now, with that name where it is to be had."""
+        number = re.search(r"/repositories/(\d+)", moved.location)
+        if number is None:
+            return moved
+        try:
+            reply = self.web.call(
+                "GET",
+                f"repositories/{number.group(1)}",
+                "look for a renamed repository",
+                accept=(200,),
+            )
+            name = text(mapping(reply.body).get("full_name"))
+        except (Refused, Passing):
+            return moved
+        site = self.place.web.removesuffix(f"/{self.place.name}")
+        return Refused(
+            f'{self.place.name} is called {name} now: set url = "{site}/{name}" for {self.whose}'
+        )

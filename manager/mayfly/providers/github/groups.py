@@ -1,0 +1,54 @@
+"""The runner groups of a place, and which one the pool's runners belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mayfly.edge.faults import Refused
+from mayfly.edge.web import integer, items, mapping, text
+from mayfly.providers.github.connection import Connection
+
+FIRST_GROUP = 1  # of a repository the only one, elsewhere "Default"
+
+
+class Groups:
+    """The runner groups that a pool may choose from."""
+
+    def __init__(self, connection: Connection, wanted: str | None) -> None:
+        self._connection, self._wanted = connection, wanted
+        self.found: int | None = None  # the one that is wanted, once it was looked up
+
+    def number(self) -> int:
+        """The runner group's number; ``Refused`` names those that there are."""
+        if self._wanted is None or self._connection.place.kind == "repository":
+            return FIRST_GROUP
+        if self.found is None:
+            groups = self.all()
+            wanted = self._wanted.lower()
+            for group in groups:
+                if text(group.get("name")).lower() == wanted:
+                    self.found = integer(group.get("id"))
+                    return self.found
+            names = ", ".join(f'"{text(group.get("name"))}"' for group in groups)
+            raise Refused(
+                f'there is no runner group "{self._wanted}" at {self._connection.place.web}; there are '
+                f"{names}: correct `runner_group`, or make the group"
+            )
+        return self.found
+
+    def all(self) -> list[Mapping[str, object]]:
+        """Every runner group of the place."""
+        found: list[Mapping[str, object]] = []
+        path: str | None = f"{self._connection.place.path}/actions/runner-groups?per_page=100"
+        while path is not None:
+            reply = self._connection.call("GET", path, "list the runner groups", conditional=True)
+            found += [mapping(group) for group in items(mapping(reply.body).get("runner_groups"))]
+            path = reply.next_page
+        return found
+
+    def check(self, number: int) -> None:
+        """See that there is one of that number."""
+        if number not in [integer(group.get("id")) for group in self.all()]:
+            raise Refused(
+                f"{self._connection.place.web} has no runner group {number}: name one as `runner_group`"
+            )

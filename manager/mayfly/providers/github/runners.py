@@ -1,0 +1,92 @@
+"""The runners of a place, as GitHub lists them: which are ours, and taking one back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from mayfly.core import naming
+from mayfly.core.model import Generation, PoolName, RosterEntry
+from mayfly.edge.web import integer, items, mapping, text
+from mayfly.providers import Dismissed
+from mayfly.providers.github.connection import Connection
+
+PAGES_MOST = 100
+
+
+class Runners:
+    """The runners of the pool's place; ours carry the mark as a label."""
+
+    def __init__(self, connection: Connection, mark: str, host: str, pool: PoolName) -> None:
+        self._connection = connection
+        self._mark, self._host, self._pool = mark, host, pool
+        self.versions: frozenset[str] = frozenset()  # of ours, at the last look
+        self.pages = 1  # of the last list
+
+    def look(self) -> list[Mapping[str, object]]:
+        """Every runner of the place, and which versions ours have."""
+        runners = list(self.all())
+        self.versions = frozenset(
+            str(runner["version"])
+            for runner in runners
+            if self.ours(runner) and runner.get("version")
+        )
+        return runners
+
+    def all(self) -> Iterator[Mapping[str, object]]:
+        """Every runner of the place: one conditional call per hundred."""
+        path: str | None = f"{self._connection.place.path}/actions/runners?per_page=100"
+        pages = 0
+        while path is not None and pages < PAGES_MOST:
+            reply = self._connection.call("GET", path, "list the runners", conditional=True)
+            pages += 1
+            for runner in items(mapping(reply.body).get("runners")):
+                yield mapping(runner)
+            path = reply.next_page
+        self.pages = max(1, pages)
+
+    def entry(self, runner: Mapping[str, object]) -> RosterEntry | None:
+        """One of our names or with our mark, as the roster has it; ``None`` where it is another's."""
+        name = text(runner.get("name"))
+        ours = self.ours(runner)
+        prefix = ".+" if ours else re.escape(self._host)
+        named = re.fullmatch(rf"(?:{prefix})-{re.escape(self._pool)}-(\d+)-([0-9a-z]{{13}})", name)
+        if not ours and named is None:
+            return None
+        return RosterEntry(
+            id=str(integer(runner.get("id"))),
+            name=name,
+            online=runner.get("status") == "online",
+            busy=runner.get("busy") is True,
+            slot=naming.slot(self._pool, int(named.group(1))) if named else None,
+            generation=Generation(named.group(2)) if named else None,
+            foreign=not ours,
+        )
+
+    def ours(self, runner: Mapping[str, object]) -> bool:
+        """Whether it carries our mark."""
+        labels = runner.get("labels")
+        return isinstance(labels, list) and any(
+            isinstance(label, dict) and str(label.get("name")).lower() == self._mark
+            for label in labels
+        )
+
+    def named(self, name: str) -> list[Mapping[str, object]]:
+        """The runners of that name."""
+        reply = self._connection.call(
+            "GET",
+            f"{self._connection.place.path}/actions/runners",
+            "look for a lost registration",
+            query={"name": name},
+        )
+        return [mapping(runner) for runner in items(mapping(reply.body).get("runners"))]
+
+    def remove(self, registration: str) -> Dismissed:
+        """Remove a registration: 204 proves that it was idle and will get no job."""
+        reply = self._connection.call(
+            "DELETE",
+            f"{self._connection.place.path}/actions/runners/{int(registration)}",
+            "remove a runner",
+            accept=(204, 404, 422),
+        )
+        return Dismissed(busy=reply.status == 422)
