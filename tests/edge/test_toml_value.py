@@ -46,11 +46,12 @@ def test_whatever_init_was_given_its_file_says_the_same(
     pool = found["pool"][0]
     assert found["host"]["name"] == host
     assert found["host"].get("docker_host") == (host or None)
-    assert (pool["url"], pool.get("agent_pool", "")) == (
+    service = pool["azure"]
+    assert (service["url"], service.get("agent_pool", "")) == (
         url or "https://dev.azure.com/ORGANISATION",
         agent_pool,
     )
-    assert pool.get("token", {"file": ""}) == {"file": file} or not file
+    assert service.get("token", {"file": ""}) == {"file": file} or not file
 
 
 @given(st.lists(st.builds(Volume, TEXTS, TEXTS, TEXTS)), TEXTS, TEXTS)

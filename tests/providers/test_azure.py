@@ -19,9 +19,10 @@ from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Web
 from mayfly.providers import Enrolment, Sign
+from mayfly.providers.azure.agent_pool import MARK
 from mayfly.providers.azure.lines import judge, read
 from mayfly.providers.azure.lost_key import LOST_KEY
-from mayfly.providers.azure.provider import BORN, MARK, Azure
+from mayfly.providers.azure.provider import BORN, Azure
 from mayfly.providers.azure.settings import AzureSettings
 from tests.fakes.azure import DIGEST, DT, LAB, FakeAzure, verified
 from tests.fakes.http import Fault
@@ -262,7 +263,7 @@ def test_a_refusal_to_delete_is_known_by_its_type_whatever_its_status(
     bench.take_job(enrolled(bench, provider))
     for status in (400, 403, 409, 500):
         fake.still_running = status
-        assert not provider._delete(NAME, {"id": fake.entry(NAME).id})
+        assert not provider._agents.delete(NAME, {"id": fake.entry(NAME).id})
         assert provider.dismiss(NAME).busy
 
 
@@ -425,7 +426,7 @@ def test_a_wish_to_be_left_alone_beside_a_good_answer_is_heeded(
 ) -> None:
     fake.retry_after = "50"
     began = time.monotonic()
-    provider._pools("look")
+    provider._agents.pools("look")
     before = len(fake.calls)
     with pytest.raises(Passing) as caught:
         provider.roster()
