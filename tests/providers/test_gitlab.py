@@ -6,6 +6,7 @@ import stat
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -455,3 +456,17 @@ def test_another_token_is_read_at_the_next_try(
     assert provider.roster() is not None  # which says nothing of enrolments
     secret_file(tmp_path, "token", fake.person(*SCOPES))
     provider.enrol(agent(), ())
+
+
+def test_what_it_says_of_itself_needs_no_file_and_follows_the_token_once_that_was_read(
+    fake: FakeGitLab, make: Maker, tmp_path: Path
+) -> None:
+    provider = make(fake.runner("gpu").token, url=fake.url)
+    (tmp_path / "token").unlink()
+    assert not provider.traits.can_cordon
+    secret_file(tmp_path, "token", fake.person(*SCOPES))
+    assert not provider.traits.can_cordon
+    with suppress(Refused):
+        provider.roster()
+    assert provider.traits.can_cordon
+    assert provider.traits.keeps_entries
