@@ -7,8 +7,10 @@ import json
 import pytest
 
 from mayfly.core.codec import decoded, encoded
+from mayfly.core.desire import fingerprint
 from mayfly.core.memory import Memory
-from mayfly.core.model import Phase, PoolName, PoolSpec, Witness
+from mayfly.core.model import Phase, PoolName, PoolSpec, Removal, Witness
+from mayfly.providers.github.settings import GitHubSettings
 
 
 def test_values_come_back_as_they_were() -> None:
@@ -32,3 +34,21 @@ def test_what_jobs_see_in_their_environment_is_not_told() -> None:
 def test_what_is_of_no_known_type_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no 'Nonsense'"):
         decoded({"is": "Nonsense"})
+
+
+def test_a_pool_of_a_service_comes_back_with_its_fingerprint_and_without_its_references() -> None:
+    settings = GitHubSettings(
+        url="https://github.com/lab", token={"file": "/etc/token"}, runner_group="gpu"
+    )
+    pool = PoolSpec(
+        PoolName("gh"),
+        provider="github",
+        embedded=False,
+        settings=settings,
+        env={"LICENCE": "hunter2"},
+    )
+    text = json.dumps(encoded(pool))
+    assert "/etc/token" not in text
+    again = decoded(json.loads(text))
+    marks = {fingerprint(one, "id", (), Removal.ENGINE) for one in (pool, again)}
+    assert len(marks) == 1

@@ -463,10 +463,11 @@ def test_what_it_says_of_itself_needs_no_file_and_follows_the_token_once_that_wa
 ) -> None:
     provider = make(fake.runner("gpu").token, url=fake.url)
     (tmp_path / "token").unlink()
-    assert not provider.traits.can_cordon
+    before = provider.traits
     secret_file(tmp_path, "token", fake.person(*SCOPES))
-    assert not provider.traits.can_cordon
+    assert provider.traits == before
     with suppress(Refused):
         provider.roster()
-    assert provider.traits.can_cordon
-    assert provider.traits.keeps_entries
+    after = provider.traits
+    assert (before.can_cordon, before.keeps_entries) == (False, False)
+    assert (after.can_cordon, after.keeps_entries) == (True, True)

@@ -80,7 +80,7 @@ def _told(ask: Callable[[], Any]) -> Any:
 
 def _config(path: str | None) -> Any:
     from mayfly.core.codec import encoded  # noqa: PLC0415  brings most of Mayfly
-    from mayfly.edge.config import load  # noqa: PLC0415  pydantic is heavy
+    from mayfly.providers.configuration import load  # noqa: PLC0415  pydantic is heavy
 
     return encoded(load(path).config)
 

@@ -272,7 +272,7 @@ def fingerprint(
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     env = {name: masked(value) for name, value in pool.env.items()}
-    baked = _baked(replace(pool, env=env))
+    baked = baked_parts(replace(pool, env=env))
     # With the version: how containers are made may change with it, so an upgrade is rolled as an image is.
     told: list[object] = [__version__, GATE_PROTOCOL, baked, image_id, lease, removal]
     if way is not None:
@@ -294,16 +294,16 @@ def masked(value: str) -> str:
     return MASK + hashlib.sha256(value.encode()).hexdigest()[:16]
 
 
-def _baked(value: object) -> object:
+def baked_parts(value: object) -> object:
     """A pool, or a part of one, without what its fields say is not baked into containers."""
     if is_dataclass(value):
         return {
-            one.name: _baked(getattr(value, one.name))
+            one.name: baked_parts(getattr(value, one.name))
             for one in fields(value)
             if one.metadata.get("baked", True)
         }
     if isinstance(value, tuple):
-        return [_baked(entry) for entry in value]
+        return [baked_parts(entry) for entry in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 
