@@ -1,21 +1,24 @@
-"""``decide``, on plain values: how long a plan takes for many slots, idle and busy."""
+"""``step``, on plain values: how long it takes for many slots, idle and busy."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 
-from mayfly.core import naming
-from mayfly.core.decide import decide
+from mayfly.core import machine, naming
+from mayfly.core.gpus import Gpus
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import (
+    Config,
     Container,
     ContainerId,
     ContainerState,
     Desired,
     Generation,
     HostId,
+    HostSpec,
     JobId,
     PoolName,
     PoolSpec,
@@ -24,6 +27,8 @@ from mayfly.core.model import (
     Witness,
     World,
 )
+from mayfly.core.observed import Observed
+from mayfly.core.outcomes import End, Outcome, Result
 from tests.bench.figures import Figure, Goal, median, p95
 
 SIZES = (250, 500, 1000, 2000)
@@ -46,7 +51,7 @@ def measure() -> list[Figure]:
         figures.append(
             Figure(
                 name="decide_1000_slots" if name == "busy" else f"decide_1000_slots_{name}",
-                what=f"decide, 1,000 slots, {WORLDS[name]}",
+                what=f"step, 1,000 slots, {WORLDS[name]}",
                 value=median(times) * 1000,
                 unit="ms",
                 goal=Goal(100),
@@ -164,7 +169,16 @@ def _container(agent: Agent, own: bool) -> Container:
 
 
 def _time(desired: Desired, world: World, memory: Memory) -> float:
-    names = _generations()
+    state = replace(
+        machine.begin(HOST, "boot", Config(HostSpec("box"), (POOL,)), memory, Gpus(), 0),
+        desired=desired,
+        observed=Observed(HOST, world),
+        all_stirred=False,
+    )
     began = time.perf_counter()
-    decide(desired, world, memory, NOW, run_id="boot", mint=lambda: next(names))
+    machine.step(state, (), NOW, _judge)
     return time.perf_counter() - began
+
+
+def _judge(_: PoolName, __: End, ___: tuple[str, ...]) -> Outcome:
+    return Outcome(Result.UNKNOWN)
