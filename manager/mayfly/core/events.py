@@ -66,6 +66,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "pass.ended": INFO,
         "provider.back": INFO,
         "provider.refused": WARNING,
+        "step.unfinished": ERROR,
         "witness.unreadable": WARNING,
     }
 )
