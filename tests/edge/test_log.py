@@ -130,12 +130,12 @@ def test_the_table_has_every_fact_and_every_event_that_is_logged_and_no_other() 
         node
         for file in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name)
     )
     logged = {
         argument.value
         for call in calls
-        if ast.unparse(call.func).endswith(("log.event", "self._note"))
+        if ast.unparse(call.func).endswith(("log.event", "self._note", "Note"))
         for argument in call.args[:1]
         if isinstance(argument, ast.Constant)
     }
