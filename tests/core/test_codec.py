@@ -26,7 +26,9 @@ def test_values_come_back_as_they_were() -> None:
 
 
 def test_what_jobs_see_in_their_environment_is_not_told() -> None:
-    spec = PoolSpec(PoolName("p"), env={"TOKEN": "hunter2"})
+    spec = PoolSpec(
+        PoolName("p"), env={"TOKEN": "hunter2"}, proxy="http://alice:hunter2@proxy:3128"
+    )
     assert "hunter2" not in json.dumps(encoded(spec))
     assert encoded(decoded(encoded(spec))) == encoded(spec)
 

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from mayfly.core.desire import baked_parts, masked
+from mayfly.core.desire import baked_parts, without_secrets
 from mayfly.core.model import PoolSpec
 
 MODULES = (
@@ -62,9 +62,8 @@ def encoded(value: object) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, PoolSpec):
-        env = {name: masked(text) for name, text in value.env.items()}
         # A provider's settings are its own: what is told of them is what a fingerprint is made of.
-        value = replace(value, env=env, settings=baked_parts(value.settings))
+        value = replace(without_secrets(value), settings=baked_parts(value.settings))
     if is_dataclass(value) and not isinstance(value, type):
         told = {field.name: getattr(value, field.name) for field in fields(value)}
         return {"is": type(value).__name__} | {

@@ -271,8 +271,7 @@ def fingerprint(
     way: Injection | None = None,
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
-    env = {name: masked(value) for name, value in pool.env.items()}
-    baked = baked_parts(replace(pool, env=env))
+    baked = baked_parts(without_secrets(pool))
     # With the version: how containers are made may change with it, so an upgrade is rolled as an image is.
     told: list[object] = [__version__, GATE_PROTOCOL, baked, image_id, lease, removal]
     if way is not None:
@@ -282,6 +281,13 @@ def fingerprint(
 
 
 MASK = "**** "
+
+
+def without_secrets(pool: PoolSpec) -> PoolSpec:
+    """The pool with what jobs see in their environment masked, and a proxy that names a user."""
+    env = {name: masked(value) for name, value in pool.env.items()}
+    proxy = masked(pool.proxy) if pool.proxy is not None and "@" in pool.proxy else pool.proxy
+    return replace(pool, env=env, proxy=proxy)
 
 
 def masked(value: str) -> str:
