@@ -14,6 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from mayfly.core import decide, keeping, machine, notice, opening
 from mayfly.core.model import DoomReason
+from mayfly.core.plan import Doom, Verdict
 from tests.core.test_laws import DAY, Chaos
 
 DAYS = settings(
@@ -38,17 +39,18 @@ def broken(home: ModuleType, name: str, rule: Callable[..., Any]) -> Iterator[No
         setattr(home, name, before)
 
 
-def opens_again(run: Any, spec: Any, agent: Any, tenancy: Any) -> None:
+def opens_again(
+    view: Any, leased: Any, waiting: Any, spec: Any, agent: Any, tenancy: Any
+) -> Verdict:
     """Law 2 (docs/architecture.md): whose gate was being opened is taken for one that waits at it."""
-    opening.use(run, spec, replace(agent, committed=None), tenancy)
+    return opening.use(view, leased, waiting, spec, replace(agent, committed=None), tenancy)
 
 
-def dooms_the_busy(run: Any, spec: Any, agent: Any, *, own: bool) -> bool:
+def dooms_the_busy(view: Any, rolling: Any, spec: Any, agent: Any, *, own: bool) -> Verdict:
     """Law 3 (docs/architecture.md): whoever is in the way is ended, whether it works or not."""
     if not agent.busy:
-        return keeping.keep(run, spec, agent, own=own)
-    run.doom(agent, DoomReason.FORCED)
-    return False
+        return keeping.keep(view, rolling, spec, agent, own=own)
+    return Doom(DoomReason.FORCED)
 
 
 def is_gone_when_unseen(agent: Any, world: Any) -> bool:

@@ -9,17 +9,26 @@ effect in the next pass.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
 
 from mayfly.core import naming
-from mayfly.core.actions import Prepare
+from mayfly.core.actions import Action, Prepare
 from mayfly.core.ending import clear, end, kept_failure, sweep, unwanted
-from mayfly.core.facts import AgentCreated, SlotHeld, SlotUncordoned
-from mayfly.core.keeping import keep
+from mayfly.core.facts import (
+    AgentCreated,
+    AgentDoomed,
+    Fact,
+    GateOpening,
+    SlotHeld,
+    SlotUncordoned,
+)
+from mayfly.core.keeping import deadline, keep
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import Desired, DoomReason, Generation, PoolName, SlotName, SlotSpec, World
 from mayfly.core.notice import doubtful_until
 from mayfly.core.opening import leased, use
-from mayfly.core.plan import Pass, Plan
+from mayfly.core.plan import STAY, Act, Doom, Plan, Stay, Verdict, View
 from mayfly.core.rolling import rolling
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies
 
@@ -44,36 +53,96 @@ def decide(
     if world.containers is None or memory.pause is not None:
         return Plan(wake=_next_doubt(world, memory, now))
     tenants = tenancies(memory.agents.values())
-    run = Pass(
+    view = View(
         desired=desired,
         world=world,
         memory=memory,
         now=now,
         run_id=run_id,
-        mint=mint,
         in_flight=in_flight,
         containers=world.containers,
         names=frozenset(container.name for container in world.containers.values()),
+        sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
+    )
+    draft = _Draft(
+        view=view,
+        mint=mint,
         queues=_queues(memory),
         rolling=rolling(desired, memory, world, tenants, now),
         leased=leased(memory, world, world.containers),
-        sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
     )
     wanted: set[SlotName] = set()
     for spec in desired.slots:
         wanted.add(spec.name)
-        _slot(run, spec, tenants.get(spec.name, VACANCY))
+        _slot(draft, spec, tenants.get(spec.name, VACANCY))
     for name, tenancy in tenants.items():
         if name not in wanted:
-            unwanted(run, tenancy)
-    sweep(run)
-    wakes = [due for due in run.wakes if due > now]
+            for agent in tenancy.agents:
+                draft.take(unwanted(view, agent), agent)
+    for verdict in sweep(view):
+        draft.take(verdict)
+    wakes = [due for due in draft.wakes if due > now]
     doubt = _next_doubt(world, memory, now)
     if doubt is not None:
         wakes.append(doubt)
-    return Plan(tuple(run.facts), tuple(run.actions), min(wakes, default=None))
+    return Plan(tuple(draft.facts), tuple(draft.actions), min(wakes, default=None))
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The plan as it grows, and what each verdict leaves for those after it: the one place that appends."""
+
+    view: View
+    mint: Callable[[], Generation]
+    queues: dict[PoolName, list[Job]]  # the next job last
+    rolling: set[PoolName]
+    leased: dict[str, list[Agent]]
+    room: int
+    serial: int
+    facts: list[Fact] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+
+    def take(self, verdict: Verdict, agent: Agent | None = None) -> None:
+        """What a rule says of the agent, or of none."""
+        if verdict is STAY:  # most agents, most of the time
+            return
+        match verdict:
+            case Stay(until=until):
+                self.wake(until)
+            case Doom(reason=reason, detail=detail, by=by):
+                assert agent is not None
+                self.record(AgentDoomed(self.view.now, agent.generation, reason, by, detail))
+                if reason is DoomReason.STALE:
+                    self.rolling.add(agent.pool)  # one at a time
+            case Act(actions=actions, facts=facts, until=until):
+                self.record(*facts)
+                self.actions.extend(actions)
+                self.wake(until)
+                if agent is not None:
+                    self._claim(agent, facts)
+            case _:
+                assert_never(verdict)
+
+    def record(self, *facts: Fact) -> None:
+        """What is to be on disk."""
+        self.facts.extend(facts)
+
+    def wake(self, until: float | None) -> None:
+        """Look again then."""
+        if until is not None:
+            self.wakes.append(until)
+
+    def _claim(self, agent: Agent, facts: tuple[Fact, ...]) -> None:
+        """Whoever's gate is being opened has its GPUs, and the job that was next."""
+        for fact in facts:
+            if isinstance(fact, GateOpening):
+                for uuid in agent.lease:
+                    self.leased.setdefault(uuid, []).append(agent)
+                if fact.job is not None:
+                    self.queues[agent.pool].pop()
 
 
 def _queues(memory: Memory) -> dict[PoolName, list[Job]]:
@@ -100,74 +169,91 @@ def _next_doubt(world: World, memory: Memory, now: float) -> float | None:
     return min((due for due in dues if due is not None and due > now), default=None)
 
 
-def _slot(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
-    known = run.memory.slot(spec.name)
-    cordon = known.cordon
+def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
+    view = draft.view
+    cordon = view.memory.slot(spec.name).cordon
     if cordon is not None and cordon.until is not None:
-        if cordon.until <= run.now:
-            run.facts.append(SlotUncordoned(run.now, spec.name, reason="its time was over"))
+        if cordon.until <= view.now:
+            draft.record(SlotUncordoned(view.now, spec.name, reason="its time was over"))
             return
-        run.wakes.append(cordon.until)
-    kept = kept_failure(run, spec, tenancy)
+        draft.wake(cordon.until)
+    kept = kept_failure(view, spec, tenancy)
+    if kept is not None and kept.exited is not None:
+        draft.wake(kept.exited + spec.pool.keep_failed)
     for agent in tenancy.settled:
-        clear(run, agent, spec, kept=agent is kept)
-    _hold_sick_gpus(run, spec)
+        draft.take(clear(view, agent, spec, kept=agent is kept), agent)
+    _hold_sick_gpus(draft, spec)
     own, standby = tenancy.own, tenancy.standby
     for agent in tenancy.agents:
         if agent.settled:
             continue
         if agent.doom is not None:
-            end(run, agent, spec)
-        elif agent not in (own, standby) and agent.opened is None:
-            run.doom(agent, DoomReason.UNWANTED, "the slot has an agent and a standby")
-        elif not keep(run, spec, agent, own=agent is own):
+            draft.take(end(view, agent, spec), agent)
             continue
-        elif agent is own:
-            use(run, spec, agent, tenancy)
-    _fill(run, spec, tenancy)
+        if agent not in (own, standby) and agent.opened is None:
+            draft.take(Doom(DoomReason.UNWANTED, "the slot has an agent and a standby"), agent)
+            continue
+        verdict = keep(view, draft.rolling, spec, agent, own=agent is own)
+        draft.take(verdict, agent)
+        if isinstance(verdict, Doom):
+            continue
+        draft.wake(deadline(spec, agent, own=agent is own))
+        if agent is own:
+            queue = draft.queues.get(spec.pool.name)
+            waiting = queue[-1] if queue else None
+            draft.take(use(view, draft.leased, waiting, spec, agent, tenancy), agent)
+    _fill(draft, spec, tenancy)
 
 
-def _hold_sick_gpus(run: Pass, spec: SlotSpec) -> None:
+def _hold_sick_gpus(draft: _Draft, spec: SlotSpec) -> None:
     """A slot whose GPU is sick is held until a person has seen to it; the others go on."""
-    word = run.world.gpu_verdicts.get(spec.name)
-    if word is not None and word.sick is not None and run.memory.slot(spec.name).held is None:
-        run.facts.append(SlotHeld(run.now, spec.name, word.sick))
+    view = draft.view
+    word = view.world.gpu_verdicts.get(spec.name)
+    if word is not None and word.sick is not None and view.memory.slot(spec.name).held is None:
+        draft.record(SlotHeld(view.now, spec.name, word.sick))
 
 
-def _fill(run: Pass, spec: SlotSpec, tenancy: Tenancy) -> None:
-    """Make the slot's next agent where it has none and may have one."""
-    known = run.memory.slot(spec.name)
-    if known.cordon is not None or known.held is not None or spec.name in run.desired.obstacles:
-        return
-    if spec.name in run.desired.undetermined:
-        return
-    if cooling(known, run.now):
-        run.wakes.append(known.cooling_until or run.now)
-        return
+def _lacking(view: View, spec: SlotSpec, tenancy: Tenancy) -> str | Stay:
+    """Why the slot is to get another agent now, or until when it is not."""
+    known = view.memory.slot(spec.name)
+    if known.cordon is not None or known.held is not None or spec.name in view.desired.obstacles:
+        return STAY
+    if spec.name in view.desired.undetermined:
+        return STAY
+    if cooling(known, view.now):
+        return Stay(known.cooling_until or view.now)
     own, standby = tenancy.own, tenancy.standby
     if own is None:
-        reason = "the slot has no agent"
-    elif standby is None and spec.pool.standby and (own.opened is not None or own.doom is not None):
-        reason = "the slot's agent is at work; this is its standby"
-    else:
+        return "the slot has no agent"
+    if standby is None and spec.pool.standby and (own.opened is not None or own.doom is not None):
+        return "the slot's agent is at work; this is its standby"
+    return STAY
+
+
+def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
+    """Make the slot's next agent where it has none and may have one."""
+    view = draft.view
+    reason = _lacking(view, spec, tenancy)
+    if isinstance(reason, Stay):
+        draft.take(reason)
         return
-    if run.room <= 0:
+    if draft.room <= 0:
         return
-    run.room -= 1
-    run.serial += 1
-    generation = run.mint()
-    alone = not tenancy.agents and spec.name not in run.names
+    draft.room -= 1
+    draft.serial += 1
+    generation = draft.mint()
+    alone = not tenancy.agents and spec.name not in view.names
     agent = Agent(
         generation=generation,
         slot=spec.name,
         pool=spec.pool.name,
-        serial=run.serial,
+        serial=draft.serial,
         fingerprint=spec.fingerprint,
         image=spec.image,
         lease=spec.lease,
-        born=run.now,
+        born=view.now,
         embedded=spec.embedded,
     )
-    run.facts.append(AgentCreated(run.now, agent, reason))
     name = str(spec.name) if alone else naming.standby(spec.name, generation)
-    run.actions.append(Prepare(generation, spec, name, reason))
+    prepare = Prepare(generation, spec, name, reason)
+    draft.take(Act((prepare,), (AgentCreated(view.now, agent, reason),)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from mayfly.core.actions import SetSchedulable
 from mayfly.core.memory import Agent
-from mayfly.core.model import DoomReason, Phase, SlotSpec
-from mayfly.core.plan import Pass
+from mayfly.core.model import DoomReason, Phase, PoolName, SlotSpec
+from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
 from mayfly.core.rosters import ABSENCE
 from mayfly.core.slots import (
     DEADLINES,
@@ -23,24 +25,18 @@ INTERRUPTED_GRACE = (
 )
 
 
-def keep(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> bool:
-    """Whether the agent may stay as it is; if not, it is doomed."""
-    late = overdue(agent, spec, run.now, own=own)
+def keep(
+    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent, *, own: bool
+) -> Verdict:
+    """Whether the agent may stay as it is; in pools that are ``rolling`` no stale one is replaced now."""
+    late = overdue(agent, spec, view.now, own=own)
     if late is not None:
-        if awaits_roster(run, spec, agent):
-            return True
-        run.doom(agent, *late)
-        return False
-    _remember_deadline(run, spec, agent, own=own)
+        return STAY if awaits_roster(view, spec, agent) else Doom(*late)
     if agent.opened is not None:
-        return _keep_working(run, spec, agent)
+        return _keep_working(view, rolling, spec, agent)
     if agent.committed is not None:
-        return keep_committed(run, agent)
-    reason = _unfit(run, spec, agent, own=own)
-    if reason is None:
-        return True
-    run.doom(agent, *reason)
-    return False
+        return keep_committed(view, agent)
+    return _unfit(view, rolling, spec, agent, own=own) or STAY
 
 
 def may_hold_untracked_job(agent: Agent) -> bool:
@@ -52,67 +48,66 @@ def may_hold_untracked_job(agent: Agent) -> bool:
     return opened and agent.confirmed is None and agent.registration is None
 
 
-def awaits_roster(run: Pass, spec: SlotSpec | None, agent: Agent) -> bool:
+def awaits_roster(view: View, spec: SlotSpec | None, agent: Agent) -> bool:
     """Whether the agent stays until a roster comes that is newer than its deadline: after an older one it may
     have got a job.
     """
-    roster = run.world.rosters.get(agent.pool)
+    roster = view.world.rosters.get(agent.pool)
     due = phase_since(agent, Phase.ENROLLING) + (enrol_limit(spec) or 0.0)
     return may_hold_untracked_job(agent) and (roster is None or roster.at < due)
 
 
-def _keep_working(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
+def _keep_working(
+    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent
+) -> Verdict:
     """Whether nobody has cancelled its job, and what it has written is within its pool's limit."""
-    job = run.memory.jobs.get(agent.job) if agent.job is not None else None
+    job = view.memory.jobs.get(agent.job) if agent.job is not None else None
     if job is not None and job.cancelled_by is not None:
-        run.doom(agent, DoomReason.CANCELLED, by=job.cancelled_by)
-        return False
-    limit, size = spec.pool.limits.disk, run.world.sizes.get(agent.generation, 0)
+        return Doom(DoomReason.CANCELLED, by=job.cancelled_by)
+    limit, size = spec.pool.limits.disk, view.world.sizes.get(agent.generation, 0)
     if limit is not None and size > limit:
-        run.doom(agent, DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
-        return False
-    return agent.busy or _keep_waiting(run, spec, agent)
+        return Doom(DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
+    return STAY if agent.busy else _keep_waiting(view, rolling, spec, agent)
 
 
-def _witness_is_gone(run: Pass, agent: Agent) -> bool:
-    lost = run.world.unwitnessed.get(agent.generation)
-    return lost is not None and run.now - lost > WITNESS_LOST
+def _witness_is_gone(view: View, agent: Agent) -> bool:
+    lost = view.world.unwitnessed.get(agent.generation)
+    return lost is not None and view.now - lost > WITNESS_LOST
 
 
-def _stale(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
+def _stale(view: View, spec: SlotSpec, agent: Agent) -> bool:
     """Whether it is known to be made from another configuration or image than is wanted now."""
-    known = spec.name not in run.desired.undetermined | run.desired.image_blocked
+    known = spec.name not in view.desired.undetermined | view.desired.image_blocked
     return known and agent.fingerprint != spec.fingerprint
 
 
-def _keep_waiting(run: Pass, spec: SlotSpec, agent: Agent) -> bool:
+def _keep_waiting(
+    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent
+) -> Verdict:
     """Whether an agent that waits at its service for a job may go on waiting."""
-    cordon = run.memory.slot(spec.name).cordon
-    since = run.world.absent.get(agent.generation)
+    cordon = view.memory.slot(spec.name).cordon
+    since = view.world.absent.get(agent.generation)
     if may_hold_untracked_job(agent):
-        return True  # what it does is not known yet: it is confirmed, or misses its deadline
+        return STAY  # what it does is not known yet: it is confirmed, or misses its deadline
     if cordon is not None and (cordon.drain or not spec.can_cordon):
-        run.doom(agent, DoomReason.DRAINED, "the slot is to take no new job")
-    elif since is not None and agent.confirmed is not None and run.now - since > ABSENCE:
-        run.doom(agent, DoomReason.MISSED, "its service does not show it online any more")
-    elif _witness_is_gone(run, agent):
-        run.doom(agent, DoomReason.MISSED, "its witness is gone")
-    elif _stale(run, spec, agent) and spec.pool.name not in run.rolling:
-        run.rolling.add(spec.pool.name)
-        run.doom(agent, DoomReason.STALE, "it was made from another configuration or image")
-    else:
-        if (
-            agent.registration is not None
-            and agent.cordoned_there != (cordon is not None)
-            and spec.can_cordon
-        ):
-            reason = "the slot is cordoned" if cordon is not None else "the slot is uncordoned"
-            tell(run, spec, agent, cordoned=cordon is not None, reason=reason)
-        return True
-    return False
+        return Doom(DoomReason.DRAINED, "the slot is to take no new job")
+    if since is not None and agent.confirmed is not None and view.now - since > ABSENCE:
+        return Doom(DoomReason.MISSED, "its service does not show it online any more")
+    if _witness_is_gone(view, agent):
+        return Doom(DoomReason.MISSED, "its witness is gone")
+    if _stale(view, spec, agent) and spec.pool.name not in rolling:
+        return Doom(DoomReason.STALE, "it was made from another configuration or image")
+    told = agent.cordoned_there == (cordon is not None)
+    if agent.registration is None or told or not spec.can_cordon:
+        return STAY
+    reason = "the slot is cordoned" if cordon is not None else "the slot is uncordoned"
+    return set_schedulable(view, spec, agent, cordoned=cordon is not None, reason=reason)
 
 
-def tell(run: Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool, reason: str) -> None:
+def set_schedulable(
+    view: View, spec: SlotSpec, agent: Agent, *, cordoned: bool, reason: str
+) -> Verdict:
+    """Have the service told whether it may give the agent a new job, unless that is under way."""
     assert agent.registration is not None
     action = SetSchedulable(
         agent.generation,
@@ -122,53 +117,52 @@ def tell(run: Pass, spec: SlotSpec, agent: Agent, *, cordoned: bool, reason: str
         cordoned,
         reason,
     )
-    if run.free(action.subject):
-        run.actions.append(action)
+    return Act((action,)) if view.free(action.subject) else STAY
 
 
-def keep_committed(run: Pass, agent: Agent) -> bool:
+def keep_committed(view: View, agent: Agent) -> Verdict:
     """A gate that another run of the manager was opening is never opened again."""
-    if agent.run_id == run.run_id or not run.free(agent.generation):
-        return True
-    committed = agent.committed or run.now
-    if within(run.now, committed, INTERRUPTED_GRACE):
-        run.wakes.append(committed + INTERRUPTED_GRACE)
-        return True
-    run.doom(agent, DoomReason.INTERRUPTED, "its gate was being opened when the manager stopped")
-    return False
+    if agent.run_id == view.run_id or not view.free(agent.generation):
+        return STAY
+    committed = agent.committed or view.now
+    if within(view.now, committed, INTERRUPTED_GRACE):
+        return Stay(committed + INTERRUPTED_GRACE)
+    return Doom(DoomReason.INTERRUPTED, "its gate was being opened when the manager stopped")
 
 
-def _unfit(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> tuple[DoomReason, str] | None:
+def _unfit(
+    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent, *, own: bool
+) -> Doom | None:
     """Why an agent at its gate is not to take a job; ``None`` where it may."""
-    known = run.memory.slot(spec.name)
+    known = view.memory.slot(spec.name)
     if known.cordon is not None and known.cordon.drain:
-        return DoomReason.DRAINED, "the slot is drained"
+        return Doom(DoomReason.DRAINED, "the slot is drained")
     if known.held is not None:
-        return DoomReason.UNWANTED, "the slot is held"
-    if spec.name in run.desired.undetermined:
+        return Doom(DoomReason.UNWANTED, "the slot is held")
+    if spec.name in view.desired.undetermined:
         return None
-    image_blocked = spec.name in run.desired.image_blocked and agent.ready is not None
-    if spec.name in run.desired.obstacles and not image_blocked:
-        return DoomReason.UNWANTED, run.desired.obstacles[spec.name]
-    if _witness_is_gone(run, agent):
-        return DoomReason.MISSED, "its witness is gone"
-    probe = run.world.probes.get(agent.generation)
+    image_blocked = spec.name in view.desired.image_blocked and agent.ready is not None
+    if spec.name in view.desired.obstacles and not image_blocked:
+        return Doom(DoomReason.UNWANTED, view.desired.obstacles[spec.name])
+    if _witness_is_gone(view, agent):
+        return Doom(DoomReason.MISSED, "its witness is gone")
+    probe = view.world.probes.get(agent.generation)
     if agent.lease and probe is not None and not probe.sees:
-        return DoomReason.BLIND, probe.text
+        return Doom(DoomReason.BLIND, probe.text)
     if agent.fingerprint != spec.fingerprint and not image_blocked:
         ready = agent.ready is not None and agent.lease == spec.lease
-        if spec.pool.name in run.rolling and ready:
+        if spec.pool.name in rolling and ready:
             return None
-        run.rolling.add(spec.pool.name)
-        return DoomReason.STALE, "it was made from another configuration or image"
+        return Doom(DoomReason.STALE, "it was made from another configuration or image")
     if not own and not spec.pool.standby:
-        return DoomReason.UNWANTED, "the pool keeps no standby"
-    if agent.armed is None and run.free(agent.generation):
-        return DoomReason.INTERRUPTED, "it was being made when the manager stopped"
+        return Doom(DoomReason.UNWANTED, "the pool keeps no standby")
+    if agent.armed is None and view.free(agent.generation):
+        return Doom(DoomReason.INTERRUPTED, "it was being made when the manager stopped")
     return None
 
 
-def _remember_deadline(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) -> None:
+def deadline(spec: SlotSpec, agent: Agent, *, own: bool) -> float | None:
+    """When the phase that the agent is in has lasted too long; ``None``: it may last for ever."""
     phase = phase_of(agent, own=own)
     limit = DEADLINES[phase].seconds
     if phase is Phase.IDLE:
@@ -177,5 +171,4 @@ def _remember_deadline(run: Pass, spec: SlotSpec, agent: Agent, *, own: bool) ->
         limit = job_limit(agent, spec)
     elif phase is Phase.ENROLLING:
         limit = enrol_limit(spec)
-    if limit is not None:
-        run.wakes.append(phase_since(agent, phase) + limit + 0.001)
+    return phase_since(agent, phase) + limit + 0.001 if limit is not None else None

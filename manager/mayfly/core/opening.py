@@ -5,7 +5,7 @@ No gate is opened while an earlier agent may still be at work in the slot, or an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mayfly.core import naming
 from mayfly.core.actions import Enrol, Open, Rename
@@ -13,115 +13,130 @@ from mayfly.core.ending import kept_failure, registered_at_service
 from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import Container, Generation, SlotSpec, World
-from mayfly.core.plan import Pass
+from mayfly.core.plan import STAY, Act, Stay, Verdict, View
 from mayfly.core.slots import Tenancy, cooling, within
 
 RENAME_AFTER = (
     5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
 )
+Leased = Mapping[str, Sequence[Agent]]  # who may be at work on each GPU
 
 
-def use(run: Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> None:
-    """Open the gate of the slot's own agent where there is something for it, else see to its name."""
-    if not run.free(agent.generation):
-        return
-    container = run.containers.get(agent.generation)
+def use(
+    view: View, leased: Leased, waiting: Job | None, spec: SlotSpec, agent: Agent, tenancy: Tenancy
+) -> Verdict:
+    """Open the gate of the slot's own agent where there is something for it, else see to its name.
+
+    ``waiting`` is its pool's next job; ``None``: none waits.
+    """
+    if not view.free(agent.generation):
+        return STAY
+    container = view.containers.get(agent.generation)
     if container is None or not container.live:
-        return
-    if agent.committed is None and agent.ready is not None and _may_open(run, spec, agent, tenancy):
-        if spec.embedded:
-            queue = run.queues.get(spec.pool.name)
-            if queue:
-                job = queue.pop()
-                _open(run, spec, agent, container, job)
-                return
-        elif agent.enrolled is None or agent.enrolled_by_run not in (None, run.run_id):
-            # What another run of the manager was given is gone with it: it was never on disk.
-            run.actions.append(
-                Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free", spec.labels)
-            )
-            return
+        return STAY
+    until: float | None = None
+    if agent.committed is None and agent.ready is not None:
+        shut = _shut(view, leased, spec, agent, tenancy)
+        if shut is None:
+            opening = _next_use(view, waiting, spec, agent, container)
+            if opening is not None:
+                return opening
         else:
-            _open(run, spec, agent, container, None)
-            return
-    nameable = spec.name not in run.names and run.free(naming.naming_of(spec.name))
-    if container.name != spec.name and nameable and _stays(run, agent):
-        run.actions.append(
-            Rename(
-                agent.generation, spec.name, container.id, spec.name, "it is the slot's agent now"
-            )
-        )
+            until = shut.until
+    return _named(view, spec, agent, container, until)
 
 
-def _stays(run: Pass, agent: Agent) -> bool:
-    """Whether the agent is not likely to end in this moment.
+def _next_use(
+    view: View, waiting: Job | None, spec: SlotSpec, agent: Agent, container: Container
+) -> Act | None:
+    """What an agent whose gate may be opened is used for; ``None`` where nothing waits for it."""
+    if spec.embedded:
+        return _open(view, spec, agent, container, waiting) if waiting is not None else None
+    if agent.enrolled is None or agent.enrolled_by_run not in (None, view.run_id):
+        # What another run of the manager was given is gone with it: it was never on disk.
+        enrol = Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free", spec.labels)
+        return Act((enrol,))
+    return _open(view, spec, agent, container, None)
+
+
+def _named(
+    view: View, spec: SlotSpec, agent: Agent, container: Container, until: float | None
+) -> Verdict:
+    """Give the agent its slot's name, once it is free and the agent not likely to end in this moment.
 
     An Engine 20.10 that renames a container while it ends keeps the container's end of its network for good.
     """
-    if agent.committed is None:
-        return True
-    if agent.opened is None:
-        return False
-    if within(run.now, agent.opened, RENAME_AFTER):
-        run.wakes.append(agent.opened + RENAME_AFTER)
-        return False
-    return True
+    nameable = spec.name not in view.names and view.free(naming.naming_of(spec.name))
+    if container.name == spec.name or not nameable:
+        return Stay(until)
+    if agent.committed is not None and agent.opened is None:
+        return Stay(until)
+    if agent.opened is not None and within(view.now, agent.opened, RENAME_AFTER):
+        return Stay(agent.opened + RENAME_AFTER)
+    rename = Rename(
+        agent.generation, spec.name, container.id, spec.name, "it is the slot's agent now"
+    )
+    return Act((rename,), until=until)
 
 
-def _may_open(run: Pass, spec: SlotSpec, agent: Agent, tenancy: Tenancy) -> bool:
-    """Whether no earlier agent can still be at work in the slot, nor any other on the agent's GPUs, and
-    the gate of their health lets it.
+def _shut(
+    view: View, leased: Leased, spec: SlotSpec, agent: Agent, tenancy: Tenancy
+) -> Stay | None:
+    """``None`` where the gate may be opened: no earlier agent can still be at work in the slot, nor any other
+    on the agent's GPUs, and the gate of their health lets it.
     """
-    known = run.memory.slot(spec.name)
-    if known.cordon is not None or spec.name in run.desired.undetermined:
-        return False
-    if not spec.embedded and cooling(known, run.now):
-        run.wakes.append(known.cooling_until or run.now)
-        return False  # a standby that stands ready is no reason to try a service again at once
+    known = view.memory.slot(spec.name)
+    if known.cordon is not None or spec.name in view.desired.undetermined:
+        return STAY
+    if not spec.embedded and cooling(known, view.now):
+        # A standby that stands ready is no reason to try a service again at once.
+        return Stay(known.cooling_until or view.now)
     if spec.keeps_entries and any(
         other.committed and registered_at_service(other) for other in tenancy.settled
     ):
-        return False  # the slot's one entry is the ended agent's until the service has let go of it
-    if not agent.lease:
-        return True
-    if any(may_run(run.world, run.containers, other) for other in tenancy.settled):
+        return STAY  # the slot's one entry is the ended agent's until the service has let go of it
+    if not agent.lease or _has_its_gpus(view, leased, spec, agent, tenancy):
+        return None
+    return STAY
+
+
+def _has_its_gpus(
+    view: View, leased: Leased, spec: SlotSpec, agent: Agent, tenancy: Tenancy
+) -> bool:
+    """Whether the agent's GPUs are its own, healthy, and what it sees."""
+    if any(may_run(view.world, view.containers, other) for other in tenancy.settled):
         return False
-    if kept_failure(run, spec, tenancy) is not None:
+    if kept_failure(view, spec, tenancy) is not None:
         return False  # its GPUs stay as they are until somebody has looked
-    word, probe = run.world.gpu_verdicts.get(spec.name), run.world.probes.get(agent.generation)
+    word, probe = view.world.gpu_verdicts.get(spec.name), view.world.probes.get(agent.generation)
     if word is None or not word.fit or probe is None or not probe.sees:
         return False
     if agent.lease != spec.lease:
         return False
     return all(
-        spec.pool.name in run.sharing and other.pool in run.sharing
+        spec.pool.name in view.sharing and other.pool in view.sharing
         for uuid in agent.lease
-        for other in run.leased.get(uuid, ())
+        for other in leased.get(uuid, ())
     )
 
 
-def _open(run: Pass, spec: SlotSpec, agent: Agent, container: Container, job: Job | None) -> None:
-    for uuid in agent.lease:
-        run.leased.setdefault(uuid, []).append(agent)
-    run.facts.append(
-        GateOpening(
-            run.now,
-            agent.generation,
-            run.run_id,
-            job.id if job is not None else None,
-            job.timeout if job is not None else None,
-        )
+def _open(view: View, spec: SlotSpec, agent: Agent, container: Container, job: Job | None) -> Act:
+    opening = GateOpening(
+        view.now,
+        agent.generation,
+        view.run_id,
+        job.id if job is not None else None,
+        job.timeout if job is not None else None,
     )
-    run.actions.append(
-        Open(
-            agent.generation,
-            spec.name,
-            spec.pool.name,
-            container.id,
-            job.id if job is not None else None,
-            f"job {job.id} is next" if job is not None else "its enrolment is here",
-        )
+    action = Open(
+        agent.generation,
+        spec.name,
+        spec.pool.name,
+        container.id,
+        job.id if job is not None else None,
+        f"job {job.id} is next" if job is not None else "its enrolment is here",
     )
+    return Act((action,), (opening,))
 
 
 def may_run(world: World, containers: Mapping[Generation, Container], agent: Agent) -> bool:

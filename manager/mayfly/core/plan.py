@@ -1,13 +1,19 @@
-"""A plan, and what one run of ``decide`` has at hand while it makes one."""
+"""A plan, what rules see while it is made, and what a rule answers.
+
+A rule changes nothing: it gets a ``View`` and returns a ``Verdict``. One place takes verdicts in:
+``core/decide.py``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from mayfly.core.actions import Action
-from mayfly.core.facts import AgentDoomed, Fact
-from mayfly.core.memory import Agent, Job, Memory
+from mayfly.core.facts import Fact
+from mayfly.core.memory import Memory
 from mayfly.core.model import Container, Desired, DoomReason, Generation, PoolName, World
 
 
@@ -25,35 +31,49 @@ class Plan:
         return not self.facts and not self.actions
 
 
-@dataclass(slots=True)
-class Pass:
-    """One run of ``decide``: its arguments, and the plan as it grows."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """What every rule may look at; the same for all slots of one plan."""
 
     desired: Desired
     world: World
     memory: Memory
     now: float
     run_id: str
-    mint: Callable[[], Generation]
-    in_flight: frozenset[str]
+    in_flight: AbstractSet[str]
     containers: Mapping[Generation, Container]
-    names: frozenset[str]
-    queues: dict[PoolName, list[Job]]
-    rolling: set[PoolName]
-    leased: dict[str, list[Agent]]
-    sharing: frozenset[PoolName]
-    room: int
-    serial: int
-    facts: list[Fact] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
-    wakes: list[float] = field(default_factory=list)
+    names: AbstractSet[str]  # of all containers
+    sharing: AbstractSet[PoolName]  # pools whose slots may have GPUs in common
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""
         return subject not in self.in_flight
 
-    def doom(
-        self, agent: Agent, reason: DoomReason, detail: str = "", by: str | None = None
-    ) -> None:
-        """The agent is to be ended, from the next pass on."""
-        self.facts.append(AgentDoomed(self.now, agent.generation, reason, by, detail))
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Nothing is to be done about it before ``until``; ``None``: until something happens."""
+
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """The agent is to be ended, from the next pass on."""
+
+    reason: DoomReason
+    detail: str = ""
+    by: str | None = None  # None: Mayfly itself
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something is to be done, once the facts are on disk; and looked at again at ``until`` in any case."""
+
+    actions: tuple[Action, ...]
+    facts: tuple[Fact, ...] = ()
+    until: float | None = None
+
+
+Verdict: TypeAlias = Stay | Doom | Act
+STAY = Stay()
