@@ -63,6 +63,7 @@ class Session:
     agent: int
     seen: float
     messages: list[dict[str, Any]] = field(default_factory=list)
+    leaving: bool = False  # its agent has said that it goes: it gets no job any more
 
 
 @dataclass(slots=True)
@@ -583,6 +584,8 @@ class FakeAzure(Fake):
                 entry = self.agents.get(session.agent)
                 if entry is None or not entry.enabled or entry.request is not None:
                     continue
+                if session.leaving:
+                    continue
                 if entry.pending is not None or not fits(entry, job.demands):
                     continue
                 entry.request, job.agent = job.id, entry.name
@@ -633,6 +636,9 @@ class FakeAzure(Fake):
             return gone(call)
         if call.json["name"] == "JobCompleted":
             job.completed += 1
+            session = self._session_of_job(job)
+            if session is not None and call.json.get("agentShuttingDown"):
+                session.leaving = True
             self._finish(job, call.json["result"])
         return Answer(200)
 
