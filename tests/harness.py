@@ -117,7 +117,7 @@ class Manager:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self, patience: float = PATIENCE) -> None:
         """End the manager and whatever it left on the Engine; remove its files."""
         clean = False
         if self.process is not None and self.process.poll() is None:
@@ -126,10 +126,10 @@ class Manager:
                 clean = self.process.wait(20) == 0
         self.kill()
         if self.host_id() is not None:
-            until(self._swept, "nothing of the manager is left on its Engine")
+            until(self._swept, "nothing of the manager is left on its Engine", patience)
             if not clean:
                 time.sleep(0.2)  # what a killed manager had asked for may come late
-                until(self._swept, "nothing of the manager is left on its Engine")
+                until(self._swept, "nothing of the manager is left on its Engine", patience)
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _swept(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,13 +49,25 @@ def mortal() -> Iterator[PrivateEngine]:
         yield engine
 
 
-def made(engine: PrivateEngine, more: str = "") -> Manager:
-    """A manager with a cache, not yet started."""
+@contextmanager
+def made(engine: PrivateEngine, more: str = "") -> Iterator[Manager]:
+    """A manager with a cache, not yet started; afterwards nothing of it is left.
+
+    An Engine that was killed while it started a container may list it for ever and not be able to remove it:
+    it is restarted then, and forgets it.
+    """
     manager = Manager(engine.url)
     (manager.home / "cache").mkdir()
     (manager.home / "cache").chmod(0o777)
     manager.configure(POOL.format(home=manager.home, more=more))
-    return manager
+    try:
+        yield manager
+    finally:
+        try:
+            manager.close(patience=30)
+        except AssertionError:
+            engine.restart()
+            manager.close()
 
 
 def written(file: Path) -> str:
