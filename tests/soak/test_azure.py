@@ -6,7 +6,7 @@ from tests.soak.azure import open_service
 from tests.soak.run import soak
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.engine
 @pytest.mark.timeout(400)
 def test_twenty_jobs_are_each_done_once_and_the_pool_holds_exactly_the_slots_names() -> None:

@@ -6,7 +6,7 @@ from tests.soak.github import open_service
 from tests.soak.run import soak
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.engine
 @pytest.mark.timeout(300)
 def test_twenty_jobs_are_each_done_once_and_nothing_is_left() -> None:

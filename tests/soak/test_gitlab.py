@@ -6,7 +6,7 @@ from tests.soak.gitlab import open_service
 from tests.soak.run import soak
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.engine
 @pytest.mark.timeout(300)
 def test_twenty_jobs_are_each_done_once_by_a_runner_a_slot_and_none_outlives_its_pool() -> None:
