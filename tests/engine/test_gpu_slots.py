@@ -123,7 +123,7 @@ def test_an_application_s_xid_is_recorded_and_a_hardware_xid_holds_its_slot_unti
     manager.ended(job)
     held = manager.in_phase("held", "gpu-0")
     assert f"XID 79 on {uuid(0)}" in held["note"]
-    assert manager.slot("gpu-1")["phase"] == "idle"
+    manager.in_phase("idle", "gpu-1")
     after = [manager.ended(manager.on_gpu("true")) for _ in range(2)]
     assert {row["slot"] for row in after} == {"gpu-1"}
     assert manager.cli("retry", "gpu-0").returncode == 0

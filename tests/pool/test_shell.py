@@ -153,5 +153,5 @@ def test_a_canary_goes_all_the_way_and_the_doctor_says_so(make: Callable[..., Ma
     assert rows["agent.canary"]["state"] == "ok", rows["agent.canary"]
     assert rows["manager.health"]["state"] == "ok"
     assert rows["agent.metadata"]["state"] == "ok"
-    assert manager.slot()["phase"] == "idle"
+    manager.in_phase("idle")
     assert sorted(manager.containers()) == ["local-0", "local-1"]

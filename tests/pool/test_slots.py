@@ -78,7 +78,7 @@ def test_drain_empties_an_idle_slot_and_uncordon_fills_it(manager: Manager) -> N
         None,
     )
     assert row["cordoned"]["by"] == "root"
-    assert manager.slot("local-1")["phase"] == "idle"
+    manager.in_phase("idle", "local-1")
     jobs = [manager.queue("true") for _ in range(3)]
     assert {manager.ended(job)["slot"] for job in jobs} == {"local-1"}
     manager.kill()
