@@ -308,7 +308,7 @@ def test_an_engine_restart_loses_and_doubles_no_line(
     it.keeper.follow(generation, cid)
     gate(private_agents, cid)
     path = tmp_path / "output" / f"{generation}.log"
-    until(lambda: path.stat().st_size > 20_000)
+    until(lambda: path.exists() and path.stat().st_size > 20_000)
     private_engine.restart()
     it.wait(END, 60)
     numbers = [int(line.split()[1]) for line in it.text(generation).splitlines()]
