@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine import command
 from tests.harness import Manager, until
 from tests.hurried import BRISK, hurried
 
@@ -188,12 +189,18 @@ def test_a_fresh_agent_after_each_job(manager: Manager) -> None:
     )
 
 
-def test_a_pool_that_was_at_work_leaves_no_network(manager: Manager) -> None:
-    # Engine 20.10 keeps the end of a network of a container that is renamed while it ends.
+def test_a_pool_that_was_at_work_leaves_no_network_that_the_engine_lets_go(
+    manager: Manager,
+) -> None:
     jobs = [manager.queue("sleep", "0.3") for _ in range(20)]
     for job in jobs:
         assert manager.ended(job)["state"] == "succeeded"
     mine = ("network", "ls", "-q", "--filter", f"label=io.mayfly.host={manager.host_id()}")
     assert manager.cli("drain", "--all", "--wait", "--timeout", "30").returncode == 0
     assert manager.kill(signal.SIGTERM) == 0
-    assert manager.docker(*mine) == ""
+    for network in manager.docker(*mine).split():
+        # The Engine loses count at times (moby/moby#43286): a network of nobody that nobody can remove.
+        assert manager.docker("network", "inspect", "-f", "{{len .Containers}}", network) == "0\n"
+        refusal = command.docker(manager.docker_host, "network", "rm", network, check=False).stderr
+        assert "has active endpoints" in refusal
+        assert "network.kept" in manager.log.read_text()

@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -29,7 +30,7 @@ from mayfly.core.recording import Recorder, Recording
 from mayfly.core.stimuli import AgentStirred, ClientSign
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
-from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.history import History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
@@ -55,6 +56,8 @@ from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
 
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
+LEAVE_GRACE = 5.0  # seconds in which a container that has ended lets go of its network
+LEAVE_AGAIN = 0.1  # seconds between two tries to remove the networks
 
 
 def run(
@@ -336,10 +339,17 @@ def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
 
 
 def _leave(engine: Engine, host: HostId, log: Log) -> None:
-    """Remove our networks where none of our containers is left."""
-    try:
-        if any(container.host == host for container in engine.list()):
+    """Remove our networks where none of our containers is alive; one that has just ended may hold its
+    network for a moment.
+    """
+    last = time.monotonic() + LEAVE_GRACE
+    while True:
+        try:
+            if not any(container.host == host and container.live for container in engine.list()):
+                engine.sweep(lambda of: of == host)
             return
-        engine.sweep(lambda of: of == host)
-    except Fault as fault:
-        log.event("network.kept", reason=str(fault))
+        except Fault as fault:
+            if time.monotonic() > last or not isinstance(fault, Passing):
+                log.event("network.kept", reason=str(fault))
+                return
+        time.sleep(LEAVE_AGAIN)
