@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
+from tests.waiting import pause
 
 T = TypeVar("T")
 IMAGE = "mayfly/local:cpu"
@@ -96,11 +97,11 @@ def until() -> Callable[..., object]:
     """`until(look, seconds=30)`: looks again and again; returns the first truth it sees."""
 
     def wait(look: Callable[[], T], seconds: float = 30) -> T:
-        end = time.monotonic() + seconds
+        began = time.monotonic()
         while not (seen := look()):
-            if time.monotonic() > end:
+            if time.monotonic() > began + seconds:
                 pytest.fail(f"not seen within {seconds} s: {look.__doc__ or look.__name__}")
-            time.sleep(0.005)
+            pause(began)
         return seen
 
     return wait

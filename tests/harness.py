@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from tests.engine import command
+from tests.waiting import pause
 
 PATIENCE = 120.0  # on a machine that has much else to do
 ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
@@ -42,13 +43,13 @@ T = TypeVar("T")
 
 def until(look: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
     """What ``look`` gives once it is true; AssertionError naming ``what`` when patience ends."""
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
     while True:
         found = look()
         if found:
             return found
-        assert time.monotonic() < deadline, f"not within {patience:.0f} s: {what}"
-        time.sleep(0.05)
+        assert time.monotonic() < began + patience, f"not within {patience:.0f} s: {what}"
+        pause(began)
 
 
 @contextmanager
