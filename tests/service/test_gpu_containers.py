@@ -10,7 +10,7 @@ from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import agent_plan
 from mayfly.core.model import Generation, HostId, Injection, PoolName, PoolSpec, SlotName, SlotSpec
 from mayfly.engines.docker.container import container_config, container_plan
-from mayfly.engines.docker.values import gpus_of
+from mayfly.engines.docker.values import Dialect, gpus_of
 
 
 def asked(lease: tuple[str, ...], way: Injection | None) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def asked(lease: tuple[str, ...], way: Injection | None) -> dict[str, Any]:
     )
     action = Prepare(Generation("g1"), spec, "g-0", "it is empty")
     plan = agent_plan(action, host=HostId("h"), witness="/w", log_max_size=1)
-    return container_config(container_plan(plan, "n"))
+    return container_config(container_plan(plan, "n"), Dialect(), ())
 
 
 def variables(config: dict[str, Any]) -> dict[str, str]:
@@ -39,12 +39,12 @@ def variables(config: dict[str, Any]) -> dict[str, str]:
         (Injection("runtime", ("GPU-a",)), "nvidia", []),
         (
             Injection("cdi", ("nvidia.com/gpu=GPU-a",)),
-            None,
+            "runc",
             [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=GPU-a"], "Capabilities": []}],
         ),
         (
             Injection("request", ("GPU-a",)),
-            None,
+            "runc",
             [
                 {
                     "Driver": "",
@@ -56,10 +56,10 @@ def variables(config: dict[str, Any]) -> dict[str, str]:
     ],
 )
 def test_each_way_in_names_the_lease_and_nothing_else(
-    way: Injection, runtime: str | None, requests: list[dict[str, Any]]
+    way: Injection, runtime: str, requests: list[dict[str, Any]]
 ) -> None:
     config = asked(("GPU-a",), way)
-    assert config["HostConfig"].get("Runtime") == runtime
+    assert config["HostConfig"]["Runtime"] == runtime
     assert config["HostConfig"]["DeviceRequests"] == requests
     assert variables(config)["NVIDIA_VISIBLE_DEVICES"] == "GPU-a"
     assert variables(config)["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
@@ -67,7 +67,7 @@ def test_each_way_in_names_the_lease_and_nothing_else(
 
 def test_without_a_gpu_nothing_is_asked_for_and_the_variable_is_void() -> None:
     config = asked((), None)
-    assert "Runtime" not in config["HostConfig"]
+    assert config["HostConfig"]["Runtime"] == "runc"
     assert config["HostConfig"]["DeviceRequests"] == []
     assert variables(config)["NVIDIA_VISIBLE_DEVICES"] == "void"
     assert "NVIDIA_DRIVER_CAPABILITIES" not in variables(config)

@@ -7,7 +7,7 @@ engine's own. Nothing secret stands in a plan, since engines show to anybody wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
@@ -134,12 +134,20 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         injection=spec.injection,
         mounts=tuple(mounts),
         tmpfs={ROOM: "mode=0700,size=64m"},
-        limits=pool.limits,
+        limits=_limits(spec),
         security=Security(own + pool.cap_add, new_privileges=pool.sudo),
         network=Network(pool.network, pool.dns),
         removes_itself=spec.removal is Removal.ENGINE,
         log_max_size=log_max_size,
     )
+
+
+def _limits(spec: SlotSpec) -> Limits:
+    """The pool's; with GPUs, half of the memory may be shared memory: data loaders pass batches there."""
+    limits = spec.pool.limits
+    if limits.shm is None and limits.memory is not None and spec.lease:
+        return replace(limits, shm=limits.memory // 2)
+    return limits
 
 
 def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:

@@ -98,7 +98,9 @@ class LimitsTable(Table):
         model.Limits, "cpus", "CPUs' worth of time of one agent"
     )
     pids: int = key(model.Limits, "pids", "processes and threads of one agent", ge=32, le=4194304)
-    shm: SizeLimit = key(model.Limits, "shm", "size of /dev/shm; absent: the Engine's 64 MiB")
+    shm: SizeLimit = key(
+        model.Limits, "shm", "size of /dev/shm; absent: 64 MiB, with GPUs half of `memory`"
+    )
     disk: SizeLimit = key(
         model.Limits, "disk", "the writable layer, looked at every 30 s; over it the agent is ended"
     )

@@ -33,7 +33,8 @@ from mayfly.engines.docker.container import container_config, container_from, no
 from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
-from mayfly.engines.docker.values import ContainerPlan, Network, gpus_of, moment
+from mayfly.engines.docker.ulimits import ulimits
+from mayfly.engines.docker.values import ContainerPlan, Dialect, Network, gpus_of, moment
 from mayfly.engines.protocol import (
     EngineEvent,
     EngineFacts,
@@ -60,6 +61,7 @@ class DockerClient:
         self.base_url = base_url
         self.timeout = timeout
         self._local = threading.local()
+        self._dialect: Dialect | None = None  # None: nobody has asked yet
 
     # -- the host --------------------------------------------------------------------------
 
@@ -77,7 +79,16 @@ class DockerClient:
         see_that_it_serves(version, self.base_url)
         with self._asking("asking the Engine about itself") as api:
             info = api.info()
-        return engine_facts(version, info, places(info))
+        found = engine_facts(version, info, places(info))
+        self._dialect = Dialect(found.api, found.cgroup_version)
+        return found
+
+    def _spoken(self) -> Dialect:
+        """How it is to be spoken to, as it was last asked."""
+        if self._dialect is None:
+            self.facts()
+        assert self._dialect is not None
+        return self._dialect
 
     def image(self, ref: str) -> ImageFacts | None:
         """The image of that name or id; None where this host has none."""
@@ -133,8 +144,9 @@ class DockerClient:
         """Create the container without starting it; ``NameTaken`` where the name belongs to
         another.
         """
+        config = container_config(plan, self._spoken(), ulimits())
         with self._asking(f"creating container {plan.name}") as api:
-            made = api.create_container_from_config(container_config(plan), plan.name)
+            made = api.create_container_from_config(config, plan.name)
         return ContainerId(made["Id"])
 
     def start(self, cid: ContainerId) -> None:

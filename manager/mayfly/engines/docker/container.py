@@ -1,6 +1,8 @@
 """An agent's container in the words of the Engine's API, and what the Engine lists as a container of ours.
 
-Pure. Each option of a create that a daemon-wide default could change is to be said here.
+Pure. Each option of a create that a key of daemon.json could change is said here. Left to the daemon on
+purpose, since whoever set them meant every container of the host: name servers (a pool's ``dns`` comes
+first), `cgroup-parent`, `userns-remap`, SELinux, and which addresses networks are cut from.
 """
 
 from __future__ import annotations
@@ -24,7 +26,16 @@ from mayfly.core.model import (
     PoolName,
     SlotName,
 )
-from mayfly.engines.docker.values import ContainerPlan, DeviceRequest, container_state
+from mayfly.engines.docker.values import (
+    ContainerPlan,
+    DeviceRequest,
+    Dialect,
+    Ulimit,
+    container_state,
+)
+
+SHM = 64 * 1024 * 1024  # bytes of /dev/shm where nobody says otherwise
+OWN_RUNTIME = "runc"  # every Engine has it, and none lets it be named otherwise
 
 
 def container_plan(plan: AgentPlan, network: str) -> ContainerPlan:
@@ -67,8 +78,10 @@ def _device_requests(way: Injection | None) -> tuple[DeviceRequest, ...]:
             return ()
 
 
-def container_config(plan: ContainerPlan) -> dict[str, Any]:
-    """The plan in the words of the Engine's API (``POST /containers/create``)."""
+def container_config(
+    plan: ContainerPlan, dialect: Dialect, ulimits: tuple[Ulimit, ...]
+) -> dict[str, Any]:
+    """The plan in the words of that Engine's API (``POST /containers/create``)."""
     host: dict[str, Any] = {
         "NetworkMode": plan.network,
         "RestartPolicy": {"Name": "no"},
@@ -77,7 +90,13 @@ def container_config(plan: ContainerPlan) -> dict[str, Any]:
         "OomScoreAdj": plan.oom_score_adj,
         "CapDrop": list(plan.cap_drop),
         "CapAdd": list(plan.cap_add),
-        "SecurityOpt": ["no-new-privileges:true"] if plan.no_new_privileges else [],
+        "SecurityOpt": _security(plan, dialect),
+        "Runtime": plan.runtime or OWN_RUNTIME,
+        "IpcMode": "private",
+        "CgroupnsMode": "private" if dialect.cgroup == "2" else "host",
+        "PidsLimit": plan.pids if plan.pids is not None else -1,
+        "ShmSize": plan.shm if plan.shm is not None else SHM,
+        "Ulimits": [{"Name": one.name, "Soft": one.soft, "Hard": one.hard} for one in ulimits],
         "Mounts": [_mount(bind) for bind in plan.mounts],
         "Tmpfs": dict(plan.tmpfs),
         "Dns": list(plan.dns),
@@ -94,16 +113,10 @@ def container_config(plan: ContainerPlan) -> dict[str, Any]:
             for asked in plan.device_requests
         ],
     }
-    if plan.runtime is not None:
-        host["Runtime"] = plan.runtime
     if plan.memory is not None:
         host |= {"Memory": plan.memory, "MemorySwap": plan.memory}
     if plan.cpus is not None:
         host["NanoCpus"] = round(plan.cpus * 1e9)
-    if plan.pids is not None:
-        host["PidsLimit"] = plan.pids
-    if plan.shm is not None:
-        host["ShmSize"] = plan.shm
     config: dict[str, Any] = {
         "Image": plan.image,
         "Hostname": plan.hostname,
@@ -127,6 +140,13 @@ def container_config(plan: ContainerPlan) -> dict[str, Any]:
     if plan.command is not None:
         config["Cmd"] = list(plan.command)
     return config
+
+
+def _security(plan: ContainerPlan, dialect: Dialect) -> list[str]:
+    """Whether a set-uid program may raise privileges, and which calls of the kernel there are."""
+    said = [f"no-new-privileges:{str(plan.no_new_privileges).lower()}"]
+    # Before 23.0 the built-in profile has no name: what `seccomp-profile` says there cannot be taken back.
+    return [*said, "seccomp=builtin"] if dialect.names_seccomp else said
 
 
 def _mount(bind: Mount) -> dict[str, Any]:

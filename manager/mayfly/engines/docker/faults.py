@@ -54,6 +54,11 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
             Refused,
             "install the NVIDIA Container Toolkit, restart the Engine, see `mayfly doctor`",
         ),
+        (
+            r"error setting rlimit",
+            Refused,
+            "the Engine may not raise its limits: start Mayfly with limits that are no higher (`ulimit`)",
+        ),
         (r"requirement error", Refused, "choose an image with an older CUDA, or a newer driver"),
         (
             r"non-overlapping IPv4 address pool|predefined address pools have been fully subnetted",

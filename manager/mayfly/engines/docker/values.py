@@ -39,6 +39,28 @@ class DeviceRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialect:
+    """What of an Engine decides how a create is worded."""
+
+    api: tuple[int, int] = (1, 41)
+    cgroup: str = "2"  # the version that its host has
+
+    @property
+    def names_seccomp(self) -> bool:
+        """Whether its own seccomp profile can be asked for by name."""
+        return self.api >= (1, 42)
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A resource limit of a container's processes; -1: none."""
+
+    name: str  # as docker run --ulimit has it
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerPlan:
     """A container as it is to be created; ``env`` holds nothing secret, since ``docker inspect``
     shows it.
@@ -61,7 +83,7 @@ class ContainerPlan:
     memory: int | None = None  # also the limit of memory and swap together; None: no limit
     cpus: float | None = None  # None: no limit
     pids: int | None = None  # None: no limit
-    shm: int | None = None  # None: the Engine's 64 MiB
+    shm: int | None = None  # None: 64 MiB
     cap_drop: tuple[str, ...] = ("ALL",)
     cap_add: tuple[str, ...] = ()
     no_new_privileges: bool = True
