@@ -33,6 +33,20 @@ def test_what_jobs_see_in_their_environment_is_not_told() -> None:
     assert encoded(decoded(encoded(spec))) == encoded(spec)
 
 
+def test_a_short_secret_cannot_be_tried_out_on_what_a_report_says() -> None:
+    def told(env: str, key: str) -> tuple[str, str]:
+        pool = PoolSpec(PoolName("p"), env={"PIN": env}, mask_key=key)
+        text = json.dumps(encoded(pool))
+        assert key not in text
+        return text, fingerprint(decoded(json.loads(text)), "id", (), Removal.ENGINE)
+
+    told_of_one, mark = told("1234", "this installation's")
+    other, other_mark = told("1234", "another one's")
+    assert told_of_one != other
+    assert mark != other_mark
+    assert told("1234", "this installation's") == (told_of_one, mark)
+
+
 def test_what_is_of_no_known_type_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no 'Nonsense'"):
         decoded({"is": "Nonsense"})

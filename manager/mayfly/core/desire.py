@@ -6,6 +6,7 @@ It is given what was found on the host and asks for nothing itself.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Mapping
@@ -285,19 +286,23 @@ MASK = "**** "
 
 def without_secrets(pool: PoolSpec) -> PoolSpec:
     """The pool with what jobs see in their environment masked, and a proxy that names a user."""
-    env = {name: masked(value) for name, value in pool.env.items()}
-    proxy = masked(pool.proxy) if pool.proxy is not None and "@" in pool.proxy else pool.proxy
-    return replace(pool, env=env, proxy=proxy)
+    key = pool.mask_key
+    env = {name: masked(value, key) for name, value in pool.env.items()}
+    proxy = pool.proxy
+    if proxy is not None and "@" in proxy:
+        proxy = masked(proxy, key)
+    return replace(pool, env=env, proxy=proxy, mask_key="")
 
 
-def masked(value: str) -> str:
+def masked(value: str, key: str) -> str:
     """What stands for a variable's value where nobody is to read it; of what is masked already, itself.
 
-    A fingerprint is of the masked values, so that one can be made again from what a bug report holds.
+    Whoever has not the installation's key cannot try short values until one fits. A fingerprint is of the
+    masked values, so that one can be made again from what a bug report holds.
     """
     if value.startswith(MASK):
         return value
-    return MASK + hashlib.sha256(value.encode()).hexdigest()[:16]
+    return MASK + hmac.new(key.encode(), value.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def baked_parts(value: object) -> object:

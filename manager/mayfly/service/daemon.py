@@ -31,7 +31,7 @@ from mayfly.core.stimuli import AgentStirred, ClientSign
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.edge.history import History
+from mayfly.edge.history import MASK_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
@@ -71,9 +71,20 @@ def run(
         history = History(state_dir)
         stack.callback(history.close)
         host = _host_id(history)
+        key = _mask_key(history)
         engine = load_engine(config.host)
         claim = partial(_claim, engine, host, take_over=take_over, log=log)
-        _run(config, reload or (lambda: config), host, history, engine, claim, log, stack)
+        reread = reload or (lambda: config)
+        _run(
+            config.with_mask_key(key),
+            lambda: reread().with_mask_key(key),
+            host,
+            history,
+            engine,
+            claim,
+            log,
+            stack,
+        )
 
 
 def _log_start(log: Log, host: HostId, config: Config) -> None:
@@ -301,6 +312,15 @@ def _host_id(history: History) -> HostId:
     host = naming.host_id(secrets.randbelow(36**naming.HOST_ID_LENGTH))
     history.set_meta("host", host)
     return host
+
+
+def _mask_key(history: History) -> str:
+    """What this installation masks values with, made at the first start; it is told to nobody."""
+    key = history.meta(MASK_KEY)
+    if key is None:
+        key = secrets.token_hex(32)
+        history.set_meta(MASK_KEY, key)
+    return key
 
 
 def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:

@@ -18,6 +18,7 @@ from mayfly.core.model import Config, Generation, HostId, PoolName, Witness
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
 from mayfly.core.stimuli import ConfigRead, EngineSeen, HostSurveyed, WitnessesRead
+from mayfly.edge.history import MASK_KEY
 from mayfly.edge.history_file import FILE_NAME
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.witness import Witnesses
@@ -36,7 +37,8 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
     ``Passing`` or ``Refused`` where the Engine or the state file cannot be read.
     """
     state_dir = Path(config.host.state_dir)
-    host, memory = _remembered(state_dir)
+    host, key, memory = _remembered(state_dir)
+    config = config.with_mask_key(key)
     engine = load_engine(config.host)
     info, containers = engine.facts(), engine.list()
     survey = survey_of(engine, config, info, references(config, hardware))
@@ -65,14 +67,14 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
     return {**plan_document(Plan(actions=step.actions), headline), "offline": True}
 
 
-def _remembered(state_dir: Path) -> tuple[HostId, Memory]:
-    """This Mayfly's id and memory; none and nothing where no manager has run yet."""
+def _remembered(state_dir: Path) -> tuple[HostId, str, Memory]:
+    """This Mayfly's id, what it masks values with, and its memory; nothing where no manager has run yet."""
     if not (state_dir / FILE_NAME).exists():
-        return ANY_HOST, Memory()
+        return ANY_HOST, "", Memory()
     reader = HistoryReader(state_dir)
     try:
         memory = reader.memory()
-        return HostId(reader.meta("host") or ANY_HOST), memory
+        return HostId(reader.meta("host") or ANY_HOST), reader.meta(MASK_KEY) or "", memory
     finally:
         reader.close()
 
