@@ -39,11 +39,12 @@ def test_an_old_key_is_told_by_the_check_and_is_no_mistake(mayfly: Mayfly, confi
     assert ran.code == 0
     drop_in = config.parent / "conf.d/big.toml"
     assert (
-        f'{drop_in}: [[pool]] "gpu" agent_pool: is an old key: say runner_group in [pool.github]'
+        f'{drop_in}:3: [[pool]] "gpu" agent_pool: is an old key: say runner_group in [pool.github]'
         in ran.err
     )
     assert (
-        f'{config}: [[pool]] "gpu" app_key: is an old key: say app.key in [pool.github]' in ran.err
+        f'{config}:9: [[pool]] "gpu" app_key: is an old key: say app.key in [pool.github]'
+        in ran.err
     )
 
 

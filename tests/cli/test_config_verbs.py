@@ -45,12 +45,40 @@ def test_check_names_every_mistake(mayfly: Mayfly, config: Path) -> None:
     config.write_text(GOOD + 'slotz = 1\ntoken = "hunter2"\n')
     ran = mayfly("config", "check", "--config", config)
     assert ran.code == 1
-    assert len(ran.err.splitlines()) == 2
-    assert "did you mean slots?" in ran.err
+    assert ran.err.splitlines() == [
+        f'mayfly: {config}:6: [[pool]] "local" slotz: there is no such key; did you mean slots?',
+        (
+            f'mayfly: {config}:7: [[pool]] "local" token: belongs to a service; provider local, the '
+            "embedded queue, has none"
+        ),
+        "mayfly: 2 mistakes",
+    ]
     assert "hunter2" not in ran.err
     document = json.loads(mayfly("config", "check", "--config", config, "--json").out)
     assert document["schema"] == "mayfly.config-check/1"
-    assert [problem["key"] for problem in document["problems"]] == ["token", "slotz"]
+    assert [problem["key"] for problem in document["problems"]] == ["slotz", "token"]
+    assert [problem["line"] for problem in document["problems"]] == [6, 7]
+
+
+def test_check_tells_old_keys_beside_the_mistakes(mayfly: Mayfly, config: Path) -> None:
+    pool = '[[pool]]\nname = "lab"\nprovider = "gitlab"\nurl = "https://lab/g"\nslots = "2"\n'
+    config.write_text(pool + 'token = { credential = "lab" }\n')
+    ran = mayfly("config", "check", "--config", config)
+    assert ran.code == 1
+    assert [line.split(": ")[1] for line in ran.err.splitlines()] == [
+        f"{config}:5", f"{config}:4", f"{config}:6", "1 mistake, and 2 old keys"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", [("run",), ("plan",), ("config", "show"), ("doctor",)])
+def test_whoever_reads_the_file_tells_every_mistake_with_its_line(
+    mayfly: Mayfly, config: Path, verb: tuple[str, ...]
+) -> None:
+    config.write_text(GOOD + "slotz = 1\ncuda = 12.8\nsudo = yes\n")
+    ran = mayfly(*verb, "--config", config)
+    assert ran.code == 1
+    for line in (6, 7, 8):
+        assert f"{config}:{line}: " in ran.out + ran.err
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["words", "json"])
@@ -84,8 +112,9 @@ def test_check_names_the_library_that_an_app_needs_and_only_where_it_is_missing(
     )
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
-        f'mayfly: {config}: [[pool]] "gh" . github app: a GitHub App\'s key needs the Python library '
+        f'mayfly: {config}:8: [[pool]] "gh" . github app: a GitHub App\'s key needs the Python library '
         "cryptography: install it with Mayfly, as in `uv tool install 'mayfly-ci[app]'`\n"
+        "mayfly: 1 mistake\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT, *words, "--json"],
@@ -255,7 +284,7 @@ def test_run_refuses_a_wrong_configuration_before_anything_else(
     ran = mayfly("run", "--config", config)
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == (
-        f'mayfly: {config}: [[pool]] "local" slotz: there is no such key; did you mean slots?\n'
+        f'mayfly: {config}:6: [[pool]] "local" slotz: there is no such key; did you mean slots?\n'
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -375,8 +376,8 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("slots = 1001"), "slots: must be at most 1000, not 1001"),
     (pool("sudo = 1"), "sudo: must be true or false, not 1"),
     (pool("labels = 'a'"), "labels: must be a list, not 'a'"),
-    (pool("labels = [1]"), "labels.1: must be a string, not 1"),
-    (pool("env = { A = 1 }"), "env.A: must be a string, not 1"),
+    (pool("labels = [1]"), 'labels.1: must be a string, in quotes: "1"'),
+    (pool("env = { A = 1 }"), 'env.A: must be a string, in quotes: "1"'),
     (pool("limits = 3"), '"local" limits: must be a table, not 3'),
     (
         pool("[pool.limits]\ncpu = 2"),
@@ -507,24 +508,144 @@ MISTAKES: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("text", "told"), MISTAKES, ids=[told[-40:] for _, told in MISTAKES])
 def test_a_mistake_is_one_sentence_with_its_place(write: Write, text: str, told: str) -> None:
     found = mistakes(write(text))
-    assert told in found
-    assert all(line.startswith("config.toml: ") for line in found.splitlines())
+    assert told in re.sub(r"^config.toml:\d+: ", "config.toml: ", found, flags=re.MULTILINE)
+    *each, last = found.splitlines()
+    for line in [*each, *([last] if not each else [])]:
+        assert re.match(r"config\.toml:\d+: ", line) or "there is no [[pool]]" in line
+    assert last == f"{len(each)} mistakes" or not each
     assert "hunter2" not in found
     assert "pydantic" not in found
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_own_file(write: Write) -> None:
+def test_all_mistakes_are_told_at_once_each_with_its_own_file_and_line(write: Write) -> None:
     path = write(
         MINIMAL + 'slotz = 1\n[pool.limits]\nmemory = "x"\n',
-        site='[[pool]]\nname = "local"\nstandby = "yes"\n',
+        site='\n[[pool]]\nname = "local"\nstandby = "yes"\n',
     )
-    told = mistakes(path).splitlines()
-    assert len(told) == 3
-    assert sum(line.startswith("conf.d/site.toml: ") for line in told) == 1
+    assert mistakes(path).splitlines() == [
+        'config.toml:5: [[pool]] "local" slotz: there is no such key; did you mean slots?',
+        (
+            "config.toml:7: [[pool]] \"local\" . limits memory: 'x' is not a size; write for example "
+            '"8GiB", "512MiB" or "10GB"'
+        ),
+        "conf.d/site.toml:4: [[pool]] \"local\" standby: must be true or false, not 'yes'",
+        "3 mistakes",
+    ]
+
+
+# Mistakes of every stage: the grammar, a value's type, a provider's table, between keys, between pools.
+TWENTY = """\
+[host]
+name = lab
+gpu = "on"
+metrics = "0.0.0.0:9"
+
+[[pool]]
+name = "a"
+provider = "gitub"
+slots = -1
+limits = { memory = "1GiB", shm = "2GiB", pids = 1 }
+
+[[pool]]
+name = "a"
+provider = "gitlab"
+url = "https://gitlab.lab/group"
+labels = [
+  "right",
+  "two\\nlines",
+]
+agent_pol = "x"
+
+[[pool.dataset]]
+source = "/data"
+target = "/x"
+
+[[pool.dataset]]
+source = "/data"
+target = "/x"
+
+[[pool]]
+slots = 1
+share = true
+url = "https://x"
+
+[pool.azure]
+token = { credential = "c" }
+
+[[pool]]
+name = "d"
+provider = "github"
+[pool.github]
+url = "ftp://x"
+token = "hunter2"
+app = { key = { credential = "k" } }
+"""
+
+
+def test_a_mistake_hides_no_other_however_early_it_is_found(write: Write) -> None:
+    path = write(TWENTY, second='[[pool]]\nname = "d"\ncuda = 12.8\nsudo = yes\n')
+    found = [line.partition(": ") for line in mistakes(path).splitlines()]
+    assert [(place.removeprefix("config.toml:"), text[:44]) for place, _, text in found] == [
+        ("2", "is not TOML: invalid value; text stands in q"),
+        ("3", "[host] gpu: must be 'auto', 'required' or 'o"),
+        ("4", "[host] metrics: '0.0.0.0:9' must be a loopba"),
+        ("8", '[[pool]] "a" provider: there is no provider '),
+        ("9", '[[pool]] "a" slots: must be at least 0, not '),
+        ("10", '[[pool]] "a" . limits pids: must be at least'),
+        ("10", '[[pool]] "a" . limits shm: is larger than me'),
+        ("12", '[[pool]] "a" . gitlab token: is missing; pro'),
+        ("13", '[[pool]] "a" name: there is more than one po'),
+        ("18", "[[pool]] \"a\" labels.2: 'two\\nlines' is not a"),
+        ("20", '[[pool]] "a" agent_pol: there is no such key'),
+        ("28", '[[pool]] "a" . dataset number 2 target: /x i'),
+        ("30", "[[pool]] number 3 name: is missing"),
+        ("32", "[[pool]] number 3 share: has no meaning in a"),
+        ("33", "[[pool]] number 3 url: belongs to a service;"),
+        ("35", "[[pool]] number 3 azure: is a table of provi"),
+        ("42", '[[pool]] "d" . github url: must be a URL tha'),
+        ("43", '[[pool]] "d" . github token: a secret is not'),
+        ("44", '[[pool]] "d" . github app.id: is missing; `k'),
+        ("conf.d/second.toml:3", '[[pool]] "d" cuda: must be a string, in quot'),
+        ("conf.d/second.toml:4", "is not TOML: invalid value; write sudo = tru"),
+        ("21 mistakes", ""),
+    ]
+
+
+def test_what_does_not_parse_hides_the_file_and_invents_nothing(write: Write) -> None:
+    path = write(
+        '[[pool]]\nname = "gpu"\nprovider = "gitlab"\nslots = 1\nlabels = ["a",\n\n[pool.gitlab]\nurl = 3\n',
+        site='[[pool]]\nname = "gpu"\nurl = "https://x/y"\nslots = "two"\n',
+    )
+    assert mistakes(path).splitlines() == [
+        "config.toml:5: is not TOML: what is opened here is not closed",
+        "conf.d/site.toml:4: [[pool]] \"gpu\" slots: must be a whole number, not 'two'",
+        "2 mistakes",
+    ]
+
+
+NOT_TOML = [
+    ("a = b # c", 'is not TOML: invalid value; text stands in quotes: a = "…"'),
+    ('a = "b', "is not TOML: a quote is not closed"),
+    ("a = 1\na = 2", "config.toml:6: is not TOML: cannot overwrite a value"),
+    ("sudo = Yes", "invalid value; write sudo = true or sudo = false"),
+    ("token = hunter2", 'text stands in quotes: token = "…"'),
+    ('a = """b\n\n', "config.toml:5: is not TOML: a quote is not closed"),
+    ("[pool.limits", "config.toml:5: is not TOML: expected ']' at the end of a table declaration"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), NOT_TOML, ids=[text for text, _ in NOT_TOML])
+def test_a_mistake_of_the_grammar_has_its_line_and_repeats_no_value(
+    write: Write, text: str, told: str
+) -> None:
+    found = mistakes(write(pool(text)))
+    assert told in found
+    assert "hunter2" not in found
+    assert found.startswith("config.toml:")
 
 
 def test_a_drop_in_does_not_hide_what_is_wrong_before_it(write: Write) -> None:
-    assert "config.toml: [[pool]] number 1: must be a table, not '8GiB'" in mistakes(
+    assert "config.toml:1: [[pool]] number 1: must be a table, not '8GiB'" in mistakes(
         write("pool = ['8GiB']", site="[[pool]]\nname = 'a'")
     )
 
@@ -541,7 +662,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_nest_without_end_is_refused(write: Write) -> None:
-    assert "config.toml: is " in mistakes(write("a = " + "[" * 20_000))
+    assert re.match(r"config.toml(:1)?: is ", mistakes(write("a = " + "[" * 20_000)))
 
 
 def test_the_schema_is_json_and_knows_every_table() -> None:

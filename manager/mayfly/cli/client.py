@@ -199,5 +199,9 @@ def _socket_in(path: str, environ: Mapping[str, str]) -> str:
     found = host.get("socket") if isinstance(host, dict) else None
     if isinstance(found, str):
         return found
+    for layer in layers:
+        if layer.wrong and not layer.text:
+            line, sentence = layer.wrong[0]
+            raise Trouble(f"{layer.origin}:{line}: {sentence}")
     runtime = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return f"{runtime}/control.sock" if runtime else DEFAULT_SOCKET

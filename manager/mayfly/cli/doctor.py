@@ -140,7 +140,10 @@ def exit_code(found: Iterable[CheckResult], *, strict: bool) -> int:
 
 def _config(facts: Facts) -> Iterator[Verdict]:
     if facts.config is None:
-        yield fail(facts.config_problem, "mayfly config check")
+        lines = facts.config_problem.splitlines()
+        *others, last = lines[:-1] or lines  # the last of several says how many
+        yield from (fail(problem, "") for problem in others)
+        yield fail(last, "mayfly config check")
         return
     pools, slots = len(facts.config.pools), sum(pool.slots for pool in facts.config.pools)
     yield ok(f"{_many(pools, 'pool')}, {_many(slots, 'slot')}, no mistakes")
@@ -149,7 +152,9 @@ def _config(facts: Facts) -> Iterator[Verdict]:
 
 
 def _secrets(facts: Facts) -> Iterator[Verdict]:
-    if not facts.secrets:
+    if facts.config is None:
+        yield skip("there is no configuration that can be used")
+    elif not facts.secrets:
         yield skip("no pool has a token")
     for name, problem in facts.secrets.items():
         if problem is None:

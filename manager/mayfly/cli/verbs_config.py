@@ -14,7 +14,6 @@ from mayfly.cli.whole_file import replace_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mayfly.core.model import Config
     from mayfly.edge.config import Loaded
     from mayfly.edge.config_mistakes import Problem
 
@@ -29,33 +28,27 @@ config_app = typer.Typer(
 @config_app.command()
 def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Read the configuration and name every mistake in it."""
-    from mayfly.cli.loading import load_config  # noqa: PLC0415  pydantic is heavy
-    from mayfly.edge.config import ConfigError  # noqa: PLC0415
-    from mayfly.edge.config_mistakes import Problem  # noqa: PLC0415
+    from mayfly.edge.config import ConfigError  # noqa: PLC0415  pydantic is heavy
     from mayfly.providers.configuration import load  # noqa: PLC0415
 
-    path = config_path(ctx, config)
+    loaded = None
+    try:
+        loaded = load(config_path(ctx, config))
+    except ConfigError as error:
+        found, old = error.problems, error.old_keys
+    else:
+        found, old = (*_uninstalled(loaded), *_unserved(loaded)), loaded.config.old_keys
     if as_json:
-        try:
-            loaded = load(path)
-            unserved = _unserved(loaded.config)
-            found = (
-                *_uninstalled(loaded),
-                *(Problem(str(path), "", "gpus", sentence) for sentence in unserved),
-            )
-        except ConfigError as error:
-            found = error.problems
         problems = [dataclasses.asdict(problem) for problem in found]
-        old = [] if problems else list(loaded.config.old_keys)
-        print_json({"schema": "mayfly.config-check/1", "problems": problems, "old_keys": old})
+        document = {"problems": problems, "old_keys": [] if problems else list(old)}
+        print_json({"schema": "mayfly.config-check/1", **document})
         raise typer.Exit(1 if problems else 0)
-    loaded = load_config(path)
-    pools = loaded.config.pools
-    obstacles = [*map(str, _uninstalled(loaded)), *_unserved(loaded.config)]
-    for sentence in (*loaded.config.old_keys, *obstacles):
+    for sentence in (*map(str, found), *old):
         say(sentence)
-    if obstacles:
+    if loaded is None or found:
+        say(_counted(len(found), len(old)))
         raise typer.Exit(1)
+    pools = loaded.config.pools
     slots = sum(pool.slots for pool in pools)
     say(
         f"{', '.join(str(file) for file in loaded.files)}: {len(pools)} "
@@ -64,29 +57,36 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
     )
 
 
+def _counted(mistakes: int, old: int) -> str:
+    told = "1 mistake" if mistakes == 1 else f"{mistakes} mistakes"
+    return told + (f", and {old} old key{'s' if old > 1 else ''}" if old else "")
+
+
 def _uninstalled(loaded: Loaded) -> tuple[Problem, ...]:
     """A problem for each pool that needs something which is not installed here."""
-    from mayfly.edge.config_mistakes import Problem  # noqa: PLC0415
     from mayfly.providers.configuration import provider_keys  # noqa: PLC0415
 
-    found: list[Problem] = []
-    for pool in loaded.config.pools:
-        for where, sentence in provider_keys()[pool.provider].lacks(pool.settings):
-            key = ".".join(map(str, where))
-            table = f'[[pool]] "{pool.name}" . {pool.provider}'
-            place = f"pool.{pool.name}.{pool.provider}.{key}"
-            origins = (file for name, file in loaded.origins.items() if name.startswith(place))
-            found.append(Problem(next(origins, ""), table, key, sentence))
-    return tuple(found)
+    return tuple(
+        loaded.problem(("pool", index, pool.provider, *where), sentence)
+        for index, pool in enumerate(loaded.config.pools)
+        for where, sentence in provider_keys()[pool.provider].lacks(pool.settings)
+    )
 
 
-def _unserved(config: Config) -> list[str]:
-    """A sentence for each pool that asks for GPUs that this host does not have."""
+def _unserved(loaded: Loaded) -> tuple[Problem, ...]:
+    """A problem for each pool that asks for GPUs that this host does not have."""
     from mayfly.cli.host_hardware import hardware_for  # noqa: PLC0415
     from mayfly.core.desire import leases_of  # noqa: PLC0415
 
-    found = hardware_for(config)
-    return list(leases_of(config, found).obstacles.values()) if found.gpus is not None else []
+    found = hardware_for(loaded.config)
+    if found.gpus is None:
+        return ()
+    obstacles = leases_of(loaded.config, found).obstacles
+    return tuple(
+        loaded.problem(("pool", index, "gpus"), obstacles[pool.name])
+        for index, pool in enumerate(loaded.config.pools)
+        if pool.name in obstacles
+    )
 
 
 @config_app.command()

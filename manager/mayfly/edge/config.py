@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -22,7 +22,8 @@ from pydantic.functional_validators import PlainValidator
 from mayfly.core import model
 from mayfly.edge import config_values as values
 from mayfly.edge import sources
-from mayfly.edge.config_mistakes import ConfigError, Problem, contradictions, problem, told
+from mayfly.edge.config_mistakes import ConfigError, Problem, contradictions, follow, problem, told
+from mayfly.edge.config_pruning import concerns, pruned
 from mayfly.edge.config_types import (
     AbsolutePath,
     Account,
@@ -66,6 +67,11 @@ class Loaded:
     config: model.Config
     files: tuple[Path, ...]
     origins: Mapping[str, str]  # "pool.gpu.limits.memory" -> the file, "$VARIABLE" or "flag"
+    merged: sources.Merged = field(repr=False)
+
+    def problem(self, where: Where, text: str) -> Problem:
+        """A mistake that only this host makes one, at the place where it was written."""
+        return told(where, text, self.merged, str(self.files[0]))
 
 
 class DatasetTable(Table):
@@ -256,44 +262,85 @@ def load(
     environ = os.environ if environ is None else environ
     main = sources.main_file(path, environ)
     layers = list(_from_directories(environ))
-    try:
-        found = sources.files(main)
-        layers += [sources.read_toml(file) for file in found]
-    except sources.Unreadable as error:
-        raise ConfigError((Problem(error.origin, "", "", error.text),)) from error
+    found = sources.files(main)
+    unreadable: list[Problem] = []
+    whole = True
+    for file in found:
+        try:
+            layers.append(sources.read_toml(file))
+        except sources.Unreadable as error:
+            unreadable.append(Problem(error.origin, "", "", error.text))
+            whole = False
     layers += [_typed(layer) for layer in sources.environment(environ)]
     if flags:
         layers.append(_typed(sources.Layer("flag", {"host": dict(flags)})))
+    unreadable += [
+        Problem(layer.origin, "", "", text, line) for layer in layers for line, text in layer.wrong
+    ]
+    whole = whole and not any(layer.wrong and not layer.text for layer in layers)
     merged = sources.merge(layers)
     lifted = lift(merged, providers, DEFAULT_PROVIDER)
-    config = _checked(merged, lifted, str(main), providers)
     old = tuple(str(told(where, text, merged, str(main))) for where, text in lifted.old)
+    try:
+        config = _checked(merged, lifted, str(main), providers, whole=whole)
+    except ConfigError as error:
+        lines = {(problem.file, problem.line) for problem in unreadable}
+        others = [
+            problem for problem in error.problems if (problem.file, problem.line) not in lines
+        ]
+        raise ConfigError(_in_order(found, [*unreadable, *others]), old) from error
+    if unreadable:
+        raise ConfigError(_in_order(found, unreadable), old)
     config = replace(config, old_keys=old)
-    return Loaded(config, found, _named_origins(merged, lifted, config))
+    return Loaded(config, found, _named_origins(merged, lifted, config), merged)
 
 
 def check(merged: sources.Merged, main: str, providers: Mapping[str, ProviderKeys]) -> model.Config:
     """A merged tree as a ``Config``; ``ConfigError`` with every mistake."""
-    return _checked(merged, lift(merged, providers, DEFAULT_PROVIDER), main, providers)
+    return _checked(merged, lift(merged, providers, DEFAULT_PROVIDER), main, providers, whole=True)
 
 
 def _checked(
-    merged: sources.Merged, lifted: Lifted, main: str, providers: Mapping[str, ProviderKeys]
+    merged: sources.Merged,
+    lifted: Lifted,
+    main: str,
+    providers: Mapping[str, ProviderKeys],
+    *,
+    whole: bool,
 ) -> model.Config:
-    problems = [told(where, text, merged, main) for where, text in lifted.wrong]
+    """``whole`` is false where part of what was written could not be read: then nothing is missing."""
+
+    def at(where: Where, text: str) -> Problem:
+        return told(lifted.written(where), text, merged, main)
+
     shape = file_shape(tuple(providers.values()))
+    problems = [told(where, text, merged, main) for where, text in lifted.wrong if whole]
+    cuts: tuple[Where, ...] = ()
     try:
         read: Any = shape.model_validate(lifted.tree)
     except ValidationError as error:
         known = partial(_known, shape)
-        problems += [problem(detail, lifted, merged, main, known) for detail in error.errors()]
-    else:
-        config, wrong = _translate(read, providers)
-        problems += [told(lifted.written(where), text, merged, main) for where, text in wrong]
-        problems += contradictions(config, tuple(providers), merged, main)
+        details = [one for one in error.errors() if whole or one["type"] != "missing"]
+        problems += [problem(detail, lifted, merged, main, known) for detail in details]
+        wrong = [(follow(lifted.tree, detail["loc"]), detail["type"]) for detail in details]
+        rest, cuts = pruned(lifted.tree, wrong)
+        try:
+            read = None if rest is None else shape.model_validate(rest)
+        except ValidationError:
+            read = None
+    if read is not None and whole:
+        config, between = _translate(read, providers)
+        between += contradictions(config, tuple(providers))
+        problems += [at(where, text) for where, text in between if not concerns(where, cuts)]
         if not problems:
             return config
     raise ConfigError(tuple(dict.fromkeys(problems)))
+
+
+def _in_order(files: tuple[Path, ...], problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """As a person works through them: by file, then by line."""
+    place = {str(file): number for number, file in enumerate(files)}
+    return tuple(sorted(problems, key=lambda one: (place.get(one.file, len(place)), one.line or 0)))
 
 
 def schema(providers: Mapping[str, ProviderKeys]) -> dict[str, Any]:

@@ -8,25 +8,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mayfly.edge.faults import Refused
 from mayfly.edge.flat_keys import lift
 from mayfly.edge.provider_keys import ProviderKeys
-from mayfly.edge.sources import Layer, Tree, merge
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A key with its value, or a table's heading, with the comment right above it."""
-
-    first: int  # the line at which its comment or it begins
-    start: int
-    end: int  # the line after it
-    heading: tuple[str, ...] | None  # None: a key
-    listed: bool  # a heading in double brackets
-    key: str  # the first part of the key; "": a heading
+from mayfly.edge.sources import Layer, merge
+from mayfly.edge.toml_statements import NotToml, Statement, statements
 
 
 @dataclass
@@ -49,7 +38,10 @@ def migrated(
     person has to do it.
     """
     lines = text.split("\n")
-    pools = _pools(lines)
+    try:
+        pools = _pools(lines)
+    except NotToml as error:
+        raise Refused(str(error)) from error
     removed: set[int] = set()
     renamed: dict[int, str] = {}
     added: dict[int, list[str]] = {}
@@ -109,7 +101,7 @@ def _renamed(line: str, key: str, place: str) -> str:
 def _pools(lines: list[str]) -> list[_Pool]:
     found: list[_Pool] = []
     here: tuple[str, ...] = ()
-    for statement in _statements(lines):
+    for statement in statements(lines):
         if statement.heading is not None:
             here = statement.heading
             if here == ("pool",):
@@ -120,7 +112,7 @@ def _pools(lines: list[str]) -> list[_Pool]:
             pool = found[-1]
             pool.own.append(statement)
             pool.after = statement.end
-            said = tomllib.loads("\n".join(lines[statement.start : statement.end]))
+            said = statement.said
             if statement.key == "name" and isinstance(said["name"], str):
                 pool.name = said["name"]
             if statement.key == "provider" and isinstance(said["provider"], str):
@@ -138,48 +130,6 @@ def _below_comments(lines: list[str], number: int) -> int:
     while end < len(lines) and lines[end].strip().startswith("#"):
         end += 1
     return number if end < len(lines) and lines[end].strip().startswith("[") else end
-
-
-def _statements(lines: list[str]) -> Iterator[Statement]:
-    number = first = 0
-    while number < len(lines):
-        bare = lines[number].strip()
-        if not bare:
-            number = first = number + 1
-            continue
-        if bare.startswith("#"):
-            number += 1
-            continue
-        end, said = _whole(lines, number)
-        heading: tuple[str, ...] | None = None
-        key = ""
-        if bare.startswith("["):
-            heading = tuple(_path(said))
-        else:
-            (key,) = said
-        yield Statement(first, number, end, heading, bare.startswith("[["), key)
-        number = first = end
-
-
-def _whole(lines: list[str], start: int) -> tuple[int, Tree]:
-    """Where the statement that begins there ends, and what it says."""
-    for end in range(start + 1, len(lines) + 1):
-        try:
-            return end, tomllib.loads("\n".join(lines[start:end]))
-        except tomllib.TOMLDecodeError:
-            continue
-    raise Refused(f"line {start + 1} is not TOML")
-
-
-def _path(said: Tree) -> Iterator[str]:
-    """The parts of a heading, from what it reads as."""
-    here: object = said
-    while isinstance(here, (dict, list)) and here:
-        if isinstance(here, list):
-            here = here[0]
-        else:
-            ((part, here),) = here.items()
-            yield part
 
 
 def _see_the_same(

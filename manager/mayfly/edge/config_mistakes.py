@@ -28,23 +28,30 @@ class Problem:
     table: str
     key: str
     text: str
+    # from 1; None: it stands on no line, or not in a file
+    line: int | None = None
 
     def __str__(self) -> str:
         place = " ".join(part for part in (self.table, self.key) if part)
-        return f"{self.file}: {place}: {self.text}" if place else f"{self.file}: {self.text}"
+        file = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{file}: {place}: {self.text}" if place else f"{file}: {self.text}"
 
 
 class ConfigError(Refused):
-    """The configuration is wrong; ``problems`` lists every mistake, the message one a line."""
+    """The configuration is wrong; ``problems`` lists every mistake, the message one a line and how many."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+    def __init__(self, problems: tuple[Problem, ...], old_keys: tuple[str, ...] = ()) -> None:
+        count = (f"{len(problems)} mistakes",) if len(problems) > 1 else ()
+        super().__init__("\n".join((*map(str, problems), *count)))
         self.problems = problems
+        # a sentence for each key that is still read and has a new place
+        self.old_keys = old_keys
 
 
 def told(where: Where, text: str, merged: Merged, main: str) -> Problem:
     """A mistake at a location, as it was written."""
-    return Problem(merged.origin(where) or main, *_place(merged.tree, where), text)
+    place = _place(merged.tree, where)
+    return Problem(merged.origin(where) or main, *place, text, merged.line(where))
 
 
 def problem(
@@ -56,13 +63,12 @@ def problem(
 ) -> Problem:
     """One of pydantic's error details; ``known`` says which keys a table has."""
     where: Where = tuple(detail["loc"])
-    there = lifted.written(_follow(lifted.tree, where))
-    table, key = _place(merged.tree, there)
+    there = lifted.written(follow(lifted.tree, where))
     text = _unknown_key(where, known) if detail["type"] == "extra_forbidden" else _sentence(detail)
-    return Problem(merged.origin(there) or main, table, key, text)
+    return told(there, text, merged, main)
 
 
-def _follow(tree: object, where: Where) -> Where:
+def follow(tree: object, where: Where) -> Where:
     """The part of a location that exists in the tree; pydantic adds words of its own behind it."""
     here: object = tree
     for depth, part in enumerate(where):
@@ -128,8 +134,11 @@ def _sentence(detail: Mapping[str, Any]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
         return "is missing"
+    value = detail["input"]
+    if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
+        return f'must be a string, in quotes: "{value}"'
     if kind in _TYPE_WORDS:
-        return f"must be {_TYPE_WORDS[kind]}, not {_shown(detail['input'])}"
+        return f"must be {_TYPE_WORDS[kind]}, not {_shown(value)}"
     if kind == "literal_error":
         text = f"must be {context.get('expected', 'another value')}"
         return text + _nearest(detail["input"], re.findall(r"'([^']*)'", text), rest=False)
@@ -167,25 +176,19 @@ def _nearest(word: object, known: list[str], *, rest: bool = True) -> str:
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
 
 
-def contradictions(
-    config: model.Config, providers: Sequence[str], merged: Merged, main: str
-) -> Iterator[Problem]:
+def contradictions(config: model.Config, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
     """What is wrong between keys, each of which is right by itself."""
-
-    def at(where: Where, text: str) -> Problem:
-        return told(where, text, merged, main)
-
     if len(config.host.socket.encode()) > SOCKET_MAX:
-        yield at(("host", "socket"), f"is longer than the {SOCKET_MAX} bytes of a socket's path")
+        yield ("host", "socket"), f"is longer than the {SOCKET_MAX} bytes of a socket's path"
     if not config.pools:
-        yield Problem(main, "", "", "there is no [[pool]], so there is nothing to keep filled")
+        yield (), "there is no [[pool]], so there is nothing to keep filled"
     names = [pool.name for pool in config.pools]
     for index, pool in enumerate(config.pools):
         here: Where = ("pool", index)
         if pool.name in names[:index]:
-            yield at((*here, "name"), f"there is more than one pool named {pool.name}")
+            yield (*here, "name"), f"there is more than one pool named {pool.name}"
         for key, text in _pool_contradictions(config.host.name, pool, providers):
-            yield at((*here, *key), text)
+            yield (*here, *key), text
 
 
 def _pool_contradictions(

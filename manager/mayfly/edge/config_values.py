@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from mayfly.core.quantities import parse_duration, parse_size
 from mayfly.core.variables import problem_with_name
 from mayfly.edge import credentials
+from mayfly.edge.toml_value import toml_value
 
 RESERVED_TREES = ("/run/mayfly", "/proc", "/sys", "/dev")
 RESERVED_PLACES = frozenset(
@@ -116,7 +117,14 @@ def gpus(value: object) -> int | str | tuple[str | int, ...]:
         if len(set(value)) != len(value):
             raise ValueError("names a GPU twice")
         return tuple(value)
+    numbers = isinstance(value, list) and [int(e) if _is_index(e) else e for e in value]
+    if numbers and all(_is_gpu(entry) for entry in numbers):
+        raise ValueError(f"has an index in quotes: write {toml_value(numbers)}")
     raise ValueError('must be a number, "all", or a list of "GPU-…", "MIG-…" and indexes')
+
+
+def _is_index(entry: object) -> bool:
+    return isinstance(entry, str) and re.fullmatch(r"\d{1,2}", entry, re.ASCII) is not None
 
 
 def _is_gpu(entry: object) -> bool:

@@ -137,7 +137,7 @@ def own_health(ground: Ground) -> list[Condition]:
     lines = []
     info, rejected, disk_error = ground.info, ground.rejected, ground.disk_error
     if rejected is not None:
-        text = f"{rejected}; the configuration from before is in force"
+        text = f"{_first(rejected)}; the configuration from before is in force"
         lines.append(Condition("config.rejected", Severity.ERROR, text, "mayfly config check"))
     for place in ground.room:
         if place.low:
@@ -150,3 +150,9 @@ def own_health(ground: Ground) -> list[Condition]:
     if info is not None:
         lines += [one for one in (info.self_removal, info.restart) if one is not None]
     return lines
+
+
+def _first(mistakes: str) -> str:
+    """The first of the mistakes in a file, which stand on a line each, and how many there are."""
+    first, *more = mistakes.splitlines()
+    return f"{first}; {more[-1]} in all" if more else first
