@@ -95,6 +95,7 @@ from mayfly.core.stimuli import (
     Failure,
     Family,
     HostSurveyed,
+    OutputKept,
     RosterFailed,
     RosterSeen,
     Started,
@@ -192,6 +193,7 @@ class Host:
     entries: dict[str, RosterEntry] = field(default_factory=dict)  # of the service
     enlisted: int = 0
     service_answers: bool = True
+    output_kept: bool = True  # what ended containers printed is on disk at once
     anonymous: bool = False  # only a roster tells an entry's id
 
     # -- launchers --
@@ -568,6 +570,8 @@ class Manager:
         sights += [ContainerDied(*death) for death in host.deaths[self.heard :]]
         results = [told for told in self.inbox if isinstance(told, ActionDone | ActionFailed)]
         sights.append(EngineSeen(self.state.results + len(results), self.containers()))
+        if host.output_kept:
+            sights += [OutputKept(box.generation) for box in host.boxes.values() if not box.live]
         if self.sizes:
             sizes = {
                 box.id: self.sizes[name] for name, box in host.boxes.items() if name in self.sizes

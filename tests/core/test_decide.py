@@ -9,7 +9,7 @@ import pytest
 
 from mayfly.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
 from mayfly.core.decide import MAX_PREPARING, decide
-from mayfly.core.ending import SELF_REMOVAL
+from mayfly.core.ending import OUTPUT_WAIT, OUTPUTS_AWAITED, SELF_REMOVAL
 from mayfly.core.facts import (
     AgentDoomed,
     JobEnded,
@@ -1067,6 +1067,59 @@ def test_an_ended_container_is_removed_by_whoever_is_to_do_it(removal: Removal) 
     assert manager.ended(job).exit_code == 0
     assert names(manager) == ["a-0"]
     assert len(manager.host.witnesses) == 1
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_an_ended_container_stays_until_its_output_is_on_disk(configured: bool) -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    manager.host.output_kept = False
+    first = manager.own("a-0")
+    job, following = manager.submit("a"), manager.submit("a")
+    manager.run()
+    manager.host.ends(first, 0)
+    manager.run()
+    assert manager.ended(job).exit_code == 0
+    assert manager.memory.jobs[following].agent == manager.own("a-0")  # nobody waits for that
+    if not configured:
+        manager.desired = Desired(())
+    manager.pass_time(OUTPUT_WAIT - 1)
+    assert first in manager.host.boxes
+    manager.host.output_kept = True
+    manager.run()
+    assert first not in manager.host.boxes
+
+
+def test_an_ended_container_stays_no_longer_than_its_time_of_which_the_engine_s_absence_is_none() -> (
+    None
+):
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    manager.host.output_kept = False
+    first = manager.own("a-0")
+    manager.submit("a")
+    manager.run()
+    manager.host.ends(first, 0)
+    manager.run()
+    manager.host.answers = False
+    manager.pass_time(2 * OUTPUT_WAIT)
+    manager.host.answers = True
+    manager.pass_time(OUTPUT_WAIT - 1)
+    assert first in manager.host.boxes
+    manager.pass_time(2)
+    assert first not in manager.host.boxes
+
+
+def test_the_oldest_of_many_ended_containers_of_a_slot_waits_for_its_output_no_longer() -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    manager.host.output_kept = False
+    ended = []
+    for _ in range(OUTPUTS_AWAITED + 2):
+        manager.submit("a")
+        manager.run()
+        ended.append(manager.own("a-0"))
+        manager.host.ends(ended[-1], 0)
+        manager.run()
+    there = [generation in manager.host.boxes for generation in ended]
+    assert there == [False] * 2 + [True] * OUTPUTS_AWAITED
 
 
 def test_an_engine_that_forgets_to_remove_is_helped_after_a_while() -> None:

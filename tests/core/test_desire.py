@@ -17,6 +17,7 @@ from mayfly.core.model import (
     Injection,
     PoolName,
     PoolSpec,
+    Removal,
     SlotName,
     Traits,
 )
@@ -75,6 +76,26 @@ def test_the_image_is_the_pool_s_own_or_the_newest_that_the_host_takes(
     keys: dict[str, Any], reference: str
 ) -> None:
     assert references(config(pool(**keys)), HARDWARE) == {reference}
+
+
+@pytest.mark.parametrize(
+    ("embedded", "keys", "unsafe", "removal"),
+    [
+        (True, {}, False, Removal.MANAGER),  # an embedded job's output is nowhere else
+        (True, {"removal": Removal.ENGINE}, False, Removal.ENGINE),
+        (False, {}, False, Removal.ENGINE),
+        (False, {}, True, Removal.MANAGER),
+        (False, {"keep_failed": 60.0}, False, Removal.MANAGER),
+        (False, {"removal": Removal.MANAGER}, False, Removal.MANAGER),
+    ],
+)
+def test_who_removes_ended_containers(
+    embedded: bool, keys: dict[str, Any], unsafe: bool, removal: Removal
+) -> None:
+    one = pool(gpus=0, **keys)
+    survey = replace(SURVEY, removal_unsafe=unsafe)
+    found = desired(config(one), survey, {one.name: Traits(embedded=embedded)}, hardware=HARDWARE)
+    assert found.slots[0].removal is removal
 
 
 def test_the_gpus_of_a_pool_decide_its_image_and_not_those_of_another() -> None:

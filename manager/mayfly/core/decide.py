@@ -14,7 +14,7 @@ from typing import assert_never
 
 from mayfly.core import naming
 from mayfly.core.actions import Action, Prepare
-from mayfly.core.ending import clear, end, kept_failure, sweep, unwanted
+from mayfly.core.ending import OUTPUTS_AWAITED, clear, end, kept_failure, sweep, unwanted
 from mayfly.core.facts import (
     AgentCreated,
     AgentDoomed,
@@ -180,8 +180,11 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
     kept = kept_failure(view, spec, tenancy)
     if kept is not None and kept.exited is not None:
         draft.wake(kept.exited + spec.pool.keep_failed)
+    newer = len(tenancy.settled)
     for agent in tenancy.settled:
-        draft.take(clear(view, agent, spec, kept=agent is kept), agent)
+        newer -= 1
+        crowded = newer >= OUTPUTS_AWAITED
+        draft.take(clear(view, agent, spec, kept=agent is kept, crowded=crowded), agent)
     _hold_sick_gpus(draft, spec)
     own, standby = tenancy.own, tenancy.standby
     for agent in tenancy.agents:

@@ -226,7 +226,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
     pool = found.spec
     name = naming.slot(pool.name, index)
     seen = survey.images.get(found.image) if found.image is not None else None
-    removal = _removal(pool, survey)
+    removal = _removal(pool, survey, embedded=traits.embedded)
     lease, way = found.leases[name], found.injections.get(name)
     identity = seen.id if seen is not None else ""
     return SlotSpec(
@@ -256,10 +256,11 @@ def _undecided(found: _Pool, survey: Survey, hardware: Hardware) -> bool:
     return found.image is not None and found.image not in survey.images
 
 
-def _removal(pool: PoolSpec, survey: Survey) -> Removal:
+def _removal(pool: PoolSpec, survey: Survey, *, embedded: bool) -> Removal:
+    """Who removes ended containers. The engine takes the output along; an embedded job's is nowhere else."""
     if pool.removal is not None:
         return pool.removal
-    if pool.keep_failed or survey.removal_unsafe:
+    if embedded or pool.keep_failed or survey.removal_unsafe:
         return Removal.MANAGER
     return Removal.ENGINE
 

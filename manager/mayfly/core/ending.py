@@ -18,6 +18,10 @@ from mayfly.core.rosters import ORPHANED
 from mayfly.core.slots import Tenancy, overdue, within
 
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
+OUTPUT_WAIT = (
+    300.0  # seconds that an ended container stays at most until all of its output is on disk
+)
+OUTPUTS_AWAITED = 8  # ended containers of one slot that stay for that
 
 
 def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
@@ -110,8 +114,19 @@ def kept_failure(view: View, spec: SlotSpec, tenancy: Tenancy) -> Agent | None:
     return last if within(view.now, last.exited, spec.pool.keep_failed) else None
 
 
-def clear(view: View, agent: Agent, spec: SlotSpec | None, *, kept: bool = False) -> Verdict:
-    """What is left of an agent whose outcome is on disk; of one that is ``kept`` the container stays."""
+def clear(
+    view: View,
+    agent: Agent,
+    spec: SlotSpec | None,
+    *,
+    kept: bool = False,
+    crowded: bool = False,
+) -> Verdict:
+    """What is left of an agent whose outcome is on disk; of one that is ``kept`` the container stays.
+
+    Where the manager removes it, it does so once the output is on disk, too; in a slot that is ``crowded``
+    with such containers it waits no longer.
+    """
     if not view.free(agent.generation):
         return STAY
     container = view.containers.get(agent.generation)
@@ -125,12 +140,25 @@ def clear(view: View, agent: Agent, spec: SlotSpec | None, *, kept: bool = False
         return Act((Forget(agent.generation, agent.slot, "its container is gone"),))
     if kept:
         return Act(actions)
-    ours = spec is not None and spec.removal is Removal.MANAGER and not container.live
-    exited = agent.exited or view.now
-    if not ours and within(view.now, exited, SELF_REMOVAL):
-        return Act(actions, until=exited + SELF_REMOVAL)
+    until = None if crowded else _removable(view, agent, spec, container)
+    if until is not None:
+        return Act(actions, until=until)
     removal = Remove(agent.generation, agent.slot, container.id, "its outcome is on disk")
     return Act((*actions, removal))
+
+
+def _removable(
+    view: View, agent: Agent, spec: SlotSpec | None, container: Container
+) -> float | None:
+    """Until when the container of a settled agent stays where it is; ``None``: it may go now."""
+    ours = agent.embedded if spec is None else spec.removal is Removal.MANAGER
+    if container.live or not ours:
+        exited = agent.exited or view.now
+        return exited + SELF_REMOVAL if within(view.now, exited, SELF_REMOVAL) else None
+    if agent.generation in view.world.outputs_kept:
+        return None
+    over = view.world.over.get(agent.generation, view.now)
+    return over + OUTPUT_WAIT if within(view.now, over, OUTPUT_WAIT) else None
 
 
 def unwanted(view: View, agent: Agent) -> Verdict:

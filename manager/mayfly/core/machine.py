@@ -92,6 +92,7 @@ from mayfly.core.stimuli import (
     GpusRead,
     HostSurveyed,
     ImagesChanged,
+    OutputKept,
     Probed,
     RosterFailed,
     RosterSeen,
@@ -452,6 +453,8 @@ class _Draft:
                 self._on_event(stimulus)
             case AgentStirred(generation=generation):
                 self._stir(generation)
+            case OutputKept(generation=generation):
+                self._on_output(generation)
             case WitnessesRead(found=found, unreadable=unreadable):
                 observed = self.state.observed.witnessed(found, unreadable, self.now)
                 self._set(observed=observed, witnesses_read=True)
@@ -564,6 +567,12 @@ class _Draft:
             self._set(observed=self.state.observed.died(event.generation, event.death))
             self._stir(event.generation)
         self._set(polls=self.state.polls.soon(self.now))
+
+    def _on_output(self, generation: Generation) -> None:
+        """An agent prints no more, so it has ended; if the Engine removed it, it may be forgotten already."""
+        if generation in self.state.drafted.agents:
+            self._set(observed=self.state.observed.kept(generation))
+            self._stir(generation)
 
     # -- services --
 

@@ -187,7 +187,7 @@ class PoolSpec:
     cap_add: tuple[str, ...] = ()
     sudo: bool = False
     standby: bool = field(default=True, metadata=UNBAKED)
-    removal: Removal | None = None  # None: the engine, unless it has the restart fault
+    removal: Removal | None = None  # None: see core/desire.py
     keep_failed: float = field(default=0.0, metadata=UNBAKED)
     share: bool = field(default=False, metadata=UNBAKED)
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
@@ -469,6 +469,10 @@ class World:
         default_factory=dict
     )  # since when a witness is missing
     unreadable: frozenset[Generation] = frozenset()  # witnesses that are there and cannot be read
+    over: Mapping[Generation, float] = field(
+        default_factory=dict
+    )  # since when looks show its container there and not running
+    outputs_kept: frozenset[Generation] = frozenset()  # all that they printed is on disk
     absent: Mapping[Generation, float] = field(
         default_factory=dict
     )  # since when no roster shows it online

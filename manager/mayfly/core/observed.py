@@ -72,9 +72,15 @@ class Observed:
                 first_missed.pop(generation, None)
             elif not agent.settled:
                 first_missed.setdefault(generation, now)
+        over = {
+            generation: self.world.over.get(generation, now)
+            for generation, container in fresh.items()
+            if not container.live
+        }
         world = replace(
             self.world,
             containers=fresh,
+            over=over,
             engine_error=None,
             last_seen=last_seen,
             first_missed=first_missed,
@@ -84,7 +90,7 @@ class Observed:
 
     def unseen(self, error: str) -> Observed:
         """A look failed: what is there is unknown."""
-        return self._with(containers=None, engine_error=error)
+        return self._with(containers=None, engine_error=error, over={})
 
     def engine_stopped(self, at: float) -> Observed:
         """The Engine stopped, or has restarted, at about that time."""
@@ -93,6 +99,10 @@ class Observed:
     def died(self, generation: Generation, death: Death) -> Observed:
         """The Engine said that a container died."""
         return self._with(deaths={**self.world.deaths, generation: death})
+
+    def kept(self, generation: Generation) -> Observed:
+        """All that an agent printed is on disk, or will never come."""
+        return self._with(outputs_kept=self.world.outputs_kept | {generation})
 
     def grown(self, sizes: Mapping[ContainerId, int]) -> Observed:
         """How large the writable layers are."""
@@ -147,6 +157,7 @@ class Observed:
         return self._with(
             last_seen=_moved(world.last_seen, by),
             first_missed=_moved(world.first_missed, by),
+            over=_moved(world.over, by),
             unwitnessed=_moved(world.unwitnessed, by),
             absent=_moved(world.absent, by),
             orphans=_moved(world.orphans, by),
@@ -230,6 +241,8 @@ class Observed:
             deaths=_without(world.deaths, generation),
             last_seen=_without(world.last_seen, generation),
             first_missed=_without(world.first_missed, generation),
+            over=_without(world.over, generation),
+            outputs_kept=world.outputs_kept - {generation},
             sizes=_without(world.sizes, generation),
             unwitnessed=_without(world.unwitnessed, generation),
             absent=_without(world.absent, generation),

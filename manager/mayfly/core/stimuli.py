@@ -121,6 +121,13 @@ class AgentStirred:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputKept:
+    """All that an agent printed is on disk, or will never come: its container is not needed for that."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
 class WitnessesRead:
     """The witnesses that were asked for; one whose record is as before need not be named."""
 
@@ -228,6 +235,7 @@ Stimulus: TypeAlias = (
     | EngineStirred
     | ImagesChanged
     | AgentStirred
+    | OutputKept
     | WitnessesRead
     | ClientSign
     | RosterSeen

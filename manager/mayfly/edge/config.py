@@ -170,7 +170,10 @@ class PoolTable(Table):
         model.PoolSpec, "standby", "keep the slot's next agent started and waiting at its gate"
     )
     removal: Literal["engine", "manager"] | None = key(
-        model.PoolSpec, "removal", "who removes ended containers; absent: the engine where it can"
+        model.PoolSpec,
+        "removal",
+        "who removes ended containers; absent: of the embedded queue the manager, once it has the output; "
+        "else the engine where it can",
     )
     keep_failed: Duration = key(
         model.PoolSpec, "keep_failed", "how long a failed agent's container is kept for a look"

@@ -27,7 +27,7 @@ from mayfly.core.machine import State
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Container, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
-from mayfly.core.stimuli import AgentStirred, ClientSign
+from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.faults import Fault, Passing, Refused
@@ -129,7 +129,7 @@ def _run(
         state_dir / "output",
         OutputListener(
             rung=lambda generation: inbox.put(AgentStirred(generation)),
-            ended=lambda generation: inbox.put(AgentStirred(generation)),
+            ended=lambda generation: inbox.put(OutputKept(generation)),
             line=heard,
             failed=erred,
         ),
@@ -174,7 +174,7 @@ def _run(
     output.start()
     stack.callback(output.close)
     for agent in loop.state.memory.agents.values():
-        if agent.container is not None and not agent.settled:
+        if agent.container is not None:
             output.follow(agent.generation, agent.container, lines=not agent.embedded)
     metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
     if config.host.metrics is not None:

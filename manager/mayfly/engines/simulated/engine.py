@@ -195,9 +195,14 @@ class SimulatedEngine:
     ) -> SimulatedOutput:
         """Who keeps the agents' output; in memory, bounded by ``per_agent``."""
         del directory, total
-        keeper = SimulatedOutput(listener, per_agent, self._printed_so_far)
+        keeper = SimulatedOutput(listener, per_agent, self._printed_so_far, self._has_ended)
         self._keepers.append(keeper)
         return keeper
+
+    def _has_ended(self, generation: Generation) -> bool:
+        with self._lock:
+            boxes = [box for box in self._boxes.values() if box.plan.generation == generation]
+        return all(box.exit_code is not None for box in boxes)
 
     def _printed_so_far(self, generation: Generation) -> bytes:
         with self._lock:

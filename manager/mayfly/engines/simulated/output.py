@@ -15,11 +15,16 @@ class SimulatedOutput:
     """What agents printed, in memory: the last ``most`` bytes of each."""
 
     def __init__(
-        self, listener: OutputListener, most: int, known: Callable[[Generation], bytes]
+        self,
+        listener: OutputListener,
+        most: int,
+        known: Callable[[Generation], bytes],
+        ended: Callable[[Generation], bool],
     ) -> None:
         self.listener = listener
         self._most = most
         self._known = known
+        self._ended = ended
         self._kept: dict[Generation, bytearray] = {}
         self._lines: set[Generation] = set()
         self._over: set[Generation] = set()
@@ -45,6 +50,8 @@ class SimulatedOutput:
         if lines:
             self._lines.add(generation)
         self.printed(generation, self._known(generation))
+        if self._ended(generation):
+            self.over(generation)
 
     def printed(self, generation: Generation, data: bytes) -> None:
         """Some more output of an agent that is followed."""
