@@ -66,9 +66,14 @@ def test_every_key_is_described() -> None:
 
 def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
     page = (reference.DOCS / "control-socket.md").read_text()
-    assert f"{unix_http.CONNECTIONS} connections are served at a time, {control.LONG_POLLS}" in page
+    at_once, waiting = unix_http.CONNECTIONS, control.LONG_POLLS
+    for sentence in (
+        f"{at_once.all} connections are served at a time, {waiting.all} of them waiting or following",
+        f"One user has {at_once.of_one} of them, {waiting.of_one} waiting or following",
+        f"root has {at_once.of_root}, and {at_once.kept_for_root} are kept for root",
+    ):
+        assert sentence in " ".join(page.split())
     read, write = f"{unix_http.READ_SECONDS:g}", f"{unix_http.WRITE_SECONDS:g}"
-    assert f"{unix_http.CONNECTIONS_OF_ONE} of one user" in page
     assert re.search(rf"has {read} s to arrive\s+whole, a write {write} s", page)
     assert unix_http.BODY_MAX == 2**20
     assert unix_http.HEAD_MAX == 64 * 2**10

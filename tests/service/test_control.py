@@ -436,7 +436,7 @@ def test_a_client_that_goes_away_gives_its_place_back(manager: StandIn, ask: Ask
     printed(manager, (1, b"one\n"), ended=False)
     request = b"GET /v1/jobs/j1/output?follow=1 HTTP/1.1\r\n\r\n"
     for _ in range(2):
-        connections = [connect(manager.path) for _ in range(control.LONG_POLLS)]
+        connections = [connect(manager.path) for _ in range(control.LONG_POLLS.of_root)]
         for connection in connections:
             connection.sendall(request)
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
@@ -447,7 +447,7 @@ def test_a_client_that_goes_away_gives_its_place_back(manager: StandIn, ask: Ask
         for connection in connections:
             connection.close()
         end = time.monotonic() + 20
-        while manager.control._polls._value < control.LONG_POLLS:
+        while manager.control._places._taken.total():
             assert time.monotonic() < end
             time.sleep(0.01)
 
@@ -519,7 +519,7 @@ def test_a_connection_serves_several_requests(manager: StandIn) -> None:
 
 
 def test_more_connections_than_there_is_room_for_are_told_so(manager: StandIn) -> None:
-    held = [connect(manager.path) for _ in range(unix_http.CONNECTIONS)]
+    held = [connect(manager.path) for _ in range(unix_http.CONNECTIONS.of_root)]
     try:
         with connect(manager.path) as one_more:
             refused = one_more.recv(1000)
@@ -541,7 +541,7 @@ def test_one_user_leaves_room_for_the_others(manager: StandIn, ask: Ask) -> None
         "print(held[-1].recv(12).decode(), flush=True)\n"
         "sys.stdin.read()\n"
     )
-    words = [sys.executable, "-c", script, manager.path.name, str(unix_http.CONNECTIONS_OF_ONE)]
+    words = [sys.executable, "-c", script, manager.path.name, str(unix_http.CONNECTIONS.of_one)]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=manager.path.parent
     ) as greedy:
@@ -549,5 +549,5 @@ def test_one_user_leaves_room_for_the_others(manager: StandIn, ask: Ask) -> None
         assert greedy.stdout.readline() == "HTTP/1.1 503\n"
         assert ask("GET", "/v1/status").status == 200
         greedy.communicate()
-    room = manager._server._server._room
-    until(lambda: room.enter(65534), "its places are free again")
+    places = manager._server._server._places
+    until(lambda: places.take(65534), "its places are free again")

@@ -1,5 +1,7 @@
 """The other end of the control socket: one request, one answer, or a stream of output.
 
+A manager that has no place for one more client now is up, and is asked again: busy is not an answer.
+
 Imports nothing heavier than ``http.client``: every reading verb pays for this file at each start.
 """
 
@@ -11,16 +13,18 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble, Usage
+from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
 SECONDS = 40.0  # above the 30 s after which the manager gives up on its loop
+PATIENCE = 60.0  # how long a place is tried for
 FRAME = struct.Struct(">BxxxIQ")  # stream, length, timestamp: see docs/reference/control-socket.md
 
 Document = dict[str, Any]
@@ -47,29 +51,49 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def _silent(_: str) -> None:
+    pass
+
+
 class Client:
     """Speaks to the manager behind one socket; every failure is a ``Trouble``."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, say: Callable[[str], None] = _silent) -> None:
+        """``say`` tells people, once, that a place is waited for."""
         self.path = path
+        self._say: Callable[[str], None] | None = say
 
     def get(
         self, path: str, query: Mapping[str, object] | None = None, timeout: float = SECONDS
     ) -> Document:
-        """Read one document."""
-        return self._json("GET", _with_query(path, query), None, timeout)
+        """Read one document; where nobody more may ``wait`` for one, what there is after a while."""
+        try:
+            wait = float(str((query or {}).get("wait") or 0.0))
+            patience = 0.0 if wait else PATIENCE
+            return self._json("GET", _with_query(path, query), None, timeout, patience)
+        except Busy as busy:
+            if not wait:
+                raise
+            self._tell(busy)
+        time.sleep(min(wait, some_of(2.0)))
+        return self.get(path, {key: value for key, value in (query or {}).items() if key != "wait"})
 
     def post(self, path: str, body: Mapping[str, object]) -> Document:
         """Ask for a change and return what became of it."""
-        return self._json("POST", path, json.dumps(body).encode(), SECONDS)
+        return self._json("POST", path, json.dumps(body).encode(), SECONDS, PATIENCE)
 
     def output(
         self, path: str, query: Mapping[str, object], timeout: float = SECONDS
     ) -> Iterator[Piece]:
-        """The pieces of an output as they come; ends where the manager ended it in order."""
-        connection = _Connection(self.path, timeout)
+        """The pieces of an output as they come; ends where the manager ended it in order.
+
+        ``Busy`` at once where nobody more may follow one.
+        """
+        patience = 0.0 if query.get("follow") else PATIENCE
+        connection, response = self._answered(
+            "GET", _with_query(path, query), None, timeout, patience
+        )
         try:
-            response = self._request(connection, "GET", _with_query(path, query), None)
             if response.status == 204:
                 return
             if response.status != 200:
@@ -83,10 +107,11 @@ class Client:
         finally:
             connection.close()
 
-    def _json(self, method: str, target: str, body: bytes | None, timeout: float) -> Document:
-        connection = _Connection(self.path, timeout)
+    def _json(
+        self, method: str, target: str, body: bytes | None, timeout: float, patience: float
+    ) -> Document:
+        connection, response = self._answered(method, target, body, timeout, patience)
         try:
-            response = self._request(connection, method, target, body)
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise self._trouble(error) from error
@@ -96,12 +121,52 @@ class Client:
             raise _refusal(response.status, data)
         return _document(data)
 
-    def _request(
-        self, connection: _Connection, method: str, target: str, body: bytes | None
-    ) -> http.client.HTTPResponse:
+    def _answered(
+        self, method: str, target: str, body: bytes | None, timeout: float, patience: float
+    ) -> tuple[_Connection, http.client.HTTPResponse]:
+        """The head of an answer; where there is no place, asked again for so many seconds."""
+        end = time.monotonic() + patience
+        pause = 0.1
+        while True:
+            try:
+                return self._asked(method, target, body, timeout)
+            except Busy as busy:
+                if time.monotonic() >= end:
+                    raise
+                if pause > 0.5:
+                    self._tell(busy)
+            time.sleep(some_of(pause))
+            pause = min(2.0, pause * 2)
+
+    def _asked(
+        self, method: str, target: str, body: bytes | None, timeout: float
+    ) -> tuple[_Connection, http.client.HTTPResponse]:
+        connection = _Connection(self.path, timeout)
         headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(method, target, body, headers)
-        return connection.getresponse()
+        try:
+            try:
+                connection.request(method, target, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # Turned away before all was sent: why stands in an answer, if it came to one.
+                response = http.client.HTTPResponse(connection.sock, method=method)
+                response.begin()
+            else:
+                response = connection.getresponse()
+            if response.status == 503:
+                data = response.read()
+                raise _refusal(response.status, data)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self._trouble(error) from error
+        except Trouble:
+            connection.close()
+            raise
+        return connection, response
+
+    def _tell(self, busy: Busy) -> None:
+        say, self._say = self._say, None
+        if say is not None:
+            say(f"{busy}; trying again")
 
     def _trouble(self, error: OSError | http.client.HTTPException) -> Trouble:
         number = error.errno if isinstance(error, OSError) else None
@@ -112,10 +177,21 @@ class Client:
             )
         if isinstance(error, TimeoutError):
             return TimedOut(f"the manager behind {self.path} does not answer in time")
+        if number == errno.EAGAIN:  # more wait to be let in than the kernel keeps
+            return Busy(f"the manager behind {self.path} lets nobody more in for now")
+        if number not in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR, errno.ENOTSOCK):
+            return Down(f"the manager behind {self.path} broke off its answer: {error}")
         return Down(
             f"the manager is not running: nobody answers on {self.path}\n"
             "  start it: sudo systemctl start mayfly   (or in the foreground: mayfly run)"
         )
+
+
+def some_of(seconds: float) -> float:
+    """About so long, each time another while: those who wait must not all come back at once."""
+    from random import uniform  # noqa: PLC0415  costs 2 ms, and is rare
+
+    return uniform(seconds / 2, seconds * 3 / 2)  # noqa: S311  no secret
 
 
 def _user() -> str:
@@ -161,6 +237,8 @@ def _refusal(status: int, data: bytes) -> Trouble:
             return NoSuch(sentence)
         case "starting", _:
             return Down(sentence)
+        case "busy", _:
+            return Busy(sentence)
         case _, 504:
             return TimedOut(sentence)
         case _, 400:

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from mayfly.cli.client import Client, Document, Piece, segment
+from mayfly.cli.client import Client, Document, Piece, segment, some_of
 from mayfly.cli.options import say
 from mayfly.cli.plain import Cleaner, clean
-from mayfly.cli.trouble import Down, TimedOut
+from mayfly.cli.trouble import Busy, Down, TimedOut
 
 QUEUED = 5.0  # seconds that a job may wait for a slot before a line says why
 PATIENCE = 300.0  # how long a manager that was there may be away
@@ -79,10 +79,11 @@ def follow_job(client: Client, job: str, sink: Sink) -> Document:
     path = f"/v1/jobs/{segment(job)}"
     follower = Follower(client, f"{path}/output", sink)
     away, waiting = Away(), Waiting(client)
+    place = Place()
     pause = 0.02
     while True:
         try:
-            came = follower.read(follow=True)
+            came = place.read(follower)
             row = client.get(path)
             waiting.look(row)
             away.back()
@@ -95,7 +96,30 @@ def follow_job(client: Client, job: str, sink: Sink) -> Document:
         # Of a job that is queued the manager answers late: that was a pause already.
         waited = came or row.get("state") == "queued"
         pause = 0.02 if waited else min(0.5, pause * 2)
-        time.sleep(pause)
+        time.sleep(some_of(2.0) if place.lacking else pause)
+
+
+class Place:
+    """A reader's place among those who follow an output; without one it looks every few seconds."""
+
+    TRIED = 10.0  # how often a place is asked for, about
+
+    def __init__(self) -> None:
+        self._again = -math.inf
+
+    @property
+    def lacking(self) -> bool:
+        """Whether there was none, when one was asked for last."""
+        return time.monotonic() < self._again
+
+    def read(self, follower: Follower) -> bool:
+        """Read on as long as something comes, or only what there is; whether anything came."""
+        if not self.lacking:
+            try:
+                return follower.read(follow=True)
+            except Busy:
+                self._again = time.monotonic() + some_of(self.TRIED)
+        return follower.read(follow=False)
 
 
 class Waiting:
@@ -130,7 +154,10 @@ class Away:
         self._since = None
 
     def gone(self, trouble: Exception) -> None:
-        """It does not; raises ``trouble`` once patience is at its end."""
+        """It does not; raises ``trouble`` once patience is at its end. A busy one is not away."""
+        if isinstance(trouble, Busy):
+            self._since = None
+            return
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since > self._patience:

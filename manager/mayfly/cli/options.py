@@ -42,8 +42,8 @@ def client(ctx: typer.Context, socket: str | None, config: str | None) -> Client
     """A client for the socket that the options name, those behind the verb first."""
     before = ctx.obj if isinstance(ctx.obj, Where) else Where()
     if socket is None and config is not None:
-        return Client(find_socket(None, config))
-    return Client(find_socket(socket or before.socket, config or before.config))
+        return Client(find_socket(None, config), say)
+    return Client(find_socket(socket or before.socket, config or before.config), say)
 
 
 def config_path(ctx: typer.Context, config: str | None) -> str | None:

@@ -7,6 +7,7 @@
     ├── Down        3  the manager does not answer
     ├── NoSuch      4  no such slot or job
     └── TimedOut    5  not within the time given
+        └── Busy    5  the manager is up, and had no place for one more client for all that time
 """
 
 from __future__ import annotations
@@ -40,3 +41,7 @@ class TimedOut(Trouble):
     """The time that the caller gave is up."""
 
     code = 5
+
+
+class Busy(TimedOut):
+    """The manager serves as many clients as it may."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import render
-from mayfly.cli.client import Client, Document, segment
+from mayfly.cli.client import Client, Document, segment, some_of
 from mayfly.cli.completion import SlotOrJobArgument
 from mayfly.cli.following import Away, Follower, JobSink, LogSink, Sink, follow_job
 from mayfly.cli.options import (
@@ -24,7 +24,7 @@ from mayfly.cli.options import (
     say,
     terminal_width,
 )
-from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
+from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Usage
 
 INTERRUPTED = 130
 
@@ -67,8 +67,9 @@ def submit(
     except KeyboardInterrupt:
         say(f"job {job} goes on; see it: mayfly logs -f {job}   end it: mayfly cancel {job}")
         raise typer.Exit(INTERRUPTED) from None
-    except Down as trouble:
-        raise Down(f"{trouble}\n  job {job} is not lost: mayfly logs -f {job}") from trouble
+    except (Down, TimedOut) as trouble:
+        text = f"{trouble}\n  job {job} is not lost: mayfly logs -f {job}"
+        raise type(trouble)(text) from trouble
     code = _exit_code(row)
     if sink.incomplete and code == 0:
         say(f"job {job} succeeded, and its output is not whole: what is missing is said above")
@@ -159,6 +160,8 @@ def _print_slot(manager: Client, name: str, follow: bool, previous: bool, sink: 
             if previous:
                 raise
             return _print_job(manager, name, follow, sink)
+        except Busy:
+            time.sleep(some_of(2.0))
         except (Down, TimedOut) as trouble:
             if not follow or not follower.begun:
                 raise

@@ -20,7 +20,6 @@ import stat
 import struct
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -30,6 +29,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from mayfly.core.commands import Caller
 from mayfly.edge.faults import Refused
+from mayfly.edge.places import Bounds, Places
 
 HEAD_MAX = 64 * 1024  # request line and headers
 BODY_MAX = 1024 * 1024
@@ -38,8 +38,8 @@ READ_SECONDS = 15.0  # for a whole head, and again for a whole body
 WRITE_SECONDS = 30.0  # for one write to a client that does not read
 LINGER_MAX = 8 * 1024 * 1024  # of what a refused client still sends, so that it comes to read why
 LINGER_SECONDS = 2.0
-CONNECTIONS = 64
-CONNECTIONS_OF_ONE = 24  # of one user, so that the others are served; root has no such bound
+# Of one user, so that others are served; whatever root waits for, one other user has all its places.
+CONNECTIONS = Bounds(all=64, of_one=24, of_root=40, kept_for_root=8)
 RETRY: Mapping[str, str] = {"Retry-After": "1"}
 MODE = 0o660
 GROUP = "mayfly"
@@ -262,28 +262,6 @@ class _Outgoing:
         """Nothing is held back."""
 
 
-class _Room:
-    """Who is connected, counted by user."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: Counter[int] = Counter()
-
-    def enter(self, uid: int) -> bool:
-        """Whether there is a place for one more; it is taken then."""
-        with self._lock:
-            full = self._taken.total() >= CONNECTIONS
-            if full or (uid != 0 and self._taken[uid] >= CONNECTIONS_OF_ONE):
-                return False
-            self._taken[uid] += 1
-            return True
-
-    def leave(self, uid: int) -> None:
-        """Give a place back."""
-        with self._lock:
-            self._taken[uid] -= 1
-
-
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
@@ -292,21 +270,24 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, path: Path, respond: Respond, on_failure: OnFailure) -> None:
         self.respond = respond
         self.on_failure = on_failure
-        self._room = _Room()
+        self._places = Places(CONNECTIONS)
         super().__init__(str(path), _Handler, bind_and_activate=False)
 
     def process_request(self, request: object, client_address: object) -> None:
         connection = cast("socket.socket", request)
         _, uid, _ = _peer(connection)
-        if self._room.enter(uid):
+        if self._places.take(uid):
             try:
                 super().process_request(connection, client_address)
                 return
             except RuntimeError:  # no thread can be started now
-                self._room.leave(uid)
+                self._places.give_back(uid)
         try:
             connection.settimeout(0.2)
-            body = b'{"error":"too many connections; try again","kind":"busy"}\n'
+            body = (
+                b'{"error":"the manager serves as many clients as it may, or as one user may have",'
+                b'"kind":"busy"}\n'
+            )
             connection.sendall(
                 b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
                 b"Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
@@ -322,7 +303,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         try:
             super().process_request_thread(connection, client_address)
         finally:
-            self._room.leave(uid)
+            self._places.give_back(uid)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that vanishes is no event; routes catch their own faults."""

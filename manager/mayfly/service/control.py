@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -19,6 +20,7 @@ from mayfly.core.model import Generation
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
 from mayfly.edge.output_kept import Chunk
+from mayfly.edge.places import Bounds, Places
 from mayfly.edge.unix_http import (
     RETRY,
     HttpReply,
@@ -35,7 +37,8 @@ from mayfly.service.parameters import BadRequest
 from mayfly.service.pending_command import Send, ask
 
 API = 1
-LONG_POLLS = 32
+# Clients that wait or follow. A user's other connections are for those who do not.
+LONG_POLLS = Bounds(all=32, of_one=16, of_root=16)
 WAIT_MAX = 60.0
 AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited for
 LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is over
@@ -165,7 +168,7 @@ class Control:
         self._release = version
         self._on_failure = on_failure
         self._stop = threading.Event()
-        self._polls = threading.BoundedSemaphore(LONG_POLLS)
+        self._places = Places(LONG_POLLS)
 
     def open(self, path: str | Path) -> UnixServer:
         """A server on this socket, bound and not yet started; ``Refused`` where it cannot be."""
@@ -184,7 +187,8 @@ class Control:
         except Fault as error:
             return error_reply(503, str(error), "unavailable")
         except _TooMany:
-            sentence = f"{LONG_POLLS} clients wait already; try again later"
+            bounds = f"{LONG_POLLS.of_one} clients of one user, or {LONG_POLLS.all} of all"
+            sentence = f"{bounds}, wait at the manager already"
             return replace(error_reply(503, sentence, "busy"), headers=RETRY)
         except Exception as error:  # noqa: BLE001  a bug must neither end the server nor show itself
             self._on_failure(request.path, error)
@@ -221,7 +225,7 @@ class Control:
         seconds = parameters.wait(request.query, WAIT_MAX)
         found = self.board.read()
         if seconds and (found is None or found.rev <= after):
-            with self._waiting():
+            with self._waiting(request):
                 found = self.board.wait(after, seconds)
         if found is None:
             return error_reply(503, "the manager is starting: no pass has ended yet", "starting")
@@ -246,20 +250,20 @@ class Control:
         slot = parameters.text(query.get("slot"), "slot")
         seconds = parameters.wait(query, WAIT_MAX)
         if "after" in query:
-            rows = self._await_events(after, limit, slot, seconds)
+            rows = self._await_events(request, after, limit, slot, seconds)
         else:
             rows = self._reader.events(0, limit, slot, last=True)
         document = {"schema": "mayfly.events/1", "events": [_stamped(row) for row in rows]}
         return json_reply(200, document)
 
     def _await_events(
-        self, after: int, limit: int, slot: str | None, seconds: float
+        self, request: Request, after: int, limit: int, slot: str | None, seconds: float
     ) -> Sequence[Row]:
         rows = self._reader.events(after, limit, slot)
         if rows or not seconds:
             return rows
         deadline = time.monotonic() + seconds
-        with self._waiting():
+        with self._waiting(request):
             while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
                 seen = self.board.read()
                 if rows := self._reader.events(after, limit, slot):
@@ -297,7 +301,7 @@ class Control:
             return _no_such_job(job)
         generation = self._reader.generation_of_job(job)
         if generation is None and parameters.switch(request.query, "follow"):
-            with self._waiting():
+            with self._waiting(request):
                 generation = self._await_agent(job)
         return self._output(request, generation, over=row.get("finished") is not None)
 
@@ -333,7 +337,8 @@ class Control:
             return HttpReply(204, "text/plain", b"")
         if query.get("agent", generation) != generation:
             cursor = output_stream.Cursor()  # another agent's output was read before
-        release = self._wait_begins()
+        # What is not followed comes to its end soon, and is refused to nobody.
+        release = self._wait_begins(request) if follow else _nothing_held
         limit = time.monotonic() + LATE_SECONDS if over and not follow else math.inf
 
         def stop() -> bool:
@@ -354,14 +359,15 @@ class Control:
 
     # -- what they share -----------------------------------------------------------------------------
 
-    def _wait_begins(self) -> Callable[[], None]:
+    def _wait_begins(self, request: Request) -> Callable[[], None]:
         """Take one of the places for those who wait; what is returned gives it back."""
-        if not self._polls.acquire(blocking=False):
+        uid = request.caller.uid
+        if not self._places.take(uid):
             raise _TooMany
-        return self._polls.release
+        return partial(self._places.give_back, uid)
 
-    def _waiting(self) -> _Place:
-        return _Place(self._wait_begins())
+    def _waiting(self, request: Request) -> _Place:
+        return _Place(self._wait_begins(request))
 
     ROUTES: ClassVar[tuple[Route, ...]] = (
         Route("GET", "/v1/version", (), "the manager's version", _version),
@@ -428,6 +434,10 @@ class _Held(Iterator[bytes]):
         release, self._release = self._release, None
         if release is not None:
             release()
+
+
+def _nothing_held() -> None:
+    pass
 
 
 def _no_such_job(job: str) -> HttpReply:
