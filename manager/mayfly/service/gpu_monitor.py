@@ -127,8 +127,8 @@ class GpuMonitor:
             )
             for agent in gpus.unproven
         ]
-        lines += _foreigners(gpus)
-        lines += _trespassers(gpus, state.survey)
+        lines += _foreign_processes(gpus)
+        lines += _foreign_containers(gpus, state.survey)
         return lines
 
     def document(self) -> GpuBoard:
@@ -148,7 +148,7 @@ def gpu_document(board: GpuBoard) -> dict[str, object]:
     )
 
 
-def _trespassers(gpus: Gpus, survey: Survey) -> list[Condition]:
+def _foreign_containers(gpus: Gpus, survey: Survey) -> list[Condition]:
     lease = dict.fromkeys(uuid for lease in gpus.tally.leases.values() for uuid in lease)
     return [
         Condition(
@@ -163,7 +163,7 @@ def _trespassers(gpus: Gpus, survey: Survey) -> list[Condition]:
     ]
 
 
-def _foreigners(gpus: Gpus) -> list[Condition]:
+def _foreign_processes(gpus: Gpus) -> list[Condition]:
     if gpus.reading is None:
         return []
     lease = dict.fromkeys(uuid for lease in gpus.tally.leases.values() for uuid in lease)
