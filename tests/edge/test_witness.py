@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mayfly.core.model import Exit, Generation, Witness
-from mayfly.edge.faults import Passing
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.witness import Witnesses
 
-G = Generation("g1")
+G = Generation("g000000000001")
 AT = 1_795_295_545.0  # when every file was written
 
 
@@ -36,7 +40,9 @@ WRITTEN = f"{'7 1':<31}\n"
     ("files", "told"),
     [
         ({}, Witness()),
-        ({"ready": "g1\n"}, Witness(ready=AT)),
+        ({"ready": f"{G}\n"}, Witness(ready=AT)),
+        ({"ready": str(G)}, Witness()),
+        ({"ready": "g000000000002\n"}, Witness()),
         ({"opened": "1795295500.5\n"}, Witness(opened=1795295500.5)),
         ({"opened": ""}, Witness()),
         ({"opened": "17952955"}, Witness(opened=AT)),
@@ -46,6 +52,19 @@ WRITTEN = f"{'7 1':<31}\n"
         ({"opened": "1.5\n", "exit": "3 0"}, Witness(opened=1.5)),
         ({"opened": "1.5\n", "exit": "3\n"}, Witness(opened=1.5)),
         ({"opened": "1.5\n", "exit": "x 0\n"}, Witness(opened=1.5)),
+        ({"opened": "1.5\n", "exit": "\u00b2 0\n"}, Witness(opened=1.5)),
+        ({"opened": "1.5\n", "exit": "\u0663 0\n"}, Witness(opened=1.5)),
+        ({"opened": "1.5\n", "exit": "256 0\n"}, Witness(opened=1.5)),
+        ({"opened": "1.5\n", "exit": "-1 0\n"}, Witness(opened=1.5)),
+        ({"opened": "1.5\n", "exit": "0 0\n1 0\n"}, Witness(opened=1.5)),
+        ({"opened": "1.5\n", "exit": "99999999999999999999999999 0\n"}, Witness(opened=1.5)),
+        ({"opened": "1.5\n", "exit": "0 99999999999999999999999999\n"}, Witness(opened=1.5)),
+        ({"opened": "nan\n"}, Witness(opened=AT)),
+        ({"opened": "inf\n"}, Witness(opened=AT)),
+        ({"opened": "-1.5\n"}, Witness(opened=AT)),
+        ({"opened": "1e3\n"}, Witness(opened=AT)),
+        ({"opened": "0\n"}, Witness(opened=AT)),
+        ({"opened": "999999999999\n"}, Witness(opened=AT)),
         ({"opened": "1.5\n", "exit": "", "spare": SPARE}, Witness(opened=1.5)),
         ({"opened": "1.5\n", "exit": "", "spare": "7 1"}, Witness(opened=1.5)),
         (
@@ -72,19 +91,97 @@ def test_a_witness_says_what_its_files_say(
 
 def test_without_its_directory_there_is_no_witness(witnesses: Witnesses) -> None:
     assert witnesses.read(G) is None
-    says(witnesses, ready="g1\n")
+    says(witnesses, ready=f"{G}\n")
     witnesses.remove(G)
     assert witnesses.read(G) is None
     witnesses.remove(G)
 
 
-@pytest.mark.parametrize("name", ["ready", "opened", "exit", "signs"])
-def test_what_cannot_be_read_is_unknown_and_not_nothing(witnesses: Witnesses, name: str) -> None:
+def put_pipe(at: Path) -> None:
+    os.mkfifo(at)
+
+
+def put_socket(at: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(at))
+
+
+def put_link(at: Path) -> None:
+    elsewhere = at.parent.parent / "elsewhere"
+    elsewhere.write_text("0 0\n")
+    at.symlink_to(elsewhere)
+
+
+def put_device(at: Path) -> None:
+    try:
+        os.mknod(at, 0o20666, os.makedev(1, 5))  # /dev/zero, without an end
+    except PermissionError:
+        pytest.skip("this user may make no devices")
+
+
+@pytest.mark.parametrize("name", ["ready", "opened", "exit", "spare", "signals", "signs"])
+@pytest.mark.parametrize("put", [Path.mkdir, put_pipe, put_socket, put_link, put_device])
+def test_what_is_no_file_is_no_record(witnesses: Witnesses, name: str, put: object) -> None:
+    assert callable(put)
     says(witnesses, opened="1.5\n")
-    (witnesses.path(G) / name).unlink(missing_ok=True)
-    (witnesses.path(G) / name).mkdir()
-    with pytest.raises(Passing, match=name):
+    at = witnesses.path(G) / name
+    at.unlink(missing_ok=True)
+    put(at)
+    assert witnesses.read(G) == Witness(opened=None if name == "opened" else 1.5)
+
+
+def test_a_record_without_end_is_read_in_part(witnesses: Witnesses) -> None:
+    says(witnesses, opened="1.5\n", exit="0 0\n" + " " * 100_000, signs="line\n" * 100_000)
+    told = witnesses.read(G)
+    assert told is not None
+    assert told.exit is None
+    assert told.signs == ("line",) * 64
+
+
+def test_a_directory_that_is_none_is_told(witnesses: Witnesses) -> None:
+    place = witnesses.make(G)
+    witnesses.remove(G)
+    place.write_text("no directory")
+    with pytest.raises(Passing, match="cannot read the witness"):
         witnesses.read(G)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../../victim", "", "/", "g1", "G000000000001", "g00000000000é"]
+)
+def test_what_is_no_generation_names_no_directory(witnesses: Witnesses, name: str) -> None:
+    for ask in (witnesses.read, witnesses.make, witnesses.remove):
+        with pytest.raises(Refused, match="no generation"):
+            ask(Generation(name))
+
+
+RECORDS = ("ready", "opened", "exit", "spare", "signals", "signs")
+
+
+@given(
+    files=st.dictionaries(st.sampled_from(RECORDS), st.binary(max_size=80), max_size=6),
+    written=st.floats(allow_nan=False, min_value=-1e9, max_value=1e11),
+)
+@settings(max_examples=int(os.environ.get("MAYFLY_FUZZ", "800")) // 4)
+def test_no_record_does_harm(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], written: float
+) -> None:
+    """Whatever is written there, times are near, numbers small, and nothing is raised."""
+    witnesses = Witnesses(tmp_path_factory.getbasetemp() / "fuzzed")
+    place = witnesses.make(G)
+    for name in RECORDS:
+        (place / name).unlink(missing_ok=True)
+    for name, text in files.items():
+        (place / name).write_bytes(text)
+        os.utime(place / name, (written, written))
+    told = witnesses.read(G)
+    assert told is not None
+    times = [told.ready, told.opened, told.exit.at if told.exit else None]
+    assert all(0 < at < time.time() + 86_401 for at in times if at is not None)
+    if told.exit is not None:
+        assert 0 <= told.exit.code <= 255
+        assert told.exit.oom_kills is None or told.exit.oom_kills < 2**31
+    assert len(told.signs) <= 64
 
 
 def test_the_spare_bytes_can_be_written_over_by_any_root(witnesses: Witnesses) -> None:

@@ -29,6 +29,11 @@ def generation(now: float, noise: int) -> Generation:
     return Generation(time + base36(noise, GENERATION_LENGTH - TIME_LENGTH))
 
 
+def is_generation(name: str) -> bool:
+    """Whether a generation is written so: what an image or a person writes on a container may be anything."""
+    return len(name) == GENERATION_LENGTH and all(character in ALPHABET for character in name)
+
+
 def job(now: float, noise: int) -> JobId:
     """A job's id: 6 characters of time in seconds, then 3 of ``noise`` (a random number)."""
     return JobId(base36(int(now), 6) + base36(noise, 3))

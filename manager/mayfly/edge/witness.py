@@ -1,22 +1,46 @@
 """The witnesses: a directory per agent on the host, where its launcher records what became of it.
 
-The launcher writes, Mayfly reads; a job can do neither. A file that cannot be read counts as not there yet,
-so that half a word is never taken for an end.
+The launcher writes, Mayfly reads. A job that is root in its container can write there too, so nothing of it
+is trusted: a name is looked at beneath the directory before it is opened, so that no link is followed, no
+pipe waited for and no device begun; only a regular file that says a record to the letter is one, and whatever
+else lies there is no record. What the host cannot read for reasons of its own is not known yet, so that no
+agent is taken for ended by a sick disk.
 """
 
 from __future__ import annotations
 
+import errno
+import math
 import os
-import shutil
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mayfly.core import naming
 from mayfly.core.model import Exit, Generation, Witness
-from mayfly.edge.faults import Passing
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.removal import remove_tree
 
 # Bytes of the file ``spare``, set aside for an account that a full disk would not take: the launcher writes
 # over them, all of them, and only where it cannot write ``exit``.
 SPARE = b" " * 32
+RECORD = 64 * 1024  # bytes of a record that are read
+SIGNS = 64  # lines of ``signs``, as the launcher bounds them; a job may have written more
+SIGN = 300  # characters of one
+NEAR = 24 * 3600.0  # seconds by which a clock may have been set since a record was written
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_RECORD = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# What the launcher writes, `date +%s.%N` and its own `printf`; the line of ``spare`` is padded.
+_OPENED = re.compile(rb"([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
+_EXIT = re.compile(rb"([0-9]{1,3}) ([0-9]{1,9}|-) *\n")
+# Errors that come of what lies there, not of the disk or of this process: nothing, or a mode against us.
+_NO_RECORD = frozenset((errno.ENOENT, errno.EACCES, errno.EPERM))
 
 
 class Witnesses:
@@ -27,7 +51,9 @@ class Witnesses:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, generation: Generation) -> Path:
-        """The directory of that agent."""
+        """The directory of that agent; ``Refused`` where that is no generation."""
+        if not naming.is_generation(generation):
+            raise Refused(f"{generation!r} is no generation of an agent")
         return self.root / generation
 
     def make(self, generation: Generation) -> Path:
@@ -47,72 +73,109 @@ class Witnesses:
     def read(self, generation: Generation) -> Witness | None:
         """What the launcher has recorded; ``None`` where there is no such witness.
 
-        ``Passing`` where it is there and cannot be read: what it says is then unknown, not nothing.
+        ``Passing`` where the host cannot read it: what it says is then unknown, not nothing.
         """
-        place = f"{self.root}/{generation}/"
-        ready, opened, end = _note(place + "ready"), _note(place + "opened"), _note(place + "exit")
-        exited = _exit(end)
-        if exited is None and opened is not None:
-            exited = _exit(_note(place + "spare"))
-        if ready is opened is end is None and not self.path(generation).exists():
-            return None
-        signs = _note(place + "signs") if opened is not None else None
-        return Witness(
-            ready=ready.at if ready is not None else None,
-            opened=_opened(opened),
-            exit=exited,
-            signalled=_note(place + "signals") is not None,
-            signs=tuple(signs.text.splitlines()) if signs is not None else (),
-        )
+        with _opened_directory(self.path(generation)) as place:
+            if place is None:
+                return None
+            now = time.time()
+            opened, end = _record(place, "opened"), _record(place, "exit")
+            exited = _exit(end, now)
+            signs: tuple[str, ...] = ()
+            if opened is not None:
+                exited = exited or _exit(_record(place, "spare"), now)
+                signs = _signs(_record(place, "signs"))
+            return Witness(
+                ready=_ready(_record(place, "ready"), generation, now),
+                opened=_opened(opened, now),
+                exit=exited,
+                signalled=_record(place, "signals") is not None,
+                signs=signs,
+            )
 
     def remove(self, generation: Generation) -> None:
-        """Remove the directory; gone already is success."""
-        shutil.rmtree(self.path(generation), ignore_errors=True)
+        """Remove the directory; gone already is success.
+
+        ``Passing`` where there is more in it than is removed at once: what is left goes the next time.
+        ``Refused`` where something cannot be removed.
+        """
+        remove_tree(self.path(generation))
 
 
 @dataclass(frozen=True, slots=True)
-class _Note:
+class _Record:
     """What a file of a witness says, and when it was written last."""
 
-    text: str
+    text: bytes
     at: float
 
-    @property
-    def whole(self) -> bool:
-        """Whether its line is at its end; if not, it is still being written."""
-        return self.text.endswith("\n")
+
+@contextmanager
+def _opened_directory(path: Path) -> Iterator[int | None]:
+    try:
+        place = os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise Passing(f"cannot read the witness {path}: {error.strerror}") from error
+    try:
+        yield place
+    finally:
+        os.close(place)
 
 
-def _note(file: str) -> _Note | None:
+def _record(place: int, name: str) -> _Record | None:
     """The file; ``None`` where there is none. Bare calls: a hand-over waits for this, many times."""
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        there = os.open(name, _NAME, dir_fd=place)
+        try:
+            about = os.fstat(there)
+            if not stat.S_ISREG(about.st_mode):
+                return None
+            handle = os.open(f"/proc/self/fd/{there}", _RECORD)
+        finally:
+            os.close(there)
+        try:
+            return _Record(os.read(handle, RECORD), about.st_mtime)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno in _NO_RECORD:
+            return None
+        raise Passing(f"cannot read {name} of a witness: {error.strerror}") from error
+
+
+def _near(at: float, now: float) -> float:
+    """The time, or now where a file cannot be of that time. (A long job's ``opened`` may be days old.)"""
+    return at if math.isfinite(at) and 0 < at < now + NEAR else now
+
+
+def _ready(record: _Record | None, generation: Generation, now: float) -> float | None:
+    if record is None or record.text != f"{generation}\n".encode():
         return None
-    except OSError as error:
-        raise Passing(f"cannot read the witness {file}: {error.strerror}") from error
-    try:
-        text = os.read(handle, 65536).decode(errors="replace")
-        return _Note(text, os.fstat(handle).st_mtime)
-    except OSError as error:
-        raise Passing(f"cannot read the witness {file}: {error.strerror}") from error
-    finally:
-        os.close(handle)
+    return _near(record.at, now)
 
 
-def _opened(note: _Note | None) -> float | None:
+def _opened(record: _Record | None, now: float) -> float | None:
     """The time in the file; the file's own where a launcher wrote something else."""
-    if note is None or not note.text:
+    if record is None or not record.text:
         return None
-    try:
-        return float(note.text) if note.whole else note.at
-    except ValueError:
-        return note.at
+    said = _OPENED.fullmatch(record.text)
+    at = float(said[1]) if said is not None else record.at
+    return at if 0 < at < now + NEAR else _near(record.at, now)
 
 
-def _exit(note: _Note | None) -> Exit | None:
+def _exit(record: _Record | None, now: float) -> Exit | None:
     """``CODE OOM_KILLS`` and a newline."""
-    words = note.text.split() if note is not None and note.whole else []
-    if note is None or len(words) != 2 or not words[0].isdigit():
+    said = _EXIT.fullmatch(record.text) if record is not None else None
+    if record is None or said is None or int(said[1]) > 255:
         return None
-    return Exit(int(words[0]), int(words[1]) if words[1].isdigit() else None, note.at)
+    return Exit(int(said[1]), None if said[2] == b"-" else int(said[2]), _near(record.at, now))
+
+
+def _signs(record: _Record | None) -> tuple[str, ...]:
+    if record is None:
+        return ()
+    lines = record.text.decode(errors="replace").split("\n")
+    return tuple(line[:SIGN].rstrip("\r") for line in lines[:SIGNS] if line)
