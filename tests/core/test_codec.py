@@ -35,7 +35,7 @@ def test_what_jobs_see_in_their_environment_is_not_told() -> None:
 
 def test_a_short_secret_cannot_be_tried_out_on_what_a_report_says() -> None:
     def told(env: str, key: str) -> tuple[str, str]:
-        pool = PoolSpec(PoolName("p"), env={"PIN": env}, mask_key=key)
+        pool = PoolSpec(PoolName("p"), env={"PIN": env}, installation_key=key)
         text = json.dumps(encoded(pool))
         assert key not in text
         return text, fingerprint(decoded(json.loads(text)), "id", (), Removal.ENGINE)

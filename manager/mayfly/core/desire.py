@@ -287,12 +287,12 @@ MASK = "**** "
 
 def without_secrets(pool: PoolSpec) -> PoolSpec:
     """The pool with what jobs see in their environment masked, and a proxy that names a user."""
-    key = pool.mask_key
+    key = pool.installation_key
     env = {name: masked(value, key) for name, value in pool.env.items()}
     proxy = pool.proxy
     if proxy is not None and "@" in proxy:
         proxy = masked(proxy, key)
-    return replace(pool, env=env, proxy=proxy, mask_key="")
+    return replace(pool, env=env, proxy=proxy, installation_key="")
 
 
 def masked(value: str, key: str) -> str:

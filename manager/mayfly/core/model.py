@@ -164,7 +164,7 @@ class PoolSpec:
     # the repository of its provider's images; None: Mayfly's own for the provider
     images: str | None = field(default=None, metadata={**UNBAKED, "key": False})
     # what the values that are not to be read are masked with; "": they are masked already
-    mask_key: str = field(default="", repr=False, metadata={**UNBAKED, "key": False})
+    installation_key: str = field(default="", repr=False, metadata={**UNBAKED, "key": False})
     slots: int = field(default=1, metadata=UNBAKED)
     gpus: int | Literal["all"] | tuple[str | int, ...] = field(default=0, metadata=UNBAKED)
     # None: the newest that the driver runs
@@ -225,9 +225,9 @@ class Config:
     # a sentence for each key that is read and has a better place now
     old_keys: tuple[str, ...] = field(default=(), compare=False)
 
-    def with_mask_key(self, key: str) -> Config:
+    def with_installation_key(self, key: str) -> Config:
         """The same, with what this installation masks values with."""
-        return replace(self, pools=tuple(replace(pool, mask_key=key) for pool in self.pools))
+        return replace(self, pools=tuple(replace(pool, installation_key=key) for pool in self.pools))
 
     def pool(self, name: PoolName) -> PoolSpec:
         """The pool of that name; ``KeyError`` where there is none."""

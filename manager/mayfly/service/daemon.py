@@ -31,7 +31,7 @@ from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.edge.history import MASK_KEY, History
+from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
@@ -71,13 +71,13 @@ def run(
         history = History(state_dir)
         stack.callback(history.close)
         host = _host_id(history)
-        key = _mask_key(history)
+        key = _installation_key(history)
         engine = load_engine(config.host)
         claim = partial(_claim, engine, host, take_over=take_over, log=log)
         reread = reload or (lambda: config)
         _run(
-            config.with_mask_key(key),
-            lambda: reread().with_mask_key(key),
+            config.with_installation_key(key),
+            lambda: reread().with_installation_key(key),
             host,
             history,
             engine,
@@ -314,12 +314,12 @@ def _host_id(history: History) -> HostId:
     return host
 
 
-def _mask_key(history: History) -> str:
+def _installation_key(history: History) -> str:
     """What this installation masks values with, made at the first start; it is told to nobody."""
-    key = history.meta(MASK_KEY)
+    key = history.meta(INSTALLATION_KEY)
     if key is None:
         key = secrets.token_hex(32)
-        history.set_meta(MASK_KEY, key)
+        history.set_meta(INSTALLATION_KEY, key)
     return key
 
 

@@ -18,7 +18,7 @@ from mayfly.core.model import Config, Generation, HostId, PoolName, Witness
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
 from mayfly.core.stimuli import ConfigRead, EngineSeen, HostSurveyed, WitnessesRead
-from mayfly.edge.history import MASK_KEY
+from mayfly.edge.history import INSTALLATION_KEY
 from mayfly.edge.history_file import FILE_NAME
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.witness import Witnesses
@@ -38,7 +38,7 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
     """
     state_dir = Path(config.host.state_dir)
     host, key, memory = _remembered(state_dir)
-    config = config.with_mask_key(key)
+    config = config.with_installation_key(key)
     engine = load_engine(config.host)
     info, containers = engine.facts(), engine.list()
     survey = survey_of(engine, config, info, references(config, hardware))
@@ -74,7 +74,7 @@ def _remembered(state_dir: Path) -> tuple[HostId, str, Memory]:
     reader = HistoryReader(state_dir)
     try:
         memory = reader.memory()
-        return HostId(reader.meta("host") or ANY_HOST), reader.meta(MASK_KEY) or "", memory
+        return HostId(reader.meta("host") or ANY_HOST), reader.meta(INSTALLATION_KEY) or "", memory
     finally:
         reader.close()
 
