@@ -108,6 +108,7 @@ from mayfly.providers.local.provider import Local
 
 START = 1_800_000_000.0
 OURS = HostId("ours00000000")
+REFUSED = 78  # the exit code of a service's client that is not let in
 LADDER = (StopStep("TERM", 10.0),)
 # What only deciding records.
 DECIDED = (AgentCreated, AgentDoomed, AgentStopStepped, GateOpening, SlotHeld, SlotUncordoned)
@@ -458,6 +459,8 @@ def judge(of: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
         return _LOCAL.judge(end, signs)
     if end.exit is not None and end.exit.code == 0 and end.opened:
         return Outcome(Result.JOB_DONE)
+    if end.exit is not None and end.exit.code == REFUSED:
+        return Outcome(Result.REFUSED, detail="the service takes no such agent")
     if end.doom is not None or end.engine_stopped:
         return Outcome(Result.NO_JOB)
     return Outcome(Result.DIED_YOUNG, detail="the client ended at once")

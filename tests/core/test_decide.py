@@ -33,7 +33,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
-from mayfly.core.slots import STANDBY_LIFE
+from mayfly.core.slots import STANDBY_LIFE, TRIAL_FIRST
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
 A0, A1 = SlotName("a-0"), SlotName("a-1")
@@ -918,12 +918,12 @@ def test_an_agent_that_never_comes_to_its_gate_is_destroyed_and_its_slot_cools()
     assert any(isinstance(fact, SlotCooled) for fact in manager.journal)
 
 
-def test_a_refused_prepare_holds_the_slot_until_a_person_says_so() -> None:
+def test_a_refused_prepare_holds_the_slot_and_a_person_need_not_wait_for_the_next_trial() -> None:
     manager = Manager(Host(), desire(specs(pool("a"))))
     manager.turn()
     (subject,) = manager.flight
     manager.finish(subject, Fate.LASTING)
-    manager.pass_time(3600)
+    manager.pass_time(TRIAL_FIRST - 1)
     assert manager.phases("a-0") == []
     manager.release(A0)
     manager.run()

@@ -30,6 +30,7 @@ from mayfly.core.model import (
     DoomReason,
     Exit,
     Generation,
+    Hold,
     HostId,
     JobId,
     JobState,
@@ -40,6 +41,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.notice import DOUBT, doubtful_until, notice, unopened, unprepared
 from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.slots import TRIAL_FIRST, TRIAL_MOST
 from tests.core.simulator import judge
 
 T = 1_800_000_000.0
@@ -364,8 +366,14 @@ def test_only_an_agent_that_was_there_for_long_shows_that_agents_live(
 @pytest.mark.parametrize(
     ("result", "expected"),
     [
-        (Result.REFUSED, SlotHeld(T, SLOT, "no")),
-        (Result.IMAGE_TOO_OLD, SlotHeld(T, SLOT, "no")),
+        (
+            Result.REFUSED,
+            SlotHeld(T, SLOT, "no", Hold.SERVICE, T + TRIAL_MOST, 1, AGENT.fingerprint),
+        ),
+        (
+            Result.IMAGE_TOO_OLD,
+            SlotHeld(T, SLOT, "no", Hold.SERVICE, T + TRIAL_MOST, 1, AGENT.fingerprint),
+        ),
         (Result.DIED_YOUNG, SlotCooled(T, SLOT, T + 1, 1, "no")),
     ],
 )
@@ -418,7 +426,9 @@ def test_a_prepare_that_failed_cools_the_slot_or_holds_it_and_is_told_once() -> 
         SlotCooled,
     ]
     held = unprepared(AGENT, "no such image", True, known, T)
-    assert held[1] == SlotHeld(T, SLOT, "no such image")
+    assert held[1] == SlotHeld(
+        T, SLOT, "no such image", Hold.MAKING, T + TRIAL_FIRST, 1, AGENT.fingerprint
+    )
     assert unprepared(AGENT, "no", False, apply(known, held), T) == []
     assert unprepared(AGENT, "no", False, Memory(), T) == []
 

@@ -5,7 +5,7 @@ Replaying the facts of a history gives the memory again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -41,7 +41,7 @@ from mayfly.core.facts import (
     SlotUncordoned,
 )
 from mayfly.core.memory import ENDS_JOBS, NOTHING, Doom, Memory, reprieved
-from mayfly.core.model import Generation, JobId, Phase, SlotName
+from mayfly.core.model import Generation, Hold, JobId, Phase, SlotName
 
 
 class _Draft:
@@ -108,9 +108,16 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
         case SlotRecovered(slot=slot):
             draft.slot(slot, cooling_until=None, failures=0, reason="")
         case SlotHeld(slot=slot, reason=reason):
-            draft.slot(slot, held=reason)
+            draft.slot(
+                slot,
+                held=reason,
+                hold=fact.hold,
+                trial_at=fact.trial_at,
+                trials=fact.trials,
+                held_with=fact.fingerprint,
+            )
         case SlotReleased(slot=slot):
-            draft.slot(slot, held=None, cooling_until=None, failures=0, reason="")
+            draft.slot(slot, cooling_until=None, failures=0, reason="", **RELEASED)
         case SlotCordoned(slot=slot, cordon=cordon):
             draft.slot(slot, cordon=cordon)
         case SlotUncordoned(slot=slot):
@@ -136,6 +143,13 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             assert_never(fact)
 
 
+RELEASED: Mapping[str, object] = {
+    "held": None,
+    "hold": Hold.PERSON,
+    "trial_at": None,
+    "trials": 0,
+    "held_with": "",
+}
 AGENT_TIMES = (
     "born",
     "armed",
@@ -172,6 +186,7 @@ def _shift(draft: _Draft, by: float) -> None:
             name,
             cooling_until=_moved(slot.cooling_until, by),
             vacant_since=_moved(slot.vacant_since, by),
+            trial_at=_moved(slot.trial_at, by),
         )
     for job_id, job in list(draft.jobs.items()):
         draft.job(job_id, started=_moved(job.started, by))

@@ -21,16 +21,26 @@ from mayfly.core.facts import (
     Fact,
     GateOpening,
     SlotHeld,
+    SlotReleased,
     SlotUncordoned,
 )
 from mayfly.core.keeping import deadline, keep
 from mayfly.core.memory import Agent, Job, Memory
-from mayfly.core.model import Desired, DoomReason, Generation, PoolName, SlotName, SlotSpec, World
+from mayfly.core.model import (
+    Desired,
+    DoomReason,
+    Generation,
+    Hold,
+    PoolName,
+    SlotName,
+    SlotSpec,
+    World,
+)
 from mayfly.core.notice import doubtful_until
 from mayfly.core.opening import leased, use
 from mayfly.core.plan import STAY, Act, Doom, Plan, Stay, Verdict, View
 from mayfly.core.rolling import rolling
-from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies
+from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
 
@@ -209,23 +219,35 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
 
 
 def _hold_sick_gpus(draft: _Draft, spec: SlotSpec) -> None:
-    """A slot whose GPU is sick is held until a person has seen to it; the others go on."""
+    """A slot whose GPU is sick is held until that is seen to be over, or a person has seen to it; the others
+    go on.
+    """
     view = draft.view
-    word = view.world.gpu_verdicts.get(spec.name)
-    if word is not None and word.sick is not None and view.memory.slot(spec.name).held is None:
-        draft.record(SlotHeld(view.now, spec.name, word.sick))
+    word, known = view.world.gpu_verdicts.get(spec.name), view.memory.slot(spec.name)
+    if word is None:
+        return
+    if word.sick is not None:
+        hold = Hold.GPU if word.returns else Hold.PERSON
+        if known.held is None or (known.hold is not Hold.PERSON and known.hold is not hold):
+            draft.record(SlotHeld(view.now, spec.name, word.sick, hold))
+    elif word.fit and known.held is not None and known.hold is Hold.GPU:
+        draft.record(SlotReleased(view.now, spec.name))
 
 
 def _lacking(view: View, spec: SlotSpec, tenancy: Tenancy) -> str | Stay:
     """Why the slot is to get another agent now, or until when it is not."""
     known = view.memory.slot(spec.name)
-    if known.cordon is not None or known.held is not None or spec.name in view.desired.obstacles:
+    if known.cordon is not None or spec.name in view.desired.obstacles:
         return STAY
     if spec.name in view.desired.undetermined:
         return STAY
     if cooling(known, view.now):
         return Stay(known.cooling_until or view.now)
     own, standby = tenancy.own, tenancy.standby
+    if known.held is not None:
+        if own is not None or not trial_due(known, spec, view.now):
+            return Stay(known.trial_at)
+        return f"to see whether this is over: {known.held}"
     if own is None:
         return "the slot has no agent"
     if standby is None and spec.pool.standby and (own.opened is not None or own.doom is not None):

@@ -16,6 +16,7 @@ from mayfly.core.model import (
     DoomReason,
     Generation,
     GpuUse,
+    Hold,
     JobId,
     JobState,
     Phase,
@@ -185,20 +186,24 @@ class SlotRecovered:
 
 @dataclass(frozen=True, slots=True)
 class SlotHeld:
-    """slot.held: it needs a person."""
+    """slot.held: it gets no agent before what holds it is gone."""
 
     at: float
     slot: SlotName
     reason: str
+    hold: Hold = Hold.PERSON
+    trial_at: float | None = None  # None: no agent is tried before
+    trials: int = 0
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotReleased:
-    """slot.released: a person said to try again."""
+    """slot.released: a person said to try again, or what held it is gone."""
 
     at: float
     slot: SlotName
-    by: str
+    by: str | None = None  # None: Mayfly itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ def judge(
     for uuid in tenant.lease:
         ill = _ill(uuid, reading, records, gpus)
         if ill is not None:
-            return GpuVerdict(sick=ill)
+            return GpuVerdict(sick=ill[0], returns=ill[1])
     if tenant.at_work:
         return GpuVerdict(fit=True)
     if reading.began < tenant.since:
@@ -198,44 +198,48 @@ def judge(
             continue
         if reading.began < tenant.since + RECHECK:
             return GpuVerdict(pending=Pending.UNCLEAN, text=unclean)
-        return GpuVerdict(sick=unclean)
+        return GpuVerdict(sick=unclean, returns=True)
     return GpuVerdict(fit=True)
 
 
 def _ill(
     uuid: str, reading: Reading, records: Mapping[str, Record], gpus: Sequence[Gpu]
-) -> str | None:
-    """What speaks against the device for good; ``None`` where nothing does."""
+) -> tuple[str, bool] | None:
+    """What speaks against the device, and whether each reading shows afresh if it still does; ``None`` where
+    nothing does.
+    """
     whole = physical(uuid, gpus)
     for part in dict.fromkeys((uuid, whole)):
         vitals = reading.vitals.get(part)
         if vitals is None:
-            return (
-                f"{part} is not there any more: see `nvidia-smi -L` and dmesg, then `mayfly retry`"
-            )
+            return f"{part} is not there any more: see `nvidia-smi -L` and dmesg", True
         if vitals.lost and vitals.problem is not None:
-            return vitals.problem
+            return vitals.problem, True
         record = records.get(part, Record())
         for xid in record.xids.values():
             if xid.hardware:
                 meaning = XID_MEANINGS.get(xid.code, "see NVIDIA's Xid catalogue")
                 return (
-                    f"XID {xid.code} on {part} ({meaning}): see dmesg, reset or replace the GPU, "
-                    "then `mayfly retry`"
+                    (
+                        f"XID {xid.code} on {part} ({meaning}): see dmesg, reset or replace the GPU, "
+                        "then `mayfly retry`"
+                    ),
+                    False,
                 )
         if vitals.remap_failed:
-            return f"{part} could not remap a broken row of its memory: replace it, then `mayfly retry`"
+            return f"{part} could not remap a broken row of its memory: replace it", True
         if vitals.remap_pending:
             return (
-                f"{part} has broken rows of memory that a reset would remap: "
-                f"`nvidia-smi --gpu-reset -i {part}`, then `mayfly retry`"
+                (
+                    f"{part} has broken rows of memory that a reset would remap: "
+                    f"`nvidia-smi --gpu-reset -i {part}`"
+                ),
+                True,
             )
         if vitals.ecc is not None and record.ecc is not None and vitals.ecc > record.ecc:
             many = vitals.ecc - record.ecc
-            return (
-                f"{many} uncorrected ECC error{'s' if many > 1 else ''} on {part}: reset or replace the GPU, "
-                "then `mayfly retry`"
-            )
+            text = f"{many} uncorrected ECC error{'s' if many > 1 else ''} on {part}"
+            return f"{text}: reset or replace the GPU, then `mayfly retry`", False
     return None
 
 
@@ -260,7 +264,7 @@ def _unclean(
         if _left_behind(process, ours, standing):
             return (
                 f"process {process.pid} of an agent that has ended still holds {uuid}: "
-                "end it or reset the GPU, then `mayfly retry`"
+                "end it or reset the GPU"
             )
     quiet = records.get(uuid, Record()).quiet
     if vitals.used is None or quiet is None:
@@ -273,7 +277,7 @@ def _unclean(
         return None
     return (
         f"{lacking // 2**20} MiB of {uuid} were not returned and no process holds them: "
-        "reset the GPU, then `mayfly retry`"
+        "reset the GPU"
     )
 
 

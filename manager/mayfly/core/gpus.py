@@ -121,7 +121,7 @@ class Gpus:
         """What has happened: a slot that a person wants tried again is judged afresh."""
         gpus = self
         for fact in facts:
-            if isinstance(fact, SlotReleased):
+            if isinstance(fact, SlotReleased) and fact.by is not None:
                 lease = gpus.tally.leases.get(fact.slot, ())
                 gpus = replace(
                     gpus,

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 
 from mayfly.core.actions import SetSchedulable
 from mayfly.core.memory import Agent
-from mayfly.core.model import DoomReason, Phase, PoolName, SlotSpec
+from mayfly.core.model import DoomReason, Hold, Phase, PoolName, SlotSpec
 from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
 from mayfly.core.rosters import ABSENCE
 from mayfly.core.slots import (
@@ -137,7 +137,7 @@ def _unfit(
     known = view.memory.slot(spec.name)
     if known.cordon is not None and known.cordon.drain:
         return Doom(DoomReason.DRAINED, "the slot is drained")
-    if known.held is not None:
+    if known.held is not None and known.hold in (Hold.PERSON, Hold.GPU):
         return Doom(DoomReason.UNWANTED, "the slot is held")
     if spec.name in view.desired.undetermined:
         return None

@@ -371,7 +371,7 @@ def _asked(
     """What is to be asked once the facts are on disk, and when to come again for it."""
     requests: list[Request] = []
     refusals, memory = state.refusals, state.memory
-    released = {fact.slot for fact in facts if isinstance(fact, SlotReleased)}
+    released = {fact.slot for fact in facts if isinstance(fact, SlotReleased) and fact.by}
     slots = {pool.name: _slots(state.config, pool.name) for pool in state.config.pools}
     for pool, names in slots.items() if released else ():
         if released.intersection(names):

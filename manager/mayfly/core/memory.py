@@ -13,6 +13,7 @@ from mayfly.core.model import (
     ContainerId,
     DoomReason,
     Generation,
+    Hold,
     JobId,
     JobState,
     Phase,
@@ -120,7 +121,11 @@ class SlotMemory:
 
     failures: int = 0  # young deaths in a row
     cooling_until: float | None = None
-    held: str | None = None  # why it needs a person
+    held: str | None = None  # why it has no agents
+    hold: Hold = Hold.PERSON  # what ends that
+    trial_at: float | None = None  # when an agent is tried all the same; None: none is
+    trials: int = 0  # refused in a row
+    held_with: str = ""  # the fingerprint of the agent that was refused
     reason: str = ""  # of the last cooling
     vacant_since: float | None = None
     cordon: Cordon | None = None

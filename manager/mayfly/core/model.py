@@ -97,6 +97,15 @@ class Removal(StrEnum):
     MANAGER = "manager"
 
 
+class Hold(StrEnum):
+    """What ends the hold of a slot, beside a person who says retry."""
+
+    PERSON = "person"  # nothing: a person has to look
+    GPU = "gpu"  # its GPUs are seen to be well
+    MAKING = "making"  # an agent stands at its gate; one is made now and then to see
+    SERVICE = "service"  # its service takes an agent; one is tried now and then to see
+
+
 class Severity(StrEnum):
     """How much a health line matters."""
 
@@ -427,6 +436,7 @@ class GpuVerdict:
 
     fit: bool = False
     sick: str | None = None  # the sentence that holds the slot; None: nothing is known against them
+    returns: bool = False  # whether being sick is seen to end
     pending: Pending | None = None  # why neither; None: fit or sick
     text: str = ""  # what it waits for, where neither
 

@@ -22,6 +22,7 @@ from mayfly.core.facts import (
     SlotCooled,
     SlotHeld,
     SlotRecovered,
+    SlotReleased,
 )
 from mayfly.core.memory import Agent, Memory, reprieved
 from mayfly.core.model import (
@@ -30,6 +31,7 @@ from mayfly.core.model import (
     ContainerState,
     DoomReason,
     Generation,
+    Hold,
     JobState,
     PoolName,
     SlotName,
@@ -38,7 +40,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.rosters import confirmations
-from mayfly.core.slots import backoff, within
+from mayfly.core.slots import backoff, trial_wait, within
 
 Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
 
@@ -86,8 +88,13 @@ def _of_agent(
     in_flight: frozenset[str],
 ) -> Iterator[Fact]:
     witness = world.witnesses.get(agent.generation, NOBODY)
+    known = memory.slot(agent.slot)
     if agent.ready is None and witness.ready is not None:
         yield AgentReady(now, agent.generation)
+        if known.held is not None and known.hold is Hold.MAKING and agent.doom is None:
+            yield SlotReleased(now, agent.slot)
+    elif agent.confirmed is not None and known.held is not None and known.hold is Hold.SERVICE:
+        yield SlotReleased(now, agent.slot)
     if agent.opened is None and witness.opened is not None:
         opened = min(witness.opened, now)  # a clock set back leaves times of the future behind
         yield AgentOpened(opened, agent.generation)
@@ -229,7 +236,8 @@ def _slot_account(
 ) -> Iterator[Fact]:
     known = memory.slot(agent.slot)
     if outcome.result in (Result.IMAGE_TOO_OLD, Result.REFUSED):
-        yield SlotHeld(now, agent.slot, outcome.detail or str(outcome.result))
+        reason = outcome.detail or str(outcome.result)
+        yield held(agent, reason, Hold.SERVICE, memory, now)
     elif _young(agent, end, outcome):
         yield cooled(agent.slot, _why_young(agent, outcome), memory, now)
     elif known.failures and _lived(end, outcome):
@@ -263,14 +271,22 @@ def cooled(slot: SlotName, reason: str, memory: Memory, now: float) -> SlotCoole
     return SlotCooled(now, slot, now + backoff(failures), failures, reason)
 
 
+def held(agent: Agent, reason: str, hold: Hold, memory: Memory, now: float) -> SlotHeld:
+    """Its agent was refused: another is tried, and each time later."""
+    known = memory.slot(agent.slot)
+    trials = known.trials + 1 if known.held is not None and known.hold is hold else 1
+    due = now + trial_wait(hold, trials)
+    return SlotHeld(now, agent.slot, reason, hold, due, trials, agent.fingerprint)
+
+
 def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: float) -> list[Fact]:
-    """The account of an agent that could not be made; ``lasting``: only a person can help."""
+    """The account of an agent that could not be made; ``lasting``: not before something changes."""
     known = memory.agents.get(agent.generation)
     if known is None or known.settled:
         return []
     end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
     if lasting:
-        return [end, SlotHeld(now, agent.slot, message)]
+        return [end, held(agent, message, Hold.MAKING, memory, now)]
     return [end, cooled(agent.slot, message, memory, now)]
 
 

@@ -14,7 +14,7 @@ from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import Container, Generation, SlotSpec, World
 from mayfly.core.plan import STAY, Act, Stay, Verdict, View
-from mayfly.core.slots import Tenancy, cooling, within
+from mayfly.core.slots import Tenancy, cooling, trial_due, within
 
 RENAME_AFTER = (
     5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
@@ -88,6 +88,8 @@ def _shut(
     known = view.memory.slot(spec.name)
     if known.cordon is not None or spec.name in view.desired.undetermined:
         return STAY
+    if known.held is not None and not spec.embedded and not trial_due(known, spec, view.now):
+        return Stay(known.trial_at)
     if not spec.embedded and cooling(known, view.now):
         # A standby that stands ready is no reason to try a service again at once.
         return Stay(known.cooling_until or view.now)

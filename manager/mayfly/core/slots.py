@@ -15,7 +15,7 @@ and of a slot that has no agent::
 
     vacant      about to be filled                                -> preparing
     cooling     an agent died young; waits until a time           -> vacant
-    held        needs a person, or something that is missing      -> vacant
+    held        what it needs is missing or refused, or sick      -> vacant
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mayfly.core.model import (
     Desired,
     DoomReason,
     Generation,
+    Hold,
     Phase,
     PoolSpec,
     SlotName,
@@ -56,11 +57,13 @@ DEADLINES: Mapping[Phase, Deadline] = {
     Phase.ENDING: Deadline(60.0, "killed, once its stop ladder is through"),
     Phase.VACANT: Deadline(60.0, "told in a health line"),
     Phase.COOLING: Deadline(None, "filled again when its time is over"),
-    Phase.HELD: Deadline(None, "waits for a person, and says so"),
+    Phase.HELD: Deadline(None, "filled again when what held it is gone"),
 }
 
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 300.0
+TRIAL_FIRST = 30.0  # seconds between a refused agent and the next
+TRIAL_MOST = 300.0
 SHORT_IMAGE = len("sha256:") + 12
 UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration no longer has
 CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
@@ -80,6 +83,25 @@ def cooling(known: SlotMemory, now: float) -> bool:
     """Whether the slot waits after a young death; not longer than it ever would, whatever the clock says."""
     until = known.cooling_until
     return until is not None and now < until <= now + BACKOFF_MOST + CLOCK_SLACK
+
+
+def trial_wait(hold: Hold, trials: int) -> float:
+    """Seconds between the last refusal and the next trial, after that many in a row (1 or more)."""
+    if hold is Hold.SERVICE:
+        return TRIAL_MOST  # what helps most often is another image, which is tried at once
+    return min(TRIAL_MOST, TRIAL_FIRST * 2.0 ** min(trials - 1, 8))
+
+
+def trial_due(known: SlotMemory, spec: SlotSpec, now: float) -> bool:
+    """Whether a held slot gets an agent all the same: it is time for one, or one would be made otherwise now
+    than the one that was refused.
+    """
+    if known.hold not in (Hold.MAKING, Hold.SERVICE):
+        return False
+    if known.held_with != spec.fingerprint:
+        return True
+    at = known.trial_at
+    return at is None or not now < at <= now + TRIAL_MOST + CLOCK_SLACK
 
 
 def phase_of(agent: Agent, *, own: bool) -> Phase:
@@ -220,6 +242,8 @@ def status_of(
         phase = phase_of(own, own=True)
         since = _slot_since(own, phase, known)
         note = _note(own, phase) or _kept_note(spec, tenancy, now)
+        if known.held is not None and phase is Phase.PREPARING:
+            phase, since, note = Phase.HELD, known.vacant_since, known.held  # one is tried
         if spec.name in desired.image_blocked and not note:
             note = f"the last of its image: {desired.obstacles[spec.name]}"
     standby = tenancy.standby

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory
-from mayfly.core.model import DoomReason, Generation, JobId, JobState, Phase, SlotName
+from mayfly.core.model import DoomReason, Generation, Hold, JobId, JobState, Phase, SlotName
 
 
 def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
@@ -60,6 +60,8 @@ def agent_from(data: Mapping[str, Any]) -> Agent:
 def slot_from(data: Mapping[str, Any]) -> SlotMemory:
     """What is remembered of a slot, from its JSON."""
     known = _known(SlotMemory, data)
+    if known.get("hold") is not None:
+        known["hold"] = Hold(known["hold"])
     if known.get("cordon") is not None:
         known["cordon"] = Cordon(**_known(Cordon, known["cordon"]))
     return SlotMemory(**known)
