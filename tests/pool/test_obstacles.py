@@ -79,10 +79,31 @@ def test_what_is_missing_holds_a_slot_in_one_sentence_until_it_appears(
             manager.in_phase("idle", "image-0", 20)
             (home / "absent").mkdir()
             assert manager.ended(waits, 60)["state"] == "succeeded"
+            _replaced(manager, home / "absent")
         finally:
             engine.docker("rmi", "mayfly/late:1")
     manager.in_phase("idle", "nested-0", 60)
     assert held(manager, "bare-0")
+
+
+def _replaced(manager: Manager, source: Path) -> None:
+    """Whatever stands at the path when a job begins is what the job sees, though its agent stood ready."""
+    sees = ("--pool", "data", "--wait", "--", "ls", "/data")
+    for kind in ("another directory", "a link", "the link switched"):
+        manager.in_phase("idle", "data-0")
+        fresh = source.with_name(f"of-{kind.replace(' ', '-')}")
+        fresh.mkdir()
+        (fresh / kind).touch()
+        if kind == "another directory":
+            source.rename(source.with_name("old"))
+            fresh.rename(source)
+        else:
+            link = source.with_name("link")
+            link.symlink_to(fresh)
+            if source.is_dir() and not source.is_symlink():
+                source.rename(source.with_name("older"))
+            link.rename(source)
+        assert manager.cli("submit", *sees).stdout == f"{kind}\n"
 
 
 def test_a_foreign_container_with_a_slots_name_is_left_alone(

@@ -153,6 +153,7 @@ class Stage:
                     services,
                     GpuMonitor(self.inbox.put, engine, clock.now),
                     log,
+                    self.hands,
                 ),
                 workers=self.hands,
                 commands=CommandHandler(

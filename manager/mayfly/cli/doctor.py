@@ -22,6 +22,7 @@ from mayfly.core.model import (
     PoolSpec,
     Severity,
 )
+from mayfly.core.mounts import paths
 from mayfly.edge.room import Room
 from mayfly.engines.protocol import EngineFacts
 
@@ -360,20 +361,20 @@ def _build(reference: str) -> str:
 
 
 def _datasets(facts: Facts) -> Iterator[Verdict]:
-    mounts = [(pool, mount) for pool in _pools(facts) for mount in pool.mounts]
-    if facts.survey is None or not mounts:
-        yield skip(
-            "no pool has datasets or caches" if facts.survey is not None else "no Engine answers"
-        )
+    survey = facts.survey
+    if survey is None or not any(paths(pool) for pool in _pools(facts)):
+        yield skip("no pool has datasets or caches" if survey is not None else "no Engine answers")
         return
-    for pool, mount in mounts:
-        problem = facts.survey.mounts.get((pool.name, mount.source))
-        if problem is not None:
-            yield fail(problem, f"ls -la {mount.source}")
-        else:
-            yield ok(
-                f"pool {pool.name}: {mount.source} is a directory, at {mount.target} in its agents"
-            )
+    for pool in _pools(facts):
+        wrong = survey.mount_problems(pool)
+        for path, problem in wrong.items():
+            yield fail(problem, f"ls -la {path}")
+        for mount in pool.mounts:
+            if mount.source not in wrong:
+                told = f"{mount.source} is a directory, at {mount.target} in its agents"
+                yield ok(f"pool {pool.name}: {told}")
+        if pool.ca is not None and pool.ca not in wrong:
+            yield ok(f"pool {pool.name}: {pool.ca} holds certificates, which its agents trust")
 
 
 # -- services --------------------------------------------------------------------------------------

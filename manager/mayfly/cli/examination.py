@@ -34,6 +34,7 @@ from mayfly.core.model import (
 from mayfly.edge import credentials
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.history_reader import HistoryReader
+from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.edge.room import Room, room
 from mayfly.engines import load as load_engine
@@ -81,7 +82,8 @@ def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:
     """What decides how slots are filled; ``Fault`` where the Engine does not answer."""
     hardware = hardware_for(config)
     with _asked_sanely(config) as engine:
-        return hardware, survey_of(engine, config, engine.facts(), references(config, hardware))
+        wanted = references(config, hardware)
+        return hardware, survey_of(engine, config, engine.facts(), wanted, MountedPaths())
 
 
 @contextmanager
@@ -102,7 +104,9 @@ def _engine(facts: Facts, config: Config) -> Facts:
     try:
         with _asked_sanely(config) as engine:
             info = engine.facts()
-            survey = survey_of(engine, config, info, references(config, facts.hardware))
+            survey = survey_of(
+                engine, config, info, references(config, facts.hardware), MountedPaths()
+            )
             strangers = sorted(c.name for c in engine.list() if c.host != own)
     except Fault as fault:
         return replace(facts, engine_problem=str(fault))

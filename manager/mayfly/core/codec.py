@@ -31,6 +31,7 @@ MODULES = (
     "machine",
     "memory",
     "model",
+    "mounts",
     "observed",
     "outcomes",
     "polls",

@@ -97,7 +97,8 @@ def decide(
     doubt = _next_doubt(world, memory, now)
     if doubt is not None:
         wakes.append(doubt)
-    return Plan(tuple(draft.facts), tuple(draft.actions), min(wakes, default=None))
+    wake = min(wakes, default=None)
+    return Plan(tuple(draft.facts), tuple(draft.actions), wake, draft.look_at_mounts)
 
 
 @dataclass(slots=True)
@@ -114,13 +115,15 @@ class _Draft:
     facts: list[Fact] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
+    look_at_mounts: bool = False
 
     def take(self, verdict: Verdict, agent: Agent | None = None) -> None:
         """What a rule says of the agent, or of none."""
         if verdict is STAY:  # most agents, most of the time
             return
         match verdict:
-            case Stay(until=until):
+            case Stay(until=until, look_at_mounts=look):
+                self.look_at_mounts = self.look_at_mounts or look
                 self.wake(until)
             case Doom(reason=reason, detail=detail, by=by):
                 assert agent is not None

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from mayfly import __version__
-from mayfly.core import images, injection, naming
+from mayfly.core import images, injection, mounts, naming
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu, Leases, assign
@@ -31,6 +31,7 @@ from mayfly.core.model import (
     SlotSpec,
     Traits,
 )
+from mayfly.core.mounts import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,9 @@ class Survey:
     """What was found on the host that bears on how slots are filled."""
 
     images: Mapping[str, ImageSeen | None] = field(default_factory=dict)  # None: not there
-    mounts: Mapping[tuple[PoolName, str], str] = field(
-        default_factory=dict
-    )  # of a directory: what is wrong
+    # of a pool's directory: what is wrong beneath it
+    mounts: Mapping[tuple[PoolName, str], str] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)  # of the paths that agents mount
     runtimes: frozenset[str] = frozenset()
     removal_unsafe: bool = False
     cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
@@ -62,6 +63,11 @@ class Survey:
     foreign_containers: tuple[
         ForeignContainer, ...
     ] = ()  # containers of others that were given GPUs
+
+    def mount_problems(self, pool: PoolSpec) -> dict[str, str]:
+        """What is wrong with the paths that the pool's agents mount, one sentence each."""
+        beneath = {path: text for (name, path), text in self.mounts.items() if name == pool.name}
+        return beneath | dict(mounts.problems(pool, self.sources))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +240,9 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
         index=index,
         pool=pool,
         image=identity or found.image or "",
-        fingerprint=fingerprint(pool, identity, lease, removal, way),
+        fingerprint=fingerprint(
+            pool, identity, lease, removal, way, mounts.identities(pool, survey.sources)
+        ),
         lease=lease,
         injection=way,
         reference=found.image or "",
@@ -250,8 +258,10 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
 
 
 def _undecided(found: _Pool, survey: Survey, hardware: Hardware) -> bool:
-    """Whether image or GPUs have not been looked at yet: its slots are left as they are until they have."""
+    """Whether image, GPUs or mounts are not known: its slots are left as they are until they are."""
     if found.spec.gpus != 0 and hardware.pending:
+        return True
+    if mounts.unknown(found.spec, survey.sources):
         return True
     return found.image is not None and found.image not in survey.images
 
@@ -271,6 +281,7 @@ def fingerprint(
     lease: tuple[str, ...],
     removal: Removal,
     way: Injection | None = None,
+    sources: tuple[str | None, ...] = (),
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     baked = baked_parts(without_secrets(pool))
@@ -278,6 +289,8 @@ def fingerprint(
     told: list[object] = [__version__, GATE_PROTOCOL, baked, image_id, lease, removal]
     if way is not None:
         told.append([way.kind, *way.devices])
+    if sources:
+        told.append(list(sources))
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -321,14 +334,10 @@ def baked_parts(value: object) -> object:
 
 def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
     """Why the pool's slots cannot be filled, its image aside; ``None`` where they can."""
+    wrong = next(iter(survey.mount_problems(found.spec).values()), None)
     if _undecided(found, survey, hardware):
-        return None
-    if found.obstacle is not None:
-        return found.obstacle
-    for mount in found.spec.mounts:
-        if (found.spec.name, mount.source) in survey.mounts:
-            return survey.mounts[found.spec.name, mount.source]
-    return None
+        return wrong
+    return found.obstacle or wrong
 
 
 def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:

@@ -66,15 +66,16 @@ from mayfly.core.model import (
     Traits,
     World,
 )
+from mayfly.core.mounts import Source
 from mayfly.core.notice import Judge, doubtful_until, notice, unopened, unprepared
 from mayfly.core.observed import Observed
 from mayfly.core.plan import Plan
-from mayfly.core.polls import SURVEY_REST, PollSchedule
+from mayfly.core.polls import SURVEY_REST, TICK, PollSchedule
 from mayfly.core.refusals import Refusals
-from mayfly.core.requests import AskRoster, Note, Request, Trial, TryEnrolment
+from mayfly.core.requests import AskRoster, LookAtMounts, Note, Request, Trial, TryEnrolment
 from mayfly.core.rosters import namesakes
 from mayfly.core.signs import Troubles, heard, wants_roster
-from mayfly.core.slots import CLOCK_SLACK
+from mayfly.core.slots import CLOCK_SLACK, within
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
@@ -92,6 +93,7 @@ from mayfly.core.stimuli import (
     GpusRead,
     HostSurveyed,
     ImagesChanged,
+    MountsSeen,
     OutputKept,
     Probed,
     RosterFailed,
@@ -303,7 +305,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     mint = _Mint(state.noise, now)
     actions: list[Action] = []
     wake: float | None = None
-    unfinished = True
+    unfinished, looks = True, False
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
         noticed = tuple(notice(memory, world, now, judge, busy))
@@ -321,7 +323,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         memory = _applied(memory, plan.facts)
         facts += [*noticed, *plan.facts]
         actions += plan.actions
-        wake = plan.wake
+        wake, looks = plan.wake, plan.look_at_mounts
         if not noticed and not plan.facts:
             unfinished = False
             break
@@ -329,6 +331,8 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         requests = (*requests, Note("step.unfinished", {"rounds": ROUNDS, "facts": len(facts)}))
     gpus, told = gpus.attributed(facts)
     polls, look = state.polls.ask(now)
+    if looks or (look is not None and _mounts_are_due(state, now)):
+        requests = (*requests, LookAtMounts())
     # An Engine that has not even answered the last time hangs: whoever can is to read the witnesses.
     hangs = look is not None and state.polls.unanswered
     if look is not None:
@@ -363,6 +367,12 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         wake=min(dues),
         unfinished=unfinished,
     )
+
+
+def _mounts_are_due(state: State, now: float) -> bool:
+    """Whether it is time to look at what agents mount; a survey has to have been there before."""
+    seen = state.observed.world.mounts_seen
+    return seen is not None and bool(state.survey.sources) and not within(now, seen, TICK)
 
 
 def _asked(
@@ -447,6 +457,8 @@ class _Draft:
             case EngineSeen() | EngineUnseen() | HostSurveyed():
                 self._set(polls=self.state.polls.answered())
                 self._on_look(stimulus)
+            case MountsSeen(sources=sources):
+                self._on_mounts(sources)
             case StreamTurned():
                 self._on_turn(stimulus)
             case ContainerDied() | EngineStirred() | ImagesChanged():
@@ -539,9 +551,17 @@ class _Draft:
                 self._set(observed=state.observed.unseen(reason), all_stirred=True)
             case HostSurveyed(survey=survey, sizes=sizes):
                 changed = survey != state.survey
-                self._set(survey=survey, observed=state.observed.grown(sizes))
+                observed = state.observed.grown(sizes).mounts_looked_at(self.now)
+                self._set(survey=survey, observed=observed)
                 if changed:
                     self._desire()
+
+    def _on_mounts(self, sources: Mapping[str, Source]) -> None:
+        survey = self.state.survey
+        self._set(observed=self.state.observed.mounts_looked_at(self.now))
+        if sources != survey.sources:
+            self._set(survey=replace(survey, sources=sources))
+            self._desire()
 
     def _on_turn(self, turn: StreamTurned) -> None:
         self._set(polls=self.state.polls.at_once(self.now), looks_owed=LOOKS_OWED)

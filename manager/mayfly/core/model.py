@@ -236,7 +236,9 @@ class Config:
 
     def with_installation_key(self, key: str) -> Config:
         """The same, with what this installation masks values with."""
-        return replace(self, pools=tuple(replace(pool, installation_key=key) for pool in self.pools))
+        return replace(
+            self, pools=tuple(replace(pool, installation_key=key) for pool in self.pools)
+        )
 
     def pool(self, name: PoolName) -> PoolSpec:
         """The pool of that name; ``KeyError`` where there is none."""
@@ -321,7 +323,7 @@ class Desired:
     )  # the sentence is about their image alone: who stands ready stays
     undetermined: frozenset[SlotName] = (
         frozenset()
-    )  # their image has not been looked at yet: neither fit nor unfit
+    )  # image, GPUs or mounts are not known (yet): neither fit nor unfit
 
 
 # -- what the world is -----------------------------------------------------------------------
@@ -493,6 +495,7 @@ class World:
     engine_stop: float | None = None  # when the Engine was last seen to stop or to have restarted
     gpu_verdicts: Mapping[SlotName, GpuVerdict] = field(default_factory=dict)  # slots with a lease
     probes: Mapping[Generation, ProbeVerdict] = field(default_factory=dict)  # agents at their gates
+    mounts_seen: float | None = None  # when what agents mount was last looked at; None: never
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,10 @@ class Observed:
             }
         )
 
+    def mounts_looked_at(self, now: float) -> Observed:
+        """What agents mount is known as of now."""
+        return self._with(mounts_seen=now)
+
     def witnessed(
         self,
         found: Mapping[Generation, Witness | None],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mayfly.core import naming
+from mayfly.core import mounts, naming
 from mayfly.core.actions import Enrol, Open, Rename
 from mayfly.core.ending import kept_failure, registered_at_service
 from mayfly.core.facts import GateOpening
@@ -40,10 +40,20 @@ def use(
         if shut is None:
             opening = _next_use(view, waiting, spec, agent, container)
             if opening is not None:
-                return opening
+                return opening if _mounts_are_known(view, spec) else Stay(look_at_mounts=True)
         else:
             until = shut.until
     return _named(view, spec, agent, container, until)
+
+
+def _mounts_are_known(view: View, spec: SlotSpec) -> bool:
+    """Whether what the agent holds of the host's directories has just been looked at: it may have been made
+    long ago.
+    """
+    seen = view.world.mounts_seen
+    return not mounts.paths(spec.pool) or (
+        seen is not None and within(view.now, seen, mounts.FRESH)
+    )
 
 
 def _next_use(

@@ -24,6 +24,7 @@ class Plan:
     facts: tuple[Fact, ...] = ()
     actions: tuple[Action, ...] = ()
     wake: float | None = None  # None: nothing is due
+    look_at_mounts: bool = False  # before a gate that is about to be opened
 
     @property
     def empty(self) -> bool:
@@ -55,6 +56,7 @@ class Stay:
     """Nothing is to be done about it before ``until``; ``None``: until something happens."""
 
     until: float | None = None
+    look_at_mounts: bool = False  # what its pool mounts is to be looked at first
 
 
 @dataclass(frozen=True, slots=True)

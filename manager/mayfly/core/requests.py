@@ -26,6 +26,11 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAtMounts:
+    """Look at the paths that the pools' agents mount."""
+
+
+@dataclass(frozen=True, slots=True)
 class AskRoster:
     """Ask the pool's service soon who is there: somebody is awaited."""
 
@@ -71,4 +76,6 @@ class Probe:
     minors: Mapping[str, int]
 
 
-Request: TypeAlias = Note | Look | AskRoster | TryEnrolment | ReadGpus | PaceGpus | Probe
+Request: TypeAlias = (
+    Note | Look | LookAtMounts | AskRoster | TryEnrolment | ReadGpus | PaceGpus | Probe
+)

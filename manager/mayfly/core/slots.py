@@ -325,7 +325,7 @@ def _without_agent(
         wait = known.cooling_until - now
         return Phase.COOLING, known.vacant_since, f"next try in {wait:.0f} s: {known.reason}"
     if name in desired.undetermined:
-        return Phase.VACANT, known.vacant_since, "its image has not been looked at yet"
+        return Phase.VACANT, known.vacant_since, "what it needs has not been looked at yet"
     if known.cordon is not None:
         return Phase.VACANT, known.vacant_since, "drained" if known.cordon.drain else "cordoned"
     return Phase.VACANT, known.vacant_since, "about to be filled"

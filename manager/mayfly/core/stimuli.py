@@ -28,6 +28,7 @@ from mayfly.core.model import (
     Traits,
     Witness,
 )
+from mayfly.core.mounts import Source
 
 
 class Family(StrEnum):
@@ -84,6 +85,13 @@ class HostSurveyed:
 
     survey: Survey
     sizes: Mapping[ContainerId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MountsSeen:
+    """What stands at the paths that agents mount."""
+
+    sources: Mapping[str, Source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +238,7 @@ Stimulus: TypeAlias = (
     | EngineSeen
     | EngineUnseen
     | HostSurveyed
+    | MountsSeen
     | StreamTurned
     | ContainerDied
     | EngineStirred

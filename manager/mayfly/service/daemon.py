@@ -34,6 +34,7 @@ from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
+from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.witness import Witnesses
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputListener
@@ -50,6 +51,7 @@ from mayfly.service.ledger import Ledger, mark_from
 from mayfly.service.loop import Loop, Parts
 from mayfly.service.messages import Message, Reload, Stop
 from mayfly.service.metrics import Metrics, Outside, serve
+from mayfly.service.mount_observer import MountObserver
 from mayfly.service.perform import Performer, Workers
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
@@ -138,14 +140,7 @@ def _run(
     )
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
-    observer = EngineObserver(
-        engine,
-        lambda: loop.state.config,
-        lambda: references(loop.state.config, loop.state.gpus.hardware),
-        lambda: loop.state.results,
-        claim,
-        inbox.put,
-    )
+    observer, mounts = _observers(engine, claim, inbox, lambda: loop.state)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     report = Report(board, log, metrics, _Announcer())
@@ -156,7 +151,7 @@ def _run(
         Parts(
             inbox=inbox,
             ledger=ledger,
-            requests=RequestHandler(observer, witnesses, services, gpus, log),
+            requests=RequestHandler(observer, witnesses, services, gpus, log, mounts),
             workers=workers,
             commands=CommandHandler(
                 known_job=lambda job: ledger.promised(job) or reader.job(job) is not None,
@@ -196,18 +191,38 @@ def _run(
     stack.callback(control.stop)
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
-        observer.start()
-        server.start()
+        for part in (observer, mounts, server):
+            part.start()
         _log_start(log, host, config)
         loop.run()
         log.event("daemon.stopping")
         systemd.stopping()
-    observer.stop()
-    gpus.stop()
+    for watcher in (observer, mounts, gpus):
+        watcher.stop()
     workers.stop(WORKERS_GRACE)
     follower.stop()
     _leave(engine, host, log)
     engine.close()
+
+
+def _observers(
+    engine: Engine,
+    claim: Callable[[], None],
+    inbox: SimpleQueue[Message],
+    state: Callable[[], State],
+) -> tuple[EngineObserver, MountObserver]:
+    """Who looks at the Engine and the host, and who at what agents mount."""
+    mounted = MountedPaths()
+    observer = EngineObserver(
+        engine,
+        lambda: state().config,
+        lambda: references(state().config, state().gpus.hardware),
+        lambda: state().results,
+        claim,
+        inbox.put,
+        mounted,
+    )
+    return observer, MountObserver(lambda: state().config, mounted, inbox.put)
 
 
 def _beginning(host: HostId, config: Config, memory: Memory, now: float) -> State:

@@ -22,7 +22,9 @@ from mayfly.core.model import (
     PoolName,
     PoolSpec,
 )
+from mayfly.core.mounts import paths
 from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.room import Room, room
 from mayfly.engines.protocol import Engine, EngineFacts
 from mayfly.service.bugs import Bug, bug
@@ -76,6 +78,7 @@ class EngineObserver:
         step: Callable[[], int],
         claim: Callable[[], None],
         send: Callable[[Observation | Bug], None],
+        mounted: MountedPaths,
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
         the Engine is ours to use.
@@ -87,6 +90,7 @@ class EngineObserver:
         self._config = config
         self._wanted = images
         self._send = send
+        self._mounted = mounted
         self._asked = threading.Event()
         self._survey_asked = threading.Event()
         self._stopping = False
@@ -145,7 +149,7 @@ class EngineObserver:
         try:
             info = self._engine.facts()
             config = self._config()
-            survey = survey_of(self._engine, config, info, self._wanted())
+            survey = survey_of(self._engine, config, info, self._wanted(), self._mounted)
             watched = any(pool.limits.disk is not None for pool in config.pools)
             sizes = self._engine.sizes() if watched else {}
             places = (room(Path(place)) for place in (config.host.state_dir, *info.places))
@@ -155,7 +159,13 @@ class EngineObserver:
             self._send(PollFailed(began, fault))
 
 
-def survey_of(engine: Engine, config: Config, info: EngineFacts, wanted: Iterable[str]) -> Survey:
+def survey_of(
+    engine: Engine,
+    config: Config,
+    info: EngineFacts,
+    wanted: Iterable[str],
+    mounted: MountedPaths,
+) -> Survey:
     """What the host offers to these pools; ``wanted`` are the images to look for."""
     found = {reference: engine.image(reference) for reference in wanted}
     return Survey(
@@ -163,7 +173,8 @@ def survey_of(engine: Engine, config: Config, info: EngineFacts, wanted: Iterabl
             reference: ImageSeen.labelled(facts.id, facts.labels) if facts is not None else None
             for reference, facts in found.items()
         },
-        mounts=mount_problems(config, info),
+        mounts=nested_mounts(config, info),
+        sources=mounted.look(path for pool in config.pools for path in paths(pool)),
         runtimes=frozenset(info.runtimes),
         removal_unsafe=info.self_removal is not None,
         cdi=frozenset(info.cdi_devices),
@@ -174,29 +185,16 @@ def survey_of(engine: Engine, config: Config, info: EngineFacts, wanted: Iterabl
     )
 
 
-def mount_problems(config: Config, info: EngineFacts) -> dict[tuple[PoolName, str], str]:
-    """What is wrong with the directories that the pools mount: pool, directory -> one sentence."""
+def nested_mounts(config: Config, info: EngineFacts) -> dict[tuple[PoolName, str], str]:
+    """What is mounted beneath datasets and would be writable: pool, directory -> one sentence."""
     problems: dict[tuple[PoolName, str], str] = {}
     inner = _mount_points()
     for pool in config.pools:
-        for mount in pool.mounts:
-            problem = _problem(pool, mount.source, isinstance(mount, Dataset))
-            if problem is None and isinstance(mount, Dataset) and mount.nested == "refuse":
-                problem = _nested(pool, mount, inner, info)
+        for dataset in pool.datasets:
+            problem = _nested(pool, dataset, inner, info) if dataset.nested == "refuse" else None
             if problem is not None:
-                problems[pool.name, mount.source] = problem
+                problems[pool.name, dataset.source] = problem
     return problems
-
-
-def _problem(pool: PoolSpec, source: str, dataset: bool) -> str | None:
-    what = f'{"dataset" if dataset else "cache"} {source} of pool "{pool.name}"'
-    try:
-        if not Path(source).is_dir():
-            return f"{what} is not a directory on this host: mount or make it, or change `source`"
-        os.scandir(source).close()
-    except OSError as error:
-        return f"{what} cannot be read ({error.strerror}): see to the mount"
-    return None
 
 
 def _nested(

@@ -21,6 +21,7 @@ from mayfly.core.stimuli import ConfigRead, EngineSeen, HostSurveyed, WitnessesR
 from mayfly.edge.history import INSTALLATION_KEY
 from mayfly.edge.history_file import FILE_NAME
 from mayfly.edge.history_reader import HistoryReader
+from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.witness import Witnesses
 from mayfly.engines import load as load_engine
 from mayfly.providers.installed import load
@@ -41,7 +42,7 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
     config = config.with_installation_key(key)
     engine = load_engine(config.host)
     info, containers = engine.facts(), engine.list()
-    survey = survey_of(engine, config, info, references(config, hardware))
+    survey = survey_of(engine, config, info, references(config, hardware), MountedPaths())
     providers = {pool.name: load(pool, config.host, host, state_dir) for pool in config.pools}
     traits = Services(lambda pool: providers[pool.name], lambda _: None).preview(config)
 

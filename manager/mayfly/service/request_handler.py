@@ -17,6 +17,7 @@ from mayfly.core.observed import Observed
 from mayfly.core.requests import (
     AskRoster,
     Look,
+    LookAtMounts,
     Note,
     PaceGpus,
     Probe,
@@ -39,6 +40,13 @@ class Observer(Protocol):
 
     def survey(self) -> None:
         """Look at images, mounts and sizes soon, too."""
+
+
+class MountLooker(Protocol):
+    """Who looks at what agents mount."""
+
+    def look(self) -> None:
+        """Look soon."""
 
 
 class Worker(Protocol):
@@ -64,6 +72,7 @@ class RequestHandler:
     services: Services
     gpus: GpuMonitor
     log: Log
+    mounts: MountLooker
 
     def carry_out(self, requests: Iterable[Request]) -> None:
         """Hand each on."""
@@ -76,6 +85,8 @@ class RequestHandler:
                 self.log.event(event, "", **fields)
             case Look(survey=survey):
                 (self.observer.survey if survey else self.observer.look)()
+            case LookAtMounts():
+                self.mounts.look()
             case AskRoster(pool=pool):
                 self.services.soon(pool)
             case TryEnrolment(pool=pool, trial=trial):
