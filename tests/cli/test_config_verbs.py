@@ -239,9 +239,58 @@ def test_init_for_gitlab_says_where_runners_belong_or_how_that_is_said(
     assert mayfly(*words, "--url", "https://gitlab.lab/team").code == 0
     assert scope_of(path) is None
     assert '# scope = "group:ID"' in path.read_text()
+    before = path.read_text()
     wrong = mayfly(*words, "--scope", "team")
-    assert wrong.code == 1
-    assert "scope" in wrong.err
+    assert (wrong.code, path.read_text()) == (2, before)
+    assert "'team'" in wrong.err
+
+
+def test_init_asks_again_after_each_wrong_answer_and_loses_none(
+    terminal: OnTerminal, short_path: Path
+) -> None:
+    path = short_path / "config.toml"
+    screen = terminal("init", "--no-images", "--config", path, "--agent-pool", "gpu")
+    at = 0
+    for question, answer in (
+        ("Which service do jobs come from", "azzure"),
+        ("there is no 'azzure'", ""),
+        ("Which service do jobs come from", "gitlab"),
+        ("--agent-pool means nothing to gitlab", ""),
+        ("Which service do jobs come from", "azure"),
+        ("A name for the pool", "My Pool"),
+        ("'My Pool' must be lower-case letters", ""),
+        ("A name for the pool", "ci"),
+        ("How many slots", "lots"),
+        ("'lots' is not a whole number from 1 to 1000", ""),
+        ("How many slots", "0"),
+        ("'0' is not a whole number", ""),
+        ("How many slots", "4"),
+        ("Its URL", "dev.azure.com/lab"),
+        ("must be a URL that begins with https", ""),
+        ("Its URL", "https://dev.azure.com/lab"),
+    ):
+        screen.until(question, after=at)
+        at = screen.seen.index(question, at)
+        if answer:
+            screen.until("]: ", after=at)
+            at = screen.seen.index("]: ", at)
+            screen.type(answer + "\n")
+    code, _ = screen.end()
+    assert code == 0
+    (pool,) = load(path, environ={}).config.pools
+    assert (pool.provider, pool.name, pool.slots) == ("azure", "ci", 4)
+
+
+def test_init_that_nobody_answers_any_more_writes_nothing(
+    terminal: OnTerminal, short_path: Path
+) -> None:
+    path = short_path / "config.toml"
+    screen = terminal("init", "--no-images", "--config", path)
+    screen.until("Which service do jobs come from")
+    screen.type("\x04")
+    code, shown = screen.end()
+    assert (code, path.exists()) == (1, False)
+    assert "nothing is written" in shown
 
 
 @pytest.mark.parametrize(

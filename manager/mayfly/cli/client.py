@@ -58,9 +58,12 @@ def _silent(_: str) -> None:
 class Client:
     """Speaks to the manager behind one socket; every failure is a ``Trouble``."""
 
-    def __init__(self, path: str, say: Callable[[str], None] = _silent) -> None:
-        """``say`` tells people, once, that a place is waited for."""
+    def __init__(
+        self, path: str, say: Callable[[str], None] = _silent, patience: float = PATIENCE
+    ) -> None:
+        """``say`` tells people, once, that a place is waited for, at most so many seconds."""
         self.path = path
+        self._patience = patience
         self._say: Callable[[str], None] | None = say
 
     def get(
@@ -69,7 +72,7 @@ class Client:
         """Read one document; where nobody more may ``wait`` for one, what there is after a while."""
         try:
             wait = float(str((query or {}).get("wait") or 0.0))
-            patience = 0.0 if wait else PATIENCE
+            patience = 0.0 if wait else self._patience
             return self._json("GET", _with_query(path, query), None, timeout, patience)
         except Busy as busy:
             if not wait:
@@ -80,7 +83,7 @@ class Client:
 
     def post(self, path: str, body: Mapping[str, object]) -> Document:
         """Ask for a change and return what became of it."""
-        return self._json("POST", path, json.dumps(body).encode(), SECONDS, PATIENCE)
+        return self._json("POST", path, json.dumps(body).encode(), SECONDS, self._patience)
 
     def output(
         self, path: str, query: Mapping[str, object], timeout: float = SECONDS
@@ -89,7 +92,7 @@ class Client:
 
         ``Busy`` at once where nobody more may follow one.
         """
-        patience = 0.0 if query.get("follow") else PATIENCE
+        patience = 0.0 if query.get("follow") else self._patience
         connection, response = self._answered(
             "GET", _with_query(path, query), None, timeout, patience
         )
@@ -233,7 +236,7 @@ def _refusal(status: int, data: bytes) -> Trouble:
         return error
     sentence = str(document.get("error") or f"the manager answered {status}")
     match document.get("kind"), status:
-        case (("no_such_slot" | "no_such_job"), _):
+        case (("no_such_slot" | "no_such_job" | "no_such_pool"), _):
             return NoSuch(sentence)
         case "starting", _:
             return Down(sentence)

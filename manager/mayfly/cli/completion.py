@@ -21,7 +21,7 @@ def complete_slot(ctx: typer.Context, incomplete: str) -> list[str]:
         path = find_socket(
             given.get("socket") or before.socket, given.get("config") or before.config
         )
-        rows = Client(path).get("/v1/status", timeout=SECONDS).get("slots", ())
+        rows = Client(path, patience=0.0).get("/v1/status", timeout=SECONDS).get("slots", ())
     except Trouble:
         return []
     typed = given.get("slots") or ()

@@ -18,7 +18,7 @@ from types import FrameType
 from mayfly.cli.client import Client
 from mayfly.cli.examination import hardware_and_survey
 from mayfly.cli.trouble import NoSuch, Trouble
-from mayfly.cli.verbs_status import await_drained
+from mayfly.cli.verbs_status import await_drained, first_status, slot_of
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, agent_plan
@@ -53,10 +53,7 @@ def emptied(manager: Client, slot: str, seconds: float | None) -> Iterator[bool]
     The slot is given back too when the terminal goes away or the command has to end. Yields whether it was
     cordoned.
     """
-    rows = {str(row["slot"]): row for row in manager.get("/v1/status")["slots"]}
-    if slot not in rows:
-        raise NoSuch(f"there is no slot {slot}; there are: {', '.join(rows)}")
-    before = rows[slot]["cordoned"]
+    before = slot_of(first_status(manager), slot)["cordoned"]
     with _heeded():
         try:
             manager.post("/v1/drain", {"slots": [slot], "force": False})

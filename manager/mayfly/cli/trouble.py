@@ -5,7 +5,7 @@
     Trouble         1  degraded, failed, or refused by the manager
     ├── Usage       2  the command line is wrong
     ├── Down        3  the manager does not answer
-    ├── NoSuch      4  no such slot or job
+    ├── NoSuch      4  no such slot, job or pool
     └── TimedOut    5  not within the time given
         └── Busy    5  the manager is up, and had no place for one more client for all that time
 """
@@ -32,7 +32,7 @@ class Down(Trouble):
 
 
 class NoSuch(Trouble):
-    """There is no slot or job of that name."""
+    """There is no slot, job or pool of that name."""
 
     code = 4
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mayfly.cli.completion import complete_slot
 from mayfly.cli.options import (
     ConfigOption,
     JsonOption,
@@ -14,13 +15,14 @@ from mayfly.cli.options import (
     client,
     colours,
     config_path,
-    duration,
+    lasting,
     needs,
     print_json,
     say,
     terminal_width,
 )
-from mayfly.cli.trouble import NoSuch, Trouble, Usage
+from mayfly.cli.trouble import Trouble, Usage
+from mayfly.cli.verbs_status import first_status, slot_of
 
 if TYPE_CHECKING:
     from mayfly.cli.client import Client
@@ -36,7 +38,12 @@ def doctor(
     ] = False,
     canary: Annotated[
         str | None,
-        typer.Option("--canary", metavar="SLOT", help="Also take an agent through this slot."),
+        typer.Option(
+            "--canary",
+            metavar="SLOT",
+            help="Also take an agent through this slot.",
+            autocompletion=complete_slot,
+        ),
     ] = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
@@ -49,9 +56,10 @@ def doctor(
     from mayfly.cli.examination import examine  # noqa: PLC0415
 
     needs("--timeout", timeout, "--canary", canary)
-    seconds = duration(timeout, "--timeout")
+    seconds = lasting(timeout, "--timeout")
     if canary is not None:
-        _known(client(ctx, socket, config), canary)
+        # Nothing is looked at or emptied where no slot has that name.
+        slot_of(first_status(client(ctx, socket, config)), canary)
     facts = examine(config_path(ctx, config), lambda: client(ctx, socket, config))
     found = results(facts)
     if canary is not None:
@@ -62,12 +70,6 @@ def doctor(
         for line in render_doctor.doctor(found, terminal_width(), colours()):
             print(line)
     raise typer.Exit(exit_code(found, strict=strict))
-
-
-def _known(manager: Client, slot: str) -> None:
-    """``NoSuch`` where no slot has that name: nothing is looked at or emptied then."""
-    if slot not in (row.get("slot") for row in manager.get("/v1/status").get("slots", ())):
-        raise NoSuch(f"there is no slot {slot}; see mayfly status")
 
 
 def _flown(config: Config | None, manager: Client, slot: str, seconds: float | None) -> CheckResult:

@@ -23,7 +23,7 @@ from mayfly.cli.options import (
     terminal_width,
 )
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
-from mayfly.cli.verbs_status import first_status
+from mayfly.cli.verbs_status import first_status, slot_of
 from mayfly.core.model import Cause
 from mayfly.core.outcomes import Result
 from mayfly.core.quantities import parse_time, rfc3339
@@ -46,12 +46,10 @@ def describe(
     """Tell a slot's story: what it is doing and why, its last agents, its last events."""
     manager = client(ctx, socket, config)
     status = first_status(manager)
-    rows = [row for row in status.get("slots", ()) if row.get("slot") == slot]
-    if not rows:
-        raise NoSuch(f"there is no slot {slot}; see mayfly status")
+    row = slot_of(status, slot)
     document = {
         "schema": "mayfly.describe/1",
-        "slot": rows[0],
+        "slot": row,
         "health": [line for line in status.get("health", ()) if slot in str(line.get("text"))],
         "agents": _agents(manager, {"slot": slot, "limit": LAST_AGENTS}),
         "events": _events(manager, {"slot": slot, "limit": LAST_EVENTS}),
@@ -102,11 +100,8 @@ def events(
 
 def _found(manager: Client, slot: str | None, rows: list[Document]) -> None:
     """``NoSuch`` where nothing is known of a slot because there is none of that name."""
-    if slot is None or rows:
-        return
-    known = [str(row.get("slot")) for row in first_status(manager).get("slots", ())]
-    if slot not in known:
-        raise NoSuch(f"there is no slot {slot}, and none that was; there are: {', '.join(known)}")
+    if slot is not None and not rows:
+        slot_of(first_status(manager), slot)
 
 
 def _print_events(rows: list[Document], as_json: bool) -> None:
@@ -170,6 +165,8 @@ def history(
     manager = client(ctx, socket, config)
     rows = _agents(manager, query)
     _found(manager, slot, rows)
+    if gpu is not None and not rows:
+        _known_gpu(manager, gpu)
     of_gpus = _by_gpu(manager, query) if gpu is not None else []
     if as_json:
         told = {"gpus": of_gpus} if gpu is not None else {}
@@ -179,6 +176,13 @@ def history(
         print(line)
     if gpu is not None:
         print(f"\n{render_gpus.beside(gpu, of_gpus)}")
+
+
+def _known_gpu(manager: Client, gpu: str) -> None:
+    """``NoSuch`` where no agent had that GPU because there is none."""
+    there = [str(one.get("uuid")) for one in manager.get("/v1/gpus").get("gpus", ())]
+    if gpu not in there:
+        raise NoSuch(f"no agent had a GPU {gpu}; there are: {', '.join(there) or 'none'}")
 
 
 def _by_gpu(manager: Client, query: Mapping[str, object]) -> list[Document]:
@@ -192,9 +196,13 @@ def _since(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        return rfc3339(parse_time(text))
+        at = parse_time(text)
     except ValueError:
         pass
+    else:
+        if at > time.time():
+            raise Usage(f"--since: {text} is still to come")
+        return rfc3339(at)
     try:
         ago = duration(text, "--since")
     except Usage as trouble:

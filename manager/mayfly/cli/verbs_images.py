@@ -34,6 +34,7 @@ ProviderOption = Annotated[
 ]
 HEADINGS = ("CUDA", "TOOLKIT", "DRIVER", "COMPUTE", "ARCHITECTURES", "DISTRIBUTIONS", "END OF LIFE")
 PLAIN = ("cpu", "wheels")
+ARCHITECTURES = ("amd64", "arm64")
 OURS = "mayfly/"  # what the names of Mayfly's own images begin with
 
 
@@ -103,6 +104,9 @@ def select(
     """Tell which image fits this host, or another: needs no manager, Engine or GPU for another."""
     from mayfly.edge.catalogue import architecture, catalogue  # noqa: PLC0415
 
+    _known_provider(provider)
+    if arch is not None and arch not in ARCHITECTURES:
+        raise Usage(f"--arch: there is no {arch!r}; there are {', '.join(ARCHITECTURES)}")
     driver, capabilities = _host(cuda_driver, compute)
     choice = images.select(
         catalogue(),
@@ -131,6 +135,13 @@ def select(
         for row, reason in choice.refused:
             say(f"  {row}: {reason}")
     raise typer.Exit(0 if choice.image is not None else 1)
+
+
+def _known_provider(name: str) -> None:
+    from mayfly.providers.installed import packages  # noqa: PLC0415  only these two verbs need it
+
+    if name not in packages():
+        raise Usage(f"--provider: there is no {name!r}; there are {', '.join(packages())}")
 
 
 def _host(driver: str | None, compute: list[str] | None) -> tuple[Version, list[Version]]:
@@ -165,8 +176,9 @@ def build(
     *,
     provider: ProviderOption = "local",
     flavour: Annotated[
-        str, typer.Option(help="Of CUDA's base image: base, runtime or devel.")
-    ] = "devel",
+        str | None,
+        typer.Option(help="Of CUDA's base image: base, runtime or devel; devel if absent."),
+    ] = None,
     distribution: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Such as ubuntu22.04; the first of the list if absent."),
@@ -174,7 +186,9 @@ def build(
     base: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Build on this image instead.")
     ] = None,
-    uid: Annotated[int, typer.Option(help="The number of the job user.")] = 1000,
+    uid: Annotated[
+        int, typer.Option(min=1, max=2**31 - 1, help="The number of the job user.")
+    ] = 1000,
     build_arg: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A further build argument.")
     ] = None,
@@ -189,13 +203,19 @@ def build(
     from mayfly.edge.catalogue import architecture, catalogue  # noqa: PLC0415
     from mayfly.engines.docker import builder  # noqa: PLC0415
 
-    if flavour not in {"base", "runtime", "devel"}:
+    _known_provider(provider)
+    for option, given in (("--flavour", flavour), ("--distribution", distribution)):
+        if given is not None and (base is not None or all(name in PLAIN for name in wanted)):
+            raise Usage(f"{option} chooses a base image of CUDA, and none is wanted here")
+    if flavour not in {None, "base", "runtime", "devel"}:
         raise Usage("--flavour must be base, runtime or devel")
+    if docker_host is not None and not docker_host.startswith("unix:///"):
+        raise Usage(f'--docker-host: {docker_host!r} must be a unix socket, "unix:///PATH"')
     host = docker_host or _docker_host(config_path(ctx, config))
     further = dict(_pair(word) for word in build_arg or ())
     known = catalogue()
     for name in wanted:
-        found = base or _base(known, name, architecture(), flavour, distribution)
+        found = base or _base(known, name, architecture(), flavour or "devel", distribution)
         target, tag, labels = _target(name, provider)
         arguments = {"UID": str(uid), **({"BASE": found} if found else {}), **further}
         say(f"building {tag}" + (f" on {found}" if found else ""))
@@ -244,6 +264,7 @@ def _target(name: str, provider: str) -> tuple[str, str, dict[str, str]]:
         return "local-wheels", "mayfly/local:wheels", {}
     if name == "cpu":
         return provider, images.reference(provider, None), {}
+    _version(name, "IMAGE")
     return provider, images.reference(provider, name), {LABEL_CUDA: name}
 
 

@@ -6,6 +6,8 @@ import os
 import re
 import socket as sockets
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -65,9 +67,22 @@ def init(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write a commented configuration for this host; never a secret, never over another file."""
+    """Write a commented configuration for this host; never a secret, never over another file unasked."""
     from mayfly.edge.sources import main_file  # noqa: PLC0415
 
+    given = {
+        "--url": url,
+        "--agent-pool": agent_pool,
+        "--scope": scope,
+        "--credential": credential,
+        "--token-file": token_file,
+    }
+    alone = {"--provider": provider, "--name": name, "--slots": slots, "--gpus": gpus, **given}
+    for option in (option for option, value in alone.items() if value is not None):
+        if from_prototype is not None:
+            raise Usage(f"{option} is said by the prototype's command line already")
+    if credential is not None and token_file is not None:
+        raise Usage("the token is in --credential or in --token-file, not in both")
     path = main_file(config_path(ctx, config), os.environ)
     if path.exists() and not force:
         raise Trouble(f"{path} exists; write over it with --force, or name another with --config")
@@ -79,20 +94,26 @@ def init(
         _move(from_prototype, found, path, force=force)
         _images(ctx, path, found, build=not no_images)
         return
-    asking = sys.stdin.isatty() and provider is None
-    questions = Questions(asking)
-    chosen = questions.choice("Which service do jobs come from", provider, PROVIDERS[0], PROVIDERS)
+    questions = Questions(sys.stdin.isatty() and provider is None)
+    chosen = questions.ask(
+        f"Which service do jobs come from ({', '.join(PROVIDERS)})",
+        provider,
+        PROVIDERS[0],
+        lambda answer: _not_a_service(answer, given),
+    )
     service = packages()[chosen]
     per_slot = gpus or 0
     if found.gpus:
-        per_slot = questions.number("GPUs for each slot", gpus, 1 if found.nvidia else 0)
+        per_slot = questions.number("GPUs for each slot", gpus, 1 if found.nvidia else 0, least=0)
     room = found.gpus // per_slot if per_slot and found.gpus else 2
     wanted = PoolAnswers(
         provider=chosen,
-        name=questions.word("A name for the pool", name, chosen),
-        slots=questions.number("How many slots", slots, max(1, room)),
+        name=questions.ask("A name for the pool", name, chosen, partial(_wrong, service, "name")),
+        slots=questions.number("How many slots", slots, max(1, room), least=1),
         gpus=per_slot,
-        url=questions.service(service, "Its URL", url),
+        url=None
+        if service.embedded
+        else questions.ask("Its URL", url, service.hints.url, partial(_wrong, service, "url")),
         place=questions.place(service, scope),
         group=agent_pool or service.hints.group_default,
         credential=credential,
@@ -101,6 +122,39 @@ def init(
     replace_file(path, config_text(found, wanted))
     _try(path)
     _images(ctx, path, found, build=not no_images)
+
+
+def _not_a_service(answer: str, given: Mapping[str, str | None]) -> str | None:
+    """Why jobs cannot come from there; ``None``: they can, and no option would be ignored."""
+    if answer not in PROVIDERS:
+        return f"there is no {answer!r}; there are {', '.join(PROVIDERS)}"
+    service = packages()[answer]
+    taken = {
+        "--agent-pool": bool(service.hints.group_key),
+        "--scope": bool(service.hints.place_key),
+    }
+    for option, value in given.items():
+        if value is not None and not taken.get(option, not service.embedded):
+            return f"{option} means nothing to {answer}"
+    return None
+
+
+def _wrong(service: Package, key: str, answer: str) -> str | None:
+    """What the configuration would say of a key that has this value; ``None``: nothing."""
+    from mayfly.edge.config import ConfigError  # noqa: PLC0415  pydantic is heavy
+    from mayfly.edge.sources import Layer, merge  # noqa: PLC0415
+    from mayfly.providers.configuration import check  # noqa: PLC0415
+
+    pool: dict[str, object] = {"name": "answer", "provider": service.name}
+    if key == "name":
+        pool[key] = answer
+    else:
+        pool[service.name] = {key: answer}
+    try:
+        check(merge([Layer("answers", {"pool": [pool]})]), "answers")
+    except ConfigError as error:
+        return next((problem.text for problem in error.problems if problem.key == key), None)
+    return None
 
 
 def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
@@ -181,48 +235,66 @@ def _engines() -> list[str]:
 
 
 def _told(found: Found) -> str:
-    engine = "no Docker Engine answers" if found.engine is None else f"Engine at {found.engine}"
+    engine = (
+        "no Docker Engine that answers" if found.engine is None else f"Engine at {found.engine}"
+    )
     gpus = f"{found.gpus} GPUs" if found.gpus else "no GPU"
     return f"found {engine}, {gpus}"
 
 
 class Questions:
-    """Flags first; then, on a terminal, what a person types; then what is sensible."""
+    """Flags first; then, on a terminal, what a person types; then what is sensible.
+
+    A person who answers wrongly is told why and asked again; a wrong flag is ``Usage``.
+    """
 
     def __init__(self, asking: bool) -> None:
         self._asking = asking
 
-    def word(self, question: str, flag: str | None, otherwise: str) -> str:
-        """A text."""
+    def ask(
+        self,
+        question: str,
+        flag: str | None,
+        otherwise: str,
+        wrong: Callable[[str], str | None],
+    ) -> str:
+        """A text; ``wrong`` says what is wrong with one, or nothing."""
         if flag is not None:
+            if (why := wrong(flag)) is not None:
+                raise Usage(why)
             return flag
-        if not self._asking:
-            return otherwise
-        print(f"{question} [{otherwise}]: ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip() or otherwise
+        while self._asking:
+            print(f"{question} [{otherwise}]: ", end="", file=sys.stderr, flush=True)
+            line = sys.stdin.readline()
+            if not line:
+                raise Trouble("nobody answers any more: nothing is written")
+            answer = line.strip() or otherwise
+            if (why := wrong(answer)) is None:
+                return answer
+            say(why)
+        if (why := wrong(otherwise)) is not None:
+            raise Usage(why)
+        return otherwise
 
-    def choice(self, question: str, flag: str | None, otherwise: str, of: tuple[str, ...]) -> str:
-        """One of a few words."""
-        answer = self.word(f"{question} ({', '.join(of)})", flag, otherwise)
-        if answer not in of:
-            raise Usage(f"there is no {answer!r}; there are {', '.join(of)}")
-        return answer
-
-    def number(self, question: str, flag: int | None, otherwise: int) -> int:
+    def number(self, question: str, flag: int | None, otherwise: int, *, least: int) -> int:
         """A whole number."""
-        answer = self.word(question, None if flag is None else str(flag), str(otherwise))
-        if not answer.isdigit():
-            raise Usage(f"{answer!r} is not a whole number")
-        return int(answer)
 
-    def service(self, provider: Package, question: str, flag: str | None) -> str | None:
-        """What only a service has; the embedded queue is not asked."""
-        return None if provider.embedded else self.word(question, flag, provider.hints.url)
+        def wrong(answer: str) -> str | None:
+            if answer.isascii() and answer.isdigit() and least <= int(answer) <= 1000:
+                return None
+            return f"{answer!r} is not a whole number from {least} to 1000"
+
+        return int(self.ask(question, None if flag is None else str(flag), str(otherwise), wrong))
 
     def place(self, provider: Package, flag: str | None) -> str | None:
         """Where a service's runners belong; ``None`` where ``url`` names that, or nobody said."""
-        if not provider.hints.place_key or flag is not None:
-            return flag
+        key = provider.hints.place_key
+        if not key:
+            return None
+
+        def wrong(answer: str) -> str | None:
+            return None if answer == URL_SAYS else _wrong(provider, key, answer)
+
         asked = "Its runners belong to (url, group:ID, project:ID, instance)"
-        answer = self.word(asked, None, URL_SAYS)
+        answer = self.ask(asked, flag, URL_SAYS, wrong)
         return None if answer == URL_SAYS else answer

@@ -19,12 +19,13 @@ from mayfly.cli.options import (
     SocketOption,
     client,
     colours,
-    duration,
+    lasting,
     print_json,
     say,
     terminal_width,
 )
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Usage
+from mayfly.cli.verbs_status import first_status, slot_of
 
 INTERRUPTED = 130
 
@@ -55,7 +56,7 @@ def submit(
         "argv": command,
         "env": _variables(env or []),
         "pool": pool,
-        "timeout": duration(timeout, "--timeout"),
+        "timeout": lasting(timeout, "--timeout"),
     }
     job = str(manager.post("/v1/jobs", body)["job"])
     if not wait:
@@ -136,6 +137,8 @@ def logs(
     config: ConfigOption = None,
 ) -> None:
     """Print what a job, or the agent in a slot, has printed."""
+    if follow and previous:
+        raise Usage("--previous is of an agent that has ended, and --follow of one that has not")
     manager = client(ctx, socket, config)
     sink = LogSink()
     try:
@@ -158,6 +161,7 @@ def _print_slot(manager: Client, name: str, follow: bool, previous: bool, sink: 
             return follower.read(follow, extra) or follower.begun
         except NoSuch:
             if previous:
+                slot_of(first_status(manager), name)
                 raise
             return _print_job(manager, name, follow, sink)
         except Busy:

@@ -14,9 +14,11 @@ from mayfly.cli.options import (
     TimeoutOption,
     client,
     config_path,
-    duration,
+    lasting,
     say,
 )
+from mayfly.cli.trouble import Usage
+from mayfly.cli.verbs_status import first_status, slot_of
 
 
 def shell(
@@ -35,13 +37,17 @@ def shell(
     from mayfly.cli.throwaway import emptied, spec_of  # noqa: PLC0415
     from mayfly.cli.throwaway import shell as converse  # noqa: PLC0415
 
+    if command and command[0].startswith("-"):
+        raise Usage(f"{command[0]} stands behind the slot, where a command is: options come first")
+    seconds = lasting(timeout, "--timeout")
     loaded = load_config(config_path(ctx, config)).config
     manager = client(ctx, socket, config)
+    slot_of(first_status(manager), slot)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with translated():
         spec = spec_of(loaded, slot)
         say(f"{slot} takes no job until this ends; a job that runs there ends first")
-        with emptied(manager, slot, duration(timeout, "--timeout")):
+        with emptied(manager, slot, seconds):
             words = tuple(command or ()) or ("/bin/bash",)
             code = converse(loaded, spec, words, terminal=terminal)
     raise typer.Exit(code)

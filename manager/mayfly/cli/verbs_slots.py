@@ -44,6 +44,7 @@ def drain(
     if slots and every:
         raise Usage("drain takes slots or --all, not both")
     needs("--timeout", timeout, "--wait", wait)
+    needs("--yes", yes, "--force", force)
     seconds = duration(timeout, "--timeout")
     manager = client(ctx, socket, config)
     what = ", ".join(slots) if slots else "every slot"

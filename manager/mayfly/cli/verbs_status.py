@@ -25,7 +25,7 @@ from mayfly.cli.options import (
     terminal_height,
     terminal_width,
 )
-from mayfly.cli.trouble import Down, TimedOut, Trouble
+from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble
 
 POLL = 20.0
 START_SECONDS = 10.0  # a manager that answers but has not finished a pass
@@ -62,6 +62,15 @@ def status(
 def first_status(manager: Client) -> Document:
     """The published status; a manager that has only begun gets a few seconds."""
     return manager.get("/v1/status", {"wait": START_SECONDS})
+
+
+def slot_of(document: Document, slot: str) -> Document:
+    """A slot's row of the status; ``NoSuch`` where no slot has that name."""
+    rows = {str(row.get("slot")): row for row in document.get("slots", ())}
+    if slot not in rows:
+        raise NoSuch(f"there is no slot {slot}; there are: {', '.join(rows) or 'none'}")
+    row: Document = rows[slot]
+    return row
 
 
 def _without_rev(document: Document) -> Document:

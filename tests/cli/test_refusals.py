@@ -1,0 +1,201 @@
+"""Every verb refuses what it would ignore or cannot mean: each option and argument of the CLI has a row."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from mayfly.cli.app import app, main
+from mayfly.core.commands import Command
+from mayfly.service.pending_command import Answer
+from tests.cli.conftest import Answers
+from tests.service.standin import StandIn
+
+GOOD = (
+    '[host]\nname = "lab"\ndocker_host = "unix:///nowhere"\n[[pool]]\nname = "local"\nslots = 2\n'
+)
+# Options of every verb, which stand for themselves.
+SHARED = {"--help", "--socket", "--config", "--json"}
+ANY = "any value has a meaning"
+ALONE = "a flag that acts whatever else is given"
+
+# For each option and argument: what is refused of it and with which exit code, or why nothing is.
+ROWS: dict[str, list[tuple[str, int]] | str] = {
+    "run --take-over": ALONE,
+    "status --watch": ALONE,
+    "status --all": ALONE,
+    "describe slot": [("describe nope", 4)],
+    "events --follow": ALONE,
+    "events --slot": [("events --slot nope", 4), ("events -f --slot nope", 4)],
+    "events --limit": [(f"events -n {n}", 2) for n in ("x", "0", "-1", "1001")],
+    "history --since": [
+        (f"history --since {t}", 2) for t in ("nonsense", "-5", "2999-01-01T00:00:00Z")
+    ],
+    "history --slot": [("history --slot nope", 4)],
+    "history --outcome": [("history --outcome nope", 2)],
+    "history --gpu": [("history --gpu GPU-nope", 4)],
+    "history --limit": [(f"history -n {n}", 2) for n in ("x", "0", "-1")],
+    "logs name": [("logs nope", 4)],
+    "logs --follow": [("logs -f --previous local-0", 2)],
+    "logs --previous": [("logs --previous nope", 4)],
+    "cordon slots": [("cordon nope", 4), ("cordon", 2)],
+    "cordon --all": [("cordon --all local-0", 2)],
+    "cordon --note": ANY,
+    "cordon --for": [(f"cordon local-0 --for {t}", 2) for t in ("nonsense", "0", "-5")],
+    "uncordon slots": [("uncordon nope", 4), ("uncordon", 2)],
+    "uncordon --all": [("uncordon --all local-0", 2)],
+    "drain slots": [("drain nope", 4)],
+    "drain --all": [("drain --all local-0", 2)],
+    "drain --wait": ALONE,
+    "drain --timeout": [
+        ("drain local-0 --timeout 5s", 2),
+        ("drain local-0 --wait --timeout nonsense", 2),
+        ("drain local-0 --wait --timeout -5", 2),
+    ],
+    "drain --force": [("drain local-0 --force", 2)],
+    "drain --yes": [("drain local-0 --yes", 2)],
+    "pause --note": ANY,
+    "recycle slots": [("recycle nope", 4), ("recycle", 2)],
+    "recycle --all": [("recycle --all local-0", 2)],
+    "retry slots": [("retry nope", 4), ("retry", 2)],
+    "retry --all": [("retry --all local-0", 2)],
+    "reload --dry-run": ALONE,
+    "wait --for": [("wait", 2), ("wait --for nonsense", 2)],
+    "wait --timeout": [(f"wait --for idle --timeout {t}", 2) for t in ("nonsense", "-5")],
+    "gpus --watch": ALONE,
+    "submit command": [("submit", 2)],
+    "submit --wait": ALONE,
+    "submit --pool": [("submit --pool nope -- true", 4)],
+    "submit --env": [("submit -e NO_SUCH_VARIABLE_HERE -- true", 2)],
+    "submit --timeout": [(f"submit --timeout {t} -- true", 2) for t in ("nonsense", "0", "-5")],
+    "cancel job": [("cancel nope", 4)],
+    "init --provider": [
+        ("init --provider nope", 2),
+        ("init --from-prototype - --provider azure", 2),
+    ],
+    "init --name": [("init --name Not.Good", 2)],
+    "init --slots": [(f"init --slots {n}", 2) for n in ("many", "0", "-1")],
+    "init --gpus": [(f"init --gpus {n}", 2) for n in ("many", "-1")],
+    "init --url": [("init --url https://x", 2), ("init --provider gitlab --url nonsense", 2)],
+    "init --agent-pool": [(f"init --provider {p} --agent-pool x", 2) for p in ("local", "gitlab")],
+    "init --scope": [
+        *((f"init --provider {p} --scope instance", 2) for p in ("local", "azure", "github")),
+        ("init --provider gitlab --scope nonsense", 2),
+    ],
+    "init --credential": [
+        ("init --credential x", 2),
+        ("init --provider azure --credential x --token-file /x", 2),
+    ],
+    "init --token-file": [("init --token-file /x", 2)],
+    "init --force": ALONE,
+    "init --no-images": ALONE,
+    "init --from-prototype": [("init --from-prototype nonsense", 2)],
+    "install --dry-run": ALONE,
+    "install --uninstall": ALONE,
+    "install --root": ANY,
+    "doctor --strict": ALONE,
+    "doctor --canary": [("doctor --canary nope", 4)],
+    "doctor --timeout": [
+        ("doctor --timeout 5s", 2),
+        *((f"doctor --canary local-0 --timeout {t}", 2) for t in ("nonsense", "0", "-5")),
+    ],
+    "bugreport --output": [("bugreport -o /no/such/folder/report", 1)],
+    "shell slot": [("shell nope", 4)],
+    "shell command": ANY,
+    "shell --timeout": [
+        ("shell local-0 --timeout 5s", 2),
+        *((f"shell --timeout {t} local-0", 2) for t in ("nonsense", "0", "-5")),
+    ],
+    "config show --origin": ALONE,
+    "config migrate --write": ALONE,
+    "images select --cuda-driver": [("images select --cuda-driver nonsense", 2)],
+    "images select --compute": [
+        ("images select --compute 9.0", 2),
+        ("images select --cuda-driver 12.8 --compute nonsense", 2),
+    ],
+    "images select --arch": [("images select --cuda-driver 12.8 --arch nonsense", 2)],
+    "images select --cuda": [("images select --cuda-driver 12.8 --cuda nonsense", 2)],
+    "images select --compat": ALONE,
+    "images select --provider": [("images select --cuda-driver 12.8 --provider nope", 2)],
+    "images build wanted": [("images build nonsense", 2), ("images build --base x nonsense", 2)],
+    "images build --provider": [("images build cpu --provider nope", 2)],
+    "images build --flavour": [
+        ("images build 12.8 --flavour nonsense", 2),
+        ("images build cpu --flavour base", 2),
+    ],
+    "images build --distribution": [
+        ("images build 12.8 --distribution nonsense", 2),
+        ("images build 12.8 --base x --distribution ubuntu24.04", 2),
+    ],
+    "images build --base": ANY,
+    "images build --uid": [(f"images build cpu --uid {n}", 2) for n in ("x", "0", "-1")],
+    "images build --build-arg": [("images build cpu --build-arg nonsense", 2)],
+    "images build --docker-host": [("images build cpu --docker-host tcp://x:1", 2)],
+    "images build --no-cache": ALONE,
+    "images pull --from": ANY,
+}
+
+
+def parameters(group: Any, before: str = "") -> Iterator[str]:
+    """Every verb with each of its options and arguments."""
+    for name in group.list_commands(None):
+        verb = group.get_command(None, name)
+        if hasattr(verb, "list_commands"):
+            yield from parameters(verb, f"{name} ")
+            continue
+        for one in verb.params:
+            named = one.opts[0] if one.param_type_name == "option" else one.name
+            if named not in SHARED:
+                yield f"{before}{name} {named}"
+
+
+def test_every_option_and_argument_has_its_row() -> None:
+    assert set(parameters(typer.main.get_command(app))) == ROWS.keys()
+
+
+REFUSED = [
+    (typed, code) for row in ROWS.values() if not isinstance(row, str) for typed, code in row
+]
+
+
+@pytest.mark.parametrize(("typed", "code"), REFUSED, ids=[typed for typed, _ in REFUSED])
+def test_it_is_refused_and_nothing_is_done(
+    manager: StandIn,
+    answers: Answers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    code: int,
+) -> None:
+    asked: list[Command] = []
+
+    def act(command: Command) -> Answer:
+        asked.append(command)
+        named = getattr(command, "slots", None) or (getattr(command, "job", None),)
+        if "nope" in named or getattr(command, "pool", None) == "nope":
+            kind = "no_such_pool" if hasattr(command, "pool") else "no_such_slot"
+            return Answer(404, {"error": "there is none of that name", "kind": kind})
+        return Answer(200, {"slots": []})
+
+    verbs = ("cordon", "uncordon", "drain", "recycle", "retry", "submit", "cancel")
+    answers.by_verb = dict.fromkeys(verbs, act)
+    path = tmp_path / "config.toml"
+    verb = typed.split(maxsplit=1)[0]
+    if verb != "init":
+        path.write_text(GOOD)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    words = ["mayfly", "--socket", str(manager.path), "--config", str(path), *typed.split()]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == code, said
+    assert said.startswith(("mayfly: ", "Usage: "))
+    assert code == 4 or asked == []
+    assert path.exists() == (verb != "init")
