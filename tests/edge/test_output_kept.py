@@ -15,9 +15,11 @@ from mayfly.edge.output_kept import (
     ERR,
     NOTE,
     OUT,
+    PIECE,
     Chunk,
     KeptFile,
     KeptReader,
+    LongLines,
     Shears,
     own_frame,
     stamp,
@@ -80,6 +82,21 @@ def read(path: Path) -> tuple[list[Chunk], bool]:
     out += reader.rest()
     reader.close()
     return out, reader.ended
+
+
+@pytest.mark.parametrize("cut", [0, 1, 16383])
+@pytest.mark.parametrize(
+    "end", [b"\n", b""]
+)  # json-file says that the last piece ends its line, local does not
+def test_a_long_lines_last_piece_ends_it_whether_the_engine_says_so_or_not(
+    cut: int, end: bytes
+) -> None:
+    lines = LongLines()
+    pieces = (b"x" * PIECE, b"y" * PIECE, b"z" * cut + end)
+    printed = b"".join(lines.whole(OUT, piece) for piece in pieces)
+    assert printed == b"x" * PIECE + b"y" * PIECE + b"z" * cut + b"\n"
+    assert lines.whole(ERR, b"no newline") == b"no newline"
+    assert lines.whole(OUT, b"no newline") == b"no newline"
 
 
 def test_what_is_kept_twice_is_known_and_what_is_new_is_not(tmp_path: Path) -> None:

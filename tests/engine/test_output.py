@@ -197,7 +197,9 @@ def test_long_lines_and_binary_come_out_byte_for_byte(
 ) -> None:
     script = f"""
         {{ head -c 100000 /dev/zero | tr '\\0' x; echo
-        seq 60000 | tr 0-7 "\\0-\\7"; printf '\\r\\n\\n{end}'; }} >/all
+        seq 60000 | tr 0-7 "\\0-\\7"; head -c 300000 /dev/urandom; echo
+        head -c 32768 /dev/urandom | tr '\\n' x; echo; echo
+        head -c 40000 /dev/zero; printf '\\r\\n\\n{end}'; }} >/all
         sha256sum </all >&2; cat /all; echo mayfly: ended 0
     """
     cid, generation = agents.run(script, network="none", log_max_size=100_000_000)

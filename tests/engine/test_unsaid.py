@@ -31,8 +31,19 @@ OPPOSITE: dict[str, Any] = {
     "default-shm-size": "8M",
     "default-runtime": "nvidia",
     "default-ipc-mode": "shareable",
+    "log-driver": "local",  # its options are of containers that name the same driver
+    "log-opts": {"mode": "non-blocking", "max-size": "1m", "max-file": "1", "compress": "true"},
 }
-SAID = ("SecurityOpt", "Runtime", "IpcMode", "CgroupnsMode", "PidsLimit", "ShmSize", "Init")
+SAID = (
+    "SecurityOpt",
+    "Runtime",
+    "IpcMode",
+    "CgroupnsMode",
+    "PidsLimit",
+    "ShmSize",
+    "Init",
+    "LogConfig",
+)
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ NOTE, OUT, ERR, BEGIN, END = 0, 1, 2, 16, 17
 AT_GATE = b"mayfly: at gate "
 ENDED = re.compile(rb"mayfly: ended \d{1,3}\n?\Z")
 ENDED_MAX = len(b"mayfly: ended 255\n")
-FRAME_MAX = 128 * 1024  # the Engine cuts lines at 16 KiB
+FRAME_MAX = 128 * 1024
 STAMP = 8 + 30  # where the time in a frame of the Engine's ends
+PIECE = 16 * 1024  # bytes at which the Engine cuts a line
 _KINDS = frozenset({NOTE, OUT, ERR, BEGIN, END})
 _OPEN = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _DISORDER = 10**9  # ns: stdout and stderr are stamped before they queue for the Engine's log
@@ -207,6 +208,7 @@ class KeptReader:
         self._fd: int | None = None
         self._at = 0
         self._shears = Shears()
+        self._long_lines = LongLines()
         self._missing: bytes | None = (
             None  # what to say of bytes that are gone before the next ones
         )
@@ -234,7 +236,8 @@ class KeptReader:
                 self.ended = True
                 out += self._shears.rest()
             else:
-                out += self._shears.cut(data[at], nanos / 1e9, payload[skip:])
+                text = self._long_lines.whole(data[at], payload[skip:])
+                out += self._shears.cut(data[at], nanos / 1e9, text)
             consumed = at + 8 + size
         self._at += consumed
         return out if consumed else None
@@ -284,6 +287,29 @@ class KeptReader:
         if newest in (mine, None):
             return None
         return self.path if older in (mine, None) else self.old
+
+
+class LongLines:
+    """Gives long lines back their ends.
+
+    The Engine cuts a line into pieces, and its log ``local`` does not say that the last of them ended with a
+    newline. A piece that is shorter ends its line, but for the last one of a stream, which may end without:
+    on stdout that is the launcher's.
+    """
+
+    def __init__(self) -> None:
+        self._cut: set[int] = set()  # streams whose newest frame is a piece of a line that goes on
+
+    def whole(self, stream: int, text: bytes) -> bytes:
+        """The bytes as they were written."""
+        if text.endswith(b"\n"):
+            self._cut.discard(stream)
+        elif len(text) >= PIECE:
+            self._cut.add(stream)
+        elif stream in self._cut:
+            self._cut.remove(stream)
+            return text + b"\n"
+        return text
 
 
 class Shears:

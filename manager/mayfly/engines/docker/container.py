@@ -100,10 +100,7 @@ def container_config(
         "Mounts": [_mount(bind) for bind in plan.mounts],
         "Tmpfs": dict(plan.tmpfs),
         "Dns": list(plan.dns),
-        "LogConfig": {
-            "Type": "json-file",
-            "Config": {"max-size": str(plan.log_max_size), "max-file": str(plan.log_max_files)},
-        },
+        "LogConfig": _log(plan),
         "DeviceRequests": [
             {
                 "Driver": asked.driver,
@@ -147,6 +144,17 @@ def _security(plan: ContainerPlan, dialect: Dialect) -> list[str]:
     said = [f"no-new-privileges:{str(plan.no_new_privileges).lower()}"]
     # Before 23.0 the built-in profile has no name: what `seccomp-profile` says there cannot be taken back.
     return [*said, "seccomp=builtin"] if dialect.names_seccomp else said
+
+
+def _log(plan: ContainerPlan) -> dict[str, Any]:
+    """The Engine's own log: ``local`` keeps bytes as they are, ``json-file`` only UTF-8 (ADR 0018)."""
+    options = {
+        "max-size": str(plan.log_max_size),
+        "max-file": str(plan.log_max_files),
+        "compress": "false",
+        "mode": "blocking",
+    }
+    return {"Type": "local", "Config": options}
 
 
 def _mount(bind: Mount) -> dict[str, Any]:

@@ -59,6 +59,11 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
             Refused,
             "the Engine may not raise its limits: start Mayfly with limits that are no higher (`ulimit`)",
         ),
+        (
+            r"max-buffer-size option",
+            Refused,
+            "take max-buffer-size out of log-opts in daemon.json and restart the Engine",
+        ),
         (r"requirement error", Refused, "choose an image with an older CUDA, or a newer driver"),
         (
             r"non-overlapping IPv4 address pool|predefined address pools have been fully subnetted",

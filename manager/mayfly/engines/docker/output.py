@@ -39,6 +39,7 @@ from mayfly.edge.output_kept import (
     Chunk,
     KeptFile,
     KeptReader,
+    LongLines,
     Resume,
     frames,
     own_frame,
@@ -88,6 +89,7 @@ class _Followed:
         self.newest: dict[int, bytes] = {}  # the newest time of each stream, as the Engine has it
         self.parted = False  # the launcher's last line was the last on stdout
         self.lines: dict[int, bytearray] | None = None  # None: nobody wants the lines
+        self.long_lines = LongLines()
         self.paused = False
         self.last = False  # the container has ended, and this is the last look
         self.skipped = 0  # bytes that the Engine showed at the last look alone, behind later ones
@@ -384,6 +386,7 @@ class OutputKeeper:
         """Ring for the lines that may be the gate's or the launcher's."""
         for at, size in frames(fresh):
             text = fresh[at + 8 : at + 8 + size].partition(b" ")[2]
+            text = one.long_lines.whole(fresh[at], text)
             if fresh[at] == OUT:
                 ended = ENDED.search((one.tail + text)[-ENDED_MAX:])
                 if ended is not None:
