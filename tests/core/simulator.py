@@ -174,6 +174,7 @@ class Box:
             fingerprint=self.fingerprint,
             image="image",
             created=self.created,
+            sealed=True,
         )
 
 

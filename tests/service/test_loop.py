@@ -213,6 +213,7 @@ class Stage:
             fingerprint=spec.fingerprint,
             image=spec.image,
             created=0.0,
+            sealed=True,
         )
 
     def command(self, command: Command) -> PendingCommand:

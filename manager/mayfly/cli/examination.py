@@ -31,6 +31,7 @@ from mayfly.core.model import (
     PoolSpec,
     Severity,
 )
+from mayfly.core.seal import bears_its_name
 from mayfly.edge import credentials
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.history_reader import HistoryReader
@@ -107,7 +108,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
             survey = survey_of(
                 engine, config, info, references(config, facts.hardware), MountedPaths()
             )
-            strangers = sorted(c.name for c in engine.list() if c.host != own)
+            strangers = sorted(c.name for c in engine.list() if c.host != own and bears_its_name(c))
     except Fault as fault:
         return replace(facts, engine_problem=str(fault))
     return replace(

@@ -18,6 +18,7 @@ from mayfly.core.model import (
     LABEL_HOST,
     LABEL_LEASE,
     LABEL_POOL,
+    LABEL_SEAL,
     LABEL_SLOT,
     Generation,
     HostId,
@@ -28,6 +29,7 @@ from mayfly.core.model import (
     SlotName,
     SlotSpec,
 )
+from mayfly.core.seal import seal
 
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
@@ -128,7 +130,17 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
             LABEL_SLOT: spec.name,
             LABEL_GENERATION: action.generation,
             LABEL_FINGERPRINT: spec.fingerprint,
-            **({LABEL_LEASE: ",".join(spec.lease)} if spec.lease else {}),
+            # Said where there is none as well: what is not said here, an image may say.
+            LABEL_LEASE: ",".join(spec.lease),
+            LABEL_SEAL: seal(
+                pool.installation_key,
+                host,
+                pool.name,
+                spec.name,
+                action.generation,
+                spec.fingerprint,
+                spec.lease,
+            ),
         },
         environment=environment(spec, action.generation),
         injection=spec.injection,

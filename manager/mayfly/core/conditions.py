@@ -32,6 +32,19 @@ def slot_conditions(rows: Iterable[SlotStatus], world: World, now: float) -> lis
     return grouped(found)
 
 
+def stranger_condition(names: Sequence[str]) -> Condition:
+    """That containers say by their labels that they are agents of this Mayfly, and are not."""
+    first, more = names[0], len(names) - 1
+    others = f" and {more} more" if more else ""
+    return Condition(
+        "container.stranger",
+        Severity.WARNING,
+        f"container {first}{others} bears an agent's labels and is none (a copy by `docker commit`?): it is "
+        "left alone",
+        f"docker inspect {first}",
+    )
+
+
 def grouped(found: Iterable[tuple[Condition, str]]) -> list[Condition]:
     """Conditions of single slots, each with its cause, as one for each pool, code and cause."""
     groups: dict[tuple[PoolName | None, str, str], list[Condition]] = {}

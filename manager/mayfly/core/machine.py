@@ -584,8 +584,10 @@ class _Draft:
             self._set(polls=self.state.polls.survey_soon(self.now, SURVEY_REST))
             return
         if isinstance(event, ContainerDied):
-            self._set(observed=self.state.observed.died(event.generation, event.death))
-            self._stir(event.generation)
+            agent = self.state.memory.agents.get(event.generation)
+            if agent is None or agent.container in (None, event.death.container):
+                self._set(observed=self.state.observed.died(event.generation, event.death))
+                self._stir(event.generation)
         self._set(polls=self.state.polls.soon(self.now))
 
     def _on_output(self, generation: Generation) -> None:
@@ -775,4 +777,5 @@ def _fresh_container(
         fingerprint=spec.fingerprint,
         image=spec.image,
         created=now,
+        sealed=True,
     )

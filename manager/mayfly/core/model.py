@@ -25,7 +25,8 @@ LABEL_POOL = "io.mayfly.pool"
 LABEL_SLOT = "io.mayfly.slot"
 LABEL_GENERATION = "io.mayfly.generation"
 LABEL_FINGERPRINT = "io.mayfly.fingerprint"
-LABEL_LEASE = "io.mayfly.lease"  # UUIDs by commas; absent without GPUs
+LABEL_LEASE = "io.mayfly.lease"  # UUIDs by commas; empty without GPUs
+LABEL_SEAL = "io.mayfly.seal"  # that the others are ours, see core/seal.py
 LABEL_GATE = "io.mayfly.gate"
 LABEL_CUDA = "io.mayfly.cuda"  # of an image: the CUDA in it, such as 12.8
 
@@ -172,7 +173,7 @@ class PoolSpec:
     settings: object = field(default=None, metadata={"key": False})
     # the repository of its provider's images; None: Mayfly's own for the provider
     images: str | None = field(default=None, metadata={**UNBAKED, "key": False})
-    # what the values that are not to be read are masked with; "": they are masked already
+    # what values that are not to be read are masked with, and labels sealed; "": in a bug report
     installation_key: str = field(default="", repr=False, metadata={**UNBAKED, "key": False})
     slots: int = field(default=1, metadata=UNBAKED)
     gpus: int | Literal["all"] | tuple[str | int, ...] = field(default=0, metadata=UNBAKED)
@@ -359,6 +360,8 @@ class Container:
     image: str  # the image's id
     created: float
     lease: tuple[str, ...] = ()  # the GPUs that it was given
+    seal: str = field(default="", repr=False)  # as it stands there; "" once it was looked at
+    sealed: bool = False  # whether the seal is this installation's
 
     @property
     def live(self) -> bool:
@@ -496,6 +499,7 @@ class World:
     gpu_verdicts: Mapping[SlotName, GpuVerdict] = field(default_factory=dict)  # slots with a lease
     probes: Mapping[Generation, ProbeVerdict] = field(default_factory=dict)  # agents at their gates
     mounts_seen: float | None = None  # when what agents mount was last looked at; None: never
+    strangers: tuple[str, ...] = ()  # names of containers that say they are ours and are not
 
 
 @dataclass(frozen=True, slots=True)

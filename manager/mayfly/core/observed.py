@@ -25,6 +25,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.rosters import absent, orphans
+from mayfly.core.seal import is_ours
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -54,10 +55,9 @@ class Observed:
     ) -> tuple[Observed, bool]:
         """After a look, and whether a part of it was overtaken, so that another look is due."""
         before = self.world.containers or {}
+        said = [container for container in containers if container.host == self.host]
         fresh = {
-            container.generation: container
-            for container in containers
-            if container.host == self.host
+            container.generation: container for container in said if is_ours(container, memory)
         }
         overtaken = {generation for generation, after in self.touched.items() if after > began}
         for generation in overtaken:
@@ -80,6 +80,9 @@ class Observed:
         world = replace(
             self.world,
             containers=fresh,
+            strangers=tuple(
+                sorted(container.name for container in said if not is_ours(container, memory))
+            ),
             over=over,
             engine_error=None,
             last_seen=last_seen,

@@ -32,7 +32,7 @@ from mayfly.core.model import Generation, JobId, SlotName
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
 from mayfly.edge.history_rows import remembered
 
-INSTALLATION_KEY = "installation_key"  # the meta value that masks are made with
+INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
 COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
 
 

@@ -27,6 +27,7 @@ from mayfly.core.machine import State
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Container, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
+from mayfly.core.seal import bears_its_name
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
@@ -81,6 +82,7 @@ def run(
             config.with_installation_key(key),
             lambda: reread().with_installation_key(key),
             host,
+            key,
             history,
             engine,
             claim,
@@ -99,6 +101,7 @@ def _run(
     config: Config,
     reload: Callable[[], Config],
     host: HostId,
+    key: str,
     history: History,
     engine: Engine,
     claim: Callable[[], None],
@@ -140,7 +143,7 @@ def _run(
     )
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
-    observer, mounts = _observers(engine, claim, inbox, lambda: loop.state)
+    observer, mounts = _observers(engine, claim, inbox, lambda: loop.state, key)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     report = Report(board, log, metrics, _Announcer())
@@ -210,6 +213,7 @@ def _observers(
     claim: Callable[[], None],
     inbox: SimpleQueue[Message],
     state: Callable[[], State],
+    key: str,
 ) -> tuple[EngineObserver, MountObserver]:
     """Who looks at the Engine and the host, and who at what agents mount."""
     mounted = MountedPaths()
@@ -221,6 +225,7 @@ def _observers(
         claim,
         inbox.put,
         mounted,
+        key,
     )
     return observer, MountObserver(lambda: state().config, mounted, inbox.put)
 
@@ -330,7 +335,7 @@ def _host_id(history: History) -> HostId:
 
 
 def _installation_key(history: History) -> str:
-    """What this installation masks values with, made at the first start; it is told to nobody."""
+    """What this installation masks values and seals labels with, made at the first start; told to nobody."""
     key = history.meta(INSTALLATION_KEY)
     if key is None:
         key = secrets.token_hex(32)
@@ -341,12 +346,14 @@ def _installation_key(history: History) -> str:
 def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
     """See that the Engine is new enough and that no other Mayfly uses it, unless that one is taken over.
 
+    A container with another's labels that is not called as its agents are (a copy, say) is no use of it.
+
     ``Refused`` where it must not be used, ``Passing`` where it cannot be asked now.
     """
     engine.facts()
     others: dict[HostId, list[Container]] = {}
     for container in engine.list():
-        if container.host != host:
+        if container.host != host and bears_its_name(container):
             others.setdefault(container.host, []).append(container)
     if others and not take_over:
         told = "; ".join(

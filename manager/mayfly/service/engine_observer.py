@@ -23,6 +23,7 @@ from mayfly.core.model import (
     PoolSpec,
 )
 from mayfly.core.mounts import paths
+from mayfly.core.seal import looked_at
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.room import Room, room
@@ -79,11 +80,13 @@ class EngineObserver:
         claim: Callable[[], None],
         send: Callable[[Observation | Bug], None],
         mounted: MountedPaths,
+        key: str,
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
-        the Engine is ours to use.
+        the Engine is ours to use; ``key`` is the installation's, for the seals.
         """
         self._engine = engine
+        self._key = key
         self._step = step
         self._claim = claim
         self._claimed = False
@@ -136,7 +139,7 @@ class EngineObserver:
             if not self._claimed:
                 self._claim()
                 self._claimed = True
-            self._send(EngineSnapshot(began, self._engine.list()))
+            self._send(EngineSnapshot(began, looked_at(self._key, self._engine.list())))
         except Refused as fault:
             self._send(PollFailed(began, fault) if self._claimed else EngineDenied(fault))
         except Fault as fault:

@@ -17,6 +17,7 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Generation, HostId, PoolName, Witness
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
+from mayfly.core.seal import bears_its_name, looked_at
 from mayfly.core.stimuli import ConfigRead, EngineSeen, HostSurveyed, WitnessesRead
 from mayfly.edge.history import INSTALLATION_KEY
 from mayfly.edge.history_file import FILE_NAME
@@ -41,7 +42,7 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
     host, key, memory = _remembered(state_dir)
     config = config.with_installation_key(key)
     engine = load_engine(config.host)
-    info, containers = engine.facts(), engine.list()
+    info, containers = engine.facts(), looked_at(key, engine.list())
     survey = survey_of(engine, config, info, references(config, hardware), MountedPaths())
     providers = {pool.name: load(pool, config.host, host, state_dir) for pool in config.pools}
     traits = Services(lambda pool: providers[pool.name], lambda _: None).preview(config)
@@ -58,7 +59,8 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
         read = WitnessesRead(_witnesses(state_dir, step.witnesses))
         step = machine.step(step.state, (read,), now, judge)
     headline = "no manager runs: this is what one would do first; what services say is unknown"
-    others = sorted({container.host for container in containers} - {host})
+    named = {container.host for container in containers if bears_its_name(container)}
+    others = sorted(named - {host})
     if others:
         headline += (
             f"; it would refuse to start, since another Mayfly ({', '.join(others)}) is here"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mayfly.core.conditions import queue_conditions, slot_conditions
+from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.memory import Agent, Cordon, Memory
 from mayfly.core.model import (
     Condition,
@@ -184,6 +184,8 @@ def health_of(
                 "mayfly resume",
             )
         )
+    if world.strangers:
+        lines.append(stranger_condition(world.strangers))
     rows = list(rows)
     lines += slot_conditions(rows, world, now)
     lines += queue_conditions(rows, memory)

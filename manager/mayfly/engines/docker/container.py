@@ -17,6 +17,7 @@ from mayfly.core.model import (
     LABEL_HOST,
     LABEL_LEASE,
     LABEL_POOL,
+    LABEL_SEAL,
     LABEL_SLOT,
     Container,
     ContainerId,
@@ -185,6 +186,7 @@ def container_from(entry: Mapping[str, Any]) -> Container:
         image=entry.get("ImageID", ""),
         created=float(entry.get("Created") or 0),
         lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
+        seal=labels.get(LABEL_SEAL, ""),
     )
 
 

@@ -21,6 +21,7 @@ from mayfly.core.model import (
     GATE_PROTOCOL,
     LABEL_FINGERPRINT,
     LABEL_GATE,
+    LABEL_SEAL,
     Condition,
     Container,
     ContainerId,
@@ -256,6 +257,7 @@ class SimulatedEngine:
                 image=plan.image,
                 created=self._clock(),
                 lease=plan.injection.devices if plan.injection is not None else (),
+                seal=plan.labels.get(LABEL_SEAL, ""),
             )
             witness = next(
                 (Path(m.source) for m in plan.mounts if m.target == WITNESS_TARGET), None

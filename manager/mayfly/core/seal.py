@@ -1,0 +1,61 @@
+"""Whose container it is: the seal on an agent's labels, and what is taken for ours by it.
+
+Labels are anybody's to write: an image may bring them, `docker commit` hands them on, a person copies them.
+So a container is ours where its id is on record for its agent; where it is not yet, its labels have to be
+sealed with the installation's key, which nobody else has, and it has to bear a name that its agent was given,
+which a copy does not. Anything else is a stranger: told, never adopted, never removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import replace
+
+from mayfly.core import naming
+from mayfly.core.memory import Memory
+from mayfly.core.model import Container, Generation, HostId, PoolName, SlotName
+
+
+def seal(
+    key: str,
+    host: HostId,
+    pool: PoolName,
+    slot: SlotName,
+    generation: Generation,
+    fingerprint: str,
+    lease: Iterable[str],
+) -> str:
+    """32 hexadecimal characters that only the holder of the key can make for these labels."""
+    told = "\0".join((host, pool, slot, generation, fingerprint, ",".join(lease)))
+    return hmac.new(key.encode(), told.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def looked_at(key: str, containers: Iterable[Container]) -> tuple[Container, ...]:
+    """The containers, each with whether its seal is that of this key; the seal itself goes no further."""
+    return tuple(
+        replace(one, sealed=hmac.compare_digest(one.seal, _of(key, one)), seal="")
+        for one in containers
+    )
+
+
+def _of(key: str, one: Container) -> str:
+    return seal(key, one.host, one.pool, one.slot, one.generation, one.fingerprint, one.lease)
+
+
+def is_ours(container: Container, memory: Memory) -> bool:
+    """Whether it is the agent of this installation that its labels say; its host's id is ours."""
+    agent = memory.agents.get(container.generation)
+    if agent is not None and agent.container is not None:
+        return container.id == agent.container
+    return container.sealed and bears_its_name(container)
+
+
+def bears_its_name(container: Container) -> bool:
+    """Whether it is called as an agent with its labels is."""
+    slot, generation = container.slot, container.generation
+    return naming.is_generation(generation) and container.name in (
+        slot,
+        naming.standby(slot, generation),
+    )
