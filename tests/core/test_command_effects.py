@@ -276,6 +276,7 @@ def test_reload_says_which_slots_change_and_puts_the_file_in_force_unless_it_is_
             "removed": ["a-1"],
             "replaced": ["a-0"],
             "held": {"a-2": "no image"},
+            "restart": ["host.name"],
         },
         config=None if dry_run else config,
     )

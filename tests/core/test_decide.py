@@ -930,6 +930,18 @@ def test_a_refused_prepare_holds_the_slot_and_a_person_need_not_wait_for_the_nex
     assert manager.phases("a-0") == ["idle"]
 
 
+def test_a_gate_is_not_opened_while_somebody_has_paused_the_container() -> None:
+    manager = filled()
+    box = manager.host.boxes[manager.own("a-0")]
+    box.state = ContainerState.PAUSED
+    job = manager.submit("a")
+    manager.pass_time(600)
+    assert manager.memory.jobs[job].agent is None
+    box.state = ContainerState.RUNNING
+    manager.run()
+    assert manager.phases("a-0")[0] == "busy"
+
+
 # -- crashes -----------------------------------------------------------------------------------------------
 
 

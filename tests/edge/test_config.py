@@ -482,6 +482,24 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("user = 'root'"), "user: a job never runs as root; sudo = true lets it become root"),
     (pool("user = '0:44'"), "user: a job never runs as root"),
     (pool("user = 'a b'"), "user: 'a b' is not a user or group"),
+    (pool("user = '-n'"), "user: '-n' is not a user or group"),
+    (pool("user = 4294967295"), "user: '4294967295' is no number of a user or group"),
+    (pool("user = '00000000000:1'"), "is not a user or group"),
+    (pool("groups = [99999999999]"), "groups.1: '99999999999' is not a user or group"),
+    (
+        pool(
+            "[[pool.dataset]]\nsource = '/s'\ntarget = '/d'\n"
+            "[[pool.caches]]\nsource = '/c'\ntarget = '/d/cache'"
+        ),
+        "target: /d/cache is below the dataset at /d, which is read-only",
+    ),
+    (
+        pool(
+            "[[pool.dataset]]\nsource = '/s'\ntarget = '/d/e/f'\n"
+            "[[pool.dataset]]\nsource = '/t'\ntarget = '/d'"
+        ),
+        "target: /d/e/f is below the dataset at /d, which is read-only",
+    ),
     (pool("groups = [0]"), "groups.1: a job never runs as root"),
     (pool("dns = ['dns.lab']"), "dns.1: 'dns.lab' is not an IP address"),
     (pool("cap_add = ['all of them']"), "cap_add.1: 'all of them' is not a capability"),

@@ -14,12 +14,13 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mayfly.core.actions import Prepare
-from mayfly.core.agent_plan import AgentPlan, agent_plan
+from mayfly.core.agent_plan import AgentPlan, Network, agent_plan
 from mayfly.core.model import (
     Container,
     ContainerId,
@@ -95,7 +96,7 @@ class World:
             for one in self.engine.list():
                 if one.host == self.host:
                     self.engine.remove(one.id)
-            self.engine.sweep(lambda of: of == self.host)
+            self.engine.sweep(lambda of, _: of == self.host)
         self.engine.close()
 
 
@@ -172,6 +173,32 @@ class EngineContract:
         world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
         until(lambda: world.witness(plan).opened is not None, 30)
         until(lambda: not world.engine.at_gate(container), 30)
+
+    def test_a_network_goes_with_its_pool_and_not_before_its_containers(
+        self, world: World, until: Until
+    ) -> None:
+        plan = replace(world.plan(), network=Network())
+        container = world.started(plan, until)
+
+        def kept() -> list[PoolName]:
+            """The pools that there are networks of."""
+            asked: list[PoolName] = []
+
+            def of(host: HostId, pool: PoolName) -> bool:
+                if host == plan.host:
+                    asked.append(pool)
+                return False
+
+            world.engine.sweep(of)
+            return asked
+
+        assert kept() == [plan.pool]
+        with pytest.raises(Passing):
+            world.engine.sweep(lambda host, pool: (host, pool) == (plan.host, plan.pool))
+        world.engine.remove(container)
+        world.engine.sweep(lambda host, pool: (host, pool) == (plan.host, plan.pool))
+        assert kept() == []
+        world.started(replace(world.plan(), network=Network()), until)  # it is made again
 
     def test_where_the_name_is_taken_the_spare_one_is_used(
         self, world: World, until: Until

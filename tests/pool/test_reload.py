@@ -60,6 +60,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(manager: Manager) 
     before = agents(manager)
     changed(manager, 3, 'env = { NEW = "1" }')
     expected = {"added": ["local-2"], "removed": [], "replaced": ["local-0", "local-1"], "held": {}}
+    expected["restart"] = []
     assert reloaded(manager, "--dry-run") == {"dry_run": True, **expected}
     assert (
         manager.cli("reload", "--dry-run").stdout == "added: local-2\nreplaced: local-0, local-1\n"

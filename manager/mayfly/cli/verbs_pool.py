@@ -52,7 +52,10 @@ def reload(
     ]
     for line in lines:
         print(line)
-    if not lines:
+    restart = [clean(str(key)) for key in changes.get("restart") or ()]
+    if restart:
+        say(f"needs a restart of Mayfly: {', '.join(restart)}")
+    elif not lines:
         say("nothing would change" if dry_run else "reloaded; nothing changes")
     for sentence in dict.fromkeys(held.values()):
         say(f"held: {clean(str(sentence))}")

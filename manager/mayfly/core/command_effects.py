@@ -304,6 +304,7 @@ def _reload(command: ReloadConfig, at: Situation) -> CommandResult:
             if name in before and before[name].fingerprint != spec.fingerprint
         ],
         "held": dict(found.desired.obstacles),
+        "restart": [f"host.{key}" for key in at.config.host.reread(found.config.host)[1]],
     }
     return CommandResult(200, body, config=None if command.dry_run else found.config)
 

@@ -7,7 +7,7 @@ Times are seconds since the epoch (UTC), durations are seconds, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NewType
@@ -122,6 +122,8 @@ CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 
 # Of a key that is not baked into containers: changing it replaces no agent.
 UNBAKED: Mapping[str, object] = MappingProxyType({"baked": False})
+# Of a key of [host] that a manager that runs reads again.
+LIVE: Mapping[str, object] = MappingProxyType({"live": True})
 # Of a key that says where a secret is, and is none itself.
 SECRET: Mapping[str, object] = MappingProxyType({"baked": False, "secret": True})
 
@@ -213,7 +215,7 @@ class HostSpec:
     """The ``[host]`` table of the configuration, checked."""
 
     name: str
-    gpu: Literal["auto", "required", "off"] = "auto"
+    gpu: Literal["auto", "required", "off"] = field(default="auto", metadata=LIVE)
     engine: str = "docker"  # what runs the containers
     docker_host: str = "unix:///var/run/docker.sock"
     state_dir: str = "/var/lib/mayfly"
@@ -222,8 +224,17 @@ class HostSpec:
     log_max_size: int = 10 * 1024 * 1024  # of the Engine's log of one container
     output_per_agent: int = 16 * 1024 * 1024  # of the kept output of one agent
     output_total: int = 2 * 1024 * 1024 * 1024  # of all kept output
-    history_days: float = 90.0
-    history_events: int = 100_000
+    history_days: float = field(default=90.0, metadata=LIVE)
+    history_events: int = field(default=100_000, metadata=LIVE)
+
+    def reread(self, wanted: HostSpec) -> tuple[HostSpec, tuple[str, ...]]:
+        """What is in force once ``wanted`` was read by a manager that runs, and the keys that differ and are
+        read at its start alone.
+        """
+        at_start = [one.name for one in fields(self) if not one.metadata.get("live", False)]
+        kept = {name: getattr(self, name) for name in at_start}
+        differ = tuple(name for name in at_start if kept[name] != getattr(wanted, name))
+        return replace(wanted, **kept), differ
 
 
 @dataclass(frozen=True, slots=True)

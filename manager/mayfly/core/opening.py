@@ -12,7 +12,7 @@ from mayfly.core.actions import Enrol, Open, Rename
 from mayfly.core.ending import kept_failure, registered_at_service
 from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
-from mayfly.core.model import Container, Generation, SlotSpec, World
+from mayfly.core.model import Container, ContainerState, Generation, SlotSpec, World
 from mayfly.core.plan import STAY, Act, Stay, Verdict, View
 from mayfly.core.slots import Tenancy, cooling, trial_due, within
 
@@ -32,8 +32,8 @@ def use(
     if not view.free(agent.generation):
         return STAY
     container = view.containers.get(agent.generation)
-    if container is None or not container.live:
-        return STAY
+    if container is None or not container.live or container.state is ContainerState.PAUSED:
+        return STAY  # what somebody paused reads nothing at its gate
     until: float | None = None
     if agent.committed is None and agent.ready is not None:
         shut = _shut(view, leased, spec, agent, tenancy)

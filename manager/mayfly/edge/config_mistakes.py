@@ -216,6 +216,12 @@ def _pool_contradictions(
         yield ("share",), "has no meaning in a pool without GPUs"
 
 
+def _dataset_over(pool: model.PoolSpec, target: str) -> str | None:
+    """The target of the dataset in which that one would lie; ``None``: in none."""
+    over = (one.target for one in pool.datasets if target.startswith(f"{one.target}/"))
+    return next(over, None)
+
+
 def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     targets: set[str] = set()
     variables = set(pool.env)
@@ -224,6 +230,10 @@ def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
         *((("caches", i), cache) for i, cache in enumerate(pool.caches)),
     ]
     for where, mount in mounts:
+        over = _dataset_over(pool, mount.target)
+        if over is not None:
+            why = f"is below the dataset at {over}, which is read-only"
+            yield (*where, "target"), f"{mount.target} {why}: no place can be made there"
         if mount.target in targets:
             yield (*where, "target"), f"{mount.target} is the target of another one"
         if mount.env is not None and mount.env in variables:

@@ -39,6 +39,9 @@ RESERVED_PLACES = frozenset(
         "/var/run",
     ]
 )
+# Directory services number their accounts up to ten digits, and name them jane.doe or jane@lab.
+ACCOUNT = re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?|[A-Za-z_][A-Za-z0-9_.@+-]{0,63}")
+NOBODY_AT_ALL = 2**32 - 1  # the kernel's word for "no user"
 _SECRET_LOOKS = re.compile(
     r"gh[opsur]_[A-Za-z0-9]{20}|github_pat_|gl(pat|rt|rtr|cbt|dt)-[A-Za-z0-9_-]{10}|AKIA[A-Z0-9]{16}"
     r"|hf_[A-Za-z0-9]{20}|xox[abprs]-|-----BEGIN [A-Z ]*PRIVATE KEY"
@@ -267,8 +270,12 @@ def account(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str):
-        if re.fullmatch(r"\d{1,9}(:\d{1,9})?|[a-z_][a-z0-9_-]{0,31}", value) is None:
+        if ACCOUNT.fullmatch(value) is None:
             raise ValueError(f"{value!r} is not a user or group")
+        if any(number.isdigit() and int(number) >= NOBODY_AT_ALL for number in value.split(":")):
+            raise ValueError(
+                f"{value!r} is no number of a user or group: those end at {NOBODY_AT_ALL - 1}"
+            )
         if re.fullmatch(r"root|0+(:.*)?", value):
             raise ValueError("a job never runs as root; sudo = true lets it become root by itself")
     return value

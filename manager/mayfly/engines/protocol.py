@@ -246,8 +246,10 @@ class Engine(Protocol):
         """Run a short command as root inside; its exit code and its output, at most 64 KiB."""
 
     # -- what it keeps for Mayfly beside containers
-    def sweep(self, of: Callable[[HostId], bool]) -> None:
-        """Remove networks of those Mayflies that no container uses any more."""
+    def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:
+        """Remove networks of those Mayflies and pools; ``Passing`` where a container still uses one, once all
+        were tried.
+        """
 
     def close(self) -> None:
         """Let go of every gate."""

@@ -6,9 +6,10 @@ One that cannot be used changes nothing: the one from before stays in force, and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
-from mayfly.core.model import Config, PoolName
+from mayfly.core.model import Config, HostSpec, PoolName
 from mayfly.core.stimuli import ConfigRead
 from mayfly.edge.faults import Fault
 from mayfly.edge.log import Log
@@ -45,9 +46,16 @@ class Configuration:
         self._clock = clock
         # What was wrong with the file, the last time it was read; None: nothing.
         self.rejected: str | None = None
+        # Keys of the file that are read at a start alone, and say something else by now.
+        self.at_start: tuple[str, ...] = ()
+        self._host: HostSpec | None = None  # as this manager was started; None: not yet
 
     def use(self, config: Config) -> ConfigRead:
-        """Work by it from now on."""
+        """Work by it from now on, as far as a manager that runs can."""
+        if self._host is not None:
+            host, self.at_start = self._host.reread(config.host)
+            config = replace(config, host=host)
+        self._host = config.host
         self._workers.use_providers(self._services.use(config))
         return ConfigRead(config, self._services.traits)
 

@@ -143,7 +143,7 @@ def _run(
     )
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
-    observer, mounts = _observers(engine, claim, inbox, lambda: loop.state, key)
+    observer, mounts = _observers(engine, host, claim, inbox, lambda: loop.state, key)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     report = Report(board, log, metrics, _Announcer())
@@ -210,6 +210,7 @@ def _run(
 
 def _observers(
     engine: Engine,
+    host: HostId,
     claim: Callable[[], None],
     inbox: SimpleQueue[Message],
     state: Callable[[], State],
@@ -219,6 +220,7 @@ def _observers(
     mounted = MountedPaths()
     observer = EngineObserver(
         engine,
+        host,
         lambda: state().config,
         lambda: references(state().config, state().gpus.hardware),
         lambda: state().results,
@@ -368,7 +370,7 @@ def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
         log.event("host.taken_over", other=other, containers=[entry.name for entry in theirs])
         _end_gates(engine, theirs, log)
     with suppress(Fault):
-        engine.sweep(lambda of: of != host and of not in others)
+        engine.sweep(lambda of, _: of != host and of not in others)
 
 
 def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
@@ -388,7 +390,7 @@ def _leave(engine: Engine, host: HostId, log: Log) -> None:
     while True:
         try:
             if not any(container.host == host and container.live for container in engine.list()):
-                engine.sweep(lambda of: of == host)
+                engine.sweep(lambda of, _: of == host)
             return
         except Fault as fault:
             if time.monotonic() > last or not isinstance(fault, Passing):

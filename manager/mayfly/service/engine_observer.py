@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mayfly.core.model import (
     Container,
     ContainerId,
     Dataset,
+    HostId,
     PoolName,
     PoolSpec,
 )
@@ -74,6 +76,7 @@ class EngineObserver:
     def __init__(
         self,
         engine: Engine,
+        host: HostId,
         config: Callable[[], Config],
         images: Callable[[], frozenset[str]],
         step: Callable[[], int],
@@ -87,6 +90,7 @@ class EngineObserver:
         """
         self._engine = engine
         self._key = key
+        self._host = host
         self._step = step
         self._claim = claim
         self._claimed = False
@@ -160,6 +164,13 @@ class EngineObserver:
             self._send(HostSurvey(began, survey, info, sizes, left))
         except Fault as fault:
             self._send(PollFailed(began, fault))
+        else:
+            with suppress(Fault):  # what is still in use goes later
+                self._engine.sweep(self._is_gone)
+
+    def _is_gone(self, host: HostId, pool: PoolName) -> bool:
+        """Whether it is a pool of ours that the configuration has no more."""
+        return host == self._host and pool not in {one.name for one in self._config().pools}
 
 
 def survey_of(

@@ -178,7 +178,8 @@ class Loop:
         if self._ground.info is None and world.engine_error is None:
             return  # what was not looked at yet is neither there nor missing: no slot is held for that
         error, rejected = parts.ledger.disk_error, parts.configuration.rejected
-        ground = replace(self._ground, disk_error=error, rejected=rejected)
+        at_start = parts.configuration.at_start
+        ground = replace(self._ground, disk_error=error, rejected=rejected, at_start=at_start)
         conditions = [*own_health(ground), *gpus.health(self.state, now)]
         judge, steady = parts.requests.services.judge, (began, parts.clock.steady())
         parts.report.stepped(self.state, world, now, conditions, judge, steady, recorded=recorded)

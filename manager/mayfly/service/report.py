@@ -40,6 +40,7 @@ class Ground:
     info: EngineFacts | None = None  # None: not looked at yet
     room: tuple[Room, ...] = ()  # where Mayfly and the Engine write
     rejected: str | None = None  # what was wrong with the file, the last time it was read
+    at_start: tuple[str, ...] = ()  # keys of [host] that were changed and wait for a restart
     disk_error: str | None = None  # None: the disk takes what it is given
 
 
@@ -139,6 +140,11 @@ def own_health(ground: Ground) -> list[Condition]:
     if rejected is not None:
         text = f"{_first(rejected)}; the configuration from before is in force"
         lines.append(Condition("config.rejected", Severity.ERROR, text, "mayfly config check"))
+    if ground.at_start:
+        keys = ", ".join(f"host.{key}" for key in ground.at_start)
+        text = f"{keys}: changed in the file, and read when Mayfly starts; jobs outlive that"
+        fix = "sudo systemctl restart mayfly"
+        lines.append(Condition("config.restart", Severity.WARNING, text, fix))
     for place in ground.room:
         if place.low:
             text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"

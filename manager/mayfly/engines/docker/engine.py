@@ -14,11 +14,12 @@ from pathlib import Path
 
 from mayfly.core import naming
 from mayfly.core.agent_plan import AgentPlan
-from mayfly.core.model import ContainerId, Generation, HostId
-from mayfly.edge.faults import Fault
+from mayfly.core.model import ContainerId, Generation, HostId, PoolName
+from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.docker import builder
 from mayfly.engines.docker.client import DockerClient
 from mayfly.engines.docker.container import container_plan
+from mayfly.engines.docker.faults import no_such_network
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.output import OutputKeeper
 from mayfly.engines.docker.values import ContainerPlan
@@ -42,9 +43,18 @@ class DockerEngine(DockerClient):
         """Create and start a container that waits at its gate; see ``engines.protocol``."""
         made = container_plan(plan, self._network(plan))
         try:
-            return self._started(plan.generation, made)
-        except NameTaken:
-            return self._started(plan.generation, replace(made, name=plan.spare_name))
+            try:
+                return self._started(plan.generation, made)
+            except NameTaken:
+                return self._started(plan.generation, replace(made, name=plan.spare_name))
+        except Fault as fault:
+            if plan.network.name is None or not no_such_network(fault):
+                raise
+            named = plan.network.name
+            raise Refused(
+                f"the network {named} is not on this Engine: `docker network create {named}`, or change"
+                " `network`"
+            ) from fault
 
     def _started(self, generation: Generation, plan: ContainerPlan) -> ContainerId:
         """A container that waits at its gate; nothing is left of one that could not be started."""
@@ -119,13 +129,15 @@ class DockerEngine(DockerClient):
             total=total,
         )
 
-    def sweep(self, of: Callable[[HostId], bool]) -> None:
-        """Remove the networks of those Mayflies; the last fault, once all were tried."""
+    def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:
+        """Remove the networks of those pools; the last fault, once all were tried."""
         last: Fault | None = None
         for network in self.networks():
-            if of(network.host):
+            if of(network.host, network.pool):
                 try:
-                    self.remove_network(network.name)
+                    with self._making_network:
+                        self._networks.discard(network.name)
+                        self.remove_network(network.name)
                 except Fault as fault:
                     last = fault
         if last is not None:

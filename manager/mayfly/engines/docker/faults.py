@@ -33,6 +33,8 @@ _NAME_TAKEN = re.compile(
 # A container that is gone may leave its end of a network behind, for a moment or until the Engine restarts.
 _END_LEFT = re.compile(r"endpoint with name (\S+) already exists in network")
 
+NO_NETWORK = r"network \S+ not found"
+
 # What the Engine says, the family, and the next step; the first that matches counts.
 # The texts are those of Engine 20.10 to 29.
 _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tuple(
@@ -76,10 +78,15 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
             "upgrade Mayfly or the Engine, whichever is older",
         ),
         (r"no space left on device", Passing, "free some space on the Engine's disk"),
-        (r"network \S+ not found", Passing, "the network is made again at the next pass"),
+        (NO_NETWORK, Passing, "the network is made again at the next pass"),
         (r"permission denied", Refused, "give Mayfly or the Engine that permission"),
     )
 )
+
+
+def no_such_network(fault: Fault) -> bool:
+    """Whether a container could not be started because its network is not there."""
+    return re.search(NO_NETWORK, str(fault), re.IGNORECASE) is not None
 
 
 def unreachable(base_url: str, doing: str, error: BaseException) -> Fault:

@@ -29,6 +29,7 @@ from mayfly.core.model import (
     Continuity,
     Generation,
     HostId,
+    PoolName,
     Severity,
 )
 from mayfly.edge.faults import Fault, Passing
@@ -105,6 +106,7 @@ class SimulatedEngine:
         self._faults: dict[str, list[Fault]] = {}
         self._events: list[EngineEvent] = []
         self._followers: list[SimulatedFollower] = []
+        self.networks: set[tuple[HostId, PoolName]] = set()  # of pools that have none of their own
         self.calls: list[str] = []  # what was asked, in order
 
     # -- what a test says --------------------------------------------------------------------------
@@ -263,6 +265,8 @@ class SimulatedEngine:
                 (Path(m.source) for m in plan.mounts if m.target == WITNESS_TARGET), None
             )
             self._boxes[cid] = _Box(container, plan, witness)
+            if plan.network.name is None:
+                self.networks.add((plan.host, plan.pool))
             self._gates[plan.generation] = cid
         self._record(self._boxes[cid], "ready", f"{plan.generation}\n")
         self.prints(plan.generation, AT_GATE_LINE)
@@ -337,10 +341,15 @@ class SimulatedEngine:
         self._asked("converse")
         return 0
 
-    def sweep(self, of: Callable[[HostId], bool]) -> None:
-        """It keeps no networks."""
-        del of
+    def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:
+        """Forget the networks of those pools; one that a container is in stays."""
         self._asked("sweep")
+        with self._lock:
+            used = {(box.plan.host, box.plan.pool) for box in self._boxes.values()}
+            wanted = {one for one in self.networks if of(*one)}
+            self.networks -= wanted - used
+        if wanted & used:
+            raise Passing("removing a network: a container still uses it; it is tried again")
 
     def close(self) -> None:
         """Let go of every gate."""
