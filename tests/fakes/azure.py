@@ -8,7 +8,8 @@ serves the organisation `lab` with the agent pool `gpu`; the token is `pat-good`
 Times that the service takes are attributes, in seconds, and are as long as the service's by default. What
 it does wrong on order, beside the faults of every fake: a wrong token that gets a sign-in page (`sign_in`), a
 clock of its own (`skew`), sessions that outlive their agent (`lapse`), an entry that shows online for a while
-after its session (`lag`), agents that it finds too old (`refresh`), jobs that nobody renews (`renewal`).
+after its session (`lag`), agents that it finds too old (`refresh`), jobs that nobody renews (`renewal`), a
+newest version of its interface, as a server of some years ago has it (`latest`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,31 @@ DT = f"{LAB}/_apis/distributedtask"
 TENANT = "11111111-2222-3333-4444-555555555555"
 PRINCIPAL = "99999999-8888-7777-6666-555555555555"
 DIGEST = bytes.fromhex("3031300d060960864801650304020105000420")  # of SHA-256, in PKCS #1 v1.5
+# Where a client that knows things by their ids alone finds them, by `OPTIONS /_apis` or connectionData.
+LOCATIONS = {
+    "a8c47e17-4d56-4a56-92bb-de7ea7dc65be": ("pools", "{area}/{resource}/{poolId}"),
+    "e298ef32-5878-4cab-993c-043836571f42": (
+        "agents",
+        "{area}/pools/{poolId}/{resource}/{agentId}",
+    ),
+    "134e239e-2df3-4794-a6f6-24f1f19ec8dc": (
+        "sessions",
+        "{area}/pools/{poolId}/{resource}/{sessionId}",
+    ),
+    "c3a054f6-7a8a-49c0-944e-3a8e5d7adfd7": (
+        "messages",
+        "{area}/pools/{poolId}/{resource}/{messageId}",
+    ),
+    "fc825784-c92a-4299-9221-998a02d1b54f": (
+        "jobrequests",
+        "{area}/pools/{poolId}/{resource}/{requestId}",
+    ),
+    "8ffcd551-079c-493a-9c02-54346299d144": (
+        "packages",
+        "{area}/{resource}/{packageType}/{platform}/{version}",
+    ),
+    "e81700f7-3be2-46de-8624-2eb35882fcaa": ("resourceAreas", "{resource}/{areaId}"),
+}
 DEMAND = re.compile(r"([^\s]+)(?: -(equals|gtVersion) (.+))?")
 
 
@@ -99,6 +125,7 @@ class FakeAzure(Fake):
     retry_after: str | None = None  # said beside every good answer
     still_running = 400  # the status of a refusal to delete an agent that has a job
     page: int | None = None  # agents in one answer; None: all
+    latest = "7.2"  # the newest version of its interface
     keyless = False  # registrations come without a key of the agent's own
 
     def __init__(self, pools: tuple[str, ...] = ("Default", "gpu")) -> None:
@@ -116,6 +143,8 @@ class FakeAzure(Fake):
         self._message_ids = itertools.count(1)
         for method, path, handler in (
             ("GET", f"{LAB}/_apis/connectionData", self.connection),
+            ("OPTIONS", f"{LAB}/_apis", self.locations),
+            ("GET", f"{LAB}/_apis/resourceAreas", lambda call: collection([])),
             ("GET", f"{DT}/pools", self.list_pools),
             ("GET", f"{DT}/pools/{{pool}}/agents", self.list_agents),
             ("POST", f"{DT}/pools/{{pool}}/agents", self.add_agent),
@@ -236,10 +265,23 @@ class FakeAzure(Fake):
         if not call.path.startswith(f"{LAB}/") or call.path.endswith("/oauth2/token"):
             return None
         if self._role(call) is not None:
-            return None
+            return self._too_new(call)
         if "x-tfs-fedauthredirect" not in call.headers and self.sign_in == "401":
             return self._to_sign_in(call, "redirect")
         return self._to_sign_in(call, self.sign_in)
+
+    def _too_new(self, call: Call) -> Answer | None:
+        """The answer to a call of a newer version than there is."""
+        asked = re.match(r"(\d+)\.(\d+)", call.query.get("api-version", "") or "0.0")
+        known = tuple(map(int, self.latest.split(".")))
+        if asked is None or tuple(map(int, asked.groups())) <= known:
+            return None
+        return error(
+            400,
+            "VssVersionOutOfRangeException",
+            f"The requested REST API version of {asked.group()} is out of range for this server. "
+            f"The latest REST API version this server supports is {self.latest}.",
+        )
 
     def _to_sign_in(self, call: Call, how: str) -> Answer:
         if how == "redirect":
@@ -293,6 +335,23 @@ class FakeAzure(Fake):
 
     # -- pools and agents ---------------------------------------------------------------------------
 
+    def locations(self, call: Call) -> Answer:
+        """Where everything is, for a client that asks before its first call."""
+        del call
+        return collection(
+            {
+                "id": number,
+                "area": "distributedtask",
+                "resourceName": name,
+                "routeTemplate": f"_apis/{route}",
+                "resourceVersion": 1,
+                "minVersion": "1.0",
+                "maxVersion": self.latest,
+                "releasedVersion": self.latest,
+            }
+            for number, (name, route) in LOCATIONS.items()
+        )
+
     def connection(self, call: Call) -> Answer:
         user = {"id": str(uuid.UUID(int=1)), "providerDisplayName": "somebody"}
         return Answer(
@@ -302,7 +361,22 @@ class FakeAzure(Fake):
                 "authorizedUser": user,
                 "instanceId": str(uuid.UUID(int=2)),
                 "deploymentType": "hosted",
-                "locationServiceData": {"serviceDefinitions": [], "lastChangeId": 1},
+                "locationServiceData": {
+                    "serviceDefinitions": [
+                        {
+                            "serviceType": "distributedtask",
+                            "identifier": number,
+                            "displayName": name,
+                            "relativeToSetting": "context",
+                            "relativePath": f"/_apis/{route}",
+                            "minVersion": "1.0",
+                            "maxVersion": self.latest,
+                            "releasedVersion": self.latest,
+                        }
+                        for number, (name, route) in LOCATIONS.items()
+                    ],
+                    "lastChangeId": 1,
+                },
             },
         )
 

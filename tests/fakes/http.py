@@ -346,7 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._reply(call, answer)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _handle  # noqa: N815
 
     def _content(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

@@ -63,6 +63,38 @@ def enrolled(bench: AzureBench, provider: Azure, generation: str = "l0000000abcd
     return enrolment
 
 
+# -- a server of some years ago ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("latest", ["5.0", "6.0", "7.0"])
+def test_a_server_that_knows_an_older_interface_alone_is_asked_by_that(
+    bench: AzureBench, fake: FakeAzure, latest: str
+) -> None:
+    """Azure DevOps Server 2019, 2020 and 2022; one more call, once."""
+    fake.latest = latest
+    provider = bench.provider()
+    assert [one.text for one in provider.check() if one.severity is Severity.ERROR] == []
+    enrolment = enrolled(bench, provider)
+    roster = provider.roster()
+    assert roster is not None
+    assert [entry.name for entry in roster.entries] == [NAME]
+    provider.cordon(enrolment.registration or "", on=True)
+    provider.retire(enrolment.registration or "")
+    provider.dismiss(enrolment.registration or "")
+    assert fake.names() == []
+    asked = [version for call in fake.calls if (version := call.query.get("api-version"))]
+    assert asked.count("7.1") == 1
+    assert set(asked) == {"7.1", latest}
+
+
+def test_a_server_whose_words_name_no_version_is_refused_with_them(
+    provider: Azure, fake: FakeAzure
+) -> None:
+    fake.latest = "1"
+    with pytest.raises(Refused, match="out of range for this server"):
+        provider.roster()
+
+
 # -- entries ---------------------------------------------------------------------------------------
 
 

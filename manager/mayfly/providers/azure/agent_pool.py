@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from mayfly.core.model import PoolSpec
@@ -21,7 +22,8 @@ from mayfly.providers.azure.principal import Principal
 from mayfly.providers.azure.settings import AzureSettings
 
 MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
-API = "7.1"
+API = "7.1"  # of Azure DevOps Services; a server may know an older one alone, and is asked by that then
+TOO_NEW = "VssVersionOutOfRangeException"
 LOOK_APART = 1.0  # seconds between the two looks for a job at an agent that takes no new one
 PAGES = 100
 STILL_RUNNING = "TaskAgentJobStillRunningException"
@@ -61,6 +63,7 @@ class AgentPool:
             Principal(pool, settings, clock) if settings.client_id is not None else None
         )
         self._id: int | None = None
+        self._api = API
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls there were, by operation and status."""
@@ -91,8 +94,8 @@ class AgentPool:
 
     def pools(self, operation: str, **filters: str) -> list[Entry]:
         """The agent pools of its name."""
-        query = {"poolName": self.name, "poolType": "automation", "api-version": API, **filters}
-        reply = self.web.call("GET", "/_apis/distributedtask/pools", operation, query=query)
+        query = {"poolName": self.name, "poolType": "automation", **filters}
+        reply = self._versioned("GET", "/_apis/distributedtask/pools", operation, query=query)
         found = [mapping(pool) for pool in items(mapping(reply.body).get("value"))]
         wanted = self.name.casefold()
         return [pool for pool in found if text(pool.get("name")).casefold() == wanted]
@@ -115,6 +118,35 @@ class AgentPool:
             self._id = integer(found[0].get("id"))
         return self._id
 
+    def _versioned(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        accept: tuple[int, ...] = (200,),
+    ) -> ServiceReply:
+        """One call, by the newest version that the service has turned out to know."""
+        while True:
+            asked = self._api
+            reply = self.web.call(
+                method,
+                path,
+                operation,
+                query={**(query or {}), "api-version": asked},
+                body=body,
+                accept=(*accept, 400),
+            )
+            older = _older(reply, asked)
+            if older is not None:
+                self._api = older
+            elif reply.status in accept:
+                return reply
+            else:
+                raise self.web.fault(reply, operation)
+
     def _call(
         self,
         method: str,
@@ -127,14 +159,7 @@ class AgentPool:
     ) -> ServiceReply:
         """One call on the pool's agents; a pool that is gone is looked up anew by the next one."""
         path = f"/_apis/distributedtask/pools/{self.id()}/agents{below}"
-        reply = self.web.call(
-            method,
-            path,
-            operation,
-            query={**(query or {}), "api-version": API},
-            body=body,
-            accept=accept,
-        )
+        reply = self._versioned(method, path, operation, query=query, body=body, accept=accept)
         if reply.status == 404 and method == "GET":
             self._id = None
             raise self.web.fault(reply, operation)
@@ -212,6 +237,21 @@ class AgentPool:
             self._call("POST", "", f"make {name} anew", body=body)
         except Fault:
             return
+
+
+def _older(reply: ServiceReply, asked: str) -> str | None:
+    """The version that the service knows where it refused a newer one; ``None`` where it did not."""
+    refused = reply.status == 400 and isinstance(reply.body, dict)
+    if not refused or TOO_NEW not in str(mapping(reply.body).get("typeKey")):
+        return None
+    told = re.search(r"supports is (\d{1,3})\.(\d{1,3})", reply.said)
+    if told is None or _parts(told.group(1, 2)) >= _parts(asked.split(".")):
+        return None
+    return ".".join(told.group(1, 2))
+
+
+def _parts(version: Iterable[str]) -> tuple[int, ...]:
+    return tuple(int(part) for part in version)
 
 
 def number_of(entry: Entry) -> int:
