@@ -1,3 +1,4 @@
 #!/bin/bash
-# The stub needs nothing.
-exit 0
+# Microsoft's and GitHub's know the libraries of some releases of Debian and Ubuntu, and end so on any other.
+echo "Can't install dotnet core dependencies."
+exit 1
