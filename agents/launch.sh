@@ -10,11 +10,17 @@
 # and, where the client tells its job's result in its own output alone, a third:
 #   client_sign  whether the line in $_line is one that the provider's `judge` wants; a `case` on its fixed beginning
 #
-# Then both outputs of the client go through a pipe on to standard output, and the first such lines to the witness.
+# Then both outputs of the client go through a pipe on to standard output, and the first such lines to the witness. Where the
+# client stays root while its steps are the job user's, the file may set
+#
+#   _patience    seconds after a TERM; what the job user still runs then is killed, so that the client can tell of its end
 #
 # Once the job has started nothing here may fork: at the pids limit it could not, and a fork that fails ends the shell.
 
 set -eu
+
+_patience=
+_authority=/etc/mayfly/ca.pem # the pool's `ca`, where it has one
 
 # Finds out who the job runs as: MAYFLY_USER (NAME, UID or UID:GID; 1000), MAYFLY_GROUPS (numbers or names, by commas).
 job_user() {
@@ -45,8 +51,22 @@ ENTRY
   fi
 }
 
+# Before the gate: what the job is to trust where its pool names an authority, which is that and all that the image trusts. Most
+# tools take one file and then trust nothing else. An image without authorities of its own has this one.
+ready_trust() {
+  _trusted=
+  [ -f "$_authority" ] || return 0
+  _trusted=/etc/mayfly/trusted.pem
+  for _roots in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem ''; do
+    [ ! -s "$_roots" ] || break
+  done
+  # (The blank line is for a file that does not end with a newline.)
+  { [ -z "$_roots" ] || cat "$_roots"; echo; cat "$_authority"; } 2>/dev/null >"$_trusted" || _trusted=$_authority
+}
+
 # Before the gate: the pipe for a client whose lines are read. What is opened through /proc may be written, not read.
 ready_lines() {
+  [ -z "$_patience" ] || mkfifo -m 0600 "$_room/patience"
   _lines=
   command -v client_sign >/dev/null || return 0
   _lines=$_room/lines
@@ -91,6 +111,45 @@ note_line() {
   printf '%.300s\n' "$_line" >>"$_witness/signs" || :
 }
 
+# Starts what waits for a TERM with the client. A process of its own, made before the job can have taken them all.
+watch_steps() {
+  [ -n "$_patience" ] || return 0
+  exec 6<>"$_room/patience"
+  end_steps <&6 3<&- 4<&- 5>&- 6>&- &
+  _watched=yes
+}
+
+# The watcher itself: the steps have $_patience seconds, or none where there is no room for a process that counts them.
+end_steps() {
+  trap '' TERM INT QUIT HUP USR1 USR2
+  trap - EXIT
+  IFS= read -r _ || exit 0
+  trap kill_steps EXIT
+  sleep "$_patience"
+}
+
+# Kills what the job user runs, until nothing of it lives. With builtins alone.
+kill_steps() {
+  _rounds=0
+  _left=yes
+  while [ -n "$_left" ] && [ "$_rounds" -lt 1000 ]; do
+    _left=
+    _rounds=$((_rounds + 1))
+    for _process in /proc/[0-9]*; do
+      _state=
+      while read -r _key _value _; do
+        case $_key in
+          State:) _state=$_value ;;
+          Uid:) break ;;
+        esac
+      done 2>/dev/null <"$_process/status" || continue
+      [ "$_value" = "$_job_uid" ] && [ "$_state" != Z ] || continue
+      _left=$_process
+      kill -s KILL "${_process#/proc/}" 2>/dev/null || :
+    done
+  done
+}
+
 # Once the client has ended: what it wrote is read to its last line.
 end_lines() {
   [ -n "$_reader" ] || return 0
@@ -109,6 +168,7 @@ launch() {
   _stop=
   _ended=
   _reader=
+  _watched=
   trap 'forward TERM' TERM
   trap 'forward INT' INT
   trap 'forward QUIT' QUIT
@@ -124,7 +184,8 @@ launch() {
     finish 65
   }
   read_lines
-  rm -rf "$_room/in" "$_room/frame" "$_room/lines"
+  watch_steps
+  rm -rf "$_room/in" "$_room/frame" "$_room/lines" "$_room/patience"
   # A signal that came before there was a job to send it to: the job never starts.
   case $_stop in
     '' | USR1) ;;
@@ -139,6 +200,7 @@ launch() {
     # The job dies of a full memory before its launcher does, and both before the host.
     printf 1000 >/proc/self/oom_score_adj
     [ -z "$_lines" ] || exec >&5 2>&1 5>&-
+    [ -z "$_watched" ] || exec 6>&-
     job_environment
     client
   ) &
@@ -153,7 +215,18 @@ launch() {
 job_environment() {
   unset MAYFLY_GENERATION MAYFLY_USER MAYFLY_GROUPS MAYFLY_SUDO OLDPWD
   export HOME="$_job_home" USER="$_job_name" LOGNAME="$_job_name" SHELL=/bin/sh PATH="$_job_path"
+  if [ -n "$_trusted" ]; then
+    export SSL_CERT_FILE="$_trusted" REQUESTS_CA_BUNDLE="$_trusted" CURL_CA_BUNDLE="$_trusted"
+    # Node adds the file to what it trusts. Git, as Debian builds it, reads none of the others.
+    export NODE_EXTRA_CA_CERTS="$_authority" GIT_SSL_CAINFO="${GIT_SSL_CAINFO:-$_trusted}"
+  fi
   umask 022
+}
+
+# For a client that has to report its steps: of a full memory they die before it. (It tells them so, or gitlab-bash does.)
+outlive_steps() {
+  read -r _score </proc/1/oom_score_adj
+  printf '%s\n' "$_score" >/proc/self/oom_score_adj
 }
 
 # Becomes the job user and runs a command, in a process group of its own, with default signals, without capabilities.
@@ -176,6 +249,7 @@ as_job_user() {
 forward() {
   _stop=$1
   [ "$1" = USR1 ] || printf '%s\n' "$1" >>"$_witness/signals" || :
+  [ "$1" != TERM ] || [ -z "$_watched" ] || printf '\n' >&6
   [ -n "$_job" ] || return 0
   kill -s "$1" -- "-$_job" 2>/dev/null || kill -s "$1" "$_job" 2>/dev/null || :
 }

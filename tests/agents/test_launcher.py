@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import docker
 import pytest
@@ -145,6 +146,30 @@ def test_a_preloaded_library_reaches_nothing_that_is_root(at_gate: Agent) -> Non
     at_gate.run("/bin/true", env={"LD_PRELOAD": "/nowhere.so", "PATH": "/nowhere"})
     assert at_gate.note("exit") == "0 0"
     assert at_gate.errors().count("/nowhere.so") == 1
+
+
+def test_the_job_trusts_its_pools_authority_beside_all_that_the_image_trusts(
+    start: Start, tmp_path: Path
+) -> None:
+    """Each tool by its own variable. Most of them take one file, and then trust nothing else."""
+    authority = tmp_path / "ca.pem"
+    authority.write_text("-----BEGIN CERTIFICATE-----\nOURS\n-----END CERTIFICATE-----")
+    mine = {str(authority): {"bind": "/etc/mayfly/ca.pem", "mode": "ro"}}
+    look = (
+        'for f in "$SSL_CERT_FILE" "$REQUESTS_CA_BUNDLE" "$CURL_CA_BUNDLE" "$GIT_SSL_CAINFO"; do '
+        'echo $(grep -c BEGIN "$f") $(grep -c OURS "$f"); done; cat "$NODE_EXTRA_CA_CERTS"; echo; '
+        "grep -c BEGIN /etc/ssl/certs/ca-certificates.crt"
+    )
+    *trusted, _, ours, _, public = start(binds=mine).run("sh", "-c", look).splitlines()
+    assert ours == "OURS"
+    assert int(public) > 50
+    assert trusted == [f"{int(public) + 1} 1"] * 4
+    bare = start(binds=mine, tmpfs={"/run/mayfly": "size=16m,mode=0700", "/etc/ssl": "size=1m"})
+    assert bare.run("sh", "-c", look).splitlines()[:4] == ["1 1"] * 4
+
+
+def test_without_an_authority_the_job_is_told_of_none(at_gate: Agent) -> None:
+    assert at_gate.run("sh", "-c", "env | grep -E 'SSL|CA_' || echo none") == "none\n"
 
 
 # ---- how it ends

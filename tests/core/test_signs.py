@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -19,7 +20,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.rosters import absent, confirmations
-from mayfly.core.signs import Troubles, heard, wants_roster
+from mayfly.core.signs import Reported, heard, wants_roster
 from mayfly.core.stimuli import ClientSign
 from mayfly.providers import Sign
 from tests.service_agent import service_agent
@@ -37,14 +38,15 @@ TROUBLE = Sign("trouble", "no answer")
 
 
 class Services:
-    """What is remembered of clients' troubles in a pool whose clients' lines are the proof."""
+    """What clients have reported in a pool whose clients' lines are the proof."""
 
     def __init__(self) -> None:
-        self.troubles = Troubles()
+        self.reported = Reported()
 
     def signed(self, agent: Agent, sign: Sign, now: float) -> AgentConfirmed | AgentDoomed | None:
         line = ClientSign(agent.generation, sign.kind, sign.text)
-        self.troubles, fact = heard(agent, line, "lines", self.troubles, now)
+        known = {agent.generation}
+        self.reported, fact = heard(agent, line, "lines", self.reported, known, now)
         return fact
 
 
@@ -54,9 +56,9 @@ def services() -> Services:
 
 
 def test_a_roster_is_the_proof_where_there_is_one_and_is_asked_for() -> None:
-    for kind in ("listening", "job_started", "trouble", "refused"):
+    for kind in get_args(get_type_hints(Sign)["kind"]):
         line = ClientSign(AGENT.generation, kind, "text")
-        assert heard(AGENT, line, "roster", Troubles(), 5.0) == (Troubles(), None)
+        assert heard(AGENT, line, "roster", Reported(), set(), 5.0) == (Reported(), None)
         assert wants_roster(line, "roster")
         assert wants_roster(line, "lines") == (kind == "refused")
 
@@ -77,6 +79,36 @@ def test_a_busy_agent_is_ended_for_nothing_that_its_client_says(services: Servic
     assert services.signed(busy, Sign("refused", "no jobs for it"), 5.0) is None
     for second in range(0, 1000, 3):
         assert services.signed(busy, TROUBLE, float(second)) is None
+
+
+def test_each_job_that_a_client_is_handed_has_the_whole_of_its_time(services: Services) -> None:
+    """Also where nobody has said that the one before was taken back."""
+    busy = replace(AGENT, confirmed=Phase.BUSY, confirmed_at=5.0)
+    fact = services.signed(busy, Sign("job_started"), 45.0)
+    assert fact == AgentConfirmed(45.0, AGENT.generation, Phase.BUSY)
+
+
+def test_an_agent_whose_job_is_taken_back_before_it_begins_is_idle_again(
+    services: Services,
+) -> None:
+    busy = replace(AGENT, confirmed=Phase.BUSY, confirmed_at=5.0)
+    for at in (6.0, 26.0):
+        assert services.signed(busy, Sign("job_started"), at) is not None
+        fact = services.signed(busy, Sign("job_dropped"), at + 1)
+        assert fact == AgentConfirmed(at + 1, AGENT.generation, Phase.IDLE)
+        services.signed(replace(busy, confirmed=Phase.IDLE), Sign("job_begun"), at + 2)
+
+
+def test_a_job_that_has_begun_is_not_over_for_what_its_service_answers(
+    services: Services,
+) -> None:
+    """Its client is still ending it, and says so once that is done."""
+    busy = replace(AGENT, confirmed=Phase.BUSY, confirmed_at=5.0)
+    services.signed(AGENT, Sign("job_started"), 5.0)
+    assert services.signed(busy, Sign("job_begun"), 6.0) is None
+    assert services.signed(busy, Sign("job_dropped"), 60.0) is None
+    services.signed(busy, Sign("job_started"), 90.0)
+    assert services.signed(busy, Sign("job_dropped"), 91.0) is not None
 
 
 def test_a_client_in_trouble_is_given_time_and_ended_when_it_goes_on_and_on(

@@ -104,6 +104,7 @@ class Job:
     trace: bytearray = field(default_factory=bytearray)
     uploaded: bytes | None = None
     forced: list[int] = field(default_factory=list)  # answers still to be given once: 202, 412, 416
+    taken_back: str = ""  # what becomes of it as soon as a runner has it; "": nothing
 
     @property
     def log(self) -> str:
@@ -188,6 +189,7 @@ class FakeGitLab(Fake):
         timeout: int = 3600,
         artifacts: Sequence[str] = (),
         forced: Sequence[int] = (),
+        taken_back: str = "",
     ) -> int:
         """A job that waits for a runner with its tags; its id."""
         with self.lock:
@@ -201,6 +203,7 @@ class FakeGitLab(Fake):
                 tuple(artifacts),
                 f"glcbt-64_{secrets.token_hex(10)}",
                 forced=list(forced),
+                taken_back=taken_back,
             )
             self.jobs[job.id] = job
             self._tick(*(runner for runner in self.runners.values() if _fits(job, runner)))
@@ -557,9 +560,14 @@ class FakeGitLab(Fake):
         features = info.get("features") or {}
         job.features = frozenset(name for name, value in features.items() if value is True)
         job.runner, job.manager = runner.id, given.get("system_id")
-        job.handed_out, job.handed = time.time() + self.skew, job.handed + 1
+        job.handed_out = job.touched = time.time() + self.skew
+        job.handed += 1
         if "two_phase_job_commit" not in job.features:
             self._begin(job)
+        if job.taken_back in FINAL:
+            self._finish(job, job.taken_back)
+        elif job.taken_back:
+            job.state = job.taken_back
         self._tick()
         return Answer(201, self._document(job), {"X-GitLab-Last-Update": runner.queue})
 

@@ -11,6 +11,7 @@ import pytest
 from mayfly.core.model import Cause, DoomReason, Exit, JobState, PoolName, PoolSpec
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.edge.history_reader import HistoryReader
+from mayfly.providers.account import AT_FAULT
 from mayfly.providers.azure import lines as azure_lines
 from mayfly.providers.github import lines as github_lines
 from mayfly.providers.gitlab import lines as gitlab_lines
@@ -165,6 +166,27 @@ def test_an_agent_that_waited_for_a_job(
 ) -> None:
     outcome = client.judge(ended(**how), client.waits)  # type: ignore[arg-type]
     assert (outcome.result, outcome.cause) == (result, cause)
+
+
+@pytest.mark.parametrize("opened", [True, False])
+@pytest.mark.parametrize("doom", sorted(AT_FAULT))
+def test_an_agent_that_was_ended_for_a_fault_says_which(doom: DoomReason, opened: bool) -> None:
+    end = End(True, opened, Exit(0), doom=doom, because="enrolling for more than 180 s")
+    for name, client in CLIENTS.items():
+        outcome = client.judge(end, client.waits if opened else ())
+        assert outcome.result is Result.NO_JOB, name
+        assert outcome.detail == "enrolling for more than 180 s", name
+
+
+def test_what_a_client_said_to_be_wrong_is_told_of_one_that_missed_its_deadline() -> None:
+    end = ended(0, doom=DoomReason.MISSED, because="enrolling for more than 180 s")
+    clock = "The local machine's clock may be out of sync with the server time by …"
+    for name in ("azure", "github"):
+        outcome = CLIENTS[name].judge(end, (clock, "Failed to create session. No."))
+        assert outcome.result is Result.NO_JOB, name
+        assert outcome.detail == (
+            "enrolling for more than 180 s: this host's clock is wrong: timedatectl set-ntp true"
+        ), name
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,13 @@ DELETED = (
 )
 GONE = "The runner no longer exists on the server. Cleaning up local configuration."
 
+REFUSED = "Failed to create session. The runner may not have a session"
+CLOCK = (
+    "The local machine's clock may be out of sync with the server time by more than five minutes. …"
+)
+GAVE_UP = "Stopped retrying OAuth token request exception after 1800 seconds."
+NO_MORE = "An error occurred: Get next message failed with non-retryable error."
+
 
 def done(result: str) -> str:
     return f"{T}Job completed with result: {result}"
@@ -41,6 +48,10 @@ def done(result: str) -> str:
         (DEPRECATED, "trouble", None),
         (DELETED, "trouble", None),
         (GONE, "trouble", None),
+        (REFUSED, "trouble", REFUSED),
+        (CLOCK, "trouble", "this host's clock is wrong: timedatectl set-ntp true"),
+        (GAVE_UP, "trouble", GAVE_UP),
+        (NO_MORE, "trouble", None),
         (T + "Runner connect error: boo. Retrying until reconnected.", "trouble", None),
     ],
 )
@@ -110,6 +121,11 @@ ROWS = [
         None,
     ),
     ("an outage", end(2), (LISTENING,), Result.DIED_YOUNG, None),
+    ("idle expiry, told by a refusal", end(1), (LISTENING, NO_MORE), Result.NO_JOB, None),
+    ("idle expiry, after tries", end(2), (LISTENING, NO_MORE), Result.NO_JOB, None),
+    ("refused before it listened", end(1), (NO_MORE,), Result.DIED_YOUNG, None),
+    ("refused a session", end(1), (REFUSED,), Result.DIED_YOUNG, None),
+    ("a wrong clock", end(1), (CLOCK, GAVE_UP), Result.DIED_YOUNG, None),
     (
         "a session conflict",
         end(5),

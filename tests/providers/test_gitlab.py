@@ -92,12 +92,15 @@ def test_the_runner_reads_its_token_as_it_is(fake: FakeGitLab, make: Maker, toke
     assert found["runners"][0]["token"] == token
 
 
-def test_an_agent_costs_one_call_once_its_slot_has_a_runner(fake: FakeGitLab, make: Maker) -> None:
+def test_an_agent_costs_two_calls_once_its_slot_has_a_runner(fake: FakeGitLab, make: Maker) -> None:
     provider = make()
-    provider.enrol(agent(), ())
+    enrolment = provider.enrol(agent(), ())
     before = len(fake.calls)
     provider.enrol(agent(), ())
-    assert [call.path for call in fake.calls[before:]] == ["/api/v4/runners/verify"]
+    assert [call.path for call in fake.calls[before:]] == [
+        "/api/v4/runners/verify",
+        f"/api/v4/runners/{runner_of(fake, enrolment).id}/jobs",
+    ]
 
 
 def test_slots_do_not_share_anything(fake: FakeGitLab, make: Maker) -> None:
@@ -121,7 +124,7 @@ def test_a_runner_has_the_tags_of_its_pool_and_no_untagged_jobs(
     runner = runner_of(fake, provider.enrol(agent(), ("nvlink",)))
     assert runner.tags == ("a100", "lab", "nvlink", "gpu", "cuda-12.8", f"mayfly-{HOST_ID}-gpu")
     assert not runner.run_untagged
-    assert runner.maximum_timeout == 7200 - 360
+    assert runner.maximum_timeout == 7200 - 660
     assert (runner.kind, runner.owner) == ("group_type", 10)
 
 
@@ -231,7 +234,14 @@ def test_the_client_gets_the_instances_address_the_shell_and_nothing_of_an_expir
 ) -> None:
     config = config_of(make().enrol(agent(), ()))
     assert config.pop("token").startswith("glrt-")
-    assert config == {"name": "box-gpu-0", "url": fake.url, "executor": "shell", "shell": "bash"}
+    assert config == {
+        "name": "box-gpu-0",
+        "url": fake.url,
+        "executor": "shell",
+        "shell": "bash",
+        # A job's own variable must not set these: its steps would begin as the runner's user, which is root.
+        "feature_flags": {"FF_CONCRETE": False, "FF_SCRIPT_TO_STEP_MIGRATION": False},
+    }
 
 
 def test_a_private_authority_and_a_shared_cache_are_in_the_clients_configuration(
@@ -286,19 +296,26 @@ def _busy(fake: FakeGitLab, enrolment: Enrolment) -> int:
     return job
 
 
+@pytest.mark.parametrize("started", [-3600.0, -0.1, 4.0])
 def test_a_job_that_an_earlier_agent_left_running_does_not_make_the_next_one_busy(
-    fake: FakeGitLab, make: Maker
+    fake: FakeGitLab, make: Maker, started: float
 ) -> None:
+    """However soon before the next enrolment it was begun, and whatever the two clocks make of that."""
     provider = make()
     enrolment = provider.enrol(agent(), ())
     job = _busy(fake, enrolment)
-    fake.jobs[job].started = make.now - 3600
+    fake.jobs[job].started = make.now + 60 + started
     make.now += 60
     fake.skew = 60.0
     provider.enrol(agent(), ())
+    for again in (provider, make()):
+        roster = again.roster()
+        assert roster is not None
+        assert [entry.busy for entry in roster.entries] == [False]
+    _busy(fake, enrolment)
     roster = provider.roster()
     assert roster is not None
-    assert [entry.busy for entry in roster.entries] == [False]
+    assert [entry.busy for entry in roster.entries] == [True]
 
 
 def test_the_runner_of_a_slot_that_is_gone_is_deleted_and_forgotten(

@@ -40,11 +40,39 @@ def line(msg: str, **fields: object) -> str:
             Sign("trouble", "Checking for jobs... failed POST: connection refused"),
         ),
         (
-            line("GitLab instance currently unavailable"),
-            Sign("trouble", "GitLab instance currently unavailable"),
+            line("Checking for jobs... GitLab instance currently unavailable", status="503"),
+            Sign("trouble", "Checking for jobs... GitLab instance currently unavailable 503"),
         ),
+        (
+            line("Waiting before making the next call", duration=30_000_000_000),
+            Sign("trouble", "GitLab asks for a pause of 30 s"),
+        ),
+        (line("Waiting before making the next call", duration=3_000_000_000), None),
+        (line("Waiting before making the next call"), None),
+        (
+            line("Submitting job to coordinator...ok", job=7, **{"job-status": "running"}),
+            Sign("job_begun", "job 7"),
+        ),
+        (
+            line("Submitting job to coordinator...ok", job=7, **{"job-status": "canceling"}),
+            Sign("job_dropped", "job 7"),
+        ),
+        (
+            line("Submitting job to coordinator... job failed", job=7, code=403),
+            Sign("job_dropped", "job 7"),
+        ),
+        (
+            line("Submitting job to coordinator... not found", job=7, code=404),
+            Sign("job_dropped", "job 7"),
+        ),
+        (
+            line("Submitting job to coordinator... forbidden", job=7, code=403),
+            Sign("job_dropped", "job 7"),
+        ),
+        # After a conflict or a fault of the server's the job runs all the same.
+        (line("Submitting job to coordinator... failed", job=7, code=409), None),
         (line("Runtime platform"), None),
-        (line("Appending trace to coordinator... ok", job=7), None),
+        (line("Appending trace to coordinator...ok", job=7), None),
         ('{"msg": 7}', None),
         ('{"msg": null}', None),
         ("[1, 2]", None),
@@ -117,6 +145,31 @@ def said(msg: str, reason: str = "", code: str = "") -> str:
             "job 7 failed (system failure): prepare environment",
         ),
         (KILLED, (RECEIVED,), Result.UNKNOWN, Cause.KILLED, "job 7 was broken off"),
+        (
+            End(committed=True, opened=True, exit=Exit(0), doom=DoomReason.TIMEOUT),
+            (RECEIVED, said("Submitting job to coordinator... job failed")),
+            Result.NO_JOB,
+            None,
+            "it had no job",
+        ),
+        (
+            End(committed=True, opened=True, exit=Exit(0), signalled=True),
+            (RECEIVED, said("Submitting job to coordinator...ok")),
+            Result.NO_JOB,
+            None,
+            "it was told from outside to end",
+        ),
+        (
+            KILLED,
+            (
+                "job=6 reason= exit= msg=Checking for jobs... received",
+                "job=6 reason= exit= msg=Submitting job to coordinator... forbidden",
+                RECEIVED,
+            ),
+            Result.UNKNOWN,
+            Cause.KILLED,
+            "job 7 was broken off",
+        ),
         (
             End(committed=True, opened=True, exit=None, engine_stopped=True),
             (RECEIVED,),

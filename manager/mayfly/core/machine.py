@@ -74,7 +74,7 @@ from mayfly.core.polls import SURVEY_REST, TICK, PollSchedule
 from mayfly.core.refusals import Refusals
 from mayfly.core.requests import AskRoster, LookAtMounts, Note, Request, Trial, TryEnrolment
 from mayfly.core.rosters import namesakes
-from mayfly.core.signs import Troubles, heard, wants_roster
+from mayfly.core.signs import Reported, heard, wants_roster
 from mayfly.core.slots import CLOCK_SLACK, within
 from mayfly.core.stimuli import (
     ActionDone,
@@ -137,7 +137,7 @@ class State:
     desired: Desired = field(default_factory=lambda: Desired(()))
     gpus: Gpus = field(default_factory=Gpus)
     refusals: Refusals = field(default_factory=Refusals)
-    troubles: Troubles = field(default_factory=Troubles)
+    reported: Reported = field(default_factory=Reported)
     polls: PollSchedule = field(default_factory=PollSchedule)
     in_flight: Mapping[Subject, Action] = field(default_factory=dict)
     resting: Mapping[Subject, float] = field(default_factory=dict)
@@ -605,8 +605,9 @@ class _Draft:
             return
         if wants_roster(sign, trait.proof):
             self.requests.append(AskRoster(agent.pool))
-        troubles, fact = heard(agent, sign, trait.proof, self.state.troubles, self.now)
-        self._set(troubles=troubles)
+        known = self.state.memory.agents.keys()
+        reported, fact = heard(agent, sign, trait.proof, self.state.reported, known, self.now)
+        self._set(reported=reported)
         if fact is not None:
             self._pend(fact)
 

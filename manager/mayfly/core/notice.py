@@ -132,6 +132,7 @@ def _end(
         exit=witness.exit,
         signalled=witness.signalled,
         doom=agent.doom.reason if agent.doom is not None else None,
+        because=agent.doom.detail if agent.doom is not None else "",
         engine_stopped=engine_stopped,
         death_seen=death is not None,
     )
@@ -253,8 +254,9 @@ def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
 
 
 def _why_young(agent: Agent, outcome: Outcome) -> str:
-    if agent.doom is not None and agent.doom.detail:
-        return agent.doom.detail
+    doom = agent.doom.detail if agent.doom is not None else ""
+    if doom and doom not in outcome.detail:
+        return doom
     return outcome.detail or "the agent ended before it could be of use"
 
 

@@ -32,6 +32,7 @@ class End:
     exit: Exit | None  # None: the witness has none
     signalled: bool = False  # somebody outside signalled the launcher
     doom: DoomReason | None = None  # None: Mayfly did not end it
+    because: str = ""  # the sentence that Mayfly ended it with; "": there is none
     engine_stopped: bool = False  # the Engine stopped or restarted around it
     death_seen: bool = False  # the Engine said that the container died or was killed
 

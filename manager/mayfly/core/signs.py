@@ -1,12 +1,15 @@
 """What the lines of a service's clients lead to: confirmed, or ended for being refused or in lasting trouble.
 
-A line confirms only where no roster does; otherwise it makes us ask for one.
+A line confirms only where no roster does; otherwise it makes us ask for one. A job that is handed out may be
+taken back before it begins, and the client then asks for another: its agent is idle again, and each job that
+it is handed has the whole of its time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 
 from mayfly.core.facts import AgentConfirmed, AgentDoomed
 from mayfly.core.memory import Agent
@@ -19,23 +22,31 @@ PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
 
 
 @dataclass(frozen=True, slots=True)
-class Troubles:
-    """Whose client is in trouble: since when, and when it last said so. Never changed in place."""
+class Reported:
+    """What clients have reported so far. Never changed in place."""
 
+    # whose client is in trouble: since when, and when it last said so
     times: Mapping[Generation, tuple[float, float]] = field(default_factory=dict)
+    # whose job has begun as its service knows, so that it is not taken back any more
+    begun: frozenset[Generation] = frozenset()
 
-    def told(self, generation: Generation, now: float) -> Troubles:
+    def trouble(self, generation: Generation, now: float) -> Reported:
         """One more word of trouble."""
         before = self.times.get(generation)
         since = before[0] if before is not None and now - before[1] < TROUBLE_GAP else now
         going_on = {name: told for name, told in self.times.items() if now - told[1] < TROUBLE_GAP}
-        return Troubles({**going_on, generation: (since, now)})
+        return replace(self, times={**going_on, generation: (since, now)})
 
-    def over(self, generation: Generation) -> Troubles:
-        """Its client is well again."""
-        if generation not in self.times:
+    def well(self, generation: Generation) -> Reported:
+        """Its client is well again, and no job of its has begun."""
+        if generation not in self.times and generation not in self.begun:
             return self
-        return Troubles({name: told for name, told in self.times.items() if name != generation})
+        times = {name: told for name, told in self.times.items() if name != generation}
+        return Reported(times, self.begun - {generation})
+
+    def job_begun(self, generation: Generation, known: AbstractSet[Generation]) -> Reported:
+        """Its job has begun; those that are not ``known`` any more are forgotten."""
+        return replace(self, begun=(self.begun & known) | {generation})
 
     def lasting(self, generation: Generation) -> bool:
         """Whether its client has told of trouble for ``ABSENCE``, again and again."""
@@ -49,19 +60,42 @@ def wants_roster(sign: ClientSign, proof: str) -> bool:
 
 
 def heard(
-    agent: Agent, sign: ClientSign, proof: str, troubles: Troubles, now: float
-) -> tuple[Troubles, AgentConfirmed | AgentDoomed | None]:
-    """What follows from a line of the agent's client; ``proof`` is its pool's."""
-    if agent.settled or proof == "roster" or agent.busy:
-        return troubles, None
+    agent: Agent,
+    sign: ClientSign,
+    proof: str,
+    reported: Reported,
+    known: AbstractSet[Generation],
+    now: float,
+) -> tuple[Reported, AgentConfirmed | AgentDoomed | None]:
+    """What follows from a line of the agent's client; ``proof`` is its pool's, ``known`` are all agents."""
+    if agent.settled or proof == "roster":
+        return reported, None
+    if agent.busy:
+        return _heard_of_job(agent, sign, reported, known, now)
     phase = PHASE_OF_SIGN.get(sign.kind)
     if phase is not None:
         confirmed = AgentConfirmed(now, agent.generation, phase)
-        return troubles.over(agent.generation), confirmed if agent.confirmed is not phase else None
+        return reported.well(agent.generation), confirmed if agent.confirmed is not phase else None
     if sign.kind == "trouble":
-        troubles = troubles.told(agent.generation, now)
-    over = sign.kind == "refused" or (sign.kind == "trouble" and troubles.lasting(agent.generation))
+        reported = reported.trouble(agent.generation, now)
+    over = sign.kind == "refused" or (sign.kind == "trouble" and reported.lasting(agent.generation))
     if over and agent.doom is None:
         doom = AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=sign.text)
-        return troubles, doom
-    return troubles, None
+        return reported, doom
+    return reported, None
+
+
+def _heard_of_job(
+    agent: Agent, sign: ClientSign, reported: Reported, known: AbstractSet[Generation], now: float
+) -> tuple[Reported, AgentConfirmed | None]:
+    """What a busy agent's client says of its job: another one begins its time anew."""
+    match sign.kind:
+        case "job_started":
+            confirmed = AgentConfirmed(now, agent.generation, Phase.BUSY)
+            return reported.well(agent.generation), confirmed
+        case "job_begun":
+            return reported.job_begun(agent.generation, known), None
+        case "job_dropped" if agent.generation not in reported.begun:
+            return reported, AgentConfirmed(now, agent.generation, Phase.IDLE)
+        case _:
+            return reported, None

@@ -148,7 +148,7 @@ class ClientSign:
     """A line of an agent's client that means something to its provider."""
 
     generation: Generation
-    kind: str  # listening, job_started, job_ended, trouble or refused
+    kind: str  # as of `Sign` in mayfly.providers
     text: str = ""
 
 

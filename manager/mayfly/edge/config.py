@@ -154,7 +154,9 @@ class PoolTable(Table):
     )
     no_proxy: PlainText | None = key(model.PoolSpec, "no_proxy", "what the proxy is not used for")
     ca: AbsolutePath | None = key(
-        model.PoolSpec, "ca", "a PEM file of the host that agents trust, mounted read-only"
+        model.PoolSpec,
+        "ca",
+        "a PEM file of the host that agents trust beside what their image does",
     )
     cap_add: list[Capability] = key(
         model.PoolSpec,

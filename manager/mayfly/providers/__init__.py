@@ -38,8 +38,17 @@ class Enrolment:
 class Sign:
     """What a line of the client's output means."""
 
-    # trouble may pass; refused never does: the service lets this agent have no job
-    kind: Literal["listening", "job_started", "job_ended", "trouble", "refused"]
+    # job_started: it was handed a job; job_begun: the service knows that it runs; job_dropped: it is not to
+    # have that job. trouble may pass; refused never does: the service lets it have no job
+    kind: Literal[
+        "listening",
+        "job_started",
+        "job_begun",
+        "job_dropped",
+        "job_ended",
+        "trouble",
+        "refused",
+    ]
     text: str = ""
 
 

@@ -18,6 +18,8 @@ WANTED = {
     DoomReason.TIMEOUT: Cause.TIMEOUT,
     DoomReason.DISK: Cause.DISK,
 }
+# What was wrong with an agent that Mayfly ended for it.
+AT_FAULT = frozenset({DoomReason.MISSED, DoomReason.REFUSED, DoomReason.UNOPENED, DoomReason.BLIND})
 SIGNALLED = 128  # from this code on a process was ended by a signal
 
 
@@ -49,12 +51,14 @@ class Told:
     no_job: str = ""
     # what it ended of where nothing else explains it
     why: str = ""
+    # what its client last said to be wrong; "": nothing
+    trouble: str = ""
 
 
 def account(end: End, told: Told) -> Outcome:
     """What came of an agent that ended so, after its client had told that."""
     if not end.opened:
-        return _unopened(end)
+        return _unopened(end, told)
     if told.too_old:
         return Outcome(Result.IMAGE_TOO_OLD, detail=told.too_old)
     if told.unfit:
@@ -64,7 +68,7 @@ def account(end: End, told: Told) -> Outcome:
     if told.broken_off:
         return Outcome(Result.UNKNOWN, cut_off(end), detail=told.broken_off)
     if _sent_away(end):
-        return Outcome(Result.NO_JOB, detail="it had no job")
+        return Outcome(Result.NO_JOB, detail=_because(end, told) or "it had no job")
     if told.no_job:
         return Outcome(Result.NO_JOB, detail=told.no_job)
     if end.exit is None:
@@ -99,11 +103,19 @@ def _cause(end: End, job: JobEnd) -> Cause | None:
     return job.cause or job.plain
 
 
-def _unopened(end: End) -> Outcome:
+def _unopened(end: End, told: Told) -> Outcome:
     if _sent_away(end):
-        return Outcome(Result.NO_JOB, detail="it had not taken a job")
+        return Outcome(Result.NO_JOB, detail=_because(end, told) or "it had not taken a job")
     code = f" with exit code {end.exit.code}" if end.exit is not None else ""
     return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
+
+
+def _because(end: End, told: Told) -> str:
+    """Why an agent without a job was ended for a fault: Mayfly's sentence, and its client's."""
+    if end.doom not in AT_FAULT:
+        return ""
+    said = told.trouble if told.trouble not in end.because else ""
+    return ": ".join(filter(None, (end.because, said)))
 
 
 def _sent_away(end: End) -> bool:

@@ -16,6 +16,7 @@ CONFIG_LIMIT = (
     150  # seconds for `config`, whose loop around a failing --replace never ends by itself
 )
 
+NO_SESSION = "the service gave it no session"
 _STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 _LISTENING = re.compile(_STAMP + r"Listening for Jobs\s*")
 _RUNNING = re.compile(_STAMP + r"Running job: ?(.*)")
@@ -24,6 +25,7 @@ _COMPLETED = re.compile(
     _STAMP + r"Job (?:.* )?completed with result: "
     r"(Succeeded|SucceededWithIssues|Failed|Canceled|Skipped|Abandoned)\s*"
 )
+CLOCK = "this host's clock is wrong: timedatectl set-ntp true"
 LONGEST_LINE = 2000
 _TROUBLES = (
     ("Agent pool not found:", "config did not find the agent pool: check `agent_pool`"),
@@ -40,13 +42,15 @@ _TROUBLES = (
         "another agent of its name has a session: a dead one's lapses after about five minutes",
     ),
     ("Stop retry on SessionConflictException", "another agent of its name kept its session"),
-    ("Failed to create a session", "the service gave it no session"),
-    ("Failed to create session", "the service gave it no session"),
+    ("Failed to create a session", NO_SESSION),
+    ("Failed to create session", NO_SESSION),
     ("Access denied", "the service does not know its key"),
     ("VS30063", "the token is wrong or has expired"),
     ("Must not run", "the image runs its agent as root"),
     ("An error occurred:", "the agent failed"),
-    ("Current server time is", "this host's clock is wrong: timedatectl set-ntp true"),
+    ("The agent no longer exists on the server", "its entry in the agent pool is gone"),
+    ("The local machine's clock may be out of sync", CLOCK),
+    ("Current server time is", CLOCK),
 )
 _FINE = ("Succeeded", "SucceededWithIssues", "Skipped")
 _UPDATES = ("Agent update in progress", "Downgrading agent to a lower version")
@@ -112,10 +116,17 @@ def told(end: End, lines: tuple[str, ...]) -> Told:
     return Told(
         no_job="it had no job" if told_to_end else "",
         why=_why(code, signs) if code is not None else "",
+        trouble=_trouble(signs),
     )
 
 
 def _why(code: int, signs: list[Sign]) -> str:
     said = _CODES.get(code, f"the agent ended with exit code {code}")
-    troubles = [sign.text for sign in signs if sign.kind == "trouble"]
-    return f"{said}: {troubles[-1]}" if troubles else said
+    trouble = _trouble(signs)
+    return f"{said}: {trouble}" if trouble else said
+
+
+def _trouble(signs: list[Sign]) -> str:
+    """What it last said to be wrong, but for the session that it was then refused; "" where nothing was."""
+    told = [sign.text for sign in signs if sign.kind == "trouble"]
+    return next((text for text in reversed(told) if text != NO_SESSION), told[-1] if told else "")

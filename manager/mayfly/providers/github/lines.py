@@ -19,10 +19,15 @@ _TOO_OLD = re.compile(r"An error occur+ed: Runner version v\S{1,40} is deprecate
 _TROUBLE = (
     "An error occur",
     "Failed to create a session.",
+    "Failed to create session.",
+    "Stopped retrying OAuth token request exception",
     "A session for this runner already exists.",
     "Stop retry on SessionConflictException",
     "A runner exists with the same name",
 )
+CLOCK = "this host's clock is wrong: timedatectl set-ntp true"
+_CLOCK = "The local machine's clock may be out of sync"
+_REFUSED = re.compile(r"An error occur+ed: Get next message failed with non-retryable error")
 _NO_LONGER = "The runner no longer exists on the server."
 _UPDATING = "Runner update in progress"
 
@@ -31,6 +36,7 @@ TOO_OLD = (
     "newest RUNNER_VERSION, then `mayfly retry`"
 )
 FINE = ("Succeeded", "SucceededWithIssues", "Skipped")
+FAILED = (1, 2)
 OUTDATED, UPDATE, UPDATE_ONCE = 7, 3, 4
 
 
@@ -42,6 +48,8 @@ def read(line: str) -> Sign | None:
         return _read_stamped(stamped.group(1))
     if line.startswith(_TROUBLE):
         return Sign("trouble", clean(line))
+    if line.startswith(_CLOCK):
+        return Sign("trouble", CLOCK)
     if line.startswith(_NO_LONGER):
         return Sign("trouble", "the service has taken its registration back")
     if line.startswith(_UPDATING):
@@ -81,11 +89,15 @@ def told(end: End, lines: tuple[str, ...]) -> Told:
         return Told(too_old=TOO_OLD)
     if code in (UPDATE, UPDATE_ONCE):
         return Told(too_old=f"{TOO_OLD} (it was told to update itself)")
-    trouble = next((sign.text for sign in reversed(signs) if sign.kind == "trouble"), "")
-    expired = code == 0 and "listening" in kinds
+    troubles = [sign.text for sign in signs if sign.kind == "trouble"]
+    trouble = CLOCK if CLOCK in troubles else troubles[-1] if troubles else ""
+    # A registration that is gone makes the listener end well, or in the refusal of its next question.
+    refused = code in FAILED and any(_REFUSED.match(line) for line in lines)
+    expired = (code == 0 or refused) and "listening" in kinds
     return Told(
         no_job="idle expiry: the service took its registration back" if expired else "",
         why=trouble or f"the runner ended with {code} before any job",
+        trouble=trouble,
     )
 
 

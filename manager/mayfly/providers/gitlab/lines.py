@@ -26,8 +26,17 @@ SYSTEM_FAILURE = "Job failed (system failure)"
 _TROUBLE = (
     "Checking for jobs... failed",
     "Checking for jobs... client error",
-    "GitLab instance currently unavailable",
+    "Checking for jobs... GitLab instance currently unavailable",
 )
+# Said before each pause, the usual ones too; an answer of GitLab's decides how long it is.
+PATIENCE = "Waiting before making the next call"
+LONG = 10e9  # nanoseconds; a pause that is longer has been asked for
+# The answer to the first word that the runner sends of a job, while none of it has run.
+BEGUN = "Submitting job to coordinator...ok"
+_DROPPED = tuple(
+    f"Submitting job to coordinator... {why}" for why in ("job failed", "not found", "forbidden")
+)
+_CANCELLING = "canceling"
 _SIGN = re.compile(r"job=(?P<job>\d*) reason=(?P<reason>\w*) exit=(?P<exit>\d*) msg=(?P<msg>.*)")
 _FATAL = "fatal: "
 
@@ -57,8 +66,16 @@ def read(line: str) -> Sign | None:
         return Sign("job_started", job)
     if text.startswith((SUCCEEDED, FAILED)):
         return Sign("job_ended", clean(f"{job}: {text}"))
+    if text == BEGUN:
+        return Sign("job_dropped" if said.get("job-status") == _CANCELLING else "job_begun", job)
+    if text in _DROPPED:
+        return Sign("job_dropped", job)
     if text == FORBIDDEN:
         return Sign("refused", REFUSED)
+    if text == PATIENCE:
+        pause = said.get("duration")
+        long = isinstance(pause, int) and pause > LONG
+        return Sign("trouble", f"GitLab asks for a pause of {pause / 1e9:.0f} s") if long else None
     if text.startswith(_TROUBLE):
         return Sign("trouble", clean(f"{text} {said.get('status', '')}"))
     return None
@@ -75,13 +92,14 @@ def told(end: End, signs: tuple[str, ...]) -> Told:
     for sign in reversed(kept):
         if sign["msg"].startswith((SUCCEEDED, FAILED)):
             return _result(sign)
-    for sign in kept:
-        if sign["msg"] == RECEIVED:
-            # GitLab thinks that the job runs, until it has missed it for long.
-            return Told(
-                broken_off=f"job {sign['job']} was broken off without a word to GitLab, which shows it "
-                "as running for a while"
-            )
+    offered = [sign for sign in kept if sign["msg"] == RECEIVED or _dropped(sign)]
+    # Of a job that was taken back before it began (which the launcher makes sure of) nothing has run.
+    if offered and not _dropped(offered[-1]):
+        # GitLab thinks that the job runs, until it has missed it for long.
+        return Told(
+            broken_off=f"job {offered[-1]['job']} was broken off without a word to GitLab, which shows it "
+            "as running for a while"
+        )
     if any(sign["msg"] == FORBIDDEN for sign in kept):
         return Told(unfit=REFUSED)
     for sign in kept:
@@ -93,6 +111,10 @@ def told(end: End, signs: tuple[str, ...]) -> Told:
         no_job="it was told from outside to end, and had no job" if told_to_end else "",
         why=f"gitlab-runner ended with {code} and had no job",
     )
+
+
+def _dropped(sign: re.Match[str]) -> bool:
+    return sign["msg"] in (*_DROPPED, BEGUN)
 
 
 def _result(sign: re.Match[str]) -> Told:

@@ -42,6 +42,9 @@ from mayfly.providers.gitlab.store import RunnerStore, StoredRunner, vault
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
 LIST_EVERY = 60.0  # seconds between two lists of a pool
 LIST_EVERY_SLOT = 10.0  # and for each of its slots: their jobs are asked for one by one
+# What a job may ask for with a variable of its own, and a runner's own answer stands above: its steps would
+# be started by the runner's process, which is root, with the job's variables.
+FEATURES = {"FF_CONCRETE": False, "FF_SCRIPT_TO_STEP_MIGRATION": False}
 REFUSED_INTERVAL = 15.0  # seconds between looks at whether a person has put right what was refused
 
 
@@ -161,12 +164,13 @@ class GitLab:
         return Enrolment(files, registration=str(kept.id), registered=name)
 
     def _files(self, slot: SlotName, name: str, token: Secret) -> dict[str, bytes]:
-        keys = {
+        keys: dict[str, object] = {
             "name": name,
             "url": self._access.service.base,
             "token": token.reveal(),
             "executor": "shell",
             "shell": "bash",
+            "feature_flags": FEATURES,
         }
         if self._pool.ca is not None:
             keys["tls-ca-file"] = CA_TARGET

@@ -19,7 +19,9 @@ from mayfly.providers.gitlab.service import moment
 from mayfly.providers.gitlab.store import RunnerStore, StoredRunner
 
 LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout
-CAP = 360.0  # seconds that gitlab-runner may take to end a job whose time is over
+CAP = (
+    660.0  # seconds for gitlab-runner to end a job whose time is over: ten minutes, and its report
+)
 ROTATE_EARLY = 7 * 86400.0  # a token that expires within this is made anew before its next use
 CLOCKS = 5.0  # seconds that two clocks may differ where one's times are compared with the other's
 
@@ -86,9 +88,14 @@ class SlotRunners:
             kept = None
         if kept is not None and kept.id is not None:
             kept = self._ready(kept, kept.id, slot, wanted)
+        earlier: tuple[int, ...] = ()
         if kept is None:
             kept = self._made(slot, wanted)
-        kept = replace(kept, since=now, setup=_digest(wanted), paused=False)
+        elif kept.id is not None:
+            # What the slot's last agent died of may still run for GitLab, for an hour, under the same runner.
+            running = self._access.service.running(kept.id, self.system_id(slot))
+            earlier = tuple(integer(job.get("id")) for job in running)
+        kept = replace(kept, since=now, earlier=earlier, setup=_digest(wanted), paused=False)
         self.store.put(slot, kept)
         return kept
 
@@ -149,6 +156,8 @@ class SlotRunners:
     def is_busy(self, number: int, slot: SlotName, kept: StoredRunner) -> bool:
         """Whether GitLab says that the slot's agent runs a job; what an earlier agent left does not count."""
         for job in self._access.service.running(number, self.system_id(slot)):
+            if integer(job.get("id")) in kept.earlier:
+                continue
             started = moment(job.get("started_at"))
             if started is None or started >= self._since(kept):
                 return True

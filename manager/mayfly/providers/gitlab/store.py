@@ -37,6 +37,7 @@ class StoredRunner:
     token: Secret = NOTHING
     expires: float | None = None  # None: never
     since: float = 0.0  # when its last agent was enrolled
+    earlier: tuple[int, ...] = ()  # jobs that GitLab counted on it then: none of that agent's
     paused: bool = False  # Mayfly has paused it
     setup: str = ""  # tells whether it is still set up as the configuration wants it
     ca: str | None = None
@@ -55,7 +56,7 @@ class StoredRunner:
             found = value.get(key)
             return float(found) if isinstance(found, (int, float)) else None
 
-        identity = value.get("id")
+        identity, earlier = value.get("id"), value.get("earlier")
         return cls(
             pool=PoolName(word("pool") or ""),
             base=word("base") or "",
@@ -64,6 +65,11 @@ class StoredRunner:
             token=Secret(word("token") or ""),
             expires=number("expires"),
             since=number("since") or 0.0,
+            earlier=tuple(
+                job
+                for job in (earlier if isinstance(earlier, list) else ())
+                if isinstance(job, int)
+            ),
             paused=value.get("paused") is True,
             setup=word("setup") or "",
             ca=word("ca"),
@@ -82,6 +88,7 @@ class StoredRunner:
             "token": self.token.reveal(),
             "expires": self.expires,
             "since": self.since,
+            "earlier": list(self.earlier),
             "paused": self.paused,
             "setup": self.setup,
             "ca": self.ca,

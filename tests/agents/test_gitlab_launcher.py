@@ -1,0 +1,175 @@
+"""The launcher of provider `gitlab` with the stub runner in a container: who steps are, signs, stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.core.model import Generation
+from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.edge.vault import Vault
+from mayfly.edge.witness import Witnesses
+from mayfly.providers.gitlab.lines import judge, read
+from mayfly.providers.gitlab.provider import GitLab
+from tests.agents.container import Agent, archive, frame
+from tests.engine.private_engine import PrivateEngine
+from tests.fakes.gitlab import FINAL, FakeGitLab
+from tests.images import ROOT, stub_image
+from tests.providers.contract import HOST, HOST_ID, pool, secret_file
+from tests.service_agent import service_agent
+
+pytestmark = pytest.mark.engine
+Until = Callable[..., Any]
+# All that the launcher, gitlab-bash and the shells under them have ever read, as a job would set it.
+EVIL = {
+    "MAYFLY_AS": "--reuid 0 --regid 0 --clear-groups",
+    "MAYFLY_PATH": "/tmp",
+    "MAYFLY_ROOT": "",
+    "MAYFLY_USER": "0",
+    "MAYFLY_SUDO": "1",
+    "MAYFLY_GROUPS": "0",
+    "_as": "--reuid 0 --regid 0 --clear-groups",
+    "_job_uid": "0",
+    "BASH_ENV": "/tmp/none",
+    "ENV": "/tmp/none",
+    "HOME": "/root",
+}
+
+
+@pytest.fixture(scope="session")
+def image(worker_engine: PrivateEngine) -> str:
+    tag = stub_image("gitlab")
+    worker_engine.fetch(tag)
+    return tag
+
+
+@pytest.fixture
+def fake(worker_engine: PrivateEngine) -> Iterator[FakeGitLab]:
+    with FakeGitLab(hold=2.0) as service:
+        service.start_on(worker_engine.listen(service.port))
+        yield service
+
+
+@pytest.fixture
+def enter(start: Callable[..., Agent], image: str, fake: FakeGitLab, tmp_path: Path) -> Any:
+    """`enter(change, …)`: an agent whose runner listens, with what the provider gives it."""
+    token = fake.person("create_runner", "manage_runner", "read_api")
+    spec = pool(
+        provider="gitlab",
+        url=f"{fake.url}/ourlab",
+        token=secret_file(tmp_path, "token", token),
+        labels=("gpu",),
+    )
+    provider = GitLab(spec, HOST, HOST_ID, Vault(tmp_path / "vault"))
+
+    def entered(change: Callable[[bytes], bytes] = bytes, **options: Any) -> Agent:
+        files = dict(provider.enrol(service_agent(spec.name), ()).files)
+        files["config.toml"] = change(files["config.toml"])
+        agent = start(image=image, network_mode="host", **options)
+        agent.send(frame(agent.generation, archive(files)))
+        return agent
+
+    return entered
+
+
+def ended(fake: FakeGitLab, job: int, until: Until) -> str:
+    until(lambda: fake.jobs[job].state in FINAL, 90)
+    return fake.jobs[job].state
+
+
+def outcome(agent: Agent) -> Outcome:
+    """What the provider makes of the witness."""
+    told = Witnesses(agent.witness.parents[1]).read(Generation(agent.witness.name))
+    assert told is not None
+    return judge(End(committed=True, opened=True, exit=told.exit), told.signs)
+
+
+def unpinned(config: bytes) -> bytes:
+    """The configuration without what keeps a job from having its scripts begun by the runner itself."""
+    assert b"FF_CONCRETE = false" in config
+    return config.replace(b"FF_CONCRETE = false\n", b"")
+
+
+def test_no_variable_of_a_job_makes_its_steps_root(
+    enter: Any, fake: FakeGitLab, until: Until
+) -> None:
+    """Where root may make a directory, which is what a runner that begins them itself needs first."""
+    script = "id -u; id -G; cat /run/mayfly/gitlab/config.toml || grep NoNewPrivs /proc/self/status"
+    flags = {"FF_CONCRETE": "true", "FF_SCRIPT_TO_STEP_MIGRATION": "true"}
+    job = fake.submit(script, tags=["gpu"], variables={**EVIL, **flags})
+    agent = enter(environment={"MAYFLY_USER": "nobody"})
+    assert agent.wait(90) == 0
+    log = fake.jobs[job].log
+    words = [line.partition(" 01O ")[2] for line in log.splitlines()]
+    assert "65534" in words, log
+    assert "0" not in words, log
+    assert "NoNewPrivs:\t1" in words, log
+    assert "ermission denied" in log
+    assert "glrt-" not in log
+
+
+def test_were_a_runner_to_begin_steps_itself_they_would_not_run(
+    enter: Any, fake: FakeGitLab, until: Until
+) -> None:
+    variables = {**EVIL, "FF_CONCRETE": "true"}
+    job = fake.submit("echo $((40 + 2)) as $(id -u)", tags=["gpu"], variables=variables)
+    agent = enter(unpinned, environment={"MAYFLY_USER": "nobody"})
+    assert agent.wait(90) == 0
+    assert fake.jobs[job].state == "failed"
+    assert "Permission denied" in fake.jobs[job].log
+    assert "42 as" not in fake.jobs[job].log
+
+
+@pytest.mark.parametrize("state", ["canceled", "failed", "canceling"])
+def test_a_job_that_is_taken_back_before_it_begins_is_no_job(
+    enter: Any, fake: FakeGitLab, until: Until, state: str
+) -> None:
+    """The lines say so to who reads them as they come, and in the witness to who judges the end."""
+    gone = fake.submit("true", tags=["gpu"], taken_back=state)
+    agent = enter()
+    until(lambda: "job_dropped" in kinds(agent))
+    signs = Witnesses(agent.witness.parents[1]).read(Generation(agent.witness.name))
+    assert signs is not None
+    idle = judge(End(committed=True, opened=True, exit=None, engine_stopped=True), signs.signs)
+    assert idle.result is Result.NO_JOB
+    job = fake.submit("true", tags=["gpu"])
+    assert agent.wait(60) == 0
+    assert fake.jobs[job].state == "success"
+    assert fake.jobs[gone].log == ""
+    assert kinds(agent) == [
+        "listening",
+        "job_started",
+        "job_dropped",
+        *(["job_begun"] if state == "canceling" else []),
+        "job_started",
+        "job_begun",
+        "job_ended",
+        "job_begun",
+    ]
+    assert outcome(agent).detail == f"job {job} succeeded"
+
+
+def kinds(agent: Agent) -> list[str]:
+    """What the runner's lines mean, in their order; without troubles."""
+    signs = map(read, agent.raw(stderr=True).decode().splitlines())
+    return [sign.kind for sign in signs if sign is not None and sign.kind != "trouble"]
+
+
+def test_gitlab_is_told_of_a_job_whose_steps_ignore_that_they_are_to_end(
+    enter: Any, fake: FakeGitLab, until: Until, tmp_path: Path
+) -> None:
+    """They are killed while the runner, which goes 30 s after it was told to, still can say so."""
+    hasty = tmp_path / "gitlab"
+    text = (ROOT / "agents/gitlab").read_text()
+    assert "_patience=17 " in text
+    hasty.write_text(text.replace("_patience=17 ", "_patience=1 "))
+    job = fake.submit("trap '' TERM; echo up; while :; do sleep 0.1; done", tags=["gpu"])
+    agent = enter(binds={str(hasty): {"bind": "/opt/mayfly/gitlab", "mode": "ro"}})
+    until(lambda: " up\n" in fake.jobs[job].log, 60)
+    agent.signal("TERM")
+    assert agent.wait(60) == 0
+    assert (fake.jobs[job].state, fake.jobs[job].failure) == ("failed", "runner_interrupted")
+    assert outcome(agent).detail == f"job {job} failed: aborted: terminated"
