@@ -84,7 +84,7 @@ def situation(
         serial=4,
     )
     config = Config(HostSpec(name="lab1"), (LOCAL,))
-    return Situation(config, Desired(tuple(specs(LOCAL))), memory, T, None, new_job=JobId("j3"))
+    return Situation(config, Desired(tuple(specs(LOCAL))), memory, T, new_job=JobId("j3"))
 
 
 BOTH = situation(WAITS, RUNS)
@@ -197,13 +197,6 @@ NO_QUEUE = replace(
 @pytest.mark.parametrize(
     ("command", "at", "status", "kind", "told"),
     [
-        (
-            SubmitJob(ANN, PAYLOAD, pool=None, timeout=None),
-            replace(BOTH, disk_error="the disk is full"),
-            503,
-            "no_disk",
-            "the job was not accepted: the disk is full",
-        ),
         (
             SubmitJob(ANN, PAYLOAD, pool=None, timeout=None),
             TWO_QUEUES,

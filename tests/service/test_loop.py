@@ -224,6 +224,12 @@ class Stage:
     def submit(self) -> PendingCommand:
         return self.command(SubmitJob(ANN, Payload(("true",), {"A": SECRET}), None, None))
 
+    def conditions(self) -> list[str]:
+        published = self.board.read()
+        assert published is not None
+        document: Mapping[str, Any] = published.document
+        return [line["code"] for line in document["health"]]
+
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.told.getvalue().splitlines()]
 
@@ -283,6 +289,23 @@ def test_what_the_disk_does_not_take_is_begun_only_once_it_does(stage: Stage) ->
             "disk.lost",
             "disk.back",
         ]
+
+    stage.play(story)
+
+
+def test_a_disk_that_takes_again_is_known_though_nobody_asks(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        on.history.broken = True
+        refused = on.submit()
+        yield
+        assert refused.reply.get_nowait().status == 503
+        assert "disk.refused" in on.conditions()
+        on.history.broken = False
+        while "disk.refused" in on.conditions():
+            yield
+        assert on.events()[-1] == "disk.back"
 
     stage.play(story)
 

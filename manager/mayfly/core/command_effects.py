@@ -69,7 +69,6 @@ class Situation:
     desired: Desired
     memory: Memory
     now: float
-    disk_error: str | None  # None: the disk takes what it is given
     new_job: JobId = field(default=JobId(""))  # what a job that is submitted now is called
     job_known: bool = False  # whether the job that is named was ever there, or is promised
     reread: Reread | None = None  # None: the file was not read again, what is in force stays
@@ -129,8 +128,6 @@ def effects(command: Command, situation: Situation) -> CommandResult:
 
 
 def _submit(command: SubmitJob, at: Situation) -> CommandResult:
-    if at.disk_error is not None:
-        return refusal(503, "no_disk", f"the job was not accepted: {at.disk_error}")
     pool = _queue_pool(at.config, command.pool)
     if isinstance(pool, CommandResult):
         return pool

@@ -85,12 +85,15 @@ class History:
         """Put the facts on disk, with the rows of ``after`` that they touch; returns the last event's number.
 
         ``payloads`` holds what jobs submitted by these facts run, ``cursor`` the Engine's last event seen.
-        ``Passing`` where the disk does not take them; then none of them is there.
+        ``Passing`` where the disk does not take them; then none of them is there. Without facts something is
+        written all the same, to try the disk.
         """
         with translated("cannot record what happened", self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 seq = self._write(facts, after, payloads or {})
+                if not facts:
+                    self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', '')")
                 if cursor is not None:
                     self._db.execute(
                         "INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,)

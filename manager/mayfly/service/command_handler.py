@@ -39,12 +39,9 @@ class CommandHandler:
     preview: Callable[[Config], Mapping[PoolName, Traits]]
     judge: Judge
 
-    def result(
-        self, command: Command, state: State, now: float, disk_error: str | None, headline: str
-    ) -> CommandResult:
+    def result(self, command: Command, state: State, now: float, headline: str) -> CommandResult:
         """What the command comes to; ``state`` has all that was taken in before it."""
-        at = Situation(state.config, state.desired, state.drafted, now, disk_error)
-        at = replace(at, headline=headline)
+        at = Situation(state.config, state.desired, state.drafted, now, headline=headline)
         try:
             return effects(command, self._looked_up(command, state, at))
         except Fault as fault:
@@ -53,8 +50,7 @@ class CommandHandler:
     def _looked_up(self, command: Command, state: State, at: Situation) -> Situation:
         match command:
             case SubmitJob():
-                full = at.disk_error is not None
-                return at if full else replace(at, new_job=self._new_job(at.now))
+                return replace(at, new_job=self._new_job(at.now))
             case CancelJob(job=job):
                 return replace(at, job_known=self.known_job(job))
             case ReloadConfig():

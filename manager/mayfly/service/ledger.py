@@ -65,9 +65,13 @@ class Ledger:
     ) -> bool:
         """Put the facts on disk; False where it did not take them, and then nothing has happened.
 
+        Without facts a disk that took nothing the last time is tried, so that it is known when it is well.
+
         ``cursor``: up to which event of the Engine the memory has everything; ``None``: not further than is
         kept already.
         """
+        if not facts and self.disk_error is None:
+            return True
         try:
             self._history.commit(facts, memory, self._payloads, cursor=_cursor_text(cursor))
         except Fault as fault:

@@ -37,6 +37,8 @@ from mayfly.service.perform import Done, Failed
 from mayfly.service.report import Ground, Report, own_health
 from mayfly.service.request_handler import RequestHandler, Worker
 
+TAKEN_AT_ONCE = 200  # messages between two steps: who sends much delays no step by more
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -98,7 +100,7 @@ class Loop:
         cursor = self._parts.cursor()
         try:
             self._take(self._parts.inbox.get(timeout=wait))
-            while True:
+            for _ in range(TAKEN_AT_ONCE):
                 self._take(self._parts.inbox.get_nowait())
         except Empty:
             self._cursor = cursor
@@ -134,8 +136,7 @@ class Loop:
     def _on_command(self, pending: PendingCommand) -> None:
         parts, now = self._parts, self._parts.clock.now()
         state = machine.taken_in(self.state, self._batch, now)
-        error, headline = parts.ledger.disk_error, parts.report.headline
-        result = parts.commands.result(pending.command, state, now, error, headline)
+        result = parts.commands.result(pending.command, state, now, parts.report.headline)
         try:
             if result.config is not None:
                 self._batch.append(parts.configuration.reuse(result.config))
@@ -158,7 +159,7 @@ class Loop:
             batch = [parts.requests.read(step.witnesses, self.state.observed)]
             step = parts.recorder.step(self.state, batch, now)
         cursor = self._safe_cursor(step.state)
-        recorded = not step.facts or parts.ledger.commit(step.facts, step.state.memory, now, cursor)
+        recorded = parts.ledger.commit(step.facts, step.state.memory, now, cursor)
         before = self.state.memory
         self.state = parts.recorder.keep(batch, now, step, recorded=recorded)
         if recorded:
