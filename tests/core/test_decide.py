@@ -77,6 +77,19 @@ def test_only_so_many_containers_are_made_at_once() -> None:
     assert len(manager.host.boxes) == 20
 
 
+def test_a_job_goes_past_an_agent_that_somebody_paused() -> None:
+    manager = filled(specs(pool("a", 2)))
+    first, second = (manager.host.boxes[manager.own(f"a-{index}")] for index in range(2))
+    first.state = ContainerState.PAUSED
+    manager.run()
+    jobs = [manager.submit("a") for _ in range(2)]
+    manager.run()
+    assert [manager.memory.jobs[job].agent for job in jobs] == [second.generation, None]
+    first.state = ContainerState.RUNNING
+    manager.run()
+    assert manager.memory.jobs[jobs[1]].agent == first.generation
+
+
 def test_a_standby_is_made_when_the_gate_opens_and_takes_over_when_its_agent_ends() -> None:
     manager = filled()
     first = manager.submit("a")

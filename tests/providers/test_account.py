@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from mayfly.core.model import Cause, DoomReason, Exit, JobState, PoolName, PoolSpec
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.edge.history_reader import HistoryReader
-from mayfly.providers.account import AT_FAULT
+from mayfly.providers.account import AT_FAULT, Told, account, cut_off
 from mayfly.providers.azure import lines as azure_lines
 from mayfly.providers.github import lines as github_lines
 from mayfly.providers.gitlab import lines as gitlab_lines
@@ -208,3 +208,19 @@ def test_a_job_of_the_queue_ends_as(end: End, cause: Cause | None, state: JobSta
     outcome = LOCAL.judge(end, ())
     assert (outcome.cause, outcome.job) == (cause, state)
     assert outcome.result is (Result.JOB_DONE if end.exit is not None else Result.UNKNOWN)
+
+
+@pytest.mark.parametrize("doom", [DoomReason.FORCED, DoomReason.CANCELLED, DoomReason.DRAINED])
+def test_an_agent_that_was_sent_away_speaks_not_against_its_slot(doom: DoomReason) -> None:
+    end = End(committed=True, opened=True, exit=Exit(1, 0, 1.0), doom=doom)
+    told = Told(unfit="its service would not have it")
+    assert account(end, told).result is Result.NO_JOB
+    assert account(replace(end, doom=None), told).result is Result.DIED_YOUNG
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [(1, Cause.UNKNOWN), (137, Cause.KILLED), (143, Cause.KILLED), (255, Cause.UNKNOWN)],
+)
+def test_only_a_signals_code_is_a_kill(code: int, cause: Cause) -> None:
+    assert cut_off(End(committed=True, opened=True, exit=Exit(code, 0, 1.0))) is cause

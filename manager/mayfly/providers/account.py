@@ -20,7 +20,8 @@ WANTED = {
 }
 # What was wrong with an agent that Mayfly ended for it.
 AT_FAULT = frozenset({DoomReason.MISSED, DoomReason.REFUSED, DoomReason.UNOPENED, DoomReason.BLIND})
-SIGNALLED = 128  # from this code on a process was ended by a signal
+SIGNALLED = 128  # plus a signal's number: the code of a process that was ended by it
+SIGNALS = 64  # the largest of these numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def account(end: End, told: Told) -> Outcome:
         return _unopened(end, told)
     if told.too_old:
         return Outcome(Result.IMAGE_TOO_OLD, detail=told.too_old)
-    if told.unfit:
+    if told.unfit and (end.doom in AT_FAULT or not _sent_away(end)):
         return Outcome(Result.DIED_YOUNG, detail=told.unfit)
     if told.ended is not None:
         return Outcome(Result.JOB_DONE, _cause(end, told.ended), detail=told.ended.text)
@@ -87,7 +88,7 @@ def cut_off(end: End) -> Cause:
         return Cause.ENGINE_STOPPED
     if end.exit is not None and end.exit.oom_kills:
         return Cause.OOM
-    killed = end.exit is not None and end.exit.code > SIGNALLED
+    killed = end.exit is not None and SIGNALLED < end.exit.code <= SIGNALLED + SIGNALS
     if killed or end.death_seen or end.signalled or end.doom is not None:
         return Cause.KILLED
     return Cause.UNKNOWN
