@@ -1,5 +1,6 @@
 """Everything that is shell reads well to shellcheck, and what runs in an agent is POSIX sh."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,28 @@ def test_shellcheck_finds_nothing(path: Path) -> None:
         cwd=ROOT,
     )
     assert found.returncode == 0, found.stdout
+
+
+def test_what_the_launchers_read_of_the_environment_is_documented_and_the_managers() -> None:
+    """The page names each variable; what becomes of a job's is that none of them reaches who reads these."""
+    page = (ROOT / "docs/reference/gate.md").read_text()
+    table = page.partition("| variable of the container |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(MAYFLY_[A-Z]+)`", table))
+    read = {
+        name
+        for path in (ROOT / "agents").iterdir()
+        for name in re.findall(r"\$\{?(MAYFLY_[A-Z]+)", path.read_text())
+    }
+    assert read <= named
+
+
+def test_what_makes_a_step_the_job_user_reads_no_variable() -> None:
+    """gitlab-runner can be asked to put a job's variables above its own, and it is root."""
+    text = (ROOT / "agents/gitlab-bash").read_text()
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    used = set(re.findall(r"\$\{?(\w+)", code))
+    made = set(re.findall(r"read -r (\w+)", code))
+    assert used == made == {"_as", "_path"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "agents").iterdir()), ids=lambda path: path.name)

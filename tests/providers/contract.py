@@ -234,6 +234,29 @@ class ProviderContract:
         assert provider.dismiss(entry.id).busy
         assert len(bench.registrations()) == 1
 
+    def test_the_next_agent_of_a_slot_is_not_busy_with_what_the_last_one_died_of(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        """The service goes on counting the job for a while; the next agent has said no word of one."""
+        if not bench.knows_busy:
+            pytest.skip("it does not tell who is busy")
+        first = provider.enrol(agent(), self.labels)
+        bench.online(first)
+        bench.take_job(first)
+        bench.offline(first)
+        if provider.traits.keeps_entries:
+            provider.retire(first.registration or first.registered or "")
+        second, waits = None, ""
+        try:
+            second = provider.enrol(agent(generation="l0000000bcdef"), self.labels)
+        except Passing as passing:
+            waits = str(passing)
+        if second is None:
+            assert "still counts a job" in waits  # it is not enrolled before that is over
+            return
+        found = entry_of(provider, second)
+        assert found is None or not found.busy
+
     def test_another_manager_of_the_same_host_id_sees_the_same_agents(self, bench: Bench) -> None:
         enrolment = bench.provider().enrol(agent(), self.labels)
         bench.online(enrolment)

@@ -87,12 +87,20 @@ def test_of_a_service_that_the_configuration_lost_nothing_is_made_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "waited", "told"), [("a-0", 60, []), ("a-0.g1", 5, []), ("a-0.g1", 60, ["a-0.g1"])]
+    ("ready", "name", "waited", "told"),
+    [
+        (READY, "a-0", 60, []),
+        (READY, "a-0.g1", 5, []),
+        (READY, "a-0.g1", 60, ["a-0.g1"]),
+        (replace(READY, embedded=False, enrolled=T + 2), "a-0.g1", 60, ["a-0.g1"]),
+        # It waits for its service, and then it gets its name.
+        (replace(READY, embedded=False), "a-0.g1", 60, []),
+    ],
 )
 def test_a_slot_whose_name_somebody_else_has_is_told(
-    name: str, waited: float, told: list[str]
+    ready: Agent, name: str, waited: float, told: list[str]
 ) -> None:
-    memory, now = Memory({READY.generation: READY}), T + 2 + waited
+    memory, now = Memory({READY.generation: ready}), T + 2 + waited
     container = Container(
         *(ContainerId("c1"), name, ContainerState.RUNNING, HostId("h"), READY.pool, READY.slot),
         *(READY.generation, "f1", READY.image, T),

@@ -128,6 +128,8 @@ def misnamed(row: SlotStatus, world: World, now: float) -> str | None:
     container = (world.containers or {}).get(agent.generation)
     if container is None or container.name == row.spec.name:
         return None
+    if not agent.embedded and agent.enrolled is None:
+        return None  # it is named once its service has given it an enrolment
     return container.name if now - max(row.since, agent.opened or 0.0) > NAMING else None
 
 
