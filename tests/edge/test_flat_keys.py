@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mayfly.core.desire import fingerprint
 from mayfly.core.model import Config, Removal
@@ -109,7 +113,10 @@ def test_a_key_is_said_once(tmp_path: Path) -> None:
             pool("gitlab", [], []) + "[pool.github]\n",
             "github: is a table of provider github, and this pool's is gitlab",
         ),
-        (pool("github", ["agent_pool = 7"], []), '"github" agent_pool: must be a string, not 7'),
+        (
+            pool("github", ["agent_pool = 7"], []),
+            '"github" agent_pool: must be a string, in quotes: "7"',
+        ),
         (pool("github", ['app = "no good"'], []), "app: 'no good' is not an App's id"),
     ],
 )
@@ -135,6 +142,18 @@ def test_a_key_that_never_meant_anything_is_still_taken(
     found = read(tmp_path, pool(provider, [line], table))
     assert found == read(tmp_path, pool(provider, [], table))
     assert "has no meaning" in read(tmp_path, pool(provider, [line], table)).old_keys[0]
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_a_file_from_another_system_is_read_and_its_mistakes_have_their_lines(
+    tmp_path: Path, bom: bytes
+) -> None:
+    path = tmp_path / "config.toml"
+    text = '[[pool]]\nname = "a"\nlabels = [\n "a",\n 7,\n "c",\n]\nslots = -1\n'
+    path.write_bytes(bom + text.replace("\n", "\r\n").encode())
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ={})
+    assert [problem.line for problem in caught.value.problems] == [5, 8]
 
 
 # -- migrating -------------------------------------------------------------------------------------
@@ -245,3 +264,83 @@ def test_a_drop_in_knows_its_provider_from_the_main_file() -> None:
 def test_what_lines_cannot_move_is_refused() -> None:
     with pytest.raises(Refused, match="a person has to rewrite"):
         migrate('pool = [{ name = "a", provider = "azure", url = "https://x" }]\n')
+
+
+def test_what_is_migrated_is_no_trouble_however_it_is_written(tmp_path: Path) -> None:
+    one = 'pool = [{ name = "a", provider = "azure", azure = { url = "https://x", agent_pool = "g" } }]\n'
+    assert migrate(one) == one
+    dotted = pool("gitlab", ['gitlab.url = "https://x"', 'token.file = "/t"  # why'], [])
+    assert 'gitlab.url = "https://x"\ngitlab.token.file = "/t"  # why\n' in migrate(dotted)
+    inline = pool("gitlab", ['gitlab = { url = "https://x" }', 'token = { file = "/t" }'], [])
+    with pytest.raises(Refused, match=r"^6: token cannot be moved by lines"):
+        migrate(inline)
+
+
+def test_a_long_list_is_read_in_a_moment() -> None:
+    entries = [f'  {{ a = "{number}" }},  # {number}' for number in range(4000)]
+    text = pool("azure", ["labels = [", *entries, "]", 'url = "https://x"'], [])
+    begun = time.process_time()
+    assert list(comments(migrate(text))) == list(comments(text))
+    # Reading it again for each line took minutes.
+    assert time.process_time() - begun < 10
+
+
+BEHIND = st.sampled_from(["", "  # c", "# c 'q' \"", " # a = [ # b", "\t# {} ]"])
+OTHERS = [
+    "slots = 2",
+    'labels = ["a", "b#c"]',
+    "labels = [  # c1\n  'x',  # c2\n  # c3\n  \"y#z\",\n]",
+    'no_proxy = """\na # no comment\n"""',
+    "dns = []",
+]
+IGNORED = {
+    "azure": ['enrolment = "jit"', "enrolment = [ # c\n 1, # d\n '#',\n]"],
+    "gitlab": ['agent_pool = "# x"', 'enrolment = """\n# x\n"""'],
+    "github": [],
+}
+
+
+@st.composite
+def pools(draw: st.DrawFn, provider: str) -> str:
+    """A pool from before as somebody may have written it."""
+    spelt = [old for old, _ in rows(provider)]
+    spelt = [
+        line.replace("token = { credential = ", "token.credential = ").rstrip(" }")
+        if line.startswith("token") and draw(st.booleans())
+        else line
+        for line in spelt
+    ]
+    others = draw(st.lists(st.sampled_from(OTHERS), unique_by=lambda line: line.split(" ")[0]))
+    ignored = draw(st.lists(st.sampled_from(IGNORED[provider] or [""]), max_size=1))
+    lines = draw(st.permutations([f'provider = "{provider}"', *spelt, *others, *ignored]))
+    out = ["[[pool]]" + draw(BEHIND), f'name = "{provider}"']
+    for line in lines:
+        out += draw(st.lists(st.sampled_from(["# above", "", "  # far"]), max_size=2))
+        out.append(draw(st.sampled_from(["", "  "])) + line + draw(BEHIND))
+    return "\n".join([*out, *draw(st.sampled_from([[], ["", "[pool.limits]  # c", "cpus = 2"]]))])
+
+
+def every_comment(text: str) -> list[str]:
+    """Of texts whose strings hold a mark only as written here."""
+    text = text.replace("\r\n", "\n")
+    for string in ('"b#c"', '"y#z"', '"# x"', "'#'", '"""\na # no comment\n"""', '"""\n# x\n"""'):
+        text = text.replace(string, "")
+    return sorted(found[0].rstrip() for found in re.finditer(r"#.*", text))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_file_means_the_same_afterwards_and_keeps_its_comments_and_line_ends(
+    data: st.DataObject,
+) -> None:
+    several = [data.draw(pools(provider)) for provider in ("azure", "github", "gitlab")]
+    ends = data.draw(st.sampled_from(["\n", "\r\n"]))
+    text = "\n".join(["# head", *several, ""]).replace("\n", ends)
+    new = migrate(text)
+    assert every_comment(new) == every_comment(text)
+    assert new.count("\n") == new.count(ends)
+    assert migrate(new) == new
+    now = {one["name"]: one for one in tomllib.loads(new)["pool"]}
+    for one in tomllib.loads(NOW)["pool"]:
+        assert now[one["name"]][one["name"]] == one[one["name"]]
+        assert not set(one[one["name"]]) & set(now[one["name"]])

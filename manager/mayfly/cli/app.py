@@ -6,6 +6,7 @@ it runs.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
@@ -117,6 +118,8 @@ def _before(
 
 def main() -> None:
     """The entry point; exits with 0, or as ``trouble`` says."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no é, and no …
     try:
         app(prog_name="mayfly")
     except Trouble as trouble:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mayfly.cli.options import ConfigOption, JsonOption, config_path, print_json, say
-from mayfly.cli.whole_file import replace_file
+from mayfly.cli.whole_file import replace_files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mayfly.edge.config import Loaded
     from mayfly.edge.config_mistakes import Problem
 
@@ -129,32 +127,22 @@ def migrate(
 ) -> None:
     """Put a provider's keys into its table, in the file and its drop-ins; comments and layout stay."""
     from mayfly.cli.loading import load_config, translated  # noqa: PLC0415
-    from mayfly.edge.config import DEFAULT_PROVIDER  # noqa: PLC0415
-    from mayfly.edge.config_migrating import migrated  # noqa: PLC0415
-    from mayfly.edge.faults import Refused  # noqa: PLC0415
+    from mayfly.edge.config_migrating import changes  # noqa: PLC0415
     from mayfly.providers.configuration import provider_keys  # noqa: PLC0415
 
     loaded = load_config(config_path(ctx, config))
-    known = {str(pool.name): pool.provider for pool in loaded.config.pools}
-    texts: list[tuple[Path, str, str]] = []
-    for file in loaded.files:
-        before = file.read_text()
-        with translated():
-            try:
-                after = migrated(before, provider_keys(), known, DEFAULT_PROVIDER)
-            except Refused as fault:
-                raise Refused(f"{file}: {fault}") from fault
-        if after != before:
-            texts.append((file, before, after))
-    for file, before, after in texts:
-        if write:
-            replace_file(file, after)
-            say(f"{file} is rewritten")
-        else:
-            lines = (before.splitlines(), after.splitlines())
-            for line in difflib.unified_diff(*lines, str(file), str(file), lineterm=""):
-                print(line)
-    if not texts:
+    with translated():
+        found = changes(loaded, provider_keys())
+    if not found:
         say("every key stands where it belongs")
-    elif not write:
-        say("nothing is written yet: `mayfly config migrate --write` does it")
+        return
+    if write:
+        replace_files({change.file: change.after for change in found})
+        for change in found:
+            say(f"{change.file} is rewritten")
+        return
+    for change in found:
+        lines = (change.before.splitlines(), change.after.splitlines())
+        for line in difflib.unified_diff(*lines, str(change.file), str(change.file), lineterm=""):
+            print(line)
+    say("nothing is written yet: `mayfly config migrate --write` does it")

@@ -155,7 +155,14 @@ def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list
 
 def _run(command: Sequence[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Trouble(f"{' '.join(command)}: {error}") from error
     if done.returncode != 0:

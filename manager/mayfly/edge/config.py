@@ -259,9 +259,11 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
+    texts: Mapping[Path, str] | None = None,
 ) -> Loaded:
     """Read, merge and check the configuration; ``flags`` maps ``[host]`` keys to values.
 
+    ``texts`` is what some of its files would say instead of what they say.
     Raises ``ConfigError`` with every mistake found.
     """
     environ = os.environ if environ is None else environ
@@ -272,7 +274,7 @@ def load(
     whole = True
     for file in found:
         try:
-            layers.append(sources.read_toml(file))
+            layers.append(sources.read_toml(file, (texts or {}).get(file)))
         except sources.Unreadable as error:
             unreadable.append(Problem(error.origin, "", "", error.text))
             whole = False

@@ -93,11 +93,14 @@ def files(main: Path) -> tuple[Path, ...]:
     return (main, *sorted((main.parent / "conf.d").glob("*.toml")))
 
 
-def read_toml(path: Path) -> Layer:
-    """One TOML file as a layer, with the lines that are not TOML; ``Unreadable`` where it is no text."""
+def read_toml(path: Path, text: str | None = None) -> Layer:
+    """One TOML file as a layer, with the lines that are not TOML; ``Unreadable`` where it is no text.
+
+    ``text``: what it would say instead of what it says.
+    """
     try:
-        text = path.read_bytes().decode()
-        found = read(text)
+        text = path.read_bytes().decode("utf-8-sig") if text is None else text
+        found = read(text.removeprefix("\ufeff").replace("\r\n", "\n"))
     except FileNotFoundError as error:
         raise Unreadable(str(path), "there is no such file; `mayfly init` writes one") from error
     except OSError as error:

@@ -1,7 +1,7 @@
 """One TOML text by statements and by lines: where each key stands, and what does not parse.
 
-``tomllib`` says what a text means and not where; this says where and repeats no grammar: a statement is as
-many lines as ``tomllib`` needs to read it. Nothing here knows what a key means.
+``tomllib`` says what a text means and not where; this says where. A statement ends where its brackets and
+quotes are closed; what it says is ``tomllib``'s answer. Nothing here knows what a key means.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ _UNCLOSED = "what is opened here is not closed"
 _TRUTH = re.compile(r"true|false|yes|no|on|off", re.IGNORECASE)
 _AT = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)\s*$")
 _ASSIGNMENT = re.compile(r"""\s*([A-Za-z0-9_.\- "']+?)\s*=\s*(.*)""")
+_TOKEN = re.compile(
+    r"""\"{3}|'{3}|"(?:[^"\\]|\\.)*"?|'[^']*'?|\#.*|[\[\]{},]|\s+|[^\s\[\]{},"'\#]+""", re.DOTALL
+)
+_ENDS = {
+    '"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*"{3,5}', re.DOTALL),
+    "'''": re.compile(r"(?:[^']|'(?!''))*'{3,5}", re.DOTALL),
+}
 _OPENS = re.compile(r"""=\s*(\[|\{|\"\"\"|''')""")
 
 
@@ -69,12 +76,63 @@ def statements(lines: list[str]) -> Iterator[Statement]:
 
 def _whole(lines: list[str], start: int) -> tuple[int, Tree]:
     """Where the statement that begins there ends, and what it says."""
+    opened = _Opened()
     for end in range(start + 1, len(lines) + 1):
-        try:
-            return end, tomllib.loads("\n".join(lines[start:end]))
-        except tomllib.TOMLDecodeError:
-            continue
-    raise NotToml(start + 1)
+        opened.read(lines[end - 1])
+        if opened.closed:
+            break
+    else:
+        raise NotToml(start + 1)
+    try:
+        return end, tomllib.loads("\n".join(lines[start:end]))
+    except tomllib.TOMLDecodeError as error:
+        raise NotToml(start + 1) from error
+
+
+class _Opened:
+    """What a statement has opened and not closed yet, read line by line."""
+
+    def __init__(self) -> None:
+        self._brackets = ""
+        self._quotes = ""  # of a text over several lines
+        self._after = ""  # the last token
+        self._line = -1
+        # of the outermost bracket, a list: at which line after the first each entry begins
+        self.entries: list[int] = []
+
+    @property
+    def closed(self) -> bool:
+        return not self._brackets and not self._quotes
+
+    def read(self, line: str) -> None:
+        """One more line."""
+        self._line += 1
+        at = 0
+        while at < len(line):
+            if self._quotes:
+                ends = _ENDS[self._quotes].match(line, at)
+                if ends is None:
+                    return
+                at, self._quotes = ends.end(), ""
+                continue
+            token = _TOKEN.match(line, at)
+            assert token is not None  # every character is one at least
+            at = token.end()
+            if not token[0].isspace():
+                self._take(token[0])
+
+    def _take(self, part: str) -> None:
+        if part.startswith("#"):
+            return
+        if self._brackets == "[" and part not in ",]" and self._after in ("[", ","):
+            self.entries.append(self._line)
+        if part in "[{":
+            self._brackets += part
+        elif part in "]}":
+            self._brackets = self._brackets[:-1]
+        elif part in _ENDS:
+            self._quotes = part
+        self._after = part
 
 
 def _path(said: Tree) -> Iterator[str]:
@@ -93,7 +151,7 @@ def _path(said: Tree) -> Iterator[str]:
 
 def key_lines(text: str) -> dict[Where, int]:
     """The line, from 1, of each key, table and entry of a text that parses."""
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     found: dict[Where, int] = {}
     entries: dict[Where, int] = {}  # a list of tables, and how many entries it has so far
     here: Where = ()
@@ -136,23 +194,12 @@ def _inside(
 
 def _entry_lines(lines: list[str], statement: Statement, count: int) -> list[int]:
     """The line of each entry of the outermost list of a statement that is written over several lines."""
-    spread = [statement.start] * count
-    done = 0
-    for end in range(statement.start + 1, statement.end):
-        try:
-            said: object = tomllib.loads("\n".join([*lines[statement.start : end], "]"]))
-        except tomllib.TOMLDecodeError:
-            continue
-        while isinstance(said, dict) and len(said) == 1:
-            (said,) = said.values()
-        if isinstance(said, list):
-            for index in range(done, min(len(said), count)):
-                spread[index] = end - 1
-            done = max(done, len(said))
-    alone = lines[statement.end - 1].strip().startswith("]")  # the bracket that closes it
-    for index in range(done, count):
-        spread[index] = max(statement.start, statement.end - (2 if alone else 1))
-    return spread
+    opened = _Opened()
+    for line in lines[statement.start : statement.end]:
+        opened.read(line)
+    if len(opened.entries) != count:  # a list inside another value
+        return [statement.start] * count
+    return [statement.start + line for line in opened.entries]
 
 
 # -- what does not parse --------------------------------------------------------------------------

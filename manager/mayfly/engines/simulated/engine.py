@@ -400,7 +400,7 @@ class SimulatedEngine:
 
     def _record(self, box: _Box, name: str, text: str) -> None:
         if box.witness is not None and box.witness.is_dir():
-            (box.witness / name).write_text(text)
+            (box.witness / name).write_text(text, encoding="utf-8")
 
     def _happened(self, box: _Box, action: str, code: int | None = None) -> None:
         event = EngineEvent(
