@@ -126,7 +126,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "engine.removal",
         State.FAIL,
         "moby#46308",
-        "24.0.8",
+        "# take `removal` out of ",
     ),
     (replace(WELL, strangers=("azure-0",)), "engine.alone", State.FAIL, "azure-0", "--take-over"),
     (replace(GPUS, hardware=NO_DRIVER), "gpu.driver", State.FAIL, "no driver", "nvidia-smi"),
@@ -181,7 +181,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "dataset.readable",
         State.FAIL,
         "is not a directory",
-        "ls -la /data",
+        "sudo mkdir -p /data ",
     ),
     (
         replace(WELL, services={PoolName("azure"): ServiceExam(refused="401")}),

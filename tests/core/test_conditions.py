@@ -74,7 +74,7 @@ def test_a_container_that_somebody_paused_is_told() -> None:
     )
     shown = rows(Desired(specs(pool("a"))), Memory({agent.generation: agent}), agent)
     (one,) = slot_conditions(shown, World({agent.generation: container}), T)
-    assert (one.code, one.fix) == ("slot.paused", "docker unpause a-0")
+    assert (one.code, one.fix) == ("slot.paused", "sudo docker unpause a-0")
     running = replace(container, state=ContainerState.RUNNING)
     assert slot_conditions(shown, World({agent.generation: running}), T) == []
 

@@ -445,7 +445,7 @@ def test_a_clock_that_is_wrong(
     fake.skew = seconds
     (found,) = (one for one in provider.check() if "clock" in one.text)
     assert found.severity is severity
-    assert found.fix == "timedatectl set-ntp true"
+    assert found.fix == "sudo timedatectl set-ntp true"
 
 
 def test_a_service_principal_whose_secret_is_wrong(bench: AzureBench, fake: FakeAzure) -> None:

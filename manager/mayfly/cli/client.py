@@ -8,6 +8,7 @@ Imports nothing heavier than ``http.client``: every reading verb pays for this f
 from __future__ import annotations
 
 import errno
+import grp
 import http.client
 import json
 import os
@@ -59,10 +60,18 @@ class Client:
     """Speaks to the manager behind one socket; every failure is a ``Trouble``."""
 
     def __init__(
-        self, path: str, say: Callable[[str], None] = _silent, patience: float = PATIENCE
+        self,
+        path: str,
+        say: Callable[[str], None] = _silent,
+        patience: float = PATIENCE,
+        fitted: Callable[[str], str] = str,
     ) -> None:
-        """``say`` tells people, once, that a place is waited for, at most so many seconds."""
+        """``say`` tells people, once, that a place is waited for, at most so many seconds.
+
+        ``fitted`` makes lines to paste such that they work here.
+        """
         self.path = path
+        self._fitted = fitted
         self._patience = patience
         self._say: Callable[[str], None] | None = say
 
@@ -174,10 +183,7 @@ class Client:
     def _trouble(self, error: OSError | http.client.HTTPException) -> Trouble:
         number = error.errno if isinstance(error, OSError) else None
         if number in (errno.EACCES, errno.EPERM):
-            return Trouble(
-                f"you may not use {self.path}: ask for the group mayfly "
-                f"(sudo usermod -aG mayfly {_user()}, then log in again), or use sudo"
-            )
+            return Trouble(_forbidden(self.path))
         if isinstance(error, TimeoutError):
             return TimedOut(f"the manager behind {self.path} does not answer in time")
         if number == errno.EAGAIN:  # more wait to be let in than the kernel keeps
@@ -186,7 +192,7 @@ class Client:
             return Down(f"the manager behind {self.path} broke off its answer: {error}")
         return Down(
             f"the manager is not running: nobody answers on {self.path}\n"
-            "  start it: sudo systemctl start mayfly   (or in the foreground: mayfly run)"
+            + self._fitted("  start it: sudo systemctl start mayfly")
         )
 
 
@@ -195,6 +201,19 @@ def some_of(seconds: float) -> float:
     from random import uniform  # noqa: PLC0415  costs 2 ms, and is rare
 
     return uniform(seconds / 2, seconds * 3 / 2)  # noqa: S311  no secret
+
+
+def _forbidden(path: str) -> str:
+    try:
+        grp.getgrnam("mayfly")
+    except KeyError:
+        return (
+            f"you may not use {path}: use sudo, or let `sudo mayfly install` make the group mayfly"
+        )
+    return (
+        f"you may not use {path}: ask for the group mayfly "
+        f"(sudo usermod -aG mayfly {_user()}, then log in again), or use sudo"
+    )
 
 
 def _user() -> str:

@@ -5,6 +5,8 @@ Pure. A check that cannot be made here is skipped and says why; what was not loo
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -161,14 +163,16 @@ def _secrets(facts: Facts) -> Iterator[Verdict]:
         if problem is None:
             yield ok(f"{name} can be read, and by nobody else")
         else:
-            yield fail(f"{name}: {problem}", _secret_fix(name))
+            yield fail(f"{name}: {problem}", _secret_fix(name, problem))
 
 
-def _secret_fix(name: str) -> str:
+def _secret_fix(name: str, problem: str) -> str:
     kind, _, rest = name.partition(" ")
     if kind == "credential":
         line = f"LoadCredential={rest}:/etc/mayfly/credentials/{rest}"
         return f"sudo systemctl edit mayfly   # and there, under [Service]: {line}"
+    if problem.endswith(os.strerror(errno.ENOENT)):
+        return f"sudo install -D -m 600 /dev/stdin {rest}   # then the token, Enter and ^D"
     return f"sudo chown root: {rest} && sudo chmod 600 {rest}"
 
 
@@ -177,7 +181,9 @@ def _secret_fix(name: str) -> str:
 
 def _engine(facts: Facts) -> Iterator[Verdict]:
     if facts.engine is None:
-        yield fail(facts.engine_problem, "sudo systemctl status docker")
+        forbidden = "permission" in facts.engine_problem
+        look = "sudo mayfly doctor" if forbidden else "sudo systemctl status docker"
+        yield fail(facts.engine_problem, look)
         return
     version = ".".join(str(number) for number in facts.engine.version)
     api = ".".join(str(number) for number in facts.engine.api)
@@ -200,7 +206,7 @@ def _removal(facts: Facts) -> Iterator[Verdict]:
         forced = [pool.name for pool in _pools(facts) if pool.removal == "engine"]
         if forced:
             yield fail(f"{unsafe.text}, but {', '.join(forced)} have removal = \"engine\"",
-                       f"take `removal` out of those pools, or {unsafe.fix}")  # fmt: skip
+                       f"# take `removal` out of {', '.join(forced)}")  # fmt: skip
         else:
             yield ok(unsafe.text)
     else:
@@ -214,7 +220,7 @@ def _strangers(facts: Facts) -> Iterator[Verdict]:
         names = ", ".join(facts.strangers)
         yield fail(
             f"another Mayfly has containers on this Engine: {names}",
-            "drain and stop that one; where it is gone for good: mayfly run --take-over",
+            "sudo mayfly run --take-over   # only where that one is gone for good; else drain and stop it",
         )
     else:
         yield ok("no other Mayfly uses this Engine")
@@ -298,10 +304,13 @@ def _images(facts: Facts) -> Iterator[Verdict]:
     for reference, seen in facts.survey.images.items():
         if seen is None:
             ours = reference.startswith("mayfly/")
-            fix = _build(reference) if ours else f"docker pull {reference}"
+            fix = _build(reference) if ours else "sudo mayfly images pull"
             yield fail(f"{reference} is not on this Engine", fix)
         elif seen.gate is None:
-            yield fail(f"{reference} has no Mayfly gate", "build it FROM one of the mayfly/ images")
+            yield fail(
+                f"{reference} has no Mayfly gate",
+                f"# build {reference} FROM one of the mayfly/ images",
+            )
         elif seen.gate != GATE_PROTOCOL:
             what = f"{reference} speaks gate protocol {seen.gate}, this manager {GATE_PROTOCOL}"
             yield fail(what, _build(reference))
@@ -327,7 +336,9 @@ def _cuda(facts: Facts) -> Iterator[Verdict]:
             wanted = images.parse(cuda)
         except ValueError:
             text = f'its label {LABEL_CUDA} says "{cuda}", which is no version such as 12.8'
-            yield warn(f"pool {pool.name}: {pool.image}: {text}", f"docker inspect {pool.image}")
+            yield warn(
+                f"pool {pool.name}: {pool.image}: {text}", f"sudo docker inspect {pool.image}"
+            )
             continue
         if wanted <= runs:
             yield ok(f"pool {pool.name}: {pool.image} holds CUDA {cuda}, which the driver runs")
@@ -356,7 +367,7 @@ def _too_new(
 def _build(reference: str) -> str:
     name, _, tag = reference.rpartition(":")
     if not name.startswith("mayfly/"):
-        return f"build {reference} FROM one of the mayfly/ images again"
+        return f"# build {reference} FROM one of the mayfly/ images again"
     return build_line(name.removeprefix("mayfly/"), tag.removeprefix("cuda"))
 
 
@@ -368,13 +379,19 @@ def _datasets(facts: Facts) -> Iterator[Verdict]:
     for pool in _pools(facts):
         wrong = survey.mount_problems(pool)
         for path, problem in wrong.items():
-            yield fail(problem, f"ls -la {path}")
+            yield fail(problem, _mount_fix(path, problem))
         for mount in pool.mounts:
             if mount.source not in wrong:
                 told = f"{mount.source} is a directory, at {mount.target} in its agents"
                 yield ok(f"pool {pool.name}: {told}")
         if pool.ca is not None and pool.ca not in wrong:
             yield ok(f"pool {pool.name}: {pool.ca} holds certificates, which its agents trust")
+
+
+def _mount_fix(path: str, problem: str) -> str:
+    if "is not a directory" in problem:
+        return f"sudo mkdir -p {path}   # or mount it there"
+    return f"sudo ls -la {path}"
 
 
 # -- services --------------------------------------------------------------------------------------
@@ -426,7 +443,7 @@ def _disk(facts: Facts) -> Iterator[Verdict]:
         yield skip("neither state directory nor Engine can be looked at")
     for room in facts.rooms:
         text = f"{room.path} has {room.free / 1024**3:.1f} GiB left"
-        yield fail(text, f"df -h {room.path}; docker system df") if room.low else ok(text)
+        yield fail(text, f"df -h {room.path}; sudo docker system df") if room.low else ok(text)
 
 
 def _state(facts: Facts) -> Iterator[Verdict]:
@@ -449,7 +466,7 @@ def _unit(facts: Facts) -> Iterator[Verdict]:
 
 def _manager(facts: Facts) -> Iterator[Verdict]:
     if not facts.manager:
-        yield skip("no manager answers")
+        yield skip("no manager answers: sudo systemctl start mayfly")
         return
     worries = [line for line in facts.health if line.severity is not Severity.INFO]
     for line in worries:

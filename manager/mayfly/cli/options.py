@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli.client import Client, find_socket
+from mayfly.cli.paste import Here, here, pasted
 from mayfly.cli.trouble import Usage
 from mayfly.core.quantities import parse_duration
 
@@ -41,9 +42,18 @@ class Where:
 def client(ctx: typer.Context, socket: str | None, config: str | None) -> Client:
     """A client for the socket that the options name, those behind the verb first."""
     before = ctx.obj if isinstance(ctx.obj, Where) else Where()
-    if socket is None and config is not None:
-        return Client(find_socket(None, config), say)
-    return Client(find_socket(socket or before.socket, config or before.config), say)
+    path = (
+        find_socket(None, config)
+        if socket is None and config is not None
+        else find_socket(socket or before.socket, config or before.config)
+    )
+    return Client(path, say, fitted=lambda line: pasted(line, place(ctx, socket, config)))
+
+
+def place(ctx: typer.Context, socket: str | None, config: str | None) -> Here:
+    """Where what is said to a person is to be typed."""
+    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
+    return here(config or before.config, socket or before.socket)
 
 
 def config_path(ctx: typer.Context, config: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,10 +18,12 @@ from mayfly.cli.options import (
     config_path,
     lasting,
     needs,
+    place,
     print_json,
     say,
     terminal_width,
 )
+from mayfly.cli.paste import pasted
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
 
@@ -64,6 +67,11 @@ def doctor(
     found = results(facts)
     if canary is not None:
         found.append(_flown(facts.config, client(ctx, socket, config), canary, seconds))
+    where = place(ctx, socket, config)
+    found = [
+        replace(one, verdict=replace(one.verdict, fix=pasted(one.verdict.fix, where)))
+        for one in found
+    ]
     if as_json:
         print_json(render_doctor.document(found))
     else:

@@ -19,11 +19,12 @@ from mayfly.cli.options import (
     client,
     config_path,
     duration,
+    place,
     print_json,
     terminal_width,
 )
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
-from mayfly.cli.verbs_status import first_status, slot_of
+from mayfly.cli.verbs_status import first_status, fitted, slot_of
 from mayfly.core.model import Cause
 from mayfly.core.outcomes import Result
 from mayfly.core.quantities import parse_time, rfc3339
@@ -57,6 +58,7 @@ def describe(
     if as_json:
         print_json(document)
         return
+    document = fitted(document, place(ctx, socket, config))
     for line in render_history.describe(document, time.time(), terminal_width()):
         print(line)
 

@@ -16,8 +16,10 @@ import typer
 from mayfly.cli.image_line import build_line
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.options import ConfigOption, config_path, say
+from mayfly.cli.paste import here, next_steps
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.whole_file import replace_file
+from mayfly.edge.sources import DEFAULT_FILE
 from mayfly.providers import Package
 from mayfly.providers.installed import package, packages
 
@@ -201,7 +203,7 @@ def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> Non
             build_image(ctx, [name], provider=provider, config=str(path))
         else:
             say(f"an image is still to be built: {build_line(provider, name)}")
-    say("next: mayfly doctor, then systemctl enable --now mayfly")
+    say(f"next: {next_steps(here(None if path == DEFAULT_FILE else str(path)))}")
 
 
 def look() -> Found:

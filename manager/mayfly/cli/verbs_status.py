@@ -20,11 +20,13 @@ from mayfly.cli.options import (
     client,
     colours,
     duration,
+    place,
     print_json,
     say,
     terminal_height,
     terminal_width,
 )
+from mayfly.cli.paste import Here, pasted
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble
 
 POLL = 20.0
@@ -47,12 +49,18 @@ def status(
     if watch:
         from mayfly.cli.watching import watch_status  # noqa: PLC0415  rarely needed
 
-        watch_status(manager, as_json, every=every)
+        watch_status(
+            manager,
+            as_json,
+            every=every,
+            fitted=lambda document: fitted(document, place(ctx, socket, config)),
+        )
         return
     document = _without_rev(first_status(manager))
     if as_json:
         print_json(document)
     else:
+        document = fitted(document, place(ctx, socket, config))
         height = None if every else terminal_height()
         for line in render.status(document, time.time(), terminal_width(), colours(), height):
             print(line)
@@ -71,6 +79,15 @@ def slot_of(document: Document, slot: str) -> Document:
         raise NoSuch(f"there is no slot {slot}; there are: {', '.join(rows) or 'none'}")
     row: Document = rows[slot]
     return row
+
+
+def fitted(document: Document, place: Here) -> Document:
+    """The document with each line to paste as it works for who asked."""
+    lines = [
+        {**line, "fix": pasted(str(line["fix"]), place)} if line.get("fix") else line
+        for line in document.get("health", ())
+    ]
+    return {**document, "health": lines}
 
 
 def _without_rev(document: Document) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import typer
 
@@ -17,8 +18,13 @@ WAIT = 5.0  # also how often the ages on the screen move on
 AWAY = 1.0
 
 
-def watch_status(manager: Client, as_json: bool, *, every: bool) -> None:
-    """Show the status as it changes until interrupted; a manager that goes away is waited for."""
+def watch_status(
+    manager: Client, as_json: bool, *, every: bool, fitted: Callable[[Document], Document]
+) -> None:
+    """Show the status as it changes until interrupted; a manager that goes away is waited for.
+
+    ``fitted`` makes a document's lines to paste such that they work here.
+    """
     screen = Screen(every)
     document: Document | None = None
     rev = 0
@@ -38,7 +44,7 @@ def watch_status(manager: Client, as_json: bool, *, every: bool) -> None:
                 rev = int(found.pop("rev", 0))
                 if as_json and changed:
                     print_json(found, line=True)
-                document = found
+                document = found if as_json else fitted(found)
             if not as_json:
                 screen.show(document, trouble)
     except KeyboardInterrupt:

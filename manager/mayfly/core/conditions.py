@@ -101,13 +101,13 @@ def _condition(row: SlotStatus, world: World, now: float) -> tuple[Condition, st
     if _paused(row, world):
         text = f"the container of slot {name} is paused: somebody stopped it with docker pause"
         return _of(
-            row, "slot.paused", Severity.ERROR, text, f"docker unpause {name}"
+            row, "slot.paused", Severity.ERROR, text, f"sudo docker unpause {name}"
         ), "docker pause"
     called = misnamed(row, world, now)
     if called is None:
         return None
     text = f"the container of slot {name} is called {called}: another has its name"
-    fix = f"docker rename {name} OTHER-NAME"
+    fix = f"sudo docker rename {name} {name}-foreign"
     return _of(row, "slot.name_taken", Severity.WARNING, text, fix), "others have their names"
 
 
@@ -146,7 +146,7 @@ def queue_conditions(rows: Iterable[SlotStatus], memory: Memory) -> list[Conditi
             Severity.ERROR,
             f"{len(jobs)} queued job{'s' if len(jobs) > 1 else ''} of pool {pool} will never run: no slot is"
             f" of that pool",
-            f"mayfly cancel {jobs[0]}, or configure the pool again",
+            f"mayfly cancel {jobs[0]}   # or configure the pool again",
             pool,
         )
         for pool, jobs in waiting.items()

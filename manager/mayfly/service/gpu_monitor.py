@@ -99,7 +99,7 @@ class GpuMonitor:
                     "gpu.nvml_late",
                     Severity.ERROR,
                     f"NVML has not answered for {now - late:.0f} s: no slot with GPUs takes a new job",
-                    "dmesg | grep -i -e nvrm -e xid",
+                    "sudo dmesg | grep -i -e nvrm -e xid",
                 )
             )
         reading = gpus.reading

@@ -148,7 +148,7 @@ def own_health(ground: Ground) -> list[Condition]:
     for place in ground.room:
         if place.low:
             text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"
-            fix = f"df -h {place.path}; docker system df"
+            fix = f"df -h {place.path}; sudo docker system df"
             lines.append(Condition("disk.low", Severity.WARNING, text, fix))
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"

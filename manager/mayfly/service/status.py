@@ -218,7 +218,7 @@ def health_of_unbegun(
             f"{spoken_age(now - since)}, and the agent has told of no job; it is left alone, as it may "
             "have one: look for the job at the service and cancel it there"
         )
-        fix = f"mayfly logs {row.spec.name}; to end it: mayfly drain {row.spec.name} --force"
+        fix = f"mayfly logs {row.spec.name}   # to end it: mayfly drain {row.spec.name} --force"
         found[row.agent.generation] = Condition(
             "agent.unbegun", Severity.WARNING, text, fix, row.spec.pool.name, (row.spec.name,)
         )

@@ -75,11 +75,11 @@ SELF_REMOVAL = Condition(
     Severity.INFO,
     "a restart of this Engine kills running containers that remove themselves (moby#46308), so Mayfly "
     "removes them itself",
-    "upgrade Docker to 24.0.8 or newer",
+    "# upgrade Docker to 24.0.8 or newer",
 )
 RESTART = Condition(
     "engine.restart_ends_jobs",
     Severity.INFO,
     "live-restore is off: a restart of Docker ends the jobs that run",
-    'set "live-restore": true in /etc/docker/daemon.json, then: sudo systemctl reload docker',
+    '# set "live-restore": true in /etc/docker/daemon.json, then: sudo systemctl reload docker',
 )

@@ -54,7 +54,7 @@ RESTART = Condition(
     "engine.restart_ends_jobs",
     Severity.INFO,
     "a restart of this engine ends the jobs that run",
-    "nothing: it is simulated",
+    "# nothing: it is simulated",
 )
 
 Work = Callable[

@@ -25,7 +25,8 @@ def findings(pool: AgentPool, token: Mapping[str, str], now: float) -> Iterator[
             Severity.ERROR,
             f'{pool.whose}: the owner of the token may see the agent pool "{pool.name}" and '
             "not manage it",
-            "make them its Administrator, and give the token the scope Agent Pools (Read & manage)",
+            "# at Azure: make them its Administrator, and give the token the scope "
+            "Agent Pools (Read & manage)",
         )
     ours = [entry for entry in pool.entries("list the agents") if pool.ours(entry)]
     yield from _lag(pool, ours)
@@ -34,7 +35,7 @@ def findings(pool: AgentPool, token: Mapping[str, str], now: float) -> Iterator[
 
 
 def _lag(pool: AgentPool, ours: list[Entry]) -> Iterator[Finding]:
-    fix = "build the image again with a newer AGENT_VERSION; its how-to tells how"
+    fix = "# build the image again with a newer AGENT_VERSION; its how-to tells how"
     for entry in ours:
         update = entry.get("pendingUpdate")
         if update is not None:
@@ -80,7 +81,7 @@ def _skew(pool: AgentPool) -> Iterator[Finding]:
             Severity.ERROR if broken else Severity.WARNING,
             f"{pool.whose}: this host's clock is {abs(skew):.0f} s {order} the service's, which refuses "
             "an agent's signed requests from 300 s on",
-            "timedatectl set-ntp true",
+            "sudo timedatectl set-ntp true",
         )
 
 
@@ -94,7 +95,7 @@ def _age(pool: AgentPool, token: Mapping[str, str], now: float) -> Iterator[Find
         Severity.WARNING if old else Severity.INFO,
         f"{pool.whose}: its token was written {days:.0f} days ago; the service ends one after a year "
         "at most, or sooner",
-        "make a new one before then, and write it where `token` points: it is read anew at each use",
+        "# make a new one before then, and write it where `token` points: it is read anew at each use",
     )
 
 

@@ -28,13 +28,13 @@ def _about_clock(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             f"this host's clock is {abs(skew):.0f} s {way} GitHub's, which refuses runners for that",
-            "timedatectl set-ntp true",
+            "sudo timedatectl set-ntp true",
         )
 
 
 def _about_public(connection: Connection, groups: Groups) -> Iterator[Finding]:
     """Anybody who may open a pull request can run code on a public repository's runners."""
-    fix = "use a private repository, or a group that public repositories may not use"
+    fix = "# use a private repository, or a group that public repositories may not use"
     if connection.place.kind == "repository":
         reply = connection.call(
             "GET", connection.place.path, "look at the repository", accept=(200, 403, 404)
@@ -74,7 +74,7 @@ def _about_version(connection: Connection, versions: frozenset[str]) -> Iterator
                 Severity.WARNING,
                 f"the image's runner is {version}, GitHub hands out {newest}; a runner that is a month "
                 "behind gets no jobs",
-                f"build the image again with RUNNER_VERSION={newest}",
+                f"# build the image again with RUNNER_VERSION={newest}",
             )
 
 

@@ -21,14 +21,14 @@ def findings(access: Access, runners: SlotRunners, now: float) -> Iterator[Findi
             yield Finding(
                 Severity.WARNING,
                 f"the runner's token of {access.whose} expires in {days:.0f} days",
-                "drain the pool, reset the token at GitLab, put the new one where `token` points",
+                "# drain the pool, reset the token at GitLab, put the new one where `token` points",
             )
         return
     if access.service.runners(access.place, runners.mark) is None:
         yield Finding(
             Severity.INFO,
             f"the token of {access.whose} may not list runners: one that a lost reply leaves behind stays",
-            "give the token the scope read_api too",
+            "# at GitLab: give the token the scope read_api too",
         )
     for slot, kept in runners.store.all().items():
         if kept.id is not None:
@@ -43,7 +43,7 @@ def _of_runner(
         yield Finding(
             Severity.WARNING,
             f"runner {number} of slot {slot} is paused at GitLab, and not by Mayfly: it gets no job",
-            "resume it on GitLab's page of runners",
+            "# resume it on GitLab's page of runners",
         )
     ids = {str(manager.get("system_id")) for manager in access.service.managers(number)}
     others = sorted(ids - {runners.system_id(slot)})
@@ -52,5 +52,5 @@ def _of_runner(
             Severity.WARNING,
             f"runner {number} of slot {slot} is used from elsewhere too ({', '.join(others)}): somebody "
             "has its token",
-            f"mayfly drain {slot}, delete the runner at GitLab, mayfly uncordon {slot}: another is made",
+            f"mayfly drain {slot} --wait   # then delete the runner at GitLab, and: mayfly uncordon {slot}",
         )

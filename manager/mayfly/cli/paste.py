@@ -1,0 +1,87 @@
+"""A line to paste as it works here, now and for this user: what a `fix:` says everywhere, made to fit.
+
+`sudo` stays only where it is needed, the configuration that was named is named again, and a unit is started
+only where there is one. Pure but for ``here``, which looks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+UNITS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+# Verbs that read what only root reads, or write where only root writes.
+OF_ROOT = (
+    "run",
+    "init",
+    "install",
+    "doctor",
+    "shell",
+    "config migrate",
+    "images build",
+    "images pull",
+)
+# Verbs that no option before them means anything to.
+PLAIN = ("install", "images list", "images select", "config schema")
+_VERB = re.compile(r"(?<![\w./@-])(sudo )?mayfly ((?:config |images )?[a-z]+)(?![\w./@-])")
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Who types, and on what host."""
+
+    root: bool = False
+    # the file that --config or MAYFLY_CONFIG names; None: the usual one
+    config: str | None = None
+    # the socket that --socket names; None: nobody named one
+    socket: str | None = None
+    unit: bool = True  # whether systemd knows mayfly.service
+    systemd: bool = True  # whether it runs here
+
+
+def here(config: str | None, socket: str | None = None) -> Here:
+    """This user on this host."""
+    named = config or os.environ.get("MAYFLY_CONFIG")
+    unit = any(Path(place, "mayfly.service").exists() for place in UNITS)
+    path = str(Path(named).absolute()) if named else None
+    return Here(os.geteuid() == 0, path, socket, unit, BOOTED.exists())
+
+
+def pasted(line: str, place: Here) -> str:
+    """The line, or a sentence with such lines in it."""
+    if not (place.unit and place.systemd):
+        line = re.sub(r"(sudo )?systemctl start mayfly", "sudo mayfly run", line)
+        line = re.sub(
+            r"(sudo )?systemctl restart mayfly",
+            "sudo mayfly run   # once the one that runs is stopped",
+            line,
+        )
+    line = _VERB.sub(lambda found: _fitted(found, place), line)
+    return line.replace("sudo ", "") if place.root else line
+
+
+def next_steps(place: Here) -> str:
+    """What follows once there is a configuration."""
+    if place.config is not None or not place.systemd:
+        return pasted("mayfly doctor, then sudo mayfly run", place)
+    install = "" if place.unit else "sudo mayfly install and "
+    return pasted(f"mayfly doctor, then {install}sudo systemctl enable --now mayfly", place)
+
+
+def _fitted(found: re.Match[str], place: Here) -> str:
+    sudo, verb = found[1] or "", found[2]
+    if verb in OF_ROOT:
+        sudo = "sudo "
+    options = ""
+    if verb not in PLAIN:
+        options += f"--config {place.config} " if place.config else ""
+        options += f"--socket {place.socket} " if place.socket else ""
+    return f"{sudo}mayfly {options}{verb}"

@@ -1,0 +1,120 @@
+"""Every `fix:` is a line to paste, and works where it is pasted: for this user, on this host."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mayfly.cli.app import VERBS
+from mayfly.cli.paste import Here, next_steps, pasted
+
+MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
+# Which argument of a call is what to do.
+PLACES = {"Condition": 3, "Finding": 2, "fail": 1, "warn": 1, "_of": 4}
+COMMANDS = {
+    *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
+}
+ALICE, ROOT = Here(), Here(root=True)
+FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "here"),
+    [
+        ("mayfly retry a-0", ALICE, "mayfly retry a-0"),
+        ("mayfly retry a-0", FOREGROUND, "mayfly --config /srv/lab.toml retry a-0"),
+        ("mayfly retry a-0", Here(socket="/s"), "mayfly --socket /s retry a-0"),
+        ("mayfly doctor", ALICE, "sudo mayfly doctor"),
+        ("mayfly doctor", ROOT, "mayfly doctor"),
+        ("sudo systemctl start mayfly", ROOT, "systemctl start mayfly"),
+        ("sudo systemctl start mayfly", FOREGROUND, "sudo mayfly --config /srv/lab.toml run"),
+        ("sudo systemctl restart mayfly", ALICE, "sudo systemctl restart mayfly"),
+        ("mayfly config migrate --write", ALICE, "sudo mayfly config migrate --write"),
+        ("mayfly config check", FOREGROUND, "mayfly --config /srv/lab.toml config check"),
+        ("mayfly images list", FOREGROUND, "mayfly images list"),
+        ("mayfly logs a   # to end it: mayfly drain a --force", Here(socket="/s"),
+         "mayfly --socket /s logs a   # to end it: mayfly --socket /s drain a --force"),
+        ("LoadCredential=x:/etc/mayfly/credentials/x", FOREGROUND,
+         "LoadCredential=x:/etc/mayfly/credentials/x"),
+        ("sudo systemctl edit mayfly   # and there", FOREGROUND,
+         "sudo systemctl edit mayfly   # and there"),
+    ],
+)  # fmt: skip
+def test_a_line_is_made_to_fit(line: str, place: Here, here: str) -> None:
+    assert pasted(line, place) == here
+
+
+@pytest.mark.parametrize(
+    ("place", "steps"),
+    [
+        (ROOT, "mayfly doctor, then systemctl enable --now mayfly"),
+        (Here(root=True, unit=False),
+         "mayfly doctor, then mayfly install and systemctl enable --now mayfly"),
+        (Here(root=True, unit=False, systemd=False), "mayfly doctor, then mayfly run"),
+        (FOREGROUND,
+         "sudo mayfly --config /srv/lab.toml doctor, then sudo mayfly --config /srv/lab.toml run"),
+    ],
+)  # fmt: skip
+def test_what_comes_next_is_there(place: Here, steps: str) -> None:
+    assert next_steps(place) == steps
+
+
+def written(node: ast.expr, names: dict[str, list[ast.expr]]) -> Iterator[str]:
+    """The texts that an expression may come to, as far as they stand in the source; X for what does not."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(v.value if isinstance(v, ast.Constant) else "X" for v in node.values)  # type: ignore[misc]
+    elif isinstance(node, ast.IfExp):
+        yield from written(node.body, names)
+        yield from written(node.orelse, names)
+    elif isinstance(node, ast.Name):
+        for value in names.get(node.id, []):
+            yield from written(value, {})
+
+
+def fixes() -> Iterator[tuple[str, str]]:
+    """Every line to paste of the source, with its file."""
+    for file in sorted(MAYFLY.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        names: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                names.setdefault(node.targets[0].id, []).append(node.value)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+                place = PLACES.get(called, 99)
+                given = {one.arg: one.value for one in node.keywords}
+                if len(node.args) > place or "fix" in given:
+                    line = given.get("fix") or node.args[place]
+                    yield from ((file.name, text) for text in written(line, names) if text)
+            if isinstance(node, ast.FunctionDef) and node.name.endswith("_fix"):
+                for inner in ast.walk(node):
+                    if isinstance(inner, ast.Return) and inner.value is not None:
+                        yield from ((file.name, text) for text in written(inner.value, {}))
+
+
+FIXES = sorted(set(fixes()))
+
+
+def test_there_are_many() -> None:
+    assert len(FIXES) > 30
+
+
+@pytest.mark.parametrize(("file", "line"), FIXES, ids=[line[:40] for _, line in FIXES])
+def test_each_is_a_command_or_a_comment(file: str, line: str) -> None:
+    """What is done elsewhere, at a service or in a file, stands behind a #: pasted, it does no harm."""
+    assert "…" not in line
+    if line.startswith("# "):
+        return
+    for command in re.split(r"; | && ", line.partition("   # ")[0]):
+        words = command.removeprefix("sudo ").split()
+        assert words[0] in COMMANDS or command.startswith("sudo "), (file, line)
+        assert not any(word.endswith((",", ":")) for word in words if word != "root:"), (file, line)
+        if words[0] == "mayfly":
+            assert words[1] in VERBS
