@@ -57,7 +57,8 @@ def test_without_images_it_says_the_line_that_builds_them_and_with_them_a_job_ru
         built = init(engine, manager.config, "--force", "--slots", "1")
         assert built.returncode == 0, built.stderr
         assert built.stdout == f"{IMAGE}\n"
-        assert built.stderr.splitlines()[-1].startswith("mayfly: next: mayfly doctor")
+        last = built.stderr.splitlines()[-1]
+        assert last.startswith(f"mayfly: next: mayfly --config {manager.config} doctor")
         assert images(engine) == [IMAGE]
         again = init(engine, manager.config, "--force", "--slots", "1")
         assert "building" not in again.stderr
