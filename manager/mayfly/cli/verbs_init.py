@@ -16,7 +16,7 @@ import typer
 from mayfly.cli.image_line import build_line
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.options import ConfigOption, config_path, say
-from mayfly.cli.paste import here, next_steps
+from mayfly.cli.paste import here, next_steps, pasted
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.whole_file import replace_file
 from mayfly.edge.sources import DEFAULT_FILE
@@ -197,13 +197,15 @@ def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> Non
     from mayfly.cli.verbs_images import build as build_image  # noqa: PLC0415
     from mayfly.cli.verbs_images import missing  # noqa: PLC0415
 
+    where = here(None if path == DEFAULT_FILE else str(path))
     for provider, name in missing(str(path)) if found.engine is not None else []:
         found_package = package(provider)
         if build and (found_package is None or found_package.client is None):
             build_image(ctx, [name], provider=provider, config=str(path))
         else:
-            say(f"an image is still to be built: {build_line(provider, name)}")
-    say(f"next: {next_steps(here(None if path == DEFAULT_FILE else str(path)))}")
+            line = pasted(build_line(provider, name), where)
+            say(f"an image is still to be built: {line}")
+    say(f"next: {next_steps(where)}")
 
 
 def look() -> Found:
