@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mayfly.core.command_effects import CommandResult
+from mayfly.core.command_effects import CommandResult, refusal
 from mayfly.core.commands import Payload
 from mayfly.core.facts import Fact
 from mayfly.core.memory import Memory
@@ -92,8 +92,9 @@ class Ledger:
             self._log.event("disk.lost", reason=reason)
         self.disk_error = reason
         answers, self._answers, self._payloads = self._answers, [], {}
+        refused = refusal(503, "no_disk", f"nothing was changed: {reason}")
         for pending, _ in answers:
-            pending.answer(503, {"error": f"nothing was changed: {reason}", "kind": "no_disk"})
+            pending.answer(refused.status, refused.body)
 
     # -- upkeep -----------------------------------------------------------------------------------
 
