@@ -128,6 +128,16 @@ def test_a_job_without_a_result_was_ended_by(
     assert (outcome.result, outcome.cause) == (Result.UNKNOWN, cause)
 
 
+@pytest.mark.parametrize("name", ["azure", "github"])
+def test_a_client_that_ends_well_without_a_result_may_have_had_its_job_taken_back(
+    name: str,
+) -> None:
+    """A job that is cancelled between its hand-out and its beginning; a job could end its client so, too."""
+    outcome = CLIENTS[name].judge(ended(0), CLIENTS[name].begins)
+    assert (outcome.result, outcome.cause) == (Result.UNKNOWN, Cause.UNKNOWN)
+    assert outcome.detail.startswith("its job was taken back before it began, or broken off")
+
+
 @every_service
 def test_memory_that_ran_out_is_told_of_a_job_that_failed_alone(client: Client) -> None:
     assert client.judge(ended(oom=1), client.fails).cause is Cause.OOM

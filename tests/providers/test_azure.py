@@ -575,7 +575,7 @@ def ended(code: int | None, oom: int = 0, **more: object) -> End:
         (ended(0, oom=1), (RUNNING, FAILED), Result.JOB_DONE, Cause.OOM, "Failed"),
         (ended(0, oom=1), (RUNNING, DONE), Result.JOB_DONE, None, "Succeeded"),
         (ended(0), (LISTENING,), Result.DIED_YOUNG, None, "without a job"),
-        (ended(0), (RUNNING,), Result.UNKNOWN, Cause.UNKNOWN, "not told"),
+        (ended(0), (RUNNING,), Result.UNKNOWN, Cause.UNKNOWN, "taken back before it began"),
         (ended(0, signalled=True), (LISTENING,), Result.NO_JOB, None, "no job"),
         (ended(0, doom=DoomReason.STALE), (LISTENING,), Result.NO_JOB, None, "no job"),
         (ended(143, engine_stopped=True), (LISTENING,), Result.NO_JOB, None, "no job"),

@@ -110,7 +110,9 @@ def told(end: End, lines: tuple[str, ...]) -> Told:
     if results:
         return Told(ended=JobEnd(results[-1], results[-1] in _FINE))
     if any(sign.kind == "job_started" for sign in signs):
-        return Told(broken_off="its job's result was not told")
+        # It ends well without a result where its first renewal of the job is refused.
+        how = "its job was taken back before it began, or broken off: its page tells"
+        return Told(broken_off=how if code == 0 else "its job's result was not told")
     # Code 0 after a signal from outside is how it ends when it is told to.
     told_to_end = end.signalled and code == 0
     return Told(

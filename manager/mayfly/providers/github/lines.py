@@ -102,5 +102,8 @@ def told(end: End, lines: tuple[str, ...]) -> Told:
 
 
 def _broken_off(code: int | None) -> str:
+    if code == 0:
+        # The listener ends well without a result where its first renewal of the job is refused.
+        return "its job was taken back before it began, or broken off: GitHub's page of it tells"
     after = f" (exit code {code})" if code is not None else ""
     return f"its job was broken off{after}: GitHub reports lost communication in about ten minutes"
