@@ -32,6 +32,6 @@ def test_a_failed_agents_files_can_be_looked_at_while_the_slot_goes_on(
     done = manager.cli("submit", "--wait", "--", "echo", "next")
     assert done.stdout == "next\n"
     assert container in manager.docker("ps", "-a", "--format", "{{.ID}}")
-    drained = manager.cli("drain", "--all", "--wait", "--yes", "--timeout", "60s")
+    drained = manager.cli("drain", "--all", "--wait", "--timeout", "60s")
     assert drained.returncode == 0, drained.stderr
     assert manager.containers() == []

@@ -125,14 +125,14 @@ def test_a_drained_pool_ends_its_jobs_first_and_leaves_entries_that_jobs_can_wai
     job = fake.queue("until [ -e /tmp/go ]; do sleep 0.1; done")
     slot = begun(job)
     filled.manager.in_phase("busy", slot)
-    assert filled.manager.cli("drain", "--all", "--yes").returncode == 0
+    assert filled.manager.cli("drain", "--all").returncode == 0
     other = ({"az-0", "az-1"} - {slot}).pop()
     until(lambda: other not in filled.manager.containers(), "the idle agent goes")
     late = fake.queue("true")
     assert late.result is None
     filled.engine.docker("exec", slot, "touch", "/tmp/go")
     assert done(job).result == "succeeded"
-    drained = filled.manager.cli("drain", "--all", "--yes", "--wait", "--timeout", "60")
+    drained = filled.manager.cli("drain", "--all", "--wait", "--timeout", "60")
     assert drained.returncode == 0, drained.stderr
     assert filled.manager.containers() == []
     assert fake.names() == [FIRST, SECOND]
@@ -241,7 +241,7 @@ def test_the_key_that_a_job_carries_off_is_useless_once_its_agent_has_ended(
     modulus, private = number(key, "modulus"), number(key, "d")
     assert assertion(fake, name, modulus, private) == 200
     # No next agent takes the entry: the key has to become useless all the same.
-    filled.manager.cli("drain", "--all", "--yes")
+    filled.manager.cli("drain", "--all")
     filled.engine.docker("exec", slot, "touch", "/tmp/go")
     assert done(job).log.startswith(loot.strip()[:40])
     until(lambda: not filled.manager.containers(), "the slot is empty")

@@ -160,7 +160,7 @@ def test_a_drain_lets_go_of_the_idle_and_waits_for_the_busy(pool: GitHubPool) ->
     pool.manager.start()
     job = pool.fake.queue("while [ ! -e /tmp/go ]; do sleep 0.05; done")
     until(lambda: job.state == "running", "the job runs")
-    pool.manager.cli("drain", "--all", "--yes")
+    pool.manager.cli("drain", "--all")
     until(lambda: len(pool.fake.runners) == 1, "the idle runner is let go")
     (left,) = pool.fake.runners.values()
     assert left.job is job

@@ -117,7 +117,7 @@ def _blow(service: Service, chance: random.Random) -> str:
 def _drain(service: Service, report: Report) -> None:
     """Nothing may be left, on either side."""
     manager = service.manager
-    done = manager.cli("drain", "--all", "--wait", "--timeout", "120", "--yes", timeout=150)
+    done = manager.cli("drain", "--all", "--wait", "--timeout", "120", timeout=150)
     if done.returncode != 0:
         report.faults.append(f"drain ended with {done.returncode}: {done.stderr.strip()}")
     for what, look in (
