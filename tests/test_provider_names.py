@@ -16,9 +16,9 @@ TEXTS = {
     "cli/verbs_images.py": r"Whose agent: local, azure, …",
     "cli/verbs_init.py": r"GitLab: where its runners belong|azure-token",
     "edge/app_key.py": r"GitHub",
-    "edge/config_values.py": r"github_pat_",  # what secrets look like
+    "edge/token_looks.py": r"gh\[opsur\]_|github_pat_|# GitHub|# GitLab|# Azure DevOps",  # their tokens
     "edge/journal.py": r"MAYFLY_SLOT=azure-0",
-    "edge/web.py": r"github_pat_|\"GitHub\", 'pool",
+    "edge/web.py": r"\"GitHub\", 'pool",
 }
 
 

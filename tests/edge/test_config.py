@@ -476,6 +476,18 @@ MISTAKES: list[tuple[str, str]] = [
         A_SERVICE.replace("//x", "//user:hunter2@x") + "token = { credential = 'c' }",
         "url: must not carry a user or password",
     ),
+    *(
+        (
+            A_SERVICE.replace("//x", "//x" + rest) + "token = { credential = 'c' }",
+            "url: must end before its ? or #",
+        )
+        for rest in ("/o?private_token=glpat-abcdefghijkl", "/o#t", "/o?", "?x")
+    ),
+    (
+        A_SERVICE.replace("//x", "//x/glpat-abcdefghijkl") + "token = { credential = 'c' }",
+        "url: looks like it holds a token",
+    ),
+    (pool("proxy = 'http://p/?token=x'"), "proxy: must end before its ? or #"),
     (pool("proxy = 'proxy:3128'"), "proxy: must be a URL that begins with http or https or socks5"),
     (pool("proxy = 'http://u:hunter2@p'"), "proxy: must not carry a user or password"),
     # accounts, network, capabilities

@@ -64,25 +64,29 @@ class Client:
         path: str,
         say: Callable[[str], None] = _silent,
         patience: float = PATIENCE,
+        seconds: float = SECONDS,
         fitted: Callable[[str], str] = str,
     ) -> None:
-        """``say`` tells people, once, that a place is waited for, at most so many seconds.
+        """``say`` tells people, once, that a place is waited for, at most ``patience`` seconds.
 
-        ``fitted`` makes lines to paste such that they work here.
+        ``seconds`` is how long the manager may say nothing. ``fitted`` makes lines to paste such that they
+        work here.
         """
         self.path = path
         self._fitted = fitted
         self._patience = patience
+        self._seconds = seconds
         self._say: Callable[[str], None] | None = say
 
     def get(
-        self, path: str, query: Mapping[str, object] | None = None, timeout: float = SECONDS
+        self, path: str, query: Mapping[str, object] | None = None, timeout: float | None = None
     ) -> Document:
         """Read one document; where nobody more may ``wait`` for one, what there is after a while."""
         try:
             wait = float(str((query or {}).get("wait") or 0.0))
             patience = 0.0 if wait else self._patience
-            return self._json("GET", _with_query(path, query), None, timeout, patience)
+            seconds = self._seconds if timeout is None else timeout
+            return self._json("GET", _with_query(path, query), None, seconds, patience)
         except Busy as busy:
             if not wait:
                 raise
@@ -92,7 +96,7 @@ class Client:
 
     def post(self, path: str, body: Mapping[str, object]) -> Document:
         """Ask for a change and return what became of it."""
-        return self._json("POST", path, json.dumps(body).encode(), SECONDS, self._patience)
+        return self._json("POST", path, json.dumps(body).encode(), self._seconds, self._patience)
 
     def output(
         self, path: str, query: Mapping[str, object], timeout: float = SECONDS

@@ -6,22 +6,25 @@ import json
 import os
 import platform
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mayfly import __version__
+from mayfly.cli.client import Client
 from mayfly.cli.options import ConfigOption, SocketOption, client, config_path, say
-from mayfly.cli.trouble import Trouble
-
-if TYPE_CHECKING:
-    from mayfly.cli.client import Client
+from mayfly.cli.trouble import TimedOut, Trouble
+from mayfly.edge.token_looks import without_tokens
 
 SCHEMA = "mayfly.bugreport/1"
 EVENTS = 500  # the last ones
+SECONDS = 10.0  # the manager may say nothing; then it is asked no more
+MOMENT = 2.0
 PARTS = {
     "manager": "/v1/version",
     "status": "/v1/status",
@@ -35,14 +38,14 @@ def bugreport(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to write it."),
+        typer.Option("--output", "-o", metavar="FILE", help="A new file; - is standard output."),
     ] = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Write one file to send: versions, configuration, conditions, events, the doctor's word, last steps."""
-    manager = client(ctx, socket, config)
     path = config_path(ctx, config)
+    manager = _Manager(lambda: client(ctx, socket, config).path)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -52,22 +55,86 @@ def bugreport(
             "system": platform.platform(),
         },
         "config": _told(lambda: _config(path)),
-        "doctor": _told(lambda: _doctor(path, manager)),
     }
-    for part, where in PARTS.items():
-        document[part] = _told(lambda where=where: manager.get(where))  # type: ignore[misc]
-    file = output or Path(time.strftime("mayfly-bugreport-%Y%m%d-%H%M%S.json"))
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            json.dump(document, opened, ensure_ascii=False)
-            opened.write("\n")
-    except OSError as error:
-        raise Trouble(f"{file} cannot be written: {error.strerror}") from error
+    with _told_while_waiting(f"the manager, at most {SECONDS:.0f} s an answer"):
+        for part, where in PARTS.items():
+            document[part] = _told(lambda where=where: manager.ask().get(where))  # type: ignore[misc]
+    with _told_while_waiting("what `mayfly doctor` looks at: the Engine and the services"):
+        document["doctor"] = _told(lambda: _doctor(path, manager.ask))
+    # What UTF-8 has no bytes for becomes JSON's own escape of it.
+    text = without_tokens(json.dumps(document, ensure_ascii=False))
+    data = text.encode("utf-8", "backslashreplace") + b"\n"
+    if str(output) == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        file = "standard output"
+    else:
+        file = str(_written(output, data))
     missing = [part for part in document if "unknown" in document[part]]
     say(f"{file}: secrets are left out; look through it before you send it")
     if missing:
-        say(f"not in it: {', '.join(missing)}; the file says why")
+        say(f"not in it: {', '.join(missing)}; the report says why")
+
+
+class _Manager:
+    """The manager, which is asked no more once it has let somebody wait in vain."""
+
+    def __init__(self, find: Callable[[], str]) -> None:
+        self._find = find
+        self._silent: Trouble | None = None
+
+    def ask(self) -> Client:
+        if self._silent is not None:
+            raise self._silent
+        return _Impatient(self._find(), self._gave_up)
+
+    def _gave_up(self, why: Trouble) -> None:
+        self._silent = why
+
+
+class _Impatient(Client):
+    def __init__(self, path: str, gave_up: Callable[[Trouble], None]) -> None:
+        super().__init__(path, say, patience=SECONDS, seconds=SECONDS)
+        self._gave_up = gave_up
+
+    def get(
+        self, path: str, query: Mapping[str, object] | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
+        try:
+            return super().get(path, query, timeout)
+        except TimedOut as error:
+            self._gave_up(error)
+            raise
+
+
+@contextmanager
+def _told_while_waiting(what: str) -> Iterator[None]:
+    """People are told what is waited for, where that takes more than a moment."""
+    timer = threading.Timer(MOMENT, say, [f"waiting for {what}"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _written(output: Path | None, data: bytes) -> Path:
+    """A new file that only its owner can read, whole or not there."""
+    file = output or Path(time.strftime("mayfly-bugreport-%Y%m%d-%H%M%S.json"))
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError as error:
+        raise Trouble(f"{file} is there already: name another file, or remove it") from error
+    except OSError as error:
+        raise Trouble(f"{file} cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(data)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise Trouble(f"{file} cannot be written: {error.strerror}") from error
+    return file
 
 
 def _told(ask: Callable[[], Any]) -> Any:
@@ -85,9 +152,9 @@ def _config(path: str | None) -> Any:
     return encoded(load(path).config)
 
 
-def _doctor(path: str | None, manager: Client) -> Any:
+def _doctor(path: str | None, manager: Callable[[], Client]) -> Any:
     from mayfly.cli import render_doctor  # noqa: PLC0415  brings most of Mayfly
     from mayfly.cli.doctor import results  # noqa: PLC0415
     from mayfly.cli.examination import examine  # noqa: PLC0415
 
-    return render_doctor.document(results(examine(path, lambda: manager)))
+    return render_doctor.document(results(examine(path, manager)))

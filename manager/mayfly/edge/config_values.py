@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from mayfly.core.quantities import parse_duration, parse_size
 from mayfly.core.variables import problem_with_name
 from mayfly.edge import credentials
+from mayfly.edge.token_looks import looks_like_a_token
 from mayfly.edge.toml_value import toml_value
 
 RESERVED_TREES = ("/run/mayfly", "/proc", "/sys", "/dev")
@@ -42,11 +43,6 @@ RESERVED_PLACES = frozenset(
 # Directory services number their accounts up to ten digits, and name them jane.doe or jane@lab.
 ACCOUNT = re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?|[A-Za-z_][A-Za-z0-9_.@+-]{0,63}")
 NOBODY_AT_ALL = 2**32 - 1  # the kernel's word for "no user"
-_SECRET_LOOKS = re.compile(
-    r"gh[opsur]_[A-Za-z0-9]{20}|github_pat_|gl(pat|rt|rtr|cbt|dt)-[A-Za-z0-9_-]{10}|AKIA[A-Z0-9]{16}"
-    r"|hf_[A-Za-z0-9]{20}|xox[abprs]-|-----BEGIN [A-Z ]*PRIVATE KEY"
-)
-
 _N = TypeVar("_N", int, float)
 Check: TypeAlias = "Callable[[object], object]"
 
@@ -179,7 +175,7 @@ def env(value: object) -> object:
             env_name(name)
             if isinstance(content, str):
                 _no_nul(content)
-                if _SECRET_LOOKS.search(content):
+                if looks_like_a_token(content):
                     raise ValueError(
                         f"{name} looks like a secret, and a container's environment is no place "
                         "for one: mount a file as a dataset instead"
@@ -220,6 +216,12 @@ def url(*schemes: str) -> Check:
             raise ValueError(f"must be a URL that begins with {' or '.join(schemes)}")
         if parts.username is not None or parts.password is not None:
             raise ValueError("must not carry a user or password")
+        if "?" in value or "#" in value:
+            raise ValueError(
+                "must end before its ? or #: it is an address, and no place for a token"
+            )
+        if looks_like_a_token(value):
+            raise ValueError("looks like it holds a token, and an address is no place for one")
         return value
 
     return check

@@ -32,6 +32,7 @@ from requests.utils import get_environ_proxies, should_bypass_proxies
 from mayfly import __version__
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.token_looks import without_long_words
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0  # between two pieces of a reply
@@ -44,9 +45,6 @@ LIMIT_MOST = 900.0
 
 Authorise = Callable[[], Mapping[str, str | Secret]]
 
-_TOKENS = re.compile(
-    r"gh[opsur]_\w+(\.[\w-]+)*|github_pat_\w+|gl\w{2,5}-[\w.-]+|eyJ[\w-]+(\.[\w-]+)*|[A-Za-z0-9+/=_-]{48,}"
-)
 _LOGIN = re.compile(r"login|sign_?in|sso|saml|oauth2?/authorize", re.IGNORECASE)
 
 
@@ -93,7 +91,7 @@ class ServiceReply:
 def clean(words: str) -> str:
     """Foreign words, fit for a message: one line, bounded, without anything that looks like a token."""
     line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-    line = _TOKENS.sub("****", line)
+    line = without_long_words(line)
     return line if len(line) <= SAID else line[: SAID - 1] + "…"
 
 
