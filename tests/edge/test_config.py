@@ -78,6 +78,7 @@ env = { HF_HOME = "/cache/hf" }
 user = "1001:44"
 groups = ["video", 44]
 network = "lab"
+isolation = "required"
 dns = ["10.0.0.1", "fd00::1"]
 proxy = "http://proxy.lab:3128"
 no_proxy = "localhost,.lab"
@@ -195,6 +196,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             user="1001:44",
             groups=("video", "44"),
             network="lab",
+            isolation="required",
             dns=("10.0.0.1", "fd00::1"),
             proxy="http://proxy.lab:3128",
             no_proxy="localhost,.lab",

@@ -47,6 +47,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import Outcome, Result
 from mayfly.core.recording import Difference, Recorder, Recording, replayed
+from mayfly.core.requests import ProbeIsolation
 from mayfly.core.stimuli import AgentStirred, WitnessesRead
 from mayfly.edge.faults import Passing
 from mayfly.edge.history import History
@@ -111,6 +112,8 @@ class Hands:
     def survey(self) -> None:
         self.looks += 1
 
+    def probe(self, request: ProbeIsolation) -> None: ...
+
     def begin(self, action: Action, agent: Agent | None) -> None:
         self.begun.append(action)
 
@@ -153,6 +156,7 @@ class Stage:
                     services,
                     GpuMonitor(self.inbox.put, engine, clock.now),
                     log,
+                    self.hands,
                     self.hands,
                 ),
                 workers=self.hands,

@@ -27,6 +27,7 @@ MODULES = (
     "gpu_use",
     "gpus",
     "images",
+    "isolation",
     "leases",
     "machine",
     "memory",

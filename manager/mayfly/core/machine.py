@@ -50,6 +50,7 @@ from mayfly.core.facts import (
     SlotReleased,
 )
 from mayfly.core.gpus import Gpus
+from mayfly.core.isolation import Isolation
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Config,
@@ -93,6 +94,7 @@ from mayfly.core.stimuli import (
     GpusRead,
     HostSurveyed,
     ImagesChanged,
+    IsolationProbed,
     MountsSeen,
     OutputKept,
     Probed,
@@ -136,6 +138,7 @@ class State:
     survey: Survey = field(default_factory=Survey)
     desired: Desired = field(default_factory=lambda: Desired(()))
     gpus: Gpus = field(default_factory=Gpus)
+    isolation: Isolation = field(default_factory=Isolation)
     refusals: Refusals = field(default_factory=Refusals)
     reported: Reported = field(default_factory=Reported)
     polls: PollSchedule = field(default_factory=PollSchedule)
@@ -406,7 +409,12 @@ def _asked(
     }
     requests += [AskRoster(pool) for pool in awaited]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
-    return replace(state, refusals=refusals, gpus=gpus), (*requests, *wanted), due
+    isolation, probes, again = state.isolation.scheduled(
+        state.config, state.desired, state.survey, memory, now
+    )
+    dues = [time for time in (due, again) if time is not None]
+    after = replace(state, refusals=refusals, gpus=gpus, isolation=isolation)
+    return after, (*requests, *wanted, *probes), min(dues, default=None)
 
 
 def _slots(config: Config, pool: PoolName) -> list[SlotName]:
@@ -486,6 +494,8 @@ class _Draft:
                 self._on_config(config, traits)
             case GpusRead() | Probed():
                 self._on_gpus(stimulus)
+            case IsolationProbed():
+                self._on_isolation(stimulus)
             case Started() | Stopping() | ClockSet():
                 self._on_run(stimulus)
             case _:
@@ -574,6 +584,7 @@ class _Draft:
         if turn.continuity is Continuity.RESTARTED:
             observed = observed.engine_stopped(lost or self.now)
             self._note("engine.restarted")
+            self._set(isolation=self.state.isolation.engine_restarted())
         elif turn.continuity is Continuity.UNKNOWN and not observed.known and lost:
             observed = observed.engine_stopped(lost)
         polls = self.state.polls.survey_soon(self.now)
@@ -656,6 +667,7 @@ class _Draft:
             traits=traits,
             refusals=refusals,
             gpus=self.state.gpus.use_config(config),
+            isolation=self.state.isolation.kept(config),
             polls=self.state.polls.survey_soon(self.now),
         )
         self._desire()
@@ -670,6 +682,18 @@ class _Draft:
             self._desire()
             self._set(polls=self.state.polls.survey_soon(self.now))
 
+    def _on_isolation(self, sight: IsolationProbed) -> None:
+        pool = next((one for one in self.state.config.pools if one.name == sight.pool), None)
+        if pool is not None:
+            self._isolate(self.state.isolation.probed(pool, sight.breaches, sight.why, self.now))
+
+    def _isolate(self, isolation: Isolation) -> None:
+        """What is known of isolation is another now."""
+        before, config = self.state.isolation.holds(self.state.config), self.state.config
+        self._set(isolation=isolation)
+        if isolation.holds(config) != before:
+            self._desire()
+
     def _desire(self) -> None:
         state = self.state
         self._set(
@@ -678,7 +702,7 @@ class _Draft:
                 state.survey,
                 state.traits,
                 hardware=state.gpus.hardware,
-                refusals=state.refusals.by_pool,
+                refusals=state.isolation.holds(state.config) | state.refusals.by_pool,
                 namesakes=namesakes(state.observed.world.rosters),
             )
         )

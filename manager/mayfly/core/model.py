@@ -192,6 +192,8 @@ class PoolSpec:
     user: str = "1000"
     groups: tuple[str, ...] = ()
     network: str | None = None  # None: one network per pool; "none", "host", or a network's name
+    # what follows where agents reach each other: it is told, or the pool gets none
+    isolation: Literal["told", "required"] = field(default="told", metadata=UNBAKED)
     dns: tuple[str, ...] = ()
     proxy: str | None = None
     no_proxy: str | None = None
@@ -464,6 +466,15 @@ class ProbeVerdict:
     sees: bool
     text: str = ""  # what it sees instead
     at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """Something that an agent can do and must not be able to."""
+
+    code: str  # peers, metadata or devices
+    text: str  # the end of a sentence that begins with the pool's agents
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mayfly.core.memory import Agent
-from mayfly.core.model import ContainerId, Generation, PoolName
+from mayfly.core.model import ContainerId, Generation, PoolName, SlotSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,21 @@ class Probe:
     minors: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeIsolation:
+    """Have throwaway containers made as that slot's agents try what these must not be able to."""
+
+    spec: SlotSpec
+
+
 Request: TypeAlias = (
-    Note | Look | LookAtMounts | AskRoster | TryEnrolment | ReadGpus | PaceGpus | Probe
+    Note
+    | Look
+    | LookAtMounts
+    | ProbeIsolation
+    | AskRoster
+    | TryEnrolment
+    | ReadGpus
+    | PaceGpus
+    | Probe
 )

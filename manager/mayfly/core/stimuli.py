@@ -16,6 +16,7 @@ from mayfly.core.desire import Survey
 from mayfly.core.facts import Fact
 from mayfly.core.gpu_health import Reading
 from mayfly.core.model import (
+    Breach,
     Config,
     Container,
     ContainerId,
@@ -226,6 +227,15 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class IsolationProbed:
+    """What throwaway containers of a pool could do; ``None``: it could not be tried."""
+
+    pool: PoolName
+    breaches: tuple[Breach, ...] | None
+    why: str = ""  # why not
+
+
+@dataclass(frozen=True, slots=True)
 class ClockSet:
     """The wall clock jumped by so many seconds."""
 
@@ -256,5 +266,6 @@ Stimulus: TypeAlias = (
     | ConfigRead
     | GpusRead
     | Probed
+    | IsolationProbed
     | ClockSet
 )

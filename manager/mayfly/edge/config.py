@@ -148,6 +148,12 @@ class PoolTable(Table):
         "network",
         'absent: one network per pool without traffic between agents; "none", "host", or a name',
     )
+    isolation: Literal["told", "required"] = key(
+        model.PoolSpec,
+        "isolation",
+        "where agents of the pool reach each other, a cloud's metadata or GPUs of others, that is told, or "
+        "the pool gets no agents",
+    )
     dns: list[Address] = key(model.PoolSpec, "dns", "name servers instead of the host's")
     proxy: Annotated[str, BeforeValidator(values.url("http", "https", "socks5"))] | None = key(
         model.PoolSpec, "proxy", "sets http_proxy and https_proxy in both spellings"

@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
+    Breach,
     Condition,
     Container,
     ContainerId,
@@ -244,6 +245,9 @@ class Engine(Protocol):
         self, container: ContainerId, argv: tuple[str, ...], timeout: float
     ) -> tuple[int, bytes]:
         """Run a short command as root inside; its exit code and its output, at most 64 KiB."""
+
+    def isolation(self, plan: AgentPlan) -> tuple[Breach, ...]:
+        """What throwaway containers of that plan can do and agents must not be able to; nothing is left."""
 
     # -- what it keeps for Mayfly beside containers
     def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:

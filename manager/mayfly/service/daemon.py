@@ -48,6 +48,7 @@ from mayfly.service.configuration import Configuration
 from mayfly.service.control import Control
 from mayfly.service.engine_observer import EngineObserver
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
+from mayfly.service.isolation_prober import IsolationProber
 from mayfly.service.ledger import Ledger, mark_from
 from mayfly.service.loop import Loop, Parts
 from mayfly.service.messages import Message, Reload, Stop
@@ -144,6 +145,7 @@ def _run(
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
     observer, mounts = _observers(engine, host, claim, inbox, lambda: loop.state, key)
+    prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     report = Report(board, log, metrics, _Announcer())
@@ -154,7 +156,7 @@ def _run(
         Parts(
             inbox=inbox,
             ledger=ledger,
-            requests=RequestHandler(observer, witnesses, services, gpus, log, mounts),
+            requests=RequestHandler(observer, witnesses, services, gpus, log, mounts, prober),
             workers=workers,
             commands=CommandHandler(
                 known_job=lambda job: ledger.promised(job) or reader.job(job) is not None,
@@ -194,13 +196,13 @@ def _run(
     stack.callback(control.stop)
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
-        for part in (observer, mounts, server):
+        for part in (observer, mounts, prober, server):
             part.start()
         _log_start(log, host, config)
         loop.run()
         log.event("daemon.stopping")
         systemd.stopping()
-    for watcher in (observer, mounts, gpus):
+    for watcher in (observer, mounts, prober, gpus):
         watcher.stop()
     workers.stop(WORKERS_GRACE)
     follower.stop()

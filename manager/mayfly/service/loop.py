@@ -181,7 +181,8 @@ class Loop:
         error, rejected = parts.ledger.disk_error, parts.configuration.rejected
         at_start = parts.configuration.at_start
         ground = replace(self._ground, disk_error=error, rejected=rejected, at_start=at_start)
-        conditions = [*own_health(ground), *gpus.health(self.state, now)]
+        isolated = self.state.isolation.conditions(self.state.config)
+        conditions = [*own_health(ground), *isolated, *gpus.health(self.state, now)]
         judge, steady = parts.requests.services.judge, (began, parts.clock.steady())
         parts.report.stepped(self.state, world, now, conditions, judge, steady, recorded=recorded)
 

@@ -21,6 +21,7 @@ from mayfly.core.requests import (
     Note,
     PaceGpus,
     Probe,
+    ProbeIsolation,
     ReadGpus,
     Request,
     TryEnrolment,
@@ -49,6 +50,13 @@ class MountLooker(Protocol):
         """Look soon."""
 
 
+class IsolationTrier(Protocol):
+    """Who tries what agents must not be able to."""
+
+    def probe(self, request: ProbeIsolation) -> None:
+        """Try it soon."""
+
+
 class Worker(Protocol):
     """Who does actions, on threads of its own."""
 
@@ -73,6 +81,7 @@ class RequestHandler:
     gpus: GpuMonitor
     log: Log
     mounts: MountLooker
+    isolation: IsolationTrier
 
     def carry_out(self, requests: Iterable[Request]) -> None:
         """Hand each on."""
@@ -87,6 +96,8 @@ class RequestHandler:
                 (self.observer.survey if survey else self.observer.look)()
             case LookAtMounts():
                 self.mounts.look()
+            case ProbeIsolation():
+                self.isolation.probe(request)
             case AskRoster(pool=pool):
                 self.services.soon(pool)
             case TryEnrolment(pool=pool, trial=trial):

@@ -319,6 +319,22 @@ class DockerClient:
             )
         return False
 
+    def address_in(self, cid: ContainerId, network: str) -> str:
+        """The container's IPv4 address in that network."""
+        target, doing = f"/containers/{quote(cid)}/json", f"inspecting container {cid[:12]}"
+        found = wire.get_json(self.base_url, target, doing, timeout=self.timeout)
+        ends = found["NetworkSettings"]["Networks"]
+        address = str(ends.get(network, {}).get("IPAddress") or "")
+        if not address:
+            raise Passing(f"{doing}: it has no address in the network {network}; it is tried again")
+        return address
+
+    def filters_bridges(self) -> bool | None:
+        """Whether the kernel shows iptables what goes over bridges; None: the Engine does not say."""
+        with self._asking("asking the Engine about itself") as api:
+            said = api.info().get("BridgeNfIptables")
+        return said if isinstance(said, bool) else None
+
     # -- events ----------------------------------------------------------------------------
 
     def watch(

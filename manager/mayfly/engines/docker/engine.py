@@ -6,6 +6,7 @@ process and is made again after a restart.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,9 +15,15 @@ from pathlib import Path
 
 from mayfly.core import naming
 from mayfly.core.agent_plan import AgentPlan
-from mayfly.core.model import ContainerId, Generation, HostId, PoolName
+from mayfly.core.model import (
+    Breach,
+    ContainerId,
+    Generation,
+    HostId,
+    PoolName,
+)
 from mayfly.edge.faults import Fault, Refused
-from mayfly.engines.docker import builder
+from mayfly.engines.docker import builder, isolation
 from mayfly.engines.docker.client import DockerClient
 from mayfly.engines.docker.container import container_plan
 from mayfly.engines.docker.faults import no_such_network
@@ -113,6 +120,38 @@ class DockerEngine(DockerClient):
         finally:
             with suppress(Fault):
                 self.remove(container)
+
+    def isolation(self, plan: AgentPlan) -> tuple[Breach, ...]:
+        """What a container of that plan reaches of another one; see ``isolation.py`` beside this file."""
+        network = self._network(plan)
+        made = replace(
+            container_plan(plan, network),
+            labels={isolation.LABEL: plan.host},
+            env={"NVIDIA_VISIBLE_DEVICES": "void"},
+            entrypoint=isolation.SLEEP,
+            command=(),
+            mounts=(),
+            tmpfs={},
+            runtime=None,
+            device_requests=(),
+            auto_remove=True,
+        )
+        containers: list[ContainerId] = []
+        try:
+            for name in (f"{network}-probe", f"{network}-peer"):
+                containers.append(self.create(replace(made, name=f"{name}-{secrets.token_hex(3)}")))
+                self.start(containers[-1])
+            here, peer = containers
+            words = ("bash", "-c", isolation.LOOK, "look", self.address_in(peer, network))
+            _, said = self.exec_probe(here, words, isolation.SECONDS)
+        except Fault:
+            self._networks.discard(network)
+            raise
+        finally:
+            for container in containers:
+                with suppress(Fault):
+                    self.remove(container)
+        return isolation.breaches(said, filtered=self.filters_bridges())
 
     def output(
         self, directory: Path, listener: OutputListener, *, per_agent: int, total: int

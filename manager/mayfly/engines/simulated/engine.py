@@ -22,6 +22,7 @@ from mayfly.core.model import (
     LABEL_FINGERPRINT,
     LABEL_GATE,
     LABEL_SEAL,
+    Breach,
     Condition,
     Container,
     ContainerId,
@@ -107,6 +108,7 @@ class SimulatedEngine:
         self._events: list[EngineEvent] = []
         self._followers: list[SimulatedFollower] = []
         self.networks: set[tuple[HostId, PoolName]] = set()  # of pools that have none of their own
+        self.breaches: tuple[Breach, ...] = ()  # of isolation
         self.calls: list[str] = []  # what was asked, in order
 
     # -- what a test says --------------------------------------------------------------------------
@@ -334,6 +336,12 @@ class SimulatedEngine:
         self._asked("exec_probe")
         self._running(container, "running a command in")
         return 0, b""
+
+    def isolation(self, plan: AgentPlan) -> tuple[Breach, ...]:
+        """What a test says that agents can do."""
+        del plan
+        self._asked("isolation")
+        return self.breaches
 
     def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
         """There is nobody to talk to."""

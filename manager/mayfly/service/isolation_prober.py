@@ -1,0 +1,56 @@
+"""Has the engine try what agents must not be able to, when asked, on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from mayfly.core.actions import Prepare
+from mayfly.core.agent_plan import AgentPlan, agent_plan
+from mayfly.core.model import Generation, HostId
+from mayfly.core.requests import ProbeIsolation
+from mayfly.core.stimuli import IsolationProbed
+from mayfly.edge.faults import Fault
+from mayfly.engines.protocol import Engine
+from mayfly.service.bugs import Bug, bug
+
+
+class IsolationProber:
+    """One probe after the other; ``send`` receives what was seen."""
+
+    def __init__(
+        self, engine: Engine, host: HostId, send: Callable[[IsolationProbed | Bug], None]
+    ) -> None:
+        self._engine = engine
+        self._host = host
+        self._send = send
+        self._asked: SimpleQueue[ProbeIsolation | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="isolation-prober", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the probe under way."""
+        self._asked.put(None)
+
+    def probe(self, request: ProbeIsolation) -> None:
+        """Try it soon."""
+        self._asked.put(request)
+
+    def _run(self) -> None:
+        while (request := self._asked.get()) is not None:
+            pool = request.spec.pool.name
+            try:
+                self._send(IsolationProbed(pool, self._engine.isolation(self._plan(request))))
+            except Fault as fault:
+                self._send(IsolationProbed(pool, None, str(fault)))
+            except Exception as error:  # noqa: BLE001  a bug in here must not hold a pool without a word
+                self._send(bug("a probe of isolation", error))
+                self._send(IsolationProbed(pool, None, f"{type(error).__name__}: {error}"))
+
+    def _plan(self, request: ProbeIsolation) -> AgentPlan:
+        prepare = Prepare(Generation("probe"), request.spec, "probe", "isolation is looked at")
+        return agent_plan(prepare, host=self._host, witness="/", log_max_size=1024 * 1024)
