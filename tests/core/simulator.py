@@ -8,7 +8,7 @@ may die between any two steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf
@@ -28,6 +28,7 @@ from mayfly.core.actions import (
     Signal,
 )
 from mayfly.core.apply import apply
+from mayfly.core.contact import Contacts
 from mayfly.core.facts import (
     AgentAdopted,
     AgentCreated,
@@ -76,13 +77,14 @@ from mayfly.core.model import (
     SlotName,
     SlotSpec,
     StopStep,
+    Traits,
     Witness,
     World,
 )
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
 from mayfly.core.polls import PollSchedule
-from mayfly.core.requests import PaceGpus, Probe, ReadGpus
+from mayfly.core.requests import PaceGpus, Probe, ReadGpus, Request
 from mayfly.core.slots import VACANCY, Tenancy, phase_of, tenancies
 from mayfly.core.stimuli import (
     ActionDone,
@@ -109,6 +111,7 @@ from mayfly.providers.local.provider import Local
 START = 1_800_000_000.0
 OURS = HostId("ours00000000")
 REFUSED = 78  # the exit code of a service's client that is not let in
+JOB = "a job"  # what a client says that has taken one
 LADDER = (StopStep("TERM", 10.0),)
 # What only deciding records.
 DECIDED = (AgentCreated, AgentDoomed, AgentStopStepped, GateOpening, SlotHeld, SlotUncordoned)
@@ -304,6 +307,7 @@ class Host:
         box = self.boxes[generation]
         if box.running and box.entry in self.entries:
             box.working = True
+            self.witnesses[generation] = replace(self.witnesses[generation], signs=(JOB,))
             self.entries[box.entry] = replace(self.entries[box.entry], busy=True)
 
     # -- what the manager may do --
@@ -462,6 +466,8 @@ def judge(of: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
         return Outcome(Result.JOB_DONE)
     if end.exit is not None and end.exit.code == REFUSED:
         return Outcome(Result.REFUSED, detail="the service takes no such agent")
+    if end.doom is not None and end.exit is None and JOB in signs:
+        return Outcome(Result.UNKNOWN)
     if end.doom is not None or end.engine_stopped:
         return Outcome(Result.NO_JOB)
     return Outcome(Result.DIED_YOUNG, detail="the client ended at once")
@@ -470,6 +476,8 @@ def judge(of: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
 # -- the machine on that host --------------------------------------------------------------------
 
 HOST = Config(HostSpec("host"), ())
+SERVICES = {PoolName("service"): Traits()}
+SELDOM = 3600.0  # seconds between lists that nobody waits for: the tests list when they want to
 NEVER = PollSchedule(next_look=inf, next_survey=inf)  # every turn looks, so nobody asks for it
 
 
@@ -506,6 +514,7 @@ class Manager:
     inbox: list[Stimulus] = field(default_factory=list)
     heard: int = 0  # deaths that this manager was told of
     life: int | None = None  # of the Engine, when this manager last looked
+    asked: tuple[Request, ...] = ()  # by the last step, once its facts were on disk
 
     def __post_init__(self) -> None:
         self.begins()
@@ -513,10 +522,14 @@ class Manager:
     def begins(self) -> None:
         """A run begins, with what is remembered."""
         self.boots += 1
-        self.state = machine.begin(
-            OURS, f"boot{self.boots}", HOST, self.memory, self.gpus(), self.boots
+        config, traits = self.config(), self.services()
+        self.state = replace(
+            machine.begin(OURS, f"boot{self.boots}", config, self.memory, self.gpus(), self.boots),
+            traits=traits,
+            contacts=Contacts().use(traits, (), self.now),
         )
-        self.flight, self.inbox = {}, [Started(host_restarted=False)]
+        self.flight = {}
+        self.inbox = [Started(host_restarted=False)]
         self.heard, self.life = len(self.host.deaths), None
 
     @property
@@ -526,6 +539,18 @@ class Manager:
     @property
     def now(self) -> float:
         return self.host.now
+
+    def config(self) -> Config:
+        """The configuration, as far as tests need one."""
+        return HOST
+
+    def services(self) -> Mapping[PoolName, Traits]:
+        """The pools that have a service, and what their providers say of themselves."""
+        return SERVICES
+
+    def judge(self, of: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
+        """What came of an agent."""
+        return judge(of, end, signs)
 
     def gpus(self) -> Gpus:
         """What is known of the GPUs."""
@@ -609,7 +634,7 @@ class Manager:
             entries = [entry for entry in self.host.entries.values() if entry.slot is not None]
             ours = tuple(entry for entry in entries if str(entry.slot).startswith(f"{of}-"))
             if self.host.service_answers:
-                self.inbox.append(RosterSeen(of, Roster(ours, self.now)))
+                self.inbox.append(RosterSeen(of, Roster(ours, self.now), SELDOM))
             else:
                 self.inbox.append(RosterFailed(of, Failure(Family.PASSING, "it is away")))
 
@@ -634,10 +659,10 @@ class Manager:
         if self.host.answers and not late:
             self.life, self.heard = self.host.lives, len(self.host.deaths)
         self.inbox = []
-        step = machine.step(self._ready(), sights, self.now, judge)
+        step = machine.step(self._ready(), sights, self.now, self.judge)
         if step.witnesses:
             read = self._witnesses(step.witnesses)
-            step = machine.step(step.state, [read], self.now, judge)
+            step = machine.step(step.state, [read], self.now, self.judge)
         assert not step.unfinished, "noticing and deciding come to no end"
         told = len(machine.taken_in(self._ready(), sights, self.now).drafting)
         found = step.facts[told:]
@@ -647,7 +672,7 @@ class Manager:
         if not recorded and step.facts:
             self.state = step.unrecorded
             return plan
-        self.state = step.state
+        self.state, self.asked = step.state, step.afterwards
         self._write(step.facts)
         assert self.memory == step.state.memory
         for action in step.actions:
@@ -835,7 +860,7 @@ class Manager:
 
     def foreseen(self) -> Step:
         """What the next step would be."""
-        return machine.step(self._taken(), (), self.now, judge)
+        return machine.step(self._taken(), (), self.now, self.judge)
 
     def _unnoticed(self) -> bool:
         return not self.foreseen().empty
@@ -848,7 +873,7 @@ class Manager:
         away = 0 if self.host.service_answers else int(seconds / machine.REST)
         for _ in range(passes + away):
             self.run()
-            wake = machine.foreseen(self._ready(), self.now, judge).wake
+            wake = machine.foreseen(self._ready(), self.now, self.judge).wake
             if wake is None or wake > until:
                 self.host.now = until
                 self.run()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.actions import Action, Dismiss, Enrol, Open, Prepare, Remove, Signal
+from mayfly.core.actions import Action, Dismiss, Enrol, Forget, Open, Prepare, Remove, Signal
 from mayfly.core.decide import MAX_PREPARING, decide
 from mayfly.core.ending import OUTPUT_WAIT, OUTPUTS_AWAITED, SELF_REMOVAL
 from mayfly.core.facts import (
@@ -1046,6 +1046,19 @@ def test_a_container_in_the_making_when_the_manager_died_is_replaced(done: bool)
     assert manager.phases("a-0") == ["idle"]
     assert names(manager) == ["a-0"]
     assert not any(isinstance(fact, SlotCooled) for fact in manager.journal)
+
+
+def test_a_look_of_before_does_not_show_that_a_failed_prepare_made_nothing() -> None:
+    manager = Manager(Host(), desire(specs(pool("a"))))
+    manager.turn()
+    (subject,) = manager.flight
+    late = manager.sight()
+    manager.finish(subject, Fate.LOST)
+    manager.turn(sights=late)
+    assert not any(isinstance(action, Forget) for action in manager.flight.values())
+    manager.pass_time(60)
+    assert set(manager.host.boxes) == set(manager.memory.agents)
+    assert manager.phases("a-0") == ["idle"]
 
 
 def test_a_container_that_was_made_and_never_started_is_removed() -> None:

@@ -39,7 +39,7 @@ from mayfly.core.model import (
     Witness,
     World,
 )
-from mayfly.core.notice import DOUBT, doubtful_until, notice, unopened, unprepared
+from mayfly.core.notice import DOUBT, LAST_WORDS, doubtful_until, notice, unopened, unprepared
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.slots import TRIAL_FIRST, TRIAL_MOST
 from tests.core.simulator import judge
@@ -259,8 +259,27 @@ def test_ready_and_opened_are_told_once() -> None:
 def test_when_a_doubt_is_over_is_said_in_advance() -> None:
     assert doubtful_until(OPENED, world(RUNNING, first_missed={G: T})) == T + DOUBT
     assert doubtful_until(OPENED, world(RUNNING, BOX)) is None
-    assert doubtful_until(AGENT, world()) is None
+    assert doubtful_until(AGENT, world(first_missed={G: T})) == T + LAST_WORDS
+    assert doubtful_until(AGENT, world(first_missed={G: T}, outputs_kept=frozenset({G}))) is None
     assert doubtful_until(doomed(OPENED, DoomReason.FORCED), world()) is None
+
+
+def test_who_died_at_its_gate_is_told_with_its_code_and_its_last_words() -> None:
+    died = Death(ContainerId("c1"), 70, T - 1.0)
+    gone = world(deaths={G: died})
+    assert told(AGENT, gone) == []  # its last line is on its way
+    said = replace(
+        gone, outputs_kept=frozenset({G}), last_words={G: "the image has no user nosuch"}
+    )
+    facts = told(AGENT, said)
+    sentence = "the agent ended at its gate with exit code 70: the image has no user nosuch"
+    (end,) = (fact for fact in facts if isinstance(fact, AgentExited))
+    assert (end.exit_code, end.detail) == (70, sentence)
+    (cooled,) = (fact for fact in facts if isinstance(fact, SlotCooled))
+    assert cooled.reason == sentence
+    late = replace(gone, deaths={G: replace(died, at=T - LAST_WORDS)})
+    (end,) = (fact for fact in told(AGENT, late) if isinstance(fact, AgentExited))
+    assert end.detail == "the agent ended at its gate with exit code 70"
 
 
 def test_a_clock_set_back_does_not_prolong_a_doubt() -> None:

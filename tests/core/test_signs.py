@@ -58,9 +58,21 @@ def services() -> Services:
 def test_a_roster_is_the_proof_where_there_is_one_and_is_asked_for() -> None:
     for kind in get_args(get_type_hints(Sign)["kind"]):
         line = ClientSign(AGENT.generation, kind, "text")
-        assert heard(AGENT, line, "roster", Reported(), set(), 5.0) == (Reported(), None)
+        reported, fact = heard(AGENT, line, "roster", Reported(), set(), 5.0)
+        assert fact is None
+        assert (AGENT.generation in reported.troubles) == (kind == "trouble")
         assert wants_roster(line, "roster")
         assert wants_roster(line, "lines") == (kind == "refused")
+
+
+def test_a_job_shows_in_the_line_where_the_service_does_not_say_who_is_there() -> None:
+    for kind, phase in (("listening", Phase.IDLE), ("job_started", Phase.BUSY)):
+        line = ClientSign(AGENT.generation, kind)
+        _, fact = heard(AGENT, line, "roster", Reported(), set(), 5.0, unlisted=True)
+        assert fact == AgentConfirmed(5.0, AGENT.generation, phase)
+    for kind in ("trouble", "refused"):
+        line = ClientSign(AGENT.generation, kind, "text")
+        assert heard(AGENT, line, "roster", Reported(), set(), 5.0, unlisted=True)[1] is None
 
 
 def test_lines_confirm_idle_and_busy_at_once(services: Services) -> None:

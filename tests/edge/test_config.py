@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mayfly.cli.config_text import config_lines
 from mayfly.core import model
 from mayfly.edge import config
 from mayfly.edge.config import ConfigError
+from mayfly.edge.config_text import config_lines
 from mayfly.edge.faults import Refused
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.configuration import load, schema

@@ -167,8 +167,10 @@ def test_a_wish_to_be_left_alone_beside_a_good_answer_is_obeyed_too(service: Ser
 
 
 def test_a_get_whose_connection_broke_is_made_once_more_and_a_post_is_not(service: Service) -> None:
+    client = web(service)
+    assert get(client) == {"value": 1}
     service.fail("GET", "/thing", Fault(lost="before"))
-    assert get(web(service)) == {"value": 1}
+    assert get(client) == {"value": 1}
     service.fail("POST", "/thing", Fault(lost="after"))
     client = web(service)
     with pytest.raises(Passing, match="gave no answer"):
@@ -176,6 +178,16 @@ def test_a_get_whose_connection_broke_is_made_once_more_and_a_post_is_not(servic
     assert service.count("POST", "/thing") == 1
     assert service.value == 2
     assert client.calls() == {("make a thing", "lost"): 1}
+
+
+def test_a_get_is_not_made_twice_where_no_connection_has_been_good_since(service: Service) -> None:
+    client = web(service)
+    assert get(client) == {"value": 1}
+    service.fail("GET", "/thing", Fault(lost="before", times=None))
+    for number in (2, 3, 4):  # the first may have met a connection that was closed meanwhile
+        with pytest.raises(Passing, match="gave no answer"):
+            get(client)
+        assert client.calls()["look at the thing", "lost"] == number
 
 
 def test_a_service_that_does_not_answer_is_given_up(service: Service) -> None:

@@ -90,6 +90,9 @@ def test_a_bug_in_a_roster_is_told_and_the_next_one_is_asked_for() -> None:
     sent: list[RosterSeen | RosterFailed | EnrolmentTried | Bug] = []
     watch = RosterWatch(PoolName("gh"), Crooked(), sent.append)  # type: ignore[arg-type]
     try:
+        watch.ask()
+        until(lambda: len(sent) >= 2, "it asked")
+        watch.ask()
         until(lambda: len(sent) >= 3, "it asked again")
     finally:
         watch.stop()

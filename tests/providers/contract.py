@@ -12,7 +12,7 @@ A ``Bench`` knows how its service's client behaves; the tests know only the prov
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,18 +31,50 @@ from mayfly.core.model import (
     Severity,
 )
 from mayfly.core.outcomes import End, Result
+from mayfly.core.stimuli import RosterFailed
+from mayfly.edge import web
 from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import Counting, Enrolment, Provider
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
 from tests.fakes.http import Fake, Fault
+from tests.harness import until
+from tests.providers.outage import SLOTS, AtService, at_service
 from tests.waiting import rest
 
 HOST = HostSpec(name="box")
 HOST_ID = HostId("0123456789ab")
 OTHER_ID = HostId("zzzzzzzzzzzz")
 POOL = PoolName("gpu")
+
+
+@dataclass(frozen=True)
+class Outage:
+    """What a service does to every call, and what is to be told of it."""
+
+    fault: Fault | None  # None: nobody listens
+    code: str
+    says: str
+    timeout: float | None = None  # seconds that an answer is waited for
+
+
+OUTAGES = {
+    "refused": Outage(None, "service.down", "refused"),
+    "lost": Outage(Fault(lost="before", times=None), "service.down", "no answer"),
+    "silent": Outage(Fault(slow=0.3, times=None), "service.down", "no answer", 0.02),
+    "503": Outage(
+        Fault(status=503, body={"message": "unicorn"}, times=None), "service.down", "503"
+    ),
+    "429": Outage(
+        Fault(status=429, headers={"Retry-After": "1"}, times=None), "service.down", "rate limit"
+    ),
+    "garbage": Outage(Fault(garbage=b'{"total_cou', times=None), "service.down", "unreadable"),
+    "401": Outage(Fault(status=401, times=None), "service.refused", "401"),
+    "a web page": Outage(
+        Fault(status=200, body=b"<html>sign in</html>", times=None), "service.refused", "web page"
+    ),
+}
 
 
 class Bench(Protocol):
@@ -327,6 +359,46 @@ class ProviderContract:
         assert caught.value.retry_after == rest(77, began)
         assert len(bench.fake.calls) == before
 
+    @pytest.mark.parametrize("name", OUTAGES)
+    def test_four_minutes_of_trouble_cost_little_are_told_and_are_over_soon_after(
+        self,
+        bench: Bench,
+        provider: Provider,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+    ) -> None:
+        manager = at_service(bench, provider, PoolSpec(POOL, "of-the-contract", embedded=False))
+        _until_well(manager, 30.0)
+        outage = OUTAGES[name]
+        if outage.fault is None:
+            bench.fake.stop()
+        else:
+            bench.fake.fail("", "", replace(outage.fault))
+        if outage.timeout is not None:
+            monkeypatch.setattr(web, "READ_TIMEOUT", outage.timeout)
+        # One agent dies: it is to be let go of, and its slot's next wants an enrolment.
+        manager.host.ends(manager.own("gpu-0"), 1)
+        before, start, failed = manager.calls(), manager.now, 0.0
+        while manager.now < start + 240.0:
+            manager.one_second(3.0)
+            failed = failed or (manager.now if manager.calls() > before else 0.0)
+            if failed and manager.now >= failed + 30.0:
+                (told,) = manager.conditions()
+                assert told.code == outage.code
+                assert told.pool == POOL
+                assert outage.says in told.text
+                assert "\n" not in told.text
+                for secret in bench.secrets:
+                    assert secret not in told.text
+        made = manager.calls() - before
+        assert 0 < made <= SLOTS * 240 / 30, made
+        monkeypatch.undo()
+        if outage.fault is None:
+            bench.fake.start()
+        bench.fake.heal()
+        until(lambda: not isinstance(manager.listed(POOL), RosterFailed), "no limit holds")
+        _until_well(manager, 60.0)
+
     def test_every_call_is_counted(self, bench: Bench, provider: Provider) -> None:
         provider.enrol(agent(), self.labels)
         provider.roster()
@@ -344,6 +416,14 @@ class ProviderContract:
     ) -> None:
         for line in ("", "hello", "\x1b[31mred", "a" * 100_000, "mayfly: ended 0", "\ud800"):
             assert provider.read(line) is None
+
+
+def _until_well(manager: AtService, seconds: float) -> None:
+    """Let so many seconds pass at the most, by the manager's clock."""
+    start = manager.now
+    while not manager.well:
+        assert manager.now < start + seconds, [manager.phases("gpu-0"), manager.conditions()]
+        manager.one_second()
 
 
 SETTINGS: dict[str, Any] = {

@@ -16,6 +16,7 @@ from tests.providers.github_pool import GitHubPool, github_pool
 
 pytestmark = pytest.mark.engine
 LISTS = "providers.github.provider.LIST_EVERY=1"
+REFUSED = "core.contact.LIST_REST=1"
 TRIALS = "core.refusals.TRIAL_FIRST=1"
 MINT = ("POST", "/api/v3/orgs/acme/actions/runners/generate-jitconfig")
 LIST = ("GET", "/api/v3/orgs/acme/actions/runners")
@@ -142,7 +143,7 @@ def test_the_pool_is_held_with_a_sentence_loses_nothing_and_fills_again_by_itsel
 ) -> None:
     manager = pool.manager
     configure(pool, fault)
-    manager.start(*hurried(LISTS, TRIALS), wait="idle")
+    manager.start(*hurried(LISTS, REFUSED, TRIALS), wait="idle")
     job = working(pool)
     with pool.fake.lock:
         fault.spoil(pool.fake)
@@ -154,7 +155,8 @@ def test_the_pool_is_held_with_a_sentence_loses_nothing_and_fills_again_by_itsel
     row = manager.in_phase("held", "gh-0")
     assert fault.says in row["note"]
     assert "\n" not in row["note"]
-    assert fault.says in manager.health()["slot.held"]
+    code = "slot.held" if fault.spoil is intrude else "service.refused"
+    assert fault.says in manager.health()[code]
     found = json.loads(manager.cli("doctor", "--json").stdout)["checks"]
     told = [check["text"] for check in found if check["state"] == "fail"]
     assert any(fault.says in text for text in told)

@@ -48,7 +48,7 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import Outcome, Result
 from mayfly.core.recording import Difference, Recorder, Recording, replayed
 from mayfly.core.requests import ProbeIsolation
-from mayfly.core.stimuli import AgentStirred, WitnessesRead
+from mayfly.core.stimuli import AgentStirred, OutputKept, WitnessesRead
 from mayfly.edge.faults import Passing
 from mayfly.edge.history import History
 from mayfly.edge.log import Log
@@ -349,6 +349,7 @@ def test_a_look_that_an_action_overtook_makes_nobody_seem_gone(stage: Stage) -> 
         assert not agent.settled
         seen = (on.loop.state.observed.world.containers or {})[made.generation]
         assert (seen.id, seen.live) == (container.id, True)
+        on.inbox.put(OutputKept(made.generation))
         on.look(began=on.loop.state.results)  # this one is newer than all that was done
         yield
         assert on.loop.state.memory.agents[made.generation].settled

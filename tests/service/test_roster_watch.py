@@ -52,11 +52,13 @@ def watched(bench: GitHubBench) -> Iterator[Watched]:
 def test_a_trial_that_is_given_an_enrolment_gives_it_back(
     bench: GitHubBench, watched: Watched
 ) -> None:
+    watched.watch.ask()
     watched.seen(RosterSeen)
     watched.watch.try_enrolment(TRIAL)
     assert watched.seen(EnrolmentTried) == [EnrolmentTried(POOL, None)]
     assert bench.fake.registered == 1
     assert bench.fake.runners == {}
+    watched.watch.ask()
     watched.seen(RosterSeen, 2)
 
 
@@ -68,7 +70,7 @@ def test_a_trial_that_is_refused_says_why(bench: GitHubBench, watched: Watched) 
     assert isinstance(told.failure, Failure)
     assert told.failure.family is Family.REFUSED
     assert "lacks a permission" in told.failure.text
-    watched.seen(RosterSeen)
+    assert bench.fake.count(*bench.listing()) == 0  # nobody wanted to know who is there
 
 
 def test_what_a_trial_could_not_give_back_does_not_count_against_it(

@@ -96,8 +96,8 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Print the configuration in force, merged, with every default."""
-    from mayfly.cli.config_text import config_lines  # noqa: PLC0415
     from mayfly.cli.loading import load_config  # noqa: PLC0415
+    from mayfly.edge.config_text import config_lines  # noqa: PLC0415
 
     loaded = load_config(config_path(ctx, config))
     if as_json:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from mayfly.core import naming
 from mayfly.core.model import (
     ContainerId,
     Generation,
@@ -138,7 +139,7 @@ class Dismiss:
     @property
     def subject(self) -> Subject:
         """The registration, which outlives its agent."""
-        return f"registration:{self.pool}:{self.registration}"
+        return naming.registration_of(self.pool, self.registration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class SetSchedulable:
     @property
     def subject(self) -> Subject:
         """The registration."""
-        return f"registration:{self.pool}:{self.registration}"
+        return naming.registration_of(self.pool, self.registration)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from mayfly.core.model import PoolSpec
 MODULES = (
     "actions",
     "commands",
+    "contact",
     "desire",
     "facts",
     "gpu_health",

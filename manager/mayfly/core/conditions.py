@@ -6,9 +6,11 @@ and one alert however many slots it has. A condition is not kept: it ends when w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
+from mayfly.core.contact import Contacts, awaited_since, trouble
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Condition,
@@ -20,15 +22,30 @@ from mayfly.core.model import (
     SlotName,
     World,
 )
+from mayfly.core.signs import SHOWN, Reported
 from mayfly.core.slots import DEADLINES, SlotStatus
 
+CLIENT_GRACE = 10.0  # seconds that a client may be in trouble before it is a condition
 NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
 FAILURES = 5  # agents in a row that died young: after so many it is a condition
 
 
-def slot_conditions(rows: Iterable[SlotStatus], world: World, now: float) -> list[Condition]:
-    """The conditions of all slots, those of one pool with the same cause as one."""
-    found = [one for row in rows if (one := _condition(row, world, now)) is not None]
+def slot_conditions(
+    rows: Iterable[SlotStatus],
+    world: World,
+    now: float,
+    refused: Mapping[PoolName, str] = MappingProxyType({}),
+) -> list[Condition]:
+    """The conditions of all slots, those of one pool with the same cause as one.
+
+    That a slot is held since its pool is ``refused`` is said of the pool.
+    """
+    found = [
+        one
+        for row in rows
+        if (one := _condition(row, world, now)) is not None
+        if one[1] != refused.get(row.spec.pool.name)
+    ]
     return grouped(found)
 
 
@@ -69,6 +86,7 @@ OF_SLOTS = {
     "slot.vacant": "are vacant",
     "slot.paused": "have a container that somebody paused",
     "slot.name_taken": "have a container of another name",
+    "service.unreachable": "have a client that is in trouble with its service",
 }
 
 
@@ -131,6 +149,45 @@ def misnamed(row: SlotStatus, world: World, now: float) -> str | None:
     if not agent.embedded and agent.enrolled is None:
         return None  # it is named once its service has given it an enrolment
     return container.name if now - max(row.since, agent.opened or 0.0) > NAMING else None
+
+
+def service_conditions(
+    contacts: Contacts, refused: Mapping[PoolName, str], now: float
+) -> list[Condition]:
+    """A condition for each pool whose service is down or slow, fails at what it is asked, or refuses us."""
+    found = [_of_service("service.refused", pool, why) for pool, why in refused.items()]
+    for pool, contact in contacts.pools.items():
+        if pool in refused:
+            continue
+        failing, since = trouble(contact, now), awaited_since(contact, now)
+        if failing is not None:
+            code = "service.refused" if failing.failure.lasting else "service.down"
+            found.append(_of_service(code, pool, failing.failure.text))
+        elif since is not None:
+            text = f"the service of pool {pool} has not answered for {now - since:.0f} s"
+            found.append(_of_service("service.down", pool, text))
+    return found
+
+
+def _of_service(code: str, pool: PoolName, text: str) -> Condition:
+    return Condition(code, Severity.ERROR, text, "mayfly doctor", pool)
+
+
+def client_conditions(
+    rows: Iterable[SlotStatus], reported: Reported, now: float
+) -> list[Condition]:
+    """A condition for the agents of a pool whose clients tell of the same trouble with their service."""
+    found: list[tuple[Condition, str]] = []
+    for row in rows:
+        one = reported.troubles.get(row.agent.generation) if row.agent is not None else None
+        if one is None or row.phase in (Phase.BUSY, Phase.ENDING):
+            continue
+        if now - one.last >= SHOWN or now - one.since < CLIENT_GRACE:
+            continue
+        text = f"the client of slot {row.spec.name} is in trouble with its service: {one.text}"
+        fix = f"mayfly logs {row.spec.name}; mayfly doctor"
+        found.append((_of(row, "service.unreachable", Severity.ERROR, text, fix), one.text))
+    return grouped(found)
 
 
 def queue_conditions(rows: Iterable[SlotStatus], memory: Memory) -> list[Condition]:

@@ -54,11 +54,13 @@ def decide(
     run_id: str,
     mint: Callable[[], Generation],
     in_flight: frozenset[str] = frozenset(),
+    down: frozenset[PoolName] = frozenset(),
 ) -> Plan:
     """The plan for now.
 
     ``run_id`` names this run of the manager, ``mint`` gives generations never used before, and subjects
-    ``in_flight`` already have an action under way (or rest after one that failed).
+    ``in_flight`` already have an action under way (or rest after one that failed). The services of pools that
+    are ``down`` are asked for nothing.
     """
     if world.containers is None or memory.pause is not None:
         return Plan(wake=_next_doubt(world, memory, now))
@@ -73,6 +75,7 @@ def decide(
         containers=world.containers,
         names=frozenset(container.name for container in world.containers.values()),
         sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
+        down=down,
     )
     draft = _Draft(
         view=view,

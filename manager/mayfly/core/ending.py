@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mayfly.core.actions import Action, Dismiss, Forget, Remove, Signal
 from mayfly.core.facts import AgentStopStepped
 from mayfly.core.keeping import (
@@ -12,11 +14,12 @@ from mayfly.core.keeping import (
 )
 from mayfly.core.memory import ENDS_JOBS, Agent
 from mayfly.core.memory import Doom as Dooming
-from mayfly.core.model import Container, DoomReason, Removal, SlotSpec, StopStep
+from mayfly.core.model import Container, DoomReason, Phase, Removal, SlotSpec, StopStep
 from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
 from mayfly.core.rosters import ORPHANED
-from mayfly.core.slots import Tenancy, overdue, within
+from mayfly.core.slots import DEADLINES, Tenancy, overdue, within
 
+LETTING_GO = DEADLINES[Phase.ENDING].seconds or 60.0  # seconds for a service to let go of an agent
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
 OUTPUT_WAIT = (
     300.0  # seconds that an ended container stays at most until all of its output is on disk
@@ -34,11 +37,11 @@ def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
     # An agent that its service refuses cannot get a job, so the dismissal is skipped.
     hard = agent.doom.reason in ENDS_JOBS or agent.doom.reason is DoomReason.REFUSED
     gently = agent.opened is not None and container.live and not hard
-    if gently:
+    if gently and within(view.now, agent.doom.at, LETTING_GO):
         reason = f"{agent.doom.reason}: it is let go before it is stopped"
         letting_go = _let_go(view, agent, spec, reason)
         if letting_go is not None:
-            return letting_go
+            return replace(letting_go, until=agent.doom.at + LETTING_GO)
     steps = spec.ladder if spec is not None else ()
     ladder = tuple(step for step in steps if gently or not step.idle)
     if agent.opened is None or not container.live:
@@ -46,7 +49,7 @@ def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
     return _climb(view, agent, container, agent.doom, ladder)
 
 
-def _let_go(view: View, agent: Agent, spec: SlotSpec | None, reason: str) -> Verdict | None:
+def _let_go(view: View, agent: Agent, spec: SlotSpec | None, reason: str) -> Stay | Act | None:
     """See that the service gives the agent no further job; ``None`` where it cannot, or knows already.
 
     An entry that belongs to the slot is not taken back for that: jobs wait for it.
@@ -67,7 +70,7 @@ def _dismissal(view: View, agent: Agent, reason: str, *, keep: bool = False) -> 
     action = Dismiss(
         agent.generation, agent.slot, agent.pool, agent.registration, reason, keep=keep
     )
-    return (action,) if view.free(action.subject) else ()
+    return (action,) if view.asks(action.pool, action.subject) else ()
 
 
 def registered_at_service(agent: Agent) -> bool:
@@ -83,7 +86,7 @@ def sweep(view: View) -> list[Verdict]:
             found.append(Stay(since + ORPHANED))
             continue
         action = Dismiss(None, None, pool, registration, "no agent of ours stands behind it")
-        if view.free(action.subject):
+        if view.asks(pool, action.subject):
             found.append(Act((action,)))
     return found
 
@@ -137,6 +140,8 @@ def clear(
     if container is None:
         if registered:
             return Act(actions)
+        if agent.generation in view.world.unsure:
+            return STAY
         return Act((Forget(agent.generation, agent.slot, "its container is gone"),))
     if kept:
         return Act(actions)

@@ -106,7 +106,7 @@ def _keep_waiting(
 
 def set_schedulable(
     view: View, spec: SlotSpec, agent: Agent, *, cordoned: bool, reason: str
-) -> Verdict:
+) -> Stay | Act:
     """Have the service told whether it may give the agent a new job, unless that is under way."""
     assert agent.registration is not None
     action = SetSchedulable(
@@ -117,7 +117,7 @@ def set_schedulable(
         cordoned,
         reason,
     )
-    return Act((action,)) if view.free(action.subject) else STAY
+    return Act((action,)) if view.asks(action.pool, action.subject) else STAY
 
 
 def keep_committed(view: View, agent: Agent) -> Verdict:

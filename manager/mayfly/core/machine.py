@@ -35,6 +35,7 @@ from mayfly.core.actions import (
     action_name,
 )
 from mayfly.core.apply import ahead, apply
+from mayfly.core.contact import Contacts, call_kind
 from mayfly.core.decide import decide
 from mayfly.core.desire import Survey, desired
 from mayfly.core.facts import (
@@ -112,7 +113,6 @@ OPENING = (
 )
 OPENING_MOST = 1.0
 BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
-ENROL_REST = 5.0  # the same for one that gave no enrolment
 LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
 NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
 REST = 1.0  # seconds that a subject rests after an action on it failed
@@ -140,6 +140,7 @@ class State:
     gpus: Gpus = field(default_factory=Gpus)
     isolation: Isolation = field(default_factory=Isolation)
     refusals: Refusals = field(default_factory=Refusals)
+    contacts: Contacts = field(default_factory=Contacts)
     reported: Reported = field(default_factory=Reported)
     polls: PollSchedule = field(default_factory=PollSchedule)
     in_flight: Mapping[Subject, Action] = field(default_factory=dict)
@@ -322,6 +323,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             run_id=state.run_id,
             mint=mint,
             in_flight=busy | resting.keys(),
+            down=state.contacts.down,
         )
         memory = _applied(memory, plan.facts)
         facts += [*noticed, *plan.facts]
@@ -358,7 +360,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     )
     recorded, afterwards, due = _asked(recorded, told, world, now)
     dues = [*resting.values(), *(now + wait for wait in state.opening.values()), polls.due]
-    dues += [time for time in (wake, due) if time is not None]
+    dues += [time for time in (wake, due, recorded.contacts.due) if time is not None]
     return Step(
         state=recorded,
         unrecorded=replace(state, all_stirred=True),
@@ -386,12 +388,19 @@ def _asked(
     refusals, memory = state.refusals, state.memory
     released = {fact.slot for fact in facts if isinstance(fact, SlotReleased) and fact.by}
     slots = {pool.name: _slots(state.config, pool.name) for pool in state.config.pools}
+    contacts = state.contacts
     for pool, names in slots.items() if released else ():
         if released.intersection(names):
             refusals = refusals.retry_now(pool)
+            contacts = contacts.at_once(pool, now)
+    down = state.contacts.down
     if memory.pause is None:
         refusals, trials = refusals.trials(
-            now, lambda pool: any(memory.slot(name).cordon is None for name in slots.get(pool, ()))
+            now,
+            lambda pool: (
+                pool not in down
+                and any(memory.slot(name).cordon is None for name in slots.get(pool, ()))
+            ),
         )
         mint = _Mint(state.noise, now)
         for pool, trial in trials:
@@ -400,20 +409,23 @@ def _asked(
             requests.append(TryEnrolment(pool, Trial(fresh, trial.labels)))
         state = replace(state, noise=mint.noise)
     awaited = {
-        agent.pool: None
+        agent.pool
         for agent in memory.agents.values()
         if not agent.embedded
         and agent.opened is not None
         and agent.confirmed is None
         and not agent.settled
     }
-    requests += [AskRoster(pool) for pool in awaited]
+    for pool in sorted(awaited):
+        contacts = contacts.awaited(pool, now)
+    contacts, asked = contacts.ask(now)
+    requests += [AskRoster(pool) for pool in asked]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
     isolation, probes, again = state.isolation.scheduled(
         state.config, state.desired, state.survey, memory, now
     )
     dues = [time for time in (due, again) if time is not None]
-    after = replace(state, refusals=refusals, gpus=gpus, isolation=isolation)
+    after = replace(state, refusals=refusals, contacts=contacts, gpus=gpus, isolation=isolation)
     return after, (*requests, *wanted, *probes), min(dues, default=None)
 
 
@@ -473,8 +485,8 @@ class _Draft:
                 self._on_event(stimulus)
             case AgentStirred(generation=generation):
                 self._stir(generation)
-            case OutputKept(generation=generation):
-                self._on_output(generation)
+            case OutputKept(generation=generation, words=words):
+                self._on_output(generation, words)
             case WitnessesRead(found=found, unreadable=unreadable):
                 observed = self.state.observed.witnessed(found, unreadable, self.now)
                 self._set(observed=observed, witnesses_read=True)
@@ -537,6 +549,7 @@ class _Draft:
             observed=self.state.observed.shifted(by),
             resting={name: until + by for name, until in self.state.resting.items()},
             polls=self.state.polls.reset_timers(self.now),
+            contacts=self.state.contacts.shifted(by, self.now),
             engine_lost=lost + by if lost is not None else None,
         )
 
@@ -601,10 +614,10 @@ class _Draft:
                 self._stir(event.generation)
         self._set(polls=self.state.polls.soon(self.now))
 
-    def _on_output(self, generation: Generation) -> None:
+    def _on_output(self, generation: Generation, words: str) -> None:
         """An agent prints no more, so it has ended; if the Engine removed it, it may be forgotten already."""
         if generation in self.state.drafted.agents:
-            self._set(observed=self.state.observed.kept(generation))
+            self._set(observed=self.state.observed.kept(generation, words))
             self._stir(generation)
 
     # -- services --
@@ -615,9 +628,12 @@ class _Draft:
         if agent is None or trait is None or agent.settled:
             return
         if wants_roster(sign, trait.proof):
-            self.requests.append(AskRoster(agent.pool))
+            self._set(contacts=self.state.contacts.awaited(agent.pool, self.now))
         known = self.state.memory.agents.keys()
-        reported, fact = heard(agent, sign, trait.proof, self.state.reported, known, self.now)
+        unlisted = agent.pool in self.state.contacts.down
+        reported, fact = heard(
+            *(agent, sign, trait.proof, self.state.reported, known, self.now), unlisted=unlisted
+        )
         self._set(reported=reported)
         if fact is not None:
             self._pend(fact)
@@ -627,6 +643,12 @@ class _Draft:
         if isinstance(sight, EnrolmentTried):
             self._refuse(state.refusals.tried(pool, sight.failure, self.now))
             return
+        if isinstance(sight, RosterSeen):
+            if pool in state.contacts.down:
+                self._lift_rests(pool)
+            self._set(contacts=self.state.contacts.listed(pool, sight.interval, self.now))
+        else:
+            self._set(contacts=state.contacts.list_failed(pool, sight.failure, self.now))
         kept = frozenset(spec.name for spec in state.desired.slots if spec.keeps_entries)
         roster = sight.roster if isinstance(sight, RosterSeen) else None
         observed = state.observed.listed(pool, roster, state.memory, kept, self.now)
@@ -638,6 +660,19 @@ class _Draft:
             state.refusals.listed(pool)
             if isinstance(sight, RosterSeen)
             else state.refusals.list_refused(pool, sight.failure)
+        )
+
+    def _lift_rests(self, pool: PoolName) -> None:
+        """The pool's service is back: what rested because it was away is done at once."""
+        agents = self.state.memory.agents.values()
+        ours = {naming.enrolment_of(one.generation) for one in agents if one.pool == pool}
+        entries = naming.registration_of(pool, "")
+        self._set(
+            resting={
+                subject: until
+                for subject, until in self.state.resting.items()
+                if subject not in ours and not subject.startswith(entries)
+            }
         )
 
     def _refuse(self, refusals: Refusals) -> None:
@@ -662,10 +697,13 @@ class _Draft:
         for name in refusals.by_pool:
             if name not in after or before.get(name) != after[name]:
                 refusals = refusals.forget(name)
+        services = [name for name, trait in traits.items() if not trait.embedded]
+        changed = [name for name in after if before.get(name) != after[name]]
         self._set(
             config=config,
             traits=traits,
             refusals=refusals,
+            contacts=self.state.contacts.use(services, changed, self.now),
             gpus=self.state.gpus.use_config(config),
             isolation=self.state.isolation.kept(config),
             polls=self.state.polls.survey_soon(self.now),
@@ -728,6 +766,9 @@ class _Draft:
 
     def _on_done(self, done: ActionDone) -> None:
         state, now, action = self.state, self.now, done.action
+        if isinstance(action, Enrol | Dismiss | SetSchedulable):
+            done_so = state.contacts.call_done(action.pool, call_kind(action))
+            self._set(contacts=done_so)
         match action:
             case Dismiss() | SetSchedulable() if done.busy:
                 self._on_busy(action)
@@ -760,6 +801,13 @@ class _Draft:
             case _:
                 pass
 
+    def _called(self, action: Enrol | Dismiss | SetSchedulable, failure: Failure) -> float:
+        """A call to a service failed: the seconds until its subject's next."""
+        kind = call_kind(action)
+        contacts, rest = self.state.contacts.call_failed(action.pool, kind, failure, self.now)
+        self._set(contacts=contacts)
+        return rest
+
     def _on_failed(self, action: Action, failure: Failure) -> None:
         state, now, subject = self.state, self.now, action.subject
         fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
@@ -768,15 +816,18 @@ class _Draft:
         agent = known.get(action.generation) if action.generation is not None else None
         lasting = failure.lasting
         match action:
-            case Prepare() if agent is not None and not agent.settled:
+            case Prepare(generation=generation) if agent is not None and not agent.settled:
+                self._set(observed=self.state.observed.doubted(self.state.results, generation))
                 self._pend(*unprepared(agent, failure.text, lasting, state.drafted, now))
-            case Dismiss() | SetSchedulable() if lasting:
-                self._rest(subject, now + BUSY_REST)
+            case Dismiss() | SetSchedulable():
+                self._rest(subject, now + max(self._called(action, failure), lasting * BUSY_REST))
             case Enrol(pool=pool, labels=labels):
                 if agent is not None:
                     trial = Trial(agent, labels)
                     self._refuse(state.refusals.enrolment_refused(pool, failure, trial, now))
-                self._rest(subject, now + (failure.retry_after or ENROL_REST))
+                # The enrolment rests, not its agent, which may get its name or be ended meanwhile.
+                rest = self._called(action, failure)
+                self._rest(naming.enrolment_of(action.generation), now + rest)
             case Rename(to=to):
                 # Only the name rests: its agent may take a job meanwhile.
                 self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))

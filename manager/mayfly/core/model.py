@@ -510,6 +510,10 @@ class World:
         default_factory=dict
     )  # since when looks show its container there and not running
     outputs_kept: frozenset[Generation] = frozenset()  # all that they printed is on disk
+    unsure: frozenset[Generation] = (
+        frozenset()
+    )  # whose container may be there, whatever a look showed
+    last_words: Mapping[Generation, str] = field(default_factory=dict)  # of who died at its gate
     absent: Mapping[Generation, float] = field(
         default_factory=dict
     )  # since when no roster shows it online

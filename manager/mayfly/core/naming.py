@@ -59,6 +59,16 @@ def naming_of(name: str) -> str:
     return f"name:{name}"
 
 
+def enrolment_of(generation: Generation) -> str:
+    """The subject that rests while an agent's service gives it no enrolment."""
+    return f"enrolment:{generation}"
+
+
+def registration_of(pool: PoolName, registration: str) -> str:
+    """The subject of a registration, which outlives its agent."""
+    return f"registration:{pool}:{registration}"
+
+
 def network(host: HostId, pool: PoolName) -> str:
     """The name of the network that the agents of one pool share."""
     return f"mayfly-{host}-{pool}"

@@ -39,11 +39,12 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.outcomes import End, Outcome, Result
-from mayfly.core.rosters import confirmations
+from mayfly.core.rosters import confirmations, spared
 from mayfly.core.slots import backoff, trial_wait, within
 
 Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
 
+LAST_WORDS = 2.0  # seconds that the account of who died at its gate waits for its last line
 DOUBT = 3.0  # seconds between an end that nobody here asked for and the account of it
 ENGINE_STOP_REACH = 60.0  # an Engine that stops may take this long to end its containers
 TRIES = 3
@@ -71,6 +72,7 @@ def notice(
     for agent in memory.agents.values():
         if not agent.settled:
             facts.extend(_of_agent(agent, memory, world, now, judge, in_flight))
+    facts.extend(spared(memory, world, now, judge))
     if world.rosters:
         # A gate that is seen open now counts: its agent may be in the roster already.
         facts.extend(confirmations(apply(memory, facts), world, now))
@@ -126,6 +128,8 @@ def _end(
         certain = world.containers is not None and not within(now, at, DOUBT)
         if agent.committed is not None and not engine_stopped and not certain:
             return None
+        if _may_still_say(agent, world) and within(now, at, LAST_WORDS):
+            return None
     return End(
         committed=agent.committed is not None,
         opened=agent.opened is not None,
@@ -135,7 +139,14 @@ def _end(
         because=agent.doom.detail if agent.doom is not None else "",
         engine_stopped=engine_stopped,
         death_seen=death is not None,
+        died_with=death.exit_code if death is not None else None,
+        words=world.last_words.get(agent.generation, ""),
     )
+
+
+def _may_still_say(agent: Agent, world: World) -> bool:
+    """Whether the last line of an agent that died at its gate is on its way."""
+    return agent.committed is None and agent.generation not in world.outputs_kept
 
 
 def _suspicious(witness: Witness) -> bool:
@@ -154,8 +165,12 @@ def _ended_at(agent: Agent, witness: Witness, world: World) -> float:
 
 def doubtful_until(agent: Agent, world: World) -> float | None:
     """When the account of an end that nobody asked for falls due; ``None`` where nothing is in doubt."""
-    if agent.settled or agent.doom is not None or agent.committed is None:
+    if agent.settled or agent.doom is not None:
         return None
+    if agent.committed is None:
+        if not _may_still_say(agent, world) or not _gone(agent, world):
+            return None
+        return _ended_at(agent, NOBODY, world) + LAST_WORDS
     witness = world.witnesses.get(agent.generation, NOBODY)
     if _suspicious(witness) or (witness.exit is None and _gone(agent, world)):
         return _ended_at(agent, witness, world) + DOUBT
@@ -198,7 +213,7 @@ def settle(
         generation=agent.generation,
         outcome=outcome.result,
         cause=outcome.cause,
-        exit_code=end.exit.code if end.exit is not None else None,
+        exit_code=end.exit.code if end.exit is not None else None if end.opened else end.died_with,
         oom_kills=end.exit.oom_kills if end.exit is not None else None,
         detail=outcome.detail,
         clean=outcome.result is Result.JOB_DONE

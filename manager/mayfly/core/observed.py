@@ -87,6 +87,7 @@ class Observed:
             engine_error=None,
             last_seen=last_seen,
             first_missed=first_missed,
+            unsure=self.world.unsure & overtaken,
         )
         touched = {generation: self.touched[generation] for generation in overtaken}
         return replace(self, world=world, touched=touched), bool(overtaken)
@@ -103,9 +104,13 @@ class Observed:
         """The Engine said that a container died."""
         return self._with(deaths={**self.world.deaths, generation: death})
 
-    def kept(self, generation: Generation) -> Observed:
+    def kept(self, generation: Generation, words: str = "") -> Observed:
         """All that an agent printed is on disk, or will never come."""
-        return self._with(outputs_kept=self.world.outputs_kept | {generation})
+        said = {generation: words} if words else {}
+        return self._with(
+            outputs_kept=self.world.outputs_kept | {generation},
+            last_words={**self.world.last_words, **said},
+        )
 
     def grown(self, sizes: Mapping[ContainerId, int]) -> Observed:
         """How large the writable layers are."""
@@ -214,6 +219,11 @@ class Observed:
         """We have started a container."""
         return self._changed(result, container.generation, container)
 
+    def doubted(self, result: int, generation: Generation) -> Observed:
+        """Nobody knows whether we have made a container: looks that began before then do not tell."""
+        touched = {**self.touched, generation: result}
+        return replace(self._with(unsure=self.world.unsure | {generation}), touched=touched)
+
     def renamed(self, result: int, generation: Generation, name: str) -> Observed:
         """We have renamed a container."""
         known = (self.world.containers or {}).get(generation)
@@ -250,6 +260,8 @@ class Observed:
             first_missed=_without(world.first_missed, generation),
             over=_without(world.over, generation),
             outputs_kept=world.outputs_kept - {generation},
+            unsure=world.unsure - {generation},
+            last_words=_without(world.last_words, generation),
             sizes=_without(world.sizes, generation),
             unwitnessed=_without(world.unwitnessed, generation),
             absent=_without(world.absent, generation),

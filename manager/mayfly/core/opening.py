@@ -64,6 +64,8 @@ def _next_use(
         return _open(view, spec, agent, container, waiting) if waiting is not None else None
     if agent.enrolled is None or agent.enrolled_by_run not in (None, view.run_id):
         # What another run of the manager was given is gone with it: it was never on disk.
+        if not view.asks(spec.pool.name, naming.enrolment_of(agent.generation)):
+            return None
         enrol = Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free", spec.labels)
         return Act((enrol,))
     return _open(view, spec, agent, container, None)

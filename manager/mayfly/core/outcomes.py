@@ -35,6 +35,8 @@ class End:
     because: str = ""  # the sentence that Mayfly ended it with; "": there is none
     engine_stopped: bool = False  # the Engine stopped or restarted around it
     death_seen: bool = False  # the Engine said that the container died or was killed
+    died_with: int | None = None  # the code that the Engine named then; None: it named none
+    words: str = ""  # the last line of one that never opened
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,15 @@ class View:
     containers: Mapping[Generation, Container]
     names: AbstractSet[str]  # of all containers
     sharing: AbstractSet[PoolName]  # pools whose slots may have GPUs in common
+    down: AbstractSet[PoolName] = frozenset()  # pools whose service is asked for nothing now
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""
         return subject not in self.in_flight
+
+    def asks(self, pool: PoolName, subject: str) -> bool:
+        """Whether the pool's service may be asked for something that concerns the subject."""
+        return pool not in self.down and self.free(subject)
 
 
 @dataclass(frozen=True, slots=True)

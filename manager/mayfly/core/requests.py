@@ -32,7 +32,7 @@ class LookAtMounts:
 
 @dataclass(frozen=True, slots=True)
 class AskRoster:
-    """Ask the pool's service soon who is there: somebody is awaited."""
+    """Ask the pool's service now who is there."""
 
     pool: PoolName
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from mayfly.core.facts import AgentConfirmed, Fact
-from mayfly.core.memory import Agent, Memory
+from mayfly.core.memory import ENDS_JOBS, Agent, Memory
 from mayfly.core.model import (
     DoomReason,
     Generation,
@@ -19,6 +19,7 @@ from mayfly.core.model import (
     Roster,
     RosterEntry,
     SlotName,
+    Witness,
     World,
 )
 from mayfly.core.outcomes import End, Outcome, Result
@@ -100,12 +101,41 @@ def busy_without_job(
         if agent.generation in world.unreadable or within(now, since, BUSY_WITHOUT_JOB):
             continue
         entry = entry_of(agent, roster)
-        # Nobody ends it; the provider is asked what it would say if somebody did.
-        end = End(committed=True, opened=True, exit=None, doom=DoomReason.UNWANTED)
-        jobless = judge(agent.pool, end, witness.signs).result is Result.NO_JOB
+        jobless = not told_of_job(agent, witness, judge)
         if entry is not None and entry.busy and jobless and agent.doom is None:
             found[agent.generation] = since
     return found
+
+
+def told_of_job(
+    agent: Agent, witness: Witness, judge: Callable[[PoolName, End, tuple[str, ...]], Outcome]
+) -> bool:
+    """Whether the client of a service's agent has told of a job, whatever its service says."""
+    # Nobody ends it; the provider is asked what it would say if somebody did.
+    end = End(committed=True, opened=True, exit=None, doom=DoomReason.UNWANTED)
+    return judge(agent.pool, end, witness.signs).result is not Result.NO_JOB
+
+
+def spared(
+    memory: Memory,
+    world: World,
+    now: float,
+    judge: Callable[[PoolName, End, tuple[str, ...]], Outcome],
+) -> Iterator[Fact]:
+    """The agents that are to be ended for having no job, and whose client has told of one all the same.
+
+    Where their service does not answer nobody else would tell.
+    """
+    for agent in memory.agents.values():
+        if agent.doom is None or agent.doom.reason in ENDS_JOBS or agent.embedded:
+            continue
+        witness = world.witnesses.get(agent.generation)
+        if witness is None or witness.exit is not None or agent.settled or agent.busy:
+            continue
+        # A line may be older than a job that its service took away again.
+        answers = world.rosters.get(agent.pool) is not None
+        if agent.opened is not None and not answers and told_of_job(agent, witness, judge):
+            yield AgentConfirmed(now, agent.generation, Phase.BUSY)
 
 
 def orphans(

@@ -1,8 +1,8 @@
 """What the lines of a service's clients lead to: confirmed, or ended for being refused or in lasting trouble.
 
-A line confirms only where no roster does; otherwise it makes us ask for one. A job that is handed out may be
-taken back before it begins, and the client then asks for another: its agent is idle again, and each job that
-it is handed has the whole of its time.
+A line confirms only where no roster does, or where none can be had; otherwise it makes us ask for one. A job
+that is handed out may be taken back before it begins, and the client then asks for another: its agent is idle
+again, and each job that it is handed has the whole of its time.
 """
 
 from __future__ import annotations
@@ -18,31 +18,42 @@ from mayfly.core.rosters import ABSENCE
 from mayfly.core.stimuli import ClientSign
 
 TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
+SHOWN = 45.0  # seconds without one after which it is not shown any more: clients repeat themselves
 PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A client's trouble: since when, when it last said so, and in which words."""
+
+    since: float
+    last: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
     """What clients have reported so far. Never changed in place."""
 
-    # whose client is in trouble: since when, and when it last said so
-    times: Mapping[Generation, tuple[float, float]] = field(default_factory=dict)
+    troubles: Mapping[Generation, Trouble] = field(default_factory=dict)
     # whose job has begun as its service knows, so that it is not taken back any more
     begun: frozenset[Generation] = frozenset()
 
-    def trouble(self, generation: Generation, now: float) -> Reported:
+    def trouble(self, generation: Generation, text: str, now: float) -> Reported:
         """One more word of trouble."""
-        before = self.times.get(generation)
-        since = before[0] if before is not None and now - before[1] < TROUBLE_GAP else now
-        going_on = {name: told for name, told in self.times.items() if now - told[1] < TROUBLE_GAP}
-        return replace(self, times={**going_on, generation: (since, now)})
+        before = self.troubles.get(generation)
+        since = before.since if before is not None and now - before.last < TROUBLE_GAP else now
+        going_on = {
+            name: one for name, one in self.troubles.items() if now - one.last < TROUBLE_GAP
+        }
+        return replace(self, troubles={**going_on, generation: Trouble(since, now, text)})
 
     def well(self, generation: Generation) -> Reported:
         """Its client is well again, and no job of its has begun."""
-        if generation not in self.times and generation not in self.begun:
+        if generation not in self.troubles and generation not in self.begun:
             return self
-        times = {name: told for name, told in self.times.items() if name != generation}
-        return Reported(times, self.begun - {generation})
+        troubles = {name: one for name, one in self.troubles.items() if name != generation}
+        return Reported(troubles, self.begun - {generation})
 
     def job_begun(self, generation: Generation, known: AbstractSet[Generation]) -> Reported:
         """Its job has begun; those that are not ``known`` any more are forgotten."""
@@ -50,8 +61,8 @@ class Reported:
 
     def lasting(self, generation: Generation) -> bool:
         """Whether its client has told of trouble for ``ABSENCE``, again and again."""
-        since, last = self.times.get(generation, (0.0, 0.0))
-        return last - since > ABSENCE
+        known = self.troubles.get(generation)
+        return known is not None and known.last - known.since > ABSENCE
 
 
 def wants_roster(sign: ClientSign, proof: str) -> bool:
@@ -66,18 +77,28 @@ def heard(
     reported: Reported,
     known: AbstractSet[Generation],
     now: float,
+    *,
+    unlisted: bool = False,
 ) -> tuple[Reported, AgentConfirmed | AgentDoomed | None]:
-    """What follows from a line of the agent's client; ``proof`` is its pool's, ``known`` are all agents."""
-    if agent.settled or proof == "roster":
+    """What follows from a line of the agent's client; ``proof`` is its pool's, ``known`` are all agents.
+
+    ``unlisted``: its service does not say who is there, so that a job shows in the line alone.
+    """
+    if agent.settled:
         return reported, None
     if agent.busy:
+        if proof == "roster":
+            return reported, None
         return _heard_of_job(agent, sign, reported, known, now)
     phase = PHASE_OF_SIGN.get(sign.kind)
     if phase is not None:
-        confirmed = AgentConfirmed(now, agent.generation, phase)
-        return reported.well(agent.generation), confirmed if agent.confirmed is not phase else None
+        believed = (proof != "roster" or unlisted) and agent.confirmed is not phase
+        confirmed = AgentConfirmed(now, agent.generation, phase) if believed else None
+        return reported.well(agent.generation), confirmed
     if sign.kind == "trouble":
-        reported = reported.trouble(agent.generation, now)
+        reported = reported.trouble(agent.generation, sign.text, now)
+    if proof == "roster":
+        return reported, None
     over = sign.kind == "refused" or (sign.kind == "trouble" and reported.lasting(agent.generation))
     if over and agent.doom is None:
         doom = AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=sign.text)

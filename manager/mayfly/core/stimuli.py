@@ -134,6 +134,7 @@ class OutputKept:
     """All that an agent printed is on disk, or will never come: its container is not needed for that."""
 
     generation: Generation
+    words: str = ""  # the last line of an agent that never opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class RosterSeen:
 
     pool: PoolName
     roster: Roster | None
+    interval: float = 30.0  # seconds until it wants to be asked again, where nobody is awaited
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,8 @@ class HistoryReader:
                 if json.loads(row["data"]).get("exited") is None:
                     return str(row["generation"])
         rows = self._rows(
-            "SELECT generation FROM lives WHERE slot = ? AND json_extract(data, '$.opened') IS NOT NULL"
-            " ORDER BY exited DESC LIMIT 1",
+            "SELECT generation FROM lives WHERE slot = ? AND (json_extract(data, '$.opened') IS NOT NULL"
+            " OR outcome = 'died_young') ORDER BY exited DESC LIMIT 1",
             (slot,),
         )
         return str(rows[0]["generation"]) if rows else None

@@ -1,8 +1,9 @@
 """The services' HTTP: the one importer of ``requests``.
 
-Every call is bounded in time and in number, is made once (a ``GET`` may be made twice where its connection
-broke), and comes back as a ``ServiceReply`` or as one of our faults with a sentence. A ``POST`` is never
-repeated here: its caller looks first whether the lost one was done. No secret is ever part of a message.
+Every call is bounded in time and in number, is made once (a ``GET`` may be made twice where a connection
+broke that had been good), and comes back as a ``ServiceReply`` or as one of our faults with a sentence. A
+``POST`` is never repeated here: its caller looks first whether the lost one was done. No secret is ever part
+of a message.
 
     web = Web("https://api.example.com", "Example", 'pool "gpu"', authorise=lambda: {"X-Token": token})
     reply = web.call("GET", "/things", "list the things", query={"page": "1"}, conditional=True)
@@ -213,7 +214,7 @@ class Web:
         headers: Mapping[str, str | Secret] | None = None,
         accept: Collection[int] = (200, 201, 202, 204),
         conditional: bool = False,
-        timeout: float = READ_TIMEOUT,
+        timeout: float | None = None,  # seconds between two pieces of the reply; None: READ_TIMEOUT
     ) -> ServiceReply:
         """Make one call and return the reply if its status is one of ``accept``.
 
@@ -231,7 +232,8 @@ class Web:
         if form is not None:
             data = urlencode(form).encode()
             sent["Content-Type"] = "application/x-www-form-urlencoded"
-        reply = self._send(method, url, operation, sent, data, timeout)
+        bound = READ_TIMEOUT if timeout is None else timeout
+        reply = self._send(method, url, operation, sent, data, bound)
         self._heed(reply)
         if reply.status == 304 and kept is not None:
             return replace(kept.reply, repeated=True)
@@ -349,12 +351,14 @@ class Web:
                 self._count(operation, "lost")
                 broken = isinstance(error, requests.exceptions.ConnectionError)
                 slow = isinstance(error, requests.exceptions.Timeout)
-                if attempt < tries and broken and not slow:
+                stale, self._local.spoke = getattr(self._local, "spoke", False), False
+                if attempt < tries and broken and not slow and stale:
                     continue
                 raise Passing(
                     f"{self._service} gave no answer when asked to {operation} for {self._whose} "
                     f"({_reason(error)}); it is asked again"
                 ) from None
+            self._local.spoke = True
             self._count(operation, str(reply.status))
             self._set_skew(reply, (began + self._clock()) / 2)
             return reply

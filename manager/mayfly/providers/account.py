@@ -107,8 +107,10 @@ def _cause(end: End, job: JobEnd) -> Cause | None:
 def _unopened(end: End, told: Told) -> Outcome:
     if _sent_away(end):
         return Outcome(Result.NO_JOB, detail=_because(end, told) or "it had not taken a job")
-    code = f" with exit code {end.exit.code}" if end.exit is not None else ""
-    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}")
+    number = end.exit.code if end.exit is not None else end.died_with
+    code = f" with exit code {number}" if number is not None else ""
+    words = f": {end.words}" if end.words else ""
+    return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}{words}")
 
 
 def _because(end: End, told: Told) -> str:

@@ -38,7 +38,7 @@ from mayfly.edge.log import Log
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.witness import Witnesses
 from mayfly.engines import load as load_engine
-from mayfly.engines.protocol import Engine, OutputListener
+from mayfly.engines.protocol import Engine, OutputKeeper, OutputListener
 from mayfly.providers.installed import left_behind, load
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
@@ -47,8 +47,10 @@ from mayfly.service.command_handler import CommandHandler
 from mayfly.service.configuration import Configuration
 from mayfly.service.control import Control
 from mayfly.service.engine_observer import EngineObserver
+from mayfly.service.former_pools import FormerPools
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
 from mayfly.service.isolation_prober import IsolationProber
+from mayfly.service.last_words import words_of
 from mayfly.service.ledger import Ledger, mark_from
 from mayfly.service.loop import Loop, Parts
 from mayfly.service.messages import Message, Reload, Stop
@@ -98,6 +100,20 @@ def _log_start(log: Log, host: HostId, config: Config) -> None:
         log.event("config.old_key", reason=sentence)
 
 
+def _services(
+    config: Config, host: HostId, inbox: SimpleQueue[Message], memory: Callable[[], Memory]
+) -> Services:
+    state_dir = Path(config.host.state_dir)
+    former = FormerPools(state_dir, memory)
+    return Services(
+        lambda pool: load(pool, config.host, host, state_dir),
+        inbox.put,
+        # Where a provider remembers more itself it knows better.
+        lambda: (*former.left(), *left_behind(state_dir)),
+        former.keep,
+    )
+
+
 def _run(
     config: Config,
     reload: Callable[[], Config],
@@ -116,11 +132,7 @@ def _run(
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
     ledger = Ledger(history, log)
-    services = Services(
-        lambda pool: load(pool, config.host, host, state_dir),
-        inbox.put,
-        lambda: left_behind(state_dir),
-    )
+    services = _services(config, host, inbox, lambda: loop.state.memory)
 
     def erred(where: str, error: BaseException) -> None:
         inbox.put(bug(where, error))
@@ -131,11 +143,13 @@ def _run(
         if sign is not None:
             inbox.put(ClientSign(generation, sign.kind, sign.text))
 
-    output = engine.output(
+    output: OutputKeeper = engine.output(
         state_dir / "output",
         OutputListener(
             rung=lambda generation: inbox.put(AgentStirred(generation)),
-            ended=lambda generation: inbox.put(OutputKept(generation)),
+            ended=lambda generation: inbox.put(
+                OutputKept(generation, words_of(output, loop.state.memory.agents, generation))
+            ),
             line=heard,
             failed=erred,
         ),

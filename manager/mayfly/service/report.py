@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from mayfly.core.actions import Action, Subject
+from mayfly.core.conditions import client_conditions, service_conditions
 from mayfly.core.facts import Fact
 from mayfly.core.machine import State
 from mayfly.core.memory import Memory
-from mayfly.core.model import Condition, Desired, Generation, HostSpec, Severity, World
+from mayfly.core.model import Condition, Desired, Generation, HostSpec, PoolName, Severity, World
 from mayfly.core.notice import Judge
 from mayfly.core.rosters import busy_without_job
+from mayfly.core.signs import Reported
 from mayfly.core.slots import SlotStatus
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
@@ -21,6 +24,8 @@ from mayfly.service import status
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import Bug, Bugs
 from mayfly.service.metrics import Metrics
+
+NOTHING_REPORTED = Reported()
 
 
 class Listener(Protocol):
@@ -71,8 +76,12 @@ class Report:
         """A step is over: publish it and count it; ``steady``: when it began and when it ended."""
         memory, (began, ended) = state.memory, steady
         doubted = busy_without_job(memory, world, now, judge)
+        refused = state.refusals.by_pool
+        conditions = [*service_conditions(state.contacts, refused, now), *conditions]
         rows = self.publish(
-            state.config.host, state.desired, memory, world, now, conditions, doubted
+            *(state.config.host, state.desired, memory, world, now, conditions, doubted),
+            refused=refused,
+            reported=state.reported,
         )
         self.metrics.passed(rows, memory, world, now, ended, ended - began, recorded=recorded)
 
@@ -85,14 +94,19 @@ class Report:
         now: float,
         health: Iterable[Condition],
         busy_without_job: Mapping[Generation, float],
+        *,
+        refused: Mapping[PoolName, str] = MappingProxyType({}),
+        reported: Reported = NOTHING_REPORTED,
     ) -> list[SlotStatus]:
         """Make the state known; the rows that were shown.
 
         ``busy_without_job``: since when a service lists an agent as busy that has reported no job.
+        ``refused``: the pools that their service refuses, and why. ``reported``: what clients tell.
         """
         rows = status.noted(status.statuses(desired, memory, now), busy_without_job, now)
         headline = status.headline(rows, memory, world)
-        lines = [*status.health_of(rows, memory, world, now), *health, *self._bugs.health(now)]
+        lines = [*status.health_of(rows, memory, world, now, refused), *health]
+        lines += [*client_conditions(rows, reported, now), *self._bugs.health(now)]
         doubted = status.health_of_unbegun(rows, busy_without_job, now)
         lines += doubted.values()
         for generation in doubted.keys() - self._busy_without_job:

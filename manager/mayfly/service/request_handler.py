@@ -99,7 +99,7 @@ class RequestHandler:
             case ProbeIsolation():
                 self.isolation.probe(request)
             case AskRoster(pool=pool):
-                self.services.soon(pool)
+                self.services.ask(pool)
             case TryEnrolment(pool=pool, trial=trial):
                 self.services.try_enrolment(pool, trial)
             case ReadGpus():

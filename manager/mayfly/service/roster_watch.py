@@ -1,14 +1,13 @@
 """Rosters: one thread a service pool asks the service who is there, and sends what it said.
 
-It asks at the provider's own pace, and sooner when an agent is awaited. A failed question is sent as
-failed; the last answer is not sent again in its place. The same thread tries an enrolment where one was
-refused, so that nobody else waits for that.
+It asks when it is told to: the pace is decided in ``core/contact.py``. A failed question is sent as failed;
+the last answer is not sent again in its place. The same thread tries an enrolment where one was refused, so
+that nobody else waits for that.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -20,8 +19,6 @@ from mayfly.edge.faults import Fault, Passing
 from mayfly.providers import Provider
 from mayfly.service.bugs import Bug, bug
 from mayfly.service.failures import failure_of
-
-SOON = 2.0  # seconds between rosters while an agent is awaited
 
 
 class RosterWatch:
@@ -37,13 +34,14 @@ class RosterWatch:
         self._provider = provider
         self._send = send
         self._rung = threading.Event()
-        self._stopping = False
+        self._asked = self._stopping = False
         self._trials: SimpleQueue[Trial] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"roster-{pool}", daemon=True)
         self._thread.start()
 
-    def soon(self) -> None:
-        """Somebody is awaited: ask before the interval is over."""
+    def ask(self) -> None:
+        """Ask the service who is there, now or after what is asked of it now."""
+        self._asked = True
         self._rung.set()
 
     def try_enrolment(self, trial: Trial) -> None:
@@ -57,26 +55,26 @@ class RosterWatch:
         self._rung.set()
 
     def _run(self) -> None:
-        while not self._stopping:
+        while True:
+            self._rung.wait()
+            self._rung.clear()
+            if self._stopping:
+                return
             while not self._trials.empty():
                 self._send(EnrolmentTried(self._pool, self._try(self._trials.get())))
-            pause = self._ask()
-            time.sleep(min(pause, SOON))
-            self._rung.wait(max(0.0, pause - SOON))
-            self._rung.clear()
+            if self._asked:
+                self._asked = False
+                self._ask()
 
-    def _ask(self) -> float:
-        """One question; the seconds until the next."""
+    def _ask(self) -> None:
         try:
-            self._send(RosterSeen(self._pool, self._provider.roster()))
+            roster = self._provider.roster()
+            self._send(RosterSeen(self._pool, roster, self._provider.roster_interval))
         except Fault as fault:
             self._send(RosterFailed(self._pool, failure_of(fault)))
-            if isinstance(fault, Passing) and fault.retry_after is not None:
-                return max(fault.retry_after, SOON)
         except Exception as error:  # noqa: BLE001  a bug in here must not leave the pool without a roster
             self._send(bug(f"the roster of pool {self._pool}", error))
             self._send(RosterFailed(self._pool, _unexpected(error)))
-        return self._provider.roster_interval
 
     def _try(self, trial: Trial) -> Failure | None:
         """Why no enrolment is given; ``None`` where one is. It is given back, unless it is the slot's."""

@@ -22,11 +22,15 @@ class Services:
         provide: Callable[[PoolSpec], Provider],
         send: Callable[[RosterSeen | RosterFailed | EnrolmentTried | Bug], None],
         left_behind: Callable[[], Iterable[PoolSpec]] = tuple,
+        keep: Callable[[Config], None] = lambda _: None,
     ) -> None:
-        """``left_behind`` gives the pools for which something is to be cleared up once they are gone."""
+        """``left_behind`` gives the pools for which something is to be cleared up once they are gone; what it
+        is to know of them later is told ``keep``.
+        """
         self._provide = provide
         self._left_behind = left_behind
         self._send = send
+        self._keep = keep
         self._pools: dict[PoolName, PoolSpec] = {}
         self._providers: Mapping[PoolName, Provider] = {}
         self._watches: dict[PoolName, RosterWatch] = {}
@@ -71,7 +75,9 @@ class Services:
         providers = dict(self._providers)
         changed = [pool for pool in config.pools if self._pools.get(pool.name) != pool]
         known = {pool.name for pool in config.pools} | providers.keys()
-        changed += [pool for pool in self._left_behind() if pool.name not in known]
+        gone = {pool.name: pool for pool in self._left_behind() if pool.name not in known}
+        changed += gone.values()
+        self._keep(config)
         for pool in changed:
             providers[pool.name] = self._provide(pool)
         self._pools |= {pool.name: pool for pool in (*changed, *config.pools)}
@@ -104,8 +110,8 @@ class Services:
         """Have one tried for a pool that was refused one."""
         self._watches[pool].try_enrolment(trial)
 
-    def soon(self, pool: PoolName) -> None:
-        """Ask the pool's service soon who is there."""
+    def ask(self, pool: PoolName) -> None:
+        """Ask the pool's service who is there."""
         watch = self._watches.get(pool)
         if watch is not None:
-            watch.soon()
+            watch.ask()

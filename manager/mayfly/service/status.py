@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.memory import Agent, Cordon, Memory
@@ -17,6 +18,7 @@ from mayfly.core.model import (
     Generation,
     HostSpec,
     Phase,
+    PoolName,
     Severity,
     World,
 )
@@ -161,9 +163,13 @@ def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
 
 
 def health_of(
-    rows: Iterable[SlotStatus], memory: Memory, world: World, now: float
+    rows: Iterable[SlotStatus],
+    memory: Memory,
+    world: World,
+    now: float,
+    refused: Mapping[PoolName, str] = MappingProxyType({}),
 ) -> list[Condition]:
-    """The health lines that follow from slots, memory and world."""
+    """The health lines that follow from slots, memory and world; a pool that is ``refused`` has its own."""
     lines: list[Condition] = []
     if world.containers is None:
         lines.append(
@@ -187,7 +193,7 @@ def health_of(
     if world.strangers:
         lines.append(stranger_condition(world.strangers))
     rows = list(rows)
-    lines += slot_conditions(rows, world, now)
+    lines += slot_conditions(rows, world, now, refused)
     lines += queue_conditions(rows, memory)
     return lines
 

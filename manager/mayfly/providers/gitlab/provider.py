@@ -45,7 +45,6 @@ LIST_EVERY_SLOT = 10.0  # and for each of its slots: their jobs are asked for on
 # What a job may ask for with a variable of its own, and a runner's own answer stands above: its steps would
 # be started by the runner's process, which is root, with the job's variables.
 FEATURES = {"FF_CONCRETE": False, "FF_SCRIPT_TO_STEP_MIGRATION": False}
-REFUSED_INTERVAL = 15.0  # seconds between looks at whether a person has put right what was refused
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> GitLab:
@@ -80,7 +79,6 @@ class GitLab:
         self._access = Access(pool, settings, clock)
         store = RunnerStore(vault, pool.name)
         self._runners = SlotRunners(self._access, store, pool, host, host_id, clock)
-        self._let_in = True  # the last roster could be had
 
     @property
     def traits(self) -> Traits:
@@ -89,9 +87,7 @@ class GitLab:
 
     @property
     def roster_interval(self) -> float:
-        """Seconds between rosters at rest, which cost a call or two a slot; sooner while we are refused."""
-        if not self._let_in:
-            return REFUSED_INTERVAL
+        """Seconds between rosters at rest, which cost a call or two a slot."""
         return max(LIST_EVERY, LIST_EVERY_SLOT * self._pool.slots)
 
     def calls(self) -> dict[tuple[str, str], int]:
@@ -104,12 +100,6 @@ class GitLab:
 
     def roster(self) -> Roster | None:
         """The pool's runners, and whether they run a job; ``None`` where all slots share a runner."""
-        self._let_in = False
-        found = self._roster()
-        self._let_in = True
-        return found
-
-    def _roster(self) -> Roster | None:
         at = self._clock()
         if self._left:
             entries = [

@@ -1,0 +1,223 @@
+"""Contact with the services: when each is asked who is there, what it fails to do, when it is asked again.
+
+A service that does not say who is there is down, or refuses us: until it says so again nothing else is asked
+of it, for no agent, so that its trouble costs one call at a time however many slots the pool has. Where it
+fails at one kind of call only, each agent's call of that kind rests on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from mayfly.core.actions import Dismiss, Enrol, SetSchedulable
+from mayfly.core.model import PoolName
+from mayfly.core.stimuli import Failure
+
+SOON = 2.0  # seconds between two lists while an agent is awaited
+BLIP = 5.0  # seconds until what failed for the first time is tried again
+CALL_REST = 30.0  # seconds that an agent's call rests once that kind of call fails again and again
+# Between two lists of a service that is down: with the two that find it out, at most one call in 30 s.
+LIST_REST = 35.0
+GRACE = 10.0  # seconds of failing after which it is a condition: less may be over before anybody has read it
+SLOW = 20.0  # seconds without an answer after which that is a condition
+FORGOTTEN = 900.0  # seconds after which an answer is not waited for any more
+STALE = 90.0  # seconds without a new try after which a kind of call no longer counts as failing
+
+
+class CallKind(StrEnum):
+    """What a service is asked for."""
+
+    LIST = "list"
+    ENROL = "enrol"
+    DISMISS = "dismiss"
+    CORDON = "cordon"
+
+
+def call_kind(action: Enrol | Dismiss | SetSchedulable) -> CallKind:
+    """The kind of call that the action makes."""
+    match action:
+        case Enrol():
+            return CallKind.ENROL
+        case Dismiss():
+            return CallKind.DISMISS
+        case SetSchedulable():
+            return CallKind.CORDON
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A kind of call that fails."""
+
+    since: float
+    last: float
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One pool's service."""
+
+    due: float  # when it is asked next who is there
+    asked: float | None = None  # since when the answer is awaited; None: it is not
+    began: float = 0.0  # when it was asked last
+    failing: Mapping[CallKind, Failing] = field(default_factory=dict)
+
+    @property
+    def down(self) -> bool:
+        """Whether it does not say who is there."""
+        return CallKind.LIST in self.failing
+
+    def failed(self, kind: CallKind, failure: Failure, since: float, now: float) -> Contact:
+        """A call of that kind failed."""
+        known = self.failing.get(kind)
+        first = known.since if known is not None and now - known.last < STALE else since
+        return replace(self, failing={**self.failing, kind: Failing(first, now, failure)})
+
+    def succeeded(self, kind: CallKind) -> Contact:
+        """A call of that kind succeeded."""
+        rest = {name: one for name, one in self.failing.items() if name is not kind}
+        return replace(self, failing=rest) if kind in self.failing else self
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """The services of all pools that have one; never changed in place."""
+
+    pools: Mapping[PoolName, Contact] = field(default_factory=dict)
+
+    @property
+    def down(self) -> frozenset[PoolName]:
+        """The pools whose service does not say who is there: nothing else is asked of it."""
+        return frozenset(name for name, contact in self.pools.items() if contact.down)
+
+    @property
+    def due(self) -> float | None:
+        """When a service is to be asked next; ``None``: none is."""
+        dues = (
+            contact.due if contact.asked is None else contact.asked + FORGOTTEN
+            for contact in self.pools.values()
+        )
+        return min(dues, default=None)
+
+    def use(
+        self, services: Iterable[PoolName], changed: Iterable[PoolName], now: float
+    ) -> Contacts:
+        """These pools have a service; of those that are new or ``changed`` nothing is known."""
+        unknown, fresh = set(changed), Contact(now)
+        return Contacts(
+            {name: fresh if name in unknown else self.pools.get(name, fresh) for name in services}
+        )
+
+    def _with(self, pool: PoolName, contact: Contact) -> Contacts:
+        return Contacts({**self.pools, pool: contact})
+
+    # -- who is there --
+
+    def awaited(self, pool: PoolName, now: float) -> Contacts:
+        """Somebody is awaited: ask soon, unless the service is down."""
+        contact = self.pools.get(pool)
+        if contact is None or contact.down:
+            return self
+        due = min(contact.due, max(now, contact.began + SOON))
+        return self._with(pool, replace(contact, due=due)) if due < contact.due else self
+
+    def at_once(self, pool: PoolName, now: float) -> Contacts:
+        """A person may have put right what was wrong."""
+        contact = self.pools.get(pool)
+        return self if contact is None else self._with(pool, replace(contact, due=now))
+
+    def ask(self, now: float) -> tuple[Contacts, tuple[PoolName, ...]]:
+        """After asking the services for which it is time, and the pools of those."""
+        due = tuple(
+            name
+            for name, contact in self.pools.items()
+            if now >= (contact.due if contact.asked is None else contact.asked + FORGOTTEN)
+        )
+        if not due:
+            return self, ()
+        asked = {name: replace(self.pools[name], asked=now, began=now) for name in due}
+        return Contacts({**self.pools, **asked}), due
+
+    def listed(self, pool: PoolName, interval: float, now: float) -> Contacts:
+        """The service said who is there; it is asked again after ``interval`` seconds."""
+        contact = self.pools.get(pool)
+        if contact is None:
+            return self
+        contact = replace(contact.succeeded(CallKind.LIST), asked=None, due=now + interval)
+        return self._with(pool, contact)
+
+    def list_failed(self, pool: PoolName, failure: Failure, now: float) -> Contacts:
+        """The service did not say who is there. Once it may be a blip, unless another call has failed too."""
+        contact = self.pools.get(pool)
+        if contact is None:
+            return self
+        rest = LIST_REST if contact.failing or failure.lasting else BLIP
+        slow = contact.asked is not None and now - contact.asked >= SLOW
+        since = contact.asked if slow and contact.asked is not None else now
+        contact = contact.failed(CallKind.LIST, failure, since, now)
+        due = now + max(rest, failure.retry_after or 0.0)
+        return self._with(pool, replace(contact, asked=None, due=due))
+
+    # -- other calls --
+
+    def call_failed(
+        self, pool: PoolName, kind: CallKind, failure: Failure, now: float
+    ) -> tuple[Contacts, float]:
+        """After a call for an agent failed, and how many seconds that agent's next call of the kind rests.
+
+        The list then tells whether the service fails at all, or at that kind of call.
+        """
+        contact = self.pools.get(pool)
+        asked = failure.retry_after or 0.0
+        if contact is None:
+            return self, max(CALL_REST, asked)
+        known = contact.failing.get(kind)
+        again = known is not None and now - known.since >= BLIP / 2 and now - known.last < STALE
+        contact = contact.failed(kind, failure, now, now)
+        after = self._with(pool, contact)
+        rest = CALL_REST if again or contact.down or failure.lasting else BLIP
+        return after if failure.lasting else after.awaited(pool, now), max(rest, asked)
+
+    def call_done(self, pool: PoolName, kind: CallKind) -> Contacts:
+        """The service did what it was asked for."""
+        contact = self.pools.get(pool)
+        if contact is None or kind not in contact.failing:
+            return self
+        return self._with(pool, contact.succeeded(kind))
+
+    def shifted(self, by: float, now: float) -> Contacts:
+        """The wall clock has jumped: times move with it, and each service is asked anew."""
+        return Contacts(
+            {
+                name: replace(
+                    contact,
+                    due=now,
+                    asked=contact.asked + by if contact.asked is not None else None,
+                    began=contact.began + by,
+                    failing={
+                        kind: replace(one, since=one.since + by, last=one.last + by)
+                        for kind, one in contact.failing.items()
+                    },
+                )
+                for name, contact in self.pools.items()
+            }
+        )
+
+
+def trouble(contact: Contact, now: float) -> Failing | None:
+    """What the service fails to do for long enough to be told; ``None``: nothing."""
+    told = [
+        one
+        for kind, one in contact.failing.items()
+        if one.failure.lasting or now - one.since >= GRACE
+        if kind is CallKind.LIST or now - one.last < STALE + (one.failure.retry_after or 0.0)
+    ]
+    return told[0] if told else None
+
+
+def awaited_since(contact: Contact, now: float) -> float | None:
+    """Since when the service is slow to say who is there; ``None``: it is not."""
+    slow = contact.asked is not None and SLOW <= now - contact.asked < FORGOTTEN
+    return contact.asked if slow else None

@@ -1,0 +1,306 @@
+"""Services that are down: how often they are asked then, what is said of it, and that all is well soon after.
+
+The machine on a host without a host, by the clock of that host: four minutes take no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import inf
+
+import pytest
+
+from mayfly.core.conditions import client_conditions, service_conditions
+from mayfly.core.contact import GRACE, LIST_REST, SLOW, CallKind, Contacts, call_kind
+from mayfly.core.model import (
+    Phase,
+    PoolName,
+    Roster,
+    SlotName,
+    Traits,
+)
+from mayfly.core.requests import Trial
+from mayfly.core.signs import Reported
+from mayfly.core.slots import status_of
+from mayfly.core.stimuli import (
+    ActionDone,
+    ActionFailed,
+    EnrolmentTried,
+    Failure,
+    Family,
+    RosterFailed,
+    RosterSeen,
+    Stimulus,
+)
+from tests.core.served import Served, ServiceAction
+from tests.core.simulator import LADDER, Host, desire, pool, specs
+
+POOL = PoolName("service")
+AWAY = Failure(Family.PASSING, "the service answered 503 when asked to list")
+NO_TOKEN = Failure(Family.REFUSED, "the token is wrong")
+OUTAGE = 240.0
+
+
+@dataclass
+class Failing(Served):
+    """A service that fails as it is told to, and what it was asked when."""
+
+    failure: Failure | None = None  # None: the service answers
+    fails: frozenset[CallKind] = frozenset(CallKind)
+    silent: bool = False  # it does not even fail
+    calls: list[tuple[float, CallKind, str]] = field(default_factory=list)
+
+    def traits(self) -> Traits:
+        return Traits()
+
+    def services(self) -> Mapping[PoolName, Traits]:
+        return {POOL: Traits()}  # also once the configuration has no such pool any more
+
+    def _failing(self, kind: CallKind, subject: str = "") -> Failure | None:
+        self.calls.append((self.now, kind, subject))
+        return self.failure if kind in self.fails else None
+
+    def listed(self, of: PoolName) -> Stimulus | None:
+        if self.silent:
+            return None
+        failure = self._failing(CallKind.LIST)
+        if failure is not None:
+            return RosterFailed(of, failure)
+        return RosterSeen(of, Roster(tuple(self.host.entries.values()), self.now), 30.0)
+
+    def called(self, action: ServiceAction) -> ActionDone | ActionFailed | None:
+        failure = self._failing(call_kind(action), action.subject)
+        return ActionFailed(action, failure) if failure is not None else None
+
+    def tried(self, of: PoolName, trial: Trial) -> EnrolmentTried:
+        return EnrolmentTried(of, self._failing(CallKind.ENROL, "trial"))
+
+    def since(self, start: float) -> list[tuple[float, CallKind, str]]:
+        return [call for call in self.calls if call[0] >= start]
+
+
+def served(slots: int) -> Failing:
+    manager = Failing(Host(), desire(specs(pool("service", slots, provider="azure"))))
+    for _ in range(10):
+        manager.one_second()
+    assert all(manager.phases(f"service-{index}")[0] == "idle" for index in range(slots))
+    assert manager.conditions() == []
+    return manager
+
+
+def end_all_jobs(manager: Failing) -> None:
+    """Each agent does a job, so that its slot's next one wants an enrolment."""
+    for box in list(manager.host.boxes.values()):
+        if box.running:
+            manager.host.gives_job(box.generation)
+            manager.host.ends(box.generation, 0)
+
+
+def drain(manager: Failing) -> None:
+    """Each slot is to be emptied, so that its agent is to be dismissed."""
+    for spec in manager.desired.slots:
+        manager.cordon(spec.name, drain=True)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8])
+@pytest.mark.parametrize(
+    "work", [end_all_jobs, drain, lambda _: None], ids=["enrol", "dismiss", "none"]
+)
+@pytest.mark.parametrize(
+    "failure", [AWAY, NO_TOKEN, replace(AWAY, retry_after=20.0)], ids=["503", "401", "429"]
+)
+def test_a_service_that_is_down_for_four_minutes_costs_little_and_is_told_at_once(
+    slots: int, work: Callable[[Failing], None], failure: Failure
+) -> None:
+    manager = served(slots)
+    manager.failure, start = failure, manager.now
+    work(manager)
+    first_failed = inf
+    while manager.now < start + OUTAGE:
+        manager.one_second()
+        first_failed = min([first_failed, *(call[0] for call in manager.since(start))])
+        if manager.now - first_failed >= 30.0:
+            (told,) = manager.conditions()
+            assert told.text == failure.text
+            assert told.pool == POOL
+            assert told.code == ("service.refused" if failure.lasting else "service.down")
+            assert told.fix
+    calls = manager.since(start)
+    assert first_failed - start <= 30.0
+    assert len(calls) <= slots * OUTAGE / 30.0
+    for subject in {subject for _, kind, subject in calls if kind is not CallKind.LIST}:
+        times = [at for at, _, of in calls if of == subject]
+        assert all(later - at >= 30.0 for at, later in pairwise(times))
+    if work is end_all_jobs and not failure.lasting:
+        # Who waits for an enrolment bears its slot's name meanwhile.
+        waiting = {
+            manager.host.boxes[manager.own(spec.name)].name for spec in manager.desired.slots
+        }
+        assert waiting == {spec.name for spec in manager.desired.slots}
+    manager.failure, back = None, manager.now
+    while manager.now < back + 60.0:
+        manager.one_second()
+    assert manager.conditions() == []
+    for index in range(slots):
+        phases = manager.phases(f"service-{index}")
+        assert phases == [] if work is drain else phases[0] == "idle"
+    if work is drain:
+        assert manager.host.entries == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [(CallKind.ENROL, end_all_jobs), (CallKind.DISMISS, drain)],
+)
+def test_a_service_that_fails_at_one_kind_of_call_rests_for_each_agent_and_is_told(
+    kind: CallKind, work: Callable[[Failing], None]
+) -> None:
+    manager = served(3)
+    manager.failure, manager.fails, start = AWAY, frozenset({kind}), manager.now
+    work(manager)
+    while manager.now < start + OUTAGE:
+        manager.one_second()
+        if manager.now >= start + 30.0:
+            assert [one.code for one in manager.conditions()] == ["service.down"]
+    calls = [call for call in manager.since(start) if call[1] is kind]
+    # Each tries once more after a blip, and then twice a minute.
+    assert len(calls) <= 3 * (OUTAGE / 30.0 + 1)
+    manager.failure, back = None, manager.now
+    while manager.now < back + 60.0:
+        manager.one_second()
+    assert manager.conditions() == []
+
+
+def remove(manager: Failing) -> None:
+    """The configuration has the pool no more."""
+    manager.desired = desire()
+
+
+@pytest.mark.parametrize("want", [drain, remove])
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_service_that_never_answers_keeps_no_agent_beyond_its_deadline(
+    want: Callable[[Failing], None], restarts: bool, silent: bool
+) -> None:
+    """It is asked to let go of the agents, then they are ended; their entries go when it is back."""
+    manager = served(2)
+    manager.failure, manager.silent = AWAY, silent
+    while not manager.state.contacts.down and not silent:
+        manager.one_second()
+    want(manager)
+    start = manager.now
+    limit = 60.0 + sum(step.grace for step in LADDER)
+    while manager.now <= start + limit + 5:
+        manager.one_second()
+        if restarts and manager.now == start + 30.0:
+            manager.crash(())
+    assert manager.host.boxes == {}
+    assert len(manager.host.entries) == 2
+    if restarts:
+        manager.crash(())
+    manager.failure, manager.silent, back = None, False, manager.now
+    manager.inbox.append(RosterFailed(POOL, AWAY))  # whoever was silent gives up at last
+    while manager.now < back + 60.0:
+        manager.one_second()
+    assert manager.host.entries == {}
+    assert manager.memory.agents == {}
+
+
+def test_an_agent_that_got_a_job_from_a_service_that_no_longer_answers_keeps_it() -> None:
+    manager = served(1)
+    generation = manager.own("service-0")
+    manager.failure = AWAY
+    while not manager.state.contacts.down:
+        manager.one_second()
+    manager.host.gives_job(generation)
+    drain(manager)
+    for _ in range(300):
+        manager.one_second()
+    assert manager.host.boxes[generation].working
+    assert manager.phases("service-0")[0] == "busy"
+
+
+@pytest.mark.parametrize("kind", [CallKind.LIST, CallKind.ENROL])
+def test_a_blip_is_over_before_it_is_told(kind: CallKind) -> None:
+    manager = served(2)
+    start = manager.now
+    end_all_jobs(manager)
+    manager.failure, manager.fails = AWAY, frozenset({kind})
+    while not [call for call in manager.since(start) if call[1] is kind]:
+        manager.one_second()
+    manager.failure = None
+    while manager.now < start + 20.0:
+        manager.one_second()
+        assert manager.conditions() == []
+    assert [manager.phases(f"service-{index}")[0] for index in range(2)] == ["idle", "idle"]
+
+
+def test_a_service_that_does_not_answer_at_all_is_told_and_asked_once() -> None:
+    manager = served(1)
+    manager.silent, start = True, manager.now
+    while manager.now < start + 30.0 + SLOW + 1:
+        manager.one_second()
+    (told,) = manager.conditions()
+    assert told.code == "service.down"
+    assert "has not answered for" in told.text
+
+
+def test_a_list_that_failed_after_long_is_told_at_once() -> None:
+    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    failed = contacts.list_failed(POOL, AWAY, 30.0)
+    assert [one.text for one in service_conditions(failed, {}, 30.0)] == [AWAY.text]
+    quickly = contacts.list_failed(POOL, AWAY, 0.1)
+    assert service_conditions(quickly, {}, 0.1 + GRACE - 1) == []
+    assert len(service_conditions(quickly, {}, 0.1 + GRACE)) == 1
+
+
+def test_a_service_that_wants_to_be_left_alone_is() -> None:
+    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    failed = contacts.list_failed(POOL, replace(AWAY, retry_after=600.0), 1.0)
+    assert failed.ask(600.0)[1] == ()
+    assert failed.ask(601.0)[1] == (POOL,)
+    assert len(service_conditions(failed, {}, 600.0)) == 1
+
+
+def test_a_clock_that_is_set_makes_no_service_wait() -> None:
+    contacts, _ = Contacts().use([POOL], [], 9000.0).ask(9000.0)
+    failed = contacts.list_failed(POOL, AWAY, 9000.0)
+    back = failed.shifted(-3600.0, 5400.0)
+    assert back.due == 5400.0
+    assert back.pools[POOL].failing[CallKind.LIST].since == 5400.0
+
+
+def test_a_pool_that_is_configured_otherwise_is_asked_at_once() -> None:
+    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    down = contacts.list_failed(POOL, AWAY, 0.0).list_failed(POOL, AWAY, 5.0)
+    assert down.due == 5.0 + LIST_REST
+    assert down.use([POOL], [], 6.0) == down
+    assert down.use([POOL], [POOL], 6.0).due == 6.0
+    assert down.use([], [], 6.0).pools == {}
+
+
+def test_clients_in_trouble_are_told_once_for_each_cause_until_they_are_well() -> None:
+    manager = served(2)
+    agents = [manager.tenancy(f"service-{index}").own for index in range(2)]
+    reported = Reported()
+    for agent in agents:
+        assert agent is not None
+        reported = reported.trouble(agent.generation, "cannot connect", 100.0)
+    rows = [
+        status_of(spec, manager.desired, manager.memory, manager.tenancy(spec.name), manager.now)
+        for spec in manager.desired.slots
+    ]
+    assert [row.phase for row in rows] == [Phase.IDLE, Phase.IDLE]
+    assert client_conditions(rows, reported, 101.0) == []
+    (told,) = client_conditions(rows, reported, 115.0)
+    assert (told.code, told.slots) == (
+        "service.unreachable",
+        (SlotName("service-0"), SlotName("service-1")),
+    )
+    assert "cannot connect" in told.text
+    assert client_conditions(rows, reported, 200.0) == []
+    assert agents[0] is not None
+    (one,) = client_conditions(rows, reported.well(agents[0].generation), 115.0)
+    assert one.slots == ("service-1",)
