@@ -55,7 +55,7 @@ def test_the_old_command_line_becomes_a_configuration_that_says_the_same(tmp_pat
     loaded = load(str(config), environ={}).config
     (pool,) = loaded.pools
     assert loaded.host.name == "lab"
-    token = {"file": str(tmp_path / "etc" / "azure-token")}
+    token = {"file": str(tmp_path / "etc" / "credentials" / "azure-token")}
     assert (pool.provider, pool.slots) == ("azure", 4)
     assert pool.settings == AzureSettings("https://dev.azure.com/lab", "gpu", token)
     assert [(one.source, one.target, one.env) for one in pool.datasets] == [
@@ -69,7 +69,7 @@ def test_the_old_command_line_becomes_a_configuration_that_says_the_same(tmp_pat
 def test_the_token_is_in_a_file_of_its_owners_and_nowhere_else(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     ran = init(LINE, config)
-    token = tmp_path / "azure-token"
+    token = tmp_path / "credentials" / "azure-token"
     assert token.read_text().strip() == PAT
     assert token.stat().st_mode & 0o777 == 0o600
     assert PAT not in config.read_text() + ran.out + ran.err
@@ -79,11 +79,12 @@ def test_the_token_is_in_a_file_of_its_owners_and_nowhere_else(tmp_path: Path) -
 
 def test_a_file_that_is_there_is_not_written_over_unasked(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
-    (tmp_path / "azure-token").write_text("another")
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "azure-token").write_text("another")
     ran = init(LINE, config)
     assert ran.code == 1
     assert "exists; write over it with --force" in ran.err
-    assert (tmp_path / "azure-token").read_text() == "another"
+    assert (tmp_path / "credentials" / "azure-token").read_text() == "another"
     assert not config.exists()
 
 
@@ -138,9 +139,9 @@ def test_every_volume_counts_also_where_the_option_was_repeated() -> None:
 
 def test_the_gpus_of_the_host_are_shared_out_among_its_slots() -> None:
     old = prototype.parse(f"{PAT} u p -n 4")
-    written = tomllib.loads(prototype.text_of(old, GPUS, "/etc/mayfly/azure-token"))
+    written = tomllib.loads(prototype.text_of(old, GPUS, "/etc/mayfly/credentials/azure-token"))
     assert written["pool"][0]["gpus"] == 2
-    assert "every GPU" in prototype.text_of(old, GPUS, "/etc/mayfly/azure-token")
+    assert "every GPU" in prototype.text_of(old, GPUS, "/etc/mayfly/credentials/azure-token")
 
 
 def test_a_name_that_mayfly_cannot_take_is_made_one_that_it_can() -> None:

@@ -139,6 +139,6 @@ def _service(wanted: PoolAnswers, provider: Package) -> list[str]:
         *lines,
         "# The token is no part of this file. systemd hands it over:",
         "#   sudo systemctl edit mayfly   and there:   [Service]",
-        f"#                                             LoadCredential={name}:/etc/mayfly/{name}",
+        f"#                                             LoadCredential={name}:/etc/mayfly/credentials/{name}",
         f"token = {{ credential = {toml_value(name)} }}",
     ]

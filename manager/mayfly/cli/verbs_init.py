@@ -168,7 +168,7 @@ def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
             "--from-prototype reads standard input alone: a token has no place in an argument"
         )
     old = prototype.parse(sys.stdin.read())
-    token_file = path.with_name("azure-token")
+    token_file = path.parent / "credentials" / "azure-token"
     prototype.keep_token(old, token_file, force=force)
     replace_file(path, prototype.text_of(old, found, str(token_file.absolute())))
     say(
