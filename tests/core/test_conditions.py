@@ -13,6 +13,7 @@ from mayfly.core.model import (
     ContainerId,
     ContainerState,
     Desired,
+    EngineLines,
     Generation,
     HostId,
     JobId,
@@ -26,6 +27,7 @@ from tests.core.simulator import pool, specs
 
 T = 1000.0
 SEEN = World({})
+LINES = EngineLines(unpause="thaw {name}")
 
 
 def rows(desired: Desired, memory: Memory, *agents: Agent) -> list[SlotStatus]:
@@ -40,7 +42,7 @@ def test_many_slots_with_one_cause_are_one_condition_and_another_cause_is_anothe
     slots = (*specs(pool("a", 5)), *specs(pool("b", 2)))
     obstacles = {spec.name: "the image is missing" for spec in slots}
     obstacles[SlotName("a-4")] = "the dataset is missing"
-    found = slot_conditions(rows(Desired(slots, obstacles), Memory()), SEEN, T)
+    found = slot_conditions(rows(Desired(slots, obstacles), Memory()), SEEN, T, LINES)
     assert [(one.code, one.severity, one.pool, one.slots) for one in found] == [
         ("slot.held", Severity.ERROR, "a", ("a-0", "a-1", "a-2", "a-3")),
         ("slot.held", Severity.ERROR, "a", ("a-4",)),
@@ -48,7 +50,7 @@ def test_many_slots_with_one_cause_are_one_condition_and_another_cause_is_anothe
     ]
     assert found[0].text == "4 slots of pool a (a-0 to a-3) are held: the image is missing"
     assert found[1].text == "slot a-4 is held: the dataset is missing"
-    assert slot_conditions(rows(Desired(slots), Memory()), SEEN, T) == []
+    assert slot_conditions(rows(Desired(slots), Memory()), SEEN, T, LINES) == []
 
 
 @pytest.mark.parametrize(("failures", "told"), [(FAILURES - 1, 0), (FAILURES, 1)])
@@ -58,7 +60,9 @@ def test_a_slot_that_keeps_losing_its_agents_is_told_whatever_its_phase(
     desired = Desired(specs(pool("a")))
     for until in (T + 60, T - 1):  # cooling, and trying again
         known = SlotMemory(failures=failures, cooling_until=until, reason="it ended at its gate")
-        found = slot_conditions(rows(desired, Memory(slots={SlotName("a-0"): known})), SEEN, T)
+        found = slot_conditions(
+            rows(desired, Memory(slots={SlotName("a-0"): known})), SEEN, T, LINES
+        )
         assert [one.code for one in found] == ["slot.cooling"] * told
         assert all("it ended at its gate" in one.text for one in found)
 
@@ -73,10 +77,10 @@ def test_a_container_that_somebody_paused_is_told() -> None:
         *(agent.generation, "f1", "i", T - 10),
     )
     shown = rows(Desired(specs(pool("a"))), Memory({agent.generation: agent}), agent)
-    (one,) = slot_conditions(shown, World({agent.generation: container}), T)
-    assert (one.code, one.fix) == ("slot.paused", "sudo docker unpause a-0")
+    (one,) = slot_conditions(shown, World({agent.generation: container}), T, LINES)
+    assert (one.code, one.fix) == ("slot.paused", "thaw a-0")
     running = replace(container, state=ContainerState.RUNNING)
-    assert slot_conditions(shown, World({agent.generation: running}), T) == []
+    assert slot_conditions(shown, World({agent.generation: running}), T, LINES) == []
 
 
 def test_jobs_of_a_pool_that_is_gone_are_told_until_they_are() -> None:

@@ -140,7 +140,7 @@ class Stage:
         log, clock, metrics = Log(self.told), Clock(), Metrics(config)
         engine = SimulatedEngine()
         services = Services(lambda pool: load(pool, config.host, OURS, home), self.inbox.put)
-        report = Report(self.board, log, metrics, Quiet())
+        report = Report(self.board, log, metrics, Quiet(), engine.lines)
         self.story: Story = iter(())
         self.ledger = Ledger(self.history, log)
         state = machine.begin(OURS, "run1", config, self.ledger.load(), Gpus(), 0)

@@ -16,6 +16,7 @@ from mayfly.core.model import (
     ContainerId,
     ContainerState,
     Desired,
+    EngineLines,
     Generation,
     HostId,
     HostSpec,
@@ -106,7 +107,7 @@ def test_a_slot_whose_name_somebody_else_has_is_told(
         *(READY.generation, "f1", READY.image, T),
     )
     world = World({READY.generation: container})
-    lines = status.health_of(status.statuses(ONE, memory, now), memory, world, now)
+    lines = status.health_of(status.statuses(ONE, memory, now), memory, world, now, EngineLines())
     assert [line.code for line in lines] == ["slot.name_taken"] * len(told)
     assert all(f"called {other}" in line.text for other, line in zip(told, lines, strict=True))
 
@@ -120,7 +121,10 @@ def test_a_slot_is_idle_since_its_last_job_ended_and_not_since_its_standby_stood
         *(READY.generation, "f1", READY.image, T),
     )
     # Its name comes with the next pass: nothing to tell of in a hand-over.
-    assert status.health_of([row], memory, World({READY.generation: container}), T + 52) == []
+    assert (
+        status.health_of([row], memory, World({READY.generation: container}), T + 52, EngineLines())
+        == []
+    )
 
 
 DOUBTED = {READY.generation: T + 10}
@@ -143,7 +147,7 @@ def test_a_slot_whose_agent_is_doubted_says_so_in_its_row_and_in_a_line() -> Non
 def test_the_log_tells_of_a_doubted_agent_once() -> None:
     told = io.StringIO()
     config = Config(HostSpec("box"), ())
-    report = Report(StatusBoard(), Log(told), Metrics(config), Nobody())
+    report = Report(StatusBoard(), Log(told), Metrics(config), Nobody(), EngineLines())
     memory = Memory({READY.generation: READY})
 
     def pass_on(doubted: Mapping[Generation, float], now: float, memory: Memory = memory) -> None:

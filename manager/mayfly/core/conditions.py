@@ -15,6 +15,7 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Condition,
     ContainerState,
+    EngineLines,
     JobId,
     Phase,
     PoolName,
@@ -34,6 +35,7 @@ def slot_conditions(
     rows: Iterable[SlotStatus],
     world: World,
     now: float,
+    lines: EngineLines,
     refused: Mapping[PoolName, str] = MappingProxyType({}),
 ) -> list[Condition]:
     """The conditions of all slots, those of one pool with the same cause as one.
@@ -43,22 +45,21 @@ def slot_conditions(
     found = [
         one
         for row in rows
-        if (one := _condition(row, world, now)) is not None
+        if (one := _condition(row, world, now, lines)) is not None
         if one[1] != refused.get(row.spec.pool.name)
     ]
     return grouped(found)
 
 
-def stranger_condition(names: Sequence[str]) -> Condition:
+def stranger_condition(names: Sequence[str], lines: EngineLines) -> Condition:
     """That containers say by their labels that they are agents of this Mayfly, and are not."""
     first, more = names[0], len(names) - 1
     others = f" and {more} more" if more else ""
     return Condition(
         "container.stranger",
         Severity.WARNING,
-        f"container {first}{others} bears an agent's labels and is none (a copy by `docker commit`?): it is "
-        "left alone",
-        f"docker inspect {first}",
+        f"container {first}{others} bears an agent's labels and is none (a copy of one?): it is left alone",
+        lines.on(lines.inspect, first),
     )
 
 
@@ -98,7 +99,9 @@ def spanned(slots: Sequence[SlotName]) -> str:
     return f"{slots[0]} and {len(slots) - 1} more"
 
 
-def _condition(row: SlotStatus, world: World, now: float) -> tuple[Condition, str] | None:
+def _condition(
+    row: SlotStatus, world: World, now: float, lines: EngineLines
+) -> tuple[Condition, str] | None:
     """What is the matter with a slot, and the cause that it may share with others; ``None``: nothing."""
     name, known = row.spec.name, row.memory
     describe = f"mayfly describe {name}"
@@ -117,15 +120,14 @@ def _condition(row: SlotStatus, world: World, now: float) -> tuple[Condition, st
         text = f"slot {name} has been vacant for {now - row.since:.0f} s"
         return _of(row, "slot.vacant", Severity.WARNING, text, describe), row.note
     if _paused(row, world):
-        text = f"the container of slot {name} is paused: somebody stopped it with docker pause"
-        return _of(
-            row, "slot.paused", Severity.ERROR, text, f"sudo docker unpause {name}"
-        ), "docker pause"
+        text = f"the container of slot {name} is paused, by somebody and not by Mayfly"
+        fix = lines.on(lines.unpause, name)
+        return _of(row, "slot.paused", Severity.ERROR, text, fix), "by somebody and not by Mayfly"
     called = misnamed(row, world, now)
     if called is None:
         return None
     text = f"the container of slot {name} is called {called}: another has its name"
-    fix = f"sudo docker rename {name} {name}-foreign"
+    fix = lines.on(lines.rename, name)
     return _of(row, "slot.name_taken", Severity.WARNING, text, fix), "others have their names"
 
 

@@ -538,3 +538,18 @@ class Condition:
     fix: str
     pool: PoolName | None = None  # None: it concerns the host
     slots: tuple[SlotName, ...] = ()  # those of the pool that it concerns, where not all of it
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLines:
+    """What a person types at the engine; ``{name}`` stands for a container or a place."""
+
+    unpause: str = "let the container {name} go on"
+    rename: str = "give the container {name} another name"
+    inspect: str = "look at the container {name}"
+    status: str = "see whether the engine runs"
+    room: str = "df -h {name}"
+
+    def on(self, line: str, name: str) -> str:
+        """The line for that one."""
+        return line.replace("{name}", name)

@@ -23,6 +23,7 @@ from mayfly.core.model import (
     Container,
     ContainerId,
     Continuity,
+    EngineLines,
     Generation,
     HostId,
     PoolName,
@@ -178,6 +179,10 @@ class OutputListener:
 
 class Engine(Protocol):
     """What runs containers."""
+
+    @property
+    def lines(self) -> EngineLines:
+        """What a person types at it."""
 
     # -- itself
     def ping(self) -> None:

@@ -162,7 +162,7 @@ def _run(
     prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
-    report = Report(board, log, metrics, _Announcer())
+    report = Report(board, log, metrics, _Announcer(), engine.lines)
     state = _beginning(host, config, ledger.load(), clock.now())
     recording = Recording(state)
     loop = Loop(

@@ -16,7 +16,7 @@ from mayfly.core.gpu_probe import mismatch, read
 from mayfly.core.gpus import LATE, PACE, PROBE_TIMEOUT, Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.machine import State
-from mayfly.core.model import Condition, GpuVerdict, ProbeVerdict, Severity, SlotName
+from mayfly.core.model import Condition, EngineLines, GpuVerdict, ProbeVerdict, Severity, SlotName
 from mayfly.core.requests import PaceGpus, Probe
 from mayfly.core.stimuli import GpusRead, Probed
 from mayfly.edge.faults import Fault
@@ -47,6 +47,7 @@ class GpuMonitor:
     ) -> None:
         self._watch = GpuWatch(lambda reading: send(GpusRead(reading)), every=PACE)
         self._watching = False
+        self._words = engine.lines
         self._prober = _Prober(engine, send, clock)
         self._published = GpuBoard(None, None, {}, {}, None, watched=False)
 
@@ -128,7 +129,7 @@ class GpuMonitor:
             for agent in gpus.unproven
         ]
         lines += _foreign_processes(gpus)
-        lines += _foreign_containers(gpus, state.survey)
+        lines += _foreign_containers(gpus, state.survey, self._words)
         return lines
 
     def document(self) -> GpuBoard:
@@ -148,14 +149,14 @@ def gpu_document(board: GpuBoard) -> dict[str, object]:
     )
 
 
-def _foreign_containers(gpus: Gpus, survey: Survey) -> list[Condition]:
+def _foreign_containers(gpus: Gpus, survey: Survey, words: EngineLines) -> list[Condition]:
     lease = dict.fromkeys(uuid for lease in gpus.tally.leases.values() for uuid in lease)
     return [
         Condition(
             "gpu.foreign_container",
             Severity.WARNING,
             f"container {foreign.name} was given {uuid}, which is leased, and is not Mayfly's",
-            f"docker inspect {foreign.name}",
+            words.on(words.inspect, foreign.name),
         )
         for uuid, foreign in foreign_containers_on_lease(
             lease, gpus.known or (), survey.foreign_containers

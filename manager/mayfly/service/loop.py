@@ -62,7 +62,7 @@ class Loop:
     def __init__(self, state: State, parts: Parts) -> None:
         self.state = state
         self._parts = parts
-        self._ground = Ground()
+        self._ground = Ground(parts.report.words)
         self._batch: list[Stimulus] = []  # taken, and not stepped over yet
         self._denied: Refused | None = None
         self._cursor: EventCursor | None = None  # all events up to it have been taken in

@@ -12,7 +12,16 @@ from mayfly.core.conditions import client_conditions, service_conditions
 from mayfly.core.facts import Fact
 from mayfly.core.machine import State
 from mayfly.core.memory import Memory
-from mayfly.core.model import Condition, Desired, Generation, HostSpec, PoolName, Severity, World
+from mayfly.core.model import (
+    Condition,
+    Desired,
+    EngineLines,
+    Generation,
+    HostSpec,
+    PoolName,
+    Severity,
+    World,
+)
 from mayfly.core.notice import Judge
 from mayfly.core.rosters import busy_without_job
 from mayfly.core.signs import Reported
@@ -42,6 +51,7 @@ class Listener(Protocol):
 class Ground:
     """What the manager itself stands on, for the lines about it."""
 
+    words: EngineLines = EngineLines()  # noqa: RUF009  frozen
     info: EngineFacts | None = None  # None: not looked at yet
     room: tuple[Room, ...] = ()  # where Mayfly and the Engine write
     rejected: str | None = None  # what was wrong with the file, the last time it was read
@@ -52,7 +62,16 @@ class Ground:
 class Report:
     """The loop's voice; used by its thread alone."""
 
-    def __init__(self, board: StatusBoard, log: Log, metrics: Metrics, listener: Listener) -> None:
+    def __init__(
+        self,
+        board: StatusBoard,
+        log: Log,
+        metrics: Metrics,
+        listener: Listener,
+        words: EngineLines,
+    ) -> None:
+        """``words``: what a person types at this engine."""
+        self.words = words
         self._board = board
         self._log = log
         self._listener = listener
@@ -105,7 +124,7 @@ class Report:
         """
         rows = status.noted(status.statuses(desired, memory, now), busy_without_job, now)
         headline = status.headline(rows, memory, world)
-        lines = [*status.health_of(rows, memory, world, now, refused), *health]
+        lines = [*status.health_of(rows, memory, world, now, self.words, refused), *health]
         lines += [*client_conditions(rows, reported, now), *self._bugs.health(now)]
         doubted = status.health_of_unbegun(rows, busy_without_job, now)
         lines += doubted.values()
@@ -162,7 +181,7 @@ def own_health(ground: Ground) -> list[Condition]:
     for place in ground.room:
         if place.low:
             text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"
-            fix = f"df -h {place.path}; sudo docker system df"
+            fix = ground.words.on(ground.words.room, place.path)
             lines.append(Condition("disk.low", Severity.WARNING, text, fix))
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"

@@ -15,6 +15,7 @@ from mayfly.core.model import (
     Condition,
     Container,
     Desired,
+    EngineLines,
     Generation,
     HostSpec,
     Phase,
@@ -167,6 +168,7 @@ def health_of(
     memory: Memory,
     world: World,
     now: float,
+    words: EngineLines,
     refused: Mapping[PoolName, str] = MappingProxyType({}),
 ) -> list[Condition]:
     """The health lines that follow from slots, memory and world; a pool that is ``refused`` has its own."""
@@ -177,7 +179,7 @@ def health_of(
                 "engine.unknown",
                 Severity.ERROR,
                 world.engine_error or "the Engine has not been looked at yet",
-                "sudo systemctl status docker",
+                words.status,
             )
         )
     if memory.pause is not None:
@@ -191,9 +193,9 @@ def health_of(
             )
         )
     if world.strangers:
-        lines.append(stranger_condition(world.strangers))
+        lines.append(stranger_condition(world.strangers, words))
     rows = list(rows)
-    lines += slot_conditions(rows, world, now, refused)
+    lines += slot_conditions(rows, world, now, words, refused)
     lines += queue_conditions(rows, memory)
     return lines
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mayfly.core.model import Condition, Severity
+from mayfly.core.model import Condition, EngineLines, Severity
 from mayfly.edge.faults import Refused
 from mayfly.engines.docker.values import numbers
 from mayfly.engines.protocol import Capabilities, EngineFacts
@@ -70,6 +70,13 @@ def engine_facts(
     )
 
 
+LINES = EngineLines(
+    unpause="sudo docker unpause {name}",
+    rename="sudo docker rename {name} {name}-foreign",
+    inspect="sudo docker inspect {name}",
+    status="sudo systemctl status docker",
+    room="df -h {name}; sudo docker system df",
+)
 SELF_REMOVAL = Condition(
     "engine.removal",
     Severity.INFO,

@@ -24,6 +24,7 @@ from mayfly.core.model import (
 )
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.docker import builder, isolation
+from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.client import DockerClient
 from mayfly.engines.docker.container import container_plan
 from mayfly.engines.docker.faults import no_such_network
@@ -38,6 +39,8 @@ TERMINAL_GRACE = 1  # seconds that a person's command has to end
 
 class DockerEngine(DockerClient):
     """One Docker Engine behind a unix socket, as ``engines.protocol.Engine``."""
+
+    lines = LINES
 
     def __init__(self, base_url: str, *, timeout: float = 30) -> None:
         super().__init__(base_url, timeout=timeout)

@@ -28,6 +28,7 @@ from mayfly.core.model import (
     ContainerId,
     ContainerState,
     Continuity,
+    EngineLines,
     Generation,
     HostId,
     PoolName,
@@ -80,6 +81,8 @@ class _Box:
 
 class SimulatedEngine:
     """Containers as values; may be used from any thread."""
+
+    lines = EngineLines()
 
     def __init__(
         self,
