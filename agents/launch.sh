@@ -64,6 +64,35 @@ ready_trust() {
   { [ -z "$_roots" ] || cat "$_roots"; echo; cat "$_authority"; } 2>/dev/null >"$_trusted" || _trusted=$_authority
 }
 
+# Before the gate: what stands between the job's home and a place mounted below it is the job's, as its home is. The
+# container runtime made it, as root. Nothing beneath a mount is touched: that is the host's.
+own_parents() {
+  _points=
+  while read -r _ _ _ _ _point _; do
+    case $_point in
+      *\\*) ;; # a place with a space or its like, written otherwise here
+      "$_job_home"/?*) _points="$_points$_point:" ;;
+    esac
+  done </proc/self/mountinfo
+  IFS=:
+  for _point in $_points; do
+    _parent=${_point%/*}
+    while [ "$_parent" != "$_job_home" ]; do
+      case ":$_points" in
+        *":$_parent:"*) break ;;
+      esac
+      _parent=${_parent%/*}
+    done
+    [ "$_parent" = "$_job_home" ] || continue
+    _parent=${_point%/*}
+    while [ "$_parent" != "$_job_home" ]; do
+      [ "$(stat -c %u "$_parent")" != 0 ] || chown -h "$_job_uid:$_job_gid" "$_parent" || :
+      _parent=${_parent%/*}
+    done
+  done
+  unset IFS
+}
+
 # Before the gate: the pipe for a client whose lines are read. What is opened through /proc may be written, not read.
 ready_lines() {
   [ -z "$_patience" ] || mkfifo -m 0600 "$_room/patience"

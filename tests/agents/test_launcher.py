@@ -90,6 +90,27 @@ def test_the_job_starts_in_a_home_of_its_own_that_it_can_write(at_gate: Agent) -
     )
 
 
+def test_what_stands_between_the_home_and_a_mount_below_it_is_the_jobs(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "cache/made").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    volumes = [
+        f"{tmp_path}/cache:/home/runner/.cache/pip/wheels",
+        f"{tmp_path}/data:/home/runner/.cache/pip/wheels/made/deeper",
+    ]
+    one = start(binds=volumes)
+    home = "/home/runner/.cache"
+    said = one.run(
+        *(
+            "sh",
+            "-c",
+            f"mkdir {home}/other {home}/pip/x && stat -c %u {home} {home}/pip/wheels/made",
+        )
+    )
+    assert said == "1000\n0\n", "the host's own directories keep their owner"
+
+
 def test_a_user_of_the_hosts_keeps_its_number_and_groups(start: Start) -> None:
     agent = start(environment={"MAYFLY_USER": "4321:4322", "MAYFLY_GROUPS": "2001,2002"})
     said = agent.run("sh", "-c", "id; whoami; touch ~/x && ls -n ~/x | cut -d' ' -f3,4")
