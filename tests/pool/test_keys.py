@@ -146,6 +146,7 @@ ELSEWHERE = {
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
     "operations": ("keep_failed",),
+    "an Engine that filters nothing": ("isolation",),
 }
 LISTEN = (
     "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(4000, INADDR_ANY)) or die; "
