@@ -1127,6 +1127,20 @@ def test_an_ended_container_stays_until_its_output_is_on_disk(configured: bool) 
     assert first not in manager.host.boxes
 
 
+def test_a_container_that_a_manager_died_over_does_not_wait_for_an_output_that_nobody_reads() -> (
+    None
+):
+    manager = Manager(Host(), desire(specs(pool("a"), removal=Removal.MANAGER)))
+    manager.host.output_kept = False
+    manager.turn()
+    (subject,) = manager.flight
+    manager.crash([subject])
+    (made,) = manager.host.boxes
+    manager.host.dies(made)
+    manager.run()
+    assert made not in manager.host.boxes
+
+
 def test_an_ended_container_stays_no_longer_than_its_time_of_which_the_engine_s_absence_is_none() -> (
     None
 ):

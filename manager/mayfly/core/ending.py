@@ -160,8 +160,8 @@ def _removable(
     if container.live or not ours:
         exited = agent.exited or view.now
         return exited + SELF_REMOVAL if within(view.now, exited, SELF_REMOVAL) else None
-    if agent.generation in view.world.outputs_kept:
-        return None
+    if agent.generation in view.world.outputs_kept or agent.container is None:
+        return None  # what a manager that died was making nobody follows
     over = view.world.over.get(agent.generation, view.now)
     return over + OUTPUT_WAIT if within(view.now, over, OUTPUT_WAIT) else None
 
