@@ -360,3 +360,14 @@ def test_version(mayfly: Mayfly) -> None:
 
     ran = mayfly("--version")
     assert (ran.code, ran.out) == (0, f"mayfly {__version__}\n")
+
+
+def test_check_names_the_engine_that_is_not_there(mayfly: Mayfly, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[host]\nname = "lab"\nengine = "dockr"\n[[pool]]\nname = "a"\n')
+    ran = mayfly("config", "check", "--config", config)
+    assert ran.code == 1
+    sentence = 'engine: there is no engine "dockr"; did you mean docker?'
+    assert f"{config}:3: [host] {sentence}" in ran.err
+    config.write_text(config.read_text().replace("dockr", "zzz"))
+    assert "there are: docker\n" in mayfly("config", "check", "--config", config).err

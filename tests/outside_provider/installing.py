@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mayfly.providers import configuration, installed
+from mayfly.providers import configuration
 
 SOURCE = Path(__file__).parent
 
@@ -38,16 +38,11 @@ def install(folder: Path) -> Path:
 def on_the_path(site: Path) -> Iterator[None]:
     """This process sees what is installed there, as a new one would."""
     sys.path.insert(0, str(site))
-    _forget()
+    configuration.forget()
     try:
         yield
     finally:
         sys.path.remove(str(site))
         for name in [name for name in sys.modules if name.split(".")[0] == "mayfly_parcel"]:
             del sys.modules[name]
-        _forget()
-
-
-def _forget() -> None:
-    installed.packages.cache_clear()
-    configuration.provider_keys.cache_clear()
+        configuration.forget()

@@ -62,6 +62,8 @@ class Facts:
 
     config: Config | None = None
     config_problem: str = ""
+    # a sentence for each package beside Mayfly that cannot be used
+    unusable: tuple[str, ...] = ()
     engine: EngineFacts | None = None
     engine_problem: str = ""
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
@@ -142,6 +144,8 @@ def exit_code(found: Iterable[CheckResult], *, strict: bool) -> int:
 
 
 def _config(facts: Facts) -> Iterator[Verdict]:
+    for sentence in facts.unusable:
+        yield warn(sentence, "mayfly doctor   # again, once it is mended or uninstalled")
     if facts.config is None:
         lines = facts.config_problem.splitlines()
         *others, last = lines[:-1] or lines  # the last of several says how many

@@ -39,8 +39,10 @@ from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.edge.room import Room, room
 from mayfly.engines import load as load_engine
+from mayfly.engines import unusable as unusable_engines
 from mayfly.engines.protocol import Engine
 from mayfly.providers.configuration import load
+from mayfly.providers.configuration import unusable as unusable_providers
 from mayfly.providers.installed import load as provider_of
 from mayfly.service.engine_observer import survey_of
 
@@ -60,7 +62,13 @@ def examine(path: str | None, manager: Callable[[], Client]) -> Facts:
         facts = _engine(Facts(config_problem=str(fault)), Config(HostSpec("host"), ()))
     else:
         facts = _host(Facts(config=config), config)
-    facts = replace(facts, clock=_clock(), unit=_unit())
+    chosen = facts.config.host.engine if facts.config is not None else ""
+    unusable = tuple(
+        sentence
+        for sentence in (*unusable_providers(), *unusable_engines(chosen))
+        if sentence not in facts.config_problem
+    )
+    facts = replace(facts, unusable=unusable, clock=_clock(), unit=_unit())
     return _asked(facts, manager)
 
 

@@ -35,7 +35,10 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
     except ConfigError as error:
         found, old = error.problems, error.old_keys
     else:
-        found, old = (*_uninstalled(loaded), *_unserved(loaded)), loaded.config.old_keys
+        found, old = (
+            (*_engineless(loaded), *_uninstalled(loaded), *_unserved(loaded)),
+            loaded.config.old_keys,
+        )
     if as_json:
         problems = [dataclasses.asdict(problem) for problem in found]
         document = {"problems": problems, "old_keys": [] if problems else list(old)}
@@ -58,6 +61,20 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
 def _counted(mistakes: int, old: int) -> str:
     told = "1 mistake" if mistakes == 1 else f"{mistakes} mistakes"
     return told + (f", and {old} old key{'s' if old > 1 else ''}" if old else "")
+
+
+def _engineless(loaded: Loaded) -> tuple[Problem, ...]:
+    """A problem where there is no such engine here."""
+    from mayfly.edge.faults import Refused  # noqa: PLC0415
+    from mayfly.engines import OWN, maker  # noqa: PLC0415
+
+    name = loaded.config.host.engine
+    try:
+        if name not in OWN:  # Mayfly's own are there, and heavy
+            maker(name)
+    except Refused as fault:
+        return (loaded.problem(("host", "engine"), str(fault).removeprefix("host.engine: ")),)
+    return ()
 
 
 def _uninstalled(loaded: Loaded) -> tuple[Problem, ...]:

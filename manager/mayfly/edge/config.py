@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
@@ -57,6 +58,7 @@ from mayfly.edge.sources import Where
 __all__ = ["ConfigError", "Loaded", "Problem", "load", "schema"]
 
 
+NOTHING_BROKEN: Mapping[str, str] = MappingProxyType({})
 DEFAULT_PROVIDER: str = default(model.PoolSpec, "provider")
 
 
@@ -262,6 +264,7 @@ def file_shape(providers: tuple[ProviderKeys, ...]) -> type[Table]:
 def load(
     path: str | os.PathLike[str] | None,
     providers: Mapping[str, ProviderKeys],
+    broken: Mapping[str, str] = NOTHING_BROKEN,
     *,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
@@ -269,6 +272,7 @@ def load(
 ) -> Loaded:
     """Read, merge and check the configuration; ``flags`` maps ``[host]`` keys to values.
 
+    ``broken`` says of providers that are installed why they cannot be used.
     ``texts`` is what some of its files would say instead of what they say.
     Raises ``ConfigError`` with every mistake found.
     """
@@ -295,7 +299,7 @@ def load(
     lifted = lift(merged, providers, DEFAULT_PROVIDER)
     old = tuple(str(told(where, text, merged, str(main))) for where, text in lifted.old)
     try:
-        config = _checked(merged, lifted, str(main), providers, whole=whole)
+        config = _checked(merged, lifted, str(main), providers, broken, whole=whole)
     except ConfigError as error:
         lines = {(problem.file, problem.line) for problem in unreadable}
         others = [
@@ -308,9 +312,15 @@ def load(
     return Loaded(config, found, _named_origins(merged, lifted, config), merged)
 
 
-def check(merged: sources.Merged, main: str, providers: Mapping[str, ProviderKeys]) -> model.Config:
+def check(
+    merged: sources.Merged,
+    main: str,
+    providers: Mapping[str, ProviderKeys],
+    broken: Mapping[str, str] = NOTHING_BROKEN,
+) -> model.Config:
     """A merged tree as a ``Config``; ``ConfigError`` with every mistake."""
-    return _checked(merged, lift(merged, providers, DEFAULT_PROVIDER), main, providers, whole=True)
+    lifted = lift(merged, providers, DEFAULT_PROVIDER)
+    return _checked(merged, lifted, main, providers, broken, whole=True)
 
 
 def _checked(
@@ -318,6 +328,7 @@ def _checked(
     lifted: Lifted,
     main: str,
     providers: Mapping[str, ProviderKeys],
+    broken: Mapping[str, str],
     *,
     whole: bool,
 ) -> model.Config:
@@ -343,7 +354,7 @@ def _checked(
             read = None
     if read is not None and whole:
         config, between = _translate(read, providers)
-        between += contradictions(config, tuple(providers))
+        between += contradictions(config, tuple(providers), broken)
         problems += [at(where, text) for where, text in between if not concerns(where, cuts)]
         if not problems:
             return config

@@ -176,8 +176,10 @@ def _nearest(word: object, known: list[str], *, rest: bool = True) -> str:
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
 
 
-def contradictions(config: model.Config, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
-    """What is wrong between keys, each of which is right by itself."""
+def contradictions(
+    config: model.Config, providers: Sequence[str], broken: Mapping[str, str]
+) -> Iterator[tuple[Where, str]]:
+    """What is wrong between keys, each of which is right by itself; ``broken``: providers of no use."""
     if len(config.host.socket.encode()) > SOCKET_MAX:
         yield ("host", "socket"), f"is longer than the {SOCKET_MAX} bytes of a socket's path"
     if not config.pools:
@@ -187,12 +189,12 @@ def contradictions(config: model.Config, providers: Sequence[str]) -> Iterator[t
         here: Where = ("pool", index)
         if pool.name in names[:index]:
             yield (*here, "name"), f"there is more than one pool named {pool.name}"
-        for key, text in _pool_contradictions(config.host.name, pool, providers):
+        for key, text in _pool_contradictions(config.host.name, pool, providers, broken):
             yield (*here, *key), text
 
 
 def _pool_contradictions(
-    host: str, pool: model.PoolSpec, providers: Sequence[str]
+    host: str, pool: model.PoolSpec, providers: Sequence[str], broken: Mapping[str, str]
 ) -> Iterator[tuple[Where, str]]:
     stem = f"{host}-{pool.name}-{max(0, pool.slots - 1)}-"
     if len(stem) + GENERATION_LENGTH > REGISTERED_LENGTH:
@@ -201,7 +203,9 @@ def _pool_contradictions(
             f"{REGISTERED_LENGTH}: shorten the pool's name or [host] name"
         )
         yield ("name",), text
-    if pool.provider not in providers:
+    if pool.provider in broken:
+        yield ("provider",), broken[pool.provider]
+    elif pool.provider not in providers:
         text = f"there is no provider {pool.provider!r}"
         yield ("provider",), text + _nearest(pool.provider, list(providers))
     yield from _mounts(pool)

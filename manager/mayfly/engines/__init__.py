@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from mayfly.edge.faults import Refused
+from mayfly.edge.plugins import Plugin, plugins
 
 if TYPE_CHECKING:
     from mayfly.core.model import HostSpec
@@ -21,28 +21,59 @@ if TYPE_CHECKING:
 GROUP = "mayfly.engines"
 OWN = {
     "docker": "mayfly.engines.docker.engine:DockerEngine",
-    "simulated": "mayfly.engines.simulated.engine:SimulatedEngine",  # in memory, for tests
+    "simulated": "mayfly.engines.simulated.engine:SimulatedEngine",
 }
+FOR_TESTS = frozenset({"simulated"})  # in memory
 TIMEOUT = 30.0  # seconds of a call, unless said otherwise
 
 
 def load(host: HostSpec, *, timeout: float = TIMEOUT) -> Engine:
     """The engine that the configuration names, at its address; ``Refused`` where none has that name."""
-    return _maker(host.engine)(host.docker_host, timeout=timeout)
+    plugin = _plugin(host.engine)
+    make = maker(host.engine)
+    if plugin is None:
+        return make(host.docker_host, timeout=timeout)
+    made: object = plugin.guarded(
+        lambda: make(host.docker_host, timeout=timeout), f"makes no engine at {host.docker_host}"
+    )
+    if not callable(getattr(made, "facts", None)):
+        raise plugin.wrong(f"makes no engine, but {type(made).__name__}")
+    return cast("Engine", made)
 
 
 def names() -> tuple[str, ...]:
-    """The engines that are installed here."""
-    return tuple(sorted({*OWN, *(point.name for point in entry_points(group=GROUP))}))
+    """The engines that an operator can choose here."""
+    return tuple(sorted({*OWN, *plugins(GROUP, OWN)[0]} - FOR_TESTS))
 
 
-def _maker(name: str) -> Callable[..., Engine]:
+def unusable(chosen: str) -> tuple[str, ...]:
+    """A sentence for each package that is installed as an engine and is none, without the chosen one."""
+    others, hidden = plugins(GROUP, OWN)
+    told = []
+    for name in others.keys() - {chosen}:
+        try:
+            maker(name)
+        except Refused as fault:
+            told.append(str(fault))
+    return (*sorted(told), *hidden)
+
+
+def maker(name: str) -> Callable[..., Engine]:
+    """What makes the engine of that name; ``Refused`` where there is none, or it is broken."""
     place = OWN.get(name)
     if place is not None:
         module, _, attribute = place.partition(":")
         return cast("Callable[..., Engine]", getattr(import_module(module), attribute))
-    for point in entry_points(group=GROUP, name=name):
-        return cast("Callable[..., Engine]", point.load())
+    plugin = _plugin(name)
+    if plugin is not None:
+        found = plugin.load()
+        if not callable(found):
+            raise plugin.wrong(f"cannot be called: it is {type(found).__name__}")
+        return cast("Callable[..., Engine]", found)
     near = get_close_matches(name, names(), 1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names())}"
     raise Refused(f'host.engine: there is no engine "{name}"; {hint}')
+
+
+def _plugin(name: str) -> Plugin | None:
+    return plugins(GROUP, OWN)[0].get(name)
