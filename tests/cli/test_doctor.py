@@ -96,18 +96,18 @@ def with_image(cuda: str | None, *, compat: bool = False) -> Facts:
 ROWS: list[tuple[Facts, str, State, str, str]] = [
     (Facts(config_problem="line 3: no"), "config.valid", State.FAIL, "line 3", "mayfly config check"),
     (
-        replace(WELL, unusable=("parcel 1.0: entry point parcel cannot be imported",)),
-        "config.valid",
-        State.WARN,
-        "entry point parcel",
-        "mayfly doctor",
-    ),
-    (
         replace(WELL, secrets={"credential azure-pat": "is handed over by systemd only"}),
         "config.secrets",
         State.FAIL,
         "handed over",
         "LoadCredential=azure-pat:/etc/mayfly/credentials/azure-pat",
+    ),
+    (
+        replace(WELL, unusable=("parcel 1.0: entry point parcel cannot be imported",)),
+        "config.valid",
+        State.WARN,
+        "entry point parcel",
+        "mayfly doctor",
     ),
     (replace(WELL, secrets={"file /t": "mode 0644"}), "config.secrets", State.FAIL, "0644", "chmod 600 /t"),
     (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -273,6 +273,35 @@ def test_reload_says_which_slots_change_and_puts_the_file_in_force_unless_it_is_
         },
         config=None if dry_run else config,
     )
+
+
+# Another value of each key of [host]; what is read again while the manager runs is in the set.
+HOST_KEYS: dict[str, object] = {
+    "name": "lab2",
+    "gpu": "off",
+    "engine": "other",
+    "docker_host": "unix:///other.sock",
+    "state_dir": "/other",
+    "socket": "/other.sock",
+    "metrics": "127.0.0.1:9925",
+    "log_max_size": 1,
+    "output_per_agent": 1,
+    "output_total": 1,
+    "history_days": 1.0,
+    "history_events": 100,
+}
+READ_AGAIN = {"gpu", "history_days", "history_events"}
+
+
+@pytest.mark.parametrize("key", [one.name for one in fields(HostSpec)])
+def test_every_key_of_the_host_that_a_start_alone_reads_is_told_at_a_reload(key: str) -> None:
+    before = BOTH.config
+    host = replace(before.host, **{key: HOST_KEYS[key]})  # type: ignore[arg-type]
+    assert host != before.host
+    reread = Reread(replace(before, host=host), BOTH.desired)
+    found = effects(ReloadConfig(ANN, dry_run=True), replace(BOTH, reread=reread))
+    assert isinstance(found, CommandResult)
+    assert found.body["restart"] == ([] if key in READ_AGAIN else [f"host.{key}"])
 
 
 def test_the_plan_is_shown_and_nothing_is_changed() -> None:
