@@ -15,7 +15,7 @@ import pytest
 
 from mayfly.cli.client import Client, Piece
 from mayfly.cli.following import follow_job
-from mayfly.cli.trouble import Busy, Down
+from mayfly.cli.trouble import Busy, Down, Trouble
 from mayfly.cli.verbs_jobs import _print_slot
 from mayfly.cli.verbs_status import await_status
 from mayfly.edge.unix_http import CONNECTIONS
@@ -147,3 +147,8 @@ def test_only_where_nobody_listens_it_is_said_that_none_runs(tmp_path: Path) -> 
             breaks_off.accept()[0].close()
             with pytest.raises(Down, match="broke off its answer"):
                 asked.result(timeout=30)
+
+
+def test_who_sends_too_much_is_told_that_and_not_that_no_manager_runs(manager: StandIn) -> None:
+    with pytest.raises(Trouble, match="the body is longer than 1 MiB"):
+        Client(str(manager.path)).post("/v1/jobs", {"argv": ["x" * 120_000] * 100})

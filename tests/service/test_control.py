@@ -273,6 +273,12 @@ def test_every_post_and_no_other_read_is_a_command() -> None:
         ("/v1/jobs", {"argv": ["a\0"]}, "argv must not contain a zero byte"),
         ("/v1/jobs", {"argv": ["\ud800"]}, "argv is not Unicode text"),
         ("/v1/jobs", {"argv": ["x" * 300_000]}, "argv is longer than 256 KiB"),
+        ("/v1/jobs", {"argv": ["a", "x" * 131_072]}, "an argument has to be shorter than 128 KiB"),
+        (
+            "/v1/jobs",
+            {"argv": ["a"], "env": {"A": "x" * 131_070}},
+            "env: A has to be shorter than 128",
+        ),
         ("/v1/jobs", {"argv": ["a"], "env": {"A": 1}}, "env: A must be a text"),
         ("/v1/jobs", {"argv": ["a"], "env": {"A=": ""}}, "env: 'A=' is not a variable's name"),
         ("/v1/jobs", {"argv": ["a"], "env": {"MAYFLY_X": ""}}, "env: MAYFLY_X is reserved"),

@@ -83,5 +83,6 @@ def _fitted(found: re.Match[str], place: Here) -> str:
     options = ""
     if verb not in PLAIN:
         options += f"--config {place.config} " if place.config else ""
-        options += f"--socket {place.socket} " if place.socket else ""
+        asks = not verb.startswith(("images ", "config ", "init"))  # the manager
+        options += f"--socket {place.socket} " if place.socket and asks else ""
     return f"{sudo}mayfly {options}{verb}"

@@ -19,6 +19,9 @@ NOTE_MAX = 500
 LIST_MAX = 1000
 ARGV_BYTES = 256 * 1024
 ENV_BYTES = 256 * 1024
+ONE_BYTES = (
+    128 * 1024
+)  # of one argument, or one variable with its name: the kernel's MAX_ARG_STRLEN
 
 
 class BadRequest(Exception):
@@ -100,6 +103,8 @@ def argv(value: object) -> tuple[str, ...]:
     _encodable("".join(value), "argv")
     if sum(len(argument.encode()) + 1 for argument in value) > ARGV_BYTES:
         raise BadRequest(f"argv is longer than {ARGV_BYTES // 1024} KiB")
+    if any(len(argument.encode()) >= ONE_BYTES for argument in value):
+        raise BadRequest(f"an argument has to be shorter than {ONE_BYTES // 1024} KiB")
     return tuple(value)
 
 
@@ -119,6 +124,9 @@ def env(value: object) -> dict[str, str]:
         _encodable(content, f"env: {name}")
     if sum(len(name) + len(content.encode()) for name, content in value.items()) > ENV_BYTES:
         raise BadRequest(f"env is longer than {ENV_BYTES // 1024} KiB")
+    for name, content in value.items():
+        if len(name) + len(content.encode()) + 1 >= ONE_BYTES:
+            raise BadRequest(f"env: {name} has to be shorter than {ONE_BYTES // 1024} KiB")
     return dict(value)
 
 
