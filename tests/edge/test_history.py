@@ -65,6 +65,20 @@ def test_what_is_older_than_the_bound_is_forgotten(tmp_path: Path) -> None:
     history.close()
 
 
+def test_a_slot_s_previous_agent_may_be_one_that_died_at_its_gate_and_is_none_that_was_sent_away(
+    tmp_path: Path,
+) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    for number, outcome in ((1, "died_young"), (2, "no_job")):
+        created, exited, *_ = lived(number, T + 100 * number)
+        assert isinstance(exited, AgentExited)
+        kept(history, created, replace(exited, outcome=outcome, detail="with exit code 70"))
+    assert reader.generation_of_slot("a-0", previous=True) == "g0001"
+    assert reader.end_at_gate("g0001") == "with exit code 70"
+    assert reader.end_at_gate("g0009") is None
+    history.close()
+
+
 def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
     history, reader = History(tmp_path), HistoryReader(tmp_path)
     for number in range(10):

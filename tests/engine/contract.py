@@ -315,7 +315,7 @@ class EngineContract:
             failed=lambda what, error: pytest.fail(f"{what}: {error}"),
         )
         keeper = world.engine.output(
-            tmp_path / "output", listener, per_agent=1 << 20, total=1 << 22
+            tmp_path / "output", listener, per_agent=1 << 20, total=1 << 22, log_size=1 << 20
         )
         keeper.start()
         try:

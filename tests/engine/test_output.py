@@ -148,6 +148,7 @@ def test_lines_are_handed_out_one_by_one_where_they_are_asked_for(
     kept.wait(END)
     assert [line for stream, line in kept.lines if stream == 1] == [b"a", bytes(40000), b"c"]
     assert [line for stream, line in kept.lines if stream == 2] == [b"b"]
+    assert b"does not end with its launcher's last line" in kept.text(generation, 0)
 
 
 def test_the_bell_rings_with_the_line_and_not_at_intervals(agents: Agents, kept: Kept) -> None:
@@ -361,6 +362,92 @@ def test_lines_that_the_engine_shows_again_are_kept_once(
     *numbers, last = it.text(it.generation).splitlines()
     assert last == b"last"
     assert [int(n) for n in numbers] == list(range(int(numbers[0]), 30001))
+
+
+FEW = 300_000  # bytes of one of the two files of an Engine's log
+
+
+def test_what_the_engine_passed_over_is_told_and_nothing_else_is(
+    agents: Agents, tmp_path: Path, until: Until
+) -> None:
+    burst = "echo first; read -r _; seq 300000; echo mayfly: ended 0"
+    slow = """
+        read -r _; for n in $(seq 10 59); do seq ${n}000 ${n}999; sleep .05; done
+        echo mayfly: ended 0
+    """
+    wanted = {
+        "burst": b"first\n" + b"".join(b"%d\n" % n for n in range(1, 300_001)),
+        "slow": b"".join(b"%d\n" % n for n in range(10_000, 60_000)),
+    }
+    made = {
+        name: agents.run(script, network="none", log_max_size=FEW)
+        for name, script in {"burst": burst, "slow": slow}.items()
+    }
+    it = Kept(agents.url, tmp_path / "output", log_size=FEW)
+    for cid, generation in made.values():
+        it.keeper.follow(generation, cid)
+    for cid, _ in made.values():
+        gate(agents, cid)
+    it.wait(END)
+    it.wait(END)
+    for name, (_, generation) in made.items():
+        whole = it.text(generation) == wanted[name]
+        notes = it.text(generation, 0)
+        print(f"{name}: {'whole' if whole else 'not whole'}; {notes.decode()}")
+        assert whole or b"may be missing before here" in notes
+        assert not (whole and name == "slow" and notes)
+    it.keeper.close()
+
+
+def test_what_the_engines_log_lost_while_nobody_followed_is_told(
+    agents: Agents, tmp_path: Path, until: Until
+) -> None:
+    script = "echo first; read -r _; seq 300000; echo mayfly: ended 0"
+    cid, generation = agents.run(script, network="none", log_max_size=FEW)
+    before = Kept(agents.url, tmp_path / "output", log_size=FEW)
+    before.keeper.follow(generation, cid)
+    until(lambda: before.text(generation) == b"first\n")
+    before.keeper.close()
+    gate(agents, cid)
+    until(lambda: ended(agents, cid))
+    after = Kept(agents.url, tmp_path / "output", log_size=FEW)
+    after.keeper.follow(generation, cid)
+    after.wait(END)
+    assert after.text(generation).endswith(b"\n300000\n")
+    assert after.text(generation, 0).count(b"may be missing before here") == 1
+    after.keeper.close()
+
+
+def test_without_a_descriptor_left_output_comes_late_and_whole(
+    agents: Agents, tmp_path: Path, until: Until
+) -> None:
+    failed: list[str] = []
+    it = Kept(
+        agents.url, tmp_path / "output", on_failure=lambda what, error: failed.append(repr(error))
+    )
+    cid, generation = agents.run("seq 1000; echo mayfly: ended 0", network="none")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def tried(put: Callable[[Callable[[], None]], None]) -> None:
+        """That thread has done what it was asked before."""
+        done = threading.Event()
+        put(done.set)
+        assert done.wait(30)
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        it.keeper.follow(generation, cid)
+        tried(it.keeper._disk.put)  # the file cannot be opened
+        one = it.keeper._followed[generation]
+        it.keeper._tell(lambda: it.keeper._ask(one))  # nor a socket be made
+        tried(it.keeper._tell)
+        assert one.sock is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    it.wait(END)
+    assert it.text(generation) == b"".join(b"%d\n" % n for n in range(1, 1001))
+    assert failed == []
+    it.keeper.close()
 
 
 MUCH = "yes 0123456789012345678901234567890123456789 | head -c 104857600"

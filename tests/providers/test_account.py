@@ -105,6 +105,19 @@ def test_why_mayfly_ended_it_comes_before_everything_that_followed(
     assert (own.cause, own.job) == (cause, state)
 
 
+@pytest.mark.parametrize(
+    ("code", "words"), [(70, "at its gate with exit code 70"), (None, "at its gate")]
+)
+def test_an_agent_that_died_at_its_gate_has_the_code_that_the_engine_saw(
+    code: int | None, words: str
+) -> None:
+    end = End(committed=False, opened=False, exit=None, death_seen=True, died_with=code)
+    judged = [client.judge(end, ()) for client in CLIENTS.values()]
+    for outcome in (*judged, LOCAL.judge(end, ())):
+        assert outcome.result is Result.DIED_YOUNG
+        assert outcome.detail.endswith(words)
+
+
 @every_service
 @pytest.mark.parametrize(
     ("how", "cause"),

@@ -83,6 +83,7 @@ class Account:
         self.agents: list[Row] = []
         self.printed: dict[str, list[Chunk]] = {}
         self.ended: set[str] = set()
+        self.at_gate: dict[str, str] = {}
         self.slots: dict[tuple[str, bool], str] = {}
         self.changed = threading.Condition()
         self.fault: Exception | None = None
@@ -114,6 +115,9 @@ class Account:
 
     def generation_of_slot(self, slot: str, *, previous: bool = False) -> str | None:
         return self.slots.get((slot, previous))
+
+    def end_at_gate(self, generation: str) -> str | None:
+        return self.at_gate.get(generation)
 
     def events(
         self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False

@@ -40,7 +40,7 @@ from mayfly.core.model import JobId
 from mayfly.edge import unix_http
 from mayfly.edge.faults import Passing, Refused
 from mayfly.service import control
-from mayfly.service.control import Control
+from mayfly.service.control import STILL_COMING, Control
 from mayfly.service.pending_command import Answer
 from mayfly.service.pending_command import ask as ask_loop
 from tests.harness import until
@@ -363,6 +363,19 @@ def test_last_words_that_do_not_come_are_not_waited_for_for_ever(
     printed(manager, (1, b"one\n"), ended=False)
     manager.account.rows["j1"] = job("j1", state="lost", finished=1.0, agent="g1")
     assert ask("GET", "/v1/jobs/j1/output?format=text").data == b"one\n"
+    assert frames(ask("GET", "/v1/jobs/j1/output").data) == [(1, b"one\n"), (0, STILL_COMING)]
+
+
+def test_the_last_words_of_an_agent_that_never_opened_end_with_how_it_ended(
+    manager: StandIn, ask: Ask
+) -> None:
+    printed(manager, (2, b"mayfly: the image has no user x\n"), (0, b"the end may be missing"))
+    manager.account.slots["local-0", True] = "g1"
+    manager.account.at_gate["g1"] = "the agent ended at its gate with exit code 70"
+    assert frames(ask("GET", "/v1/slots/local-0/output?previous=1").data) == [
+        (2, b"mayfly: the image has no user x\n"),
+        (0, b"the agent ended at its gate with exit code 70"),
+    ]
 
 
 def test_of_a_job_that_no_agent_had_there_is_no_output(manager: StandIn, ask: Ask) -> None:

@@ -105,6 +105,15 @@ class HistoryReader:
         )
         return str(rows[0]["generation"]) if rows else None
 
+    def end_at_gate(self, generation: str) -> str | None:
+        """How an agent ended that ended before its gate was opened; ``None`` where it did not."""
+        rows = self._rows(
+            "SELECT json_extract(data, '$.detail') AS detail FROM lives"
+            " WHERE generation = ? AND json_extract(data, '$.opened') IS NULL",
+            (generation,),
+        )
+        return str(rows[0]["detail"] or "it ended at its gate") if rows else None
+
     def events(
         self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False
     ) -> list[dict[str, Any]]:

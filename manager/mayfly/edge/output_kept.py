@@ -40,6 +40,7 @@ _READ = 2 * FRAME_MAX
 BEGINNING_GONE = (
     b"the beginning of this output is gone: only the last part is kept (host.output_per_agent)"
 )
+NOTHING_KEPT = b"nothing of this output is kept any more (host.output_total)"
 READ_TOO_LATE = b"output is missing here: it came faster than it was read (host.output_per_agent)"
 
 
@@ -62,6 +63,7 @@ class Resume:
     latest: dict[int, bytes] = field(default_factory=dict)  # the newest time kept of each stream
     ended: bool = False
     parted: bool = False  # the last line kept of stdout is the launcher's
+    met: bool = False  # something known came again: nothing is missing between it and what follows
 
     def fresh(self, data: bytes) -> bytes:
         """The frames of ``data`` that are not kept yet."""
@@ -71,6 +73,7 @@ class Resume:
             key = hash(frame)
             if self.known.get(key, 0) > 0:
                 self.known[key] -= 1
+                self.met = True
                 continue
             if self.known and stamp(frame[8:])[0] > self.newest + _DISORDER:
                 self.known = Counter()
@@ -124,7 +127,9 @@ class KeptFile:
         self._why = ""
 
     def open(self) -> Resume:
-        """Make the file ready, cut a torn last frame off, and say from where to go on."""
+        """Make the file ready, cut a torn last frame off, and say from where to go on; ``OSError`` where what
+        is kept cannot be read.
+        """
         self.close()
         self._cut()
         self._lost = 0  # the Engine is asked for it again
@@ -213,6 +218,11 @@ class KeptReader:
             None  # what to say of bytes that are gone before the next ones
         )
         self._begun = False
+
+    @property
+    def found(self) -> bool:
+        """Whether anything of it is kept."""
+        return self._fd is not None
 
     def more(self) -> list[Chunk] | None:
         """What came since the last call; None where nothing did. ``ended`` is set when nothing can
@@ -395,7 +405,7 @@ def _resume(data: bytes) -> Resume:
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:
+    except FileNotFoundError:
         return b""
 
 

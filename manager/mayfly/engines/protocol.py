@@ -204,7 +204,13 @@ class Engine(Protocol):
         """Follow its events for ever, on a thread of its own."""
 
     def output(
-        self, directory: Path, listener: OutputListener, *, per_agent: int, total: int
+        self,
+        directory: Path,
+        listener: OutputListener,
+        *,
+        per_agent: int,
+        total: int,
+        log_size: int,
     ) -> OutputKeeper:
         """Who keeps the agents' output in that directory."""
 

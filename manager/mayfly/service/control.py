@@ -10,7 +10,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol
 from mayfly.core.model import Generation
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
-from mayfly.edge.output_kept import Chunk
+from mayfly.edge.output_kept import NOTE, Chunk
 from mayfly.edge.places import Bounds, Places
 from mayfly.edge.unix_http import (
     RETRY,
@@ -42,6 +42,7 @@ LONG_POLLS = Bounds(all=32, of_one=16, of_root=16)
 WAIT_MAX = 60.0
 AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited for
 LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is over
+STILL_COMING = b"the end of this output is still on its way from the Engine: ask again"
 FRAMED = "application/vnd.mayfly.output"
 AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
@@ -77,6 +78,9 @@ class Reader(Protocol):
 
     def generation_of_slot(self, slot: str, *, previous: bool = False) -> str | None:
         """The slot's agent, or the one before it; ``None`` where nothing was kept."""
+
+    def end_at_gate(self, generation: str) -> str | None:
+        """How an agent ended that ended before its gate was opened; ``None`` where it did not."""
 
     def events(
         self, after: int = 0, limit: int = 1000, slot: str | None = None, *, last: bool = False
@@ -341,11 +345,16 @@ class Control:
         release = self._wait_begins(request) if follow else _nothing_held
         limit = time.monotonic() + LATE_SECONDS if over and not follow else math.inf
 
+        late: list[bytes] = []
+
         def stop() -> bool:
-            return self._stop.is_set() or time.monotonic() > limit
+            if time.monotonic() > limit:
+                late.append(STILL_COMING)
+            return self._stop.is_set() or bool(late)
 
         try:
             chunks = self._printed.read(Generation(generation), follow=follow or over, stop=stop)
+            chunks = _with_notes(chunks, late, self._reader.end_at_gate(generation))
             chunks = output_stream.after(chunks, cursor)
             pieces = (
                 output_stream.framed(chunks) if form == "framed" else output_stream.plain(chunks)
@@ -407,6 +416,22 @@ class _Place:
 
     def __exit__(self, *_: object) -> None:
         self._release()
+
+
+def _with_notes(
+    chunks: Iterator[Chunk], late: Iterable[bytes], at_gate: str | None
+) -> Iterator[Chunk]:
+    """The chunks, and then a note on what was too ``late`` to be among them.
+
+    Of an agent that ended ``at_gate`` nothing is missing, since it had no job: how it ended stands for all
+    notes.
+    """
+    for chunk in chunks:
+        if at_gate is None or chunk.stream != NOTE or not chunk.data:
+            yield chunk
+    words = [*late] if at_gate is None else [at_gate.encode()]
+    for word in words[:1]:
+        yield Chunk(NOTE, time.time(), word)
 
 
 class _Held(Iterator[bytes]):

@@ -155,6 +155,7 @@ def _run(
         ),
         per_agent=config.host.output_per_agent,
         total=config.host.output_total,
+        log_size=config.host.log_max_size,
     )
     performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
     workers = Workers(performer, inbox.put)

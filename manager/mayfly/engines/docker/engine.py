@@ -157,7 +157,13 @@ class DockerEngine(DockerClient):
         return isolation.breaches(said, filtered=self.filters_bridges())
 
     def output(
-        self, directory: Path, listener: OutputListener, *, per_agent: int, total: int
+        self,
+        directory: Path,
+        listener: OutputListener,
+        *,
+        per_agent: int,
+        total: int,
+        log_size: int,
     ) -> OutputKeeper:
         """Who keeps the agents' output in that directory."""
         return OutputKeeper(
@@ -169,6 +175,7 @@ class DockerEngine(DockerClient):
             on_failure=listener.failed,
             per_agent=per_agent,
             total=total,
+            log_size=log_size,
         )
 
     def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:

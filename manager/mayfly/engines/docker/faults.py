@@ -98,6 +98,10 @@ def unreachable(base_url: str, doing: str, error: BaseException) -> Fault:
             f"{doing}: no permission to use the Engine at {base_url};"
             " run as root or join the docker group"
         )
+    if code in (errno.EMFILE, errno.ENFILE):
+        return Passing(
+            f"{doing}: too many files are open; raise the limit (LimitNOFILE= in the unit, `ulimit -n`)"
+        )
     if code == errno.ENOENT:
         said = "there is no such socket"
     elif code == errno.ECONNREFUSED:

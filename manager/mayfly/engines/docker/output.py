@@ -27,13 +27,14 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from mayfly.core.model import Generation
-from mayfly.edge.faults import Refused
+from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.output_kept import (
     AT_GATE,
     ENDED,
     ENDED_MAX,
     ERR,
     NOTE,
+    NOTHING_KEPT,
     OUT,
     STAMP,
     Chunk,
@@ -43,8 +44,10 @@ from mayfly.edge.output_kept import (
     Resume,
     frames,
     own_frame,
+    stamp,
 )
 from mayfly.engines.docker import wire
+from mayfly.engines.docker.continuity import TURNED, Continuity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,10 +66,16 @@ _AND_ITSELF = b"~"  # sorts behind a time, and before the next
 _CUT = (
     "the agent was removed without its launcher's last line: the end of its output may be missing"
 )
+_WORDLESS = (
+    "the Engine's log of the agent does not end with its launcher's last line, as where the Engine's disk is"
+    " full: output may be missing"
+)
 _SKIPPED = (
     "%d bytes of output are missing before here: the Engine lost its place in its own log, which"
     " turned faster than it was read"
 )
+_KILLED = 137  # the exit code of a container that was killed
+_PROOF_SECONDS = 60.0
 _RUNS = frozenset({"running", "paused", "restarting", "stopping"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _log = logging.getLogger(__name__)
@@ -75,7 +84,9 @@ _log = logging.getLogger(__name__)
 class _Followed:
     """One agent's stream; the following thread alone touches it, bar ``file`` and ``written``."""
 
-    def __init__(self, generation: Generation, container: ContainerId, file: KeptFile) -> None:
+    def __init__(
+        self, generation: Generation, container: ContainerId, file: KeptFile, log_size: int
+    ) -> None:
         self.generation = generation
         self.container = container
         self.file = file  # the keeping thread's
@@ -89,8 +100,13 @@ class _Followed:
         self.newest: dict[int, bytes] = {}  # the newest time of each stream, as the Engine has it
         self.parted = False  # the launcher's last line was the last on stdout
         self.lines: dict[int, bytearray] | None = None  # None: nobody wants the lines
+        self.continuity = Continuity(log_size)
+        self.overlap_wanted = False  # what comes is to begin with something that is kept
+        self.turned = False  # the log is known to turn faster than it is read
+        self.finishing = False  # but for a proof that is awaited
         self.long_lines = LongLines()
         self.paused = False
+        self.killed = False  # no launcher has a last line then
         self.last = False  # the container has ended, and this is the last look
         self.skipped = 0  # bytes that the Engine showed at the last look alone, behind later ones
         self.tries = 0
@@ -118,7 +134,10 @@ class OutputKeeper:
         on_failure: Callable[[str, BaseException], None] | None = None,
         per_agent: int = 16 * 1024 * 1024,
         total: int = 2 * 1024 * 1024 * 1024,
+        log_size: int = 10 * 1024 * 1024,
     ) -> None:
+        self._base_url = base_url
+        self._log_size = log_size
         self._path = wire.socket_path(base_url)
         self._directory = directory
         self._ring = ring
@@ -172,7 +191,8 @@ class OutputKeeper:
             raise Refused(f"The generation {generation!r} cannot name a file; remove its container")
         if generation in self._followed:
             return
-        one = _Followed(generation, container, KeptFile(self._file(generation), self._per_agent))
+        file = KeptFile(self._file(generation), self._per_agent)
+        one = _Followed(generation, container, file, self._log_size)
         if lines:
             one.lines = {OUT: bytearray(), ERR: bytearray()}
         self._followed[generation] = one
@@ -200,6 +220,8 @@ class OutputKeeper:
                     yield from chunks
                 elif not live:
                     yield from reader.rest()
+                    if not reader.found:
+                        yield Chunk(NOTE, time.time(), NOTHING_KEPT)
                     return
                 elif stop():
                     return
@@ -231,9 +253,15 @@ class OutputKeeper:
                 else:
                     self._readable(key.data)
             while not self._inbox.empty():
-                self._inbox.get()()
+                self._do(self._inbox.get())
             while self._later and self._later[0][0] <= time.monotonic():
-                heapq.heappop(self._later)[2]()
+                self._do(heapq.heappop(self._later)[2])
+
+    def _do(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:  # noqa: BLE001 (one agent's trouble must not end the others' bell)
+            self._on_failure("the following of output", error)
 
     def _stop(self) -> None:
         self._running = False
@@ -258,17 +286,24 @@ class OutputKeeper:
             self._on_failure(f"the output of agent {one.generation}", error)
             self._again(one)
 
+    def _open_later(self, one: _Followed) -> None:
+        self._disk.put(partial(self._open, one))
+
     def _call(self, one: _Followed, target: str, take: Callable[[bytes], None]) -> None:
         """Send a request whose answer ``take`` gets bit by bit, and at last an empty bit."""
         self._hang_up(one)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            sock.connect(self._path)
-            sock.send(wire.request("GET", target))
-        except OSError:  # it is down, or its queue is full
-            sock.close()
-            self._again(one)
-            return
+        with contextlib.ExitStack() as given_up:
+            try:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                given_up.callback(sock.close)
+                sock.connect(self._path)
+                sock.send(wire.request("GET", target))
+            except (
+                OSError
+            ):  # it is down, or its queue is full, or this process has no descriptor left
+                self._again(one)
+                return
+            given_up.pop_all()
         one.sock, one.take = sock, take
         one.buffer.clear()
         self._selector.register(sock, selectors.EVENT_READ, one)
@@ -285,11 +320,12 @@ class OutputKeeper:
             return
         one.resume, one.parted, one.newest = resume, resume.parted, dict(resume.latest)
         one.tail, one.skipped = b"", 0
-        since = f"{resume.since // 10**9}.{resume.since % 10**9:09d}"
+        one.overlap_wanted = bool(resume.known)
+        one.continuity.resumed(max(resume.latest.values(), default=None))
         self._call(
             one,
             f"/containers/{one.container}/logs?follow={int(not one.last)}"
-            f"&stdout=1&stderr=1&timestamps=1&since={since}",
+            f"&stdout=1&stderr=1&timestamps=1&since={_time(resume.since)}",
             partial(self._take_head, one),
         )
 
@@ -317,7 +353,8 @@ class OutputKeeper:
         elif status == 404:
             self._finish(one, removed=True)
         else:
-            state = json.loads(bytes(one.buffer[head[1] :]))["State"]["Status"]
+            seen = json.loads(bytes(one.buffer[head[1] :]))["State"]
+            state, one.killed = seen["Status"], seen.get("ExitCode") == _KILLED
             self._hang_up(one)
             if state == "created":
                 self._again(one)
@@ -376,11 +413,48 @@ class OutputKeeper:
         if not fresh:
             return
         one.tries = 0
+        if one.overlap_wanted:
+            one.overlap_wanted = False
+            if not one.resume.met:
+                one.turned = True
+                self._disk.put(partial(self._write, one, own_frame(NOTE, TURNED)))
+        wanted = one.continuity.take(fresh)
+        if wanted is not None:
+            self._prove(one, wanted)
         if one.tail or unfinished or one.lines is not None or b"mayfly: " in fresh:
             self._hear(one, fresh)
         elif one.parted:
             one.parted = all(fresh[at] != OUT for at, _ in frames(fresh))
         self._hand_over(one, fresh)
+
+    def _prove(self, one: _Followed, wanted: bytes) -> None:
+        """Ask the Engine's log for a frame that was received, on a thread of its own: it reads all of it."""
+
+        def ask() -> None:
+            there = self._is_logged(one.container, wanted)
+            self._tell(partial(self._proved, one, there=there))
+
+        threading.Thread(target=ask, name="output-prove", daemon=True).start()
+
+    def _is_logged(self, container: ContainerId, wanted: bytes) -> bool | None:
+        """Whether the log still has a frame of that time; ``None``: the Engine does not say."""
+        at, doing = _time(stamp(wanted + b" ")[0]), "reading a container's log"
+        target = f"/containers/{container}/logs?stdout=1&stderr=1&since={at}&until={at}"
+        try:
+            opened = wire.open_stream(self._base_url, "GET", target, doing, timeout=_PROOF_SECONDS)
+            deadline = time.monotonic() + _PROOF_SECONDS
+            return bool(wire.read_frames(opened, deadline, 1, doing))
+        except Fault:
+            return None
+
+    def _proved(self, one: _Followed, *, there: bool | None) -> None:
+        one.continuity.answered()
+        if there is False and not one.turned:
+            self._disk.put(partial(self._write, one, own_frame(NOTE, TURNED)))
+        if there is not None:
+            one.turned = not there
+        if one.finishing:
+            self._finish(one)
 
     def _hear(self, one: _Followed, fresh: bytes) -> None:
         """Ring for the lines that may be the gate's or the launcher's."""
@@ -424,8 +498,15 @@ class OutputKeeper:
         """Nothing will follow; ``removed``: and nobody can say whether this was all."""
         self._hang_up(one)
         one.gone = True
-        if removed and not one.parted:
-            self._disk.put(partial(self._write, one, own_frame(NOTE, _CUT)))
+        wanted = one.continuity.ask() if not removed else None
+        if wanted is not None:
+            self._prove(one, wanted)
+        one.finishing = one.continuity.asked and not removed
+        if one.finishing:
+            return
+        if not one.parted and (removed or not one.killed):
+            note = _CUT if removed else _WORDLESS
+            self._disk.put(partial(self._write, one, own_frame(NOTE, note)))
         if one.skipped:
             self._disk.put(partial(self._write, one, own_frame(NOTE, _SKIPPED % one.skipped)))
         self._disk.put(partial(self._end, one))
@@ -458,7 +539,13 @@ class OutputKeeper:
     def _open(self, one: _Followed) -> None:
         before = self._at_rest.pop(one.generation, None)
         already = one.file.kept if before is None else before
-        resume = one.file.open()
+        try:
+            resume = one.file.open()
+        except OSError:  # what is kept is not known to be nothing because it cannot be read
+            if before is not None:
+                self._at_rest[one.generation] = before
+            self._tell(partial(self._after, _BACKOFF[-1], partial(self._open_later, one)))
+            return
         self._total += one.file.kept - already
         if resume.ended:
             self._rest(one)
@@ -517,6 +604,11 @@ class OutputKeeper:
     def _wake_readers(self, generation: Generation) -> None:
         for bell in self._readers.get(generation, ()):
             bell.set()
+
+
+def _time(nanoseconds: int) -> str:
+    """As the Engine takes it."""
+    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
 
 
 def _logged(what: str, error: BaseException) -> None:

@@ -87,7 +87,10 @@ def open_stream(
 
     The socket that is returned still has ``timeout`` on every call.
     """
-    conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:  # no descriptor is left
+        raise faults.unreachable(base_url, doing, error) from error
     try:
         conn.settimeout(timeout)
         conn.connect(socket_path(base_url))

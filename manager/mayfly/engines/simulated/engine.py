@@ -199,10 +199,16 @@ class SimulatedEngine:
         return follower
 
     def output(
-        self, directory: Path, listener: OutputListener, *, per_agent: int, total: int
+        self,
+        directory: Path,
+        listener: OutputListener,
+        *,
+        per_agent: int,
+        total: int,
+        log_size: int,
     ) -> SimulatedOutput:
         """Who keeps the agents' output; in memory, bounded by ``per_agent``."""
-        del directory, total
+        del directory, total, log_size
         keeper = SimulatedOutput(listener, per_agent, self._printed_so_far, self._has_ended)
         self._keepers.append(keeper)
         return keeper
