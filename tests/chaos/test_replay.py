@@ -82,7 +82,7 @@ def check(file: Path) -> None:
         assert "unknown" not in document[part], part
     found: list[Difference] = []
     steps, facts = replayed(document["recording"], found.append)
-    assert (found, main(str(file))) == ([], 0)
+    assert (found, main([str(file)])) == ([], 0)
     assert steps > 20
     assert facts > 10
     kinds = {

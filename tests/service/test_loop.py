@@ -468,13 +468,13 @@ def test_a_replay_says_what_differs_and_exits_with_1(
     stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document, file = recorded(stage), tmp_path / "report.json"
-    file.write_text(json.dumps({"recording": document}))
-    assert replay.main(str(file)) == 0
+    file.write_text(json.dumps({"schema": "mayfly.bugreport/1", "recording": document}))
+    assert replay.main([str(file)]) == 0
     changed = next(step for step in document["steps"] if step.get("facts"))
     changed["facts"] = changed["facts"][1:]
-    file.write_text(json.dumps({"recording": document}))
+    file.write_text(json.dumps({"schema": "mayfly.bugreport/1", "recording": document}))
     capsys.readouterr()
-    assert replay.main(str(file)) == 1
+    assert replay.main([str(file)]) == 1
     assert "recorded something else" in capsys.readouterr().out
 
 

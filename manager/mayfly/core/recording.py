@@ -21,6 +21,8 @@ from mayfly.core.stimuli import EngineSeen, Stimulus
 
 KEPT = 10_000  # stimuli at the most; half as many at the least, once there were so many
 
+SCHEMA = "mayfly.recording/1"
+
 Judged = tuple[PoolName, End, tuple[str, ...], Outcome]
 
 
@@ -76,7 +78,7 @@ class Recording:
         steps = [*(older.steps if older is not None else ()), *newer.steps]
         state = older.state if older is not None else newer.state
         return {
-            "schema": "mayfly.recording/1",
+            "schema": SCHEMA,
             "state": encoded(state),
             "steps": [encoded(step) for step in steps],
         }
