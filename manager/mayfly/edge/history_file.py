@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Passing, Refused
 
 FILE_NAME = "mayfly.sqlite"
@@ -79,9 +80,11 @@ def translated(what: str, path: Path) -> Iterator[None]:
             ) from error
         if kind not in UNWRITABLE:
             raise
+        why = "see to the disk's space and health"
+        if descriptors().few_left:
+            why = "the manager has no file descriptor left: raise LimitNOFILE of its unit"
         raise Passing(
-            f"{what}: the state file {path} cannot be written ({text}); see to the disk's space and health",
-            1.0,
+            f"{what}: the state file {path} cannot be written ({text}); {why}", 1.0
         ) from error
 
 

@@ -31,6 +31,7 @@ from mayfly.core.seal import bears_its_name
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
+from mayfly.edge.descriptors import raise_limit
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
@@ -71,6 +72,7 @@ def run(
 ) -> None:
     """Run the manager until SIGTERM or SIGINT; ``Refused`` where it must not start."""
     state_dir = Path(config.host.state_dir)
+    raise_limit()
     with ExitStack() as stack:
         stack.enter_context(_locked(state_dir))
         log = Log()

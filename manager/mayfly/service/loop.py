@@ -23,6 +23,7 @@ from mayfly.core.stimuli import (
     Stimulus,
     Stopping,
 )
+from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.protocol import EventCursor, StreamTurn
 from mayfly.service.bugs import Bug
@@ -180,7 +181,13 @@ class Loop:
             return  # what was not looked at yet is neither there nor missing: no slot is held for that
         error, rejected = parts.ledger.disk_error, parts.configuration.rejected
         at_start = parts.configuration.at_start
-        ground = replace(self._ground, disk_error=error, rejected=rejected, at_start=at_start)
+        ground = replace(
+            self._ground,
+            disk_error=error,
+            rejected=rejected,
+            at_start=at_start,
+            descriptors=descriptors(),
+        )
         isolated = self.state.isolation.conditions(self.state.config)
         conditions = [*own_health(ground), *isolated, *gpus.health(self.state, now)]
         judge, steady = parts.requests.services.judge, (began, parts.clock.steady())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from mayfly.core.notice import Judge
 from mayfly.core.rosters import busy_without_job
 from mayfly.core.signs import Reported
 from mayfly.core.slots import SlotStatus
+from mayfly.edge.descriptors import Descriptors
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
 from mayfly.engines.protocol import EngineFacts
@@ -35,6 +37,7 @@ from mayfly.service.bugs import Bug, Bugs
 from mayfly.service.metrics import Metrics
 
 NOTHING_REPORTED = Reported()
+ENOUGH = 65536  # file descriptors for more slots than there are in a configuration
 
 
 class Listener(Protocol):
@@ -57,6 +60,7 @@ class Ground:
     rejected: str | None = None  # what was wrong with the file, the last time it was read
     at_start: tuple[str, ...] = ()  # keys of [host] that were changed and wait for a restart
     disk_error: str | None = None  # None: the disk takes what it is given
+    descriptors: Descriptors | None = None  # None: not counted
 
 
 class Report:
@@ -186,6 +190,11 @@ def own_health(ground: Ground) -> list[Condition]:
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"
         lines.append(Condition("disk.refused", Severity.ERROR, text, "df -h"))
+    have = ground.descriptors
+    if have is not None and have.few_left:
+        text = f"the manager has {have.used} of {have.limit} file descriptors open: soon it can open nothing"
+        fix = f"sudo prlimit --pid {os.getpid()} --nofile={max(ENOUGH, 2 * have.limit)}"
+        lines.append(Condition("manager.descriptors", Severity.ERROR, text, fix))
     if info is not None:
         lines += [one for one in (info.self_removal, info.restart) if one is not None]
     return lines
