@@ -16,7 +16,7 @@ HOMES = {
     "cryptography": "edge/app_key.py",
     "docker": "engines/docker/client.py",
     "pynvml": "edge/gpus*.py",
-    "requests": "edge/web.py",
+    "requests": "edge/exchange.py",
     "sqlite3": "edge/history*.py",
 }
 # What would let core see or change anything but its arguments.

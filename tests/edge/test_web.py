@@ -6,13 +6,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from mayfly.edge import exchange
+from mayfly.edge import web as web_module
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.web import Budget, Moved, Web, clean
+from mayfly.edge.service_json import Garbage, items, parsed
+from mayfly.edge.web import Budget, Moved, Web, clean, origin
 from tests.fakes.http import Answer, Call, Fake, Fault
 from tests.waiting import rest
 
@@ -262,7 +266,7 @@ def test_the_services_clock_is_read_from_its_answers(service: Service) -> None:
 
 def test_an_address_of_another_host_is_never_sent_our_token(service: Service) -> None:
     client = web(service)
-    with pytest.raises(Refused, match="another host"):
+    with pytest.raises(Refused, match="another place"):
         client.call("GET", "http://127.0.0.2:1/steal", "look")
     assert service.calls == []
 
@@ -304,3 +308,81 @@ def test_a_budget_gives_its_burst_and_then_its_rate() -> None:
 def test_foreign_words_are_one_bounded_line_without_control_characters() -> None:
     assert clean("a\nb\x1b[31m\tc") == "a b [31m c"
     assert len(clean("word " * 500)) <= 200
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [HEAD, *[b"X-A: b\r\n"] * 50],
+        [*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 50],
+        [HEAD + b"Content-Length: 50\r\n\r\n", *[b" "] * 50],
+        [HEAD + b"Connection: close\r\n\r\n", *[b" "] * 50],
+        [HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\n \r\n"] * 50],
+    ],
+    ids=["head", "informational", "length", "until the end", "chunked"],
+)
+def test_what_drips_is_over_in_time(monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]) -> None:
+    monkeypatch.setattr(exchange, "CALL_TIMEOUT", 0.5)
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        conn, _ = server.accept()
+        with conn, suppress(OSError):
+            for piece in pieces:
+                conn.sendall(piece)
+                over.wait(0.2)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        client = Web(f"http://127.0.0.1:{server.getsockname()[1]}", "Things", 'pool "gpu"')
+        began = time.monotonic()
+        with pytest.raises(Passing, match="did not end"):
+            client.call("POST", "/thing", "make a thing", timeout=0.4)
+        assert time.monotonic() - began < 5  # all of it takes 10
+        over.set()
+        thread.join()
+
+
+def test_a_token_goes_to_no_other_scheme_or_port(service: Service) -> None:
+    client = Web("https://things.test/api", "Things", 'pool "gpu"')
+    for address in (
+        "http://things.test/api?page=2",
+        "https://things.test:8443/api?page=2",
+        "https://things.test@other.test/api?page=2",
+        "https://[things.test/api",
+    ):
+        with pytest.raises(Refused, match="another place"):
+            client.call("GET", address, "list the things")
+    assert origin("https://Things.test/") == origin("https://things.test:443/x?y")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'"\\ud800"', b"1" * 5_000, b"\xff\xfe", b"NaN0"],
+)
+def test_what_no_text_can_be_is_unreadable(content: bytes) -> None:
+    assert isinstance(parsed(content), Garbage)
+
+
+def test_a_list_without_end_is_not_taken() -> None:
+    with pytest.raises(Passing, match="list of 2001 entries"):
+        items([{}] * 2001)
+
+
+def test_what_is_kept_is_bounded_in_bytes(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_module, "REMEMBERED", 100)
+    service.value = int("9" * 60)
+    client = web(service)
+    for page in ("1", "2"):
+        client.call("GET", "/thing", "look", query={"page": page}, conditional=True)
+    again = [
+        client.call("GET", "/thing", "look", query={"page": page}, conditional=True).repeated
+        for page in ("2", "1")
+    ]
+    assert again == [True, False]

@@ -1,4 +1,4 @@
-"""The services' HTTP: the one importer of ``requests``.
+"""The services' HTTP: calls, their budget and limits, and what an unwanted answer means.
 
 Every call is bounded in time and in number, is made once (a ``GET`` may be made twice where a connection
 broke that had been good), and comes back as a ``ServiceReply`` or as one of our faults with a sentence. A
@@ -13,33 +13,24 @@ of a message.
 from __future__ import annotations
 
 import json
-import os
 import re
-import ssl
 import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-from requests.utils import get_environ_proxies, should_bypass_proxies
 
 from mayfly import __version__
 from mayfly.edge.credentials import Secret
+from mayfly.edge.exchange import Exchanges, NoAnswer, Trouble
 from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.service_json import Garbage, parsed
 from mayfly.edge.token_looks import without_long_words
 
-CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0  # between two pieces of a reply
-CALL_TIMEOUT = 60.0  # for a reply as a whole
-LARGEST_REPLY = 16 * 1024 * 1024
-REMEMBERED = 64  # replies kept for conditional requests
+REMEMBERED = 4 * 1024 * 1024  # bytes of replies kept for conditional requests
 SAID = 200  # characters of a service's own words in a message
 LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
 LIMIT_MOST = 900.0
@@ -65,6 +56,7 @@ class ServiceReply:
     body: object
     headers: Mapping[str, str]  # by any spelling
     url: str
+    content: bytes = field(default=b"", repr=False)  # what the body was read from
     repeated: bool = False  # the service said that nothing has changed since the last answer
 
     @property
@@ -73,7 +65,7 @@ class ServiceReply:
         for part in self.headers.get("Link", "").split(","):
             address, _, relation = part.partition(";")
             if 'rel="next"' in relation:
-                return urljoin(self.url, address.strip().strip("<>"))
+                return _joined(self.url, address.strip().strip("<>"))
         return None
 
     @property
@@ -94,6 +86,26 @@ def clean(words: str) -> str:
     line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     line = without_long_words(line)
     return line if len(line) <= SAID else line[: SAID - 1] + "…"
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a token that belongs to an address may be sent to (RFC 6454)."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return ("", "", None)
+    return (parts.scheme, (parts.hostname or "").lower(), port)
+
+
+def _joined(base: str, address: str) -> str:
+    """The address as a service gave it, whole; ``Passing`` where it is none."""
+    try:
+        joined = urljoin(base, address)
+        urlsplit(joined)
+    except ValueError:
+        raise Passing(f"the service named an address that is none: {clean(address)}") from None
+    return joined
 
 
 class Budget:
@@ -134,10 +146,11 @@ class _Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A reply to answer a 304 with."""
+    """A reply to answer a 304 with, not read yet: what is read takes ten times the room."""
 
     tag: str
-    reply: ServiceReply = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
 
 
 class Web:
@@ -175,9 +188,9 @@ class Web:
             **(headers or {}),
         }
         self._budget = budget
-        self._proxy, self._no_proxy, self._ca = proxy, no_proxy, ca
         self._clock = clock
-        self._local = threading.local()
+        self._exchanges = Exchanges(ca, proxy, no_proxy)
+        self._local = threading.local()  # whether this thread's connection has been good
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._limit = _Limit()
@@ -236,9 +249,10 @@ class Web:
         reply = self._send(method, url, operation, sent, data, bound)
         self._heed(reply)
         if reply.status == 304 and kept is not None:
-            return replace(kept.reply, repeated=True)
+            body = parsed(kept.content)
+            return ServiceReply(200, body, kept.headers, url, kept.content, repeated=True)
         if reply.status in accept:
-            if isinstance(reply.body, _Garbage):
+            if isinstance(reply.body, Garbage):
                 raise self._page(reply, operation)
             if conditional and reply.status == 200:
                 self._keep(url, reply)
@@ -283,9 +297,10 @@ class Web:
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> str:
         url = path if "://" in path else f"{self.base}/{path.lstrip('/')}"
-        if urlsplit(url).netloc != self.host:
+        if origin(url) != origin(self.base):
             raise Refused(
-                f"{self._service} pointed to another host, {urlsplit(url).netloc}: not followed"
+                f"{self._service} pointed to another place, {clean(url)}: not followed, since the token "
+                "would go there"
             )
         return f"{url}?{urlencode(query)}" if query else url
 
@@ -332,80 +347,42 @@ class Web:
         for attempt in range(1, tries + 1):
             began = self._clock()
             try:
-                reply = self._exchange(method, url, headers, data, timeout)
-            except requests.exceptions.SSLError as error:
-                self._count(operation, "lost")
-                raise Refused(
-                    f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
-                    f"{self._whose} ({_reason(error)}): name its authority in `ca`, check the host's clock"
-                ) from None
-            except requests.exceptions.InvalidURL:
-                raise Refused(f"{clean(url)} is no address: check `url` of {self._whose}") from None
-            except (requests.exceptions.InvalidHeader, UnicodeError):
-                self._count(operation, "unsent")
-                raise Refused(
-                    f"the token of {self._whose} has a line break or a character that no token has, so "
-                    f"{self._service} was not asked to {operation}: write it again, on one line"
-                ) from None
-            except (requests.exceptions.RequestException, OSError) as error:
-                self._count(operation, "lost")
-                broken = isinstance(error, requests.exceptions.ConnectionError)
-                slow = isinstance(error, requests.exceptions.Timeout)
+                answer = self._exchanges.make(method, url, headers, data, timeout)
+            except NoAnswer as none:
+                self._count(operation, "unsent" if none.trouble is Trouble.UNSENDABLE else "lost")
                 stale, self._local.spoke = getattr(self._local, "spoke", False), False
-                if attempt < tries and broken and not slow and stale:
+                if attempt < tries and none.trouble is Trouble.BROKEN and stale:
                     continue
-                raise Passing(
-                    f"{self._service} gave no answer when asked to {operation} for {self._whose} "
-                    f"({_reason(error)}); it is asked again"
-                ) from None
+                raise self._unanswered(none, url, operation) from None
             self._local.spoke = True
+            reply = ServiceReply(
+                answer.status, parsed(answer.content), answer.headers, url, answer.content
+            )
             self._count(operation, str(reply.status))
             self._set_skew(reply, (began + self._clock()) / 2)
             return reply
         raise AssertionError("unreachable")
 
-    def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
-    ) -> ServiceReply:
-        deadline = time.monotonic() + max(timeout, CALL_TIMEOUT)
-        response = self._session().request(
-            method,
-            url,
-            headers=dict(headers),
-            data=data,
-            timeout=(CONNECT_TIMEOUT, timeout),
-            allow_redirects=False,
-            stream=True,
-            proxies=self._proxies(url),
-        )
-        with response:
-            content = bytearray()
-            for piece in response.iter_content(65536):
-                content += piece
-                if len(content) > LARGEST_REPLY:
-                    raise requests.exceptions.RequestException("a reply too large to read")
-                if time.monotonic() > deadline:
-                    raise requests.exceptions.ReadTimeout("a reply that did not end")
-        return ServiceReply(
-            response.status_code, _parsed(bytes(content)), _headers_of(response), url
-        )
-
-    def _session(self) -> requests.Session:
-        """This thread's connections; nothing of the environment (such as a .netrc) speaks for us."""
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False
-            session.mount("https://", _Adapter(self._ca))
-            self._local.session = session
-        return session
-
-    def _proxies(self, url: str) -> dict[str, str]:
-        if self._proxy is None:
-            return dict(get_environ_proxies(url, self._no_proxy))
-        if should_bypass_proxies(url, self._no_proxy or ""):
-            return {}
-        return {"http": self._proxy, "https": self._proxy}
+    def _unanswered(self, none: NoAnswer, url: str, operation: str) -> Fault:
+        reason = clean(none.reason)
+        match none.trouble:
+            case Trouble.UNTRUSTED:
+                return Refused(
+                    f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
+                    f"{self._whose} ({reason}): name its authority in `ca`, check the host's clock"
+                )
+            case Trouble.NO_ADDRESS:
+                return Refused(f"{clean(url)} is no address: check `url` of {self._whose}")
+            case Trouble.UNSENDABLE:
+                return Refused(
+                    f"the token of {self._whose} has a line break or a character that no token has, so "
+                    f"{self._service} was not asked to {operation}: write it again, on one line"
+                )
+            case _:
+                return Passing(
+                    f"{self._service} gave no answer when asked to {operation} for {self._whose} "
+                    f"({reason}); it is asked again"
+                )
 
     # -- what a reply tells beside its content ------------------------------------------------------
 
@@ -418,9 +395,9 @@ class Web:
         if tag is None:
             return
         with self._lock:
-            self._kept[url] = _Kept(tag, reply)
+            self._kept[url] = _Kept(tag, reply.headers, reply.content)
             self._kept.move_to_end(url)
-            while len(self._kept) > REMEMBERED:
+            while sum(len(kept.content) for kept in self._kept.values()) > REMEMBERED:
                 self._kept.popitem(last=False)
 
     def _set_skew(self, reply: ServiceReply, at: float) -> None:
@@ -453,9 +430,9 @@ class Web:
                 self._limit.until = max(self._limit.until, time.monotonic() + min(wait, 3700.0))
 
     def _moved(self, reply: ServiceReply, operation: str) -> Refused:
-        location = urljoin(reply.url, reply.headers.get("Location", ""))
+        location = _joined(reply.url, reply.headers.get("Location", ""))
         target = urlsplit(location)
-        if target.netloc != self.host or _LOGIN.search(target.path):
+        if origin(location) != origin(self.base) or _LOGIN.search(target.path):
             return Refused(
                 f"{self._service} wants a login at {target.netloc}{clean(target.path)} when asked to "
                 f"{operation} for {self._whose}: it does not take the token, or `url` is not its own address"
@@ -478,102 +455,11 @@ class Web:
         )
 
 
-class _Adapter(HTTPAdapter):
-    """Trusts the system's authorities, those that requests brings, and one file of the pool's own."""
-
-    def __init__(self, ca: str | None) -> None:
-        self._ca = ca
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        context = ssl.create_default_context()
-        for file in (
-            self._ca,
-            os.environ.get("REQUESTS_CA_BUNDLE"),
-            os.environ.get("SSL_CERT_FILE"),
-        ):
-            if file:
-                try:
-                    context.load_verify_locations(file)
-                except (OSError, ssl.SSLError) as error:
-                    raise Refused(f"the certificates in {file} cannot be read: {error}") from error
-        super().init_poolmanager(*args, ssl_context=context, **kwargs)
-
-
-# -- reading what came ---------------------------------------------------------------------------------
-
-
-def mapping(value: object) -> Mapping[str, object]:
-    """The JSON object; ``Passing`` where the service sent something else."""
-    if isinstance(value, dict):
-        return value
-    raise _unexpected("an object", value)
-
-
-def items(value: object) -> list[object]:
-    """The JSON array; ``Passing`` where the service sent something else."""
-    if isinstance(value, list):
-        return value
-    raise _unexpected("a list", value)
-
-
-def text(value: object) -> str:
-    """The JSON string; ``Passing`` where the service sent something else."""
-    if isinstance(value, str):
-        return value
-    raise _unexpected("a text", value)
-
-
-def integer(value: object) -> int:
-    """The JSON number without a fraction; ``Passing`` where the service sent something else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise _unexpected("a number", value)
-
-
-def _unexpected(wanted: str, value: object) -> Passing:
-    return Passing(
-        f"the service answered with something unexpected: {type(value).__name__} instead of {wanted}; "
-        "it is asked again",
-        30.0,
-    )
-
-
-class _Garbage:
-    """A body that is not JSON; ``page`` where it looks like HTML."""
-
-    __slots__ = ("page",)
-
-    def __init__(self, page: bool) -> None:
-        self.page = page
-
-
-def _parsed(content: bytes) -> object:
-    if not content.strip():
-        return None
-    try:
-        return json.loads(content)
-    except ValueError:
-        return _Garbage(content.lstrip()[:1] == b"<")
-
-
-def _headers_of(response: requests.Response) -> Mapping[str, str]:
-    return CaseInsensitiveDict(response.headers)
+# -- what a reply says ---------------------------------------------------------------------------------
 
 
 def _is_page(reply: ServiceReply) -> bool:
-    return isinstance(reply.body, _Garbage) and reply.body.page
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause in a few words, without the address, whose query might be anything."""
-    while True:
-        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    words = getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
-    return clean(str(words)) or type(error).__name__
+    return isinstance(reply.body, Garbage) and reply.body.page
 
 
 def _remaining(headers: Mapping[str, str]) -> float | None:

@@ -28,7 +28,8 @@ from mayfly.core.outcomes import End, Outcome
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing
-from mayfly.edge.web import ServiceReply, Web, items, mapping, text
+from mayfly.edge.service_json import items, mapping, text
+from mayfly.edge.web import ServiceReply, Web
 from mayfly.providers import (
     Cordoned,
     Diagnosis,

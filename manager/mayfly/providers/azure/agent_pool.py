@@ -16,7 +16,8 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Refused
-from mayfly.edge.web import Budget, ServiceReply, Web, integer, items, mapping, text
+from mayfly.edge.service_json import integer, items, mapping, text
+from mayfly.edge.web import Budget, ServiceReply, Web
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.principal import Principal
 from mayfly.providers.azure.settings import AzureSettings

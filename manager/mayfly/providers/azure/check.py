@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from mayfly.core.model import Severity
 from mayfly.edge import credentials
-from mayfly.edge.web import mapping, text
+from mayfly.edge.service_json import mapping, text
 from mayfly.providers import Finding
 from mayfly.providers.azure.agent_pool import AgentPool, Entry
 

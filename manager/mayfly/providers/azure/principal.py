@@ -8,7 +8,8 @@ from urllib.parse import quote
 from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
-from mayfly.edge.web import Web, integer, mapping, text
+from mayfly.edge.service_json import integer, mapping, text
+from mayfly.edge.web import Web
 from mayfly.providers.azure.settings import AzureSettings
 
 AUTHORITY = "https://login.microsoftonline.com"

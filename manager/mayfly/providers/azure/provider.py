@@ -26,7 +26,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Passing
-from mayfly.edge.web import text
+from mayfly.edge.service_json import text
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
 from mayfly.providers.azure import check
 from mayfly.providers.azure.agent_pool import MARK, AgentPool, Entry

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mayfly.core.model import Severity
-from mayfly.edge.web import items, mapping, text
+from mayfly.edge.service_json import items, mapping, text
 from mayfly.providers import Finding
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.groups import Groups

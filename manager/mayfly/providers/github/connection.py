@@ -13,7 +13,8 @@ from functools import cached_property
 from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.web import Budget, Moved, ServiceReply, Web, mapping, text
+from mayfly.edge.service_json import mapping, text
+from mayfly.edge.web import Budget, Moved, ServiceReply, Web
 from mayfly.providers.github.place import GitHubAddress, place_of
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.github.token import App, Identity, Personal

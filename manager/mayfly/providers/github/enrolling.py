@@ -13,7 +13,8 @@ from contextlib import suppress
 from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.web import Budget, ServiceReply, integer, mapping, text
+from mayfly.edge.service_json import integer, mapping, text
+from mayfly.edge.web import Budget, ServiceReply
 from mayfly.providers import Enrolment
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.groups import FIRST_GROUP, Groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mayfly.edge.faults import Refused
-from mayfly.edge.web import integer, items, mapping, text
+from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.providers.github.connection import Connection
 
 FIRST_GROUP = 1  # of a repository the only one, elsewhere "Default"

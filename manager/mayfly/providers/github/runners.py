@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from mayfly.core import naming
 from mayfly.core.model import Generation, PoolName, RosterEntry
-from mayfly.edge.web import integer, items, mapping, text
+from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.providers import Dismissed
 from mayfly.providers.github.connection import Connection
 

@@ -15,7 +15,8 @@ from mayfly.edge import app_key, credentials
 from mayfly.edge.app_key import AppKey
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.web import ServiceReply, Web, integer, mapping, text
+from mayfly.edge.service_json import integer, mapping, text
+from mayfly.edge.web import ServiceReply, Web
 
 EARLY = 300.0  # seconds before its end that an installation's token is renewed
 JWT_LIFE = 540.0  # of the ten minutes that GitHub allows

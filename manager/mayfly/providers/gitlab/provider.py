@@ -30,8 +30,8 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.credentials import Secret
+from mayfly.edge.service_json import integer
 from mayfly.edge.vault import Vault
-from mayfly.edge.web import integer
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
 from mayfly.providers.gitlab import check, lines
 from mayfly.providers.gitlab.access import Access

@@ -16,7 +16,8 @@ from urllib.parse import quote
 from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
-from mayfly.edge.web import Budget, ServiceReply, Web, integer, items, mapping, text
+from mayfly.edge.service_json import integer, items, mapping, text
+from mayfly.edge.web import Budget, ServiceReply, Web
 
 PAGES_MOST = 20
 WHERE = 'say where its runners belong: scope = "group:ID", "project:ID" or "instance"'

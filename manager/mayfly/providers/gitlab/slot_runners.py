@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec, SlotName
 from mayfly.edge.faults import Fault, Refused
-from mayfly.edge.web import integer
+from mayfly.edge.service_json import integer
 from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.service import moment
 from mayfly.providers.gitlab.store import RunnerStore, StoredRunner

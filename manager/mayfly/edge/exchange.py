@@ -1,0 +1,275 @@
+"""One exchange with a service over HTTP: bounded in time and in size, whatever it sends and however slowly.
+
+A limit between two pieces bounds nothing: a head, a body or informational answers may drip for ever. So the
+connection itself is shut when the exchange's time is over. What comes back is bytes; nothing is parsed here.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_environ_proxies, should_bypass_proxies
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from mayfly.edge.faults import Refused
+
+CONNECT_TIMEOUT = 10.0
+CALL_TIMEOUT = 60.0  # for an exchange as a whole
+LARGEST_REPLY = (
+    1024 * 1024
+)  # bytes, unpacked; a page of a hundred entries of any service is a tenth of it
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]  # by any spelling
+    content: bytes
+
+
+class Trouble(StrEnum):
+    """What kept an exchange from its answer."""
+
+    UNTRUSTED = "untrusted"  # the other end's certificate
+    NO_ADDRESS = "no address"  # the URL names none
+    UNSENDABLE = "unsendable"  # a header has what no header may
+    BROKEN = "broken"  # the connection, or the answer
+    SLOW = "slow"  # the time was over
+
+
+class NoAnswer(Exception):
+    """The exchange came to nothing; ``reason`` in a few words, without the address."""
+
+    def __init__(self, trouble: Trouble, reason: str) -> None:
+        super().__init__(reason)
+        self.trouble = trouble
+        self.reason = reason
+
+
+class Exchanges:
+    """Makes exchanges; each thread has connections of its own, which are kept between them."""
+
+    def __init__(self, ca: str | None, proxy: str | None, no_proxy: str | None) -> None:
+        """The certificates of ``ca`` (a PEM file) are trusted beside the system's; ``proxy`` and ``no_proxy``
+        stand in for the environment's.
+        """
+        self._ca = ca
+        self._proxy, self._no_proxy = proxy, no_proxy
+        self._local = threading.local()
+
+    def make(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
+    ) -> Answer:
+        """Send a request and read its whole answer; ``NoAnswer`` where none comes.
+
+        ``timeout`` is for a piece of the answer, and ``CALL_TIMEOUT``, or ``timeout`` where that is longer,
+        for all of it.
+        """
+        try:
+            with _Deadline(max(timeout, CALL_TIMEOUT)) as deadline:
+                try:
+                    answer = self._whole(method, url, headers, data, timeout)
+                except (requests.exceptions.RequestException, OSError):
+                    deadline.check()
+                    raise
+                deadline.check()
+                return answer
+        except requests.exceptions.SSLError as error:
+            raise NoAnswer(Trouble.UNTRUSTED, _reason(error)) from None
+        except requests.exceptions.InvalidURL as error:
+            raise NoAnswer(Trouble.NO_ADDRESS, _reason(error)) from None
+        except (requests.exceptions.InvalidHeader, UnicodeError) as error:
+            raise NoAnswer(Trouble.UNSENDABLE, _reason(error)) from None
+        except requests.exceptions.Timeout as error:
+            raise NoAnswer(Trouble.SLOW, _reason(error)) from None
+        except (requests.exceptions.RequestException, OSError, ValueError) as error:
+            raise NoAnswer(Trouble.BROKEN, _reason(error)) from None
+
+    def _whole(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
+    ) -> Answer:
+        response = self._session().request(
+            method,
+            url,
+            headers=dict(headers),
+            data=data,
+            timeout=(CONNECT_TIMEOUT, timeout),
+            allow_redirects=False,
+            stream=True,
+            proxies=self._proxies_for(url),
+        )
+        with response:
+            content = bytearray()
+            for piece in response.iter_content(65536):
+                content += piece
+                if len(content) > LARGEST_REPLY:
+                    raise requests.exceptions.RequestException("a reply too large to read")
+        return Answer(response.status_code, CaseInsensitiveDict(response.headers), bytes(content))
+
+    def _session(self) -> requests.Session:
+        """This thread's connections; nothing of the environment (such as a .netrc) speaks for us."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False
+            session.mount("https://", _Adapter(self._ca))
+            session.mount("http://", _Adapter(self._ca))
+            self._local.session = session
+        return session
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        if self._proxy is None:
+            return dict(get_environ_proxies(url, self._no_proxy))
+        if should_bypass_proxies(url, self._no_proxy or ""):
+            return {}
+        return {"http": self._proxy, "https": self._proxy}
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in a few words, without the address, whose query might be anything."""
+    while True:
+        context = None if error.__suppress_context__ else error.__context__
+        inner = error.__cause__ or context or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    words = getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
+    return str(words) or type(error).__name__
+
+
+_current = threading.local()
+
+
+class _Deadline:
+    """Shuts this thread's connections when the time of an exchange is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._over)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._passed = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._timer.start()
+        except (
+            RuntimeError
+        ) as error:  # no thread is to be had: nothing is begun that nobody would end
+            raise requests.exceptions.RequestException(str(error)) from error
+        _current.deadline = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.deadline = None
+        self._timer.cancel()
+        with self._lock:
+            for sock in self._sockets:
+                sock.close()
+            self._sockets.clear()
+
+    def watch(self, sock: socket.socket) -> None:
+        """Shut this connection too; under TLS its socket changes hands, so it is known by a copy."""
+        copy = socket.socket(fileno=os.dup(sock.fileno()))
+        with self._lock:
+            self._sockets.append(copy)
+            if self._passed:
+                _shut(copy)
+
+    def check(self) -> None:
+        """``ReadTimeout`` where the time is over: a body that ends then may look whole."""
+        if self._passed:
+            raise requests.exceptions.ReadTimeout("a reply that did not end") from None
+
+    def _over(self) -> None:
+        with self._lock:
+            self._passed = True
+            for sock in self._sockets:
+                _shut(sock)
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # closed already
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _watched(sock: Any) -> None:
+    deadline: _Deadline | None = getattr(_current, "deadline", None)
+    if deadline is not None and sock is not None:
+        deadline.watch(sock)
+
+
+class _Plain(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        _watched(sock)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _watched(self.sock)  # one that was kept
+        super().request(*args, **kwargs)
+
+
+class _Secure(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        _watched(sock)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _watched(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+_POOLS = {"http": _PlainPool, "https": _SecurePool}
+
+
+class _Adapter(HTTPAdapter):
+    """Trusts the system's authorities, those that requests brings, and one file of the pool's own."""
+
+    def __init__(self, ca: str | None) -> None:
+        self._ca = ca
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        context = ssl.create_default_context()
+        for file in (
+            self._ca,
+            os.environ.get("REQUESTS_CA_BUNDLE"),
+            os.environ.get("SSL_CERT_FILE"),
+        ):
+            if file:
+                try:
+                    context.load_verify_locations(file)
+                except (OSError, ssl.SSLError) as error:
+                    raise Refused(f"the certificates in {file} cannot be read: {error}") from error
+        self._context = context
+        super().init_poolmanager(*args, ssl_context=context, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
