@@ -57,10 +57,11 @@ from mayfly.service.loop import Loop, Parts
 from mayfly.service.messages import Message, Reload, Stop
 from mayfly.service.metrics import Metrics, Outside, serve
 from mayfly.service.mount_observer import MountObserver
-from mayfly.service.perform import Performer, Workers
+from mayfly.service.perform import Performer
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
+from mayfly.service.workers import Workers
 
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
 LEAVE_GRACE = 5.0  # seconds in which a container that has ended lets go of its network

@@ -7,11 +7,8 @@ action at a time.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import assert_never
 
 from mayfly.core.actions import (
@@ -25,7 +22,6 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
-    action_name,
 )
 from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
@@ -35,9 +31,6 @@ from mayfly.edge.gate import frame
 from mayfly.edge.witness import Witnesses
 from mayfly.engines.protocol import Engine, OutputKeeper
 from mayfly.providers import Enrolment, Provider
-from mayfly.service.bugs import Bug, bug
-
-BUG_REST = 10.0  # seconds before an action in which a bug struck is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,70 +162,3 @@ class Performer:
         self._engine.let_go(generation)
         self._enrolments.pop(generation, None)
         self._witnesses.remove(generation)
-
-
-class Workers:
-    """A few threads that perform actions; gates have threads of their own, so that none waits for a start."""
-
-    def __init__(
-        self,
-        performer: Performer,
-        send: Callable[[ActionResult | Bug], None],
-        *,
-        makers: int = 8,
-        others: int = 4,
-        openers: int = 2,
-    ) -> None:
-        self._performer = performer
-        self._send = send
-        self._queues: dict[str, SimpleQueue[tuple[Action, Agent | None] | None]] = {
-            "make": SimpleQueue(),
-            "other": SimpleQueue(),
-            "open": SimpleQueue(),
-        }
-        self._threads = [
-            threading.Thread(target=self._work, args=(kind,), name=f"{kind}-{number}", daemon=True)
-            for kind, count in (("make", makers), ("other", others), ("open", openers))
-            for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def begin(self, action: Action, agent: Agent | None) -> None:
-        """Have the action performed; its outcome is sent."""
-        self._queues[_kind(action)].put((action, agent))
-
-    def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
-        """The providers of the pools, from the next action on."""
-        self._performer.providers = providers
-
-    def stop(self, timeout: float) -> None:
-        """Let each thread end after what it does now; at most ``timeout`` seconds are waited for all."""
-        kinds = [thread.name.split("-")[0] for thread in self._threads]
-        for kind in kinds:
-            self._queues[kind].put(None)
-        deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _work(self, kind: str) -> None:
-        queue = self._queues[kind]
-        while (task := queue.get()) is not None:
-            action, agent = task
-            try:
-                outcome = self._performer.perform(action, agent)
-            except Exception as error:  # noqa: BLE001  a bug must not leave the action in flight for ever
-                name = action_name(action)
-                self._send(bug(f"{name} of {action.slot or action.subject}", error))
-                outcome = Failed(action, Passing(f"{type(error).__name__}: {error}", BUG_REST))
-            self._send(outcome)
-
-
-def _kind(action: Action) -> str:
-    match action:
-        case Open():
-            return "open"
-        case Prepare() | Enrol():
-            return "make"
-        case _:
-            return "other"

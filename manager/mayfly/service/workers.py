@@ -1,0 +1,127 @@
+"""The threads that perform actions, in lanes: what hangs holds up its own kind and its own pool alone.
+
+A service that does not answer, or a gate that nobody reads, is one pool's: calls to services and the opening
+of gates have lanes for each pool. What only the Engine and the disk do is shared by all. Nothing here decides
+anything, and the loop's thread never waits here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from mayfly.core.actions import (
+    Action,
+    Dismiss,
+    Enrol,
+    Forget,
+    Open,
+    Prepare,
+    Remove,
+    Rename,
+    SetSchedulable,
+    Signal,
+    action_name,
+)
+from mayfly.core.memory import Agent
+from mayfly.core.model import PoolName
+from mayfly.edge.faults import Passing
+from mayfly.providers import Provider
+from mayfly.service.bugs import Bug, bug
+from mayfly.service.perform import ActionResult, Failed, Performer
+
+BUG_REST = 10.0  # seconds before an action in which a bug struck is tried again
+THREAD_REST = 5.0  # seconds before one is tried again for which no thread was to be had
+# How many actions of a lane are performed at once.
+MAKE = 8
+OTHER = 4
+OPEN = 2  # of each pool
+SERVICE = 4  # of each pool
+
+_Task = tuple[Action, Agent | None]
+
+
+@dataclass(slots=True)
+class _Lane:
+    pool: PoolName | None  # None: all pools
+    queue: SimpleQueue[_Task | None] = field(default_factory=SimpleQueue)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def end(self) -> None:
+        """Let its threads end, once all that was begun is done."""
+        for _ in self.threads:
+            self.queue.put(None)
+
+
+class Workers:
+    """Performs actions, each on a thread of its lane; to be used from the loop's thread."""
+
+    def __init__(self, performer: Performer, send: Callable[[ActionResult | Bug], None]) -> None:
+        self._performer = performer
+        self._send = send
+        self._lanes: dict[str, _Lane] = {}
+
+    def begin(self, action: Action, agent: Agent | None) -> None:
+        """Have the action performed; its outcome is sent."""
+        name, pool, most = _lane(action)
+        lane = self._lanes.setdefault(name, _Lane(pool))
+        if len(lane.threads) < most:
+            try:
+                self._widen(name, lane)
+            except RuntimeError as error:
+                if not lane.threads:
+                    self._send(Failed(action, Passing(f"no thread for it: {error}", THREAD_REST)))
+                    return
+        lane.queue.put((action, agent))
+
+    def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
+        """The providers of the pools, from the next action on; lanes of pools that are gone end."""
+        self._performer.providers = providers
+        for name, lane in [*self._lanes.items()]:
+            if lane.pool is not None and lane.pool not in providers:
+                del self._lanes[name]
+                lane.end()
+
+    def stop(self, timeout: float) -> None:
+        """Let each thread end after what it does now; at most ``timeout`` seconds are waited for all."""
+        for lane in self._lanes.values():
+            lane.end()
+        deadline = time.monotonic() + timeout
+        for lane in self._lanes.values():
+            for thread in lane.threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _widen(self, name: str, lane: _Lane) -> None:
+        number = len(lane.threads)
+        thread = threading.Thread(
+            target=self._work, args=(lane.queue,), name=f"{name}-{number}", daemon=True
+        )
+        thread.start()
+        lane.threads.append(thread)
+
+    def _work(self, queue: SimpleQueue[_Task | None]) -> None:
+        while (task := queue.get()) is not None:
+            action, agent = task
+            try:
+                outcome = self._performer.perform(action, agent)
+            except Exception as error:  # noqa: BLE001  a bug must not leave the action in flight for ever
+                name = action_name(action)
+                self._send(bug(f"{name} of {action.slot or action.subject}", error))
+                outcome = Failed(action, Passing(f"{type(error).__name__}: {error}", BUG_REST))
+            self._send(outcome)
+
+
+def _lane(action: Action) -> tuple[str, PoolName | None, int]:
+    """The lane's name, whose it is, and how many threads it has at most."""
+    match action:
+        case Open(pool=pool):
+            return f"open-{pool}", pool, OPEN
+        case Enrol(pool=pool) | Dismiss(pool=pool) | SetSchedulable(pool=pool):
+            return f"service-{pool}", pool, SERVICE
+        case Prepare():
+            return "make", None, MAKE
+        case Rename() | Signal() | Remove() | Forget():
+            return "other", None, OTHER
