@@ -53,7 +53,7 @@ def test_agents_that_reach_each_other_are_told_and_a_pool_that_requires_isolatio
         assert 'mayfly_condition{code="isolation.peers",pool="lab"} 1.0' in manager.text(
             "/v1/metrics"
         )
-        assert not engine.docker("ps", "-aq"), "the probe leaves nothing"
+        until(lambda: not engine.docker("ps", "-aq"), "the probe leaves nothing")
         # What the line says to do.
         settings = engine.home / "daemon.json"
         settings.write_text(

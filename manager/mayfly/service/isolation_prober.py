@@ -15,6 +15,8 @@ from mayfly.edge.faults import Fault
 from mayfly.engines.protocol import Engine
 from mayfly.service.bugs import Bug, bug
 
+GRACE = 15.0  # seconds that a manager that stops waits for a probe
+
 
 class IsolationProber:
     """One probe after the other; ``send`` receives what was seen."""
@@ -25,6 +27,7 @@ class IsolationProber:
         self._engine = engine
         self._host = host
         self._send = send
+        self._stopping = False
         self._asked: SimpleQueue[ProbeIsolation | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="isolation-prober", daemon=True)
 
@@ -33,15 +36,17 @@ class IsolationProber:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the probe under way."""
+        """End after the probe under way, which is waited for: its containers are in the pool's network."""
+        self._stopping = True
         self._asked.put(None)
+        self._thread.join(GRACE)
 
     def probe(self, request: ProbeIsolation) -> None:
         """Try it soon."""
         self._asked.put(request)
 
     def _run(self) -> None:
-        while (request := self._asked.get()) is not None:
+        while (request := self._asked.get()) is not None and not self._stopping:
             pool = request.spec.pool.name
             try:
                 self._send(IsolationProbed(pool, self._engine.isolation(self._plan(request))))
