@@ -37,7 +37,9 @@ def shell(
     from mayfly.cli.throwaway import emptied, spec_of  # noqa: PLC0415
     from mayfly.cli.throwaway import shell as converse  # noqa: PLC0415
 
-    if command and command[0].startswith("-"):
+    if command and command[0] == "--":
+        command = command[1:]
+    elif command and command[0].startswith("-"):
         raise Usage(f"{command[0]} stands behind the slot, where a command is: options come first")
     seconds = lasting(timeout, "--timeout")
     loaded = load_config(config_path(ctx, config)).config
