@@ -15,6 +15,7 @@ from mayfly.core.model import (
     Desired,
     EngineLines,
     Generation,
+    Hold,
     HostId,
     JobId,
     PoolName,
@@ -65,6 +66,20 @@ def test_a_slot_that_keeps_losing_its_agents_is_told_whatever_its_phase(
         )
         assert [one.code for one in found] == ["slot.cooling"] * told
         assert all("it ended at its gate" in one.text for one in found)
+
+
+def test_a_slot_whose_next_agent_is_refused_is_told_while_its_own_goes_on() -> None:
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f1", "i", (), T - 10),
+        ready=T - 5,
+        committed=T - 4,
+        opened=T - 4,
+    )
+    held = {SlotName("a-0"): SlotMemory(held="no such image", hold=Hold.MAKING)}
+    memory = Memory({agent.generation: agent}, held)
+    (one,) = slot_conditions(rows(Desired(specs(pool("a"))), memory, agent), SEEN, T, LINES)
+    assert (one.code, one.severity) == ("slot.held", Severity.ERROR)
+    assert one.text == "slot a-0 gets no next agent: no such image"
 
 
 def test_a_container_that_somebody_paused_is_told() -> None:

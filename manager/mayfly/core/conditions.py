@@ -110,6 +110,10 @@ def _condition(
         return _of(
             row, "slot.held", Severity.ERROR, f"slot {name} is held: {row.note}", fix
         ), row.note
+    if known.held is not None and row.configured:
+        text = f"slot {name} gets no next agent: {known.held}"
+        fix = f"mayfly retry {name}"
+        return _of(row, "slot.held", Severity.ERROR, text, fix), known.held
     if known.failures >= FAILURES and row.phase is not Phase.BUSY:
         text = f"slot {name} keeps losing its agent, {known.failures} in a row: {known.reason}"
         return _of(row, "slot.cooling", Severity.ERROR, text, describe), known.reason
