@@ -454,7 +454,12 @@ def _state(facts: Facts) -> Iterator[Verdict]:
     if facts.config is None:
         yield skip("there is no configuration")
     elif facts.state_problem is not None:
-        yield fail(facts.state_problem, f"sudo ls -la {facts.config.host.state_dir}")
+        place = facts.config.host.state_dir
+        entered = "can be entered" in facts.state_problem
+        yield fail(
+            facts.state_problem,
+            f"sudo chmod 700 {place}" if entered else f"sudo chown root: {place}",
+        )
     else:
         yield ok(f"{facts.config.host.state_dir} is root's alone, or will be")
 
@@ -470,7 +475,7 @@ def _unit(facts: Facts) -> Iterator[Verdict]:
 
 def _manager(facts: Facts) -> Iterator[Verdict]:
     if not facts.manager:
-        yield skip("no manager answers: sudo systemctl start mayfly")
+        yield Verdict(State.SKIP, "no manager answers", "sudo systemctl start mayfly")
         return
     worries = [line for line in facts.health if line.severity is not Severity.INFO]
     for line in worries:
