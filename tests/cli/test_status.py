@@ -371,3 +371,16 @@ def test_plan_is_the_loop_s(past: StandIn, mayfly: Mayfly) -> None:
     assert mayfly("plan").code == 0
     assert [verb_of(command) for command in past.commands] == ["plan"]
     assert mayfly("plan", "--json").code == 0
+
+
+def test_what_the_engine_says_is_not_taken_for_what_the_control_socket_said(
+    mayfly: Mayfly, tmp_path: Path
+) -> None:
+    dead = tmp_path / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(dead))
+    config = tmp_path / "config.toml"
+    config.write_text(f'[host]\ndocker_host = "unix://{dead}"\n[[pool]]\nname = "local"\n')
+    ran = mayfly("plan", "--config", config, MAYFLY_HOST__STATE_DIR=str(tmp_path))
+    assert ran.code == 1
+    assert "there is no such socket" not in ran.err, "that is so of the manager's alone"

@@ -225,6 +225,9 @@ def plan(
     try:
         document = client(ctx, socket, config).get("/v1/plan")
     except Down:
+        document = {}
+    if not document:
+        # Not while the other trouble is dealt with: what the Engine says is not to be taken for that.
         document = _offline(config_path(ctx, config))
     if as_json:
         print_json(document)
