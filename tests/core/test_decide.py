@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.actions import Action, Dismiss, Enrol, Forget, Open, Prepare, Remove, Signal
+from mayfly.core.capabilities import Capabilities
 from mayfly.core.decide import MAX_PREPARING, decide
 from mayfly.core.ending import OUTPUT_WAIT, OUTPUTS_AWAITED, SELF_REMOVAL
 from mayfly.core.facts import (
@@ -119,6 +120,36 @@ def test_without_standby_the_next_agent_is_made_when_the_last_is_over() -> None:
     manager.host.ends(manager.own("a-0"), 0)
     manager.run()
     assert manager.phases("a-0") == ["idle"]
+
+
+def able(capabilities: Capabilities) -> tuple[SlotSpec, ...]:
+    return tuple(replace(spec, engine=capabilities) for spec in specs(pool("a")))
+
+
+def test_an_engine_that_keeps_no_standby_gets_none() -> None:
+    manager = filled(able(Capabilities(standby=False)))
+    for _ in range(2):
+        manager.submit("a")
+        manager.run()
+        assert manager.phases("a-0") == ["busy"]
+        manager.host.ends(manager.own("a-0"), 0)
+        manager.run()
+        assert manager.phases("a-0") == ["idle"]
+
+
+def test_where_an_engine_gives_no_other_name_the_next_agent_keeps_its_own_and_works() -> None:
+    manager = filled(able(Capabilities(renames=False)))
+    manager.submit("a")
+    manager.run()
+    busy, standby = manager.tenancy("a-0").agents
+    manager.host.ends(busy.generation, 0)
+    manager.run()
+    manager.pass_time(RENAME_AFTER + 0.1)
+    manager.run()
+    assert manager.host.boxes[standby.generation].name == f"a-0.{standby.generation}"
+    job = manager.submit("a")
+    manager.run()
+    assert manager.memory.jobs[job].agent == standby.generation
 
 
 def test_turning_standbys_off_removes_the_standby() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.desire import Hardware, ImageSeen, Survey, desired, references
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
@@ -46,6 +49,43 @@ def config(*pools: PoolSpec) -> Config:
 def want(*pools: PoolSpec, survey: Survey = SURVEY, hardware: Hardware = HARDWARE) -> Desired:
     traits = {entry.name: TRAIT for entry in pools}
     return desired(config(*pools), survey, traits, hardware=hardware)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "keys", "told"),
+    [
+        ("networks", {"gpus": 0}, "gives a pool no network of its own: say `network`"),
+        ("networks", {"gpus": 0, "network": "host"}, None),
+        ("picks_gpu", {}, "does not let Mayfly say which GPU an agent gets: leave out `gpus`"),
+        ("picks_gpu", {"gpus": 0}, None),
+        ("standby", {"gpus": 0}, None),
+    ],
+)
+def test_what_an_engine_cannot_do_holds_the_pools_that_ask_for_it(
+    lacks: str, keys: dict[str, Any], told: str | None
+) -> None:
+    engine = replace(EVERYTHING, **{lacks: False})
+    found = want(pool(**keys), survey=replace(SURVEY, engine=engine))
+    assert {spec.engine for spec in found.slots} == {engine}
+    if told is None:
+        assert not found.obstacles
+    else:
+        assert all(told in sentence for sentence in found.obstacles.values())
+        assert found.obstacles.keys() == {spec.name for spec in found.slots}
+
+
+def test_every_capability_is_asked_for_by_somebody_who_decides() -> None:
+    root = Path(__file__).parents[2] / "manager/mayfly"
+    text = "".join(
+        path.read_text()
+        for room in ("core", "service")
+        for path in sorted((root / room).glob("*.py"))
+    )
+    # What a restart of the engine costs is told in the engine's own sentence.
+    asked = {one.name for one in fields(Capabilities)} - {"outlives_restart"}
+    assert {
+        name for name in asked if not re.search(rf"(engine|capabilities)\.{name}\b", text)
+    } == set()
 
 
 def test_a_slot_gets_its_lease_its_image_and_its_way_in() -> None:

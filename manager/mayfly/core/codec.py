@@ -20,6 +20,7 @@ from mayfly.core.model import PoolSpec
 
 MODULES = (
     "actions",
+    "capabilities",
     "commands",
     "contact",
     "desire",

@@ -256,7 +256,7 @@ def _lacking(view: View, spec: SlotSpec, tenancy: Tenancy) -> str | Stay:
         return f"to see whether this is over: {known.held}"
     if own is None:
         return "the slot has no agent"
-    if standby is None and spec.pool.standby and (own.opened is not None or own.doom is not None):
+    if standby is None and spec.standby and (own.opened is not None or own.doom is not None):
         return "the slot's agent is at work; this is its standby"
     return STAY
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from mayfly import __version__
 from mayfly.core import images, injection, mounts, naming
+from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu, Leases, assign
@@ -59,6 +60,7 @@ class Survey:
     runtimes: frozenset[str] = frozenset()
     removal_unsafe: bool = False
     cdi: frozenset[str] = frozenset()  # the qualified names that the Engine lists
+    engine: Capabilities = EVERYTHING
     hook: bool = False  # the host has the program that serves device requests
     foreign_containers: tuple[
         ForeignContainer, ...
@@ -253,6 +255,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
         can_cordon=traits.can_cordon,
         keeps_entries=traits.keeps_entries,
         proof=traits.proof,
+        engine=survey.engine,
         labels=found.labels[name],
     )
 
@@ -334,10 +337,24 @@ def baked_parts(value: object) -> object:
 
 def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
     """Why the pool's slots cannot be filled, its image aside; ``None`` where they can."""
-    wrong = next(iter(survey.mount_problems(found.spec).values()), None)
+    wrong = _beyond(found.spec, survey.engine)
+    wrong = wrong or next(iter(survey.mount_problems(found.spec).values()), None)
     if _undecided(found, survey, hardware):
         return wrong
     return found.obstacle or wrong
+
+
+def _beyond(pool: PoolSpec, engine: Capabilities) -> str | None:
+    """What the pool asks for that the engine cannot do; ``None`` where there is nothing."""
+    if pool.network is None and not engine.networks:
+        return (
+            f'pool "{pool.name}": the engine gives a pool no network of its own: say `network`, '
+            '"none", "host" or one that is there'
+        )
+    if pool.gpus != 0 and not engine.picks_gpu:
+        why = "the engine does not let Mayfly say which GPU an agent gets: leave out `gpus`"
+        return f'pool "{pool.name}": {why}'
+    return None
 
 
 def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:

@@ -154,8 +154,8 @@ def _unfit(
         if spec.pool.name in rolling and ready:
             return None
         return Doom(DoomReason.STALE, "it was made from another configuration or image")
-    if not own and not spec.pool.standby:
-        return Doom(DoomReason.UNWANTED, "the pool keeps no standby")
+    if not own and not spec.standby:
+        return Doom(DoomReason.UNWANTED, "the slot keeps no standby")
     if agent.armed is None and view.free(agent.generation):
         return Doom(DoomReason.INTERRUPTED, "it was being made when the manager stopped")
     return None

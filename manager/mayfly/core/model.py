@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NewType
 
+from mayfly.core.capabilities import EVERYTHING, Capabilities
+
 SlotName = NewType("SlotName", str)
 PoolName = NewType("PoolName", str)
 Generation = NewType("Generation", str)
@@ -322,6 +324,12 @@ class SlotSpec:
         str, ...
     ] = ()  # what jobs at a service may ask for that the host gives: GPU model, CUDA
     proof: Literal["roster", "lines"] = "roster"  # what confirms idle and busy at a service
+    engine: Capabilities = EVERYTHING
+
+    @property
+    def standby(self) -> bool:
+        """Whether its next agent is kept started while the last one works."""
+        return self.pool.standby and self.engine.standby
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def _moving(spec: SlotSpec, tenancy: Tenancy) -> bool:
     if own is None or phase_of(own, own=True) in UNREADY:
         return True
     if standby is None:
-        return own.opened is not None and spec.pool.standby
+        return own.opened is not None and spec.standby
     return standby.doom is not None
 
 

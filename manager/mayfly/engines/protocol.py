@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.capabilities import Capabilities
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
     Breach,
@@ -44,21 +45,6 @@ class NameTaken(Refused):
         super().__init__(message)
         self.name = name  # None: the engine did not say
         self.owner = owner  # None: the engine did not say
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What an engine can do; what it cannot is left out by whoever decides."""
-
-    standby: bool = True  # a container may wait started at its gate while another works in its slot
-    renames: bool = True  # a started container may be given another name
-    removes_itself: bool = True  # an ended container may be removed by the engine
-    outlives_restart: bool = True  # containers go on while the engine is restarted
-    picks_gpu: bool = True  # the manager says which GPU a container gets
-    networks: bool = True  # each pool may have a network of its own
-    sandbox: bool = False  # a container may join the network namespace of another
-    subpath_volumes: bool = False  # a folder of a volume may be mounted
-    kernel_end: bool = False  # the first process of a container is one of this host
 
 
 @dataclass(frozen=True, slots=True)

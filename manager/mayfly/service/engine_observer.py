@@ -190,7 +190,8 @@ def survey_of(
         mounts=nested_mounts(config, info),
         sources=mounted.look(path for pool in config.pools for path in paths(pool)),
         runtimes=frozenset(info.runtimes),
-        removal_unsafe=info.self_removal is not None,
+        removal_unsafe=not info.capabilities.removes_itself,
+        engine=info.capabilities,
         cdi=frozenset(info.cdi_devices),
         foreign_containers=engine.foreign_gpu_containers()
         if any(pool.gpus for pool in config.pools)

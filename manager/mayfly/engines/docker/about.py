@@ -17,7 +17,6 @@ NAME = "Docker Engine"
 OLDEST_API = (1, 41)
 SELF_REMOVAL_MENDED = (24, 0, 8)  # moby#46308
 RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
-SUBPATHS = (26,)
 
 
 def see_that_it_serves(version: Mapping[str, Any], address: str) -> None:
@@ -53,7 +52,6 @@ def engine_facts(
         capabilities=Capabilities(
             removes_itself=not faulty,
             outlives_restart=lives_on,
-            subpath_volumes=number >= SUBPATHS,
         ),
         runtimes=tuple(sorted(info.get("Runtimes") or {})),
         cdi_devices=tuple(

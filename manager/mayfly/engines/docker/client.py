@@ -47,7 +47,6 @@ from mayfly.engines.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-OLDEST_API = (1, 41)
 _PROBE_OUTPUT = 64 * 1024
 
 

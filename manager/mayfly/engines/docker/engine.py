@@ -93,7 +93,10 @@ class DockerEngine(DockerClient):
     def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
         """Write all the bytes into its gate."""
         gate = self._gates.pop(generation, None)
-        if gate is None or not gate.alive():
+        if gate is not None and not gate.alive():
+            gate.close()
+            gate = None
+        if gate is None:
             gate = self.attach_stdin(container)
         with gate:
             gate.send(data)

@@ -169,6 +169,8 @@ class EventFollower:
             if not chunk:
                 return "the Engine ended the stream of events"
             held += chunk
+            if len(held) > wire.BODY_MAX:
+                return "the Engine sent a line that is no event"
 
     def _take(self, line: bytes) -> None:
         raw = _parsed(line)
@@ -191,14 +193,11 @@ def _remembered(base_url: str, now: int, timeout: float) -> Iterator[Mapping[str
     opened = wire.open_stream(
         base_url, "GET", f"/events?since=0&until={until}", doing, timeout=timeout
     )
-    body = bytearray(opened.first)
-    with opened.socket as conn:
-        try:
-            while chunk := conn.recv(65536):
-                body += chunk
-        except OSError as error:
-            raise faults.unreachable(base_url, doing, error) from error
-    for line in bytes(body).split(b"\n"):
+    try:
+        body = wire.read_all(opened, timeout)
+    except OSError as error:
+        raise faults.unreachable(base_url, doing, error) from error
+    for line in body.split(b"\n"):
         raw = _parsed(line)
         if raw is not None:
             yield raw

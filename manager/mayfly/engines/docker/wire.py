@@ -3,7 +3,7 @@ hijacked sockets.
 
 Requests are HTTP/1.0 (a body then ends with the connection and is never chunked) and carry no API
 version: what is asked here has kept its meaning in all versions. Nothing here retries, and nothing
-waits without a bound.
+waits without a bound in time, or reads without one in bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.docker import faults
 
 _HEAD_MAX = 64 * 1024
-_BODY_MAX = 64 * 1024 * 1024
+BODY_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +91,22 @@ def open_stream(
         conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     except OSError as error:  # no descriptor is left
         raise faults.unreachable(base_url, doing, error) from error
+    deadline = time.monotonic() + timeout
     try:
         conn.settimeout(timeout)
         conn.connect(socket_path(base_url))
         conn.sendall(request(method, target, upgrade=upgrade, body=body))
         received = bytearray()
         while (parsed := head(received)) is None:
-            chunk = conn.recv(65536)
+            chunk = _received(conn, deadline)
             if not chunk:
                 raise ConnectionError("closed")  # noqa: TRY301 (translated below with the rest)
             received += chunk
         status, length = parsed
         if status < 300:
+            conn.settimeout(timeout)
             return Opened(conn, bytes(received[length:]))
-        text = message(
-            bytes(received[length:])
-            + _rest(conn, time.monotonic() + timeout, _HEAD_MAX, until=b"}\n")
-        )
+        text = message(bytes(received[length:]) + _rest(conn, deadline, _HEAD_MAX, until=b"}\n"))
         conn.close()
     except (OSError, ValueError) as error:
         conn.close()
@@ -121,11 +120,19 @@ def open_stream(
 def get_json(base_url: str, target: str, doing: str, *, timeout: float) -> Any:
     """The parsed body of a GET."""
     opened = open_stream(base_url, "GET", target, doing, timeout=timeout)
+    try:
+        return json.loads(read_all(opened, timeout))
+    except (OSError, ValueError) as error:
+        raise faults.unreachable(base_url, doing, error) from error
+
+
+def read_all(opened: Opened, timeout: float, most: int = BODY_MAX) -> bytes:
+    """The body up to its end; ``OSError`` where it is longer than that, or takes longer."""
     with opened.socket as conn:
-        try:
-            return json.loads(opened.first + _rest(conn, time.monotonic() + timeout, _BODY_MAX))
-        except (OSError, ValueError) as error:
-            raise faults.unreachable(base_url, doing, error) from error
+        body = opened.first + _rest(conn, time.monotonic() + timeout, most)
+    if len(body) >= most:
+        raise OSError(f"the answer is longer than {most >> 20} MiB")
+    return body
 
 
 def read_frames(opened: Opened, deadline: float, most: int, doing: str) -> bytes:
@@ -156,9 +163,17 @@ def read_frames(opened: Opened, deadline: float, most: int, doing: str) -> bytes
 def _rest(conn: socket.socket, deadline: float, most: int, until: bytes | None = None) -> bytes:
     out = bytearray()
     while len(out) < most and not (until is not None and out.endswith(until)):
-        conn.settimeout(max(0.001, deadline - time.monotonic()))
-        chunk = conn.recv(65536)
+        chunk = _received(conn, deadline)
         if not chunk:
             break
         out += chunk
     return bytes(out)
+
+
+def _received(conn: socket.socket, deadline: float) -> bytes:
+    """What comes next; ``TimeoutError`` at the deadline, however slowly the rest trickles in."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    conn.settimeout(left)
+    return conn.recv(65536)

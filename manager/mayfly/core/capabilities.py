@@ -1,0 +1,23 @@
+"""What an engine can do.
+
+What it cannot do the rules leave out, or refuse in a sentence; they never ask which engine it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do."""
+
+    standby: bool = True  # a container may wait started at its gate while another works in its slot
+    renames: bool = True  # a started container may be given another name
+    removes_itself: bool = True  # an ended container may be removed by the engine
+    outlives_restart: bool = True  # containers go on while the engine is restarted
+    picks_gpu: bool = True  # the manager says which GPU a container gets
+    networks: bool = True  # each pool may have a network of its own
+
+
+EVERYTHING = Capabilities()
