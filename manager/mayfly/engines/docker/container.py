@@ -101,7 +101,7 @@ def container_config(
         "Mounts": [_mount(bind) for bind in plan.mounts],
         "Tmpfs": dict(plan.tmpfs),
         "Dns": list(plan.dns),
-        "LogConfig": _log(plan),
+        "LogConfig": _log(plan, dialect),
         "DeviceRequests": [
             {
                 "Driver": asked.driver,
@@ -147,15 +147,19 @@ def _security(plan: ContainerPlan, dialect: Dialect) -> list[str]:
     return [*said, "seccomp=builtin"] if dialect.names_seccomp else said
 
 
-def _log(plan: ContainerPlan) -> dict[str, Any]:
-    """The Engine's own log: ``local`` keeps bytes as they are, ``json-file`` only UTF-8 (ADR 0018)."""
+def _log(plan: ContainerPlan, dialect: Dialect) -> dict[str, Any]:
+    """The Engine's own log: ``local`` keeps bytes as they are, ``json-file`` only UTF-8 (ADR 0018).
+
+    An Engine before 23 may drop the end of a ``local`` log of a container that removes itself.
+    """
+    driver = "local" if dialect.ends_logs or not plan.auto_remove else "json-file"
     options = {
         "max-size": str(plan.log_max_size),
         "max-file": str(plan.log_max_files),
         "compress": "false",
         "mode": "blocking",
     }
-    return {"Type": "local", "Config": options}
+    return {"Type": driver, "Config": options}
 
 
 def _mount(bind: Mount) -> dict[str, Any]:

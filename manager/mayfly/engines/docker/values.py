@@ -50,6 +50,11 @@ class Dialect:
         """Whether its own seccomp profile can be asked for by name."""
         return self.api >= (1, 42)
 
+    @property
+    def ends_logs(self) -> bool:
+        """Whether who follows the log of a container that removes itself gets its last lines."""
+        return self.api >= (1, 42)
+
 
 @dataclass(frozen=True, slots=True)
 class Ulimit:
