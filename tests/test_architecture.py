@@ -90,3 +90,15 @@ def test_every_name_is_in_the_file_that_is_said_to_have_it(text: str) -> None:
     for word, file in pairs:
         (path,) = found(file)
         assert re.search(rf"\b{word}\b", path.read_text()), f"{word} in {file}"
+
+
+def test_every_place_that_makes_a_condition_stands_in_its_row() -> None:
+    (row,) = re.findall(r"^\| a condition .*$", PAGE, re.MULTILINE)
+    made = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"(?<![.\w])Condition\(", path.read_text())
+    }
+    # Reading what the manager told is no making; the simulated engine is for tests.
+    made -= {"cli/examination.py", *(one for one in made if one.startswith("engines/simulated/"))}
+    assert {file for file in made if f"`{file}`" not in row} == set()
