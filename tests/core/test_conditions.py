@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from mayfly.core.conditions import FAILURES, queue_conditions, slot_conditions, spanned
+from mayfly.core.conditions import (
+    FAILING,
+    FAILURES,
+    WELL,
+    queue_conditions,
+    slot_conditions,
+    spanned,
+)
 from mayfly.core.memory import Agent, Job, Memory, SlotMemory
 from mayfly.core.model import (
     Container,
@@ -80,6 +87,34 @@ def test_a_slot_whose_next_agent_is_refused_is_told_while_its_own_goes_on() -> N
     (one,) = slot_conditions(rows(Desired(specs(pool("a"))), memory, agent), SEEN, T, LINES)
     assert (one.code, one.severity) == ("slot.held", Severity.ERROR)
     assert one.text == "slot a-0 gets no next agent: no such image"
+
+
+@pytest.mark.parametrize(
+    ("failures", "since", "told"),
+    [(2, T - FAILING, 1), (2, T - FAILING + 1, 0), (1, T - 9000.0, 0), (2, None, 0)],
+)
+def test_a_slot_that_has_lost_its_agents_for_long_is_told_however_seldom(
+    failures: int, since: float | None, told: int
+) -> None:
+    known = SlotMemory(
+        failures=failures, cooling_until=T + 60, reason="it died", failing_since=since
+    )
+    shown = rows(Desired(specs(pool("a"))), Memory(slots={SlotName("a-0"): known}))
+    assert [one.code for one in slot_conditions(shown, SEEN, T, LINES)] == ["slot.cooling"] * told
+
+
+@pytest.mark.parametrize(("idle", "told"), [(WELL - 1, 1), (WELL + 1, 0)])
+def test_a_slot_whose_agent_is_well_for_a_while_has_no_trouble_any_more(
+    idle: float, told: int
+) -> None:
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f1", "i", (), T - 100),
+        ready=T - idle,
+    )
+    known = SlotMemory(failures=FAILURES, reason="it died", failing_since=T - 9000.0)
+    memory = Memory({agent.generation: agent}, {agent.slot: known})
+    shown = rows(Desired(specs(pool("a"))), memory, agent)
+    assert [one.code for one in slot_conditions(shown, SEEN, T, LINES)] == ["slot.cooling"] * told
 
 
 def test_a_container_that_somebody_paused_is_told() -> None:

@@ -104,9 +104,13 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
         ):
             _write_agent(draft, fact)
         case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
-            draft.slot(slot, cooling_until=until, failures=failures, reason=reason)
+            first = draft.slots.get(slot, NOTHING).failing_since if failures > 1 else None
+            since = fact.at if first is None else first
+            draft.slot(
+                slot, cooling_until=until, failures=failures, reason=reason, failing_since=since
+            )
         case SlotRecovered(slot=slot):
-            draft.slot(slot, cooling_until=None, failures=0, reason="")
+            draft.slot(slot, cooling_until=None, failures=0, reason="", failing_since=None)
         case SlotHeld(slot=slot, reason=reason):
             draft.slot(
                 slot,
@@ -186,6 +190,7 @@ def _shift(draft: _Draft, by: float) -> None:
             name,
             cooling_until=_moved(slot.cooling_until, by),
             vacant_since=_moved(slot.vacant_since, by),
+            failing_since=_moved(slot.failing_since, by),
             trial_at=_moved(slot.trial_at, by),
         )
     for job_id, job in list(draft.jobs.items()):

@@ -29,6 +29,8 @@ from mayfly.core.slots import DEADLINES, SlotStatus
 CLIENT_GRACE = 10.0  # seconds that a client may be in trouble before it is a condition
 NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
 FAILURES = 5  # agents in a row that died young: after so many it is a condition
+FAILING = 300.0  # seconds of young deaths, more than one, after which it is one as well
+WELL = 60.0  # seconds that an agent is idle after which it is none any more
 
 
 def slot_conditions(
@@ -114,7 +116,7 @@ def _condition(
         text = f"slot {name} gets no next agent: {known.held}"
         fix = f"mayfly retry {name}"
         return _of(row, "slot.held", Severity.ERROR, text, fix), known.held
-    if known.failures >= FAILURES and row.phase is not Phase.BUSY:
+    if _keeps_failing(row, now):
         text = f"slot {name} keeps losing its agent, {known.failures} in a row: {known.reason}"
         return _of(row, "slot.cooling", Severity.ERROR, text, describe), known.reason
     vacancy = DEADLINES[Phase.VACANT].seconds or 0.0
@@ -133,6 +135,18 @@ def _condition(
     text = f"the container of slot {name} is called {called}: another has its name"
     fix = lines.on(lines.rename, name)
     return _of(row, "slot.name_taken", Severity.WARNING, text, fix), "others have their names"
+
+
+def _keeps_failing(row: SlotStatus, now: float) -> bool:
+    """Whether its agents keep dying young, often or for long, and none has been well for a while since."""
+    known = row.memory
+    if row.phase is Phase.BUSY:
+        return False
+    if row.phase is Phase.IDLE and row.since is not None and now - row.since > WELL:
+        return False
+    since = known.failing_since
+    long = since is not None and now - since >= FAILING and known.failures > 1
+    return known.failures >= FAILURES or long
 
 
 def _of(row: SlotStatus, code: str, severity: Severity, text: str, fix: str) -> Condition:

@@ -127,6 +127,9 @@ class SlotMemory:
     trials: int = 0  # refused in a row
     held_with: str = ""  # the fingerprint of the agent that was refused
     reason: str = ""  # of the last cooling
+    failing_since: float | None = (
+        None  # the first young death of those in a row; None: there is none
+    )
     vacant_since: float | None = None
     cordon: Cordon | None = None
 

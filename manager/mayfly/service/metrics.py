@@ -6,7 +6,7 @@ Every value of a label that is known beforehand is there from the start, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -403,8 +403,12 @@ class Metrics:
         seconds: float,
         *,
         recorded: bool,
+        down: Collection[PoolName] = (),
     ) -> None:
-        """A pass has ended at ``now``, on the ``steady`` clock too, and took so many seconds."""
+        """A pass has ended at ``now``, on the ``steady`` clock too, and took so many seconds.
+
+        The services of pools that are ``down`` do not say who is there.
+        """
         self._passes.labels("done" if recorded else "not_recorded").inc()
         self._pass_seconds.observe(seconds)
         self._last_pass.set(now)
@@ -421,10 +425,12 @@ class Metrics:
                 self._queued.labels(pool).set(queued.get(pool, 0))
             else:
                 self._service(pool, world, now)
+                # A service that has answered may tell nothing of its agents.
+                answers = pool in world.rosters and pool not in down
+                self._provider_up.labels(pool).set(float(answers))
 
     def _service(self, pool: PoolName, world: World, now: float) -> None:
         roster = world.rosters.get(pool)
-        self._provider_up.labels(pool).set(float(roster is not None))
         self._orphans.labels(pool).set(sum(1 for key in world.orphans if key[0] == pool))
         if roster is not None:
             self._roster_age.labels(pool).set(max(0.0, now - roster.at))

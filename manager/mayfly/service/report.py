@@ -106,7 +106,11 @@ class Report:
             refused=refused,
             reported=state.reported,
         )
-        self.metrics.passed(rows, memory, world, now, ended, ended - began, recorded=recorded)
+        self.metrics.passed(
+            *(rows, memory, world, now, ended, ended - began),
+            recorded=recorded,
+            down=state.contacts.down,
+        )
 
     def publish(
         self,
