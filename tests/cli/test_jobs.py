@@ -123,8 +123,9 @@ def test_submit_wait_is_the_job_itself(runs: Runs, start: Start) -> None:
     ("state", "code", "cause", "exits", "told"),
     [
         ("succeeded", 0, None, 0, ""),
-        ("failed", 137, "oom", 137, ""),
-        ("failed", 143, "timeout", 143, ""),
+        ("failed", 7, "exit", 7, ""),
+        ("failed", 137, "oom", 137, "mayfly: job j1 failed: oom\n"),
+        ("failed", 143, "timeout", 143, "mayfly: job j1 failed: timeout\n"),
         ("cancelled", None, "cancelled", 1, "mayfly: job j1 cancelled: cancelled\n"),
         ("lost", None, "engine_stopped", 1, "mayfly: job j1 lost: engine_stopped\n"),
         ("failed", 0, "disk", 1, "mayfly: job j1 failed: disk\n"),
@@ -272,7 +273,20 @@ def test_logs_of_nothing(manager: StandIn, mayfly: Mayfly) -> None:
     ran = mayfly("logs", "nothing-7")
     assert (ran.code, ran.err) == (4, "mayfly: there is no slot or job nothing-7\n")
     assert mayfly("logs", "nothing-7", "--previous").code == 4
-    assert mayfly("logs", "local-0").code == 0
+    ran = mayfly("logs", "local-0")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.endswith(
+        "has printed nothing; the one before it: mayfly logs --previous local-0\n"
+    )
+    ran = mayfly("logs", "local-0", "--previous")
+    assert (ran.code, ran.out) == (0, "")
+    assert "no agent of slot local-0" in ran.err
+    manager.account.rows["j1"] = job("j1", state="queued")
+    ran = mayfly("logs", "j1")
+    assert (ran.code, ran.err) == (0, "mayfly: job j1 is queued and has printed nothing\n")
+    ran = mayfly("logs", "j1", "--previous")
+    assert (ran.code, ran.out) == (2, "")
+    assert "j1 is a job" in ran.err
 
 
 def test_a_note_on_what_is_missing_is_talk(runs: Runs, mayfly: Mayfly) -> None:

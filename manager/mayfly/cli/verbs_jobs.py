@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Annotated
 
@@ -26,6 +25,7 @@ from mayfly.cli.options import (
 )
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
+from mayfly.core.model import Cause
 
 INTERRUPTED = 130
 
@@ -91,12 +91,15 @@ def _variables(given: list[str]) -> dict[str, str]:
 
 
 def _exit_code(row: Document) -> int:
-    """A job's own code; 1, with the reason, where it has none or did not succeed with 0."""
-    code = row.get("exit_code")
-    if isinstance(code, int) and (code or row.get("state") == "succeeded"):
-        return code
-    say(f"job {row.get('job')} {row.get('state')}: {row.get('cause') or 'cause unknown'}")
-    return 1
+    """A job's own code; 1 where it has none or did not succeed with 0.
+
+    Why it did not succeed is said, unless the command ended so by itself.
+    """
+    code, cause = row.get("exit_code"), row.get("cause")
+    own = isinstance(code, int) and (code != 0 or row.get("state") == "succeeded")
+    if not own or cause not in (None, str(Cause.EXIT)):
+        say(f"job {row.get('job')} {row.get('state')}: {cause or 'cause unknown'}")
+    return code if own and isinstance(code, int) else 1
 
 
 def jobs(
@@ -147,8 +150,28 @@ def logs(
         raise typer.Exit(INTERRUPTED) from None
     finally:
         sink.close()
-    if not came and sys.stderr.isatty():
-        say(f"nothing of {name} is kept")
+    if not came:
+        say(_silence(manager, name, previous))
+
+
+def _silence(manager: Client, name: str, previous: bool) -> str:
+    """Why there is nothing to print."""
+    if previous:
+        return f"no agent of slot {name} that had a job, or died at its gate, is remembered"
+    try:
+        row = manager.get(f"/v1/jobs/{segment(name)}")
+    except NoSuch:
+        return f"the agent in {name} has printed nothing; the one before it: mayfly logs --previous {name}"
+    return f"job {name} is {row.get('state')} and has printed nothing"
+
+
+def _see_that_it_is_a_slot(manager: Client, name: str) -> None:
+    try:
+        manager.get(f"/v1/jobs/{segment(name)}")
+    except NoSuch:
+        slot_of(first_status(manager), name)
+        return
+    raise Usage(f"{name} is a job, and --previous is of a slot's agents: mayfly logs {name}")
 
 
 def _print_slot(manager: Client, name: str, follow: bool, previous: bool, sink: Sink) -> bool:
@@ -158,10 +181,10 @@ def _print_slot(manager: Client, name: str, follow: bool, previous: bool, sink: 
     away = Away()
     while True:
         try:
-            return follower.read(follow, extra) or follower.begun
+            return follower.read(follow, extra)
         except NoSuch:
             if previous:
-                slot_of(first_status(manager), name)
+                _see_that_it_is_a_slot(manager, name)
                 raise
             return _print_job(manager, name, follow, sink)
         except Busy:
