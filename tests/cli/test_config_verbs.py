@@ -17,9 +17,9 @@ from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers.configuration import load
 from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.installed import packages
-from tests.cli.conftest import Mayfly, plain
+from tests.cli.conftest import COMMAND, Mayfly, plain
 from tests.fakes.nvml import Hardware
-from tests.terminal import Terminal
+from tests.terminal import Terminal, environment
 
 OnTerminal = Callable[..., Terminal]
 
@@ -216,7 +216,8 @@ def test_init_asks_on_a_terminal(terminal: OnTerminal, short_path: Path) -> None
     code, shown = screen.end()
     assert code == 0
     assert "GPUs for each slot" not in shown or Path("/dev/nvidia0").exists()
-    assert max(map(len, plain(shown).splitlines())) <= 80
+    # What is to be typed is never wrapped.
+    assert max(len(line) for line in plain(shown).splitlines() if not line.startswith("  ")) <= 80
     (pool,) = load(path, environ={}).config.pools
     assert (pool.provider, pool.name, pool.slots) == ("gitlab", "ci", 4)
     token = {"credential": "ci-token"}
@@ -353,6 +354,19 @@ def test_without_a_verb_it_helps_and_with_a_wrong_one_it_says_so(mayfly: Mayfly)
     ran = mayfly("stauts")
     assert ran.code == 2
     assert "status" in ran.err
+
+
+def test_help_is_what_a_newcomer_types(mayfly: Mayfly) -> None:
+    assert mayfly("--help").out == mayfly_help("help")
+    assert mayfly("status", "--help").out == mayfly_help("help", "status")
+
+
+def mayfly_help(*words: str) -> str:
+    """What the bare command prints; the fixture puts options before the verb."""
+    ran = subprocess.run(
+        [*COMMAND, *words], capture_output=True, text=True, check=True, env=environment()
+    )
+    return ran.stdout
 
 
 def test_version(mayfly: Mayfly) -> None:

@@ -53,7 +53,8 @@ def test_without_images_it_says_the_line_that_builds_them_and_with_them_a_job_ru
         left = init(engine, manager.config, "--no-images", "--slots", "1")
         assert left.returncode == 0, left.stderr
         assert (
-            f"still to be built: mayfly --config {manager.config} images build cpu\n" in left.stderr
+            f"still to be built:\n  mayfly --config {manager.config} images build cpu\n"
+            in left.stderr
         )
         assert images(engine) == []
         built = init(engine, manager.config, "--force", "--slots", "1")

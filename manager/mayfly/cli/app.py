@@ -120,6 +120,8 @@ def main() -> None:
     """The entry point; exits with 0, or as ``trouble`` says."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no é, and no …
+    if sys.argv[1:2] == ["help"]:  # what is typed first by whoever knows no option
+        sys.argv[1:] = [*sys.argv[2:], "--help"]
     try:
         app(prog_name="mayfly")
     except Trouble as trouble:

@@ -138,7 +138,7 @@ def _service(wanted: PoolAnswers, provider: Package) -> list[str]:
     return [
         *lines,
         "# The token is no part of this file. systemd hands it over:",
-        "#   sudo systemctl edit mayfly   and there:   [Service]",
-        f"#                                             LoadCredential={name}:/etc/mayfly/credentials/{name}",
+        "#   sudo systemctl edit mayfly   and there, under [Service]:",
+        f"#   LoadCredential={name}:/etc/mayfly/credentials/{name}",
         f"token = {{ credential = {toml_value(name)} }}",
     ]

@@ -92,7 +92,10 @@ def say(sentence: str) -> None:
 
 
 def talk(text: str) -> list[str]:
-    """The lines of a text, wrapped to standard error's terminal; unchanged where it is no terminal."""
+    """The lines of a text, wrapped to standard error's terminal; unchanged where it is no terminal.
+
+    What is indented is to be typed, and never wrapped.
+    """
     lines = text.split("\n")
     if not sys.stderr.isatty():
         return lines
@@ -105,7 +108,7 @@ def talk(text: str) -> list[str]:
     import textwrap  # noqa: PLC0415  costs a millisecond that most calls need not pay
 
     folded = (
-        textwrap.wrap(
+        [line] if line.startswith("  ") else textwrap.wrap(
             *(line, max(width, 20)),
             subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
         )

@@ -230,8 +230,8 @@ def build(
             )
         if code != 0:
             raise Trouble(
-                f"{tag} was not built: docker ended with {code}, its reason is above. A base image that is "
-                "gone was deleted by NVIDIA: see `mayfly images list`, or name one with --base"
+                f"{tag} was not built: docker ended with {code}, its reason is above. Without a network "
+                "nothing can be fetched; a base image that NVIDIA has deleted is named anew with --base"
             )
         print(tag)
 

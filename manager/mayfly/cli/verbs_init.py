@@ -204,7 +204,7 @@ def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> Non
             build_image(ctx, [name], provider=provider, config=str(path))
         else:
             line = pasted(build_line(provider, name), where)
-            say(f"an image is still to be built: {line}")
+            say(f"an image is still to be built:\n  {line}")
     say(f"next: {next_steps(where)}")
 
 
