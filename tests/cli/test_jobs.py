@@ -215,6 +215,49 @@ def test_who_has_read_enough_ends_the_output_quietly(runs: Runs, mayfly: Mayfly)
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("verb", "where", "told"),
+    [
+        (
+            ("logs", "j1"),
+            ">/dev/full",
+            "mayfly: standard output takes no more: No space left on device\n",
+        ),
+        (
+            ("jobs",),
+            ">/dev/full",
+            "mayfly: standard output takes no more: No space left on device\n",
+        ),
+        (("logs", "j1"), ">&-", ""),
+        (("jobs", "--json"), ">&-", ""),
+    ],
+)
+def test_an_output_that_takes_nothing_is_told_in_a_sentence(
+    runs: Runs, verb: tuple[str, ...], where: str, told: str
+) -> None:
+    runs.row(state="succeeded", agent="g1")
+    runs.prints(b"one\n")
+    runs.ends()
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {where}', "-", *COMMAND, "--socket", runs.manager.path, *verb],
+        capture_output=True, text=True, check=False, env=environment(),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (int(bool(told)), told)
+
+
+def test_who_cannot_write_what_a_job_prints_says_that_the_job_goes_on(runs: Runs) -> None:
+    runs.row(state="running", agent="g1")
+    runs.prints(b"one\n")
+    script = '"$@" >/dev/full'
+    done = subprocess.run(
+        ["bash", "-c", script, "-", *COMMAND, "--socket", runs.manager.path, "submit", "--wait", "x"],
+        capture_output=True, text=True, check=False, env={**environment()},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left on device; job j1 goes on: mayfly logs -f j1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # -- jobs and cancel -------------------------------------------------------------------------------
 
 

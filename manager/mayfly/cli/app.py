@@ -6,7 +6,9 @@ it runs.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
@@ -19,6 +21,7 @@ from mayfly import __version__
 from mayfly.cli.options import ConfigOption, SocketOption, Where, say
 from mayfly.cli.trouble import Trouble
 
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
 # Where each verb is, in the order of the help. Only the one that was typed is imported and described to
 # Typer: all of them together take longer than what most of them do.
 VERBS = {
@@ -118,15 +121,34 @@ def _before(
 
 def main() -> None:
     """The entry point; exits with 0, or as ``trouble`` says."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no é, and no …
     if sys.argv[1:2] == ["help"]:  # what is typed first by whoever knows no option
         sys.argv[1:] = [*sys.argv[2:], "--help"]
     try:
-        app(prog_name="mayfly")
+        try:
+            app(prog_name="mayfly")
+        finally:
+            sys.stdout.flush()
     except Trouble as trouble:
         say(str(trouble))
         sys.exit(trouble.code)
+    except OSError as error:
+        if error.errno not in UNWRITABLE or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer goes nowhere
+        if error.errno != errno.EPIPE:  # who has read enough knows
+            say(f"standard output takes no more: {error.strerror}")
+        sys.exit(1)
+
+
+def _open_what_is_closed() -> None:
+    """Standard output or standard error that the caller closed (``>&-``) is nobody's."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,10 @@ def submit(
     except (Down, TimedOut) as trouble:
         text = f"{trouble}\n  job {job} is not lost: mayfly logs -f {job}"
         raise type(trouble)(text) from trouble
+    except OSError as error:  # the client's own are told by now: standard output takes no more
+        why = error.strerror or str(error)
+        say(f"the job's output cannot be written: {why}; job {job} goes on: mayfly logs -f {job}")
+        raise typer.Exit(1) from None
     code = _exit_code(row)
     if sink.incomplete and code == 0:
         say(f"job {job} succeeded, and its output is not whole: what is missing is said above")
