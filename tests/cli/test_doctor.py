@@ -111,6 +111,13 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
     ),
     (replace(WELL, secrets={"file /t": "mode 0644"}), "config.secrets", State.FAIL, "0644", "chmod 600 /t"),
     (
+        replace(WELL, engine=None, engine_problem='host.engine: there is no engine "dockr"'),
+        "engine.answers",
+        State.FAIL,
+        "dockr",
+        "mayfly config check",
+    ),
+    (
         replace(WELL, engine=None, engine_problem="does not answer"),
         "engine.answers",
         State.FAIL,

@@ -185,8 +185,11 @@ def _secret_fix(name: str, problem: str) -> str:
 
 def _engine(facts: Facts) -> Iterator[Verdict]:
     if facts.engine is None:
-        forbidden = "permission" in facts.engine_problem
-        look = "sudo mayfly doctor" if forbidden else "sudo systemctl status docker"
+        look = "sudo systemctl status docker"
+        if "permission" in facts.engine_problem:
+            look = "sudo mayfly doctor"
+        elif facts.engine_problem.startswith("host.engine: "):
+            look = "mayfly config check"
         yield fail(facts.engine_problem, look)
         return
     version = ".".join(str(number) for number in facts.engine.version)

@@ -73,7 +73,7 @@ def _engineless(loaded: Loaded) -> tuple[Problem, ...]:
         if name not in OWN:  # Mayfly's own are there, and heavy
             maker(name)
     except Refused as fault:
-        return (loaded.problem(("host", "engine"), str(fault).removeprefix("host.engine: ")),)
+        return (loaded.problem(("host", "engine"), str(fault)),)
     return ()
 
 

@@ -29,10 +29,18 @@ TIMEOUT = 30.0  # seconds of a call, unless said otherwise
 
 def load(host: HostSpec, *, timeout: float = TIMEOUT) -> Engine:
     """The engine that the configuration names, at its address; ``Refused`` where none has that name."""
-    plugin = _plugin(host.engine)
-    make = maker(host.engine)
-    if plugin is None:
-        return make(host.docker_host, timeout=timeout)
+    if host.engine in OWN:
+        return maker(host.engine)(host.docker_host, timeout=timeout)
+    try:
+        return _made(host, timeout)
+    except Refused as fault:
+        raise Refused(f"host.engine: {fault}") from fault
+
+
+def _made(host: HostSpec, timeout: float) -> Engine:
+    """Another package's; ``Refused`` where it makes none."""
+    make, plugin = maker(host.engine), _plugin(host.engine)
+    assert plugin is not None
     made: object = plugin.guarded(
         lambda: make(host.docker_host, timeout=timeout), f"makes no engine at {host.docker_host}"
     )
@@ -72,7 +80,7 @@ def maker(name: str) -> Callable[..., Engine]:
         return cast("Callable[..., Engine]", found)
     near = get_close_matches(name, names(), 1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names())}"
-    raise Refused(f'host.engine: there is no engine "{name}"; {hint}')
+    raise Refused(f'there is no engine "{name}"; {hint}')
 
 
 def _plugin(name: str) -> Plugin | None:
