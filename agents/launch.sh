@@ -44,6 +44,9 @@ ENTRY
     *:*) _job_gid=${_want#*:} ;;
   esac
   [ "$_job_uid" -ne 0 ] || die 70 'the job user must not be root'
+  # Asked here, since a group that is not there would fail each job of the slot at its first instruction.
+  [ -z "$_job_groups" ] || setpriv --groups "$_job_groups" true 2>/dev/null ||
+    die 70 "the image has not all of the groups $_job_groups"
   if [ -n "$_job_sudo" ]; then
     [ -d /etc/sudoers.d ] || die 70 'the pool asks for sudo, and the image has none'
     printf '%s ALL=(ALL:ALL) NOPASSWD: ALL\n' "$_job_name" >/etc/sudoers.d/mayfly

@@ -147,6 +147,27 @@ def test_an_image_of_another_protocol_holds_its_slots_until_it_is_built_again(ma
     manager.in_phase("idle", "odd-0")
 
 
+def test_an_agent_that_dies_at_its_gate_says_why_wherever_a_person_looks(make: Make) -> None:
+    pools = '[[pool]]\nname = "{0}"\n{1}\nremoval = "engine"\n'
+    manager = make(
+        pools.format("who", 'user = "nosuch"') + pools.format("kin", 'groups = ["nosuchgroup"]')
+    )
+    manager.start(wait="answer")
+    for slot, why in (
+        ("who-0", "exit code 70: the image has no user nosuch"),
+        ("kin-0", "exit code 70: the image has not all of the groups nosuchgroup"),
+    ):
+        assert why in manager.in_phase("cooling", slot)["note"]
+        (ended, *_) = manager.json("history", "--slot", slot)["agents"]
+        assert ended["outcome"] == "died_young"
+        assert why in ended["detail"]
+        assert why in manager.cli("describe", slot).stdout
+        assert why.partition(": ")[2] in manager.cli("logs", slot, "--previous").stderr
+    told = until(lambda: manager.health().get("slot.cooling"), "it is a condition", 120)
+    assert "exit code 70" in told
+    assert manager.cli("status").returncode == 1
+
+
 def build(manager: Manager, dockerfile: str) -> None:
     """Make the odd pool's image."""
     subprocess.run(
