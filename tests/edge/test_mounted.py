@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from mayfly.core.mounts import Source
-from mayfly.edge.mounted import MountedPaths, source
+from mayfly.edge.mounted import MountedPaths, mounted_beneath, source
 from tests.harness import until
 
 
@@ -26,6 +26,22 @@ def test_a_path_is_told_by_what_stands_there_now(tmp_path: Path) -> None:
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to("old")
     assert source(f"{tmp_path}/link") == first
+
+
+MOUNTINFO = """\
+22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw
+40 22 0:50 / /data/images rw - nfs4 server:/images rw
+41 22 8:17 / /data/docker rw - xfs /dev/sdb1 rw
+42 41 0:61 / /data/docker/overlay2/x/merged rw - overlay overlay rw
+43 22 0:70 / /database rw - nfs4 server:/db rw
+44 22 0:71 / /run/x rw - nfs4 server:/data/odd rw
+"""
+
+
+def test_what_is_mounted_in_a_directory_is_part_of_it_but_for_what_comes_and_goes() -> None:
+    assert mounted_beneath(MOUNTINFO, "/data") == ("0:50@/data/images", "8:17@/data/docker")
+    assert mounted_beneath(MOUNTINFO, "/data/images") == ()
+    assert len(mounted_beneath(MOUNTINFO, "/")) == 4
 
 
 def test_a_file_is_told_by_whether_it_holds_a_certificate(tmp_path: Path) -> None:

@@ -17,6 +17,13 @@ from mayfly.core.mounts import Source
 
 SECONDS = 2.0  # for a path to answer
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+MOUNTS = Path("/proc/self/mountinfo")
+PASSING = frozenset(
+    {
+        *("autofs", "bpf", "cgroup", "cgroup2", "devpts", "devtmpfs", "mqueue", "nsfs", "overlay"),
+        *("proc", "squashfs", "sysfs", "tmpfs"),
+    }
+)
 MOST = 1024 * 1024  # bytes of a file that are searched for a certificate
 
 
@@ -87,6 +94,24 @@ class _Look:
                 self._at = None
 
 
+def mounted_beneath(mountinfo: str, directory: str) -> tuple[str, ...]:
+    """What is mounted in a directory, as proc(5) has it in mountinfo: an agent made before sees none of it.
+
+    Without what containers and the kernel mount for themselves, which comes and goes.
+    """
+    root = directory.rstrip("/") + "/"
+    found = []
+    for line in mountinfo.splitlines():
+        if f" {root}" not in line:
+            continue
+        place, _, kind = line.partition(" - ")
+        fields = place.split()
+        inside = fields[4].startswith(root) and fields[4] != root
+        if inside and kind.partition(" ")[0] not in PASSING:
+            found.append(f"{fields[2]}@{fields[4]}")
+    return tuple(sorted(found))
+
+
 def source(path: str) -> Source:
     """What stands there; it may wait for ever."""
     try:
@@ -99,7 +124,9 @@ def source(path: str) -> Source:
     try:
         if stat.S_ISDIR(status.st_mode):
             os.scandir(path).close()
-            return Source(identity, directory=True)
+            mountinfo = MOUNTS.read_text(encoding="utf-8", errors="replace")
+            inner = mounted_beneath(mountinfo, os.path.realpath(path))
+            return Source(" ".join((identity, *inner)), directory=True)
         if stat.S_ISREG(status.st_mode):
             with Path(path).open("rb") as file:
                 return Source(identity, certificates=CERTIFICATE in file.read(MOST))
