@@ -274,6 +274,9 @@ def test_what_is_migrated_is_no_trouble_however_it_is_written(tmp_path: Path) ->
     inline = pool("gitlab", ['gitlab = { url = "https://x" }', 'token = { file = "/t" }'], [])
     with pytest.raises(Refused, match=r"^6: token cannot be moved by lines"):
         migrate(inline)
+    table = pool("gitlab", ['url = "https://x"'], []) + "[pool.enrolment]  # c\nx = 1\n"
+    with pytest.raises(Refused, match=r"^6: enrolment cannot be moved by lines"):
+        migrate(table)
 
 
 def test_a_long_list_is_read_in_a_moment() -> None:

@@ -17,7 +17,7 @@ from mayfly.edge.config import DEFAULT_PROVIDER, ConfigError, Loaded
 from mayfly.edge.faults import Refused
 from mayfly.edge.flat_keys import Lifted, lift
 from mayfly.edge.provider_keys import ProviderKeys
-from mayfly.edge.sources import Layer, merge
+from mayfly.edge.sources import Layer, Where, merge
 from mayfly.edge.toml_statements import NotToml, Statement, key_lines, statements
 
 BOM = "\ufeff"
@@ -113,10 +113,10 @@ def migrated(
         if own is not None:
             _move(pool, own, edit)
     new = edit.text([*ends, ""], ends[0] if ends else "\n")
-    if new == whole or not _means(new.replace("\r\n", "\n"), old, providers, known, default):
-        where, _ = old.old[0]
+    unmoved = _unmoved(new.replace("\r\n", "\n"), old, providers, known, default)
+    if unmoved is not None:
         raise Refused(
-            f"{key_lines(plain).get(where, 1)}: {where[-1]} cannot be moved by lines: "
+            f"{key_lines(plain).get(unmoved, 1)}: {unmoved[-1]} cannot be moved by lines: "
             "a person has to rewrite it"
         )
     return bom + new
@@ -226,19 +226,23 @@ def _below_comments(lines: list[str], number: int) -> int:
     return number if end < len(lines) and lines[end].strip().startswith("[") else end
 
 
-def _means(
+def _unmoved(
     new: str,
     old: Lifted,
     providers: Mapping[str, ProviderKeys],
     known: Mapping[str, str],
     default: str,
-) -> bool:
-    """Whether the new text means what the old one does, and has no old key."""
+) -> Where | None:
+    """An old key that has no new place there, or has changed its meaning; ``None``: all is well."""
+    before = [where for where, _ in old.old]
     try:
         found = _lifted(new, providers, known, default)
     except Refused:
-        return False
-    return found.tree == old.tree and not found.old
+        return before[0]
+    left = [where for where, _ in found.old]
+    if found.tree != old.tree or left:
+        return next((where for where in before if where in left), before[0])
+    return None
 
 
 def _lifted(
