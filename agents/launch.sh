@@ -258,7 +258,7 @@ job_environment() {
 # For a client that has to report its steps: of a full memory they die before it. (It tells them so, or gitlab-bash does.)
 outlive_steps() {
   read -r _score </proc/1/oom_score_adj
-  printf '%s\n' "$_score" >/proc/self/oom_score_adj
+  printf '%s\n' "$_score" >/proc/self/oom_score_adj || : # where it may not be lowered again
 }
 
 # Becomes the job user and runs a command, in a process group of its own, with default signals, without capabilities.
