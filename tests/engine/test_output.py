@@ -437,7 +437,7 @@ def test_without_a_descriptor_left_output_comes_late_and_whole(
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         it.keeper.follow(generation, cid)
-        tried(it.keeper._disk.put)  # the file cannot be opened
+        tried(it.keeper._store.do)  # the file cannot be opened
         one = it.keeper._followed[generation]
         it.keeper._tell(lambda: it.keeper._ask(one))  # nor a socket be made
         tried(it.keeper._tell)

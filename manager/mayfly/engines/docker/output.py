@@ -1,5 +1,5 @@
-"""What the agents print: followed for all of them on one thread, kept on disk by a second, read by
-anyone.
+"""What the agents print: followed for all of them on one thread, kept on disk by another
+(``edge.output_store``), read by anyone.
 
 Only ``GET /containers/ID/logs?follow=1`` is used, never attach: an attached reader that stops,
 stops the job. The two threads are apart because a disk may hang while another agent says its last
@@ -15,16 +15,14 @@ import heapq
 import itertools
 import json
 import logging
-import os
 import re
 import selectors
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mayfly.core.model import Generation
 from mayfly.edge.faults import Fault, Refused
@@ -36,7 +34,6 @@ from mayfly.edge.output_kept import (
     NOTE,
     NOTHING_KEPT,
     OUT,
-    STAMP,
     Chunk,
     KeptFile,
     KeptReader,
@@ -46,8 +43,10 @@ from mayfly.edge.output_kept import (
     own_frame,
     stamp,
 )
+from mayfly.edge.output_store import OutputStore
 from mayfly.engines.docker import wire
 from mayfly.engines.docker.continuity import TURNED, Continuity
+from mayfly.engines.docker.log_frames import forward, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,10 +58,8 @@ __all__ = ["Chunk", "OutputKeeper"]
 
 _BACKLOG = 512 * 1024  # bytes of one agent that may wait for the disk
 _RECEIVE = 64 * 1024
-_NEWLINE = ord("\n")
 _LINE_MAX = 64 * 1024
 _BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_AND_ITSELF = b"~"  # sorts behind a time, and before the next
 _CUT = (
     "the agent was removed without its launcher's last line: the end of its output may be missing"
 )
@@ -139,13 +136,12 @@ class OutputKeeper:
         self._base_url = base_url
         self._log_size = log_size
         self._path = wire.socket_path(base_url)
-        self._directory = directory
         self._ring = ring
         self._ended = ended
         self._on_line = on_line
         self._on_failure = on_failure or _logged
         self._per_agent = per_agent
-        self._total_max = total
+        self._store = OutputStore(directory, total, self._on_failure)
         self._followed: dict[Generation, _Followed] = {}
         # the following thread's
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -154,34 +150,23 @@ class OutputKeeper:
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._running = True
-        # the keeping thread's
-        self._disk: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._readers: dict[Generation, list[threading.Event]] = {}
-        self._at_rest: dict[Generation, int] = {}  # bytes of ended files, oldest first
-        self._total = 0
-        self._threads = (
-            threading.Thread(target=self._follow_all, name="output-follow", daemon=True),
-            threading.Thread(target=self._keep_all, name="output-keep", daemon=True),
-        )
+        self._thread = threading.Thread(target=self._follow_all, name="output-follow", daemon=True)
 
     # -- asked from any thread -------------------------------------------------------------
 
     def start(self) -> None:
         """Look at what is kept from before, and begin."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._wake.setblocking(False)
         self._waker.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ, None)
-        self._disk.put(self._take_stock)
-        for thread in self._threads:
-            thread.start()
+        self._store.start()
+        self._thread.start()
 
     def close(self) -> None:
         """Stop following, finish writing, end both threads; containers are left as they are."""
         self._tell(self._stop)
-        self._threads[0].join()
-        self._disk.put(None)
-        self._threads[1].join()
+        self._thread.join()
+        self._store.close()
 
     def follow(
         self, generation: Generation, container: ContainerId, *, lines: bool = False
@@ -191,12 +176,12 @@ class OutputKeeper:
             raise Refused(f"The generation {generation!r} cannot name a file; remove its container")
         if generation in self._followed:
             return
-        file = KeptFile(self._file(generation), self._per_agent)
+        file = KeptFile(self._store.path(generation), self._per_agent)
         one = _Followed(generation, container, file, self._log_size)
         if lines:
             one.lines = {OUT: bytearray(), ERR: bytearray()}
         self._followed[generation] = one
-        self._disk.put(partial(self._open, one))
+        self._open(one)
 
     def read(
         self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = lambda: False
@@ -209,10 +194,8 @@ class OutputKeeper:
         """
         if not _NAME.match(generation):
             return
-        bell = threading.Event()
-        reader = KeptReader(self._file(generation))
-        self._disk.put(partial(self._listen, generation, bell))
-        try:
+        reader = KeptReader(self._store.path(generation))
+        with self._store.listening(generation) as bell, contextlib.closing(reader):
             while not reader.ended:
                 live = follow and generation in self._followed
                 chunks = reader.more()
@@ -229,12 +212,20 @@ class OutputKeeper:
                     yield Chunk(NOTE, 0.0, b"")
                     bell.wait(0.5)
                     bell.clear()
-        finally:
-            reader.close()
-            self._disk.put(partial(self._unlisten, generation, bell))
 
-    def _file(self, generation: Generation) -> Path:
-        return self._directory / f"{generation}.log"
+    def _open(self, one: _Followed) -> None:
+        self._store.open(
+            one.generation, one.file, partial(self._opened, one), partial(self._unreadable, one)
+        )
+
+    def _write(self, one: _Followed, data: bytes) -> None:
+        self._store.write(one.generation, one.file, data, partial(self._written, one))
+
+    def _note(self, one: _Followed, text: str) -> None:
+        """Keep a word of Mayfly's own on what is missing."""
+        frame = own_frame(NOTE, text)
+        one.handed += len(frame)
+        self._write(one, frame)
 
     def _tell(self, what: Callable[[], None]) -> None:
         self._inbox.put(what)
@@ -286,9 +277,6 @@ class OutputKeeper:
             self._on_failure(f"the output of agent {one.generation}", error)
             self._again(one)
 
-    def _open_later(self, one: _Followed) -> None:
-        self._disk.put(partial(self._open, one))
-
     def _call(self, one: _Followed, target: str, take: Callable[[bytes], None]) -> None:
         """Send a request whose answer ``take`` gets bit by bit, and at last an empty bit."""
         self._hang_up(one)
@@ -298,9 +286,7 @@ class OutputKeeper:
                 given_up.callback(sock.close)
                 sock.connect(self._path)
                 sock.send(wire.request("GET", target))
-            except (
-                OSError
-            ):  # it is down, or its queue is full, or this process has no descriptor left
+            except OSError:  # it is down, or its queue is full, or no descriptor is left
                 self._again(one)
                 return
             given_up.pop_all()
@@ -360,7 +346,7 @@ class OutputKeeper:
                 self._again(one)
             else:
                 one.last = state not in _RUNS
-                self._disk.put(partial(self._open, one))
+                self._open(one)
 
     def _take_head(self, one: _Followed, data: bytes) -> None:
         one.buffer += data
@@ -391,12 +377,12 @@ class OutputKeeper:
             return
         one.buffer += data
         newest = dict(one.newest)
-        seen = _look(one.buffer, newest)
+        seen = look(one.buffer, newest)
         if seen.whole:
             fresh = bytes(memoryview(one.buffer)[: seen.whole])
             del one.buffer[: seen.whole]
             if seen.backward:
-                fresh, left_out = _forward(fresh, one.newest, counted=bool(one.resume.known))
+                fresh, left_out = forward(fresh, one.newest, counted=bool(one.resume.known))
                 if one.last:
                     one.skipped += len(one.resume.fresh(left_out))
             else:
@@ -417,7 +403,7 @@ class OutputKeeper:
             one.overlap_wanted = False
             if not one.resume.met:
                 one.turned = True
-                self._disk.put(partial(self._write, one, own_frame(NOTE, TURNED)))
+                self._note(one, TURNED)
         wanted = one.continuity.take(fresh)
         if wanted is not None:
             self._prove(one, wanted)
@@ -434,7 +420,10 @@ class OutputKeeper:
             there = self._is_logged(one.container, wanted)
             self._tell(partial(self._proved, one, there=there))
 
-        threading.Thread(target=ask, name="output-prove", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="output-prove", daemon=True).start()
+        except RuntimeError:  # no thread is to be had
+            self._proved(one, there=None)
 
     def _is_logged(self, container: ContainerId, wanted: bytes) -> bool | None:
         """Whether the log still has a frame of that time; ``None``: the Engine does not say."""
@@ -450,7 +439,7 @@ class OutputKeeper:
     def _proved(self, one: _Followed, *, there: bool | None) -> None:
         one.continuity.answered()
         if there is False and not one.turned:
-            self._disk.put(partial(self._write, one, own_frame(NOTE, TURNED)))
+            self._note(one, TURNED)
         if there is not None:
             one.turned = not there
         if one.finishing:
@@ -483,7 +472,7 @@ class OutputKeeper:
 
     def _hand_over(self, one: _Followed, fresh: bytes) -> None:
         one.handed += len(fresh)
-        self._disk.put(partial(self._write, one, fresh))
+        self._write(one, fresh)
         if one.handed - one.written > _BACKLOG and one.sock is not None:
             self._selector.unregister(one.sock)
             one.paused = True
@@ -497,7 +486,7 @@ class OutputKeeper:
     def _finish(self, one: _Followed, *, removed: bool = False) -> None:
         """Nothing will follow; ``removed``: and nobody can say whether this was all."""
         self._hang_up(one)
-        one.gone = True
+        one.gone, one.finishing = True, False
         wanted = one.continuity.ask() if not removed else None
         if wanted is not None:
             self._prove(one, wanted)
@@ -506,104 +495,31 @@ class OutputKeeper:
             return
         if not one.parted and (removed or not one.killed):
             note = _CUT if removed else _WORDLESS
-            self._disk.put(partial(self._write, one, own_frame(NOTE, note)))
+            self._note(one, note)
         if one.skipped:
-            self._disk.put(partial(self._write, one, own_frame(NOTE, _SKIPPED % one.skipped)))
-        self._disk.put(partial(self._end, one))
+            self._note(one, _SKIPPED % one.skipped)
+        self._store.end(one.generation, one.file, partial(self._over, one))
 
-    # -- the keeping thread ----------------------------------------------------------------
+    # -- called on the store's thread --------------------------------------------------------
 
-    def _keep_all(self) -> None:
-        while (task := self._disk.get()) is not None:
-            try:
-                task()
-            except Exception as error:  # noqa: BLE001 (one file's trouble must not end the others')
-                self._on_failure("the keeping of output", error)
-        for one in tuple(self._followed.values()):
-            one.file.close()
-
-    def _take_stock(self) -> None:
-        """Count what an earlier manager kept, oldest first."""
-        found: dict[str, tuple[float, int]] = {}
-        for entry in os.scandir(self._directory):
-            name, dot, _ = entry.name.partition(".log")
-            if dot:
-                at, size = found.get(name, (0.0, 0))
-                stat = entry.stat()
-                found[name] = (max(at, stat.st_mtime), size + stat.st_size)
-        for name in sorted(found, key=lambda one: found[one][0]):
-            self._at_rest[Generation(name)] = found[name][1]
-        self._total = sum(self._at_rest.values())
-        self._make_room()
-
-    def _open(self, one: _Followed) -> None:
-        before = self._at_rest.pop(one.generation, None)
-        already = one.file.kept if before is None else before
-        try:
-            resume = one.file.open()
-        except OSError:  # what is kept is not known to be nothing because it cannot be read
-            if before is not None:
-                self._at_rest[one.generation] = before
-            self._tell(partial(self._after, _BACKOFF[-1], partial(self._open_later, one)))
-            return
-        self._total += one.file.kept - already
+    def _opened(self, one: _Followed, resume: Resume) -> None:
         if resume.ended:
-            self._rest(one)
-            self._followed.pop(one.generation, None)
-            self._ended(one.generation)
+            self._over(one)
         else:
             self._tell(partial(self._connect, one, resume))
 
-    def _write(self, one: _Followed, data: bytes) -> None:
-        self._grow(one.file.append(data))
-        one.written += len(data)
+    def _unreadable(self, one: _Followed) -> None:
+        self._tell(partial(self._after, _BACKOFF[-1], partial(self._open, one)))
+
+    def _written(self, one: _Followed, count: int) -> None:
+        one.written += count
         if one.paused and one.handed - one.written <= _BACKLOG // 2:
             self._tell(partial(self._go_on, one))
-        self._wake_readers(one.generation)
 
-    def _end(self, one: _Followed) -> None:
-        self._grow(one.file.end())
-        self._rest(one)
+    def _over(self, one: _Followed) -> None:
         if self._followed.get(one.generation) is one:
             del self._followed[one.generation]
-        self._wake_readers(one.generation)
         self._ended(one.generation)
-
-    def _rest(self, one: _Followed) -> None:
-        one.file.close()
-        self._at_rest[one.generation] = one.file.kept
-        self._make_room()
-
-    def _grow(self, by: int) -> None:
-        self._total += by
-        if self._total > self._total_max:
-            self._make_room()
-
-    def _make_room(self) -> None:
-        while self._total > self._total_max and self._at_rest:
-            self._delete(next(iter(self._at_rest)))
-
-    def _delete(self, generation: Generation) -> None:
-        self._total -= self._at_rest.pop(generation, 0)
-        path = self._file(generation)
-        for segment in (path, path.with_name(path.name + ".1")):
-            with contextlib.suppress(FileNotFoundError):
-                segment.unlink()
-
-    def _listen(self, generation: Generation, bell: threading.Event) -> None:
-        self._readers.setdefault(generation, []).append(bell)
-        bell.set()
-
-    def _unlisten(self, generation: Generation, bell: threading.Event) -> None:
-        bells = self._readers.get(generation, [])
-        if bell in bells:
-            bells.remove(bell)
-        if not bells:
-            self._readers.pop(generation, None)
-
-    def _wake_readers(self, generation: Generation) -> None:
-        for bell in self._readers.get(generation, ()):
-            bell.set()
 
 
 def _time(nanoseconds: int) -> str:
@@ -613,55 +529,3 @@ def _time(nanoseconds: int) -> str:
 
 def _logged(what: str, error: BaseException) -> None:
     _log.error("%s", what, exc_info=error)
-
-
-class _Seen(NamedTuple):
-    """What one look over received frames tells."""
-
-    whole: int = 0  # bytes of whole frames
-    unfinished: bool = False  # the Engine cuts long lines, and maybe the launcher's words
-    backward: bool = False  # a stream's time went back
-    broken: bool = False  # the Engine reports its own trouble with its log this way
-
-
-def _look(data: bytearray, newest: dict[int, bytes]) -> _Seen:
-    """Look at every frame once; ``newest`` is brought up to date."""
-    whole, unfinished, backward = 0, False, False
-    try:
-        for at, size in frames(data):
-            whole = at + 8 + size
-            stream, stamped = data[at], bytes(data[at + 8 : at + STAMP])
-            unfinished |= stream == OUT and data[whole - 1] != _NEWLINE
-            backward |= stamped < newest.get(stream, b"")
-            newest[stream] = stamped
-    except ValueError:
-        return _Seen(whole, unfinished, backward, broken=True)
-    return _Seen(whole, unfinished, backward)
-
-
-def _forward(
-    data: bytes, newest: dict[int, bytes], *, counted: bool = False
-) -> tuple[bytes, bytes]:
-    """The frames that are not older than their stream's newest, which is brought up to date, and
-    those that are.
-
-    Once a stream went back, its newest line is among those that come again; ``counted`` says that
-    the caller tells them apart.
-
-    The Engine (seen in 20.10) loses its place when it rotates its log faster than it is read: it
-    leaves lines out and reads others again. What it left out it shows when it is asked anew, and
-    behind later lines it would push those out of a bounded tail. A newest time that lies ahead
-    means that the clock was set back: that is no repeat.
-    """
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
-    out, left_out = bytearray(), bytearray()
-    for at, size in frames(data):
-        stream, stamped = data[at], data[at + 8 : at + STAMP]
-        if now < newest.get(stream, b"") or stamped >= newest.get(stream, b""):
-            newest[stream] = stamped
-            out += data[at : at + 8 + size]
-        else:
-            left_out += data[at : at + 8 + size]
-            if not counted:
-                newest[stream] = newest[stream][: STAMP - 8] + _AND_ITSELF
-    return bytes(out), bytes(left_out)
