@@ -242,7 +242,7 @@ def status_of(
         phase = phase_of(own, own=True)
         since = _slot_since(own, phase, known)
         note = _note(own, phase) or _kept_note(spec, tenancy, now)
-        if known.held is not None and phase is Phase.PREPARING:
+        if known.held is not None and phase in (Phase.PREPARING, Phase.ARMED):
             phase, since, note = Phase.HELD, known.vacant_since, known.held  # one is tried
         if spec.name in desired.image_blocked and not note:
             note = f"the last of its image: {desired.obstacles[spec.name]}"
