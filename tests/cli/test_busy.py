@@ -100,7 +100,7 @@ def test_150_wait_and_another_user_is_served(manager: StandIn, runs: Runs) -> No
         runs.prints(b"two\n")
         runs.ends()
         manager.publish(status(slot("local-0"), slot("local-1"), headline="over"))
-        found = [end.result(timeout=60) for end in ends]
+        found = [end.result(timeout=180) for end in ends]
     assert found == ["succeeded"] * 100 + [True] * 25 + ["over"] * 25
     assert {b"".join(came) for came in [*jobs, *slots]} == {b"one\ntwo\n"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.cli.app import VERBS
-from mayfly.cli.paste import Here, next_steps, pasted
+from mayfly.cli.app import VERBS as ALL_VERBS
+from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted
 
 MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
 # Which argument of a call is what to do.
@@ -48,6 +48,21 @@ FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
 )  # fmt: skip
 def test_a_line_is_made_to_fit(line: str, place: Here, here: str) -> None:
     assert pasted(line, place) == here
+
+
+def test_it_knows_every_verb_and_takes_no_other_word_for_one() -> None:
+    assert frozenset(ALL_VERBS) == VERBS
+    assert pasted("mayfly uses it; see mayfly status", Here(socket="/s")) == (
+        "mayfly uses it; see mayfly --socket /s status"
+    )
+
+
+def test_who_came_by_sudo_types_the_next_line_with_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("SUDO_UID", "1000")
+    assert not here(None).root
+    monkeypatch.delenv("SUDO_UID")
+    assert here(None).root
 
 
 @pytest.mark.parametrize(

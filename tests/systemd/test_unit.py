@@ -321,5 +321,8 @@ def _blocks(page: str) -> list[tuple[str, list[str]]]:
 
 
 def _plain(line: str) -> str:
-    """A line without what differs from one time to the next: numbers, and how wide columns are."""
-    return " ".join(re.sub(r"[0-9]+", "0", line).split())
+    """A line without what differs from one time to the next: numbers, and how wide columns are.
+
+    In the box root types, who is told no sudo; on the page somebody by sudo, who is.
+    """
+    return " ".join(re.sub(r"[0-9]+", "0", line.replace("sudo ", "")).split())

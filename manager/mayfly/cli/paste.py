@@ -31,6 +31,34 @@ OF_ROOT = (
 )
 # Verbs that no option before them means anything to.
 PLAIN = ("install", "images list", "images select", "config schema")
+VERBS = frozenset(
+    (
+        *(
+            "bugreport",
+            "cancel",
+            "config",
+            "cordon",
+            "describe",
+            "doctor",
+            "drain",
+            "events",
+            "gpus",
+        ),
+        *(
+            "history",
+            "images",
+            "init",
+            "install",
+            "jobs",
+            "logs",
+            "pause",
+            "plan",
+            "recycle",
+            "reload",
+        ),
+        *("resume", "retry", "run", "shell", "status", "submit", "uncordon", "wait"),
+    )
+)
 _VERB = re.compile(r"(?<![\w./@-])(sudo )?mayfly ((?:config |images )?[a-z]+)(?![\w./@-])")
 
 
@@ -52,7 +80,9 @@ def here(config: str | None, socket: str | None = None) -> Here:
     named = config or os.environ.get("MAYFLY_CONFIG")
     unit = any(Path(place, "mayfly.service").exists() for place in UNITS)
     path = str(Path(named).absolute()) if named else None
-    return Here(os.geteuid() == 0, path, socket, unit, BOOTED.exists())
+    # Who came by sudo types the next line as the user that they are.
+    root = os.geteuid() == 0 and os.environ.get("SUDO_UID", "0") == "0"
+    return Here(root, path, socket, unit, BOOTED.exists())
 
 
 def pasted(line: str, place: Here) -> str:
@@ -78,6 +108,8 @@ def next_steps(place: Here) -> str:
 
 def _fitted(found: re.Match[str], place: Here) -> str:
     sudo, verb = found[1] or "", found[2]
+    if verb.partition(" ")[0] not in VERBS:
+        return found[0]
     if verb in OF_ROOT:
         sudo = "sudo "
     options = ""

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mayfly.cli import installation
+from mayfly.cli import installation, paste
 from mayfly.cli.installation import COMPLETIONS, SYSUSERS, TMPFILES, UNIT, InstallStep
 from mayfly.cli.options import say
 from mayfly.cli.trouble import Trouble
@@ -61,11 +62,11 @@ def install(
             "the configuration in /etc/mayfly and the state in /var/lib/mayfly are left: remove them by hand"
         )
     elif here and _active():
-        say(
-            "mayfly.service runs: `sudo systemctl restart mayfly` uses this version; jobs go on meanwhile"
-        )
+        line = "`sudo systemctl restart mayfly` uses this version; jobs go on meanwhile"
+        say(paste.pasted(f"mayfly.service runs: {line}", paste.here(None)))
     else:
-        say("next: mayfly init, then mayfly doctor, then systemctl enable --now mayfly")
+        following = "mayfly init, then mayfly doctor, then sudo systemctl enable --now mayfly"
+        say(paste.pasted(f"next: {following}", replace(paste.here(None), config=None)))
 
 
 def _wanted() -> list[installation.InstalledFile]:
