@@ -28,6 +28,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", " ", text)
     text = re.sub(r"\b(m[a-z0-9]{12}|t[a-z0-9]{8}|[0-9a-f]{12})\b", "ID", text)
     text = re.sub(r"\b(host=|pid=)?\S+(?=: \d+ slots:)", "HOST", text)
+    # How a container that had no job ended is known or not, as the Engine is quick.
+    text = re.sub(r"(no_job +- +)(-|\d+)", r"\1?", text)
     text = re.sub(r"\b(host|container|version|boot)=\S*", r"\1=", text)
     return " ".join(re.sub(r"\b\d+[smh]?\b", "0", text).split())
 
