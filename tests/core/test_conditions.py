@@ -61,6 +61,22 @@ def test_many_slots_with_one_cause_are_one_condition_and_another_cause_is_anothe
     assert slot_conditions(rows(Desired(slots), Memory()), SEEN, T, LINES) == []
 
 
+@pytest.mark.parametrize("slots", [3, 20])
+def test_a_cause_that_names_its_slot_is_one_for_all(slots: int) -> None:
+    def known(name: SlotName) -> SlotMemory:
+        return SlotMemory(
+            held=f"creating container {name}.g00000000000{name[-1]}: /data is not there"
+        )
+
+    held = {spec.name: known(spec.name) for spec in specs(pool("a", slots))}
+    (one,) = slot_conditions(
+        rows(Desired(specs(pool("a", slots))), Memory(slots=held)), SEEN, T, LINES
+    )
+    assert one.text.endswith("are held: creating container a-N: /data is not there")
+    named = " ".join(f"a-{number}" for number in range(slots))
+    assert one.fix == f"mayfly retry {named if slots == 3 else '--all'}"
+
+
 @pytest.mark.parametrize(("failures", "told"), [(FAILURES - 1, 0), (FAILURES, 1)])
 def test_a_slot_that_keeps_losing_its_agents_is_told_whatever_its_phase(
     failures: int, told: int
@@ -129,6 +145,9 @@ def test_a_container_that_somebody_paused_is_told() -> None:
     shown = rows(Desired(specs(pool("a"))), Memory({agent.generation: agent}), agent)
     (one,) = slot_conditions(shown, World({agent.generation: container}), T, LINES)
     assert (one.code, one.fix) == ("slot.paused", "thaw a-0")
+    renamed = replace(container, name="a-0.g1")  # another container may have the slot's name
+    (one,) = slot_conditions(shown, World({agent.generation: renamed}), T, LINES)
+    assert one.fix == "thaw a-0.g1"
     running = replace(container, state=ContainerState.RUNNING)
     assert slot_conditions(shown, World({agent.generation: running}), T, LINES) == []
 
@@ -144,7 +163,11 @@ def test_jobs_of_a_pool_that_is_gone_are_told_until_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("slots", "text"),
-    [(("a-0", "a-1", "a-2"), "a-0 to a-2"), (("a-0", "a-2", "a-3"), "a-0 and 2 more")],
+    [
+        (("a-0", "a-1", "a-2"), "a-0 to a-2"),
+        (("a-0", "a-2", "a-3"), "a-0 and 2 more"),
+        (("a-x", "b"), "a-x and 1 more"),
+    ],
 )
 def test_slots_are_named_in_short(slots: tuple[str, ...], text: str) -> None:
     assert spanned([SlotName(name) for name in slots]) == text

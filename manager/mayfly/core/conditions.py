@@ -6,6 +6,7 @@ and one alert however many slots it has. A condition is not kept: it ends when w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from mayfly.core.model import (
     SlotName,
     World,
 )
+from mayfly.core.naming import GENERATION_LENGTH
 from mayfly.core.signs import SHOWN, Reported
 from mayfly.core.slots import DEADLINES, SlotStatus
 
@@ -31,6 +33,8 @@ NAMING = 15.0  # seconds that an agent may be without its slot's name, as in eve
 FAILURES = 5  # agents in a row that died young: after so many it is a condition
 FAILING = 300.0  # seconds of young deaths, more than one, after which it is one as well
 WELL = 60.0  # seconds that an agent is idle after which it is none any more
+RETRY = "mayfly retry "
+SPELT_OUT = 6  # slots that a line to type names each
 
 
 def slot_conditions(
@@ -69,7 +73,8 @@ def grouped(found: Iterable[tuple[Condition, str]]) -> list[Condition]:
     """Conditions of single slots, each with its cause, as one for each pool, code and cause."""
     groups: dict[tuple[PoolName | None, str, str], list[Condition]] = {}
     for condition, cause in found:
-        groups.setdefault((condition.pool, condition.code, cause), []).append(condition)
+        shared = _of_any_slot(cause, condition)
+        groups.setdefault((condition.pool, condition.code, shared), []).append(condition)
     return [_together(members, cause) for (_, _, cause), members in groups.items()]
 
 
@@ -79,7 +84,18 @@ def _together(members: Sequence[Condition], cause: str) -> Condition:
         return first
     slots = tuple(slot for member in members for slot in member.slots)
     what = f"{len(slots)} slots of pool {first.pool} ({spanned(slots)})"
-    return replace(first, text=f"{what} {OF_SLOTS[first.code]}: {cause}", slots=slots)
+    fix = first.fix
+    if fix == f"{RETRY}{slots[0]}":
+        fix = RETRY + (" ".join(slots) if len(slots) <= SPELT_OUT else "--all")
+    return replace(first, text=f"{what} {OF_SLOTS[first.code]}: {cause}", fix=fix, slots=slots)
+
+
+def _of_any_slot(cause: str, condition: Condition) -> str:
+    """The cause as it may be that of other slots of the pool: the slot's own names stand for theirs."""
+    for slot in condition.slots:
+        own = rf"(?<![\w.-]){re.escape(slot)}(\.[0-9a-z]{{{GENERATION_LENGTH}}})?(?![\w-])"
+        cause = re.sub(own, f"{condition.pool}-N", cause)
+    return cause
 
 
 # The conditions of a slot, and how they are said of several.
@@ -95,8 +111,9 @@ OF_SLOTS = {
 
 def spanned(slots: Sequence[SlotName]) -> str:
     """The names in short: ``gpu-0 to gpu-55`` where they follow each other, else the first and how many."""
-    numbers = [int(name.rpartition("-")[2]) for name in slots]
-    if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+    ends = [name.rpartition("-")[2] for name in slots]
+    numbers = [int(end) for end in ends if end.isascii() and end.isdigit()]
+    if len(numbers) == len(slots) and numbers == [numbers[0] + n for n in range(len(numbers))]:
         return f"{slots[0]} to {slots[-1]}"
     return f"{slots[0]} and {len(slots) - 1} more"
 
@@ -108,7 +125,7 @@ def _condition(
     name, known = row.spec.name, row.memory
     describe = f"mayfly describe {name}"
     if row.phase is Phase.HELD:
-        fix = f"mayfly retry {name}" if known.held else describe
+        fix = f"{RETRY}{name}" if known.held else describe
         return _of(
             row, "slot.held", Severity.ERROR, f"slot {name} is held: {row.note}", fix
         ), row.note
@@ -125,9 +142,9 @@ def _condition(
             return None
         text = f"slot {name} has been vacant for {now - row.since:.0f} s"
         return _of(row, "slot.vacant", Severity.WARNING, text, describe), row.note
-    if _paused(row, world):
+    if (paused := _paused(row, world)) is not None:
         text = f"the container of slot {name} is paused, by somebody and not by Mayfly"
-        fix = lines.on(lines.unpause, name)
+        fix = lines.on(lines.unpause, paused)
         return _of(row, "slot.paused", Severity.ERROR, text, fix), "by somebody and not by Mayfly"
     called = misnamed(row, world, now)
     if called is None:
@@ -153,9 +170,12 @@ def _of(row: SlotStatus, code: str, severity: Severity, text: str, fix: str) -> 
     return Condition(code, severity, text, fix, row.spec.pool.name, (row.spec.name,))
 
 
-def _paused(row: SlotStatus, world: World) -> bool:
+def _paused(row: SlotStatus, world: World) -> str | None:
+    """What the slot's container is called where it is paused; ``None`` where it is not."""
     container = (world.containers or {}).get(row.agent.generation) if row.agent else None
-    return container is not None and container.state is ContainerState.PAUSED
+    if container is None or container.state is not ContainerState.PAUSED:
+        return None
+    return container.name
 
 
 def misnamed(row: SlotStatus, world: World, now: float) -> str | None:
