@@ -29,6 +29,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.observed import Observed
 from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.state import begin
 from tests.bench.figures import Figure, Goal, median, p95
 
 SIZES = (250, 500, 1000, 2000)
@@ -170,7 +171,7 @@ def _container(agent: Agent, own: bool) -> Container:
 
 def _time(desired: Desired, world: World, memory: Memory) -> float:
     state = replace(
-        machine.begin(HOST, "boot", Config(HostSpec("box"), (POOL,)), memory, Gpus(), 0),
+        begin(HOST, "boot", Config(HostSpec("box"), (POOL,)), memory, Gpus(), 0),
         desired=desired,
         observed=Observed(HOST, world),
         all_stirred=False,

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from mayfly.core.actions import Action, Dismiss, Enrol, SetSchedulable
 from mayfly.core.conditions import service_conditions
-from mayfly.core.machine import State
 from mayfly.core.model import Condition, Config, Desired, HostSpec, PoolName, Traits
 from mayfly.core.plan import Plan
 from mayfly.core.requests import AskRoster, Trial, TryEnrolment
+from mayfly.core.state import State
 from mayfly.core.stimuli import ActionDone, ActionFailed, EnrolmentTried, Stimulus
 from tests.core.simulator import Manager
 

@@ -48,7 +48,7 @@ from mayfly.core.facts import (
     SlotUncordoned,
 )
 from mayfly.core.gpus import Gpus
-from mayfly.core.machine import State, Step
+from mayfly.core.machine import Step
 from mayfly.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
 from mayfly.core.model import (
     Cause,
@@ -86,6 +86,7 @@ from mayfly.core.plan import Plan
 from mayfly.core.polls import PollSchedule
 from mayfly.core.requests import PaceGpus, Probe, ReadGpus, Request
 from mayfly.core.slots import VACANCY, Tenancy, phase_of, tenancies
+from mayfly.core.state import State, begin
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
@@ -105,6 +106,7 @@ from mayfly.core.stimuli import (
     StreamTurned,
     WitnessesRead,
 )
+from mayfly.core.taking_in import REST
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers.local.provider import Local
 
@@ -524,7 +526,7 @@ class Manager:
         self.boots += 1
         config, traits = self.config(), self.services()
         self.state = replace(
-            machine.begin(OURS, f"boot{self.boots}", config, self.memory, self.gpus(), self.boots),
+            begin(OURS, f"boot{self.boots}", config, self.memory, self.gpus(), self.boots),
             traits=traits,
             contacts=Contacts().use(traits, (), self.now),
         )
@@ -870,7 +872,7 @@ class Manager:
         that fails and is tried again after its rest.
         """
         until = self.host.now + seconds
-        away = 0 if self.host.service_answers else int(seconds / machine.REST)
+        away = 0 if self.host.service_answers else int(seconds / REST)
         for _ in range(passes + away):
             self.run()
             wake = machine.foreseen(self._ready(), self.now, self.judge).wake

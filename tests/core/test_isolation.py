@@ -31,6 +31,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.requests import ProbeIsolation
 from mayfly.core.slots import VACANCY, status_of
+from mayfly.core.state import begin
 from mayfly.core.stimuli import (
     ConfigRead,
     EngineSeen,
@@ -156,9 +157,7 @@ class Box:
 
     def __init__(self) -> None:
         self.now, self.made, self.probes = T, 0, 0
-        self.state = machine.begin(
-            HostId("ours00000000"), "run1", config(REQUIRED), Memory(), Gpus(), 0
-        )
+        self.state = begin(HostId("ours00000000"), "run1", config(REQUIRED), Memory(), Gpus(), 0)
         traits = {POOL: Traits(embedded=True)}
         self.tell(Started(host_restarted=False), ConfigRead(config(REQUIRED), traits))
         self.tell(HostSurveyed(SURVEY, {}), EngineSeen(0, ()))

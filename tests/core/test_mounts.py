@@ -38,6 +38,7 @@ from mayfly.core.mounts import FRESH, Source
 from mayfly.core.polls import TICK
 from mayfly.core.requests import LookAtMounts
 from mayfly.core.slots import VACANCY, status_of
+from mayfly.core.state import begin
 from mayfly.core.stimuli import (
     ActionDone,
     Commanded,
@@ -120,7 +121,7 @@ class Box:
         self.actions: list[Action] = []
         self.looks = 0
         config = Config(HostSpec("box"), (pool,))
-        self.state = machine.begin(HOST, "run1", config, Memory(), Gpus(), 0)
+        self.state = begin(HOST, "run1", config, Memory(), Gpus(), 0)
         self.tell(Started(host_restarted=False), ConfigRead(config, {POOL: trait}))
         self.tell(HostSurveyed(survey(seen), {}), EngineSeen(0, ()))
         (prepare,) = self.actions

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from mayfly.core.facts import ManagerResumed
-from mayfly.core.machine import State
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, HostId, HostSpec
 from mayfly.core.observed import Observed
 from mayfly.core.outcomes import Outcome, Result
 from mayfly.core.recording import Recorder, Recording
+from mayfly.core.state import State
 from mayfly.core.stimuli import Started
 from tests.replay import main
 

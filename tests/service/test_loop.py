@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from mayfly.core import machine
 from mayfly.core.actions import Action, Open, Prepare
 from mayfly.core.commands import (
     Caller,
@@ -48,6 +47,7 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import Outcome, Result
 from mayfly.core.recording import Difference, Recorder, Recording, replayed
 from mayfly.core.requests import ProbeIsolation
+from mayfly.core.state import begin
 from mayfly.core.stimuli import AgentStirred, OutputKept, WitnessesRead
 from mayfly.edge.faults import Passing
 from mayfly.edge.history import History
@@ -143,7 +143,7 @@ class Stage:
         report = Report(self.board, log, metrics, Quiet(), engine.lines)
         self.story: Story = iter(())
         self.ledger = Ledger(self.history, log)
-        state = machine.begin(OURS, "run1", config, self.ledger.load(), Gpus(), 0)
+        state = begin(OURS, "run1", config, self.ledger.load(), Gpus(), 0)
         self.engine, self.recording = engine, Recording(state)
         self.loop = Loop(
             state,

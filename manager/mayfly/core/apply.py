@@ -78,8 +78,11 @@ class _Draft:
 
 def apply(memory: Memory, facts: Iterable[Fact]) -> Memory:
     """The memory after the facts; facts about what is no longer known change nothing."""
+    happened = tuple(facts)
+    if not happened:
+        return memory
     draft = _Draft(memory)
-    for fact in facts:
+    for fact in happened:
         _write(draft, fact)
     return draft.done()
 

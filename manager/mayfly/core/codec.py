@@ -42,6 +42,7 @@ MODULES = (
     "refusals",
     "requests",
     "signs",
+    "state",
     "stimuli",
 )
 

@@ -13,10 +13,11 @@ from typing import Any
 from mayfly.core import machine
 from mayfly.core.codec import decoded, encoded
 from mayfly.core.facts import Fact
-from mayfly.core.machine import State, Step
+from mayfly.core.machine import Step
 from mayfly.core.model import Container, PoolName
 from mayfly.core.notice import Judge
 from mayfly.core.outcomes import End, Outcome
+from mayfly.core.state import State
 from mayfly.core.stimuli import EngineSeen, Stimulus
 
 KEPT = 10_000  # stimuli at the most; half as many at the least, once there were so many

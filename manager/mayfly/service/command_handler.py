@@ -24,9 +24,9 @@ from mayfly.core.commands import (
     UncordonSlots,
 )
 from mayfly.core.desire import desired
-from mayfly.core.machine import State
 from mayfly.core.model import Config, JobId, PoolName, Traits
 from mayfly.core.notice import Judge
+from mayfly.core.state import State
 from mayfly.edge.faults import Fault
 
 

@@ -19,15 +19,15 @@ from queue import SimpleQueue
 from types import FrameType
 
 from mayfly import __version__
-from mayfly.core import machine, naming
+from mayfly.core import naming
 from mayfly.core.desire import references
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
-from mayfly.core.machine import State
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Container, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.seal import bears_its_name
+from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
@@ -254,9 +254,9 @@ def _observers(
 
 def _beginning(host: HostId, config: Config, memory: Memory, now: float) -> State:
     """The state of a run that has seen nothing yet; its generations begin at random."""
-    run_id = naming.generation(now, secrets.randbelow(machine.NOISE))
+    run_id = naming.generation(now, secrets.randbelow(NOISE))
     gpus = Gpus(catalogue(), architecture())
-    return machine.begin(host, run_id, config, memory, gpus, secrets.randbelow(machine.NOISE))
+    return begin(host, run_id, config, memory, gpus, secrets.randbelow(NOISE))
 
 
 def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:

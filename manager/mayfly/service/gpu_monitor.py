@@ -15,9 +15,9 @@ from mayfly.core.gpu_health import Reading, foreign, foreign_containers_on_lease
 from mayfly.core.gpu_probe import mismatch, read
 from mayfly.core.gpus import LATE, PACE, PROBE_TIMEOUT, Gpus
 from mayfly.core.leases import Gpu
-from mayfly.core.machine import State
 from mayfly.core.model import Condition, EngineLines, GpuVerdict, ProbeVerdict, Severity, SlotName
 from mayfly.core.requests import PaceGpus, Probe
+from mayfly.core.state import State
 from mayfly.core.stimuli import GpusRead, Probed
 from mayfly.edge.faults import Fault
 from mayfly.edge.gpus import GpuWatch, probe_script

@@ -12,10 +12,11 @@ from queue import Empty, SimpleQueue
 
 from mayfly.core import machine
 from mayfly.core.command_effects import refusal
-from mayfly.core.machine import State, Step
+from mayfly.core.machine import Step
 from mayfly.core.model import World
 from mayfly.core.polls import TICK
 from mayfly.core.recording import Recorder
+from mayfly.core.state import State, accounted
 from mayfly.core.stimuli import (
     ClockSet,
     Commanded,
@@ -203,4 +204,4 @@ class Loop:
 
     def _safe_cursor(self, state: State) -> EventCursor | None:
         """The newest event that the next manager need not hear of again; ``None`` while there is doubt."""
-        return self._cursor if machine.accounted(state) else None
+        return self._cursor if accounted(state) else None

@@ -18,6 +18,7 @@ from mayfly.core.model import Config, Generation, HostId, PoolName, Witness
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.plan import Plan
 from mayfly.core.seal import bears_its_name, looked_at
+from mayfly.core.state import begin
 from mayfly.core.stimuli import ConfigRead, EngineSeen, HostSurveyed, WitnessesRead
 from mayfly.edge.history import INSTALLATION_KEY
 from mayfly.edge.history_file import FILE_NAME
@@ -52,7 +53,7 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
         return provider.judge(end, signs) if provider is not None else Outcome(Result.UNKNOWN)
 
     now = Clock().now()
-    state = machine.begin(host, "plan", config, memory, Gpus.unwatched(hardware), 0)
+    state = begin(host, "plan", config, memory, Gpus.unwatched(hardware), 0)
     seen = (ConfigRead(config, traits), HostSurveyed(survey, {}), EngineSeen(0, containers))
     step = machine.step(state, seen, now, judge)
     if step.witnesses:

@@ -11,7 +11,6 @@ from typing import Protocol
 from mayfly.core.actions import Action, Subject
 from mayfly.core.conditions import client_conditions, service_conditions
 from mayfly.core.facts import Fact
-from mayfly.core.machine import State
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Condition,
@@ -27,6 +26,7 @@ from mayfly.core.notice import Judge
 from mayfly.core.rosters import busy_without_job
 from mayfly.core.signs import Reported
 from mayfly.core.slots import SlotStatus
+from mayfly.core.state import State
 from mayfly.edge.descriptors import Descriptors
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room

@@ -1,0 +1,508 @@
+"""What each stimulus makes of the state, and what is asked of the outside for it.
+
+Nothing is decided here: a stimulus says what is so, and what follows from that is `machine`'s. Facts that
+have happened already (an action came to its end) wait in the state to be recorded with the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from mayfly.core import naming
+from mayfly.core.actions import (
+    Action,
+    Dismiss,
+    Enrol,
+    Forget,
+    Open,
+    Prepare,
+    Remove,
+    Rename,
+    SetSchedulable,
+    Subject,
+    action_name,
+)
+from mayfly.core.apply import ahead
+from mayfly.core.contact import call_kind
+from mayfly.core.desire import desired
+from mayfly.core.facts import (
+    AgentArmed,
+    AgentConfirmed,
+    AgentCordoned,
+    AgentDismissed,
+    AgentEnrolled,
+    AgentOpened,
+    AgentRemoved,
+    ClockJumped,
+    Fact,
+)
+from mayfly.core.isolation import Isolation
+from mayfly.core.model import (
+    Config,
+    Container,
+    ContainerId,
+    ContainerState,
+    Continuity,
+    Generation,
+    HostId,
+    Phase,
+    PoolName,
+    Traits,
+)
+from mayfly.core.mounts import Source
+from mayfly.core.notice import unopened, unprepared
+from mayfly.core.polls import SURVEY_REST
+from mayfly.core.refusals import Refusals
+from mayfly.core.requests import Note, Request, Trial
+from mayfly.core.rosters import namesakes
+from mayfly.core.signs import heard, wants_roster
+from mayfly.core.slots import CLOCK_SLACK
+from mayfly.core.state import State
+from mayfly.core.stimuli import (
+    ActionDone,
+    ActionFailed,
+    AgentStirred,
+    ClientSign,
+    ClockSet,
+    Commanded,
+    ConfigRead,
+    ContainerDied,
+    EngineSeen,
+    EngineStirred,
+    EngineUnseen,
+    EnrolmentTried,
+    Failure,
+    GpusRead,
+    HostSurveyed,
+    ImagesChanged,
+    IsolationProbed,
+    MountsSeen,
+    OutputKept,
+    Probed,
+    RosterFailed,
+    RosterSeen,
+    Started,
+    Stimulus,
+    Stopping,
+    StreamTurned,
+    WitnessesRead,
+)
+
+OPENING = (
+    0.02  # seconds between looks at the witness of a gate that was written and is not yet open
+)
+BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
+LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
+NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
+REST = 1.0  # seconds that a subject rests after an action on it failed
+
+
+class Draft:
+    """A state that takes in stimuli one after the other, and what is asked of the outside for them."""
+
+    def __init__(self, state: State, now: float) -> None:
+        self.state = state
+        self.now = now
+        self.requests: list[Request] = []
+
+    def _set(self, **changes: object) -> None:
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+
+    def _pend(self, *facts: Fact) -> None:
+        self._set(pending=(*self.state.pending, *facts))
+
+    def _note(self, event: str, **fields: object) -> None:
+        self.requests.append(Note(event, fields))
+
+    def _stir(self, generation: Generation) -> None:
+        self._set(stirred=self.state.stirred | {generation})
+
+    def _rest(self, subject: Subject, until: float) -> None:
+        self._set(resting={**self.state.resting, subject: until})
+
+    def take(self, stimulus: Stimulus) -> None:  # noqa: C901, PLR0912  a case for each
+        """Take one in."""
+        match stimulus:
+            case EngineSeen() | EngineUnseen() | HostSurveyed():
+                self._set(polls=self.state.polls.answered())
+                self._on_look(stimulus)
+            case MountsSeen(sources=sources):
+                self._on_mounts(sources)
+            case StreamTurned():
+                self._on_turn(stimulus)
+            case ContainerDied() | EngineStirred() | ImagesChanged():
+                self._on_event(stimulus)
+            case AgentStirred(generation=generation):
+                self._stir(generation)
+            case OutputKept(generation=generation, words=words):
+                self._on_output(generation, words)
+            case WitnessesRead(found=found, unreadable=unreadable):
+                observed = self.state.observed.witnessed(found, unreadable, self.now)
+                self._set(observed=observed, witnesses_read=True)
+            case ClientSign():
+                self._on_sign(stimulus)
+            case RosterSeen() | RosterFailed() | EnrolmentTried():
+                self._on_service(stimulus)
+            case ActionDone(action=action):
+                self._ended(action)
+                self._on_done(stimulus)
+            case ActionFailed(action=action, failure=failure):
+                self._ended(action)
+                self._on_failed(action, failure)
+            case Commanded(facts=facts):
+                self._set(commanded=(*self.state.commanded, *facts))
+            case ConfigRead(config=config, traits=traits):
+                self._on_config(config, traits)
+            case GpusRead() | Probed():
+                self._on_gpus(stimulus)
+            case IsolationProbed():
+                self._on_isolation(stimulus)
+            case Started() | Stopping() | ClockSet():
+                self._on_run(stimulus)
+            case _:
+                assert_never(stimulus)
+
+    # -- the run and its clock --
+
+    def _on_run(self, stimulus: Started | Stopping | ClockSet) -> None:
+        match stimulus:
+            case Started(host_restarted=restarted):
+                if restarted:
+                    self._on_host_restart()
+                by = ahead(self.state.drafted, self.now)
+                if by > CLOCK_SLACK:  # the clock was set back while no manager ran
+                    self._pend(ClockJumped(self.now, -by))
+            case Stopping():
+                self._set(stopping=True)
+            case ClockSet(by=by):
+                self._on_clock(by)
+
+    def _on_host_restart(self) -> None:
+        """After a crash a missing ``opened`` proves nothing: it may not have reached the disk. An agent whose
+        gate was being opened counts as opened, so that its job is never run twice.
+        """
+        self._set(observed=self.state.observed.engine_stopped(self.now))
+        self._pend(
+            *(
+                AgentOpened(self.now, agent.generation)
+                for agent in self.state.memory.agents.values()
+                if agent.committed is not None and agent.opened is None and not agent.settled
+            )
+        )
+
+    def _on_clock(self, by: float) -> None:
+        """Move all times with a wall clock that jumped, so that nothing ages by it."""
+        self._pend(ClockJumped(self.now, by))
+        lost = self.state.engine_lost
+        self._set(
+            observed=self.state.observed.shifted(by),
+            resting={name: until + by for name, until in self.state.resting.items()},
+            polls=self.state.polls.reset_timers(self.now),
+            contacts=self.state.contacts.shifted(by, self.now),
+            engine_lost=lost + by if lost is not None else None,
+        )
+
+    # -- the Engine --
+
+    def _on_look(self, stimulus: EngineSeen | EngineUnseen | HostSurveyed) -> None:
+        state = self.state
+        match stimulus:
+            case EngineSeen(began=began, containers=containers):
+                if not state.observed.known:
+                    self._note("engine.back")
+                observed, overtaken = state.observed.seen(began, containers, state.memory, self.now)
+                self._set(
+                    observed=observed,
+                    looks_owed=max(0, state.looks_owed - 1),
+                    polls=state.polls.soon(self.now) if overtaken else state.polls,
+                    all_stirred=True,
+                )
+            case EngineUnseen(reason=reason):
+                if state.observed.known:
+                    self._note("engine.lost", reason=reason)
+                self._set(observed=state.observed.unseen(reason), all_stirred=True)
+            case HostSurveyed(survey=survey, sizes=sizes):
+                changed = survey != state.survey
+                observed = state.observed.grown(sizes).mounts_looked_at(self.now)
+                self._set(survey=survey, observed=observed)
+                if changed:
+                    self._desire()
+
+    def _on_mounts(self, sources: Mapping[str, Source]) -> None:
+        survey = self.state.survey
+        self._set(observed=self.state.observed.mounts_looked_at(self.now))
+        if sources != survey.sources:
+            self._set(survey=replace(survey, sources=sources))
+            self._desire()
+
+    def _on_turn(self, turn: StreamTurned) -> None:
+        self._set(polls=self.state.polls.at_once(self.now), looks_owed=LOOKS_OWED)
+        lost = self.state.engine_lost
+        if not turn.up:
+            self._note("engine.stream_ended", reason=turn.why)
+            self._set(engine_lost=lost or self.now)
+            return
+        observed = self.state.observed
+        if turn.continuity is Continuity.RESTARTED:
+            observed = observed.engine_stopped(lost or self.now)
+            self._note("engine.restarted")
+            self._set(isolation=self.state.isolation.engine_restarted())
+        elif turn.continuity is Continuity.UNKNOWN and not observed.known and lost:
+            observed = observed.engine_stopped(lost)
+        polls = self.state.polls.survey_soon(self.now)
+        self._set(observed=observed, engine_lost=None, polls=polls)
+
+    def _on_event(self, event: ContainerDied | EngineStirred | ImagesChanged) -> None:
+        if isinstance(event, ImagesChanged):
+            self._set(polls=self.state.polls.survey_soon(self.now, SURVEY_REST))
+            return
+        if isinstance(event, ContainerDied):
+            agent = self.state.memory.agents.get(event.generation)
+            if agent is None or agent.container in (None, event.death.container):
+                self._set(observed=self.state.observed.died(event.generation, event.death))
+                self._stir(event.generation)
+        self._set(polls=self.state.polls.soon(self.now))
+
+    def _on_output(self, generation: Generation, words: str) -> None:
+        """An agent prints no more, so it has ended; if the Engine removed it, it may be forgotten already."""
+        if generation in self.state.drafted.agents:
+            self._set(observed=self.state.observed.kept(generation, words))
+            self._stir(generation)
+
+    # -- services --
+
+    def _on_sign(self, sign: ClientSign) -> None:
+        agent = self.state.memory.agents.get(sign.generation)
+        trait = self.state.traits.get(agent.pool) if agent is not None else None
+        if agent is None or trait is None or agent.settled:
+            return
+        if wants_roster(sign, trait.proof):
+            self._set(contacts=self.state.contacts.awaited(agent.pool, self.now))
+        known = self.state.memory.agents.keys()
+        unlisted = agent.pool in self.state.contacts.down
+        reported, fact = heard(
+            *(agent, sign, trait.proof, self.state.reported, known, self.now), unlisted=unlisted
+        )
+        self._set(reported=reported)
+        if fact is not None:
+            self._pend(fact)
+
+    def _on_service(self, sight: RosterSeen | RosterFailed | EnrolmentTried) -> None:
+        state, pool = self.state, sight.pool
+        if isinstance(sight, EnrolmentTried):
+            self._refuse(state.refusals.tried(pool, sight.failure, self.now))
+            return
+        if isinstance(sight, RosterSeen):
+            if pool in state.contacts.down:
+                self._lift_rests(pool)
+            self._set(contacts=self.state.contacts.listed(pool, sight.interval, self.now))
+        else:
+            self._set(contacts=state.contacts.list_failed(pool, sight.failure, self.now))
+        kept = frozenset(spec.name for spec in state.desired.slots if spec.keeps_entries)
+        roster = sight.roster if isinstance(sight, RosterSeen) else None
+        observed = state.observed.listed(pool, roster, state.memory, kept, self.now)
+        before = namesakes(state.observed.world.rosters)
+        self._set(observed=observed)
+        if namesakes(observed.world.rosters) != before:
+            self._desire()
+        self._refuse(
+            state.refusals.listed(pool)
+            if isinstance(sight, RosterSeen)
+            else state.refusals.list_refused(pool, sight.failure)
+        )
+
+    def _lift_rests(self, pool: PoolName) -> None:
+        """The pool's service is back: what rested because it was away is done at once."""
+        agents = self.state.memory.agents.values()
+        ours = {naming.enrolment_of(one.generation) for one in agents if one.pool == pool}
+        entries = naming.registration_of(pool, "")
+        self._set(
+            resting={
+                subject: until
+                for subject, until in self.state.resting.items()
+                if subject not in ours and not subject.startswith(entries)
+            }
+        )
+
+    def _refuse(self, refusals: Refusals) -> None:
+        """What services refuse is another now."""
+        before, after = self.state.refusals.by_pool, refusals.by_pool
+        self._set(refusals=refusals)
+        if before == after:
+            return
+        for pool in before.keys() - after.keys():
+            self._note("provider.back", pool=pool)
+        for pool, reason in after.items():
+            if before.get(pool) != reason:
+                self._note("provider.refused", pool=pool, reason=reason)
+        self._desire()
+
+    # -- configuration and GPUs --
+
+    def _on_config(self, config: Config, traits: Mapping[PoolName, Traits]) -> None:
+        before = {pool.name: pool for pool in self.state.config.pools}
+        after = {pool.name: pool for pool in config.pools}
+        refusals = self.state.refusals
+        for name in refusals.by_pool:
+            if name not in after or before.get(name) != after[name]:
+                refusals = refusals.forget(name)
+        services = [name for name, trait in traits.items() if not trait.embedded]
+        changed = [name for name in after if before.get(name) != after[name]]
+        self._set(
+            config=config,
+            traits=traits,
+            refusals=refusals,
+            contacts=self.state.contacts.use(services, changed, self.now),
+            gpus=self.state.gpus.use_config(config),
+            isolation=self.state.isolation.kept(config),
+            polls=self.state.polls.survey_soon(self.now),
+        )
+        self._desire()
+
+    def _on_gpus(self, sight: GpusRead | Probed) -> None:
+        if isinstance(sight, Probed):
+            self._set(gpus=self.state.gpus.probed(sight.generation, sight.verdict))
+            return
+        before, gpus = self.state.gpus.hardware, self.state.gpus.read(sight.reading)
+        self._set(gpus=gpus)
+        if gpus.hardware != before:
+            self._desire()
+            self._set(polls=self.state.polls.survey_soon(self.now))
+
+    def _on_isolation(self, sight: IsolationProbed) -> None:
+        pool = next((one for one in self.state.config.pools if one.name == sight.pool), None)
+        if pool is not None:
+            self._isolate(self.state.isolation.probed(pool, sight.breaches, sight.why, self.now))
+
+    def _isolate(self, isolation: Isolation) -> None:
+        """What is known of isolation is another now."""
+        before, config = self.state.isolation.holds(self.state.config), self.state.config
+        self._set(isolation=isolation)
+        if isolation.holds(config) != before:
+            self._desire()
+
+    def _desire(self) -> None:
+        state = self.state
+        self._set(
+            desired=desired(
+                state.config,
+                state.survey,
+                state.traits,
+                hardware=state.gpus.hardware,
+                refusals=state.isolation.holds(state.config) | state.refusals.by_pool,
+                namesakes=namesakes(state.observed.world.rosters),
+            )
+        )
+
+    # -- results --
+
+    def _ended(self, action: Action) -> None:
+        rest = {
+            name: other for name, other in self.state.in_flight.items() if name != action.subject
+        }
+        self._set(in_flight=rest, results=self.state.results + 1)
+
+    def _on_busy(self, action: Dismiss | SetSchedulable) -> None:
+        """Its service left an agent alone that runs a job."""
+        # Nobody tells a busy agent again, and its key is to be taken as soon as it has ended.
+        rest = REST if isinstance(action, SetSchedulable) else BUSY_REST
+        if action.generation is not None:
+            self._pend(AgentConfirmed(self.now, action.generation, Phase.BUSY))
+        else:
+            rest = REST
+        self._rest(action.subject, self.now + rest)
+        self._set(polls=self.state.polls.at_once(self.now))
+
+    def _on_done(self, done: ActionDone) -> None:
+        state, now, action = self.state, self.now, done.action
+        if isinstance(action, Enrol | Dismiss | SetSchedulable):
+            done_so = state.contacts.call_done(action.pool, call_kind(action))
+            self._set(contacts=done_so)
+        match action:
+            case Dismiss() | SetSchedulable() if done.busy:
+                self._on_busy(action)
+            case Prepare(generation=generation):
+                assert done.container is not None
+                fresh = _fresh_container(state.host, action, done.container, now)
+                self._set(observed=state.observed.made(state.results, fresh))
+                self._pend(AgentArmed(now, generation, done.container))
+                self._stir(generation)
+            case Enrol(generation=generation, pool=pool):
+                self._refuse(state.refusals.enrolled(pool))
+                given = (done.registration, done.registered, state.run_id)
+                self._pend(AgentEnrolled(now, generation, *given))
+            case Dismiss(generation=generation, pool=pool, registration=registration):
+                if generation is not None:
+                    self._pend(AgentDismissed(now, generation))
+                self._set(observed=state.observed.dismissed(pool, registration))
+            case SetSchedulable(generation=generation, cordoned=cordoned):
+                self._pend(AgentCordoned(now, generation, cordoned))
+            case Open(generation=generation):
+                self._set(opening={**state.opening, generation: OPENING / 2})
+            case Rename(generation=generation, to=to):
+                self._set(observed=state.observed.renamed(state.results, generation, to))
+            case Remove(generation=generation):
+                self._set(observed=state.observed.removed(state.results, generation))
+                self._stir(generation)
+            case Forget(generation=generation):
+                self._set(observed=state.observed.forgotten(generation))
+                self._pend(AgentRemoved(now, generation))
+            case _:
+                pass
+
+    def _called(self, action: Enrol | Dismiss | SetSchedulable, failure: Failure) -> float:
+        """A call to a service failed: the seconds until its subject's next."""
+        kind = call_kind(action)
+        contacts, rest = self.state.contacts.call_failed(action.pool, kind, failure, self.now)
+        self._set(contacts=contacts)
+        return rest
+
+    def _on_failed(self, action: Action, failure: Failure) -> None:
+        state, now, subject = self.state, self.now, action.subject
+        fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
+        self._note("action.failed", **fields)
+        known = state.memory.agents
+        agent = known.get(action.generation) if action.generation is not None else None
+        lasting = failure.lasting
+        match action:
+            case Prepare(generation=generation) if agent is not None and not agent.settled:
+                self._set(observed=self.state.observed.doubted(self.state.results, generation))
+                self._pend(*unprepared(agent, failure.text, lasting, state.drafted, now))
+            case Dismiss() | SetSchedulable():
+                self._rest(subject, now + max(self._called(action, failure), lasting * BUSY_REST))
+            case Enrol(pool=pool, labels=labels):
+                if agent is not None:
+                    trial = Trial(agent, labels)
+                    self._refuse(state.refusals.enrolment_refused(pool, failure, trial, now))
+                # The enrolment rests, not its agent, which may get its name or be ended meanwhile.
+                rest = self._called(action, failure)
+                self._rest(naming.enrolment_of(action.generation), now + rest)
+            case Rename(to=to):
+                # Only the name rests: its agent may take a job meanwhile.
+                self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))
+            case Open() if agent is not None:
+                self._pend(*unopened(agent, failure.text, state.drafted, now))
+            case _:
+                self._rest(subject, now + (failure.retry_after or REST))
+        self._set(polls=self.state.polls.at_once(now))
+
+
+def _fresh_container(
+    host: HostId, action: Prepare, container: ContainerId, now: float
+) -> Container:
+    spec = action.spec
+    return Container(
+        id=container,
+        name=action.name,
+        state=ContainerState.RUNNING,
+        host=host,
+        pool=spec.pool.name,
+        slot=spec.name,
+        generation=action.generation,
+        fingerprint=spec.fingerprint,
+        image=spec.image,
+        created=now,
+        sealed=True,
+    )
