@@ -254,11 +254,12 @@ def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     manager: GpuManager, hardware: Hardware
 ) -> None:
     manager.start()
+    jobs = [manager.on_gpu("sh", "-c", "sleep 8; exit 1") for _ in range(2)]
+    for job in jobs:
+        manager.started(job)  # memory that is used before a gate opens would keep it shut
     hardware.gpu(0, used=2048, util=80)
     hardware.gpu(1, used=512, util=20)
-    jobs = [manager.on_gpu("sh", "-c", "sleep 3; exit 1") for _ in range(2)]
-    slots = {manager.ended(job)["slot"] for job in jobs}
-    assert slots == {"gpu-0", "gpu-1"}
+    assert {manager.ended(job)["slot"] for job in jobs} == {"gpu-0", "gpu-1"}
     hardware.gpu(0, used=0, util=0)
     hardware.gpu(1, used=0, util=0)
     told = manager.cli("history", "--gpu", uuid(0)).stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,9 +64,10 @@ def test_who_ended_an_agent_and_what_for_is_kept_and_found(make: Make) -> None:
     assert lives(manager, "--slot", "local-0") == list(rows.values())
     nowhere = manager.cli("history", "--slot", "local-7")
     assert (nowhere.returncode, nowhere.stdout) == (4, "")
-    assert "there is no slot local-7, and none that was" in nowhere.stderr
+    assert "there is no slot local-7; there are: local-0" in nowhere.stderr
     assert lives(manager, "--since", "1h") == list(rows.values())
-    assert lives(manager, "--since", "2100-01-01T00:00:00Z") == []
+    assert lives(manager, "--since", datetime.now(UTC).isoformat(timespec="milliseconds")) == []
+    assert manager.cli("history", "--since", "2100-01-01T00:00:00Z").returncode == 2
     assert [row["agent"] for row in lives(manager, "--limit", "1")] == [failed]
 
 
