@@ -33,7 +33,6 @@ NAMING = 15.0  # seconds that an agent may be without its slot's name, as in eve
 FAILURES = 5  # agents in a row that died young: after so many it is a condition
 FAILING = 300.0  # seconds of young deaths, more than one, after which it is one as well
 WELL = 60.0  # seconds that an agent is idle after which it is none any more
-RETRY = "mayfly retry "
 SPELT_OUT = 6  # slots that a line to type names each
 
 
@@ -85,8 +84,8 @@ def _together(members: Sequence[Condition], cause: str) -> Condition:
     slots = tuple(slot for member in members for slot in member.slots)
     what = f"{len(slots)} slots of pool {first.pool} ({spanned(slots)})"
     fix = first.fix
-    if fix == f"{RETRY}{slots[0]}":
-        fix = RETRY + (" ".join(slots) if len(slots) <= SPELT_OUT else "--all")
+    if fix == f"mayfly retry {slots[0]}":
+        fix = f"mayfly retry {' '.join(slots) if len(slots) <= SPELT_OUT else '--all'}"
     return replace(first, text=f"{what} {OF_SLOTS[first.code]}: {cause}", fix=fix, slots=slots)
 
 
@@ -125,7 +124,7 @@ def _condition(
     name, known = row.spec.name, row.memory
     describe = f"mayfly describe {name}"
     if row.phase is Phase.HELD:
-        fix = f"{RETRY}{name}" if known.held else describe
+        fix = f"mayfly retry {name}" if known.held else describe
         return _of(
             row, "slot.held", Severity.ERROR, f"slot {name} is held: {row.note}", fix
         ), row.note
