@@ -75,7 +75,7 @@ def test_the_quick_start_is_what_is_typed_and_what_appears(
                 if "describe" in command:
                     until(lambda: stands_by(manager), "the standby is ready")
                 if "sleep" in command:
-                    until(manager.rests, "the slot of the job before is filled again")
+                    until(lambda: stands(manager), "the slot of the job before is filled again")
                 seen = on_terminal(command, env, manager)
             seen = seen.replace(str(manager.home), "/etc/mayfly").replace(
                 engine.url, "unix:///var/run/docker.sock"
@@ -83,6 +83,11 @@ def test_the_quick_start_is_what_is_typed_and_what_appears(
             appeared = plain(seen).replace(", /etc/mayfly/conf.d/own.toml", "")
             for line in shown(lines):
                 assert line in appeared, (command, line, appeared)
+
+
+def stands(manager: Manager) -> bool:
+    """Whether each slot has an agent that waits and bears its name: the first one takes the next job."""
+    return manager.rests() and sorted(manager.containers()) == ["local-0", "local-1"]
 
 
 def stands_by(manager: Manager) -> bool:
