@@ -66,6 +66,9 @@ def test_an_agent_that_nobody_remembers_is_ours_by_its_seal() -> None:
         replace(MADE, lease=()),
         replace(MADE, name="mine"),
         replace(MADE, seal=""),
+        replace(MADE, seal="\u00e9" * 32),
+        replace(MADE, seal="\ud800"),
+        replace(MADE, pool=PoolName("\ud800\u00e9")),
         replace(MADE, seal=seal("another one's", *LABELS, "f", ("GPU-1",))),
     ],
 )

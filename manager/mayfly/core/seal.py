@@ -29,19 +29,22 @@ def seal(
 ) -> str:
     """32 hexadecimal characters that only the holder of the key can make for these labels."""
     told = "\0".join((host, pool, slot, generation, fingerprint, ",".join(lease)))
-    return hmac.new(key.encode(), told.encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.new(key.encode(), _bytes(told), hashlib.sha256).hexdigest()[:32]
 
 
 def looked_at(key: str, containers: Iterable[Container]) -> tuple[Container, ...]:
     """The containers, each with whether its seal is that of this key; the seal itself goes no further."""
-    return tuple(
-        replace(one, sealed=hmac.compare_digest(one.seal, _of(key, one)), seal="")
-        for one in containers
-    )
+    return tuple(replace(one, sealed=_bears_seal(key, one), seal="") for one in containers)
 
 
-def _of(key: str, one: Container) -> str:
-    return seal(key, one.host, one.pool, one.slot, one.generation, one.fingerprint, one.lease)
+def _bears_seal(key: str, one: Container) -> bool:
+    own = seal(key, one.host, one.pool, one.slot, one.generation, one.fingerprint, one.lease)
+    # As bytes: a label may be any text, and of texts the comparison takes ASCII alone.
+    return hmac.compare_digest(_bytes(one.seal), _bytes(own))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
 
 
 def is_ours(container: Container, memory: Memory) -> bool:
