@@ -30,14 +30,14 @@ def remove_tree(path: Path, entries: int = ENTRIES) -> None:
     """
     try:
         parent = os.open(path.parent, _DIRECTORY)
+        try:
+            _Removal(parent, path, entries).run()
+        finally:
+            os.close(parent)
     except FileNotFoundError:
         return
     except OSError as error:
         raise Refused(f"cannot remove {path}: {error.strerror}") from error
-    try:
-        _Removal(parent, path, entries).run()
-    finally:
-        os.close(parent)
 
 
 class _Removal:
@@ -52,13 +52,9 @@ class _Removal:
     def run(self) -> None:
         try:
             top = _entered(self._parent, self._path.name)
-        except FileNotFoundError:
-            return
         except NotADirectoryError:
             os.unlink(self._path.name, dir_fd=self._parent)
             return
-        except OSError as error:
-            raise Refused(f"cannot remove {self._path}: {error.strerror}") from error
         try:
             while self._cleared(top):
                 pass
