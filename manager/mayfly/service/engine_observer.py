@@ -30,6 +30,7 @@ from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.room import Room, room
 from mayfly.engines.protocol import Engine, EngineFacts
+from mayfly.service.asked import Asked
 from mayfly.service.bugs import Bug, bug
 
 
@@ -98,44 +99,29 @@ class EngineObserver:
         self._wanted = images
         self._send = send
         self._mounted = mounted
-        self._asked = threading.Event()
+        self._asked = Asked("engine-observer", self._once)
+        self.start, self.stop = self._asked.start, self._asked.stop
         self._survey_asked = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="engine-observer", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the look under way."""
-        self._stopping = True
-        self._asked.set()
 
     def look(self) -> None:
         """Look at the containers soon."""
-        self._asked.set()
+        self._asked.ask()
 
     def survey(self) -> None:
         """Look at images, mounts and sizes soon, too."""
         self._survey_asked.set()
-        self._asked.set()
+        self._asked.ask()
 
-    def _run(self) -> None:
-        while True:
-            self._asked.wait()
-            self._asked.clear()
-            if self._stopping:
-                return
-            began = self._step()
-            try:
-                self._look(began)
-                if self._survey_asked.is_set():
-                    self._survey_asked.clear()
-                    self._look_around()
-            except Exception as error:  # noqa: BLE001  a bug in here must not leave the manager blind
-                self._send(bug("a look at the Engine", error))
-                self._send(PollFailed(began, Passing(f"{type(error).__name__}: {error}")))
+    def _once(self) -> None:
+        began = self._step()
+        try:
+            self._look(began)
+            if self._survey_asked.is_set():
+                self._survey_asked.clear()
+                self._look_around()
+        except Exception as error:  # noqa: BLE001  a bug in here must not leave the manager blind
+            self._send(bug("a look at the Engine", error))
+            self._send(PollFailed(began, Passing(f"{type(error).__name__}: {error}")))
 
     def _look(self, began: int) -> None:
         try:

@@ -5,13 +5,13 @@ Asking again while it looks makes it look once more, never twice at once.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from mayfly.core.model import Config
 from mayfly.core.mounts import paths
 from mayfly.core.stimuli import MountsSeen
 from mayfly.edge.mounted import MountedPaths
+from mayfly.service.asked import Asked
 from mayfly.service.bugs import Bug, bug
 
 
@@ -27,31 +27,16 @@ class MountObserver:
         self._config = config
         self._mounted = mounted
         self._send = send
-        self._asked = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="mount-observer", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the look under way."""
-        self._stopping = True
-        self._asked.set()
+        self._asked = Asked("mount-observer", self._look)
+        self.start, self.stop = self._asked.start, self._asked.stop
 
     def look(self) -> None:
         """Look soon."""
-        self._asked.set()
+        self._asked.ask()
 
-    def _run(self) -> None:
-        while True:
-            self._asked.wait()
-            self._asked.clear()
-            if self._stopping:
-                return
-            try:
-                wanted = [path for pool in self._config().pools for path in paths(pool)]
-                self._send(MountsSeen(self._mounted.look(wanted)))
-            except Exception as error:  # noqa: BLE001  a bug in here must not keep every gate shut
-                self._send(bug("a look at what agents mount", error))
+    def _look(self) -> None:
+        try:
+            wanted = [path for pool in self._config().pools for path in paths(pool)]
+            self._send(MountsSeen(self._mounted.look(wanted)))
+        except Exception as error:  # noqa: BLE001  a bug in here must not keep every gate shut
+            self._send(bug("a look at what agents mount", error))
