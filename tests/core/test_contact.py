@@ -15,6 +15,7 @@ import pytest
 from mayfly.core.conditions import client_conditions, service_conditions
 from mayfly.core.contact import GRACE, LIST_REST, SLOW, CallKind, Contacts, call_kind
 from mayfly.core.model import (
+    Generation,
     Phase,
     PoolName,
     Roster,
@@ -27,6 +28,7 @@ from mayfly.core.slots import status_of
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
+    ClientSign,
     EnrolmentTried,
     Failure,
     Family,
@@ -287,7 +289,8 @@ def test_clients_in_trouble_are_told_once_for_each_cause_until_they_are_well() -
     reported = Reported()
     for agent in agents:
         assert agent is not None
-        reported = reported.trouble(agent.generation, "cannot connect", 100.0)
+        sign = ClientSign(agent.generation, "trouble", "cannot connect")
+        reported = reported.trouble(sign, {*manager.memory.agents}, 100.0)
     rows = [
         status_of(spec, manager.desired, manager.memory, manager.tenancy(spec.name), manager.now)
         for spec in manager.desired.slots
@@ -304,3 +307,26 @@ def test_clients_in_trouble_are_told_once_for_each_cause_until_they_are_well() -
     assert agents[0] is not None
     (one,) = client_conditions(rows, reported.well(agents[0].generation), 115.0)
     assert one.slots == ("service-1",)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "told"),
+    [(0.0, [109.0]), (300.0, [109.0, 399.0, 443.0]), (None, [109.0, 399.0, 443.0, 9000.0])],
+    ids=["repeats itself", "after a pause", "says when it is over"],
+)
+def test_a_clients_trouble_is_told_for_as_long_as_its_silence_means_trouble(
+    quiet: float | None, told: list[float]
+) -> None:
+    manager = served(1)
+    agent = manager.tenancy("service-0").own
+    assert agent is not None
+    sign = ClientSign(agent.generation, "trouble", "cannot connect", quiet)
+    reported = Reported().trouble(sign, {agent.generation}, 99.0)
+    spec = manager.desired.slots[0]
+    rows = [status_of(spec, manager.desired, manager.memory, manager.tenancy(spec.name), 99.0)]
+    found = [at for at in (109.0, 399.0, 443.0, 9000.0) if client_conditions(rows, reported, at)]
+    assert found == told
+    assert client_conditions(rows, reported.well(agent.generation), 109.0) == []
+    # Of one that has gone nothing is kept.
+    other = ClientSign(Generation("l0000000other"), "trouble", "cannot connect")
+    assert [*reported.trouble(other, {other.generation}, 110.0).troubles] == [other.generation]

@@ -44,7 +44,7 @@ class Services:
         self.reported = Reported()
 
     def signed(self, agent: Agent, sign: Sign, now: float) -> AgentConfirmed | AgentDoomed | None:
-        line = ClientSign(agent.generation, sign.kind, sign.text)
+        line = ClientSign(agent.generation, sign.kind, sign.text, sign.quiet)
         known = {agent.generation}
         self.reported, fact = heard(agent, line, "lines", self.reported, known, now)
         return fact
@@ -130,6 +130,25 @@ def test_a_client_in_trouble_is_given_time_and_ended_when_it_goes_on_and_on(
         second for second in range(0, 1000, 3) if services.signed(AGENT, TROUBLE, float(second))
     )
     assert 150 < ended < 160
+
+
+def test_a_client_that_was_asked_for_a_pause_is_in_trouble_through_it(services: Services) -> None:
+    asked = Sign("trouble", "a pause of 140 s", quiet=140.0)
+    assert services.signed(AGENT, asked, 0.0) is None
+    assert services.signed(AGENT, asked, 145.0) is None
+    assert services.signed(AGENT, asked, 290.0) is not None
+
+
+@pytest.mark.parametrize("proof", ["lines", "roster"])
+def test_a_client_that_says_that_it_is_back_is_in_no_trouble_and_takes_no_job_for_that(
+    proof: str,
+) -> None:
+    cut_off = ClientSign(AGENT.generation, "trouble", "no answer", None)
+    reported, _ = heard(AGENT, cut_off, proof, Reported(), {AGENT.generation}, 5.0)
+    assert AGENT.generation in reported.troubles
+    back = ClientSign(AGENT.generation, "reconnected")
+    reported, fact = heard(AGENT, back, proof, reported, {AGENT.generation}, 6.0, unlisted=True)
+    assert (dict(reported.troubles), fact) == ({}, None)
 
 
 def test_trouble_that_stops_in_between_is_counted_anew(services: Services) -> None:

@@ -20,7 +20,7 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Web
 from mayfly.providers import Enrolment, Sign
 from mayfly.providers.azure.agent_pool import MARK
-from mayfly.providers.azure.lines import judge, read
+from mayfly.providers.azure.lines import CLOCK, judge, read
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.provider import BORN, Azure
 from mayfly.providers.azure.settings import AzureSettings
@@ -528,6 +528,16 @@ AT = "2026-11-21 22:21:00Z: "
             Sign("job_ended", "Canceled"),
         ),
         (f"{AT}Job x completed with result: Splendid", None),
+        (
+            f"{AT}Agent connect error: no route. Retrying until reconnected.",
+            Sign("trouble", "Agent connect error: no route. Retrying until reconnected.", None),
+        ),
+        (
+            f"{AT}Agent connect error: Current server time is 1. Retrying until reconnected.",
+            Sign("trouble", CLOCK, None),
+        ),
+        (f"{AT}Agent reconnected.", Sign("reconnected")),
+        ("Agent connect error: no route. Retrying until reconnected.", None),
         ("Listening for Jobs", None),
         (f"echo {AT}Listening for Jobs", None),
         ("Job build completed with result: Succeeded", None),

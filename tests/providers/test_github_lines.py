@@ -53,6 +53,7 @@ def done(result: str) -> str:
         (GAVE_UP, "trouble", GAVE_UP),
         (NO_MORE, "trouble", None),
         (T + "Runner connect error: boo. Retrying until reconnected.", "trouble", None),
+        (T + "Runner reconnected.", "reconnected", ""),
     ],
 )
 def test_a_line_of_the_runner_means(line: str, kind: str, text: str | None) -> None:
@@ -61,6 +62,8 @@ def test_a_line_of_the_runner_means(line: str, kind: str, text: str | None) -> N
     assert sign.kind == kind
     if text is not None:
         assert sign.text == text
+    # It says the one once, and the other when that is over; all else it repeats, or ends.
+    assert (sign.quiet is None) == ("Retrying until reconnected" in line)
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,13 @@ def line(msg: str, **fields: object) -> str:
         ),
         (
             line("Waiting before making the next call", duration=30_000_000_000),
-            Sign("trouble", "GitLab asks for a pause of 30 s"),
+            Sign("trouble", "GitLab asks for a pause of 30 s", quiet=30.0),
         ),
+        (
+            line("Checking for jobs... client error", status="POST: no such file"),
+            Sign("trouble", "Checking for jobs... client error POST: no such file", quiet=300.0),
+        ),
+        (line("Waiting before making the next call", duration=10**40), None),
         (line("Waiting before making the next call", duration=3_000_000_000), None),
         (line("Waiting before making the next call"), None),
         (

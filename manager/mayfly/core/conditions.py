@@ -221,7 +221,7 @@ def client_conditions(
         one = reported.troubles.get(row.agent.generation) if row.agent is not None else None
         if one is None or row.phase in (Phase.BUSY, Phase.ENDING):
             continue
-        if now - one.last >= SHOWN or now - one.since < CLIENT_GRACE:
+        if not one.goes_on(now, SHOWN) or now - one.since < CLIENT_GRACE:
             continue
         text = f"the client of slot {row.spec.name} is in trouble with its service: {one.text}"
         fix = f"mayfly logs {row.spec.name}; mayfly doctor"

@@ -29,6 +29,11 @@ class Trouble:
     since: float
     last: float
     text: str
+    until: float | None = 0.0  # before that its client says no more of it; None: before it is over
+
+    def goes_on(self, now: float, gap: float) -> bool:
+        """Whether its client cannot have been silent for ``gap`` seconds because it is well."""
+        return self.until is None or now - max(self.last, self.until) < gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,19 @@ class Reported:
     # whose job has begun as its service knows, so that it is not taken back any more
     begun: frozenset[Generation] = frozenset()
 
-    def trouble(self, generation: Generation, text: str, now: float) -> Reported:
-        """One more word of trouble."""
-        before = self.troubles.get(generation)
-        since = before.since if before is not None and now - before.last < TROUBLE_GAP else now
+    def trouble(self, sign: ClientSign, known: AbstractSet[Generation], now: float) -> Reported:
+        """One more word of trouble; those that are not ``known`` any more are forgotten."""
+        before = self.troubles.get(sign.generation)
+        same = before is not None and before.goes_on(now, TROUBLE_GAP)
+        since = before.since if before is not None and same else now
         going_on = {
-            name: one for name, one in self.troubles.items() if now - one.last < TROUBLE_GAP
+            name: one
+            for name, one in self.troubles.items()
+            if name in known and one.goes_on(now, TROUBLE_GAP)
         }
-        return replace(self, troubles={**going_on, generation: Trouble(since, now, text)})
+        until = now + sign.quiet if sign.quiet is not None else None
+        said = Trouble(since, now, sign.text, until)
+        return replace(self, troubles={**going_on, sign.generation: said})
 
     def well(self, generation: Generation) -> Reported:
         """Its client is well again, and no job of its has begun."""
@@ -95,8 +105,10 @@ def heard(
         believed = (proof != "roster" or unlisted) and agent.confirmed is not phase
         confirmed = AgentConfirmed(now, agent.generation, phase) if believed else None
         return reported.well(agent.generation), confirmed
+    if sign.kind == "reconnected":
+        return reported.well(agent.generation), None
     if sign.kind == "trouble":
-        reported = reported.trouble(agent.generation, sign.text, now)
+        reported = reported.trouble(sign, known, now)
     if proof == "roster":
         return reported, None
     over = sign.kind == "refused" or (sign.kind == "trouble" and reported.lasting(agent.generation))

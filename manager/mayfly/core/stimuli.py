@@ -150,8 +150,10 @@ class ClientSign:
     """A line of an agent's client that means something to its provider."""
 
     generation: Generation
-    kind: str  # as of `Sign` in mayfly.providers
+    # As of `Sign` in mayfly.providers.
+    kind: str
     text: str = ""
+    quiet: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ class Sign:
     """What a line of the client's output means."""
 
     # job_started: it was handed a job; job_begun: the service knows that it runs; job_dropped: it is not to
-    # have that job. trouble may pass; refused never does: the service lets it have no job
+    # have that job. trouble may pass, and reconnected says that it has; refused never does: the service lets
+    # it have no job
     kind: Literal[
         "listening",
         "job_started",
@@ -47,9 +48,12 @@ class Sign:
         "job_dropped",
         "job_ended",
         "trouble",
+        "reconnected",
         "refused",
     ]
     text: str = ""
+    # of a trouble: seconds for which the client says no more of it; None: until it is over
+    quiet: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def _run(
         agent = loop.state.memory.agents.get(generation)
         sign = services.read(agent, line) if agent is not None else None
         if sign is not None:
-            inbox.put(ClientSign(generation, sign.kind, sign.text))
+            inbox.put(ClientSign(generation, sign.kind, sign.text, sign.quiet))
 
     output: OutputKeeper = engine.output(
         state_dir / "output",

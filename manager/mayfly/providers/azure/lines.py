@@ -19,6 +19,8 @@ CONFIG_LIMIT = (
 NO_SESSION = "the service gave it no session"
 _STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 _LISTENING = re.compile(_STAMP + r"Listening for Jobs\s*")
+_CUT_OFF = re.compile(_STAMP + r"(Agent connect error: .*)")
+_RECONNECTED = re.compile(_STAMP + r"Agent reconnected\.\s*")
 _RUNNING = re.compile(_STAMP + r"Running job: ?(.*)")
 # The name of a job is its author's text, and the launcher leaves it out of what it records.
 _COMPLETED = re.compile(
@@ -68,12 +70,15 @@ def read(line: str) -> Sign | None:
     completed = _COMPLETED.fullmatch(line)
     if completed is not None:
         return Sign("job_ended", completed.group(1))
+    if _RECONNECTED.fullmatch(line):
+        return Sign("reconnected")
     if any(line.startswith(words) for words in _UPDATES):
         return Sign("trouble", "the service wants a newer agent than the image has")
+    cut_off = _CUT_OFF.fullmatch(line)
     for words, meaning in _TROUBLES:
         if words in line:
-            return Sign("trouble", meaning)
-    return None
+            return Sign("trouble", meaning, quiet=None if cut_off is not None else 0.0)
+    return Sign("trouble", clean(cut_off.group(1)), quiet=None) if cut_off is not None else None
 
 
 # How the launcher ends where the client was not even started (agents/azure).

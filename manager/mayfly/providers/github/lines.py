@@ -66,7 +66,9 @@ def _read_stamped(words: str) -> Sign | None:
         result = _RESULT.search(words)
         return Sign("job_ended", result.group(1)) if result is not None else None
     if words.startswith("Runner connect error: "):
-        return Sign("trouble", clean(words))
+        return Sign("trouble", clean(words), quiet=None)
+    if words.startswith("Runner reconnected."):
+        return Sign("reconnected")
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from mayfly.core.model import Cause
 from mayfly.core.outcomes import End, Outcome
@@ -25,12 +26,14 @@ FAILED = "Job failed"
 SYSTEM_FAILURE = "Job failed (system failure)"
 _TROUBLE = (
     "Checking for jobs... failed",
-    "Checking for jobs... client error",
     "Checking for jobs... GitLab instance currently unavailable",
 )
+UNUSABLE = "Checking for jobs... client error"
+UNHEALTHY = 300.0  # seconds that the runner then says nothing
 # Said before each pause, the usual ones too; an answer of GitLab's decides how long it is.
 PATIENCE = "Waiting before making the next call"
 LONG = 10e9  # nanoseconds; a pause that is longer has been asked for
+LONGEST_PAUSE = 86400e9  # nanoseconds; more than that is no number of GitLab's
 # The answer to the first word that the runner sends of a job, while none of it has run.
 BEGUN = "Submitting job to coordinator...ok"
 _DROPPED = tuple(
@@ -72,12 +75,19 @@ def read(line: str) -> Sign | None:
         return Sign("job_dropped", job)
     if text == FORBIDDEN:
         return Sign("refused", REFUSED)
+    return _trouble(text, said)
+
+
+def _trouble(text: str, said: Mapping[str, object]) -> Sign | None:
     if text == PATIENCE:
         pause = said.get("duration")
-        long = isinstance(pause, int) and pause > LONG
-        return Sign("trouble", f"GitLab asks for a pause of {pause / 1e9:.0f} s") if long else None
-    if text.startswith(_TROUBLE):
-        return Sign("trouble", clean(f"{text} {said.get('status', '')}"))
+        if not isinstance(pause, int) or not LONG < pause < LONGEST_PAUSE:
+            return None
+        seconds = pause / 1e9
+        return Sign("trouble", f"GitLab asks for a pause of {seconds:.0f} s", quiet=seconds)
+    if text.startswith((*_TROUBLE, UNUSABLE)):
+        quiet = UNHEALTHY if text.startswith(UNUSABLE) else 0.0
+        return Sign("trouble", clean(f"{text} {said.get('status', '')}"), quiet=quiet)
     return None
 
 
