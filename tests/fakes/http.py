@@ -97,9 +97,12 @@ class Fault:
     garbage: bytes | None = None
     times: int | None = 1  # None: until it is taken away
     skip: int = 0  # calls that go well before
+    over: float | None = None  # by the monotonic clock; None: not before it has hit so often
 
     def due(self) -> bool:
         """Whether this call is hit; counts it."""
+        if self.over is not None and time.monotonic() > self.over:
+            return False
         if self.skip > 0:
             self.skip -= 1
             return False
@@ -194,8 +197,13 @@ class Fake:
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", pattern)
         self._routes.append((method, re.compile(pattern), handler))
 
-    def fail(self, method: str, path: str, fault: Fault) -> Fault:
-        """Have the next calls fail whose method and path begin so ("" matches every method)."""
+    def fail(self, method: str, path: str, fault: Fault, lasts: float | None = None) -> Fault:
+        """Have the next calls fail whose method and path begin so ("" matches every method).
+
+        ``lasts``: in so many seconds it is over, whether it has hit anybody or not.
+        """
+        if lasts is not None:
+            fault.over = time.monotonic() + lasts
         with self.lock:
             self._faults.append((method, path, fault))
         return fault

@@ -11,7 +11,13 @@ A ``Bench`` knows how its service's client behaves; the tests know only the prov
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -171,6 +177,29 @@ class ProviderContract:
         assert finding.fix
         for secret in bench.secrets:
             assert secret not in finding.text
+
+    def test_a_secret_that_hangs_keeps_nobody_who_asks_nothing_of_the_service(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        """The loop's thread makes a pool's provider, and asks what it says of itself at each step."""
+        secrets = [path for path in tmp_path.iterdir() if path.is_file()]
+        assert secrets
+        with ExitStack() as stack:
+            for path in secrets:
+                stack.enter_context(hanging(path))
+            done: list[Provider] = []
+
+            def make() -> None:
+                provider = bench.provider()
+                assert provider.traits == provider.traits
+                assert provider.roster_interval > 0
+                done.append(provider)
+
+            thread = threading.Thread(target=make, daemon=True)
+            thread.start()
+            thread.join(20)
+            assert done, "it waits for a secret that cannot be read"
+        assert done[0].roster() is not None
 
     def test_an_enrolment_carries_files_and_does_not_show_them(self, provider: Provider) -> None:
         enrolment = provider.enrol(agent(), self.labels)
@@ -445,6 +474,18 @@ def changed(spec: PoolSpec, **keys: Any) -> PoolSpec:
     made: Any = spec.settings
     settings = replace(made, **own) if made is not None else kind(**own)
     return replace(spec, settings=settings, **keys)
+
+
+@contextmanager
+def hanging(path: Path) -> Iterator[None]:
+    """Whoever opens the file meanwhile waits, as on a network mount whose server is away."""
+    held = os.open(path, os.O_RDWR)
+    try:
+        fcntl.fcntl(held, fcntl.F_SETSIG, signal.SIGURG)  # who waits is told us by a signal
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield
+    finally:
+        os.close(held)
 
 
 def secret_file(home: Path, name: str, text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from tests.fakes.azure import DT, LAB
 from tests.fakes.http import Fault
 from tests.harness import until
 from tests.providers.azure_pool import AzurePool, azure_pool
-from tests.soak.service import Account
+from tests.soak.service import LASTS, Account
 
 AGENTS = f"{DT}/pools/2/agents"
 MESSAGES = f"{DT}/pools/2/messages"
@@ -97,7 +97,7 @@ class AzureService(AzurePool):
             ]
         )
         if fault is not None:
-            self.fake.fail(*where, fault)
+            self.fake.fail(*where, fault, lasts=LASTS)
         elif "session" in name:
             self._lapse(chance)
         else:

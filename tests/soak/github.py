@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.http import Fault
 from tests.providers.github_pool import GitHubPool, github_pool
-from tests.soak.service import Account
+from tests.soak.service import LASTS, Account
 
 MINT = ("POST", "/api/v3/orgs/acme/actions/runners/generate-jitconfig")
 LIST = ("GET", "/api/v3/orgs/acme/actions/runners")
@@ -82,7 +82,7 @@ class GitHubService(GitHubPool):
         if fault is None:
             self._take_back(chance)
         else:
-            self.fake.fail(*where, fault)
+            self.fake.fail(*where, fault, lasts=LASTS)
         return name
 
     def _take_back(self, chance: random.Random) -> None:

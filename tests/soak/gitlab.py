@@ -13,7 +13,7 @@ from tests.fakes.gitlab import FINAL, Runner
 from tests.fakes.http import Fault
 from tests.harness import until
 from tests.providers.gitlab_pool import GitLabPool, gitlab_pool
-from tests.soak.service import Account
+from tests.soak.service import LASTS, Account
 
 API = "/api/v4"
 MAKE = ("POST", f"{API}/user/runners")
@@ -120,7 +120,7 @@ class GitLabService(GitLabPool):
             ]
         )
         if fault is not None:
-            self.fake.fail(*where, fault)
+            self.fake.fail(*where, fault, lasts=LASTS)
         elif "log" in name:
             self._ask_again(chance)
         else:

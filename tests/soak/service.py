@@ -11,6 +11,10 @@ from tests.engine.private_engine import PrivateEngine
 from tests.fakes.http import Fake
 from tests.harness import Manager
 
+# Seconds after which a trouble of the service is over. Those that hit nobody would pile up else: a manager
+# that finds its service sick asks it twice a minute, and troubles come every second.
+LASTS = 1.5
+
 
 @dataclass(frozen=True)
 class Account:

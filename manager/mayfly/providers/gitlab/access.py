@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from threading import Thread
 from urllib.parse import urlsplit
 
 from mayfly.core.model import PoolSpec
@@ -16,6 +17,8 @@ from mayfly.providers.gitlab.settings import GitLabSettings
 
 REGISTRATION_TOKENS = "GR1348941"  # how such tokens begin
 RUNNER_TOKENS = ("glrt-", "glrtr-")
+# Seconds that who configures a pool waits for its token: it may be on a mount that hangs.
+PATIENCE = 1.0
 
 
 class Access:
@@ -30,6 +33,11 @@ class Access:
         # Whether the token is a runner's own, as it was when it was last read: it makes no runners.
         self.runner_token = False
         # That is found out once for each configuration, and whenever a worker reads the token.
+        looks = Thread(target=self._find_out, name=f"token of {pool.name}", daemon=True)
+        looks.start()
+        looks.join(PATIENCE)
+
+    def _find_out(self) -> None:
         with suppress(Refused):
             self.secret()
 
