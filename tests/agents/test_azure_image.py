@@ -1,4 +1,4 @@
-"""The image target of provider `azure`, built from an archive on this host by the Engine's own builder."""
+"""The image targets of .NET's clients, built from an archive on this host by the Engine's own builder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.fakes.azure_agent import VERSION, archive
-from tests.images import ROOT, _has_buildx, _said, _served
+from tests.images import ROOT, _has_buildx, _said, _served, stub_image
 
 pytestmark = pytest.mark.engine
 
@@ -43,6 +43,15 @@ def test_an_archive_with_another_checksum_is_refused() -> None:
     done = build("0" * 64)
     assert done.returncode != 0
     assert "FAILED" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("provider", ["azure", "github"])
+def test_what_dotnet_needs_is_in_the_image_on_the_default_base(provider: str) -> None:
+    """By the names of the base: the archives' own scripts know other releases."""
+    words = ("docker", "run", "--rm", "--network", "none", "--entrypoint", "/sbin/ldconfig")
+    there = _said(*words, stub_image(provider), "-p")
+    for library in ("libicuuc", "libssl", "libgssapi_krb5", "libz", "liblttng-ust"):
+        assert f"\t{library}.so" in there, library
 
 
 def test_a_build_without_a_version_says_what_is_missing() -> None:

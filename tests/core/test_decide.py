@@ -18,6 +18,7 @@ from mayfly.core.facts import (
     SlotCooled,
     SlotHeld,
     SlotReleased,
+    SlotUncordoned,
 )
 from mayfly.core.keeping import INTERRUPTED_GRACE
 from mayfly.core.model import (
@@ -649,6 +650,8 @@ def test_a_cordon_ends_by_itself_at_its_time_and_not_before() -> None:
     assert plan.empty
     assert plan.wake == until
     manager.host.now = until
+    (ended,) = [fact for fact in manager.turn().facts if isinstance(fact, SlotUncordoned)]
+    assert (ended.by, ended.reason) == (None, "its time was over")
     manager.run()
     assert manager.phases("a-0") == ["busy", "armed"]
 
