@@ -209,6 +209,15 @@ class FakeGitHub(Fake):
             job.state, job.conclusion, job.completed = "completed", conclusion, job.completed + 1
             self.lock.notify_all()
 
+    def take_back(self, job: Job) -> None:
+        """Have it not begun after all: its runner goes on without it."""
+        with self.lock:
+            for runner in self.runners.values():
+                if runner.job is job:
+                    runner.job = None
+            job.state, job.conclusion = "completed", "cancelled"
+            self.lock.notify_all()
+
     def renew_lists(self) -> None:
         """Forget old lists."""
         with self.lock:

@@ -74,6 +74,9 @@ class ParcelBench:
     def end_job(self, enrolment: Enrolment) -> None:
         del self.fake.agents[self._agent(enrolment).id]
 
+    def lose_job(self, enrolment: Enrolment) -> None:
+        self._agent(enrolment).parcel = None
+
     def enrolling(self) -> tuple[str, str]:
         return "POST", "/tickets"
 

@@ -16,7 +16,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from mayfly.core.model import (
     PoolSpec,
     RosterEntry,
     Severity,
+    SlotName,
 )
 from mayfly.core.outcomes import End, Result
 from mayfly.core.stimuli import RosterFailed
@@ -104,6 +105,9 @@ class Bench(Protocol):
 
     def end_job(self, enrolment: Enrolment) -> None:
         """The job is done, and the client has ended as it does after one."""
+
+    def lose_job(self, enrolment: Enrolment) -> None:
+        """The service takes the job back before it has begun, and the client listens on."""
 
     def enrolling(self) -> tuple[str, str]:
         """Method and beginning of the path of the call that makes a registration."""
@@ -428,6 +432,25 @@ class ProviderContract:
         until(lambda: not isinstance(manager.listed(POOL), RosterFailed), "no limit holds")
         _until_well(manager, 60.0)
 
+    def test_an_agent_whose_job_is_taken_back_before_it_begins_is_idle_again(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        """Though its client says nothing of it: the service's own list does."""
+        manager = at_service(bench, provider, PoolSpec(POOL, "of-the-contract", embedded=False))
+        _until_well(manager, 30.0)
+        of = SlotName("gpu-0")
+        own = manager.own(of)
+        for lost in (True, False):
+            bench.take_job(manager.given[own])
+            bench.fresh()
+            _until(manager, 120.0, lambda: manager.phases(of)[0] == "busy")
+            if lost:
+                bench.lose_job(manager.given[own])
+                bench.fresh()
+                _until(manager, 180.0, lambda: manager.phases(of)[0] == "idle")
+        assert manager.own(of) == own
+        assert manager.phases(of)[0] == "busy"
+
     def test_every_call_is_counted(self, bench: Bench, provider: Provider) -> None:
         provider.enrol(agent(), self.labels)
         provider.roster()
@@ -449,8 +472,12 @@ class ProviderContract:
 
 def _until_well(manager: AtService, seconds: float) -> None:
     """Let so many seconds pass at the most, by the manager's clock."""
+    _until(manager, seconds, lambda: manager.well)
+
+
+def _until(manager: AtService, seconds: float, look: Callable[[], bool]) -> None:
     start = manager.now
-    while not manager.well:
+    while not look():
         assert manager.now < start + seconds, [manager.phases("gpu-0"), manager.conditions()]
         manager.one_second()
 

@@ -63,6 +63,9 @@ class AzureBench:
         self.fake.finish(self.job)
         self.fake.leave(enrolment.registered or "")
 
+    def lose_job(self, enrolment: Enrolment) -> None:
+        self.fake.finish(self.job, "canceled")
+
     def enrolling(self) -> tuple[str, str]:
         """The manager registers nothing itself: it looks at the entry that `config` will take."""
         return "GET", f"{DT}/pools/2/agents"

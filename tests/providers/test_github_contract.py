@@ -56,6 +56,9 @@ class GitHubBench:
     def end_job(self, enrolment: Enrolment) -> None:
         self.fake.finish(self.job)
 
+    def lose_job(self, enrolment: Enrolment) -> None:
+        self.fake.take_back(self.job)
+
     def enrolling(self) -> tuple[str, str]:
         return "POST", f"/api/v3/{self.path}/actions/runners/generate-jitconfig"
 

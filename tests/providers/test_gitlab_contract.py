@@ -55,6 +55,9 @@ class GitLabBench:
     def end_job(self, enrolment: Enrolment) -> None:
         self.fake.finish(self.job)
 
+    def lose_job(self, enrolment: Enrolment) -> None:
+        self.fake.finish(self.job, "canceled")
+
     def enrolling(self) -> tuple[str, str]:
         return "POST", "/api/v4/user/runners"
 
