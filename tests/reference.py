@@ -27,6 +27,7 @@ TABLES = {
     "host": "HostTable",
     "pool": "PoolTable",
     "limits": "LimitsTable",
+    "security": "SecurityTable",
     "dataset": "DatasetTable",
     "caches": "CacheTable",
     "azure": "AzureTable",

@@ -35,6 +35,7 @@ def test_every_key_of_the_core_is_a_key_of_the_file() -> None:
         "HostTable": model.HostSpec,
         "PoolTable": model.PoolSpec,
         "LimitsTable": model.Limits,
+        "SecurityTable": model.PoolSecurity,
         "DatasetTable": model.Dataset,
         "CacheTable": model.Cache,
     }

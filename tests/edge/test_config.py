@@ -109,6 +109,9 @@ disk = "20GB"
 job_timeout = "1h30m"
 idle_recycle = 600
 
+[pool.security]
+ulimits = { nofile = { soft = 1024, hard = 4096 }, memlock = "unlimited", core = 0, rss = -1 }
+
 [[pool.dataset]]
 source = "/data/imagenet/"
 target = "/datasets/imagenet"
@@ -192,6 +195,14 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
                 disk=20 * 10**9,
                 job_timeout=5400.0,
                 idle_recycle=600.0,
+            ),
+            security=model.PoolSecurity(
+                ulimits={
+                    "nofile": model.Ulimit(1024, 4096),
+                    "memlock": model.Ulimit(-1, -1),
+                    "core": model.Ulimit(0, 0),
+                    "rss": model.Ulimit(-1, -1),
+                }
             ),
             user="1001:44",
             groups=("video", "44"),
@@ -278,15 +289,19 @@ def test_a_host_without_a_name_is_called_like_its_machine(machine: str, name: st
 def test_drop_ins_count_in_the_order_of_their_names(write: Write) -> None:
     path = write(
         MINIMAL + 'slots = 1\nlabels = ["a"]\nenv = { A = "1" }\n[pool.limits]\nmemory = "1GiB"\n',
-        b='[[pool]]\nname = "local"\nslots = 3\n',
+        b='[[pool]]\nname = "local"\nslots = 3\n[pool.security.ulimits]\ncore = 0\n',
         a='[[pool]]\nname = "local"\nslots = 2\nlabels = ["b"]\nenv = { B = "2" }\n'
-        '[pool.limits]\ncpus = 2\n[[pool]]\nname = "more"\n',
+        '[pool.limits]\ncpus = 2\n[pool.security.ulimits]\nstack = "16MiB"\n[[pool]]\nname = "more"\n',
     )
     first, second = load(path, environ={}).config.pools
     assert first.slots == 3, "a scalar is replaced by the last drop-in"
     assert first.labels == ("b",), "an array is replaced"
     assert first.env == {"A": "1", "B": "2"}, "a table is merged"
     assert first.limits == model.Limits(memory=2**30, cpus=2)
+    assert first.security.ulimits == {
+        "core": model.Ulimit(0, 0),
+        "stack": model.Ulimit(2**24, 2**24),
+    }, "limits of two files are joined"
     assert second.name == "more"
 
 
@@ -517,6 +532,24 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("groups = [0]"), "groups.1: a job never runs as root"),
     (pool("dns = ['dns.lab']"), "dns.1: 'dns.lab' is not an IP address"),
     (pool("cap_add = ['all of them']"), "cap_add.1: 'all of them' is not a capability"),
+    # resource limits
+    *(
+        (pool(f"[pool.security]\nulimits = {written}"), f'"local" . security ulimits: {told}')
+        for written, told in (
+            ("65536", "must be a table such as { nofile = 1048576 }"),
+            ("{ nofiles = 1 }", "there is no limit 'nofiles'; did you mean nofile?"),
+            ("{ files = 1 }", "there is no limit 'files'; did you mean"),
+            ("{ nofile = 'unlimited' }", "nofile cannot be unlimited: write a number"),
+            ("{ nofile = -1 }", "nofile cannot be unlimited: write a number"),
+            ("{ nofile = '64KiB' }", "nofile: must be a number, or { soft = …, hard = … }"),
+            ("{ nproc = -2 }", 'nproc: must be a number or "unlimited", or { soft'),
+            ("{ core = true }", 'core: must be a number, a size such as "8GiB" or "unlimited", or'),
+            ("{ core = { soft = 1 } }", "core: must be a number, a size"),
+            ("{ nofile = { soft = 2, hard = 1 } }", "nofile: soft is more than hard"),
+            ("{ core = { soft = -1, hard = 1 } }", "core: soft is more than hard"),
+        )
+    ),
+    (pool("[pool.security]\nulimit = {}"), "ulimit: there is no such key; did you mean ulimits?"),
     (pool("network = '-n'"), "network: '-n' is not a network's name"),
     # the host
     ("[host]\ngpu = 'on'\n[[pool]]\nname = 'a'", "gpu: must be 'auto', 'required' or 'off'"),

@@ -1,14 +1,19 @@
-"""A daemon whose configuration says the opposite of everything: agents are as on one that says nothing."""
+"""A daemon whose configuration says the opposite of everything: agents are as on one that says nothing.
+
+But for the runtime, which a daemon's `default-runtime` chooses for every container that needs no other.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mayfly.core.model import Ulimit
 from tests.engine.agents import Agents
 from tests.engine.private_engine import PrivateEngine, version, why_not
 
@@ -36,7 +41,6 @@ OPPOSITE: dict[str, Any] = {
 }
 SAID = (
     "SecurityOpt",
-    "Runtime",
     "IpcMode",
     "CgroupnsMode",
     "PidsLimit",
@@ -61,11 +65,12 @@ def opposite(tmp_path: Path) -> Iterator[PrivateEngine]:
         yield engine
 
 
-def seen(engine: PrivateEngine, **changes: Any) -> tuple[str, dict[str, Any]]:
-    """What a container of that plan sees inside, and what the Engine has noted of it."""
+def seen(engine: PrivateEngine, runtime: str, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """What a container of that plan sees inside, and what the Engine has noted of it but for its runtime."""
     with Agents(engine.url) as agents:
         cid = agents.engine.create(agents.plan(LOOK, **changes))
         noted = json.loads(engine.docker("inspect", "--format", "{{json .HostConfig}}", cid))
+        assert noted["Runtime"] == runtime
         return engine.docker("start", "--attach", cid), {name: noted[name] for name in SAID}
 
 
@@ -74,6 +79,13 @@ def test_a_daemon_that_says_the_opposite_of_each_thing_changes_nothing(
 ) -> None:
     for forbidden in (True, False):
         changes = {"no_new_privileges": forbidden, "pids": 99}
-        inside, noted = seen(worker_engine, **changes)
+        inside, noted = seen(worker_engine, "runc", **changes)
         assert f"NoNewPrivs:\t{int(forbidden)}" in inside
-        assert seen(opposite, **changes) == (inside, noted)
+        assert seen(opposite, "nvidia", **changes) == (inside, noted)
+    # What a pool says comes before what the manager has itself.
+    inside, _ = seen(
+        opposite, "nvidia", ulimits={"nofile": Ulimit(1000, 2000), "core": Ulimit(0, 0)}
+    )
+    limits = dict(re.findall(r"^(Max .*?) {2,}(\S+ +\S+)", inside, re.MULTILINE))
+    assert limits["Max open files"].split() == ["1000", "2000"]
+    assert limits["Max core file size"].split() == ["0", "0"]

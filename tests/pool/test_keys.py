@@ -44,6 +44,8 @@ memory = "160MiB"
 cpus = 0.5
 pids = 77
 shm = "32MiB"
+[pool.security]
+ulimits = {{ nofile = {{ soft = 100, hard = 200 }}, memlock = "unlimited" }}
 [[pool.dataset]]
 source = "{home}/data"
 target = "/datasets/answers"
@@ -132,6 +134,8 @@ EFFECTS = {
     "cpus": "test_limits_of_the_container",
     "pids": "test_limits_of_the_container",
     "shm": "test_limits_of_the_container",
+    "security": "test_limits_of_the_container",
+    "ulimits": "test_limits_of_the_container",
     "disk": "test_a_job_that_writes_too_much_is_ended",
     "job_timeout": "test_a_job_that_runs_too_long_is_ended",
     "idle_recycle": "test_an_agent_that_idles_too_long_is_replaced",
@@ -344,13 +348,15 @@ def test_limits_of_the_container(pools: Pools) -> None:
         "full",
         "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null; "
         "cat cpu.max 2>/dev/null || echo $(cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us); "
-        "cat pids.max pids/pids.max 2>/dev/null; df -B1 --output=size /dev/shm | tail -n 1",
+        "cat pids.max pids/pids.max 2>/dev/null; df -B1 --output=size /dev/shm | tail -n 1; "
+        "ulimit -Sn; ulimit -Hn; ulimit -Hl",
     )
     assert said[0] == str(160 << 20)
     quota, period = map(int, said[1].split())
     assert quota / period == 0.5
     assert said[2] == "77"
     assert int(said[3]) == 32 << 20
+    assert said[4:] == ["100", "200", "unlimited"]
     host = pools.inspected("full-0")["HostConfig"]
     assert host["MemorySwap"] == host["Memory"] == 160 << 20  # swap is not added
 

@@ -28,6 +28,7 @@ from mayfly.core.model import (
     Removal,
     SlotName,
     SlotSpec,
+    Ulimit,
 )
 from mayfly.core.seal import seal
 
@@ -73,6 +74,8 @@ class Security:
     capabilities: tuple[str, ...] = CAPABILITIES  # of root inside; all others are dropped
     new_privileges: bool = False  # whether a set-uid program may raise them
     oom_score: int = OOM_SCORE
+    # by name; of the others the engine says what they are
+    ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,9 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         mounts=tuple(mounts),
         tmpfs={ROOM: "mode=0700,size=64m"},
         limits=_limits(spec),
-        security=Security(own + pool.cap_add, new_privileges=pool.sudo),
+        security=Security(
+            own + pool.cap_add, new_privileges=pool.sudo, ulimits=pool.security.ulimits
+        ),
         network=Network(pool.network, pool.dns),
         removes_itself=spec.removal is Removal.ENGINE,
         log_max_size=log_max_size,

@@ -332,7 +332,9 @@ def baked_parts(value: object) -> object:
         }
     if isinstance(value, tuple):
         return [baked_parts(entry) for entry in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {name: baked_parts(entry) for name, entry in value.items()}
+    return value
 
 
 def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:

@@ -165,6 +165,41 @@ class Limits:
     idle_recycle: float = field(default=24 * 3600.0, metadata=UNBAKED)
 
 
+# The resource limits that Linux has, as ``docker run --ulimit`` calls them.
+ULIMITS = (
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A resource limit of the processes of an agent, in the kernel's unit; -1: none."""
+
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSecurity:
+    """What the processes of an agent may do and take, where a pool wants it otherwise than Mayfly."""
+
+    # by name, those that are not as the manager's own
+    ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
     """One ``[[pool]]`` of the configuration, checked."""
@@ -191,6 +226,7 @@ class PoolSpec:
     datasets: tuple[Dataset, ...] = ()
     caches: tuple[Cache, ...] = ()
     limits: Limits = Limits()
+    security: PoolSecurity = PoolSecurity()
     user: str = "1000"
     groups: tuple[str, ...] = ()
     network: str | None = None  # None: one network per pool; "none", "host", or a network's name

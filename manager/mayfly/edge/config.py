@@ -47,6 +47,7 @@ from mayfly.edge.config_types import (
     Table,
     Target,
     TimeLimit,
+    Ulimits,
     default,
     key,
     said,
@@ -118,6 +119,17 @@ class LimitsTable(Table):
     )
 
 
+class SecurityTable(Table):
+    """What the processes of an agent may do and take, where that is to be otherwise than by default."""
+
+    ulimits: Ulimits = key(
+        model.PoolSecurity,
+        "ulimits",
+        'resource limits, { nofile = 1048576, memlock = "unlimited", … }; absent: the manager\'s own, and '
+        "open files 65,536, at most 524,288",
+    )
+
+
 class PoolTable(Table):
     """Slots that share a provider, image, GPUs per slot, datasets and limits."""
 
@@ -143,6 +155,9 @@ class PoolTable(Table):
     dataset: list[DatasetTable] = Field(default=[], description="read-only directories")
     caches: list[CacheTable] = Field(default=[], description="read-write directories of the pool")
     limits: LimitsTable = Field(default=LimitsTable(), description="what one agent may use")
+    security: SecurityTable = Field(
+        default=SecurityTable(), description="what the processes of an agent may do and take"
+    )
     user: Account = key(model.PoolSpec, "user", "whom the job runs as, never root")
     groups: list[Account] = key(model.PoolSpec, "groups", "further groups of that user")
     network: NetworkText | None = key(
@@ -440,12 +455,13 @@ def _translate(
 
 
 def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
-    keys = said(table, "name", "dataset", "caches", "limits", "removal", *providers)
+    keys = said(table, "name", "dataset", "caches", "limits", "security", "removal", *providers)
     return model.PoolSpec(
         name=model.PoolName(table.name),
         datasets=tuple(model.Dataset(**said(dataset)) for dataset in table.dataset),
         caches=tuple(model.Cache(**said(cache)) for cache in table.caches),
         limits=model.Limits(**said(table.limits)),
+        security=model.PoolSecurity(**said(table.security)),
         removal=None if table.removal is None else model.Removal(table.removal),
         **keys,
     )

@@ -96,8 +96,8 @@ def _place(tree: Tree, where: Where) -> tuple[str, str]:
     named = isinstance(name, str) and name.isprintable()
     heading = f'[[pool]] "{name}"' if named else f"[[pool]] number {_count(where[1])}"
     match where[2:]:
-        case ("limits", *key) if key:
-            return f"{heading} . limits", _key_text(tuple(key))
+        case ("limits" | "security" as table, *key) if key:
+            return f"{heading} . {table}", _key_text(tuple(key))
         case (str(name), *key) if key and isinstance(entry, dict) and name == entry.get("provider"):
             return f"{heading} . {_count(name)}", _key_text(tuple(key))
         case ("dataset" | "caches" as kind, int(index), *key):

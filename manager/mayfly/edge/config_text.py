@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from mayfly.core.model import Config
-from mayfly.edge.toml_value import toml_value
+from mayfly.edge.toml_value import toml_key, toml_value
 
-_TABLES = {"limits": "limits", "datasets": "dataset", "caches": "caches"}
+_TABLES = {"limits", "security", "datasets", "caches"}
 
 
 def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[str]:
@@ -31,6 +31,9 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
             yield ""
         yield "[pool.limits]"
         yield from _table(pool.limits, f"{where}.limits", origins)
+        yield ""
+        yield "[pool.security]"
+        yield from _table(pool.security, f"{where}.security", origins)
         for heading, entries in (("dataset", pool.datasets), ("caches", pool.caches)):
             for entry in entries:
                 yield ""
@@ -71,4 +74,7 @@ def _value(value: object) -> str | None:
         return toml_value(int(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return toml_value(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{toml_key(key)} = {_value(one)}" for key, one in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     return toml_value(value)

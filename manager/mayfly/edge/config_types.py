@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic import WithJsonSchema as Shape
 from pydantic.functional_validators import PlainValidator
 
+from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.edge import config_values as values
 
 _SIZE_SHAPE = {"type": ["string", "integer"], "examples": ["8GiB", "512MiB", "10GB"]}
@@ -38,6 +39,31 @@ Gpus = Annotated[
     int | str | tuple[str | int, ...],
     PlainValidator(values.gpus),
     Shape({"anyOf": [{"type": "integer"}, {"const": "all"}, {"type": "array"}]}),
+]
+_ULIMIT_SHAPE = {
+    "anyOf": [
+        {"type": ["integer", "string"], "examples": [1048576, "8GiB", "unlimited"]},
+        {
+            "type": "object",
+            "properties": {
+                "soft": {"type": ["integer", "string"]},
+                "hard": {"type": ["integer", "string"]},
+            },
+            "required": ["soft", "hard"],
+            "additionalProperties": False,
+        },
+    ]
+}
+Ulimits = Annotated[
+    dict[str, Ulimit],
+    PlainValidator(values.ulimits),
+    Shape(
+        {
+            "type": "object",
+            "properties": dict.fromkeys(ULIMITS, _ULIMIT_SHAPE),
+            "additionalProperties": False,
+        }
+    ),
 ]
 AbsolutePath = Annotated[str, BeforeValidator(values.absolute)]
 Target = Annotated[str, BeforeValidator(values.target)]

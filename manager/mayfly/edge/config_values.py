@@ -6,6 +6,7 @@ as the end of a sentence. A value of another type passes through where pydantic 
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import posixpath
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.core.quantities import parse_duration, parse_size
 from mayfly.core.variables import problem_with_name
 from mayfly.edge import credentials
@@ -42,6 +44,8 @@ RESERVED_PLACES = frozenset(
 )
 # Directory services number their accounts up to ten digits, and name them jane.doe or jane@lab.
 ACCOUNT = re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?|[A-Za-z_][A-Za-z0-9_.@+-]{0,63}")
+IN_BYTES = frozenset(["core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"])  # ulimits
+UNLIMITED = "unlimited"
 NOBODY_AT_ALL = 2**32 - 1  # the kernel's word for "no user"
 _N = TypeVar("_N", int, float)
 Check: TypeAlias = "Callable[[object], object]"
@@ -104,6 +108,43 @@ def above_zero(value: float | None) -> float | None:
     if value is not None and value <= 0:
         raise ValueError('must be more than 0; leave it out, or write "none", for no limit')
     return value
+
+
+def ulimits(value: object) -> dict[str, Ulimit]:
+    """Resource limits by name: a number, ``"unlimited"``, a size where it is bytes, or soft and hard ones."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a table such as { nofile = 1048576 }")
+    return {name: _ulimit(name, said) for name, said in value.items()}
+
+
+def _ulimit(name: str, said: object) -> Ulimit:
+    if name not in ULIMITS:
+        close = difflib.get_close_matches(name.lower()[:64], ULIMITS, n=1)
+        meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(ULIMITS)}"
+        raise ValueError(f"there is no limit {name!r}; {meant}")
+    if isinstance(said, dict) and set(said) == {"soft", "hard"}:
+        soft, hard = (_resource(name, said[which]) for which in ("soft", "hard"))
+    else:
+        soft = hard = _resource(name, said)
+    if hard != -1 and not 0 <= soft <= hard:
+        raise ValueError(f"{name}: soft is more than hard")
+    return Ulimit(soft, hard)
+
+
+def _resource(name: str, said: object) -> int:
+    """One limit in the kernel's unit; -1, as `docker run --ulimit` has it, too: none."""
+    without = said == UNLIMITED or (said == -1 and isinstance(said, int))
+    if without and name != "nofile":
+        return -1
+    if without:
+        raise ValueError("nofile cannot be unlimited: write a number, such as 1048576")
+    if isinstance(said, str) and name in IN_BYTES:
+        return size(said)
+    if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 2**62:
+        return said
+    sized = ', a size such as "8GiB"' if name in IN_BYTES else ""
+    word = "" if name == "nofile" else f' or "{UNLIMITED}"'
+    raise ValueError(f"{name}: must be a number{sized}{word}, or {{ soft = …, hard = … }}")
 
 
 def gpus(value: object) -> int | str | tuple[str | int, ...]:

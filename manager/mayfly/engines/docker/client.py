@@ -33,7 +33,7 @@ from mayfly.engines.docker.container import container_config, container_from, no
 from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
-from mayfly.engines.docker.ulimits import ulimits
+from mayfly.engines.docker.ulimits import own_ulimits
 from mayfly.engines.docker.values import ContainerPlan, Dialect, Network, gpus_of, moment
 from mayfly.engines.protocol import (
     EngineEvent,
@@ -143,7 +143,7 @@ class DockerClient:
         """Create the container without starting it; ``NameTaken`` where the name belongs to
         another.
         """
-        config = container_config(plan, self._spoken(), ulimits())
+        config = container_config(plan, self._spoken(), own_ulimits())
         with self._asking(f"creating container {plan.name}") as api:
             made = api.create_container_from_config(config, plan.name)
         return ContainerId(made["Id"])

@@ -1,8 +1,8 @@
 """An agent's container in the words of the Engine's API, and what the Engine lists as a container of ours.
 
 Pure. Each option of a create that a key of daemon.json could change is said here. Left to the daemon on
-purpose, since whoever set them meant every container of the host: name servers (a pool's ``dns`` comes
-first), `cgroup-parent`, `userns-remap`, SELinux, and which addresses networks are cut from.
+purpose, since whoever set them meant every container of the host: the default runtime, name servers (a pool's
+``dns`` comes first), `cgroup-parent`, `userns-remap`, SELinux, and which addresses networks are cut from.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from mayfly.core.model import (
     Injection,
     PoolName,
     SlotName,
+    Ulimit,
 )
 from mayfly.engines.docker.values import (
     ContainerPlan,
     DeviceRequest,
     Dialect,
-    Ulimit,
     container_state,
 )
 
@@ -49,7 +49,7 @@ def container_plan(plan: AgentPlan, network: str) -> ContainerPlan:
         image=plan.image,
         labels=plan.labels,
         env=plan.environment,
-        runtime="nvidia" if way is not None and way.kind == "runtime" else None,
+        runtime=_runtime(way),
         device_requests=_device_requests(way),
         mounts=plan.mounts,
         tmpfs=plan.tmpfs,
@@ -57,6 +57,7 @@ def container_plan(plan: AgentPlan, network: str) -> ContainerPlan:
         cpus=limits.cpus,
         pids=limits.pids,
         shm=limits.shm,
+        ulimits=security.ulimits,
         cap_drop=("ALL",),
         cap_add=security.capabilities,
         no_new_privileges=not security.new_privileges,
@@ -67,6 +68,14 @@ def container_plan(plan: AgentPlan, network: str) -> ContainerPlan:
         log_max_size=plan.log_max_size,
         stop_timeout=plan.stop_grace,
     )
+
+
+def _runtime(way: Injection | None) -> str | None:
+    """The runtime that its GPUs need; ``None`` without GPUs: the daemon's default, which may be a sandbox."""
+    if way is None:
+        return None
+    # A daemon whose default is `nvidia` would put those GPUs in a second time.
+    return "nvidia" if way.kind == "runtime" else OWN_RUNTIME
 
 
 def _device_requests(way: Injection | None) -> tuple[DeviceRequest, ...]:
@@ -80,9 +89,13 @@ def _device_requests(way: Injection | None) -> tuple[DeviceRequest, ...]:
 
 
 def container_config(
-    plan: ContainerPlan, dialect: Dialect, ulimits: tuple[Ulimit, ...]
+    plan: ContainerPlan, dialect: Dialect, ulimits: Mapping[str, Ulimit]
 ) -> dict[str, Any]:
-    """The plan in the words of that Engine's API (``POST /containers/create``)."""
+    """The plan in the words of that Engine's API (``POST /containers/create``).
+
+    ``ulimits`` are those of a container whose plan does not say otherwise.
+    """
+    limits = {**ulimits, **plan.ulimits}
     host: dict[str, Any] = {
         "NetworkMode": plan.network,
         "RestartPolicy": {"Name": "no"},
@@ -92,12 +105,13 @@ def container_config(
         "CapDrop": list(plan.cap_drop),
         "CapAdd": list(plan.cap_add),
         "SecurityOpt": _security(plan, dialect),
-        "Runtime": plan.runtime or OWN_RUNTIME,
         "IpcMode": "private",
         "CgroupnsMode": "private" if dialect.cgroup == "2" else "host",
         "PidsLimit": plan.pids if plan.pids is not None else -1,
         "ShmSize": plan.shm if plan.shm is not None else SHM,
-        "Ulimits": [{"Name": one.name, "Soft": one.soft, "Hard": one.hard} for one in ulimits],
+        "Ulimits": [
+            {"Name": name, "Soft": one.soft, "Hard": one.hard} for name, one in limits.items()
+        ],
         "Mounts": [_mount(bind) for bind in plan.mounts],
         "Tmpfs": dict(plan.tmpfs),
         "Dns": list(plan.dns),
@@ -111,6 +125,8 @@ def container_config(
             for asked in plan.device_requests
         ],
     }
+    if plan.runtime is not None:
+        host["Runtime"] = plan.runtime
     if plan.memory is not None:
         host |= {"Memory": plan.memory, "MemorySwap": plan.memory}
     if plan.cpus is not None:

@@ -59,7 +59,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
         (
             r"error setting rlimit",
             Refused,
-            "the Engine may not raise its limits: start Mayfly with limits that are no higher (`ulimit`)",
+            "the Engine may not raise its limits: lower the pool's `ulimits`, or Mayfly's own (`ulimit`)",
         ),
         (
             r"max-buffer-size option",

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mayfly.core.agent_plan import Mount
-from mayfly.core.model import ContainerState, Continuity, HostId, PoolName
+from mayfly.core.model import ContainerState, Continuity, HostId, PoolName, Ulimit
 from mayfly.engines.protocol import EngineEvent, EventCursor
 
 if TYPE_CHECKING:
@@ -57,15 +57,6 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
-class Ulimit:
-    """A resource limit of a container's processes; -1: none."""
-
-    name: str  # as docker run --ulimit has it
-    soft: int
-    hard: int
-
-
-@dataclass(frozen=True, slots=True)
 class ContainerPlan:
     """A container as it is to be created; ``env`` holds nothing secret, since ``docker inspect``
     shows it.
@@ -89,6 +80,8 @@ class ContainerPlan:
     cpus: float | None = None  # None: no limit
     pids: int | None = None  # None: no limit
     shm: int | None = None  # None: 64 MiB
+    # by name, those that are not as the manager's own
+    ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
     cap_drop: tuple[str, ...] = ("ALL",)
     cap_add: tuple[str, ...] = ()
     no_new_privileges: bool = True
