@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _PROBE_OUTPUT = 64 * 1024
+# What keeps agents apart: where it is not said, `default-network-opts` in daemon.json decides. IPv6 has a
+# filter of its own, which not every Engine has switched on.
+OF_NETWORKS = {
+    "com.docker.network.bridge.enable_icc": "false",
+    "com.docker.network.enable_ipv6": "false",
+}
 
 
 class DockerClient:
@@ -255,7 +261,7 @@ class DockerClient:
                     driver="bridge",
                     check_duplicate=True,
                     labels={LABEL_HOST: host, LABEL_POOL: pool},
-                    options={"com.docker.network.bridge.enable_icc": "false"},
+                    options=OF_NETWORKS,
                 )
             except docker.errors.APIError as error:
                 if error.status_code != 409:
@@ -318,15 +324,15 @@ class DockerClient:
             )
         return False
 
-    def address_in(self, cid: ContainerId, network: str) -> str:
-        """The container's IPv4 address in that network."""
+    def addresses_in(self, cid: ContainerId, network: str) -> tuple[str, str]:
+        """The container's IPv4 address in that network, and its IPv6 address or ``""``."""
         target, doing = f"/containers/{quote(cid)}/json", f"inspecting container {cid[:12]}"
         found = wire.get_json(self.base_url, target, doing, timeout=self.timeout)
-        ends = found["NetworkSettings"]["Networks"]
-        address = str(ends.get(network, {}).get("IPAddress") or "")
+        end = found["NetworkSettings"]["Networks"].get(network, {})
+        address = str(end.get("IPAddress") or "")
         if not address:
             raise Passing(f"{doing}: it has no address in the network {network}; it is tried again")
-        return address
+        return address, str(end.get("GlobalIPv6Address") or "")
 
     def filters_bridges(self) -> bool | None:
         """Whether the kernel shows iptables what goes over bridges; None: the Engine does not say."""

@@ -16,12 +16,17 @@ METADATA = "169.254.169.254"
 METADATA_LINE = (
     f"sudo iptables -t raw -I PREROUTING ! -i lo -d {METADATA} -j DROP   # until the next boot"
 )
+IPV6_LINE = (
+    'say "ip6tables": true in /etc/docker/daemon.json (before Docker 27 "experimental": true, too), then: '
+    "sudo systemctl restart docker"
+)
 LOOK = f"""LC_ALL=C; export LC_ALL
 reaches() {{
   said=$(timeout "$3" bash -c ": >/dev/tcp/$1/$2" 2>&1) && return 0
   case $said in *refused*) return 0 ;; *) return 1 ;; esac
 }}
 reaches "$1" 9 3 && echo peers
+[ -z "$2" ] || ! reaches "$2" 9 3 || echo peers6
 said=$(timeout 2 bash -c ': >/dev/tcp/{METADATA}/80' 2>&1) && echo metadata
 for one in /dev/nvidia[0-9]*; do [ ! -e "$one" ] || echo devices; done
 echo looked
@@ -37,6 +42,7 @@ def breaches(said: bytes, *, filtered: bool | None) -> tuple[Breach, ...]:
         raise Passing("trying isolation: the pool's image has no bash, or no timeout")
     found = {
         "peers": Breach("peers", "reach each other over the network", _line(filtered)),
+        "peers6": Breach("peers", "reach each other over IPv6", IPV6_LINE),
         "metadata": Breach(
             "metadata",
             f"reach {METADATA}: on a cloud a job can take this host's credentials there",
@@ -48,7 +54,8 @@ def breaches(said: bytes, *, filtered: bool | None) -> tuple[Breach, ...]:
             "take default-runtime out of /etc/docker/daemon.json, then: sudo systemctl restart docker",
         ),
     }
-    return tuple(breach for word, breach in found.items() if word in words)
+    seen = {breach.code: breach for word, breach in reversed(found.items()) if word in words}
+    return tuple(reversed(seen.values()))  # one of a code, the first
 
 
 def _line(filtered: bool | None) -> str:
