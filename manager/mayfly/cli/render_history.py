@@ -76,7 +76,7 @@ def _life(row: Row, now: float) -> tuple[str, ...]:
         render.text(row.get("slot")),
         render.text(row.get("job")) or "-",
         render.text(row.get("outcome")),
-        render.text(row.get("cause")) or "-",
+        render.text(row.get("cause")) or ("failed" if row.get("job_succeeded") is False else "-"),
         "-" if row.get("exit_code") is None else str(row["exit_code"]),
         spoken_age(busy) if isinstance(busy, int | float) else "-",
         render.text(row.get("agent"))[:_SHORT],

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
+from mayfly.core import failed_runs
 from mayfly.core.facts import (
     AgentAdopted,
     AgentArmed,
@@ -123,12 +124,14 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
                 trials=fact.trials,
                 held_with=fact.fingerprint,
             )
-        case SlotReleased(slot=slot):
+        case SlotReleased(slot=slot, by=by):
             draft.slot(slot, cooling_until=None, failures=0, reason="", **RELEASED)
+            if by is not None:
+                draft.slot(slot, failed_run=None)
         case SlotCordoned(slot=slot, cordon=cordon):
             draft.slot(slot, cordon=cordon)
         case SlotUncordoned(slot=slot):
-            draft.slot(slot, cordon=None)
+            draft.slot(slot, cordon=None, failed_run=None)
         case JobSubmitted(job=job):
             draft.jobs[job.id] = job
             draft.serial = max(draft.serial, job.serial)
@@ -189,8 +192,12 @@ def _shift(draft: _Draft, by: float) -> None:
             doom = replace(doom, at=doom.at + by, stepped=doom.stepped + by)
         draft.agent(generation, **times, doom=doom)
     for name, slot in list(draft.slots.items()):
+        run = slot.failed_run
+        if run is not None:
+            run = replace(run, since=run.since + by, last=run.last + by)
         draft.slot(
             name,
+            failed_run=run,
             cooling_until=_moved(slot.cooling_until, by),
             vacant_since=_moved(slot.vacant_since, by),
             failing_since=_moved(slot.failing_since, by),
@@ -252,6 +259,8 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             known = draft.agents.get(generation)
             if known is not None:
                 draft.slot(known.slot, vacant_since=at)
+                for name, run in failed_runs.after_end(draft.slots, known, fact).items():
+                    draft.slot(name, failed_run=run)
         case AgentRemoved(generation=generation):
             draft.agents.pop(generation, None)
         case _:

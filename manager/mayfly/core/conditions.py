@@ -86,6 +86,8 @@ def _together(members: Sequence[Condition], cause: str) -> Condition:
     fix = first.fix
     if fix == f"mayfly retry {slots[0]}":
         fix = f"mayfly retry {' '.join(slots) if len(slots) <= SPELT_OUT else '--all'}"
+    elif fix == f"mayfly cordon {slots[0]}":
+        fix = f"mayfly cordon {' '.join(slots)}"
     return replace(first, text=f"{what} {OF_SLOTS[first.code]}: {cause}", fix=fix, slots=slots)
 
 
@@ -102,6 +104,7 @@ OF_SLOTS = {
     "slot.held": "are held",
     "slot.cooling": "keep losing their agents",
     "slot.vacant": "are vacant",
+    "slot.failing_jobs": "fail one job after the other while other slots of the pool do not",
     "slot.paused": "have a container that somebody paused",
     "slot.name_taken": "have a container of another name",
     "service.unreachable": "have a client that is in trouble with its service",

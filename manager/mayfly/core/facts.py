@@ -148,12 +148,15 @@ class AgentExited:
     detail: str = ""
     gpus: tuple[GpuUse, ...] = ()
     clean: bool = False
+    job_succeeded: bool | None = None  # None: it had no job, or what came of it is not known
 
     @property
     def failed(self) -> bool:
         """Whether somebody may want to look at what is left of it."""
         wanted = self.cause in (Cause.CANCELLED, Cause.ENGINE_STOPPED)
-        ill = self.cause is not None or self.exit_code not in (0, None)
+        ill = (
+            self.cause is not None or self.exit_code not in (0, None) or self.job_succeeded is False
+        )
         return not wanted and (ill or self.outcome in ("died_young", "refused", "unknown"))
 
 

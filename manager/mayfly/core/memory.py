@@ -116,6 +116,20 @@ class Cordon:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedRun:
+    """Jobs of one slot that failed in a row, and what came of those that began in other slots meanwhile."""
+
+    jobs: int
+    since: float  # when the first of them began
+    last: float  # when the last of them ended
+    fingerprint: str  # of their agents
+    how: str  # what the last one ended of
+    alike: bool = True  # all of them ended of that
+    others_succeeded: int = 0
+    others_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SlotMemory:
     """What a slot has been through."""
 
@@ -130,6 +144,7 @@ class SlotMemory:
     failing_since: float | None = (
         None  # the first young death of those in a row; None: there is none
     )
+    failed_run: FailedRun | None = None  # None: its last job succeeded, or it has had none
     vacant_since: float | None = None
     cordon: Cordon | None = None
 

@@ -218,6 +218,7 @@ def settle(
         detail=outcome.detail,
         clean=outcome.result is Result.JOB_DONE
         or (outcome.result is Result.NO_JOB and end.doom is None),
+        job_succeeded=outcome.succeeded,
     )
     yield from _job_account(agent, end, outcome, at, memory, now)
     yield from _slot_account(agent, end, outcome, memory, now)

@@ -47,3 +47,6 @@ class Outcome:
     cause: Cause | None = None
     job: JobState | None = None  # None: not a job of the embedded queue, or it never ran
     detail: str = ""
+    succeeded: bool | None = (
+        None  # its job, by what was told; None: it had none, or nothing was told
+    )

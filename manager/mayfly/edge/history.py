@@ -235,6 +235,7 @@ class History:
                     {
                         **_plain(asdict(agent)),
                         "detail": fact.detail,
+                        "job_succeeded": fact.job_succeeded,
                         "gpu_use": [_plain(asdict(use)) for use in fact.gpus],
                     }
                 ),
@@ -307,6 +308,9 @@ class _Touched:
         if isinstance(fact, ClockJumped):
             self.agents.update(after.agents)
             self.slots.update(after.slots)
+        if isinstance(fact, AgentExited) and fact.job_succeeded is not None:
+            # What came of a job counts beside those that failed in other slots.
+            self.slots.update(name for name, slot in after.slots.items() if slot.failed_run)
         slot, job = getattr(fact, "slot", None), getattr(fact, "job", None)
         if slot is not None:
             self.slots.add(slot)

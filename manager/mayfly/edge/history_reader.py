@@ -185,6 +185,7 @@ def _life_row(row: sqlite3.Row) -> dict[str, Any]:
         "outcome": row["outcome"],
         "cause": row["cause"],
         "exit_code": row["exit_code"],
+        "job_succeeded": data.get("job_succeeded"),
         "oom_kills": row["oom_kills"],
         "ended_for": doom.get("reason"),
         "ended_by": doom.get("by"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory
+from mayfly.core.memory import Agent, Cordon, Doom, FailedRun, Job, Memory, Pause, SlotMemory
 from mayfly.core.model import DoomReason, Generation, Hold, JobId, JobState, Phase, SlotName
 
 
@@ -64,6 +64,8 @@ def slot_from(data: Mapping[str, Any]) -> SlotMemory:
         known["hold"] = Hold(known["hold"])
     if known.get("cordon") is not None:
         known["cordon"] = Cordon(**_known(Cordon, known["cordon"]))
+    if known.get("failed_run") is not None:
+        known["failed_run"] = FailedRun(**_known(FailedRun, known["failed_run"]))
     return SlotMemory(**known)
 
 

@@ -65,7 +65,12 @@ def account(end: End, told: Told) -> Outcome:
     if told.unfit and (end.doom in AT_FAULT or not _sent_away(end)):
         return Outcome(Result.DIED_YOUNG, detail=told.unfit)
     if told.ended is not None:
-        return Outcome(Result.JOB_DONE, _cause(end, told.ended), detail=told.ended.text)
+        return Outcome(
+            Result.JOB_DONE,
+            _cause(end, told.ended),
+            detail=told.ended.text,
+            succeeded=told.ended.succeeded,
+        )
     if told.broken_off:
         return Outcome(Result.UNKNOWN, cut_off(end), detail=told.broken_off)
     if _sent_away(end):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
+from mayfly.core.job_conditions import job_conditions
 from mayfly.core.memory import Agent, Cordon, Memory
 from mayfly.core.model import (
     Condition,
@@ -197,6 +198,7 @@ def health_of(
     rows = list(rows)
     lines += slot_conditions(rows, world, now, words, refused)
     lines += queue_conditions(rows, memory)
+    lines += job_conditions(rows, now)
     return lines
 
 
