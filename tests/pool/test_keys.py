@@ -45,7 +45,7 @@ cpus = 0.5
 pids = 77
 shm = "32MiB"
 [pool.security]
-ulimits = {{ nofile = {{ soft = 100, hard = 200 }}, memlock = "unlimited" }}
+ulimits = {{ nofile = {{ soft = 100, hard = 200 }}, memlock = "64KiB" }}
 [[pool.dataset]]
 source = "{home}/data"
 target = "/datasets/answers"
@@ -356,7 +356,7 @@ def test_limits_of_the_container(pools: Pools) -> None:
     assert quota / period == 0.5
     assert said[2] == "77"
     assert int(said[3]) == 32 << 20
-    assert said[4:] == ["100", "200", "unlimited"]
+    assert said[4:] == ["100", "200", "64"]
     host = pools.inspected("full-0")["HostConfig"]
     assert host["MemorySwap"] == host["Memory"] == 160 << 20  # swap is not added
 

@@ -32,14 +32,24 @@ def test_a_shell_sees_what_a_job_sees_and_the_slot_is_given_back(
     make: Callable[..., Manager], tmp_path: Path
 ) -> None:
     (tmp_path / "answer").write_text("42\n")
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE----- of the lab\n")
     for place in (tmp_path, *tmp_path.parents[:2]):
         place.chmod(0o755)
-    manager = make(POOL.format(data=tmp_path))
+    more = f'ca = "{tmp_path}/ca.pem"\ngroups = ["audio"]\nenv ='
+    manager = make(POOL.format(data=tmp_path).replace("env =", more, 1))
     manager.start()
-    script = 'id -u; hostname; echo $COLOUR; cat "$DATA/answer"; touch "$DATA/x" || echo ro; exit 7'
+    script = 'hostname; echo $COLOUR; cat "$DATA/answer"; touch "$DATA/x" || echo ro; '
+    script += 'tail -n 1 "$SSL_CERT_FILE"; grep -c BEGIN "$SSL_CERT_FILE"; '
+    script += (
+        "id; umask; pwd; grep -E '^(Cap|NoNew)' /proc/self/status; env -u MAYFLY_JOB | sort; exit 7"
+    )
+    job = manager.cli("submit", "--wait", "--", "sh", "-c", script)
     done = manager.cli("shell", "local-0", "--", "sh", "-c", script)
-    assert done.stdout.split() == ["1000", "local-0", "blue", "42", "ro"], done.stderr
-    assert done.returncode == 7
+    assert done.stdout.splitlines() == job.stdout.splitlines(), done.stderr
+    seen = done.stdout.splitlines()
+    assert seen[:5] == ["local-0", "blue", "42", "ro", "-----BEGIN CERTIFICATE----- of the lab"]
+    assert int(seen[5]) > 1  # beside what the image trusts
+    assert done.returncode == job.returncode == 7
     assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
     assert manager.slot()["cordoned"] is None
     assert manager.containers() == ["local-0"]

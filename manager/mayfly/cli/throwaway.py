@@ -34,15 +34,23 @@ from mayfly.engines.protocol import Engine
 LABEL = "io.mayfly.throwaway"
 CANARY_SECONDS = 120.0
 LEAVING = (signal.SIGHUP, signal.SIGTERM)
-# As the launcher does it: the job's user and groups, without capabilities.
+# By the image's own launcher, so that who looks sees what a job sees: user, groups, variables, trust. Only
+# its session is the terminal's.
 AS_JOB_USER = """
-name=${MAYFLY_USER%%:*}
-uid=$(id -u "$name" 2>/dev/null || echo "$name")
-case $MAYFLY_USER in *:*) gid=${MAYFLY_USER#*:} ;; *) gid=$(id -g "$name" 2>/dev/null || echo "$uid") ;; esac
-export HOME=/home/runner USER="$name"
-cd "$HOME" 2>/dev/null || cd /
-if [ -n "${MAYFLY_GROUPS:-}" ]; then groups="--groups $MAYFLY_GROUPS"; else groups=--clear-groups; fi
-exec /usr/bin/setpriv --reuid "$uid" --regid "$gid" $groups --inh-caps=-all "$@"
+set -eu
+die() { shift; printf 'mayfly: %s\\n' "$*" >&2; exit 70; }
+_job_path=$PATH
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+. /opt/mayfly/launch.sh
+job_user
+own_parents
+ready_trust
+job_environment
+cd "$HOME" 2>/dev/null || cd /tmp
+unset OLDPWD
+if [ -n "$_job_groups" ]; then set -- --groups "$_job_groups" "$@"; else set -- --clear-groups "$@"; fi
+[ -n "$_job_sudo" ] || set -- --no-new-privs "$@"
+exec /usr/bin/setpriv --reuid "$_job_uid" --regid "$_job_gid" --inh-caps=-all "$@"
 """
 
 
