@@ -157,7 +157,7 @@ class DockerEngine(DockerClient):
             for container in containers:
                 with suppress(Fault):
                     self.remove(container)
-        return isolation.breaches(said, filtered=self.filters_bridges())
+        return isolation.breaches(said, network, filtered=self.filters_bridges())
 
     def output(
         self,

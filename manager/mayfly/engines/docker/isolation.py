@@ -16,10 +16,6 @@ METADATA = "169.254.169.254"
 METADATA_LINE = (
     f"sudo iptables -t raw -I PREROUTING ! -i lo -d {METADATA} -j DROP   # until the next boot"
 )
-IPV6_LINE = (
-    'say "ip6tables": true in /etc/docker/daemon.json (before Docker 27 "experimental": true, too), then: '
-    "sudo systemctl restart docker"
-)
 LOOK = f"""LC_ALL=C; export LC_ALL
 reaches() {{
   said=$(timeout "$3" bash -c ": >/dev/tcp/$1/$2" 2>&1) && return 0
@@ -33,7 +29,7 @@ echo looked
 """
 
 
-def breaches(said: bytes, *, filtered: bool | None) -> tuple[Breach, ...]:
+def breaches(said: bytes, network: str, *, filtered: bool | None) -> tuple[Breach, ...]:
     """What the look from inside came to; ``filtered``: iptables sees what goes over bridges, ``None``: the
     Engine does not say.
     """
@@ -42,7 +38,7 @@ def breaches(said: bytes, *, filtered: bool | None) -> tuple[Breach, ...]:
         raise Passing("trying isolation: the pool's image has no bash, or no timeout")
     found = {
         "peers": Breach("peers", "reach each other over the network", _line(filtered)),
-        "peers6": Breach("peers", "reach each other over IPv6", IPV6_LINE),
+        "peers6": Breach("peers", "reach each other over IPv6", _line6(network)),
         "metadata": Breach(
             "metadata",
             f"reach {METADATA}: on a cloud a job can take this host's credentials there",
@@ -61,6 +57,17 @@ def breaches(said: bytes, *, filtered: bool | None) -> tuple[Breach, ...]:
 def _line(filtered: bool | None) -> str:
     if filtered is False:
         return "sudo modprobe br_netfilter && sudo sysctl -w net.bridge.bridge-nf-call-iptables=1"
-    return (
+    line = (
         'take "iptables": false out of /etc/docker/daemon.json, then: sudo systemctl restart docker'
+    )
+    if filtered is None:  # Docker 28.2 and newer
+        return f"{line}; where it is not there: sudo sysctl -w net.bridge.bridge-nf-call-iptables=1"
+    return line
+
+
+def _line6(network: str) -> str:
+    """A filter for IPv6 depends on release, settings and kernel; a network without IPv6 needs none."""
+    return (
+        f"# drain the pool's slots, then: docker network rm {network}   # make it again without --ipv6 if"
+        " it is your own"
     )
