@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf
+from typing import Literal
 
 import pytest
 
 from mayfly.core.conditions import client_conditions, service_conditions
 from mayfly.core.contact import GRACE, LIST_REST, SLOW, CallKind, Contacts, call_kind
+from mayfly.core.memory import Agent, Doom, Memory
 from mayfly.core.model import (
+    DoomReason,
     Generation,
     Phase,
     PoolName,
@@ -24,7 +27,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.requests import Trial
 from mayfly.core.signs import Reported
-from mayfly.core.slots import status_of
+from mayfly.core.slots import Tenancy, status_of
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
@@ -290,7 +293,7 @@ def test_clients_in_trouble_are_told_once_for_each_cause_until_they_are_well() -
     for agent in agents:
         assert agent is not None
         sign = ClientSign(agent.generation, "trouble", "cannot connect")
-        reported = reported.trouble(sign, {*manager.memory.agents}, 100.0)
+        reported = reported.trouble(agent, sign, 100.0)
     rows = [
         status_of(spec, manager.desired, manager.memory, manager.tenancy(spec.name), manager.now)
         for spec in manager.desired.slots
@@ -305,7 +308,7 @@ def test_clients_in_trouble_are_told_once_for_each_cause_until_they_are_well() -
     assert "cannot connect" in told.text
     assert client_conditions(rows, reported, 200.0) == []
     assert agents[0] is not None
-    (one,) = client_conditions(rows, reported.well(agents[0].generation), 115.0)
+    (one,) = client_conditions(rows, reported.well(agents[0], reached=True), 115.0)
     assert one.slots == ("service-1",)
 
 
@@ -321,12 +324,48 @@ def test_a_clients_trouble_is_told_for_as_long_as_its_silence_means_trouble(
     agent = manager.tenancy("service-0").own
     assert agent is not None
     sign = ClientSign(agent.generation, "trouble", "cannot connect", quiet)
-    reported = Reported().trouble(sign, {agent.generation}, 99.0)
+    reported = Reported().trouble(agent, sign, 99.0)
     spec = manager.desired.slots[0]
     rows = [status_of(spec, manager.desired, manager.memory, manager.tenancy(spec.name), 99.0)]
     found = [at for at in (109.0, 399.0, 443.0, 9000.0) if client_conditions(rows, reported, at)]
     assert found == told
-    assert client_conditions(rows, reported.well(agent.generation), 109.0) == []
-    # Of one that has gone nothing is kept.
-    other = ClientSign(Generation("l0000000other"), "trouble", "cannot connect")
-    assert [*reported.trouble(other, {other.generation}, 110.0).troubles] == [other.generation]
+    assert client_conditions(rows, reported.well(agent, reached=True), 109.0) == []
+
+
+@pytest.mark.parametrize("proof", ["lines", "roster"])
+def test_a_slots_trouble_with_its_service_is_one_condition_through_all_its_agents(
+    proof: Literal["lines", "roster"],
+) -> None:
+    """Each is ended for it after a while: nobody is to be told each time that it was over."""
+    manager = served(1)
+    spec = replace(manager.desired.slots[0], proof=proof)
+    first = manager.tenancy(spec.name).own
+    assert first is not None
+    quiet = 0.0 if proof == "lines" else None
+    next_one = replace(
+        first, generation=Generation("l0000000bcdef"), confirmed=None, confirmed_at=None
+    )
+    idle = replace(next_one, confirmed=Phase.IDLE, confirmed_at=205.0)
+    ending = replace(first, doom=Doom(DoomReason.REFUSED, 200.0))
+    reported = Reported()
+    for at in range(100, 200, 3):
+        sign = ClientSign(first.generation, "trouble", "cannot connect", quiet)
+        reported = reported.trouble(first, sign, float(at))
+
+    def told(agent: Agent, now: float) -> list[str]:
+        memory = Memory({agent.generation: agent})
+        row = status_of(spec, manager.desired, memory, Tenancy((agent,)), now)
+        return [one.code for one in client_conditions([row], reported, now)]
+
+    for agent, now in ((first, 199.0), (ending, 201.0), (next_one, 203.0)):
+        assert told(agent, now) == ["service.unreachable"]
+    # One that is seen at its service, or is silent about it for long, is well.
+    assert told(idle, 206.0) == ([] if proof == "roster" else ["service.unreachable"])
+    assert told(idle, 300.0) == []
+    # And one that meets with the same says so at once, and is given as long as the first was.
+    sign = ClientSign(next_one.generation, "trouble", "cannot connect", quiet)
+    reported = reported.trouble(next_one, sign, 207.0)
+    assert told(next_one, 207.0) == ["service.unreachable"]
+    assert not reported.lasting(next_one)
+    reported = reported.well(next_one, reached=True)
+    assert told(next_one, 208.0) == []

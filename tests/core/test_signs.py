@@ -60,7 +60,7 @@ def test_a_roster_is_the_proof_where_there_is_one_and_is_asked_for() -> None:
         line = ClientSign(AGENT.generation, kind, "text")
         reported, fact = heard(AGENT, line, "roster", Reported(), set(), 5.0)
         assert fact is None
-        assert (AGENT.generation in reported.troubles) == (kind == "trouble")
+        assert (AGENT.slot in reported.troubles) == (kind == "trouble")
         assert wants_roster(line, "roster")
         assert wants_roster(line, "lines") == (kind == "refused")
 
@@ -145,7 +145,7 @@ def test_a_client_that_says_that_it_is_back_is_in_no_trouble_and_takes_no_job_fo
 ) -> None:
     cut_off = ClientSign(AGENT.generation, "trouble", "no answer", None)
     reported, _ = heard(AGENT, cut_off, proof, Reported(), {AGENT.generation}, 5.0)
-    assert AGENT.generation in reported.troubles
+    assert AGENT.slot in reported.troubles
     back = ClientSign(AGENT.generation, "reconnected")
     reported, fact = heard(AGENT, back, proof, reported, {AGENT.generation}, 6.0, unlisted=True)
     assert (dict(reported.troubles), fact) == ({}, None)

@@ -25,7 +25,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.naming import GENERATION_LENGTH
-from mayfly.core.signs import SHOWN, Reported
+from mayfly.core.signs import SHOWN, Reported, Trouble
 from mayfly.core.slots import DEADLINES, SlotStatus
 
 CLIENT_GRACE = 10.0  # seconds that a client may be in trouble before it is a condition
@@ -221,15 +221,27 @@ def client_conditions(
     """A condition for the agents of a pool whose clients tell of the same trouble with their service."""
     found: list[tuple[Condition, str]] = []
     for row in rows:
-        one = reported.troubles.get(row.agent.generation) if row.agent is not None else None
-        if one is None or row.phase in (Phase.BUSY, Phase.ENDING):
-            continue
-        if not one.goes_on(now, SHOWN) or now - one.since < CLIENT_GRACE:
+        one = reported.troubles.get(row.spec.name)
+        if one is None or not _in_trouble(row, one, now):
             continue
         text = f"the client of slot {row.spec.name} is in trouble with its service: {one.text}"
         fix = f"mayfly logs {row.spec.name}; mayfly doctor"
         found.append((_of(row, "service.unreachable", Severity.ERROR, text, fix), one.text))
     return grouped(found)
+
+
+def _in_trouble(row: SlotStatus, one: Trouble, now: float) -> bool:
+    """Whether the slot's agent, or the one before it, has a trouble that is to be told."""
+    if row.agent is None or row.phase is Phase.BUSY:
+        return False
+    if one.generation == row.agent.generation:
+        return one.goes_on(now, SHOWN) and (one.again or now - one.since >= CLIENT_GRACE)
+    if not one.again and one.last - one.since < CLIENT_GRACE and one.until is not None:
+        return False
+    # Its own word is awaited: without that, one condition would come and go with each agent.
+    if row.phase is Phase.IDLE:
+        return row.spec.proof != "roster" and now - one.last < SHOWN
+    return one.goes_on(now, SHOWN)
 
 
 def queue_conditions(rows: Iterable[SlotStatus], memory: Memory) -> list[Condition]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from mayfly.core.facts import AgentConfirmed, AgentDoomed
 from mayfly.core.memory import Agent
-from mayfly.core.model import DoomReason, Generation, Phase
+from mayfly.core.model import DoomReason, Generation, Phase, SlotName
 from mayfly.core.rosters import ABSENCE
 from mayfly.core.stimuli import ClientSign
 
@@ -26,10 +26,12 @@ PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
 class Trouble:
     """A client's trouble: since when, when it last said so, and in which words."""
 
+    generation: Generation
     since: float
     last: float
     text: str
     until: float | None = 0.0  # before that its client says no more of it; None: before it is over
+    again: bool = False  # its slot's agent before it was in trouble as well
 
     def goes_on(self, now: float, gap: float) -> bool:
         """Whether its client cannot have been silent for ``gap`` seconds because it is well."""
@@ -40,39 +42,47 @@ class Trouble:
 class Reported:
     """What clients have reported so far. Never changed in place."""
 
-    troubles: Mapping[Generation, Trouble] = field(default_factory=dict)
+    # of each slot's last agent that told of any
+    troubles: Mapping[SlotName, Trouble] = field(default_factory=dict)
     # whose job has begun as its service knows, so that it is not taken back any more
     begun: frozenset[Generation] = frozenset()
 
-    def trouble(self, sign: ClientSign, known: AbstractSet[Generation], now: float) -> Reported:
-        """One more word of trouble; those that are not ``known`` any more are forgotten."""
-        before = self.troubles.get(sign.generation)
-        same = before is not None and before.goes_on(now, TROUBLE_GAP)
-        since = before.since if before is not None and same else now
-        going_on = {
-            name: one
-            for name, one in self.troubles.items()
-            if name in known and one.goes_on(now, TROUBLE_GAP)
-        }
-        until = now + sign.quiet if sign.quiet is not None else None
-        said = Trouble(since, now, sign.text, until)
-        return replace(self, troubles={**going_on, sign.generation: said})
+    def trouble(self, agent: Agent, sign: ClientSign, now: float) -> Reported:
+        """One more word of trouble."""
+        before = self.troubles.get(agent.slot)
+        goes_on = before is not None and before.goes_on(now, TROUBLE_GAP)
+        own = before is not None and before.generation == agent.generation
+        said = Trouble(
+            generation=agent.generation,
+            since=before.since if before is not None and own and goes_on else now,
+            last=now,
+            text=sign.text,
+            until=now + sign.quiet if sign.quiet is not None else None,
+            again=before.again if before is not None and own else goes_on,
+        )
+        return replace(self, troubles={**self.troubles, agent.slot: said})
 
-    def well(self, generation: Generation) -> Reported:
-        """Its client is well again, and no job of its has begun."""
-        if generation not in self.troubles and generation not in self.begun:
-            return self
-        troubles = {name: one for name, one in self.troubles.items() if name != generation}
-        return Reported(troubles, self.begun - {generation})
+    def well(self, agent: Agent, *, reached: bool) -> Reported:
+        """It is well, and no job of its has begun; ``reached``: it has, by that, reached its service.
+
+        One that has not may yet meet with what the slot's last agent was in trouble with.
+        """
+        one = self.troubles.get(agent.slot)
+        over = one is not None and (reached or one.generation == agent.generation)
+        troubles = {
+            slot: known for slot, known in self.troubles.items() if slot != agent.slot or not over
+        }
+        return Reported(troubles, self.begun - {agent.generation})
 
     def job_begun(self, generation: Generation, known: AbstractSet[Generation]) -> Reported:
         """Its job has begun; those that are not ``known`` any more are forgotten."""
         return replace(self, begun=(self.begun & known) | {generation})
 
-    def lasting(self, generation: Generation) -> bool:
+    def lasting(self, agent: Agent) -> bool:
         """Whether its client has told of trouble for ``ABSENCE``, again and again."""
-        known = self.troubles.get(generation)
-        return known is not None and known.last - known.since > ABSENCE
+        known = self.troubles.get(agent.slot)
+        own = known is not None and known.generation == agent.generation
+        return known is not None and own and known.last - known.since > ABSENCE
 
 
 def wants_roster(sign: ClientSign, proof: str) -> bool:
@@ -104,14 +114,15 @@ def heard(
     if phase is not None:
         believed = (proof != "roster" or unlisted) and agent.confirmed is not phase
         confirmed = AgentConfirmed(now, agent.generation, phase) if believed else None
-        return reported.well(agent.generation), confirmed
+        reached = phase is Phase.BUSY or proof == "roster"
+        return reported.well(agent, reached=reached), confirmed
     if sign.kind == "reconnected":
-        return reported.well(agent.generation), None
+        return reported.well(agent, reached=True), None
     if sign.kind == "trouble":
-        reported = reported.trouble(sign, known, now)
+        reported = reported.trouble(agent, sign, now)
     if proof == "roster":
         return reported, None
-    over = sign.kind == "refused" or (sign.kind == "trouble" and reported.lasting(agent.generation))
+    over = sign.kind == "refused" or (sign.kind == "trouble" and reported.lasting(agent))
     if over and agent.doom is None:
         doom = AgentDoomed(now, agent.generation, DoomReason.REFUSED, detail=sign.text)
         return reported, doom
@@ -125,7 +136,7 @@ def _heard_of_job(
     match sign.kind:
         case "job_started":
             confirmed = AgentConfirmed(now, agent.generation, Phase.BUSY)
-            return reported.well(agent.generation), confirmed
+            return reported.well(agent, reached=True), confirmed
         case "job_begun":
             return reported.job_begun(agent.generation, known), None
         case "job_dropped" if agent.generation not in reported.begun:
