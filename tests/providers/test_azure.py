@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -658,6 +659,29 @@ def test_the_fake_shows_a_sign_in_page_to_whoever_does_not_ask_to_be_spared(
         "GET", f"{LAB}/_apis/connectionData", "look", accept=(302,)
     )
     assert reply.status == 302
+
+
+def test_the_fake_tells_where_its_calls_are_to_a_client_that_knows_them_by_their_ids(
+    bench: AzureBench, provider: Azure, fake: FakeAzure
+) -> None:
+    """Microsoft's agent and its Python library ask so before anything else."""
+    enrolled(bench, provider)
+    basic = base64.b64encode(b":pat-good").decode()
+    headers = {"Authorization": f"Basic {basic}"}
+    web = Web(fake.url, "Azure DevOps", "a library", headers=headers)
+
+    def asked(method: str, path: str) -> Any:
+        return web.call(method, path, "look").body
+
+    listed = asked("OPTIONS", f"{LAB}/_apis")["value"]
+    (routes,) = [one["routeTemplate"] for one in listed if one["resourceName"] == "agents"]
+    path = routes.format(area="distributedtask", resource="agents", poolId=2, agentId="")
+    found = asked("GET", f"{LAB}/{path.rstrip('/')}")["value"]
+    assert [entry["name"] for entry in found] == [NAME]
+    told = asked("GET", f"{LAB}/_apis/connectionData")["locationServiceData"]
+    assert {one["identifier"] for one in told["serviceDefinitions"]} == {
+        one["id"] for one in listed
+    }
 
 
 def test_another_hosts_id_is_no_mark_of_ours(bench: AzureBench) -> None:
