@@ -51,6 +51,9 @@ ENTRY
     [ -d /etc/sudoers.d ] || die 70 'the pool asks for sudo, and the image has none'
     printf '%s ALL=(ALL:ALL) NOPASSWD: ALL\n' "$_job_name" >/etc/sudoers.d/mayfly
     chmod 0440 /etc/sudoers.d/mayfly
+    # In a network that does not name it, sudo would complain of this host at each call.
+    _host=$(uname -n)
+    grep -qw -- "$_host" /etc/hosts || printf '127.0.1.1\t%s\n' "$_host" >>/etc/hosts
   fi
 }
 

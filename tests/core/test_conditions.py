@@ -61,6 +61,18 @@ def test_many_slots_with_one_cause_are_one_condition_and_another_cause_is_anothe
     assert slot_conditions(rows(Desired(slots), Memory()), SEEN, T, LINES) == []
 
 
+def test_a_line_to_type_that_the_cause_names_is_the_fix() -> None:
+    (spec,) = specs(pool("a"))
+    for note, fix in (
+        ("image x:1 is not on this Engine: `mayfly images pull`", "mayfly images pull"),
+        ("lab is not there: `try make lab`, or change `network`", "try make lab"),
+        ("data is no directory: make it, or change `source`", "mayfly describe a-0"),
+    ):
+        shown = rows(Desired((spec,), {spec.name: note}), Memory())
+        (one,) = slot_conditions(shown, SEEN, T, replace(LINES, inspect="try look {name}"))
+        assert one.fix == fix
+
+
 @pytest.mark.parametrize("slots", [3, 20])
 def test_a_cause_that_names_its_slot_is_one_for_all(slots: int) -> None:
     def known(name: SlotName) -> SlotMemory:

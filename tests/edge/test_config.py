@@ -467,6 +467,14 @@ MISTAKES: list[tuple[str, str]] = [
     # variables and secrets
     (pool("env = { MAYFLY_USER = '0' }"), "env: MAYFLY_USER is reserved"),
     (pool("env = { NVIDIA_VISIBLE_DEVICES = 'all' }"), "env: NVIDIA_VISIBLE_DEVICES is reserved"),
+    *(
+        (pool(f"env = {{ {name} = 'x' }}"), f"env: {name} follows from the job's user: set `user`")
+        for name in ("HOME", "USER", "LOGNAME", "SHELL")
+    ),
+    (
+        pool("[[pool.dataset]]\nsource = '/d'\ntarget = '/x'\nenv = 'HOME'"),
+        "dataset number 1 env: HOME follows from the job's user",
+    ),
     (pool("env = { 'A B' = '1' }"), "env: 'A B' is not a variable's name"),
     (pool(f"env = {{ T = 'ghp_{'a' * 36}' }}"), "env: T looks like a secret"),
     (

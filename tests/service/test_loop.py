@@ -314,6 +314,40 @@ def test_a_disk_that_takes_again_is_known_though_nobody_asks(stage: Stage) -> No
     stage.play(story)
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_state_file_that_is_taken_away_is_told_and_nothing_is_taken_until_it_is_back(
+    stage: Stage, copied: bool
+) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        path = on.history.path
+        away = path.rename(path.with_name("away"))
+        if copied:
+            path.write_bytes(
+                away.read_bytes()
+            )  # what is written to the old one is lost all the same
+        while "disk.refused" not in on.conditions():
+            yield
+        published = on.board.read()
+        assert published is not None
+        document: Mapping[str, Any] = published.document
+        (line,) = [one for one in document["health"] if one["code"] == "disk.refused"]
+        assert "moved or removed under the manager" in line["text"]
+        assert line["fix"] == "sudo systemctl restart mayfly"
+        refused = on.submit()
+        yield
+        assert refused.reply.get_nowait().status == 503
+        away.rename(path)
+        while "disk.refused" in on.conditions():
+            yield
+        accepted = on.submit()
+        yield
+        assert accepted.reply.get_nowait().status == 201
+
+    stage.play(story)
+
+
 def test_what_came_of_actions_is_recorded_once_the_disk_is_back(stage: Stage) -> None:
     def story(on: Stage) -> Story:
         on.look()

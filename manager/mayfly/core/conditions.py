@@ -127,7 +127,7 @@ def _condition(
     name, known = row.spec.name, row.memory
     describe = f"mayfly describe {name}"
     if row.phase is Phase.HELD:
-        fix = f"mayfly retry {name}" if known.held else describe
+        fix = f"mayfly retry {name}" if known.held else _line_in(row.note, lines) or describe
         return _of(
             row, "slot.held", Severity.ERROR, f"slot {name} is held: {row.note}", fix
         ), row.note
@@ -154,6 +154,13 @@ def _condition(
     text = f"the container of slot {name} is called {called}: another has its name"
     fix = lines.on(lines.rename, name)
     return _of(row, "slot.name_taken", Severity.WARNING, text, fix), "others have their names"
+
+
+def _line_in(note: str, lines: EngineLines) -> str | None:
+    """The first line to type that a note holds between backquotes."""
+    programs = {"mayfly", "sudo", lines.inspect.partition(" ")[0]}
+    typed = re.findall(r"`([^`]+)`", note)
+    return next((line for line in typed if line.partition(" ")[0] in programs), None)
 
 
 def _keeps_failing(row: SlotStatus, now: float) -> bool:

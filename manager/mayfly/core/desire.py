@@ -387,8 +387,11 @@ def unfit(reference: str, seen: ImageSeen) -> str | None:
 
 def _remedy(reference: str) -> str:
     """How an image is come by."""
-    if reference.startswith("mayfly/local:cuda"):
-        return f"`mayfly images build {reference.removeprefix('mayfly/local:cuda')}`"
-    if reference == "mayfly/local:cpu":
-        return "`mayfly images build cpu` (in a checkout: `make image`)"
-    return "`mayfly images build` or `mayfly images pull`"
+    own = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):(cpu|cuda(?=\d))(\d+\.\d+)?", reference)
+    if own is None:
+        return "`mayfly images pull`"
+    provider, kind, version = own.groups()
+    line = f"mayfly images build {version or kind}"
+    if provider != "local":
+        return f"`{line} --provider {provider}`"
+    return f"`{line}`" + (" (in a checkout: `make image`)" if kind == "cpu" else "")

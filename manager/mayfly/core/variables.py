@@ -15,6 +15,17 @@ _RESERVED = re.compile(
 )
 
 
+# Of every job: who it runs as decides them, so that a pool's would be overridden without a word.
+_OF_THE_USER = frozenset({"HOME", "USER", "LOGNAME", "SHELL"})
+
+
+def problem_with_pool_name(name: str) -> str | None:
+    """Why a variable of all jobs of a pool may not be called so; ``None`` where it may."""
+    if name in _OF_THE_USER:
+        return f"{name} follows from the job's user: set `user`, or give it to one job (submit -e {name}=…)"
+    return problem_with_name(name)
+
+
 def problem_with_name(name: str) -> str | None:
     """Why a variable may not be called so, as a sentence; ``None`` where it may."""
     if _NAME.fullmatch(name) is None:

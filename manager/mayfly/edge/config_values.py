@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.core.quantities import parse_duration, parse_size
-from mayfly.core.variables import problem_with_name
+from mayfly.core.variables import problem_with_pool_name
 from mayfly.edge import credentials
 from mayfly.edge.token_looks import looks_like_a_token
 from mayfly.edge.toml_value import toml_value
@@ -204,7 +204,7 @@ def target(value: object) -> object:
 
 def env_name(value: object) -> object:
     """The name of a variable that is not reserved."""
-    if isinstance(value, str) and (problem := problem_with_name(value)):
+    if isinstance(value, str) and (problem := problem_with_pool_name(value)):
         raise ValueError(problem)
     return value
 

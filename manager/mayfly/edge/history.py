@@ -29,6 +29,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.memory import Agent, Job, Memory, Pause
 from mayfly.core.model import Generation, JobId, SlotName
+from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
 from mayfly.edge.history_rows import remembered
 
@@ -46,8 +47,21 @@ class History:
             self._db = connect(self.path)
             migrate(self._db, self.path)
         self.path.chmod(0o600)
+        self._identity = self._standing()
         self._commits = 0  # since the log last began anew
         self._erased = True  # a manager that was killed may have erased something just before
+
+    def in_place(self) -> bool:
+        """Whether its file still stands where it was opened: what is written to another is lost."""
+        return self._standing() == self._identity
+
+    def _standing(self) -> tuple[int, int] | None:
+        """Device and inode of what stands at its path; ``None``: nothing does."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def close(self) -> None:
         """Write everything into the file proper and let go of it."""
@@ -88,6 +102,12 @@ class History:
         ``Passing`` where the disk does not take them; then none of them is there. Without facts something is
         written all the same, to try the disk.
         """
+        if not self.in_place():
+            raise Passing(
+                f"cannot record what happened: the state file {self.path} was moved or removed under the "
+                "manager: put it back, or restart Mayfly, which begins a new one",
+                1.0,
+            )
         with translated("cannot record what happened", self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:

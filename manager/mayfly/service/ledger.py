@@ -38,6 +38,7 @@ class Ledger:
         self._next_scrub = 0.0
         self._next_prune = 0.0
         self.disk_error: str | None = None  # why the last commit failed; None: it did not
+        self.gone = False  # somebody took the file away
         self.retry_at: float | None = None
 
     def load(self) -> Memory:
@@ -70,7 +71,8 @@ class Ledger:
         ``cursor``: up to which event of the Engine the memory has everything; ``None``: not further than is
         kept already.
         """
-        if not facts and self.disk_error is None:
+        self.gone = not self._history.in_place()
+        if not facts and self.disk_error is None and not self.gone:
             return True
         try:
             self._history.commit(facts, memory, self._payloads, cursor=_cursor_text(cursor))

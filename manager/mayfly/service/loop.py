@@ -185,6 +185,7 @@ class Loop:
         ground = replace(
             self._ground,
             disk_error=error,
+            state_gone=parts.ledger.gone,
             rejected=rejected,
             at_start=at_start,
             descriptors=descriptors(),

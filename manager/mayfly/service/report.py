@@ -60,6 +60,7 @@ class Ground:
     rejected: str | None = None  # what was wrong with the file, the last time it was read
     at_start: tuple[str, ...] = ()  # keys of [host] that were changed and wait for a restart
     disk_error: str | None = None  # None: the disk takes what it is given
+    state_gone: bool = False  # the state file was taken away
     descriptors: Descriptors | None = None  # None: not counted
 
 
@@ -193,7 +194,8 @@ def own_health(ground: Ground) -> list[Condition]:
             lines.append(Condition("disk.low", Severity.WARNING, text, fix))
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"
-        lines.append(Condition("disk.refused", Severity.ERROR, text, "df -h"))
+        fix = "sudo systemctl restart mayfly" if ground.state_gone else "df -h"
+        lines.append(Condition("disk.refused", Severity.ERROR, text, fix))
     have = ground.descriptors
     if have is not None and have.few_left:
         text = f"the manager has {have.used} of {have.limit} file descriptors open: soon it can open nothing"
