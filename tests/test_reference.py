@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mayfly.core import command_effects, model
-from mayfly.edge import unix_http
+from mayfly.edge import http_connection, unix_http
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.configuration import provider_keys, schema
 from mayfly.providers.github.settings import GitHubSettings
@@ -74,10 +74,10 @@ def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
         f"root has {at_once.of_root}, and {at_once.kept_for_root} are kept for root",
     ):
         assert sentence in " ".join(page.split())
-    read, write = f"{unix_http.READ_SECONDS:g}", f"{unix_http.WRITE_SECONDS:g}"
+    read, write = f"{http_connection.READ_SECONDS:g}", f"{http_connection.WRITE_SECONDS:g}"
     assert re.search(rf"has {read} s to arrive\s+whole, a write {write} s", page)
-    assert unix_http.BODY_MAX == 2**20
-    assert unix_http.HEAD_MAX == 64 * 2**10
+    assert http_connection.BODY_MAX == 2**20
+    assert http_connection.HEAD_MAX == 64 * 2**10
 
 
 def failures(path: Path) -> set[tuple[int, str]]:
@@ -105,7 +105,7 @@ def test_every_kind_of_failure_is_in_the_page() -> None:
     sources = [
         *Path(control.__file__).parent.glob("*.py"),
         Path(command_effects.__file__),
-        Path(unix_http.__file__),
+        Path(http_connection.__file__),
     ]
     found = set().union(*map(failures, sources))
     assert {(404, "no_such_slot"), (503, "no_disk"), (500, "bug")} <= found

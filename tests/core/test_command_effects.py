@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import get_args
 
 import pytest
 
@@ -50,6 +51,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.plan import Plan
+from mayfly.core.queue_room import ROOM
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0
@@ -181,7 +183,9 @@ def test_a_command_becomes_facts_and_an_answer(
 
 def test_a_submitted_job_goes_to_the_end_of_the_queue_and_what_it_runs_with_it() -> None:
     found = effects(SubmitJob(ANN, PAYLOAD, pool=None, timeout=90.0), BOTH)
-    entry = Job(JobId("j3"), LOCAL.name, serial=5, submitted=T, timeout=90.0)
+    entry = Job(
+        JobId("j3"), LOCAL.name, serial=5, submitted=T, timeout=90.0, uid=1000, owner="ann", size=16
+    )
     assert found == CommandResult(
         201, {"job": "j3"}, (JobSubmitted(T, entry),), {JobId("j3"): PAYLOAD}
     )
@@ -248,6 +252,57 @@ def test_a_command_that_contradicts_how_things_stand_changes_nothing_and_says_wh
     command: Command, at: Situation, status: int, kind: str, told: str
 ) -> None:
     assert effects(command, at) == CommandResult(status, {"error": told, "kind": kind})
+
+
+USER = replace(ANN, operator=False)
+EVERY = (
+    SubmitJob(USER, PAYLOAD, pool=None, timeout=None),
+    CancelJob(USER, NEXT),
+    CordonSlots(USER, ("a-0",), until=None, note=""),
+    UncordonSlots(USER, ("a-0",)),
+    DrainSlots(USER, None, force=True),
+    RecycleSlots(USER, ("a-0",)),
+    RetrySlots(USER, ("a-0",)),
+    PauseManager(USER, ""),
+    ResumeManager(USER),
+    ReloadConfig(USER, dry_run=True),
+    PlanAhead(USER),
+)
+
+
+@pytest.mark.parametrize("command", EVERY, ids=[type(one).__name__ for one in EVERY])
+def test_a_user_who_is_no_operator_submits_sees_the_plan_and_ends_their_own(
+    command: Command,
+) -> None:
+    assert {type(one) for one in EVERY} == set(get_args(Command))
+    theirs = replace(QUEUED, uid=ANN.uid)
+    found = effects(command, situation(WAITS, RUNS, jobs=(ENTRY, theirs)))
+    if isinstance(command, SubmitJob | CancelJob | PlanAhead):
+        assert found.status in (200, 201)
+    else:
+        told = "ann may only submit jobs, read, and end jobs of their own"
+        assert found == CommandResult(403, {"error": told, "kind": "forbidden"})
+
+
+@pytest.mark.parametrize("owner", [None, ANN.uid + 1])
+def test_a_job_of_somebody_else_or_of_nobody_is_not_theirs_to_end(owner: int | None) -> None:
+    at = situation(WAITS, RUNS, jobs=(replace(ENTRY, uid=owner), QUEUED))
+    told = "job j1 is not one of ann's"
+    refused = CommandResult(403, {"error": told, "kind": "forbidden"})
+    assert effects(CancelJob(USER, JOB), at) == refused
+    assert effects(CancelJob(ANN, JOB), at).status == 200, "an operator's it is"
+
+
+def test_a_queue_that_is_full_takes_no_job_and_says_so() -> None:
+    large = replace(QUEUED, uid=ANN.uid, size=ROOM.size_of_one)
+    found = effects(
+        SubmitJob(ANN, PAYLOAD, pool=None, timeout=None), situation(WAITS, jobs=(large,))
+    )
+    assert (found.status, found.body["kind"], found.facts) == (429, "queue_full", ())
+    assert found.body["error"] == (
+        "the queue is full: with this one the jobs of ann that wait would be larger than 32 MiB; "
+        "wait, or cancel some"
+    )
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

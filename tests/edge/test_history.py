@@ -54,6 +54,43 @@ def kept(history: History, *facts: Fact) -> None:
     history.commit(facts, apply(history.load(), facts), payloads)
 
 
+def test_what_jobs_run_is_read_where_it_is_shown_and_nowhere_else(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    for number in (1, 2):
+        submitted = lived(number, T)[2]
+        assert isinstance(submitted, JobSubmitted)
+        entry = replace(submitted.job, uid=1000 + number, owner="ann", size=9)
+        kept(history, replace(submitted, job=entry))
+    # Whoever read these columns would fail.
+    with sqlite3.connect(tmp_path / "mayfly.sqlite") as other:
+        other.execute("UPDATE jobs SET argv = 'no JSON', env = 'no JSON'")
+    assert [(row["job"], row["owner"]) for row in reader.jobs()] == [
+        ("j0001", "ann"),
+        ("j0002", "ann"),
+    ]
+    assert [(job.uid, job.size) for job in history.load().jobs.values()] == [(1001, 9), (1002, 9)]
+    assert reader.owner_of_job("j0002") == 1002
+    assert reader.owner_of_job("j0003") is None
+    with pytest.raises(ValueError, match="Expecting value"):
+        reader.job("j0001")
+    history.close()
+
+
+def test_an_agent_is_its_job_s_owner_s(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    created, exited, submitted, _ = lived(1, T)
+    assert isinstance(created, AgentCreated)
+    assert isinstance(submitted, JobSubmitted)
+    agent = replace(created.agent, job=submitted.job.id)
+    kept(history, replace(submitted, job=replace(submitted.job, uid=1001)))
+    kept(history, replace(created, agent=agent))
+    assert reader.owner_of_agent("g0001") == 1001, "while it is there"
+    kept(history, exited)
+    assert reader.owner_of_agent("g0001") == 1001, "and once it has ended"
+    assert reader.owner_of_agent("g0002") is None
+    history.close()
+
+
 def test_what_is_older_than_the_bound_is_forgotten(tmp_path: Path) -> None:
     history, reader = History(tmp_path), HistoryReader(tmp_path)
     for number in range(10):

@@ -70,6 +70,7 @@ def job(name: str, **other: Any) -> Row:
         "submitted": "2026-11-21T09:00:00.000Z",
         "started": None,
         "finished": None,
+        "owner": None,
         **other,
     }
 
@@ -79,6 +80,7 @@ class Account:
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.owners: dict[str, int] = {}  # uids by job
         self.event_rows: list[Row] = []
         self.agents: list[Row] = []
         self.printed: dict[str, list[Chunk]] = {}
@@ -108,6 +110,13 @@ class Account:
     def job(self, job: str) -> Row | None:
         self._check()
         return self.rows.get(job)
+
+    def owner_of_job(self, job: str) -> int | None:
+        return self.owners.get(job)
+
+    def owner_of_agent(self, generation: str) -> int | None:
+        found = [name for name, row in self.rows.items() if row["agent"] == generation]
+        return self.owners.get(found[0]) if found else None
 
     def generation_of_job(self, job: str) -> str | None:
         agent = self.rows[job]["agent"]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mayfly.core.commands import DrainSlots, SubmitJob
-from mayfly.edge import unix_http
+from mayfly.edge import http_connection
 from mayfly.service.control import Control
 from tests.service.conftest import Ask, connect
 from tests.service.standin import StandIn, job, slot, status
@@ -161,7 +161,7 @@ def test_what_is_malformed_or_too_large_is_refused(
     assert manager.commands == []
 
 
-@pytest.mark.parametrize("size", [unix_http.BODY_MAX + 1, 4 * unix_http.BODY_MAX])
+@pytest.mark.parametrize("size", [http_connection.BODY_MAX + 1, 4 * http_connection.BODY_MAX])
 def test_whoever_sends_too_much_comes_to_read_why(ask: Ask, size: int) -> None:
     answer = ask("POST", "/v1/jobs", {"argv": ["x" * size]})
     assert (answer.status, answer.json["kind"]) == (413, "bad_request")
@@ -170,7 +170,7 @@ def test_whoever_sends_too_much_comes_to_read_why(ask: Ask, size: int) -> None:
 def test_a_refused_client_that_sends_for_ever_is_cut_off(
     manager: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_http, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr(http_connection, "LINGER_SECONDS", 0.3)
     began = time.monotonic()
     with connect(manager.path) as endless:
         endless.sendall(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n")
@@ -188,7 +188,7 @@ def test_half_a_body_is_no_command(manager: StandIn, exchange: Callable[..., byt
 def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(
     manager: StandIn, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_http, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(http_connection, "READ_SECONDS", 0.5)
     with connect(manager.path) as slow:
         began = time.monotonic()
         cut = threading.Event()
@@ -214,7 +214,7 @@ def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(
 def test_what_comes_late_of_a_body_is_no_request(
     manager: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_http, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(http_connection, "READ_SECONDS", 0.3)
     with connect(manager.path) as slow:
         slow.sendall(b"POST /v1/resume HTTP/1.1\r\nContent-Length: 4096\r\n\r\n{")
         began = time.monotonic()
@@ -229,7 +229,7 @@ def test_what_comes_late_of_a_body_is_no_request(
 def test_a_client_that_does_not_read_is_cut_off(
     manager: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_http, "WRITE_SECONDS", 0.3)
+    monkeypatch.setattr(http_connection, "WRITE_SECONDS", 0.3)
     manager.account.rows["j1"] = job("j1", agent="g1")
     for _ in range(64):
         manager.account.prints("g1", b"x" * 65536)

@@ -154,17 +154,22 @@ def _free_port() -> int:
         return port
 
 
+def fails(where: str, error: BaseException) -> None:
+    """The listener has no bug."""
+    raise AssertionError(where) from error
+
+
 @pytest.fixture
 def scraped(metrics: Metrics) -> Iterator[int]:
     port = _free_port()
-    stop = serve(f"127.0.0.1:{port}", metrics.registry)
+    stop = serve(f"127.0.0.1:{port}", metrics.text, fails)
     yield port
     stop()
 
 
 def test_the_listener_serves_what_the_socket_serves_and_ends_when_told(metrics: Metrics) -> None:
     port = _free_port()
-    stop = serve(f"127.0.0.1:{port}", metrics.registry)
+    stop = serve(f"127.0.0.1:{port}", metrics.text, fails)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert named(answer.read().decode()) == named(metrics.text().decode())
     stop()

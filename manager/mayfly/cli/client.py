@@ -47,9 +47,22 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        try:
+            self._reach(self._path)
+        except PermissionError:
+            # Who is of the group mayfly-users alone has a door of their own.
+            try:
+                self._reach(str(Path(self._path).with_name("users.sock")))
+            except OSError:
+                pass
+            else:
+                return
+            raise
+
+    def _reach(self, path: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        self.sock.connect(path)
 
 
 def _silent(_: str) -> None:

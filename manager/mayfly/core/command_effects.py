@@ -50,6 +50,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.plan import Plan
+from mayfly.core.queue_room import no_room
 from mayfly.core.slots import VACANCY, tenancies
 
 
@@ -97,6 +98,13 @@ def refusal(status: int, kind: str, sentence: str) -> CommandResult:
 
 def effects(command: Command, situation: Situation) -> CommandResult:
     """What the command comes to as things stand."""
+    if command.by.operator or isinstance(command, SubmitJob | CancelJob | PlanAhead):
+        return _permitted(command, situation)
+    sentence = f"{command.by.name} may only submit jobs, read, and end jobs of their own"
+    return refusal(403, "forbidden", sentence)
+
+
+def _permitted(command: Command, situation: Situation) -> CommandResult:
     match command:
         case SubmitJob():
             return _submit(command, situation)
@@ -131,12 +139,18 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
     pool = _queue_pool(at.config, command.pool)
     if isinstance(pool, CommandResult):
         return pool
+    by, size = command.by, command.payload.size
+    if (full := no_room(at.memory.jobs.values(), by.uid, by.name, size)) is not None:
+        return refusal(429, "queue_full", f"the queue is full: {full}; wait, or cancel some")
     entry = Job(
         id=at.new_job,
         pool=pool.name,
         serial=at.memory.serial + 1,
         submitted=at.now,
         timeout=command.timeout,
+        uid=by.uid,
+        owner=by.name,
+        size=size,
     )
     facts = (JobSubmitted(at.now, entry),)
     return CommandResult(201, {"job": entry.id}, facts, {entry.id: command.payload})
@@ -166,6 +180,8 @@ def _cancel(command: CancelJob, at: Situation) -> CommandResult:
         if at.job_known:
             return refusal(409, "ended", f"job {job} has ended already")
         return refusal(404, "no_such_job", f"there is no job {job}: see `mayfly jobs`")
+    if not command.by.operator and entry.uid != command.by.uid:
+        return refusal(403, "forbidden", f"job {job} is not one of {by}'s")
     facts: list[Fact] = [JobCancelling(at.now, job, by)]
     agent = at.memory.agents.get(entry.agent) if entry.agent is not None else None
     if agent is None:

@@ -23,6 +23,7 @@ class Caller:
     uid: int
     gid: int
     name: str  # the user's name, or "uid 1234" where it has none
+    operator: bool = True  # may do everything; else submit, read, and end what is theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,12 @@ class Payload:
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in the queue."""
+        words = sum(len(word.encode()) + 1 for word in self.argv)
+        return words + sum(len(k) + len(v.encode()) + 2 for k, v in self.env.items())
 
     def __repr__(self) -> str:
         """Without the environment."""

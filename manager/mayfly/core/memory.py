@@ -163,6 +163,9 @@ class Job:
     slot: SlotName | None = None
     started: float | None = None
     cancelled_by: str | None = None  # None: nobody asked
+    uid: int | None = None  # of whoever submitted it; None: an earlier Mayfly did not record that
+    owner: str | None = None  # that user's name
+    size: int = 0  # bytes of its command and its variables
 
     @property
     def state(self) -> JobState:

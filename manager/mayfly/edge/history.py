@@ -170,7 +170,7 @@ class History:
             told |= {key: agent[key] for key in ("generation", "slot", "image", "lease")}
         job = told.pop("job", None)
         if isinstance(job, dict):
-            told |= {"pool": job["pool"]}
+            told |= {"pool": job["pool"], "by": job["owner"]}
             job = job["id"]
         at = told.pop("at")
         slot, generation = told.pop("slot", None), told.pop("generation", None)
@@ -198,8 +198,9 @@ class History:
     def _submit(self, fact: JobSubmitted, payload: Payload) -> None:
         job = fact.job
         self._db.execute(
-            "INSERT INTO jobs (id, serial, pool, state, argv, env, timeout, submitted)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?)",
+            "INSERT INTO jobs"
+            " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id,
                 job.serial,
@@ -208,6 +209,9 @@ class History:
                 json.dumps(dict(payload.env)),
                 job.timeout,
                 job.submitted,
+                job.uid,
+                job.owner,
+                job.size,
             ),
         )
 

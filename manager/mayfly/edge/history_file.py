@@ -20,7 +20,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -54,6 +54,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             ("boot", "run_id"),
             ("enrolled_in", "enrolled_by_run"),
         )
+    ),
+    (
+        "ALTER TABLE jobs ADD COLUMN uid INTEGER",
+        "ALTER TABLE jobs ADD COLUMN owner TEXT",
+        "ALTER TABLE jobs ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
+        "UPDATE jobs SET size = length(argv) + length(env) WHERE state = 'queued'",
     ),
 )
 

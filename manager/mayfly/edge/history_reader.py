@@ -15,12 +15,19 @@ from mayfly.core.lifetime import seconds_in_phases
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId
 from mayfly.edge.history_file import FILE_NAME, check_version, translated
-from mayfly.edge.history_rows import agent_from, remembered
+from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
 
 EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
 
 
 EVENTS_LAST = EVENTS_FIRST.replace("ORDER BY seq", "ORDER BY seq DESC")
+
+_JOBS = f"SELECT {JOB_COLUMNS} FROM jobs"  # noqa: S608
+JOBS = (
+    f"{_JOBS} WHERE state IN ('queued', 'running') UNION ALL"  # noqa: S608
+    f" SELECT * FROM ({_JOBS} WHERE state NOT IN ('queued', 'running')"
+    " ORDER BY finished DESC, serial DESC LIMIT ?) ORDER BY serial"
+)
 
 
 class HistoryReader:
@@ -67,19 +74,35 @@ class HistoryReader:
         return Payload(tuple(json.loads(rows[0]["argv"])), json.loads(rows[0]["env"]))
 
     def jobs(self, limit: int = 100) -> list[dict[str, Any]]:
-        """All queued and running jobs, and the last ``limit`` ended ones, in the order of submission."""
-        rows = self._rows(
-            "SELECT * FROM jobs WHERE state IN ('queued', 'running') UNION ALL"
-            " SELECT * FROM (SELECT * FROM jobs WHERE state NOT IN ('queued', 'running')"
-            " ORDER BY finished DESC, serial DESC LIMIT ?) ORDER BY serial",
-            (limit,),
-        )
+        """All queued and running jobs, and the last ``limit`` ended ones, in the order of submission.
+
+        Without what they run, which nobody needs of many at once.
+        """
+        rows = self._rows(JOBS, (limit,))
         return [_job_row(row) for row in rows]
 
     def job(self, job: str) -> dict[str, Any] | None:
-        """One job; ``None`` where there is no such job."""
-        rows = self._rows("SELECT * FROM jobs WHERE id = ?", (job,))
-        return _job_row(rows[0]) if rows else None
+        """One job, with its command; ``None`` where there is no such job."""
+        rows = self._rows(
+            f"SELECT {JOB_COLUMNS}, argv FROM jobs WHERE id = ?",  # noqa: S608
+            (job,),
+        )
+        return _job_row(rows[0]) | {"argv": json.loads(rows[0]["argv"])} if rows else None
+
+    def owner_of_job(self, job: str) -> int | None:
+        """The uid of whoever submitted it; ``None`` where nobody did, or an earlier Mayfly had it."""
+        rows = self._rows("SELECT uid FROM jobs WHERE id = ?", (job,))
+        return rows[0]["uid"] if rows else None
+
+    def owner_of_agent(self, generation: str) -> int | None:
+        """The uid of whoever submitted the job that the agent has or had; ``None``: it had none."""
+        rows = self._rows(
+            "SELECT uid FROM jobs WHERE id = coalesce("
+            "(SELECT job FROM lives WHERE generation = ?),"
+            " (SELECT json_extract(data, '$.job') FROM agents WHERE generation = ?))",
+            (generation, generation),
+        )
+        return rows[0]["uid"] if rows else None
 
     def generation_of_job(self, job: str) -> str | None:
         """The agent that has or had the job; ``None`` where none did."""
@@ -166,12 +189,9 @@ def _job_row(row: sqlite3.Row) -> dict[str, Any]:
         "submitted",
         "started",
         "finished",
+        "owner",
     )
-    return {
-        "job": row["id"],
-        **{name: row[name] for name in names},
-        "argv": json.loads(row["argv"]),
-    }
+    return {"job": row["id"], **{name: row[name] for name in names}}
 
 
 def _life_row(row: sqlite3.Row) -> dict[str, Any]:

@@ -11,6 +11,12 @@ from typing import Any
 from mayfly.core.memory import Agent, Cordon, Doom, FailedRun, Job, Memory, Pause, SlotMemory
 from mayfly.core.model import DoomReason, Generation, Hold, JobId, JobState, Phase, SlotName
 
+# Of a job all but what it runs, which may be a quarter of a mebibyte.
+JOB_COLUMNS = (
+    "id, pool, serial, state, exit_code, cause, slot, agent, submitted, started, finished, timeout, tries,"
+    " cancelled_by, uid, owner, size"
+)
+
 
 def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
     """The memory as the rows have it."""
@@ -24,7 +30,10 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
     }
     jobs = {
         JobId(row["id"]): _job_from(row)
-        for row in rows("SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY serial")
+        for row in rows(
+            f"SELECT {JOB_COLUMNS} FROM jobs"  # noqa: S608
+            " WHERE state IN ('queued', 'running') ORDER BY serial"
+        )
     }
     serials = [row["serial"] or 0 for row in rows("SELECT max(serial) AS serial FROM jobs")]
     pauses = [
@@ -82,4 +91,7 @@ def _job_from(row: sqlite3.Row) -> Job:
         slot=row["slot"] if running else None,
         started=row["started"],
         cancelled_by=row["cancelled_by"],
+        uid=row["uid"],
+        owner=row["owner"],
+        size=row["size"],
     )

@@ -16,29 +16,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from mayfly.core.commands import Caller
 from mayfly.core.model import Generation
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
-from mayfly.edge.output_kept import NOTE, Chunk
-from mayfly.edge.places import Bounds, Places
-from mayfly.edge.unix_http import (
+from mayfly.edge.http_connection import (
     RETRY,
     HttpReply,
     OnFailure,
     Request,
-    UnixServer,
     error_reply,
     json_reply,
 )
+from mayfly.edge.output_kept import NOTE, Chunk
+from mayfly.edge.places import Bounds, Places
+from mayfly.edge.unix_http import OPERATORS, USERS, Door, UnixServer, there_is, users_socket
 from mayfly.service import openapi, output_stream, parameters
 from mayfly.service.board import StatusBoard
 from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest, CommandRoute
+from mayfly.service.metrics import CONTENT_TYPE
 from mayfly.service.parameters import BadRequest
 from mayfly.service.pending_command import Send, ask
 
 API = 1
 # Clients that wait or follow. A user's other connections are for those who do not.
 LONG_POLLS = Bounds(all=32, of_one=16, of_root=16)
+LONG_POLLS_OF_USERS = Bounds(all=24, of_one=6, of_root=6)
 WAIT_MAX = 60.0
 AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited for
 LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is over
@@ -53,7 +56,7 @@ TIME_KEYS = frozenset(
 )
 JOB_KEYS = (
     *("job", "pool", "state", "exit_code", "cause"),
-    *("slot", "agent", "submitted", "started", "finished"),
+    *("slot", "agent", "submitted", "started", "finished", "owner"),
 )
 
 Names = Mapping[str, str]
@@ -72,6 +75,12 @@ class Reader(Protocol):
 
     def job(self, job: str) -> Row | None:
         """One job; ``None`` where there is none of that id."""
+
+    def owner_of_job(self, job: str) -> int | None:
+        """The uid of whoever submitted it; ``None`` where that is not known."""
+
+    def owner_of_agent(self, generation: str) -> int | None:
+        """The uid of whoever submitted the job that the agent has or had; ``None``: it had none."""
 
     def generation_of_job(self, job: str) -> str | None:
         """The agent that has, or had, this job; ``None`` while it is queued."""
@@ -121,6 +130,7 @@ class Route:
     does: str
     answer: Callable[[Control, Request, Names], HttpReply]
     body: tuple[str, ...] | None = None  # a command's keys; None: it is a read
+    operators: bool = False  # not for those who may only submit, read, and end what is theirs
 
     def match(self, method: str, path: str) -> Names | None:
         """The names in the path, or ``None`` where the path is another."""
@@ -173,10 +183,16 @@ class Control:
         self._on_failure = on_failure
         self._stop = threading.Event()
         self._places = Places(LONG_POLLS)
+        self._places_of_users = Places(LONG_POLLS_OF_USERS)
 
-    def open(self, path: str | Path) -> UnixServer:
+    def open(self, path: str | Path, door: Door = OPERATORS) -> UnixServer:
         """A server on this socket, bound and not yet started; ``Refused`` where it cannot be."""
-        return UnixServer(Path(path), self.respond, self._on_failure)
+        return UnixServer(Path(path), self.respond, self._on_failure, door)
+
+    def open_all(self, path: str | Path) -> list[UnixServer]:
+        """The same for everybody for whom there is a group on this host."""
+        users = [self.open(users_socket(path), USERS)] if there_is(USERS) else []
+        return [self.open(path), *users]
 
     def stop(self) -> None:
         """End every followed stream."""
@@ -188,10 +204,13 @@ class Control:
             return self._route(request)
         except BadRequest as error:
             return error_reply(400, str(error), "bad_request")
+        except _NotTheirs as error:
+            return error_reply(403, str(error), "forbidden")
         except Fault as error:
             return error_reply(503, str(error), "unavailable")
         except _TooMany:
-            bounds = f"{LONG_POLLS.of_one} clients of one user, or {LONG_POLLS.all} of all"
+            most = LONG_POLLS if request.caller.operator else LONG_POLLS_OF_USERS
+            bounds = f"{most.of_one} clients of one user, or {most.all} of all"
             sentence = f"{bounds}, wait at the manager already"
             return replace(error_reply(503, sentence, "busy"), headers=RETRY)
         except Exception as error:  # noqa: BLE001  a bug must neither end the server nor show itself
@@ -209,6 +228,8 @@ class Control:
             names = route.match(request.method, request.path)
             if names is not None:
                 parameters.known_query(request.query, route.query)
+                if route.operators and not request.caller.operator:
+                    raise _NotTheirs(f"{route.path} is not for the group {USERS.group}")
                 return route.answer(self, request, names)
         for route in self.ROUTES:
             if route.match(route.method, request.path) is not None:
@@ -241,10 +262,11 @@ class Control:
         rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
         return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
 
-    def _job(self, _: Request, names: Names) -> HttpReply:
+    def _job(self, request: Request, names: Names) -> HttpReply:
         row = self._reader.job(names["job"])
         if row is None:
             return _no_such_job(names["job"])
+        self._see_whose_job(request, names["job"])
         return json_reply(200, {"schema": "mayfly.job/1", **_stamped(row)})
 
     def _events(self, request: Request, _: Names) -> HttpReply:
@@ -294,7 +316,7 @@ class Control:
         return json_reply(200, self._gpus_document())
 
     def _metrics(self, _: Request, __: Names) -> HttpReply:
-        return HttpReply(200, "text/plain; version=0.0.4; charset=utf-8", self._exposition())
+        return HttpReply(200, CONTENT_TYPE, self._exposition())
 
     # -- output ------------------------------------------------------------------------------------
 
@@ -303,6 +325,7 @@ class Control:
         row = self._reader.job(job)
         if row is None:
             return _no_such_job(job)
+        self._see_whose_job(request, job)
         generation = self._reader.generation_of_job(job)
         if generation is None and parameters.switch(request.query, "follow"):
             with self._waiting(request):
@@ -325,6 +348,9 @@ class Control:
         generation = self._reader.generation_of_slot(names["slot"], previous=previous)
         if generation is None and names["slot"] not in self.slots():
             return error_reply(404, f"there is no slot {names['slot']}", "no_such_slot")
+        if generation is not None and not request.caller.operator:
+            owner = self._reader.owner_of_agent(generation)
+            _see_that_it_is_theirs(request.caller, owner, f"the job in slot {names['slot']}")
         return self._output(request, generation, over=previous)
 
     def _output(self, request: Request, generation: str | None, *, over: bool) -> HttpReply:
@@ -368,12 +394,18 @@ class Control:
 
     # -- what they share -----------------------------------------------------------------------------
 
+    def _see_whose_job(self, request: Request, job: str) -> None:
+        """What a job runs and prints is shown to its owner and to operators."""
+        if not request.caller.operator:
+            _see_that_it_is_theirs(request.caller, self._reader.owner_of_job(job), f"job {job}")
+
     def _wait_begins(self, request: Request) -> Callable[[], None]:
         """Take one of the places for those who wait; what is returned gives it back."""
         uid = request.caller.uid
-        if not self._places.take(uid):
+        places = self._places if request.caller.operator else self._places_of_users
+        if not places.take(uid):
             raise _TooMany
-        return partial(self._places.give_back, uid)
+        return partial(places.give_back, uid)
 
     def _waiting(self, request: Request) -> _Place:
         return _Place(self._wait_begins(request))
@@ -395,10 +427,14 @@ class Control:
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
-        Route("GET", "/v1/recording", (), "what the loop was told of late", _recording),
+        Route("GET", "/v1/recording", (), "what the loop did of late", _recording, operators=True),
         Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
         *(_commanded(route) for route in COMMAND_ROUTES),
     )
+
+
+class _NotTheirs(Exception):
+    """The caller may not see it."""
 
 
 class _TooMany(Exception):
@@ -459,6 +495,11 @@ class _Held(Iterator[bytes]):
         release, self._release = self._release, None
         if release is not None:
             release()
+
+
+def _see_that_it_is_theirs(caller: Caller, owner: int | None, what: str) -> None:
+    if owner != caller.uid:
+        raise _NotTheirs(f"{what} is not one of {caller.name}'s")
 
 
 def _nothing_held() -> None:

@@ -196,7 +196,7 @@ def _run(
             output.follow(agent.generation, agent.container, lines=not agent.embedded)
     metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
     if config.host.metrics is not None:
-        stack.callback(_scraped(config.host.metrics, metrics, log))
+        stack.callback(_scraped(config.host.metrics, metrics, log, erred))
 
     control = Control(
         board=board,
@@ -209,13 +209,14 @@ def _run(
         version=__version__,
         on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )
-    server = control.open(config.host.socket)
-    stack.callback(server.close)
+    servers = control.open_all(config.host.socket)
+    for server in servers:
+        stack.callback(server.close)
     stack.callback(control.stop)
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
-        for part in (observer, mounts, prober, server):
-            part.start()
+        for start in (observer.start, mounts.start, prober.start, *(s.start for s in servers)):
+            start()
         _log_start(log, host, config)
         loop.run()
         log.event("daemon.stopping")
@@ -264,10 +265,14 @@ def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:
     return board.gpus or (), board.reading.driver if board.reading is not None else ""
 
 
-def _scraped(address: str, metrics: Metrics, log: Log) -> Callable[[], None]:
+def _scraped(
+    address: str, metrics: Metrics, log: Log, erred: Callable[[str, BaseException], None]
+) -> Callable[[], None]:
     """Serve the metrics on loopback too; a port that somebody else has must not stop the pool."""
     try:
-        return serve(address, metrics.registry)
+        return serve(
+            address, metrics.text, lambda path, error: erred(f"the answer to {path}", error)
+        )
     except OSError as error:
         log.event("metrics.refused", address=address, reason=error.strerror or str(error))
         return lambda: None

@@ -15,7 +15,6 @@ from prometheus_client import (
     Gauge,
     Histogram,
     generate_latest,
-    start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -40,6 +39,10 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import Result
 from mayfly.core.slots import SlotStatus
+from mayfly.edge.http_connection import HttpReply, OnFailure, Request, error_reply
+from mayfly.edge.tcp_http import TcpServer
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 FORMER_ACTIONS = {"set_schedulable": "tell", "forget": "bury"}  # both are shown for one release
 ACTIONS = (
@@ -465,17 +468,18 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def serve(address: str, registry: CollectorRegistry) -> Callable[[], None]:
+def serve(
+    address: str, exposition: Callable[[], bytes], on_failure: OnFailure
+) -> Callable[[], None]:
     """Serve the metrics at ``HOST:PORT``; returns how to stop that. ``OSError`` where the port is taken."""
     host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), host.strip("[]"), registry)
 
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(5.0)
+    def respond(request: Request) -> HttpReply:
+        if request.path not in ("/", "/metrics"):
+            return error_reply(404, "there are only /metrics", "no_such_path")
+        return HttpReply(200, CONTENT_TYPE, exposition())
 
-    return stop
+    return TcpServer(host.strip("[]"), int(port), respond, on_failure).close
 
 
 JOB_ENDS: tuple[tuple[JobState, str], ...] = (

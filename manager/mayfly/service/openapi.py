@@ -174,18 +174,20 @@ CONTENTS: Mapping[str, Mapping[str, Schema]] = {
 # The kinds of failure, by status.
 FAILURES: Mapping[int, tuple[str, ...]] = {
     400: ("bad_request", "which_pool"),
+    403: ("forbidden",),
     404: ("no_such_path", "no_such_slot", "no_such_job", "no_such_pool"),
     405: ("method",),
     409: ("ended", "no_queue", "refused"),
     411: ("bad_request",),
     413: ("bad_request",),
+    429: ("queue_full",),
     431: ("bad_request",),
     500: ("bug",),
     503: ("starting", "busy", "unavailable", "no_disk"),
     504: ("timeout",),
 }
-OF_READS = (400, 404, 431, 500, 503)
-OF_COMMANDS = (400, 404, 409, 411, 413, 431, 500, 503, 504)
+OF_READS = (400, 403, 404, 431, 500, 503)
+OF_COMMANDS = (400, 403, 404, 409, 411, 413, 429, 431, 500, 503, 504)
 
 
 def document(routes: Iterable[Described]) -> dict[str, object]:

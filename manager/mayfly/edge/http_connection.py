@@ -1,0 +1,353 @@
+"""HTTP/1.1 as the manager serves it: a connection, bounded in size and time, and a place for each client.
+
+Written by hand because no ASGI server asks the kernel who calls or bounds a slow client (docs/adr/0017).
+Nothing here knows what a path means, nor what kind of socket it is. Every request is bounded before it
+reaches a route, whatever arrives is answered with JSON, and no traceback ever leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import re
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import cast
+from urllib.parse import parse_qsl, urlsplit
+
+from mayfly.core.commands import Caller
+from mayfly.edge.lasting_thread import begun
+from mayfly.edge.places import Places
+
+HEAD_MAX = 64 * 1024  # request line and headers
+BODY_MAX = 1024 * 1024
+READ_SIZE = 16 * 1024
+READ_SECONDS = 15.0  # for a whole head, and again for a whole body
+WRITE_SECONDS = 30.0  # for one write to a client that does not read
+LINGER_MAX = 8 * 1024 * 1024  # of what a refused client still sends, so that it comes to read why
+LINGER_SECONDS = 2.0
+# What would act on a terminal or reorder a line, beside what JSON escapes itself; and halves of characters.
+UNSHOWN = re.compile(
+    "[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+RETRY: Mapping[str, str] = {"Retry-After": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read whole and not yet understood."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: bytes
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What goes back: bytes with their type, or a stream of them."""
+
+    status: int
+    content_type: str
+    data: bytes | Iterator[bytes]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Respond = Callable[[Request], HttpReply]
+OnFailure = Callable[[str, BaseException], None]
+
+
+def json_reply(status: int, document: Mapping[str, object]) -> HttpReply:
+    """A document as a reply, with a newline at its end for people who use curl, on a terminal, too."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return HttpReply(status, "application/json", text.encode() + b"\n")
+
+
+def error_reply(status: int, sentence: str, kind: str) -> HttpReply:
+    """A failure as a reply: one sentence for people, one word for programs."""
+    return json_reply(status, {"error": sentence, "kind": kind})
+
+
+class TooLarge(Exception):
+    """The client sent more than a request may have."""
+
+
+class _Incoming(io.RawIOBase):
+    """The client's bytes, until a deadline and up to a budget."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._deadline = 0.0
+        self._budget = 0
+
+    def allow(self, budget: int, seconds: float) -> None:
+        self._budget = budget
+        self._deadline = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self._budget <= 0:
+            raise TooLarge
+        self._connection.settimeout(left)
+        count = self._connection.recv_into(buffer[: self._budget])
+        self._budget -= count
+        return count
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        self.connection = self.request
+        self._incoming = _Incoming(self.connection)
+        self.rfile = io.BufferedReader(self._incoming, READ_SIZE)
+        self.wfile = cast("io.BufferedIOBase", _Outgoing(self.connection))
+        self.caller = self.server.caller(self.connection)
+        self.request_version, self.requestline, self.command = "HTTP/1.0", "", ""
+
+    def finish(self) -> None:
+        self.rfile.close()
+
+    def handle_one_request(self) -> None:
+        """One request; whatever goes wrong with it ends this connection and nothing else."""
+        self.close_connection = True
+        self._incoming.allow(HEAD_MAX, self.server.head_seconds or READ_SECONDS)
+        try:
+            self._receive()
+        except TooLarge:
+            self._refuse(431, "the request's head is longer than 64 KiB", "bad_request")
+        except OSError:
+            # Gone, idle between requests, or slow on purpose: no answer is owed, and what still comes of a
+            # body must not be taken for a request.
+            self.close_connection = True
+        except Exception as error:  # noqa: BLE001  a bug here must neither end the server nor show itself
+            self.server.on_failure(getattr(self, "path", "a request"), error)
+            self._refuse(500, "this is a bug in mayfly", "bug")
+
+    def _receive(self) -> None:
+        self.raw_requestline = self.rfile.readline(HEAD_MAX + 1)
+        if not self.raw_requestline:
+            return
+        if not self.parse_request():
+            return  # send_error has answered
+        if self.request_version == self.default_request_version:
+            self.send_error(400)
+            return
+        if self.command not in {"GET", "POST"}:
+            self._refuse(405, f"{self.command} is not used here; GET reads, POST acts", "method")
+            return
+        if not self.server.is_meant(self.headers.get_all("Host", [])):
+            self._refuse(421, "this is not the host that the request names", "bad_request")
+            return
+        body = self._body()
+        if body is None:
+            return
+        try:
+            target = urlsplit(self.path)
+            query = dict(parse_qsl(target.query, keep_blank_values=True, max_num_fields=32))
+        except ValueError:
+            self._refuse(400, "the request's target is not understood", "bad_request")
+            return
+        request = Request(self.command, target.path, query, body, self.caller)
+        self._send(self.server.respond(request))
+
+    def _body(self) -> bytes | None:
+        """The request's body; ``None`` where one that cannot be taken was answered."""
+        if "Transfer-Encoding" in self.headers:
+            self._refuse(411, "send the body with a Content-Length", "bad_request")
+            return None
+        text = self.headers.get("Content-Length", "0")
+        if not (text.isascii() and text.isdigit()):
+            self._refuse(400, "Content-Length is not a number", "bad_request")
+            return None
+        if len(text) > 9 or int(text) > BODY_MAX:
+            self._refuse(413, "the body is longer than 1 MiB", "bad_request")
+            return None
+        self._incoming.allow(int(text) + HEAD_MAX, READ_SECONDS)
+        body = self.rfile.read(int(text))
+        return body if len(body) == int(text) else None
+
+    def _send(self, reply: HttpReply) -> None:
+        if isinstance(reply.data, bytes):
+            self._head(reply, {"Content-Length": str(len(reply.data))})
+            self._flush(reply.data)
+            return
+        chunked = self.request_version == "HTTP/1.1"
+        try:
+            self._head(reply, {"Transfer-Encoding": "chunked"} if chunked else {})
+            self._flush(b"")
+            for piece in reply.data:
+                if piece:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            if chunked:
+                self.wfile.write(b"0\r\n\r\n")
+            else:
+                self.close_connection = True
+        except BaseException:
+            self.close_connection = True
+            raise
+        finally:
+            if isinstance(reply.data, Iterator) and hasattr(reply.data, "close"):
+                reply.data.close()
+
+    def _head(self, reply: HttpReply, framing: Mapping[str, str]) -> None:
+        self.send_response(reply.status)
+        headers = {"Content-Type": reply.content_type, **framing, **reply.headers}
+        if self.close_connection:
+            headers["Connection"] = "close"
+        for name, value in headers.items():
+            self.send_header(name, value)
+
+    def _flush(self, data: bytes) -> None:
+        """The head and what follows it in one write."""
+        head = getattr(self, "_headers_buffer", [])
+        self._headers_buffer: list[bytes] = []
+        self.wfile.write(b"".join(head) + b"\r\n" + data)
+
+    def _refuse(self, status: int, sentence: str, kind: str) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError, TooLarge):
+            self._send(error_reply(status, sentence, kind))
+            self.connection.shutdown(socket.SHUT_WR)
+            self._incoming.allow(LINGER_MAX, LINGER_SECONDS)
+            while self.rfile.read1(READ_SIZE):
+                pass
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the standard library's parser refuses, in our form and without echoing it."""
+        del message, explain
+        self.request_version = "HTTP/1.0"  # at least: what came may have named none
+        self._refuse(
+            int(code), "this is not an HTTP request that is understood here", "bad_request"
+        )
+
+    def version_string(self) -> str:
+        """The Server header; which version is asked at /v1/version."""
+        return "mayfly"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name there
+        """Say nothing: events are the record of what was asked."""
+
+
+class _Outgoing:
+    """The client's side of writes: whole, or not within the time it gets."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def write(self, data: bytes) -> int:
+        self._connection.settimeout(WRITE_SECONDS)
+        self._connection.sendall(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Serves each client on a thread of its own, as many as have places."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    head_seconds: float | None = None  # for a whole head; None: READ_SECONDS
+
+    def __init__(
+        self,
+        address: object,
+        respond: Respond,
+        on_failure: OnFailure,
+        places: Places,
+    ) -> None:
+        self.respond = respond
+        self.on_failure = on_failure
+        self._places = places
+        super().__init__(address, Handler, bind_and_activate=False)  # type: ignore[arg-type]
+
+    def caller(self, connection: socket.socket) -> Caller:
+        """Who is at the other end."""
+        raise NotImplementedError
+
+    def user(self, connection: socket.socket) -> int:
+        """Whose place the connection takes."""
+        raise NotImplementedError
+
+    def is_meant(self, hosts: Sequence[str]) -> bool:
+        """Whether a request that names these hosts is for this server."""
+        del hosts
+        return True
+
+    def accept(self) -> None:
+        """Hand each connection to a thread of its own until the socket is shut."""
+        while True:
+            try:
+                connection, address = self.get_request()
+            except OSError as error:
+                if error.errno in GONE:
+                    return
+                time.sleep(0.05)  # no room now; those who are served will make some
+                continue
+            try:
+                self.process_request(connection, address)
+            except Exception as error:  # noqa: BLE001  one client must not end the others' way in
+                self.on_failure("a connection", error)
+                self.shutdown_request(connection)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        connection = cast("socket.socket", request)
+        try:
+            user = self.user(connection)
+        except OSError:  # it is gone already
+            self.shutdown_request(connection)
+            return
+        if self._places.take(user):
+            serving = (connection, client_address, user)
+            if begun(
+                threading.Thread(target=self._serve, args=serving, name="client", daemon=True)
+            ):
+                return
+            self._places.give_back(user)
+        self._turn_away(connection)
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        try:
+            connection.settimeout(0.2)
+            body = (
+                b'{"error":"the manager serves as many clients as it may, or as one user may have",'
+                b'"kind":"busy"}\n'
+            )
+            connection.sendall(
+                b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+                b"Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
+        except OSError:
+            pass
+        self.shutdown_request(connection)
+
+    def _serve(self, connection: socket.socket, client_address: object, user: int) -> None:
+        try:
+            self.process_request_thread(connection, client_address)
+        finally:
+            self._places.give_back(user)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that vanishes is no event; routes catch their own faults."""
+
+
+GONE = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})  # the socket was shut or closed

@@ -1,0 +1,118 @@
+"""HTTP on loopback: whoever knocks has a few places, has to be quick, and has to mean this host."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from mayfly.edge import tcp_http
+from mayfly.edge.http_connection import HttpReply
+from mayfly.edge.tcp_http import PLACES, TcpServer, is_own_name, user_of
+from tests.harness import until
+
+GET = b"GET /metrics HTTP/1.0\r\n\r\n"
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def server(request: pytest.FixtureRequest) -> Iterator[TcpServer]:
+    def fails(where: str, error: BaseException) -> None:
+        raise AssertionError(where) from error
+
+    try:
+        made = TcpServer(request.param, 0, lambda _: HttpReply(200, "text/plain", b"up 1\n"), fails)
+    except OSError as error:
+        pytest.skip(f"no {request.param} here: {error.strerror}")
+    yield made
+    made.close()
+
+
+def connect(server: TcpServer) -> socket.socket:
+    return socket.create_connection(server.address, timeout=30)
+
+
+def answered(connection: socket.socket, request: bytes = GET) -> bytes:
+    """The first line of the answer to a request; empty where none came."""
+    with connection:
+        try:
+            connection.sendall(request)
+            return connection.makefile("rb").readline().strip()
+        except ConnectionResetError:
+            return b""
+
+
+def test_one_user_s_idle_connections_keep_nobody_else_out_and_no_thread_alive(
+    server: TcpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_http._Server, "head_seconds", 1.5)
+    before = threading.active_count()
+    idle = [connect(server) for _ in range(100)]
+    if os.getuid() == 0:
+        words = f"""
+import encodings.idna, os, socket  # while it may read the library
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+c = socket.create_connection({server.address!r}, timeout=30)
+c.sendall({GET!r}); print(c.makefile().readline().strip())
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", words], capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "HTTP/1.1 200 OK\n"
+    assert answered(connect(server)).startswith(b"HTTP/1.1 503"), "ours are taken"
+    assert threading.active_count() - before <= PLACES.all
+    until(lambda: threading.active_count() == before, "who says nothing is hung up on", 30)
+    assert answered(connect(server)) == b"HTTP/1.1 200 OK"
+    for connection in idle:
+        connection.close()
+
+
+def test_who_is_at_the_other_end_is_known_from_the_kernel(server: TcpServer) -> None:
+    host, _ = server.address
+    with (
+        socket.create_server((host, 0), family=_family(host)) as ours,
+        socket.create_connection(ours.getsockname()[:2]),
+    ):
+        connection, _ = ours.accept()
+        with connection:
+            assert user_of(connection) == os.getuid()
+            assert user_of(connection, ()) == tcp_http.UNKNOWN
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("localhost", True),
+        ("localhost:9925", True),
+        ("LOCALHOST:1", True),
+        ("127.0.0.1:9925", True),
+        ("127.8.8.8", True),
+        ("[::1]:9925", True),
+        ("[::1]", True),
+        ("evil.example", False),
+        ("evil.example:9925", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("10.0.0.1", False),
+        ("", False),
+    ],
+)
+def test_a_browser_that_was_led_here_under_another_name_reads_nothing(
+    server: TcpServer, named: str, meant: bool
+) -> None:
+    assert is_own_name(named, "127.0.0.1") is meant
+    line = answered(connect(server), f"GET / HTTP/1.1\r\nHost: {named}\r\n\r\n".encode())
+    assert line.startswith(b"HTTP/1.1 200" if meant else b"HTTP/1.1 421")
+
+
+def test_two_hosts_are_two_claims(server: TcpServer) -> None:
+    both = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
+    assert answered(connect(server), both).startswith(b"HTTP/1.1 421")

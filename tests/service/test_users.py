@@ -1,0 +1,113 @@
+"""Who comes in by the users' door submits, reads how things stand, and sees and ends what is theirs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.commands import CancelJob, SubmitJob
+from mayfly.edge.unix_http import USERS
+from mayfly.service.control import Control
+from tests.service.conftest import connect
+from tests.service.standin import StandIn, job
+
+OWN = os.getuid()
+
+
+@pytest.fixture
+def door(manager: StandIn, tmp_path: Path) -> Iterator[Path]:
+    """The manager's door for users, and a job of theirs and one of somebody else in its slots."""
+    path = tmp_path / "users.sock"
+    server = manager.control.open(path, USERS)
+    server.start()
+    for name, owner, agent in (("mine", OWN, "g1"), ("other", OWN + 1, "g2"), ("old", None, "g3")):
+        manager.account.rows[name] = job(name, agent=agent, argv=["secret"], state="running")
+        if owner is not None:
+            manager.account.owners[name] = owner
+        manager.account.prints(agent, b"printed\n")
+        manager.account.ends(agent)
+    manager.account.slots |= {("local-0", False): "g1", ("local-1", False): "g2"}
+    yield path
+    server.close()
+
+
+def asked(door: Path, method: str, path: str, body: object = None) -> tuple[int, str]:
+    """The status and the kind of an answer."""
+    client = http.client.HTTPConnection("mayfly", timeout=30)
+    client.sock = connect(door)
+    client.request(method, path, None if body is None else json.dumps(body).encode())
+    response = client.getresponse()
+    data = response.read()
+    client.close()
+    return response.status, json.loads(data)["kind"] if response.status >= 400 else ""
+
+
+# What each path answers a user: all of them stand here.
+ANSWERS = {
+    "GET /v1/version": 200,
+    "GET /v1/openapi.json": 200,
+    "GET /v1/status": 200,
+    "GET /v1/jobs": 200,
+    "GET /v1/jobs/mine": 200,
+    "GET /v1/jobs/other": 403,
+    "GET /v1/jobs/old": 403,
+    "GET /v1/jobs/mine/output": 200,
+    "GET /v1/jobs/other/output": 403,
+    "GET /v1/jobs/other/output?follow=1": 403,
+    "GET /v1/slots/local-0/output": 200,
+    "GET /v1/slots/local-1/output": 403,
+    "GET /v1/events": 200,
+    "GET /v1/history": 200,
+    "GET /v1/gpus": 200,
+    "GET /v1/recording": 403,
+    "GET /v1/metrics": 200,
+}
+
+
+@pytest.mark.parametrize("request_line", ANSWERS)
+def test_a_user_reads_how_things_stand_and_of_jobs_what_is_theirs(
+    door: Path, request_line: str
+) -> None:
+    method, path = request_line.split()
+    status, kind = asked(door, method, path)
+    assert status == ANSWERS[request_line]
+    assert kind == ("forbidden" if status == 403 else "")
+
+
+def test_every_path_that_is_read_stands_in_the_table() -> None:
+    reads = {route.path for route in Control.ROUTES if route.body is None}
+    named = {line.split()[1].partition("?")[0] for line in ANSWERS}
+    assert reads == {
+        path.replace("/mine", "/{job}").replace("/local-0", "/{slot}")
+        for path in named
+        if not {"other", "old", "local-1"} & set(path.split("/"))
+    }
+
+
+def test_whose_commands_they_are_is_known_where_they_are_judged(
+    manager: StandIn, door: Path
+) -> None:
+    assert asked(door, "POST", "/v1/jobs", {"argv": ["id"]}) == (200, "")
+    assert asked(door, "POST", "/v1/jobs/mine/cancel") == (200, "")
+    assert asked(manager.path, "POST", "/v1/jobs/mine/cancel") == (200, "")
+    submit, cancel, operators = manager.commands
+    assert isinstance(submit, SubmitJob)
+    assert isinstance(cancel, CancelJob)
+    assert (submit.by.uid, submit.by.operator, cancel.by.operator) == (OWN, False, False)
+    assert replace(cancel, by=operators.by) == operators
+    assert operators.by.operator
+
+
+def test_users_keep_no_operator_out(manager: StandIn, door: Path) -> None:
+    """Each door has places of its own."""
+    held = [connect(door) for _ in range(USERS.bounds.all)]
+    assert asked(door, "GET", "/v1/version")[0] == 503
+    assert asked(manager.path, "GET", "/v1/version")[0] == 200
+    for connection in held:
+        connection.close()
