@@ -82,6 +82,7 @@ isolation = "required"
 dns = ["10.0.0.1", "fd00::1"]
 proxy = "http://proxy.lab:3128"
 no_proxy = "localhost,.lab"
+plain_http = true
 ca = "/etc/ssl/lab.pem"
 cap_add = ["CAP_SYS_PTRACE"]
 sudo = true
@@ -211,6 +212,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             dns=("10.0.0.1", "fd00::1"),
             proxy="http://proxy.lab:3128",
             no_proxy="localhost,.lab",
+            plain_http=True,
             ca="/etc/ssl/lab.pem",
             cap_add=("SYS_PTRACE",),
             sudo=True,
@@ -512,6 +514,20 @@ MISTAKES: list[tuple[str, str]] = [
         A_SERVICE.replace("//x", "//x/glpat-abcdefghijkl") + "token = { credential = 'c' }",
         "url: looks like it holds a token",
     ),
+    # a token goes over no http unless that is said, or it stays on this host
+    *(
+        (
+            A_SERVICE.replace("https://x", url) + "token = { credential = 'c' }",
+            "everybody on the way could read the token; if it has to be, say plain_http = true in the pool",
+        )
+        for url in ("http://ghe.corp/acme", "http://10.1.2.3:8080/x", "http://127.0.0.1.evil/x")
+    ),
+    (
+        A_SERVICE
+        + "token = { credential = 'c' }\ntenant_id = 't'\nclient_id = 'c'\n"
+        + "authority = 'http://login.corp'",
+        "authority: is not https: everybody on the way could read the token",
+    ),
     (pool("proxy = 'http://p/?token=x'"), "proxy: must end before its ? or #"),
     (pool("proxy = 'proxy:3128'"), "proxy: must be a URL that begins with http or https or socks5"),
     (pool("proxy = 'http://u:hunter2@p'"), "proxy: must not carry a user or password"),
@@ -576,6 +592,23 @@ MISTAKES: list[tuple[str, str]] = [
     # no TOML
     ("[host", "config.toml: is not TOML: "),
 ]
+
+
+@pytest.mark.parametrize(
+    ("url", "more"),
+    [
+        ("http://ghe.corp/acme", "plain_http = true\n"),
+        ("http://127.0.0.1:8080/acme", ""),
+        ("http://localhost/acme", ""),
+        ("http://[::1]:3000/acme", ""),
+    ],
+)
+def test_a_token_goes_over_http_where_that_is_said_and_on_this_host(
+    write: Write, url: str, more: str
+) -> None:
+    path = write(A_SERVICE.replace("https://x", url) + "token = { credential = 'c' }\n" + more)
+    [pool] = load(path, environ={}).config.pools
+    assert pool.plain_http is bool(more)
 
 
 @pytest.mark.parametrize(("text", "told"), MISTAKES, ids=[told[-40:] for _, told in MISTAKES])

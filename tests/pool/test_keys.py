@@ -146,7 +146,7 @@ ELSEWHERE = {
     "services": (
         *("azure", "github", "gitlab"),  # their own tables
         *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),
-        *("app", "runner_group", "calls_per_hour", "scope"),
+        *("app", "runner_group", "calls_per_hour", "scope", "plain_http"),
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
     "operations": ("keep_failed",),

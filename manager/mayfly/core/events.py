@@ -61,6 +61,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "host.left_running": WARNING,
         "host.taken_over": INFO,
         "loop.failed": ERROR,
+        "loop.starved": ERROR,
         "metrics.refused": WARNING,
         "network.kept": INFO,
         "pass.ended": INFO,

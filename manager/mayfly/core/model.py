@@ -235,6 +235,8 @@ class PoolSpec:
     dns: tuple[str, ...] = ()
     proxy: str | None = None
     no_proxy: str | None = None
+    # its service may be one that is asked over http, where everybody on the way reads the token
+    plain_http: bool = field(default=False, metadata=UNBAKED)
     ca: str | None = None  # a PEM file of the host, mounted read-only
     cap_add: tuple[str, ...] = ()
     sudo: bool = False

@@ -53,7 +53,7 @@ from mayfly.edge.config_types import (
     said,
 )
 from mayfly.edge.flat_keys import Lifted, lift
-from mayfly.edge.provider_keys import ProviderKeys
+from mayfly.edge.provider_keys import ProviderKeys, unencrypted
 from mayfly.edge.sources import Where
 
 __all__ = ["ConfigError", "Loaded", "Problem", "load", "schema"]
@@ -176,6 +176,11 @@ class PoolTable(Table):
         model.PoolSpec, "proxy", "sets http_proxy and https_proxy in both spellings"
     )
     no_proxy: PlainText | None = key(model.PoolSpec, "no_proxy", "what the proxy is not used for")
+    plain_http: bool = key(
+        model.PoolSpec,
+        "plain_http",
+        "let the token go to an http:// address, where everybody on the way can read it",
+    )
     ca: AbsolutePath | None = key(
         model.PoolSpec,
         "ca",
@@ -445,7 +450,10 @@ def _translate(
         keys = providers.get(table.provider)
         settings: object = None
         if keys is not None:
-            settings, told = keys.read(getattr(table, keys.name, None))
+            own = getattr(table, keys.name, None)
+            settings, told = keys.read(own)
+            if not table.plain_http:
+                told = (*told, *unencrypted(own))
             wrong += [(("pool", index, keys.name, *where), text) for where, text in told]
         pool = _pool(table, frozenset(providers))
         if keys is not None:

@@ -24,6 +24,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from mayfly.edge.faults import Refused
+from mayfly.edge.lasting_thread import begun
 
 CONNECT_TIMEOUT = 10.0
 CALL_TIMEOUT = 60.0  # for an exchange as a whole
@@ -165,12 +166,8 @@ class _Deadline:
         self._passed = False
 
     def __enter__(self) -> Self:
-        try:
-            self._timer.start()
-        except (
-            RuntimeError
-        ) as error:  # no thread is to be had: nothing is begun that nobody would end
-            raise requests.exceptions.RequestException(str(error)) from error
+        if not begun(self._timer):  # nothing is begun that nobody would end
+            raise requests.exceptions.RequestException("no thread is to be had for it")
         _current.deadline = self
         return self
 

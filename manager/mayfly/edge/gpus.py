@@ -25,6 +25,7 @@ from mayfly.core.gpu_health import Process, Reading, Vitals, Xid
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.lasting_thread import LastingThread
 
 IDENTITY_EVERY = 60.0  # seconds after which names and capabilities are asked for again
 XIDS_A_READING = 100_000  # a storm that is longer is read on at the next look
@@ -394,12 +395,12 @@ class GpuWatch:
         self._resting = False
         self.latest: Reading | None = None  # None: NVML has not answered yet
         self.since: float | None = None  # when the look under way began; None: none is
-        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
+        self._thread = LastingThread(self._run, "nvml")
 
-    def start(self) -> None:
-        """Begin; the first look is at once."""
+    def start(self) -> bool:
+        """Begin; the first look is at once. False where no thread is to be had now."""
         self._asked.set()
-        self._thread.start()
+        return self._thread.start_if_possible()
 
     def stop(self) -> None:
         """End after the look under way, which nobody waits for."""
@@ -453,7 +454,8 @@ def read_once(timeout: float) -> Reading:
         answered.set()
 
     watch = GpuWatch(take)
-    watch.start()
+    if not watch.start():
+        raise Passing("NVML was not asked: no thread is to be had")
     if not answered.wait(timeout):
         raise Passing(f"NVML did not answer within {timeout:g} s: see dmesg for a GPU that hangs")
     watch.stop()

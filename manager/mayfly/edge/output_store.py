@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import Generation
+from mayfly.edge.lasting_thread import LastingThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ class OutputStore:
         self._most = most  # bytes of all outputs
         self._on_failure = on_failure
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="output-keep", daemon=True)
+        self._thread = LastingThread(self._work, "output-keep")
         # what follows is the thread's
         self._files: dict[Generation, KeptFile] = {}  # that are written
         self._readers: dict[Generation, list[threading.Event]] = {}

@@ -5,9 +5,11 @@ What its keys mean is known in that package alone.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from mayfly.edge.config_types import Table, said
 from mayfly.edge.sources import Where
@@ -48,6 +50,23 @@ class ProviderKeys:
         table = table if table is not None else self.table()
         wrong = tuple(self.problems(table))
         return (None if wrong else self.settings(**said(table))), wrong
+
+
+def unencrypted(table: Table | None) -> Sentences:
+    """What is wrong with addresses of the service over which a token would leave this host in clear text."""
+    for name in table.model_fields_set if table is not None else ():
+        value = getattr(table, name)
+        if isinstance(value, str) and value.startswith("http://") and not _of_this_host(value):
+            text = "is not https: everybody on the way could read the token; if it has to be"
+            yield (name,), f"{text}, say plain_http = true in the pool"
+
+
+def _of_this_host(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def secrets_of(settings: object) -> Iterator[Mapping[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from mayfly.edge.lasting_thread import LastingThread
+
 
 class Asked:
     """Does ``act`` on a thread of that name; may be asked from any thread."""
@@ -14,7 +16,7 @@ class Asked:
         self._act = act
         self._asked = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = LastingThread(self._run, name)
 
     def start(self) -> None:
         """Begin."""

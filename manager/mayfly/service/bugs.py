@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from mayfly.core.model import Condition, Severity
+from mayfly.edge.descriptors import USED_UP
+from mayfly.edge.lasting_thread import Life, is_lack_of_threads
 from mayfly.edge.log import Log
 
 SHOWN = 3600.0  # seconds that the last error is shown after it happened
@@ -25,12 +27,16 @@ class Bug:
     error: str  # its type and its words
     trace: str
     thread: str | None = None  # the thread that it ended; None: the thread goes on
+    starved: bool = (
+        False  # no bug: no file descriptor or thread was to be had, which is told elsewhere
+    )
 
 
 def bug(where: str, error: BaseException, *, thread: str | None = None) -> Bug:
     """The error as a message."""
     trace = "".join(traceback.format_exception(error))
-    return Bug(where, f"{type(error).__name__}: {error}", trace, thread)
+    starved = is_lack_of_threads(error) or getattr(error, "errno", None) in USED_UP
+    return Bug(where, f"{type(error).__name__}: {error}", trace, thread, starved)
 
 
 class Bugs:
@@ -44,6 +50,9 @@ class Bugs:
 
     def take(self, met: Bug, now: float) -> None:
         """One more."""
+        if met.starved and met.thread is None:
+            self._log.event("loop.starved", where=met.where, reason=met.error)
+            return
         self._count += 1
         self._last = met, now
         if met.thread is not None:
@@ -84,4 +93,5 @@ def watch_threads(send: Callable[[Bug], None]) -> Callable[[], None]:
 def _ended(send: Callable[[Bug], None], ended: threading.ExceptHookArgs) -> None:
     name = ended.thread.name if ended.thread is not None else "unknown"
     error = ended.exc_value or ended.exc_type()
-    send(bug(f"the thread {name}", error, thread=name))
+    goes_on = isinstance(ended.thread, Life)
+    send(bug(f"the thread {name}", error, thread=None if goes_on else name))

@@ -5,7 +5,6 @@ What the answers mean is decided in ``core/gpus.py``; nothing here waits or judg
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -21,6 +20,7 @@ from mayfly.core.state import State
 from mayfly.core.stimuli import GpusRead, Probed
 from mayfly.edge.faults import Fault
 from mayfly.edge.gpus import GpuWatch, probe_script
+from mayfly.edge.lasting_thread import LastingThread
 from mayfly.engines.protocol import Engine
 from mayfly.service.gpu_document import document
 
@@ -54,9 +54,7 @@ class GpuMonitor:
     def watch(self, wanted: bool) -> None:
         """Begin to ask NVML, where that is wanted; it never ends before the manager does."""
         if wanted and not self._watching:
-            self._watching = True
-            self._watch.start()
-            self._prober.start()
+            self._watching = self._watch.start() and self._prober.start()
 
     def stop(self) -> None:
         """End the threads; nobody waits for one that NVML holds."""
@@ -194,14 +192,12 @@ class _Prober:
         self._clock = clock
         self._queue: SimpleQueue[Probe | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run, name=f"gpu-probe-{number}", daemon=True)
-            for number in range(PROBERS)
+            LastingThread(self._run, f"gpu-probe-{number}") for number in range(PROBERS)
         ]
 
-    def start(self) -> None:
-        """Begin."""
-        for thread in self._threads:
-            thread.start()
+    def start(self) -> bool:
+        """Begin; False where a thread is not to be had now."""
+        return all(thread.start_if_possible() for thread in self._threads)
 
     def stop(self) -> None:
         """End after the probes under way, which nobody waits for."""
@@ -214,7 +210,11 @@ class _Prober:
 
     def _run(self) -> None:
         while (look := self._queue.get()) is not None:
-            self._send(Probed(look.generation, self._word(look)))
+            verdict: ProbeVerdict | None = None
+            try:
+                verdict = self._word(look)
+            finally:
+                self._send(Probed(look.generation, verdict))
 
     def _word(self, look: Probe) -> ProbeVerdict | None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -12,6 +11,7 @@ from mayfly.core.model import Generation, HostId
 from mayfly.core.requests import ProbeIsolation
 from mayfly.core.stimuli import IsolationProbed
 from mayfly.edge.faults import Fault
+from mayfly.edge.lasting_thread import LastingThread
 from mayfly.engines.protocol import Engine
 from mayfly.service.bugs import Bug, bug
 
@@ -29,7 +29,7 @@ class IsolationProber:
         self._send = send
         self._stopping = False
         self._asked: SimpleQueue[ProbeIsolation | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="isolation-prober", daemon=True)
+        self._thread = LastingThread(self._run, "isolation-prober")
 
     def start(self) -> None:
         """Begin."""

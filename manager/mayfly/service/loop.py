@@ -26,6 +26,7 @@ from mayfly.core.stimuli import (
 )
 from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.lasting_thread import lacking
 from mayfly.engines.protocol import EventCursor, StreamTurn
 from mayfly.service.bugs import Bug
 from mayfly.service.clock import Clock
@@ -189,6 +190,7 @@ class Loop:
             rejected=rejected,
             at_start=at_start,
             descriptors=descriptors(),
+            no_threads=lacking(),
         )
         isolated = self.state.isolation.conditions(self.state.config)
         conditions = [*own_health(ground), *isolated, *gpus.health(self.state, now)]

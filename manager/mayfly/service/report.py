@@ -62,6 +62,7 @@ class Ground:
     disk_error: str | None = None  # None: the disk takes what it is given
     state_gone: bool = False  # the state file was taken away
     descriptors: Descriptors | None = None  # None: not counted
+    no_threads: bool = False  # one could not be had of late
 
 
 class Report:
@@ -201,6 +202,10 @@ def own_health(ground: Ground) -> list[Condition]:
         text = f"the manager has {have.used} of {have.limit} file descriptors open: soon it can open nothing"
         fix = f"sudo prlimit --pid {os.getpid()} --nofile={max(ENOUGH, 2 * have.limit)}"
         lines.append(Condition("manager.descriptors", Severity.ERROR, text, fix))
+    if ground.no_threads:
+        text = "the manager could start no thread of late: what waits for one is done when there are some"
+        fix = "sudo systemctl set-property --runtime mayfly TasksMax=2048"
+        lines.append(Condition("manager.threads", Severity.ERROR, text, fix))
     if info is not None:
         lines += [one for one in (info.self_removal, info.restart) if one is not None]
     return lines

@@ -16,6 +16,7 @@ from mayfly.core.model import PoolName
 from mayfly.core.requests import Trial
 from mayfly.core.stimuli import EnrolmentTried, Failure, RosterFailed, RosterSeen
 from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.lasting_thread import LastingThread
 from mayfly.providers import Provider
 from mayfly.service.bugs import Bug, bug
 from mayfly.service.failures import failure_of
@@ -36,18 +37,20 @@ class RosterWatch:
         self._rung = threading.Event()
         self._asked = self._stopping = False
         self._trials: SimpleQueue[Trial] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"roster-{pool}", daemon=True)
-        self._thread.start()
+        self._thread = LastingThread(self._run, f"roster-{pool}")
+        self._thread.start_if_possible()
 
     def ask(self) -> None:
         """Ask the service who is there, now or after what is asked of it now."""
         self._asked = True
         self._rung.set()
+        self._thread.start_if_possible()  # where there was none to be had before
 
     def try_enrolment(self, trial: Trial) -> None:
         """Ask the service for an enrolment that nobody gets; its outcome is sent."""
         self._trials.put(trial)
         self._rung.set()
+        self._thread.start_if_possible()
 
     def stop(self) -> None:
         """End after the question under way."""

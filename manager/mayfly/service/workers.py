@@ -29,6 +29,7 @@ from mayfly.core.actions import (
 from mayfly.core.memory import Agent
 from mayfly.core.model import PoolName
 from mayfly.edge.faults import Passing
+from mayfly.edge.lasting_thread import begun
 from mayfly.providers import Provider
 from mayfly.service.bugs import Bug, bug
 from mayfly.service.perform import ActionResult, Failed, Performer
@@ -68,13 +69,9 @@ class Workers:
         """Have the action performed; its outcome is sent."""
         name, pool, most = _lane(action)
         lane = self._lanes.setdefault(name, _Lane(pool))
-        if len(lane.threads) < most:
-            try:
-                self._widen(name, lane)
-            except RuntimeError as error:
-                if not lane.threads:
-                    self._send(Failed(action, Passing(f"no thread for it: {error}", THREAD_REST)))
-                    return
+        if len(lane.threads) < most and not self._widen(name, lane) and not lane.threads:
+            self._send(Failed(action, Passing("no thread is to be had for it", THREAD_REST)))
+            return
         lane.queue.put((action, agent))
 
     def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
@@ -94,13 +91,15 @@ class Workers:
             for thread in lane.threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _widen(self, name: str, lane: _Lane) -> None:
+    def _widen(self, name: str, lane: _Lane) -> bool:
         number = len(lane.threads)
         thread = threading.Thread(
             target=self._work, args=(lane.queue,), name=f"{name}-{number}", daemon=True
         )
-        thread.start()
+        if not begun(thread):
+            return False
         lane.threads.append(thread)
+        return True
 
     def _work(self, queue: SimpleQueue[_Task | None]) -> None:
         while (task := queue.get()) is not None:

@@ -28,6 +28,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.edge.faults import Fault
+from mayfly.edge.lasting_thread import LastingThread
 from mayfly.engines.docker import faults, wire
 from mayfly.engines.docker.values import Replay
 from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
@@ -89,7 +90,7 @@ class EventFollower:
         self._seen: deque[EventCursor] = deque(maxlen=2 * RING)
         self._socket: socket.socket | None = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
+        self._thread = LastingThread(self._run, "engine-events")
 
     @property
     def cursor(self) -> EventCursor | None:
@@ -106,8 +107,7 @@ class EventFollower:
         conn = self._socket
         if conn is not None:
             _shut(conn)
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         tries, up = 0, False

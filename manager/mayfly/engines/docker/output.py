@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from mayfly.core.model import Generation
 from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.lasting_thread import LastingThread, begun
 from mayfly.edge.output_kept import (
     AT_GATE,
     ENDED,
@@ -150,7 +151,7 @@ class OutputKeeper:
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._running = True
-        self._thread = threading.Thread(target=self._follow_all, name="output-follow", daemon=True)
+        self._thread = LastingThread(self._follow_all, "output-follow")
 
     # -- asked from any thread -------------------------------------------------------------
 
@@ -286,13 +287,13 @@ class OutputKeeper:
                 given_up.callback(sock.close)
                 sock.connect(self._path)
                 sock.send(wire.request("GET", target))
+                self._selector.register(sock, selectors.EVENT_READ, one)
             except OSError:  # it is down, or its queue is full, or no descriptor is left
                 self._again(one)
                 return
             given_up.pop_all()
         one.sock, one.take = sock, take
         one.buffer.clear()
-        self._selector.register(sock, selectors.EVENT_READ, one)
 
     def _hang_up(self, one: _Followed) -> None:
         if one.sock is not None:
@@ -417,12 +418,13 @@ class OutputKeeper:
         """Ask the Engine's log for a frame that was received, on a thread of its own: it reads all of it."""
 
         def ask() -> None:
-            there = self._is_logged(one.container, wanted)
-            self._tell(partial(self._proved, one, there=there))
+            there: bool | None = None
+            try:
+                there = self._is_logged(one.container, wanted)
+            finally:
+                self._tell(partial(self._proved, one, there=there))
 
-        try:
-            threading.Thread(target=ask, name="output-prove", daemon=True).start()
-        except RuntimeError:  # no thread is to be had
+        if not begun(threading.Thread(target=ask, name="output-prove", daemon=True)):
             self._proved(one, there=None)
 
     def _is_logged(self, container: ContainerId, wanted: bytes) -> bool | None:
