@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from mayfly import __version__
+from mayfly.cli.clean_terminal import finish, guard
 from mayfly.cli.options import ConfigOption, SocketOption, Where, say
 from mayfly.cli.trouble import Trouble
 
@@ -124,13 +125,14 @@ def main() -> None:
     _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no é, and no …
+    guard()
     if sys.argv[1:2] == ["help"]:  # what is typed first by whoever knows no option
         sys.argv[1:] = [*sys.argv[2:], "--help"]
     try:
         try:
             app(prog_name="mayfly")
         finally:
-            sys.stdout.flush()
+            finish()
     except Trouble as trouble:
         say(str(trouble))
         sys.exit(trouble.code)

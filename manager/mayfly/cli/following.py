@@ -7,11 +7,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TextIO
 
 from mayfly.cli.client import Client, Document, Piece, segment, some_of
 from mayfly.cli.options import say
-from mayfly.cli.plain import Cleaner, clean
+from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Busy, Down, TimedOut
 
 QUEUED = 5.0  # seconds that a job may wait for a slot before a line says why
@@ -187,29 +186,12 @@ class JobSink:
 
 
 class LogSink:
-    """For ``logs``: cleaned where a person looks, untouched where a program reads."""
-
-    def __init__(self) -> None:
-        self._out = Cleaner() if sys.stdout.isatty() else None
-        self._err = Cleaner() if sys.stderr.isatty() else None
+    """For ``logs``: what was said of the output, and the output, as it comes."""
 
     def __call__(self, piece: Piece) -> None:
         if piece.stream == 0:
             say(clean(piece.data.decode(errors="replace")))
-        elif piece.stream == 2:
-            _put(sys.stderr, self._err, piece.data, final=False)
-        else:
-            _put(sys.stdout, self._out, piece.data, final=False)
-
-    def close(self) -> None:
-        """Print what was held back."""
-        _put(sys.stdout, self._out, b"", final=True)
-        _put(sys.stderr, self._err, b"", final=True)
-
-
-def _put(target: TextIO, cleaner: Cleaner | None, data: bytes, *, final: bool) -> None:
-    if cleaner is None:
-        target.buffer.write(data)
-    else:
-        target.write(cleaner.feed(data, final))
-    target.flush()
+            return
+        target = sys.stderr if piece.stream == 2 else sys.stdout
+        target.buffer.write(piece.data)
+        target.buffer.flush()

@@ -1,7 +1,8 @@
 """Text of jobs and people made safe for a terminal.
 
 A job can print anything, and what it prints may be shown to whoever may use the Docker socket:
-escape sequences, other control characters and marks that reorder a line are taken out.
+escape sequences, other control characters and marks that reorder a line are taken out. Whether something goes
+to a terminal at all is ``cli/clean_terminal.py``'s to know.
 """
 
 from __future__ import annotations
@@ -27,6 +28,21 @@ _HELD_MAX = 4096  # of an escape sequence that does not end
 def clean(text: str) -> str:
     """A text on one line, for a cell of a table or a sentence."""
     return _CONTROL.sub("", _ESCAPE.sub("", text)).translate({9: " ", 10: " ", 13: " "})
+
+
+_OWN = re.compile(r"(\x1b\[(?:0|2|31|32|33|36)m)")  # the colours that Mayfly has
+
+
+def safe(text: str) -> str:
+    """A text of several lines that keeps Mayfly's colours."""
+    if text.isascii() and text.isprintable():
+        return text
+    parts = _OWN.split(text)
+    parts[::2] = [
+        _CONTROL.sub("", _ESCAPE.sub("", part).replace("\r\n", "\n").replace("\r", "\n"))
+        for part in parts[::2]
+    ]
+    return "".join(parts)
 
 
 class Cleaner:

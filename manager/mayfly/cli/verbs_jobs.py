@@ -152,8 +152,6 @@ def logs(
         came = _print_slot(manager, name, follow, previous, sink)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    finally:
-        sink.close()
     if not came:
         say(_silence(manager, name, previous))
 

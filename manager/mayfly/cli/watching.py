@@ -10,8 +10,10 @@ from collections.abc import Callable
 import typer
 
 from mayfly.cli import render
+from mayfly.cli.clean_terminal import draw
 from mayfly.cli.client import Client, Document
 from mayfly.cli.options import colours, print_json, terminal_height, terminal_width
+from mayfly.cli.plain import safe
 from mayfly.cli.trouble import Down, TimedOut
 
 WAIT = 5.0  # also how often the ages on the screen move on
@@ -82,8 +84,8 @@ class Screen:
 
     def _redraw(self, lines: list[str]) -> None:
         up = f"\x1b[{len(self._drawn)}A" if self._drawn else ""
-        body = "".join(f"{line}\x1b[K\n" for line in lines)
-        sys.stdout.write(f"{up}\r{body}\x1b[J")
+        body = "".join(f"{safe(line)}\x1b[K\n" for line in lines)
+        draw(f"{up}\r{body}\x1b[J")
         sys.stdout.flush()
         self._drawn = lines
 
