@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from mayfly.core.conditions import client_conditions, service_conditions
-from mayfly.core.contact import GRACE, LIST_REST, SLOW, CallKind, Contacts, call_kind
+from mayfly.core.contact import GRACE, LIST_REST, SLOW, SOON, CallKind, Contacts, call_kind
 from mayfly.core.memory import Agent, Doom, Memory
 from mayfly.core.model import (
     DoomReason,
@@ -259,6 +259,26 @@ def test_a_list_that_failed_after_long_is_told_at_once() -> None:
     quickly = contacts.list_failed(POOL, AWAY, 0.1)
     assert service_conditions(quickly, {}, 0.1 + GRACE - 1) == []
     assert len(service_conditions(quickly, {}, 0.1 + GRACE)) == 1
+
+
+def test_an_agent_that_is_awaited_for_long_is_asked_after_less_and_less_often() -> None:
+    """And at once when its client says a word, or another agent comes."""
+    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    contacts, asked = contacts.listed(POOL, 60.0, 0.0), [0.0]
+    for now in (half / 2 for half in range(840)):
+        contacts, due = contacts.awaited(POOL, now, 0.0).ask(now)
+        if due:
+            asked.append(now)
+            contacts = contacts.listed(POOL, 60.0, now)
+    gaps = [later - at for at, later in pairwise(asked)]
+    assert gaps[:10] == [SOON] * 10
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == 30.0
+    assert len(asked) < 50
+    last = asked[-1]
+    for since in (None, 419.0):
+        assert contacts.awaited(POOL, 420.0, since).due == max(420.0, last + SOON)
+    assert contacts.awaited(POOL, 420.0, 0.0).due == last + 30.0
 
 
 def test_a_service_that_wants_to_be_left_alone_is() -> None:

@@ -16,6 +16,8 @@ from mayfly.core.model import PoolName
 from mayfly.core.stimuli import Failure
 
 SOON = 2.0  # seconds between two lists while an agent is awaited
+PATIENT = 0.1  # of how long the last one has been awaited: then they are as far apart as that
+SELDOM = 30.0  # seconds between two lists while an agent is awaited, however long
 BLIP = 5.0  # seconds until what failed for the first time is tried again
 CALL_REST = 30.0  # seconds that an agent's call rests once that kind of call fails again and again
 # Between two lists of a service that is down: with the two that find it out, at most one call in 30 s.
@@ -115,12 +117,17 @@ class Contacts:
 
     # -- who is there --
 
-    def awaited(self, pool: PoolName, now: float) -> Contacts:
-        """Somebody is awaited: ask soon, unless the service is down."""
+    def awaited(self, pool: PoolName, now: float, since: float | None = None) -> Contacts:
+        """Somebody is awaited: ask soon, unless the service is down.
+
+        ``since``: when the last of them came; less and less often then.
+        """
         contact = self.pools.get(pool)
         if contact is None or contact.down:
             return self
-        due = min(contact.due, max(now, contact.began + SOON))
+        waited = now - since if since is not None else 0.0
+        pause = min(SELDOM, max(SOON, waited * PATIENT))
+        due = min(contact.due, max(now, contact.began + pause))
         return self._with(pool, replace(contact, due=due)) if due < contact.due else self
 
     def at_once(self, pool: PoolName, now: float) -> Contacts:

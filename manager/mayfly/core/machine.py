@@ -256,16 +256,13 @@ def _asked(
             fresh = replace(trial.agent, generation=mint())
             requests.append(TryEnrolment(pool, Trial(fresh, trial.labels)))
         state = replace(state, noise=mint.noise)
-    awaited = {
-        agent.pool
-        for agent in memory.agents.values()
-        if not agent.embedded
-        and agent.opened is not None
-        and agent.confirmed is None
-        and not agent.settled
-    }
-    for pool in sorted(awaited):
-        contacts = contacts.awaited(pool, now)
+    awaited: dict[PoolName, float] = {}
+    for agent in memory.agents.values():
+        unseen = not agent.embedded and agent.confirmed is None and not agent.settled
+        if unseen and agent.opened is not None:
+            awaited[agent.pool] = max(awaited.get(agent.pool, agent.opened), agent.opened)
+    for pool, since in sorted(awaited.items()):
+        contacts = contacts.awaited(pool, now, since)
     contacts, asked = contacts.ask(now)
     requests += [AskRoster(pool) for pool in asked]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
