@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from mayfly.cli.app import app
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers.configuration import load
@@ -349,6 +354,22 @@ def test_help_is_plain_and_fits_80_columns(mayfly: Mayfly) -> None:
     assert ran.out.startswith("Usage: mayfly [OPTIONS] COMMAND [ARGS]...")
 
 
+def of_all_verbs(group: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name in group.list_commands(None):
+        verb = group.get_command(None, name)
+        yield (*before, name)
+        if hasattr(verb, "list_commands"):
+            yield from of_all_verbs(verb, (*before, name))
+
+
+def test_no_verb_s_help_has_a_program_s_words_or_half_a_sentence() -> None:
+    for words in ((), *of_all_verbs(typer.main.get_command(app))):
+        said = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"}).output
+        assert said.startswith("Usage: "), words
+        assert not re.search(r"<(str|int|float|path)|range>|\{[A-Z]", said), words
+        assert "..." not in said.partition("Commands:")[2], words
+
+
 def test_without_a_verb_it_helps_and_with_a_wrong_one_it_says_so(mayfly: Mayfly) -> None:
     assert "Usage: mayfly" in (mayfly().out + mayfly().err)
     ran = mayfly("stauts")
@@ -374,6 +395,33 @@ def test_version(mayfly: Mayfly) -> None:
 
     ran = mayfly("--version")
     assert (ran.code, ran.out) == (0, f"mayfly {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            'cuda = "99.1"\n',
+            '[[pool]] "local" cuda: there is no image for CUDA 99.1; there are 13.',
+        ),
+        *(
+            (
+                f'provider = "{name}"\n[pool.{name}]\nurl = "{package.hints.url}"\n'
+                'token = { credential = "x" }\n' + 'agent_pool = "a"\n' * (name == "azure"),
+                f"url: {package.hints.url} is an example: write the address of yours",
+            )
+            for name, package in packages().items()
+            if package.hints.url
+        ),
+    ],
+)
+def test_check_names_what_can_only_be_a_slip(
+    mayfly: Mayfly, config: Path, more: str, told: str
+) -> None:
+    config.write_text(GOOD + more)
+    ran = mayfly("config", "check", "--config", config)
+    assert ran.code == 1
+    assert told in ran.err, ran.err
 
 
 def test_check_names_the_engine_that_is_not_there(mayfly: Mayfly, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ SLOT     PROVIDER  PHASE  FOR  GPU       IMAGE           JOB       NOTE
 local-0  local     busy   4s   -         local:cpu       j-0mcx4k
 local-1  local     idle   30m  -         local:cpu       -
 azure-0  azure     held   30m  GPU-8f2c  azure:cuda12.8  -         GPU-8f2c1111 has a pending row remap: reset the GPU, then mayfly retry azure-0
-azure-1  azure     idle   30m  2 GPUs    local:cpu       -         cordoned by alice for 2h00: driver update
+azure-1  azure     idle   30m  2 GPUs    local:cpu       -         cordoned by alice, 2h00 left: driver update
 health: ERROR slot.held slot azure-0 is held: GPU-8f2c1111 has a pending row remap: reset the GPU
   fix: mayfly retry azure-0
 """  # noqa: E501  piped, a line is as long as it is
@@ -161,7 +161,9 @@ def test_a_drained_slot_says_so_once() -> None:
     assert render.note(slot("a-0", cordoned=cordon, note="drained"), NOW) == "drained by root"
     until = "2026-11-21T11:29:59.500Z"
     cordon |= {"until": until, "drain": False}
-    assert render.note(slot("a-0", cordoned=cordon), NOW) == "cordoned by root for 2h00"
+    assert render.note(slot("a-0", cordoned=cordon), NOW) == "cordoned by root, 2h00 left"
+    late = NOW + 7195.0
+    assert render.note(slot("a-0", cordoned=cordon), late) == "cordoned by root, 5s left"
 
 
 def test_an_event_is_one_line_with_its_fields() -> None:

@@ -213,7 +213,7 @@ NO_QUEUE = replace(
             TWO_QUEUES,
             404,
             "no_such_pool",
-            'there is no queue "c"; there are: a, b',
+            'there is no pool "c" with a queue; there are: a, b',
         ),
         (
             SubmitJob(ANN, PAYLOAD, pool=None, timeout=None),

@@ -434,6 +434,11 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("gpus = []"), "gpus: must be a number"),
     (pool("gpus = ['GPU-8f2c1111', 'GPU-8f2c1111']"), "gpus: names a GPU twice"),
     (pool("share = true"), "share: has no meaning in a pool without GPUs"),
+    (
+        pool("image = 'mayfly/github:cpu'"),
+        "image: is an image for provider github, and this pool's is local",
+    ),
+    (pool("[pool.limits]\nmemory = '1KiB'"), "limits memory: must be at least 6MiB"),
     (pool("cuda = '12'"), "cuda: '12' is not a CUDA version such as \"12.8\""),
     (pool("image = '-x'"), "image: '-x' is not an image's name"),
     (pool("injection = 'magic'"), "injection: must be 'auto', 'runtime', 'cdi' or 'request'"),

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from mayfly import __version__
 from mayfly.cli.clean_terminal import finish, guard
+from mayfly.cli.help_words import worded
 from mayfly.cli.options import ConfigOption, SocketOption, Where, say
 from mayfly.cli.trouble import Trouble
 
@@ -68,10 +69,10 @@ class _Made(Mapping[str, Any]):
         found = vars(import_module(f"mayfly.cli.{VERBS[name]}"))
         several = found.get(f"{name}_app")
         if several is not None:
-            return typer.main.get_group(several)
+            return worded(typer.main.get_group(several))
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, context_settings=SETTINGS.get(name))(found[name])
-        return typer.main.get_command(alone)
+        return worded(typer.main.get_command(alone))
 
     def __contains__(self, name: object) -> bool:
         return name in VERBS

@@ -36,7 +36,13 @@ def check(ctx: typer.Context, *, as_json: JsonOption = False, config: ConfigOpti
         found, old = error.problems, error.old_keys
     else:
         found, old = (
-            (*_engineless(loaded), *_uninstalled(loaded), *_unserved(loaded)),
+            (
+                *_engineless(loaded),
+                *_uninstalled(loaded),
+                *_examples(loaded),
+                *_imageless(loaded),
+                *_unserved(loaded),
+            ),
             loaded.config.old_keys,
         )
     if as_json:
@@ -85,6 +91,38 @@ def _uninstalled(loaded: Loaded) -> tuple[Problem, ...]:
         loaded.problem(("pool", index, pool.provider, *where), sentence)
         for index, pool in enumerate(loaded.config.pools)
         for where, sentence in provider_keys()[pool.provider].lacks(pool.settings)
+    )
+
+
+def _examples(loaded: Loaded) -> tuple[Problem, ...]:
+    """A problem for each pool whose service's address is still the one that the pages and `init` show."""
+    from mayfly.providers.installed import package  # noqa: PLC0415
+
+    return tuple(
+        loaded.problem(
+            ("pool", index, pool.provider, "url"),
+            f"{example} is an example: write the address of yours",
+        )
+        for index, pool in enumerate(loaded.config.pools)
+        if (found := package(pool.provider)) is not None
+        and (example := found.hints.url)
+        and getattr(pool.settings, "url", None) == example
+    )
+
+
+def _imageless(loaded: Loaded) -> tuple[Problem, ...]:
+    """A problem for each pool that pins a CUDA version which no image has."""
+    from mayfly.core import images  # noqa: PLC0415
+    from mayfly.edge.catalogue import catalogue  # noqa: PLC0415
+
+    there = [images.text(row.cuda) for row in catalogue().rows]
+    return tuple(
+        loaded.problem(
+            ("pool", index, "cuda"),
+            f"there is no image for CUDA {pool.cuda}; there are {', '.join(there)}",
+        )
+        for index, pool in enumerate(loaded.config.pools)
+        if pool.image is None and pool.cuda is not None and pool.cuda not in there
     )
 
 

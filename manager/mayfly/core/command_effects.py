@@ -170,7 +170,9 @@ def _queue_pool(config: Config, wanted: str | None) -> PoolSpec | CommandResult:
     for pool in queues:
         if pool.name == wanted:
             return pool
-    return refusal(404, "no_such_pool", f'there is no queue "{wanted}"; there are: {names}')
+    return refusal(
+        404, "no_such_pool", f'there is no pool "{wanted}" with a queue; there are: {names}'
+    )
 
 
 def _cancel(command: CancelJob, at: Situation) -> CommandResult:

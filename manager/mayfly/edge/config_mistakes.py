@@ -17,6 +17,7 @@ from mayfly.edge.faults import Refused
 from mayfly.edge.flat_keys import Lifted
 from mayfly.edge.sources import Merged, Tree, Where
 
+LEAST_MEMORY = 6 * 1024 * 1024  # bytes of a container, by every engine's own bound
 SOCKET_MAX = 107  # sun_path less its final zero
 
 
@@ -209,6 +210,12 @@ def _pool_contradictions(
         text = f"there is no provider {pool.provider!r}"
         yield ("provider",), text + _nearest(pool.provider, list(providers))
     yield from _mounts(pool)
+    whose = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):.*", pool.image or "")
+    ours = pool.images or pool.provider
+    if whose is not None and whose[1] in providers and whose[1] not in (ours, pool.provider):
+        yield ("image",), f"is an image for provider {whose[1]}, and this pool's is {pool.provider}"
+    if pool.limits.memory is not None and pool.limits.memory < LEAST_MEMORY:
+        yield ("limits", "memory"), "must be at least 6MiB: in less no container starts"
     if pool.limits.shm and pool.limits.memory and pool.limits.shm > pool.limits.memory:
         yield ("limits", "shm"), "is larger than memory, and counts towards it"
     if pool.keep_failed and pool.removal is model.Removal.ENGINE:

@@ -102,7 +102,8 @@ def read_toml(path: Path, text: str | None = None) -> Layer:
         text = path.read_bytes().decode("utf-8-sig") if text is None else text
         found = read(text.removeprefix("\ufeff").replace("\r\n", "\n"))
     except FileNotFoundError as error:
-        raise Unreadable(str(path), "there is no such file; `mayfly init` writes one") from error
+        where = str(path.absolute())  # a name alone does not say where was looked
+        raise Unreadable(where, "there is no such file; `mayfly init` writes one") from error
     except OSError as error:
         raise Unreadable(str(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
