@@ -15,6 +15,7 @@ TOKENS = [
     "GR1348941" + "d" * 20,
     "e" * 76 + "AZDO" + "f123",
     "eyJhbGciOi.eyJpc3MiOi.c2ln",
+    "abc8Q~" + "h5" * 17,
     "AKIA" + "A1" * 8,
     "hf_" + "g4" * 17,
     "xoxb-123-abc",
@@ -41,6 +42,29 @@ def test_each_kind_is_known_wherever_it_stands(token: str) -> None:
 )
 def test_what_stands_where_a_token_stands_is_masked(text: str, told: str) -> None:
     assert without_tokens(text) == told
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "AABF3JGZDX3P5PMEXLND6TS6FCWO6",  # GitHub's, to register a runner
+        "qLzpUj01nDUpgC1ZL8Yb",  # GitLab's of before 14.5
+        "x-hlf5KDG2PstgRpOu7j",
+        "k6" * 26,
+    ],
+)
+def test_in_words_from_outside_what_may_be_one_is_masked(token: str) -> None:
+    assert without_long_words(f"bad token {token}, sorry") == "bad token ****, sorry"
+
+
+def test_words_that_are_none_stay_readable_in_what_a_service_says() -> None:
+    for words in (
+        "runner self-managed-runners is not known, see gitlab_rails/settings",
+        "Authorization is required: TF400813, resource not available",
+        "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        "ALLUPPERCASELETTERSANDNODIGITS",
+    ):
+        assert without_long_words(words) == words
 
 
 @pytest.mark.parametrize(

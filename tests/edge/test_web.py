@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 import time
@@ -124,6 +125,24 @@ def test_a_status_becomes_a_fault_that_names_service_question_and_pool(
     for part in ("Things at 127.0.0.1", "look at the thing", 'pool "gpu"', "no such luck"):
         assert part in sentence
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("scheme", ["", "Bearer ", "Basic "])
+@pytest.mark.parametrize("token", ["plainlookingword", "pa.ss~wo-rd"])
+def test_what_was_sent_is_not_told_whatever_it_looks_like(
+    service: Service, scheme: str, token: str
+) -> None:
+    value = base64.b64encode(f":{token}".encode()).decode() if scheme == "Basic " else token
+    client = Web(
+        service.url,
+        "Things",
+        'pool "gpu"',
+        authorise=lambda: {"PRIVATE-TOKEN": Secret(f"{scheme}{value}")},
+    )
+    body = {"message": f"no {value} or {token} here"}
+    service.fail("GET", "/thing", Fault(status=401, body=body))
+    with pytest.raises(Refused, match=r"no \*\*\*\* or \*\*\*\* here"):
+        get(client)
 
 
 def test_no_secret_is_said_even_where_the_service_repeats_it(service: Service) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.commands import CancelJob, SubmitJob
-from mayfly.edge.unix_http import USERS
+from mayfly.edge.unix_http import USERS, admit
 from mayfly.service.control import Control
 from tests.service.conftest import connect
 from tests.service.standin import StandIn, job
@@ -102,6 +104,27 @@ def test_whose_commands_they_are_is_known_where_they_are_judged(
     assert (submit.by.uid, submit.by.operator, cancel.by.operator) == (OWN, False, False)
     assert replace(cancel, by=operators.by) == operators
     assert operators.by.operator
+
+
+def test_a_group_is_admitted_where_the_file_may_not_be_given_to_it(door: Path) -> None:
+    """As in the unit, which has no power over owners; whoever is of no such group stays out."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become somebody else")
+    for parent in list(door.parents)[:-2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    try:
+        admit(door, 54321)
+    except OSError as error:
+        pytest.skip(f"no lists of access here: {error.strerror}")
+    script = (
+        "import os, socket, sys\n"
+        "os.setgroups([int(sys.argv[2])]); os.setgid(65534); os.setuid(65534)\n"
+        "socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    )
+    for group, code in ((54321, 0), (54322, 1)):
+        words = [sys.executable, "-c", script, str(door), str(group)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == code, done.stderr
 
 
 def test_users_keep_no_operator_out(manager: StandIn, door: Path) -> None:

@@ -102,6 +102,24 @@ def test_the_group_may_use_the_socket_and_nobody_may_enter_the_state(box: Box) -
     box.must("runuser -u alice -- mayfly status")
 
 
+def test_who_is_of_the_other_group_submits_reads_and_ends_what_is_theirs(box: Box) -> None:
+    box.must("useradd --groups mayfly-users bob && useradd carol")
+    as_bob = "runuser -u bob -- mayfly"
+    box.must(f"{as_bob} status")
+    assert box.must(f"{as_bob} submit --wait -- echo mine") == "mine"
+    own, other = box.must(f"{as_bob} submit -- sleep 600"), box.running("echo theirs; sleep 600")
+    assert {row["job"]: row["owner"] for row in box.json("jobs")["jobs"]}[own] == "bob"
+    for words in (f"cancel {other}", f"logs {other}", "cordon --all", "drain --all --yes", "pause"):
+        done = box.sh(f"{as_bob} {words}")
+        assert done.returncode == 1, (words, done.stdout, done.stderr)
+        assert "bob" in done.stderr, words
+    box.must(f"{as_bob} cancel {own}")
+    assert box.ended(own)["state"] == "cancelled"
+    assert box.sh("runuser -u carol -- mayfly status").returncode == 1, "who is of neither group"
+    box.must(f"mayfly cancel {other}")
+    assert box.ended(other)["state"] == "cancelled"
+
+
 def test_events_are_found_in_the_journal_by_their_fields(box: Box) -> None:
     said = box.must(
         "journalctl MAYFLY_SLOT=local-0 MAYFLY_EVENT=agent.created -o json --no-pager -n 1"

@@ -16,6 +16,7 @@ KINDS = (
     r"GR1348941[\w-]{20,}",  # its registration tokens
     r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}",  # Azure DevOps
     r"eyJ[\w-]{6,}(?:\.[\w-]+)+",  # JSON Web Tokens
+    r"(?<![\w~.-])[\w~.-]{3}[0-9]Q~[\w~.-]{31,34}(?![\w~.-])",  # Entra, of a service principal
     r"AKIA[A-Z0-9]{16}",  # AWS
     r"hf_[A-Za-z0-9]{20,}",  # Hugging Face
     r"xox[abprs]-[\w-]+",  # Slack
@@ -26,7 +27,13 @@ _SAID = re.compile(
     r"""((?:token|secret|passw(?:or)?d|api_?key)=)[^&\s"'\\]+|(://)[^/@\s"'\\]+(?=@)""",
     re.IGNORECASE,
 )
-_LONG = re.compile(r"[A-Za-z0-9+/=_-]{48,}")
+# In words from outside: what is as long as a token, GitHub's registration tokens, GitLab's before 14.5.
+_LONG = re.compile(
+    r"[A-Za-z0-9+/=_-]{48,}"
+    r"|\b(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[A-Z0-9]{29}\b"
+    r"|(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*[0-9])[\w-]{20}(?![\w-])",
+    re.ASCII,
+)
 
 
 def looks_like_a_token(text: str) -> bool:
@@ -40,5 +47,5 @@ def without_tokens(text: str) -> str:
 
 
 def without_long_words(text: str) -> str:
-    """The same, and without any word that is as long as a token may be: for words from outside."""
+    """The same, and without any word that may be one by its length and letters: for words from outside."""
     return _LONG.sub(MASK, without_tokens(text))

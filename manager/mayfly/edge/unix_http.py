@@ -125,9 +125,30 @@ def there_is(door: Door) -> bool:
 
 
 def _give_to_group(path: Path, group: str) -> None:
-    # no such group, or not root: the owner alone may use it
-    with contextlib.suppress(KeyError, PermissionError):
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    # no such group, not root, or a file system without lists of access: the owner alone may use it
+    with contextlib.suppress(KeyError, OSError):
+        gid = grp.getgrnam(group).gr_gid
+        try:
+            os.chown(path, -1, gid)
+        except PermissionError:  # as in the unit, which is not of that group
+            admit(path, gid)
+
+
+def admit(path: Path, gid: int) -> None:
+    """Let a group read and write, by the file's access control list; who owns it may say so (acl(5))."""
+    entries = (
+        *((_OWNER, _NO_ID), (_OWNING_GROUP, _NO_ID)),
+        *((_GROUP, gid), (_MASK, _NO_ID)),
+    )
+    listed = [struct.pack("<HHI", tag, 6, whose) for tag, whose in entries]
+    others = struct.pack("<HHI", _OTHERS, 0, _NO_ID)
+    data = struct.pack("<I", 2) + b"".join(listed) + others
+    os.setxattr(path, "system.posix_acl_access", data)
+
+
+# linux/posix_acl_xattr.h
+_OWNER, _OWNING_GROUP, _GROUP, _MASK, _OTHERS = 0x01, 0x04, 0x08, 0x10, 0x20
+_NO_ID = 0xFFFFFFFF
 
 
 def make_way(path: Path) -> None:

@@ -12,12 +12,14 @@ of a message.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -27,13 +29,16 @@ from mayfly.edge.credentials import Secret
 from mayfly.edge.exchange import Exchanges, NoAnswer, Trouble
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.service_json import Garbage, parsed
-from mayfly.edge.token_looks import without_long_words
+from mayfly.edge.token_looks import MASK, without_long_words
 
 READ_TIMEOUT = 30.0  # between two pieces of a reply
 REMEMBERED = 4 * 1024 * 1024  # bytes of replies kept for conditional requests
 SAID = 200  # characters of a service's own words in a message
 LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
 LIMIT_MOST = 900.0
+
+NO_SECRETS = ("Content-Type", "If-None-Match")
+SHORTEST = 8  # characters of a secret; a shorter one would be masked in every word
 
 Authorise = Callable[[], Mapping[str, str | Secret]]
 
@@ -58,6 +63,9 @@ class ServiceReply:
     url: str
     content: bytes = field(default=b"", repr=False)  # what the body was read from
     repeated: bool = False  # the service said that nothing has changed since the last answer
+    secrets: tuple[str, ...] = field(
+        default=(), repr=False
+    )  # that were sent, and are not told again
 
     @property
     def next_page(self) -> str | None:
@@ -78,6 +86,8 @@ class ServiceReply:
                 if value:
                     words = value if isinstance(value, str) else json.dumps(value)
                     break
+        for secret in self.secrets:
+            words = words.replace(secret, MASK)
         return clean(words)
 
 
@@ -86,6 +96,22 @@ def clean(words: str) -> str:
     line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     line = without_long_words(line)
     return line if len(line) <= SAID else line[: SAID - 1] + "…"
+
+
+def secrets_in(headers: Mapping[str, str], public: Collection[str]) -> Iterator[str]:
+    """The secrets in the headers of a request, but for those of ``public``: a scheme's last word, and of
+    Basic's pair the password.
+    """
+    for name, value in headers.items():
+        word = value.split()[-1] if value.split() else ""
+        if name in public or len(word) < SHORTEST:
+            continue
+        yield word
+        if value.startswith("Basic "):
+            with suppress(ValueError):
+                password = base64.b64decode(word).decode().partition(":")[2]
+                if len(password) >= SHORTEST:
+                    yield password
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -356,7 +382,8 @@ class Web:
                 raise self._unanswered(none, url, operation) from None
             self._local.spoke = True
             reply = ServiceReply(
-                answer.status, parsed(answer.content), answer.headers, url, answer.content
+                *(answer.status, parsed(answer.content), answer.headers, url, answer.content),
+                secrets=tuple(secrets_in(headers, {*self._headers, *NO_SECRETS})),
             )
             self._count(operation, str(reply.status))
             self._set_skew(reply, (began + self._clock()) / 2)
