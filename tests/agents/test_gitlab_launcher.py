@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mayfly.core.model import Generation
 from mayfly.core.outcomes import End, Outcome, Result
@@ -150,6 +161,66 @@ def test_a_job_that_is_taken_back_before_it_begins_is_no_job(
         "job_begun",
     ]
     assert outcome(agent).detail == f"job {job} succeeded"
+
+
+@contextmanager
+def https(engine: PrivateEngine, certificate: Path) -> Iterator[int]:
+    """A server in the Engine's network whose only authority is the new ``certificate``; its port."""
+    key = generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lab")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    secret = certificate.with_suffix(".key")
+    secret.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, secret)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = ThreadingHTTPServer(("", 0), BaseHTTPRequestHandler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = context.wrap_socket(engine.listen(port), server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_steps_git_and_curl_trust_the_pools_authority(
+    enter: Any, worker_engine: PrivateEngine, fake: FakeGitLab, tmp_path: Path
+) -> None:
+    """Debian's git is made with another library than what reads the variables of the rest."""
+    with https(worker_engine, tmp_path / "ca.pem") as port:
+        url = f"https://127.0.0.1:{port}/x"
+        script = (
+            f"set +e; git ls-remote {url} 2>&1; curl -sS -o /dev/null -w 'curl: %{{http_code}}\\n' {url}; "
+            f"env -u GIT_SSL_CAINFO git ls-remote {url} 2>&1; true"
+        )
+        job = fake.submit(script, tags=["gpu"])
+        mine = {str(tmp_path / "ca.pem"): {"bind": "/etc/mayfly/ca.pem", "mode": "ro"}}
+        assert enter(binds=mine).wait(90) == 0
+    git, curl, bare = [
+        line.partition(" 01O ")[2]
+        for line in fake.jobs[job].log.splitlines()
+        if " 01O fatal: " in line or " 01O curl: " in line
+    ]
+    # What answers knows no GET: everything but TLS is wrong with it.
+    assert "501" in git
+    assert curl == "curl: 501"
+    assert "certificate verification failed" in bare
 
 
 def kinds(agent: Agent) -> list[str]:
