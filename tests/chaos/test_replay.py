@@ -32,7 +32,7 @@ env = {{ LICENCE = "{secret}" }}
 name = "away"
 provider = "github"
 slots = 1
-image = "mayfly/local:cpu"
+image = "mayfly/github:cpu"
 url = "http://127.0.0.1:9/acme"
 token = {{ file = "{home}/token" }}
 """

@@ -181,6 +181,17 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "mayfly images build cpu",
     ),
     (
+        replace(
+            WELL,
+            config=Config(HostSpec("box"), (replace(LOCAL, image="lab/x:1"),)),
+            survey=Survey(images={"lab/x:1": ImageSeen("sha256:3", "1", provider="github")}),
+        ),
+        "image.present",
+        State.FAIL,
+        "image lab/x:1 is for provider github",
+        "FROM mayfly/local:",
+    ),
+    (
         with_image("13.0"),
         "image.cuda",
         State.FAIL,

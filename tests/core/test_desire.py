@@ -14,6 +14,8 @@ from mayfly.core.desire import Hardware, ImageSeen, Survey, desired, references
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
     GATE_PROTOCOL,
+    LABEL_GATE,
+    LABEL_PROVIDER,
     Config,
     Desired,
     HostSpec,
@@ -178,6 +180,27 @@ def test_what_is_missing_is_named_with_its_remedy() -> None:
     runtimes = replace(SURVEY, runtimes=frozenset({"runc"}))
     (sentence,) = want(pool(), survey=runtimes).obstacles.values()
     assert "nvidia-ctk runtime configure" in sentence
+
+
+@pytest.mark.parametrize(
+    ("label", "images", "told"),
+    [
+        (None, None, False),
+        ("local", None, False),
+        ("github", None, True),
+        ("github", "own/x", False),
+    ],
+)
+def test_an_image_with_another_provider_s_launcher_holds_its_pool(
+    label: str | None, images: str | None, told: bool
+) -> None:
+    labels = {LABEL_GATE: GATE_PROTOCOL} | ({LABEL_PROVIDER: label} if label is not None else {})
+    seen = ImageSeen.labelled("sha256:1", labels)
+    one = replace(pool(gpus=0, image="lab/agent:7"), images=images)
+    found = want(one, survey=replace(SURVEY, images={"lab/agent:7": seen})).obstacles.values()
+    assert [("lab/agent:7 is for provider github" in sentence) for sentence in found] == [
+        True
+    ] * told
 
 
 def test_another_way_in_is_another_container() -> None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from mayfly.cli.image_line import build_line
 from mayfly.core import images, naming
-from mayfly.core.desire import Hardware, Survey, leases_of
+from mayfly.core.desire import Hardware, Survey, leases_of, of_another
 from mayfly.core.injection import choose
 from mayfly.core.model import (
     GATE_PROTOCOL,
@@ -323,6 +323,10 @@ def _images(facts: Facts) -> Iterator[Verdict]:
             yield fail(what, _build(reference))
         else:
             yield ok(f"{reference} is here, gate protocol {seen.gate}")
+    for pool in _pools(facts):
+        named = facts.survey.images.get(pool.image or "")
+        if named is not None and (why := of_another(pool.image or "", named, pool)) is not None:
+            yield fail(why, f"# build {pool.image} FROM mayfly/{pool.provider}:…")
 
 
 def _cuda(facts: Facts) -> Iterator[Verdict]:

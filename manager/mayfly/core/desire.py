@@ -22,6 +22,7 @@ from mayfly.core.model import (
     GATE_PROTOCOL,
     LABEL_CUDA,
     LABEL_GATE,
+    LABEL_PROVIDER,
     Config,
     Desired,
     Injection,
@@ -42,11 +43,14 @@ class ImageSeen:
     id: str
     gate: str | None  # None: it has no gate of ours
     cuda: str | None = None  # such as "12.8"; None: it does not say
+    provider: str | None = None  # whose launcher it has; None: it does not say
 
     @classmethod
     def labelled(cls, identity: str, labels: Mapping[str, str]) -> ImageSeen:
         """The image of that id with those labels."""
-        return cls(identity, labels.get(LABEL_GATE), labels.get(LABEL_CUDA))
+        return cls(
+            identity, labels.get(LABEL_GATE), labels.get(LABEL_CUDA), labels.get(LABEL_PROVIDER)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,7 +371,7 @@ def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None
     seen = survey.images[reference]
     if seen is None:
         return f"image {reference} is not on this Engine: {_remedy(reference)}"
-    return unfit(reference, seen)
+    return unfit(reference, seen) or of_another(reference, seen, found.spec)
 
 
 def unfit(reference: str, seen: ImageSeen) -> str | None:
@@ -383,6 +387,19 @@ def unfit(reference: str, seen: ImageSeen) -> str | None:
             "build it again"
         )
     return None
+
+
+def of_another(reference: str, seen: ImageSeen, pool: PoolSpec) -> str | None:
+    """That an image has the launcher of another provider than the pool's; ``None`` where it does not say so.
+
+    A package beside Mayfly builds its images FROM whichever it likes.
+    """
+    if pool.images is not None or seen.provider in (None, pool.provider):
+        return None
+    return (
+        f'image {reference} is for provider {seen.provider}, and that of pool "{pool.name}" is '
+        f"{pool.provider}: build it FROM mayfly/{pool.provider}:…"
+    )
 
 
 def _remedy(reference: str) -> str:

@@ -30,6 +30,7 @@ LABEL_FINGERPRINT = "io.mayfly.fingerprint"
 LABEL_LEASE = "io.mayfly.lease"  # UUIDs by commas; empty without GPUs
 LABEL_SEAL = "io.mayfly.seal"  # that the others are ours, see core/seal.py
 LABEL_GATE = "io.mayfly.gate"
+LABEL_PROVIDER = "io.mayfly.provider"  # of an image: whose launcher its gate opens to
 LABEL_CUDA = "io.mayfly.cuda"  # of an image: the CUDA in it, such as 12.8
 
 
