@@ -130,7 +130,7 @@ def test_every_reader_tells_the_same_of_an_agent_s_life(provider: str) -> None:
         start = starts.setdefault(stage.phase, stage.at)
         assert phase_of(agent, own=True) is stage.phase, stage
         assert phase_since(agent, stage.phase) == start, stage
-        # Law 7: a moment before its deadline and a moment after.
+        # Law 7 (docs/architecture.md): a moment before its deadline and a moment after.
         assert overdue(agent, spec, start + stage.limit, own=True) is None, stage
         late = overdue(agent, spec, start + stage.limit + 0.001, own=True)
         assert late is not None
