@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -25,7 +26,7 @@ from mayfly.edge.vault import Vault
 from mayfly.edge.witness import Witnesses
 from mayfly.providers.gitlab.lines import judge, read
 from mayfly.providers.gitlab.provider import GitLab
-from tests.agents.container import Agent, archive, frame
+from tests.agents.container import CAPABILITIES, Agent, archive, frame
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.gitlab import FINAL, FakeGitLab
 from tests.images import ROOT, stub_image
@@ -104,18 +105,39 @@ def unpinned(config: bytes) -> bytes:
     return config.replace(b"FF_CONCRETE = false\n", b"")
 
 
+# The worlds in which root may make a directory where builds are, which is what a runner that begins steps
+# itself needs first: who the job user is, and what else is asked of the container.
+WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no home": ("65534", {"environment": {"MAYFLY_USER": "nobody"}}),
+    "a power of root's": ("1000", {"cap_add": [*CAPABILITIES, "DAC_OVERRIDE"]}),
+    "an open cache": ("1000", {}),
+}
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, Any]]:
+    """Who the job user is there, and the container's options."""
+    user, options = WORLDS[request.param]
+    if request.param == "an open cache":
+        cache = tmp_path / "cache"
+        cache.mkdir()
+        cache.chmod(0o777)
+        options = {"binds": {str(cache): {"bind": "/home/runner/builds", "mode": "rw"}}}
+    return user, options
+
+
 def test_no_variable_of_a_job_makes_its_steps_root(
-    enter: Any, fake: FakeGitLab, until: Until
+    enter: Any, fake: FakeGitLab, world: tuple[str, dict[str, Any]]
 ) -> None:
-    """Where root may make a directory, which is what a runner that begins them itself needs first."""
+    user, options = world
     script = "id -u; id -G; cat /run/mayfly/gitlab/config.toml || grep NoNewPrivs /proc/self/status"
     flags = {"FF_CONCRETE": "true", "FF_SCRIPT_TO_STEP_MIGRATION": "true"}
     job = fake.submit(script, tags=["gpu"], variables={**EVIL, **flags})
-    agent = enter(environment={"MAYFLY_USER": "nobody"})
+    agent = enter(**options)
     assert agent.wait(90) == 0
     log = fake.jobs[job].log
     words = [line.partition(" 01O ")[2] for line in log.splitlines()]
-    assert "65534" in words, log
+    assert user in words, log
     assert "0" not in words, log
     assert "NoNewPrivs:\t1" in words, log
     assert "ermission denied" in log
@@ -123,14 +145,15 @@ def test_no_variable_of_a_job_makes_its_steps_root(
 
 
 def test_were_a_runner_to_begin_steps_itself_they_would_not_run(
-    enter: Any, fake: FakeGitLab, until: Until
+    enter: Any, fake: FakeGitLab, world: tuple[str, dict[str, Any]]
 ) -> None:
     variables = {**EVIL, "FF_CONCRETE": "true"}
     job = fake.submit("echo $((40 + 2)) as $(id -u)", tags=["gpu"], variables=variables)
-    agent = enter(unpinned, environment={"MAYFLY_USER": "nobody"})
+    agent = enter(unpinned, **world[1])
     assert agent.wait(90) == 0
     assert fake.jobs[job].state == "failed"
-    assert "Permission denied" in fake.jobs[job].log
+    # The runner has made its files where the builds are; it is the job user's bash that may not read them.
+    assert re.search(r"/bin/bash: /\S+/builds/\S+: Permission denied", fake.jobs[job].log)
     assert "42 as" not in fake.jobs[job].log
 
 
