@@ -195,6 +195,8 @@ class Host:
     slow: bool = False  # launchers wait for ``progress`` before each word to their witness
     pending: list[tuple[Generation, str]] = field(default_factory=list)
     deaths: list[tuple[Generation, Death]] = field(default_factory=list)
+    # of which nothing runs any more, whatever the Engine says
+    empty: set[Generation] = field(default_factory=set)
     runs: dict[JobId, list[Generation]] = field(default_factory=dict)
     codes: dict[JobId, int] = field(default_factory=dict)  # of jobs that ended by themselves
     entries: dict[str, RosterEntry] = field(default_factory=dict)  # of the service
@@ -242,8 +244,10 @@ class Host:
         """The launcher of a running agent ends by itself, or because it was told to."""
         box = self.boxes[generation]
         assert box.live
-        if box.running and box.job is not None and not signalled:
-            self.codes[box.job] = code
+        if box.running and box.job is not None:
+            self.codes.pop(box.job, None)
+            if not signalled:
+                self.codes[box.job] = code
         if box.entry is not None and code == 0:  # a client that did its job signs off
             self.entries.pop(box.entry, None)
         known = self.witnesses[generation]
@@ -252,6 +256,13 @@ class Host:
             known, exit=end, signalled=known.signalled or signalled
         )
         self.dies(generation)
+
+    def forges(self, generation: Generation) -> None:
+        """A job that is root in its agent writes an end there, and goes on."""
+        known, box = self.witnesses[generation], self.boxes[generation]
+        self.witnesses[generation] = replace(known, exit=Exit(0, 0, self.now))
+        if box.job is not None:
+            self.codes[box.job] = 0  # as far as anybody can know
 
     def dies(self, generation: Generation) -> None:
         """The container ends, with no word of its launcher."""
@@ -737,15 +748,16 @@ class Manager:
     def _check_unknown(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
             if isinstance(fact, AgentExited):
-                assert self.host.witnesses[fact.generation].exit is not None
+                assert fact.generation not in self.host.boxes, "its end was but said"
 
     def _check_lease(self, generation: Generation) -> None:
         box = self.host.boxes.get(generation)
         if box is None:
             return  # it went since the last look: opening it will fail
         for other in self.host.boxes.values():
-            if other is not box and other.slot == box.slot and box.lease:
-                assert not other.live or not other.sent, "an earlier agent may be at work"
+            if other is not box and other.slot == box.slot:
+                over = not other.live or other.generation in self.host.empty
+                assert over or not other.sent, "an earlier agent may be at work"
 
     # -- what comes of actions --
 

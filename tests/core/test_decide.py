@@ -23,6 +23,7 @@ from mayfly.core.facts import (
 from mayfly.core.keeping import INTERRUPTED_GRACE
 from mayfly.core.model import (
     Cause,
+    ContainerId,
     ContainerState,
     Desired,
     DoomReason,
@@ -36,6 +37,7 @@ from mayfly.core.model import (
 from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
 from mayfly.core.slots import STANDBY_LIFE, TRIAL_FIRST
+from mayfly.core.stimuli import ProcessesGone
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
 A0, A1 = SlotName("a-0"), SlotName("a-1")
@@ -1225,8 +1227,12 @@ def test_an_engine_that_forgets_to_remove_is_helped_after_a_while() -> None:
 # -- leases --------------------------------------------------------------------------------------------------
 
 
-def test_with_a_gpu_the_next_gate_opens_only_when_the_container_before_is_over() -> None:
-    manager = filled(specs(pool("a"), leases=(("G0",),)))
+@pytest.mark.parametrize("leases", [(), (("G0",),)])
+@pytest.mark.parametrize("word", ["the kernel's", "the engine's"])
+def test_the_next_gate_opens_when_the_container_before_is_over_and_not_when_its_launcher_says_so(
+    word: str, leases: tuple[tuple[str, ...], ...]
+) -> None:
+    manager = filled(specs(pool("a"), leases=leases))
     manager.submit("a")
     second = manager.submit("a")
     manager.run()
@@ -1234,27 +1240,25 @@ def test_with_a_gpu_the_next_gate_opens_only_when_the_container_before_is_over()
     ends_slowly(manager, first)
     manager.run()
     assert manager.memory.jobs[second].agent is None
-    del manager.host.boxes[first]
+    assert manager.phases("a-0")[0] == "busy"
+    if word == "the kernel's":
+        manager.inbox.append(ProcessesGone(first, ContainerId(f"another-{first}")))
+        manager.run()
+        assert manager.memory.jobs[second].agent is None
+        manager.host.empty.add(first)
+        manager.inbox.append(ProcessesGone(first, manager.host.boxes[first].id))
+    else:
+        del manager.host.boxes[first]
     manager.run()
     assert manager.memory.jobs[second].agent == manager.own("a-0")
 
 
 def ends_slowly(manager: Manager, generation: Generation) -> None:
-    """The launcher has said its last word, and its container still runs: the Engine has not said it died."""
+    """The launcher has said its last word, and nobody else has told yet that its container is over."""
     box = manager.host.boxes[generation]
     manager.host.ends(generation, 0)
     manager.host.boxes[generation] = box
     manager.host.deaths = [death for death in manager.host.deaths if death[0] != generation]
-
-
-def test_without_a_gpu_the_next_gate_opens_at_the_launchers_last_word() -> None:
-    manager = filled()
-    manager.submit("a")
-    second = manager.submit("a")
-    manager.run()
-    ends_slowly(manager, manager.own("a-0"))
-    manager.run()
-    assert manager.memory.jobs[second].agent == manager.own("a-0")
 
 
 @pytest.mark.parametrize("share", [False, True])

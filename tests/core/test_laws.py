@@ -171,6 +171,12 @@ class Chaos(RuleBasedStateMachine):
             self.host.ends(live[at % len(live)], code)
 
     @rule(at=ANY)
+    def a_job_forges_its_end(self, at: int) -> None:
+        running = [box.generation for box in self.host.boxes.values() if box.running]
+        if running:
+            self.host.forges(running[at % len(running)])
+
+    @rule(at=ANY)
     def a_person_removes_a_container(self, at: int) -> None:
         boxes = list(self.host.boxes)
         if boxes:

@@ -149,7 +149,8 @@ def test_a_job_and_its_agent_ended_when_they_did_and_not_when_it_was_noticed(
         (OPENED, world(exited(137, 1)), (JobState.FAILED, Cause.OOM, 137)),
         (OPENED, world(exited(137, None)), (JobState.FAILED, Cause.EXIT, 137)),
         # Its own code counts, also where the container still stands or something else happened later.
-        (OPENED, world(exited(0), BOX), (JobState.SUCCEEDED, None, 0)),
+        (OPENED, world(exited(0), BOX, ended=frozenset({G})), (JobState.SUCCEEDED, None, 0)),
+        (OPENED, world(exited(0), BOX, deaths=DIED), (JobState.SUCCEEDED, None, 0)),
         (OPENED, world(exited(0, signalled=True)), (JobState.SUCCEEDED, None, 0)),
         (
             doomed(OPENED, DoomReason.TIMEOUT),
@@ -215,6 +216,21 @@ def test_a_job_ends_with_the_cause_that_the_world_shows(
     agent: Agent, seen: World, account: tuple[JobState, Cause | None, int | None]
 ) -> None:
     assert end_of(told(agent, seen)) == account
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        world(exited(0), BOX),
+        world(exited(137, 1), BOX),
+        world(exited(143, signalled=True, at=T - 10), BOX),
+        world(exited(0), BOX, engine_stop=T, last_seen={G: T - 2}),
+        replace(world(exited(0)), containers=None),
+    ],
+)
+def test_an_end_that_the_witness_alone_tells_is_none(seen: World) -> None:
+    assert not told(OPENED, seen)
+    assert not told(doomed(OPENED, DoomReason.FORCED), seen)
 
 
 @pytest.mark.parametrize(

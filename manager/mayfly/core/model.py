@@ -543,6 +543,7 @@ class World:
     rosters: Mapping[PoolName, Roster | None] = field(default_factory=dict)
     sizes: Mapping[Generation, int] = field(default_factory=dict)  # bytes of the writable layer
     deaths: Mapping[Generation, Death] = field(default_factory=dict)
+    ended: frozenset[Generation] = frozenset()  # no process of theirs is left, says the kernel
     last_seen: Mapping[Generation, float] = field(
         default_factory=dict
     )  # when a look last showed it running

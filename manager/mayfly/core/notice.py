@@ -1,7 +1,8 @@
 """What the world shows that the memory does not know yet, as facts.
 
-Reading only: nothing here decides to do anything. An agent's end is recorded once, when it is certain: by its
-witness, or by its container being gone while the Engine is known. What is unknown is left alone.
+Reading only: nothing here decides to do anything. An agent's end is recorded once, when it is certain: by the
+kernel's or the Engine's word that nothing of it runs any more. Its witness says how it ended, never that it
+has: a job may have written there. What is unknown is left alone.
 """
 
 from __future__ import annotations
@@ -116,7 +117,10 @@ def _end(
     in_flight: frozenset[str],
 ) -> End | None:
     """How the agent ended; ``None`` while it has not, or while that is not certain."""
-    if witness.exit is None and (agent.generation in in_flight or not _gone(agent, world)):
+    if witness.exit is not None:
+        if not _over(agent, world):
+            return None  # who is root in there can write that: until then it is but said
+    elif agent.generation in in_flight or not _gone(agent, world):
         return None
     if witness.exit is None and agent.generation in world.unreadable:
         return None  # whether it opened, or how it ended, is unknown
@@ -175,6 +179,12 @@ def doubtful_until(agent: Agent, world: World) -> float | None:
     if _suspicious(witness) or (witness.exit is None and _gone(agent, world)):
         return _ended_at(agent, witness, world) + DOUBT
     return None
+
+
+def _over(agent: Agent, world: World) -> bool:
+    """Whether the kernel or the Engine says that nothing of it runs any more."""
+    told = agent.generation in world.ended or agent.generation in world.deaths
+    return told or _gone(agent, world)
 
 
 def _gone(agent: Agent, world: World) -> bool:

@@ -104,6 +104,10 @@ class Observed:
         """The Engine said that a container died."""
         return self._with(deaths={**self.world.deaths, generation: death})
 
+    def processes_gone(self, generation: Generation) -> Observed:
+        """The kernel said that nothing of an agent runs any more."""
+        return self._with(ended=self.world.ended | {generation})
+
     def kept(self, generation: Generation, words: str = "") -> Observed:
         """All that an agent printed is on disk, or will never come."""
         said = {generation: words} if words else {}
@@ -256,6 +260,7 @@ class Observed:
             unreadable=world.unreadable - {generation},
             witnesses=_without(world.witnesses, generation),
             deaths=_without(world.deaths, generation),
+            ended=world.ended - {generation},
             last_seen=_without(world.last_seen, generation),
             first_missed=_without(world.first_missed, generation),
             over=_without(world.over, generation),

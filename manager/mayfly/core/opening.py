@@ -154,11 +154,12 @@ def _open(view: View, spec: SlotSpec, agent: Agent, container: Container, job: J
 
 
 def may_run(world: World, containers: Mapping[Generation, Container], agent: Agent) -> bool:
-    """Whether a process of it may be left. The Engine's word that its container died counts at once, before
-    the next look at it.
+    """Whether a process of it may be left. The kernel's word that none is, or the Engine's that its container
+    died, counts at once: before the next look at it.
     """
     container = containers.get(agent.generation)
-    return container is not None and container.live and agent.generation not in world.deaths
+    told = agent.generation in world.ended or agent.generation in world.deaths
+    return container is not None and container.live and not told
 
 
 def leased(

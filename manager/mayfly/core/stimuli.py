@@ -113,6 +113,14 @@ class ContainerDied:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessesGone:
+    """The kernel said that no process of that container is left."""
+
+    generation: Generation
+    container: ContainerId
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStirred:
     """Something happened on the Engine that may concern us: it is to be looked at."""
 
@@ -255,6 +263,7 @@ Stimulus: TypeAlias = (
     | MountsSeen
     | StreamTurned
     | ContainerDied
+    | ProcessesGone
     | EngineStirred
     | ImagesChanged
     | AgentStirred

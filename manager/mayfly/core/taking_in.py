@@ -81,6 +81,7 @@ from mayfly.core.stimuli import (
     MountsSeen,
     OutputKept,
     Probed,
+    ProcessesGone,
     RosterFailed,
     RosterSeen,
     Started,
@@ -132,7 +133,7 @@ class Draft:
                 self._on_mounts(sources)
             case StreamTurned():
                 self._on_turn(stimulus)
-            case ContainerDied() | EngineStirred() | ImagesChanged():
+            case ContainerDied() | ProcessesGone() | EngineStirred() | ImagesChanged():
                 self._on_event(stimulus)
             case AgentStirred(generation=generation):
                 self._stir(generation)
@@ -254,10 +255,18 @@ class Draft:
         polls = self.state.polls.survey_soon(self.now)
         self._set(observed=observed, engine_lost=None, polls=polls)
 
-    def _on_event(self, event: ContainerDied | EngineStirred | ImagesChanged) -> None:
+    def _on_event(
+        self, event: ContainerDied | ProcessesGone | EngineStirred | ImagesChanged
+    ) -> None:
         if isinstance(event, ImagesChanged):
             self._set(polls=self.state.polls.survey_soon(self.now, SURVEY_REST))
             return
+        if isinstance(event, ProcessesGone):
+            agent = self.state.memory.agents.get(event.generation)
+            if agent is not None and agent.container in (None, event.container):
+                self._set(observed=self.state.observed.processes_gone(event.generation))
+                self._stir(event.generation)
+            return  # the Engine will tell of it, too
         if isinstance(event, ContainerDied):
             agent = self.state.memory.agents.get(event.generation)
             if agent is None or agent.container in (None, event.death.container):

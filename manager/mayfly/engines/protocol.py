@@ -213,6 +213,9 @@ class Engine(Protocol):
     def at_gate(self, container: ContainerId) -> bool:
         """Whether it runs nothing but its gate, or does not run."""
 
+    def first_process(self, container: ContainerId) -> int | None:
+        """This host's number of its first process; ``None`` where it does not run, or has none here."""
+
     # -- containers, changed
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create and start a container that waits at its gate, and hold on to the way into it.

@@ -28,7 +28,7 @@ from mayfly.core.model import Config, Container, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.seal import bears_its_name
 from mayfly.core.state import NOISE, State, begin
-from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept
+from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, ProcessesGone
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.descriptors import raise_limit
@@ -47,6 +47,7 @@ from mayfly.service.clock import Clock
 from mayfly.service.command_handler import CommandHandler
 from mayfly.service.configuration import Configuration
 from mayfly.service.control import Control
+from mayfly.service.end_watch import EndWatch
 from mayfly.service.engine_observer import EngineObserver
 from mayfly.service.former_pools import FormerPools
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
@@ -160,9 +161,10 @@ def _run(
         total=config.host.output_total,
         log_size=config.host.log_max_size,
     )
-    performer = Performer(host, engine, witnesses, output, config.host.log_max_size)
+    ends = EndWatch(engine, lambda *gone: inbox.put(ProcessesGone(*gone)), erred)
+    performer = Performer(host, engine, witnesses, output, ends, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
-    observer, mounts = _observers(engine, host, claim, inbox, lambda: loop.state, key)
+    observer, mounts = _observers(engine, host, claim, inbox, lambda: loop.state, ends, key)
     prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
@@ -215,8 +217,8 @@ def _run(
     stack.callback(control.stop)
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
-        for start in (observer.start, mounts.start, prober.start, *(s.start for s in servers)):
-            start()
+        for part in (ends, observer, mounts, prober, *servers):
+            part.start()
         _log_start(log, host, config)
         loop.run()
         log.event("daemon.stopping")
@@ -224,7 +226,8 @@ def _run(
     for watcher in (observer, mounts, prober, gpus):
         watcher.stop()
     workers.stop(WORKERS_GRACE)
-    follower.stop()
+    for listener in (follower, ends):
+        listener.stop()
     _leave(engine, host, log)
     engine.close()
 
@@ -235,6 +238,7 @@ def _observers(
     claim: Callable[[], None],
     inbox: SimpleQueue[Message],
     state: Callable[[], State],
+    ends: EndWatch,
     key: str,
 ) -> tuple[EngineObserver, MountObserver]:
     """Who looks at the Engine and the host, and who at what agents mount."""
@@ -248,6 +252,7 @@ def _observers(
         claim,
         inbox.put,
         mounted,
+        ends.keep,
         key,
     )
     return observer, MountObserver(lambda: state().config, mounted, inbox.put)

@@ -84,10 +84,12 @@ class EngineObserver:
         claim: Callable[[], None],
         send: Callable[[Observation | Bug], None],
         mounted: MountedPaths,
+        running: Callable[[Iterable[Container]], None],
         key: str,
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
-        the Engine is ours to use; ``key`` is the installation's, for the seals.
+        the Engine is ours to use; ``running`` is told whose containers of ours run; ``key`` is the
+        installation's, for the seals.
         """
         self._engine = engine
         self._key = key
@@ -99,6 +101,7 @@ class EngineObserver:
         self._wanted = images
         self._send = send
         self._mounted = mounted
+        self._running = running
         self._asked = Asked("engine-observer", self._once)
         self.start, self.stop = self._asked.start, self._asked.stop
         self._survey_asked = threading.Event()
@@ -129,7 +132,9 @@ class EngineObserver:
             if not self._claimed:
                 self._claim()
                 self._claimed = True
-            self._send(EngineSnapshot(began, looked_at(self._key, self._engine.list())))
+            containers = looked_at(self._key, self._engine.list())
+            self._send(EngineSnapshot(began, containers))
+            self._running([one for one in containers if one.host == self._host and one.live])
         except Refused as fault:
             self._send(PollFailed(began, fault) if self._claimed else EngineDenied(fault))
         except Fault as fault:

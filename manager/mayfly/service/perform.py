@@ -31,6 +31,7 @@ from mayfly.edge.gate import frame
 from mayfly.edge.witness import Witnesses
 from mayfly.engines.protocol import Engine, OutputKeeper
 from mayfly.providers import Enrolment, Provider
+from mayfly.service.end_watch import EndWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,14 @@ class Performer:
         engine: Engine,
         witnesses: Witnesses,
         output: OutputKeeper,
+        ends: EndWatch,
         log_max_size: int,
     ) -> None:
         self._host = host
         self._engine = engine
         self._witnesses = witnesses
         self._output = output
+        self._ends = ends
         self._log_max_size = log_max_size
         self.providers: Mapping[
             PoolName, Provider
@@ -132,6 +135,7 @@ class Performer:
         )
         container = self._engine.prepare(plan)
         self._output.follow(action.generation, container, lines=not action.spec.embedded)
+        self._ends.watch(action.generation, container)
         return container
 
     def _provider(self, pool: PoolName) -> Provider:

@@ -143,6 +143,15 @@ class DockerClient:
                 found.append(ForeignContainer(cid, seen.get("Name", "").removeprefix("/"), devices))
         return tuple(found)
 
+    def first_process(self, cid: ContainerId) -> int | None:
+        """The number that the Engine knows its first process by; None where it does not run."""
+        target, doing = f"/containers/{quote(cid)}/json", f"inspecting container {cid[:12]}"
+        try:
+            seen = wire.get_json(self.base_url, target, doing, timeout=self.timeout)
+        except Gone:
+            return None
+        return int(seen["State"].get("Pid") or 0) or None
+
     # -- containers, changed ---------------------------------------------------------------
 
     def create(self, plan: ContainerPlan) -> ContainerId:

@@ -247,6 +247,11 @@ class SimulatedEngine:
         box = self._boxes.get(container)
         return box is None or not box.opened or box.exit_code is not None
 
+    def first_process(self, container: ContainerId) -> int | None:
+        """There are no processes."""
+        del container
+        return None
+
     # -- containers, changed -----------------------------------------------------------------------
 
     def prepare(self, plan: AgentPlan) -> ContainerId:
