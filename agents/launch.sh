@@ -218,6 +218,7 @@ launch() {
     printf 'mayfly: the frame does not hold what this launcher needs\n' >&2
     finish 65
   }
+  outlive_job
   read_lines
   watch_steps
   rm -rf "$_room/in" "$_room/frame" "$_room/lines" "$_room/patience"
@@ -232,7 +233,6 @@ launch() {
   esac
   (
     trap - TERM INT QUIT HUP USR1 USR2 EXIT
-    # The job dies of a full memory before its launcher does, and both before the host.
     printf 1000 >/proc/self/oom_score_adj
     [ -z "$_lines" ] || exec >&5 2>&1 5>&-
     [ -z "$_watched" ] || exec 6>&-
@@ -248,24 +248,35 @@ launch() {
 
 # What the job sees of the container's environment: all of it but the launcher's own part.
 job_environment() {
+  # (Those of the pool and the image have other names yet; `job-environment` gives them their own.)
   unset MAYFLY_GENERATION MAYFLY_USER MAYFLY_GROUPS MAYFLY_SUDO OLDPWD
   export HOME="$_job_home" USER="$_job_name" LOGNAME="$_job_name" SHELL=/bin/sh PATH="$_job_path"
   if [ -n "$_trusted" ]; then
     export SSL_CERT_FILE="$_trusted" REQUESTS_CA_BUNDLE="$_trusted" CURL_CA_BUNDLE="$_trusted"
     # Node adds the file to what it trusts. Git, as Debian builds it, reads none of the others.
-    export NODE_EXTRA_CA_CERTS="$_authority" GIT_SSL_CAINFO="${GIT_SSL_CAINFO:-$_trusted}"
+    export NODE_EXTRA_CA_CERTS="$_authority" GIT_SSL_CAINFO="${MAYFLY_ENV_GIT_SSL_CAINFO:-${GIT_SSL_CAINFO:-$_trusted}}"
   fi
   umask 022
 }
 
+# The job dies of a full memory before its launcher does. It may lower its own score to what the launcher's may have been, so
+# that the launcher and the init have the lowest there is: they are small, and then the larger one dies first.
+outlive_job() {
+  read -r _score </proc/self/oom_score_adj
+  for _process in 1 self; do
+    printf 0 2>/dev/null >"/proc/$_process/oom_score_adj" || :
+  done
+}
+
 # For a client that has to report its steps: of a full memory they die before it. (It tells them so, or gitlab-bash does.)
 outlive_steps() {
-  read -r _score </proc/1/oom_score_adj
   printf '%s\n' "$_score" >/proc/self/oom_score_adj || : # where it may not be lowered again
 }
 
 # Becomes the job user and runs a command, in a process group of its own, with default signals, without capabilities.
 as_job_user() {
+  # What the pool and the image set gets its own names once nothing is root's any more.
+  [ -z "${MAYFLY_ENV:-}" ] || set -- /bin/sh "$_home/job-environment" "$@"
   if [ -n "$_job_groups" ]; then
     set -- --groups "$_job_groups" "$@"
   else

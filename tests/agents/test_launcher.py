@@ -38,7 +38,8 @@ def test_the_job_dies_of_full_memory_before_its_launcher(at_gate: Agent, until: 
     at_gate.take("sh", "-c", "cat /proc/self/oom_score_adj; sleep 1000")
     until(lambda: "1000\n" in at_gate.raw().decode())
     scores = at_gate.root("sh", "-c", f"cat /proc/1/oom_score_adj {LAUNCHER}/oom_score_adj").split()
-    assert scores == ["500", "500"]
+    # A job may lower its own to 0: of equals the larger process dies.
+    assert scores == ["0", "0"]
     at_gate.signal("USR2")
     at_gate.wait()
 

@@ -1,4 +1,4 @@
-"""Jobs that are root in their agents (`sudo = true`) and mean harm: what they reach is their own agent alone."""
+"""Jobs that mean harm, some of them root in their agents (`sudo = true`): they reach their own agent only."""
 
 from __future__ import annotations
 
@@ -21,19 +21,44 @@ source = "{home}/cache"
 target = "/cache"
 
 [[pool]]
+name = "led"
+provider = "local"
+slots = 1
+image = "mayfly/local:led"
+[pool.env]
+LD_DEBUG = "statistics"
+LD_DEBUG_OUTPUT = "/cache/led/by"
+FOO = "it's\\nfoo"
+TAR_OPTIONS = "--no-such"
+[[pool.caches]]
+source = "{home}/cache"
+target = "/cache"
+[pool.limits]
+memory = "96MiB"
+
+[[pool]]
 name = "good"
 provider = "local"
 slots = 1
 """
-EVIL, GOOD = ("--pool", "evil"), ("--pool", "good")
+IMAGE_SETS = (
+    "ENV MAYFLY_GROUPS=0 MAYFLY_SUDO=1 LD_LIBRARY_PATH=/of/image LD_DEBUG=all"
+    " LD_DEBUG_OUTPUT=/cache/led/image FOO=1"
+)
+EVIL, LED, GOOD = ("--pool", "evil"), ("--pool", "led"), ("--pool", "good")
+RUNNER = 1000
 
 
 @pytest.fixture(scope="module")
 def manager(engine: PrivateEngine) -> Iterator[Manager]:
     """The manager of this module."""
+    engine.docker("create", "--name", "led", "mayfly/local:cpu")
+    engine.docker("commit", "-c", IMAGE_SETS, "led", "mayfly/local:led")
+    engine.docker("rm", "led")
     with Manager(engine.url) as one:
-        (one.home / "cache").mkdir()
-        (one.home / "cache").chmod(0o777)
+        (one.home / "cache/led").mkdir(parents=True)
+        for place in ("cache", "cache/led"):
+            (one.home / place).chmod(0o777)
         one.configure(POOLS.format(home=one.home))
         one.start()
         yield one
@@ -62,3 +87,36 @@ def test_an_end_that_root_forges_in_the_witness_is_none_while_the_job_goes_on(
     (cache / "enough").touch()
     assert manager.ended(forger)["exit_code"] == 3
     assert manager.ended(follows)["state"] == "succeeded"
+
+
+def test_what_pool_and_image_set_leads_nothing_of_roots_and_reaches_the_job(
+    manager: Manager,
+) -> None:
+    look = "cat /proc/self/environ | tr '\\0' '|'; echo; id -G; grep NoNewPrivs /proc/self/status"
+    job = manager.submit("sh", "-c", look, options=LED)
+    assert manager.ended(job)["state"] == "succeeded", manager.output(job)
+    seen, _, rest = manager.output(job).rpartition("|\n")
+    variables = dict(pair.split("=", 1) for pair in seen.split("|"))
+    assert variables["LD_LIBRARY_PATH"] == "/of/image"
+    assert variables["LD_DEBUG_OUTPUT"] == "/cache/led/by"
+    assert variables["FOO"] == "it's\nfoo"
+    assert variables["TAR_OPTIONS"] == "--no-such"
+    assert {name for name in variables if "MAYFLY" in name} == {"MAYFLY_SLOT", "MAYFLY_JOB"}
+    assert rest.split() == [str(RUNNER), "NoNewPrivs:", "1"]
+    # The loader writes a file for each process that it is led in, as who that process is.
+    traces = list((manager.home / "cache/led").iterdir())
+    assert {trace.stat().st_uid for trace in traces} == {RUNNER}
+
+
+def test_a_job_that_lowers_its_own_score_dies_of_a_full_memory_before_its_launcher(
+    manager: Manager,
+) -> None:
+    job = manager.submit(
+        "sh", "-c",
+        "unset LD_DEBUG; echo 0 >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj; "
+        "for _ in 1 2 3 4 5 6 7 8; do head -c 24000000 /dev/zero | tail -n 1 >/dev/null & done; "
+        "wait; exit 3",
+        options=LED,
+    )  # fmt: skip
+    row = manager.ended(job)
+    assert (row["state"], row["cause"]) == ("failed", "oom"), (row, manager.output(job))

@@ -8,6 +8,7 @@ import pytest
 
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import agent_plan
+from mayfly.core.gate_environment import at_gate
 from mayfly.core.model import Generation, HostId, Injection, PoolName, PoolSpec, SlotName, SlotSpec
 from mayfly.engines.docker.container import container_config, container_plan
 from mayfly.engines.docker.values import Dialect, gpus_of
@@ -26,7 +27,8 @@ def asked(lease: tuple[str, ...], way: Injection | None) -> dict[str, Any]:
     )
     action = Prepare(Generation("g1"), spec, "g-0", "it is empty")
     plan = agent_plan(action, host=HostId("h"), witness="/w", log_max_size=1)
-    return container_config(container_plan(plan, "n"), Dialect(), {})
+    made = container_plan(plan, "n", at_gate(plan.environment, plan.variables, {}))
+    return container_config(made, Dialect(), {})
 
 
 def variables(config: dict[str, Any]) -> dict[str, str]:

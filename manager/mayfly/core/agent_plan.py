@@ -98,7 +98,8 @@ class AgentPlan:
     spare_name: str  # taken where another has the name
     image: str
     labels: Mapping[str, str]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)  # the gate's and the lease's
+    variables: Mapping[str, str] = field(default_factory=dict)  # the job's, of the pool's making
     injection: Injection | None = None  # how the GPUs of its lease get in; None: it has none
     mounts: tuple[Mount, ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)  # target: options, as of mount(8)
@@ -146,6 +147,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
             ),
         },
         environment=environment(spec, action.generation),
+        variables=job_variables(spec),
         injection=spec.injection,
         mounts=tuple(mounts),
         tmpfs={ROOM: "mode=0700,size=64m"},
@@ -168,7 +170,25 @@ def _limits(spec: SlotSpec) -> Limits:
 
 
 def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:
-    """The container's variables: the pool's own, the datasets', the lease's and the launcher's."""
+    """What the gate, the launcher and the engine's GPU support go by. All of it is said, also where it is
+    nothing: what is not said here, an image may say.
+    """
+    pool = spec.pool
+    variables = {
+        "NVIDIA_VISIBLE_DEVICES": ",".join(spec.lease) or "void",
+        "MAYFLY_GENERATION": generation,
+        "MAYFLY_SLOT": spec.name,
+        "MAYFLY_USER": pool.user,
+        "MAYFLY_GROUPS": ",".join(pool.groups),
+        "MAYFLY_SUDO": "1" if pool.sudo else "",
+    }
+    if spec.lease:
+        variables["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(DRIVER_CAPABILITIES)
+    return variables
+
+
+def job_variables(spec: SlotSpec) -> dict[str, str]:
+    """What the pool sets for its jobs: its own, where its mounts are, its proxy and its authority."""
     pool = spec.pool
     variables = dict(pool.env)
     for mount in pool.mounts:
@@ -181,16 +201,4 @@ def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:
         variables |= {"no_proxy": pool.no_proxy, "NO_PROXY": pool.no_proxy}
     if pool.ca is not None:
         variables |= dict.fromkeys(CA_VARIABLES, CA_TARGET)
-    variables["NVIDIA_VISIBLE_DEVICES"] = ",".join(spec.lease) or "void"
-    if spec.lease:
-        variables["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(DRIVER_CAPABILITIES)
-    variables |= {
-        "MAYFLY_GENERATION": generation,
-        "MAYFLY_SLOT": spec.name,
-        "MAYFLY_USER": pool.user,
-    }
-    if pool.groups:
-        variables["MAYFLY_GROUPS"] = ",".join(pool.groups)
-    if pool.sudo:
-        variables["MAYFLY_SUDO"] = "1"
     return variables

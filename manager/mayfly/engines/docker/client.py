@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _PROBE_OUTPUT = 64 * 1024
+_IMAGES_KNOWN = 64  # whose variables are kept in mind
 # What keeps agents apart: where it is not said, `default-network-opts` in daemon.json decides. IPv6 has a
 # filter of its own, which not every Engine has switched on.
 OF_NETWORKS = {
@@ -67,6 +68,7 @@ class DockerClient:
         self.timeout = timeout
         self._local = threading.local()
         self._dialect: Dialect | None = None  # None: nobody has asked yet
+        self._image_environments: dict[str, Mapping[str, str]] = {}
 
     # -- the host --------------------------------------------------------------------------
 
@@ -109,6 +111,21 @@ class DockerClient:
             tags=tuple(found.get("RepoTags") or ()),
             digests=tuple(found.get("RepoDigests") or ()),
         )
+
+    def image_environment(self, ref: str) -> Mapping[str, str]:
+        """The variables that the image sets; ``Refused`` where this host has no such image."""
+        known = self._image_environments.get(ref)
+        if known is not None:
+            return known
+        with self._asking(f"looking for the image {ref}") as api:
+            found = api.inspect_image(ref)
+        pairs = (entry.partition("=") for entry in (found.get("Config") or {}).get("Env") or ())
+        known = {name: value for name, _, value in pairs}
+        if ref == found["Id"]:  # a name may be another image's the next time
+            if len(self._image_environments) >= _IMAGES_KNOWN:
+                self._image_environments.clear()
+            self._image_environments[ref] = known
+        return known
 
     # -- containers, seen ------------------------------------------------------------------
 

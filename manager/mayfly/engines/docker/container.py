@@ -39,8 +39,8 @@ SHM = 64 * 1024 * 1024  # bytes of /dev/shm where nobody says otherwise
 OWN_RUNTIME = "runc"  # every Engine has it, and none lets it be named otherwise
 
 
-def container_plan(plan: AgentPlan, network: str) -> ContainerPlan:
-    """The plan as a container of Docker's, in that network."""
+def container_plan(plan: AgentPlan, network: str, env: Mapping[str, str | None]) -> ContainerPlan:
+    """The plan as a container of Docker's, in that network and with that environment."""
     limits, security = plan.limits, plan.security
     way = plan.injection
     return ContainerPlan(
@@ -48,7 +48,7 @@ def container_plan(plan: AgentPlan, network: str) -> ContainerPlan:
         hostname=plan.slot,
         image=plan.image,
         labels=plan.labels,
-        env=plan.environment,
+        env=env,
         runtime=_runtime(way),
         device_requests=_device_requests(way),
         mounts=plan.mounts,
@@ -136,7 +136,7 @@ def container_config(
         "Hostname": plan.hostname,
         "User": plan.user,
         "Labels": dict(plan.labels),
-        "Env": [f"{name}={value}" for name, value in plan.env.items()],
+        "Env": [_variable(name, value) for name, value in plan.env.items()],
         "OpenStdin": True,
         "StdinOnce": plan.terminal is not None,  # True would end every standby with the manager
         "AttachStdin": False,
@@ -154,6 +154,11 @@ def container_config(
     if plan.command is not None:
         config["Cmd"] = list(plan.command)
     return config
+
+
+def _variable(name: str, value: str | None) -> str:
+    """As the Engine takes it: the name alone takes away what the image sets."""
+    return name if value is None else f"{name}={value}"
 
 
 def _security(plan: ContainerPlan, dialect: Dialect) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mayfly.core import naming
 from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.gate_environment import at_gate
 from mayfly.core.model import (
     Breach,
     ContainerId,
@@ -51,7 +52,9 @@ class DockerEngine(DockerClient):
 
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create and start a container that waits at its gate; see ``engines.protocol``."""
-        made = container_plan(plan, self._network(plan))
+        image = self.image_environment(plan.image)
+        env = at_gate(plan.environment, plan.variables, image)
+        made = container_plan(plan, self._network(plan), env)
         try:
             try:
                 return self._started(plan.generation, made)
@@ -114,7 +117,7 @@ class DockerEngine(DockerClient):
     def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
         """Run a person's command in such a container, on the terminal or piped; its exit code."""
         made = replace(
-            container_plan(plan, self._network(plan)),
+            container_plan(plan, self._network(plan), {**plan.variables, **plan.environment}),
             entrypoint=words,
             command=(),
             terminal=terminal,
@@ -131,9 +134,8 @@ class DockerEngine(DockerClient):
         """What a container of that plan reaches of another one; see ``isolation.py`` beside this file."""
         network = self._network(plan)
         made = replace(
-            container_plan(plan, network),
+            container_plan(plan, network, {"NVIDIA_VISIBLE_DEVICES": "void"}),
             labels={isolation.LABEL: plan.host},
-            env={"NVIDIA_VISIBLE_DEVICES": "void"},
             entrypoint=isolation.SLEEP,
             command=(),
             mounts=(),

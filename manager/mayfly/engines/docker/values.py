@@ -66,7 +66,8 @@ class ContainerPlan:
     hostname: str
     image: str
     labels: Mapping[str, str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    # None: without it, also where the image has it
+    env: Mapping[str, str | None] = field(default_factory=dict)
     entrypoint: tuple[str, ...] | None = None  # None: the image's
     command: tuple[str, ...] | None = None  # None: the image's
     user: str = "0"  # the gate starts as root, whatever the image says

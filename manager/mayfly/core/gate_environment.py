@@ -1,0 +1,51 @@
+"""What an agent at its gate has for an environment: nothing that a pool or an image sets, under its own name.
+
+A dynamic loader, a C library, a shell and half of all tools are led by variables (`LD_PRELOAD`,
+`GCONV_PATH`, `BASH_ENV`, `TAR_OPTIONS`), perhaps to a file that a job has left in a cache. So those of the
+pool and the image bear another name until nothing in the agent is root's any more; `agents/job-environment`
+gives them their own. Only what none of root's programs goes by keeps its name all along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mayfly.core.variables import problem_with_name
+
+# A search path, which the gate puts aside before all else; proxies and authorities, which a service's client
+# that is root needs; what the NVIDIA runtime reads.
+_HARMLESS = re.compile(
+    r"PATH|(?i:(https?|ftp|all|no)_proxy)|"
+    r"SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|"
+    r"NVIDIA_[A-Z0-9_]+|CUDA_VERSION"
+)
+NAMES = "MAYFLY_ENV"
+ASIDE = "MAYFLY_ENV_"
+
+
+def at_gate(
+    own: Mapping[str, str], job: Mapping[str, str], image: Mapping[str, str]
+) -> dict[str, str | None]:
+    """The environment that a container is made with; ``None``: what the image sets is taken away.
+
+    ``own`` are the gate's and the lease's, ``job`` what the pool sets for its jobs, ``image`` what the image
+    sets: of that, what a person might not set (`MAYFLY_*`, a name that no shell can export) reaches nobody.
+    """
+    given = {name: value for name, value in image.items() if problem_with_name(name) is None}
+    meant = {name: value for name, value in {**given, **job}.items() if name not in own}
+    aside = {name: value for name, value in meant.items() if not harmless(name)}
+    taken_away = [name for name in image if not harmless(name)]
+    return {
+        **dict.fromkeys(taken_away),
+        **{name: value for name, value in meant.items() if harmless(name)},
+        **{f"{ASIDE}{name}": value for name, value in aside.items()},
+        # Said where there is none as well: what is not said here, an image may say.
+        NAMES: " ".join(aside),
+        **own,
+    }
+
+
+def harmless(name: str) -> bool:
+    """Whether no program that root runs in an agent goes by it."""
+    return _HARMLESS.fullmatch(name) is not None
