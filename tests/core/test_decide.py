@@ -37,7 +37,7 @@ from mayfly.core.model import (
 from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
 from mayfly.core.slots import STANDBY_LIFE, TRIAL_FIRST
-from mayfly.core.stimuli import ProcessesGone
+from mayfly.core.stimuli import EngineSeen, ProcessesGone
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
 A0, A1 = SlotName("a-0"), SlotName("a-1")
@@ -905,6 +905,22 @@ def test_a_job_that_writes_too_much_is_stopped() -> None:
     manager.run()
     assert manager.phases("a-0") == ["busy"]
     manager.sizes[generation] = 1001
+    manager.run()
+    end = manager.ended(job)
+    assert (end.state, end.cause) == (JobState.FAILED, Cause.DISK)
+
+
+def test_a_job_that_fills_its_witness_is_stopped_whatever_its_pool_allows() -> None:
+    manager = filled(specs(pool("a", standby=False)))
+    job = manager.submit("a")
+    manager.run()
+    sights = [
+        replace(told, overfull=frozenset({manager.own("a-0")}))
+        if isinstance(told, EngineSeen)
+        else told
+        for told in manager.sight()
+    ]
+    manager.turn(sights=sights)
     manager.run()
     end = manager.ended(job)
     assert (end.state, end.cause) == (JobState.FAILED, Cause.DISK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from mayfly.core.model import Exit, Generation, Witness
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.witness import Witnesses
+from mayfly.edge.witness import MOST, MOST_FILES, Witnesses
 
 G = Generation("g000000000001")
 AT = 1_795_295_545.0  # when every file was written
@@ -155,25 +156,65 @@ def test_what_is_no_generation_names_no_directory(witnesses: Witnesses, name: st
             ask(Generation(name))
 
 
+def fill(place: Path) -> None:
+    (place / "exit").write_bytes(bytes(MOST + 1))
+
+
+def fill_beside(place: Path) -> None:
+    (place / "mine").write_bytes(bytes(MOST + 1))
+
+
+def put_many(place: Path) -> None:
+    for number in range(MOST_FILES):
+        (place / str(number)).touch()
+
+
+def put_directory(place: Path) -> None:
+    (place / "below").mkdir()
+
+
+@pytest.mark.parametrize("put", [fill, fill_beside, put_many, put_directory])
+def test_more_than_a_launcher_writes_is_seen(witnesses: Witnesses, put: object) -> None:
+    assert callable(put)
+    assert not witnesses.overfull(G)
+    says(witnesses, **dict.fromkeys(RECORDS, "x" * 64_000))
+    assert not witnesses.overfull(G)
+    put(witnesses.path(G))
+    assert witnesses.overfull(G)
+
+
 RECORDS = ("ready", "opened", "exit", "spare", "signals", "signs")
+PUTS = (Path.mkdir, put_pipe, put_socket, put_link, put_device)
+
+
+# Near to what is written, so that the grammar is tried and not only its refusals.
+WORDS = st.from_regex(rb"\A[0-9\xc2\xb2a-z.\- ]{0,30}( [0-9-]{1,12})? *\n?\Z")
 
 
 @given(
-    files=st.dictionaries(st.sampled_from(RECORDS), st.binary(max_size=80), max_size=6),
+    files=st.dictionaries(
+        st.sampled_from(RECORDS),
+        st.binary(max_size=80) | WORDS | st.sampled_from(PUTS[:4]),
+        max_size=6,
+    ),
     written=st.floats(allow_nan=False, min_value=-1e9, max_value=1e11),
 )
-@settings(max_examples=int(os.environ.get("MAYFLY_FUZZ", "800")) // 4)
+@settings(max_examples=int(os.environ.get("MAYFLY_FUZZ", "300")))
 def test_no_record_does_harm(
-    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], written: float
+    tmp_path_factory: pytest.TempPathFactory,
+    files: dict[str, bytes | Callable[[Path], None]],
+    written: float,
 ) -> None:
     """Whatever is written there, times are near, numbers small, and nothing is raised."""
     witnesses = Witnesses(tmp_path_factory.getbasetemp() / "fuzzed")
     place = witnesses.make(G)
-    for name in RECORDS:
-        (place / name).unlink(missing_ok=True)
-    for name, text in files.items():
-        (place / name).write_bytes(text)
-        os.utime(place / name, (written, written))
+    (place / "spare").unlink()
+    for name, said in files.items():
+        if isinstance(said, bytes):
+            (place / name).write_bytes(said)
+        else:
+            said(place / name)
+        os.utime(place / name, (written, written), follow_symlinks=False)
     told = witnesses.read(G)
     assert told is not None
     times = [told.ready, told.opened, told.exit.at if told.exit else None]
@@ -182,6 +223,9 @@ def test_no_record_does_harm(
         assert 0 <= told.exit.code <= 255
         assert told.exit.oom_kills is None or told.exit.oom_kills < 2**31
     assert len(told.signs) <= 64
+    assert witnesses.overfull(G) == any(said is Path.mkdir for said in files.values())
+    witnesses.remove(G)
+    assert not place.exists()
 
 
 def test_the_spare_bytes_can_be_written_over_by_any_root(witnesses: Witnesses) -> None:

@@ -108,6 +108,21 @@ def test_what_pool_and_image_set_leads_nothing_of_roots_and_reaches_the_job(
     assert {trace.stat().st_uid for trace in traces} == {RUNNER}
 
 
+def test_what_root_puts_into_the_witness_costs_its_own_job_alone(manager: Manager) -> None:
+    """A pipe in place of each record, and then more than is for it."""
+    fill = (
+        "cd /run/mayfly/w; rm -f *; for f in ready opened exit signs signals spare; do mkfifo $f; done;"
+        " mkdir -p d/e; chmod 0 d/e; head -c 4000000 /dev/zero >more"
+    )
+    job = manager.submit("sh", "-c", 'sudo sh -c "$0"; sleep 600', fill, options=EVIL)
+    assert manager.cli("submit", *GOOD, "--wait", "--", "true").returncode == 0
+    row = manager.ended(job)
+    assert (row["state"], row["cause"]) == ("failed", "disk")
+    assert manager.cli("submit", *EVIL, "--wait", "--", "true").returncode == 0
+    kept = manager.home / "state/agents"
+    until(lambda: not list(kept.glob("*/more")), "what it left is gone")
+
+
 def test_a_job_that_lowers_its_own_score_dies_of_a_full_memory_before_its_launcher(
     manager: Manager,
 ) -> None:

@@ -42,6 +42,7 @@ def test_the_network_of_a_pool_that_is_gone_goes_once_no_container_is_in_it(tmp_
         seen.put,
         MountedPaths(),
         lambda _: None,
+        lambda _: False,
         "key",
     )
 

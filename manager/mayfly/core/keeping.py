@@ -67,6 +67,8 @@ def _keep_working(
     limit, size = spec.pool.limits.disk, view.world.sizes.get(agent.generation, 0)
     if limit is not None and size > limit:
         return Doom(DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
+    if agent.generation in view.world.overfull:
+        return Doom(DoomReason.DISK, "wrote more into its witness (/run/mayfly/w) than is for it")
     return STAY if agent.busy else _keep_waiting(view, rolling, spec, agent)
 
 

@@ -553,6 +553,7 @@ class World:
     unwitnessed: Mapping[Generation, float] = field(
         default_factory=dict
     )  # since when a witness is missing
+    overfull: frozenset[Generation] = frozenset()  # into whose witnesses too much was written
     unreadable: frozenset[Generation] = frozenset()  # witnesses that are there and cannot be read
     over: Mapping[Generation, float] = field(
         default_factory=dict

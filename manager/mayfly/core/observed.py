@@ -92,6 +92,10 @@ class Observed:
         touched = {generation: self.touched[generation] for generation in overtaken}
         return replace(self, world=world, touched=touched), bool(overtaken)
 
+    def overfilled(self, agents: frozenset[Generation]) -> Observed:
+        """Into whose witnesses more was written than any launcher writes."""
+        return self if agents == self.world.overfull else self._with(overfull=agents)
+
     def unseen(self, error: str) -> Observed:
         """A look failed: what is there is unknown."""
         return self._with(containers=None, engine_error=error, over={})

@@ -71,6 +71,7 @@ class EngineSeen:
 
     began: int
     containers: tuple[Container, ...]
+    overfull: frozenset[Generation] = frozenset()  # into whose witnesses too much was written
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,12 +210,12 @@ class Draft:
     def _on_look(self, stimulus: EngineSeen | EngineUnseen | HostSurveyed) -> None:
         state = self.state
         match stimulus:
-            case EngineSeen(began=began, containers=containers):
+            case EngineSeen(began=began, containers=containers, overfull=overfull):
                 if not state.observed.known:
                     self._note("engine.back")
                 observed, overtaken = state.observed.seen(began, containers, state.memory, self.now)
                 self._set(
-                    observed=observed,
+                    observed=observed.overfilled(overfull),
                     looks_owed=max(0, state.looks_owed - 1),
                     polls=state.polls.soon(self.now) if overtaken else state.polls,
                     all_stirred=True,

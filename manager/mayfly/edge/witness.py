@@ -31,6 +31,8 @@ SPARE = b" " * 32
 RECORD = 64 * 1024  # bytes of a record that are read
 SIGNS = 64  # lines of ``signs``, as the launcher bounds them; a job may have written more
 SIGN = 300  # characters of one
+MOST = 1 << 20  # bytes on disk in a witness; an honest one has some KiB
+MOST_FILES = 16  # in it; an honest one has six at most
 NEAR = 24 * 3600.0  # seconds by which a clock may have been set since a record was written
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -93,6 +95,17 @@ class Witnesses:
                 signs=signs,
             )
 
+    def overfull(self, generation: Generation) -> bool:
+        """Whether more lies there than any launcher writes, so that it takes the host's disk.
+
+        What cannot be looked at is not. A file that is open and has no name any more cannot be seen.
+        """
+        try:
+            with _opened_directory(self.path(generation)) as place:
+                return place is not None and _is_overfull(place)
+        except (Passing, OSError):
+            return False
+
     def remove(self, generation: Generation) -> None:
         """Remove the directory; gone already is success.
 
@@ -123,6 +136,22 @@ def _opened_directory(path: Path) -> Iterator[int | None]:
         yield place
     finally:
         os.close(place)
+
+
+def _is_overfull(place: int) -> bool:
+    """Bounded in work, whatever is there: it ends at the first entry too many."""
+    held = 0
+    handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    try:
+        with os.scandir(handle) as entries:
+            for count, entry in enumerate(entries):
+                about = entry.stat(follow_symlinks=False)
+                held += about.st_blocks * 512
+                if count >= MOST_FILES or held > MOST or stat.S_ISDIR(about.st_mode):
+                    return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _record(place: int, name: str) -> _Record | None:

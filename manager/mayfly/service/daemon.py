@@ -164,7 +164,9 @@ def _run(
     ends = EndWatch(engine, lambda *gone: inbox.put(ProcessesGone(*gone)), erred)
     performer = Performer(host, engine, witnesses, output, ends, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
-    observer, mounts = _observers(engine, host, claim, inbox, lambda: loop.state, ends, key)
+    observer, mounts = _observers(
+        engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key
+    )
     prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
@@ -239,6 +241,7 @@ def _observers(
     inbox: SimpleQueue[Message],
     state: Callable[[], State],
     ends: EndWatch,
+    overfull: Callable[[Generation], bool],
     key: str,
 ) -> tuple[EngineObserver, MountObserver]:
     """Who looks at the Engine and the host, and who at what agents mount."""
@@ -253,6 +256,7 @@ def _observers(
         inbox.put,
         mounted,
         ends.keep,
+        overfull,
         key,
     )
     return observer, MountObserver(lambda: state().config, mounted, inbox.put)

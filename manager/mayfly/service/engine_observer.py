@@ -20,6 +20,7 @@ from mayfly.core.model import (
     Container,
     ContainerId,
     Dataset,
+    Generation,
     HostId,
     PoolName,
     PoolSpec,
@@ -40,6 +41,7 @@ class EngineSnapshot:
 
     began: int
     containers: tuple[Container, ...]
+    overfull: frozenset[Generation] = frozenset()  # into whose witnesses too much was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,12 @@ class EngineObserver:
         send: Callable[[Observation | Bug], None],
         mounted: MountedPaths,
         running: Callable[[Iterable[Container]], None],
+        overfull: Callable[[Generation], bool],
         key: str,
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
-        the Engine is ours to use; ``running`` is told whose containers of ours run; ``key`` is the
-        installation's, for the seals.
+        the Engine is ours to use; ``running`` is told whose containers of ours run, ``overfull`` says whose
+        witness holds too much; ``key`` is the installation's, for the seals.
         """
         self._engine = engine
         self._key = key
@@ -102,6 +105,7 @@ class EngineObserver:
         self._send = send
         self._mounted = mounted
         self._running = running
+        self._overfull = overfull
         self._asked = Asked("engine-observer", self._once)
         self.start, self.stop = self._asked.start, self._asked.stop
         self._survey_asked = threading.Event()
@@ -133,8 +137,12 @@ class EngineObserver:
                 self._claim()
                 self._claimed = True
             containers = looked_at(self._key, self._engine.list())
-            self._send(EngineSnapshot(began, containers))
-            self._running([one for one in containers if one.host == self._host and one.live])
+            running = [one for one in containers if one.host == self._host and one.live]
+            overfull = frozenset(
+                one.generation for one in running if self._overfull(one.generation)
+            )
+            self._send(EngineSnapshot(began, containers, overfull))
+            self._running(running)
         except Refused as fault:
             self._send(PollFailed(began, fault) if self._claimed else EngineDenied(fault))
         except Fault as fault:

@@ -46,8 +46,8 @@ Sight: TypeAlias = (
 def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
     """What a message means to the machine; ``host`` is ours."""
     match sight:
-        case EngineSnapshot(began=began, containers=containers):
-            yield stimuli.EngineSeen(began, containers)
+        case EngineSnapshot(began=began, containers=containers, overfull=overfull):
+            yield stimuli.EngineSeen(began, containers, overfull)
         case PollFailed(fault=fault):
             yield stimuli.EngineUnseen(str(fault))
         case HostSurvey(survey=survey, sizes=sizes):
