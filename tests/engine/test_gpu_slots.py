@@ -142,7 +142,7 @@ def test_memory_that_returns_late_is_waited_for_and_memory_that_does_not_return_
     manager.started(first)
     returned = time.time() + 4.0
     hardware.memory_until(0, 30_000, 4.0)
-    manager.docker("exec", "gpu-0", "touch", "/tmp/go")
+    manager.docker("exec", "-d", "gpu-0", "touch", "/tmp/go")
     manager.ended(first)
     follows = manager.ended(manager.on_gpu("true"))
     assert follows["exit_code"] == 0
@@ -150,7 +150,7 @@ def test_memory_that_returns_late_is_waited_for_and_memory_that_does_not_return_
     second = manager.on_gpu(*held_up)
     manager.started(second)
     hardware.gpu(0, used=30_000)
-    manager.docker("exec", "gpu-0", "touch", "/tmp/go")
+    manager.docker("exec", "-d", "gpu-0", "touch", "/tmp/go")
     manager.ended(second)
     note = manager.in_phase("held", "gpu-0", patience=30)["note"]
     assert "30000 MiB" in note

@@ -219,8 +219,14 @@ def _run(
     stack.callback(control.stop)
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
-        for part in (ends, observer, mounts, prober, *servers):
-            part.start()
+        for start in (
+            ends.start,
+            observer.start,
+            mounts.start,
+            prober.start,
+            *(s.start for s in servers),
+        ):
+            start()
         _log_start(log, host, config)
         loop.run()
         log.event("daemon.stopping")
