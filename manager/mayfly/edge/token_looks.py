@@ -27,7 +27,7 @@ _SAID = re.compile(
     r"""((?:token|secret|passw(?:or)?d|api_?key)=)[^&\s"'\\]+|(://)[^/@\s"'\\]+(?=@)""",
     re.IGNORECASE,
 )
-# In words from outside: what is as long as a token, GitHub's registration tokens, GitLab's before 14.5.
+# In words from outside: what is as long as a token, and two forms that registration tokens have or had.
 _LONG = re.compile(
     r"[A-Za-z0-9+/=_-]{48,}"
     r"|\b(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[A-Z0-9]{29}\b"
