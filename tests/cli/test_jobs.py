@@ -164,6 +164,23 @@ def test_submit_wait_says_once_why_a_job_stays_queued(runs: Runs, start: Start) 
     assert (process.returncode, out, err) == (0, b"", b"")
 
 
+def test_submit_wait_says_that_somebody_paused_or_cordoned(runs: Runs, start: Start) -> None:
+    cordon = {"since": None, "until": None, "by": "ann", "note": "", "drain": False}
+    pause: dict[str, object] = {
+        "code": "manager.paused", "severity": "warning", "pool": None, "slots": [],
+        "text": "paused by root for 3m: kernel upgrade", "fix": "mayfly resume",
+    }  # fmt: skip
+    slots = (slot("local-0", phase="idle", cordoned=cordon), slot("local-1", phase="idle"))
+    runs.manager.publish(status(*slots, health=[pause]))
+    process = start("submit", "--wait", "id")
+    assert process.stderr is not None
+    told = b"(1 cordoned, 1 idle); paused by root for 3m: kernel upgrade; see mayfly status\n"
+    assert process.stderr.readline().endswith(told)
+    runs.starts()
+    runs.ends("succeeded", 0)
+    assert process.wait(30) == 0
+
+
 def test_submit_wait_survives_a_manager_that_is_restarted(runs: Runs, start: Start) -> None:
     process = start("submit", "--wait", "id")
     assert runs.submitted.wait(20)

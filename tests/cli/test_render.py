@@ -182,7 +182,10 @@ def test_an_event_is_one_line_with_its_fields() -> None:
     assert line.endswith(
         'local-0     slot.cordoned     by=alice  note="new driver"  gpus=a,b  seconds=3  agent=g'
     )
-    assert len(render_history.event(row, 80)) == 80
+    assert len(render_history.event(row, 80)) == 80  # among others, in describe
+    whole = render_history.whole_event(row, 80).splitlines()
+    assert max(map(len, whole)) <= 80
+    assert " ".join(" ".join(whole).split()) == " ".join(line.split())
 
 
 @pytest.mark.parametrize("width", [None, 80, 60])

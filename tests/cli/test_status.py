@@ -110,6 +110,19 @@ def test_without_a_manager_it_says_what_to_type(tmp_path: Path, mayfly: Mayfly) 
         assert ran.out == ""
 
 
+def test_without_a_manager_and_with_a_mistake_in_its_file_it_says_that(
+    tmp_path: Path, mayfly: Mayfly
+) -> None:
+    wrong = tmp_path / "config.toml"
+    wrong.write_text('[[pool]]\nname = "a"\nslotz = 2\n')
+    ran = mayfly("--config", wrong, "status")
+    assert ran.code == 3
+    assert (
+        f"has a mistake, and it does not start: mayfly --config {wrong} config check\n" in ran.err
+    )
+    assert "start it" not in ran.err
+
+
 def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can become somebody else")

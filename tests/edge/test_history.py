@@ -11,7 +11,7 @@ import pytest
 
 from mayfly.core.apply import apply
 from mayfly.core.commands import Payload
-from mayfly.core.facts import AgentCreated, AgentExited, Fact, JobEnded, JobSubmitted
+from mayfly.core.facts import AgentCreated, AgentExited, Fact, GateOpening, JobEnded, JobSubmitted
 from mayfly.core.memory import Agent, Job
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
 from mayfly.edge.faults import Passing, Refused
@@ -52,6 +52,22 @@ def kept(history: History, *facts: Fact) -> None:
     jobs = [fact.job.id for fact in facts if isinstance(fact, JobSubmitted)]
     payloads = {job: Payload(("true",), {}) for job in jobs}
     history.commit(facts, apply(history.load(), facts), payloads)
+
+
+def test_an_event_of_an_agent_that_has_a_job_names_it(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    created, exited, *_ = lived(1, T)
+    assert isinstance(exited, AgentExited)
+    opening = GateOpening(T, exited.generation, "run", JobId("j1"))
+    kept(history, created)
+    kept(history, opening)
+    kept(history, exited)
+    told = [(event["event"], event["slot"], event["job"]) for event in reader.events()]
+    assert told == [
+        ("agent.created", "a-0", None),
+        ("gate.opening", "a-0", "j1"),
+        ("agent.exited", "a-0", "j1"),
+    ]
 
 
 def test_what_jobs_run_is_read_where_it_is_shown_and_nowhere_else(tmp_path: Path) -> None:

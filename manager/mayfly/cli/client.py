@@ -23,6 +23,7 @@ from urllib.parse import quote, urlencode
 
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 
+START = "sudo systemctl start mayfly"  # what starts the manager
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
 SECONDS = 40.0  # above the 30 s after which the manager gives up on its loop
 PATIENCE = 60.0  # how long a place is tried for
@@ -209,7 +210,7 @@ class Client:
             return Down(f"the manager behind {self.path} broke off its answer: {error}")
         return Down(
             f"the manager is not running: nobody answers on {self.path}\n"
-            + self._fitted("  start it: sudo systemctl start mayfly")
+            + self._fitted(f"  start it: {START}")
         )
 
 

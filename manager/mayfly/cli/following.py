@@ -134,11 +134,23 @@ class Waiting:
             return
         self._until = math.inf
         pool = row.get("pool")
-        slots = self._client.get("/v1/status").get("slots", [])
-        phases = Counter(str(slot["phase"]) for slot in slots if slot.get("pool") == pool)
+        status = self._client.get("/v1/status")
+        phases = Counter(
+            "cordoned" if slot.get("cordoned") else str(slot["phase"])
+            for slot in status.get("slots", [])
+            if slot.get("pool") == pool
+        )
         found = ", ".join(f"{count} {phase}" for phase, count in phases.items()) or "there is none"
         job = clean(str(row.get("job")))
-        say(f"job {job} waits for a slot of pool {clean(str(pool))} ({found}); see mayfly status")
+        paused = [
+            f"; {clean(str(line['text']))}"
+            for line in status.get("health", [])
+            if line.get("code") == "manager.paused"
+        ]
+        say(
+            f"job {job} waits for a slot of pool {clean(str(pool))} ({found}){''.join(paused)}; see mayfly"
+            " status"
+        )
 
 
 class Away:

@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mayfly.cli.client import Client, find_socket
+from mayfly.cli.client import START, Client, find_socket
 from mayfly.cli.paste import Here, here, pasted
-from mayfly.cli.trouble import Usage
+from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.quantities import parse_duration
 
 SocketOption = Annotated[
@@ -47,7 +49,28 @@ def client(ctx: typer.Context, socket: str | None, config: str | None) -> Client
         if socket is None and config is not None
         else find_socket(socket or before.socket, config or before.config)
     )
-    return Client(path, say, fitted=lambda line: pasted(line, place(ctx, socket, config)))
+
+    def fitted(line: str) -> str:
+        if START in line and _mistaken(config or before.config):
+            line = "  its configuration has a mistake, and it does not start: mayfly config check"
+        return pasted(line, place(ctx, socket, config))
+
+    return Client(path, say, fitted=fitted)
+
+
+@cache
+def _mistaken(config: str | None) -> bool:
+    """Whether there is a configuration with a mistake: asked where no manager runs, since it takes time."""
+    file = Path(config or os.environ.get("MAYFLY_CONFIG") or "/etc/mayfly/config.toml")
+    if not os.access(file, os.R_OK):
+        return False
+    from mayfly.cli.loading import load_config  # noqa: PLC0415  brings pydantic
+
+    try:
+        load_config(str(file))
+    except Trouble:
+        return True
+    return False
 
 
 def place(ctx: typer.Context, socket: str | None, config: str | None) -> Here:

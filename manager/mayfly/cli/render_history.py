@@ -16,6 +16,7 @@ _EVENT_COLUMNS = frozenset({"seq", "at", "event", "slot"})
 _SUBJECTS = {"job": 1, "agent": 2, "container": 3, "image": 4}
 SHOWN_AGENTS = 3
 SHOWN_EVENTS = 6
+FOLDED = 16  # columns before what has no room in an event's first line: below its slot
 _SHORT = 13  # characters of a generation
 
 
@@ -25,12 +26,17 @@ def events(rows: Sequence[Row], width: int | None) -> list[str]:
 
 
 def event(row: Row, width: int | None) -> str:
-    """One event on one line; columns are wide enough to stay aligned as events follow."""
+    """One event on one line, cut at the width; columns are wide enough to stay aligned as events follow."""
     slot = render.text(row.get("slot")) or "-"
     head = f"{moment(row.get('at'))}  {slot:<10}  {render.text(row.get('event')):<16}"
     told = "  ".join(f"{clean(key)}={_field(value)}" for key, value in _fields(row))
     line = f"{head}  {told}".rstrip()
     return line if width is None or len(line) <= width else line[: width - 1] + "…"
+
+
+def whole_event(row: Row, width: int | None) -> str:
+    """One event with all of its fields, folded where the terminal is too narrow for them."""
+    return "\n".join(render.wrapped(event(row, None), width, " " * FOLDED))
 
 
 def _fields(row: Row) -> list[tuple[str, object]]:

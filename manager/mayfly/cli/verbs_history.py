@@ -112,7 +112,7 @@ def _print_events(rows: list[Document], as_json: bool) -> None:
         if as_json:
             print_json({"schema": "mayfly.event/1", **row}, line=True)
         else:
-            print(render_history.event(row, width), flush=True)
+            print(render_history.whole_event(row, width), flush=True)
 
 
 def _follow_events(manager: Client, rows: list[Document], slot: str | None, as_json: bool) -> None:

@@ -176,9 +176,11 @@ class History:
         slot, generation = told.pop("slot", None), told.pop("generation", None)
         if slot is None and generation is not None:
             row = self._db.execute(
-                "SELECT slot FROM agents WHERE generation = ?", (generation,)
+                "SELECT slot, json_extract(data, '$.job') AS job FROM agents WHERE generation = ?",
+                (generation,),
             ).fetchone()
-            slot = row[0] if row is not None else None
+            if row is not None:
+                slot, job = row["slot"], job or row["job"]
         told = {key: value for key, value in told.items() if value is not None}
         cursor = self._db.execute(
             "INSERT INTO events (at, event, slot, generation, job, fields) VALUES (?, ?, ?, ?, ?, ?)",

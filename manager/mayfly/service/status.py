@@ -188,7 +188,7 @@ def health_of(
             Condition(
                 "manager.paused",
                 Severity.WARNING,
-                f"paused by {memory.pause.by} since {timestamp(memory.pause.since)}"
+                f"paused by {memory.pause.by} for {spoken_age(now - memory.pause.since)}"
                 + (f": {memory.pause.note}" if memory.pause.note else ""),
                 "mayfly resume",
             )
