@@ -12,6 +12,7 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
+from mayfly.edge.lasting_thread import begun
 from mayfly.providers.gitlab.service import GitLabApi, GitLabScope, place_of
 from mayfly.providers.gitlab.settings import GitLabSettings
 
@@ -34,8 +35,8 @@ class Access:
         self.runner_token = False
         # That is found out once for each configuration, and whenever a worker reads the token.
         looks = Thread(target=self._find_out, name=f"token of {pool.name}", daemon=True)
-        looks.start()
-        looks.join(PATIENCE)
+        if begun(looks):
+            looks.join(PATIENCE)
 
     def _find_out(self) -> None:
         with suppress(Refused):
