@@ -112,7 +112,9 @@ def test_what_is_older_than_the_bound_is_forgotten(tmp_path: Path) -> None:
     for number in range(10):
         kept(history, *lived(number, T + 100 * number))
     history.prune(T + 450, 1000)
-    assert [row["agent"] for row in reader.history()] == [f"g{n:04}" for n in range(9, 4, -1)]
+    assert [row["agent"] for row in reader.lives(reader.ended_agents())] == [
+        f"g{n:04}" for n in range(9, 4, -1)
+    ]
     assert [row["job"] for row in reader.jobs()] == [f"j{n:04}" for n in range(5, 10)]
     assert min(row["at"] for row in reader.events()) == T + 500
     history.close()
@@ -137,7 +139,11 @@ def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
     for number in range(10):
         kept(history, *lived(number, T + 100 * number))
     history.prune(0.0, 3)
-    assert [row["agent"] for row in reader.history()] == ["g0009", "g0008", "g0007"]
+    assert [row["agent"] for row in reader.lives(reader.ended_agents())] == [
+        "g0009",
+        "g0008",
+        "g0007",
+    ]
     assert [row["job"] for row in reader.jobs()] == ["j0007", "j0008", "j0009"]
     assert len(reader.events()) == 3
     history.close()

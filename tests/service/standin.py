@@ -136,17 +136,21 @@ class Account:
         rows = [row for row in rows if row["seq"] > after]
         return rows[-limit:] if last else rows[:limit]
 
-    def history(
+    def lives(self, generations: Sequence[str]) -> Sequence[Row]:
+        found = {row["agent"]: row for row in self.agents}
+        return [found[one] for one in generations]
+
+    def ended_agents(
         self,
         since: float | None = None,
         slot: str | None = None,
         outcome: str | None = None,
         gpu: str | None = None,
         limit: int = 1000,
-    ) -> Sequence[Row]:
+    ) -> Sequence[str]:
         self._check()
         return [
-            row
+            str(row["agent"])
             for row in reversed(self.agents)
             if slot in (None, row["slot"])
             and outcome in (None, row["outcome"])

@@ -115,6 +115,20 @@ def test_jobs_have_the_keys_that_were_promised_and_times_as_rfc_3339(
     }
 
 
+def test_a_long_history_comes_in_pages_and_is_one_document(manager: StandIn, ask: Ask) -> None:
+    manager.account.agents = [
+        {"agent": f"g{n}", "slot": "local-0", "outcome": "job_done", "exited": float(n), "gpus": []}
+        for n in range(2 * control.PAGE + 7)
+    ]
+    found = ask("GET", "/v1/history?limit=100000")
+    assert found.headers["Transfer-Encoding"] == "chunked"
+    assert [row["agent"] for row in found.json["agents"]] == [
+        row["agent"] for row in manager.account.agents
+    ]
+    assert found.json["agents"][1]["exited"] == "1970-01-01T00:00:01.000Z"
+    assert "Transfer-Encoding" not in ask("GET", "/v1/history?limit=5").headers
+
+
 def test_events_come_in_order_and_can_be_waited_for(manager: StandIn, ask: Ask) -> None:
     manager.account.event_rows = [
         {"seq": n, "at": 1763715600.0, "event": "agent.ready", "slot": f"local-{n % 2}"}

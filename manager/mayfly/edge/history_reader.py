@@ -22,6 +22,12 @@ EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) O
 
 EVENTS_LAST = EVENTS_FIRST.replace("ORDER BY seq", "ORDER BY seq DESC")
 
+LIVES = (
+    "FROM lives WHERE exited >= ? AND (? IS NULL OR slot = ?)"
+    " AND (? IS NULL OR outcome = ? OR cause = ?)"
+    " AND (? IS NULL OR instr(json_extract(data, '$.lease'), ?))"
+    " ORDER BY exited DESC LIMIT ?"
+)
 _JOBS = f"SELECT {JOB_COLUMNS} FROM jobs"  # noqa: S608
 JOBS = (
     f"{_JOBS} WHERE state IN ('queued', 'running') UNION ALL"  # noqa: S608
@@ -159,23 +165,24 @@ class HistoryReader:
         ]
         return found[::-1] if last else found
 
-    def history(
+    def ended_agents(
         self,
         since: float | None = None,
         slot: str | None = None,
         outcome: str | None = None,
         gpu: str | None = None,
         limit: int = 1000,
-    ) -> list[dict[str, Any]]:
-        """The lives of agents that ended, newest first."""
-        rows = self._rows(
-            "SELECT * FROM lives WHERE exited >= ? AND (? IS NULL OR slot = ?)"
-            " AND (? IS NULL OR outcome = ? OR cause = ?)"
-            " AND (? IS NULL OR instr(json_extract(data, '$.lease'), ?))"
-            " ORDER BY exited DESC LIMIT ?",
-            (since or 0.0, slot, slot, outcome, outcome, outcome, gpu, gpu, limit),
-        )
-        return [_life_row(row) for row in rows]
+    ) -> list[str]:
+        """The generations of those agents alone, newest first: of many, all else is read a few at a time."""
+        wanted = (since or 0.0, slot, slot, outcome, outcome, outcome, gpu, gpu, limit)
+        return [str(row[0]) for row in self._rows(f"SELECT generation {LIVES}", wanted)]
+
+    def lives(self, generations: Sequence[str]) -> list[dict[str, Any]]:
+        """The lives of those agents, in that order; who is forgotten meanwhile is left out."""
+        marks = ",".join("?" * len(generations))
+        rows = self._rows(f"SELECT * FROM lives WHERE generation IN ({marks})", generations)  # noqa: S608
+        found = {row["generation"]: row for row in rows}
+        return [_life_row(found[one]) for one in generations if one in found]
 
 
 def _job_row(row: sqlite3.Row) -> dict[str, Any]:

@@ -66,10 +66,14 @@ OnFailure = Callable[[str, BaseException], None]
 
 
 def json_reply(status: int, document: Mapping[str, object]) -> HttpReply:
-    """A document as a reply, with a newline at its end for people who use curl, on a terminal, too."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    text = UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    return HttpReply(status, "application/json", text.encode() + b"\n")
+    """A document as a reply, with a newline at its end for people who use curl."""
+    return HttpReply(status, "application/json", as_json(document) + b"\n")
+
+
+def as_json(value: object) -> bytes:
+    """The value, with nothing in it that a terminal would obey."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def error_reply(status: int, sentence: str, kind: str) -> HttpReply:

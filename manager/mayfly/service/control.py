@@ -25,6 +25,7 @@ from mayfly.edge.http_connection import (
     HttpReply,
     OnFailure,
     Request,
+    as_json,
     error_reply,
     json_reply,
 )
@@ -39,6 +40,8 @@ from mayfly.service.parameters import BadRequest
 from mayfly.service.pending_command import Send, ask
 
 API = 1
+PAGE = 500  # rows of a long answer that are in memory at once
+LISTS = 2  # lists of all jobs that are made at once
 # Clients that wait or follow. A user's other connections are for those who do not.
 LONG_POLLS = Bounds(all=32, of_one=16, of_root=16)
 LONG_POLLS_OF_USERS = Bounds(all=24, of_one=6, of_root=6)
@@ -96,15 +99,18 @@ class Reader(Protocol):
     ) -> Sequence[Row]:
         """Events with ``seq`` above ``after``, oldest first; with ``last`` the newest of them."""
 
-    def history(
+    def ended_agents(
         self,
         since: float | None = None,
         slot: str | None = None,
         outcome: str | None = None,
         gpu: str | None = None,
         limit: int = 1000,
-    ) -> Sequence[Row]:
-        """Ended agents, newest first."""
+    ) -> Sequence[str]:
+        """Ended agents by their generations, newest first."""
+
+    def lives(self, generations: Sequence[str]) -> Sequence[Row]:
+        """Those ended agents, in that order."""
 
 
 class Output(Protocol):
@@ -182,6 +188,7 @@ class Control:
         self._release = version
         self._on_failure = on_failure
         self._stop = threading.Event()
+        self._listing = threading.BoundedSemaphore(LISTS)
         self._places = Places(LONG_POLLS)
         self._places_of_users = Places(LONG_POLLS_OF_USERS)
 
@@ -258,9 +265,10 @@ class Control:
 
     def _jobs(self, request: Request, _: Names) -> HttpReply:
         limit = parameters.whole(request.query, "limit", 100, 10_000)
-        found = self._reader.jobs(limit)
-        rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
-        return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
+        with self._listing:
+            found = self._reader.jobs(limit)
+            rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
+            return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
 
     def _job(self, request: Request, names: Names) -> HttpReply:
         row = self._reader.job(names["job"])
@@ -299,15 +307,29 @@ class Control:
 
     def _history(self, request: Request, _: Names) -> HttpReply:
         query = request.query
-        found = self._reader.history(
+        ended = self._reader.ended_agents(
             since=parameters.moment(query.get("since"), "since"),
             slot=parameters.text(query.get("slot"), "slot"),
             outcome=parameters.text(query.get("outcome"), "outcome"),
             gpu=parameters.text(query.get("gpu"), "gpu"),
             limit=parameters.whole(query, "limit", 1000, 100_000),
         )
-        agents = [_stamped(row) for row in reversed(found)]
+        ended = ended[::-1]
+        if len(ended) > PAGE:
+            return HttpReply(200, "application/json", self._history_in_pages(ended))
+        agents = [_stamped(row) for row in self._reader.lives(ended)]
         return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
+
+    def _history_in_pages(self, ended: Sequence[str]) -> Iterator[bytes]:
+        """A long history, no more of it in memory than a page."""
+        yield b'{"schema":"mayfly.history/1","agents":['
+        comma = b""
+        for at in range(0, len(ended), PAGE):
+            rows = [_stamped(row) for row in self._reader.lives(ended[at : at + PAGE])]
+            if rows:
+                yield comma + as_json(rows)[1:-1]
+                comma = b","
+        yield b"]}\n"
 
     def _recording(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._recorded())
