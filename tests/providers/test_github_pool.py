@@ -149,7 +149,8 @@ def test_idle_registrations_that_the_service_takes_back_are_replaced_without_pen
     assert {row["exit_code"] for row in rows} == {0}
     assert not any("slot.cooled" in line for line in pool.manager.log.read_text().splitlines())
     counted = re.findall(
-        r'mayfly_agents_expired_total\{provider="github",slot="gh-\d"\} (\d+)', metrics(pool)
+        r'mayfly_agents_expired_total\{pool="gh",provider="github",slot="gh-\d"\} (\d+)',
+        metrics(pool),
     )
     assert sum(map(int, counted)) >= len(rows)
     job = pool.fake.queue("true")

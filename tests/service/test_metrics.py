@@ -71,8 +71,9 @@ def test_every_phase_outcome_state_and_cause_is_there_from_the_start(metrics: Me
     for slot in ("local-0", "local-1", "forge-0"):
         own = [row for row in there["mayfly_agents_finished_total"] if row["slot"] == slot]
         assert {row["outcome"] for row in own} == set(Result)
-        assert {"slot": slot} in there["mayfly_slot_vacant_seconds_total"]
-        assert {"slot": slot} in there["mayfly_slot_unready_seconds_total"]
+        named = {"pool": slot.rpartition("-")[0], "slot": slot}
+        assert named in there["mayfly_slot_vacant_seconds_total"]
+        assert named in there["mayfly_slot_unready_seconds_total"]
     expired = {row["slot"] for row in there["mayfly_agents_expired_total"]}
     assert expired == {"forge-0"}  # of services alone
     ends = {(row["state"], row["cause"]) for row in there["mayfly_jobs_total"]}
@@ -100,7 +101,8 @@ def test_an_idle_agent_that_its_service_took_back_is_counted_and_no_other(
         end = AgentExited(9.0, agent.generation, outcome, None, code, None, clean=clean)
         metrics.facts([end], after, after)
         value = metrics.registry.get_sample_value(
-            "mayfly_agents_expired_total", {"slot": "forge-0", "provider": "github"}
+            "mayfly_agents_expired_total",
+            {"pool": "forge", "slot": "forge-0", "provider": "github"},
         )
         assert value is not None
         return value

@@ -133,15 +133,18 @@ class _StatusCollector(Collector):
             for phase in Phase:
                 slots.add_metric([provider, phase], sum(1 for row in own if row.phase is phase))
         phases = GaugeMetricFamily(
-            "mayfly_slot_phase", "1 for the phase that the slot is in.", labels=["slot", "phase"]
+            "mayfly_slot_phase",
+            "1 for the phase that the slot is in.",
+            labels=["pool", "slot", "phase"],
         )
         cordoned = GaugeMetricFamily(
-            "mayfly_cordoned", "1 where the slot takes no new job.", labels=["slot"]
+            "mayfly_cordoned", "1 where the slot takes no new job.", labels=["pool", "slot"]
         )
         for row in rows:
-            cordoned.add_metric([row.spec.name], float(row.memory.cordon is not None))
+            slot = [row.spec.pool.name, row.spec.name]
+            cordoned.add_metric(slot, float(row.memory.cordon is not None))
             for phase in Phase:
-                phases.add_metric([row.spec.name, phase], float(row.phase is phase))
+                phases.add_metric([*slot, phase], float(row.phase is phase))
         health = GaugeMetricFamily(
             "mayfly_health_lines", "Condition lines under `mayfly status`.", labels=["severity"]
         )
@@ -187,17 +190,19 @@ class Metrics:
             return Counter(f"mayfly_{name}", text, labels, registry=self.registry)
 
         self._vacant = counter(
-            "slot_vacant_seconds", "Seconds without an agent of its own.", ["slot"]
+            "slot_vacant_seconds", "Seconds without an agent of its own.", ["pool", "slot"]
         )
-        self._unready = counter("slot_unready_seconds", "Seconds neither idle nor busy.", ["slot"])
-        self._started = counter("agents_started", "Agents made.", ["slot", "provider"])
+        self._unready = counter(
+            "slot_unready_seconds", "Seconds neither idle nor busy.", ["pool", "slot"]
+        )
+        self._started = counter("agents_started", "Agents made.", ["pool", "slot", "provider"])
         self._finished = counter(
-            "agents_finished", "Agents that ended.", ["slot", "provider", "outcome"]
+            "agents_finished", "Agents that ended.", ["pool", "slot", "provider", "outcome"]
         )
         self._expired = counter(
             "agents_expired",
             "Idle agents that ended by themselves: their service took them back before they had a job.",
-            ["slot", "provider"],
+            ["pool", "slot", "provider"],
         )
         self._jobs = counter(
             "jobs", "Jobs of the embedded queue that ended.", ["pool", "state", "cause"]
@@ -329,13 +334,13 @@ class Metrics:
                     self._jobs.labels(pool.name, state, cause)
             for index in range(pool.slots):
                 slot = naming.slot(pool.name, index)
-                self._vacant.labels(slot)
-                self._unready.labels(slot)
-                self._started.labels(slot, pool.provider)
+                self._vacant.labels(pool.name, slot)
+                self._unready.labels(pool.name, slot)
+                self._started.labels(pool.name, slot, pool.provider)
                 for outcome in Result:
-                    self._finished.labels(slot, pool.provider, outcome)
+                    self._finished.labels(pool.name, slot, pool.provider, outcome)
                 if not pool.embedded:
-                    self._expired.labels(slot, pool.provider)
+                    self._expired.labels(pool.name, slot, pool.provider)
 
     # -- what the loop tells ----------------------------------------------------------------------
 
@@ -347,7 +352,7 @@ class Metrics:
     def _fact(self, fact: Fact, before: Memory, after: Memory) -> None:
         match fact:
             case AgentCreated(agent=agent):
-                self._started.labels(agent.slot, self._provider(agent.pool)).inc()
+                self._started.labels(agent.pool, agent.slot, self._provider(agent.pool)).inc()
             case (
                 AgentReady(at=at, generation=generation)
                 | AgentConfirmed(at=at, generation=generation, phase=Phase.IDLE)
@@ -366,13 +371,13 @@ class Metrics:
         if agent is None:
             return
         provider = self._provider(agent.pool)
-        self._finished.labels(agent.slot, provider, end.outcome).inc()
+        self._finished.labels(agent.pool, agent.slot, provider, end.outcome).inc()
         if agent.opened is None:
             return
         began = agent.opened if agent.embedded else agent.confirmed_at or agent.opened
         self._job_seconds.labels(provider).observe(max(0.0, end.at - began))
         if end.outcome == Result.NO_JOB and end.clean and end.exit_code == 0:
-            self._expired.labels(agent.slot, provider).inc()
+            self._expired.labels(agent.pool, agent.slot, provider).inc()
 
     def _ready(self, agent: Agent | None, at: float, fact: Fact) -> None:
         """A queue's agent is ready at its gate, a service's once it is confirmed."""
@@ -444,9 +449,9 @@ class Metrics:
             gone = steady - self._last
             for row in rows:
                 if row.phase in UNREADY:
-                    self._unready.labels(row.spec.name).inc(gone)
+                    self._unready.labels(row.spec.pool.name, row.spec.name).inc(gone)
                 if row.agent is None and row.memory.cordon is None:
-                    self._vacant.labels(row.spec.name).inc(gone)
+                    self._vacant.labels(row.spec.pool.name, row.spec.name).inc(gone)
         self._last = steady
 
     def stream_lost(self) -> None:
