@@ -9,17 +9,19 @@ import pytest
 from mayfly.core.conditions import (
     FAILING,
     FAILURES,
+    UNKILLED,
     WELL,
     queue_conditions,
     slot_conditions,
     spanned,
 )
-from mayfly.core.memory import Agent, Job, Memory, SlotMemory
+from mayfly.core.memory import Agent, Doom, Job, Memory, SlotMemory
 from mayfly.core.model import (
     Container,
     ContainerId,
     ContainerState,
     Desired,
+    DoomReason,
     EngineLines,
     Generation,
     Hold,
@@ -28,6 +30,7 @@ from mayfly.core.model import (
     PoolName,
     Severity,
     SlotName,
+    StopStep,
     World,
 )
 from mayfly.core.slots import VACANCY, SlotStatus, Tenancy, status_of
@@ -162,6 +165,35 @@ def test_a_container_that_somebody_paused_is_told() -> None:
     assert one.fix == "thaw a-0.g1"
     running = replace(container, state=ContainerState.RUNNING)
     assert slot_conditions(shown, World({agent.generation: running}), T, LINES) == []
+
+
+@pytest.mark.parametrize(
+    ("ago", "state", "told"),
+    [
+        (10.0 + UNKILLED, ContainerState.RUNNING, False),  # its ladder took ten
+        (11.0 + UNKILLED, ContainerState.RUNNING, True),
+        (11.0 + UNKILLED, ContainerState.EXITED, False),
+        (11.0 + UNKILLED, None, False),
+    ],
+)
+def test_an_agent_that_does_not_die_is_told(
+    ago: float, state: ContainerState | None, told: bool
+) -> None:
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f1", "i", (), T - 999),
+        embedded=True,
+        opened=T - 900,
+        doom=Doom(DoomReason.CANCELLED, T - ago),
+    )
+    container = Container(
+        *(ContainerId("c"), "a-0", state or ContainerState.RUNNING, HostId("h"), agent.pool),
+        *(agent.slot, agent.generation, "f1", "i", T - 10),
+    )
+    spec = replace(specs(pool("a"))[0], ladder=(StopStep("TERM", 10.0),))
+    shown = rows(Desired((spec,)), Memory({agent.generation: agent}), agent)
+    world = World({agent.generation: container} if state is not None else {})
+    codes = [one.code for one in slot_conditions(shown, world, T, LINES)]
+    assert codes == ["slot.unkillable"] * told
 
 
 def test_jobs_of_a_pool_that_is_gone_are_told_until_they_are() -> None:

@@ -1,7 +1,8 @@
 """A unix socket that passes everything on to an Engine and counts what was asked.
 
 Where ``nonsense`` has a pattern for a request's line, it answers that one itself, and not as an Engine would;
-where ``refusals`` has one, it refuses that request, once, in an Engine's own words for what is rare;
+where ``refusals`` or ``failures`` has one, it refuses or fails that request, once, in an Engine's own words
+for what is rare;
 where ``astray`` has one, the frames of the whole answer are those that its function makes of them.
 """
 
@@ -38,6 +39,7 @@ class GoBetween:
             str, bytes
         ] = {}  # a pattern for `POST /containers/create` -> the JSON instead
         self.refusals: dict[str, str] = {}  # a pattern -> the message of a 403
+        self.failures: dict[str, str] = {}  # a pattern -> the message of a 500
         self.astray: dict[str, Callable[[list[bytes]], list[bytes]]] = {}
 
     def __enter__(self) -> Self:
@@ -63,10 +65,11 @@ class GoBetween:
         for pattern, body in self.nonsense.items():
             if any(re.search(pattern, line) for line in asked):
                 return _answer("200 OK", body)
-        for pattern, message in self.refusals.items():
-            if any(re.search(pattern, line) for line in asked):
-                del self.refusals[pattern]
-                return _answer("403 Forbidden", json.dumps({"message": message}).encode())
+        for status, said in (("403 Forbidden", self.refusals), ("500 Failed", self.failures)):
+            for pattern, message in said.items():
+                if any(re.search(pattern, line) for line in asked):
+                    del said[pattern]
+                    return _answer(status, json.dumps({"message": message}).encode())
         return None
 
     def _pass_on(self, client: socket.socket, engine: socket.socket) -> None:

@@ -16,7 +16,8 @@ import pytest
 from mayfly.core.agent_plan import Mount
 from mayfly.core.model import ContainerId, ContainerState, HostId, PoolName
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.engines.docker import events
+from mayfly.engines.docker import events, wire
+from mayfly.engines.docker.client import UNKILLED_REST
 from mayfly.engines.docker.engine import DockerEngine as Engine
 from mayfly.engines.docker.values import DeviceRequest
 from mayfly.engines.protocol import Gone, NameTaken
@@ -294,6 +295,25 @@ def test_a_running_container_is_removed_and_a_second_time_is_a_success(agents: A
     agents.engine.remove(cid)
     agents.engine.remove(cid)
     agents.engine.remove(cid)
+    assert inspect(agents.engine, cid) is None
+
+
+def test_the_share_of_the_processors_is_lifted_where_a_container_does_not_die_of_a_kill(
+    agents: Agents, tmp_path: Path
+) -> None:
+    cid, _ = agents.run(SLEEP, network="none", cpus=0.5)
+    with GoBetween(tmp_path, agents.url) as between:
+        engine = Engine(between.url)
+        between.failures["DELETE "] = (
+            f"Could not kill running container {cid}, cannot remove - tried to kill container, but did not"
+            " receive an exit event"
+        )
+        with pytest.raises(Passing, match="did not receive an exit event") as told:
+            engine.remove(cid)
+        assert told.value.retry_after == UNKILLED_REST
+        said = wire.get_json(agents.url, f"/containers/{cid}/json", "looking", timeout=10)
+        assert said["HostConfig"]["NanoCpus"] >= 10**9
+        engine.remove(cid)
     assert inspect(agents.engine, cid) is None
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from mayfly.core.contact import Contacts, awaited_since, trouble
+from mayfly.core.ending import LETTING_GO
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Condition,
@@ -33,6 +34,8 @@ NAMING = 15.0  # seconds that an agent may be without its slot's name, as in eve
 FAILURES = 5  # agents in a row that died young: after so many it is a condition
 FAILING = 300.0  # seconds of young deaths, more than one, after which it is one as well
 WELL = 60.0  # seconds that an agent is idle after which it is none any more
+UNKILLED = 60.0  # seconds of being killed after which who still lives is one
+KEEPS = "what is left of it keeps the slot and its GPUs until the kernel is done with it"
 SPELT_OUT = 6  # slots that a line to type names each
 
 
@@ -106,6 +109,7 @@ OF_SLOTS = {
     "slot.vacant": "are vacant",
     "slot.failing_jobs": "fail one job after the other while other slots of the pool do not",
     "slot.paused": "have a container that somebody paused",
+    "slot.unkillable": "have an agent that does not die",
     "slot.name_taken": "have a container of another name",
     "service.unreachable": "have a client that is in trouble with its service",
 }
@@ -148,6 +152,11 @@ def _condition(
         text = f"the container of slot {name} is paused, by somebody and not by Mayfly"
         fix = lines.on(lines.unpause, paused)
         return _of(row, "slot.paused", Severity.ERROR, text, fix), "by somebody and not by Mayfly"
+    if (since := _dying_since(row, world)) is not None and now - since > UNKILLED:
+        text = (
+            f"the agent of slot {name} has been killed for {now - since:.0f} s and lives: {KEEPS}"
+        )
+        return _of(row, "slot.unkillable", Severity.ERROR, text, describe), KEEPS
     called = misnamed(row, world, now)
     if called is None:
         return None
@@ -185,6 +194,18 @@ def _paused(row: SlotStatus, world: World) -> str | None:
     if container is None or container.state is not ContainerState.PAUSED:
         return None
     return container.name
+
+
+def _dying_since(row: SlotStatus, world: World) -> float | None:
+    """Since when the slot's agent is being killed, its stop ladder done; ``None`` where it is not."""
+    agent = row.agent
+    if agent is None or agent.doom is None or agent.settled:
+        return None
+    container = (world.containers or {}).get(agent.generation)
+    if container is None or not container.live:
+        return None
+    gently = 0.0 if agent.embedded else LETTING_GO
+    return agent.doom.at + gently + sum(step.grace for step in row.spec.ladder)
 
 
 def misnamed(row: SlotStatus, world: World, now: float) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _PROBE_OUTPUT = 64 * 1024
+UNKILLED_REST = 15.0  # seconds until the next try: each may take a worker as long
 _IMAGES_KNOWN = 64  # whose variables are kept in mind
 # What keeps agents apart: where it is not said, `default-network-opts` in daemon.json decides. IPv6 has a
 # filter of its own, which not every Engine has switched on.
@@ -220,7 +221,21 @@ class DockerClient:
                     raise
 
     def remove(self, cid: ContainerId) -> None:
-        """Remove it with its volumes, killing what runs in it; gone or going is a success."""
+        """Remove it with its volumes, killing what runs in it; gone or going is a success.
+
+        ``Passing`` where something in it does not die. It may be too many processes for its share of the
+        processors, which each of them needs to die: the share is lifted, so that the next try finds less.
+        """
+        try:
+            self._remove(cid)
+        except Passing as fault:
+            if not faults.lives_on(fault):
+                raise
+            with suppress(Passing, Refused):
+                self._lift_cpu_quota(cid)
+            raise Passing(str(fault), UNKILLED_REST) from fault
+
+    def _remove(self, cid: ContainerId) -> None:
         with self._asking(f"removing container {cid[:12]}") as api:
             try:
                 api.remove_container(cid, v=True, force=True)
@@ -228,6 +243,17 @@ class DockerClient:
                 going = error.status_code == 409 and "already in progress" in str(error.explanation)
                 if error.status_code != 404 and not going:
                     raise
+
+    def _lift_cpu_quota(self, cid: ContainerId) -> None:
+        doing = f"lifting the share of the processors of container {cid[:12]}"
+        with self._asking(doing) as api:
+            processors = int(api.info()["NCPU"])
+        body = json.dumps({"NanoCpus": processors * 10**9}).encode()
+        target = f"/containers/{quote(cid)}/update"
+        lifted = wire.open_stream(
+            self.base_url, "POST", target, doing, timeout=self.timeout, body=body
+        )
+        lifted.socket.close()
 
     def attach_stdin(self, cid: ContainerId) -> GateSocket:
         """A socket to the container's standard input alone; ``Gone`` or ``Passing`` where it does

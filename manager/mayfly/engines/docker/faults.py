@@ -33,6 +33,7 @@ _NAME_TAKEN = re.compile(
 # A container that is gone may leave its end of a network behind, for a moment or until the Engine restarts.
 _END_LEFT = re.compile(r"endpoint with name (\S+) already exists in network")
 
+UNKILLED = r"could not kill|cannot kill|did not receive an exit event|PID \d+ is zombie"
 NO_NETWORK = r"network \S+ not found"
 
 # What the Engine says, the family, and the next step; the first that matches counts.
@@ -87,6 +88,11 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
 def no_such_network(fault: Fault) -> bool:
     """Whether a container could not be started because its network is not there."""
     return re.search(NO_NETWORK, str(fault), re.IGNORECASE) is not None
+
+
+def lives_on(fault: Fault) -> bool:
+    """Whether a container could not be removed because the Engine has waited for its end in vain."""
+    return re.search(UNKILLED, str(fault), re.IGNORECASE) is not None
 
 
 def unreachable(base_url: str, doing: str, error: BaseException) -> Fault:
