@@ -46,7 +46,10 @@ def test_an_installation_says_every_file_that_it_wrote(tmp_path: Path) -> None:
 def test_installing_twice_changes_nothing(tmp_path: Path) -> None:
     install(tmp_path)
     before = {name: (tmp_path / name).stat().st_mtime_ns for name in FILES}
-    assert "wrote" not in install(tmp_path).stdout
+    assert "mayfly: nothing would change\n" in install(tmp_path, "--dry-run").stderr
+    again = install(tmp_path)
+    assert "wrote" not in again.stdout
+    assert "mayfly: nothing changed\n" in again.stderr
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in FILES} == before
 
 
@@ -78,7 +81,8 @@ def test_uninstalling_takes_away_ours_and_nothing_else(tmp_path: Path) -> None:
     done = install(tmp_path, "--uninstall")
     assert done.returncode == 0, done.stderr
     assert present(tmp_path) == ["etc/mayfly/config.toml", FILES[2]]
-    assert "/var/lib/mayfly are left" in done.stderr
+    for kept in ("/etc/mayfly,", "/var/lib/mayfly,", "mayfly.service.d", "sudo groupdel mayfly"):
+        assert kept in done.stderr.partition("left, to be removed by hand")[2]
 
 
 def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None:

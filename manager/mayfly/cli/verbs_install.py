@@ -55,11 +55,15 @@ def install(
         print(f"would run {' '.join(command)}" if dry_run else f"ran {' '.join(command)}")
         if not dry_run:
             _run(command)
+    if all(step.deed == "same" for step in steps) and not uninstall:
+        say("nothing would change" if dry_run else "nothing changed")
     if dry_run:
         return
     if uninstall:
         say(
-            "the configuration in /etc/mayfly and the state in /var/lib/mayfly are left: remove them by hand"
+            "left, to be removed by hand: the configuration in /etc/mayfly, the state in /var/lib/mayfly, "
+            "your own /etc/systemd/system/mayfly.service.d, the groups mayfly and mayfly-users (`sudo "
+            "groupdel mayfly`)"
         )
     elif here and _active():
         line = "`sudo systemctl restart mayfly` uses this version; jobs go on meanwhile"
