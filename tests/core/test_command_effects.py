@@ -294,7 +294,7 @@ def test_a_job_of_somebody_else_or_of_nobody_is_not_theirs_to_end(owner: int | N
 
 
 def test_a_queue_that_is_full_takes_no_job_and_says_so() -> None:
-    large = replace(QUEUED, uid=ANN.uid, size=ROOM.size_of_one)
+    large = replace(QUEUED, uid=ANN.uid, size=ROOM.of_one.size)
     found = effects(
         SubmitJob(ANN, PAYLOAD, pool=None, timeout=None), situation(WAITS, jobs=(large,))
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mayfly.core.commands import Payload
+from mayfly.core.commands import Caller, Payload
 from mayfly.core.memory import Job
 from mayfly.core.model import Generation, JobId, PoolName
-from mayfly.core.queue_room import MIB, QueueRoom, no_room
+from mayfly.core.queue_room import MIB, QueueRoom, Share, no_room
 
-ROOM = QueueRoom(jobs=4, jobs_of_one=3, size=4 * MIB, size_of_one=2 * MIB)
+ROOM = QueueRoom(
+    all=Share(4, 4 * MIB), without_operators=Share(2, 3 * MIB), of_one=Share(3, 2 * MIB)
+)
 ANN, BOB = 1000, 1001
 
 
@@ -49,7 +51,22 @@ def waiting(*jobs: tuple[int, int], runs: bool = False) -> list[Job]:
     ],
 )
 def test_one_user_leaves_room_for_the_others(jobs: list[Job], size: int, told: str | None) -> None:
-    assert no_room(jobs, ANN, "ann", size, ROOM) == told
+    assert no_room(jobs, Caller(1, ANN, ANN, "ann"), size, ROOM) == told
+
+
+@pytest.mark.parametrize(
+    ("jobs", "told"),
+    [
+        (waiting((BOB, 1)), None),
+        (waiting((BOB, 1), (BOB, 1)), "the jobs that wait are as many as may be, 2"),
+        (waiting((BOB, 3 * MIB)), "with this one the jobs that wait would be larger than 3 MiB"),
+    ],
+)
+def test_who_is_no_operator_leaves_room_for_those_who_are(
+    jobs: list[Job], told: str | None
+) -> None:
+    assert no_room(jobs, Caller(1, ANN, ANN, "ann", operator=False), 1, ROOM) == told
+    assert no_room(jobs, Caller(1, ANN, ANN, "ann"), 1, ROOM) is None
 
 
 def test_what_a_job_takes_is_its_words_and_its_variables_in_bytes() -> None:

@@ -229,7 +229,7 @@ def _forbidden(path: str) -> str:
             f"you may not use {path}: use sudo, or let `sudo mayfly install` make the group mayfly"
         )
     return (
-        f"you may not use {path}: ask for the group mayfly "
+        f"you may not use {path}: ask for the group mayfly, or mayfly-users to do no more than submit "
         f"(sudo usermod -aG mayfly {_user()}, then log in again), or use sudo"
     )
 

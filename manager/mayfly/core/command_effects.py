@@ -140,7 +140,7 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
     if isinstance(pool, CommandResult):
         return pool
     by, size = command.by, command.payload.size
-    if (full := no_room(at.memory.jobs.values(), by.uid, by.name, size)) is not None:
+    if (full := no_room(at.memory.jobs.values(), by, size)) is not None:
         return refusal(429, "queue_full", f"the queue is full: {full}; wait, or cancel some")
     entry = Job(
         id=at.new_job,

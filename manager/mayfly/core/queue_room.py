@@ -1,8 +1,8 @@
 """How much the embedded queue may hold: jobs and bytes, of all and of one user.
 
 Pure. What waits is on the state directory's disk and, but for what it runs, in the manager's memory; nobody
-may fill either, and one user leaves room for the others. What one job may have is bounded where it is read
-(``service/parameters.py``).
+may fill either, one user leaves room for the others, and those who are no operators leave room for those who
+are. What one job may have is bounded where it is read (``service/parameters.py``).
 """
 
 from __future__ import annotations
@@ -10,37 +10,46 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mayfly.core.commands import Caller
 from mayfly.core.memory import Job
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """So many jobs, with so many bytes of commands and variables."""
+
+    jobs: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueueRoom:
     """What may wait at once."""
 
-    jobs: int
-    jobs_of_one: int
-    size: int  # bytes of commands and variables
-    size_of_one: int
+    all: Share
+    without_operators: Share  # as long as nobody but an operator submits more
+    of_one: Share
 
 
-ROOM = QueueRoom(jobs=20_000, jobs_of_one=10_000, size=64 * MIB, size_of_one=32 * MIB)
+ROOM = QueueRoom(
+    all=Share(20_000, 64 * MIB),
+    without_operators=Share(15_000, 48 * MIB),
+    of_one=Share(10_000, 32 * MIB),
+)
 
 
-def no_room(
-    jobs: Iterable[Job], uid: int, owner: str, size: int, room: QueueRoom = ROOM
-) -> str | None:
+def no_room(jobs: Iterable[Job], by: Caller, size: int, room: QueueRoom = ROOM) -> str | None:
     """Why a job of that ``size`` (bytes) of that user cannot wait too; ``None`` where it can."""
     waiting = [job for job in jobs if job.agent is None]
-    own = [job for job in waiting if job.uid == uid]
-    whose = f"the jobs of {owner} that wait"
-    for named, there, most, most_bytes in (
-        (whose, own, room.jobs_of_one, room.size_of_one),
-        ("the jobs that wait", waiting, room.jobs, room.size),
+    own = [job for job in waiting if job.uid == by.uid]
+    for named, there, share in (
+        (f"the jobs of {by.name} that wait", own, room.of_one),
+        ("the jobs that wait", waiting, room.all if by.operator else room.without_operators),
     ):
-        if len(there) >= most:
-            return f"{named} are as many as may be, {most}"
-        if sum(job.size for job in there) + size > most_bytes:
-            return f"with this one {named} would be larger than {most_bytes // MIB} MiB"
+        if len(there) >= share.jobs:
+            return f"{named} are as many as may be, {share.jobs}"
+        if sum(job.size for job in there) + size > share.size:
+            return f"with this one {named} would be larger than {share.size // MIB} MiB"
     return None
