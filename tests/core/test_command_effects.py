@@ -284,6 +284,14 @@ def test_a_user_who_is_no_operator_submits_sees_the_plan_and_ends_their_own(
         assert found == CommandResult(403, {"error": told, "kind": "forbidden"})
 
 
+def test_jobs_that_may_become_root_are_an_operator_s_to_submit() -> None:
+    sudo = replace(BOTH, config=Config(HostSpec(name="lab1"), (replace(LOCAL, sudo=True),)))
+    told = "jobs of pool a may become root (sudo): ann may not submit there"
+    refused = CommandResult(403, {"error": told, "kind": "forbidden"})
+    assert effects(SubmitJob(USER, PAYLOAD, pool=None, timeout=None), sudo) == refused
+    assert effects(SubmitJob(ANN, PAYLOAD, pool=None, timeout=None), sudo).status == 201
+
+
 @pytest.mark.parametrize("owner", [None, ANN.uid + 1])
 def test_a_job_of_somebody_else_or_of_nobody_is_not_theirs_to_end(owner: int | None) -> None:
     at = situation(WAITS, RUNS, jobs=(replace(ENTRY, uid=owner), QUEUED))

@@ -140,6 +140,11 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
     if isinstance(pool, CommandResult):
         return pool
     by, size = command.by, command.payload.size
+    if pool.sudo and not by.operator:
+        sentence = (
+            f"jobs of pool {pool.name} may become root (sudo): {by.name} may not submit there"
+        )
+        return refusal(403, "forbidden", sentence)
     if (full := no_room(at.memory.jobs.values(), by, size)) is not None:
         return refusal(429, "queue_full", f"the queue is full: {full}; wait, or cancel some")
     entry = Job(
