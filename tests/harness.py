@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tests import copies
 from tests.engine import command
 from tests.waiting import pause
 
@@ -91,6 +91,17 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def ask(place: Path, method: str, path: str, document: str | None = None) -> tuple[int, bytes]:
+    """One request to a manager's control socket: status and body."""
+    connection = _Connection(place)
+    try:
+        connection.request(method, path, document, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
 class Manager:
     """One manager process after another over the same state."""
 
@@ -102,7 +113,7 @@ class Manager:
         self.config = self.home / "config.toml"
         self.socket = self.home / "s"
         self.log = self.home / "log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: copies.Copy | subprocess.Popen[bytes] | None = None
         self.configure(pools, host)
 
     def configure(self, pools: str, host: str = "") -> None:
@@ -150,16 +161,10 @@ class Manager:
         """Start a manager; ``command`` stands in for ``mayfly run``, ``wait`` is what to wait for then:
         ``idle``, ``answer`` (the first status), or nothing.
         """
-        words = command or (sys.executable, "-m", "mayfly.cli.app", "run")
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                words,
-                env=self.environment(),
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        words = command or (*copies.MAYFLY, "run")
+        with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
+            files = (nothing.fileno(), log.fileno(), log.fileno())
+            self.process = copies.start(words, self.environment(), files, session=True)
         if wait == "answer":
             until(self.answers, "the manager answers")
         elif wait is not None:
@@ -202,15 +207,11 @@ class Manager:
         self, *words: str, timeout: float = 120, text: bool = True
     ) -> subprocess.CompletedProcess[Any]:
         """``mayfly WORDS``."""
-        return subprocess.run(
-            [sys.executable, "-m", "mayfly.cli.app", *words],
-            env=self.environment(),
-            capture_output=True,
-            text=text,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        done = copies.run((*copies.MAYFLY, *words), self.environment(), timeout=timeout)
+        if not text:
+            return done
+        said = [str(stream, "utf-8") for stream in (done.stdout, done.stderr)]
+        return subprocess.CompletedProcess(done.args, done.returncode, *said)
 
     def json(self, *words: str) -> Any:
         """What a reading verb prints with ``--json``."""
@@ -224,31 +225,26 @@ class Manager:
 
     def text(self, path: str) -> str:
         """The same, as it came."""
-        status, body = self._ask("GET", path, None)
+        status, body = self.ask("GET", path)
         assert status == 200, f"{path}: {status} {body.decode()}"
         return body.decode()
 
     def read(self, path: str) -> bytes:
         """What the control socket answers to one GET, as it is."""
-        status, body = self._ask("GET", path, None)
+        status, body = self.ask("GET", path)
         assert status == 200, f"{path}: {status} {body.decode()}"
         return body
 
     def queue(self, *command: str, env: Mapping[str, str] | None = None, **more: Any) -> str:
         """Submit a job over the control socket; its id."""
         document = {"argv": command, "env": dict(env or {}), **more}
-        status, body = self._ask("POST", "/v1/jobs", json.dumps(document))
+        status, body = self.ask("POST", "/v1/jobs", json.dumps(document))
         assert status == 201, f"{status} {body.decode()}"
         return str(json.loads(body)["job"])
 
-    def _ask(self, method: str, path: str, document: str | None) -> tuple[int, bytes]:
-        connection = _Connection(self.socket)
-        try:
-            connection.request(method, path, document, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+    def ask(self, method: str, path: str, document: str | None = None) -> tuple[int, bytes]:
+        """One request to the control socket: status and body."""
+        return ask(self.socket, method, path, document)
 
     def submit(self, *command: str, options: Sequence[str] = ()) -> str:
         """Submit a job; its id."""
@@ -345,7 +341,7 @@ class Manager:
 
 
 @contextmanager
-def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def stopped(process: copies.Copy | subprocess.Popen[bytes]) -> Iterator[None]:
     """The process held by SIGSTOP meanwhile."""
     process.send_signal(signal.SIGSTOP)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,11 @@ import pytest
 
 from mayfly.core.commands import Command, verb_of
 from mayfly.service.pending_command import Answer
+from tests import copies
 from tests.service.standin import StandIn, slot, status
 from tests.terminal import Terminal, environment
 
-COMMAND = [sys.executable, "-m", "mayfly.cli.app"]
+COMMAND = [*copies.MAYFLY]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -62,14 +62,8 @@ def mayfly(tmp_path: Path) -> Mayfly:
     """``mayfly(*arguments)``: run it piped, against the stand-in's socket."""
 
     def run(*arguments: object, stdin: str = "", **env: str) -> Ran:
-        done = subprocess.run(
-            [*COMMAND, "--socket", tmp_path / "control.sock", *map(str, arguments)],
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-            env=environment(**env),
-        )
+        words = [*COMMAND, "--socket", str(tmp_path / "control.sock"), *map(str, arguments)]
+        done = copies.run(words, environment(**env), stdin.encode())
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run

@@ -37,5 +37,5 @@ class GpuManager(Manager):
 
     def told(self, code: str) -> list[str]:
         """The texts of the health lines with that code."""
-        lines: list[dict[str, Any]] = self.json("status")["health"]
+        lines: list[dict[str, Any]] = self.get("/v1/status")["health"]
         return [str(line["text"]) for line in lines if line["code"] == code]

@@ -86,9 +86,9 @@ def test_the_bounds_of_the_configuration_are_kept_while_the_manager_runs(make: M
     ]
     assert sum(files) < 3 * 131072
     for _ in range(40):
-        status, _ = manager._ask("POST", "/v1/cordon", json.dumps({"slots": ["local-0"]}))
+        status, _ = manager.ask("POST", "/v1/cordon", json.dumps({"slots": ["local-0"]}))
         assert status == 200
-        manager._ask("POST", "/v1/uncordon", json.dumps({"slots": ["local-0"]}))
+        manager.ask("POST", "/v1/uncordon", json.dumps({"slots": ["local-0"]}))
     assert len(manager.get("/v1/events?limit=1000")["events"]) > 100
     manager.kill()
     manager.start(wait="answer")

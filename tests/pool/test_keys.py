@@ -190,7 +190,7 @@ class Pools:
         return lines
 
     def printed(self, job: str) -> list[str]:
-        status, body = self.manager._ask("GET", f"/v1/jobs/{job}/output?format=text", None)
+        status, body = self.manager.ask("GET", f"/v1/jobs/{job}/output?format=text")
         assert status == 200
         return body.decode().splitlines()
 
@@ -321,7 +321,7 @@ def test_agents_of_a_pool_meet_only_on_a_network_of_one_s_own(
     )  # fmt: skip
     until((cache / pool).exists, f"the agent of {pool} listens")
     assert pools.said(pool, REACH.replace("NAME", pool)) == [told]
-    pools.manager._ask("POST", f"/v1/jobs/{listens}/cancel", "{}")
+    pools.manager.ask("POST", f"/v1/jobs/{listens}/cancel", "{}")
 
 
 def test_proxy_and_ca(pools: Pools) -> None:
@@ -373,7 +373,7 @@ def test_a_pool_without_standby(pools: Pools) -> None:
     of_slot = ("ps", "-aq", "--filter", "label=io.mayfly.slot=full-0")
     assert len(manager.docker(*of_slot).split()) == 1
     for job in jobs:
-        manager._ask("POST", f"/v1/jobs/{job}/cancel", "{}")
+        manager.ask("POST", f"/v1/jobs/{job}/cancel", "{}")
     manager.in_phase("idle", "full-0")
 
 
@@ -381,7 +381,7 @@ def test_who_removes_a_container(pools: Pools) -> None:
     for slot, engine in (("full-0", False), ("lab-0", True)):
         assert pools.inspected(slot)["HostConfig"]["AutoRemove"] is engine
         agent = pools.manager.slot(slot)["agent"]
-        pools.manager._ask("POST", "/v1/recycle", json.dumps({"slots": [slot]}))
+        pools.manager.ask("POST", "/v1/recycle", json.dumps({"slots": [slot]}))
         until(
             partial(_gone, pools.manager, f"label=io.mayfly.generation={agent}"),
             f"the recycled container of {slot} is gone",

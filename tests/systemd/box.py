@@ -6,6 +6,7 @@ was typed and what appeared; docs/how-to/install.md is held to it.
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.engine.private_engine import PrivateEngine
-from tests.harness import until
+from tests.harness import ask, until
 from tests.source import source
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +82,7 @@ class Box:
         self.typed: list[tuple[str, str]] = []
         self.wheels = wheels
         self._cid = ""
+        self._root = Path()
 
     def __enter__(self) -> Self:
         mounts = [
@@ -93,6 +95,8 @@ class Box:
         words = [word for mount in mounts for word in ("-v", mount)]
         words += [word for name, value in INDEX.items() for word in ("-e", f"{name}={value}")]
         self._cid = _run(["docker", "run", "-d", "--hostname", "gpu-box", *RIGHTS, *words, IMAGE])
+        pid = _run(["docker", "inspect", "--format", "{{.State.Pid}}", self._cid])
+        self._root = Path(f"/proc/{pid}/root")  # what is in the box, as seen from here
         until(
             lambda: self.sh("systemctl is-system-running").stdout.strip() == "running",
             "systemd runs",
@@ -136,11 +140,17 @@ class Box:
         self.typed.append((command, done.stdout.rstrip()))
         return done.stdout
 
-    def json(self, command: str) -> Any:
-        """What a reading verb prints with ``--json``; a manager that starts is waited for."""
-        return json.loads(
-            until(lambda: self.sh(f"mayfly {command} --json").stdout, f"mayfly {command}")
-        )
+    def json(self, path: str) -> Any:
+        """What the manager answers to one GET, with no command in the box; one that starts is waited for."""
+
+        def look() -> bytes | None:
+            try:
+                status, body = ask(self._root / "run/mayfly/control.sock", "GET", path)
+            except (OSError, http.client.HTTPException):
+                return None
+            return body if status == 200 else None
+
+        return json.loads(until(look, f"the manager answers to {path}"))
 
     def journal(self) -> str:
         """The last lines of the manager's."""
@@ -150,15 +160,19 @@ class Box:
         """The manager's, as systemd knows it; 0 where none runs."""
         return int(self.must("systemctl show mayfly --property=MainPID --value") or 0)
 
+    def runs(self, pid: int) -> bool:
+        """Whether the box has a process of that number."""
+        return (self._root / "proc" / str(pid)).exists()
+
     def slot(self, name: str) -> dict[str, Any]:
         """The slot's row."""
-        rows: list[dict[str, Any]] = self.json("status")["slots"]
+        rows: list[dict[str, Any]] = self.json("/v1/status")["slots"]
         return next(row for row in rows if row["slot"] == name)
 
     def job(self, job: str) -> dict[str, Any]:
         """The job's account."""
-        rows: list[dict[str, Any]] = self.json("jobs")["jobs"]
-        return next(row for row in rows if row["job"] == job)
+        row: dict[str, Any] = self.json(f"/v1/jobs/{job}")
+        return row
 
     def ended(self, job: str) -> dict[str, Any]:
         """The job's account once it has ended."""
@@ -171,7 +185,7 @@ class Box:
 
     def running(self, script: str) -> str:
         """Submit a job that runs already when this returns; its id."""
-        self.json("status")
+        self.json("/v1/status")
         job = self.must(f"mayfly submit -- sh -c '{script}'")
         until(lambda: self.job(job)["started"] is not None, f"job {job} starts")
         return job
