@@ -185,8 +185,8 @@ def _serve(door: socket.socket) -> list[str] | None:
             with os.fdopen(request) as file:
                 asked = json.load(file)
             return _become(asked, standard)
-        for file in files:
-            os.close(file)
+        for number in files:
+            os.close(number)
 
 
 def _tell_of_a_copy(report: int) -> None:

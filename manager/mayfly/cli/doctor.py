@@ -326,7 +326,7 @@ def _images(facts: Facts) -> Iterator[Verdict]:
     for pool in _pools(facts):
         named = facts.survey.images.get(pool.image or "")
         if named is not None and (why := of_another(pool.image or "", named, pool)) is not None:
-            yield fail(why, f"# build {pool.image} FROM mayfly/{pool.provider}:…")
+            yield fail(why, f"# build {pool.image} FROM mayfly/{pool.provider}:cpu")
 
 
 def _cuda(facts: Facts) -> Iterator[Verdict]:
