@@ -181,7 +181,7 @@ def test_a_reload_replaces_idle_agents_and_systemd_knows_when_it_is_done(box: Bo
 
 def test_a_file_with_a_mistake_is_told_and_the_old_one_stays_in_force(box: Box) -> None:
     box.must("printf '[host]\\nslotz = 3\\n' >/etc/mayfly/conf.d/30-wrong.toml")
-    box.sh("systemctl reload mayfly")
+    assert box.sh("systemctl reload mayfly").returncode != 0  # whoever typed it hears of it, too
     until(
         lambda: "config.rejected" in {line["code"] for line in box.json("/v1/status")["health"]},
         "status tells of it",
