@@ -154,6 +154,8 @@ def test_what_is_no_generation_names_no_directory(witnesses: Witnesses, name: st
     for ask in (witnesses.read, witnesses.make, witnesses.remove):
         with pytest.raises(Refused, match="no generation"):
             ask(Generation(name))
+    # Whoever looks at all containers asks this of strangers, too.
+    assert not witnesses.overfull(Generation(name))
 
 
 def fill(place: Path) -> None:

@@ -98,12 +98,13 @@ class Witnesses:
     def overfull(self, generation: Generation) -> bool:
         """Whether more lies there than any launcher writes, so that it takes the host's disk.
 
-        What cannot be looked at is not. A file that is open and has no name any more cannot be seen.
+        What cannot be looked at is not, and what is no generation has none. A file that is open and has no
+        name any more cannot be seen.
         """
         try:
             with _opened_directory(self.path(generation)) as place:
                 return place is not None and _is_overfull(place)
-        except (Passing, OSError):
+        except (Passing, Refused, OSError):
             return False
 
     def remove(self, generation: Generation) -> None:
