@@ -108,6 +108,7 @@ def test_a_netrc_of_the_host_does_not_speak_for_us(
         (403, Refused, "lacks a permission"),
         (404, Refused, "check `url` and the token"),
         (407, Refused, "proxy wants a login"),
+        (103, Passing, "103"),
         (408, Passing, "408"),
         (409, Refused, "409"),
         (422, Refused, "422"),

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from mayfly.core.model import ContainerId, Generation
+from mayfly.edge.lasting_thread import LastingThread
 
 Over = Callable[[Generation, ContainerId], None]
 Failed = Callable[[str, BaseException], None]
@@ -39,7 +39,7 @@ class ProcessEnds:
         self._poll = select.epoll()
         self._bell, self._ringer = os.pipe()
         self._poll.register(self._bell, select.EPOLLIN)
-        self._thread = threading.Thread(target=self._run, name="process-ends", daemon=True)
+        self._thread = LastingThread(self._run, "process-ends")
 
     def start(self) -> None:
         """Begin to tell."""

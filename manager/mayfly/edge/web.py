@@ -313,7 +313,7 @@ class Web:
             )
         if status == 407:
             return Refused(f"{what}; the proxy wants a login: check `proxy`")
-        if status in (408, 425) or status >= 500:
+        if status in (408, 425) or status >= 500 or status < 200:
             return Passing(f"{what}; it is tried again", _retry_after(reply.headers, self._clock()))
         return Refused(
             f"{what}; the configuration of {self._whose} asks for what the service does not take"
