@@ -108,7 +108,6 @@ def test_a_netrc_of_the_host_does_not_speak_for_us(
         (403, Refused, "lacks a permission"),
         (404, Refused, "check `url` and the token"),
         (407, Refused, "proxy wants a login"),
-        (103, Passing, "103"),
         (408, Passing, "408"),
         (409, Refused, "409"),
         (422, Refused, "422"),
@@ -126,6 +125,12 @@ def test_a_status_becomes_a_fault_that_names_service_question_and_pool(
     for part in ("Things at 127.0.0.1", "look at the thing", 'pool "gpu"', "no such luck"):
         assert part in sentence
     assert "\n" not in sentence
+
+
+def test_an_answer_that_only_informs_is_asked_again(service: Service) -> None:
+    service.fail("POST", "/thing", Fault(status=103))
+    with pytest.raises(Passing, match="answered 103"):
+        web(service).call("POST", "thing", "make a thing", body={})
 
 
 @pytest.mark.parametrize("scheme", ["", "Bearer ", "Basic "])
