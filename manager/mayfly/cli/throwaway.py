@@ -48,6 +48,7 @@ ready_trust
 job_environment
 cd "$HOME" 2>/dev/null || cd /tmp
 unset OLDPWD
+[ -z "${MAYFLY_ENV:-}" ] || set -- /bin/sh /opt/mayfly/job-environment "$@"
 if [ -n "$_job_groups" ]; then set -- --groups "$_job_groups" "$@"; else set -- --clear-groups "$@"; fi
 [ -n "$_job_sudo" ] || set -- --no-new-privs "$@"
 exec /usr/bin/setpriv --reuid "$_job_uid" --regid "$_job_gid" --inh-caps=-all "$@"

@@ -52,9 +52,7 @@ class DockerEngine(DockerClient):
 
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create and start a container that waits at its gate; see ``engines.protocol``."""
-        image = self.image_environment(plan.image)
-        env = at_gate(plan.environment, plan.variables, image)
-        made = container_plan(plan, self._network(plan), env)
+        made = container_plan(plan, self._network(plan), self._environment(plan))
         try:
             try:
                 return self._started(plan.generation, made)
@@ -82,6 +80,9 @@ class DockerEngine(DockerClient):
             self._networks.discard(plan.network)
             raise
         return container
+
+    def _environment(self, plan: AgentPlan) -> dict[str, str | None]:
+        return at_gate(plan.environment, plan.variables, self.image_environment(plan.image))
 
     def _network(self, plan: AgentPlan) -> str:
         if plan.network.name is not None:
@@ -117,7 +118,7 @@ class DockerEngine(DockerClient):
     def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
         """Run a person's command in such a container, on the terminal or piped; its exit code."""
         made = replace(
-            container_plan(plan, self._network(plan), {**plan.variables, **plan.environment}),
+            container_plan(plan, self._network(plan), self._environment(plan)),
             entrypoint=words,
             command=(),
             terminal=terminal,
