@@ -54,3 +54,9 @@ def test_no_page_or_docstring_names_a_file_that_is_gone(root: str) -> None:
         if not any((base / name).exists() for base in (ROOT, ROOT / "manager/mayfly"))
     }
     assert {(page, name) for page, name in lost if page not in GONE} == set()
+
+
+def test_every_test_and_file_that_a_page_names_is_there() -> None:
+    for page in (ROOT / "docs/reference/security.md", ROOT / "docs/reference/known-failures.md"):
+        for name in re.findall(r"`((?:tests|manager|agents|docs)/[\w./-]+)`", page.read_text()):
+            assert (ROOT / name).exists(), (page.name, name)
