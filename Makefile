@@ -1,6 +1,6 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv image demo check test lint bench soak coverage
+.PHONY: help venv wheel image demo check test lint bench soak coverage
 
 help:
 	@echo 'make demo      real jobs through two slots on this machine'
@@ -11,10 +11,14 @@ help:
 	@echo 'make soak      jobs while manager, Engine and containers fail at random'
 	@echo 'make lint      ruff, mypy, shellcheck, hadolint'
 	@echo 'make venv      .venv with mayfly in it'
+	@echo 'make wheel     the package, into dist/'
 	@echo 'make image     the agent image mayfly/local:cpu'
 
 venv:
 	@scripts/venv
+
+wheel:
+	@scripts/wheel
 
 image:
 	@scripts/image

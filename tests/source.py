@@ -1,4 +1,4 @@
-"""A copy of what a wheel is built from: two builds in one folder would write into each other's files."""
+"""A copy of what makes a wheel: two builds in one folder would write into each other's files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def source() -> Iterator[Path]:
     """The folder, which is gone afterwards."""
     copy = Path(tempfile.mkdtemp(prefix="mayfly-source-"))
     try:
-        for name in ("manager", "agents", "dockerfiles", "systemd"):
+        for name in ("manager", "agents", "dockerfiles", "systemd", "scripts"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
+        for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile"):
             shutil.copy(ROOT / name, copy / name)
         yield copy
     finally:

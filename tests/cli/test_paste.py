@@ -11,6 +11,7 @@ import pytest
 
 from mayfly.cli.app import VERBS as ALL_VERBS
 from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted
+from mayfly.engines.docker.about import RESTART
 
 MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
 # Which argument of a call is what to do.
@@ -19,6 +20,7 @@ COMMANDS = {
     *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
 }
 ALICE, ROOT = Here(), Here(root=True)
+BARE = Here(timekeeper=False, docker_file=False)
 FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
 
 
@@ -42,6 +44,13 @@ FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
          "mayfly --socket /s logs a   # to end it: mayfly --socket /s drain a --force"),
         ("LoadCredential=x:/etc/mayfly/credentials/x", FOREGROUND,
          "LoadCredential=x:/etc/mayfly/credentials/x"),
+        ("sudo timedatectl set-ntp true", ALICE, "sudo timedatectl set-ntp true"),
+        ("it is wrong: timedatectl set-ntp true", BARE,
+         "it is wrong: sudo apt-get install --yes systemd-timesyncd"),
+        (RESTART.fix, ALICE, RESTART.fix),
+        (RESTART.fix, BARE,
+         ("echo '{\"live-restore\": true}' | sudo install -D -m 644 /dev/stdin /etc/docker/daemon.json "
+          "&& sudo systemctl reload docker")),
         ("sudo systemctl edit mayfly   # and there", FOREGROUND,
          "sudo systemctl edit mayfly   # and there"),
     ],

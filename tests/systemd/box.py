@@ -1,4 +1,4 @@
-"""A host with a real systemd, in a container: Mayfly is installed in it from the wheel, as a new user would.
+"""A host with a real systemd, in a container: Mayfly is installed in it from a checkout, as a new user would.
 
 Its Engine is a private one outside, which sees the same state directory at the same path. `show` keeps what
 was typed and what appeared; docs/how-to/install.md is held to it.
@@ -17,7 +17,6 @@ from typing import Any, Self
 
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import ask, until
-from tests.source import source
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "mayfly-test/systemd"
@@ -28,6 +27,7 @@ RIGHTS = (
     *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
     *("-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
 )
+CHECKOUT = "/home/alice/mayfly"  # where a line is typed
 # The folder of wheels stands for PyPI, so that what is typed is what a user types.
 INDEX = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
 UV_INDEX = 'no-index = true\\nfind-links = ["/wheels"]\\n'
@@ -49,37 +49,33 @@ def make_image() -> str | None:
     return None
 
 
-def make_wheels(folder: Path) -> None:
-    """Mayfly's wheel, those that it needs, uv's, and those that pipx wants: what the box has for an index."""
+def make_wheels(checkout: Path, folder: Path) -> None:
+    """The wheels that Mayfly needs, uv's, and those that pipx wants: what the box has for an index."""
     wanted = ("uv", "pip", "setuptools", "wheel")
-    with source() as own:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, own, *wanted],
-            check=True,
-            cwd=folder,
-        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, checkout, *wanted],
+        check=True,
+        cwd=folder,
+    )
+    for own in folder.glob("mayfly_ci-*.whl"):
+        own.unlink()
 
 
-def make_newer(folder: Path, version: str) -> None:
-    """Mayfly's wheel once more, with a later version."""
-    with source() as copy:
-        init = copy / "manager/mayfly/__init__.py"
-        old = [line for line in init.read_text().splitlines() if line.startswith("__version__")]
-        init.write_text(init.read_text().replace(old[0], f'__version__ = "{version}"'))
-        subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, copy],
-            check=True,
-            cwd=folder,
-        )
+def make_newer(checkout: Path, version: str) -> None:
+    """A checkout of a later version."""
+    init = checkout / "manager/mayfly/__init__.py"
+    old = [line for line in init.read_text().splitlines() if line.startswith("__version__")]
+    init.write_text(init.read_text().replace(old[0], f'__version__ = "{version}"'))
 
 
 class Box:
     """The container; a context manager that leaves nothing behind."""
 
-    def __init__(self, engine: PrivateEngine, wheels: Path) -> None:
+    def __init__(self, engine: PrivateEngine, checkout: Path, wheels: Path) -> None:
         self.engine = engine
         self.home = Path(tempfile.mkdtemp(prefix="mayfly-box-", dir="/srv"))
         self.typed: list[tuple[str, str]] = []
+        self.checkout = checkout
         self.wheels = wheels
         self._cid = ""
         self._root = Path()
@@ -89,6 +85,7 @@ class Box:
             f"{self.home}:{self.home}",
             f"{self.engine.home}:/engine",
             f"{self.wheels}:/wheels:ro",
+            f"{self.checkout}:{CHECKOUT}",
         ]
         if (client := shutil.which("docker")) is not None:
             mounts.append(f"{client}:/usr/bin/docker:ro")
@@ -117,7 +114,7 @@ class Box:
     def sh(self, command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command line in the box; ``typed`` is what it then reads."""
         return subprocess.run(
-            ["docker", "exec", "-i", self._cid, "sh", "-c", command],
+            ["docker", "exec", "-i", "-w", CHECKOUT, self._cid, "sh", "-c", command],
             input=typed,
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from tests.fakes.github import FakeGitHub
 from tests.harness import until
 from tests.images import stub_image, stub_tag
 from tests.providers.github_pool import BRIDGE
+from tests.source import source
 from tests.systemd.box import ROOT, Box, make_image, make_newer, make_wheels
 
 pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.timeout(1200)]
@@ -27,9 +28,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     if (why := why_not() or make_image()) is not None:
         pytest.skip(why)
     wheels = tmp_path_factory.mktemp("wheels")
-    make_wheels(wheels)
     tag = stub_image("github")
-    with PrivateEngine() as engine, Box(engine, wheels) as made:
+    with source() as own:
+        make_wheels(own, wheels)
+    with source() as checkout, PrivateEngine() as engine, Box(engine, checkout, wheels) as made:
         engine.fetch(tag)
         # Nothing is fetched where the Engine is: a base that has all the packages already.
         engine.docker("tag", "mayfly/local:cpu", "debian:bookworm-slim")
@@ -52,22 +54,24 @@ def _prepare(box: Box) -> None:
 
 
 UV = "env UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin uv tool"
+WHEEL = "dist/mayfly_ci-*.whl"
 
 
 def _install(box: Box) -> None:
     """Each way that the page has, one after the other; that of uv stays."""
+    box.show("make wheel")
     box.show("python3 -m venv /opt/mayfly")
-    box.show("/opt/mayfly/bin/pip install mayfly-ci")
+    box.show(f"/opt/mayfly/bin/pip install {WHEEL}")
     box.show("ln -s /opt/mayfly/bin/mayfly /usr/local/bin/mayfly")
     assert box.must("mayfly --version") == f"mayfly {__version__}"
     box.must("rm -r /usr/local/bin/mayfly /opt/mayfly")
     pipx = "env PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx"
-    box.show(f"{pipx} install mayfly-ci")
+    box.show(f"{pipx} install {WHEEL}")
     assert box.must("mayfly --version") == f"mayfly {__version__}"
     box.must(f"{pipx} uninstall mayfly-ci && ! test -e /usr/local/bin/mayfly")
     box.must("python3 -m venv /opt/tools && /opt/tools/bin/pip install -q uv")
     box.must("ln -s /opt/tools/bin/uv /usr/bin/uv")
-    box.show(f"{UV} install mayfly-ci")
+    box.show(f"{UV} install {WHEEL}")
     assert box.must("mayfly --version") == f"mayfly {__version__}"
     box.show("mayfly install")
     box.show("mayfly init --provider local --slots 2")
@@ -98,7 +102,8 @@ def test_systemd_finds_nothing_to_complain_of_in_the_unit(box: Box) -> None:
 def test_the_group_may_use_the_socket_and_nobody_may_enter_the_state(box: Box) -> None:
     assert box.must("stat -c '%a %U:%G' /run/mayfly/control.sock") == "660 root:mayfly"
     assert box.must(f"stat -c '%a %U' {box.home}/state") == "700 root"
-    box.must("useradd --groups mayfly alice")
+    box.must("useradd alice")
+    box.show("usermod --append --groups mayfly alice")
     box.must("runuser -u alice -- mayfly status")
 
 
@@ -125,6 +130,8 @@ def test_events_are_found_in_the_journal_by_their_fields(box: Box) -> None:
         "journalctl MAYFLY_SLOT=local-0 MAYFLY_EVENT=agent.created -o json --no-pager -n 1"
     )
     entry = json.loads(said)
+    for what in ("-u mayfly", "MAYFLY_SLOT=local-0", "MAYFLY_EVENT=agent.exited -o json"):
+        assert "mayfly" in box.show(f"journalctl --no-pager {what}")
     assert entry["SYSLOG_IDENTIFIER"] == "mayfly"
     assert entry["MESSAGE"].startswith("local-0: agent.created")
     assert entry["_SYSTEMD_UNIT"] == "mayfly.service"
@@ -233,9 +240,10 @@ def _images(box: Box) -> set[str]:
 def test_an_upgrade_with_a_job_running_costs_nothing(box: Box) -> None:
     box.must("mayfly wait --for idle --timeout 60s")
     before = {slot["agent"] for slot in box.json("/v1/status")["slots"]}
-    make_newer(box.wheels, NEWER)
+    make_newer(box.checkout, NEWER)
+    box.must("make wheel")
     job = box.running("sleep 20; echo upgraded")
-    box.show(f"{UV} upgrade mayfly-ci")
+    box.show(f"{UV} install --reinstall {WHEEL}")
     box.show("mayfly install")
     box.show("systemctl restart mayfly")
     assert box.must("mayfly --version") == f"mayfly {NEWER}"

@@ -416,13 +416,18 @@ def _services(facts: Facts) -> Iterator[Verdict]:
             yield skip(f"pool {pool}: {service.skipped}")
         elif service.refused is not None:
             yield fail(
-                f"pool {pool}: {service.refused}", "mayfly doctor   # again, once that is mended"
+                _of_pool(pool, service.refused), "mayfly doctor   # again, once that is mended"
             )
         elif all(severity is not Severity.ERROR for severity, _, _ in service.findings):
             yield ok(f"pool {pool}: its service lets us do what we must")
         for severity, text, fix in service.findings:
             found = fail if severity is Severity.ERROR else warn
-            yield found(f"pool {pool}: {text}", fix)
+            yield found(_of_pool(pool, text), fix)
+
+
+def _of_pool(pool: str, text: str) -> str:
+    """A provider's sentence, with the pool's name where it does not begin with it."""
+    return text if text.startswith(f'pool "{pool}"') else f"pool {pool}: {text}"
 
 
 def _metadata(facts: Facts) -> Iterator[Verdict]:

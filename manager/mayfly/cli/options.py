@@ -109,7 +109,11 @@ def needs(option: str, given: object, other: str, there: object) -> None:
 
 
 def say(sentence: str) -> None:
-    """Talk: to people, on standard error; on a terminal no word is cut at its edge."""
+    """Talk: to people, on standard error; on a terminal no word is cut at its edge.
+
+    What went to standard output before comes before it, where both lead to one file.
+    """
+    sys.stdout.flush()
     for line in talk(f"mayfly: {sentence}"):
         print(line, file=sys.stderr)
 

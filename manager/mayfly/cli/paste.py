@@ -18,6 +18,14 @@ UNITS = (
     "/lib/systemd/system",
 )
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+# Where timedatectl finds what it may set to keep the clock; each such package has a file in one of them.
+TIMEKEEPERS = (
+    "/etc/systemd/ntp-units.d",
+    "/usr/local/lib/systemd/ntp-units.d",
+    "/usr/lib/systemd/ntp-units.d",
+    "/lib/systemd/ntp-units.d",
+)
+DOCKER_FILE = "/etc/docker/daemon.json"
 # Verbs that read what only root reads, or write where only root writes.
 OF_ROOT = (
     "run",
@@ -73,6 +81,8 @@ class Here:
     socket: str | None = None
     unit: bool = True  # whether systemd knows mayfly.service
     systemd: bool = True  # whether it runs here
+    timekeeper: bool = True  # whether there is one that timedatectl could start
+    docker_file: bool = True  # whether Docker has a file of its own already, which is to be edited
 
 
 def here(config: str | None, socket: str | None = None) -> Here:
@@ -82,7 +92,15 @@ def here(config: str | None, socket: str | None = None) -> Here:
     path = str(Path(named).absolute()) if named else None
     # Who came by sudo types the next line as the user that they are.
     root = os.geteuid() == 0 and os.environ.get("SUDO_UID", "0") == "0"
-    return Here(root, path, socket, unit, BOOTED.exists())
+    return Here(
+        root,
+        path,
+        socket,
+        unit,
+        BOOTED.exists(),
+        any(any(Path(place).glob("*.list")) for place in TIMEKEEPERS),
+        Path(DOCKER_FILE).exists(),
+    )
 
 
 def pasted(line: str, place: Here) -> str:
@@ -92,6 +110,18 @@ def pasted(line: str, place: Here) -> str:
         line = re.sub(
             r"(sudo )?systemctl restart mayfly",
             "sudo mayfly run   # once the one that runs is stopped",
+            line,
+        )
+    if not place.timekeeper:
+        line = re.sub(
+            r"(sudo )?timedatectl set-ntp true",
+            "sudo apt-get install --yes systemd-timesyncd",
+            line,
+        )
+    if not place.docker_file:
+        line = re.sub(
+            rf"# set (\"[a-z-]+\": \w+) in {DOCKER_FILE}, then: ",
+            rf"echo '{{\1}}' | sudo install -D -m 644 /dev/stdin {DOCKER_FILE} && ",
             line,
         )
     line = _VERB.sub(lambda found: _fitted(found, place), line)

@@ -17,6 +17,7 @@ from mayfly.cli import installation, paste
 from mayfly.cli.installation import COMPLETIONS, SYSUSERS, TMPFILES, UNIT, InstallStep
 from mayfly.cli.options import say
 from mayfly.cli.trouble import Trouble
+from mayfly.edge.sources import DEFAULT_FILE
 
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 SHIPPED = ("mayfly.service", "sysusers.conf", "tmpfiles.conf")
@@ -69,7 +70,8 @@ def install(
         line = "`sudo systemctl restart mayfly` uses this version; jobs go on meanwhile"
         say(paste.pasted(f"mayfly.service runs: {line}", paste.here(None)))
     else:
-        following = "mayfly init, then mayfly doctor, then sudo systemctl enable --now mayfly"
+        first = "" if DEFAULT_FILE.exists() else "mayfly init, then "
+        following = f"{first}mayfly doctor, then sudo systemctl enable --now mayfly"
         say(paste.pasted(f"next: {following}", replace(paste.here(None), config=None)))
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.edge.credentials import Secret
@@ -29,9 +31,16 @@ def missing() -> str | None:
     if find_spec("cryptography") is not None:
         return None
     return (
-        "a GitHub App's key needs the Python library cryptography: install it with Mayfly, as in "
-        "`uv tool install 'mayfly-ci[app]'`"
+        "a GitHub App's key needs the Python library cryptography, beside Mayfly: "
+        f"`{install_line(sys.prefix, sys.executable)}`"
     )
+
+
+def install_line(prefix: str, python: str) -> str:
+    """What to type to have it where this Python looks; an environment of uv's has no pip."""
+    of_uv = Path(prefix, "uv-receipt.toml").exists()
+    pip = f"uv pip install --python {python}" if of_uv else f"{python} -m pip install"
+    return f"sudo {pip} 'cryptography>=44'"
 
 
 class AppKey:

@@ -18,7 +18,7 @@ DAY = 86400.0
 
 
 def findings(pool: AgentPool, token: Mapping[str, str], now: float) -> Iterator[Finding]:
-    """What is wrong with the pool, what lags behind, and how old the token is."""
+    """What is wrong with the pool, what lags behind, and a token that is about to end."""
     pool.id()
     if not pool.pools("see whether the agent pool may be managed", actionFilter="manage"):
         yield Finding(
@@ -90,9 +90,10 @@ def _age(pool: AgentPool, token: Mapping[str, str], now: float) -> Iterator[Find
     if written is None:
         return
     days = (now - written) / DAY
-    old = days > TOKEN_OLD
+    if days <= TOKEN_OLD:
+        return
     yield Finding(
-        Severity.WARNING if old else Severity.INFO,
+        Severity.WARNING,
         f"{pool.whose}: its token was written {days:.0f} days ago; the service ends one after a year "
         "at most, or sooner",
         "# make a new one before then, and write it where `token` points: it is read anew at each use",
