@@ -113,7 +113,7 @@ def test_who_is_of_the_other_group_submits_reads_and_ends_what_is_theirs(box: Bo
     box.must(f"{as_bob} status")
     assert box.must(f"{as_bob} submit --wait -- echo mine") == "mine"
     own, other = box.must(f"{as_bob} submit -- sleep 600"), box.running("echo theirs; sleep 600")
-    assert {row["job"]: row["owner"] for row in box.json("jobs")["jobs"]}[own] == "bob"
+    assert {row["job"]: row["owner"] for row in box.json("/v1/jobs")["jobs"]}[own] == "bob"
     for words in (f"cancel {other}", f"logs {other}", "cordon --all", "drain --all", "pause"):
         done = box.sh(f"{as_bob} {words}")
         assert done.returncode == 1, (words, done.stdout, done.stderr)
