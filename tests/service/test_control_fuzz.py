@@ -144,6 +144,7 @@ def test_any_request_that_looks_like_one(
         (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", b"413"),
         (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
         (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n", b"400"),
+        (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}", b"400"),
         (b"POST /v1/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"411"),
         (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 2\r\n\r\n\xff\xff", b"400"),
         (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 3\r\n\r\nNaN", b"400"),

@@ -73,6 +73,8 @@ def json_reply(status: int, document: Mapping[str, object]) -> HttpReply:
 def as_json(value: object) -> bytes:
     """The value, with nothing in it that a terminal would obey."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if text.isascii() and "\x7f" not in text:
+        return text.encode()
     return UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
@@ -174,6 +176,9 @@ class Handler(BaseHTTPRequestHandler):
         """The request's body; ``None`` where one that cannot be taken was answered."""
         if "Transfer-Encoding" in self.headers:
             self._refuse(411, "send the body with a Content-Length", "bad_request")
+            return None
+        if len(self.headers.get_all("Content-Length", [])) > 1:
+            self._refuse(400, "Content-Length is there twice", "bad_request")
             return None
         text = self.headers.get("Content-Length", "0")
         if not (text.isascii() and text.isdigit()):
