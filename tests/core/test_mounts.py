@@ -113,6 +113,29 @@ def test_what_is_wrong_with_a_path_holds_the_slot_with_its_sentence(
     assert (row.phase, row.note) == (Phase.HELD, found.obstacles[SLOT])
 
 
+@pytest.mark.parametrize(
+    ("real", "says"),
+    [
+        ("/disk/nc/sub", 'lies in the cache /disk/nc of pool "a", whose jobs can put anything'),
+        ("/disk/nc", None),  # shared, which is said by name
+        ("/disk/ncs", None),
+        ("/", "'/' is never mounted"),
+        ("/etc", "'/etc' is never mounted"),
+        ("/var/lib/docker/volumes", "/var/lib/docker is the host's own"),
+        ("/usr/lib/cron", "is never a cache"),
+    ],
+)
+def test_where_a_link_leads_is_held_to_the_same_as_a_path(real: str, says: str | None) -> None:
+    """A job that may write above another pool's source puts a link there (it had the whole host so)."""
+    other = PoolSpec(PoolName("a"), image="image", caches=(Cache("/nc", "/c"),))
+    seen = replace(survey(GONE), sources={
+        "/d": replace(THERE, real=real), "/nc": replace(OTHER, real="/disk/nc"),
+    })  # fmt: skip
+    config = Config(HostSpec("box"), (other, POOLS["cache"]))
+    found = desired(config, seen, {POOL: EMBEDDED, other.name: EMBEDDED}).obstacles.get(SLOT)
+    assert (says is None and found is None) or (says and found and says in found)
+
+
 class Box:
     """A machine with one slot whose agent stands at its gate."""
 

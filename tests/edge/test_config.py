@@ -464,6 +464,28 @@ MISTAKES: list[tuple[str, str]] = [
         "caches number 1 target: '/usr' is reserved: it would hide the image's own files",
     ),
     (
+        pool("[[pool.caches]]\nsource = '/d'\ntarget = '/var/run/mayfly'"),
+        "target: '/var/run/mayfly' is reserved: /run/mayfly belongs to the container itself",
+    ),
+    (
+        pool("[[pool.dataset]]\nsource = '/d'\ntarget = '/etc/sudoers.d'"),
+        "target: '/etc/sudoers.d' is reserved: what root runs in an agent goes by",
+    ),
+    (
+        pool("[[pool.caches]]\nsource = '/'\ntarget = '/x'"),
+        "caches number 1 source: '/' is never mounted: ",
+    ),
+    (
+        "[host]\nname = 'lab'\nstate_dir = '/srv/m'\n[[pool]]\nname = 'local'\n"
+        "[[pool.dataset]]\nsource = '/srv/m/output'\ntarget = '/x'",
+        "dataset number 1 source: '/srv/m/output' is never mounted: /srv/m is the host's own",
+    ),
+    (
+        pool("[[pool.caches]]\nsource = '/nc'\ntarget = '/c'\n")
+        + "[[pool]]\nname = 'b'\n[[pool.dataset]]\nsource = '/nc/sub'\ntarget = '/c'\n",
+        '[[pool]] "b" . dataset number 1 source: /nc/sub lies in the cache /nc of pool "local", whose jobs',
+    ),
+    (
         pool(2 * "[[pool.dataset]]\nsource = '/d'\ntarget = '/x'\n"),
         "dataset number 2 target: /x is the target of another one",
     ),
@@ -560,6 +582,8 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     (pool("groups = [0]"), "groups.1: a job never runs as root"),
     (pool("dns = ['dns.lab']"), "dns.1: 'dns.lab' is not an IP address"),
+    (pool("cap_add = ['ALL']"), "cap_add.1: ALL is the host itself: name the ones"),
+    (pool("user = '1000:0'"), "user: a job never has root's group"),
     (pool("cap_add = ['all of them']"), "cap_add.1: 'all of them' is not a capability"),
     # resource limits
     *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from mayfly.core.mounts import Source
@@ -19,13 +20,14 @@ def test_a_path_is_told_by_what_stands_there_now(tmp_path: Path) -> None:
     assert (first.directory, first.error) == (True, "")
     (tmp_path / "link").symlink_to("d")
     assert source(f"{tmp_path}/link") == first
+    assert first.real == os.path.realpath(tmp_path / "d")
     (tmp_path / "d").rename(tmp_path / "old")
     assert source(f"{tmp_path}/d") == source(f"{tmp_path}/link") == Source("")
     (tmp_path / "d").mkdir()
     assert source(f"{tmp_path}/link") == source(f"{tmp_path}/d") != first
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to("old")
-    assert source(f"{tmp_path}/link") == first
+    assert source(f"{tmp_path}/link") == replace(first, real=os.path.realpath(tmp_path / "old"))
 
 
 MOUNTINFO = """\

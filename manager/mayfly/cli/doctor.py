@@ -388,7 +388,7 @@ def _datasets(facts: Facts) -> Iterator[Verdict]:
         yield skip("no pool has datasets or caches" if survey is not None else "no Engine answers")
         return
     for pool in _pools(facts):
-        wrong = survey.mount_problems(pool)
+        wrong = survey.mount_problems(pool, _pools(facts))
         for path, problem in wrong.items():
             yield fail(problem, _mount_fix(path, problem))
         for mount in pool.mounts:

@@ -35,7 +35,8 @@ from mayfly.core.seal import seal
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
 CAPABILITIES = ("SETUID", "SETGID", "KILL", "CHOWN")
-# What a container has where nobody says otherwise (the set of the OCI engines), which `sudo = true` gets.
+# What a container has where nobody says otherwise (the set of the OCI engines), which `sudo = true` gets, but
+# without MKNOD and NET_RAW: with the latter an agent passes itself off as its neighbour in the pool's network.
 SUDO_CAPABILITIES = (
     "AUDIT_WRITE",
     "CHOWN",
@@ -43,9 +44,7 @@ SUDO_CAPABILITIES = (
     "FOWNER",
     "FSETID",
     "KILL",
-    "MKNOD",
     "NET_BIND_SERVICE",
-    "NET_RAW",
     "SETFCAP",
     "SETGID",
     "SETPCAP",

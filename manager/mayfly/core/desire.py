@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from mayfly import __version__
@@ -70,10 +70,10 @@ class Survey:
         ForeignContainer, ...
     ] = ()  # containers of others that were given GPUs
 
-    def mount_problems(self, pool: PoolSpec) -> dict[str, str]:
-        """What is wrong with the paths that the pool's agents mount, one sentence each."""
+    def mount_problems(self, pool: PoolSpec, pools: Iterable[PoolSpec]) -> dict[str, str]:
+        """What is wrong with the paths that the pool's agents mount, one sentence each; ``pools`` are all."""
         beneath = {path: text for (name, path), text in self.mounts.items() if name == pool.name}
-        return beneath | dict(mounts.problems(pool, self.sources))
+        return beneath | dict(mounts.problems(pool, self.sources, pools))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def desired(
         if _undecided(found, survey, hardware):
             undetermined |= found.leases.keys()
         unfit = _unfit_image(found, survey, hardware)
-        other = _obstacle(found, survey, hardware) or refusals.get(pool.name)
+        other = _obstacle(found, survey, hardware, config.pools) or refusals.get(pool.name)
         obstacle = other or unfit
         for index in range(pool.slots):
             name = naming.slot(pool.name, index)
@@ -341,10 +341,12 @@ def baked_parts(value: object) -> object:
     return value
 
 
-def _obstacle(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
+def _obstacle(
+    found: _Pool, survey: Survey, hardware: Hardware, pools: Iterable[PoolSpec]
+) -> str | None:
     """Why the pool's slots cannot be filled, its image aside; ``None`` where they can."""
     wrong = _beyond(found.spec, survey.engine)
-    wrong = wrong or next(iter(survey.mount_problems(found.spec).values()), None)
+    wrong = wrong or next(iter(survey.mount_problems(found.spec, pools).values()), None)
     if _undecided(found, survey, hardware):
         return wrong
     return found.obstacle or wrong

@@ -6,10 +6,11 @@ told by device and inode, which are part of an agent's fingerprint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mayfly.core.model import Dataset, PoolSpec
+from mayfly.core.model import Cache, Dataset, PoolName, PoolSpec
+from mayfly.core.reserved_paths import source_problem, within
 
 FRESH = 0.1  # seconds for which a look is good enough to open a gate by
 
@@ -24,6 +25,7 @@ class Source:
     directory: bool = False
     certificates: bool = False  # it is a file that holds some
     error: str = ""  # why it cannot be read
+    real: str = ""  # the path without links; empty: nothing is there, or it is not known
 
 
 def paths(pool: PoolSpec) -> tuple[str, ...]:
@@ -41,14 +43,34 @@ def identities(pool: PoolSpec, sources: Mapping[str, Source]) -> tuple[str | Non
     return tuple(sources[path].identity if path in sources else None for path in paths(pool))
 
 
-def problems(pool: PoolSpec, sources: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
-    """What is wrong with them: the path, and one sentence; one that was not looked at is not wrong."""
+def cache_above(source: str, caches: Iterable[tuple[PoolName, str]]) -> tuple[PoolName, str] | None:
+    """The cache, and its pool, that has that place somewhere in it; ``None``: none has.
+
+    Whoever writes there can put a link to anywhere of the host in its stead.
+    """
+    return next(((name, at) for name, at in caches if source != at and within(source, at)), None)
+
+
+def problems(
+    pool: PoolSpec, sources: Mapping[str, Source], pools: Iterable[PoolSpec] = ()
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with them: the path, and one sentence; one that was not looked at is not wrong.
+
+    ``pools`` are all, its own too.
+    """
+    caches = [
+        (one.name, sources[cache.source].real)
+        for one in pools
+        for cache in one.caches
+        if cache.source in sources and sources[cache.source].real
+    ]
     for mount in pool.mounts:
         if mount.source in sources:
             kind = "dataset" if isinstance(mount, Dataset) else "cache"
             what = f'{kind} {mount.source} of pool "{pool.name}"'
-            text = _unfit(sources[mount.source], what)
-            if text is None and not sources[mount.source].directory:
+            seen = sources[mount.source]
+            text = _unfit(seen, what) or _misplaced(seen.real, mount, what, caches)
+            if text is None and not seen.directory:
                 text = (
                     f"{what} is not a directory on this host: mount or make it, or change `source`"
                 )
@@ -70,4 +92,21 @@ def _unfit(seen: Source, what: str) -> str | None:
         return f"{what} does not answer: see to the mount, its server may be away"
     if seen.error:
         return f"{what} cannot be read ({seen.error}): see to the mount"
+    return None
+
+
+def _misplaced(
+    real: str, mount: Dataset | Cache, what: str, caches: Iterable[tuple[PoolName, str]]
+) -> str | None:
+    if not real:
+        return None
+    never = source_problem(real, writable=isinstance(mount, Cache))
+    if never is not None:
+        return f"{what}: {never}"
+    above = cache_above(real, caches)
+    if above is not None:
+        return (
+            f'{what} lies in the cache {above[1]} of pool "{above[0]}", whose jobs can put anything in its '
+            "place: change `source`"
+        )
     return None

@@ -6,13 +6,16 @@ Knows nothing of pydantic but the shape of its error details, which come as plai
 from __future__ import annotations
 
 import difflib
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mayfly.core import model
+from mayfly.core.mounts import cache_above
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
+from mayfly.core.reserved_paths import source_problem
 from mayfly.edge.faults import Refused
 from mayfly.edge.flat_keys import Lifted
 from mayfly.edge.sources import Merged, Tree, Where
@@ -192,6 +195,8 @@ def contradictions(
             yield (*here, "name"), f"there is more than one pool named {pool.name}"
         for key, text in _pool_contradictions(config.host.name, pool, providers, broken):
             yield (*here, *key), text
+        for key, text in _sources(pool, config):
+            yield (*here, *key), text
 
 
 def _pool_contradictions(
@@ -233,14 +238,32 @@ def _dataset_over(pool: model.PoolSpec, target: str) -> str | None:
     return next(over, None)
 
 
-def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
-    targets: set[str] = set()
-    variables = set(pool.env)
-    mounts: list[tuple[Where, model.Dataset | model.Cache]] = [
+def _sources(pool: model.PoolSpec, config: model.Config) -> Iterator[tuple[Where, str]]:
+    """Places of the host that jobs may not have, as they are written; links are looked at where they are."""
+    own = (config.host.state_dir, posixpath.dirname(config.host.socket))
+    caches = [(one.name, cache.source) for one in config.pools for cache in one.caches]
+    for where, mount in _numbered(pool):
+        writable = isinstance(mount, model.Cache)
+        never = source_problem(mount.source, writable=writable, own=own)
+        above = cache_above(mount.source, caches)
+        if never is not None:
+            yield (*where, "source"), never
+        elif above is not None:
+            text = f'{mount.source} lies in the cache {above[1]} of pool "{above[0]}"'
+            yield (*where, "source"), f"{text}, whose jobs can put anything in its place"
+
+
+def _numbered(pool: model.PoolSpec) -> list[tuple[Where, model.Dataset | model.Cache]]:
+    return [
         *((("dataset", i), dataset) for i, dataset in enumerate(pool.datasets)),
         *((("caches", i), cache) for i, cache in enumerate(pool.caches)),
     ]
-    for where, mount in mounts:
+
+
+def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    targets: set[str] = set()
+    variables = set(pool.env)
+    for where, mount in _numbered(pool):
         over = _dataset_over(pool, mount.target)
         if over is not None:
             why = f"is below the dataset at {over}, which is read-only"

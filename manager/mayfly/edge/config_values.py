@@ -16,32 +16,12 @@ from urllib.parse import urlsplit
 
 from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.core.quantities import parse_duration, parse_size
+from mayfly.core.reserved_paths import target_problem
 from mayfly.core.variables import problem_with_pool_name
 from mayfly.edge import credentials
 from mayfly.edge.token_looks import looks_like_a_token
 from mayfly.edge.toml_value import toml_value
 
-RESERVED_TREES = ("/run/mayfly", "/proc", "/sys", "/dev")
-RESERVED_PLACES = frozenset(
-    [
-        "/",
-        "/bin",
-        "/boot",
-        "/etc",
-        "/lib",
-        "/lib32",
-        "/lib64",
-        "/sbin",
-        "/run",
-        "/usr",
-        "/usr/bin",
-        "/usr/lib",
-        "/usr/local",
-        "/usr/sbin",
-        "/var",
-        "/var/run",
-    ]
-)
 # Directory services number their accounts up to ten digits, and name them jane.doe or jane@lab.
 ACCOUNT = re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?|[A-Za-z_][A-Za-z0-9_.@+-]{0,63}")
 IN_BYTES = frozenset(["core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"])  # ulimits
@@ -193,12 +173,8 @@ def _no_nul(value: str) -> None:
 def target(value: object) -> object:
     """A place in a container that is not the container's own."""
     path = absolute(value)
-    if isinstance(path, str):
-        for tree in RESERVED_TREES:
-            if path == tree or path.startswith(tree + "/"):
-                raise ValueError(f"{path!r} is reserved: {tree} belongs to the container itself")
-        if path in RESERVED_PLACES:
-            raise ValueError(f"{path!r} is reserved: it would hide the image's own files")
+    if isinstance(path, str) and (problem := target_problem(path)):
+        raise ValueError(problem)
     return path
 
 
@@ -302,6 +278,8 @@ def capability(value: object) -> object:
     """A capability's name, without ``CAP_``."""
     if isinstance(value, str):
         name = value.upper().removeprefix("CAP_")
+        if name == "ALL":
+            raise ValueError("ALL is the host itself: name the ones that the jobs need")
         if re.fullmatch(r"[A-Z][A-Z_]{2,30}", name) is None:
             raise ValueError(f'{value!r} is not a capability; write for example "SYS_PTRACE"')
         return name
@@ -321,4 +299,8 @@ def account(value: object) -> object:
             )
         if re.fullmatch(r"root|0+(:.*)?", value):
             raise ValueError("a job never runs as root; sudo = true lets it become root by itself")
+        if re.fullmatch(r"[0-9]+:0+", value):
+            raise ValueError(
+                "a job never has root's group: files that root shares with it are many"
+            )
     return value

@@ -121,15 +121,16 @@ def source(path: str) -> Source:
     except OSError as error:
         return Source("", error=error.strerror or str(error))
     identity = f"{status.st_dev}:{status.st_ino}"
+    real = os.path.realpath(path)
     try:
         if stat.S_ISDIR(status.st_mode):
             os.scandir(path).close()
             mountinfo = MOUNTS.read_text(encoding="utf-8", errors="replace")
-            inner = mounted_beneath(mountinfo, os.path.realpath(path))
-            return Source(" ".join((identity, *inner)), directory=True)
+            inner = mounted_beneath(mountinfo, real)
+            return Source(" ".join((identity, *inner)), directory=True, real=real)
         if stat.S_ISREG(status.st_mode):
             with Path(path).open("rb") as file:
-                return Source(identity, certificates=CERTIFICATE in file.read(MOST))
+                return Source(identity, certificates=CERTIFICATE in file.read(MOST), real=real)
     except OSError as error:
-        return Source(identity, error=error.strerror or str(error))
-    return Source(identity)
+        return Source(identity, error=error.strerror or str(error), real=real)
+    return Source(identity, real=real)
