@@ -476,8 +476,8 @@ MISTAKES: list[tuple[str, str]] = [
         "caches number 1 source: '/' is never mounted: ",
     ),
     (
-        "[host]\nname = 'lab'\nstate_dir = '/srv/m'\n[[pool]]\nname = 'local'\n"
-        "[[pool.dataset]]\nsource = '/srv/m/output'\ntarget = '/x'",
+        MINIMAL.replace("[[pool]]", "state_dir = '/srv/m'\n[[pool]]")
+        + "[[pool.dataset]]\nsource = '/srv/m/output'\ntarget = '/x'",
         "dataset number 1 source: '/srv/m/output' is never mounted: /srv/m is the host's own",
     ),
     (

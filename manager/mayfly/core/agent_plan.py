@@ -36,7 +36,7 @@ ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
 CAPABILITIES = ("SETUID", "SETGID", "KILL", "CHOWN")
 # What a container has where nobody says otherwise (the set of the OCI engines), which `sudo = true` gets, but
-# without MKNOD and NET_RAW: with the latter an agent passes itself off as its neighbour in the pool's network.
+# without MKNOD, and without NET_RAW: an agent could pass itself off as its neighbour in the pool's network.
 SUDO_CAPABILITIES = (
     "AUDIT_WRITE",
     "CHOWN",
