@@ -86,16 +86,17 @@ def is_own_name(named: str, own: str) -> bool:
 
 def user_of(connection: socket.socket, tables: Sequence[Path] = TABLES) -> int:
     """The uid of a client on this host, as the kernel's table of connections has it (proc(5))."""
-    wanted = (_as_listed(connection.getpeername()), _as_listed(connection.getsockname()))
+    theirs, ours = _as_listed(connection.getpeername()), _as_listed(connection.getsockname())
+    wanted = f" {theirs} {ours} ".encode()
     for table in tables:
         try:
-            with table.open(encoding="ascii") as lines:
-                for line in lines:
-                    fields = line.split(None, 8)
-                    if (fields[1], fields[2]) == wanted:
-                        return int(fields[7])
+            # Whole, and searched as bytes: a flood makes it long, and no other thread waits for that.
+            listed = table.read_bytes()
         except OSError:
             continue
+        at = listed.find(wanted)
+        if at >= 0:
+            return int(listed[at + len(wanted) :].split(None, 5)[4])
     return UNKNOWN
 
 
