@@ -1,4 +1,4 @@
-"""A short soak; `make soak` runs longer ones."""
+"""A short soak, for one who has changed the soak itself; `make soak` runs longer ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.soak import Soak
 from tests.engine.private_engine import why_not
 
-pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.soak, pytest.mark.timeout(400)]
 
 
 def test_every_job_of_a_soak_is_accounted_for_exactly_once() -> None:

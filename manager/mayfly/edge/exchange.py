@@ -69,6 +69,8 @@ class Exchanges:
         stand in for the environment's.
         """
         self._ca = ca
+        self._context: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
         self._proxy, self._no_proxy = proxy, no_proxy
         self._local = threading.local()
 
@@ -127,10 +129,18 @@ class Exchanges:
         if session is None:
             session = requests.Session()
             session.trust_env = False
-            session.mount("https://", _Adapter(self._ca))
-            session.mount("http://", _Adapter(self._ca))
+            adapter = _Adapter(self._trusted())
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
             self._local.session = session
         return session
+
+    def _trusted(self) -> ssl.SSLContext:
+        """What all threads trust; read once, since that takes longer than most calls."""
+        with self._lock:
+            if self._context is None:
+                self._context = _context(self._ca)
+            return self._context
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         if self._proxy is None:
@@ -243,27 +253,27 @@ class _SecurePool(HTTPSConnectionPool):
 _POOLS = {"http": _PlainPool, "https": _SecurePool}
 
 
-class _Adapter(HTTPAdapter):
-    """Trusts the system's authorities, those that requests brings, and one file of the pool's own."""
+def _context(ca: str | None) -> ssl.SSLContext:
+    """Trusts the system's authorities, those of the environment's files, and one file of the pool's own."""
+    context = ssl.create_default_context()
+    for file in (ca, os.environ.get("REQUESTS_CA_BUNDLE"), os.environ.get("SSL_CERT_FILE")):
+        if file:
+            try:
+                context.load_verify_locations(file)
+            except (OSError, ssl.SSLError) as error:
+                raise Refused(f"the certificates in {file} cannot be read: {error}") from error
+    return context
 
-    def __init__(self, ca: str | None) -> None:
-        self._ca = ca
+
+class _Adapter(HTTPAdapter):
+    """Connections that trust what the context does, and that a deadline can end."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        context = ssl.create_default_context()
-        for file in (
-            self._ca,
-            os.environ.get("REQUESTS_CA_BUNDLE"),
-            os.environ.get("SSL_CERT_FILE"),
-        ):
-            if file:
-                try:
-                    context.load_verify_locations(file)
-                except (OSError, ssl.SSLError) as error:
-                    raise Refused(f"the certificates in {file} cannot be read: {error}") from error
-        self._context = context
-        super().init_poolmanager(*args, ssl_context=context, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
