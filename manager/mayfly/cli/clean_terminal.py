@@ -53,7 +53,8 @@ class _Bytes:
 
     def end(self) -> None:
         """Print what was held back."""
-        self._inner.write(self._cleaner.feed(b"", final=True))
+        if rest := self._cleaner.feed(b"", final=True):
+            self._inner.write(rest)
 
 
 def guard() -> None:
