@@ -112,6 +112,12 @@ idle_recycle = 600
 
 [pool.security]
 ulimits = { nofile = { soft = 1024, hard = 4096 }, memlock = "unlimited", core = 0, rss = -1 }
+seccomp = "/etc/calls.json"
+apparmor = "lab-jobs"
+cap_drop = ["SETFCAP"]
+tmpfs = { "/home/runner" = "1GiB" }
+cpuset = "0-3,8"
+userns = "host"
 
 [[pool.dataset]]
 source = "/data/imagenet/"
@@ -145,6 +151,10 @@ provider = "gitlab"
 url = "https://gitlab.lab"
 token = { credential = "gitlab" }
 scope = "group:7"
+
+[pool.security]
+runtime = "runsc"
+read_only = true
 """
 
 
@@ -203,7 +213,13 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
                     "memlock": model.Ulimit(-1, -1),
                     "core": model.Ulimit(0, 0),
                     "rss": model.Ulimit(-1, -1),
-                }
+                },
+                seccomp="/etc/calls.json",
+                apparmor="lab-jobs",
+                cap_drop=("SETFCAP",),
+                tmpfs={"/home/runner": 2**30},
+                cpuset="0-3,8",
+                userns="host",
             ),
             user="1001:44",
             groups=("video", "44"),
@@ -240,6 +256,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             settings=GitLabSettings(
                 url="https://gitlab.lab", token={"credential": "gitlab"}, scope="group:7"
             ),
+            security=model.PoolSecurity(runtime="runsc", read_only=True),
         ),
     )
 
@@ -582,6 +599,27 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     (pool("groups = [0]"), "groups.1: a job never runs as root"),
     (pool("dns = ['dns.lab']"), "dns.1: 'dns.lab' is not an IP address"),
+    *(
+        (pool(f"{more}[pool.security]\n{written}"), f'"local" . security {told}')
+        for written, told, more in (
+            ("runtime = '--x'", "runtime: '--x' is not a runtime's name", ""),
+            ("runtime = 'runsc'", "runtime: has no meaning with GPUs", "gpus = 1\n"),
+            ("seccomp = 'none'", "seccomp: 'none' must be an absolute path", ""),
+            ("apparmor = 'a b'", "apparmor: 'a b' is not a profile's name", ""),
+            ("cpuset = '0..3'", "cpuset: '0..3' is not a list of processors such as", ""),
+            ("userns = 'private'", "userns: must be 'host'", ""),
+            ("read_only = true", "read_only: leaves sudo no place", "sudo = true\n"),
+            ("cap_drop = ['SETFCAP']", "cap_drop: has no meaning without sudo", ""),
+            ("cap_drop = ['KILL']", "cap_drop: takes KILL, which the launcher", "sudo = true\n"),
+            ("tmpfs = { '/etc' = '1MiB' }", "tmpfs: '/etc' is reserved", ""),
+            ("tmpfs = { '/x' = 0 }", "tmpfs: '/x': a size of 0", ""),
+            (
+                "tmpfs = { '/x' = 1 }",
+                "tmpfs: /x is the target of a dataset",
+                "[[pool.caches]]\nsource = '/d'\ntarget = '/x'\n",
+            ),
+        )
+    ),
     (pool("cap_add = ['ALL']"), "cap_add.1: ALL is the host itself: name the ones"),
     (pool("user = '1000:0'"), "user: a job never has root's group"),
     (pool("cap_add = ['all of them']"), "cap_add.1: 'all of them' is not a capability"),

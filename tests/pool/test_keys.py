@@ -88,6 +88,19 @@ dns = ["192.0.2.53", "192.0.2.54"]
 [[pool]]
 name = "root"
 sudo = true
+[pool.security]
+cap_drop = ["SETFCAP"]
+
+[[pool]]
+name = "locked"
+[pool.security]
+runtime = "io.containerd.runc.v2"
+seccomp = "{home}/calls.json"
+apparmor = "unconfined"
+read_only = true
+tmpfs = {{ "/home/runner" = "8MiB" }}
+cpuset = "0"
+userns = "host"
 
 [[pool]]
 name = "brief"
@@ -136,6 +149,11 @@ EFFECTS = {
     "shm": "test_limits_of_the_container",
     "security": "test_limits_of_the_container",
     "ulimits": "test_limits_of_the_container",
+    "cap_drop": "test_capabilities_and_sudo",
+    **dict.fromkeys(
+        ("runtime", "seccomp", "apparmor", "read_only", "tmpfs", "cpuset", "userns"),
+        "test_what_a_pool_closes_is_closed",
+    ),
     "disk": "test_a_job_that_writes_too_much_is_ended",
     "job_timeout": "test_a_job_that_runs_too_long_is_ended",
     "idle_recycle": "test_an_agent_that_idles_too_long_is_replaced",
@@ -208,6 +226,9 @@ def pools(engine: PrivateEngine) -> Iterator[Pools]:
             (manager.home / name).mkdir()
         (manager.home / "cache").chmod(0o777)
         (manager.home / "data/answer").write_text("forty-two\n")
+        calls = {"names": ["symlink", "symlinkat"], "action": "SCMP_ACT_ERRNO"}
+        profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [calls]}
+        (manager.home / "calls.json").write_text(json.dumps(profile))
         (manager.home / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
         manager.docker("network", "create", "lab")
         subprocess.run(
@@ -294,7 +315,17 @@ def test_capabilities_and_sudo(pools: Pools) -> None:
     assert (int(effective, 16), locked, became) == (0, "0", "root")
     assert int(bounding, 16) & own == own
     assert int(bounding, 16) & 1 << 1  # DAC_OVERRIDE, of Docker's default set
-    assert not int(bounding, 16) & 1 << 21  # SYS_ADMIN
+    # SYS_ADMIN, NET_RAW, MKNOD, and SETFCAP, which this pool drops
+    assert not int(bounding, 16) & (1 << 21 | 1 << 13 | 1 << 27 | 1 << 31)
+
+
+def test_what_a_pool_closes_is_closed(pools: Pools) -> None:
+    look = "for f in /etc/mine ~/mine /tmp/mine; do touch $f 2>/dev/null; echo $?; done; "
+    look += "nproc; ln -s a ~/link 2>/dev/null; echo $?; df -Pk ~ | awk 'NR == 2 {print $1, $2}'"
+    assert pools.said("locked", look) == ["1", "0", "0", "1", "1", "tmpfs 8192"]
+    noted = pools.inspected("locked-0")["HostConfig"]
+    assert (noted["Runtime"], noted["UsernsMode"]) == ("io.containerd.runc.v2", "host")
+    assert "apparmor=unconfined" in noted["SecurityOpt"]
 
 
 def test_networks(pools: Pools) -> None:

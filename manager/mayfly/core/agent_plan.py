@@ -25,6 +25,8 @@ from mayfly.core.model import (
     Injection,
     Limits,
     PoolName,
+    PoolSecurity,
+    PoolSpec,
     Removal,
     SlotName,
     SlotSpec,
@@ -53,6 +55,7 @@ SUDO_CAPABILITIES = (
 )
 DRIVER_CAPABILITIES = ("compute", "utility")  # CUDA, and NVML with nvidia-smi
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108  of the container, where all may write
 OOM_SCORE = 500
 STOP_GRACE = 30  # seconds that a person's polite stop leaves the job
 
@@ -75,6 +78,12 @@ class Security:
     oom_score: int = OOM_SCORE
     # by name; of the others the engine says what they are
     ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
+    runtime: str | None = None  # None: the engine's default, or what GPUs need
+    seccomp: str | None = None  # "unconfined" or a profile's file; None: the engine's own
+    apparmor: str | None = None  # a profile's name; None: the engine's own
+    read_only: bool = False  # the image's files
+    cpuset: str | None = None  # None: all processors
+    userns: str | None = None  # "host"; None: as the engine has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,6 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
     mounts += [Mount(cache.source, cache.target, read_only=False) for cache in pool.caches]
     if pool.ca is not None:
         mounts.append(Mount(pool.ca, CA_TARGET))
-    own = SUDO_CAPABILITIES if pool.sudo else CAPABILITIES
     return AgentPlan(
         host=host,
         pool=pool.name,
@@ -149,15 +157,40 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         variables=job_variables(spec),
         injection=spec.injection,
         mounts=tuple(mounts),
-        tmpfs={ROOM: "mode=0700,size=64m"},
+        tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool.security),
         limits=_limits(spec),
-        security=Security(
-            own + pool.cap_add, new_privileges=pool.sudo, ulimits=pool.security.ulimits
-        ),
+        security=_security(pool),
         network=Network(pool.network, pool.dns),
         removes_itself=spec.removal is Removal.ENGINE,
         log_max_size=log_max_size,
     )
+
+
+def _security(pool: PoolSpec) -> Security:
+    asked = pool.security
+    own = SUDO_CAPABILITIES if pool.sudo else CAPABILITIES
+    return Security(
+        tuple(name for name in (*own, *pool.cap_add) if name not in asked.cap_drop),
+        new_privileges=pool.sudo,
+        ulimits=asked.ulimits,
+        runtime=asked.runtime,
+        seccomp=asked.seccomp,
+        apparmor=asked.apparmor,
+        read_only=asked.read_only,
+        cpuset=asked.cpuset,
+        userns=asked.userns,
+    )
+
+
+def _tmpfs(asked: PoolSecurity) -> dict[str, str]:
+    """What of it jobs may write to; with files that are read-only also where all programs expect it."""
+    sizes: dict[str, int | None] = dict(asked.tmpfs)
+    if asked.read_only:
+        sizes = dict.fromkeys(SCRATCH) | sizes
+    return {
+        place: ",".join(("mode=1777,exec", *((f"size={size}",) if size is not None else ())))
+        for place, size in sizes.items()
+    }
 
 
 def _limits(spec: SlotSpec) -> Limits:

@@ -345,11 +345,20 @@ def _obstacle(
     found: _Pool, survey: Survey, hardware: Hardware, pools: Iterable[PoolSpec]
 ) -> str | None:
     """Why the pool's slots cannot be filled, its image aside; ``None`` where they can."""
-    wrong = _beyond(found.spec, survey.engine)
+    wrong = _beyond(found.spec, survey.engine) or _no_runtime(found.spec, survey)
     wrong = wrong or next(iter(survey.mount_problems(found.spec, pools).values()), None)
     if _undecided(found, survey, hardware):
         return wrong
     return found.obstacle or wrong
+
+
+def _no_runtime(pool: PoolSpec, survey: Survey) -> str | None:
+    """Why the runtime that the pool asks for runs nothing; ``None`` where it does, or none is asked for."""
+    asked = pool.security.runtime
+    if asked is None or asked in survey.runtimes or "." in asked:  # a shim's name, in no list
+        return None
+    there = ", ".join(sorted(survey.runtimes)) or "none"
+    return f'pool "{pool.name}": the engine has no runtime {asked}: there are {there}'
 
 
 def _beyond(pool: PoolSpec, engine: Capabilities) -> str | None:

@@ -199,6 +199,19 @@ class PoolSecurity:
 
     # by name, those that are not as the manager's own
     ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
+    # what runs the containers, as the engine calls it: a sandbox such as runsc; None: its default
+    runtime: str | None = None
+    # "unconfined", or a profile's file on the host; None: the engine's own profile
+    seccomp: str | None = None
+    # a profile's name, or "unconfined"; None: the engine's own profile
+    apparmor: str | None = None
+    cap_drop: tuple[str, ...] = ()  # of those that `sudo` brings
+    read_only: bool = False  # the image's files; what is to be written is in `tmpfs`, or mounted
+    # bytes by place
+    tmpfs: Mapping[str, int] = field(default_factory=dict)
+    cpuset: str | None = None  # None: all processors
+    # "host": outside the user namespace that the engine remaps into; None: as the engine has it
+    userns: Literal["host"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,14 @@ class Source:
 
 def paths(pool: PoolSpec) -> tuple[str, ...]:
     """The paths of the host that the pool's agents mount."""
-    return (*(mount.source for mount in pool.mounts), *((pool.ca,) if pool.ca is not None else ()))
+    own = (pool.ca, profile(pool))
+    return (*(mount.source for mount in pool.mounts), *(one for one in own if one is not None))
+
+
+def profile(pool: PoolSpec) -> str | None:
+    """The file of its seccomp profile, which agents do not see and are made by; ``None``: it has none."""
+    named = pool.security.seccomp
+    return named if named is not None and named.startswith("/") else None
 
 
 def unknown(pool: PoolSpec, sources: Mapping[str, Source]) -> bool:
@@ -85,6 +92,14 @@ def problems(
             text = f"{what} holds no certificate: it has to be a PEM file"
         if text is not None:
             yield pool.ca, text
+    calls = profile(pool)
+    if calls is not None and calls in sources:
+        what, seen = f'seccomp {calls} of pool "{pool.name}"', sources[calls]
+        text = _unfit(seen, what)
+        if text is None and (not seen.identity or seen.directory):
+            text = f"{what} is not a file on this host: put it there, or change `seccomp`"
+        if text is not None:
+            yield calls, text
 
 
 def _unfit(seen: Source, what: str) -> str | None:

@@ -30,6 +30,7 @@ from mayfly.edge.config_types import (
     Account,
     Address,
     Capability,
+    CpusetText,
     CudaText,
     Duration,
     EngineText,
@@ -42,11 +43,15 @@ from mayfly.edge.config_types import (
     NetworkText,
     PlainText,
     PoolNameText,
+    ProfileText,
+    RuntimeText,
+    SeccompText,
     Size,
     SizeLimit,
     Table,
     Target,
     TimeLimit,
+    Tmpfs,
     Ulimits,
     default,
     key,
@@ -127,6 +132,44 @@ class SecurityTable(Table):
         "ulimits",
         'resource limits, { nofile = 1048576, memlock = "unlimited", … }; absent: the manager\'s own, and '
         "open files 65,536, at most 524,288",
+    )
+    runtime: RuntimeText | None = key(
+        model.PoolSecurity,
+        "runtime",
+        "what runs the containers, as the Engine calls it: a sandbox such as runsc (gVisor) or kata; absent: "
+        "its default. Not with GPUs, which bring their own",
+    )
+    seccomp: SeccompText | None = key(
+        model.PoolSecurity,
+        "seccomp",
+        "\"unconfined\", or a profile's JSON file on the host; absent: the Engine's own",
+    )
+    apparmor: ProfileText | None = key(
+        model.PoolSecurity,
+        "apparmor",
+        "a profile of the host's AppArmor by name, or \"unconfined\"; absent: the Engine's own",
+    )
+    cap_drop: list[Capability] = Field(
+        default_factory=list,
+        description="which of the capabilities that `sudo` brings its jobs do not get",
+    )
+    read_only: bool = key(
+        model.PoolSecurity,
+        "read_only",
+        "nothing in the image can be written; /tmp, /var/tmp and `tmpfs` are in memory. Not with `sudo`",
+    )
+    tmpfs: Tmpfs = key(
+        model.PoolSecurity,
+        "tmpfs",
+        'places in memory that jobs write to, { "/home/runner" = "1GiB", … }; they count towards `memory`',
+    )
+    cpuset: CpusetText | None = key(
+        model.PoolSecurity, "cpuset", 'the processors that agents run on, "0-7,16"; absent: all'
+    )
+    userns: Literal["host"] | None = key(
+        model.PoolSecurity,
+        "userns",
+        '"host": users of agents are those of the host though the Engine has `userns-remap`',
     )
 
 

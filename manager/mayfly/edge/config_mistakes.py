@@ -6,13 +6,13 @@ Knows nothing of pydantic but the shape of its error details, which come as plai
 from __future__ import annotations
 
 import difflib
-import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mayfly.core import model
+from mayfly.core.agent_plan import CAPABILITIES
 from mayfly.core.mounts import cache_above
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.core.reserved_paths import source_problem
@@ -228,8 +228,35 @@ def _pool_contradictions(
             ("removal",),
             'is "engine", which keeps nothing: leave it out where there is keep_failed',
         )
+    yield from _security(pool)
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
+
+
+def _security(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    asked = pool.security
+    if asked.runtime is not None and pool.gpus != 0:
+        yield (
+            ("security", "runtime"),
+            "has no meaning with GPUs: theirs is the one that brings them in",
+        )
+    if asked.read_only and pool.sudo:
+        yield ("security", "read_only"), "leaves sudo no place for its rule: take one of the two"
+    needed = [name for name in asked.cap_drop if name in CAPABILITIES]
+    if needed:
+        yield (
+            ("security", "cap_drop"),
+            f"takes {needed[0]}, which the launcher needs to start a job",
+        )
+    elif asked.cap_drop and not pool.sudo:
+        yield ("security", "cap_drop"), "has no meaning without sudo: such a job has no capability"
+    both = [name for name in asked.cap_drop if name in pool.cap_add]
+    if both:
+        yield ("security", "cap_drop"), f"takes {both[0]}, which cap_add gives"
+    mounted = {mount.target for mount in pool.mounts}
+    for place in asked.tmpfs:
+        if place in mounted:
+            yield ("security", "tmpfs"), f"{place} is the target of a dataset or cache"
 
 
 def _dataset_over(pool: model.PoolSpec, target: str) -> str | None:
@@ -240,7 +267,7 @@ def _dataset_over(pool: model.PoolSpec, target: str) -> str | None:
 
 def _sources(pool: model.PoolSpec, config: model.Config) -> Iterator[tuple[Where, str]]:
     """Places of the host that jobs may not have, as they are written; links are looked at where they are."""
-    own = (config.host.state_dir, posixpath.dirname(config.host.socket))
+    own = (config.host.state_dir, config.host.socket)
     caches = [(one.name, cache.source) for one in config.pools for cache in one.caches]
     for where, mount in _numbered(pool):
         writable = isinstance(mount, model.Cache)

@@ -65,6 +65,12 @@ Ulimits = Annotated[
         }
     ),
 ]
+Tmpfs = Annotated[
+    dict[str, int],
+    PlainValidator(values.tmpfs),
+    Shape({"type": "object", "additionalProperties": _SIZE_SHAPE}),
+]
+SeccompText = Annotated[str, BeforeValidator(values.seccomp)]
 AbsolutePath = Annotated[str, BeforeValidator(values.absolute)]
 Target = Annotated[str, BeforeValidator(values.target)]
 EnvName = Annotated[str, BeforeValidator(values.env_name)]
@@ -82,6 +88,17 @@ HostNameText = Annotated[
 CudaText = Annotated[str, form(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
 ImageText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")]
 NetworkText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")]
+RuntimeText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a runtime's name")]
+ProfileText = Annotated[
+    str, form(r"[A-Za-z0-9/][A-Za-z0-9_./@-]{0,254}", "is not a profile's name")
+]
+CpusetText = Annotated[
+    str,
+    form(
+        r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?){0,255}",
+        'is not a list of processors such as "0-7,16"',
+    ),
+]
 LabelText = Annotated[str, form(r"[^\s,\0][^,\0\n]{0,255}", "is not a label: no comma, no newline")]
 AppText = Annotated[
     str, form(r"[A-Za-z0-9.]{1,40}", "is not an App's id: digits, or its client id")

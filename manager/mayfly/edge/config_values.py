@@ -127,6 +127,25 @@ def _resource(name: str, said: object) -> int:
     raise ValueError(f"{name}: must be a number{sized}{word}, or {{ soft = …, hard = … }}")
 
 
+def tmpfs(value: object) -> dict[str, int]:
+    """The size of each place in memory."""
+    if not isinstance(value, dict):
+        raise ValueError('must be a table such as { "/home/runner" = "1GiB" }')
+    found: dict[str, int] = {}
+    for place, said in value.items():
+        where = target(place)
+        number = size(said)
+        if number <= 0:
+            raise ValueError(f"{place!r}: a size of 0 would be the whole memory")
+        found[str(where)] = number
+    return found
+
+
+def seccomp(value: object) -> object:
+    """No profile at all, or where one is."""
+    return value if value == "unconfined" else absolute(value)
+
+
 def gpus(value: object) -> int | str | tuple[str | int, ...]:
     """A number of GPUs, ``"all"``, or which ones."""
     if value == "all":

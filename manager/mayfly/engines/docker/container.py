@@ -39,8 +39,13 @@ SHM = 64 * 1024 * 1024  # bytes of /dev/shm where nobody says otherwise
 OWN_RUNTIME = "runc"  # every Engine has it, and none lets it be named otherwise
 
 
-def container_plan(plan: AgentPlan, network: str, env: Mapping[str, str | None]) -> ContainerPlan:
-    """The plan as a container of Docker's, in that network and with that environment."""
+def container_plan(
+    plan: AgentPlan,
+    network: str,
+    env: Mapping[str, str | None],
+    seccomp: str | None = None,
+) -> ContainerPlan:
+    """The plan as a container of Docker's, in that network, with that environment and seccomp profile."""
     limits, security = plan.limits, plan.security
     way = plan.injection
     return ContainerPlan(
@@ -49,7 +54,7 @@ def container_plan(plan: AgentPlan, network: str, env: Mapping[str, str | None])
         image=plan.image,
         labels=plan.labels,
         env=env,
-        runtime=_runtime(way),
+        runtime=_runtime(way, security.runtime),
         device_requests=_device_requests(way),
         mounts=plan.mounts,
         tmpfs=plan.tmpfs,
@@ -58,6 +63,11 @@ def container_plan(plan: AgentPlan, network: str, env: Mapping[str, str | None])
         pids=limits.pids,
         shm=limits.shm,
         ulimits=security.ulimits,
+        seccomp=seccomp,
+        apparmor=security.apparmor,
+        read_only=security.read_only,
+        cpuset=security.cpuset,
+        userns=security.userns,
         cap_drop=("ALL",),
         cap_add=security.capabilities,
         no_new_privileges=not security.new_privileges,
@@ -70,10 +80,12 @@ def container_plan(plan: AgentPlan, network: str, env: Mapping[str, str | None])
     )
 
 
-def _runtime(way: Injection | None) -> str | None:
-    """The runtime that its GPUs need; ``None`` without GPUs: the daemon's default, which may be a sandbox."""
+def _runtime(way: Injection | None, asked: str | None) -> str | None:
+    """The runtime that its GPUs need; without GPUs what its pool asks for, ``None``: the daemon's default,
+    which may be a sandbox.
+    """
     if way is None:
-        return None
+        return asked
     # A daemon whose default is `nvidia` would put those GPUs in a second time.
     return "nvidia" if way.kind == "runtime" else OWN_RUNTIME
 
@@ -105,6 +117,7 @@ def container_config(
         "CapDrop": list(plan.cap_drop),
         "CapAdd": list(plan.cap_add),
         "SecurityOpt": _security(plan, dialect),
+        "ReadonlyRootfs": plan.read_only,
         "IpcMode": "private",
         "CgroupnsMode": "private" if dialect.cgroup == "2" else "host",
         "PidsLimit": plan.pids if plan.pids is not None else -1,
@@ -129,6 +142,10 @@ def container_config(
         host["Runtime"] = plan.runtime
     if plan.memory is not None:
         host |= {"Memory": plan.memory, "MemorySwap": plan.memory}
+    if plan.cpuset is not None:
+        host["CpusetCpus"] = plan.cpuset
+    if plan.userns is not None:
+        host["UsernsMode"] = plan.userns
     if plan.cpus is not None:
         host["NanoCpus"] = round(plan.cpus * 1e9)
     config: dict[str, Any] = {
@@ -164,6 +181,10 @@ def _variable(name: str, value: str | None) -> str:
 def _security(plan: ContainerPlan, dialect: Dialect) -> list[str]:
     """Whether a set-uid program may raise privileges, and which calls of the kernel there are."""
     said = [f"no-new-privileges:{str(plan.no_new_privileges).lower()}"]
+    if plan.apparmor is not None:
+        said.append(f"apparmor={plan.apparmor}")
+    if plan.seccomp is not None:
+        return [*said, f"seccomp={plan.seccomp}"]
     # Before 23.0 the built-in profile has no name: what `seccomp-profile` says there cannot be taken back.
     return [*said, "seccomp=builtin"] if dialect.names_seccomp else said
 

@@ -31,6 +31,7 @@ from mayfly.engines.docker.container import container_plan
 from mayfly.engines.docker.faults import no_such_network
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.output import OutputKeeper
+from mayfly.engines.docker.seccomp import calls_allowed
 from mayfly.engines.docker.values import ContainerPlan
 from mayfly.engines.protocol import NameTaken, OutputListener
 
@@ -52,7 +53,7 @@ class DockerEngine(DockerClient):
 
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create and start a container that waits at its gate; see ``engines.protocol``."""
-        made = container_plan(plan, self._network(plan), self._environment(plan))
+        made = self._made(plan)
         try:
             try:
                 return self._started(plan.generation, made)
@@ -66,6 +67,10 @@ class DockerEngine(DockerClient):
                 f"the network {named} is not on this Engine: `docker network create {named}`, or change"
                 " `network`"
             ) from fault
+
+    def _made(self, plan: AgentPlan) -> ContainerPlan:
+        calls = calls_allowed(plan.security.seccomp)
+        return container_plan(plan, self._network(plan), self._environment(plan), calls)
 
     def _started(self, generation: Generation, plan: ContainerPlan) -> ContainerId:
         """A container that waits at its gate; nothing is left of one that could not be started."""
@@ -118,7 +123,7 @@ class DockerEngine(DockerClient):
     def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
         """Run a person's command in such a container, on the terminal or piped; its exit code."""
         made = replace(
-            container_plan(plan, self._network(plan), self._environment(plan)),
+            self._made(plan),
             entrypoint=words,
             command=(),
             terminal=terminal,

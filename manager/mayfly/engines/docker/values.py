@@ -83,6 +83,11 @@ class ContainerPlan:
     shm: int | None = None  # None: 64 MiB
     # by name, those that are not as the manager's own
     ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
+    seccomp: str | None = None  # "unconfined" or a profile itself; None: the Engine's own
+    apparmor: str | None = None  # a profile's name; None: the Engine's own
+    read_only: bool = False  # the image's files
+    cpuset: str | None = None  # None: all processors
+    userns: str | None = None  # None: as the Engine has it
     cap_drop: tuple[str, ...] = ("ALL",)
     cap_add: tuple[str, ...] = ()
     no_new_privileges: bool = True
