@@ -55,11 +55,13 @@ def test_the_end_is_told_once_and_not_before(
     with first_process() as (number, parent):
         assert ends.watch(G, OURS, number)
         assert not ends.untried({OURS})
+        assert ends.awaits(G)
         with pytest.raises(Empty):
             told.get(timeout=0.05)
         parent.communicate(b"\n")
     assert told.get(timeout=20) == (G, OURS)
     assert told.empty()
+    assert not ends.awaits(G)
     assert ends.untried({OURS}) == set(), "an end that was told is not asked for again"
     assert ends.untried(set()) == set()
     assert ends.untried({OURS}) == {OURS}

@@ -36,6 +36,7 @@ class ProcessEnds:
         # Whoever adds writes, the thread takes: each is one operation on a dict.
         self._watched: dict[int, tuple[Generation, ContainerId]] = {}
         self._tried: set[ContainerId] = set()
+        self._awaited: set[Generation] = set()
         self._poll = select.epoll()
         self._bell, self._ringer = os.pipe()
         self._poll.register(self._bell, select.EPOLLIN)
@@ -59,6 +60,10 @@ class ProcessEnds:
         self._tried &= containers
         return containers - self._tried
 
+    def awaits(self, generation: Generation) -> bool:
+        """Whether its end is going to be told."""
+        return generation in self._awaited
+
     def watch(self, generation: Generation, container: ContainerId, process: int) -> bool:
         """Tell when that container is over, whose first process has this number, as its engine says.
 
@@ -73,6 +78,7 @@ class ProcessEnds:
             os.close(descriptor)
             return False
         self._watched[descriptor] = (generation, container)
+        self._awaited.add(generation)
         self._poll.register(descriptor, select.EPOLLIN)
         return True
 
@@ -90,6 +96,7 @@ class ProcessEnds:
         generation, container = self._watched.pop(descriptor)
         self._poll.unregister(descriptor)
         os.close(descriptor)
+        self._awaited.discard(generation)
         self._over(generation, container)
 
 

@@ -147,10 +147,11 @@ def _run(
         if sign is not None:
             inbox.put(ClientSign(generation, sign.kind, sign.text, sign.quiet))
 
+    ends = EndWatch(engine, lambda *gone: inbox.put(ProcessesGone(*gone)), erred)
     output: OutputKeeper = engine.output(
         state_dir / "output",
         OutputListener(
-            rung=lambda generation: inbox.put(AgentStirred(generation)),
+            rung=_bell(inbox, ends, lambda: loop.state.memory),
             ended=lambda generation: inbox.put(
                 OutputKept(generation, words_of(output, loop.state.memory.agents, generation))
             ),
@@ -161,7 +162,6 @@ def _run(
         total=config.host.output_total,
         log_size=config.host.log_max_size,
     )
-    ends = EndWatch(engine, lambda *gone: inbox.put(ProcessesGone(*gone)), erred)
     performer = Performer(host, engine, witnesses, output, ends, config.host.log_max_size)
     workers = Workers(performer, inbox.put)
     observer, mounts = _observers(
@@ -238,6 +238,21 @@ def _run(
         listener.stop()
     _leave(engine, host, log)
     engine.close()
+
+
+def _bell(
+    inbox: SimpleQueue[Message], ends: EndWatch, memory: Callable[[], Memory]
+) -> Callable[[Generation], None]:
+    """What a line of a gate or launcher rings. Of an agent at work it could but say its end, which the kernel
+    says more surely, and in the same moment: a job that prints such lines without end rings nothing.
+    """
+
+    def rung(generation: Generation) -> None:
+        agent = memory().agents.get(generation)
+        if agent is None or agent.opened is None or not ends.awaits(generation):
+            inbox.put(AgentStirred(generation))
+
+    return rung
 
 
 def _observers(
