@@ -13,6 +13,7 @@ from typing import Literal
 
 import pytest
 
+from mayfly.core.actions import Action
 from mayfly.core.conditions import client_conditions, service_conditions
 from mayfly.core.contact import GRACE, LIST_REST, SLOW, SOON, CallKind, Contacts, call_kind
 from mayfly.core.memory import Agent, Doom, Memory
@@ -55,6 +56,7 @@ class Failing(Served):
     failure: Failure | None = None  # None: the service answers
     fails: frozenset[CallKind] = frozenset(CallKind)
     silent: bool = False  # it does not even fail
+    hangs: bool = False  # nor does it at what it is asked for an agent
     calls: list[tuple[float, CallKind, str]] = field(default_factory=list)
 
     def traits(self) -> Traits:
@@ -81,6 +83,10 @@ class Failing(Served):
 
     def tried(self, of: PoolName, trial: Trial) -> EnrolmentTried:
         return EnrolmentTried(of, self._failing(CallKind.ENROL, "trial"))
+
+    def _act(self, subject: str, action: Action) -> None:
+        if not (self.hangs and isinstance(action, ServiceAction)):
+            super()._act(subject, action)
 
     def since(self, start: float) -> list[tuple[float, CallKind, str]]:
         return [call for call in self.calls if call[0] >= start]
@@ -250,6 +256,42 @@ def test_a_service_that_does_not_answer_at_all_is_told_and_asked_once() -> None:
     (told,) = manager.conditions()
     assert told.code == "service.down"
     assert "has not answered for" in told.text
+
+
+@pytest.mark.parametrize("work", [end_all_jobs, drain], ids=["enrol", "dismiss"])
+def test_a_service_that_leaves_a_call_for_an_agent_unanswered_is_told_within_half_a_minute(
+    work: Callable[[Failing], None],
+) -> None:
+    """While its list is not due for long yet; and it is told until it answers something."""
+    manager = served(2)
+    manager.inbox.append(RosterSeen(POOL, Roster((), manager.now), 3600.0))
+    manager.one_second()
+    manager.hangs, start = True, manager.now
+    work(manager)
+    while manager.now < start + 120.0:
+        manager.one_second()
+        if manager.now - start > 30.0:
+            (told,) = manager.conditions()
+            assert told.code == "service.down"
+    # It fails at last: that has been so all the while.
+    manager.hangs, manager.failure = False, AWAY
+    manager.one_second()
+    assert [one.text for one in manager.conditions()] == [AWAY.text]
+    manager.failure, back = None, manager.now
+    while manager.now < back + 60.0:
+        manager.one_second()
+    assert manager.conditions() == []
+
+
+def test_a_list_that_took_long_to_fail_has_rested_meanwhile() -> None:
+    """A service that is back is not left alone for another half a minute."""
+    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    contacts, _ = contacts.list_failed(POOL, AWAY, 30.0).ask(35.0)
+    again = contacts.list_failed(POOL, AWAY, 65.0)
+    assert again.due == 35.0 + LIST_REST
+    assert again.due >= 65.0 + 5.0
+    asked_late = contacts.list_failed(POOL, AWAY, 90.0)
+    assert asked_late.due == 95.0
 
 
 def test_a_list_that_failed_after_long_is_told_at_once() -> None:

@@ -8,6 +8,7 @@ fails at one kind of call only, each agent's call of that kind rests on its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -37,7 +38,10 @@ class CallKind(StrEnum):
     CORDON = "cordon"
 
 
-def call_kind(action: Enrol | Dismiss | SetSchedulable) -> CallKind:
+ServiceAction = Enrol | Dismiss | SetSchedulable  # what calls a service for one agent
+
+
+def call_kind(action: ServiceAction) -> CallKind:
     """The kind of call that the action makes."""
     match action:
         case Enrol():
@@ -64,6 +68,7 @@ class Contact:
     due: float  # when it is asked next who is there
     asked: float | None = None  # since when the answer is awaited; None: it is not
     began: float = 0.0  # when it was asked last
+    waits: float | None = None  # since when no call for an agent is answered; None: there is none
     failing: Mapping[CallKind, Failing] = field(default_factory=dict)
 
     @property
@@ -161,10 +166,10 @@ class Contacts:
         if contact is None:
             return self
         rest = LIST_REST if contact.failing or failure.lasting else BLIP
-        slow = contact.asked is not None and now - contact.asked >= SLOW
-        since = contact.asked if slow and contact.asked is not None else now
-        contact = contact.failed(CallKind.LIST, failure, since, now)
-        due = now + max(rest, failure.retry_after or 0.0)
+        asked = contact.asked if contact.asked is not None else now
+        contact = contact.failed(CallKind.LIST, failure, _since(contact.asked, now), now)
+        # From one call to the next: one that took long to fail has rested meanwhile.
+        due = max(now + BLIP, asked + rest, now + (failure.retry_after or 0.0))
         return self._with(pool, replace(contact, asked=None, due=due))
 
     # -- other calls --
@@ -182,17 +187,26 @@ class Contacts:
             return self, max(CALL_REST, asked)
         known = contact.failing.get(kind)
         again = known is not None and now - known.since >= BLIP / 2 and now - known.last < STALE
-        contact = contact.failed(kind, failure, now, now)
-        after = self._with(pool, contact)
+        contact = contact.failed(kind, failure, _since(contact.waits, now), now)
+        after = self._with(pool, replace(contact, waits=None))
         rest = CALL_REST if again or contact.down or failure.lasting else BLIP
         return after if failure.lasting else after.awaited(pool, now), max(rest, asked)
 
     def call_done(self, pool: PoolName, kind: CallKind) -> Contacts:
         """The service did what it was asked for."""
         contact = self.pools.get(pool)
-        if contact is None or kind not in contact.failing:
+        if contact is None or (kind not in contact.failing and contact.waits is None):
             return self
-        return self._with(pool, contact.succeeded(kind))
+        return self._with(pool, replace(contact.succeeded(kind), waits=None))
+
+    def calling(self, pools: AbstractSet[PoolName], now: float) -> Contacts:
+        """Those pools have calls for agents under way, and no other has."""
+        changed = {
+            name: replace(contact, waits=now if name in pools else None)
+            for name, contact in self.pools.items()
+            if (contact.waits is not None) != (name in pools)
+        }
+        return Contacts({**self.pools, **changed}) if changed else self
 
     def shifted(self, by: float, now: float) -> Contacts:
         """The wall clock has jumped: times move with it, and each service is asked anew."""
@@ -203,6 +217,7 @@ class Contacts:
                     due=now,
                     asked=contact.asked + by if contact.asked is not None else None,
                     began=contact.began + by,
+                    waits=contact.waits + by if contact.waits is not None else None,
                     failing={
                         kind: replace(one, since=one.since + by, last=one.last + by)
                         for kind, one in contact.failing.items()
@@ -225,6 +240,11 @@ def trouble(contact: Contact, now: float) -> Failing | None:
 
 
 def awaited_since(contact: Contact, now: float) -> float | None:
-    """Since when the service is slow to say who is there; ``None``: it is not."""
-    slow = contact.asked is not None and SLOW <= now - contact.asked < FORGOTTEN
-    return contact.asked if slow else None
+    """Since when the service is slow to answer; ``None``: it is not."""
+    asked = [at for at in (contact.asked, contact.waits) if at is not None]
+    return min((at for at in asked if SLOW <= now - at < FORGOTTEN), default=None)
+
+
+def _since(asked: float | None, now: float) -> float:
+    """Since when that fails which was asked then: what took long to fail has failed all the while."""
+    return asked if asked is not None and now - asked >= SLOW else now

@@ -24,6 +24,7 @@ from mayfly.core.actions import (
     Action,
 )
 from mayfly.core.apply import apply
+from mayfly.core.contact import ServiceAction
 from mayfly.core.decide import decide
 from mayfly.core.facts import (
     Fact,
@@ -263,7 +264,8 @@ def _asked(
             awaited[agent.pool] = max(awaited.get(agent.pool, agent.opened), agent.opened)
     for pool, since in sorted(awaited.items()):
         contacts = contacts.awaited(pool, now, since)
-    contacts, asked = contacts.ask(now)
+    calls = (action for action in state.in_flight.values() if isinstance(action, ServiceAction))
+    contacts, asked = contacts.calling({call.pool for call in calls}, now).ask(now)
     requests += [AskRoster(pool) for pool in asked]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
     isolation, probes, again = state.isolation.scheduled(
