@@ -69,7 +69,7 @@ def test_each_key_of_security_reaches_the_engine() -> None:
     assert not {"SETFCAP", "SYS_CHROOT", "NET_RAW", "MKNOD"} & set(host["CapAdd"])
     assert host["CapDrop"] == ["ALL"]
     assert (host["ReadonlyRootfs"], host["CpusetCpus"], host["UsernsMode"]) == (True, "0-3", "host")
-    assert host["Tmpfs"]["/home/runner"] == "mode=1777,exec,size=4096"
+    assert host["Tmpfs"]["/home/runner"] == "mode=1777,exec,size=4096,uid=1000"
     assert host["Tmpfs"]["/tmp"] == host["Tmpfs"]["/var/tmp"] == "mode=1777,exec"
     assert host["Ulimits"] == [{"Name": "core", "Soft": 0, "Hard": 0}]
 

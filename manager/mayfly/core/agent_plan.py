@@ -25,7 +25,6 @@ from mayfly.core.model import (
     Injection,
     Limits,
     PoolName,
-    PoolSecurity,
     PoolSpec,
     Removal,
     SlotName,
@@ -157,7 +156,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         variables=job_variables(spec),
         injection=spec.injection,
         mounts=tuple(mounts),
-        tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool.security),
+        tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool),
         limits=_limits(spec),
         security=_security(pool),
         network=Network(pool.network, pool.dns),
@@ -182,14 +181,19 @@ def _security(pool: PoolSpec) -> Security:
     )
 
 
-def _tmpfs(asked: PoolSecurity) -> dict[str, str]:
-    """What of it jobs may write to; with files that are read-only also where all programs expect it."""
-    sizes: dict[str, int | None] = dict(asked.tmpfs)
-    if asked.read_only:
-        sizes = dict.fromkeys(SCRATCH) | sizes
-    return {
-        place: ",".join(("mode=1777,exec", *((f"size={size}",) if size is not None else ())))
-        for place, size in sizes.items()
+def _tmpfs(pool: PoolSpec) -> dict[str, str]:
+    """What of it jobs may write to; with files that are read-only also where all programs expect it.
+
+    A place that the image has keeps the image's mode, so each is the job user's, whose number is known where
+    the pool says it.
+    """
+    uid, _, gid = pool.user.partition(":")
+    number = f",uid={uid}" if uid.isdecimal() else ""
+    group = f",gid={gid}" if gid.isdecimal() else ""
+    scratch = SCRATCH if pool.security.read_only else ()
+    return dict.fromkeys(scratch, "mode=1777,exec") | {
+        place: f"mode=1777,exec,size={size}{number}{group}"
+        for place, size in pool.security.tmpfs.items()
     }
 
 
