@@ -22,9 +22,11 @@ from mayfly.cli.doctor import (
     results,
 )
 from mayfly.cli.examination import loaded
+from mayfly.cli.exposure import Exposure
 from mayfly.core.desire import Hardware, ImageSeen, Survey
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
+    Cache,
     Condition,
     Config,
     Dataset,
@@ -59,6 +61,8 @@ GPU = PoolSpec(PoolName("gpu"), slots=2, gpus=1, image="mayfly/local:cuda12.8")
 SEEN = Survey(
     images={"mayfly/local:cpu": ImageSeen("sha256:1", "1")}, runtimes=frozenset({"nvidia", "runc"})
 )
+NOTHING = Exposure()
+ALICE = Exposure(people={1000: "alice"})
 WELL = Facts(
     config=Config(HostSpec("box"), (LOCAL,)),
     engine=ENGINE,
@@ -221,6 +225,52 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         State.WARN,
         "public",
         "make it private",
+    ),
+    (
+        replace(
+            WELL,
+            config_files=("/c.toml",),
+            exposure=Exposure(changed_by={"/c.toml": "/c.toml"}),
+        ),
+        "config.writers",
+        State.WARN,
+        "/c.toml decides what root runs, and others can change /c.toml",
+        "sudo chown root: /c.toml && sudo chmod go-w /c.toml",
+    ),
+    *(
+        (
+            replace(WELL, config=Config(HostSpec("box"), (pool,)), exposure=found),
+            "pool.gives",
+            State.WARN,
+            *told,
+        )
+        for pool, found, told in (
+            (LOCAL, ALICE, ("number 1000, which is alice's on this host", 'user = "64000:64000"')),
+            (replace(LOCAL, embedded=False), ALICE, ("alice", "userns-remap")),
+            (replace(LOCAL, groups=("docker",)), NOTHING, ("who is in docker is root", "groups")),
+            (
+                replace(LOCAL, sudo=True, cap_add=("SYS_ADMIN", "SYS_NICE")),
+                NOTHING,
+                ("with sudo, SYS_ADMIN can make a job root of this host", "cap_add"),
+            ),
+            (
+                replace(LOCAL, sudo=True, caches=(Cache("/a/c", "/c"),)),
+                Exposure(raising=frozenset(["/a/c"])),
+                ("a set-user-id program that a job leaves in /a/c", "sudo chmod 700 $(dirname /a/c)"),
+            ),
+            (
+                LOCAL,
+                Exposure(changed_by={"/data": "/"}),
+                ("who can change / decides what agents find at /datasets", "ls -ld /"),
+            ),
+        )
+    ),
+    (
+        replace(WELL, exposure=Exposure(inotify=63)),
+        "host.inotify",
+        State.WARN,
+        "63 inotify instances for 1 slot: one job can leave the others none",
+        "echo fs.inotify.max_user_instances=64 | sudo tee /etc/sysctl.d/60-mayfly.conf",
     ),
     (replace(WELL, metadata=True), "agent.metadata", State.WARN, "169.254.169.254", "iptables"),
     (replace(WELL, clock=False), "host.clock", State.WARN, "clock", "timedatectl set-ntp true"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mayfly.cli.exposure import Exposure, number_of
 from mayfly.cli.image_line import build_line
 from mayfly.core import images, naming
 from mayfly.core.desire import Hardware, Survey, leases_of, of_another
@@ -27,6 +28,17 @@ from mayfly.core.model import (
 from mayfly.core.mounts import paths
 from mayfly.edge.room import Room
 from mayfly.engines.protocol import EngineFacts
+
+FREE_USER = "64000:64000"  # between what Debian gives to people and to services: nobody's
+WATCHES_PER_SLOT = 64
+# With which root in a container is root of the host.
+HOSTS_POWERS = frozenset(
+    [
+        *("SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "SYS_BOOT", "DAC_READ_SEARCH"),
+        *("BPF", "PERFMON", "MKNOD", "NET_ADMIN", "SYSLOG", "MAC_ADMIN"),
+    ]
+)
+HOSTS_GROUPS = frozenset(["docker", "disk", "lxd", "shadow", "kmem", "sudo", "wheel", "adm"])
 
 
 class State(StrEnum):
@@ -61,6 +73,7 @@ class Facts:
     """What an examination found; ``None`` is what could not be looked at."""
 
     config: Config | None = None
+    config_files: tuple[str, ...] = ()
     config_problem: str = ""
     # a sentence for each package beside Mayfly that cannot be used
     unusable: tuple[str, ...] = ()
@@ -78,6 +91,7 @@ class Facts:
     manager: bool = False  # whether one answers
     health: tuple[Condition, ...] = ()  # its own health lines
     unit: str | None = None  # systemd's word for mayfly.service; None: no systemd here
+    exposure: Exposure = field(default_factory=Exposure)
     metadata: bool | None = None  # whether an agent reaches it; None: no agent to ask
 
 
@@ -178,6 +192,20 @@ def _secret_fix(name: str, problem: str) -> str:
     if problem.endswith(os.strerror(errno.ENOENT)):
         return f"sudo install -D -m 600 /dev/stdin {rest}   # then the token, Enter and ^D"
     return f"sudo chown root: {rest} && sudo chmod 600 {rest}"
+
+
+def _writers(facts: Facts) -> Iterator[Verdict]:
+    """Who may change the configuration decides what root runs."""
+    files = facts.config_files
+    if not files:
+        yield skip("there is no configuration that can be used")
+    for file in files:
+        place = facts.exposure.changed_by.get(file)
+        if place is None:
+            yield ok(f"{file} can be changed by root alone, or by you")
+        else:
+            text = f"{file} decides what root runs, and others can change {place}"
+            yield warn(text, f"sudo chown root: {place} && sudo chmod go-w {place}")
 
 
 # -- the Engine ------------------------------------------------------------------------------------
@@ -405,6 +433,65 @@ def _mount_fix(path: str, problem: str) -> str:
     return f"sudo ls -la {path}"
 
 
+def _given_away(facts: Facts) -> Iterator[Verdict]:
+    """What a pool's keys give its jobs, or people of this host, beside what an agent has."""
+    if facts.config is None:
+        yield skip("there is no configuration that can be used")
+        return
+    told = [verdict for pool in _pools(facts) for verdict in _gives(pool, facts.exposure)]
+    yield from told
+    if not told:
+        yield ok("no pool gives its jobs, or people of this host, more than an agent")
+
+
+def _gives(pool: PoolSpec, exposure: Exposure) -> Iterator[Verdict]:
+    here = f'in [[pool]] "{pool.name}"'
+    number = number_of(pool.user)
+    person = exposure.people.get(number) if number is not None else None
+    if person is not None:
+        fix = f'# user = "{FREE_USER}" {here}, and chown its caches to {FREE_USER}'
+        if not pool.embedded:
+            fix = "# keep people off this host, or let the Engine remap users (userns-remap)"
+        who = f"number {number}, which is {person}'s on this host: {person}"
+        yield warn(f"pool {pool.name}: jobs have {who} can read their secrets and files", fix)
+    strong = [name for name in pool.cap_add if pool.sudo and name in HOSTS_POWERS]
+    if strong:
+        text = f"with sudo, {', '.join(strong)} can make a job root of this host"
+        yield warn(f"pool {pool.name}: {text}", f"# take that out of cap_add {here}")
+    groups = [name for name in pool.groups if name in HOSTS_GROUPS]
+    if groups:
+        text = f"who is in {', '.join(groups)} is root wherever what it owns can be reached"
+        yield warn(f"pool {pool.name}: {text}", f"# take that out of groups {here}")
+    for cache in pool.caches:
+        if pool.sudo and cache.source in exposure.raising:
+            text = (
+                f"a set-user-id program that a job leaves in {cache.source} makes others here root"
+            )
+            fix = f"sudo chmod 700 $(dirname {cache.source})   # or mount it nosuid"
+            yield warn(f"pool {pool.name}: {text}", fix)
+    for mount in pool.mounts:
+        if (place := exposure.changed_by.get(mount.source)) is not None:
+            text = f"who can change {place} decides what agents find at {mount.target}"
+            fix = f"ls -ld {place}   # a directory of root's is to be preferred"
+            yield warn(f"pool {pool.name}: {text}", fix)
+
+
+def _watches(facts: Facts) -> Iterator[Verdict]:
+    """Agents of one number share what the kernel counts by user; GitHub's and Azure's clients die without."""
+    have = facts.exposure.inotify
+    slots = sum(pool.slots for pool in _pools(facts))
+    if have is None or not slots:
+        yield skip("there are no slots, or the kernel does not say")
+    elif have < slots * WATCHES_PER_SLOT:
+        text = f"{have} inotify instances for {_many(slots, 'slot')}: one job can leave the others none"
+        line = f"fs.inotify.max_user_instances={slots * WATCHES_PER_SLOT}"
+        yield warn(
+            text, f"echo {line} | sudo tee /etc/sysctl.d/60-mayfly.conf && sudo sysctl --system"
+        )
+    else:
+        yield ok(f"{have} inotify instances for {_many(slots, 'slot')}")
+
+
 # -- services --------------------------------------------------------------------------------------
 
 
@@ -512,6 +599,7 @@ def _wants_gpus(facts: Facts) -> bool:
 WARNING = Severity.WARNING
 CHECKS: tuple[Check, ...] = (
     Check("config.valid", "configuration", "configuration file", _config),
+    Check("config.writers", "configuration", "who can change it", _writers, WARNING),
     Check("config.secrets", "configuration", "tokens", _secrets),
     Check("engine.answers", "engine", "Docker Engine", _engine),
     Check("engine.live_restore", "engine", "live-restore", _live_restore, WARNING),
@@ -524,9 +612,11 @@ CHECKS: tuple[Check, ...] = (
     Check("image.present", "images", "images", _images),
     Check("image.cuda", "images", "CUDA in images", _cuda),
     Check("dataset.readable", "images", "datasets and caches", _datasets),
+    Check("pool.gives", "images", "what pools give away", _given_away, WARNING),
     Check("service.allows", "services", "services", _services),
     Check("agent.metadata", "services", "metadata address", _metadata, WARNING),
     Check("host.clock", "host", "clock", _clock, WARNING),
+    Check("host.inotify", "host", "inotify", _watches, WARNING),
     Check("host.disk", "host", "disk", _disk),
     Check("host.state", "host", "state directory", _state),
     Check("host.unit", "host", "systemd unit", _unit, WARNING),

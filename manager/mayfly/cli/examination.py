@@ -17,6 +17,7 @@ from typing import Any
 
 from mayfly.cli.client import Client
 from mayfly.cli.doctor import Facts, ServiceExam
+from mayfly.cli.exposure import look as exposure_of
 from mayfly.cli.host_hardware import hardware_for
 from mayfly.cli.trouble import Trouble
 from mayfly.core import naming
@@ -57,11 +58,14 @@ UNIT = "mayfly.service"
 def examine(path: str | None, manager: Callable[[], Client]) -> Facts:
     """Look at everything."""
     try:
-        config = load(path).config
+        read = load(path)
+        config = read.config
     except Fault as fault:
         facts = _engine(Facts(config_problem=str(fault)), Config(HostSpec("host"), ()))
     else:
-        facts = _host(Facts(config=config), config)
+        files = tuple(str(file) for file in read.files)
+        exposure = exposure_of(config, read.files)
+        facts = _host(Facts(config=config, config_files=files, exposure=exposure), config)
     chosen = facts.config.host.engine if facts.config is not None else ""
     unusable = tuple(
         sentence
