@@ -136,6 +136,15 @@ def test_where_a_link_leads_is_held_to_the_same_as_a_path(real: str, says: str |
     assert (says is None and found is None) or (says and found and says in found)
 
 
+def test_a_cache_that_leads_to_the_whole_host_holds_its_own_pool_alone() -> None:
+    other = PoolSpec(PoolName("a"), image="image", caches=(Cache("/nc", "/c"),))
+    seen = survey(replace(THERE, real="/"))
+    seen = replace(seen, sources={**seen.sources, "/nc": replace(OTHER, real="/disk/nc")})
+    config = Config(HostSpec("box"), (other, POOLS["cache"]))
+    found = desired(config, seen, {POOL: EMBEDDED, other.name: EMBEDDED})
+    assert found.obstacles.keys() == {SLOT}
+
+
 class Box:
     """A machine with one slot whose agent stands at its gate."""
 

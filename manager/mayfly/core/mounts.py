@@ -66,10 +66,13 @@ def problems(
     ``pools`` are all, its own too.
     """
     caches = [
-        (one.name, sources[cache.source].real)
+        (one.name, real)
         for one in pools
         for cache in one.caches
-        if cache.source in sources and sources[cache.source].real
+        if cache.source in sources
+        and (real := sources[cache.source].real)
+        # One that is mounted by nobody holds no pool but its own.
+        and source_problem(real, writable=True) is None
     ]
     for mount in pool.mounts:
         if mount.source in sources:
