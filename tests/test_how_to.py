@@ -60,3 +60,9 @@ def test_every_test_and_file_that_a_page_names_is_there() -> None:
     for page in (ROOT / "docs/reference/security.md", ROOT / "docs/reference/known-failures.md"):
         for name in re.findall(r"`((?:tests|manager|agents|docs)/[\w./-]+)`", page.read_text()):
             assert (ROOT / name).exists(), (page.name, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_python_of_a_checkout_is_named_by_its_path(page: Path) -> None:
+    """A bare machine has no `python`, and its `python3` none of what the tests need."""
+    assert not re.search(r"(?<![/\w])python3? -m tests", page.read_text())

@@ -19,6 +19,7 @@ PLACES = {"Condition": 3, "Finding": 2, "fail": 1, "warn": 1, "_of": 4}
 COMMANDS = {
     *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
 }
+OF_ROOT = {"docker", "iptables", "journalctl"}
 ALICE, ROOT = Here(), Here(root=True)
 BARE = Here(timekeeper=False, docker_file=False)
 FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
@@ -141,6 +142,8 @@ def test_each_is_a_command_or_a_comment(file: str, line: str) -> None:
     for command in re.split(r"; | && ", line.partition("   # ")[0]):
         words = command.removeprefix("sudo ").split()
         assert words[0] in COMMANDS or command.startswith("sudo "), (file, line)
+        # Of root, or of a group that Mayfly's own group is not.
+        assert words[0] not in OF_ROOT or command.startswith("sudo "), (file, line)
         assert not any(word.endswith((",", ":")) for word in words if word != "root:"), (file, line)
         if words[0] == "mayfly":
             assert words[1] in VERBS

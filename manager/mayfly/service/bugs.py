@@ -74,7 +74,7 @@ class Bugs:
             met, _ = self._last
             times = "" if self._count == 1 else f" ({self._count} such errors since it started)"
             text = f"a bug in Mayfly: {met.where} failed with {met.error}{times}; the rest goes on"
-            fix = "journalctl MAYFLY_EVENT=loop.failed -o verbose -n 1   # and report it"
+            fix = "sudo journalctl MAYFLY_EVENT=loop.failed -o verbose -n 1   # and report it"
             lines.append(Condition("manager.bug", Severity.WARNING, text, fix))
         return lines
 
