@@ -18,6 +18,7 @@ MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
 PLACES = {"Condition": 3, "Finding": 2, "fail": 1, "warn": 1, "_of": 4}
 COMMANDS = {
     *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
+    *("echo", "ls"),
 }
 OF_ROOT = {"docker", "iptables", "journalctl"}
 ALICE, ROOT = Here(), Here(root=True)
@@ -139,7 +140,7 @@ def test_each_is_a_command_or_a_comment(file: str, line: str) -> None:
     assert "…" not in line
     if line.startswith("# "):
         return
-    for command in re.split(r"; | && ", line.partition("   # ")[0]):
+    for command in re.split(r"; | && | \| ", line.partition("   # ")[0]):
         words = command.removeprefix("sudo ").split()
         assert words[0] in COMMANDS or command.startswith("sudo "), (file, line)
         # Of root, or of a group that Mayfly's own group is not.
