@@ -477,7 +477,7 @@ def _gives(pool: PoolSpec, exposure: Exposure) -> Iterator[Verdict]:
 
 
 def _watches(facts: Facts) -> Iterator[Verdict]:
-    """Agents of one number share what the kernel counts by user; GitHub's and Azure's clients die without."""
+    """Agents of one number share what the kernel counts by user; some services' clients die without."""
     have = facts.exposure.inotify
     slots = sum(pool.slots for pool in _pools(facts))
     if have is None or not slots:
