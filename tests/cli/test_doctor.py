@@ -32,6 +32,7 @@ from mayfly.core.model import (
     Dataset,
     HostSpec,
     PoolName,
+    PoolSecurity,
     PoolSpec,
     Removal,
     Severity,
@@ -60,6 +61,9 @@ LOCAL = PoolSpec(PoolName("local"), datasets=(Dataset("/data", "/datasets"),))
 GPU = PoolSpec(PoolName("gpu"), slots=2, gpus=1, image="mayfly/local:cuda12.8")
 SEEN = Survey(
     images={"mayfly/local:cpu": ImageSeen("sha256:1", "1")}, runtimes=frozenset({"nvidia", "runc"})
+)
+REMAPS = engine_facts(
+    VERSION, {**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}, ("/d",)
 )
 NOTHING = Exposure()
 ALICE = Exposure(people={1000: "alice"})
@@ -239,29 +243,38 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
     ),
     *(
         (
-            replace(WELL, config=Config(HostSpec("box"), (pool,)), exposure=found),
+            replace(WELL, config=Config(HostSpec("box"), (pool,)), exposure=found, engine=engine),
             "pool.gives",
             State.WARN,
             *told,
         )
-        for pool, found, told in (
-            (LOCAL, ALICE, ("number 1000, which is alice's on this host", 'user = "64000:64000"')),
-            (replace(LOCAL, embedded=False), ALICE, ("alice", "userns-remap")),
-            (replace(LOCAL, groups=("docker",)), NOTHING, ("who is in docker is root", "groups")),
+        for pool, found, told, engine in (
+            (
+                replace(LOCAL, security=PoolSecurity(userns="host")),
+                ALICE,
+                ("number 1000, which is alice's", 'user = "64000:64000"'),
+                REMAPS,
+            ),
+            (LOCAL, ALICE, ("number 1000, which is alice's on this host", 'user = "64000:64000"'), ENGINE),
+            (replace(LOCAL, embedded=False), ALICE, ("alice", "userns-remap"), ENGINE),
+            (replace(LOCAL, groups=("docker",)), NOTHING, ("who is in docker is root", "groups"), ENGINE),
             (
                 replace(LOCAL, sudo=True, cap_add=("SYS_ADMIN", "SYS_NICE")),
                 NOTHING,
                 ("with sudo, SYS_ADMIN can make a job root of this host", "cap_add"),
+                ENGINE,
             ),
             (
                 replace(LOCAL, sudo=True, caches=(Cache("/a/c", "/c"),)),
                 Exposure(raising=frozenset(["/a/c"])),
                 ("a set-user-id program that a job leaves in /a/c", "sudo chmod 700 $(dirname /a/c)"),
+                ENGINE,
             ),
             (
                 LOCAL,
                 Exposure(changed_by={"/data": "/"}),
                 ("who can change / decides what agents find at /datasets", "ls -ld /"),
+                ENGINE,
             ),
         )
     ),
@@ -317,6 +330,7 @@ def test_what_is_wrong_is_named_with_what_to_type(
         with_image("11.8"),
         with_image("12.9", compat=True),
         with_image(None),
+        replace(WELL, engine=REMAPS, exposure=ALICE),
     ],
 )
 def test_a_host_on_which_all_is_well_passes_strictly(facts: Facts) -> None:

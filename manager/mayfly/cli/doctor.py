@@ -438,20 +438,23 @@ def _given_away(facts: Facts) -> Iterator[Verdict]:
     if facts.config is None:
         yield skip("there is no configuration that can be used")
         return
-    told = [verdict for pool in _pools(facts) for verdict in _gives(pool, facts.exposure)]
+    told = [verdict for pool in _pools(facts) for verdict in _gives(pool, facts)]
     yield from told
     if not told:
         yield ok("no pool gives its jobs, or people of this host, more than an agent")
 
 
-def _gives(pool: PoolSpec, exposure: Exposure) -> Iterator[Verdict]:
+def _gives(pool: PoolSpec, facts: Facts) -> Iterator[Verdict]:
+    exposure = facts.exposure
     here = f'in [[pool]] "{pool.name}"'
     number = number_of(pool.user)
     person = exposure.people.get(number) if number is not None else None
+    if facts.engine is not None and facts.engine.remaps_users and pool.security.userns is None:
+        person = None
     if person is not None:
         fix = f'# user = "{FREE_USER}" {here}, and chown its caches to {FREE_USER}'
         if not pool.embedded:
-            fix = "# keep people off this host, or let the Engine remap users (userns-remap)"
+            fix = "# let the Engine remap users: userns-remap in /etc/docker/daemon.json"
         who = f"number {number}, which is {person}'s on this host: {person}"
         yield warn(f"pool {pool.name}: jobs have {who} can read their secrets and files", fix)
     strong = [name for name in pool.cap_add if pool.sudo and name in HOSTS_POWERS]

@@ -66,6 +66,7 @@ class EngineFacts:
     recursive_read_only: bool = (
         False  # a read-only mount is so also where something is mounted in it
     )
+    remaps_users: bool = False  # a number in a container is another one on the host
     self_removal: Condition | None = (
         None  # why containers must not remove themselves; None: they may
     )

@@ -53,6 +53,10 @@ def engine_facts(
             removes_itself=not faulty,
             outlives_restart=lives_on,
         ),
+        remaps_users=any(
+            str(option).startswith(("name=userns", "name=rootless"))
+            for option in info.get("SecurityOptions") or ()
+        ),
         runtimes=tuple(sorted(info.get("Runtimes") or {})),
         cdi_devices=tuple(
             d["ID"] for d in info.get("DiscoveredDevices") or () if d.get("Source") == "cdi"
