@@ -28,6 +28,7 @@ from mayfly.core.model import (
     JobId,
     Phase,
     PoolName,
+    PoolSecurity,
     PoolSpec,
     SlotName,
     StopStep,
@@ -134,6 +135,23 @@ def test_where_a_link_leads_is_held_to_the_same_as_a_path(real: str, says: str |
     config = Config(HostSpec("box"), (other, POOLS["cache"]))
     found = desired(config, seen, {POOL: EMBEDDED, other.name: EMBEDDED}).obstacles.get(SLOT)
     assert (says is None and found is None) or (says and found and says in found)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        PoolSpec(POOL, image="image", ca="/d"),
+        PoolSpec(POOL, image="image", security=PoolSecurity(seccomp="/d")),
+    ],
+)
+def test_no_file_that_an_agent_is_made_by_is_a_job_s_to_change(pool: PoolSpec) -> None:
+    other = PoolSpec(PoolName("a"), image="image", caches=(Cache("/nc", "/c"),))
+    sources = {"/d": replace(FILE, real="/disk/nc/file"), "/nc": replace(OTHER, real="/disk/nc")}
+    seen = replace(survey(GONE), sources=sources)
+    config = Config(HostSpec("box"), (other, pool))
+    found = desired(config, seen, {POOL: EMBEDDED, other.name: EMBEDDED}).obstacles
+    assert found.keys() == {SLOT}
+    assert "lies in the cache /disk/nc of pool" in found[SLOT]
 
 
 def test_a_cache_that_leads_to_the_whole_host_holds_its_own_pool_alone() -> None:

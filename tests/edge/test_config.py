@@ -502,6 +502,16 @@ MISTAKES: list[tuple[str, str]] = [
         + "[[pool]]\nname = 'b'\n[[pool.dataset]]\nsource = '/nc/sub'\ntarget = '/c'\n",
         '[[pool]] "b" . dataset number 1 source: /nc/sub lies in the cache /nc of pool "local", whose jobs',
     ),
+    *(
+        (
+            pool(f"{written}\n[[pool.caches]]\nsource = '/nc'\ntarget = '/c'\n"),
+            f"{key}: /nc/file lies in the cache /nc of pool",
+        )
+        for key, written in (
+            ("ca", "ca = '/nc/file'"),
+            ("seccomp", "[pool.security]\nseccomp = '/nc/file'"),
+        )
+    ),
     (
         pool(2 * "[[pool.dataset]]\nsource = '/d'\ntarget = '/x'\n"),
         "dataset number 2 target: /x is the target of another one",

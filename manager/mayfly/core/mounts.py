@@ -93,6 +93,7 @@ def problems(
             text = f"{what} is not a file on this host: put it there, or change `ca`"
         elif text is None and not seen.certificates:
             text = f"{what} holds no certificate: it has to be a PEM file"
+        text = text or _in_a_cache(seen.real, what, "ca", caches)
         if text is not None:
             yield pool.ca, text
     calls = profile(pool)
@@ -101,6 +102,7 @@ def problems(
         text = _unfit(seen, what)
         if text is None and (not seen.identity or seen.directory):
             text = f"{what} is not a file on this host: put it there, or change `seccomp`"
+        text = text or _in_a_cache(seen.real, what, "seccomp", caches)
         if text is not None:
             yield calls, text
 
@@ -121,10 +123,16 @@ def _misplaced(
     never = source_problem(real, writable=isinstance(mount, Cache))
     if never is not None:
         return f"{what}: {never}"
+    return _in_a_cache(real, what, "source", caches)
+
+
+def _in_a_cache(
+    real: str, what: str, key: str, caches: Iterable[tuple[PoolName, str]]
+) -> str | None:
     above = cache_above(real, caches)
-    if above is not None:
-        return (
-            f'{what} lies in the cache {above[1]} of pool "{above[0]}", whose jobs can put anything in its '
-            "place: change `source`"
-        )
-    return None
+    if above is None:
+        return None
+    return (
+        f'{what} lies in the cache {above[1]} of pool "{above[0]}", whose jobs can put anything in its '
+        f"place: change `{key}`"
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 from mayfly.core import model
 from mayfly.core.agent_plan import CAPABILITIES
-from mayfly.core.mounts import cache_above
+from mayfly.core.mounts import cache_above, profile
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.core.reserved_paths import source_problem
 from mayfly.edge.faults import Refused
@@ -278,6 +278,16 @@ def _sources(pool: model.PoolSpec, config: model.Config) -> Iterator[tuple[Where
         elif above is not None:
             text = f'{mount.source} lies in the cache {above[1]} of pool "{above[0]}"'
             yield (*where, "source"), f"{text}, whose jobs can put anything in its place"
+
+    files: tuple[tuple[Where, str | None], ...] = (
+        (("ca",), pool.ca),
+        (("security", "seccomp"), profile(pool)),
+    )
+    for where, file in files:
+        above = cache_above(file, caches) if file is not None else None
+        if above is not None:
+            text = f'{file} lies in the cache {above[1]} of pool "{above[0]}"'
+            yield where, f"{text}, whose jobs can put anything in its place"
 
 
 def _numbered(pool: model.PoolSpec) -> list[tuple[Where, model.Dataset | model.Cache]]:
