@@ -910,18 +910,28 @@ def test_a_job_that_writes_too_much_is_stopped() -> None:
     assert (end.state, end.cause) == (JobState.FAILED, Cause.DISK)
 
 
-def test_a_job_that_fills_its_witness_is_stopped_whatever_its_pool_allows() -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_job_that_fills_its_witness_is_stopped_whatever_its_pool_allows(told: bool) -> None:
+    """Also one that takes away the record that it has begun: it is not run again."""
     manager = filled(specs(pool("a", standby=False)))
     job = manager.submit("a")
-    manager.run()
+    if told:
+        manager.run()
+    else:
+        manager.host.slow = True
+        manager.turn()
+        manager.finish(manager.own("a-0"))
+        manager.turn()
+    assert manager.phases("a-0") == ["busy" if told else "enrolling"]
     sights = [
-        replace(told, overfull=frozenset({manager.own("a-0")}))
-        if isinstance(told, EngineSeen)
-        else told
-        for told in manager.sight()
+        replace(seen, overfull=frozenset({manager.own("a-0")}))
+        if isinstance(seen, EngineSeen)
+        else seen
+        for seen in manager.sight()
     ]
     manager.turn(sights=sights)
     manager.run()
+    manager.pass_time(30)
     end = manager.ended(job)
     assert (end.state, end.cause) == (JobState.FAILED, Cause.DISK)
 

@@ -98,8 +98,11 @@ def _of_agent(
             yield SlotReleased(now, agent.slot)
     elif agent.confirmed is not None and known.held is not None and known.hold is Hold.SERVICE:
         yield SlotReleased(now, agent.slot)
-    if agent.opened is None and witness.opened is not None:
-        opened = min(witness.opened, now)  # a clock set back leaves times of the future behind
+    # What no launcher writes a job has written, which may have taken the record of its beginning away.
+    begun = now if agent.committed is not None and agent.generation in world.overfull else None
+    if agent.opened is None and (witness.opened is not None or begun is not None):
+        # A clock set back leaves times of the future behind.
+        opened = min(witness.opened or now, now)
         yield AgentOpened(opened, agent.generation)
         agent = reprieved(replace(agent, opened=opened))
     end = _end(agent, witness, world, now, in_flight)
