@@ -513,6 +513,11 @@ MISTAKES: list[tuple[str, str]] = [
         )
     ),
     (
+        A_SERVICE
+        + "token = { file = '/nc/token' }\n[[pool.caches]]\nsource = '/nc'\ntarget = '/c'",
+        '[[pool]] "a" azure: /nc/token lies in the cache /nc of pool "a", whose jobs',
+    ),
+    (
         pool(2 * "[[pool.dataset]]\nsource = '/d'\ntarget = '/x'\n"),
         "dataset number 2 target: /x is the target of another one",
     ),

@@ -18,6 +18,7 @@ from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.core.reserved_paths import source_problem
 from mayfly.edge.faults import Refused
 from mayfly.edge.flat_keys import Lifted
+from mayfly.edge.provider_keys import secrets_of
 from mayfly.edge.sources import Merged, Tree, Where
 
 LEAST_MEMORY = 6 * 1024 * 1024  # bytes of a container, by every engine's own bound
@@ -282,6 +283,7 @@ def _sources(pool: model.PoolSpec, config: model.Config) -> Iterator[tuple[Where
     files: tuple[tuple[Where, str | None], ...] = (
         (("ca",), pool.ca),
         (("security", "seccomp"), profile(pool)),
+        *(((pool.provider,), one.get("file")) for one in secrets_of(pool.settings)),
     )
     for where, file in files:
         above = cache_above(file, caches) if file is not None else None
