@@ -29,6 +29,7 @@ POOL = """
 name = "local"
 provider = "local"
 slots = {slots}
+network = "none"
 [[pool.caches]]
 source = "{home}/cache"
 target = "/cache"

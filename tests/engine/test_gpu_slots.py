@@ -27,11 +27,13 @@ CPU = """
 [[pool]]
 name = "cpu"
 slots = 1
+network = "none"
 """
 
 
 def pool(slots: int = 1, gpus: object = 1, more: str = "") -> str:
-    return f'[[pool]]\nname = "gpu"\nslots = {slots}\ngpus = {gpus}\nimage = "mayfly/local:cpu"\n{more}\n'
+    keys = f'slots = {slots}\ngpus = {gpus}\nimage = "mayfly/local:cpu"\nnetwork = "none"'
+    return f'[[pool]]\nname = "gpu"\n{keys}\n{more}\n'
 
 
 @pytest.fixture(scope="session")

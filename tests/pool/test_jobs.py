@@ -31,6 +31,7 @@ POOLS = """
 name = "local"
 provider = "local"
 slots = 2
+network = "none"
 [[pool.dataset]]
 source = "{home}/data"
 target = "/data"
@@ -43,6 +44,7 @@ target = "/cache"
 name = "one"
 provider = "local"
 slots = 1
+network = "none"
 [[pool.caches]]
 source = "{home}/cache"
 target = "/cache"
