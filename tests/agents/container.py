@@ -43,7 +43,7 @@ def job(argv: Sequence[str | bytes], env: Mapping[str, str] | None = None) -> by
     return archive({"job.argv": records(argv), "job.env": records(pairs)})
 
 
-def header(generation: str, size: int | str, digest: str, protocol: str = "MAYFLY/1") -> bytes:
+def header(generation: str, size: int | str, digest: str, protocol: str = "MAYFLY/2") -> bytes:
     return f"{protocol} {generation} {size} {digest}\n".encode()
 
 

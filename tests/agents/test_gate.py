@@ -44,7 +44,7 @@ def test_a_started_agent_says_that_it_waits_and_for_whom(
         b"hello\n",
         b"GET / HTTP/1.1\r\n",
         b"\0\0\0\n",
-        header("GENERATION", len(HELLO), SHA, protocol="MAYFLY/2"),
+        header("GENERATION", len(HELLO), SHA, protocol="MAYFLY/1"),
         header("0000000000000", len(HELLO), SHA),
         header("GENERATION", "", SHA),
         header("GENERATION", -1, SHA),

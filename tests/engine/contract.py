@@ -22,6 +22,7 @@ import pytest
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, Network, agent_plan
 from mayfly.core.model import (
+    GATE_PROTOCOL,
     Container,
     ContainerId,
     Generation,
@@ -126,7 +127,7 @@ class EngineContract:
     def test_an_image_that_is_there_says_its_gate_and_another_is_none(self, engine: Engine) -> None:
         found = engine.image(IMAGE)
         assert found is not None
-        assert found.labels["io.mayfly.gate"] == "1"
+        assert found.labels["io.mayfly.gate"] == GATE_PROTOCOL
         assert engine.image("mayfly/no-such-image:ever") is None
 
     def test_a_prepared_agent_stands_at_its_gate_and_is_listed_as_planned(

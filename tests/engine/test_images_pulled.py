@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.core.model import GATE_PROTOCOL, LABEL_GATE
 from tests.engine.private_engine import PrivateEngine, why_not
 from tests.engine.registry import PASSWORD, USER, Registry
 from tests.harness import Manager
@@ -37,7 +38,7 @@ def pool(image: str) -> str:
     return f'[[pool]]\nname = "local"\nimage = "{image}"\n'
 
 
-def published(engine: PrivateEngine, tag: str, label: str = "io.mayfly.gate=1") -> str:
+def published(engine: PrivateEngine, tag: str, label: str = f"{LABEL_GATE}={GATE_PROTOCOL}") -> str:
     """A small image with that label, pushed and then forgotten by the Engine; its digest."""
     archive = engine.home / "root.tar"
     with tarfile.open(archive, "w") as made:
@@ -136,7 +137,7 @@ def test_a_login_is_the_one_that_docker_login_has_kept(
     ("label", "says"),
     [
         ("lab=1", "has no Mayfly gate"),
-        ("io.mayfly.gate=0", "speaks gate protocol 0, this manager 1"),
+        ("io.mayfly.gate=0", "speaks gate protocol 0, this manager 2"),
     ],
     ids=["no gate", "another gate"],
 )

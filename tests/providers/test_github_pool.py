@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.core.model import GATE_PROTOCOL
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import Job
 from tests.harness import until
@@ -339,7 +340,7 @@ def test_the_image_is_built_from_the_real_dockerfile_and_says_its_client(
 ) -> None:
     (row,) = json.loads(engine.docker("image", "inspect", "mayfly/github:stub-2.336.0"))
     labels = row["Config"]["Labels"]
-    assert labels["io.mayfly.gate"] == "1"
+    assert labels["io.mayfly.gate"] == GATE_PROTOCOL
     assert labels["io.mayfly.provider"] == "github"
     assert labels["io.mayfly.client"] == "2.336.0"
     assert Path("dockerfiles/Dockerfile").exists()

@@ -1,6 +1,6 @@
 """The frame that opens a gate: one header line, then a tar of what the agent needs for one job.
 
-``MAYFLY/1 GENERATION BYTES SHA256`` and exactly BYTES of an uncompressed tar. What goes in here is secret;
+``MAYFLY/2 GENERATION BYTES SHA256`` and exactly BYTES of an uncompressed tar. What goes in here is secret;
 it is written to one container's standard input and nowhere else.
 """
 
