@@ -26,6 +26,7 @@ from mayfly.cli.exposure import Exposure
 from mayfly.core.desire import Hardware, ImageSeen, Survey
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
+    GATE_PROTOCOL,
     Cache,
     Condition,
     Config,
@@ -60,7 +61,8 @@ OLD = engine_facts({"Version": "20.10.24", "ApiVersion": "1.41"}, INFO, ("/d",))
 LOCAL = PoolSpec(PoolName("local"), datasets=(Dataset("/data", "/datasets"),))
 GPU = PoolSpec(PoolName("gpu"), slots=2, gpus=1, image="mayfly/local:cuda12.8")
 SEEN = Survey(
-    images={"mayfly/local:cpu": ImageSeen("sha256:1", "1")}, runtimes=frozenset({"nvidia", "runc"})
+    images={"mayfly/local:cpu": ImageSeen("sha256:1", GATE_PROTOCOL)},
+    runtimes=frozenset({"nvidia", "runc"}),
 )
 REMAPS = engine_facts(
     VERSION, {**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}, ("/d",)
@@ -85,7 +87,7 @@ GPUS = replace(
     config=Config(HostSpec("box"), (GPU,)),
     hardware=TWO,
     char_links=True,
-    survey=replace(SEEN, images={"mayfly/local:cuda12.8": ImageSeen("sha256:2", "1")}),
+    survey=replace(SEEN, images={"mayfly/local:cuda12.8": ImageSeen("sha256:2", GATE_PROTOCOL)}),
 )
 
 
@@ -96,7 +98,7 @@ def with_image(cuda: str | None, *, compat: bool = False) -> Facts:
         GPUS,
         config=Config(HostSpec("box"), (pool,)),
         hardware=replace(TWO, catalogue=catalogue()),
-        survey=replace(SEEN, images={"lab/agent:1": ImageSeen("sha256:2", "1", cuda)}),
+        survey=replace(SEEN, images={"lab/agent:1": ImageSeen("sha256:2", GATE_PROTOCOL, cuda)}),
     )
 
 
@@ -192,7 +194,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         replace(
             WELL,
             config=Config(HostSpec("box"), (replace(LOCAL, image="lab/x:1"),)),
-            survey=Survey(images={"lab/x:1": ImageSeen("sha256:3", "1", provider="github")}),
+            survey=Survey(images={"lab/x:1": ImageSeen("sha256:3", GATE_PROTOCOL, provider="github")}),
         ),
         "image.present",
         State.FAIL,
