@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,30 @@ import pytest
 from mayfly.edge.faults import Passing
 from mayfly.edge.removal import remove_tree
 
+THEIRS = 4242  # nobody's number here
+LIST = "system.posix_acl_access"
+# Everybody may do all there, but for root (acl(5)).
+NOT_ROOT = struct.pack(
+    "<I" + "HHI" * 5,
+    *(
+        2,
+        0x01,
+        7,
+        2**32 - 1,
+        0x02,
+        0,
+        0,
+        0x04,
+        7,
+        2**32 - 1,
+        0x10,
+        7,
+        2**32 - 1,
+        0x20,
+        7,
+        2**32 - 1,
+    ),
+)
 DEPTH = 3_000  # more than a path, a stack or a process's descriptors reach
 
 
@@ -65,16 +94,69 @@ def test_pipes_sockets_and_odd_names_go(tree: Path) -> None:
     assert not tree.exists()
 
 
-def test_modes_and_owners_keep_nothing(tree: Path) -> None:
-    shut = tree / "shut" / "shut too"
-    shut.mkdir(parents=True)
-    (shut / "file").touch()
-    for place, mode in ((shut / "file", 0), (shut, 0), (tree / "shut", 0o1000), (tree, 0)):
-        if os.geteuid() == 0:
-            os.chown(place, 4242, 4242)
-        place.chmod(mode)
-    remove_tree(tree)
+def with_powers(tree: Path, *powers: str) -> str:
+    """Remove it with those of root's powers alone, as the unit does; what was refused."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("takes root and setpriv")
+    bounds = ",".join(["-all", *(f"+{power}" for power in powers)])
+    words = f"""
+from pathlib import Path
+from mayfly.edge.faults import Refused
+from mayfly.edge.removal import remove_tree
+try:
+    remove_tree(Path({str(tree)!r}))
+except Refused as refused:
+    print(refused)
+"""
+    line = ["setpriv", f"--bounding-set={bounds}", "--inh-caps=-all", sys.executable, "-c", words]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def as_the_unit(tree: Path) -> None:
+    assert with_powers(tree, "dac_read_search", "fowner") == ""
+
+
+def shut_by_modes(place: Path, mode: int) -> None:
+    if os.geteuid() == 0:
+        os.chown(place, THEIRS, THEIRS)
+    place.chmod(mode)
+
+
+def shut_by_a_list(place: Path, mode: int) -> None:
+    shut_by_modes(place, mode)
+    if place.is_dir():
+        try:
+            os.setxattr(place, LIST, NOT_ROOT)
+        except OSError as error:
+            pytest.skip(f"no access lists here: {error.strerror}")
+
+
+@pytest.mark.parametrize("remove", [remove_tree, as_the_unit])
+@pytest.mark.parametrize("mode", [0, 0o700, 0o1777])
+@pytest.mark.parametrize("shut", [shut_by_modes, shut_by_a_list])
+def test_modes_owners_and_lists_keep_nothing(
+    tree: Path, shut: Callable[[Path, int], None], mode: int, remove: Callable[[Path], None]
+) -> None:
+    below = tree / "one" / "two"
+    below.mkdir(parents=True)
+    for place in (below / "file", tree / "one" / "file", tree / "file"):
+        place.touch()
+        shut(place, mode)
+    for place in (below, tree / "one", tree):
+        shut(place, mode)
+    remove(tree)
     assert not tree.exists()
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(tree: Path) -> None:
+    stuck, deep = tree / "stuck", tree / "a" / "b" / "c"
+    for place in (stuck, deep):
+        place.mkdir(parents=True)
+        (place / "file").touch()
+    shut_by_modes(stuck, 0o755)
+    refused = with_powers(tree, "dac_read_search")
+    assert refused.startswith(f"cannot remove what is in {tree}: ")
+    assert [one.name for one in tree.iterdir()] == ["stuck"]
 
 
 def test_a_tree_of_any_depth_goes_with_few_descriptors(tree: Path) -> None:

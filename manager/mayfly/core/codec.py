@@ -31,6 +31,7 @@ MODULES = (
     "images",
     "isolation",
     "leases",
+    "left_behind",
     "machine",
     "memory",
     "model",

@@ -11,6 +11,7 @@ ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 GENERATION_LENGTH = 13
 TIME_LENGTH = 8  # base 36 milliseconds: enough until the year 2059
 HOST_ID_LENGTH = 12
+WITNESSES = "agents"  # the directory of all witnesses, in that of the state
 REGISTERED_LENGTH = 64  # HOST-POOL-N-GENERATION at a service
 
 
@@ -32,6 +33,11 @@ def generation(now: float, noise: int) -> Generation:
 def is_generation(name: str) -> bool:
     """Whether a generation is written so: what an image or a person writes on a container may be anything."""
     return len(name) == GENERATION_LENGTH and all(character in ALPHABET for character in name)
+
+
+def witness_path(state_dir: str, generation: Generation) -> str:
+    """The directory of an agent's witness."""
+    return f"{state_dir}/{WITNESSES}/{generation}"
 
 
 def job(now: float, noise: int) -> JobId:

@@ -21,6 +21,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.gpus import Gpus
 from mayfly.core.isolation import Isolation
+from mayfly.core.left_behind import LeftBehind
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Config,
@@ -55,6 +56,7 @@ class State:
     desired: Desired = field(default_factory=lambda: Desired(()))
     gpus: Gpus = field(default_factory=Gpus)
     isolation: Isolation = field(default_factory=Isolation)
+    left_behind: LeftBehind = field(default_factory=LeftBehind)
     refusals: Refusals = field(default_factory=Refusals)
     contacts: Contacts = field(default_factory=Contacts)
     reported: Reported = field(default_factory=Reported)

@@ -456,7 +456,8 @@ class Draft:
                 self._set(observed=state.observed.removed(state.results, generation))
                 self._stir(generation)
             case Forget(generation=generation):
-                self._set(observed=state.observed.forgotten(generation))
+                left = state.left_behind.removed(generation)
+                self._set(observed=state.observed.forgotten(generation), left_behind=left)
                 self._pend(AgentRemoved(now, generation))
             case _:
                 pass
@@ -468,7 +469,20 @@ class Draft:
         self._set(contacts=contacts)
         return rest
 
+    def _on_left_behind(self, action: Forget, failure: Failure) -> None:
+        """What is left of an ended agent is still there: that is told once, and nobody waits for it."""
+        before, generation = self.state.left_behind, action.generation
+        if not before.tells_nothing_new(generation, failure):
+            fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
+            self._note("action.failed", **fields)
+        left, rest = before.failed(generation, failure)
+        self._set(left_behind=left)
+        self._rest(action.subject, self.now + rest)
+
     def _on_failed(self, action: Action, failure: Failure) -> None:
+        if isinstance(action, Forget):
+            self._on_left_behind(action, failure)
+            return
         state, now, subject = self.state, self.now, action.subject
         fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
         self._note("action.failed", **fields)

@@ -74,7 +74,7 @@ class _Removal:
                     self._try(os.unlink, entry.name, top)
                 elif self._emptied(top, entry.name):
                     came = True
-        return came and self._stuck is None
+        return came
 
     def _emptied(self, top: int, name: str) -> bool:
         """Remove a directory of the top; whether it had others in it, which are in the top now."""
@@ -124,11 +124,19 @@ class _Removal:
 
 
 def _entered(place: int, name: str) -> int:
-    """A descriptor of that directory, which may be read, searched and written in from now on."""
+    """A descriptor of that directory, which may be read, searched and written in from now on.
+
+    Somebody else's is opened to everybody, since Mayfly may be no more there than they; what is above keeps
+    all others out. Its access list goes, which may name us.
+    """
     there = os.open(name, _NAME, dir_fd=place)
     try:
+        within = f"/proc/self/fd/{there}"
+        mode = 0o700 if os.fstat(there).st_uid == os.geteuid() else 0o777
+        with suppress(OSError):  # most have none, and some disks know of none
+            os.removexattr(within, "system.posix_acl_access")
         with suppress(PermissionError):  # it may be somebody's whose modes are not ours to set
-            Path(f"/proc/self/fd/{there}").chmod(0o700)
-        return os.open(f"/proc/self/fd/{there}", _DIRECTORY)
+            Path(within).chmod(mode)
+        return os.open(within, _DIRECTORY)
     finally:
         os.close(there)

@@ -193,7 +193,8 @@ class Loop:
             no_threads=lacking(),
         )
         isolated = self.state.isolation.conditions(self.state.config)
-        conditions = [*own_health(ground), *isolated, *gpus.health(self.state, now)]
+        left = self.state.left_behind.conditions(self.state.config.host.state_dir)
+        conditions = [*own_health(ground), *left, *isolated, *gpus.health(self.state, now)]
         judge, steady = parts.requests.services.judge, (began, parts.clock.steady())
         parts.report.stepped(self.state, world, now, conditions, judge, steady, recorded=recorded)
 
