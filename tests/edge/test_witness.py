@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -129,6 +131,21 @@ def test_what_is_no_file_is_no_record(witnesses: Witnesses, name: str, put: obje
     at.unlink(missing_ok=True)
     put(at)
     assert witnesses.read(G) == Witness(opened=None if name == "opened" else 1.5)
+
+
+def test_a_file_that_somebody_has_a_lease_on_is_no_record(witnesses: Witnesses) -> None:
+    says(witnesses, opened="1.5\n", exit="3 0\n")
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # what a lease's holder gets
+    try:
+        with (witnesses.path(G) / "exit").open("r+b") as held:
+            try:
+                fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            except OSError as error:
+                pytest.skip(f"no leases here: {error.strerror}")
+            assert witnesses.read(G) == Witness(opened=1.5)
+        assert witnesses.read(G) == Witness(opened=1.5, exit=Exit(3, 0, AT))
+    finally:
+        signal.signal(signal.SIGIO, before)
 
 
 def test_a_record_without_end_is_read_in_part(witnesses: Witnesses) -> None:

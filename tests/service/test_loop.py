@@ -44,6 +44,7 @@ from mayfly.core.model import (
     PoolSpec,
     SlotName,
 )
+from mayfly.core.observed import Observed
 from mayfly.core.outcomes import Outcome, Result
 from mayfly.core.recording import Difference, Recorder, Recording, replayed
 from mayfly.core.requests import ProbeIsolation
@@ -145,20 +146,21 @@ class Stage:
         self.ledger = Ledger(self.history, log)
         state = begin(OURS, "run1", config, self.ledger.load(), Gpus(), 0)
         self.engine, self.recording = engine, Recording(state)
+        self.requests = RequestHandler(
+            self.hands,
+            self.witnesses,
+            services,
+            GpuMonitor(self.inbox.put, engine, clock.now),
+            log,
+            self.hands,
+            self.hands,
+        )
         self.loop = Loop(
             state,
             Parts(
                 inbox=self.inbox,
                 ledger=self.ledger,
-                requests=RequestHandler(
-                    self.hands,
-                    self.witnesses,
-                    services,
-                    GpuMonitor(self.inbox.put, engine, clock.now),
-                    log,
-                    self.hands,
-                    self.hands,
-                ),
+                requests=self.requests,
                 workers=self.hands,
                 commands=CommandHandler(
                     known_job=self.ledger.promised,
@@ -295,6 +297,20 @@ def test_what_the_disk_does_not_take_is_begun_only_once_it_does(stage: Stage) ->
         ]
 
     stage.play(story)
+
+
+def test_a_witness_that_cannot_be_read_is_told_once_until_it_was_read(stage: Stage) -> None:
+    place = stage.witnesses.path(NOBODY)
+    observed = Observed(OURS)
+    for _ in range(3):
+        place.write_text("no directory")
+        read = stage.requests.read([NOBODY], observed)
+        observed = observed.witnessed(read.found, read.unreadable, 1.0)
+        assert stage.requests.read([NOBODY], observed).unreadable == {NOBODY}
+        place.unlink()
+        read = stage.requests.read([NOBODY], observed)
+        observed = observed.witnessed(read.found, read.unreadable, 2.0)
+    assert stage.events() == ["witness.unreadable"] * 3
 
 
 def test_a_disk_that_takes_again_is_known_though_nobody_asks(stage: Stage) -> None:

@@ -41,15 +41,16 @@ _RECORD = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # What the launcher writes, `date +%s.%N` and its own `printf`; the line of ``spare`` is padded.
 _OPENED = re.compile(rb"([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
 _EXIT = re.compile(rb"([0-9]{1,3}) ([0-9]{1,9}|-) *\n")
-# Errors that come of what lies there, not of the disk or of this process: nothing, or a mode against us.
-_NO_RECORD = frozenset((errno.ENOENT, errno.EACCES, errno.EPERM))
+# Errors that come of what lies there, not of the disk or of this process: nothing, a mode against us, a lease
+# that somebody has on it (fcntl(2), F_SETLEASE), or a key that is not ours.
+_NO_RECORD = frozenset((errno.ENOENT, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.ENOKEY))
 
 
 class Witnesses:
     """All witnesses of one state directory, ``STATE/agents/GENERATION``."""
 
     def __init__(self, state_dir: Path) -> None:
-        self.root = state_dir / "agents"
+        self.root = state_dir / naming.WITNESSES
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, generation: Generation) -> Path:

@@ -120,5 +120,6 @@ class RequestHandler:
                 found[generation] = self.witnesses.read(generation)
             except Fault as fault:
                 unreadable.add(generation)
-                self.log.event("witness.unreadable", generation=generation, reason=str(fault))
+                if generation not in observed.world.unreadable:  # told once, until it was read
+                    self.log.event("witness.unreadable", generation=generation, reason=str(fault))
         return WitnessesRead(observed.news(found), frozenset(unreadable))
