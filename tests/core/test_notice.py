@@ -447,6 +447,12 @@ def test_a_container_without_a_record_is_kept_only_if_it_runs_a_job(
     assert notice(Memory(), world(None, BOX), T, judge, frozenset({G})) == []
 
 
+def test_a_container_that_the_engine_is_still_removing_is_not_found_again_and_again() -> None:
+    box = replace(BOX, state=ContainerState.REMOVING)
+    assert notice(Memory(), world(None, box), T, judge, frozenset()) == []
+    assert notice(Memory(), world(RUNNING, box), T, judge, frozenset()) == []
+
+
 def test_a_container_without_a_record_keeps_the_gpus_that_it_was_given() -> None:
     box = replace(BOX, lease=("GPU-1",))
     adopted = notice(Memory(), world(None, box), T, judge, frozenset())[0]

@@ -336,10 +336,15 @@ def _strays(
     now: float,
     in_flight: frozenset[str],
 ) -> Iterator[Fact]:
-    """Containers of ours that no record knows: those that run a job are kept, the others ended."""
+    """Containers of ours that no record knows: those that run a job are kept, the others ended.
+
+    One that the engine is removing already, which may take it long, is nobody's any more.
+    """
     serial = memory.serial
     for generation, container in containers.items():
         if generation in memory.agents or generation in in_flight | world.unreadable:
+            continue
+        if container.state is ContainerState.REMOVING:
             continue
         serial += 1
         witness = world.witnesses.get(generation, NOBODY)
