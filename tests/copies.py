@@ -94,7 +94,12 @@ def possible(words: Sequence[str], environment: Mapping[str, str]) -> bool:
             ("PYTHONPATH", str(ROOT)),
         }
 
-    return words[0] == sys.executable and read_at_start(environment) == read_at_start(os.environ)
+    # A script may change a module before others import from it.
+    return (
+        words[0] == sys.executable
+        and words[1] in ("-m", "-c")
+        and read_at_start(environment) == read_at_start(os.environ)
+    )
 
 
 def start(
@@ -228,12 +233,9 @@ def _python(words: Sequence[str]) -> None:
     if option == "-m":
         sys.argv, sys.path[0] = list(rest), str(Path.cwd())
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
-    elif option == "-c":
+    else:
         sys.argv, sys.path[0] = ["-c", *rest[1:]], ""
         exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
-    else:
-        sys.argv, sys.path[0] = [option, *rest], str(Path(option).parent)
-        runpy.run_path(option, run_name="__main__")
 
 
 def _end(code: int) -> NoReturn:

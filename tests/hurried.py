@@ -12,6 +12,8 @@ from importlib import import_module
 
 # A manager that looks twice a second though nothing rings for it.
 BRISK = "core.polls.TICK=0.5"
+# One that tries again soon what a service has refused.
+SOON = ("core.contact.LIST_REST=1", "core.refusals.TRIAL_FIRST=1")
 
 
 def hurried(*limits: str) -> tuple[str, ...]:

@@ -110,6 +110,12 @@ def why_not() -> str | None:
     return None
 
 
+def _is_stopped(process: int) -> bool:
+    """Whether a signal has stopped each of its threads (proc(5), ``stat``)."""
+    rows = [(task / "stat").read_text() for task in Path(f"/proc/{process}/task").iterdir()]
+    return all(row.rpartition(")")[2].split()[0] == "T" for row in rows)
+
+
 class PrivateEngine:
     """One private Engine; a context manager that starts it and leaves nothing behind."""
 
@@ -196,6 +202,8 @@ class PrivateEngine:
         """Stop the daemon in its tracks: it accepts connections and never answers."""
         assert self._daemon is not None
         self._daemon.send_signal(signal.SIGSTOP)
+        while not _is_stopped(self._daemon.pid):  # one of its threads may still be on a processor
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Let a frozen daemon go on."""

@@ -13,6 +13,7 @@ import pytest
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.azure import Job, unpadded
 from tests.harness import until
+from tests.hurried import SOON, hurried
 from tests.providers.azure_pool import AzurePool, azure_pool
 from tests.providers.leaks import leaks, surfaces
 from tests.providers.test_azure import assertion
@@ -169,7 +170,7 @@ def test_a_wrong_token_holds_the_pool_and_a_right_one_frees_it_without_a_restart
 ) -> None:
     token = pool.manager.home / "token"
     token.write_text("pat-bad")
-    pool.manager.start(wait="answer")
+    pool.manager.start(*hurried(*SOON), wait="answer")
     row = pool.manager.in_phase("held", "az-0")
     assert "the token is wrong or has expired" in row["note"]
     assert "pat-bad" not in pool.manager.log.read_text()

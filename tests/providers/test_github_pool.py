@@ -18,7 +18,7 @@ from mayfly.core.model import GATE_PROTOCOL
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import Job
 from tests.harness import until
-from tests.hurried import hurried
+from tests.hurried import SOON, hurried
 from tests.providers.github_pool import GitHubPool, github_pool
 from tests.providers.leaks import leaks, surfaces
 
@@ -93,7 +93,7 @@ def test_a_wrong_token_holds_the_pool_with_a_sentence_until_a_right_one_is_there
 ) -> None:
     token = pool.manager.home / "token"
     token.write_text("ghp_wrong")
-    pool.manager.start(*hurried("providers.github.provider.LIST_EVERY=1"), wait="answer")
+    pool.manager.start(*hurried("providers.github.provider.LIST_EVERY=1", *SOON), wait="answer")
     row = pool.manager.in_phase("held", "gh-0")
     assert "401" in row["note"]
     assert "token is wrong or has expired" in row["note"]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import until
-from tests.hurried import hurried
+from tests.hurried import SOON, hurried
 from tests.providers.gitlab_pool import SCOPES, GitLabPool, gitlab_pool
 from tests.providers.leaks import leaks, surfaces
 
@@ -221,7 +221,7 @@ def test_a_revoked_runner_token_holds_the_pool_with_one_sentence_until_there_is_
     first = pool.fake.runner("gpu")
     pool.secret(first.token)
     pool.configure(1, scope=None)
-    pool.manager.start()
+    pool.manager.start(*hurried(*SOON))
     assert pool.ended(pool.fake.submit("true", tags=["gpu"])) == "success"
     pool.manager.in_phase("idle", "gl-0")
     pool.fake.revoke(first.id)
