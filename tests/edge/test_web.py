@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -370,6 +370,29 @@ def test_what_drips_is_over_in_time(monkeypatch: pytest.MonkeyPatch, pieces: lis
         assert time.monotonic() - began < 5  # all of it takes 10
         over.set()
         thread.join()
+
+
+def test_a_name_with_many_addresses_costs_no_more_time_than_there_is() -> None:
+    ends = time.monotonic() + 0.5
+    with ExitStack() as held:
+        server = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = server.getsockname()
+        for _ in range(3):  # who comes after these is not heard
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            exchange.connected([address] * 9, lambda: ends - time.monotonic())
+        assert time.monotonic() - began < 5  # each alone would take 10
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        shut = socket.create_server(("127.0.0.1", 0))
+        nobody = shut.getsockname()
+        shut.close()
+        with exchange.connected([nobody, server.getsockname()], lambda: 30.0) as made:
+            assert made.getpeername() == server.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            exchange.connected([nobody], lambda: 30.0)
 
 
 def test_a_token_goes_to_no_other_scheme_or_port(service: Service) -> None:

@@ -10,7 +10,8 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,11 +23,19 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, should_bypass_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+)
+from urllib3.util.connection import allowed_gai_family
 
 from mayfly.edge.faults import Refused
 from mayfly.edge.lasting_thread import begun
 
-CONNECT_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 10.0  # for each address of a name
+NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 CALL_TIMEOUT = 60.0  # for an exchange as a whole
 LARGEST_REPLY = (
     1024 * 1024
@@ -169,6 +178,7 @@ class _Deadline:
     """Shuts this thread's connections when the time of an exchange is over."""
 
     def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
         self._timer = threading.Timer(seconds, self._over)
         self._timer.daemon = True
         self._lock = threading.Lock()
@@ -197,6 +207,10 @@ class _Deadline:
             if self._passed:
                 _shut(copy)
 
+    def left(self) -> float:
+        """The seconds until the time is over."""
+        return self._ends - time.monotonic()
+
     def check(self) -> None:
         """``ReadTimeout`` where the time is over: a body that ends then may look whole."""
         if self._passed:
@@ -220,11 +234,49 @@ def _watched(sock: Any) -> None:
         deadline.watch(sock)
 
 
+def connected(addresses: Sequence[tuple[str, int]], left: Callable[[], float]) -> socket.socket:
+    """A connection to the first of the addresses that takes one within its time and what is ``left`` of all.
+
+    ``OSError`` where none does; ``TimeoutError`` where the time is over.
+    """
+    refused: OSError | None = None
+    for address in addresses:
+        seconds = min(CONNECT_TIMEOUT, left())
+        if seconds <= 0:
+            raise TimeoutError("timed out")
+        try:
+            return socket.create_connection(address, seconds)
+        except OSError as error:
+            refused = error
+    raise refused or OSError("the name has no address")
+
+
+def _made(connection: HTTPConnection, name: str) -> socket.socket:
+    """A connection for urllib3, in its words; by itself it tries all addresses of a name, however many."""
+    deadline: _Deadline | None = getattr(_current, "deadline", None)
+    host, port = name.strip("[]"), connection.port
+    try:
+        found = socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM)
+        addresses = [(socket.getnameinfo(address, NUMERIC)[0], port) for *_, address in found]
+        sock = connected(addresses, deadline.left if deadline else lambda: CONNECT_TIMEOUT)
+    except UnicodeError:
+        raise LocationParseError(f"'{host}', label empty or too long") from None
+    except socket.gaierror as error:
+        raise NameResolutionError(connection.host, connection, error) from error
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, "no connection in time") from error
+    except OSError as error:
+        raise NewConnectionError(connection, f"no connection: {error}") from error
+    sock.settimeout(CONNECT_TIMEOUT)
+    for option in connection.socket_options or ():
+        sock.setsockopt(*option)
+    _watched(sock)
+    return sock
+
+
 class _Plain(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        _watched(sock)
-        return sock
+        return _made(self, self._dns_host)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         _watched(self.sock)  # one that was kept
@@ -233,9 +285,7 @@ class _Plain(HTTPConnection):
 
 class _Secure(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        _watched(sock)
-        return sock
+        return _made(self, self._dns_host)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         _watched(self.sock)
