@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mayfly.edge.output_kept import KeptFile, Resume
 
 
+BLOCK = 4096  # bytes of the disk that a file takes at the least
+
+
 class OutputStore:
     """Callbacks run on its thread and must not block; what fails there is told to ``on_failure``."""
 
@@ -113,7 +116,7 @@ class OutputStore:
                 stat = entry.stat()
                 found[name] = (max(at, stat.st_mtime), size + stat.st_size)
         for name in sorted(found, key=lambda one: found[one][0]):
-            self._at_rest[Generation(name)] = found[name][1]
+            self._at_rest[Generation(name)] = max(found[name][1], BLOCK)
         self._total = sum(self._at_rest.values())
         self._make_room()
 
@@ -155,7 +158,8 @@ class OutputStore:
     def _rest(self, generation: Generation, file: KeptFile) -> None:
         self._files.pop(generation, None)
         file.close()
-        self._at_rest[generation] = file.kept
+        self._at_rest[generation] = max(file.kept, BLOCK)
+        self._grow(self._at_rest[generation] - file.kept)
         self._make_room()
 
     def _grow(self, by: int) -> None:
