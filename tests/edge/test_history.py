@@ -12,12 +12,13 @@ import pytest
 from mayfly.core.apply import apply
 from mayfly.core.commands import Payload
 from mayfly.core.facts import AgentCreated, AgentExited, Fact, GateOpening, JobEnded, JobSubmitted
+from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
 from mayfly.core.memory import Agent, Job
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.history import History
+from mayfly.edge.history import PIECE, History
 from mayfly.edge.history_file import FILE_NAME, MIGRATIONS, translated
-from mayfly.edge.history_reader import HistoryReader
+from mayfly.edge.history_reader import JOBS, HistoryReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,6 +147,117 @@ def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
     ]
     assert [row["job"] for row in reader.jobs()] == ["j0007", "j0008", "j0009"]
     assert len(reader.events()) == 3
+    history.close()
+
+
+LONG = ("sh", "-c", "x" * 130_000, "é" * 60_000)
+
+
+def test_of_a_job_that_has_ended_no_variable_stays_and_of_its_command_the_beginning(
+    tmp_path: Path,
+) -> None:
+    """Whoever submits large jobs and cancels them at once fills no disk."""
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    for number in range(40):
+        *_, submitted, ended = lived(number, T)
+        assert isinstance(submitted, JobSubmitted)
+        after = apply(history.load(), [submitted])
+        history.commit([submitted], after, {submitted.job.id: Payload(LONG, {"A": "b"})})
+        assert reader.payload(submitted.job.id) == Payload(LONG, {"A": "b"}), "what is run is whole"
+        kept(history, ended)
+        assert reader.payload(submitted.job.id) is None, "what is not whole is not run"
+        assert history.scrub()
+    row = reader.job("j0007")
+    assert row is not None
+    *words, last = row["argv"]
+    assert words == ["sh", "-c"]
+    assert last.startswith("xxx")
+    assert last.endswith(f"x… ({4 + 130_000 + 120_000} bytes)")
+    assert 0.9 * COMMAND_KEPT < len(json.dumps(row["argv"])) <= COMMAND_KEPT
+    history.close()
+    assert (tmp_path / FILE_NAME).stat().st_size < 5 * len(json.dumps(LONG))
+
+
+def test_commands_of_ended_jobs_in_an_older_file_are_cut_and_those_of_waiting_ones_are_not(
+    tmp_path: Path,
+) -> None:
+    db = sqlite3.connect(tmp_path / FILE_NAME)
+    for statements in MIGRATIONS[:3]:
+        for statement in statements:
+            db.execute(statement)
+    db.execute("PRAGMA user_version = 3")
+    for number, (state, finished, argv) in enumerate(
+        [
+            ("failed", T, json.dumps(LONG)),
+            ("failed", T, json.dumps(["true"])),
+            ("failed", T, "no JSON" * 1000),
+            ("queued", None, json.dumps(LONG)),
+        ]
+    ):
+        db.execute(
+            "INSERT INTO jobs (id, serial, pool, state, argv, env, submitted, finished)"
+            " VALUES (?, ?, 'a', ?, ?, '{}', ?, ?)",
+            (f"j{number}", number, state, argv, T, finished),
+        )
+    db.commit()
+    db.close()
+
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    argvs = [(reader.job(f"j{number}") or {})["argv"] for number in range(4)]
+    assert argvs[0][-1].endswith("(250004 bytes)")
+    assert argvs[1:] == [["true"], ["… (7000 bytes)"], list(LONG)]
+    assert reader.payload(JobId("j3")) == Payload(LONG, {})
+    history.close()
+
+
+def test_a_text_of_any_length_is_kept_by_its_beginning_in_events_and_lives(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    created, exited, *_ = lived(1, T)
+    assert isinstance(created, AgentCreated)
+    assert isinstance(exited, AgentExited)
+    kept(history, replace(created, reason="r" * 300_000))
+    kept(history, replace(exited, detail="d" * 300_000))
+    first, second = reader.events()
+    (life,) = reader.lives(reader.ended_agents())
+    mark = "… (300000 bytes)"
+    assert first["reason"] == "r" * TEXT_KEPT + mark
+    assert second["detail"] == life["detail"] == "d" * TEXT_KEPT + mark
+    history.close()
+
+
+def test_what_is_to_be_forgotten_goes_in_pieces_and_the_oldest_first(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    everything = [fact for number in range(2 * PIECE) for fact in lived(number, T + number)]
+    kept(history, *everything, *lived(2 * PIECE, T + 9_000))
+    ended = len(reader.ended_agents())
+    assert ended == 2 * PIECE + 1
+
+    assert history.prune(0.0, 10) is True
+    assert len(reader.ended_agents()) == len(reader.jobs(10_000)) == ended - PIECE
+    assert reader.jobs(10_000)[0]["job"] == f"j{PIECE:04}"
+    assert history.prune(T + 8_999, 1_000_000) is True
+    assert len(reader.ended_agents()) == 1
+
+    left = len(everything) - 2 * PIECE  # of the events
+    calls = 0
+    while history.prune(T + 8_999, 2):
+        calls += 1
+    assert calls == left // (2 * PIECE), "a piece of the old, and one of the too many"
+    assert [row["job"] for row in reader.jobs()] == [f"j{2 * PIECE:04}"]
+    assert len(reader.events()) == 2
+    history.close()
+
+
+def test_a_list_of_jobs_looks_at_no_more_of_those_that_have_ended_than_it_shows(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path)
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {JOBS}", (100,))]
+    of_jobs = [step for step in plan if "jobs" in step]
+    assert len(of_jobs) == 2
+    assert all("USING INDEX jobs_" in step for step in of_jobs), plan
+    assert any("jobs_finished" in step for step in of_jobs), plan
     history.close()
 
 

@@ -2,7 +2,8 @@
 
 Pure. What waits is on the state directory's disk and, but for what it runs, in the manager's memory; nobody
 may fill either, one user leaves room for the others, and those who are no operators leave room for those who
-are. What one job may have is bounded where it is read (``service/parameters.py``).
+are. What one job may have is bounded where it is read (``service/parameters.py``), what is kept of one that
+has ended in ``core/kept_texts.py``.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
 One writer (the loop's thread) commits facts and the rows that they change in one transaction, durable when
 ``commit`` returns. Readers open the file read-only, one connection a thread. A failed commit changes nothing.
-A job's environment leaves the file when the job has ended.
+Of a job that has ended the environment leaves the file, and of its command the beginning stays: nobody fills
+the disk with what is over. Nothing here takes longer the more there is to forget: that goes in pieces.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mayfly.core.facts import (
     ManagerResumed,
     event_name,
 )
+from mayfly.core.kept_texts import COMMAND_KEPT, kept_text
 from mayfly.core.memory import Agent, Job, Memory, Pause
 from mayfly.core.model import Generation, JobId, SlotName
 from mayfly.edge.faults import Passing
@@ -35,6 +37,21 @@ from mayfly.edge.history_rows import remembered
 
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
 COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
+PIECE = 200  # rows that one statement forgets; the loop waits for it
+# Of each table which rows are to be forgotten, the oldest first.
+STALE = (
+    ("events", "at < :before ORDER BY at LIMIT :piece"),
+    ("events", "seq <= (SELECT max(seq) FROM events) - :most ORDER BY seq LIMIT :piece"),
+    *(
+        (table, stale.format(table=table, when=when))
+        for table, when in (("lives", "exited"), ("jobs", "finished"))
+        for stale in (
+            "{when} < :before ORDER BY {when} LIMIT :piece",
+            """{when} IS NOT NULL ORDER BY {when}
+               LIMIT max(0, min(:piece, (SELECT count({when}) FROM {table}) - :most))""",
+        )
+    ),
+)
 
 
 class History:
@@ -108,23 +125,26 @@ class History:
                 "manager: put it back, or restart Mayfly, which begins a new one",
                 1.0,
             )
-        with translated("cannot record what happened", self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                seq = self._write(facts, after, payloads or {})
-                if not facts:
-                    self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', '')")
-                if cursor is not None:
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,)
-                    )
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with translated("cannot record what happened", self.path), self._transaction():
+            seq = self._write(facts, after, payloads or {})
+            if not facts:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', '')")
+            if cursor is not None:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,))
         self._commits += 1
         return seq
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it on disk when it is left, or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def _write(
         self, facts: Sequence[Fact], after: Memory, payloads: Mapping[JobId, Payload]
@@ -237,7 +257,9 @@ class History:
             (fact.state, fact.cause, fact.exit_code, fact.at, fact.job),
         )
         emptied = self._db.execute(
-            "UPDATE jobs SET env = '{}' WHERE id = ? AND env != '{}'", (fact.job,)
+            "UPDATE jobs SET env = '{}', argv = kept_command(argv)"
+            " WHERE id = ? AND (env != '{}' OR length(argv) > ?)",
+            (fact.job, COMMAND_KEPT),
         )
         self._erased |= emptied.rowcount > 0
 
@@ -260,7 +282,7 @@ class History:
                 json.dumps(
                     {
                         **_plain(asdict(agent)),
-                        "detail": fact.detail,
+                        "detail": kept_text(fact.detail),
                         "job_succeeded": fact.job_succeeded,
                         "gpu_use": [_plain(asdict(use)) for use in fact.gpus],
                     }
@@ -303,22 +325,21 @@ class History:
         ):  # the log goes on growing; no commit is the worse for it
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def prune(self, before: float, most: int) -> None:
-        """Forget what is from ``before``, and of events, ended agents and ended jobs all but the newest
-        ``most`` of each.
+    def prune(self, before: float, most: int) -> bool:
+        """Forget what is older than ``before``, and of events, ended agents and ended jobs all but the newest
+        ``most`` of each. True where only a piece of that is forgotten yet: call it again.
         """
-        with translated("cannot prune the history", self.path):
-            self._db.execute("DELETE FROM events WHERE at < ?", (before,))
-            self._db.execute(
-                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (most,)
-            )
-            for table, key, when in (("lives", "generation", "exited"), ("jobs", "id", "finished")):
-                self._db.execute(f"DELETE FROM {table} WHERE {when} < ?", (before,))  # noqa: S608
-                self._db.execute(
-                    f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table}"  # noqa: S608
-                    f" WHERE {when} IS NOT NULL ORDER BY {when} DESC LIMIT -1 OFFSET ?)",
-                    (most,),
+        bounds = {"before": before, "most": most, "piece": PIECE}
+        more = False
+        with translated("cannot prune the history", self.path), self._transaction():
+            for table, stale in STALE:
+                rows = f"SELECT rowid FROM {table} WHERE {stale}"  # noqa: S608
+                forgotten = self._db.execute(
+                    f"DELETE FROM {table} WHERE rowid IN ({rows})",  # noqa: S608
+                    bounds,
                 )
+                more |= forgotten.rowcount == PIECE
+        return more
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +376,9 @@ class _Touched:
 
 
 def _plain(value: Any) -> Any:
-    """The value with nested mappings and sequences as JSON has them."""
+    """The value with nested mappings and sequences as JSON has them, and of its texts what is kept."""
+    if isinstance(value, str):
+        return kept_text(value)
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mayfly.core.kept_texts import kept_command_json
 from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Passing, Refused
 
@@ -20,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -60,6 +61,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE jobs ADD COLUMN owner TEXT",
         "ALTER TABLE jobs ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
         "UPDATE jobs SET size = length(argv) + length(env) WHERE state = 'queued'",
+    ),
+    (
+        "CREATE INDEX jobs_finished ON jobs (finished, serial)",
+        # COMMAND_KEPT of the day
+        "UPDATE jobs SET argv = kept_command(argv) WHERE finished IS NOT NULL AND length(argv) > 2048",
     ),
 )
 
@@ -101,6 +107,7 @@ def connect(path: Path) -> sqlite3.Connection:
     finally:
         os.umask(old_mask)
     db.row_factory = sqlite3.Row
+    db.create_function("kept_command", 1, kept_command_json, deterministic=True)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")

@@ -31,7 +31,7 @@ LIVES = (
 _JOBS = f"SELECT {JOB_COLUMNS} FROM jobs"  # noqa: S608
 JOBS = (
     f"{_JOBS} WHERE state IN ('queued', 'running') UNION ALL"  # noqa: S608
-    f" SELECT * FROM ({_JOBS} WHERE state NOT IN ('queued', 'running')"
+    f" SELECT * FROM ({_JOBS} WHERE finished IS NOT NULL"
     " ORDER BY finished DESC, serial DESC LIMIT ?) ORDER BY serial"
 )
 
@@ -73,8 +73,8 @@ class HistoryReader:
             return remembered(self._rows)
 
     def payload(self, job: JobId) -> Payload | None:
-        """What the job runs; ``None`` where there is no such job."""
-        rows = self._rows("SELECT argv, env FROM jobs WHERE id = ?", (job,))
+        """What the job runs; ``None`` where there is none of that id that has not ended."""
+        rows = self._rows("SELECT argv, env FROM jobs WHERE id = ? AND finished IS NULL", (job,))
         if not rows:
             return None
         return Payload(tuple(json.loads(rows[0]["argv"])), json.loads(rows[0]["env"]))
@@ -88,7 +88,7 @@ class HistoryReader:
         return [_job_row(row) for row in rows]
 
     def job(self, job: str) -> dict[str, Any] | None:
-        """One job, with its command; ``None`` where there is no such job."""
+        """One job, with what is there of its command; ``None`` where there is no such job."""
         rows = self._rows(
             f"SELECT {JOB_COLUMNS}, argv FROM jobs WHERE id = ?",  # noqa: S608
             (job,),

@@ -116,7 +116,8 @@ class Ledger:
             return
         self._next_prune = now + PRUNE_EVERY
         try:
-            self._history.prune(now - host.history_days * DAY, host.history_events)
+            if self._history.prune(now - host.history_days * DAY, host.history_events):
+                self._next_prune = now  # the rest after the next pass
         except Fault as fault:
             self._log.event("history.prune_failed", reason=str(fault))
 
