@@ -89,6 +89,8 @@ class Account:
         self.slots: dict[tuple[str, bool], str] = {}
         self.changed = threading.Condition()
         self.fault: Exception | None = None
+        self.held_lists = 0  # so many lists of jobs wait until this is 0
+        self.waiting_lists = 0
 
     def prints(self, generation: str, data: bytes, stream: int = OUT) -> None:
         """An agent printed something."""
@@ -105,6 +107,11 @@ class Account:
 
     def jobs(self, limit: int = 100) -> Sequence[Row]:
         self._check()
+        with self.changed:
+            if self.waiting_lists < self.held_lists:
+                self.waiting_lists += 1
+                self.changed.notify_all()
+                self.changed.wait_for(lambda: self.held_lists == 0)
         return list(self.rows.values())
 
     def job(self, job: str) -> Row | None:

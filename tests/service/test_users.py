@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 
 from mayfly.core.commands import CancelJob, SubmitJob
 from mayfly.edge.unix_http import USERS, admit
-from mayfly.service.control import Control
+from mayfly.service import control
+from mayfly.service.control import LISTS, Control
 from tests.service.conftest import connect
 from tests.service.standin import StandIn, job
 
@@ -134,3 +136,33 @@ def test_users_keep_no_operator_out(manager: StandIn, door: Path) -> None:
     assert asked(manager.path, "GET", "/v1/version")[0] == 200
     for connection in held:
         connection.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/history"])
+def test_lists_of_users_keep_no_operator_from_one_and_no_user_waiting_for_ever(
+    manager: StandIn, door: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(control, "LIST_SECONDS", 0.05)
+    account, answers = manager.account, []
+
+    def ask() -> None:
+        answers.append(asked(door, "GET", "/v1/jobs"))
+
+    account.held_lists = LISTS
+    asking = [threading.Thread(target=ask) for _ in range(LISTS)]
+    for thread in asking:
+        thread.start()
+    try:
+        with account.changed:
+            assert account.changed.wait_for(lambda: account.waiting_lists == LISTS, 60)
+        assert asked(door, "GET", path) == (503, "busy")
+        assert asked(door, "GET", "/v1/jobs/mine") == (200, ""), "one job is no list"
+        assert asked(manager.path, "GET", path) == (200, "")
+    finally:
+        with account.changed:
+            account.held_lists = 0
+            account.changed.notify_all()
+        for thread in asking:
+            thread.join()
+    assert answers == [(200, "")] * LISTS
+    assert asked(door, "GET", path) == (200, "")

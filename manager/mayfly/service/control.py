@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,8 @@ from mayfly.service.pending_command import Send, ask
 
 API = 1
 PAGE = 500  # rows of a long answer that are in memory at once
-LISTS = 2  # lists of all jobs that are made at once
+LISTS = 2  # long lists that are made at once, by those who come in by one door
+LIST_SECONDS = 5.0  # how long one waits for its turn
 # Clients that wait or follow. A user's other connections are for those who do not.
 LONG_POLLS = Bounds(all=32, of_one=16, of_root=16)
 LONG_POLLS_OF_USERS = Bounds(all=24, of_one=6, of_root=6)
@@ -189,6 +191,7 @@ class Control:
         self._on_failure = on_failure
         self._stop = threading.Event()
         self._listing = threading.BoundedSemaphore(LISTS)
+        self._listing_of_users = threading.BoundedSemaphore(LISTS)
         self._places = Places(LONG_POLLS)
         self._places_of_users = Places(LONG_POLLS_OF_USERS)
 
@@ -215,11 +218,8 @@ class Control:
             return error_reply(403, str(error), "forbidden")
         except Fault as error:
             return error_reply(503, str(error), "unavailable")
-        except _TooMany:
-            most = LONG_POLLS if request.caller.operator else LONG_POLLS_OF_USERS
-            bounds = f"{most.of_one} clients of one user, or {most.all} of all"
-            sentence = f"{bounds}, wait at the manager already"
-            return replace(error_reply(503, sentence, "busy"), headers=RETRY)
+        except _TooMany as error:
+            return replace(error_reply(503, str(error), "busy"), headers=RETRY)
         except Exception as error:  # noqa: BLE001  a bug must neither end the server nor show itself
             self._on_failure(request.path, error)
             return error_reply(500, "this is a bug in mayfly; the manager's log has it", "bug")
@@ -265,7 +265,7 @@ class Control:
 
     def _jobs(self, request: Request, _: Names) -> HttpReply:
         limit = parameters.whole(request.query, "limit", 100, 10_000)
-        with self._listing:
+        with self._turn(request):
             found = self._reader.jobs(limit)
             rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
             return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
@@ -307,13 +307,14 @@ class Control:
 
     def _history(self, request: Request, _: Names) -> HttpReply:
         query = request.query
-        ended = self._reader.ended_agents(
-            since=parameters.moment(query.get("since"), "since"),
-            slot=parameters.text(query.get("slot"), "slot"),
-            outcome=parameters.text(query.get("outcome"), "outcome"),
-            gpu=parameters.text(query.get("gpu"), "gpu"),
-            limit=parameters.whole(query, "limit", 1000, 100_000),
-        )
+        with self._turn(request):
+            ended = self._reader.ended_agents(
+                since=parameters.moment(query.get("since"), "since"),
+                slot=parameters.text(query.get("slot"), "slot"),
+                outcome=parameters.text(query.get("outcome"), "outcome"),
+                gpu=parameters.text(query.get("gpu"), "gpu"),
+                limit=parameters.whole(query, "limit", 1000, 100_000),
+            )
         ended = ended[::-1]
         if len(ended) > PAGE:
             return HttpReply(200, "application/json", self._history_in_pages(ended))
@@ -423,11 +424,24 @@ class Control:
 
     def _wait_begins(self, request: Request) -> Callable[[], None]:
         """Take one of the places for those who wait; what is returned gives it back."""
-        uid = request.caller.uid
-        places = self._places if request.caller.operator else self._places_of_users
+        uid, operator = request.caller.uid, request.caller.operator
+        places = self._places if operator else self._places_of_users
         if not places.take(uid):
-            raise _TooMany
+            most = LONG_POLLS if operator else LONG_POLLS_OF_USERS
+            bounds = f"{most.of_one} clients of one user, or {most.all} of all"
+            raise _TooMany(f"{bounds}, wait at the manager already")
         return partial(places.give_back, uid)
+
+    @contextmanager
+    def _turn(self, request: Request) -> Iterator[None]:
+        """A turn at making a long list: a few are made at once, and no door takes another's turns."""
+        listing = self._listing if request.caller.operator else self._listing_of_users
+        if not listing.acquire(timeout=LIST_SECONDS):
+            raise _TooMany(f"{LISTS} long lists are being made already, and others wait: ask again")
+        try:
+            yield
+        finally:
+            listing.release()
 
     def _waiting(self, request: Request) -> _Place:
         return _Place(self._wait_begins(request))
@@ -460,7 +474,7 @@ class _NotTheirs(Exception):
 
 
 class _TooMany(Exception):
-    """All places for those who wait are taken."""
+    """The places are taken; in one sentence, which."""
 
 
 class _Place:
