@@ -15,6 +15,7 @@ from tests.engine.private_engine import PrivateEngine
 from tests.fakes.nvidia_runtime import PLACE, NvidiaRuntime
 from tests.fakes.nvml import Hardware, mig_uuid, uuid
 from tests.harness import until
+from tests.hurried import hurried
 from tests.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def test_an_agent_that_loses_its_gpu_while_it_waits_is_replaced(
 
 
 def test_a_driver_that_comes_late_is_waited_for(manager: GpuManager, hardware: Hardware) -> None:
-    hardware.appears = time.time() + 30
+    hardware.appears = time.time() + 10
     hardware.write()
     manager.start(wait="answer")
     held = manager.in_phase("held", "gpu-0")
@@ -319,7 +320,7 @@ def test_an_agent_whose_gpu_hangs_is_replaced_and_keeps_no_other_waiting(
 ) -> None:
     manager.configure(pool(1) + CPU)
     runtime.hang()
-    manager.start(wait="answer")
+    manager.start(*hurried("core.gpus.PROBE_TIMEOUT=8"), wait="answer")
     assert manager.ended(manager.submit("true", options=["--pool", "cpu"]))["exit_code"] == 0
     (told,) = until(lambda: manager.told("gpu.unproven"), "the silence is told", 30)
     assert "slot gpu-0 takes no job yet" in told

@@ -21,6 +21,7 @@ import pytest
 
 from tests.fakes.clock import MovedClock
 from tests.harness import Manager, stopped, until
+from tests.hurried import hurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,7 +181,7 @@ def test_a_foreign_container_with_a_slot_s_name_is_told_and_left_alone(make: Mak
     manager = make()
     foreign = manager.docker("run", "-d", "--name", "local-0", *SLEEP).strip()
     try:
-        manager.start()
+        manager.start(*hurried("core.taking_in.NAME_REST=1", "core.conditions.NAMING=2"))
         jobs = [manager.queue("sleep", "0.2") for _ in range(4)]
         assert {manager.ended(job)["slot"] for job in jobs} == {"local-0", "local-1"}
         manager.in_phase("idle", "local-0")

@@ -83,7 +83,7 @@ def test_slots_are_filled_under_names_that_stay_and_each_job_has_an_agent_of_its
 def test_a_killed_agents_slot_comes_back_by_taking_its_entry_anew(filled: AzurePool) -> None:
     fake = filled.fake
     fake.lapse = 1000.0  # its session outlives its job
-    fake.renewal = 15.0
+    fake.renewal = 5.0
     job = fake.queue("sleep 1000")
     slot = begun(job)
     before = fake.entry(f"box-{slot}").id
