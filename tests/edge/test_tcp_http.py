@@ -7,13 +7,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from mayfly.edge import tcp_http
 from mayfly.edge.http_connection import HttpReply
-from mayfly.edge.tcp_http import PLACES, TcpServer, is_own_name, user_of
+from mayfly.edge.tcp_http import PLACES, TcpServer, Users, is_own_name
 from tests.harness import until
 
 GET = b"GET /metrics HTTP/1.0\r\n\r\n"
@@ -85,8 +88,40 @@ def test_who_is_at_the_other_end_is_known_from_the_kernel(server: TcpServer) -> 
     ):
         connection, _ = ours.accept()
         with connection:
-            assert user_of(connection) == os.getuid()
-            assert user_of(connection, ()) == tcp_http.UNKNOWN
+            assert Users().of(connection) == os.getuid()
+            assert Users(()).of(connection) == tcp_http.UNKNOWN
+
+
+def test_a_flood_has_the_kernel_s_table_read_once_for_all_that_wait() -> None:
+    read: list[Path] = []
+
+    def counted(table: Path) -> bytes:
+        read.append(table)
+        return table.read_bytes()
+
+    with ExitStack() as held:
+        server = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
+        for _ in range(60):
+            held.enter_context(socket.create_connection(server.getsockname()))
+        mapped = held.enter_context(socket.socket(socket.AF_INET6))
+        try:
+            mapped.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
+        except OSError as error:
+            pytest.skip(f"no IPv6 here: {error.strerror}")
+        accepted = [held.enter_context(server.accept()[0]) for _ in range(61)]
+        users = Users(read=counted)
+        began = time.monotonic()
+        assert {users.of(one) for one in accepted} == {os.getuid()}
+        readings = 1 + int((time.monotonic() - began) / tcp_http.FRESH)
+        assert len(read) <= readings * len(tcp_http.TABLES)
+
+
+def test_who_has_hung_up_has_no_place_of_root_s() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()):
+            connection, _ = server.accept()
+        with connection:
+            assert Users().of(connection) == tcp_http.UNKNOWN
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mayfly.core.commands import Caller
@@ -23,6 +25,8 @@ HEAD_SECONDS = 5.0
 UNKNOWN = -1  # a user whom the kernel does not name
 ANYBODY = Caller(0, UNKNOWN, UNKNOWN, "somebody", operator=False)
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+FRESH = 0.5  # seconds for which what was read of a table is believed
+ESTABLISHED = b"01"
 
 
 class TcpServer:
@@ -57,10 +61,12 @@ class TcpServer:
 class _Server(Server):
     allow_reuse_address = True
     head_seconds = HEAD_SECONDS
+    request_queue_size = 4096  # who finds no room comes again after a second at the earliest
 
     def __init__(self, host: str, port: int, respond: Respond, on_failure: OnFailure) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._host = host
+        self._users = Users()
         super().__init__((host, port), respond, on_failure, Places(PLACES))
 
     def caller(self, connection: socket.socket) -> Caller:
@@ -68,7 +74,7 @@ class _Server(Server):
         return ANYBODY
 
     def user(self, connection: socket.socket) -> int:
-        return user_of(connection)
+        return self._users.of(connection)
 
     def is_meant(self, hosts: Sequence[str]) -> bool:
         return all(is_own_name(host, self._host) for host in hosts)
@@ -84,24 +90,51 @@ def is_own_name(named: str, own: str) -> bool:
         return False
 
 
-def user_of(connection: socket.socket, tables: Sequence[Path] = TABLES) -> int:
-    """The uid of a client on this host, as the kernel's table of connections has it (proc(5))."""
-    theirs, ours = _as_listed(connection.getpeername()), _as_listed(connection.getsockname())
-    wanted = f" {theirs} {ours} ".encode()
-    for table in tables:
+class Users:
+    """Who is at the other end of connections on this host, as the kernel's tables have them (proc(5)).
+
+    A flood makes a table long, and reading it slow. So it is read only for a connection that the last reading
+    has not: whoever waited to be accepted meanwhile is in it. For one thread.
+    """
+
+    def __init__(
+        self, tables: Sequence[Path] = TABLES, read: Callable[[Path], bytes] = Path.read_bytes
+    ) -> None:
+        self._tables, self._read = tables, read
+        self._known: dict[tuple[bytes, bytes], int] = {}  # uids, by their address and ours
+        self._at = -FRESH
+
+    def of(self, connection: socket.socket) -> int:
+        """The uid of a client; ``UNKNOWN`` where the kernel does not say."""
+        theirs, ours = _as_listed(connection.getpeername()), _as_listed(connection.getsockname())
+        known = self._known.get((theirs, ours))
+        if known is not None and time.monotonic() - self._at < FRESH:
+            return known
+        self._known = {}
+        for table in self._tables:
+            self._take(table, ours)
+        self._at = time.monotonic()
+        return self._known.get((theirs, ours), UNKNOWN)
+
+    def _take(self, table: Path, ours: bytes) -> None:
+        """All that are connected to that address of ours, by whichever kind of socket they came."""
         try:
-            # Whole, and searched as bytes: a flood makes it long, and no other thread waits for that.
-            listed = table.read_bytes()
-        except OSError:
-            continue
-        at = listed.find(wanted)
-        if at >= 0:
-            return int(listed[at + len(wanted) :].split(None, 5)[4])
-    return UNKNOWN
+            listed = self._read(table)
+        except OSError:  # a kernel without IPv6
+            return
+        rows = rb": (?:%b)?(\S+) (?:%b)?%b (..) \S+ \S+ \S+ +(\d+)" % (MAPPED, MAPPED, ours)
+        for theirs, state, uid in re.findall(rows, listed):
+            # What nobody holds any more is listed as root's.
+            believed = int(uid) or state == ESTABLISHED
+            self._known[theirs, ours] = int(uid) if believed else UNKNOWN
 
 
-def _as_listed(address: tuple[object, ...]) -> str:
+def _as_listed(address: tuple[object, ...]) -> bytes:
     """An address as the kernel writes it: words of four bytes in its own order, in hexadecimal."""
     packed = ipaddress.ip_address(str(address[0])).packed
     words = struct.unpack(f"={len(packed) // 4}I", packed)
-    return "".join(f"{word:08X}" for word in words) + f":{int(str(address[1])):04X}"
+    return "".join(f"{word:08X}" for word in words).encode() + b":%04X" % int(str(address[1]))
+
+
+# What an address of IPv4 begins with where the socket is one of IPv6.
+MAPPED = _as_listed(("::ffff:0.0.0.0", 0))[:24]
