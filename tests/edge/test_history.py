@@ -16,7 +16,7 @@ from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
 from mayfly.core.memory import Agent, Job
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.history import PIECE, History
+from mayfly.edge.history import FEW, PIECE, History
 from mayfly.edge.history_file import FILE_NAME, MIGRATIONS, translated
 from mayfly.edge.history_reader import JOBS, HistoryReader
 
@@ -178,7 +178,7 @@ def test_of_a_job_that_has_ended_no_variable_stays_and_of_its_command_the_beginn
     assert (tmp_path / FILE_NAME).stat().st_size < 5 * len(json.dumps(LONG))
 
 
-def test_commands_of_ended_jobs_in_an_older_file_are_cut_and_those_of_waiting_ones_are_not(
+def test_commands_of_ended_jobs_in_an_older_file_are_cut_in_pieces_and_those_of_waiting_ones_are_not(
     tmp_path: Path,
 ) -> None:
     db = sqlite3.connect(tmp_path / FILE_NAME)
@@ -192,6 +192,7 @@ def test_commands_of_ended_jobs_in_an_older_file_are_cut_and_those_of_waiting_on
             ("failed", T, json.dumps(["true"])),
             ("failed", T, "no JSON" * 1000),
             ("queued", None, json.dumps(LONG)),
+            *[("failed", T, "[]")] * FEW,
         ]
     ):
         db.execute(
@@ -203,6 +204,10 @@ def test_commands_of_ended_jobs_in_an_older_file_are_cut_and_those_of_waiting_on
     db.close()
 
     history, reader = History(tmp_path), HistoryReader(tmp_path)
+    assert history.prune(0.0, 1_000_000) is True
+    assert (reader.job("j0") or {})["argv"] == list(LONG), "a manager that starts waits for no file"
+    while history.prune(0.0, 1_000_000):
+        pass
     argvs = [(reader.job(f"j{number}") or {})["argv"] for number in range(4)]
     assert argvs[0][-1].endswith("(250004 bytes)")
     assert argvs[1:] == [["true"], ["… (7000 bytes)"], list(LONG)]

@@ -38,6 +38,7 @@ from mayfly.edge.history_rows import remembered
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
 COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
 PIECE = 200  # rows that one statement forgets; the loop waits for it
+FEW = 50  # rows whose commands are cut at once, each of which may be half a mebibyte
 # Of each table which rows are to be forgotten, the oldest first.
 STALE = (
     ("events", "at < :before ORDER BY at LIMIT :piece"),
@@ -339,7 +340,29 @@ class History:
                     bounds,
                 )
                 more |= forgotten.rowcount == PIECE
+            more |= self._cut_former_commands()
         return more
+
+    def _cut_former_commands(self) -> bool:
+        """Cut some commands of ended jobs that an earlier Mayfly kept whole; whether there are more."""
+        up_to = self.meta("whole_commands")
+        if up_to is None:
+            return False
+        found = self._db.execute(
+            "SELECT rowid FROM jobs WHERE rowid <= ? ORDER BY rowid DESC LIMIT ?", (int(up_to), FEW)
+        ).fetchall()
+        if not found:
+            self._db.execute("DELETE FROM meta WHERE key = 'whole_commands'")
+            return False
+        last = found[-1]["rowid"]
+        cut = self._db.execute(
+            "UPDATE jobs SET argv = kept_command(argv)"
+            " WHERE rowid BETWEEN ? AND ? AND finished IS NOT NULL AND length(argv) > ?",
+            (last, int(up_to), COMMAND_KEPT),
+        )
+        self._erased |= cut.rowcount > 0
+        self.set_meta("whole_commands", str(last - 1))
+        return True
 
 
 @dataclass(frozen=True, slots=True)

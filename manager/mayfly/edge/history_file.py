@@ -64,8 +64,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "CREATE INDEX jobs_finished ON jobs (finished, serial)",
-        # COMMAND_KEPT of the day
-        "UPDATE jobs SET argv = kept_command(argv) WHERE finished IS NOT NULL AND length(argv) > 2048",
+        # Up to which row commands of ended jobs may be whole: the writer cuts them, a few at a time.
+        "INSERT INTO meta SELECT 'whole_commands', coalesce(max(rowid), 0) FROM jobs",
     ),
 )
 

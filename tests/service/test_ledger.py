@@ -1,0 +1,43 @@
+"""The way to disk: what is old is forgotten beside the passes, never all of it in one."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from mayfly.core.facts import SlotRecovered
+from mayfly.core.memory import Memory
+from mayfly.core.model import HostSpec, SlotName
+from mayfly.edge.history import PIECE, History
+from mayfly.edge.history_reader import HistoryReader
+from mayfly.edge.log import Log
+from mayfly.service.ledger import PRUNE_EVERY, Ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+T = 1_800_000_000.0
+HOST = HostSpec("h", history_events=10)
+
+
+def test_what_one_pass_does_not_forget_the_next_ones_do(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    ledger = Ledger(history, Log(io.StringIO()))
+
+    def passes(number: int, at: float) -> int:
+        """How many events there are after so many."""
+        for _ in range(number):
+            ledger.upkeep(at, HOST)
+        return len(reader.events(limit=100_000))
+
+    def happens(number: int) -> None:
+        history.commit([SlotRecovered(T, SlotName("a-0"))] * number, Memory())
+
+    happens(3 * PIECE)
+    assert passes(1, T) == 2 * PIECE
+    assert passes(1, T) == PIECE
+    assert passes(1, T) == 10
+    happens(PIECE)
+    assert passes(5, T + 1) == 10 + PIECE, "not looked at before its time"
+    assert passes(1, T + PRUNE_EVERY) == 10
+    history.close()
