@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from mayfly.core.agent_plan import SUDO_CAPABILITIES
-from mayfly.core.reserved_paths import source_problem, target_problem
+from mayfly.core.reserved_paths import (
+    beneath,
+    cache_target_problem,
+    source_problem,
+    target_problem,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +21,8 @@ from mayfly.core.reserved_paths import source_problem, target_problem
         *("/etc/passwd", "/etc/sudoers.d", "/etc/sudoers.d/x", "/etc/ld.so.preload", "/etc/mayfly"),
         *("/proc", "/proc/self", "/sys/fs/cgroup", "/dev", "/dev/shm", "/lib/x86_64-linux-gnu"),
         *("/bin/x", "/usr/bin", "/usr/local/bin", "/home", "/var/lib"),
+        # the probe's search path, and what the GPU runtime lists for the loader
+        *("/usr/local/nvidia", "/usr/local/nvidia/bin", "/usr/local/lib/x86_64-linux-gnu"),
     ],
 )
 def test_no_pool_mounts_what_root_in_an_agent_goes_by(path: str) -> None:
@@ -32,6 +39,23 @@ def test_no_pool_mounts_what_root_in_an_agent_goes_by(path: str) -> None:
 )
 def test_the_rest_of_a_container_is_free(path: str) -> None:
     assert target_problem(path) is None
+
+
+def test_a_target_is_in_another_by_whatever_names_they_go() -> None:
+    assert beneath("/cache/.cache/pip", "/cache")
+    assert beneath("/var/lock/pip", "/run/lock")
+    assert beneath("/usr/lib/R/site-library", "/lib/R")
+    assert not beneath("/cache", "/cache")
+    assert not beneath("/var/lock", "/run/lock")
+    assert not beneath("/cache2", "/cache")
+    assert not beneath("/cache", "/cache/pip")
+
+
+def test_no_cache_is_where_root_s_libraries_are_listed_from() -> None:
+    for path in ("/usr/local/cuda", "/usr/local/cuda-12.8", "/usr/local/cuda/lib64"):
+        assert "is never a cache" in (cache_target_problem(path) or "")
+    for path in ("/usr/local/share/data", "/usr/lib/R/site-library", "/home/runner", "/tmp"):
+        assert cache_target_problem(path) is None
 
 
 @pytest.mark.parametrize("writable", [True, False])

@@ -612,6 +612,41 @@ MISTAKES: list[tuple[str, str]] = [
         ),
         "target: /d/e/f is below the dataset at /d, which is read-only",
     ),
+    # below a cache, where a job of before may have put a link
+    *(
+        (
+            pool(
+                f"[[pool.caches]]\nsource = '/a'\ntarget = '{above}'\n"
+                f"[[pool.{kind}]]\nsource = '/b'\ntarget = '{below}'"
+            ),
+            f"{kind} number {number} target: {below} is below the cache at {above}, whose jobs",
+        )
+        for kind, number, above, below in (
+            ("caches", 2, "/cache", "/cache/.cache/pip"),
+            ("caches", 2, "/home/runner", "/home/runner/.cache"),
+            ("caches", 2, "/run/lock", "/var/lock/x"),
+            ("dataset", 1, "/cache", "/cache/data"),
+            ("dataset", 1, "/var/lock", "/run/lock/data"),
+        )
+    ),
+    (
+        pool(
+            "[[pool.caches]]\nsource = '/b'\ntarget = '/cache/pip'\n"
+            "[[pool.caches]]\nsource = '/a'\ntarget = '/cache'"
+        ),
+        "caches number 1 target: /cache/pip is below the cache at /cache, whose jobs can put a link",
+    ),
+    (
+        pool(
+            "[[pool.caches]]\nsource = '/a'\ntarget = '/run/lock'\n"
+            "[[pool.caches]]\nsource = '/b'\ntarget = '/var/lock'"
+        ),
+        "caches number 2 target: /var/lock is the target of another one",
+    ),
+    (
+        pool("[[pool.caches]]\nsource = '/a'\ntarget = '/usr/local/cuda-12.8'"),
+        "caches number 1 target: '/usr/local/cuda-12.8' is never a cache",
+    ),
     (pool("groups = [0]"), "groups.1: a job never runs as root"),
     (pool("dns = ['dns.lab']"), "dns.1: 'dns.lab' is not an IP address"),
     *(
@@ -632,6 +667,16 @@ MISTAKES: list[tuple[str, str]] = [
                 "tmpfs = { '/x' = 1 }",
                 "tmpfs: /x is the target of a dataset",
                 "[[pool.caches]]\nsource = '/d'\ntarget = '/x'\n",
+            ),
+            (
+                "tmpfs = { '/var/lock/y' = 1 }",
+                "tmpfs: /var/lock/y is below the cache at /run/lock, whose jobs can",
+                "[[pool.caches]]\nsource = '/d'\ntarget = '/run/lock'\n",
+            ),
+            (
+                "tmpfs = { '/x/y' = 1 }",
+                "tmpfs: /x/y is below the dataset at /x, which is read-only",
+                "[[pool.dataset]]\nsource = '/d'\ntarget = '/x'\n",
             ),
         )
     ),

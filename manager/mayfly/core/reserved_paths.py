@@ -29,8 +29,11 @@ LED_BY_ROOT = (  # root in an agent runs or reads what stands there
     *("/etc/ld.so.preload", "/etc/ld.so.conf", "/etc/ld.so.cache", "/etc/nsswitch.conf"),
     *("/usr/bin", "/usr/sbin", "/usr/lib32", "/usr/lib64"),
     *("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"),
-    *("/usr/lib/sudo", "/usr/libexec"),
+    *("/usr/local/lib/x86_64-linux-gnu", "/usr/local/lib/aarch64-linux-gnu"),
+    *("/usr/lib/sudo", "/usr/libexec", "/usr/local/nvidia"),
 )
+# Of a container, by how it begins: the GPU runtime lists the libraries there, for root's programs too.
+LIBRARIES = "/usr/local/cuda"
 # Of a container, itself alone.
 FULL = (
     *("/boot", "/home", "/usr/local", "/usr/local/bin", "/usr/local/lib", "/usr/local/sbin"),
@@ -62,6 +65,12 @@ def unaliased(path: str) -> str:
     return path
 
 
+def beneath(path: str, tree: str) -> bool:
+    """Whether a path of a container is somewhere in another, and not that one, whatever names they go by."""
+    place, over = unaliased(path), unaliased(tree)
+    return place != over and within(place, over)
+
+
 def target_problem(path: str) -> str | None:
     """Why nothing is mounted at that place of a container; ``None`` where something may be."""
     place = unaliased(path)
@@ -73,6 +82,13 @@ def target_problem(path: str) -> str | None:
             return f"{path!r} is reserved: what root runs in an agent goes by {tree}"
     if place in FULL or any(within(tree, place) for tree in (*CONTAINERS_OWN, *LED_BY_ROOT)):
         return f"{path!r} is reserved: it would hide the image's own files"
+    return None
+
+
+def cache_target_problem(path: str) -> str | None:
+    """Why no cache is mounted at that place, where a dataset may be; ``None`` where it may, too."""
+    if path.startswith(LIBRARIES):
+        return f"{path!r} is never a cache: root in an agent with GPUs finds libraries there"
     return None
 
 

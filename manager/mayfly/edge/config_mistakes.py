@@ -15,7 +15,7 @@ from mayfly.core import model
 from mayfly.core.agent_plan import CAPABILITIES
 from mayfly.core.mounts import cache_above, profile
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
-from mayfly.core.reserved_paths import source_problem
+from mayfly.core.reserved_paths import beneath, cache_target_problem, source_problem, unaliased
 from mayfly.edge.faults import Refused
 from mayfly.edge.flat_keys import Lifted
 from mayfly.edge.provider_keys import secrets_of
@@ -254,16 +254,31 @@ def _security(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     both = [name for name in asked.cap_drop if name in pool.cap_add]
     if both:
         yield ("security", "cap_drop"), f"takes {both[0]}, which cap_add gives"
-    mounted = {mount.target for mount in pool.mounts}
+    mounted = {unaliased(mount.target) for mount in pool.mounts}
     for place in asked.tmpfs:
-        if place in mounted:
+        within = _within_a_mount(pool, place)
+        if within is not None:
+            yield ("security", "tmpfs"), within
+        if unaliased(place) in mounted:
             yield ("security", "tmpfs"), f"{place} is the target of a dataset or cache"
 
 
-def _dataset_over(pool: model.PoolSpec, target: str) -> str | None:
-    """The target of the dataset in which that one would lie; ``None``: in none."""
-    over = (one.target for one in pool.datasets if target.startswith(f"{one.target}/"))
-    return next(over, None)
+def _within_a_mount(pool: model.PoolSpec, target: str) -> str | None:
+    """Why that target cannot lie in a dataset or cache of the pool; ``None``: it lies in none.
+
+    What is mounted below a cache goes where a job of before has a link lead: over the gate, which root runs.
+    """
+    for cache in pool.caches:
+        if beneath(target, cache.target):
+            return (
+                f"{target} is below the cache at {cache.target}, whose jobs can put a link to anywhere "
+                "in its place: take a target that is not in a cache"
+            )
+    for dataset in pool.datasets:
+        if beneath(target, dataset.target):
+            why = f"is below the dataset at {dataset.target}, which is read-only"
+            return f"{target} {why}: no place can be made there"
+    return None
 
 
 def _sources(pool: model.PoolSpec, config: model.Config) -> Iterator[tuple[Where, str]]:
@@ -303,14 +318,14 @@ def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     targets: set[str] = set()
     variables = set(pool.env)
     for where, mount in _numbered(pool):
-        over = _dataset_over(pool, mount.target)
-        if over is not None:
-            why = f"is below the dataset at {over}, which is read-only"
-            yield (*where, "target"), f"{mount.target} {why}: no place can be made there"
-        if mount.target in targets:
+        never = cache_target_problem(mount.target) if isinstance(mount, model.Cache) else None
+        wrong = never or _within_a_mount(pool, mount.target)
+        if wrong is not None:
+            yield (*where, "target"), wrong
+        if unaliased(mount.target) in targets:
             yield (*where, "target"), f"{mount.target} is the target of another one"
         if mount.env is not None and mount.env in variables:
             yield (*where, "env"), f"{mount.env} is set by another one, or by env"
-        targets.add(mount.target)
+        targets.add(unaliased(mount.target))
         if mount.env is not None:
             variables.add(mount.env)
