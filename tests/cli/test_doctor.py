@@ -41,6 +41,7 @@ from mayfly.core.model import (
 from mayfly.edge.catalogue import catalogue
 from mayfly.edge.room import Room
 from mayfly.engines.docker.about import engine_facts
+from mayfly.engines.protocol import EngineFacts
 from tests.engine.go_between import GoBetween
 from tests.engine.private_engine import PrivateEngine
 
@@ -100,6 +101,13 @@ def with_image(cuda: str | None, *, compat: bool = False) -> Facts:
         hardware=replace(TWO, catalogue=catalogue()),
         survey=replace(SEEN, images={"lab/agent:1": ImageSeen("sha256:2", GATE_PROTOCOL, cuda)}),
     )
+
+
+def with_cache(image: str | None, engine: EngineFacts) -> Facts:
+    """A host on which others can run set-user-id files of a pool's cache."""
+    pool = replace(LOCAL, image=image, caches=(Cache("/a/c", "/c"),))
+    exposed = Exposure(raising=frozenset(["/a/c"]))
+    return replace(WELL, config=Config(HostSpec("box"), (pool,)), engine=engine, exposure=exposed)
 
 
 # A world, the check that sees it, what it says, and what is to be typed.
@@ -273,6 +281,12 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
                 ENGINE,
             ),
             (
+                replace(LOCAL, image="lab/agent:1", caches=(Cache("/a/c", "/c"),)),
+                Exposure(raising=frozenset(["/a/c"])),
+                ("that lab/agent:1, whose gate is root, leaves in /a/c makes", "sudo chmod 700"),
+                ENGINE,
+            ),
+            (
                 LOCAL,
                 Exposure(changed_by={"/data": "/"}),
                 ("who can change / decides what agents find at /datasets", "ls -ld /"),
@@ -333,6 +347,10 @@ def test_what_is_wrong_is_named_with_what_to_type(
         with_image("12.9", compat=True),
         with_image(None),
         replace(WELL, engine=REMAPS, exposure=ALICE),
+        # root in agents is nobody's image but Mayfly's own, or nobody on the host
+        with_cache("mayfly/local:cpu", ENGINE),
+        with_cache(None, ENGINE),
+        with_cache("lab/agent:1", REMAPS),
     ],
 )
 def test_a_host_on_which_all_is_well_passes_strictly(facts: Facts) -> None:

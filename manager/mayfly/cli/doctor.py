@@ -449,7 +449,9 @@ def _gives(pool: PoolSpec, facts: Facts) -> Iterator[Verdict]:
     here = f'in [[pool]] "{pool.name}"'
     number = number_of(pool.user)
     person = exposure.people.get(number) if number is not None else None
-    if facts.engine is not None and facts.engine.remaps_users and pool.security.userns is None:
+    engine = facts.engine
+    remapped = engine is not None and engine.remaps_users and pool.security.userns is None
+    if remapped:
         person = None
     if person is not None:
         fix = f'# user = "{FREE_USER}" {here}, and chown its caches to {FREE_USER}'
@@ -465,10 +467,11 @@ def _gives(pool: PoolSpec, facts: Facts) -> Iterator[Verdict]:
     if groups:
         text = f"who is in {', '.join(groups)} is root wherever what it owns can be reached"
         yield warn(f"pool {pool.name}: {text}", f"# take that out of groups {here}")
+    root = None if remapped else _root_in_agents(pool)
     for cache in pool.caches:
-        if pool.sudo and cache.source in exposure.raising:
+        if root is not None and cache.source in exposure.raising:
             text = (
-                f"a set-user-id program that a job leaves in {cache.source} makes others here root"
+                f"a set-user-id program that {root} leaves in {cache.source} makes others here root"
             )
             fix = f"sudo chmod 700 $(dirname {cache.source})   # or mount it nosuid"
             yield warn(f"pool {pool.name}: {text}", fix)
@@ -477,6 +480,15 @@ def _gives(pool: PoolSpec, facts: Facts) -> Iterator[Verdict]:
             text = f"who can change {place} decides what agents find at {mount.target}"
             fix = f"ls -ld {place}   # a directory of root's is to be preferred"
             yield warn(f"pool {pool.name}: {text}", fix)
+
+
+def _root_in_agents(pool: PoolSpec) -> str | None:
+    """Who can leave files of root's in its caches; ``None``: nobody but Mayfly's own gate is root there."""
+    if pool.sudo:
+        return "a job"
+    if pool.image is not None and not pool.image.startswith("mayfly/"):
+        return f"{pool.image}, whose gate is root,"
+    return None
 
 
 def _watches(facts: Facts) -> Iterator[Verdict]:
