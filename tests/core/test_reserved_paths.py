@@ -22,7 +22,8 @@ from mayfly.core.reserved_paths import (
         *("/proc", "/proc/self", "/sys/fs/cgroup", "/dev", "/dev/shm", "/lib/x86_64-linux-gnu"),
         *("/bin/x", "/usr/bin", "/usr/local/bin", "/home", "/var/lib"),
         # the probe's search path, and what the GPU runtime lists for the loader
-        *("/usr/local/nvidia", "/usr/local/nvidia/bin", "/usr/local/lib/x86_64-linux-gnu"),
+        *("/usr/lib/cargo/bin", "/etc/alternatives", "/usr/local/nvidia"),
+        *("/usr/local/nvidia/bin", "/usr/local/lib/x86_64-linux-gnu"),
     ],
 )
 def test_no_pool_mounts_what_root_in_an_agent_goes_by(path: str) -> None:
@@ -51,8 +52,11 @@ def test_a_target_is_in_another_by_whatever_names_they_go() -> None:
     assert not beneath("/cache", "/cache/pip")
 
 
-def test_no_cache_is_where_root_s_libraries_are_listed_from() -> None:
-    for path in ("/usr/local/cuda", "/usr/local/cuda-12.8", "/usr/local/cuda/lib64"):
+def test_no_cache_is_where_root_s_libraries_and_settings_are_found() -> None:
+    for path in (
+        *("/usr/local/cuda", "/usr/local/cuda-12.8", "/usr/local/cuda/lib64", "/etc/ssl/certs"),
+        *("/usr/local/lib/glibc-hwcaps", "/lib/haswell/x", "/usr/lib/glibc-hwcaps/x86-64-v3"),
+    ):
         assert "is never a cache" in (cache_target_problem(path) or "")
     for path in ("/usr/local/share/data", "/usr/lib/R/site-library", "/home/runner", "/tmp"):
         assert cache_target_problem(path) is None

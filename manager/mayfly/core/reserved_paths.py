@@ -30,10 +30,14 @@ LED_BY_ROOT = (  # root in an agent runs or reads what stands there
     *("/usr/bin", "/usr/sbin", "/usr/lib32", "/usr/lib64"),
     *("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"),
     *("/usr/local/lib/x86_64-linux-gnu", "/usr/local/lib/aarch64-linux-gnu"),
-    *("/usr/lib/sudo", "/usr/libexec", "/usr/local/nvidia"),
+    *("/usr/lib/sudo", "/usr/lib/cargo", "/usr/libexec", "/usr/local/nvidia", "/etc/alternatives"),
 )
 # Of a container, by how it begins: the GPU runtime lists the libraries there, for root's programs too.
 LIBRARIES = "/usr/local/cuda"
+# In a directory of libraries: the loader prefers what is in one that the processor is good for.
+BY_PROCESSOR = (
+    *("glibc-hwcaps", "tls", "haswell", "xeon_phi", "avx512_1", "x86_64", "aarch64", "atomics"),
+)
 # Of a container, itself alone.
 FULL = (
     *("/boot", "/home", "/usr/local", "/usr/local/bin", "/usr/local/lib", "/usr/local/sbin"),
@@ -87,8 +91,14 @@ def target_problem(path: str) -> str | None:
 
 def cache_target_problem(path: str) -> str | None:
     """Why no cache is mounted at that place, where a dataset may be; ``None`` where it may, too."""
-    if path.startswith(LIBRARIES):
+    place = unaliased(path)
+    preferred = (
+        f"{tree}/{name}" for tree in ("/usr/lib", "/usr/local/lib") for name in BY_PROCESSOR
+    )
+    if place.startswith(LIBRARIES) or any(within(place, tree) for tree in preferred):
         return f"{path!r} is never a cache: root in an agent with GPUs finds libraries there"
+    if within(place, "/etc"):
+        return f"{path!r} is never a cache: root in an agent goes by what is in /etc"
     return None
 
 
