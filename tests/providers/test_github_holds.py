@@ -137,7 +137,19 @@ def events(pool: GitHubPool, name: str) -> int:
     return sum(1 for line in lines if line.get("event") == name)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+# tests/providers/test_github_pool.py begins with these two; here they come while the pool is at work.
+BEGUN_WITH = ("an unknown group", "a namesake that is not ours")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(
+            fault, id=fault.name, marks=[pytest.mark.soak] if fault.name in BEGUN_WITH else []
+        )
+        for fault in FAULTS
+    ],
+)
 def test_the_pool_is_held_with_a_sentence_loses_nothing_and_fills_again_by_itself(
     pool: GitHubPool, fault: Fault
 ) -> None:
