@@ -78,8 +78,6 @@ class Exchanges:
         stand in for the environment's.
         """
         self._ca = ca
-        self._context: ssl.SSLContext | None = None
-        self._lock = threading.Lock()
         self._proxy, self._no_proxy = proxy, no_proxy
         self._local = threading.local()
 
@@ -138,18 +136,11 @@ class Exchanges:
         if session is None:
             session = requests.Session()
             session.trust_env = False
-            adapter = _Adapter(self._trusted())
+            adapter = _Adapter(_context(self._ca))
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             self._local.session = session
         return session
-
-    def _trusted(self) -> ssl.SSLContext:
-        """What all threads trust; read once, since that takes longer than most calls."""
-        with self._lock:
-            if self._context is None:
-                self._context = _context(self._ca)
-            return self._context
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         if self._proxy is None:
@@ -304,7 +295,11 @@ _POOLS = {"http": _PlainPool, "https": _SecurePool}
 
 
 def _context(ca: str | None) -> ssl.SSLContext:
-    """Trusts the system's authorities, those of the environment's files, and one file of the pool's own."""
+    """Trusts the system's authorities, those of the environment's files, and one file of the pool's own.
+
+    For one thread: each connection adds the authorities that requests brings, which a context in use by
+    another thread does not bear (Python's `ssl`, "Multi-threading").
+    """
     context = ssl.create_default_context()
     for file in (ca, os.environ.get("REQUESTS_CA_BUNDLE"), os.environ.get("SSL_CERT_FILE")):
         if file:
