@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from mayfly.core.doubling import doubling
 from mayfly.core.model import Condition, Generation, Severity
 from mayfly.core.naming import witness_path
 from mayfly.core.stimuli import Failure
 
-SELDOM = 60.0  # seconds between two tries, at most
-DOUBLINGS = 6  # from one second on
+SOON, SELDOM = 1.0, 60.0  # seconds between two tries: at first, and at most
 SPELT_OUT = 6  # places that a line to type names
 
 
@@ -40,7 +40,7 @@ class LeftBehind:
         """It could not be removed, and the seconds until the next try."""
         known = self.of.get(generation)
         tries = known.tries + 1 if known is not None else 1
-        rest = failure.retry_after or min(SELDOM, 2.0 ** min(tries - 1, DOUBLINGS))
+        rest = failure.retry_after or doubling(SOON, SELDOM, tries)
         return replace(self, of={**self.of, generation: Remains(failure, tries)}), rest
 
     def removed(self, generation: Generation) -> LeftBehind:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from mayfly.core.doubling import doubling
 from mayfly.core.model import PoolName
 from mayfly.core.requests import Trial
 from mayfly.core.slots import within
@@ -33,7 +34,7 @@ class Denied:
     @property
     def wait(self) -> float:
         """Seconds from the last refusal to the next trial."""
-        return min(TRIAL_MOST, TRIAL_FIRST * 2.0 ** min(self.times - 1, 8))
+        return doubling(TRIAL_FIRST, TRIAL_MOST, self.times)
 
     def due(self, now: float) -> bool:
         """Whether it is time for a trial."""

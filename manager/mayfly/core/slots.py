@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mayfly.core.doubling import doubling
 from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
     Desired,
@@ -76,7 +77,7 @@ def within(now: float, since: float, seconds: float) -> bool:
 
 def backoff(failures: int) -> float:
     """Seconds to wait after that many young deaths in a row (1 or more)."""
-    return min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
+    return doubling(BACKOFF_FIRST, BACKOFF_MOST, failures)
 
 
 def cooling(known: SlotMemory, now: float) -> bool:
@@ -89,7 +90,7 @@ def trial_wait(hold: Hold, trials: int) -> float:
     """Seconds between the last refusal and the next trial, after that many in a row (1 or more)."""
     if hold is Hold.SERVICE:
         return TRIAL_MOST  # what helps most often is another image, which is tried at once
-    return min(TRIAL_MOST, TRIAL_FIRST * 2.0 ** min(trials - 1, 8))
+    return doubling(TRIAL_FIRST, TRIAL_MOST, trials)
 
 
 def trial_due(known: SlotMemory, spec: SlotSpec, now: float) -> bool:

@@ -25,6 +25,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from mayfly import __version__
+from mayfly.core.doubling import doubling
 from mayfly.edge.credentials import Secret
 from mayfly.edge.exchange import Exchanges, NoAnswer, Trouble
 from mayfly.edge.faults import Fault, Passing, Refused
@@ -452,7 +453,7 @@ class Web:
                 self._limit.times = 0
             elif wait is None:
                 self._limit.times += 1
-                wait = min(LIMIT_MOST, LIMIT_FIRST * 2.0 ** (self._limit.times - 1))
+                wait = doubling(LIMIT_FIRST, LIMIT_MOST, self._limit.times)
             if wait is not None and wait > 0:
                 self._limit.until = max(self._limit.until, time.monotonic() + min(wait, 3700.0))
 
