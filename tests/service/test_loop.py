@@ -68,7 +68,7 @@ from mayfly.service.ledger import Ledger
 from mayfly.service.loop import Loop, Parts
 from mayfly.service.messages import Message, Stop
 from mayfly.service.metrics import Metrics
-from mayfly.service.pending_command import PendingCommand
+from mayfly.service.pending_command import Answer, PendingCommand
 from mayfly.service.perform import Done, Failed
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
@@ -295,6 +295,35 @@ def test_what_the_disk_does_not_take_is_begun_only_once_it_does(stage: Stage) ->
             "disk.lost",
             "disk.back",
         ]
+
+    stage.play(story)
+
+
+class AtOnce(SimpleQueue[Answer]):
+    """Whoever is answered looks at the published state in that moment."""
+
+    def __init__(self, board: StatusBoard) -> None:
+        super().__init__()
+        self.board, self.seen = board, dict[str, Any]()
+
+    def put(self, item: Answer, block: bool = True, timeout: float | None = None) -> None:
+        published = self.board.read()
+        assert published is not None
+        self.seen = dict(published.document)
+
+
+def test_who_is_answered_sees_what_came_of_it(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        first, second = AtOnce(on.board), AtOnce(on.board)
+        on.inbox.put(PendingCommand(CordonSlots(ANN, (SlotName("p-0"),), None, "disk"), first))
+        yield
+        assert first.seen["slots"][0]["cordoned"]["note"] == "disk"
+        on.history.broken = True
+        on.inbox.put(PendingCommand(UncordonSlots(ANN, (SlotName("p-0"),)), second))
+        yield
+        assert "disk.refused" in [line["code"] for line in second.seen["health"]]
 
     stage.play(story)
 

@@ -33,7 +33,8 @@ class Ledger:
         self._history = history
         self._log = log
         self._payloads: dict[JobId, Payload] = {}
-        self._answers: list[tuple[PendingCommand, CommandResult]] = []
+        self._waiting: list[tuple[PendingCommand, CommandResult]] = []  # for the disk
+        self._settled: list[tuple[PendingCommand, CommandResult]] = []  # to be told
         self._kept_cursor: EventCursor | None = None
         self._next_scrub = 0.0
         self._next_prune = 0.0
@@ -46,12 +47,12 @@ class Ledger:
         return self._history.load()
 
     def take(self, pending: PendingCommand, result: CommandResult) -> None:
-        """Answer a command, at once or when its facts are on disk."""
+        """Answer a command, at once or when its facts are on disk and everybody can see them."""
         if not result.facts:
             pending.answer(result.status, result.body)
             return
         self._payloads.update(result.payloads)
-        self._answers.append((pending, result))
+        self._waiting.append((pending, result))
 
     def promised(self, job: JobId) -> bool:
         """Whether a job of that id is pending."""
@@ -59,7 +60,7 @@ class Ledger:
 
     def rests(self, now: float) -> bool:
         """Whether it is too early to try a disk again that took nothing; not while somebody waits."""
-        return self.retry_at is not None and now < self.retry_at and not self._answers
+        return self.retry_at is not None and now < self.retry_at and not self._waiting
 
     def commit(
         self, facts: Sequence[Fact], memory: Memory, now: float, cursor: EventCursor | None
@@ -84,19 +85,26 @@ class Ledger:
             self._log.event("disk.back")
         self.disk_error, self.retry_at = None, None
         self._kept_cursor = cursor or self._kept_cursor
-        answers, self._answers, self._payloads = self._answers, [], {}
-        for pending, result in answers:
-            pending.answer(result.status, result.body)
+        self._settled += self._waiting
+        self._waiting, self._payloads = [], {}
         return True
+
+    def answer(self) -> None:
+        """Tell those whose commands were committed or refused, once what came of them is published.
+
+        So nobody who was answered reads a state from before.
+        """
+        settled, self._settled = self._settled, []
+        for pending, result in settled:
+            pending.answer(result.status, result.body)
 
     def _refuse(self, reason: str) -> None:
         if self.disk_error is None:
             self._log.event("disk.lost", reason=reason)
         self.disk_error = reason
-        answers, self._answers, self._payloads = self._answers, [], {}
         refused = refusal(503, "no_disk", f"nothing was changed: {reason}")
-        for pending, _ in answers:
-            pending.answer(refused.status, refused.body)
+        self._settled += [(pending, refused) for pending, _ in self._waiting]
+        self._waiting, self._payloads = [], {}
 
     # -- upkeep -----------------------------------------------------------------------------------
 

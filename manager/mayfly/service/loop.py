@@ -152,7 +152,7 @@ class Loop:
     # -- steps ------------------------------------------------------------------------------------
 
     def _pass(self, now: float) -> float:
-        """Step over what was taken, record, begin, publish; when the next step is due at the latest."""
+        """Step over what was taken, record, begin, publish, answer; when the next is due at the latest."""
         parts, began = self._parts, self._parts.clock.steady()
         batch, self._batch = self._batch, []
         step = parts.recorder.step(self.state, batch, now)
@@ -168,6 +168,7 @@ class Loop:
         if recorded:
             self._begin(step)
         self._publish(step.world, now, began, recorded=recorded)
+        parts.ledger.answer()
         # After the rest: a look wants the processor that a hand-over needs.
         parts.requests.carry_out(step.requests)
         if not recorded:
