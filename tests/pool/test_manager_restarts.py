@@ -68,10 +68,13 @@ def test_an_end_that_nobody_saw_is_accounted_for_after_a_flood_of_events(
     more = f'removal = "{removal}"'
     manager.configure(POOL.format(home=manager.home, slots=1, more=more))
     manager.start()
-    job = manager.queue("sh", "-c", "echo up >/cache/up; echo said; sleep 2; exit 23")
-    written(manager.home / "cache/up")
+    job = manager.queue(
+        "sh", "-c", "echo said; until [ -e /cache/go ]; do sleep 0.1; done; exit 23"
+    )
+    until(lambda: manager.cli("logs", job).stdout == "said\n", "what it said is on disk")
     agent = manager.slot()["agent"]
     manager.kill()
+    (manager.home / "cache/go").touch()
     until((manager.state / "agents" / agent / "exit").exists, "the job ends")
     flood(manager, 300)
     manager.start(wait="answer")
