@@ -257,11 +257,18 @@ def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     manager: GpuManager, hardware: Hardware
 ) -> None:
     manager.start()
-    jobs = [manager.on_gpu("sh", "-c", "sleep 8; exit 1") for _ in range(2)]
+    hardware.gpu(0, util=80)
+    hardware.gpu(1, util=20)
+    held_up = ("sh", "-c", "until [ -e /tmp/go ]; do sleep 0.05; done; exit 1")
+    jobs = [manager.on_gpu(*held_up) for _ in range(2)]
     for job in jobs:
         manager.started(job)  # memory that is used before a gate opens would keep it shut
+    used = [2048 * 2**20, 512 * 2**20]
     hardware.gpu(0, used=2048, util=80)
     hardware.gpu(1, used=512, util=20)
+    until(lambda: [gpu["used"] for gpu in manager.json("gpus")["gpus"]] == used, "it is read")
+    for slot in ("gpu-0", "gpu-1"):
+        manager.docker("exec", "-d", slot, "touch", "/tmp/go")
     assert {manager.ended(job)["slot"] for job in jobs} == {"gpu-0", "gpu-1"}
     hardware.gpu(0, used=0, util=0)
     hardware.gpu(1, used=0, util=0)
@@ -270,12 +277,10 @@ def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     document = manager.json("history", "--gpu", uuid(0))
     assert [row["jobs"] for row in document["gpus"]] == [1, 1]
     lives = document["agents"]
-    used = [life for life in lives if life["job"] in jobs]
-    assert [life["gpus"] for life in used] == [[uuid(0)]]
-    (use,) = used[0]["gpu_use"]
-    assert use["uuid"] == uuid(0)
-    assert use["peak_memory"] == 2048 * 2**20
-    assert 40 <= use["utilisation"] <= 80
+    (life,) = [life for life in lives if life["job"] in jobs]
+    assert life["gpus"] == [uuid(0)]
+    (use,) = life["gpu_use"]
+    assert (use["uuid"], use["peak_memory"], use["utilisation"]) == (uuid(0), used[0], 80)
 
 
 def test_a_manager_that_starts_again_keeps_the_agents_that_wait(manager: GpuManager) -> None:

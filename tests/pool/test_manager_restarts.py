@@ -143,12 +143,14 @@ def test_a_job_that_floods_its_output_ends_on_time_while_the_manager_is_held_sti
     manager.start()
     job = manager.queue(
         "sh", "-c",
-        "echo up >/cache/up; sleep 0.5; head -c 104857600 /dev/zero | tr '\\0' x | fold -w 1000; "
+        "echo up >/cache/up; until [ -e /cache/go ]; do sleep 0.1; done; "
+        "head -c 104857600 /dev/zero | tr '\\0' x | fold -w 1000; "
         "date +%s.%N >/cache/over; exit 5",
     )  # fmt: skip
     written(manager.home / "cache/up")
     assert manager.process is not None
     with stopped(manager.process):
+        (manager.home / "cache/go").touch()
         began = time.time()
         over = float(until(lambda: written(manager.home / "cache/over"), "the job ends", ON_TIME))
         assert over - began < ON_TIME
@@ -204,10 +206,15 @@ def test_output_comes_once_a_line_over_restarts_of_the_manager(manager: Manager)
 
 def test_output_of_a_job_that_ended_while_no_manager_ran(manager: Manager) -> None:
     manager.start()
-    job = manager.queue("sh", "-c", "echo first; echo up >/cache/up; sleep 1; seq 1000")
+    job = manager.queue(
+        "sh",
+        "-c",
+        "echo first; echo up >/cache/up; until [ -e /cache/go ]; do sleep 0.1; done; seq 1000",
+    )
     written(manager.home / "cache/up")
     agent = manager.slot()["agent"]
     manager.kill()
+    (manager.home / "cache/go").touch()
     until((manager.state / "agents" / agent / "exit").exists, "the job ends")
     manager.start()
     assert manager.ended(job)["state"] == "succeeded"

@@ -358,7 +358,7 @@ def test_a_canary_comes_to_the_service_and_goes_again_and_its_slot_is_filled(
 ) -> None:
     pool.manager.start()
     before = {row["agent"] for row in pool.manager.get("/v1/status")["slots"]}
-    job = pool.fake.queue("sleep 3; echo first")
+    job = pool.fake.queue("sleep 6; echo first")
 
     def at_work() -> str | None:
         rows = pool.manager.get("/v1/status")["slots"]

@@ -176,7 +176,7 @@ def test_draining_an_idle_slot_costs_no_job(pool: GitLabPool) -> None:
 def test_draining_a_busy_slot_waits_for_its_job(pool: GitLabPool) -> None:
     pool.configure(1)
     pool.manager.start()
-    job = pool.fake.submit("sleep 3", tags=["gpu"])
+    job = pool.fake.submit("sleep 6", tags=["gpu"])
     pool.manager.in_phase("busy", "gl-0")
     done = pool.manager.cli("drain", *ONE, "--wait", "--timeout", "60")
     assert done.returncode == 0, done.stderr
