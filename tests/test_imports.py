@@ -82,7 +82,7 @@ def test_no_engine_is_known_outside_its_own_package(room: str) -> None:
         assert {module.split(".")[2] for module in known} <= {"protocol", "load"}, named(path)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "core").glob("*.py")), ids=named)
+@pytest.mark.parametrize("path", sorted((ROOT / "core").rglob("*.py")), ids=named)
 def test_core_is_pure(path: Path) -> None:
     assert not {module.split(".")[0] for module in imported(path)} & IMPURE
 
