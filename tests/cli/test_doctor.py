@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -38,6 +39,7 @@ from mayfly.core.model import (
     Removal,
     Severity,
 )
+from mayfly.core.mounts import Source
 from mayfly.edge.catalogue import catalogue
 from mayfly.edge.room import Room
 from mayfly.engines.docker.about import engine_facts
@@ -277,7 +279,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
             (
                 replace(LOCAL, sudo=True, caches=(Cache("/a/c", "/c"),)),
                 Exposure(raising=frozenset(["/a/c"])),
-                ("a set-user-id program that a job leaves in /a/c", "sudo chmod 700 $(dirname /a/c)"),
+                ("a set-user-id program that a job leaves in /a/c", "sudo chmod 700 /a "),
                 ENGINE,
             ),
             (
@@ -369,6 +371,52 @@ def test_every_failure_and_warning_says_what_to_type() -> None:
         for result in results(row[0]):
             if result.verdict.state in (State.FAIL, State.WARN):
                 assert result.verdict.fix, result
+
+
+def test_a_path_is_one_word_of_what_is_to_be_pasted_whatever_it_is_called() -> None:
+    """A person who owns a directory on the way of a source names what is in it, and root pastes it."""
+    odd = "/a/x y;touch '$(touch `touch &&"
+    mounts = Survey(sources={odd: Source("")})
+    pool = replace(
+        LOCAL, sudo=True, datasets=(Dataset(odd, "/d"),), caches=(Cache(f"{odd}/c", "/c"),)
+    )
+    facts = replace(
+        WELL,
+        config=Config(HostSpec("box", state_dir=odd), (pool,)),
+        config_files=("/c.toml",),
+        secrets={f"file {odd}": "mode 0644", f"file {odd}/t": "No such file or directory"},
+        survey=replace(SEEN, sources=mounts.sources),
+        exposure=Exposure(changed_by={"/c.toml": odd, odd: odd}, raising=frozenset([f"{odd}/c"])),
+        rooms=(Room(odd, 0, GIB),),
+        state_problem="mode 0755",
+    )
+    named = [r for r in results(facts) if "touch" in r.verdict.fix]
+    assert {r.check.code for r in named} == {
+        *(
+            "config.secrets",
+            "config.writers",
+            "dataset.readable",
+            "pool.gives",
+            "host.disk",
+            "host.state",
+        )
+    }
+    for result in named:
+        words = list(shlex.shlex(result.verdict.fix, posix=True, punctuation_chars=True))
+        assert [word for word in words if "touch" in word] == [
+            word for word in words if word in (odd, f"{odd}/t")
+        ], result.verdict.fix
+
+
+def test_a_person_whose_number_jobs_have_is_what_a_set_user_id_file_makes_others() -> None:
+    facts = with_cache(None, ENGINE)
+    facts = replace(facts, exposure=replace(facts.exposure, people=ALICE.people))
+    told = [
+        result.verdict.text for result in results(facts) if "set-user-id" in result.verdict.text
+    ]
+    assert told == [
+        "pool local: a set-user-id program that a job leaves in /a/c makes others here alice"
+    ]
 
 
 def test_a_doctor_who_could_look_at_nothing_is_not_content() -> None:

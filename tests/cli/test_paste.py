@@ -32,6 +32,8 @@ FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
         ("mayfly retry a-0", ALICE, "mayfly retry a-0"),
         ("mayfly retry a-0", FOREGROUND, "mayfly --config /srv/lab.toml retry a-0"),
         ("mayfly retry a-0", Here(socket="/s"), "mayfly --socket /s retry a-0"),
+        ("mayfly retry a-0", Here(socket="/a;b"), "mayfly --socket '/a;b' retry a-0"),
+        ("mayfly retry a-0", Here(config="/a b"), "mayfly --config '/a b' retry a-0"),
         ("mayfly images build 12.8", Here(root=True, socket="/s"), "mayfly images build 12.8"),
         ("mayfly images build 12.8", ALICE, "sudo mayfly images build 12.8"),
         ("mayfly doctor", ALICE, "sudo mayfly doctor"),

@@ -203,6 +203,18 @@ def test_an_image_with_another_provider_s_launcher_holds_its_pool(
     ] * told
 
 
+@pytest.mark.parametrize("label", [LABEL_GATE, LABEL_PROVIDER])
+def test_a_label_of_an_image_puts_no_line_to_type_into_our_words(label: str) -> None:
+    labels = {LABEL_GATE: GATE_PROTOCOL, label: "9`: `sudo make it so`"}
+    seen = ImageSeen.labelled("sha256:1", labels)
+    found = want(
+        pool(gpus=0, image="lab/agent:1"), survey=replace(SURVEY, images={"lab/agent:1": seen})
+    )
+    told = set(found.obstacles.values())
+    assert told
+    assert not [sentence for sentence in told if "`" in sentence or "sudo" in sentence]
+
+
 def test_another_way_in_is_another_container() -> None:
     cdi = replace(SURVEY, cdi=frozenset({"nvidia.com/gpu=GPU-a"}))
     (before,) = want(pool(), survey=cdi).slots

@@ -49,6 +49,8 @@ def test_what_cannot_be_removed_is_told_once_and_tried_ever_more_seldom() -> Non
     assert condition.code == "state.left_behind"
     assert STUCK.text in condition.text
     assert condition.fix == f"sudo chattr -R -ia /state/agents/{G}; sudo rm -rf /state/agents/{G}"
+    (odd,) = state.left_behind.conditions("/a b;reboot")
+    assert odd.fix.count(f"'/a b;reboot/agents/{G}'") == 2
     state, _, _ = told(state, ActionDone(FORGET))
     assert state.left_behind == LeftBehind()
 

@@ -334,6 +334,8 @@ def test_a_budget_gives_its_burst_and_then_its_rate() -> None:
 def test_foreign_words_are_one_bounded_line_without_control_characters() -> None:
     assert clean("a\nb\x1b[31m\tc") == "a b [31m c"
     assert len(clean("word " * 500)) <= 200
+    # What stands between backquotes is a line of ours, and becomes the `fix:` of a condition.
+    assert clean("run `sudo make it so`") == "run 'sudo make it so'"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

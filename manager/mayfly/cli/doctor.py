@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
+from shlex import quote
 
 from mayfly.cli.exposure import Exposure, number_of
 from mayfly.cli.image_line import build_line
@@ -189,9 +191,10 @@ def _secret_fix(name: str, problem: str) -> str:
     if kind == "credential":
         line = f"LoadCredential={rest}:/etc/mayfly/credentials/{rest}"
         return f"sudo systemctl edit mayfly   # and there, under [Service]: {line}"
+    path = quote(rest)
     if problem.endswith(os.strerror(errno.ENOENT)):
-        return f"sudo install -D -m 600 /dev/stdin {rest}   # then the token, Enter and ^D"
-    return f"sudo chown root: {rest} && sudo chmod 600 {rest}"
+        return f"sudo install -D -m 600 /dev/stdin {path}   # then the token, Enter and ^D"
+    return f"sudo chown root: {path} && sudo chmod 600 {path}"
 
 
 def _writers(facts: Facts) -> Iterator[Verdict]:
@@ -205,7 +208,8 @@ def _writers(facts: Facts) -> Iterator[Verdict]:
             yield ok(f"{file} can be changed by root alone, or by you")
         else:
             text = f"{file} decides what root runs, and others can change {place}"
-            yield warn(text, f"sudo chown root: {place} && sudo chmod go-w {place}")
+            there = quote(place)
+            yield warn(text, f"sudo chown root: {there} && sudo chmod go-w {there}")
 
 
 # -- the Engine ------------------------------------------------------------------------------------
@@ -429,8 +433,8 @@ def _datasets(facts: Facts) -> Iterator[Verdict]:
 
 def _mount_fix(path: str, problem: str) -> str:
     if "is not a directory" in problem:
-        return f"sudo mkdir -p {path}   # or mount it there"
-    return f"sudo ls -la {path}"
+        return f"sudo mkdir -p {quote(path)}   # or mount it there"
+    return f"sudo ls -la {quote(path)}"
 
 
 def _given_away(facts: Facts) -> Iterator[Verdict]:
@@ -468,17 +472,21 @@ def _gives(pool: PoolSpec, facts: Facts) -> Iterator[Verdict]:
         text = f"who is in {', '.join(groups)} is root wherever what it owns can be reached"
         yield warn(f"pool {pool.name}: {text}", f"# take that out of groups {here}")
     root = None if remapped else _root_in_agents(pool)
+    raised = ("a job", person) if root is None else (root, "root")
     for cache in pool.caches:
-        if root is not None and cache.source in exposure.raising:
+        if raised[1] is not None and cache.source in exposure.raising:
             text = (
-                f"a set-user-id program that {root} leaves in {cache.source} makes others here root"
+                f"a set-user-id program that {raised[0]} leaves in {cache.source} makes others here"
+                f" {raised[1]}"
             )
-            fix = f"sudo chmod 700 $(dirname {cache.source})   # or mount it nosuid"
+            fix = (
+                f"sudo chmod 700 {quote(str(PurePath(cache.source).parent))}   # or mount it nosuid"
+            )
             yield warn(f"pool {pool.name}: {text}", fix)
     for mount in pool.mounts:
         if (place := exposure.changed_by.get(mount.source)) is not None:
             text = f"who can change {place} decides what agents find at {mount.target}"
-            fix = f"ls -ld {place}   # a directory of root's is to be preferred"
+            fix = f"ls -ld {quote(place)}   # a directory of root's is to be preferred"
             yield warn(f"pool {pool.name}: {text}", fix)
 
 
@@ -561,14 +569,15 @@ def _disk(facts: Facts) -> Iterator[Verdict]:
         yield skip("neither state directory nor Engine can be looked at")
     for room in facts.rooms:
         text = f"{room.path} has {room.free / 1024**3:.1f} GiB left"
-        yield fail(text, f"df -h {room.path}; sudo docker system df") if room.low else ok(text)
+        look = f"df -h {quote(room.path)}; sudo docker system df"
+        yield fail(text, look) if room.low else ok(text)
 
 
 def _state(facts: Facts) -> Iterator[Verdict]:
     if facts.config is None:
         yield skip("there is no configuration")
     elif facts.state_problem is not None:
-        place = facts.config.host.state_dir
+        place = quote(facts.config.host.state_dir)
         entered = "can be entered" in facts.state_problem
         yield fail(
             facts.state_problem,

@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 UNITS = (
     "/etc/systemd/system",
@@ -144,7 +145,7 @@ def _fitted(found: re.Match[str], place: Here) -> str:
         sudo = "sudo "
     options = ""
     if verb not in PLAIN:
-        options += f"--config {place.config} " if place.config else ""
+        options += f"--config {quote(place.config)} " if place.config else ""
         asks = not verb.startswith(("images ", "config ", "init"))  # the manager
-        options += f"--socket {place.socket} " if place.socket and asks else ""
+        options += f"--socket {quote(place.socket)} " if place.socket and asks else ""
     return f"{sudo}mayfly {options}{verb}"

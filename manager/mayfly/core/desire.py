@@ -35,6 +35,8 @@ from mayfly.core.model import (
 )
 from mayfly.core.mounts import Source
 
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSeen:
@@ -48,9 +50,13 @@ class ImageSeen:
     @classmethod
     def labelled(cls, identity: str, labels: Mapping[str, str]) -> ImageSeen:
         """The image of that id with those labels."""
-        return cls(
-            identity, labels.get(LABEL_GATE), labels.get(LABEL_CUDA), labels.get(LABEL_PROVIDER)
-        )
+        told = (labels.get(name) for name in (LABEL_GATE, LABEL_CUDA, LABEL_PROVIDER))
+        return cls(identity, *(_word(label) for label in told))
+
+
+def _word(label: str | None) -> str | None:
+    """A label of an image as it may stand in a sentence; what is no version and no name is told as one."""
+    return label if label is None or _LABEL.fullmatch(label) else "(unreadable)"
 
 
 @dataclass(frozen=True, slots=True)

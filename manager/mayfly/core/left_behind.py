@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from shlex import quote
 
 from mayfly.core.doubling import doubling
 from mayfly.core.model import Condition, Generation, Severity
@@ -56,7 +57,8 @@ class LeftBehind:
             return []
         (_, why), more = stuck[0], len(stuck) - 1
         others = f"; so it is with {more} more" if more else ""
-        places = " ".join(witness_path(state_dir, name) for name, _ in stuck[:SPELT_OUT])
+        named = [witness_path(state_dir, name) for name, _ in stuck]
+        places = " ".join(quote(path) for path in named[:SPELT_OUT])
         return [
             Condition(
                 "state.left_behind",

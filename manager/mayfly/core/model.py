@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from shlex import quote
 from types import MappingProxyType
 from typing import Literal, NewType
 
@@ -613,5 +614,5 @@ class EngineLines:
     room: str = "df -h {name}"
 
     def on(self, line: str, name: str) -> str:
-        """The line for that one."""
-        return line.replace("{name}", name)
+        """The line for that one, which is one word of a shell whatever it is called."""
+        return line.replace("{name}", quote(name))

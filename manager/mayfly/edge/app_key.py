@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from mayfly.edge.credentials import Secret
@@ -39,7 +40,8 @@ def missing() -> str | None:
 def install_line(prefix: str, python: str) -> str:
     """What to type to have it where this Python looks; an environment of uv's has no pip."""
     of_uv = Path(prefix, "uv-receipt.toml").exists()
-    pip = f"uv pip install --python {python}" if of_uv else f"{python} -m pip install"
+    named = quote(python)
+    pip = f"uv pip install --python {named}" if of_uv else f"{named} -m pip install"
     return f"sudo {pip} 'cryptography>=44'"
 
 

@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 from mayfly.edge.faults import Refused
 
@@ -94,7 +95,8 @@ def _from_file(path: Path) -> Secret:
         raise Refused(f"{what} is not a file")
     if mode & 0o077:
         raise Refused(
-            f"{what} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
+            f"{what} can be read by others (mode {stat.S_IMODE(mode):04o}): "
+            f"chmod 600 {quote(str(path))}"
         )
     return _text_of(path, what)
 

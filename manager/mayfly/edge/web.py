@@ -93,8 +93,11 @@ class ServiceReply:
 
 
 def clean(words: str) -> str:
-    """Foreign words, fit for a message: one line, bounded, without anything that looks like a token."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    """Foreign words, fit for a message: one line, bounded, without anything that looks like a token.
+
+    Nor do they stand between backquotes: what does is a line of ours to type, which a person trusts.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in words.replace("`", "'")).split())
     line = without_long_words(line)
     return line if len(line) <= SAID else line[: SAID - 1] + "…"
 
