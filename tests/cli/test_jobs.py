@@ -291,8 +291,8 @@ def test_jobs_json_is_the_document_that_was_promised(manager: StandIn, mayfly: M
 def test_jobs_are_listed(manager: StandIn, mayfly: Mayfly) -> None:
     manager.account.rows = {"j1": job("j1")}
     first, second = mayfly("jobs").out.splitlines()
-    assert first.split() == ["JOB", "POOL", "STATE", "EXIT", "CAUSE", "SLOT", "AGE", "RAN"]
-    assert second.split()[:3] == ["j1", "local", "queued"]
+    assert first.split() == ["JOB", "OWNER", "STATE", "EXIT", "SLOT", "AGE", "RAN"]
+    assert second.split()[:3] == ["j1", "-", "queued"]
 
 
 def test_cancel_names_the_job(manager: StandIn, mayfly: Mayfly, answers: Answers) -> None:

@@ -142,17 +142,35 @@ def test_colour_only_repeats_what_the_words_say() -> None:
 
 def test_jobs_are_a_row_each() -> None:
     rows = [
-        job("j-1", state="failed", exit_code=137, cause="oom", slot="local-0",
+        job("j-1", state="failed", exit_code=137, cause="oom", slot="local-0", owner="alice",
             submitted="2026-11-21T09:00:00.000Z", started="2026-11-21T09:00:01.000Z",
             finished="2026-11-21T09:02:05.000Z"),
         job("j-2", state="running", slot="local-1", started="2026-11-21T09:29:00.000Z"),
-        job("j-3"),
+        job("j-3", state="failed", exit_code=7, cause="exit", slot="local-1"),
+        job("j-4", state="cancelled", cause="cancelled"),
+        job("j-5"),
     ]  # fmt: skip
     assert render.jobs({"jobs": rows}, NOW, 80, colour=False) == [
-        "JOB  POOL   STATE    EXIT  CAUSE  SLOT     AGE  RAN",
-        "j-1  local  failed   137   oom    local-0  30m  2m",
-        "j-2  local  running  -     -      local-1  30m  1m",
-        "j-3  local  queued   -     -      -        30m  -",
+        "JOB  OWNER  STATE      EXIT     SLOT     AGE  RAN",
+        "j-1  alice  failed     137 oom  local-0  30m  2m",
+        "j-2  -      running    -        local-1  30m  1m",
+        "j-3  -      failed     7        local-1  30m  -",
+        "j-4  -      cancelled  -        -        30m  -",
+        "j-5  -      queued     -        -        30m  -",
+    ]
+
+
+def test_what_a_job_runs_gives_way_and_what_one_types_does_not() -> None:
+    rows = [
+        job("j-1", pool="vision-h100", command="sh -c 'make test'") | {"name": "nightly"},
+        job("j-2", pool="cuda", command="pytest -x --durations=20 tests/kernels tests/compiled"),
+        job("j-3", pool="cuda"),
+    ]
+    assert render.jobs({"jobs": rows}, NOW, 80, colour=False) == [
+        "JOB  POOL         OWNER  STATE   EXIT  SLOT  AGE  RAN  COMMAND",
+        "j-1  vision-h100  -      queued  -     -     30m  -    nightly: sh -c 'make tes…",
+        "j-2  cuda         -      queued  -     -     30m  -    pytest -x --durations=20…",
+        "j-3  cuda         -      queued  -     -     30m  -    -",
     ]
 
 

@@ -168,25 +168,43 @@ def health(lines: Sequence[Row], width: int | None, colour: bool) -> list[str]:
 
 
 def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str]:
-    """A row a job."""
-    rows = [
-        (
-            text(job.get("job")),
-            text(job.get("pool")) or "-",
-            text(job.get("state")),
-            "-" if job.get("exit_code") is None else str(job["exit_code"]),
-            text(job.get("cause")) or "-",
-            text(job.get("slot")) or "-",
-            age(job.get("submitted"), now),
-            _took(job, now),
-        )
-        for job in document.get("jobs", ())
-    ]
-    headings = ("JOB", "POOL", "STATE", "EXIT", "CAUSE", "SLOT", "AGE", "RAN")
-    lines = table(headings, rows, width, whole=("JOB", "SLOT"))
+    """A row a job: whose it is, how it stands, where, since when, for how long, and what it runs.
+
+    The pool is a column where there are several; what it runs, where the manager tells it.
+    """
+    found = list(document.get("jobs", ()))
+    columns: dict[str, list[str]] = {"JOB": [text(job.get("job")) for job in found]}
+    pools = [text(job.get("pool")) or "-" for job in found]
+    if len(set(pools)) > 1:
+        columns["POOL"] = pools
+    columns |= {
+        "OWNER": [text(job.get("owner")) or "-" for job in found],
+        "STATE": [text(job.get("state")) for job in found],
+        "EXIT": [_exit(job) for job in found],
+        "SLOT": [text(job.get("slot")) or "-" for job in found],
+        "AGE": [age(job.get("submitted"), now) for job in found],
+        "RAN": [_took(job, now) for job in found],
+    }
+    commands = [": ".join(filter(None, map(text, _called(job)))) or "-" for job in found]
+    if set(commands) - {"-"}:
+        columns["COMMAND"] = commands
+    rows = list(zip(*columns.values(), strict=True))
+    lines = table(list(columns), rows, width, whole=("JOB", "POOL", "STATE", "EXIT", "SLOT"))
     if colour:
-        lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
+        states = columns["STATE"]
+        lines[1:] = [_coloured(line, state) for line, state in zip(lines[1:], states, strict=True)]
     return lines
+
+
+def _called(job: Row) -> tuple[object, object]:
+    return job.get("name"), job.get("command")
+
+
+def _exit(job: Row) -> str:
+    """The exit code, and beside it the cause where that says more."""
+    cause = text(job.get("cause"))
+    said = "" if cause in ("exit", text(job.get("state"))) else cause
+    return f"{text(job.get('exit_code'))} {said}".strip() or "-"
 
 
 def _took(job: Row, now: float) -> str:
