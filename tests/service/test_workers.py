@@ -5,20 +5,34 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, cast
 
 import pytest
 
-from mayfly.core.actions import Action, Dismiss, Enrol, Forget, Open, Remove
+from mayfly.core.actions import (
+    Action,
+    Dismiss,
+    Enrol,
+    Forget,
+    Open,
+    Prepare,
+    Remove,
+    Rename,
+    Signal,
+)
 from mayfly.core.model import ContainerId, Generation, JobId, PoolName, SlotName
+from mayfly.core.naming import pool_of
 from mayfly.edge.faults import Passing
 from mayfly.service.bugs import Bug
 from mayfly.service.perform import ActionResult, Done, Failed, Performer
-from mayfly.service.workers import OPEN, SERVICE, Workers
+from mayfly.service.workers import MAKE, OPEN, REMOVE, SERVICE, SIGNAL, Workers
+from tests.core.simulator import pool as pool_of_tests
+from tests.core.simulator import specs
 
 PATIENCE = 30.0
+LANES = {"make": MAKE, "service": SERVICE, "open": OPEN, "signal": SIGNAL, "remove": REMOVE}
 SICK, WELL = PoolName("sick"), PoolName("well")
 
 
@@ -30,7 +44,8 @@ class Hanging:
     healed: threading.Event = field(default_factory=threading.Event)
 
     def perform(self, action: Action, agent: object) -> ActionResult:
-        if getattr(action, "pool", None) == SICK:
+        assert action.slot is not None
+        if pool_of(action.slot) == SICK:
             assert self.healed.wait(PATIENCE)
         if action.slot == SlotName("bug-0"):
             raise KeyError("a bug")
@@ -57,26 +72,44 @@ def stage() -> Iterator[Stage]:
     made.workers.stop(PATIENCE)
 
 
-def of(pool: PoolName, number: int) -> tuple[Action, Action, Action]:
-    """What waits for the pool's service, or for one of its gates."""
+def of(pool: PoolName, number: int) -> tuple[Action, ...]:
+    """All that is done for an agent; its service, its gate, its image, what its job left: each may hang."""
     generation, slot = Generation(f"g{number:012}"), SlotName(f"{pool}-{number}")
+    container, why = ContainerId("c"), "it has ended"
     return (
+        Prepare(generation, replace(specs(pool_of_tests(pool))[0], name=slot), slot, why),
         Enrol(generation, slot, pool, "its slot is free", ()),
-        Dismiss(generation, slot, pool, f"{number}", "it has ended"),
-        Open(generation, slot, pool, ContainerId("c"), JobId("j"), "a job waits"),
+        Dismiss(generation, slot, pool, f"{number}", why),
+        Open(generation, slot, pool, container, JobId("j"), "a job waits"),
+        Rename(generation, slot, container, slot, why),
+        Signal(generation, slot, container, "TERM", why),
+        Remove(generation, slot, container, why),
+        Forget(generation, slot, why),
     )
 
 
 def test_a_pool_that_hangs_delays_no_other(stage: Stage) -> None:
-    for number in range(2 * (SERVICE + OPEN)):
-        for action in of(SICK, number):
-            stage.workers.begin(action, None)
-    other = Remove(Generation("g"), SlotName("sick-0"), ContainerId("c"), "it has ended")
-    for action in (*of(WELL, 0), other):
+    hanging = [action for number in range(2 * MAKE) for action in of(SICK, number)]
+    for action in hanging:
+        stage.workers.begin(action, None)
+    for action in of(WELL, 0):
         stage.workers.begin(action, None)
         assert stage.next() == Done(action)
     stage.performer.healed.set()
-    assert {type(stage.next()) for _ in range(6 * (SERVICE + OPEN))} == {Done}
+    assert {type(stage.next()) for _ in hanging} == {Done}
+
+
+def test_a_lane_has_no_more_threads_than_it_had_to_do_at_once(stage: Stage) -> None:
+    before = threading.active_count()
+    for number in range(20):
+        for action in of(WELL, number):
+            stage.workers.begin(action, None)
+            assert stage.next() == Done(action)
+    assert threading.active_count() - before == len({*LANES})
+    for number in range(20):
+        for action in of(SICK, number):
+            stage.workers.begin(action, None)
+    assert threading.active_count() - before == len({*LANES}) + sum(LANES.values())
 
 
 def test_the_lanes_of_a_pool_that_is_gone_end_with_their_last_action(stage: Stage) -> None:
@@ -85,7 +118,7 @@ def test_the_lanes_of_a_pool_that_is_gone_end_with_their_last_action(stage: Stag
         stage.workers.begin(action, None)
     stage.workers.use_providers({})
     stage.performer.healed.set()
-    assert {type(stage.next()) for _ in range(3)} == {Done}
+    assert {type(stage.next()) for _ in of(SICK, 0)} == {Done}
     for thread in threading.enumerate():
         if thread.name.endswith(f"{SICK}-0"):
             thread.join(PATIENCE)

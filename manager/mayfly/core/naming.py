@@ -55,6 +55,11 @@ def slot(pool: PoolName, index: int) -> SlotName:
     return SlotName(f"{pool}-{index}")
 
 
+def pool_of(slot: SlotName) -> PoolName:
+    """Whose slot it is; a pool's name may hold hyphens, a slot's number none."""
+    return PoolName(slot.rpartition("-")[0])
+
+
 def standby(of: SlotName, generation: Generation) -> str:
     """The container name of an agent that does not yet bear its slot's name."""
     return f"{of}.{generation}"

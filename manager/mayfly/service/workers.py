@@ -1,8 +1,9 @@
 """The threads that perform actions, in lanes: what hangs holds up its own kind and its own pool alone.
 
-A service that does not answer, or a gate that nobody reads, is one pool's: calls to services and the opening
-of gates have lanes for each pool. What only the Engine and the disk do is shared by all. Nothing here decides
-anything, and the loop's thread never waits here.
+A service that does not answer, a gate that nobody reads, a container that a job has filled with more files
+than the Engine removes in time, an image that takes long to start: each is one pool's, so each pool has lanes
+of its own. A lane has no more threads than it ever had to do at once. Nothing here decides anything, and the
+loop's thread never waits here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
     Dismiss,
@@ -36,20 +38,36 @@ from mayfly.service.perform import ActionResult, Failed, Performer
 
 BUG_REST = 10.0  # seconds before an action in which a bug struck is tried again
 THREAD_REST = 5.0  # seconds before one is tried again for which no thread was to be had
-# How many actions of a lane are performed at once.
+# How many actions of a lane of one pool are performed at once.
 MAKE = 8
-OTHER = 4
-OPEN = 2  # of each pool
-SERVICE = 4  # of each pool
+REMOVE = 4
+SIGNAL = 2  # apart from what removes: an end that is asked for waits for nobody's files
+OPEN = 2
+SERVICE = 4
 
 _Task = tuple[Action, Agent | None]
 
 
 @dataclass(slots=True)
 class _Lane:
-    pool: PoolName | None  # None: all pools
+    pool: PoolName
     queue: SimpleQueue[_Task | None] = field(default_factory=SimpleQueue)
     threads: list[threading.Thread] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    under_way: int = 0  # actions that wait or are performed
+
+    def begun(self) -> int:
+        """One more is to be performed; how many that makes."""
+        return self._count(1)
+
+    def ended(self) -> None:
+        """One was."""
+        self._count(-1)
+
+    def _count(self, more: int) -> int:
+        with self.lock:
+            self.under_way += more
+            return self.under_way
 
     def end(self) -> None:
         """Let its threads end, once all that was begun is done."""
@@ -69,7 +87,9 @@ class Workers:
         """Have the action performed; its outcome is sent."""
         name, pool, most = _lane(action)
         lane = self._lanes.setdefault(name, _Lane(pool))
-        if len(lane.threads) < most and not self._widen(name, lane) and not lane.threads:
+        wanted = min(most, lane.begun())
+        if len(lane.threads) < wanted and not self._widen(name, lane) and not lane.threads:
+            lane.ended()
             self._send(Failed(action, Passing("no thread is to be had for it", THREAD_REST)))
             return
         lane.queue.put((action, agent))
@@ -78,7 +98,7 @@ class Workers:
         """The providers of the pools, from the next action on; lanes of pools that are gone end."""
         self._performer.providers = providers
         for name, lane in [*self._lanes.items()]:
-            if lane.pool is not None and lane.pool not in providers:
+            if lane.pool not in providers:
                 del self._lanes[name]
                 lane.end()
 
@@ -94,15 +114,15 @@ class Workers:
     def _widen(self, name: str, lane: _Lane) -> bool:
         number = len(lane.threads)
         thread = threading.Thread(
-            target=self._work, args=(lane.queue,), name=f"{name}-{number}", daemon=True
+            target=self._work, args=(lane,), name=f"{name}-{number}", daemon=True
         )
         if not begun(thread):
             return False
         lane.threads.append(thread)
         return True
 
-    def _work(self, queue: SimpleQueue[_Task | None]) -> None:
-        while (task := queue.get()) is not None:
+    def _work(self, lane: _Lane) -> None:
+        while (task := lane.queue.get()) is not None:
             action, agent = task
             try:
                 outcome = self._performer.perform(action, agent)
@@ -110,10 +130,11 @@ class Workers:
                 name = action_name(action)
                 self._send(bug(f"{name} of {action.slot or action.subject}", error))
                 outcome = Failed(action, Passing(f"{type(error).__name__}: {error}", BUG_REST))
+            lane.ended()
             self._send(outcome)
 
 
-def _lane(action: Action) -> tuple[str, PoolName | None, int]:
+def _lane(action: Action) -> tuple[str, PoolName, int]:
     """The lane's name, whose it is, and how many threads it has at most."""
     match action:
         case Open(pool=pool):
@@ -121,6 +142,11 @@ def _lane(action: Action) -> tuple[str, PoolName | None, int]:
         case Enrol(pool=pool) | Dismiss(pool=pool) | SetSchedulable(pool=pool):
             return f"service-{pool}", pool, SERVICE
         case Prepare():
-            return "make", None, MAKE
-        case Rename() | Signal() | Remove() | Forget():
-            return "other", None, OTHER
+            pool = action.spec.pool.name
+            return f"make-{pool}", pool, MAKE
+        case Signal():
+            pool = naming.pool_of(action.slot)
+            return f"signal-{pool}", pool, SIGNAL
+        case Rename() | Remove() | Forget():
+            pool = naming.pool_of(action.slot)
+            return f"remove-{pool}", pool, REMOVE
