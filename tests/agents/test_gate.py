@@ -16,7 +16,10 @@ SHA = hashlib.sha256(HELLO).hexdigest()
 
 
 def refused(agent: Agent) -> bool:
-    return agent.wait() == 64 and agent.note("opened") is None and agent.note("exit") is None
+    """Whether it ended with that code, opened nothing, and said why in its witness, too."""
+    ended = agent.wait() == 64 and agent.note("opened") is None and agent.note("exit") is None
+    *_, last = agent.errors().splitlines()
+    return ended and agent.note("died") == last.replace("mayfly:", "64", 1)
 
 
 def test_a_whole_frame_opens_the_gate_and_the_job_runs(at_gate: Agent) -> None:

@@ -29,6 +29,7 @@ from mayfly.core.model import (
     Death,
     DoomReason,
     Exit,
+    GateDeath,
     Generation,
     Hold,
     HostId,
@@ -293,6 +294,15 @@ def test_who_died_at_its_gate_is_told_with_its_code_and_its_last_words() -> None
     assert (end.exit_code, end.detail) == (70, sentence)
     (cooled,) = (fact for fact in facts if isinstance(fact, SlotCooled))
     assert cooled.reason == sentence
+    witnessed = {G: Witness(died=GateDeath(70, "the image has no user nosuch"))}
+    # Whoever removed it was quicker than who reads its output, or than who hears of its end.
+    for seen in (replace(gone, witnesses=witnessed), world(first_missed={G: T - 1.0})):
+        (end,) = (
+            fact
+            for fact in told(AGENT, replace(seen, witnesses=witnessed))
+            if isinstance(fact, AgentExited)
+        )
+        assert (end.exit_code, end.detail) == (70, sentence)
     late = replace(gone, deaths={G: replace(died, at=T - LAST_WORDS)})
     (end,) = (fact for fact in told(AGENT, late) if isinstance(fact, AgentExited))
     assert end.detail == "the agent ended at its gate with exit code 70"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mayfly.core.model import Exit, Generation, Witness
+from mayfly.core.model import Exit, GateDeath, Generation, Witness
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.witness import MOST, MOST_FILES, Witnesses
 
@@ -84,6 +84,15 @@ WRITTEN = f"{'7 1':<31}\n"
             {"opened": "1.5\n", "signs": "one\n\xff two\n"},
             Witness(opened=1.5, signs=("one", "\xff two")),
         ),
+        ({"died": "70 no user nosuch\n"}, Witness(died=GateDeath(70, "no user nosuch"))),
+        ({"died": f"70 {'x' * 300}\n"}, Witness(died=GateDeath(70, "x" * 300))),
+        ({"died": f"70 {'x' * 301}\n"}, Witness()),
+        ({"died": "70 no user nosuch"}, Witness()),
+        ({"died": "256 no user nosuch\n"}, Witness()),
+        ({"died": "70 no\nuser\n"}, Witness()),
+        ({"died": "70 \x1b[2Jno user\n"}, Witness()),
+        ({"died": "no user nosuch\n"}, Witness()),
+        ({"opened": "1.5\n", "died": "70 no user nosuch\n"}, Witness(opened=1.5)),
     ],
 )
 def test_a_witness_says_what_its_files_say(
@@ -122,7 +131,7 @@ def put_device(at: Path) -> None:
         pytest.skip("this user may make no devices")
 
 
-@pytest.mark.parametrize("name", ["ready", "opened", "exit", "spare", "signals", "signs"])
+@pytest.mark.parametrize("name", ["ready", "opened", "exit", "died", "spare", "signals", "signs"])
 @pytest.mark.parametrize("put", [Path.mkdir, put_pipe, put_socket, put_link, put_device])
 def test_what_is_no_file_is_no_record(witnesses: Witnesses, name: str, put: object) -> None:
     assert callable(put)
@@ -202,7 +211,7 @@ def test_more_than_a_launcher_writes_is_seen(witnesses: Witnesses, put: object) 
     assert witnesses.overfull(G)
 
 
-RECORDS = ("ready", "opened", "exit", "spare", "signals", "signs")
+RECORDS = ("ready", "opened", "exit", "died", "spare", "signals", "signs")
 PUTS = (Path.mkdir, put_pipe, put_socket, put_link, put_device)
 
 
@@ -238,6 +247,7 @@ def test_no_record_does_harm(
     assert told is not None
     times = [told.ready, told.opened, told.exit.at if told.exit else None]
     assert all(0 < at < time.time() + 86_401 for at in times if at is not None)
+    assert told.died is None or (told.died.code <= 255 and told.died.words.isprintable())
     if told.exit is not None:
         assert 0 <= told.exit.code <= 255
         assert told.exit.oom_kills is None or told.exit.oom_kills < 2**31

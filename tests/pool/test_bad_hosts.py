@@ -165,13 +165,13 @@ def test_an_agent_that_dies_at_its_gate_says_why_wherever_a_person_looks(make: M
 
 
 def says_why(manager: Manager, slot: str, why: str) -> None:
-    """Its note, history, description and last output do, of one try or the next: an Engine that removes what
-    has ended may be quicker than who reads its last line.
+    """Its note, history, description and last output do, of the first try too: its witness has the reason
+    where an Engine that removes what has ended is quicker than who reads its last line.
     """
     until(lambda: why in manager.slot(slot)["note"], "its note says why")
     rows = manager.json("history", "--slot", slot)["agents"]
     assert {row["outcome"] for row in rows} == {"died_young"}
-    assert any(why in row["detail"] for row in rows)
+    assert all(why in row["detail"] for row in rows)
     until(lambda: why in manager.cli("describe", slot).stdout, "describe says why")
     line = why.partition(": ")[2]
     until(lambda: line in manager.cli("logs", slot, "--previous").stderr, "logs has the line")

@@ -470,12 +470,21 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class GateDeath:
+    """Why an agent ended at its gate, in its own words, and its exit code."""
+
+    code: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Witness:
     """What the launcher of one agent has recorded on the host."""
 
     ready: float | None = None  # when it stood at its gate
     opened: float | None = None  # None: the gate was not passed
     exit: Exit | None = None  # None: not ended, or ended without a word
+    died: GateDeath | None = None  # None: not at its gate, or without a word
     signalled: bool = False  # the launcher was told from outside to stop
     signs: tuple[str, ...] = ()
 

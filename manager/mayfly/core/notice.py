@@ -137,6 +137,8 @@ def _end(
             return None
         if _may_still_say(agent, world) and within(now, at, LAST_WORDS):
             return None
+    died = witness.died if agent.opened is None else None
+    code = death.exit_code if death is not None else None
     return End(
         committed=agent.committed is not None,
         opened=agent.opened is not None,
@@ -146,14 +148,16 @@ def _end(
         because=agent.doom.detail if agent.doom is not None else "",
         engine_stopped=engine_stopped,
         death_seen=death is not None,
-        died_with=death.exit_code if death is not None else None,
-        words=world.last_words.get(agent.generation, ""),
+        died_with=code if code is not None or died is None else died.code,
+        words=died.words if died is not None else world.last_words.get(agent.generation, ""),
     )
 
 
 def _may_still_say(agent: Agent, world: World) -> bool:
-    """Whether the last line of an agent that died at its gate is on its way."""
-    return agent.committed is None and agent.generation not in world.outputs_kept
+    """Whether the last line of an agent that died at its gate is on its way; its witness may have it."""
+    if agent.committed is not None or agent.generation in world.outputs_kept:
+        return False
+    return world.witnesses.get(agent.generation, NOBODY).died is None
 
 
 def _suspicious(witness: Witness) -> bool:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mayfly.core import naming
-from mayfly.core.model import Exit, Generation, Witness
+from mayfly.core.model import Exit, GateDeath, Generation, Witness
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.removal import remove_tree
 
@@ -32,7 +32,7 @@ RECORD = 64 * 1024  # bytes of a record that are read
 SIGNS = 64  # lines of ``signs``, as the launcher bounds them; a job may have written more
 SIGN = 300  # characters of one
 MOST = 1 << 20  # bytes on disk in a witness; an honest one has some KiB
-MOST_FILES = 16  # in it; an honest one has six at most
+MOST_FILES = 16  # in it; an honest one has seven at most
 NEAR = 24 * 3600.0  # seconds by which a clock may have been set since a record was written
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,6 +41,7 @@ _RECORD = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # What the launcher writes, `date +%s.%N` and its own `printf`; the line of ``spare`` is padded.
 _OPENED = re.compile(rb"([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
 _EXIT = re.compile(rb"([0-9]{1,3}) ([0-9]{1,9}|-) *\n")
+_DIED = re.compile(rb"([0-9]{1,3}) ([^\n]{1,300})\n")
 # Errors that come of what lies there, not of the disk or of this process: nothing, a mode against us, a lease
 # that somebody has on it (fcntl(2), F_SETLEASE), or a key that is not ours.
 _NO_RECORD = frozenset((errno.ENOENT, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.ENOKEY))
@@ -85,6 +86,8 @@ class Witnesses:
             opened, end = _record(place, "opened"), _record(place, "exit")
             exited = _exit(end, now)
             signs: tuple[str, ...] = ()
+            # Before that there was no job that could have written it.
+            died = _died(_record(place, "died")) if opened is None else None
             if opened is not None:
                 exited = exited or _exit(_record(place, "spare"), now)
                 signs = _signs(_record(place, "signs"))
@@ -92,6 +95,7 @@ class Witnesses:
                 ready=_ready(_record(place, "ready"), generation, now),
                 opened=_opened(opened, now),
                 exit=exited,
+                died=died,
                 signalled=_record(place, "signals") is not None,
                 signs=signs,
             )
@@ -203,6 +207,15 @@ def _exit(record: _Record | None, now: float) -> Exit | None:
     if record is None or said is None or int(said[1]) > 255:
         return None
     return Exit(int(said[1]), None if said[2] == b"-" else int(said[2]), _near(record.at, now))
+
+
+def _died(record: _Record | None) -> GateDeath | None:
+    """``CODE WORDS`` and a newline, nothing in it that a screen would obey."""
+    said = _DIED.fullmatch(record.text) if record is not None else None
+    words = said[2].decode(errors="replace") if said is not None else ""
+    if said is None or int(said[1]) > 255 or not words.isprintable():
+        return None
+    return GateDeath(int(said[1]), words)
 
 
 def _signs(record: _Record | None) -> tuple[str, ...]:
