@@ -8,13 +8,14 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mayfly.edge.faults import Passing
-from mayfly.edge.removal import remove_tree
+from mayfly.edge.removal import IN_PLACE, remove_tree
 
 THEIRS = 4242  # nobody's number here
 LIST = "system.posix_acl_access"
@@ -172,6 +173,59 @@ def test_a_tree_of_any_depth_goes_with_few_descriptors(tree: Path) -> None:
     remove_tree(tree, 3 * DEPTH)
     assert not tree.exists()
     assert descriptors() == open_before
+
+
+@contextmanager
+def mounted(place: Path, *words: str | Path) -> Iterator[None]:
+    """What mount(8) puts there; skipped where it may not or cannot."""
+    done = subprocess.run(["mount", *words, place], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"not to be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_what_cannot_be_moved_is_emptied_where_it_is(tmp_path: Path) -> None:
+    """A disk on which a directory from below an overlay is not renamed."""
+    below, place = tmp_path / "below", tmp_path / "place"
+    with mounted(tmp_path, "-t", "tmpfs", "tmpfs"):
+        for name in ("below", "place", "over", "work"):
+            (tmp_path / name).mkdir()
+        for deep in ("a/b/c", "a/d", "e/f/g/h"):
+            (below / "tree" / deep).mkdir(parents=True)
+            (below / "tree" / deep / "file").touch()
+        layers = (
+            f"lowerdir={below},upperdir={tmp_path}/over,workdir={tmp_path}/work,redirect_dir=off"
+        )
+        with mounted(place, "-t", "overlay", "overlay", "-o", layers):
+            with pytest.raises(OSError, match="cross-device"):
+                (place / "tree/a/b").rename(place / "tree/b")
+            remove_tree(place / "tree")
+            assert not (place / "tree").exists()
+
+
+def test_a_quota_of_its_own_keeps_no_directory(tmp_path: Path) -> None:
+    """Its owner may say of a directory that it takes no other that was made under another quota."""
+    if shutil.which("mkfs.xfs") is None:
+        pytest.skip("takes mkfs.xfs")
+    disk, place = tmp_path / "disk", tmp_path / "place"
+    place.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(400 << 20)
+    subprocess.run(["mkfs.xfs", "-q", disk], check=True)
+    with mounted(place, "-o", "loop", disk):
+        tree = place / "tree"
+        at = tree
+        for _ in range(3 * IN_PLACE):  # deeper than what is emptied where it is
+            at /= "d"
+        at.mkdir(parents=True)
+        subprocess.run(["xfs_io", "-c", "chproj 7", "-c", "chattr +P", tree], check=True)
+        with pytest.raises(OSError, match="cross-device"):
+            (tree / "d/d").rename(tree / "e")
+        remove_tree(tree)
+        assert not tree.exists()
 
 
 def test_one_call_does_a_bounded_part_and_the_next_goes_on(tree: Path) -> None:

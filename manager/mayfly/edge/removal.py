@@ -2,13 +2,16 @@
 
 Everything is named beneath a held directory, never by path, so that nothing above or beside the tree is
 touched; no link is followed. The work of one call is bounded, and done with a few descriptors however deep
-the tree is: the directories in a directory are moved to the top before it goes.
+the tree is: the directories in a directory are moved to the top before it goes. What cannot be moved (its
+owner may have given a directory another quota, or a key) is emptied where it is.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +20,12 @@ from mayfly.edge.faults import Passing, Refused
 
 ENTRIES = 20_000  # looked at by one call; well under a second's work
 AGAIN = 1.0  # seconds until the next call
+IN_PLACE = 64  # directories in one another that are emptied where they are, each with a descriptor
+
+# Of linux/fs.h: a directory that hands its quota (project) on takes none that was made under another.
+_FSGETXATTR, _FSSETXATTR = 0x801C581F, 0x401C5820
+_ATTRIBUTES = struct.Struct("=IIIII8x")
+_HANDED_ON = 0x200
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NAME = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,6 +65,7 @@ class _Removal:
             os.unlink(self._path.name, dir_fd=self._parent)
             return
         try:
+            _take_from_any_quota(top)
             while self._cleared(top):
                 pass
         finally:
@@ -76,11 +86,14 @@ class _Removal:
                     came = True
         return came
 
-    def _emptied(self, top: int, name: str) -> bool:
-        """Remove a directory of the top; whether it had others in it, which are in the top now."""
+    def _emptied(self, top: int, name: str, place: int | None = None, depth: int = 0) -> bool:
+        """Remove a directory of that place (``None``: the top); whether it had others in it, which are in the
+        top now.
+        """
         came = False
+        place = top if place is None else place
         try:
-            below = _entered(top, name)
+            below = _entered(place, name)
         except OSError as error:
             self._stuck = error
             return False
@@ -88,13 +101,15 @@ class _Removal:
             with os.scandir(below) as entries:
                 for entry in entries:
                     self._spend()
-                    if entry.is_dir(follow_symlinks=False):
-                        came |= self._raised(below, entry.name, top)
-                    else:
+                    if not entry.is_dir(follow_symlinks=False):
                         self._try(os.unlink, entry.name, below)
+                    elif self._raised(below, entry.name, top):
+                        came = True
+                    elif depth < IN_PLACE:
+                        came |= self._emptied(top, entry.name, below, depth + 1)
         finally:
             os.close(below)
-        self._try(os.rmdir, name, top)
+        self._try(os.rmdir, name, place)
         return came
 
     def _raised(self, below: int, name: str, top: int) -> bool:
@@ -104,8 +119,7 @@ class _Removal:
         try:
             os.close(_entered(below, name))
             os.rename(name, up, src_dir_fd=below, dst_dir_fd=top)
-        except OSError as error:
-            self._stuck = error
+        except OSError:
             return False
         return True
 
@@ -121,6 +135,15 @@ class _Removal:
         if self._left == 0:
             raise Passing(f"{self._path} holds more than is removed at once; it goes on", AGAIN)
         self._left -= 1
+
+
+def _take_from_any_quota(top: int) -> None:
+    """Let directories be moved there whatever quota they were made under."""
+    with suppress(OSError):  # most disks know of none
+        told = fcntl.ioctl(top, _FSGETXATTR, bytes(_ATTRIBUTES.size))
+        flags, *rest = _ATTRIBUTES.unpack(told)
+        if flags & _HANDED_ON:
+            fcntl.ioctl(top, _FSSETXATTR, _ATTRIBUTES.pack(flags & ~_HANDED_ON, *rest))
 
 
 def _entered(place: int, name: str) -> int:
