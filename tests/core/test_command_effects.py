@@ -11,7 +11,7 @@ from mayfly.core.actions import Remove
 from mayfly.core.command_effects import CommandResult, Reread, Situation, effects
 from mayfly.core.commands import (
     Caller,
-    CancelJob,
+    CancelJobs,
     Command,
     CordonSlots,
     DrainSlots,
@@ -100,24 +100,24 @@ def doomed(agent: Agent, reason: DoomReason) -> AgentDoomed:
     ("command", "at", "body", "facts"),
     [
         (
-            CancelJob(ANN, NEXT),
+            CancelJobs(ANN, (NEXT,)),
             BOTH,
-            {"job": NEXT},
+            {"job": NEXT, "jobs": [NEXT], "ended": []},
             [
                 JobCancelling(T, NEXT, "ann"),
                 JobEnded(T, NEXT, JobState.CANCELLED, Cause.CANCELLED, None),
             ],
         ),
         (
-            CancelJob(ANN, JOB),
+            CancelJobs(ANN, (JOB,)),
             BOTH,
-            {"job": JOB},
+            {"job": JOB, "jobs": [JOB], "ended": []},
             [JobCancelling(T, JOB, "ann"), doomed(RUNS, DoomReason.CANCELLED)],
         ),
         (
-            CancelJob(ANN, JOB),
+            CancelJobs(ANN, (JOB,)),
             situation(replace(RUNS, doom=Doom(DoomReason.TIMEOUT, T - 1))),
-            {"job": JOB},
+            {"job": JOB, "jobs": [JOB], "ended": []},
             [JobCancelling(T, JOB, "ann")],
         ),
         (
@@ -187,9 +187,30 @@ def test_a_submitted_job_goes_to_the_end_of_the_queue_and_what_it_runs_with_it()
         JobId("j3"), LOCAL.name, serial=5, submitted=T, timeout=90.0, uid=1000, owner="ann", size=16
     )
     assert found == CommandResult(
-        201, {"job": "j3"}, (JobSubmitted(T, entry),), {JobId("j3"): PAYLOAD}
+        201,
+        {"job": "j3", "group": None, "jobs": ["j3"]},
+        (JobSubmitted(T, entry),),
+        {JobId("j3"): PAYLOAD},
     )
     assert "s3cret" not in repr(found)
+
+
+def test_of_several_that_are_cancelled_those_that_have_ended_are_passed_over() -> None:
+    over = replace(BOTH, named={"j0": {JobId("j0"): JobState.FAILED}})
+    found = effects(CancelJobs(ANN, ("j0", NEXT)), over)
+    assert (found.status, found.body) == (200, {"job": NEXT, "jobs": [NEXT], "ended": ["j0"]})
+    assert [type(fact) for fact in found.facts] == [JobCancelling, JobEnded]
+    assert effects(CancelJobs(ANN, (NEXT, "j9")), BOTH).status == 404, "and nothing of it is done"
+
+
+def test_a_group_is_cancelled_by_its_name_what_waits_and_what_runs() -> None:
+    jobs = (replace(ENTRY, group=JobId("g")), replace(QUEUED, group=JobId("g")))
+    at = replace(situation(WAITS, RUNS, jobs=jobs), named={"g": {JobId("j0"): JobState.SUCCEEDED}})
+    found = effects(CancelJobs(ANN, ("g",)), at)
+    assert found.body == {"job": JOB, "jobs": [JOB, NEXT], "ended": ["j0"]}
+    assert [type(fact) for fact in found.facts] == [
+        *(JobCancelling, AgentDoomed, JobCancelling, JobEnded)
+    ]
 
 
 TWO_QUEUES = replace(BOTH, config=Config(HostSpec(name="lab1"), (LOCAL, pool("b"))))
@@ -223,15 +244,15 @@ NO_QUEUE = replace(
             'no pool with provider "local" is configured: add one',
         ),
         (
-            CancelJob(ANN, JobId("j9")),
+            CancelJobs(ANN, (JobId("j9"),)),
             BOTH,
             404,
             "no_such_job",
             "there is no job j9: see `mayfly jobs`",
         ),
         (
-            CancelJob(ANN, JobId("j0")),
-            replace(BOTH, job_known=True),
+            CancelJobs(ANN, (JobId("j0"),)),
+            replace(BOTH, named={"j0": {JobId("j0"): JobState.FAILED}}),
             409,
             "ended",
             "job j0 has ended already",
@@ -257,7 +278,7 @@ def test_a_command_that_contradicts_how_things_stand_changes_nothing_and_says_wh
 USER = replace(ANN, operator=False)
 EVERY = (
     SubmitJob(USER, PAYLOAD, pool=None, timeout=None),
-    CancelJob(USER, NEXT),
+    CancelJobs(USER, (NEXT,)),
     CordonSlots(USER, ("a-0",), until=None, note=""),
     UncordonSlots(USER, ("a-0",)),
     DrainSlots(USER, None, force=True),
@@ -277,7 +298,7 @@ def test_a_user_who_is_no_operator_submits_sees_the_plan_and_ends_their_own(
     assert {type(one) for one in EVERY} == set(get_args(Command))
     theirs = replace(QUEUED, uid=ANN.uid)
     found = effects(command, situation(WAITS, RUNS, jobs=(ENTRY, theirs)))
-    if isinstance(command, SubmitJob | CancelJob | PlanAhead):
+    if isinstance(command, SubmitJob | CancelJobs | PlanAhead):
         assert found.status in (200, 201)
     else:
         told = "ann may only submit jobs, read, and end jobs of their own"
@@ -297,8 +318,8 @@ def test_a_job_of_somebody_else_or_of_nobody_is_not_theirs_to_end(owner: int | N
     at = situation(WAITS, RUNS, jobs=(replace(ENTRY, uid=owner), QUEUED))
     told = "job j1 is not one of ann's"
     refused = CommandResult(403, {"error": told, "kind": "forbidden"})
-    assert effects(CancelJob(USER, JOB), at) == refused
-    assert effects(CancelJob(ANN, JOB), at).status == 200, "an operator's it is"
+    assert effects(CancelJobs(USER, (JOB,)), at) == refused
+    assert effects(CancelJobs(ANN, (JOB,)), at).status == 200, "an operator's it is"
 
 
 def test_a_queue_that_is_full_takes_no_job_and_says_so() -> None:
@@ -352,8 +373,9 @@ HOST_KEYS: dict[str, object] = {
     "output_total": 1,
     "history_days": 1.0,
     "history_events": 100,
+    "fair_share_half_life": 3600.0,
 }
-READ_AGAIN = {"gpu", "history_days", "history_events"}
+READ_AGAIN = {"gpu", "history_days", "history_events", "fair_share_half_life"}
 
 
 @pytest.mark.parametrize("key", [one.name for one in fields(HostSpec)])

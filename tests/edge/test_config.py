@@ -64,6 +64,7 @@ output_per_agent = "1MiB"
 output_total = "1GB"
 history_days = 30
 history_events = 5000
+fair_share_half_life = "7d"
 
 [[pool]]
 name = "azure"
@@ -172,6 +173,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
         output_total=10**9,
         history_days=30,
         history_events=5000,
+        fair_share_half_life=7 * 86400.0,
     )
     assert found.pools == (
         model.PoolSpec(

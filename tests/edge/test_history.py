@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mayfly.core.apply import apply
 from mayfly.core.commands import Payload
-from mayfly.core.facts import AgentCreated, AgentExited, Fact, GateOpening, JobEnded, JobSubmitted
+from mayfly.core.facts import (
+    AgentCreated,
+    AgentExited,
+    AgentOpened,
+    ClockJumped,
+    Fact,
+    GateOpening,
+    JobEnded,
+    JobRequeued,
+    JobSubmitted,
+)
 from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
 from mayfly.core.memory import Agent, Job
-from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, SlotName
+from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, Priority, SlotName
+from mayfly.core.queue import HALF_LIFE, Queue, charged
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.history import FEW, PIECE, History
 from mayfly.edge.history_file import FILE_NAME, MIGRATIONS, translated
-from mayfly.edge.history_reader import JOBS, HistoryReader
+from mayfly.edge.history_reader import ALL_JOBS, JOBS, HistoryReader, JobsWanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -238,8 +250,8 @@ def test_what_is_to_be_forgotten_goes_in_pieces_and_the_oldest_first(tmp_path: P
     assert ended == 2 * PIECE + 1
 
     assert history.prune(0.0, 10) is True
-    assert len(reader.ended_agents()) == len(reader.jobs(10_000)) == ended - PIECE
-    assert reader.jobs(10_000)[0]["job"] == f"j{PIECE:04}"
+    assert len(reader.ended_agents()) == len(reader.jobs(JobsWanted(10_000))) == ended - PIECE
+    assert reader.jobs(JobsWanted(10_000))[0]["job"] == f"j{PIECE:04}"
     assert history.prune(T + 8_999, 1_000_000) is True
     assert len(reader.ended_agents()) == 1
 
@@ -258,7 +270,10 @@ def test_a_list_of_jobs_looks_at_no_more_of_those_that_have_ended_than_it_shows(
 ) -> None:
     history = History(tmp_path)
     with sqlite3.connect(tmp_path / FILE_NAME) as db:
-        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {JOBS}", (100,))]
+        plan = [
+            row[3]
+            for row in db.execute(f"EXPLAIN QUERY PLAN {JOBS}", {**asdict(ALL_JOBS), "since": 0.0})
+        ]
     of_jobs = [step for step in plan if "jobs" in step]
     assert len(of_jobs) == 2
     assert all("USING INDEX jobs_" in step for step in of_jobs), plan
@@ -275,6 +290,81 @@ def test_jobs_that_wait_are_never_forgotten(tmp_path: Path) -> None:
     history.prune(T + 10_000, 1)
     assert len(reader.jobs()) == len(history.load().jobs) == 5
     assert reader.memory() == history.load()
+    history.close()
+
+
+def test_the_order_of_the_queue_is_the_same_in_the_next_manager(tmp_path: Path) -> None:
+    """All that it follows from is on disk: shares, classes, who waits for whom, what was lost."""
+    history = History(tmp_path)
+    memory = history.load()
+    pool = PoolName("a")
+
+    def happened(*facts: Fact, half_life: float = HALF_LIFE) -> None:
+        nonlocal memory
+        told = charged(facts, memory, half_life)
+        memory = apply(memory, told)
+        payloads = {
+            fact.job.id: Payload(("true",), {}) for fact in facts if isinstance(fact, JobSubmitted)
+        }
+        history.commit(told, memory, payloads)
+        with closing(History(tmp_path)) as again:
+            assert again.load() == memory
+
+    def job(number: int, uid: int | None, **given: Any) -> JobSubmitted:
+        entry = Job(JobId(f"j{number}"), pool, number, T + number, uid=uid, **given)
+        return JobSubmitted(T + number, entry)
+
+    happened(job(1, 1001, retry_lost=2), job(2, 1002), job(3, None), job(4, 1001))
+    happened(
+        job(5, 1002, priority=Priority.LOW, name="train", group=JobId("g"), variant="12.8"),
+        job(6, 1003, after=(JobId("j1"), JobId("j2")), awaits=(JobId("j1"), JobId("j2"))),
+        job(7, 1003, after=(JobId("j3"),), awaits=(JobId("j3"),)),
+    )
+    for number in (1, 2, 3):
+        created = lived(number, T + 10)[0]
+        assert isinstance(created, AgentCreated)
+        generation = created.agent.generation
+        happened(created, GateOpening(T + 11, generation, "run", JobId(f"j{number}")))
+        happened(AgentOpened(T + 12 + number, generation))
+    happened(JobEnded(T + 400, JobId("j2"), JobState.SUCCEEDED, None, 0))
+    assert memory.jobs[JobId("j6")].awaits == ("j1",)
+    happened(JobEnded(T + 500, JobId("j3"), JobState.FAILED, Cause.EXIT, 1))
+    assert memory.jobs[JobId("j7")].forsaken
+    happened(JobRequeued(T + 600, JobId("j1"), Generation("g0001"), counted=False, lost=True))
+    happened(ClockJumped(T + 700, 3600.0))
+    order = [one.id for one in Queue(memory, T + 5000).order(pool)]
+    history.close()
+    with closing(History(tmp_path)) as again:
+        assert [one.id for one in Queue(again.load(), T + 5000).order(pool)] == order
+    assert order[0] == "j1"
+    assert set(order) == {"j1", "j4", "j5"}
+
+
+def test_a_queue_in_a_file_of_before_shares_and_classes_is_read_on(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / FILE_NAME)
+    for statements in MIGRATIONS[:4]:
+        for statement in statements:
+            db.execute(statement)
+    db.execute("PRAGMA user_version = 4")
+    for number, (state, uid) in enumerate(
+        [("queued", 1001), ("queued", None), ("succeeded", 1001)]
+    ):
+        db.execute(
+            "INSERT INTO jobs (id, serial, pool, state, argv, env, submitted, finished, uid, size)"
+            " VALUES (?, ?, 'a', ?, '[\"true\"]', '{}', ?, ?, ?, 9)",
+            (f"j{number}", number, state, T, T if state == "succeeded" else None, uid),
+        )
+    db.commit()
+    db.close()
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    first, second = history.load().jobs.values()
+    assert first == Job(JobId("j0"), PoolName("a"), 0, T, uid=1001, size=9)
+    assert (second.uid, second.priority, second.after) == (None, Priority.NORMAL, ())
+    assert history.load().shares == {}
+    assert [row["job"] for row in reader.jobs()] == ["j0", "j1", "j2"]
+    created = lived(1, T)[0]
+    kept(history, created, GateOpening(T + 1, Generation("g0001"), "run", JobId("j0")))
+    assert history.load().jobs[JobId("j0")].agent == "g0001"
     history.close()
 
 

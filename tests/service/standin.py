@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from mayfly.core.commands import Command
+from mayfly.edge.history_reader import ALL_JOBS, JobsWanted
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control
@@ -71,6 +72,11 @@ def job(name: str, **other: Any) -> Row:
         "started": None,
         "finished": None,
         "owner": None,
+        "name": None,
+        "command": None,
+        "priority": "normal",
+        "group": None,
+        "variant": "",
         **other,
     }
 
@@ -105,14 +111,21 @@ class Account:
             self.ended.add(generation)
             self.changed.notify_all()
 
-    def jobs(self, limit: int = 100) -> Sequence[Row]:
+    def jobs(self, wanted: JobsWanted = ALL_JOBS) -> Sequence[Row]:
         self._check()
         with self.changed:
             if self.waiting_lists < self.held_lists:
                 self.waiting_lists += 1
                 self.changed.notify_all()
                 self.changed.wait_for(lambda: self.held_lists == 0)
-        return list(self.rows.values())
+        return [
+            row
+            for row in self.rows.values()
+            if (wanted.pool is None or row["pool"] == wanted.pool)
+            and (wanted.state is None or row["state"] == wanted.state)
+            and (wanted.group is None or row["group"] == wanted.group)
+            and (wanted.uid is None or self.owners.get(row["job"]) == wanted.uid)
+        ]
 
     def job(self, job: str) -> Row | None:
         self._check()

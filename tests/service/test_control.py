@@ -21,7 +21,7 @@ import pytest
 from mayfly.cli.app import VERBS
 from mayfly.core.commands import (
     Caller,
-    CancelJob,
+    CancelJobs,
     Command,
     CordonSlots,
     DrainSlots,
@@ -36,11 +36,11 @@ from mayfly.core.commands import (
     UncordonSlots,
     verb_of,
 )
-from mayfly.core.model import JobId
+from mayfly.core.model import Priority
 from mayfly.edge import unix_http
 from mayfly.edge.faults import Passing, Refused
 from mayfly.service import control
-from mayfly.service.control import STILL_COMING, Control
+from mayfly.service.control import JOB_KEYS, STILL_COMING, Control
 from mayfly.service.pending_command import Answer
 from mayfly.service.pending_command import ask as ask_loop
 from tests.harness import until
@@ -106,7 +106,7 @@ def test_jobs_have_the_keys_that_were_promised_and_times_as_rfc_3339(
 ) -> None:
     manager.account.rows["j1"] = job("j1", submitted=1763715600.5, argv=["secret"])
     rows = ask("GET", "/v1/jobs").json["jobs"]
-    assert list(rows[0]) == list(job("j1"))
+    assert list(rows[0]) == [*JOB_KEYS, "position", "seconds_left"]
     assert rows[0]["submitted"] == "2025-11-21T09:00:00.500Z"
     assert ask("GET", "/v1/jobs/j1").json["argv"] == ["secret"]
     assert ask("GET", "/v1/jobs/j2").json == {
@@ -231,7 +231,32 @@ COMMANDS: list[tuple[str, object, Command]] = [
         {"argv": ["id"]},
         SubmitJob(ANYONE, Payload(("id",), {}), pool=None, timeout=None),
     ),
-    ("/v1/jobs/j1/cancel", None, CancelJob(ANYONE, JobId("j1"))),
+    (
+        "/v1/jobs",
+        {
+            "argv": ["id"],
+            "name": "train/a.1",
+            "priority": "low",
+            "after": ["j1", "g1"],
+            "retry_lost": 2,
+            "cuda": ["12.8", "11.8"],
+            "matrix": {"SEED": ["1", "2", "1"]},
+        },
+        SubmitJob(
+            ANYONE,
+            Payload(("id",), {}),
+            pool=None,
+            timeout=None,
+            name="train/a.1",
+            priority=Priority.LOW,
+            after=("j1", "g1"),
+            retry_lost=2,
+            cuda=("12.8", "11.8"),
+            matrix={"SEED": ("1", "2")},
+        ),
+    ),
+    ("/v1/jobs/j1/cancel", None, CancelJobs(ANYONE, ("j1",))),
+    ("/v1/cancel", {"jobs": ["j1", "j2"]}, CancelJobs(ANYONE, ("j1", "j2"))),
     (
         "/v1/cordon",
         {"slots": ["local-1"], "until": "1970-01-01T00:01:00Z", "note": "driver"},
@@ -273,7 +298,7 @@ def test_the_plan_is_the_loop_s_too(manager: StandIn, ask: Ask) -> None:
 
 
 def test_every_post_and_no_other_read_is_a_command() -> None:
-    posted = {path.replace("j1", "{job}") for path, *_ in COMMANDS}
+    posted = {path.replace("/j1/", "/{job}/") for path, *_ in COMMANDS}
     assert posted == {route.path for route in Control.ROUTES if route.method == "POST"}
 
 
@@ -282,6 +307,26 @@ def test_every_post_and_no_other_read_is_a_command() -> None:
     [
         ("/v1/jobs", {}, "argv must be a list of texts, the command first"),
         ("/v1/jobs", {"argv": []}, "argv must be a list of texts"),
+        ("/v1/jobs", {"argv": ["a"], "name": "a b"}, "name must be 1 to 64 letters"),
+        ("/v1/jobs", {"argv": ["a"], "name": ""}, "name must be a text of 1 to 128"),
+        ("/v1/jobs", {"argv": ["a"], "priority": "urgent"}, "priority must be high, normal, low"),
+        ("/v1/jobs", {"argv": ["a"], "priority": 1}, "priority must be high, normal, low"),
+        ("/v1/jobs", {"argv": ["a"], "after": []}, "after must be a list of 1 to 1000 names"),
+        ("/v1/jobs", {"argv": ["a"], "retry_lost": 11}, "retry_lost must be a whole number"),
+        ("/v1/jobs", {"argv": ["a"], "retry_lost": True}, "retry_lost must be a whole number"),
+        ("/v1/jobs", {"argv": ["a"], "cuda": ["all", "12.8"]}, "cuda must be versions such as"),
+        ("/v1/jobs", {"argv": ["a"], "cuda": "new"}, "cuda must be versions such as 12.8"),
+        ("/v1/jobs", {"argv": ["a"], "matrix": ["A"]}, "matrix must be an object"),
+        ("/v1/jobs", {"argv": ["a"], "matrix": {"A": []}}, "matrix: A must be a list of 1"),
+        ("/v1/jobs", {"argv": ["a"], "matrix": {"A": [1]}}, "env: A must be a text"),
+        ("/v1/jobs", {"argv": ["a"], "matrix": {"MAYFLY_X": [""]}}, "env: MAYFLY_X is reserved"),
+        (
+            "/v1/jobs",
+            {"argv": ["a"], "env": {"A": ""}, "matrix": {"A": ["1"]}},
+            "matrix: A is a variable of env already",
+        ),
+        ("/v1/cancel", {}, "jobs must name what is to be cancelled"),
+        ("/v1/cancel", {"jobs": []}, "jobs must be a list of 1 to 1000 names"),
         ("/v1/jobs", {"argv": [1]}, "argv must be a list of texts"),
         ("/v1/jobs", {"argv": [""]}, "argv names no command"),
         ("/v1/jobs", {"argv": ["a\0"]}, "argv must not contain a zero byte"),

@@ -164,6 +164,7 @@ class Stage:
                 workers=self.hands,
                 commands=CommandHandler(
                     known_job=self.ledger.promised,
+                    members=lambda _: {},
                     reread=lambda: config,
                     preview=services.preview,
                     judge=services.judge,

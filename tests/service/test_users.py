@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.core.commands import CancelJob, SubmitJob
+from mayfly.core.commands import CancelJobs, SubmitJob
 from mayfly.edge.unix_http import USERS, admit
 from mayfly.service import control
 from mayfly.service.control import LISTS, Control
@@ -102,7 +102,7 @@ def test_whose_commands_they_are_is_known_where_they_are_judged(
     assert asked(manager.path, "POST", "/v1/jobs/mine/cancel") == (200, "")
     submit, cancel, operators = manager.commands
     assert isinstance(submit, SubmitJob)
-    assert isinstance(cancel, CancelJob)
+    assert isinstance(cancel, CancelJobs)
     assert (submit.by.uid, submit.by.operator, cancel.by.operator) == (OWN, False, False)
     assert replace(cancel, by=operators.by) == operators
     assert operators.by.operator

@@ -41,8 +41,9 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
-from mayfly.core.memory import ENDS_JOBS, NOTHING, Doom, Memory, reprieved
+from mayfly.core.memory import ENDS_JOBS, NO_SHARE, NOTHING, Doom, Memory, ShareKey, reprieved
 from mayfly.core.model import Generation, Hold, JobId, Phase, SlotName
+from mayfly.core.queue import followed
 
 
 class _Draft:
@@ -54,6 +55,7 @@ class _Draft:
         self.jobs = dict(memory.jobs)
         self.pause = memory.pause
         self.serial = memory.serial
+        self.shares = memory.shares
 
     def agent(self, generation: Generation, **changes: object) -> None:
         known = self.agents.get(generation)
@@ -73,8 +75,18 @@ class _Draft:
         if known is not None:
             self.jobs[job] = replace(known, **changes)  # type: ignore[arg-type]
 
+    def begin(self, job: JobId, generation: Generation, at: float) -> None:
+        known, agent = self.jobs.get(job), self.agents.get(generation)
+        if known is not None and agent is not None:
+            self.jobs[job] = replace(known, agent=generation, slot=agent.slot)
+            self.share(known.share, started=at)
+
+    def share(self, key: ShareKey, **changes: float) -> None:
+        changed = replace(self.shares.get(key, NO_SHARE), **changes)
+        self.shares = {**self.shares, key: changed}
+
     def done(self) -> Memory:
-        return Memory(self.agents, self.slots, self.jobs, self.pause, self.serial)
+        return Memory(self.agents, self.slots, self.jobs, self.pause, self.serial, self.shares)
 
 
 def apply(memory: Memory, facts: Iterable[Fact]) -> Memory:
@@ -135,14 +147,20 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
         case JobSubmitted(job=job):
             draft.jobs[job.id] = job
             draft.serial = max(draft.serial, job.serial)
-        case JobRequeued(job=job_id, counted=counted):
+        case JobRequeued(job=job_id, counted=counted, lost=lost):
             known = draft.jobs.get(job_id)
-            tries = (known.tries if known is not None else 0) + int(counted)
-            draft.job(job_id, agent=None, slot=None, started=None, tries=tries)
+            if known is not None:
+                tries = 0 if lost else known.tries + int(counted)
+                again = {"tries": tries, "lost": known.lost + int(lost)}
+                draft.job(job_id, agent=None, slot=None, started=None, **again)
         case JobCancelling(job=job_id, by=by):
             draft.job(job_id, cancelled_by=by)
-        case JobEnded(job=job_id):
-            draft.jobs.pop(job_id, None)
+        case JobEnded(at=at, job=job_id, state=state, used=used):
+            known = draft.jobs.pop(job_id, None)
+            if known is not None and used is not None:
+                before = draft.shares.get(known.share, NO_SHARE)
+                draft.share(known.share, used=used, at=max(before.at, at))
+            draft.jobs.update(followed(draft.jobs, job_id, state))
         case ManagerPaused(pause=pause):
             draft.pause = pause
         case ManagerResumed():
@@ -204,7 +222,11 @@ def _shift(draft: _Draft, by: float) -> None:
             trial_at=_moved(slot.trial_at, by),
         )
     for job_id, job in list(draft.jobs.items()):
-        draft.job(job_id, started=_moved(job.started, by))
+        draft.job(job_id, started=_moved(job.started, by), submitted=job.submitted + by)
+    for key, share in draft.shares.items():
+        draft.share(key, at=share.at + by)
+        if share.started is not None:
+            draft.share(key, started=share.started + by)
 
 
 def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912  a case for each fact
@@ -226,8 +248,8 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             )
         case GateOpening(at=at, generation=generation, run_id=run_id, job=job, timeout=timeout):
             draft.agent(generation, committed=at, run_id=run_id, job=job, timeout=timeout)
-            if job is not None and generation in draft.agents:
-                draft.job(job, agent=generation, slot=draft.agents[generation].slot)
+            if job is not None:
+                draft.begin(job, generation, at)
         case AgentOpened(at=at, generation=generation):
             draft.agent(generation, opened=at)
             draft.reprieve(generation)

@@ -6,13 +6,13 @@ verb says the same of a name that is not there. A command that could be obeyed i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from mayfly.core.actions import action_name
 from mayfly.core.commands import (
-    CancelJob,
+    CancelJobs,
     Command,
     CordonSlots,
     DrainSlots,
@@ -46,12 +46,11 @@ from mayfly.core.model import (
     DoomReason,
     JobId,
     JobState,
-    PoolSpec,
     SlotName,
 )
 from mayfly.core.plan import Plan
-from mayfly.core.queue_room import no_room
 from mayfly.core.slots import VACANCY, tenancies
+from mayfly.core.submitting import Members, Refused, entries, members
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Situation:
     memory: Memory
     now: float
     new_job: JobId = field(default=JobId(""))  # what a job that is submitted now is called
-    job_known: bool = False  # whether the job that is named was ever there, or is promised
+    named: Mapping[str, Members] = field(default_factory=dict)  # jobs, groups: as the disk has them
     reread: Reread | None = None  # None: the file was not read again, what is in force stays
     plan: Plan = field(default_factory=Plan)  # what the next pass would do
     headline: str = ""
@@ -98,7 +97,7 @@ def refusal(status: int, kind: str, sentence: str) -> CommandResult:
 
 def effects(command: Command, situation: Situation) -> CommandResult:
     """What the command comes to as things stand."""
-    if command.by.operator or isinstance(command, SubmitJob | CancelJob | PlanAhead):
+    if command.by.operator or isinstance(command, SubmitJob | CancelJobs | PlanAhead):
         return _permitted(command, situation)
     sentence = f"{command.by.name} may only submit jobs, read, and end jobs of their own"
     return refusal(403, "forbidden", sentence)
@@ -108,7 +107,7 @@ def _permitted(command: Command, situation: Situation) -> CommandResult:
     match command:
         case SubmitJob():
             return _submit(command, situation)
-        case CancelJob():
+        case CancelJobs():
             return _cancel(command, situation)
         case CordonSlots():
             return _cordon(command, situation)
@@ -136,66 +135,52 @@ def _permitted(command: Command, situation: Situation) -> CommandResult:
 
 
 def _submit(command: SubmitJob, at: Situation) -> CommandResult:
-    pool = _queue_pool(at.config, command.pool)
-    if isinstance(pool, CommandResult):
-        return pool
-    by, size = command.by, command.payload.size
-    if pool.sudo and not by.operator:
-        sentence = (
-            f"jobs of pool {pool.name} may become root (sudo): {by.name} may not submit there"
-        )
-        return refusal(403, "forbidden", sentence)
-    if (full := no_room(at.memory.jobs.values(), by, size)) is not None:
-        return refusal(429, "queue_full", f"the queue is full: {full}; wait, or cancel some")
-    entry = Job(
-        id=at.new_job,
-        pool=pool.name,
-        serial=at.memory.serial + 1,
-        submitted=at.now,
-        timeout=command.timeout,
-        uid=by.uid,
-        owner=by.name,
-        size=size,
+    found = entries(
+        *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, named=at.named
     )
-    facts = (JobSubmitted(at.now, entry),)
-    return CommandResult(201, {"job": entry.id}, facts, {entry.id: command.payload})
+    if isinstance(found, Refused):
+        return refusal(found.status, found.kind, found.sentence)
+    facts = tuple(JobSubmitted(at.now, entry.job) for entry in found)
+    body = {
+        "job": at.new_job,
+        "group": found[0].job.group,
+        "jobs": [entry.job.id for entry in found],
+    }
+    return CommandResult(201, body, facts, {entry.job.id: entry.payload for entry in found})
 
 
-def _queue_pool(config: Config, wanted: str | None) -> PoolSpec | CommandResult:
-    queues = [pool for pool in config.pools if pool.embedded]
-    names = ", ".join(pool.name for pool in queues)
-    if not queues:
-        return refusal(409, "no_queue", 'no pool with provider "local" is configured: add one')
-    if wanted is None:
-        if len(queues) == 1:
-            return queues[0]
-        return refusal(
-            400, "which_pool", f"there are several queues, name one with --pool: {names}"
-        )
-    for pool in queues:
-        if pool.name == wanted:
-            return pool
-    return refusal(
-        404, "no_such_pool", f'there is no pool "{wanted}" with a queue; there are: {names}'
-    )
+def _cancel(command: CancelJobs, at: Situation) -> CommandResult:
+    """Of many what has ended already is passed over; one alone, or all of them, is told."""
+    ending: dict[JobId, Job] = {}
+    over: list[JobId] = []
+    for name in command.jobs:
+        known = members(name, at.memory, at.named)
+        if not known:
+            return refusal(404, "no_such_job", f"there is no job {name}: see `mayfly jobs`")
+        for job in known:
+            entry = at.memory.jobs.get(job)
+            if entry is None:
+                over.append(job)
+            elif not command.by.operator and entry.uid != command.by.uid:
+                sentence = f"job {job} is not one of {command.by.name}'s"
+                return refusal(403, "forbidden", sentence)
+            else:
+                ending[job] = entry
+    if not ending:
+        have = f"job {over[0]} has" if len(over) == 1 else f"all {len(over)} jobs have"
+        return refusal(409, "ended", f"{have} ended already")
+    facts = [fact for entry in ending.values() for fact in _cancelled(entry, command.by.name, at)]
+    body = {"job": next(iter(ending)), "jobs": list(ending), "ended": over}
+    return CommandResult(200, body, tuple(facts))
 
 
-def _cancel(command: CancelJob, at: Situation) -> CommandResult:
-    job, by = command.job, command.by.name
-    entry = at.memory.jobs.get(job)
-    if entry is None:
-        if at.job_known:
-            return refusal(409, "ended", f"job {job} has ended already")
-        return refusal(404, "no_such_job", f"there is no job {job}: see `mayfly jobs`")
-    if not command.by.operator and entry.uid != command.by.uid:
-        return refusal(403, "forbidden", f"job {job} is not one of {by}'s")
-    facts: list[Fact] = [JobCancelling(at.now, job, by)]
-    agent = at.memory.agents.get(entry.agent) if entry.agent is not None else None
+def _cancelled(job: Job, by: str, at: Situation) -> Iterator[Fact]:
+    yield JobCancelling(at.now, job.id, by)
+    agent = at.memory.agents.get(job.agent) if job.agent is not None else None
     if agent is None:
-        facts.append(JobEnded(at.now, job, JobState.CANCELLED, Cause.CANCELLED, None))
+        yield JobEnded(at.now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
     elif agent.doom is None and not agent.settled:
-        facts.append(AgentDoomed(at.now, agent.generation, DoomReason.CANCELLED, by=by))
-    return CommandResult(200, {"job": job}, tuple(facts))
+        yield AgentDoomed(at.now, agent.generation, DoomReason.CANCELLED, by=by)
 
 
 # -- slots -----------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mayfly.core.model import JobId
+from mayfly.core.model import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,26 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
-    """Put a job into the queue of an embedded pool."""
+    """Put a job into the queue of an embedded pool, or a group of them into the queues of several."""
 
     by: Caller
     payload: Payload
-    pool: str | None  # None: the only pool that has a queue
+    pool: str | None  # None: the only pool that has a queue, or whichever has the CUDA
     timeout: float | None  # seconds; None: the pool's
+    name: str | None = None
+    priority: Priority = Priority.NORMAL
+    after: tuple[str, ...] = ()  # jobs and groups that are to end well first
+    retry_lost: int = 0  # how often it is run again where it was lost
+    cuda: tuple[str, ...] = ()  # versions, a job for each; "all": those that there are
+    matrix: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # values by variable
 
 
 @dataclass(frozen=True, slots=True)
-class CancelJob:
-    """End a job: at once where it is queued, by its agent's stop ladder where it runs."""
+class CancelJobs:
+    """End jobs, or all of a group: at once what is queued, by its agent's stop ladder what runs."""
 
     by: Caller
-    job: JobId
+    jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ class PlanAhead:
 
 Command: TypeAlias = (
     SubmitJob
-    | CancelJob
+    | CancelJobs
     | CordonSlots
     | UncordonSlots
     | DrainSlots

@@ -25,7 +25,7 @@ from mayfly.core.facts import (
     SlotUncordoned,
 )
 from mayfly.core.keeping import deadline, keep
-from mayfly.core.memory import Agent, Job, Memory
+from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
     Desired,
     DoomReason,
@@ -39,6 +39,7 @@ from mayfly.core.model import (
 from mayfly.core.notice import doubtful_until
 from mayfly.core.opening import leased, use
 from mayfly.core.plan import STAY, Act, Doom, Plan, Stay, Verdict, View
+from mayfly.core.queue import HALF_LIFE, Queue
 from mayfly.core.rolling import rolling
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
 
@@ -55,12 +56,13 @@ def decide(
     mint: Callable[[], Generation],
     in_flight: frozenset[str] = frozenset(),
     down: frozenset[PoolName] = frozenset(),
+    half_life: float = HALF_LIFE,
 ) -> Plan:
     """The plan for now.
 
     ``run_id`` names this run of the manager, ``mint`` gives generations never used before, and subjects
     ``in_flight`` already have an action under way (or rest after one that failed). The services of pools that
-    are ``down`` are asked for nothing.
+    are ``down`` are asked for nothing. ``half_life`` is that of the shares that the queues are ordered by.
     """
     if world.containers is None or memory.pause is not None:
         return Plan(wake=_next_doubt(world, memory, now))
@@ -80,7 +82,7 @@ def decide(
     draft = _Draft(
         view=view,
         mint=mint,
-        queues=_queues(memory),
+        queue=Queue(memory, now, half_life),
         rolling=rolling(desired, memory, world, tenants, now),
         leased=leased(memory, world, world.containers),
         room=MAX_PREPARING - _preparing(memory),
@@ -110,7 +112,7 @@ class _Draft:
 
     view: View
     mint: Callable[[], Generation]
-    queues: dict[PoolName, list[Job]]  # the next job last
+    queue: Queue
     rolling: set[PoolName]
     leased: dict[str, list[Agent]]
     room: int
@@ -158,18 +160,7 @@ class _Draft:
                 for uuid in agent.lease:
                     self.leased.setdefault(uuid, []).append(agent)
                 if fact.job is not None:
-                    self.queues[agent.pool].pop()
-
-
-def _queues(memory: Memory) -> dict[PoolName, list[Job]]:
-    """Each pool's queued jobs, the next one last."""
-    queues: dict[PoolName, list[Job]] = {}
-    for job in memory.jobs.values():
-        if job.agent is None and job.cancelled_by is None:
-            queues.setdefault(job.pool, []).append(job)
-    for waiting in queues.values():
-        waiting.sort(key=lambda job: job.serial, reverse=True)
-    return queues
+                    self.queue.take(agent.pool)
 
 
 def _preparing(memory: Memory) -> int:
@@ -218,9 +209,7 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
             continue
         draft.wake(deadline(spec, agent, own=agent is own))
         if agent is own:
-            queue = draft.queues.get(spec.pool.name)
-            waiting = queue[-1] if queue else None
-            draft.take(use(view, draft.leased, waiting, spec, agent, tenancy), agent)
+            draft.take(use(view, draft.leased, draft.queue, spec, agent, tenancy), agent)
     _fill(draft, spec, tenancy)
 
 

@@ -238,12 +238,13 @@ class JobSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class JobRequeued:
-    """job.requeued: the agent that was to run it did not open."""
+    """job.requeued: the agent that was to run it did not open, or was lost with it."""
 
     at: float
     job: JobId
     generation: Generation
     counted: bool = True  # False: it did not open because Mayfly or the Engine ended it
+    lost: bool = False  # it ran, or was never started, and is run again since its owner wanted that
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,8 @@ class JobEnded:
     state: JobState
     cause: Cause | None
     exit_code: int | None
+    detail: str = ""  # the sentence that says why, where the cause does not
+    used: float | None = None  # its owner's share in its class, with it; None: it did not run
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ What still has to be run is never cut here.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 
 COMMAND_KEPT = (
     2048  # bytes of JSON: with it the row of an ended job has room in one page of the state file
 )
 TEXT_KEPT = 2000  # characters
+SHOWN = 160  # characters of a command in a list
 _MARK = 64  # of the bytes of a command: more than its mark ever has
 
 
@@ -37,6 +39,18 @@ def kept_command(argv: Sequence[str]) -> tuple[str, ...]:
         words.append(word)
         room -= size
     return tuple(words)
+
+
+def shown_command(argv: Sequence[str]) -> str:
+    """The command as a list has room for it: on one line, as a shell would read it."""
+    words, room = [], SHOWN
+    for word in argv:
+        words.append(shlex.quote(word[:SHOWN]))
+        room -= len(words[-1]) + 1
+        if room < 0:
+            break
+    text = " ".join(" ".join(words).split())
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
 def kept_command_json(text: str) -> str:

@@ -40,6 +40,7 @@ from mayfly.core.model import (
 from mayfly.core.notice import Judge, notice
 from mayfly.core.plan import Plan
 from mayfly.core.polls import TICK
+from mayfly.core.queue import charged
 from mayfly.core.requests import AskRoster, LookAtMounts, Note, Request, Trial, TryEnrolment
 from mayfly.core.slots import within
 from mayfly.core.state import NOISE, State
@@ -153,6 +154,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     """Notice and decide by turns, until nothing more follows."""
     facts = [*state.drafting]
     memory, world = state.drafted, state.observed.world
+    half_life = state.config.host.fair_share_half_life
     gpus = state.gpus.after(facts)
     resting = {subject: until for subject, until in state.resting.items() if until > now}
     mint = _Mint(state.noise, now)
@@ -161,7 +163,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     unfinished, looks = True, False
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
-        noticed = tuple(notice(memory, world, now, judge, busy))
+        noticed = charged(notice(memory, world, now, judge, busy), memory, half_life)
         memory = apply(memory, noticed)
         gpus, world = gpus.judged(state.desired, memory, world, now)
         plan = decide(
@@ -173,6 +175,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             mint=mint,
             in_flight=busy | resting.keys(),
             down=state.contacts.down,
+            half_life=half_life,
         )
         memory = apply(memory, plan.facts)
         facts += [*noticed, *plan.facts]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from mayfly.core.model import (
     ContainerId,
@@ -18,6 +19,7 @@ from mayfly.core.model import (
     JobState,
     Phase,
     PoolName,
+    Priority,
     SlotName,
 )
 
@@ -166,11 +168,41 @@ class Job:
     uid: int | None = None  # of whoever submitted it; None: an earlier Mayfly did not record that
     owner: str | None = None  # that user's name
     size: int = 0  # bytes of its command and its variables
+    name: str | None = None  # None: nobody gave it one
+    priority: Priority = Priority.NORMAL
+    group: JobId | None = None  # of all jobs of one matrix; None: it is no part of one
+    variant: str = ""  # which of its group, by what differs: "12.8 SEED=1"
+    after: tuple[JobId, ...] = ()  # the jobs that were to end well before it runs
+    awaits: tuple[JobId, ...] = ()  # those of them that have not ended
+    forsaken: str = ""  # why it will never run; "": it may
+    retry_lost: int = 0  # how often it is run again where it was lost
+    lost: int = 0  # how often it was
 
     @property
     def state(self) -> JobState:
         """Queued or running."""
         return JobState.QUEUED if self.agent is None else JobState.RUNNING
+
+    @property
+    def share(self) -> ShareKey:
+        """On whose account the time of a slot goes that it has."""
+        return self.pool, self.uid, self.priority
+
+
+# Of one person (None: of those whose jobs an earlier Mayfly took), in one pool and class.
+ShareKey: TypeAlias = tuple[PoolName, int | None, Priority]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a person's jobs of one class had of a pool's slots."""
+
+    used: float = 0.0  # seconds, as far as they counted at ``at``
+    at: float = 0.0
+    started: float | None = None  # when the last of them was begun; None: none ever was
+
+
+NO_SHARE = Share()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +223,7 @@ class Memory:
     jobs: Mapping[JobId, Job] = field(default_factory=dict)
     pause: Pause | None = None
     serial: int = 0  # the highest given so far
+    shares: Mapping[ShareKey, Share] = field(default_factory=dict)
 
     def slot(self, name: SlotName) -> SlotMemory:
         """What is remembered of the slot, which may be nothing."""

@@ -60,6 +60,14 @@ class JobState(StrEnum):
     LOST = "lost"
 
 
+class Priority(StrEnum):
+    """Which jobs of the embedded queue go before which."""
+
+    HIGH = "high"  # operators' alone
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class Cause(StrEnum):
     """Why a job that did not succeed ended as it did."""
 
@@ -71,6 +79,7 @@ class Cause(StrEnum):
     ENGINE_STOPPED = "engine_stopped"
     KILLED = "killed"
     NEVER_STARTED = "never_started"
+    AFTER = "after"  # the job that it was to run after did not end well
     UNKNOWN = "unknown"
 
 
@@ -283,6 +292,8 @@ class HostSpec:
     output_total: int = 2 * 1024 * 1024 * 1024  # of all kept output
     history_days: float = field(default=90.0, metadata=LIVE)
     history_events: int = field(default=100_000, metadata=LIVE)
+    # seconds after which half of what somebody's jobs had of a pool's slots still counts
+    fair_share_half_life: float = field(default=24 * 3600.0, metadata=LIVE)
 
     def reread(self, wanted: HostSpec) -> tuple[HostSpec, tuple[str, ...]]:
         """What is in force once ``wanted`` was read by a manager that runs, and the keys that differ and are

@@ -40,6 +40,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.outcomes import End, Outcome, Result
+from mayfly.core.queue import forsaken
 from mayfly.core.rosters import confirmations, spared
 from mayfly.core.slots import backoff, trial_wait, within
 
@@ -79,6 +80,7 @@ def notice(
         facts.extend(confirmations(apply(memory, facts), world, now))
     if world.containers is not None:
         facts.extend(_strays(memory, world.containers, world, now, in_flight))
+    facts.extend(forsaken(memory, now))
     return facts
 
 
@@ -247,15 +249,21 @@ def _job_account(
     job = memory.jobs.get(agent.job) if agent.job is not None else None
     if job is None or job.agent != agent.generation:
         return
+    again = job.lost < job.retry_lost and job.cancelled_by is None
     if end.opened:
         state = outcome.job or JobState.LOST
         code = end.exit.code if end.exit is not None else None
-        yield JobEnded(at, job.id, state, outcome.cause, code)
+        if state is JobState.LOST and again:
+            yield JobRequeued(now, job.id, agent.generation, counted=False, lost=True)
+        else:
+            yield JobEnded(at, job.id, state, outcome.cause, code)
     elif job.cancelled_by is not None:
         yield JobEnded(now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
     else:
         counted = not _blameless(end)
-        if job.tries + int(counted) >= TRIES:
+        if job.tries + int(counted) >= TRIES and again:
+            yield JobRequeued(now, job.id, agent.generation, counted, lost=True)
+        elif job.tries + int(counted) >= TRIES:
             yield JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None)
         else:
             yield JobRequeued(now, job.id, agent.generation, counted)

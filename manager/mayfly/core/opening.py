@@ -14,6 +14,7 @@ from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import Container, ContainerState, Generation, SlotSpec, World
 from mayfly.core.plan import STAY, Act, Stay, Verdict, View
+from mayfly.core.queue import Queue
 from mayfly.core.slots import Tenancy, cooling, trial_due, within
 
 RENAME_AFTER = (
@@ -23,12 +24,9 @@ Leased = Mapping[str, Sequence[Agent]]  # who may be at work on each GPU
 
 
 def use(
-    view: View, leased: Leased, waiting: Job | None, spec: SlotSpec, agent: Agent, tenancy: Tenancy
+    view: View, leased: Leased, queue: Queue, spec: SlotSpec, agent: Agent, tenancy: Tenancy
 ) -> Verdict:
-    """Open the gate of the slot's own agent where there is something for it, else see to its name.
-
-    ``waiting`` is its pool's next job; ``None``: none waits.
-    """
+    """Open the gate of the slot's own agent where there is something for it, else see to its name."""
     if not view.free(agent.generation):
         return STAY
     container = view.containers.get(agent.generation)
@@ -38,7 +36,7 @@ def use(
     if agent.committed is None and agent.ready is not None:
         shut = _shut(view, leased, spec, agent, tenancy)
         if shut is None:
-            opening = _next_use(view, waiting, spec, agent, container)
+            opening = _next_use(view, queue, spec, agent, container)
             if opening is not None:
                 return opening if _mounts_are_known(view, spec) else Stay(look_at_mounts=True)
         else:
@@ -57,10 +55,11 @@ def _mounts_are_known(view: View, spec: SlotSpec) -> bool:
 
 
 def _next_use(
-    view: View, waiting: Job | None, spec: SlotSpec, agent: Agent, container: Container
+    view: View, queue: Queue, spec: SlotSpec, agent: Agent, container: Container
 ) -> Act | None:
     """What an agent whose gate may be opened is used for; ``None`` where nothing waits for it."""
     if spec.embedded:
+        waiting = queue.next(spec.pool.name)
         return _open(view, spec, agent, container, waiting) if waiting is not None else None
     if agent.enrolled is None or agent.enrolled_by_run not in (None, view.run_id):
         # What another run of the manager was given is gone with it: it was never on disk.

@@ -41,16 +41,21 @@ ROOM = QueueRoom(
 )
 
 
-def no_room(jobs: Iterable[Job], by: Caller, size: int, room: QueueRoom = ROOM) -> str | None:
-    """Why a job of that ``size`` (bytes) of that user cannot wait too; ``None`` where it can."""
+def no_room(
+    jobs: Iterable[Job], by: Caller, size: int, room: QueueRoom = ROOM, *, count: int = 1
+) -> str | None:
+    """Why ``count`` jobs of that user, ``size`` bytes together, cannot wait too; ``None``: they can."""
     waiting = [job for job in jobs if job.agent is None]
     own = [job for job in waiting if job.uid == by.uid]
     for named, there, share in (
         (f"the jobs of {by.name} that wait", own, room.of_one),
         ("the jobs that wait", waiting, room.all if by.operator else room.without_operators),
     ):
+        with_these = "with this one" if count == 1 else f"with these {count}"
         if len(there) >= share.jobs:
             return f"{named} are as many as may be, {share.jobs}"
+        if len(there) + count > share.jobs:
+            return f"{with_these} {named} would be more than {share.jobs}"
         if sum(job.size for job in there) + size > share.size:
-            return f"with this one {named} would be larger than {share.size // MIB} MiB"
+            return f"{with_these} {named} would be larger than {share.size // MIB} MiB"
     return None

@@ -296,6 +296,12 @@ class HostTable(Table):
         ge=100,
         le=10_000_000,
     )
+    fair_share_half_life: Duration = key(
+        model.HostSpec,
+        "fair_share_half_life",
+        "after which half of the time still counts that a person's jobs had in a pool's slots",
+        ge=60,
+    )
 
 
 @cache

@@ -28,12 +28,13 @@ from mayfly.core.facts import (
     ManagerResumed,
     event_name,
 )
-from mayfly.core.kept_texts import COMMAND_KEPT, kept_text
-from mayfly.core.memory import Agent, Job, Memory, Pause
+from mayfly.core.kept_texts import COMMAND_KEPT, kept_text, shown_command
+from mayfly.core.memory import Agent, Job, Memory, Pause, Share, ShareKey
 from mayfly.core.model import Generation, JobId, SlotName
+from mayfly.core.queue_estimate import likeness
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
-from mayfly.edge.history_rows import remembered
+from mayfly.edge.history_rows import NOBODY, remembered
 
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
 COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
@@ -66,6 +67,7 @@ class History:
             migrate(self._db, self.path)
         self.path.chmod(0o600)
         self._identity = self._standing()
+        self._shares_written: Mapping[ShareKey, Share] = {}
         self._commits = 0  # since the log last began anew
         self._erased = True  # a manager that was killed may have erased something just before
 
@@ -104,7 +106,9 @@ class History:
     def load(self) -> Memory:
         """The memory as it was when the last commit returned."""
         with translated("cannot read the history", self.path):
-            return remembered(self._db.execute)
+            memory = remembered(self._db.execute)
+        self._shares_written = memory.shares
+        return memory
 
     def commit(
         self,
@@ -132,6 +136,7 @@ class History:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', '')")
             if cursor is not None:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,))
+        self._shares_written = after.shares
         self._commits += 1
         return seq
 
@@ -166,6 +171,7 @@ class History:
             )
         for job_id in touched.jobs & after.jobs.keys():
             self._job(after.jobs[job_id])
+        self._shares(after.shares)
         return seq
 
     def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
@@ -222,8 +228,9 @@ class History:
         job = fact.job
         self._db.execute(
             "INSERT INTO jobs"
-            " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
+            " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size,"
+            " name, priority, group_id, variant, after, awaits, retry_lost, command, alike)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id,
                 job.serial,
@@ -235,15 +242,47 @@ class History:
                 job.uid,
                 job.owner,
                 job.size,
+                job.name,
+                job.priority,
+                job.group,
+                job.variant,
+                " ".join(job.after),
+                " ".join(job.awaits),
+                job.retry_lost,
+                shown_command(payload.argv),
+                likeness(job.name, payload.argv),
             ),
         )
 
     def _job(self, job: Job) -> None:
         self._db.execute(
-            "UPDATE jobs SET state = ?, slot = ?, agent = ?, started = ?, tries = ?, cancelled_by = ?"
-            " WHERE id = ?",
-            (job.state, job.slot, job.agent, job.started, job.tries, job.cancelled_by, job.id),
+            "UPDATE jobs SET state = ?, slot = ?, agent = ?, started = ?, tries = ?, cancelled_by = ?,"
+            " submitted = ?, awaits = ?, forsaken = ?, lost = ? WHERE id = ?",
+            (
+                job.state,
+                job.slot,
+                job.agent,
+                job.started,
+                job.tries,
+                job.cancelled_by,
+                job.submitted,
+                " ".join(job.awaits),
+                job.forsaken,
+                job.lost,
+                job.id,
+            ),
         )
+
+    def _shares(self, shares: Mapping[ShareKey, Share]) -> None:
+        """Those that are not as they were written last."""
+        for key, share in shares.items():
+            if share != self._shares_written.get(key):
+                pool, person, priority = key
+                uid = NOBODY if person is None else person
+                self._db.execute(
+                    "INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?, ?, ?)",
+                    (pool, uid, priority, share.used, share.at, share.started),
+                )
 
     def _started(self, fact: AgentOpened) -> None:
         """Needed too when the job ends in the same commit: it is no longer in memory then."""
@@ -254,8 +293,8 @@ class History:
 
     def _finish(self, fact: JobEnded) -> None:
         self._db.execute(
-            "UPDATE jobs SET state = ?, cause = ?, exit_code = ?, finished = ? WHERE id = ?",
-            (fact.state, fact.cause, fact.exit_code, fact.at, fact.job),
+            "UPDATE jobs SET state = ?, cause = ?, exit_code = ?, finished = ?, detail = ? WHERE id = ?",
+            (fact.state, fact.cause, fact.exit_code, fact.at, fact.detail, fact.job),
         )
         emptied = self._db.execute(
             "UPDATE jobs SET env = '{}', argv = kept_command(argv)"
@@ -378,6 +417,9 @@ class _Touched:
         if isinstance(fact, ClockJumped):
             self.agents.update(after.agents)
             self.slots.update(after.slots)
+            self.jobs.update(after.jobs)
+        if isinstance(fact, JobEnded):
+            self.jobs.update(job.id for job in after.jobs.values() if fact.job in job.after)
         if isinstance(fact, AgentExited) and fact.job_succeeded is not None:
             # What came of a job counts beside those that failed in other slots.
             self.slots.update(name for name, slot in after.slots.items() if slot.failed_run)

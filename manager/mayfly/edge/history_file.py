@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -66,6 +66,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX jobs_finished ON jobs (finished, serial)",
         # Up to which row commands of ended jobs may be whole: the writer cuts them, a few at a time.
         "INSERT INTO meta SELECT 'whole_commands', coalesce(max(rowid), 0) FROM jobs",
+    ),
+    (
+        "ALTER TABLE jobs ADD COLUMN name TEXT",
+        "ALTER TABLE jobs ADD COLUMN priority TEXT NOT NULL DEFAULT 'normal'",
+        "ALTER TABLE jobs ADD COLUMN group_id TEXT",
+        "ALTER TABLE jobs ADD COLUMN variant TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN after TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN awaits TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN forsaken TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN retry_lost INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN detail TEXT NOT NULL DEFAULT ''",
+        # What it runs, in one line for a list, and what makes runs of it comparable.
+        "ALTER TABLE jobs ADD COLUMN command TEXT",
+        "ALTER TABLE jobs ADD COLUMN alike TEXT",
+        "CREATE INDEX jobs_group ON jobs (group_id) WHERE group_id IS NOT NULL",
+        "CREATE INDEX jobs_alike ON jobs (pool, alike, finished) WHERE state = 'succeeded'",
+        """CREATE TABLE shares (
+            pool TEXT NOT NULL, uid INTEGER NOT NULL, priority TEXT NOT NULL,
+            used REAL NOT NULL, at REAL NOT NULL, started REAL,
+            PRIMARY KEY (pool, uid, priority))""",
     ),
 )
 

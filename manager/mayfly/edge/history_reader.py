@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from mayfly.core.commands import Payload
 from mayfly.core.facts import FORMER_EVENTS, PRESENT_EVENTS
 from mayfly.core.lifetime import seconds_in_phases
 from mayfly.core.memory import Memory
-from mayfly.core.model import JobId
+from mayfly.core.model import JobId, JobState
+from mayfly.core.queue_estimate import RUNS
 from mayfly.edge.history_file import FILE_NAME, check_version, translated
 from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
 
@@ -28,12 +30,31 @@ LIVES = (
     " AND (? IS NULL OR instr(json_extract(data, '$.lease'), ?))"
     " ORDER BY exited DESC LIMIT ?"
 )
+_WANTED = (
+    "(:pool IS NULL OR pool = :pool) AND (:state IS NULL OR state = :state)"
+    " AND (:uid IS NULL OR uid = :uid) AND (:group IS NULL OR group_id = :group)"
+)
 _JOBS = f"SELECT {JOB_COLUMNS} FROM jobs"  # noqa: S608
 JOBS = (
-    f"{_JOBS} WHERE state IN ('queued', 'running') UNION ALL"  # noqa: S608
-    f" SELECT * FROM ({_JOBS} WHERE finished IS NOT NULL"
-    " ORDER BY finished DESC, serial DESC LIMIT ?) ORDER BY serial"
+    f"{_JOBS} WHERE state IN ('queued', 'running') AND {_WANTED} UNION ALL"  # noqa: S608
+    f" SELECT * FROM ({_JOBS} WHERE finished >= :since AND {_WANTED}"
+    " ORDER BY finished DESC, serial DESC LIMIT :limit) ORDER BY serial"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class JobsWanted:
+    """Which jobs are to be listed; ``None``: any."""
+
+    limit: int = 100  # of those that have ended; the others are all listed
+    pool: str | None = None
+    state: str | None = None
+    uid: int | None = None  # whose
+    since: float | None = None  # of those that have ended: from then on
+    group: str | None = None
+
+
+ALL_JOBS = JobsWanted()
 
 
 class HistoryReader:
@@ -43,7 +64,9 @@ class HistoryReader:
         self.path = state_dir / FILE_NAME
         self._local = threading.local()
 
-    def _rows(self, query: str, arguments: Sequence[object] = ()) -> list[sqlite3.Row]:
+    def _rows(
+        self, query: str, arguments: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[sqlite3.Row]:
         with translated("cannot read the history", self.path):
             db = getattr(self._local, "db", None)
             if db is None:
@@ -79,13 +102,33 @@ class HistoryReader:
             return None
         return Payload(tuple(json.loads(rows[0]["argv"])), json.loads(rows[0]["env"]))
 
-    def jobs(self, limit: int = 100) -> list[dict[str, Any]]:
-        """All queued and running jobs, and the last ``limit`` ended ones, in the order of submission.
+    def jobs(self, wanted: JobsWanted = ALL_JOBS) -> list[dict[str, Any]]:
+        """All queued and running jobs, and the last ended ones, in the order of submission.
 
         Without what they run, which nobody needs of many at once.
         """
-        rows = self._rows(JOBS, (limit,))
+        named = {**asdict(wanted), "since": wanted.since or 0.0}
+        rows = self._rows(JOBS, named)
         return [_job_row(row) for row in rows]
+
+    def likenesses(self, pool: str) -> dict[JobId, str]:
+        """What the runs of each open job of the pool are compared by."""
+        rows = self._rows(
+            "SELECT id, alike FROM jobs WHERE state IN ('queued', 'running') AND pool = ?"
+            " AND alike IS NOT NULL",
+            (pool,),
+        )
+        return {JobId(row["id"]): str(row["alike"]) for row in rows}
+
+    def lasted(self, pool: str, alike: str | None = None) -> list[float]:
+        """How many seconds the last jobs ran that succeeded there, of all or of those alike."""
+        which = "" if alike is None else "alike = :alike AND "
+        rows = self._rows(
+            f"SELECT finished - started FROM jobs WHERE pool = :pool AND {which}state = 'succeeded'"  # noqa: S608
+            " AND started IS NOT NULL ORDER BY finished DESC LIMIT :runs",
+            {"pool": pool, "alike": alike, "runs": RUNS},
+        )
+        return [max(0.0, float(row[0])) for row in rows]
 
     def job(self, job: str) -> dict[str, Any] | None:
         """One job, with what is there of its command; ``None`` where there is no such job."""
@@ -94,6 +137,15 @@ class HistoryReader:
             (job,),
         )
         return _job_row(rows[0]) | {"argv": json.loads(rows[0]["argv"])} if rows else None
+
+    def members(self, name: str) -> dict[JobId, JobState]:
+        """The job of that id, or the jobs of that group, and how they stand."""
+        rows = self._rows(
+            "SELECT id, state FROM jobs WHERE id = ? UNION ALL"
+            " SELECT * FROM (SELECT id, state FROM jobs WHERE group_id = ? ORDER BY serial)",
+            (name, name),
+        )
+        return {JobId(row["id"]): JobState(row["state"]) for row in rows}
 
     def owner_of_job(self, job: str) -> int | None:
         """The uid of whoever submitted it; ``None`` where nobody did, or an earlier Mayfly had it."""
@@ -185,8 +237,8 @@ class HistoryReader:
         return [_life_row(found[one]) for one in generations if one in found]
 
 
-def _job_row(row: sqlite3.Row) -> dict[str, Any]:
-    names: Iterable[str] = (
+JOB_ROW = (
+    *(
         "pool",
         "state",
         "exit_code",
@@ -197,8 +249,14 @@ def _job_row(row: sqlite3.Row) -> dict[str, Any]:
         "started",
         "finished",
         "owner",
-    )
-    return {"job": row["id"], **{name: row[name] for name in names}}
+    ),
+    *("uid", "name", "command", "priority", "variant", "retry_lost", "lost", "timeout", "detail"),
+)
+
+
+def _job_row(row: sqlite3.Row) -> dict[str, Any]:
+    found = {"job": row["id"], **{name: row[name] for name in JOB_ROW}}
+    return found | {"group": row["group_id"], "after": row["after"].split()}
 
 
 def _life_row(row: sqlite3.Row) -> dict[str, Any]:

@@ -8,13 +8,34 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from mayfly.core.memory import Agent, Cordon, Doom, FailedRun, Job, Memory, Pause, SlotMemory
-from mayfly.core.model import DoomReason, Generation, Hold, JobId, JobState, Phase, SlotName
+from mayfly.core.memory import (
+    Agent,
+    Cordon,
+    Doom,
+    FailedRun,
+    Job,
+    Memory,
+    Pause,
+    Share,
+    SlotMemory,
+)
+from mayfly.core.model import (
+    DoomReason,
+    Generation,
+    Hold,
+    JobId,
+    JobState,
+    Phase,
+    Priority,
+    SlotName,
+)
 
+NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 # Of a job all but what it runs, which may be a quarter of a mebibyte.
 JOB_COLUMNS = (
     "id, pool, serial, state, exit_code, cause, slot, agent, submitted, started, finished, timeout, tries,"
-    " cancelled_by, uid, owner, size"
+    " cancelled_by, uid, owner, size, name, priority, group_id, variant, after, awaits, forsaken,"
+    " retry_lost, lost, detail, command"
 )
 
 
@@ -35,6 +56,14 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
             " WHERE state IN ('queued', 'running') ORDER BY serial"
         )
     }
+    shares = {
+        (
+            row["pool"],
+            None if row["uid"] == NOBODY else row["uid"],
+            Priority(row["priority"]),
+        ): Share(row["used"], row["at"], row["started"])
+        for row in rows("SELECT * FROM shares")
+    }
     serials = [row["serial"] or 0 for row in rows("SELECT max(serial) AS serial FROM jobs")]
     pauses = [
         json.loads(row["value"]) for row in rows("SELECT value FROM meta WHERE key = 'pause'")
@@ -45,6 +74,7 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
         jobs,
         Pause(**pauses[0]) if pauses else None,
         max([*serials, *(agent.serial for agent in agents.values())]),
+        shares,
     )
 
 
@@ -94,4 +124,18 @@ def _job_from(row: sqlite3.Row) -> Job:
         uid=row["uid"],
         owner=row["owner"],
         size=row["size"],
+        name=row["name"],
+        priority=Priority(row["priority"]),
+        group=row["group_id"],
+        variant=row["variant"],
+        after=job_ids(row["after"]),
+        awaits=job_ids(row["awaits"]),
+        forsaken=row["forsaken"],
+        retry_lost=row["retry_lost"],
+        lost=row["lost"],
     )
+
+
+def job_ids(text: str) -> tuple[JobId, ...]:
+    """The ids of jobs that stand in one text, apart by spaces."""
+    return tuple(JobId(one) for one in text.split())

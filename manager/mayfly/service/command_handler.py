@@ -10,7 +10,7 @@ from typing import assert_never
 from mayfly.core import machine, naming
 from mayfly.core.command_effects import CommandResult, Reread, Situation, effects, refusal
 from mayfly.core.commands import (
-    CancelJob,
+    CancelJobs,
     Command,
     CordonSlots,
     DrainSlots,
@@ -27,6 +27,7 @@ from mayfly.core.desire import desired
 from mayfly.core.model import Config, JobId, PoolName, Traits
 from mayfly.core.notice import Judge
 from mayfly.core.state import State
+from mayfly.core.submitting import Members
 from mayfly.edge.faults import Fault
 
 
@@ -35,6 +36,7 @@ class CommandHandler:
     """Looks things up; changes nothing."""
 
     known_job: Callable[[JobId], bool]  # whether a job of that id was ever there, or is promised
+    members: Callable[[str], Members]  # the job of that id, or those of that group, on disk
     reread: Callable[[], Config]
     preview: Callable[[Config], Mapping[PoolName, Traits]]
     judge: Judge
@@ -50,9 +52,10 @@ class CommandHandler:
     def _looked_up(self, command: Command, state: State, at: Situation) -> Situation:
         match command:
             case SubmitJob():
-                return replace(at, new_job=self._new_job(at.now))
-            case CancelJob(job=job):
-                return replace(at, job_known=self.known_job(job))
+                named = {name: self.members(name) for name in command.after}
+                return replace(at, new_job=self._new_job(at.now), named=named)
+            case CancelJobs(jobs=jobs):
+                return replace(at, named={name: self.members(name) for name in jobs})
             case ReloadConfig():
                 return replace(at, reread=self._reread(state))
             case PlanAhead():

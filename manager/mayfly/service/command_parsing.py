@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mayfly.core.commands import (
     Caller,
-    CancelJob,
+    CancelJobs,
     Command,
     CordonSlots,
     DrainSlots,
@@ -25,7 +25,6 @@ from mayfly.core.commands import (
     SubmitJob,
     UncordonSlots,
 )
-from mayfly.core.model import JobId
 from mayfly.service import parameters
 
 
@@ -51,20 +50,38 @@ class CommandRoute:
 
 
 def submit(request: CommandRequest) -> SubmitJob:
-    """``{argv, env, pool, timeout}``."""
+    """All of ``SUBMISSION``."""
     given = request.given
     payload = Payload(parameters.argv(given.get("argv")), parameters.env(given.get("env")))
+    matrix = parameters.matrix(given.get("matrix"))
+    for key in matrix:
+        if key in payload.env:
+            raise parameters.BadRequest(f"matrix: {key} is a variable of env already")
     return SubmitJob(
         request.by,
         payload,
         pool=parameters.text(given.get("pool"), "pool"),
         timeout=parameters.seconds(given.get("timeout"), "timeout"),
+        name=parameters.job_name(given.get("name")),
+        priority=parameters.priority(given.get("priority")),
+        after=parameters.names(given.get("after"), "after") or (),
+        retry_lost=parameters.count(given.get("retry_lost"), "retry_lost", RETRIES),
+        cuda=parameters.versions(given.get("cuda")),
+        matrix=matrix,
     )
 
 
-def cancel(request: CommandRequest) -> CancelJob:
-    """No body: the job is in the path."""
-    return CancelJob(request.by, JobId(request.names["job"]))
+def cancel(request: CommandRequest) -> CancelJobs:
+    """No body: the job, or the group, is in the path."""
+    return CancelJobs(request.by, (request.names["job"],))
+
+
+def cancel_many(request: CommandRequest) -> CancelJobs:
+    """``{jobs}``: jobs and groups."""
+    jobs = parameters.names(request.given.get("jobs"), "jobs")
+    if jobs is None:
+        raise parameters.BadRequest("jobs must name what is to be cancelled")
+    return CancelJobs(request.by, jobs)
 
 
 def cordon(request: CommandRequest) -> CordonSlots:
@@ -123,10 +140,16 @@ def plan(request: CommandRequest) -> PlanAhead:
     return PlanAhead(request.by)
 
 
+RETRIES = 10  # that one may ask for
+SUBMISSION = (
+    *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
+    "matrix",
+)
 COMMAND_ROUTES = (
     CommandRoute("GET", "/v1/plan", (), "what the next pass would do", plan),
-    CommandRoute("POST", "/v1/jobs", ("argv", "env", "pool", "timeout"), "queue a job", submit),
-    CommandRoute("POST", "/v1/jobs/{job}/cancel", (), "end a job", cancel),
+    CommandRoute("POST", "/v1/jobs", SUBMISSION, "queue a job, or a group of them", submit),
+    CommandRoute("POST", "/v1/jobs/{job}/cancel", (), "end a job, or all of a group", cancel),
+    CommandRoute("POST", "/v1/cancel", ("jobs",), "end several jobs", cancel_many),
     CommandRoute("POST", "/v1/cordon", ("slots", "until", "note"), "no new agent or job", cordon),
     CommandRoute("POST", "/v1/uncordon", ("slots",), "fill again", uncordon),
     CommandRoute("POST", "/v1/drain", ("slots", "force"), "empty slots", drain),

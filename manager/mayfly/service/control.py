@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from mayfly.core.commands import Caller
-from mayfly.core.model import Generation
+from mayfly.core.model import Generation, JobState
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
+from mayfly.edge.history_reader import JobsWanted
 from mayfly.edge.http_connection import (
     RETRY,
     HttpReply,
@@ -39,8 +40,10 @@ from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest, Comma
 from mayfly.service.metrics import CONTENT_TYPE
 from mayfly.service.parameters import BadRequest
 from mayfly.service.pending_command import Send, ask
+from mayfly.service.queue_view import NO_QUEUE, QueueView
 
 API = 1
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
 PAGE = 500  # rows of a long answer that are in memory at once
 LISTS = 2  # long lists that are made at once, by those who come in by one door
 LIST_SECONDS = 5.0  # how long one waits for its turn
@@ -57,11 +60,17 @@ OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
 EVENTS_QUERY = ("after", "wait", "slot", "limit")
 HISTORY_QUERY = ("since", "slot", "outcome", "gpu", "limit")
 TIME_KEYS = frozenset(
-    {"at", "since", "until", "submitted", "started", "finished", "born", "opened", "exited"}
+    {
+        *("at", "since", "until", "submitted", "started", "finished", "born", "opened", "exited"),
+        "starts_at",
+    }
 )
+JOBS_QUERY = ("limit", "most", "mine", "pool", "state", "since", "group")
+MOST = 20_000  # rows of one list
 JOB_KEYS = (
-    *("job", "pool", "state", "exit_code", "cause"),
+    *("job", "pool", "state", "exit_code", "cause", "detail"),
     *("slot", "agent", "submitted", "started", "finished", "owner"),
+    *("name", "command", "priority", "group", "variant", "after", "lost"),
 )
 
 Names = Mapping[str, str]
@@ -75,8 +84,8 @@ class Reader(Protocol):
     the epoch and leave here as RFC 3339. Raises ``Fault`` where the disk cannot be read.
     """
 
-    def jobs(self, limit: int = 100) -> Sequence[Row]:
-        """All queued and running jobs, and the last ``limit`` ended."""
+    def jobs(self, wanted: JobsWanted = ...) -> Sequence[Row]:
+        """All queued and running jobs that are wanted, and the last of those that have ended."""
 
     def job(self, job: str) -> Row | None:
         """One job; ``None`` where there is none of that id."""
@@ -174,6 +183,7 @@ class Control:
         output: Output,
         metrics: Callable[[], bytes],
         *,
+        queue: QueueView = NO_QUEUE,
         gpus: Callable[[], Mapping[str, object]] = dict,
         recording: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
@@ -185,6 +195,7 @@ class Control:
         self._reader = reader
         self._printed = output
         self._exposition = metrics
+        self._queue = queue
         self._gpus_document = gpus
         self._recorded = recording
         self._release = version
@@ -264,18 +275,50 @@ class Control:
         return json_reply(200, {**found.document, "rev": found.rev})
 
     def _jobs(self, request: Request, _: Names) -> HttpReply:
-        limit = parameters.whole(request.query, "limit", 100, 10_000)
+        query = request.query
+        most = parameters.whole(query, "most", MOST, MOST)
+        wanted = JobsWanted(
+            limit=parameters.whole(query, "limit", 100, 10_000),
+            pool=parameters.text(query.get("pool"), "pool"),
+            state=parameters.job_state(query.get("state")),
+            uid=request.caller.uid if parameters.switch(query, "mine") else None,
+            since=parameters.moment(query.get("since"), "since"),
+            group=parameters.text(query.get("group"), "group"),
+        )
         with self._turn(request):
-            found = self._reader.jobs(limit)
-            rows = [_stamped({key: row.get(key) for key in JOB_KEYS}) for row in found]
-            return json_reply(200, {"schema": "mayfly.jobs/1", "jobs": rows})
+            found = self._reader.jobs(wanted)
+            positions = self._queue.positions()
+            rows = _foremost(_in_order(found, positions), most)
+            head = b'{"schema":"mayfly.jobs/1","left_out":%d,"jobs":[' % (len(found) - len(rows))
+            told = partial(self._listed, request.caller, positions)
+            return HttpReply(200, "application/json", _in_pages(head, rows, told))
+
+    def _listed(self, caller: Caller, positions: Mapping[str, int], row: Row) -> Row:
+        """A job as a list shows it: what it runs is for its owner and operators alone."""
+        shown = {key: row.get(key) for key in JOB_KEYS}
+        if not caller.operator and row.get("uid") != caller.uid:
+            shown["command"] = None
+        waits = row.get("state") == JobState.QUEUED
+        shown["position"] = positions.get(str(row["job"])) if waits else None
+        return _stamped(shown | {"seconds_left": self._seconds_left(row)})
+
+    def _seconds_left(self, row: Row) -> float | None:
+        started, running = row.get("started"), row.get("state") == JobState.RUNNING
+        if not running or not isinstance(started, int | float):
+            return None
+        return self._queue.seconds_left(str(row["pool"]), row.get("timeout"), started)
 
     def _job(self, request: Request, names: Names) -> HttpReply:
         row = self._reader.job(names["job"])
         if row is None:
             return _no_such_job(names["job"])
         self._see_whose_job(request, names["job"])
-        return json_reply(200, {"schema": "mayfly.job/1", **_stamped(row)})
+        shown = {key: value for key, value in row.items() if key != "uid"}
+        queued = row.get("state") == JobState.QUEUED
+        standing = self._queue.standing(names["job"]) if queued else {}
+        told = {"position": None, "starts_at": None, "why": None, **standing}
+        told["seconds_left"] = self._seconds_left(row)
+        return json_reply(200, {"schema": "mayfly.job/1", **_stamped(shown | told)})
 
     def _events(self, request: Request, _: Names) -> HttpReply:
         query = request.query
@@ -450,7 +493,7 @@ class Control:
         Route("GET", "/v1/version", (), "the manager's version", _version),
         Route("GET", "/v1/openapi.json", (), "these paths for programs, as OpenAPI", _openapi),
         Route("GET", "/v1/status", ("after", "wait"), "how the slots stand", _status),
-        Route("GET", "/v1/jobs", ("limit",), "the embedded queue", _jobs),
+        Route("GET", "/v1/jobs", JOBS_QUERY, "the embedded queue", _jobs),
         Route("GET", "/v1/jobs/{job}", (), "one job, with its command", _job),
         Route("GET", "/v1/jobs/{job}/output", OUTPUT_QUERY, "what a job printed", _job_output),
         Route(
@@ -536,6 +579,37 @@ class _Held(Iterator[bytes]):
 def _see_that_it_is_theirs(caller: Caller, owner: int | None, what: str) -> None:
     if owner != caller.uid:
         raise _NotTheirs(f"{what} is not one of {caller.name}'s")
+
+
+def _in_order(rows: Sequence[Row], positions: Mapping[str, int]) -> list[Row]:
+    """What has ended, what runs, what waits for a slot in the order in which it gets one, then the rest."""
+
+    def key(row: Row) -> tuple[int, int]:
+        state = row.get("state")
+        if state == JobState.QUEUED:
+            return (2, positions.get(str(row["job"]), MOST + 1))
+        return (int(state == JobState.RUNNING), 0)
+
+    return sorted(rows, key=key)
+
+
+def _foremost(rows: list[Row], most: int) -> list[Row]:
+    """At most so many: what runs and waits before what has ended, and of that the last."""
+    if len(rows) <= most:
+        return rows
+    ended = [row for row in rows if row.get("state") in ENDED]
+    others = rows[len(ended) :][:most]
+    room = most - len(others)
+    return [*(ended[-room:] if room else ()), *others]
+
+
+def _in_pages(head: bytes, rows: Sequence[Row], shown: Callable[[Row], Row]) -> Iterator[bytes]:
+    """A list as JSON, no more of it in memory than a page."""
+    yield head
+    for at in range(0, len(rows), PAGE):
+        page = as_json([shown(row) for row in rows[at : at + PAGE]])[1:-1]
+        yield (b"," if at else b"") + page
+    yield b"]}\n"
 
 
 def _nothing_held() -> None:

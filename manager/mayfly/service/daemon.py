@@ -59,6 +59,7 @@ from mayfly.service.messages import Message, Reload, Stop
 from mayfly.service.metrics import Metrics, Outside, serve
 from mayfly.service.mount_observer import MountObserver
 from mayfly.service.perform import Performer
+from mayfly.service.queue_view import LiveQueue
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
@@ -181,7 +182,8 @@ def _run(
             requests=RequestHandler(observer, witnesses, services, gpus, log, mounts, prober),
             workers=workers,
             commands=CommandHandler(
-                known_job=lambda job: ledger.promised(job) or reader.job(job) is not None,
+                known_job=lambda job: ledger.promised(job) or bool(reader.members(job)),
+                members=reader.members,
                 reread=reload,
                 preview=services.preview,
                 judge=services.judge,
@@ -208,6 +210,7 @@ def _run(
         reader=reader,
         output=output,
         metrics=metrics.text,
+        queue=LiveQueue(lambda: loop.state, clock.now, reader),
         gpus=lambda: gpu_document(gpus.document()),
         recording=recording.document,
         version=__version__,

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from mayfly.core.model import Priority
+
 Schema = dict[str, Any]
 
 
@@ -78,7 +80,12 @@ NAMED: Mapping[str, Schema] = {
 QUERY: Mapping[str, Schema] = {
     "after": _number("only what is numbered above this: a `rev` of the status, a `seq` of events"),
     "wait": {"type": "number", "minimum": 0, "description": "seconds to wait for it, 60 at most"},
-    "limit": _number("at most so many"),
+    "limit": _number("at most so many; of jobs: of those that have ended"),
+    "most": _number("at most so many rows, of those that have ended the last"),
+    "mine": _switch("1: only the caller's own"),
+    "pool": _text("only of this pool"),
+    "state": _text("only those in this state"),
+    "group": _text("only of this group"),
     "slot": _text("only of this slot"),
     "since": _text("only what ended from then on", **MOMENT),
     "outcome": _text("only what ended so"),
@@ -118,13 +125,42 @@ BODY: Mapping[str, Schema] = {
     "timeout": _or_null(
         {"type": "number", "exclusiveMinimum": 0, "description": "seconds; null: the pool's"}
     ),
+    "name": _or_null(_text("what its owner calls it", maxLength=64)),
+    "priority": {"enum": [*Priority, None], "description": "null: normal; high: operators alone"},
+    "after": {
+        **_or_null({"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1000}),
+        "description": "jobs and groups that are to end well before it runs",
+    },
+    "retry_lost": _or_null(
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 10,
+            "description": "how often it is run again where it was lost",
+        }
+    ),
+    "cuda": {
+        "anyOf": [TEXT, {"type": "array", "items": TEXT}, {"type": "null"}],
+        "description": 'CUDA versions, a job for each, in pools that have them; "all": each that there is',
+    },
+    "matrix": {
+        **_or_null({"type": "object", "additionalProperties": {"type": "array", "items": TEXT}}),
+        "description": "values by variable: a job for each combination",
+    },
+    "jobs": {
+        "type": "array",
+        "items": TEXT,
+        "minItems": 1,
+        "maxItems": 1000,
+        "description": "jobs and groups",
+    },
     "slots": _SLOTS,
     "until": _or_null(_text("when the cordon ends by itself", **MOMENT)),
     "note": _or_null(_text("why, for whoever looks", maxLength=500)),
     "force": {**FLAG, "description": "end running jobs too"},
     "dry_run": {**FLAG, "description": "say what would change and change nothing"},
 }
-REQUIRED = frozenset({"argv"})
+REQUIRED = frozenset({"argv", "jobs"})
 
 CHANGED = _object(slots=NAMES)
 OUTPUT = {
@@ -147,15 +183,16 @@ ANSWERS: Mapping[str, Schema] = {
         slots=ROWS,
         health=ROWS,
     ),
-    "GET /v1/jobs": _document("mayfly.jobs/1", jobs=ROWS),
+    "GET /v1/jobs": _document("mayfly.jobs/1", left_out={"type": "integer"}, jobs=ROWS),
     "GET /v1/jobs/{job}": _document("mayfly.job/1", job=TEXT, pool=TEXT, state=TEXT),
     "GET /v1/events": _document("mayfly.events/1", events=ROWS),
     "GET /v1/history": _document("mayfly.history/1", agents=ROWS),
     "GET /v1/gpus": _document("mayfly.gpus/1", gpus=ROWS, slots=ROWS, problem=TEXT_OR_NULL),
     "GET /v1/recording": _document("mayfly.recording/1", state={"type": "object"}, steps=ROWS),
     "GET /v1/plan": _document("mayfly.plan/1", actions=ROWS),
-    "POST /v1/jobs": _object(job=TEXT),
-    "POST /v1/jobs/{job}/cancel": _object(job=TEXT),
+    "POST /v1/jobs": _object(job=TEXT, group=TEXT_OR_NULL, jobs=NAMES),
+    "POST /v1/jobs/{job}/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),
+    "POST /v1/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),
     "POST /v1/cordon": CHANGED,
     "POST /v1/uncordon": CHANGED,
     "POST /v1/drain": CHANGED,

@@ -9,14 +9,18 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 
+from mayfly.core.model import JobState, Priority
 from mayfly.core.quantities import parse_time
 from mayfly.core.variables import problem_with_name, problem_with_value
 
 NAME_MAX = 128
 NOTE_MAX = 500
 LIST_MAX = 1000
+JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
+CUDA = re.compile(r"\d{1,3}\.\d{1,3}")
 ARGV_BYTES = 256 * 1024
 ENV_BYTES = 256 * 1024
 ONE_BYTES = (
@@ -128,6 +132,71 @@ def env(value: object) -> dict[str, str]:
         if len(name) + len(content.encode()) + 1 >= ONE_BYTES:
             raise BadRequest(f"env: {name} has to be shorter than {ONE_BYTES // 1024} KiB")
     return dict(value)
+
+
+def job_name(value: object) -> str | None:
+    """What a person calls a job; ``None`` for null and absent."""
+    found = text(value, "name")
+    if found is not None and JOB_NAME.fullmatch(found) is None:
+        raise BadRequest(
+            "name must be 1 to 64 letters, digits, dots, slashes, underscores and hyphens, a letter or digit"
+            " first"
+        )
+    return found
+
+
+def priority(value: object) -> Priority:
+    """A class of jobs; absent is normal."""
+    if value is None:
+        return Priority.NORMAL
+    try:
+        return Priority(str(value))
+    except ValueError:
+        raise BadRequest(f"priority must be {', '.join(Priority)}") from None
+
+
+def job_state(value: object) -> JobState | None:
+    """A state of jobs; ``None`` for null and absent."""
+    if value is None:
+        return None
+    try:
+        return JobState(str(value))
+    except ValueError:
+        raise BadRequest(f"state must be {', '.join(JobState)}") from None
+
+
+def count(value: object, key: str, most: int) -> int:
+    """A whole number, between 0 and ``most``; absent is 0."""
+    if value is None:
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
+        return value
+    raise BadRequest(f"{key} must be a whole number between 0 and {most}")
+
+
+def versions(value: object) -> tuple[str, ...]:
+    """CUDA versions, or "all" alone; absent is none."""
+    found = names([value] if isinstance(value, str) else value, "cuda") or ()
+    for one in found:
+        if CUDA.fullmatch(one) is None and (one != "all" or len(found) > 1):
+            raise BadRequest('cuda must be versions such as 12.8, or "all" alone')
+    return found
+
+
+def matrix(value: object) -> dict[str, tuple[str, ...]]:
+    """Values by variable: one job for each combination; absent is none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest("matrix must be an object of lists of texts")
+    found = {}
+    for name, several in value.items():
+        if not isinstance(several, list) or not 0 < len(several) <= LIST_MAX:
+            raise BadRequest(f"matrix: {name[:64]} must be a list of 1 to {LIST_MAX} texts")
+        for one in several:
+            env({name: one})
+        found[name] = tuple(dict.fromkeys(several))
+    return found
 
 
 def _encodable(value: str, key: str) -> None:

@@ -1,0 +1,262 @@
+"""Which of a pool's queued jobs is next: by class, then by each person's share, then first come.
+
+Pure. The same memory at the same time gives the same order, and all of the memory is on disk: a restart
+changes nothing. Nothing here opens a gate or ends a job; what waits for another job, or can never run, is
+in no order.
+
+A person's share is the time that their jobs had in the pool's slots, the older the less: after a half-life
+half of it counts. Whose jobs of a class had no slot for ``PATIENCE`` rises a class with them, and above the
+highest is before everybody: no job starves. It is the person who rises and not the job, so that a hundred
+jobs of one who is served stay behind one job of another.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from mayfly.core.facts import AgentOpened, Fact, JobEnded
+from mayfly.core.memory import NO_SHARE, Job, Memory, Share, ShareKey
+from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, Priority
+
+HALF_LIFE = 24 * 3600.0  # where the configuration names none
+PATIENCE = 12 * 3600.0  # seconds without a slot after which a person's jobs of a class rise by one
+# Seconds that a start counts at once: of slots that get free together one person does not take all.
+AHEAD = 60.0
+CLASSES = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
+
+Person: TypeAlias = int | None  # a uid; None: of jobs that an earlier Mayfly took
+_Line: TypeAlias = tuple[Person, Priority]
+_Rank: TypeAlias = tuple[int, float, int]
+
+
+def waits(job: Job) -> bool:
+    """Whether it is in the order: queued, and nothing but a slot is missing."""
+    return job.agent is None and job.cancelled_by is None and not job.awaits and not job.forsaken
+
+
+class Queue:
+    """The order of each pool's jobs from now on, as far as it is asked for."""
+
+    def __init__(self, memory: Memory, now: float, half_life: float = HALF_LIFE) -> None:
+        self._memory = memory
+        self._now = now
+        self._half_life = half_life
+        self._pools: dict[PoolName, _PoolOrder] | None = None
+
+    def next(self, pool: PoolName) -> Job | None:
+        """The pool's next job; ``None``: none waits."""
+        found = self._ordered().get(pool)
+        return found.next() if found is not None else None
+
+    def take(self, pool: PoolName) -> Job:
+        """The same, and the one behind it is next."""
+        return self._ordered()[pool].take()
+
+    def order(self, pool: PoolName) -> Iterator[Job]:
+        """All that wait, as they would start if nothing else came."""
+        while self.next(pool) is not None:
+            yield self.take(pool)
+
+    def pools(self) -> tuple[PoolName, ...]:
+        """Where anything waits."""
+        return tuple(self._ordered())
+
+    def _ordered(self) -> dict[PoolName, _PoolOrder]:
+        if self._pools is None:  # most passes need none
+            self._pools = _orders(self._memory, self._now, self._half_life)
+        return self._pools
+
+
+def _orders(memory: Memory, now: float, half_life: float) -> dict[PoolName, _PoolOrder]:
+    lines: dict[PoolName, dict[_Line, list[Job]]] = {}
+    for job in memory.jobs.values():
+        if waits(job):
+            pool = lines.setdefault(job.pool, {})
+            pool.setdefault((job.uid, job.priority), []).append(job)
+    if not lines:
+        return {}
+    used = shares_used(memory, now, half_life)
+    at_work = {job.share for job in memory.jobs.values() if job.agent is not None}
+    return {
+        pool: _PoolOrder(
+            {line: deque(sorted(jobs, key=_serial)) for line, jobs in waiting.items()},
+            {person: used.get((pool, person), 0.0) for person, _ in waiting},
+            {
+                line: now if (pool, *line) in at_work else served(memory, (pool, *line))
+                for line in waiting
+            },
+            now,
+        )
+        for pool, waiting in lines.items()
+    }
+
+
+def served(memory: Memory, key: ShareKey) -> float:
+    """When a job of that person and class last had a slot of the pool; 0: never."""
+    share = memory.shares.get(key, NO_SHARE)
+    return max(share.at, share.started or 0.0)
+
+
+def _serial(job: Job) -> int:
+    return job.serial
+
+
+class _PoolOrder:
+    """One pool's: the head of each line by its rank, those of whom somebody was taken ranked anew."""
+
+    def __init__(
+        self,
+        lines: dict[_Line, deque[Job]],
+        used: dict[Person, float],
+        served: dict[_Line, float],
+        now: float,
+    ) -> None:
+        self._lines = lines
+        self._used = used
+        self._served = served
+        self._now = now
+        self._ranks = {line: self._rank(line) for line in lines}
+        self._heap = [(rank, line) for line, rank in self._ranks.items()]
+        heapq.heapify(self._heap)
+
+    def next(self) -> Job | None:
+        while self._heap:
+            rank, line = self._heap[0]
+            if self._ranks.get(line) == rank:
+                return self._lines[line][0]
+            heapq.heappop(self._heap)  # ranked anew since
+        return None
+
+    def take(self) -> Job:
+        job = self.next()
+        assert job is not None
+        person, line = job.uid, (job.uid, job.priority)
+        self._lines[line].popleft()
+        self._used[person] += AHEAD
+        self._served[line] = self._now
+        for priority in CLASSES:
+            own = (person, priority)
+            if self._lines.get(own):
+                self._ranks[own] = self._rank(own)
+                heapq.heappush(self._heap, (self._ranks[own], own))
+            else:
+                self._ranks.pop(own, None)
+        return job
+
+    def _rank(self, line: _Line) -> _Rank:
+        """What is smaller is before: the class, the share, who came first. Each job has its own serial."""
+        head = self._lines[line][0]
+        since = max(head.submitted, self._served[line])
+        risen = CLASSES.index(line[1]) - int(max(0.0, self._now - since) // PATIENCE)
+        if risen < 0:
+            return (-1, since, head.serial)
+        return (risen, self._used[line[0]], head.serial)
+
+
+# -- shares ----------------------------------------------------------------------------------------
+
+
+def shares_used(
+    memory: Memory, now: float, half_life: float
+) -> dict[tuple[PoolName, Person], float]:
+    """How many seconds of each pool's slots each person had, as far as they still count."""
+    used: dict[tuple[PoolName, Person], float] = {}
+    for (pool, person, _), share in memory.shares.items():
+        used[pool, person] = used.get((pool, person), 0.0) + _left(share, now, half_life)
+    for job in memory.jobs.values():
+        if job.agent is not None:
+            ran = 0.0 if job.started is None else now - job.started
+            key = (job.pool, job.uid)
+            used[key] = used.get(key, 0.0) + _worth(ran, half_life) + AHEAD
+    return used
+
+
+def charged(facts: Iterable[Fact], memory: Memory, half_life: float) -> tuple[Fact, ...]:
+    """The facts, and with each end of a job that ran what its owner's share in that class is then."""
+    shares: dict[ShareKey, Share] = {}
+    opened: dict[Generation, float] = {}
+    found: list[Fact] = []
+    for fact in facts:
+        told = fact
+        if isinstance(fact, AgentOpened):
+            opened[fact.generation] = fact.at
+        elif isinstance(fact, JobEnded) and (job := memory.jobs.get(fact.job)) is not None:
+            began = job.started
+            if began is None and job.agent is not None:
+                began = opened.get(job.agent)
+            if began is not None:
+                key = job.share
+                before = shares.get(key) or memory.shares.get(key, NO_SHARE)
+                at = max(before.at, fact.at)
+                used = _left(before, at, half_life) + _worth(fact.at - began, half_life)
+                shares[key] = replace(before, used=used, at=at)
+                told = replace(fact, used=used)
+        found.append(told)
+    return tuple(found)
+
+
+def _left(share: Share, now: float, half_life: float) -> float:
+    """What still counts of it."""
+    return share.used * math.exp2(-max(0.0, now - share.at) / half_life)
+
+
+def _worth(seconds: float, half_life: float) -> float:
+    """What so many seconds, the last of them now, count for."""
+    return half_life / math.log(2) * -math.expm1(-math.log(2) * max(0.0, seconds) / half_life)
+
+
+# -- what follows another job ------------------------------------------------------------------------
+
+_HOW = {
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "was cancelled",
+    JobState.LOST: "was lost",
+}
+
+
+def followed(jobs: Mapping[JobId, Job], ended: JobId, state: JobState) -> dict[JobId, Job]:
+    """The jobs that the end of another changes: it need not be waited for, or it was waited for in vain."""
+    changed = {}
+    for job in jobs.values():
+        if ended not in job.awaits:
+            continue
+        if state is JobState.SUCCEEDED:
+            left = tuple(other for other in job.awaits if other != ended)
+            changed[job.id] = replace(job, awaits=left)
+        elif not job.forsaken:
+            changed[job.id] = replace(job, forsaken=in_vain(ended, state))
+    return changed
+
+
+def in_vain(job: JobId, state: JobState) -> str:
+    """Why what was to run after that job does not run."""
+    return f"job {job}, which it was to run after, {_HOW.get(state, state)}"
+
+
+def forsaken(memory: Memory, now: float) -> list[JobEnded]:
+    """The ends of the jobs that waited in vain, and of those that wait for them."""
+    found = [job for job in memory.jobs.values() if job.forsaken]
+    if not found:
+        return []
+    followers: dict[JobId, list[Job]] = {}
+    for job in memory.jobs.values():
+        for other in job.awaits:
+            followers.setdefault(other, []).append(job)
+    ends = {job.id: _given_up(job.id, job.forsaken, now) for job in found}
+    while found:
+        ended = found.pop()
+        for job in followers.get(ended.id, ()):
+            if job.id not in ends:
+                why = in_vain(ended.id, JobState.CANCELLED)
+                ends[job.id] = _given_up(job.id, why, now)
+                found.append(job)
+    return list(ends.values())
+
+
+def _given_up(job: JobId, why: str, now: float) -> JobEnded:
+    return JobEnded(now, job, JobState.CANCELLED, Cause.AFTER, None, detail=why)

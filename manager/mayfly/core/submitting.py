@@ -1,0 +1,218 @@
+"""What a submission comes to: which pools its jobs go to, and how many there are.
+
+Pure. One submission is one job, or with a matrix or several CUDA versions a group of them: all of it is
+taken, or nothing. What is refused is refused in a sentence that says what there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+from mayfly.core.commands import Caller, Payload, SubmitJob
+from mayfly.core.images import parse
+from mayfly.core.memory import Job, Memory
+from mayfly.core.model import Config, Desired, JobId, JobState, PoolName, PoolSpec, Priority
+from mayfly.core.queue import in_vain
+from mayfly.core.queue_room import no_room
+
+ALL = "all"  # as a CUDA version: each that a pool with a queue has
+MOST = 256  # jobs of one group
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why nothing was taken."""
+
+    status: int  # of HTTP
+    kind: str
+    sentence: str
+
+
+Members = Mapping[JobId, JobState]  # of a group, or the one job of that id
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job that is to be queued."""
+
+    job: Job
+    payload: Payload
+
+
+def entries(
+    command: SubmitJob,
+    config: Config,
+    desired: Desired,
+    memory: Memory,
+    now: float,
+    *,
+    new: JobId,
+    named: Mapping[str, Members],
+) -> tuple[Entry, ...] | Refused:
+    """The jobs that are taken; ``new`` is the id of the only one, or of the group.
+
+    ``named`` has the jobs that are named by ``after``, as the disk has them.
+    """
+    by = command.by
+    if command.priority is Priority.HIGH and not by.operator:
+        sentence = (
+            f"priority high is for operators (group mayfly): {by.name} may ask for normal or low"
+        )
+        return Refused(403, "forbidden", sentence)
+    pools = _pools(command, config, desired)
+    if isinstance(pools, Refused):
+        return pools
+    after = _after(command.after, memory, named)
+    if isinstance(after, Refused):
+        return after
+    combinations = [
+        (pool, cuda, dict(zip(command.matrix, values, strict=True)))
+        for pool, cuda in pools
+        for values in product(*command.matrix.values())
+    ]
+    if len(combinations) > MOST:
+        sentence = f"that makes {len(combinations)} jobs, and a group has at most {MOST}"
+        return Refused(400, "bad_request", sentence)
+    grouped = bool(command.matrix) or len(command.cuda) > 1 or ALL in command.cuda
+    found = []
+    for number, (pool, cuda, values) in enumerate(combinations, start=1):
+        payload = replace(command.payload, env={**command.payload.env, **values})
+        told = ([f"cuda={cuda}"] if cuda else []) + [f"{key}={one}" for key, one in values.items()]
+        job = Job(
+            id=JobId(f"{new}-{number}") if grouped else new,
+            pool=pool.name,
+            serial=memory.serial + number,
+            submitted=now,
+            timeout=command.timeout,
+            uid=by.uid,
+            owner=by.name,
+            size=payload.size,
+            name=command.name,
+            priority=command.priority,
+            group=new if grouped else None,
+            variant=" ".join(told) if grouped else "",
+            after=after[0],
+            awaits=after[1],
+            retry_lost=command.retry_lost,
+        )
+        found.append(Entry(job, payload))
+    return _with_room(found, memory, by) or tuple(found)
+
+
+def _with_room(found: list[Entry], memory: Memory, by: Caller) -> Refused | None:
+    size = sum(entry.job.size for entry in found)
+    full = no_room(memory.jobs.values(), by, size, count=len(found))
+    if full is None:
+        return None
+    return Refused(429, "queue_full", f"the queue is full: {full}; wait, or cancel some")
+
+
+# -- which pools -------------------------------------------------------------------------------------
+
+
+def _pools(
+    command: SubmitJob, config: Config, desired: Desired
+) -> list[tuple[PoolSpec, str]] | Refused:
+    """Each pool that a job is to go to, with the CUDA version that was asked for; "": none was."""
+    queues = [pool for pool in config.pools if pool.embedded]
+    if not queues:
+        sentence = 'no pool with provider "local" is configured: add one'
+        return Refused(409, "no_queue", sentence)
+    if command.pool is not None:
+        queues = [pool for pool in queues if pool.name == command.pool]
+        if not queues:
+            there = ", ".join(pool.name for pool in config.pools if pool.embedded)
+            sentence = f'there is no pool "{command.pool}" with a queue; there are: {there}'
+            return Refused(404, "no_such_pool", sentence)
+    mayed = [pool for pool in queues if command.by.operator or not pool.sudo]
+    if command.cuda:
+        return _by_cuda(command, mayed or queues, cuda_of_pools(desired))
+    if len(queues) > 1:
+        there = ", ".join(pool.name for pool in queues)
+        sentence = f"there are several queues, name one with --pool: {there}"
+        return Refused(400, "which_pool", sentence)
+    return _permitted(command.by, [(queues[0], "")])
+
+
+def _by_cuda(
+    command: SubmitJob, queues: list[PoolSpec], versions: Mapping[PoolName, str]
+) -> list[tuple[PoolSpec, str]] | Refused:
+    first: dict[str, PoolSpec] = {}
+    for pool in queues:
+        if (version := versions.get(pool.name)) is not None:
+            first.setdefault(version, pool)
+    there = sorted(first, key=parse)
+    wanted = there if ALL in command.cuda else list(command.cuda)
+    missing = next((version for version in wanted if version not in first), None)
+    if missing is not None or not wanted:
+        return Refused(404, "no_such_pool", _without(command.pool, missing, there))
+    return _permitted(command.by, [(first[version], version) for version in wanted])
+
+
+def _without(pool: str | None, missing: str | None, there: list[str]) -> str:
+    if pool is not None:
+        return f"pool {pool} has " + (f"CUDA {there[0]}, not {missing}" if there else "no CUDA")
+    if not there:
+        return "no pool with a queue has CUDA: see `mayfly images list`"
+    return f"no pool with a queue has CUDA {missing}; there are: {', '.join(there)}"
+
+
+def _permitted(
+    by: Caller, pools: list[tuple[PoolSpec, str]]
+) -> list[tuple[PoolSpec, str]] | Refused:
+    for pool, _ in pools:
+        if pool.sudo and not by.operator:
+            sentence = (
+                f"jobs of pool {pool.name} may become root (sudo): {by.name} may not submit there"
+            )
+            return Refused(403, "forbidden", sentence)
+    return pools
+
+
+def cuda_of_pools(desired: Desired) -> dict[PoolName, str]:
+    """The CUDA version of each pool that has one: which it names, or that of the image chosen for it."""
+    found: dict[PoolName, str] = {}
+    for spec in desired.slots:
+        told = re.search(r":cuda(\d+\.\d+)$", spec.reference)
+        version = spec.pool.cuda or (told.group(1) if told is not None else None)
+        if version is not None:
+            found.setdefault(spec.pool.name, version)
+    return found
+
+
+# -- after which jobs --------------------------------------------------------------------------------
+
+
+def members(name: str, memory: Memory, named: Mapping[str, Members]) -> dict[JobId, JobState]:
+    """The job of that id, or the jobs of that group, and how they stand; empty where there is none.
+
+    One that the disk has as open and the memory no longer has ends at this moment, and is left as it stands.
+    """
+    found = dict(named.get(name, {}))
+    found |= {job.id: job.state for job in memory.jobs.values() if name in (job.id, job.group)}
+    return found
+
+
+def _after(
+    names: Iterable[str], memory: Memory, named: Mapping[str, Members]
+) -> tuple[tuple[JobId, ...], tuple[JobId, ...]] | Refused:
+    """All jobs that are to end well first, and those of them that have not ended."""
+    every: dict[JobId, None] = {}
+    open_: dict[JobId, None] = {}
+    for name in names:
+        known = members(name, memory, named)
+        if not known:
+            return Refused(404, "no_such_job", f"there is no job {name}: see `mayfly jobs`")
+        for job, state in known.items():
+            every[job] = None
+            if job in memory.jobs:
+                open_[job] = None
+            elif state in OPEN:
+                return Refused(409, "ended", f"job {job} ends at this moment: submit again")
+            elif state is not JobState.SUCCEEDED:
+                return Refused(409, "ended", f"it would never run: {in_vain(job, state)}")
+    return tuple(every), tuple(open_)

@@ -1,0 +1,159 @@
+"""Where queued jobs stand, why, and when they may start: read from the loop's state, which is a value.
+
+Asked from the threads of the control socket. It changes nothing, and what it says of times is a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mayfly.core.memory import Job
+from mayfly.core.model import JobId, PoolName, SlotName
+from mayfly.core.queue import Queue, waits
+from mayfly.core.queue_estimate import PoolRoom, median, starts, why
+from mayfly.core.state import State
+
+COMPARED = 500  # sorts of jobs whose runs are looked up for one answer
+
+
+class Runs(Protocol):
+    """How long jobs ran: ``edge.history_reader.HistoryReader``."""
+
+    def likenesses(self, pool: str) -> Mapping[JobId, str]:
+        """What the runs of each open job of the pool are compared by."""
+
+    def lasted(self, pool: str, alike: str | None = None) -> list[float]:
+        """Of how many seconds the last runs were, the newest first."""
+
+
+class QueueView(Protocol):
+    """What the paths of the control socket say of the queue beside what is on disk."""
+
+    def positions(self) -> Mapping[str, int]:
+        """Of each job that waits for a slot: 1 is next in its pool."""
+
+    def seconds_left(self, pool: str, timeout: float | None, started: float) -> float | None:
+        """How long a job may still run; ``None``: as long as it likes."""
+
+    def standing(self, job: str) -> Mapping[str, Any]:
+        """Of a queued job: ``position``, ``starts_at`` and ``why``; else nothing."""
+
+
+class NoQueue:
+    """Where nothing is known."""
+
+    def positions(self) -> Mapping[str, int]:
+        """None."""
+        return {}
+
+    def seconds_left(self, pool: str, timeout: float | None, started: float) -> float | None:
+        """Not known."""
+        del pool, timeout, started
+        return None
+
+    def standing(self, job: str) -> Mapping[str, Any]:
+        """Nothing."""
+        del job
+        return {}
+
+
+NO_QUEUE = NoQueue()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveQueue:
+    """The queue of the loop that runs."""
+
+    state: Callable[[], State]
+    now: Callable[[], float]
+    runs: Runs
+
+    def positions(self) -> dict[str, int]:
+        """Of each job that waits for a slot: 1 is next in its pool."""
+        state = self.state()
+        queue = self._queue(state)
+        return {
+            job.id: number
+            for pool in queue.pools()
+            for number, job in enumerate(queue.order(pool), start=1)
+        }
+
+    def seconds_left(self, pool: str, timeout: float | None, started: float) -> float | None:
+        """How long a job may still run: its own limit, or its pool's, whichever is over first."""
+        config = self.state().config
+        of_pool = [one.limits.job_timeout for one in config.pools if one.name == pool]
+        limits = [limit for limit in (timeout, *of_pool) if limit is not None]
+        return max(0.0, started + min(limits) - self.now()) if limits else None
+
+    def standing(self, job: str) -> dict[str, Any]:
+        """Of a queued job: ``position``, ``starts_at`` and ``why``; else nothing."""
+        state = self.state()
+        known = state.memory.jobs.get(JobId(job))
+        if known is None or known.agent is not None:
+            return {}
+        order: list[Job] = []
+        if waits(known):
+            for one in self._queue(state).order(known.pool):
+                order.append(one)
+                if one.id == known.id:
+                    break
+        room, free = self._room(state, known.pool)
+        ahead = max(0, len(order) - 1)
+        at = None
+        if order and room.takes_jobs and state.memory.pause is None:
+            at = starts(order, free, self._lasting(known.pool))[known.id]
+        told = why(known, ahead, room, paused=state.memory.pause is not None)
+        return {"position": len(order) or None, "starts_at": at, "why": told}
+
+    def _queue(self, state: State) -> Queue:
+        return Queue(state.memory, self.now(), state.config.host.fair_share_half_life)
+
+    def _room(self, state: State, pool: PoolName) -> tuple[PoolRoom, list[float]]:
+        """The pool's slots, and when each that takes jobs is free for the next one."""
+        now, lasting = self.now(), self._lasting(pool)
+        running = {
+            job.slot: job for job in state.memory.jobs.values() if job.slot and job.pool == pool
+        }
+        free: list[float] = []
+        taking, busy, others = 0, 0, 0
+        for spec in state.desired.slots:
+            if spec.pool.name != pool:
+                continue
+            if not _takes_jobs(state, spec.name):
+                others += 1
+                continue
+            taking += 1
+            job = running.get(spec.name)
+            if job is None:
+                free.append(now)
+                continue
+            busy += 1
+            seconds = lasting(job)
+            if seconds is not None:
+                free.append(max(now, (job.started or now) + seconds))
+        return PoolRoom(taking, busy, others), free
+
+    def _lasting(self, pool: PoolName) -> Callable[[Job], float | None]:
+        """How long a job of the pool runs: the median of the last runs of its like, else of the pool's."""
+        alike = self.runs.likenesses(pool)
+        of_all = median(self.runs.lasted(pool))
+        known: dict[str, float | None] = {}
+
+        def lasting(job: Job) -> float | None:
+            sort = alike.get(job.id)
+            if sort is None or (sort not in known and len(known) >= COMPARED):
+                return of_all
+            if sort not in known:
+                known[sort] = median(self.runs.lasted(pool, sort))
+            found = known[sort]
+            return of_all if found is None else found
+
+        return lasting
+
+
+def _takes_jobs(state: State, slot: SlotName) -> bool:
+    known = state.memory.slot(slot)
+    blocked = slot in state.desired.obstacles and slot not in state.desired.image_blocked
+    return known.cordon is None and not blocked and known.held is None

@@ -1,0 +1,198 @@
+"""What a submission comes to: the pools of a CUDA version, the jobs of a matrix, what is waited for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mayfly.core.commands import Caller, Payload, SubmitJob
+from mayfly.core.memory import Job, Memory
+from mayfly.core.model import (
+    Config,
+    Desired,
+    HostSpec,
+    JobId,
+    JobState,
+    PoolName,
+    Priority,
+    SlotSpec,
+)
+from mayfly.core.queue_room import ROOM
+from mayfly.core.submitting import MOST, Entry, Refused, entries
+from tests.core.simulator import pool, specs
+
+T = 1_800_000_000.0
+ANN = Caller(7, 1000, 1000, "ann")
+BEN = Caller(8, 1001, 1001, "ben", operator=False)
+PAYLOAD = Payload(("id",), {"A": "b"})
+
+
+def slots(name: str, reference: str, **given: object) -> list[SlotSpec]:
+    """Two slots of a pool whose image is known by that name."""
+    of = replace(pool(name, slots=2), **given)  # type: ignore[arg-type]
+    return [replace(spec, reference=reference) for spec in specs(of)]
+
+
+SLOTS = (
+    *slots("plain", "mayfly/local:cpu"),
+    *slots("new", "mayfly/local:cuda12.8"),
+    *slots("root", "mayfly/local:cuda11.8", sudo=True),
+    *slots("old", "lab.example/own:image", cuda="11.8"),
+    *slots("newest", "mayfly/local:cuda13.0"),
+    *slots("twin", "mayfly/local:cuda12.8"),
+    *slots("hub", "mayfly/github:cuda12.4", provider="github", embedded=False),
+)
+POOLS = tuple({spec.pool.name: spec.pool for spec in SLOTS}.values())
+
+
+def submitted(
+    by: Caller = ANN,
+    *,
+    memory: Memory | None = None,
+    named: dict[str, dict[JobId, JobState]] | None = None,
+    wanted: str | None = None,
+    **given: object,
+) -> tuple[Entry, ...] | Refused:
+    """What a box with those pools says to it."""
+    command = replace(SubmitJob(by, PAYLOAD, wanted, None), **given)  # type: ignore[arg-type]
+    config = Config(HostSpec("box"), POOLS)
+    return entries(
+        *(command, config, Desired(SLOTS), memory or Memory(serial=9), T),
+        new=JobId("new"),
+        named=named or {},
+    )
+
+
+def taken(found: tuple[Entry, ...] | Refused) -> list[tuple[str, str, str]]:
+    """The jobs: id, pool, variant."""
+    assert not isinstance(found, Refused), found
+    return [(entry.job.id, entry.job.pool, entry.job.variant) for entry in found]
+
+
+def test_all_cuda_versions_are_a_group_of_a_job_for_each_version_that_a_queue_has() -> None:
+    found = submitted(cuda=("all",))
+    assert taken(found) == [
+        ("new-1", "root", "cuda=11.8"),
+        ("new-2", "new", "cuda=12.8"),
+        ("new-3", "newest", "cuda=13.0"),
+    ]
+    assert not isinstance(found, Refused)
+    assert {entry.job.group for entry in found} == {"new"}
+    assert [entry.job.serial for entry in found] == [10, 11, 12]
+    # Who may not use the pool with sudo gets the other of that version.
+    assert taken(submitted(BEN, cuda=("all",)))[0] == ("new-1", "old", "cuda=11.8")
+
+
+def test_one_cuda_version_is_one_job() -> None:
+    found = submitted(cuda=("12.8",))
+    assert taken(found) == [("new", "new", "")]
+    assert not isinstance(found, Refused)
+    assert found[0].job.group is None
+    assert taken(submitted(cuda=("12.8",), wanted="twin")) == [("new", "twin", "")]
+
+
+def test_a_matrix_is_a_job_for_each_combination_with_its_variables() -> None:
+    matrix = {"SEED": ("1", "2"), "SIZE": ("s", "l")}
+    found = submitted(wanted="plain", matrix=matrix)
+    assert [variant for *_, variant in taken(found)] == [
+        "SEED=1 SIZE=s",
+        "SEED=1 SIZE=l",
+        "SEED=2 SIZE=s",
+        "SEED=2 SIZE=l",
+    ]
+    assert not isinstance(found, Refused)
+    assert found[1].payload == Payload(("id",), {"A": "b", "SEED": "1", "SIZE": "l"})
+    assert found[1].job.size == found[1].payload.size
+    both = submitted(cuda=("11.8", "12.8"), matrix={"SEED": ("1", "2")})
+    assert [variant for *_, variant in taken(both)] == [
+        "cuda=11.8 SEED=1",
+        "cuda=11.8 SEED=2",
+        "cuda=12.8 SEED=1",
+        "cuda=12.8 SEED=2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "told"),
+    [
+        (
+            submitted(cuda=("9.9",)),
+            404,
+            "no pool with a queue has CUDA 9.9; there are: 11.8, 12.8, 13.0",
+        ),
+        (
+            submitted(wanted="new", cuda=("11.8",)),
+            404,
+            "pool new has CUDA 12.8, not 11.8",
+        ),
+        (
+            submitted(wanted="plain", cuda=("all",)),
+            404,
+            "pool plain has no CUDA",
+        ),
+        (
+            submitted(BEN, wanted="root"),
+            403,
+            "jobs of pool root may become root (sudo): ben may not submit there",
+        ),
+        (
+            submitted(BEN, wanted="plain", priority=Priority.HIGH),
+            403,
+            "priority high is for operators (group mayfly): ben may ask for normal or low",
+        ),
+        (
+            submitted(wanted="plain", matrix={"A": ("1",) * 1, "B": tuple(map(str, range(300)))}),
+            400,
+            f"that makes 300 jobs, and a group has at most {MOST}",
+        ),
+        (submitted(wanted="plain", after=("j9",)), 404, "there is no job j9: see `mayfly jobs`"),
+        (
+            submitted(wanted="plain", after=("j1",), named={"j1": {JobId("j1"): JobState.FAILED}}),
+            409,
+            "it would never run: job j1, which it was to run after, failed",
+        ),
+        (
+            submitted(wanted="plain", after=("j1",), named={"j1": {JobId("j1"): JobState.RUNNING}}),
+            409,
+            "job j1 ends at this moment: submit again",
+        ),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_whole_and_says_why(
+    found: tuple[Entry, ...] | Refused, status: int, told: str
+) -> None:
+    assert isinstance(found, Refused)
+    assert (found.status, found.sentence) == (status, told)
+
+
+def test_what_a_job_is_to_run_after_is_waited_for_unless_it_ended_well() -> None:
+    open_ = Job(JobId("j2"), PoolName("plain"), 2, T)
+    grouped = Job(JobId("g-2"), PoolName("plain"), 3, T, group=JobId("g"))
+    memory = Memory(jobs={open_.id: open_, grouped.id: grouped}, serial=9)
+    named = {
+        "j1": {JobId("j1"): JobState.SUCCEEDED},
+        "g": {JobId("g-1"): JobState.SUCCEEDED, JobId("g-2"): JobState.QUEUED},
+    }
+    found = submitted(wanted="plain", after=("j1", "j2", "g"), memory=memory, named=named)
+    assert not isinstance(found, Refused)
+    (entry,) = found
+    assert entry.job.after == ("j1", "j2", "g-1", "g-2")
+    assert entry.job.awaits == ("j2", "g-2")
+
+
+def test_a_group_for_which_there_is_no_room_is_not_taken_in_part() -> None:
+    waiting = {
+        JobId(f"j{n}"): Job(JobId(f"j{n}"), PoolName("plain"), n, T, uid=ANN.uid)
+        for n in range(ROOM.of_one.jobs - 2)
+    }
+    memory = Memory(jobs=waiting)
+    matrix = {"SEED": ("1", "2", "3")}
+    found = submitted(wanted="plain", matrix=matrix, memory=memory)
+    assert isinstance(found, Refused)
+    assert found.sentence == (
+        f"the queue is full: with these 3 the jobs of ann that wait would be more than {ROOM.of_one.jobs};"
+        " wait, or cancel some"
+    )
+    two = {"SEED": ("1", "2")}
+    assert len(taken(submitted(wanted="plain", matrix=two, memory=memory))) == 2
