@@ -59,6 +59,28 @@ def test_the_pools_comes_before_the_images_and_the_gates_own_before_both() -> No
     }
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "NVIDIA_NVSWITCH",
+            "NVIDIA_GDS",
+            "NVIDIA_MOFED",
+            "NVIDIA_GDRCOPY",
+            "NVIDIA_IMEX_CHANNELS",
+        ),
+        *("NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES", "NVIDIA_OF_TOMORROW"),
+    ],
+)
+def test_an_image_asks_the_runtime_for_no_device_and_a_pool_may(name: str) -> None:
+    image = {name: "all", "NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_REQUIRE_CUDA": "cuda>=12"}
+    made = image | at_gate(OWN, {}, image)
+    assert made[name] is None
+    assert made["NVIDIA_VISIBLE_DEVICES"] == OWN["NVIDIA_VISIBLE_DEVICES"]
+    assert made["NVIDIA_REQUIRE_CUDA"] == "cuda>=12"
+    assert at_gate(OWN, {name: "enabled"}, image)[name] == "enabled"
+
+
 @given(st.dictionaries(NAME, st.text("ab =\n'", max_size=4)), IMAGES)
 def test_nothing_that_leads_a_program_has_its_own_name_and_all_of_it_reaches_the_job(
     pool: dict[str, str], image: dict[str, str]

@@ -20,6 +20,9 @@ _HARMLESS = re.compile(
     r"SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|"
     r"NVIDIA_[A-Z0-9_]+|CUDA_VERSION"
 )
+# Of what the NVIDIA runtime reads, what asks for no device: an image gets those of its agent's lease alone,
+# and not the switches, storage and MIG controls of the host.
+_OF_IMAGES = re.compile(r"NVIDIA_(REQUIRE_[A-Z0-9_]+|DISABLE_REQUIRE|DRIVER_CAPABILITIES)")
 NAMES = "MAYFLY_ENV"
 ASIDE = "MAYFLY_ENV_"
 
@@ -34,16 +37,22 @@ def at_gate(
     """
     given = {name: value for name, value in image.items() if problem_with_name(name) is None}
     meant = {name: value for name, value in {**given, **job}.items() if name not in own}
-    aside = {name: value for name, value in meant.items() if not harmless(name)}
-    taken_away = [name for name in image if not harmless(name)]
+    plain = [name for name in meant if (harmless if name in job else harmless_of_an_image)(name)]
+    aside = {name: value for name, value in meant.items() if name not in plain}
+    taken_away = [name for name in image if not harmless_of_an_image(name)]
     return {
         **dict.fromkeys(taken_away),
-        **{name: value for name, value in meant.items() if harmless(name)},
+        **{name: meant[name] for name in plain},
         **{f"{ASIDE}{name}": value for name, value in aside.items()},
         # Said where there is none as well: what is not said here, an image may say.
         NAMES: " ".join(aside),
         **own,
     }
+
+
+def harmless_of_an_image(name: str) -> bool:
+    """The same, and that it asks the engine for no device either."""
+    return harmless(name) and (not name.startswith("NVIDIA_") or bool(_OF_IMAGES.fullmatch(name)))
 
 
 def harmless(name: str) -> bool:

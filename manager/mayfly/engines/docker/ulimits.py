@@ -14,6 +14,9 @@ from functools import cache
 from mayfly.core.model import ULIMITS, Ulimit
 
 OPEN_FILES = (65_536, 524_288)  # soft and hard, where the host allows so many
+# What the kernel counts by the number of a user, for the whole host: a job that is root could take all that
+# the host's own services have of it (timer_create(2) fails then), and is left half.
+BY_NUMBER = frozenset(("sigpending", "msgqueue"))
 
 
 @cache
@@ -26,4 +29,6 @@ def _said(name: str) -> Ulimit:
     soft, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
     if name == "nofile":
         return Ulimit(*(most if hard == -1 else min(most, hard) for most in OPEN_FILES))
+    if name in BY_NUMBER and hard > 0:
+        return Ulimit(min(soft, hard // 2) if soft >= 0 else hard // 2, hard // 2)
     return Ulimit(soft, hard)
