@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.commands import CancelJobs, Command, Payload, SubmitJob, verb_of
-from mayfly.core.model import JobId
+from mayfly.core.model import JobId, Priority
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import COMMAND, Answers, Mayfly
 from tests.service.standin import StandIn, job, slot, status
@@ -181,6 +182,98 @@ def test_submit_wait_says_that_somebody_paused_or_cordoned(runs: Runs, start: St
     assert process.wait(30) == 0
 
 
+def test_submit_wait_says_where_a_job_stands_why_and_when_it_may_start(
+    runs: Runs, start: Start
+) -> None:
+    runs.manager.queue.told["j1"] = {
+        "position": 3,
+        "starts_at": time.time() + 605,
+        "why": "2 jobs are before it, and 1 of 1 slot of pool local is busy",
+    }
+    process = start("submit", "--wait", "id")
+    assert process.stderr is not None
+    told = (
+        b"mayfly: job j1 waits: 2 jobs are before it, and 1 of 1 slot of pool local is busy; it may start in"
+        b" 9m; see mayfly jobs --why j1\n"
+    )
+    assert process.stderr.readline().replace(b" 10m;", b" 9m;") == told
+    runs.starts()
+    runs.ends("succeeded", 0)
+    assert process.wait(30) == 0
+
+
+def test_submit_says_what_its_options_say(runs: Runs, mayfly: Mayfly) -> None:
+    ran = mayfly(
+        "submit", "--name", "train", "--priority", "low", "--after", "j7", "--after", "g8",
+        "--retry-lost", 2, "--cuda", "12.8,11.8", "--matrix", "SEED=1,2", "--matrix", "SIZE=s",
+        "--", "id",
+    )  # fmt: skip
+    assert (ran.code, ran.out) == (0, "j1\n")
+    (command,) = runs.manager.commands
+    assert command == SubmitJob(
+        command.by,
+        Payload(("id",), {}),
+        pool=None,
+        timeout=None,
+        name="train",
+        priority=Priority.LOW,
+        after=("j7", "g8"),
+        retry_lost=2,
+        cuda=("12.8", "11.8"),
+        matrix={"SEED": ("1", "2"), "SIZE": ("s",)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "told"),
+    [
+        ([("succeeded", 0, None)] * 3, 0, ""),
+        (
+            [("succeeded", 0, None), ("failed", 7, "exit"), ("failed", 9, "exit")],
+            7,
+            "mayfly: 2 of 3 jobs did not succeed; see mayfly logs g-2\n",
+        ),
+        (
+            [("lost", None, "killed"), ("succeeded", 0, None), ("succeeded", 0, None)],
+            1,
+            "mayfly: 1 of 3 jobs did not succeed; see mayfly logs g-1\n",
+        ),
+    ],
+)
+def test_a_group_that_is_waited_for_is_a_table_and_one_exit_code(
+    manager: StandIn,
+    answers: Answers,
+    start: Start,
+    ends: list[tuple[str, int | None, str | None]],
+    code: int,
+    told: str,
+) -> None:
+    versions = ("11.8", "12.8", "13.0")
+    rows = {
+        f"g-{n}": job(f"g-{n}", pool=f"p{n}", group="g", variant=f"cuda={version}")
+        for n, version in enumerate(versions, 1)
+    }
+    manager.account.rows = {**rows, "other": job("other", state="running")}
+    submitted = {"job": "g", "group": "g", "jobs": list(rows)}
+    answers.by_verb["submit"] = lambda _: Answer(201, submitted)
+    process = start("submit", "--cuda", "all", "--wait", "--", "id")
+    assert process.stderr is not None
+    begun = process.stderr.readline()
+    assert begun.startswith(b"mayfly: group g; its jobs: mayfly jobs --group g")
+    for (name, row), (state, exit_code, cause) in zip(rows.items(), ends, strict=True):
+        end = {"state": state, "exit_code": exit_code, "cause": cause}
+        times = {"started": 1_763_715_600.0, "finished": 1_763_715_720.0}
+        manager.account.rows[name] = {**row, **end, **times}
+    out, err = process.communicate(timeout=30)
+    lines = out.decode().splitlines()
+    assert lines[0].split() == ["JOB", "VARIANT", "POOL", "STATE", "EXIT", "RAN"]
+    assert [line.split()[:4] for line in lines[1:]] == [
+        [f"g-{n}", f"cuda={version}", f"p{n}", ends[n - 1][0]]
+        for n, version in enumerate(versions, 1)
+    ]
+    assert (process.returncode, err.decode()) == (code, told)
+
+
 def test_submit_wait_survives_a_manager_that_is_restarted(runs: Runs, start: Start) -> None:
     process = start("submit", "--wait", "id")
     assert runs.submitted.wait(20)
@@ -295,6 +388,84 @@ def test_jobs_are_listed(manager: StandIn, mayfly: Mayfly) -> None:
     first, second = mayfly("jobs").out.splitlines()
     assert first.split() == ["JOB", "OWNER", "STATE", "EXIT", "SLOT", "AGE", "RAN"]
     assert second.split()[:3] == ["j1", "-", "queued"]
+
+
+def test_jobs_shows_places_what_is_left_and_how_many_more_there_are(
+    manager: StandIn, mayfly: Mayfly
+) -> None:
+    manager.queue.left = 150.0
+    manager.queue.places = {"j2": 2, "j3": 1}
+    manager.account.rows = {
+        "j1": job("j1", state="running", started=time.time() - 5, variant="SEED=1")
+        | {"name": "train"},
+        "j2": job("j2"),
+        "j3": job("j3"),
+    }
+    ran = mayfly("jobs")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["JOB", "j1", "j3", "j2"]
+    assert "LEFT" in ran.out
+    assert " 2m " in ran.out
+    assert "train SEED=1" in ran.out
+    assert "queued #1" in ran.out
+    ran = mayfly("jobs", "-n", 2)
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["JOB", "j1", "j3"]
+    assert ran.err == "mayfly: 1 more jobs are not shown: mayfly jobs -n 3\n"
+
+
+def test_jobs_are_chosen_by_whose_they_are_where_and_how_they_stand(
+    manager: StandIn, mayfly: Mayfly
+) -> None:
+    manager.account.rows = {
+        "j1": job("j1", state="failed", pool="b"),
+        "j2": job("j2", pool="b"),
+        "j3": job("j3", group="g"),
+    }
+    manager.account.owners = {"j2": os.getuid(), "j3": os.getuid() + 1}
+
+    def shown(*options: str) -> list[str]:
+        return [row["job"] for row in json.loads(mayfly("jobs", "--json", *options).out)["jobs"]]
+
+    assert shown() == ["j1", "j2", "j3"]
+    assert shown("--mine") == ["j2"]
+    assert shown("--pool", "b") == ["j1", "j2"]
+    assert shown("--pool", "b", "--state", "queued") == ["j2"]
+    assert shown("--group", "g", "--since", "2h") == ["j3"]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"state": "queued"},
+            "job j1 waits: it is next, and 1 of 1 slot of pool local is busy; it may start in 1h00",
+        ),
+        ({"state": "failed", "exit_code": 7, "cause": "exit"}, "job j1 failed (7)"),
+        (
+            {"state": "cancelled", "cause": "after", "detail": "job j0, which … after, failed"},
+            "job j1 was cancelled: job j0, which … after, failed",
+        ),
+    ],
+)
+def test_jobs_why_says_where_one_stands(
+    manager: StandIn, mayfly: Mayfly, row: dict[str, Any], told: str
+) -> None:
+    manager.account.rows["j1"] = job("j1", **row)
+    manager.queue.told["j1"] = {
+        "position": 1,
+        "starts_at": time.time() + 3630,
+        "why": "it is next, and 1 of 1 slot of pool local is busy",
+    }
+    assert mayfly("jobs", "--why", "j1").out == told + "\n"
+
+
+def test_several_jobs_are_cancelled_in_one_command(
+    manager: StandIn, mayfly: Mayfly, answers: Answers
+) -> None:
+    body = {"job": "j1", "jobs": ["j1", "j3"], "ended": ["j2"]}
+    answers.by_verb["cancel"] = lambda _: Answer(200, body)
+    ran = mayfly("cancel", "j1", "j2", "j3")
+    assert manager.commands == [CancelJobs(manager.commands[0].by, ("j1", "j2", "j3"))]
+    assert ran.err == "mayfly: 2 jobs are being cancelled; 1 had ended already\n"
 
 
 def test_cancel_names_the_job(manager: StandIn, mayfly: Mayfly, answers: Answers) -> None:

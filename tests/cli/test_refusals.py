@@ -73,7 +73,28 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "submit --pool": [("submit --pool nope -- true", 4)],
     "submit --env": [("submit -e NO_SUCH_VARIABLE_HERE -- true", 2)],
     "submit --timeout": [(f"submit --timeout {t} -- true", 2) for t in ("nonsense", "0", "-5")],
-    "cancel job": [("cancel nope", 4)],
+    "submit --name": [("submit --name 'a b' -- true", 2)],
+    "submit --priority": [("submit --priority urgent -- true", 2)],
+    "submit --after": [("submit --after nope -- true", 4)],
+    "submit --retry-lost": [(f"submit --retry-lost {n} -- true", 2) for n in ("x", "-1", "11")],
+    "submit --cuda": [
+        ("submit --cuda new -- true", 2),
+        ("submit --cuda 12.8,all -- true", 2),
+    ],
+    "submit --matrix": [
+        ("submit --matrix A -- true", 2),
+        ("submit --matrix A= -- true", 2),
+        ("submit --matrix A=1 --matrix A=2 -- true", 2),
+        ("submit -e A=1 --matrix A=1,2 -- true", 2),
+    ],
+    "jobs --mine": ALONE,
+    "jobs --state": [("jobs --state waiting", 2)],
+    "jobs --pool": "any value has a meaning: of a pool that is no more there may be jobs",
+    "jobs --group": "any value has a meaning: of a group that is forgotten there are no jobs",
+    "jobs --since": [(f"jobs --since {t}", 2) for t in ("nonsense", "-5", "2999-01-01T00:00:00Z")],
+    "jobs -n": [(f"jobs -n {n}", 2) for n in ("x", "0", "-1")],
+    "jobs --why": [("jobs --why nope", 4), ("jobs --why nope --mine", 2)],
+    "cancel jobs": [("cancel nope", 4), ("cancel", 2)],
     "init --provider": [
         ("init --provider nope", 2),
         ("init --from-prototype - --provider azure", 2),
@@ -177,7 +198,8 @@ def test_it_is_refused_and_nothing_is_done(
 
     def act(command: Command) -> Answer:
         asked.append(command)
-        named = getattr(command, "slots", None) or (getattr(command, "job", None),)
+        lists = ("slots", "jobs", "after")
+        named = [name for key in lists for name in getattr(command, key, None) or ()]
         if "nope" in named or getattr(command, "pool", None) == "nope":
             kind = "no_such_pool" if hasattr(command, "pool") else "no_such_slot"
             return Answer(404, {"error": "there is none of that name", "kind": kind})

@@ -203,6 +203,24 @@ class Account:
 Answering = Callable[[Command], Answer]
 
 
+class Standing:
+    """The ``QueueView``: what a test says of the jobs that wait and run."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self.told: dict[str, Row] = {}  # position, starts_at, why by job
+        self.left: float | None = None
+
+    def positions(self) -> Mapping[str, int]:
+        return self.places
+
+    def seconds_left(self, pool: str, timeout: float | None, started: float) -> float | None:
+        return self.left
+
+    def standing(self, job: str) -> Mapping[str, Any]:
+        return self.told.get(job, {})
+
+
 class StandIn:
     """A manager on a socket; ``commands`` is what its loop was asked."""
 
@@ -210,6 +228,7 @@ class StandIn:
         self.path = path
         self.board = StatusBoard()
         self.account = Account()
+        self.queue = Standing()
         self.commands: list[Command] = []
         self.failures: list[BaseException] = []
         self._answering = answering or (lambda _: Answer(200, {"slots": []}))
@@ -226,6 +245,7 @@ class StandIn:
             self.account,
             self.account,
             lambda: b"mayfly_paused 0\n",
+            queue=self.queue,
             version="0.1.0",
             on_failure=lambda _, error: self.failures.append(error),
         )

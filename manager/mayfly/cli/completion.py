@@ -1,7 +1,8 @@
-"""Slot names for the shell's completion: from the manager within 200 ms, or silently none."""
+"""Names of slots and jobs for the shell's completion: from the manager within 200 ms, or silently none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from mayfly.cli.options import Where
 from mayfly.cli.trouble import Trouble
 
 SECONDS = 0.2
+MOST = 200  # jobs that are offered
 
 
 def complete_slot(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -27,6 +29,29 @@ def complete_slot(ctx: typer.Context, incomplete: str) -> list[str]:
     typed = given.get("slots") or ()
     names = [str(row.get("slot")) for row in rows if isinstance(row, dict)]
     return [name for name in names if name.startswith(incomplete) and name not in typed]
+
+
+def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The jobs that have not ended and begin with what was typed."""
+    given = ctx.params
+    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
+    try:
+        path = find_socket(
+            given.get("socket") or before.socket, given.get("config") or before.config
+        )
+        query = {"limit": 0, "most": MOST}
+        rows = Client(path, patience=0.0).get("/v1/jobs", query, timeout=SECONDS).get("jobs", ())
+    except Trouble:
+        return []
+    typed = given.get("jobs") or ()
+    names = [str(row.get("job")) for row in rows if isinstance(row, dict)]
+    return [name for name in names if name.startswith(incomplete) and name not in typed]
+
+
+def of_words(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Those words, completed."""
+    known = [str(word) for word in words]
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
 
 SlotArgument = Annotated[str, typer.Argument(metavar="SLOT", autocompletion=complete_slot)]

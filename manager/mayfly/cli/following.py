@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from mayfly.cli.client import Client, Document, Piece, segment, some_of
 from mayfly.cli.options import say
 from mayfly.cli.plain import clean
+from mayfly.cli.render import why
 from mayfly.cli.trouble import Busy, Down, TimedOut
 
 QUEUED = 5.0  # seconds that a job may wait for a slot before a line says why
@@ -98,6 +99,29 @@ def follow_job(client: Client, job: str, sink: Sink) -> Document:
         time.sleep(some_of(2.0) if place.lacking else pause)
 
 
+def followed_group(client: Client, group: str) -> Document:
+    """The jobs of a group, once all of them have ended."""
+    away = Away()
+    pause = 0.2
+    while True:
+        try:
+            document = client.get("/v1/jobs", {"group": group, "limit": 10_000})
+            away.back()
+            rows = document.get("jobs") or ()
+            if all(row.get("state") in ENDED for row in rows):
+                return {**document, "jobs": sorted(rows, key=_number)}
+        except (Down, TimedOut) as trouble:
+            away.gone(trouble)
+        time.sleep(some_of(pause))
+        pause = min(2.0, pause * 1.5)
+
+
+def _number(row: Document) -> int:
+    """Which of its group it is."""
+    number = str(row.get("job")).rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
 class Place:
     """A reader's place among those who follow an output; without one it looks every few seconds."""
 
@@ -122,17 +146,29 @@ class Place:
 
 
 class Waiting:
-    """Says of a job that stays queued, once and on standard error, what its pool's slots do meanwhile."""
+    """Says of a job that stays queued, on standard error, why and for how long: once, and on a terminal again
+    where that has changed.
+    """
+
+    AGAIN = 30.0  # seconds between two sentences
 
     def __init__(self, client: Client, patience: float = QUEUED) -> None:
         self._client = client
         self._until = time.monotonic() + patience
+        self._place: object = None  # as it was told last
 
     def look(self, row: Document) -> None:
         """At the job's row, each time that it was asked for."""
         if row.get("state") != "queued" or time.monotonic() < self._until:
             return
-        self._until = math.inf
+        self._until = time.monotonic() + self.AGAIN if sys.stderr.isatty() else math.inf
+        if row.get("why"):
+            place = (row.get("position"), row.get("why"))
+            if place != self._place:
+                say(f"{why(row, time.time())}; see mayfly jobs --why {clean(str(row.get('job')))}")
+            self._place = place
+            return
+        self._until = math.inf  # a manager of before says no more than how its slots are
         pool = row.get("pool")
         status = self._client.get("/v1/status")
         phases = Counter(

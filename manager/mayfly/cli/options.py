@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ import typer
 from mayfly.cli.client import START, Client, find_socket
 from mayfly.cli.paste import Here, here, pasted
 from mayfly.cli.trouble import Trouble, Usage
-from mayfly.core.quantities import parse_duration
+from mayfly.core.quantities import parse_duration, parse_time, rfc3339
 
 SocketOption = Annotated[
     str | None, typer.Option("--socket", metavar="PATH", help="The manager's control socket.")
@@ -92,6 +93,27 @@ def duration(text: str | None, option: str) -> float | None:
         return parse_duration(text)
     except ValueError as error:
         raise Usage(f"{option}: {text!r} {error}") from error
+
+
+def moment_of(text: str | None) -> str | None:
+    """What ``--since`` names: a time as it is, a duration as so long ago."""
+    if text is None:
+        return None
+    try:
+        at = parse_time(text)
+    except ValueError:
+        pass
+    else:
+        if at > time.time():
+            raise Usage(f"--since: {text} is still to come")
+        return rfc3339(at)
+    try:
+        ago = duration(text, "--since")
+    except Usage as trouble:
+        raise Usage(
+            f'--since: {text!r} is neither a time nor a duration such as "24h"'
+        ) from trouble
+    return rfc3339(time.time() - (ago or 0.0))
 
 
 def lasting(text: str | None, option: str) -> float | None:

@@ -179,25 +179,85 @@ def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str
         columns["POOL"] = pools
     columns |= {
         "OWNER": [text(job.get("owner")) or "-" for job in found],
-        "STATE": [text(job.get("state")) for job in found],
+        "STATE": [_standing(job) for job in found],
         "EXIT": [_exit(job) for job in found],
         "SLOT": [text(job.get("slot")) or "-" for job in found],
         "AGE": [age(job.get("submitted"), now) for job in found],
         "RAN": [_took(job, now) for job in found],
     }
+    left = [job.get("seconds_left") for job in found]
+    if any(seconds is not None for seconds in left):
+        columns["LEFT"] = [_spoken(seconds) for seconds in left]
     commands = [": ".join(filter(None, map(text, _called(job)))) or "-" for job in found]
     if set(commands) - {"-"}:
         columns["COMMAND"] = commands
     rows = list(zip(*columns.values(), strict=True))
     lines = table(list(columns), rows, width, whole=("JOB", "POOL", "STATE", "EXIT", "SLOT"))
     if colour:
-        states = columns["STATE"]
+        states = [text(job.get("state")) for job in found]
         lines[1:] = [_coloured(line, state) for line, state in zip(lines[1:], states, strict=True)]
     return lines
 
 
 def _called(job: Row) -> tuple[object, object]:
-    return job.get("name"), job.get("command")
+    name, variant = text(job.get("name")), text(job.get("variant"))
+    return f"{name} {variant}".strip(), job.get("command")
+
+
+def _standing(job: Row) -> str:
+    """Its state; of one that waits for a slot, its place in the order of its pool."""
+    position = job.get("position")
+    return text(job.get("state")) + ("" if position is None else f" #{position}")
+
+
+def _spoken(seconds: object) -> str:
+    return spoken_age(float(seconds)) if isinstance(seconds, int | float) else "-"
+
+
+def group(document: Row, now: float, width: int | None, colour: bool) -> list[str]:
+    """A row a job of one group: what is different about it, how it ended, and how long it took."""
+    found = list(document.get("jobs", ()))
+    states = [text(job.get("state")) for job in found]
+    rows = [
+        (
+            text(job.get("job")),
+            text(job.get("variant")) or "-",
+            text(job.get("pool")) or "-",
+            state,
+            _exit(job),
+            _took(job, now),
+        )
+        for job, state in zip(found, states, strict=True)
+    ]
+    headings = ("JOB", "VARIANT", "POOL", "STATE", "EXIT", "RAN")
+    lines = table(headings, rows, width, whole=("JOB", "POOL", "STATE", "EXIT"))
+    if colour:
+        lines[1:] = [_coloured(line, state) for line, state in zip(lines[1:], states, strict=True)]
+    return lines
+
+
+def why(job: Row, now: float) -> str:
+    """Where a job stands, in a sentence; of one that waits, the reason and the estimate."""
+    state = text(job.get("state"))
+    called = f"job {text(job.get('job'))}"
+    if state == "running":
+        left = job.get("seconds_left")
+        until = "" if left is None else f"; its limit is over in {_spoken(left)}"
+        return f"{called} runs in slot {text(job.get('slot'))} for {_took(job, now)}{until}"
+    if state != "queued":
+        end = _exit(job)
+        detail = text(job.get("detail"))
+        told = f": {detail}" if detail else f" ({end})" if end != "-" else ""
+        return f"{called} {'was ' if state in ('cancelled', 'lost') else ''}{state}{told}"
+    return f"{called} waits: {text(job.get('why')) or 'for a slot'}{expected(job, now)}"
+
+
+def expected(job: Row, now: float) -> str:
+    """About when a queued job may start; nothing where that is not known."""
+    at = seconds(job.get("starts_at"))
+    if at is None:
+        return ""
+    return "; it may start now" if at - now < 1 else f"; it may start in {spoken_age(at - now)}"
 
 
 def _exit(job: Row) -> str:

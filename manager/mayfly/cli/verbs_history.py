@@ -18,7 +18,7 @@ from mayfly.cli.options import (
     SocketOption,
     client,
     config_path,
-    duration,
+    moment_of,
     place,
     print_json,
     terminal_width,
@@ -27,7 +27,6 @@ from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
 from mayfly.cli.verbs_status import first_status, fitted, slot_of
 from mayfly.core.model import Cause
 from mayfly.core.outcomes import Result
-from mayfly.core.quantities import parse_time, rfc3339
 
 POLL = 30.0
 INTERRUPTED = 130
@@ -158,7 +157,7 @@ def history(
     if outcome is not None and outcome not in OUTCOMES:
         raise Usage(f"--outcome: there is no {outcome!r}; there are {', '.join(OUTCOMES)}")
     query = {
-        "since": _since(since),
+        "since": moment_of(since),
         "slot": slot,
         "outcome": outcome,
         "gpu": gpu,
@@ -191,27 +190,6 @@ def _by_gpu(manager: Client, query: Mapping[str, object]) -> list[Document]:
     """How many jobs each GPU had in the same time, and how many of them failed."""
     everything = {**query, "gpu": None, "outcome": None, "slot": None, "limit": 100_000}
     return render_gpus.by_gpu(_agents(manager, everything))
-
-
-def _since(text: str | None) -> str | None:
-    """A time as it is, a duration as so long ago."""
-    if text is None:
-        return None
-    try:
-        at = parse_time(text)
-    except ValueError:
-        pass
-    else:
-        if at > time.time():
-            raise Usage(f"--since: {text} is still to come")
-        return rfc3339(at)
-    try:
-        ago = duration(text, "--since")
-    except Usage as trouble:
-        raise Usage(
-            f'--since: {text!r} is neither a time nor a duration such as "24h"'
-        ) from trouble
-    return rfc3339(time.time() - (ago or 0.0))
 
 
 def plan(

@@ -10,8 +10,16 @@ import typer
 
 from mayfly.cli import render
 from mayfly.cli.client import Client, Document, segment, some_of
-from mayfly.cli.completion import SlotOrJobArgument
-from mayfly.cli.following import Away, Follower, JobSink, LogSink, Sink, follow_job
+from mayfly.cli.completion import SlotOrJobArgument, complete_job, of_words
+from mayfly.cli.following import (
+    Away,
+    Follower,
+    JobSink,
+    LogSink,
+    Sink,
+    follow_job,
+    followed_group,
+)
 from mayfly.cli.options import (
     ConfigOption,
     JsonOption,
@@ -19,15 +27,34 @@ from mayfly.cli.options import (
     client,
     colours,
     lasting,
+    moment_of,
     print_json,
     say,
     terminal_width,
 )
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
-from mayfly.core.model import Cause
+from mayfly.core.model import Cause, JobState, Priority
 
 INTERRUPTED = 130
+PriorityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--priority",
+        metavar="CLASS",
+        help="high (operators alone), normal or low.",
+        autocompletion=of_words(Priority),
+    ),
+]
+StateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help="Only those that are queued, running, failed…",
+        autocompletion=of_words(JobState),
+    ),
+]
 
 
 def submit(
@@ -47,6 +74,41 @@ def submit(
     timeout: Annotated[
         str | None, typer.Option("--timeout", metavar="TIME", help="The job's limit.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What you call it.")
+    ] = None,
+    priority: PriorityOption = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--after",
+            metavar="JOB",
+            help="Run when that job, or group, has ended well.",
+            autocompletion=complete_job,
+        ),
+    ] = None,
+    retry_lost: Annotated[
+        int,
+        typer.Option(
+            "--retry-lost",
+            metavar="N",
+            min=0,
+            max=10,
+            help="Run it again where it was lost, at most so often.",
+        ),
+    ] = 0,
+    cuda: Annotated[
+        str | None,
+        typer.Option(
+            "--cuda",
+            metavar="VERSION",
+            help="In a pool with that CUDA; several by commas, or all, are a job each.",
+        ),
+    ] = None,
+    matrix: Annotated[
+        list[str] | None,
+        typer.Option("--matrix", metavar="KEY=A,B", help="A job for each value of that variable."),
+    ] = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -58,10 +120,22 @@ def submit(
         "pool": pool,
         "timeout": lasting(timeout, "--timeout"),
     }
-    job = str(manager.post("/v1/jobs", body)["job"])
+    wanted = {
+        "name": name,
+        "priority": priority,
+        "after": after,
+        "retry_lost": retry_lost,
+        "cuda": cuda.split(",") if cuda is not None else None,
+        "matrix": _matrix(matrix or []),
+    }
+    # What is not asked for is not said, so that a manager of before takes the job.
+    answer = manager.post("/v1/jobs", body | {key: one for key, one in wanted.items() if one})
+    job = str(answer["job"])
     if not wait:
         print(job)
         return
+    if answer.get("group"):
+        raise typer.Exit(_group_waited_for(manager, job))
     sink = JobSink()
     try:
         row = follow_job(manager, job, sink)
@@ -94,6 +168,42 @@ def _variables(given: list[str]) -> dict[str, str]:
     return variables
 
 
+def _matrix(given: list[str]) -> dict[str, list[str]]:
+    values = {}
+    for entry in given:
+        name, equals, several = entry.partition("=")
+        if not equals or not several:
+            raise Usage(f"--matrix {entry}: write KEY=VALUE,VALUE")
+        if name in values:
+            raise Usage(f"--matrix {name} is there twice: write all values behind one")
+        values[name] = several.split(",")
+    return values
+
+
+def _group_waited_for(manager: Client, group: str) -> int:
+    """The exit code of all jobs of a group, once they have ended: 0 where all succeeded, else the first that
+    one of them has that did not.
+    """
+    say(f"group {group}; its jobs: mayfly jobs --group {group}   what one prints: mayfly logs JOB")
+    try:
+        document = followed_group(manager, group)
+    except KeyboardInterrupt:
+        say(f"group {group} goes on; end it: mayfly cancel {group}")
+        raise typer.Exit(INTERRUPTED) from None
+    except (Down, TimedOut) as trouble:
+        text = f"{trouble}\n  group {group} is not lost: mayfly jobs --group {group}"
+        raise type(trouble)(text) from trouble
+    for line in render.group(document, time.time(), terminal_width(), colours()):
+        print(line)
+    rows = document["jobs"]
+    failed = [row for row in rows if row.get("state") != "succeeded"]
+    if failed:
+        first = failed[0].get("job")
+        say(f"{len(failed)} of {len(rows)} jobs did not succeed; see mayfly logs {first}")
+    codes = [row.get("exit_code") for row in failed]
+    return next((code for code in codes if code), 1) if failed else 0
+
+
 def _exit_code(row: Document) -> int:
     """A job's own code; 1 where it has none or did not succeed with 0.
 
@@ -108,28 +218,84 @@ def _exit_code(row: Document) -> int:
 
 def jobs(
     ctx: typer.Context,
+    *,
+    mine: Annotated[bool, typer.Option("--mine", help="Only your own.")] = False,
+    state: StateOption = None,
+    pool: Annotated[str | None, typer.Option("--pool", help="Only of this pool.")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="GROUP", help="Only of this group.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Of what has ended: from then on, or 24h ago."
+        ),
+    ] = None,
+    most: Annotated[
+        int, typer.Option("-n", metavar="N", min=1, max=20_000, help="At most so many.")
+    ] = 200,
+    why: Annotated[
+        str | None,
+        typer.Option(
+            "--why",
+            metavar="JOB",
+            help="Say where this one stands, and why.",
+            autocompletion=complete_job,
+        ),
+    ] = None,
     as_json: JsonOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List queued and running jobs and the last 100 that ended."""
-    document = client(ctx, socket, config).get("/v1/jobs")
+    """List what has ended of late, what runs, and what waits in its order."""
+    manager = client(ctx, socket, config)
+    if why is not None:
+        if mine or state or pool or group or since:
+            raise Usage("--why is of one job: the other options would be ignored")
+        row = manager.get(f"/v1/jobs/{segment(why)}")
+        if as_json:
+            print_json(row)
+        else:
+            print(render.why(row, time.time()))
+        return
+    query = {
+        "mine": int(mine) or None,
+        "state": state,
+        "pool": pool,
+        "group": group,
+        "since": moment_of(since),
+        "most": most,
+        "limit": min(most, 10_000) if state or since or group else None,
+    }
+    document = manager.get("/v1/jobs", query)
     if as_json:
         print_json(document)
         return
     for line in render.jobs(document, time.time(), terminal_width(), colours()):
         print(line)
+    if left_out := document.get("left_out"):
+        say(f"{left_out} more jobs are not shown: mayfly jobs -n {most + int(left_out)}")
 
 
 def cancel(
     ctx: typer.Context,
-    job: Annotated[str, typer.Argument(metavar="JOB")],
+    jobs: Annotated[
+        list[str],
+        typer.Argument(metavar="JOB...", autocompletion=complete_job, help="Jobs, or groups."),
+    ],
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """End a job, queued or running."""
-    client(ctx, socket, config).post(f"/v1/jobs/{segment(job)}/cancel", {})
-    say(f"job {job} is being cancelled")
+    """End jobs, queued or running, or all jobs of a group."""
+    manager = client(ctx, socket, config)
+    if len(jobs) == 1:
+        answer = manager.post(f"/v1/jobs/{segment(jobs[0])}/cancel", {})
+    else:
+        answer = manager.post("/v1/cancel", {"jobs": jobs})
+    ending = answer.get("jobs") or [answer.get("job", jobs[0])]
+    over = answer.get("ended") or []
+    which = f"job {ending[0]} is" if len(ending) == 1 else f"{len(ending)} jobs are"
+    say(f"{which} being cancelled" + (f"; {len(over)} had ended already" if over else ""))
 
 
 def logs(
