@@ -97,7 +97,7 @@ from mayfly.core.stimuli import (
     EngineUnseen,
     Failure,
     Family,
-    HostSurveyed,
+    LayersMeasured,
     OutputKept,
     RosterFailed,
     RosterSeen,
@@ -618,7 +618,7 @@ class Manager:
             sizes = {
                 box.id: self.sizes[name] for name, box in host.boxes.items() if name in self.sizes
             }
-            sights.append(HostSurveyed(self.state.survey, sizes))
+            sights.append(LayersMeasured(sizes))
         return sights
 
     def _ready(self) -> State:

@@ -167,6 +167,19 @@ def test_a_container_that_somebody_paused_is_told() -> None:
     assert slot_conditions(shown, World({agent.generation: running}), T, LINES) == []
 
 
+@pytest.mark.parametrize("limit", [None, 1000])
+def test_an_agent_whose_disk_cannot_be_watched_is_told_where_that_has_a_limit(
+    limit: int | None,
+) -> None:
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f1", "i", (), T - 10), opened=T - 5
+    )
+    shown = rows(Desired(specs(pool("a", disk=limit))), Memory({agent.generation: agent}), agent)
+    found = slot_conditions(shown, World({}, unmeasured=frozenset({agent.generation})), T, LINES)
+    assert [one.code for one in found] == ["slot.unmeasured"] * (limit is not None)
+    assert slot_conditions(shown, World({}), T, LINES) == []
+
+
 @pytest.mark.parametrize(
     ("ago", "state", "told"),
     [

@@ -160,7 +160,7 @@ class Box:
         self.state = begin(HostId("ours00000000"), "run1", config(REQUIRED), Memory(), Gpus(), 0)
         traits = {POOL: Traits(embedded=True)}
         self.tell(Started(host_restarted=False), ConfigRead(config(REQUIRED), traits))
-        self.tell(HostSurveyed(SURVEY, {}), EngineSeen(0, ()))
+        self.tell(HostSurveyed(SURVEY), EngineSeen(0, ()))
 
     def tell(self, *stimuli: Stimulus) -> None:
         stimuli = tuple(decoded(encoded(one)) for one in stimuli)

@@ -173,7 +173,7 @@ class Box:
         config = Config(HostSpec("box"), (pool,))
         self.state = begin(HOST, "run1", config, Memory(), Gpus(), 0)
         self.tell(Started(host_restarted=False), ConfigRead(config, {POOL: trait}))
-        self.tell(HostSurveyed(survey(seen), {}), EngineSeen(0, ()))
+        self.tell(HostSurveyed(survey(seen)), EngineSeen(0, ()))
         (prepare,) = self.actions
         assert isinstance(prepare, Prepare)
         self.witness = Witness(ready=T)

@@ -132,7 +132,9 @@ def test_containers_of_others_are_not_listed(agents: Agents) -> None:
 def test_the_writable_layer_is_measured(agents: Agents, until: Until) -> None:
     cid, _ = agents.run("head -c 3000000 /dev/zero >/big; echo done >/done; exec sleep 300")
     until(lambda: agents.engine.exec_probe(cid, ("cat", "/done"), 10)[0] == 0)
-    assert agents.engine.sizes()[cid] >= 3_000_000
+    size = agents.engine.size(cid)
+    assert size is not None
+    assert size >= 3_000_000
     seen = inspect(agents.engine, cid, size=True)
     assert seen is not None
     assert seen.size_rw is not None

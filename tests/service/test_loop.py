@@ -195,7 +195,7 @@ class Stage:
     def look(self, *containers: Container, began: int = 0) -> None:
         """A look at the Engine comes in, and with it what the host offers."""
         survey = Survey(images={"image": ImageSeen("sha256:1", GATE_PROTOCOL)})
-        self.inbox.put(HostSurvey(0, survey, self.engine.facts(), {}))
+        self.inbox.put(HostSurvey(0, survey, self.engine.facts()))
         self.inbox.put(EngineSnapshot(began, containers))
 
     def nudge(self) -> None:

@@ -36,6 +36,7 @@ FAILING = 300.0  # seconds of young deaths, more than one, after which it is one
 WELL = 60.0  # seconds that an agent is idle after which it is none any more
 UNKILLED = 60.0  # seconds of being killed after which who still lives is one
 KEEPS = "what is left of it keeps the slot and its GPUs until the kernel is done with it"
+UNCOUNTED = "more files than the engine counts in time: its `disk` limit is not kept"
 SPELT_OUT = 6  # slots that a line to type names each
 
 
@@ -110,6 +111,7 @@ OF_SLOTS = {
     "slot.failing_jobs": "fail one job after the other while other slots of the pool do not",
     "slot.paused": "have a container that somebody paused",
     "slot.unkillable": "have an agent that does not die",
+    "slot.unmeasured": "have an agent whose disk is not watched",
     "slot.name_taken": "have a container of another name",
     "service.unreachable": "have a client that is in trouble with its service",
 }
@@ -157,6 +159,10 @@ def _condition(
             f"the agent of slot {name} has been killed for {now - since:.0f} s and lives: {KEEPS}"
         )
         return _of(row, "slot.unkillable", Severity.ERROR, text, describe), KEEPS
+    if _is_unmeasured(row, world):
+        text = f"the agent of slot {name} has {UNCOUNTED}"
+        fix = f"mayfly drain {name} --force   # ends its job"
+        return _of(row, "slot.unmeasured", Severity.WARNING, text, fix), UNCOUNTED
     called = misnamed(row, world, now)
     if called is None:
         return None
@@ -194,6 +200,12 @@ def _paused(row: SlotStatus, world: World) -> str | None:
     if container is None or container.state is not ContainerState.PAUSED:
         return None
     return container.name
+
+
+def _is_unmeasured(row: SlotStatus, world: World) -> bool:
+    """Whether nobody knows how much the slot's agent has written, and its pool has a limit to that."""
+    limited = row.spec.pool.limits.disk is not None
+    return limited and row.agent is not None and row.agent.generation in world.unmeasured
 
 
 def _dying_since(row: SlotStatus, world: World) -> float | None:

@@ -576,6 +576,7 @@ class World:
     witnesses: Mapping[Generation, Witness] = field(default_factory=dict)
     rosters: Mapping[PoolName, Roster | None] = field(default_factory=dict)
     sizes: Mapping[Generation, int] = field(default_factory=dict)  # bytes of the writable layer
+    unmeasured: frozenset[Generation] = frozenset()  # whose writable layers cannot be measured
     deaths: Mapping[Generation, Death] = field(default_factory=dict)
     ended: frozenset[Generation] = frozenset()  # no process of theirs is left, says the kernel
     last_seen: Mapping[Generation, float] = field(

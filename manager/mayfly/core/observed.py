@@ -120,15 +120,22 @@ class Observed:
             last_words={**self.world.last_words, **said},
         )
 
-    def grown(self, sizes: Mapping[ContainerId, int]) -> Observed:
-        """How large the writable layers are."""
+    def grown(
+        self, sizes: Mapping[ContainerId, int], unmeasured: frozenset[ContainerId] = frozenset()
+    ) -> Observed:
+        """How large the writable layers are, and which cannot be measured."""
         containers = self.world.containers or {}
         return self._with(
             sizes={
                 generation: sizes[container.id]
                 for generation, container in containers.items()
                 if container.id in sizes
-            }
+            },
+            unmeasured=frozenset(
+                generation
+                for generation, container in containers.items()
+                if container.id in unmeasured
+            ),
         )
 
     def mounts_looked_at(self, now: float) -> Observed:
@@ -272,6 +279,7 @@ class Observed:
             unsure=world.unsure - {generation},
             last_words=_without(world.last_words, generation),
             sizes=_without(world.sizes, generation),
+            unmeasured=world.unmeasured - {generation},
             unwitnessed=_without(world.unwitnessed, generation),
             absent=_without(world.absent, generation),
         )

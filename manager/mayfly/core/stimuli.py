@@ -83,10 +83,17 @@ class EngineUnseen:
 
 @dataclass(frozen=True, slots=True)
 class HostSurveyed:
-    """What the host offers, and how many bytes the containers' writable layers have."""
+    """What the host offers."""
 
     survey: Survey
+
+
+@dataclass(frozen=True, slots=True)
+class LayersMeasured:
+    """How many bytes the containers' writable layers have, and which have more files than can be counted."""
+
     sizes: Mapping[ContainerId, int]
+    unmeasured: frozenset[ContainerId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +268,7 @@ Stimulus: TypeAlias = (
     | EngineSeen
     | EngineUnseen
     | HostSurveyed
+    | LayersMeasured
     | MountsSeen
     | StreamTurned
     | ContainerDied

@@ -78,6 +78,7 @@ from mayfly.core.stimuli import (
     HostSurveyed,
     ImagesChanged,
     IsolationProbed,
+    LayersMeasured,
     MountsSeen,
     OutputKept,
     Probed,
@@ -129,6 +130,8 @@ class Draft:
             case EngineSeen() | EngineUnseen() | HostSurveyed():
                 self._set(polls=self.state.polls.answered())
                 self._on_look(stimulus)
+            case LayersMeasured(sizes=sizes, unmeasured=unmeasured):
+                self._set(observed=self.state.observed.grown(sizes, unmeasured))
             case MountsSeen(sources=sources):
                 self._on_mounts(sources)
             case StreamTurned():
@@ -224,10 +227,9 @@ class Draft:
                 if state.observed.known:
                     self._note("engine.lost", reason=reason)
                 self._set(observed=state.observed.unseen(reason), all_stirred=True)
-            case HostSurveyed(survey=survey, sizes=sizes):
+            case HostSurveyed(survey=survey):
                 changed = survey != state.survey
-                observed = state.observed.grown(sizes).mounts_looked_at(self.now)
-                self._set(survey=survey, observed=observed)
+                self._set(survey=survey, observed=state.observed.mounts_looked_at(self.now))
                 if changed:
                     self._desire()
 

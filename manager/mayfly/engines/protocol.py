@@ -38,6 +38,10 @@ class Gone(Passing):
     """The container is not there: look again."""
 
 
+class Unmeasured(Passing):
+    """A container has more files than are counted in time."""
+
+
 class NameTaken(Refused):
     """Another container has the name, or the engine has not let go of it."""
 
@@ -205,8 +209,10 @@ class Engine(Protocol):
     def list(self) -> tuple[Container, ...]:
         """Every agent's container of any Mayfly, running or not, in one call."""
 
-    def sizes(self) -> Mapping[ContainerId, int]:
-        """Bytes in the writable layer of every running agent of any Mayfly; slow."""
+    def size(self, container: ContainerId) -> int | None:
+        """Bytes in its writable layer; ``None`` where it does not run, ``Unmeasured`` where it has more files
+        than are counted in ten seconds or so.
+        """
 
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs."""
@@ -275,4 +281,5 @@ __all__ = [
     "OutputListener",
     "PoolName",
     "StreamTurn",
+    "Unmeasured",
 ]

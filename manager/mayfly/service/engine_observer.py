@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from mayfly.core.desire import ImageSeen, Survey
 from mayfly.core.model import (
     Config,
     Container,
-    ContainerId,
     Dataset,
     Generation,
     HostId,
@@ -27,12 +26,14 @@ from mayfly.core.model import (
 )
 from mayfly.core.mounts import paths
 from mayfly.core.seal import looked_at
+from mayfly.core.stimuli import LayersMeasured
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.room import Room, room
 from mayfly.engines.protocol import Engine, EngineFacts
 from mayfly.service.asked import Asked
 from mayfly.service.bugs import Bug, bug
+from mayfly.service.layer_sizes import LayerSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,11 @@ class PollFailed:
 
 @dataclass(frozen=True, slots=True)
 class HostSurvey:
-    """What the host offers, and how large the containers of ours have grown."""
+    """What the host offers."""
 
     began: int
     survey: Survey
     info: EngineFacts
-    sizes: Mapping[ContainerId, int]
     room: tuple[Room, ...] = ()  # where Mayfly and the Engine write
 
 
@@ -70,7 +70,7 @@ class EngineDenied:
     fault: Refused
 
 
-Observation = EngineSnapshot | PollFailed | HostSurvey | EngineDenied
+Observation = EngineSnapshot | PollFailed | HostSurvey | EngineDenied | LayersMeasured
 
 
 class EngineObserver:
@@ -107,8 +107,19 @@ class EngineObserver:
         self._running = running
         self._overfull = overfull
         self._asked = Asked("engine-observer", self._once)
-        self.start, self.stop = self._asked.start, self._asked.stop
+        self._layers = LayerSizes(engine, send)
+        self._seen: tuple[Container, ...] = ()  # ours that run
         self._survey_asked = threading.Event()
+
+    def start(self) -> None:
+        """Begin."""
+        self._asked.start()
+        self._layers.start()
+
+    def stop(self) -> None:
+        """End after what is looked at now."""
+        self._asked.stop()
+        self._layers.stop()
 
     def look(self) -> None:
         """Look at the containers soon."""
@@ -143,6 +154,7 @@ class EngineObserver:
                 one.generation for one in running if self._overfull(one.generation)
             )
             self._send(EngineSnapshot(began, containers, overfull))
+            self._seen = tuple(running)
             self._running(running)
         except Refused as fault:
             self._send(PollFailed(began, fault) if self._claimed else EngineDenied(fault))
@@ -157,11 +169,11 @@ class EngineObserver:
             info = self._engine.facts()
             config = self._config()
             survey = survey_of(self._engine, config, info, self._wanted(), self._mounted)
-            watched = any(pool.limits.disk is not None for pool in config.pools)
-            sizes = self._engine.sizes() if watched else {}
+            watched = {pool.name for pool in config.pools if pool.limits.disk is not None}
+            self._layers.measure(one.id for one in self._seen if one.pool in watched)
             places = (room(Path(place)) for place in (config.host.state_dir, *info.places))
             left = tuple(place for place in places if place is not None)
-            self._send(HostSurvey(began, survey, info, sizes, left))
+            self._send(HostSurvey(began, survey, info, left))
         except Fault as fault:
             self._send(PollFailed(began, fault))
         else:

@@ -50,8 +50,8 @@ def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
             yield stimuli.EngineSeen(began, containers, overfull)
         case PollFailed(fault=fault):
             yield stimuli.EngineUnseen(str(fault))
-        case HostSurvey(survey=survey, sizes=sizes):
-            yield stimuli.HostSurveyed(survey, sizes)
+        case HostSurvey(survey=survey):
+            yield stimuli.HostSurveyed(survey)
         case StreamTurn(up=up, continuity=continuity, why=why):
             yield stimuli.StreamTurned(up, continuity, why)
         case EngineEvent():

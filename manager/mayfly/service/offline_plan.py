@@ -54,7 +54,7 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
 
     now = Clock().now()
     state = begin(host, "plan", config, memory, Gpus.unwatched(hardware), 0)
-    seen = (ConfigRead(config, traits), HostSurveyed(survey, {}), EngineSeen(0, containers))
+    seen = (ConfigRead(config, traits), HostSurveyed(survey), EngineSeen(0, containers))
     step = machine.step(state, seen, now, judge)
     if step.witnesses:
         read = WitnessesRead(_witnesses(state_dir, step.witnesses))

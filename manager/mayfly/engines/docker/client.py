@@ -42,12 +42,14 @@ from mayfly.engines.protocol import (
     Gone,
     ImageFacts,
     StreamTurn,
+    Unmeasured,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _PROBE_OUTPUT = 64 * 1024
+MEASURED = 10.0  # seconds that the Engine has for counting the files of one container
 UNKILLED_REST = 15.0  # seconds until the next try: each may take a worker as long
 _IMAGES_KNOWN = 64  # whose variables are kept in mind
 # What keeps agents apart: where it is not said, `default-network-opts` in daemon.json decides. IPv6 has a
@@ -136,13 +138,26 @@ class DockerClient:
             listed = api.containers(all=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
         return tuple(container_from(entry) for entry in listed)
 
-    def sizes(self) -> Mapping[ContainerId, int]:
-        """Bytes in the writable layer of every running agent of any Mayfly; slow, since the Engine
-        counts files.
+    def size(self, cid: ContainerId) -> int | None:
+        """Bytes in its writable layer; None where it does not run, ``Unmeasured`` where the Engine is not
+        through with counting its files in time. (It is listed, not inspected: that may wait for what is
+        done to it.)
         """
-        with self._asking("measuring containers") as api:
-            listed = api.containers(size=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
-        return {ContainerId(entry["Id"]): int(entry.get("SizeRw") or 0) for entry in listed}
+        doing = f"measuring container {cid[:12]}"
+        wanted = quote(json.dumps({"id": [cid]}))
+        began = time.monotonic()
+        try:
+            listed = wire.get_json(
+                self.base_url,
+                f"/containers/json?size=1&filters={wanted}",
+                doing,
+                timeout=MEASURED,
+            )
+        except Passing as fault:
+            if time.monotonic() - began < MEASURED:
+                raise
+            raise Unmeasured(str(fault)) from fault
+        return next((int(entry.get("SizeRw") or 0) for entry in listed), None)
 
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs, each looked at once."""
