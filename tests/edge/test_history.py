@@ -93,7 +93,7 @@ def test_what_jobs_run_is_read_where_it_is_shown_and_nowhere_else(tmp_path: Path
     # Whoever read these columns would fail.
     with sqlite3.connect(tmp_path / "mayfly.sqlite") as other:
         other.execute("UPDATE jobs SET argv = 'no JSON', env = 'no JSON'")
-    assert [(row["job"], row["owner"]) for row in reader.jobs()] == [
+    assert [(row["job"], row["owner"]) for row in reader.job_rows([*reader.listed_jobs()])] == [
         ("j0001", "ann"),
         ("j0002", "ann"),
     ]
@@ -128,7 +128,7 @@ def test_what_is_older_than_the_bound_is_forgotten(tmp_path: Path) -> None:
     assert [row["agent"] for row in reader.lives(reader.ended_agents())] == [
         f"g{n:04}" for n in range(9, 4, -1)
     ]
-    assert [row["job"] for row in reader.jobs()] == [f"j{n:04}" for n in range(5, 10)]
+    assert [*reader.listed_jobs()] == [f"j{n:04}" for n in range(5, 10)]
     assert min(row["at"] for row in reader.events()) == T + 500
     history.close()
 
@@ -157,7 +157,7 @@ def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
         "g0008",
         "g0007",
     ]
-    assert [row["job"] for row in reader.jobs()] == ["j0007", "j0008", "j0009"]
+    assert [*reader.listed_jobs()] == ["j0007", "j0008", "j0009"]
     assert len(reader.events()) == 3
     history.close()
 
@@ -250,8 +250,10 @@ def test_what_is_to_be_forgotten_goes_in_pieces_and_the_oldest_first(tmp_path: P
     assert ended == 2 * PIECE + 1
 
     assert history.prune(0.0, 10) is True
-    assert len(reader.ended_agents()) == len(reader.jobs(JobsWanted(10_000))) == ended - PIECE
-    assert reader.jobs(JobsWanted(10_000))[0]["job"] == f"j{PIECE:04}"
+    assert (
+        len(reader.ended_agents()) == len(reader.listed_jobs(JobsWanted(10_000))) == ended - PIECE
+    )
+    assert next(iter(reader.listed_jobs(JobsWanted(10_000)))) == f"j{PIECE:04}"
     assert history.prune(T + 8_999, 1_000_000) is True
     assert len(reader.ended_agents()) == 1
 
@@ -260,7 +262,7 @@ def test_what_is_to_be_forgotten_goes_in_pieces_and_the_oldest_first(tmp_path: P
     while history.prune(T + 8_999, 2):
         calls += 1
     assert calls == left // (2 * PIECE), "a piece of the old, and one of the too many"
-    assert [row["job"] for row in reader.jobs()] == [f"j{2 * PIECE:04}"]
+    assert [*reader.listed_jobs()] == [f"j{2 * PIECE:04}"]
     assert len(reader.events()) == 2
     history.close()
 
@@ -288,7 +290,7 @@ def test_jobs_that_wait_are_never_forgotten(tmp_path: Path) -> None:
     ]
     kept(history, *waiting)
     history.prune(T + 10_000, 1)
-    assert len(reader.jobs()) == len(history.load().jobs) == 5
+    assert len(reader.listed_jobs()) == len(history.load().jobs) == 5
     assert reader.memory() == history.load()
     history.close()
 
@@ -361,7 +363,7 @@ def test_a_queue_in_a_file_of_before_shares_and_classes_is_read_on(tmp_path: Pat
     assert first == Job(JobId("j0"), PoolName("a"), 0, T, uid=1001, size=9)
     assert (second.uid, second.priority, second.after) == (None, Priority.NORMAL, ())
     assert history.load().shares == {}
-    assert [row["job"] for row in reader.jobs()] == ["j0", "j1", "j2"]
+    assert [*reader.listed_jobs()] == ["j0", "j1", "j2"]
     created = lived(1, T)[0]
     kept(history, created, GateOpening(T + 1, Generation("g0001"), "run", JobId("j0")))
     assert history.load().jobs[JobId("j0")].agent == "g0001"

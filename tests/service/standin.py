@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from mayfly.core.commands import Command
+from mayfly.core.model import JobId, JobState
 from mayfly.edge.history_reader import ALL_JOBS, JobsWanted
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
 from mayfly.service.board import StatusBoard
@@ -111,21 +112,24 @@ class Account:
             self.ended.add(generation)
             self.changed.notify_all()
 
-    def jobs(self, wanted: JobsWanted = ALL_JOBS) -> Sequence[Row]:
+    def listed_jobs(self, wanted: JobsWanted = ALL_JOBS) -> Mapping[JobId, JobState]:
         self._check()
         with self.changed:
             if self.waiting_lists < self.held_lists:
                 self.waiting_lists += 1
                 self.changed.notify_all()
                 self.changed.wait_for(lambda: self.held_lists == 0)
-        return [
-            row
-            for row in self.rows.values()
+        return {
+            JobId(name): JobState(row["state"])
+            for name, row in self.rows.items()
             if (wanted.pool is None or row["pool"] == wanted.pool)
             and (wanted.state is None or row["state"] == wanted.state)
             and (wanted.group is None or row["group"] == wanted.group)
-            and (wanted.uid is None or self.owners.get(row["job"]) == wanted.uid)
-        ]
+            and (wanted.uid is None or self.owners.get(name) == wanted.uid)
+        }
+
+    def job_rows(self, jobs: Sequence[JobId]) -> Sequence[Row]:
+        return [self.rows[one] for one in jobs]
 
     def job(self, job: str) -> Row | None:
         self._check()

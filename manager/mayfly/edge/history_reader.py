@@ -34,7 +34,7 @@ _WANTED = (
     "(:pool IS NULL OR pool = :pool) AND (:state IS NULL OR state = :state)"
     " AND (:uid IS NULL OR uid = :uid) AND (:group IS NULL OR group_id = :group)"
 )
-_JOBS = f"SELECT {JOB_COLUMNS} FROM jobs"  # noqa: S608
+_JOBS = "SELECT id, state, serial FROM jobs"
 JOBS = (
     f"{_JOBS} WHERE state IN ('queued', 'running') AND {_WANTED} UNION ALL"  # noqa: S608
     f" SELECT * FROM ({_JOBS} WHERE finished >= :since AND {_WANTED}"
@@ -102,14 +102,22 @@ class HistoryReader:
             return None
         return Payload(tuple(json.loads(rows[0]["argv"])), json.loads(rows[0]["env"]))
 
-    def jobs(self, wanted: JobsWanted = ALL_JOBS) -> list[dict[str, Any]]:
-        """All queued and running jobs, and the last ended ones, in the order of submission.
+    def listed_jobs(self, wanted: JobsWanted = ALL_JOBS) -> dict[JobId, JobState]:
+        """All queued and running jobs that are wanted, and the last of the ended ones, in the order of
+        submission: by id, and how each stands. Of many, all else is read a few at a time.
+        """
+        named = {**asdict(wanted), "since": wanted.since or 0.0}
+        return {JobId(row[0]): JobState(row[1]) for row in self._rows(JOBS, named)}
+
+    def job_rows(self, jobs: Sequence[JobId]) -> list[dict[str, Any]]:
+        """Those jobs, in that order; what is forgotten meanwhile is left out.
 
         Without what they run, which nobody needs of many at once.
         """
-        named = {**asdict(wanted), "since": wanted.since or 0.0}
-        rows = self._rows(JOBS, named)
-        return [_job_row(row) for row in rows]
+        marks = ",".join("?" * len(jobs))
+        rows = self._rows(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id IN ({marks})", jobs)  # noqa: S608
+        found = {row["id"]: row for row in rows}
+        return [_job_row(found[one]) for one in jobs if one in found]
 
     def likenesses(self, pool: str) -> dict[JobId, str]:
         """What the runs of each open job of the pool are compared by."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from mayfly.core.commands import Caller
-from mayfly.core.model import Generation, JobState
+from mayfly.core.model import Generation, JobId, JobState
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted
@@ -84,8 +84,11 @@ class Reader(Protocol):
     the epoch and leave here as RFC 3339. Raises ``Fault`` where the disk cannot be read.
     """
 
-    def jobs(self, wanted: JobsWanted = ...) -> Sequence[Row]:
+    def listed_jobs(self, wanted: JobsWanted = ...) -> Mapping[JobId, JobState]:
         """All queued and running jobs that are wanted, and the last of those that have ended."""
+
+    def job_rows(self, jobs: Sequence[JobId]) -> Sequence[Row]:
+        """Those jobs, in that order."""
 
     def job(self, job: str) -> Row | None:
         """One job; ``None`` where there is none of that id."""
@@ -286,12 +289,25 @@ class Control:
             group=parameters.text(query.get("group"), "group"),
         )
         with self._turn(request):
-            found = self._reader.jobs(wanted)
+            found = self._reader.listed_jobs(wanted)
             positions = self._queue.positions()
-            rows = _foremost(_in_order(found, positions), most)
-            head = b'{"schema":"mayfly.jobs/1","left_out":%d,"jobs":[' % (len(found) - len(rows))
+            jobs = _foremost(_in_order(found, positions), found, most)
+            head = b'{"schema":"mayfly.jobs/1","left_out":%d,"jobs":[' % (len(found) - len(jobs))
             told = partial(self._listed, request.caller, positions)
-            return HttpReply(200, "application/json", _in_pages(head, rows, told))
+            return HttpReply(200, "application/json", self._jobs_in_pages(head, jobs, told))
+
+    def _jobs_in_pages(
+        self, head: bytes, jobs: Sequence[JobId], shown: Callable[[Row], Row]
+    ) -> Iterator[bytes]:
+        """A list, no more of it in memory than a page."""
+        yield head
+        comma = b""
+        for at in range(0, len(jobs), PAGE):
+            rows = [shown(row) for row in self._reader.job_rows(jobs[at : at + PAGE])]
+            if rows:
+                yield comma + as_json(rows)[1:-1]
+                comma = b","
+        yield b"]}\n"
 
     def _listed(self, caller: Caller, positions: Mapping[str, int], row: Row) -> Row:
         """A job as a list shows it: what it runs is for its owner and operators alone."""
@@ -581,35 +597,27 @@ def _see_that_it_is_theirs(caller: Caller, owner: int | None, what: str) -> None
         raise _NotTheirs(f"{what} is not one of {caller.name}'s")
 
 
-def _in_order(rows: Sequence[Row], positions: Mapping[str, int]) -> list[Row]:
+def _in_order(jobs: Mapping[JobId, JobState], positions: Mapping[str, int]) -> list[JobId]:
     """What has ended, what runs, what waits for a slot in the order in which it gets one, then the rest."""
+    last = len(positions) + 1
 
-    def key(row: Row) -> tuple[int, int]:
-        state = row.get("state")
-        if state == JobState.QUEUED:
-            return (2, positions.get(str(row["job"]), MOST + 1))
-        return (int(state == JobState.RUNNING), 0)
+    def key(job: JobId) -> int:
+        state = jobs[job]
+        if state is JobState.QUEUED:
+            return positions.get(job, last)
+        return 0 if state is JobState.RUNNING else -1
 
-    return sorted(rows, key=key)
+    return sorted(jobs, key=key)
 
 
-def _foremost(rows: list[Row], most: int) -> list[Row]:
+def _foremost(order: list[JobId], jobs: Mapping[JobId, JobState], most: int) -> list[JobId]:
     """At most so many: what runs and waits before what has ended, and of that the last."""
-    if len(rows) <= most:
-        return rows
-    ended = [row for row in rows if row.get("state") in ENDED]
-    others = rows[len(ended) :][:most]
+    if len(order) <= most:
+        return order
+    ended = sum(1 for state in jobs.values() if state in ENDED)
+    others = order[ended:][:most]
     room = most - len(others)
-    return [*(ended[-room:] if room else ()), *others]
-
-
-def _in_pages(head: bytes, rows: Sequence[Row], shown: Callable[[Row], Row]) -> Iterator[bytes]:
-    """A list as JSON, no more of it in memory than a page."""
-    yield head
-    for at in range(0, len(rows), PAGE):
-        page = as_json([shown(row) for row in rows[at : at + PAGE]])[1:-1]
-        yield (b"," if at else b"") + page
-    yield b"]}\n"
+    return [*(order[:ended][-room:] if room else ()), *others]
 
 
 def _nothing_held() -> None:
