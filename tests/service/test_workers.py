@@ -88,6 +88,10 @@ def of(pool: PoolName, number: int) -> tuple[Action, ...]:
     )
 
 
+def threads_of(pool: PoolName) -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if f"-{pool}-" in one.name]
+
+
 def test_a_pool_that_hangs_delays_no_other(stage: Stage) -> None:
     hanging = [action for number in range(2 * MAKE) for action in of(SICK, number)]
     for action in hanging:
@@ -100,29 +104,26 @@ def test_a_pool_that_hangs_delays_no_other(stage: Stage) -> None:
 
 
 def test_a_lane_has_no_more_threads_than_it_had_to_do_at_once(stage: Stage) -> None:
-    before = threading.active_count()
     for number in range(20):
         for action in of(WELL, number):
             stage.workers.begin(action, None)
             assert stage.next() == Done(action)
-    assert threading.active_count() - before == len({*LANES})
+    assert len(threads_of(WELL)) == len(LANES)
     for number in range(20):
         for action in of(SICK, number):
             stage.workers.begin(action, None)
-    assert threading.active_count() - before == len({*LANES}) + sum(LANES.values())
+    assert len(threads_of(SICK)) == sum(LANES.values())
 
 
 def test_the_lanes_of_a_pool_that_is_gone_end_with_their_last_action(stage: Stage) -> None:
-    before = threading.active_count()
     for action in of(SICK, 0):
         stage.workers.begin(action, None)
     stage.workers.use_providers({})
     stage.performer.healed.set()
     assert {type(stage.next()) for _ in of(SICK, 0)} == {Done}
-    for thread in threading.enumerate():
-        if thread.name.endswith(f"{SICK}-0"):
-            thread.join(PATIENCE)
-    assert threading.active_count() == before
+    for thread in threads_of(SICK):
+        thread.join(PATIENCE)
+    assert threads_of(SICK) == []
     again = of(SICK, 1)[0]
     stage.workers.begin(again, None)
     assert stage.next() == Done(again)
