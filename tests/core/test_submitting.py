@@ -103,7 +103,7 @@ def test_a_matrix_is_a_job_for_each_combination_with_its_variables() -> None:
     ]
     assert not isinstance(found, Refused)
     assert found[1].payload == Payload(("id",), {"A": "b", "SEED": "1", "SIZE": "l"})
-    assert found[1].job.size == found[1].payload.size
+    assert found[1].job.size == found[1].payload.size + len("SEED=1 SIZE=l")
     both = submitted(cuda=("11.8", "12.8"), matrix={"SEED": ("1", "2")})
     assert [variant for *_, variant in taken(both)] == [
         "cuda=11.8 SEED=1",
@@ -142,9 +142,19 @@ def test_a_matrix_is_a_job_for_each_combination_with_its_variables() -> None:
             "priority high is for operators (group mayfly): ben may ask for normal or low",
         ),
         (
-            submitted(wanted="plain", matrix={"A": ("1",) * 1, "B": tuple(map(str, range(300)))}),
+            # As many as nobody could make to count them.
+            submitted(wanted="plain", matrix=dict.fromkeys("ABCD", tuple(map(str, range(1000))))),
             400,
-            f"that makes 300 jobs, and a group has at most {MOST}",
+            f"that makes 1000000000000 jobs, and a group has at most {MOST}",
+        ),
+        (
+            submitted(
+                wanted="plain",
+                after=("g",),
+                named={"g": {JobId(f"g-{n}"): JobState.SUCCEEDED for n in range(MOST + 1)}},
+            ),
+            400,
+            f"a job runs after {MOST} others at most, and these are {MOST + 1}",
         ),
         (submitted(wanted="plain", after=("j9",)), 404, "there is no job j9: see `mayfly jobs`"),
         (
@@ -179,6 +189,16 @@ def test_what_a_job_is_to_run_after_is_waited_for_unless_it_ended_well() -> None
     (entry,) = found
     assert entry.job.after == ("j1", "j2", "g-1", "g-2")
     assert entry.job.awaits == ("j2", "g-2")
+
+
+def test_what_a_job_waits_for_and_how_it_is_told_apart_takes_of_the_room_of_its_owner() -> None:
+    named = {"g": {JobId(f"g-{n}"): JobState.SUCCEEDED for n in range(MOST)}}
+    long = {"SEED": ("x" * 100_000, "y")}
+    found = submitted(wanted="plain", after=("g",), named=named, matrix=long)
+    assert not isinstance(found, Refused)
+    first = found[0].job
+    assert first.variant == "SEED=" + "x" * 42 + "…", "and is not kept whole"
+    assert first.size == found[0].payload.size + len(first.variant) + sum(map(len, first.after))
 
 
 def test_a_group_for_which_there_is_no_room_is_not_taken_in_part() -> None:

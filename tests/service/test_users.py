@@ -84,6 +84,26 @@ def test_a_user_reads_how_things_stand_and_of_jobs_what_is_theirs(
     assert kind == ("forbidden" if status == 403 else "")
 
 
+def test_a_list_shows_what_they_run_and_how_it_differs_to_their_owners_and_to_operators(
+    manager: StandIn, door: Path
+) -> None:
+    for name, owner in (("mine", OWN), ("other", OWN + 1), ("old", None)):
+        manager.account.rows[name] |= {"uid": owner, "command": "id", "variant": "SEED=1"}
+
+    def shown(path: Path) -> dict[str, tuple[str | None, str | None]]:
+        client = http.client.HTTPConnection("mayfly", timeout=30)
+        client.sock = connect(path)
+        client.request("GET", "/v1/jobs")
+        rows = json.loads(client.getresponse().read())["jobs"]
+        client.close()
+        assert not any("uid" in row for row in rows)
+        return {row["job"]: (row["command"], row["variant"]) for row in rows}
+
+    whole, hidden = ("id", "SEED=1"), (None, None)
+    assert shown(door) == {"mine": whole, "other": hidden, "old": hidden}
+    assert shown(manager.path) == {"mine": whole, "other": whole, "old": whole}
+
+
 def test_every_path_that_is_read_stands_in_the_table() -> None:
     reads = {route.path for route in Control.ROUTES if route.body is None}
     named = {line.split()[1].partition("?")[0] for line in ANSWERS}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 from mayfly.core.commands import Caller, Payload, SubmitJob
 from mayfly.core.images import parse
@@ -19,7 +20,8 @@ from mayfly.core.queue import in_vain
 from mayfly.core.queue_room import no_room
 
 ALL = "all"  # as a CUDA version: each that a pool with a queue has
-MOST = 256  # jobs of one group
+MOST = 256  # jobs of one group, and jobs that one runs after
+SHOWN = 48  # characters of a variable in a list
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -69,19 +71,20 @@ def entries(
     after = _after(command.after, memory, named)
     if isinstance(after, Refused):
         return after
+    many = len(pools) * prod(len(values) for values in command.matrix.values())
+    if many > MOST:  # before any of them is made
+        sentence = f"that makes {many} jobs, and a group has at most {MOST}"
+        return Refused(400, "bad_request", sentence)
     combinations = [
         (pool, cuda, dict(zip(command.matrix, values, strict=True)))
         for pool, cuda in pools
         for values in product(*command.matrix.values())
     ]
-    if len(combinations) > MOST:
-        sentence = f"that makes {len(combinations)} jobs, and a group has at most {MOST}"
-        return Refused(400, "bad_request", sentence)
     grouped = bool(command.matrix) or len(command.cuda) > 1 or ALL in command.cuda
     found = []
     for number, (pool, cuda, values) in enumerate(combinations, start=1):
         payload = replace(command.payload, env={**command.payload.env, **values})
-        told = ([f"cuda={cuda}"] if cuda else []) + [f"{key}={one}" for key, one in values.items()]
+        variant = _variant(cuda, values) if grouped else ""
         job = Job(
             id=JobId(f"{new}-{number}") if grouped else new,
             pool=pool.name,
@@ -90,17 +93,26 @@ def entries(
             timeout=command.timeout,
             uid=by.uid,
             owner=by.name,
-            size=payload.size,
+            size=payload.size + len(variant) + sum(map(len, (*after[0], *after[1]))),
             name=command.name,
             priority=command.priority,
             group=new if grouped else None,
-            variant=" ".join(told) if grouped else "",
+            variant=variant,
             after=after[0],
             awaits=after[1],
             retry_lost=command.retry_lost,
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
+
+
+def _variant(cuda: str, values: Mapping[str, str]) -> str:
+    """What is different about a job of a group, as a list shows it: long values by their beginning."""
+    told = [f"cuda={cuda}"] if cuda else []
+    for key, value in values.items():
+        line = f"{key}={value}"
+        told.append(line if len(line) <= SHOWN else line[: SHOWN - 1] + "…")
+    return " ".join(told)
 
 
 def _with_room(found: list[Entry], memory: Memory, by: Caller) -> Refused | None:
@@ -215,4 +227,7 @@ def _after(
                 return Refused(409, "ended", f"job {job} ends at this moment: submit again")
             elif state is not JobState.SUCCEEDED:
                 return Refused(409, "ended", f"it would never run: {in_vain(job, state)}")
+    if len(every) > MOST:
+        sentence = f"a job runs after {MOST} others at most, and these are {len(every)}"
+        return Refused(400, "bad_request", sentence)
     return tuple(every), tuple(open_)

@@ -313,7 +313,7 @@ class Control:
         """A job as a list shows it: what it runs is for its owner and operators alone."""
         shown = {key: row.get(key) for key in JOB_KEYS}
         if not caller.operator and row.get("uid") != caller.uid:
-            shown["command"] = None
+            shown |= {"command": None, "variant": None}  # it may have values of variables
         waits = row.get("state") == JobState.QUEUED
         shown["position"] = positions.get(str(row["job"])) if waits else None
         return _stamped(shown | {"seconds_left": self._seconds_left(row)})
