@@ -70,6 +70,7 @@ from mayfly.core.model import (
     Limits,
     PoolName,
     PoolSpec,
+    Priority,
     ProbeVerdict,
     Removal,
     Roster,
@@ -198,6 +199,7 @@ class Host:
     # of which nothing runs any more, whatever the Engine says
     empty: set[Generation] = field(default_factory=set)
     runs: dict[JobId, list[Generation]] = field(default_factory=dict)
+    again: dict[JobId, int] = field(default_factory=dict)  # how often it may be run once more
     codes: dict[JobId, int] = field(default_factory=dict)  # of jobs that ended by themselves
     entries: dict[str, RosterEntry] = field(default_factory=dict)  # of the service
     enlisted: int = 0
@@ -238,7 +240,8 @@ class Host:
         self.witnesses[box.generation] = replace(known, opened=self.now)
         if box.job is not None:
             self.runs.setdefault(box.job, []).append(box.generation)
-            assert len(self.runs[box.job]) == 1, "a job was run twice"
+            most = 1 + self.again.get(box.job, 0)
+            assert len(self.runs[box.job]) <= most, "a job was run twice"
 
     def ends(self, generation: Generation, code: int, *, signalled: bool = False) -> None:
         """The launcher of a running agent ends by itself, or because it was told to."""
@@ -815,15 +818,33 @@ class Manager:
         """The memory as it will be with what the manager was told so far."""
         return machine.taken_in(self.state, self.inbox, self.now).drafted
 
-    def submit(self, to: str, timeout: float | None = None) -> JobId:
+    def submit(
+        self,
+        to: str,
+        timeout: float | None = None,
+        *,
+        uid: int | None = None,
+        priority: Priority = Priority.NORMAL,
+        follows: bool = False,
+        retry_lost: int = 0,
+    ) -> JobId:
+        """``follows``: it runs after the last of those that have not ended."""
         self.submitted += 1
+        drafted = self.drafted
+        after = tuple(drafted.jobs)[-1:] if follows else ()
         job = Job(
             id=JobId(f"job{self.submitted}"),
             pool=PoolName(to),
-            serial=self.drafted.serial + 1,
+            serial=drafted.serial + 1,
             submitted=self.now,
             timeout=timeout,
+            uid=uid,
+            priority=priority,
+            after=after,
+            awaits=after,
+            retry_lost=retry_lost,
         )
+        self.host.again[job.id] = retry_lost
         self.record([JobSubmitted(self.now, job)])
         return job.id
 

@@ -8,14 +8,15 @@ import pytest
 
 from mayfly.core.codec import decoded, encoded
 from mayfly.core.desire import fingerprint
-from mayfly.core.memory import Memory
-from mayfly.core.model import Phase, PoolName, PoolSpec, Removal, Witness
+from mayfly.core.memory import Job, Memory, Share
+from mayfly.core.model import JobId, Phase, PoolName, PoolSpec, Priority, Removal, Witness
 from mayfly.providers.github.settings import GitHubSettings
 
 
 def test_values_come_back_as_they_were() -> None:
     for value in (
         Memory(),
+        Memory(shares={(PoolName("p"), 1001, Priority.LOW): Share(1.5, 2.0, None)}),
         Phase.BUSY,
         Witness(ready=1.0, signs=("a",)),
         {(PoolName("p"), "7"): 1.5},
@@ -31,6 +32,13 @@ def test_what_jobs_see_in_their_environment_is_not_told() -> None:
     )
     assert "hunter2" not in json.dumps(encoded(spec))
     assert encoded(decoded(encoded(spec))) == encoded(spec)
+
+
+def test_what_differs_within_a_group_of_jobs_is_not_told() -> None:
+    job = Job(JobId("g-1"), PoolName("p"), 1, 2.0, group=JobId("g"), variant="TOKEN=hunter2")
+    told = json.dumps(encoded(Memory(jobs={job.id: job})))
+    assert "hunter2" not in told
+    assert "g-1" in told
 
 
 def test_a_short_secret_cannot_be_tried_out_on_what_a_report_says() -> None:

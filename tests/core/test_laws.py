@@ -30,6 +30,7 @@ from mayfly.core.model import (
     Desired,
     DoomReason,
     JobState,
+    Priority,
     Removal,
     SlotName,
     World,
@@ -217,9 +218,26 @@ class Chaos(RuleBasedStateMachine):
 
     # -- people --
 
-    @rule(to=st.sampled_from(QUEUES), timeout=st.sampled_from([None, 60.0, 7200.0]))
-    def a_job_comes(self, to: str, timeout: float | None) -> None:
-        self.manager.submit(to, timeout)
+    @rule(
+        to=st.sampled_from(QUEUES),
+        timeout=st.sampled_from([None, 60.0, 7200.0]),
+        uid=st.sampled_from([None, 1001, 1002]),
+        priority=st.sampled_from(Priority),
+        follows=st.booleans(),
+        retry_lost=st.sampled_from([0, 0, 1]),
+    )
+    def a_job_comes(
+        self,
+        to: str,
+        timeout: float | None,
+        uid: int | None,
+        priority: Priority,
+        follows: bool,
+        retry_lost: int,
+    ) -> None:
+        self.manager.submit(
+            to, timeout, uid=uid, priority=priority, follows=follows, retry_lost=retry_lost
+        )
 
     @rule(
         to=st.sampled_from(QUEUES),
@@ -384,7 +402,9 @@ def accounted(manager: Manager) -> None:
     assert sorted(submitted) == sorted(ends)
     for job, end in ends.items():
         assert (end.state is JobState.SUCCEEDED) == (end.cause is None)
-        if end.cause is Cause.NEVER_STARTED:
+        if end.cause is Cause.AFTER:
+            assert job not in host.runs
+        if end.cause is Cause.NEVER_STARTED and not host.again.get(job):
             assert job not in host.runs
         if end.state is JobState.SUCCEEDED:
             assert host.codes[job] == 0

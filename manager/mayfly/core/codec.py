@@ -16,8 +16,10 @@ from importlib import import_module
 from typing import Any
 
 from mayfly.core.desire import baked_parts, without_secrets
+from mayfly.core.memory import Job
 from mayfly.core.model import PoolSpec
 
+MASKED = "****"
 MODULES = (
     "actions",
     "capabilities",
@@ -70,6 +72,8 @@ def encoded(value: object) -> Any:
     if isinstance(value, PoolSpec):
         # A provider's settings are its own: what is told of them is what a fingerprint is made of.
         value = replace(without_secrets(value), settings=baked_parts(value.settings))
+    if isinstance(value, Job) and value.variant:
+        value = replace(value, variant=MASKED)  # it has values of its variables
     if is_dataclass(value) and not isinstance(value, type):
         told = {field.name: getattr(value, field.name) for field in fields(value)}
         return {"is": type(value).__name__} | {
