@@ -172,7 +172,7 @@ def test_what_follows_a_job_and_what_is_run_again_where_it_was_lost(manager: Man
     first = manager.submit("sh", "-c", script, options=("--pool", "old", "--retry-lost", "1"))
     after = manager.submit("true", options=("--pool", "new", "--after", first))
     vain = manager.submit("true", options=("--pool", "new", "--after", after, "--name", "third"))
-    assert manager.json("jobs", "--why", after)["why"] == f"it runs once job {first} ended well"
+    assert manager.json("jobs", "--why", after)["why"] == f"it runs once job {first} has ended well"
     until_there(manager.home / "cache" / first)
     container = manager.slot("old-0")["container"]
     assert manager.job(first)["lost"] == 0

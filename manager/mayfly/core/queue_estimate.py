@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mayfly.core.memory import Job
-from mayfly.core.model import JobId
+from mayfly.core.memory import Job, Memory
+from mayfly.core.model import Desired, JobId, PoolName
 
 RUNS = 9  # the last runs of which the median is taken
 SHOWN = 3  # jobs that a sentence names
@@ -61,6 +61,36 @@ class PoolRoom:
     takes_jobs: int = 0  # neither cordoned nor held nor in want of anything
     busy: int = 0  # of those, how many have a job now
     others: int = 0  # slots that take none
+    free_at: tuple[float, ...] = ()  # when each is free for the next job, where that is known
+
+
+def room_of(
+    pool: PoolName,
+    desired: Desired,
+    memory: Memory,
+    now: float,
+    lasting: Callable[[Job], float | None],
+) -> PoolRoom:
+    """The pool's slots; what runs ends as its like did, and what runs longer than that at any moment."""
+    running = {job.slot: job for job in memory.jobs.values() if job.slot and job.pool == pool}
+    free: list[float] = []
+    takes_jobs = busy = others = 0
+    for spec in desired.slots:
+        if spec.pool.name != pool:
+            continue
+        known, job = memory.slot(spec.name), running.get(spec.name)
+        if known.cordon is not None or known.held is not None or spec.name in desired.obstacles:
+            others += 1
+            continue
+        takes_jobs += 1
+        if job is None:
+            free.append(now)
+            continue
+        busy += 1
+        seconds = lasting(job)
+        if seconds is not None:
+            free.append(max(now, (job.started or now) + seconds))
+    return PoolRoom(takes_jobs, busy, others, tuple(free))
 
 
 def why(job: Job, ahead: int, room: PoolRoom, *, paused: bool) -> str:
@@ -68,8 +98,9 @@ def why(job: Job, ahead: int, room: PoolRoom, *, paused: bool) -> str:
     pool = f"pool {job.pool}"
     if job.awaits:
         shown = ", ".join(job.awaits[:SHOWN]) + (", …" if len(job.awaits) > SHOWN else "")
-        which = "job" if len(job.awaits) == 1 else f"{len(job.awaits)} jobs:"
-        return f"it runs once {which} {shown} ended well"
+        one = len(job.awaits) == 1
+        which = f"job {shown} has" if one else f"{len(job.awaits)} jobs ({shown}) have"
+        return f"it runs once {which} ended well"
     if paused:
         return "the manager is paused"
     if not room.takes_jobs:
@@ -78,6 +109,8 @@ def why(job: Job, ahead: int, room: PoolRoom, *, paused: bool) -> str:
             if room.others
             else f"no slot is of {pool} any more"
         )
+    if not ahead and room.busy < room.takes_jobs:
+        return f"it is next, and a slot of {pool} is made ready"
     before = (
         "it is next" if not ahead else f"{ahead} job{'s are' if ahead > 1 else ' is'} before it"
     )

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mayfly.core.memory import Job
-from mayfly.core.model import JobId, PoolName, SlotName
+from mayfly.core.model import JobId, PoolName
 from mayfly.core.queue import Queue, waits
-from mayfly.core.queue_estimate import PoolRoom, median, starts, why
+from mayfly.core.queue_estimate import median, room_of, starts, why
 from mayfly.core.state import State
 
 COMPARED = 500  # sorts of jobs whose runs are looked up for one answer
@@ -99,41 +99,17 @@ class LiveQueue:
                 order.append(one)
                 if one.id == known.id:
                     break
-        room, free = self._room(state, known.pool)
+        lasting = self._lasting(known.pool)
+        room = room_of(known.pool, state.desired, state.memory, self.now(), lasting)
         ahead = max(0, len(order) - 1)
         at = None
-        if order and room.takes_jobs and state.memory.pause is None:
-            at = starts(order, free, self._lasting(known.pool))[known.id]
+        if order and state.memory.pause is None:
+            at = starts(order, room.free_at, lasting)[known.id]
         told = why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": len(order) or None, "starts_at": at, "why": told}
 
     def _queue(self, state: State) -> Queue:
         return Queue(state.memory, self.now(), state.config.host.fair_share_half_life)
-
-    def _room(self, state: State, pool: PoolName) -> tuple[PoolRoom, list[float]]:
-        """The pool's slots, and when each that takes jobs is free for the next one."""
-        now, lasting = self.now(), self._lasting(pool)
-        running = {
-            job.slot: job for job in state.memory.jobs.values() if job.slot and job.pool == pool
-        }
-        free: list[float] = []
-        taking, busy, others = 0, 0, 0
-        for spec in state.desired.slots:
-            if spec.pool.name != pool:
-                continue
-            if not _takes_jobs(state, spec.name):
-                others += 1
-                continue
-            taking += 1
-            job = running.get(spec.name)
-            if job is None:
-                free.append(now)
-                continue
-            busy += 1
-            seconds = lasting(job)
-            if seconds is not None:
-                free.append(max(now, (job.started or now) + seconds))
-        return PoolRoom(taking, busy, others), free
 
     def _lasting(self, pool: PoolName) -> Callable[[Job], float | None]:
         """How long a job of the pool runs: the median of the last runs of its like, else of the pool's."""
@@ -151,9 +127,3 @@ class LiveQueue:
             return of_all if found is None else found
 
         return lasting
-
-
-def _takes_jobs(state: State, slot: SlotName) -> bool:
-    known = state.memory.slot(slot)
-    blocked = slot in state.desired.obstacles and slot not in state.desired.image_blocked
-    return known.cordon is None and not blocked and known.held is None

@@ -1,0 +1,147 @@
+"""What a person is told of a queued job: its place, why it waits, about when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mayfly.core.gpus import Gpus
+from mayfly.core.memory import Cordon, Job, Memory, Pause, SlotMemory
+from mayfly.core.model import (
+    Config,
+    Desired,
+    Generation,
+    HostId,
+    HostSpec,
+    JobId,
+    Limits,
+    PoolName,
+    Priority,
+    SlotName,
+)
+from mayfly.core.queue_estimate import likeness
+from mayfly.core.state import State, begin
+from mayfly.service.queue_view import LiveQueue
+from tests.core.simulator import pool, specs
+
+T = 1_800_000_000.0
+POOL = replace(pool("a", slots=2), limits=Limits(job_timeout=3600.0))
+A0, A1 = SlotName("a-0"), SlotName("a-1")
+CORDONED = SlotMemory(cordon=Cordon(T, "ann"))
+
+
+class Lasted:
+    """Jobs called fast ran ten seconds, all together a hundred; of other names nothing is known."""
+
+    def __init__(self, *, known: bool = True) -> None:
+        self.known = known
+
+    def likenesses(self, pool: str) -> dict[JobId, str]:
+        assert pool == "a"
+        return {JobId(f"fast{n}"): likeness("fast", ()) for n in range(9)}
+
+    def lasted(self, pool: str, alike: str | None = None) -> list[float]:
+        assert pool == "a"
+        if not self.known:
+            return []
+        return [9.0, 30.0, 10.0] if alike is not None else [100.0]
+
+
+def job(name: str, serial: int, slot: SlotName | None = None, ran: float = 0.0) -> Job:
+    """Queued, or running in that slot."""
+    agent = Generation(f"g-{slot}") if slot is not None else None
+    started = T - ran if slot is not None else None
+    return Job(JobId(name), POOL.name, serial, T - 60, agent=agent, slot=slot, started=started)
+
+
+def queue(
+    *jobs: Job,
+    slots: dict[SlotName, SlotMemory] | None = None,
+    paused: bool = False,
+    known: bool = True,
+) -> LiveQueue:
+    """Of a manager that remembers that."""
+    pause = Pause(T, "ann") if paused else None
+    memory = Memory(slots=slots or {}, jobs={one.id: one for one in jobs}, pause=pause)
+    config = Config(HostSpec("box"), (POOL,))
+    state: State = replace(
+        begin(HostId("h"), "run", config, memory, Gpus(), 0),
+        desired=Desired(tuple(specs(POOL))),
+    )
+    return LiveQueue(lambda: state, lambda: T, Lasted(known=known))
+
+
+BUSY = (job("r1", 1, A0, ran=40.0), job("fast8", 2, A1, ran=4.0))
+WAITS = job("w", 9)
+
+
+@pytest.mark.parametrize(
+    ("view", "position", "starts_at", "why"),
+    [
+        (queue(WAITS), 1, T, "it is next, and a slot of pool a is made ready"),
+        (queue(*BUSY, WAITS), 1, T + 6, "it is next, and 2 of 2 slots of pool a are busy"),
+        (
+            queue(*BUSY, job("fast1", 3), job("fast2", 4), WAITS),
+            3,
+            T + 26,
+            "2 jobs are before it, and 2 of 2 slots of pool a are busy",
+        ),
+        (
+            queue(*BUSY, job("fast1", 3), WAITS, known=False),
+            2,
+            None,
+            "1 job is before it, and 2 of 2 slots of pool a are busy",
+        ),
+        (
+            queue(BUSY[0], WAITS, slots={A1: CORDONED}),
+            1,
+            T + 60,
+            "it is next, and 1 of 1 slot of pool a is busy",
+        ),
+        (
+            queue(WAITS, slots={A0: CORDONED, A1: SlotMemory(held="sick")}),
+            1,
+            None,
+            "no slot of pool a takes jobs now: mayfly status",
+        ),
+        (queue(replace(WAITS, pool=PoolName("a")), paused=True), 1, None, "the manager is paused"),
+        (
+            queue(WAITS, job("j0", 1), replace(job("w", 9), awaits=(JobId("j0"),))),
+            None,
+            None,
+            "it runs once job j0 has ended well",
+        ),
+        (
+            queue(replace(WAITS, awaits=tuple(JobId(f"j{n}") for n in range(5)))),
+            None,
+            None,
+            "it runs once 5 jobs (j0, j1, j2, …) have ended well",
+        ),
+    ],
+)
+def test_a_queued_job_has_a_place_a_reason_and_an_estimate(
+    view: LiveQueue, position: int | None, starts_at: float | None, why: str
+) -> None:
+    told = view.standing("w")
+    assert (told["position"], told["why"]) == (position, why)
+    assert told["starts_at"] == starts_at
+
+
+def test_of_what_runs_or_is_not_there_nothing_is_told() -> None:
+    assert queue(*BUSY).standing("r1") == {}
+    assert queue(*BUSY).standing("nope") == {}
+
+
+def test_places_are_counted_in_each_pool() -> None:
+    other = replace(job("o", 5), pool=PoolName("b"))
+    first = replace(job("h", 8), priority=Priority.HIGH)
+    assert queue(*BUSY, WAITS, other, first).positions() == {"h": 1, "w": 2, "o": 1}
+
+
+def test_a_job_may_run_until_its_own_limit_or_its_pool_s() -> None:
+    view = queue(*BUSY)
+    assert view.seconds_left("a", None, T - 600) == 3000
+    assert view.seconds_left("a", 900.0, T - 600) == 300
+    assert view.seconds_left("a", 900.0, T - 1000) == 0
+    assert view.seconds_left("gone", None, T - 600) is None
