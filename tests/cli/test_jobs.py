@@ -151,6 +151,16 @@ def test_a_job_that_no_agent_ever_had_ends_the_wait_too(runs: Runs, start: Start
     assert (process.returncode, err) == (1, b"mayfly: job j1 lost: never_started\n")
 
 
+def test_a_job_that_followed_one_that_failed_says_so_and_which(runs: Runs, start: Start) -> None:
+    process = start("submit", "--wait", "--after", "j0", "id")
+    assert runs.submitted.wait(20)
+    why = "job j0, which it was to run after, failed"
+    end = {"state": "cancelled", "cause": "after", "detail": why}
+    runs.row(**end, finished="2026-11-21T09:10:00.000Z")
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err.decode()) == (1, f"mayfly: job j1 cancelled: {why}\n")
+
+
 def test_submit_wait_says_once_why_a_job_stays_queued(runs: Runs, start: Start) -> None:
     runs.manager.publish(
         status(*(slot(f"local-{n}", phase=p) for n, p in enumerate(("held", "held", "busy"))))
@@ -409,7 +419,7 @@ def test_jobs_shows_places_what_is_left_and_how_many_more_there_are(
     assert "queued #1" in ran.out
     ran = mayfly("jobs", "-n", 2)
     assert [line.split()[0] for line in ran.out.splitlines()] == ["JOB", "j1", "j3"]
-    assert ran.err == "mayfly: 1 more jobs are not shown: mayfly jobs -n 3\n"
+    assert ran.err == "mayfly: 1 more job is not shown: mayfly jobs -n 3\n"
 
 
 def test_jobs_are_chosen_by_whose_they_are_where_and_how_they_stand(

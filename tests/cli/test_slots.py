@@ -27,7 +27,7 @@ from mayfly.core.commands import (
 from mayfly.core.quantities import parse_time
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import COMMAND, Answers, Mayfly
-from tests.service.standin import StandIn, slot, status
+from tests.service.standin import StandIn, job, slot, status
 from tests.terminal import Terminal, environment
 
 OnTerminal = Callable[..., Terminal]
@@ -182,6 +182,17 @@ def test_slots_are_completed(manager: StandIn) -> None:
     assert offered.split() == ["local-0", "local-1"]
     assert complete("mayfly drain local-0 loc", str(manager.path))[0].split() == ["local-1"]
     assert complete("mayfly describe local-1", str(manager.path))[0].split() == ["local-1"]
+
+
+def test_jobs_that_have_not_ended_classes_and_states_are_completed(manager: StandIn) -> None:
+    manager.account.rows = {"j1": job("j1"), "j2": job("j2", state="running"), "k": job("k")}
+    path = str(manager.path)
+    assert complete("mayfly cancel j", path)[0].split() == ["j2", "j1"]
+    assert complete("mayfly cancel j1 j", path)[0].split() == ["j2"]
+    assert complete("mayfly jobs --why k", path)[0].split() == ["k"]
+    assert complete("mayfly submit --after j1", path)[0].split() == ["j1"]
+    assert complete("mayfly submit --priority n", path)[0].split() == ["normal"]
+    assert complete("mayfly jobs --state l", path)[0].split() == ["lost"]
 
 
 def test_without_a_manager_completion_is_silent(tmp_path: object) -> None:

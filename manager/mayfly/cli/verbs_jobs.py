@@ -32,6 +32,7 @@ from mayfly.cli.options import (
     say,
     terminal_width,
 )
+from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
 from mayfly.core.model import Cause, JobState, Priority
@@ -212,7 +213,8 @@ def _exit_code(row: Document) -> int:
     code, cause = row.get("exit_code"), row.get("cause")
     own = isinstance(code, int) and (code != 0 or row.get("state") == "succeeded")
     if not own or cause not in (None, str(Cause.EXIT)):
-        say(f"job {row.get('job')} {row.get('state')}: {cause or 'cause unknown'}")
+        why = row.get("detail") or cause or "cause unknown"
+        say(f"job {row.get('job')} {row.get('state')}: {clean(str(why))}")
     return code if own and isinstance(code, int) else 1
 
 
@@ -274,7 +276,8 @@ def jobs(
     for line in render.jobs(document, time.time(), terminal_width(), colours()):
         print(line)
     if left_out := document.get("left_out"):
-        say(f"{left_out} more jobs are not shown: mayfly jobs -n {most + int(left_out)}")
+        more = "1 more job is" if left_out == 1 else f"{left_out} more jobs are"
+        say(f"{more} not shown: mayfly jobs -n {most + int(left_out)}")
 
 
 def cancel(
