@@ -33,6 +33,7 @@ from mayfly.core.model import (
     Config,
     Dataset,
     HostSpec,
+    Limits,
     PoolName,
     PoolSecurity,
     PoolSpec,
@@ -110,6 +111,20 @@ def with_cache(image: str | None, engine: EngineFacts) -> Facts:
     pool = replace(LOCAL, image=image, caches=(Cache("/a/c", "/c"),))
     exposed = Exposure(raising=frozenset(["/a/c"]))
     return replace(WELL, config=Config(HostSpec("box"), (pool,)), engine=engine, exposure=exposed)
+
+
+def with_volumes(*volumes: str, limit: int | None) -> Facts:
+    """A pool whose image declares volumes, with a cache and a tmpfs over some."""
+    pool = replace(
+        LOCAL,
+        image="lab/agent:1",
+        limits=Limits(disk=limit),
+        caches=(Cache("/a/c", "/c"),),
+        security=PoolSecurity(tmpfs={"/tmp/x": 1}),
+    )
+    seen = ImageSeen("sha256:2", GATE_PROTOCOL, volumes=volumes)
+    config = Config(HostSpec("box"), (pool,))
+    return replace(WELL, config=config, survey=replace(SEEN, images={"lab/agent:1": seen}))
 
 
 # A world, the check that sees it, what it says, and what is to be typed.
@@ -217,6 +232,13 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         State.FAIL,
         "pool gpu: lab/agent:1 holds CUDA 13.0 and the driver runs up to 12.8",
         "install driver 580.65.06 or newer",
+    ),
+    (
+        with_volumes("/vol", "/tmp/x", "/c", limit=1000),
+        "image.present",
+        State.WARN,
+        "what jobs write into /vol does not count towards `disk`",
+        "without its VOLUME",
     ),
     (with_image("12.9"), "image.cuda", State.WARN, "minor-version", "mayfly images select"),
     (with_image("13.0", compat=True), "image.cuda", State.WARN, "forward", "mayfly images select"),
@@ -348,6 +370,8 @@ def test_what_is_wrong_is_named_with_what_to_type(
         with_image("11.8"),
         with_image("12.9", compat=True),
         with_image(None),
+        with_volumes("/vol", limit=None),
+        with_volumes("/c", "/tmp/x", limit=1000),
         replace(WELL, engine=REMAPS, exposure=ALICE),
         # root in agents is nobody's image but Mayfly's own, or nobody on the host
         with_cache("mayfly/local:cpu", ENGINE),

@@ -359,6 +359,16 @@ def _images(facts: Facts) -> Iterator[Verdict]:
         named = facts.survey.images.get(pool.image or "")
         if named is not None and (why := of_another(pool.image or "", named, pool)) is not None:
             yield fail(why, f"# build {pool.image} FROM mayfly/{pool.provider}:cpu")
+        if named is not None and (uncounted := _uncounted(pool, named.volumes)):
+            text = f"what jobs write into {', '.join(uncounted)} does not count towards `disk`"
+            fix = f"# build {pool.image} without its VOLUME, or mount a cache or a tmpfs there"
+            yield warn(f"pool {pool.name}: {text}", fix)
+
+
+def _uncounted(pool: PoolSpec, volumes: Iterable[str]) -> list[str]:
+    """The volumes of an image that its pool's limit is not for, and that nothing is mounted over."""
+    over = {*(mount.target for mount in pool.mounts), *pool.security.tmpfs}
+    return [] if pool.limits.disk is None else sorted(set(volumes) - over)
 
 
 def _cuda(facts: Facts) -> Iterator[Verdict]:

@@ -46,12 +46,17 @@ class ImageSeen:
     gate: str | None  # None: it has no gate of ours
     cuda: str | None = None  # such as "12.8"; None: it does not say
     provider: str | None = None  # whose launcher it has; None: it does not say
+    volumes: tuple[str, ...] = ()  # places whose files no limit counts
 
     @classmethod
-    def labelled(cls, identity: str, labels: Mapping[str, str]) -> ImageSeen:
-        """The image of that id with those labels."""
-        told = (labels.get(name) for name in (LABEL_GATE, LABEL_CUDA, LABEL_PROVIDER))
-        return cls(identity, *(_word(label) for label in told))
+    def labelled(
+        cls, identity: str, labels: Mapping[str, str], volumes: tuple[str, ...] = ()
+    ) -> ImageSeen:
+        """The image of that id with those labels and volumes."""
+        gate, cuda, provider = (
+            _word(labels.get(name)) for name in (LABEL_GATE, LABEL_CUDA, LABEL_PROVIDER)
+        )
+        return cls(identity, gate, cuda, provider, volumes)
 
 
 def _word(label: str | None) -> str | None:

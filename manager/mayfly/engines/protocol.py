@@ -86,6 +86,7 @@ class ImageFacts:
     created: float | None  # None: the image does not say
     tags: tuple[str, ...]
     digests: tuple[str, ...]
+    volumes: tuple[str, ...] = ()  # places that no writable layer has, which the image declares
 
 
 @dataclass(frozen=True, slots=True)

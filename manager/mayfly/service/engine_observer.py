@@ -196,7 +196,9 @@ def survey_of(
     found = {reference: engine.image(reference) for reference in wanted}
     return Survey(
         images={
-            reference: ImageSeen.labelled(facts.id, facts.labels) if facts is not None else None
+            reference: ImageSeen.labelled(facts.id, facts.labels, facts.volumes)
+            if facts is not None
+            else None
             for reference, facts in found.items()
         },
         mounts=nested_mounts(config, info),

@@ -113,6 +113,7 @@ class DockerClient:
             created=moment(found.get("Created") or ""),
             tags=tuple(found.get("RepoTags") or ()),
             digests=tuple(found.get("RepoDigests") or ()),
+            volumes=tuple((found.get("Config") or {}).get("Volumes") or ()),
         )
 
     def image_environment(self, ref: str) -> Mapping[str, str]:
