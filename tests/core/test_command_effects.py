@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from mayfly.core.actions import Remove
-from mayfly.core.command_effects import CommandResult, Reread, Situation, effects
+from mayfly.core.command_effects import AT_ONCE, CommandResult, Reread, Situation, effects
 from mayfly.core.commands import (
     Caller,
     CancelJobs,
@@ -201,6 +201,13 @@ def test_of_several_that_are_cancelled_those_that_have_ended_are_passed_over() -
     assert (found.status, found.body) == (200, {"job": NEXT, "jobs": [NEXT], "ended": ["j0"]})
     assert [type(fact) for fact in found.facts] == [JobCancelling, JobEnded]
     assert effects(CancelJobs(ANN, (NEXT, "j9")), BOTH).status == 404, "and nothing of it is done"
+
+
+def test_more_jobs_than_a_pass_can_record_are_not_cancelled_in_one_command() -> None:
+    jobs = tuple(replace(QUEUED, id=JobId(f"g-{n}"), group=JobId("g")) for n in range(AT_ONCE + 1))
+    found = effects(CancelJobs(ANN, ("g",)), situation(jobs=jobs))
+    told = f"these are {AT_ONCE + 1} jobs, and at most {AT_ONCE} are cancelled at once"
+    assert (found.status, found.body["error"], found.facts) == (400, told, ())
 
 
 def test_a_group_is_cancelled_by_its_name_what_waits_and_what_runs() -> None:

@@ -42,8 +42,8 @@ from mayfly.core.facts import (
     SlotUncordoned,
 )
 from mayfly.core.memory import ENDS_JOBS, NO_SHARE, NOTHING, Doom, Memory, ShareKey, reprieved
-from mayfly.core.model import Generation, Hold, JobId, Phase, SlotName
-from mayfly.core.queue import followed
+from mayfly.core.model import Generation, Hold, JobId, JobState, Phase, SlotName
+from mayfly.core.queue import followed, followers
 
 
 class _Draft:
@@ -56,6 +56,7 @@ class _Draft:
         self.pause = memory.pause
         self.serial = memory.serial
         self.shares = memory.shares
+        self.followers: dict[JobId, list[JobId]] | None = None  # None: not looked up yet
 
     def agent(self, generation: Generation, **changes: object) -> None:
         known = self.agents.get(generation)
@@ -80,6 +81,14 @@ class _Draft:
         if known is not None and agent is not None:
             self.jobs[job] = replace(known, agent=generation, slot=agent.slot)
             self.share(known.share, started=at)
+
+    def follow(self, ended: JobId, state: JobState) -> None:
+        """What was to run after a job that has ended."""
+        if self.followers is None:
+            self.followers = followers(self.jobs.values())
+        for job in self.followers.get(ended, ()):
+            if job in self.jobs:
+                self.jobs[job] = followed(self.jobs[job], ended, state)
 
     def share(self, key: ShareKey, **changes: float) -> None:
         changed = replace(self.shares.get(key, NO_SHARE), **changes)
@@ -146,6 +155,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.slot(slot, cordon=None, failed_run=None)
         case JobSubmitted(job=job):
             draft.jobs[job.id] = job
+            draft.followers = None
             draft.serial = max(draft.serial, job.serial)
         case JobRequeued(job=job_id, counted=counted, lost=lost):
             known = draft.jobs.get(job_id)
@@ -160,7 +170,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             if known is not None and used is not None:
                 before = draft.shares.get(known.share, NO_SHARE)
                 draft.share(known.share, used=used, at=max(before.at, at))
-            draft.jobs.update(followed(draft.jobs, job_id, state))
+            draft.follow(job_id, state)
         case ManagerPaused(pause=pause):
             draft.pause = pause
         case ManagerResumed():

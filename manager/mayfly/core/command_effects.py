@@ -52,6 +52,8 @@ from mayfly.core.plan import Plan
 from mayfly.core.slots import VACANCY, tenancies
 from mayfly.core.submitting import Members, Refused, entries, members
 
+AT_ONCE = 1000  # jobs that one command ends: a pass records them all
+
 
 @dataclass(frozen=True, slots=True)
 class Reread:
@@ -166,6 +168,9 @@ def _cancel(command: CancelJobs, at: Situation) -> CommandResult:
                 return refusal(403, "forbidden", sentence)
             else:
                 ending[job] = entry
+    if len(ending) > AT_ONCE:
+        sentence = f"these are {len(ending)} jobs, and at most {AT_ONCE} are cancelled at once"
+        return refusal(400, "bad_request", sentence)
     if not ending:
         have = f"job {over[0]} has" if len(over) == 1 else f"all {len(over)} jobs have"
         return refusal(409, "ended", f"{have} ended already")

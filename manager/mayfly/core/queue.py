@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -219,18 +219,22 @@ _HOW = {
 }
 
 
-def followed(jobs: Mapping[JobId, Job], ended: JobId, state: JobState) -> dict[JobId, Job]:
-    """The jobs that the end of another changes: it need not be waited for, or it was waited for in vain."""
-    changed = {}
-    for job in jobs.values():
-        if ended not in job.awaits:
-            continue
-        if state is JobState.SUCCEEDED:
-            left = tuple(other for other in job.awaits if other != ended)
-            changed[job.id] = replace(job, awaits=left)
-        elif not job.forsaken:
-            changed[job.id] = replace(job, forsaken=in_vain(ended, state))
-    return changed
+def followers(jobs: Iterable[Job]) -> dict[JobId, list[JobId]]:
+    """Which jobs wait for each that is waited for."""
+    found: dict[JobId, list[JobId]] = {}
+    for job in jobs:
+        for other in job.awaits:
+            found.setdefault(other, []).append(job.id)
+    return found
+
+
+def followed(job: Job, ended: JobId, state: JobState) -> Job:
+    """A job for which another was waited that has ended: it need not be any more, or it was in vain."""
+    if ended not in job.awaits:
+        return job
+    if state is JobState.SUCCEEDED:
+        return replace(job, awaits=tuple(other for other in job.awaits if other != ended))
+    return job if job.forsaken else replace(job, forsaken=in_vain(ended, state))
 
 
 def in_vain(job: JobId, state: JobState) -> str:
@@ -243,18 +247,15 @@ def forsaken(memory: Memory, now: float) -> list[JobEnded]:
     found = [job for job in memory.jobs.values() if job.forsaken]
     if not found:
         return []
-    followers: dict[JobId, list[Job]] = {}
-    for job in memory.jobs.values():
-        for other in job.awaits:
-            followers.setdefault(other, []).append(job)
+    waiting = followers(memory.jobs.values())
     ends = {job.id: _given_up(job.id, job.forsaken, now) for job in found}
-    while found:
-        ended = found.pop()
-        for job in followers.get(ended.id, ()):
-            if job.id not in ends:
-                why = in_vain(ended.id, JobState.CANCELLED)
-                ends[job.id] = _given_up(job.id, why, now)
-                found.append(job)
+    left = list(ends)
+    while left:
+        ended = left.pop()
+        for job in waiting.get(ended, ()):
+            if job not in ends:
+                ends[job] = _given_up(job, in_vain(ended, JobState.CANCELLED), now)
+                left.append(job)
     return list(ends.values())
 
 

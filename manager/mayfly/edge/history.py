@@ -171,6 +171,8 @@ class History:
             )
         for job_id in touched.jobs & after.jobs.keys():
             self._job(after.jobs[job_id])
+        if any(isinstance(fact, JobEnded) for fact in facts):
+            self._followers(touched.jobs, after)
         self._shares(after.shares)
         return seq
 
@@ -272,6 +274,12 @@ class History:
                 job.id,
             ),
         )
+
+    def _followers(self, ended: set[JobId], after: Memory) -> None:
+        """Those that were to run after a job that has ended."""
+        for job in after.jobs.values():
+            if job.after and not ended.isdisjoint(job.after):
+                self._job(job)
 
     def _shares(self, shares: Mapping[ShareKey, Share]) -> None:
         """Those that are not as they were written last."""
@@ -419,7 +427,7 @@ class _Touched:
             self.slots.update(after.slots)
             self.jobs.update(after.jobs)
         if isinstance(fact, JobEnded):
-            self.jobs.update(job.id for job in after.jobs.values() if fact.job in job.after)
+            self.jobs.add(fact.job)
         if isinstance(fact, AgentExited) and fact.job_succeeded is not None:
             # What came of a job counts beside those that failed in other slots.
             self.slots.update(name for name, slot in after.slots.items() if slot.failed_run)
