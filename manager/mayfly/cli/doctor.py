@@ -578,9 +578,8 @@ def _disk(facts: Facts) -> Iterator[Verdict]:
     if not facts.rooms:
         yield skip("neither state directory nor Engine can be looked at")
     for room in facts.rooms:
-        text = f"{room.path} has {room.free / 1024**3:.1f} GiB left"
-        look = f"df -h {quote(room.path)}; sudo docker system df"
-        yield fail(text, look) if room.low else ok(text)
+        look = room.fix(f"df -h {quote(room.path)}; sudo docker system df")
+        yield fail(room.text, look) if room.low else ok(room.text)
 
 
 def _state(facts: Facts) -> Iterator[Verdict]:

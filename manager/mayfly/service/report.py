@@ -190,9 +190,8 @@ def own_health(ground: Ground) -> list[Condition]:
         lines.append(Condition("config.restart", Severity.WARNING, text, fix))
     for place in ground.room:
         if place.low:
-            text = f"{place.path} has {place.free / 1024**3:.1f} GiB left"
-            fix = ground.words.on(ground.words.room, place.path)
-            lines.append(Condition("disk.low", Severity.WARNING, text, fix))
+            fix = place.fix(ground.words.on(ground.words.room, place.path))
+            lines.append(Condition("disk.low", Severity.WARNING, place.text, fix))
     if disk_error is not None:
         text = f"{disk_error}; no gate is opened until it can be written, running jobs go on"
         fix = "sudo systemctl restart mayfly" if ground.state_gone else "df -h"
