@@ -285,7 +285,11 @@ class HostTable(Table):
     output_per_agent: Size = key(
         model.HostSpec, "output_per_agent", "kept output of one agent; the oldest part goes first"
     )
-    output_total: Size = key(model.HostSpec, "output_total", "kept output of all agents together")
+    output_total: Size = key(
+        model.HostSpec,
+        "output_total",
+        "kept output of all agents together; of the size that takes most the oldest goes first",
+    )
     history_days: float = key(
         model.HostSpec, "history_days", "how long ended agents are remembered", gt=0, le=36500
     )

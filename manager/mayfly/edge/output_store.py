@@ -1,8 +1,9 @@
 """All kept outputs of this host: one thread that writes them, makes room for them, and wakes who reads.
 
 It knows nothing of engines. Nobody waits for it: a disk may hang, and what is asked here is done in order,
-later. What an earlier manager kept counts too, and goes first where room is needed; what an agent still
-prints stays.
+later. What an agent still prints stays. Where room is needed goes the oldest of what is of the size that
+takes most of it, an earlier manager's too: who prints as much as may be, again and again, pushes out their
+own kind and not everybody's small outputs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,35 @@ if TYPE_CHECKING:
 BLOCK = 4096  # bytes of the disk that a file takes at the least
 
 
+class _AtRest:
+    """Ended outputs and their bytes: those of about one size together, each such class oldest first."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[Generation, int] = {}
+        self._classes: dict[int, dict[Generation, None]] = {}
+        self._held: dict[int, int] = {}  # bytes of each class
+
+    def add(self, generation: Generation, size: int) -> None:
+        self._sizes[generation] = size
+        kind = size.bit_length()
+        self._classes.setdefault(kind, {})[generation] = None
+        self._held[kind] = self._held.get(kind, 0) + size
+
+    def take(self, generation: Generation) -> int | None:
+        """How many bytes it had; ``None``: it is not here."""
+        size = self._sizes.pop(generation, None)
+        if size is not None:
+            kind = size.bit_length()
+            del self._classes[kind][generation]
+            self._held[kind] -= size
+        return size
+
+    def first(self) -> Generation | None:
+        """What goes first; ``None``: there is nothing."""
+        kind = max(self._held, key=lambda one: self._held[one], default=0)
+        return next(iter(self._classes.get(kind, ())), None)
+
+
 class OutputStore:
     """Callbacks run on its thread and must not block; what fails there is told to ``on_failure``."""
 
@@ -41,7 +71,7 @@ class OutputStore:
         # what follows is the thread's
         self._files: dict[Generation, KeptFile] = {}  # that are written
         self._readers: dict[Generation, list[threading.Event]] = {}
-        self._at_rest: dict[Generation, int] = {}  # bytes of ended files, oldest first
+        self._at_rest = _AtRest()
         self._total = 0
 
     # -- asked from any thread -------------------------------------------------------------
@@ -116,8 +146,9 @@ class OutputStore:
                 stat = entry.stat()
                 found[name] = (max(at, stat.st_mtime), size + stat.st_size)
         for name in sorted(found, key=lambda one: found[one][0]):
-            self._at_rest[Generation(name)] = max(found[name][1], BLOCK)
-        self._total = sum(self._at_rest.values())
+            size = max(found[name][1], BLOCK)
+            self._at_rest.add(Generation(name), size)
+            self._total += size
         self._make_room()
 
     def _open(
@@ -127,13 +158,13 @@ class OutputStore:
         opened: Callable[[Resume], None],
         unreadable: Callable[[], None],
     ) -> None:
-        before = self._at_rest.pop(generation, None)
+        before = self._at_rest.take(generation)
         already = file.kept if before is None else before
         try:
             resume = file.open()
         except OSError:  # what is kept is not known to be nothing because it cannot be read
             if before is not None:
-                self._at_rest[generation] = before
+                self._at_rest.add(generation, before)
             unreadable()
             return
         self._files[generation] = file
@@ -158,8 +189,9 @@ class OutputStore:
     def _rest(self, generation: Generation, file: KeptFile) -> None:
         self._files.pop(generation, None)
         file.close()
-        self._at_rest[generation] = max(file.kept, BLOCK)
-        self._grow(self._at_rest[generation] - file.kept)
+        size = max(file.kept, BLOCK)
+        self._at_rest.add(generation, size)
+        self._grow(size - file.kept)
         self._make_room()
 
     def _grow(self, by: int) -> None:
@@ -168,11 +200,11 @@ class OutputStore:
             self._make_room()
 
     def _make_room(self) -> None:
-        while self._total > self._most and self._at_rest:
-            self._delete(next(iter(self._at_rest)))
+        while self._total > self._most and (first := self._at_rest.first()) is not None:
+            self._delete(first)
 
     def _delete(self, generation: Generation) -> None:
-        self._total -= self._at_rest.pop(generation, 0)
+        self._total -= self._at_rest.take(generation) or 0
         path = self.path(generation)
         for segment in (path, path.with_name(path.name + ".1")):
             with contextlib.suppress(FileNotFoundError):
