@@ -358,6 +358,8 @@ def test_a_queue_in_a_file_of_before_shares_and_classes_is_read_on(tmp_path: Pat
         )
     db.commit()
     db.close()
+    with pytest.raises(Refused, match=r"is of an earlier Mayfly \(schema 4, this one has \d+\)"):
+        HistoryReader(tmp_path).memory()
     history, reader = History(tmp_path), HistoryReader(tmp_path)
     first, second = history.load().jobs.values()
     assert first == Job(JobId("j0"), PoolName("a"), 0, T, uid=1001, size=9)

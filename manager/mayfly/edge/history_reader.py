@@ -16,7 +16,8 @@ from mayfly.core.lifetime import seconds_in_phases
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId, JobState
 from mayfly.core.queue_estimate import RUNS
-from mayfly.edge.history_file import FILE_NAME, check_version, translated
+from mayfly.edge.faults import Refused
+from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION, check_version, translated
 from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
 
 EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
@@ -90,8 +91,14 @@ class HistoryReader:
         return str(rows[0]["value"]) if rows else None
 
     def memory(self) -> Memory:
-        """The memory as it was when the last commit returned; ``Refused`` where a newer Mayfly wrote it."""
-        check_version(int(self._rows("PRAGMA user_version")[0][0]), self.path)
+        """The memory as it was when the last commit returned; ``Refused`` where another Mayfly wrote it."""
+        version = int(self._rows("PRAGMA user_version")[0][0])
+        check_version(version, self.path)
+        if version < SCHEMA_VERSION:
+            raise Refused(
+                f"the state file {self.path} is of an earlier Mayfly (schema {version}, this one has "
+                f"{SCHEMA_VERSION}): start the manager of this one, which brings it up to date"
+            )
         with translated("cannot read the history", self.path):
             return remembered(self._rows)
 
