@@ -386,6 +386,8 @@ def test_what_the_engine_passed_over_is_told_and_nothing_else_is(
     it = Kept(agents.url, tmp_path / "output", log_size=FEW)
     for cid, generation in made.values():
         it.keeper.follow(generation, cid)
+    # Who follows only once the log has turned cannot know of what was before.
+    until(lambda: it.text(made["burst"][1]) == b"first\n")
     for cid, _ in made.values():
         gate(agents, cid)
     it.wait(END)
