@@ -21,6 +21,7 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Web
 from mayfly.providers import Enrolment, Sign
 from mayfly.providers.azure.agent_pool import MARK
+from mayfly.providers.azure.check import version_of
 from mayfly.providers.azure.lines import CLOCK, judge, read
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.provider import BORN, Azure
@@ -86,6 +87,23 @@ def test_a_server_that_knows_an_older_interface_alone_is_asked_by_that(
     asked = [version for call in fake.calls if (version := call.query.get("api-version"))]
     assert asked.count("7.1") == 1
     assert set(asked) == {"7.1", latest}
+
+
+@pytest.mark.parametrize(
+    ("said", "is_one"),
+    [
+        ("4.255.0", True),
+        ({"major": 4, "minor": 255, "patch": 0}, True),
+        ({"major": True, "minor": 255, "patch": 0}, False),
+        ({"major": 4, "minor": "255", "patch": 0}, False),
+        ({"major": 4, "minor": 255}, False),
+        ("9" * 5000 + ".1.1", False),
+        (None, False),
+    ],
+)
+def test_a_version_is_three_numbers_and_anything_else_is_none(said: object, is_one: bool) -> None:
+    assert (version_of(said) == (4, 255, 0)) == is_one
+    assert (version_of(said) is None) != is_one
 
 
 def test_a_server_whose_words_name_no_version_is_refused_with_them(

@@ -16,6 +16,7 @@ import pytest
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostSpec, Severity
 from mayfly.edge.faults import Passing, Refused
+from mayfly.providers.github.check import newest_of
 from mayfly.providers.github.place import place_of
 from mayfly.providers.github.provider import GitHub
 from tests.fakes.github import FakeGitHub, Token
@@ -333,6 +334,14 @@ def test_a_list_of_many_is_read_page_by_page_and_asked_for_less_often(bench: Git
     assert entry_of(provider, enrolment) is not None
     assert bench.fake.count(*bench.listing()) == 3
     assert provider.roster_interval == 90
+
+
+def test_a_number_without_end_in_a_name_is_none_of_ours(bench: GitHubBench) -> None:
+    bench.fake._add("orgs/acme", f"box-gpu-{'9' * 5000}-l0000000abcde", 1, ["self-hosted"])
+    roster = bench.provider().roster()
+    assert roster is not None
+    assert roster.entries == ()
+    assert newest_of(f"a-2.300.1.tar.gz b-{'9' * 5000}.1.1.tar.gz") == (2, 300, 1)
 
 
 def test_a_list_that_has_not_changed_costs_nothing_of_the_hourly_limit(bench: GitHubBench) -> None:

@@ -39,14 +39,14 @@ def _lag(pool: AgentPool, ours: list[Entry]) -> Iterator[Finding]:
     for entry in ours:
         update = entry.get("pendingUpdate")
         if update is not None:
-            wanted = _version(mapping(update).get("targetVersion"))
+            wanted = version_of(mapping(update).get("targetVersion"))
             words = f"{wanted or 'a newer version'} on {text(entry.get('name'))}"
             yield Finding(
                 Severity.WARNING,
                 f"{pool.whose}: the service wants {words} and may give it no jobs until then",
                 fix,
             )
-    versions = {found for entry in ours if (found := _version(entry.get("version")))}
+    versions = {found for entry in ours if (found := version_of(entry.get("version")))}
     newest = _newest(pool)
     behind = sorted(version for version in versions if newest is not None and version < newest)
     if behind and newest is not None:
@@ -67,8 +67,9 @@ def _newest(pool: AgentPool) -> Version | None:
         query={"$top": "1"},
         accept=(200, 404),
     )
-    listed = reply.body.get("value") if isinstance(reply.body, dict) else None
-    versions = [_version(item.get("version")) for item in listed or () if isinstance(item, dict)]
+    told = reply.body.get("value") if isinstance(reply.body, dict) else None
+    listed = told if isinstance(told, list) else ()
+    versions = [version_of(item.get("version")) for item in listed if isinstance(item, dict)]
     return max((version for version in versions if version is not None), default=None)
 
 
@@ -109,13 +110,13 @@ class Version(tuple[int, int, int]):
         return ".".join(str(part) for part in self)
 
 
-def _version(value: object) -> Version | None:
+def version_of(value: object) -> Version | None:
     """A version as text or as an object of three numbers; ``None`` where it is neither."""
     if isinstance(value, str):
         match = re.match(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", value)
         return Version(int(part) for part in match.groups()) if match is not None else None
     if isinstance(value, dict):
         parts = [value.get(key) for key in ("major", "minor", "patch")]
-        if all(isinstance(part, int) for part in parts):
-            return Version(int(str(part)) for part in parts)
+        numbers = [part for part in parts if isinstance(part, int) and not isinstance(part, bool)]
+        return Version(numbers) if len(numbers) == len(parts) else None
     return None

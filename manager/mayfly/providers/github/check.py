@@ -64,9 +64,7 @@ def _about_version(connection: Connection, versions: frozenset[str]) -> Iterator
     if reply.status != 200 or not versions:
         return
     names = " ".join(text(mapping(entry).get("filename")) for entry in items(reply.body))
-    offered = max(
-        (_number(found) for found in re.findall(r"-(\d+\.\d+\.\d+)\.", names)), default=()
-    )
+    offered = newest_of(names)
     for version in sorted(versions):
         if offered and _number(version) < offered:
             newest = ".".join(map(str, offered))
@@ -76,6 +74,12 @@ def _about_version(connection: Connection, versions: frozenset[str]) -> Iterator
                 "behind gets no jobs",
                 f"# build the image again with RUNNER_VERSION={newest}",
             )
+
+
+def newest_of(names: str) -> tuple[int, ...]:
+    """The newest version in the names of files; empty: none has one."""
+    versions = re.findall(r"-([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9})\.", names)
+    return max(map(_number, versions), default=())
 
 
 def _number(version: str) -> tuple[int, ...]:

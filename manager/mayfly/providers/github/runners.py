@@ -50,7 +50,9 @@ class Runners:
         name = text(runner.get("name"))
         ours = self.ours(runner)
         prefix = ".+" if ours else re.escape(self._host)
-        named = re.fullmatch(rf"(?:{prefix})-{re.escape(self._pool)}-(\d+)-([0-9a-z]{{13}})", name)
+        named = re.fullmatch(
+            rf"(?:{prefix})-{re.escape(self._pool)}-(\d{{1,4}})-([0-9a-z]{{13}})", name
+        )
         if not ours and named is None:
             return None
         return RosterEntry(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mayfly.core.model import Severity, SlotName
+from mayfly.edge.web import clean
 from mayfly.providers import Finding
 from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.slot_runners import ROTATE_EARLY, SlotRunners
@@ -50,7 +51,7 @@ def _of_runner(
     if others:
         yield Finding(
             Severity.WARNING,
-            f"runner {number} of slot {slot} is used from elsewhere too ({', '.join(others)}): somebody "
-            "has its token",
+            f"runner {number} of slot {slot} is used from elsewhere too ({clean(', '.join(others))}): "
+            "somebody has its token",
             f"mayfly drain {slot} --wait   # then delete the runner at GitLab, and: mayfly uncordon {slot}",
         )
