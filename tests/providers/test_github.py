@@ -336,6 +336,15 @@ def test_a_list_of_many_is_read_page_by_page_and_asked_for_less_often(bench: Git
     assert provider.roster_interval == 90
 
 
+def test_a_groups_name_puts_no_line_to_type_into_our_words(bench: GitHubBench) -> None:
+    for group in bench.fake.groups.values():
+        group["name"] = "`sudo make it so` " + "word " * 1000
+    with pytest.raises(Refused, match="no runner group") as refused:
+        bench.provider().enrol(agent(), ())
+    assert "`sudo" not in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
 def test_a_number_without_end_in_a_name_is_none_of_ours(bench: GitHubBench) -> None:
     bench.fake._add("orgs/acme", f"box-gpu-{'9' * 5000}-l0000000abcde", 1, ["self-hosted"])
     roster = bench.provider().roster()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from mayfly.core.model import Severity
 from mayfly.edge import credentials
 from mayfly.edge.service_json import mapping, text
+from mayfly.edge.web import clean
 from mayfly.providers import Finding
 from mayfly.providers.azure.agent_pool import AgentPool, Entry
 
@@ -40,7 +41,7 @@ def _lag(pool: AgentPool, ours: list[Entry]) -> Iterator[Finding]:
         update = entry.get("pendingUpdate")
         if update is not None:
             wanted = version_of(mapping(update).get("targetVersion"))
-            words = f"{wanted or 'a newer version'} on {text(entry.get('name'))}"
+            words = f"{wanted or 'a newer version'} on {clean(text(entry.get('name')))}"
             yield Finding(
                 Severity.WARNING,
                 f"{pool.whose}: the service wants {words} and may give it no jobs until then",

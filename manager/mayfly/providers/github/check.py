@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from mayfly.core.model import Severity
 from mayfly.edge.service_json import items, mapping, text
+from mayfly.edge.web import clean
 from mayfly.providers import Finding
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.groups import Groups
@@ -46,7 +47,7 @@ def _about_public(connection: Connection, groups: Groups) -> Iterator[Finding]:
     number = groups.number()
     for group in groups.all():
         if group.get("id") == number and group.get("allows_public_repositories") is True:
-            name = text(group.get("name"))
+            name = clean(text(group.get("name")))
             what = (
                 f'group "{name}" is open to public repositories: any pull request can run code here'
             )

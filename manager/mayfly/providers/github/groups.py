@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
+from mayfly.edge.web import clean
 from mayfly.providers.github.connection import Connection
 
 FIRST_GROUP = 1  # of a repository the only one, elsewhere "Default"
@@ -32,7 +33,7 @@ class Groups:
             names = ", ".join(f'"{text(group.get("name"))}"' for group in groups)
             raise Refused(
                 f'there is no runner group "{self._wanted}" at {self._connection.place.web}; there are '
-                f"{names}: correct `runner_group`, or make the group"
+                f"{clean(names)}: correct `runner_group`, or make the group"
             )
         return self.found
 
