@@ -137,6 +137,8 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "handed over",
         "LoadCredential=azure-pat:/etc/mayfly/credentials/azure-pat",
     ),
+    (Facts(config_problem="/c: there is no such file; `mayfly init` writes one"), "config.valid",
+     State.FAIL, "no such file", "mayfly init"),
     (
         replace(WELL, unusable=("parcel 1.0: entry point parcel cannot be imported",)),
         "config.valid",

@@ -69,11 +69,23 @@ def test_a_line_to_type_that_the_cause_names_is_the_fix() -> None:
     for note, fix in (
         ("image x:1 is not on this Engine: `mayfly images pull`", "mayfly images pull"),
         ("lab is not there: `try make lab`, or change `network`", "try make lab"),
+        ("data is gone: make it with `sudo mkdir -p /data`", "sudo mkdir -p /data"),
         ("data is no directory: make it, or change `source`", "mayfly describe a-0"),
     ):
         shown = rows(Desired((spec,), {spec.name: note}), Memory())
         (one,) = slot_conditions(shown, SEEN, T, replace(LINES, inspect="try look {name}"))
         assert one.fix == fix
+
+
+def test_a_cause_that_names_an_agent_s_own_directory_is_one_for_all() -> None:
+    def known(name: SlotName) -> SlotMemory:
+        place = f"/state/agents/mx18i5vf8qx{name[-1]}y"
+        return SlotMemory(held=f"creating container {name}: there is no {place}; see to it")
+
+    desired = Desired(specs(pool("a", 3)))
+    held = {spec.name: known(spec.name) for spec in desired.slots}
+    (one,) = slot_conditions(rows(desired, Memory(slots=held)), SEEN, T, LINES)
+    assert one.text.endswith(": creating container a-N: there is no /state/agents/…; see to it")
 
 
 @pytest.mark.parametrize("slots", [3, 20])

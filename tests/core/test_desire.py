@@ -177,6 +177,17 @@ def test_what_is_missing_is_named_with_its_remedy() -> None:
     missing = replace(SURVEY, images={CUDA13: None, CPU: SEEN})
     (sentence,) = want(pool(), survey=missing).obstacles.values()
     assert "`mayfly images build 13.0`" in sentence
+    for tag, remedy in (
+        ("mayfly/local:wheels", "`mayfly images build wheels`"),
+        (
+            "mayfly/local:nope",
+            "none of those that `mayfly images list` shows",
+        ),  # no pull would help
+        ("lab/own:1", "`mayfly images pull`"),
+    ):
+        survey = replace(SURVEY, images={tag: None})
+        (sentence,) = want(pool("c", gpus=0, image=tag), survey=survey).obstacles.values()
+        assert remedy in sentence
     runtimes = replace(SURVEY, runtimes=frozenset({"runc"}))
     (sentence,) = want(pool(), survey=runtimes).obstacles.values()
     assert "nvidia-ctk runtime configure" in sentence

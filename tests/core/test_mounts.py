@@ -92,8 +92,13 @@ def test_what_stands_at_a_path_is_part_of_the_fingerprint(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "seen", "says", "known"),
     [
-        ("dataset", GONE, "is not a directory on this host", True),
-        ("dataset", FILE, "is not a directory on this host", True),
+        (
+            "dataset",
+            GONE,
+            "is not a directory on this host: mount it there, or make it with `sudo",
+            True,
+        ),
+        ("dataset", FILE, "is not a directory on this host: a directory has to be there", True),
         ("cache", Source("1:1", error="Permission denied"), "cannot be read (Permission", True),
         ("dataset", HANGS, "does not answer", False),
         ("ca", GONE, "is not a file on this host: put it there", True),

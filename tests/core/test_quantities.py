@@ -13,6 +13,8 @@ from mayfly.core.quantities import (
     rfc3339,
     spoken_age,
     spoken_size,
+    written_duration,
+    written_size,
 )
 
 
@@ -106,3 +108,21 @@ def test_an_age_has_at_most_five_characters(seconds: float) -> None:
 @pytest.mark.parametrize("text", ["0B", "512B", "8GiB", "512MiB", "2TiB"])
 def test_a_round_size_reads_back(text: str) -> None:
     assert spoken_size(parse_size(text)) == text
+
+
+@given(st.integers(0, 2**50))
+def test_a_size_that_is_written_reads_back_exactly(size: int) -> None:
+    assert parse_size(str(written_size(size))) == size
+
+
+@given(st.integers(0, 10**9).map(float) | st.floats(0, 1e9))
+def test_a_duration_that_is_written_reads_back_exactly(seconds: float) -> None:
+    written = written_duration(seconds)
+    assert (parse_duration(written) if isinstance(written, str) else written) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(21600.0, "6h"), (86400.0, "1d"), (5400.0, "1h30m"), (90.0, "1m30s")]
+)
+def test_a_duration_is_written_as_people_write_it(seconds: float, written: str) -> None:
+    assert written_duration(seconds) == written

@@ -13,7 +13,7 @@ import pytest
 from mayfly.core import model
 from mayfly.edge import config
 from mayfly.edge.config import ConfigError
-from mayfly.edge.config_text import config_lines
+from mayfly.edge.config_text import DURATIONS, SIZES, config_lines
 from mayfly.edge.faults import Refused
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.configuration import load, schema
@@ -397,6 +397,25 @@ def test_what_is_shown_loads_as_the_same_configuration(write: Write, text: str) 
     found = load(write(text), environ={})
     again = load(write("\n".join(config_lines(found.config, found.origins))), environ={})
     assert again.config == found.config
+
+
+def test_what_is_shown_has_its_units(write: Write) -> None:
+    text = pool('keep_failed = "90m"\n[pool.limits]\nmemory = 8388609\njob_timeout = "1h30m"')
+    shown = set(config_lines(load(write(text), environ={}).config, None))
+    assert {
+        'log_max_size = "10MiB"', 'output_total = "2GiB"', 'job_timeout = "1h30m"', 'idle_recycle = "1d"',
+        "memory = 8388609", "pids = 4096", 'keep_failed = "1h30m"', "history_events = 100000",
+    } <= shown  # fmt: skip
+
+
+def test_every_key_in_bytes_or_seconds_is_shown_with_its_unit() -> None:
+    keys = {
+        name: json.dumps(shape)
+        for table in schema()["$defs"].values()
+        for name, shape in table.get("properties", {}).items()
+    }
+    assert {name for name, shape in keys.items() if '"512MiB"' in shape} | {"tmpfs"} == SIZES
+    assert {name for name, shape in keys.items() if '"90s"' in shape} == DURATIONS
 
 
 # -- mistakes --------------------------------------------------------------------------------------
@@ -844,6 +863,16 @@ def test_a_mistake_hides_no_other_however_early_it_is_found(write: Write) -> Non
         ("conf.d/second.toml:4", "is not TOML: invalid value; write sudo = tru"),
         ("21 mistakes", ""),
     ]
+
+
+def test_a_stray_word_hides_nothing_and_no_earlier_line_is_blamed_for_it(write: Write) -> None:
+    text = '[[pool]]\nname = "a"\nenv = { A = "1", "a b" = "c" }\n'
+    text += '[pool.limits]\npids = 4\n[[pool]]\nnmae = "b"\n'
+    found = mistakes(write(text + "bogus # what was meant?\n")).splitlines()
+    assert [line.partition(" ")[0] for line in found] == [
+        *(f"config.toml:{line}:" for line in (3, 5, 6, 7, 8)), "5",
+    ]  # fmt: skip
+    assert found[4] == "config.toml:8: is not TOML: expected '=' after a key in a key/value pair"
 
 
 def test_what_does_not_parse_hides_the_file_and_invents_nothing(write: Write) -> None:

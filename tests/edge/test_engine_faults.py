@@ -25,7 +25,13 @@ ID = "0123456789ab" * 5 + "0123"
             400,
             'invalid mount config for type "bind": bind source path does not exist: /data',
             Refused,
-            "/data",
+            "/data; create the directory",
+        ),
+        (
+            400,
+            'invalid mount config for type "bind": bind source path does not exist: /s/agents/mx18i5vf8qxxy',
+            Refused,
+            "does not see Mayfly's own directory",
         ),
         (
             500,

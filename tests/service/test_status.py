@@ -11,6 +11,7 @@ import pytest
 
 from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
+    Condition,
     Config,
     Container,
     ContainerId,
@@ -22,14 +23,16 @@ from mayfly.core.model import (
     HostSpec,
     JobId,
     PoolName,
+    Severity,
     SlotName,
     World,
 )
 from mayfly.edge.log import Log
+from mayfly.engines.simulated.engine import SimulatedEngine
 from mayfly.service import status
 from mayfly.service.board import StatusBoard
 from mayfly.service.metrics import Metrics
-from mayfly.service.report import Report
+from mayfly.service.report import Ground, Report, own_health
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0
@@ -167,3 +170,12 @@ class Nobody:
     def passed(self, sentence: str) -> None: ...
 
     def reloading(self) -> None: ...
+
+
+def test_what_asks_for_nothing_is_no_health_line() -> None:
+    """An Engine whose containers Mayfly removes itself is the doctor's; what a restart costs has a fix."""
+    removal = Condition("engine.removal", Severity.INFO, "removed here", "")
+    restart = Condition("engine.restart_ends_jobs", Severity.WARNING, "it ends jobs", "a line")
+    facts = replace(SimulatedEngine().facts(), self_removal=removal, restart=None)
+    assert own_health(Ground(info=facts)) == []
+    assert own_health(Ground(info=replace(facts, restart=restart))) == [restart]

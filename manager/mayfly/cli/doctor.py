@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -166,7 +167,8 @@ def _config(facts: Facts) -> Iterator[Verdict]:
         lines = facts.config_problem.splitlines()
         *others, last = lines[:-1] or lines  # the last of several says how many
         yield from (fail(problem, "") for problem in others)
-        yield fail(last, "mayfly config check")
+        named = re.search("`(mayfly [a-z ]+)`", last)
+        yield fail(last, named[1] if named else "mayfly config check")
         return
     pools, slots = len(facts.config.pools), sum(pool.slots for pool in facts.config.pools)
     yield ok(f"{_many(pools, 'pool')}, {_many(slots, 'slot')}, no mistakes")

@@ -32,7 +32,7 @@ POLL = 30.0
 INTERRUPTED = 130
 LAST_EVENTS = 10
 LAST_AGENTS = 5
-OUTCOMES = tuple(str(word) for word in (*Result, *Cause))
+OUTCOMES = tuple(dict.fromkeys(str(word) for word in (*Result, *Cause)))
 
 
 def describe(

@@ -20,6 +20,7 @@ from mayfly.cli.following import (
     follow_job,
     followed_group,
 )
+from mayfly.cli.misunderstood import see_that_it_is_a_program, see_that_nothing_is_piped_in
 from mayfly.cli.options import (
     ConfigOption,
     JsonOption,
@@ -114,6 +115,8 @@ def submit(
     config: ConfigOption = None,
 ) -> None:
     """Queue a command as a job and print its id."""
+    see_that_it_is_a_program(command)
+    see_that_nothing_is_piped_in()
     manager = client(ctx, socket, config)
     body = {
         "argv": command,

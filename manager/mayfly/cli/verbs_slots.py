@@ -85,7 +85,8 @@ def cordon(
     until = None if seconds is None else rfc3339(time.time() + seconds)
     body = {"slots": _chosen("cordon", slots, every), "until": until, "note": note}
     client(ctx, socket, config).post("/v1/cordon", body)
-    say(f"cordoned {', '.join(slots or ['every slot'])}")
+    undone = " ".join(slots or ["--all"])
+    say(f"cordoned {', '.join(slots or ['every slot'])}; undone by: mayfly uncordon {undone}")
 
 
 def recycle(

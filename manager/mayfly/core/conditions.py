@@ -25,7 +25,7 @@ from mayfly.core.model import (
     SlotName,
     World,
 )
-from mayfly.core.naming import GENERATION_LENGTH
+from mayfly.core.naming import GENERATION_LENGTH, WITNESSES
 from mayfly.core.signs import SHOWN, Reported, Trouble
 from mayfly.core.slots import DEADLINES, SlotStatus
 
@@ -100,7 +100,9 @@ def _of_any_slot(cause: str, condition: Condition) -> str:
     for slot in condition.slots:
         own = rf"(?<![\w.-]){re.escape(slot)}(\.[0-9a-z]{{{GENERATION_LENGTH}}})?(?![\w-])"
         cause = re.sub(own, f"{condition.pool}-N", cause)
-    return cause
+    # The directory of one agent's witness stands for those of all.
+    witness = rf"(?<=/{WITNESSES}/)[0-9a-z]{{{GENERATION_LENGTH}}}(?![\w-])"
+    return re.sub(witness, "…", cause)
 
 
 # The conditions of a slot, and how they are said of several.

@@ -426,7 +426,11 @@ def of_another(reference: str, seen: ImageSeen, pool: PoolSpec) -> str | None:
 
 def _remedy(reference: str) -> str:
     """How an image is come by."""
-    own = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):(cpu|cuda(?=\d))(\d+\.\d+)?", reference)
+    own = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):(cpu|wheels|cuda(?=\d))(\d+\.\d+)?", reference)
+    if own is None and reference.startswith("mayfly/"):
+        return (
+            "it is none of those that `mayfly images list` shows, and in no registry that is known"
+        )
     if own is None:
         return "`mayfly images pull`"
     provider, kind, version = own.groups()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from shlex import quote
 
 from mayfly.core.model import Cache, Dataset, PoolName, PoolSpec
 from mayfly.core.reserved_paths import source_problem, within
@@ -81,8 +82,10 @@ def problems(
             seen = sources[mount.source]
             text = _unfit(seen, what) or _misplaced(seen.real, mount, what, caches)
             if text is None and not seen.directory:
-                text = (
-                    f"{what} is not a directory on this host: mount or make it, or change `source`"
+                text = f"{what} is not a directory on this host: " + (
+                    "a directory has to be there, or another `source`"
+                    if seen.identity
+                    else f"mount it there, or make it with `sudo mkdir -p {quote(mount.source)}`"
                 )
             if text is not None:
                 yield mount.source, text

@@ -92,3 +92,24 @@ def spoken_size(size: int) -> str:
             return f"{amount:g}{unit}" if amount == int(amount) else f"{amount:.1f}{unit}"
         amount /= 1024
     return f"{amount:g}TiB" if amount == int(amount) else f"{amount:.1f}TiB"
+
+
+def written_size(size: int) -> str | int:
+    """Bytes as a file has them: ``8GiB`` where they are so many exactly, else the number."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size and size % 1024**power == 0:
+            return f"{size // 1024**power}{unit}"
+    return size
+
+
+def written_duration(seconds: float) -> str | float:
+    """Seconds as a file has them: ``6h``, ``1h30m``, ``90s``; the number where not whole, or none."""
+    if not seconds or seconds != int(seconds):
+        return seconds
+    left, parts = int(seconds), ""
+    for unit in "dhm":
+        size = int(_SECONDS[unit])
+        if left >= size:
+            parts += f"{left // size}{unit}"
+            left %= size
+    return parts + (f"{left}s" if left else "")

@@ -10,9 +10,15 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from mayfly.core.model import Config
+from mayfly.core.quantities import written_duration, written_size
 from mayfly.edge.toml_value import toml_key, toml_value
 
 _TABLES = {"limits", "security", "datasets", "caches"}
+# What is in bytes and what in seconds: written with units, as the reference has it.
+SIZES = frozenset(
+    ("memory", "shm", "disk", "tmpfs", "log_max_size", "output_per_agent", "output_total")
+)
+DURATIONS = frozenset(("job_timeout", "idle_recycle", "keep_failed", "fair_share_half_life"))
 
 
 def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[str]:
@@ -48,11 +54,22 @@ def _table(table: object, where: str, origins: Mapping[str, str] | None) -> Iter
             continue
         value = getattr(table, field.name)
         lifted = value is None and field.default is not None
-        written = '"none"' if lifted else _value(value)
+        written = '"none"' if lifted else _value(_with_unit(field.name, value))
         line = f"# {field.name} is not set" if written is None else f"{field.name} = {written}"
         if origins is not None:
             line = f"{line:<48} # {_origin(f'{where}.{field.name}', origins)}"
         yield line
+
+
+def _with_unit(name: str, value: object) -> object:
+    """A number of bytes or seconds as people write it; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: _with_unit(name, one) for key, one in value.items()}
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if name in SIZES:
+        return written_size(int(value))
+    return written_duration(value) if name in DURATIONS else value
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ _UNCLOSED = "what is opened here is not closed"
 _TRUTH = re.compile(r"true|false|yes|no|on|off", re.IGNORECASE)
 _AT = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)\s*$")
 _ASSIGNMENT = re.compile(r"""\s*([A-Za-z0-9_.\- "']+?)\s*=\s*(.*)""")
+_STRAY = re.compile(r"""\s*[^\[\]{}"'=#]+(?:#.*)?""")  # a line that opens nothing and says nothing
 _TOKEN = re.compile(
     r"""\"{3}|'{3}|"(?:[^"\\]|\\.)*"?|'[^']*'?|\#.*|[\[\]{},]|\s+|[^\s\[\]{},"'\#]+""", re.DOTALL
 )
@@ -241,6 +242,11 @@ def _read_in_part(text: str) -> Reading:
         assignment = _ASSIGNMENT.fullmatch(lines[line - 1])
         if line in tried:
             break
+        if _STRAY.fullmatch(lines[line - 1]):
+            wrong.append((line, sentence))
+            tried.add(line)
+            lines[line - 1] = ""
+            continue
         if assignment is None or sentence.endswith(_UNCLOSED):
             wrong.append((line, sentence))
             break
@@ -258,12 +264,12 @@ def _read_in_part(text: str) -> Reading:
     return Reading({}, "", tuple(wrong))
 
 
-def _parses(lines: list[str]) -> bool:
-    try:
-        tomllib.loads("\n".join(lines))
-    except tomllib.TOMLDecodeError:
-        return False
-    return True
+def _closed(lines: list[str]) -> bool:
+    """Whether all that these lines open they close; what else is wrong with them does not count."""
+    opened = _Opened()
+    for line in lines:
+        opened.read(line)
+    return opened.closed
 
 
 def _mistake(message: str, lines: list[str]) -> tuple[int, str]:
@@ -273,7 +279,7 @@ def _mistake(message: str, lines: list[str]) -> tuple[int, str]:
     written = [number for number, line in enumerate(lines, start=1) if line.strip()]
     line = int(at[1]) if at is not None and at[1] else max(written, default=1)
     opener = next((n for n in range(line, 0, -1) if _OPENS.search(lines[n - 1])), line)
-    if opener < line and not _parses(lines[opener - 1 : line - 1]):
+    if opener < line and not _closed(lines[opener - 1 : line - 1]):
         return opener, f"is not TOML: {_UNCLOSED}"
     if words in ("Illegal character '\\n'", "Unterminated string"):
         words = "a quote is not closed"

@@ -19,6 +19,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import ContainerId
+from mayfly.core.naming import GENERATION_LENGTH, WITNESSES
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.engines.protocol import Gone, NameTaken
 
@@ -45,6 +46,14 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
             r"unknown runtime|unknown or invalid runtime",
             Refused,
             "run `nvidia-ctk runtime configure --runtime=docker` and restart the Engine",
+        ),
+        (
+            rf"bind source path does not exist: \S*/{WITNESSES}/[0-9a-z]{{{GENERATION_LENGTH}}}$",
+            Refused,
+            (
+                "the Engine does not see Mayfly's own directory (it has other files, as in a container): "
+                "set host.state_dir to one that both see"
+            ),
         ),
         (
             r"bind source path does not exist",
