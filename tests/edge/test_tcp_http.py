@@ -74,7 +74,7 @@ c.sendall({GET!r}); print(c.makefile().readline().strip())
 
 
 def test_who_asks_nothing_is_hung_up_on(server: TcpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_http._Server, "head_seconds", 0.2)
+    monkeypatch.setattr(tcp_http._Server, "head_seconds", 1.0)
     with connect(server) as silent, connect(server) as slow:
         slow.sendall(b"GET / HT")
         assert (silent.recv(1), slow.recv(1)) == (b"", b"")

@@ -189,7 +189,7 @@ def test_half_a_body_is_no_command(manager: StandIn, exchange: Callable[..., byt
 def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(
     manager: StandIn, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_connection, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(http_connection, "READ_SECONDS", 2.0)  # each answer comes well within it
     with connect(manager.path) as slow:
         began = time.monotonic()
         cut = threading.Event()
@@ -207,7 +207,7 @@ def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(
         assert ask("GET", "/v1/status").status == 200
         with contextlib.suppress(ConnectionResetError):
             assert slow.recv(1) == b""
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         cut.set()
         dripping.join()
 

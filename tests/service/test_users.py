@@ -162,7 +162,7 @@ def test_users_keep_no_operator_out(manager: StandIn, door: Path) -> None:
 def test_lists_of_users_keep_no_operator_from_one_and_no_user_waiting_for_ever(
     manager: StandIn, door: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(control, "LIST_SECONDS", 0.05)
+    monkeypatch.setattr(control, "LIST_SECONDS", 1.0)
     account, answers = manager.account, []
 
     def ask() -> None:
