@@ -12,9 +12,16 @@ from mayfly.core.actions import Action, Dismiss, Enrol, SetSchedulable
 from mayfly.core.conditions import service_conditions
 from mayfly.core.model import Condition, Config, Desired, HostSpec, PoolName, Traits
 from mayfly.core.plan import Plan
-from mayfly.core.requests import AskRoster, Trial, TryEnrolment
+from mayfly.core.requests import AskAnswer, AskRoster, Trial, TryEnrolment
 from mayfly.core.state import State
-from mayfly.core.stimuli import ActionDone, ActionFailed, EnrolmentTried, Stimulus
+from mayfly.core.stimuli import (
+    ActionDone,
+    ActionFailed,
+    EnrolmentTried,
+    RosterSeen,
+    ServiceAnswered,
+    Stimulus,
+)
 from tests.core.simulator import Manager
 
 ServiceAction = Enrol | Dismiss | SetSchedulable
@@ -31,6 +38,11 @@ class Served(Manager):
     def listed(self, of: PoolName) -> Stimulus | None:
         """What comes of asking who is there; None: no answer yet."""
         raise NotImplementedError
+
+    def answered(self, of: PoolName) -> Stimulus | None:
+        """What comes of asking whether it answers; None: no answer yet."""
+        answer = self.listed(of)
+        return ServiceAnswered(of) if isinstance(answer, RosterSeen) else answer
 
     def called(self, action: ServiceAction) -> ActionDone | ActionFailed | None:
         """What comes of a call; None: it is done as the simulator does it."""
@@ -66,6 +78,9 @@ class Served(Manager):
         for request in self.asked:
             if isinstance(request, AskRoster):
                 answer = self.listed(request.pool)
+                self.inbox += [answer] if answer is not None else []
+            elif isinstance(request, AskAnswer):
+                answer = self.answered(request.pool)
                 self.inbox += [answer] if answer is not None else []
             elif isinstance(request, TryEnrolment):
                 self.inbox.append(self.tried(request.pool, request.trial))

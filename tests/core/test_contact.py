@@ -285,17 +285,17 @@ def test_a_service_that_leaves_a_call_for_an_agent_unanswered_is_told_within_hal
 
 def test_a_list_that_took_long_to_fail_has_rested_meanwhile() -> None:
     """A service that is back is not left alone for another half a minute."""
-    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
-    contacts, _ = contacts.list_failed(POOL, AWAY, 30.0).ask(35.0)
+    contacts, *_ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    contacts, *_ = contacts.list_failed(POOL, AWAY, 30.0).ask(35.0)
     again = contacts.list_failed(POOL, AWAY, 65.0)
-    assert again.due == 35.0 + LIST_REST
-    assert again.due >= 65.0 + 5.0
+    assert again.pools[POOL].due == 35.0 + LIST_REST
+    assert again.pools[POOL].due >= 65.0 + 5.0
     asked_late = contacts.list_failed(POOL, AWAY, 90.0)
-    assert asked_late.due == 95.0
+    assert asked_late.pools[POOL].due == 95.0
 
 
 def test_a_list_that_failed_after_long_is_told_at_once() -> None:
-    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    contacts, *_ = Contacts().use([POOL], [], 0.0).ask(0.0)
     failed = contacts.list_failed(POOL, AWAY, 30.0)
     assert [one.text for one in service_conditions(failed, {}, 30.0)] == [AWAY.text]
     quickly = contacts.list_failed(POOL, AWAY, 0.1)
@@ -303,12 +303,40 @@ def test_a_list_that_failed_after_long_is_told_at_once() -> None:
     assert len(service_conditions(quickly, {}, 0.1 + GRACE)) == 1
 
 
+@pytest.mark.parametrize("interval", [30.0, 60.0, 90.0, 640.0])
+@pytest.mark.parametrize("lasts", [0.0, 9.0], ids=["quick lists", "long lists"])
+def test_a_service_that_falls_silent_is_told_within_half_a_minute_whenever_that_is(
+    interval: float, lasts: float
+) -> None:
+    """Though its list is due seldom; and lists that take long are no silence."""
+    lasts = lasts if interval > 60.0 else 0.0
+    for silent in range(700, 740):
+        contacts, now = Contacts().use([POOL], [], 0.0), 0.0
+        answers: list[tuple[float, bool]] = []
+        while now < silent + 30.0:
+            for at, listed in list(answers):
+                if at <= now < silent:
+                    answers.remove((at, listed))
+                    contacts = (
+                        contacts.listed(POOL, interval, now) if listed else contacts.answered(POOL)
+                    )
+            contacts, due, knocked = contacts.ask(now)
+            assert not (due and knocked)
+            answers += [(now + lasts, True)] * len(due) + [(now, False)] * len(knocked)
+            if now < silent:
+                assert service_conditions(contacts, {}, now) == []
+            now += 0.5
+        (told,) = service_conditions(contacts, {}, now)
+        assert told.code == "service.down"
+
+
 def test_an_agent_that_is_awaited_for_long_is_asked_after_less_and_less_often() -> None:
     """And at once when its client says a word, or another agent comes."""
-    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    contacts, *_ = Contacts().use([POOL], [], 0.0).ask(0.0)
     contacts, asked = contacts.listed(POOL, 60.0, 0.0), [0.0]
     for now in (half / 2 for half in range(840)):
-        contacts, due = contacts.awaited(POOL, now, 0.0).ask(now)
+        contacts, due, knocked = contacts.awaited(POOL, now, 0.0).ask(now)
+        contacts = contacts.answered(POOL) if knocked else contacts
         if due:
             asked.append(now)
             contacts = contacts.listed(POOL, 60.0, now)
@@ -319,12 +347,12 @@ def test_an_agent_that_is_awaited_for_long_is_asked_after_less_and_less_often() 
     assert len(asked) < 50
     last = asked[-1]
     for since in (None, 419.0):
-        assert contacts.awaited(POOL, 420.0, since).due == max(420.0, last + SOON)
-    assert contacts.awaited(POOL, 420.0, 0.0).due == last + 30.0
+        assert contacts.awaited(POOL, 420.0, since).pools[POOL].due == max(420.0, last + SOON)
+    assert contacts.awaited(POOL, 420.0, 0.0).pools[POOL].due == last + 30.0
 
 
 def test_a_service_that_wants_to_be_left_alone_is() -> None:
-    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    contacts, *_ = Contacts().use([POOL], [], 0.0).ask(0.0)
     failed = contacts.list_failed(POOL, replace(AWAY, retry_after=600.0), 1.0)
     assert failed.ask(600.0)[1] == ()
     assert failed.ask(601.0)[1] == (POOL,)
@@ -332,19 +360,19 @@ def test_a_service_that_wants_to_be_left_alone_is() -> None:
 
 
 def test_a_clock_that_is_set_makes_no_service_wait() -> None:
-    contacts, _ = Contacts().use([POOL], [], 9000.0).ask(9000.0)
+    contacts, *_ = Contacts().use([POOL], [], 9000.0).ask(9000.0)
     failed = contacts.list_failed(POOL, AWAY, 9000.0)
     back = failed.shifted(-3600.0, 5400.0)
-    assert back.due == 5400.0
+    assert back.pools[POOL].due == 5400.0
     assert back.pools[POOL].failing[CallKind.LIST].since == 5400.0
 
 
 def test_a_pool_that_is_configured_otherwise_is_asked_at_once() -> None:
-    contacts, _ = Contacts().use([POOL], [], 0.0).ask(0.0)
+    contacts, *_ = Contacts().use([POOL], [], 0.0).ask(0.0)
     down = contacts.list_failed(POOL, AWAY, 0.0).list_failed(POOL, AWAY, 5.0)
-    assert down.due == 5.0 + LIST_REST
+    assert down.pools[POOL].due == 5.0 + LIST_REST
     assert down.use([POOL], [], 6.0) == down
-    assert down.use([POOL], [POOL], 6.0).due == 6.0
+    assert down.use([POOL], [POOL], 6.0).pools[POOL].due == 6.0
     assert down.use([], [], 6.0).pools == {}
 
 

@@ -18,6 +18,7 @@ from tests.harness import Manager, until
 from tests.outside_provider.installing import SOURCE, install, on_the_path
 from tests.outside_provider.service import AtQueue, ParcelQueue
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, secret_file
+from tests.providers.outage import Client
 
 IMAGE = "parcel/agent:cpu"
 
@@ -44,6 +45,7 @@ def pool(fake: ParcelQueue, home: Path, name: str = "gpu") -> str:
 class ParcelBench:
     """The parcel queue beside a provider that is installed and configured."""
 
+    client = Client(100.0)
     knows_busy = True
     secrets = ("parcel-token",)
 

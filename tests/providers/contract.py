@@ -41,13 +41,13 @@ from mayfly.core.outcomes import End, Result
 from mayfly.core.stimuli import RosterFailed
 from mayfly.edge import web
 from mayfly.edge.faults import Passing, Refused
-from mayfly.providers import Counting, Enrolment, Provider
+from mayfly.providers import Answering, Counting, Enrolment, Provider
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
 from tests.fakes.http import Fake, Fault
 from tests.harness import until
-from tests.providers.outage import SLOTS, AtService, at_service
+from tests.providers.outage import SLOTS, AtService, Client, at_service
 from tests.waiting import rest
 
 HOST = HostSpec(name="box")
@@ -88,6 +88,7 @@ class Bench(Protocol):
     """One provider beside its fake."""
 
     fake: Fake
+    client: Client  # the official one
     knows_busy: bool  # whether dismissing an agent that runs a job is refused
     secrets: tuple[str, ...]  # what must never reach an agent, a message or a file of the gate
 
@@ -371,6 +372,21 @@ class ProviderContract:
         bench.fake.start()
         assert provider.roster() is not None
 
+    def test_a_small_question_is_one_call_and_tells_whether_the_service_answers(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        assert isinstance(provider, Answering)
+        provider.roster()
+        before = len(bench.fake.calls)
+        provider.answer()
+        assert len(bench.fake.calls) == before + 1
+        bench.fake.fail("", "", Fault(status=503))
+        with pytest.raises(Passing):
+            provider.answer()
+        bench.spoil_token()
+        with pytest.raises(Refused):
+            provider.answer()
+
     def test_garbage_is_a_passing_thing(self, bench: Bench, provider: Provider) -> None:
         bench.fake.fail(*bench.listing(), Fault(garbage=b'{"total_cou'))
         with pytest.raises(Passing):
@@ -431,6 +447,41 @@ class ProviderContract:
         bench.fake.heal()
         until(lambda: not isinstance(manager.listed(POOL), RosterFailed), "no limit holds")
         _until_well(manager, 60.0)
+
+    @pytest.mark.parametrize("began", [11.0, 41.0])
+    def test_a_service_that_is_silent_for_four_minutes_is_told_and_leaves_no_client_cut_off(
+        self,
+        bench: Bench,
+        provider: Provider,
+        monkeypatch: pytest.MonkeyPatch,
+        began: float,
+    ) -> None:
+        """Whenever it falls silent; calls that hang then are answered by nobody, also when it is back."""
+        manager = at_service(bench, provider, PoolSpec(POOL, "of-the-contract", embedded=False))
+        _until_well(manager, 30.0)
+        rest = manager.now + began
+        while manager.now < rest:
+            manager.one_second()
+        manager.falls_silent()
+        silence = Fault(slow=0.3, lost="before", times=None)
+        bench.fake.fail("", "", silence)
+        monkeypatch.setattr(web, "READ_TIMEOUT", 0.02)
+        before, start = manager.calls(), manager.now
+        while manager.now < start + 240.0:
+            manager.one_second()
+            if manager.now >= start + 30.0:
+                assert "service.down" in [told.code for told in manager.conditions()]
+        made = manager.calls() - before
+        assert 0 < made <= SLOTS * 240 / 30, made
+        monkeypatch.undo()
+        bench.fake.heal()
+        manager.silent = False
+        _until_well(manager, 60.0)
+        # And it stays so: what is still hanging by then says nothing new.
+        back = manager.now
+        while manager.now < back + 120.0:
+            manager.one_second()
+            assert manager.well
 
     def test_an_agent_whose_job_is_taken_back_before_it_begins_is_idle_again(
         self, bench: Bench, provider: Provider

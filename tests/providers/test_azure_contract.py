@@ -22,11 +22,17 @@ from tests.providers.contract import (
     pool,
     secret_file,
 )
+from tests.providers.outage import Client
 
 
 class AzureBench:
     """Azure Pipelines beside its fake, with a personal access token."""
 
+    client = Client(
+        100.0,
+        "2026-11-29 00:00:00Z: Agent connect error: no answer. Retrying until reconnected.",
+        "2026-11-29 00:00:00Z: Agent reconnected.",
+    )
     knows_busy = True
     secrets: tuple[str, ...] = ("pat-good",)
 

@@ -20,11 +20,17 @@ from mayfly.providers.github.provider import GitHub
 from mayfly.providers.github.settings import GitHubApp
 from tests.fakes.github import FakeGitHub, Job
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, changed, pool, secret_file
+from tests.providers.outage import Client
 
 
 class GitHubBench:
     """GitHub beside its fake, as an organisation with a token."""
 
+    client = Client(
+        100.0,
+        "2026-11-29 00:00:00Z: Runner connect error: no answer. Retrying until reconnected.",
+        "2026-11-29 00:00:00Z: Runner reconnected.",
+    )
     knows_busy = True
     keys: ClassVar[dict[str, Any]] = {}
     place = "acme"

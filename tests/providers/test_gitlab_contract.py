@@ -14,11 +14,13 @@ from mayfly.providers import Enrolment
 from mayfly.providers.gitlab.provider import GitLab
 from tests.fakes.gitlab import FakeGitLab, Runner
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, pool, secret_file
+from tests.providers.outage import Client
 
 
 class GitLabBench:
     """GitLab beside its fake, as a group with a personal access token."""
 
+    client = Client(600.0)  # (gitlab-runner's bound for the head of an answer)
     knows_busy = True
 
     def __init__(self, fake: FakeGitLab, home: Path) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.requests import Trial
-from mayfly.core.stimuli import EnrolmentTried, Failure, Family, RosterSeen
+from mayfly.core.stimuli import (
+    EnrolmentTried,
+    Failure,
+    Family,
+    RosterFailed,
+    RosterSeen,
+    ServiceAnswered,
+)
 from mayfly.service.roster_watch import RosterWatch
 from tests.fakes.github import FakeGitHub
 from tests.fakes.http import Fault
@@ -60,6 +67,19 @@ def test_a_trial_that_is_given_an_enrolment_gives_it_back(
     assert bench.fake.runners == {}
     watched.watch.ask()
     watched.seen(RosterSeen, 2)
+
+
+def test_a_service_that_is_asked_for_something_small_answers_or_fails(
+    bench: GitHubBench, watched: Watched
+) -> None:
+    watched.watch.knock()
+    assert watched.seen(ServiceAnswered) == [ServiceAnswered(POOL)]
+    bench.fake.fail("", "", Fault(status=503))
+    watched.watch.knock()
+    (failed,) = watched.seen(RosterFailed)
+    assert isinstance(failed, RosterFailed)
+    assert "503" in failed.failure.text
+    assert not any(isinstance(sight, RosterSeen) for sight in watched.sent)
 
 
 def test_a_trial_that_is_refused_says_why(bench: GitHubBench, watched: Watched) -> None:

@@ -25,6 +25,14 @@ CALL_REST = 30.0  # seconds that an agent's call rests once that kind of call fa
 LIST_REST = 35.0
 GRACE = 10.0  # seconds of failing after which it is a condition: less may be over before anybody has read it
 SLOW = 20.0  # seconds without an answer after which that is a condition
+# Of a list, or of the question whether it answers: with the pause before it, told within half a minute. A
+# list of many calls, which is had less often, may take longer.
+SLOW_LIST = 10.0
+LONG_LIST = (
+    6.0  # so many times as long as that at the most from one list to the next of a few calls
+)
+KNOCK = 18.0  # seconds since it was asked last after which a service is asked whether it answers
+FRESH = 8.0  # seconds for which its answer is news enough to begin a long list
 FORGOTTEN = 900.0  # seconds after which an answer is not waited for any more
 STALE = 90.0  # seconds without a new try after which a kind of call no longer counts as failing
 
@@ -59,6 +67,16 @@ class Failing:
     since: float
     last: float
     failure: Failure
+    unanswered: bool = False  # an answer was waited for in vain, this time or before
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """That a service says again who is there."""
+
+    at: float
+    since: float  # when it had begun to fail
+    unanswered: bool  # some of the time it did not answer at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +84,60 @@ class Contact:
     """One pool's service."""
 
     due: float  # when it is asked next who is there
+    interval: float = (
+        0.0  # seconds between two such questions at rest, as it wants it; 0: not known
+    )
     asked: float | None = None  # since when the answer is awaited; None: it is not
-    began: float = 0.0  # when it was asked last
+    began: float = 0.0  # when it was asked last who is there
+    knocked: float = 0.0  # when it was asked last whether it answers
     waits: float | None = None  # since when no call for an agent is answered; None: there is none
     failing: Mapping[CallKind, Failing] = field(default_factory=dict)
+    back: Return | None = None  # None: it was never away
 
     @property
     def down(self) -> bool:
         """Whether it does not say who is there."""
         return CallKind.LIST in self.failing
 
+    @property
+    def slow_list(self) -> float:
+        """Seconds without a list after which that is a condition."""
+        return min(SLOW, max(SLOW_LIST, self.interval / LONG_LIST))
+
+    @property
+    def slow(self) -> float:
+        """The same of what it was asked last."""
+        return SLOW_LIST if self.knocked > self.began else self.slow_list
+
+    @property
+    def knock(self) -> float | None:
+        """When it is to be asked whether it answers; ``None``: it is asked something, or known to be away."""
+        if self.down or self.asked is not None:
+            return None
+        last = max(self.began, self.knocked)
+        # A list that may take long is not begun before that is known.
+        first = max(self.due, last + FRESH) if self.slow_list > SLOW_LIST else last + KNOCK
+        return min(last + KNOCK, first)
+
+    def next(self, now: float) -> float:
+        """When something is to be asked or told next."""
+        if self.asked is not None:
+            told = self.asked + self.slow
+            return told if told > now else self.asked + FORGOTTEN
+        dues = [self.due, self.knock]
+        dues += [one.since + GRACE for one in self.failing.values() if one.since + GRACE > now]
+        if self.waits is not None and self.waits + SLOW > now:
+            dues.append(self.waits + SLOW)
+        return min(due for due in dues if due is not None)
+
     def failed(self, kind: CallKind, failure: Failure, since: float, now: float) -> Contact:
         """A call of that kind failed."""
         known = self.failing.get(kind)
-        first = known.since if known is not None and now - known.last < STALE else since
-        return replace(self, failing={**self.failing, kind: Failing(first, now, failure)})
+        first, unanswered = since, failure.unanswered
+        if known is not None and now - known.last < STALE:
+            first, unanswered = known.since, unanswered or known.unanswered
+        one = Failing(first, now, failure, unanswered)
+        return replace(self, failing={**self.failing, kind: one})
 
     def succeeded(self, kind: CallKind) -> Contact:
         """A call of that kind succeeded."""
@@ -99,14 +156,9 @@ class Contacts:
         """The pools whose service does not say who is there: nothing else is asked of it."""
         return frozenset(name for name, contact in self.pools.items() if contact.down)
 
-    @property
-    def due(self) -> float | None:
-        """When a service is to be asked next; ``None``: none is."""
-        dues = (
-            contact.due if contact.asked is None else contact.asked + FORGOTTEN
-            for contact in self.pools.values()
-        )
-        return min(dues, default=None)
+    def next(self, now: float) -> float | None:
+        """When a service is to be asked or something of it told next; ``None``: there is none."""
+        return min((contact.next(now) for contact in self.pools.values()), default=None)
 
     def use(
         self, services: Iterable[PoolName], changed: Iterable[PoolName], now: float
@@ -140,24 +192,44 @@ class Contacts:
         contact = self.pools.get(pool)
         return self if contact is None else self._with(pool, replace(contact, due=now))
 
-    def ask(self, now: float) -> tuple[Contacts, tuple[PoolName, ...]]:
-        """After asking the services for which it is time, and the pools of those."""
+    def ask(self, now: float) -> tuple[Contacts, tuple[PoolName, ...], tuple[PoolName, ...]]:
+        """After asking the services for which it is time; the pools that are asked who is there, and those
+        that are asked whether they answer.
+        """
+        knocked = tuple(
+            name
+            for name, contact in self.pools.items()
+            if contact.knock is not None and now >= contact.knock
+            if now < contact.due or contact.slow_list > SLOW_LIST
+        )
         due = tuple(
             name
             for name, contact in self.pools.items()
             if now >= (contact.due if contact.asked is None else contact.asked + FORGOTTEN)
+            if name not in knocked
         )
-        if not due:
-            return self, ()
+        if not due and not knocked:
+            return self, (), ()
         asked = {name: replace(self.pools[name], asked=now, began=now) for name in due}
-        return Contacts({**self.pools, **asked}), due
+        asked |= {name: replace(self.pools[name], asked=now, knocked=now) for name in knocked}
+        return Contacts({**self.pools, **asked}), due, knocked
+
+    def answered(self, pool: PoolName) -> Contacts:
+        """The service has answered, and not said who is there."""
+        contact = self.pools.get(pool)
+        return self if contact is None else self._with(pool, replace(contact, asked=None))
 
     def listed(self, pool: PoolName, interval: float, now: float) -> Contacts:
         """The service said who is there; it is asked again after ``interval`` seconds."""
         contact = self.pools.get(pool)
         if contact is None:
             return self
-        contact = replace(contact.succeeded(CallKind.LIST), asked=None, due=now + interval)
+        away = contact.failing.get(CallKind.LIST)
+        if away is not None:
+            contact = replace(contact, back=Return(now, away.since, away.unanswered))
+        contact = replace(
+            contact.succeeded(CallKind.LIST), asked=None, due=now + interval, interval=interval
+        )
         return self._with(pool, contact)
 
     def list_failed(self, pool: PoolName, failure: Failure, now: float) -> Contacts:
@@ -167,7 +239,8 @@ class Contacts:
             return self
         rest = LIST_REST if contact.failing or failure.lasting else BLIP
         asked = contact.asked if contact.asked is not None else now
-        contact = contact.failed(CallKind.LIST, failure, _since(contact.asked, now), now)
+        since = _since(contact.asked, contact.slow, now)
+        contact = contact.failed(CallKind.LIST, failure, since, now)
         # From one call to the next: one that took long to fail has rested meanwhile.
         due = max(now + BLIP, asked + rest, now + (failure.retry_after or 0.0))
         return self._with(pool, replace(contact, asked=None, due=due))
@@ -187,7 +260,7 @@ class Contacts:
             return self, max(CALL_REST, asked)
         known = contact.failing.get(kind)
         again = known is not None and now - known.since >= BLIP / 2 and now - known.last < STALE
-        contact = contact.failed(kind, failure, _since(contact.waits, now), now)
+        contact = contact.failed(kind, failure, _since(contact.waits, SLOW, now), now)
         after = self._with(pool, replace(contact, waits=None))
         rest = CALL_REST if again or contact.down or failure.lasting else BLIP
         return after if failure.lasting else after.awaited(pool, now), max(rest, asked)
@@ -217,11 +290,15 @@ class Contacts:
                     due=now,
                     asked=contact.asked + by if contact.asked is not None else None,
                     began=contact.began + by,
+                    knocked=contact.knocked + by,
                     waits=contact.waits + by if contact.waits is not None else None,
                     failing={
                         kind: replace(one, since=one.since + by, last=one.last + by)
                         for kind, one in contact.failing.items()
                     },
+                    back=replace(back, at=back.at + by, since=back.since + by)
+                    if (back := contact.back) is not None
+                    else None,
                 )
                 for name, contact in self.pools.items()
             }
@@ -241,10 +318,14 @@ def trouble(contact: Contact, now: float) -> Failing | None:
 
 def awaited_since(contact: Contact, now: float) -> float | None:
     """Since when the service is slow to answer; ``None``: it is not."""
-    asked = [at for at in (contact.asked, contact.waits) if at is not None]
-    return min((at for at in asked if SLOW <= now - at < FORGOTTEN), default=None)
+    asked = [
+        at
+        for at, slow in ((contact.asked, contact.slow), (contact.waits, SLOW))
+        if at is not None and slow <= now - at < FORGOTTEN
+    ]
+    return min(asked, default=None)
 
 
-def _since(asked: float | None, now: float) -> float:
+def _since(asked: float | None, slow: float, now: float) -> float:
     """Since when that fails which was asked then: what took long to fail has failed all the while."""
-    return asked if asked is not None and now - asked >= SLOW else now
+    return asked if asked is not None and now - asked >= slow else now

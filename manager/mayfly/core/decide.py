@@ -57,12 +57,14 @@ def decide(
     in_flight: frozenset[str] = frozenset(),
     down: frozenset[PoolName] = frozenset(),
     half_life: float = HALF_LIFE,
+    cut_off: frozenset[Generation] = frozenset(),
 ) -> Plan:
     """The plan for now.
 
     ``run_id`` names this run of the manager, ``mint`` gives generations never used before, and subjects
     ``in_flight`` already have an action under way (or rest after one that failed). The services of pools that
     are ``down`` are asked for nothing. ``half_life`` is that of the shares that the queues are ordered by.
+    Idle agents that are ``cut_off`` from their service are replaced.
     """
     if world.containers is None or memory.pause is not None:
         return Plan(wake=_next_doubt(world, memory, now))
@@ -78,6 +80,7 @@ def decide(
         names=frozenset(container.name for container in world.containers.values()),
         sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
         down=down,
+        cut_off=cut_off,
     )
     draft = _Draft(
         view=view,

@@ -20,6 +20,7 @@ from mayfly.core.rosters import ORPHANED
 from mayfly.core.slots import DEADLINES, Tenancy, overdue, within
 
 LETTING_GO = DEADLINES[Phase.ENDING].seconds or 60.0  # seconds for a service to let go of an agent
+HUNG = 6.0  # seconds for a client whose calls hang to heed each signal
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
 OUTPUT_WAIT = (
     300.0  # seconds that an ended container stays at most until all of its output is on disk
@@ -44,6 +45,10 @@ def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
             return replace(letting_go, until=agent.doom.at + LETTING_GO)
     steps = spec.ladder if spec is not None else ()
     ladder = tuple(step for step in steps if gently or not step.idle)
+    if agent.doom.reason is DoomReason.CUT_OFF:
+        # It has no job, and a call that hangs does not end by being waited for.
+        hung = (replace(step, grace=min(step.grace, HUNG)) for step in ladder if not step.idle)
+        ladder = tuple(hung)
     if agent.opened is None or not container.live:
         ladder = ()
     return _climb(view, agent, container, agent.doom, ladder)

@@ -95,6 +95,10 @@ def _keep_waiting(
         return Doom(DoomReason.DRAINED, "the slot is to take no new job")
     if since is not None and agent.confirmed is not None and view.now - since > ABSENCE:
         return Doom(DoomReason.MISSED, "its service does not show it online any more")
+    if agent.generation in view.cut_off:
+        return Doom(
+            DoomReason.CUT_OFF, "its service answers again, and its client has not come back to it"
+        )
     if _witness_is_gone(view, agent):
         return Doom(DoomReason.MISSED, "its witness is gone")
     if _stale(view, spec, agent) and spec.pool.name not in rolling:

@@ -25,6 +25,7 @@ from mayfly.core.actions import (
 )
 from mayfly.core.apply import apply
 from mayfly.core.contact import ServiceAction
+from mayfly.core.cut_off import NOBODY, cut_off
 from mayfly.core.decide import decide
 from mayfly.core.facts import (
     Fact,
@@ -41,7 +42,15 @@ from mayfly.core.notice import Judge, notice
 from mayfly.core.plan import Plan
 from mayfly.core.polls import TICK
 from mayfly.core.queue import charged
-from mayfly.core.requests import AskRoster, LookAtMounts, Note, Request, Trial, TryEnrolment
+from mayfly.core.requests import (
+    AskAnswer,
+    AskRoster,
+    LookAtMounts,
+    Note,
+    Request,
+    Trial,
+    TryEnrolment,
+)
 from mayfly.core.slots import within
 from mayfly.core.state import NOISE, State
 from mayfly.core.stimuli import (
@@ -160,12 +169,13 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     mint = _Mint(state.noise, now)
     actions: list[Action] = []
     wake: float | None = None
-    unfinished, looks = True, False
+    unfinished, looks, away = True, False, NOBODY
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
         noticed = charged(notice(memory, world, now, judge, busy), memory, half_life)
         memory = apply(memory, noticed)
         gpus, world = gpus.judged(state.desired, memory, world, now)
+        away = cut_off(memory, state.reported, state.contacts, now)
         plan = decide(
             state.desired,
             world,
@@ -176,6 +186,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             in_flight=busy | resting.keys(),
             down=state.contacts.down,
             half_life=half_life,
+            cut_off=away.agents,
         )
         memory = apply(memory, plan.facts)
         facts += [*noticed, *plan.facts]
@@ -212,7 +223,9 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     )
     recorded, afterwards, due = _asked(recorded, told, world, now)
     dues = [*resting.values(), *(now + wait for wait in state.opening.values()), polls.due]
-    dues += [time for time in (wake, due, recorded.contacts.due) if time is not None]
+    dues += [
+        time for time in (wake, due, away.due, recorded.contacts.next(now)) if time is not None
+    ]
     return Step(
         state=recorded,
         unrecorded=replace(state, all_stirred=True),
@@ -268,8 +281,9 @@ def _asked(
     for pool, since in sorted(awaited.items()):
         contacts = contacts.awaited(pool, now, since)
     calls = (action for action in state.in_flight.values() if isinstance(action, ServiceAction))
-    contacts, asked = contacts.calling({call.pool for call in calls}, now).ask(now)
+    contacts, asked, knocked = contacts.calling({call.pool for call in calls}, now).ask(now)
     requests += [AskRoster(pool) for pool in asked]
+    requests += [AskAnswer(pool) for pool in knocked]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
     isolation, probes, again = state.isolation.scheduled(
         state.config, state.desired, state.survey, memory, now

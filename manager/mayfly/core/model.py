@@ -101,6 +101,7 @@ class DoomReason(StrEnum):
     )
     REFUSED = "refused"  # its service does not let it in
     UNWANTED = "unwanted"  # no slot has room for it
+    CUT_OFF = "cut off"  # its client does not come back to a service that has
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
 
 

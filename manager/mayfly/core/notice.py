@@ -62,6 +62,7 @@ BLAMELESS = frozenset(
         DoomReason.INTERRUPTED,
         DoomReason.UNWANTED,
         DoomReason.CANCELLED,
+        DoomReason.CUT_OFF,
     }
 )
 

@@ -46,6 +46,8 @@ class View:
     names: AbstractSet[str]  # of all containers
     sharing: AbstractSet[PoolName]  # pools whose slots may have GPUs in common
     down: AbstractSet[PoolName] = frozenset()  # pools whose service is asked for nothing now
+    # agents that are replaced now since their client has not come back to their service
+    cut_off: AbstractSet[Generation] = frozenset()
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

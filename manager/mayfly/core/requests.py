@@ -38,6 +38,13 @@ class AskRoster:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAnswer:
+    """Ask the pool's service now for something small, to see whether it answers."""
+
+    pool: PoolName
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """An enrolment to be tried for a pool: for that agent, which never gets it, with these labels."""
 
@@ -89,6 +96,7 @@ Request: TypeAlias = (
     | LookAtMounts
     | ProbeIsolation
     | AskRoster
+    | AskAnswer
     | TryEnrolment
     | ReadGpus
     | PaceGpus

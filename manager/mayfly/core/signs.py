@@ -20,6 +20,7 @@ from mayfly.core.stimuli import ClientSign
 TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
 SHOWN = 45.0  # seconds without one after which it is not shown any more: clients repeat themselves
 PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
+IN_CONTACT = frozenset({*PHASE_OF_SIGN, "reconnected", "job_begun", "job_dropped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Reported:
     troubles: Mapping[SlotName, Trouble] = field(default_factory=dict)
     # whose job has begun as its service knows, so that it is not taken back any more
     begun: frozenset[Generation] = frozenset()
+    # when each agent's client was last heard to be in contact with its service
+    reached: Mapping[Generation, float] = field(default_factory=dict)
 
     def trouble(self, agent: Agent, sign: ClientSign, now: float) -> Reported:
         """One more word of trouble."""
@@ -72,7 +75,12 @@ class Reported:
         troubles = {
             slot: known for slot, known in self.troubles.items() if slot != agent.slot or not over
         }
-        return Reported(troubles, self.begun - {agent.generation})
+        return replace(self, troubles=troubles, begun=self.begun - {agent.generation})
+
+    def in_contact(self, agent: Agent, known: AbstractSet[Generation], now: float) -> Reported:
+        """Its client is in contact with its service; those that are not ``known`` any more are forgotten."""
+        kept = {name: at for name, at in self.reached.items() if name in known}
+        return replace(self, reached={**kept, agent.generation: now})
 
     def job_begun(self, generation: Generation, known: AbstractSet[Generation]) -> Reported:
         """Its job has begun; those that are not ``known`` any more are forgotten."""
@@ -106,6 +114,8 @@ def heard(
     """
     if agent.settled:
         return reported, None
+    if sign.kind in IN_CONTACT:
+        reported = reported.in_contact(agent, known, now)
     if agent.busy:
         if proof == "roster":
             return reported, None

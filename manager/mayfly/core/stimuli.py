@@ -46,6 +46,7 @@ class Failure:
     family: Family
     text: str
     retry_after: float | None = None  # seconds; None: nobody said
+    unanswered: bool = False  # an answer was waited for until the time was over
 
     @property
     def lasting(self) -> bool:
@@ -182,8 +183,15 @@ class RosterSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceAnswered:
+    """A service answers, whatever it was asked."""
+
+    pool: PoolName
+
+
+@dataclass(frozen=True, slots=True)
 class RosterFailed:
-    """A service did not say who is there."""
+    """A service did not say who is there, or did not answer."""
 
     pool: PoolName
     failure: Failure
@@ -281,6 +289,7 @@ Stimulus: TypeAlias = (
     | ClientSign
     | RosterSeen
     | RosterFailed
+    | ServiceAnswered
     | EnrolmentTried
     | ActionDone
     | ActionFailed

@@ -85,6 +85,7 @@ from mayfly.core.stimuli import (
     ProcessesGone,
     RosterFailed,
     RosterSeen,
+    ServiceAnswered,
     Started,
     Stimulus,
     Stopping,
@@ -147,6 +148,8 @@ class Draft:
                 self._set(observed=observed, witnesses_read=True)
             case ClientSign():
                 self._on_sign(stimulus)
+            case ServiceAnswered(pool=pool):
+                self._set(contacts=self.state.contacts.answered(pool))
             case RosterSeen() | RosterFailed() | EnrolmentTried():
                 self._on_service(stimulus)
             case ActionDone(action=action):

@@ -18,11 +18,17 @@ class Fault(Exception):
 
 
 class Passing(Fault):
-    """It may succeed later; ``retry_after`` is in seconds, ``None`` where nobody said."""
+    """It may succeed later; ``retry_after`` is in seconds, ``None`` where nobody said.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    ``unanswered``: an answer was waited for until the time was over.
+    """
+
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, unanswered: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.unanswered = unanswered
 
 
 class Refused(Fault):

@@ -412,7 +412,8 @@ class Web:
             case _:
                 return Passing(
                     f"{self._service} gave no answer when asked to {operation} for {self._whose} "
-                    f"({reason}); it is asked again"
+                    f"({reason}); it is asked again",
+                    unanswered=none.trouble is Trouble.SLOW,
                 )
 
     # -- what a reply tells beside its content ------------------------------------------------------

@@ -146,6 +146,14 @@ class Counting(Protocol):
 
 
 @runtime_checkable
+class Answering(Protocol):
+    """A provider whose service can be asked for less than its roster, to see whether it answers."""
+
+    def answer(self) -> None:
+        """One call, the smallest there is; it raises a fault where the service does not answer it."""
+
+
+@runtime_checkable
 class Limited(Protocol):
     """A provider whose service tells how many calls it still allows."""
 

@@ -19,7 +19,15 @@ WANTED = {
     DoomReason.DISK: Cause.DISK,
 }
 # What was wrong with an agent that Mayfly ended for it.
-AT_FAULT = frozenset({DoomReason.MISSED, DoomReason.REFUSED, DoomReason.UNOPENED, DoomReason.BLIND})
+AT_FAULT = frozenset(
+    {
+        DoomReason.MISSED,
+        DoomReason.REFUSED,
+        DoomReason.UNOPENED,
+        DoomReason.BLIND,
+        DoomReason.CUT_OFF,
+    }
+)
 SIGNALLED = 128  # plus a signal's number: the code of a process that was ended by it
 SIGNALS = 64  # the largest of these numbers
 

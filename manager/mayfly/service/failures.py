@@ -10,5 +10,6 @@ def failure_of(fault: Fault) -> Failure:
     """The fault as a value."""
     if isinstance(fault, Refused):
         return Failure(Family.REFUSED, str(fault))
-    again = fault.retry_after if isinstance(fault, Passing) else None
-    return Failure(Family.PASSING, str(fault), again)
+    if isinstance(fault, Passing):
+        return Failure(Family.PASSING, str(fault), fault.retry_after, fault.unanswered)
+    return Failure(Family.PASSING, str(fault))

@@ -15,6 +15,7 @@ from mayfly.core.memory import Agent
 from mayfly.core.model import Generation, Witness
 from mayfly.core.observed import Observed
 from mayfly.core.requests import (
+    AskAnswer,
     AskRoster,
     Look,
     LookAtMounts,
@@ -100,6 +101,8 @@ class RequestHandler:
                 self.isolation.probe(request)
             case AskRoster(pool=pool):
                 self.services.ask(pool)
+            case AskAnswer(pool=pool):
+                self.services.ask_answer(pool)
             case TryEnrolment(pool=pool, trial=trial):
                 self.services.try_enrolment(pool, trial)
             case ReadGpus():

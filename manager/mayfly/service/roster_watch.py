@@ -11,15 +11,24 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
+from typing import TypeAlias
 
 from mayfly.core.model import PoolName
 from mayfly.core.requests import Trial
-from mayfly.core.stimuli import EnrolmentTried, Failure, RosterFailed, RosterSeen
+from mayfly.core.stimuli import (
+    EnrolmentTried,
+    Failure,
+    RosterFailed,
+    RosterSeen,
+    ServiceAnswered,
+)
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
-from mayfly.providers import Provider
+from mayfly.providers import Answering, Provider
 from mayfly.service.bugs import Bug, bug
 from mayfly.service.failures import failure_of
+
+Heard: TypeAlias = RosterSeen | RosterFailed | ServiceAnswered | EnrolmentTried
 
 
 class RosterWatch:
@@ -29,13 +38,13 @@ class RosterWatch:
         self,
         pool: PoolName,
         provider: Provider,
-        send: Callable[[RosterSeen | RosterFailed | EnrolmentTried | Bug], None],
+        send: Callable[[Heard | Bug], None],
     ) -> None:
         self._pool = pool
         self._provider = provider
         self._send = send
         self._rung = threading.Event()
-        self._asked = self._stopping = False
+        self._asked = self._knocked = self._stopping = False
         self._trials: SimpleQueue[Trial] = SimpleQueue()
         self._thread = LastingThread(self._run, f"roster-{pool}")
         self._thread.start_if_possible()
@@ -45,6 +54,15 @@ class RosterWatch:
         self._asked = True
         self._rung.set()
         self._thread.start_if_possible()  # where there was none to be had before
+
+    def knock(self) -> None:
+        """Ask the service for something small; one that has nothing small is asked who is there."""
+        if not isinstance(self._provider, Answering):
+            self.ask()
+            return
+        self._knocked = True
+        self._rung.set()
+        self._thread.start_if_possible()
 
     def try_enrolment(self, trial: Trial) -> None:
         """Ask the service for an enrolment that nobody gets; its outcome is sent."""
@@ -66,13 +84,24 @@ class RosterWatch:
             while not self._trials.empty():
                 self._send(EnrolmentTried(self._pool, self._try(self._trials.get())))
             if self._asked:
-                self._asked = False
-                self._ask()
+                self._asked = self._knocked = False
+                self._hear(self._roster)
+            elif self._knocked:
+                self._knocked = False
+                self._hear(self._answer)
 
-    def _ask(self) -> None:
+    def _roster(self) -> RosterSeen:
+        roster = self._provider.roster()
+        return RosterSeen(self._pool, roster, self._provider.roster_interval)
+
+    def _answer(self) -> ServiceAnswered:
+        assert isinstance(self._provider, Answering)
+        self._provider.answer()
+        return ServiceAnswered(self._pool)
+
+    def _hear(self, ask: Callable[[], RosterSeen | ServiceAnswered]) -> None:
         try:
-            roster = self._provider.roster()
-            self._send(RosterSeen(self._pool, roster, self._provider.roster_interval))
+            self._send(ask())
         except Fault as fault:
             self._send(RosterFailed(self._pool, failure_of(fault)))
         except Exception as error:  # noqa: BLE001  a bug in here must not leave the pool without a roster

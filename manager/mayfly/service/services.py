@@ -8,10 +8,9 @@ from mayfly.core.memory import Agent
 from mayfly.core.model import Config, PoolName, PoolSpec, Traits
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.requests import Trial
-from mayfly.core.stimuli import EnrolmentTried, RosterFailed, RosterSeen
 from mayfly.providers import Counting, Limited, Provider, Sign
 from mayfly.service.bugs import Bug
-from mayfly.service.roster_watch import RosterWatch
+from mayfly.service.roster_watch import Heard, RosterWatch
 
 
 class Services:
@@ -20,7 +19,7 @@ class Services:
     def __init__(
         self,
         provide: Callable[[PoolSpec], Provider],
-        send: Callable[[RosterSeen | RosterFailed | EnrolmentTried | Bug], None],
+        send: Callable[[Heard | Bug], None],
         left_behind: Callable[[], Iterable[PoolSpec]] = tuple,
         keep: Callable[[Config], None] = lambda _: None,
     ) -> None:
@@ -115,3 +114,9 @@ class Services:
         watch = self._watches.get(pool)
         if watch is not None:
             watch.ask()
+
+    def ask_answer(self, pool: PoolName) -> None:
+        """Ask the pool's service for something small."""
+        watch = self._watches.get(pool)
+        if watch is not None:
+            watch.knock()

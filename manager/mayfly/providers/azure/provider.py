@@ -83,6 +83,10 @@ class Azure:
         found = (self._rostered(entry) for entry in self._agents.entries("list the agents"))
         return Roster(tuple(entry for entry in found if entry is not None), began)
 
+    def answer(self) -> None:
+        """One small call, to see whether the service answers."""
+        self._agents.entry(self._registered(naming.slot(self._pool.name, 0)))
+
     def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
         """What `config` needs to take the slot's entry; whatever stands in its way there is cleared."""
         self._agents.refuse_plain_http()

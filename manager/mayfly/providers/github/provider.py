@@ -86,6 +86,10 @@ class GitHub:
         entries = (self._runners.entry(runner) for runner in runners)
         return Roster(tuple(entry for entry in entries if entry is not None), self._clock())
 
+    def answer(self) -> None:
+        """One small call, to see whether GitHub answers; no part of its limit while nothing changes."""
+        self._runners.one()
+
     def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
         """A registration for this agent alone, as files for its gate."""
         name = naming.registered(self._host.name, agent.slot, agent.generation)

@@ -33,6 +33,11 @@ class Runners:
         )
         return runners
 
+    def one(self) -> None:
+        """Any runner of the place: one conditional call, for the sake of its being answered."""
+        path = f"{self._connection.place.path}/actions/runners?per_page=1"
+        self._connection.call("GET", path, "list one runner", conditional=True)
+
     def all(self) -> Iterator[Mapping[str, object]]:
         """Every runner of the place: one conditional call per hundred."""
         path: str | None = f"{self._connection.place.path}/actions/runners?per_page=100"

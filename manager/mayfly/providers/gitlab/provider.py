@@ -118,6 +118,17 @@ class GitLab:
             listed = [runner for runner in looked if runner is not None]
         return Roster(tuple(self._entry(runner, known) for runner in listed), at)
 
+    def answer(self) -> None:
+        """One small call, to see whether GitLab answers."""
+        if self._left:
+            return
+        secret = self._access.secret()
+        if self._access.shared:
+            self._access.service.verify(secret, None)
+            return
+        known = [kept.id for kept in self._runners.store.all().values() if kept.id is not None]
+        self._access.service.answer(self._access.place, self._runners.mark, known[:1])
+
     def _left_entry(self, slot: SlotName, kept: StoredRunner) -> RosterEntry:
         name = naming.registered(self._host.name, slot)
         return RosterEntry(str(kept.id), name, online=None, busy=False, slot=slot)

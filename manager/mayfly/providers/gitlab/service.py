@@ -7,7 +7,7 @@ scopes that a call wants are those of the server's ``lib/api/ci/runners.rb`` and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -136,6 +136,15 @@ class GitLabApi:
             found += [mapping(runner) for runner in items(reply.body)]
             path = reply.next_page
         return found
+
+    def answer(self, place: GitLabScope, tag: str, known: Sequence[int]) -> None:
+        """Ask for one runner of the place's, or for one that is ``known`` where the token may list none."""
+        if not self._lists:
+            for number in known[:1]:
+                self.runner(number)
+            return
+        path = f"{place.list_path}?tag_list={quote(tag)}&per_page=1"
+        self.web.call("GET", path, "list one runner", accept=(200, 403))
 
     def runner(self, number: int) -> Mapping[str, object] | None:
         """A runner's particulars; ``None`` where it is gone."""
