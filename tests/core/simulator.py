@@ -28,7 +28,7 @@ from mayfly.core.actions import (
     Signal,
 )
 from mayfly.core.apply import apply
-from mayfly.core.contact import Contacts
+from mayfly.core.contact import KNOCK, Contacts
 from mayfly.core.facts import (
     AgentAdopted,
     AgentCreated,
@@ -902,11 +902,11 @@ class Manager:
 
     def pass_time(self, seconds: float, passes: int = 400) -> None:
         """Perfect execution while the time passes, waking when the machine says so: seldom, but for a subject
-        that fails and is tried again after its rest.
+        that fails and is tried again after its rest, and a service that is asked whether it still answers.
         """
         until = self.host.now + seconds
         away = 0 if self.host.service_answers else int(seconds / REST)
-        for _ in range(passes + away):
+        for _ in range(passes + away + int(seconds / KNOCK)):
             self.run()
             wake = machine.foreseen(self._ready(), self.now, self.judge).wake
             if wake is None or wake > until:
