@@ -315,6 +315,7 @@ def test_the_share_of_the_processors_is_lifted_where_a_container_does_not_die_of
         assert told.value.retry_after == UNKILLED_REST
         said = wire.get_json(agents.url, f"/containers/{cid}/json", "looking", timeout=10)
         assert said["HostConfig"]["NanoCpus"] >= 10**9
+        assert said["HostConfig"]["CpuShares"] == 1024
         engine.remove(cid)
     assert inspect(agents.engine, cid) is None
 

@@ -390,6 +390,7 @@ def test_limits_of_the_container(pools: Pools) -> None:
     assert said[4:] == ["100", "200", "64"]
     host = pools.inspected("full-0")["HostConfig"]
     assert host["MemorySwap"] == host["Memory"] == 160 << 20  # swap is not added
+    assert host["CpuShares"] == 512  # half a processor counts for half as much
 
 
 def test_a_pool_without_standby(pools: Pools) -> None:

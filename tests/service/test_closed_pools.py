@@ -18,6 +18,7 @@ from mayfly.core.model import (
     Generation,
     HostId,
     HostSpec,
+    Limits,
     PoolName,
     PoolSecurity,
     PoolSpec,
@@ -55,6 +56,18 @@ def asked(pool: PoolSpec, calls: str | None = None) -> dict[str, Any]:
     config = container_config(container_plan(plan, "n", {}, calls), Dialect((1, 42)), {})
     host: dict[str, Any] = config["HostConfig"]
     return host
+
+
+@pytest.mark.parametrize(
+    ("cpus", "shares"), [(0.15, 154), (0.999, 1023), (0.001, 2), (1.0, 0), (64.0, 0), (None, 0)]
+)
+def test_an_agent_of_less_than_a_processor_counts_for_less_than_others(
+    cpus: float | None, shares: int
+) -> None:
+    """0 is the Engine's word for as much as any container, which is 1024 (2 is the kernel's least)."""
+    host = asked(replace(POOL, limits=Limits(cpus=cpus)))
+    assert host["CpuShares"] == shares
+    assert host.get("NanoCpus") == (cpus and round(cpus * 1e9))
 
 
 def test_each_key_of_security_reaches_the_engine() -> None:

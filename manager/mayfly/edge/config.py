@@ -109,7 +109,9 @@ class LimitsTable(Table):
 
     memory: SizeLimit = key(model.Limits, "memory", "RAM of one agent, swap not added")
     cpus: Annotated[float, Field(gt=0, le=4096)] | None = key(
-        model.Limits, "cpus", "CPUs' worth of time of one agent"
+        model.Limits,
+        "cpus",
+        "CPUs' worth of time of one agent; below 1 it also counts for that much less where CPUs are short",
     )
     pids: int = key(model.Limits, "pids", "processes and threads of one agent", ge=32, le=4194304)
     shm: SizeLimit = key(

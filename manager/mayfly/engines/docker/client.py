@@ -29,7 +29,13 @@ from mayfly.core.model import (
 from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.docker import faults, wire
 from mayfly.engines.docker.about import engine_facts, see_that_it_serves
-from mayfly.engines.docker.container import container_config, container_from, not_running, ours
+from mayfly.engines.docker.container import (
+    SHARES,
+    container_config,
+    container_from,
+    not_running,
+    ours,
+)
 from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
@@ -264,7 +270,7 @@ class DockerClient:
         doing = f"lifting the share of the processors of container {cid[:12]}"
         with self._asking(doing) as api:
             processors = int(api.info()["NCPU"])
-        body = json.dumps({"NanoCpus": processors * 10**9}).encode()
+        body = json.dumps({"NanoCpus": processors * 10**9, "CpuShares": SHARES}).encode()
         target = f"/containers/{quote(cid)}/update"
         lifted = wire.open_stream(
             self.base_url, "POST", target, doing, timeout=self.timeout, body=body

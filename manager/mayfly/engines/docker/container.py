@@ -36,6 +36,8 @@ from mayfly.engines.docker.values import (
 )
 
 SHM = 64 * 1024 * 1024  # bytes of /dev/shm where nobody says otherwise
+SHARES = 1024  # of a container of which nothing is said
+LEAST_SHARES = 2  # the kernel's own
 OWN_RUNTIME = "runc"  # every Engine has it, and none lets it be named otherwise
 
 
@@ -148,6 +150,7 @@ def container_config(
         host["UsernsMode"] = plan.userns
     if plan.cpus is not None:
         host["NanoCpus"] = round(plan.cpus * 1e9)
+    host["CpuShares"] = _weight(plan.cpus)
     config: dict[str, Any] = {
         "Image": plan.image,
         "Hostname": plan.hostname,
@@ -171,6 +174,15 @@ def container_config(
     if plan.command is not None:
         config["Cmd"] = list(plan.command)
     return config
+
+
+def _weight(cpus: float | None) -> int:
+    """What it counts for where processors are short; 0: as much as any container.
+
+    A container that may use a tenth of a processor counts for a tenth, as a Kubernetes pod does: many small
+    ones that are always at work do not keep one from its turn that works seldom.
+    """
+    return max(LEAST_SHARES, round(cpus * SHARES)) if cpus is not None and cpus < 1 else 0
 
 
 def _variable(name: str, value: str | None) -> str:
