@@ -14,6 +14,8 @@ LAYERS = ("core", "edge", "engines", "providers", "service", "cli")
 # A library and the files that may know it.
 HOMES = {
     "cryptography": "edge/app_key.py",
+    "jinja2": "edge/pipeline_templates.py",
+    "yaml": "edge/yaml_text.py",
     "docker": "engines/docker/client.py",
     "pynvml": "edge/gpus*.py",
     "requests": "edge/exchange.py",

@@ -95,6 +95,25 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "jobs -n": [(f"jobs -n {n}", 2) for n in ("x", "0", "-1")],
     "jobs --why": [("jobs --why nope", 4), ("jobs --why nope --mine", 2)],
     "cancel jobs": [("cancel nope", 4), ("cancel", 2)],
+    "pipeline render --for": [
+        ("pipeline render --all", 2),
+        ("pipeline render --all --for nope", 2),
+    ],
+    "pipeline render --changed": [
+        ("pipeline render --for local", 2),
+        ("pipeline render --for local --changed a..b --changed-from x", 2),
+    ],
+    "pipeline render --changed-from": [
+        ("pipeline render --for local --changed-from - --cuda-from -", 2),
+    ],
+    "pipeline render --all": [("pipeline render --for local --all --changed a..b", 2)],
+    "pipeline render --wave": [("pipeline render --for local --all --wave x", 2)],
+    "pipeline render --cuda-from": [
+        ("pipeline render --for local --changed-from - --cuda-from -", 2),
+    ],
+    "pipeline render --repository": [
+        ("pipeline render --for local --all --repository /no/such/folder", 1),
+    ],
     "init --provider": [
         ("init --provider nope", 2),
         ("init --from-prototype - --provider azure", 2),

@@ -30,7 +30,7 @@ run = "true"
 
 
 def test_the_file_is_read_with_its_defaults() -> None:
-    found = read(GOOD, SERVICES)
+    found = read(GOOD, SERVICES).definition
     test, idle = found.jobs
     assert (test.run, test.tags, test.timeout) == ("make\nmake test", (), 3600)
     assert (test.env, test.captures) == ({"A": "1", "B": "3"}, ("stage",))

@@ -37,12 +37,12 @@ def missing() -> str | None:
     )
 
 
-def install_line(prefix: str, python: str) -> str:
+def install_line(prefix: str, python: str, *wanted: str) -> str:
     """What to type to have it where this Python looks; an environment of uv's has no pip."""
     of_uv = Path(prefix, "uv-receipt.toml").exists()
     named = quote(python)
     pip = f"uv pip install --python {named}" if of_uv else f"{named} -m pip install"
-    return f"sudo {pip} 'cryptography>=44'"
+    return f"sudo {pip} {' '.join(map(quote, wanted or ('cryptography>=44',)))}"
 
 
 class AppKey:

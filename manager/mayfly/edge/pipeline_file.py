@@ -7,7 +7,7 @@ not: what is wrong with one is known when it is filled in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -140,8 +140,21 @@ class FileTable(Table):
     )
 
 
-def read(text: str, services: Sequence[str], origin: str = FILE) -> Definition:
-    """The definition; ``ConfigError`` with every mistake.
+@dataclass(frozen=True, slots=True)
+class PipelineFile:
+    """What a file says, and where."""
+
+    definition: Definition
+    _merged: Merged
+    _origin: str
+
+    def problem(self, where: Where, text: str) -> Problem:
+        """A mistake that is known later, at the place where it was written."""
+        return _in_its_table(told(where, text, self._merged, self._origin), where)
+
+
+def read(text: str, services: Sequence[str], origin: str = FILE) -> PipelineFile:
+    """The file; ``ConfigError`` with every mistake.
 
     ``services`` are the names of the tables that a job may have for one of them.
     """
@@ -159,7 +172,7 @@ def read(text: str, services: Sequence[str], origin: str = FILE) -> Definition:
     found = [*wrong, *(one for one in reader.wrong if one.line is None or one.line not in lines)]
     if found:
         raise ConfigError(tuple(sorted(dict.fromkeys(found), key=lambda one: one.line or 0)))
-    return definition
+    return PipelineFile(definition, merged, origin)
 
 
 class _Reader:

@@ -7,7 +7,7 @@ Engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Traits
 from mayfly.core.outcomes import End, Outcome
+from mayfly.core.pipeline.task import Task
 from mayfly.edge.faults import Fault, Refused
 
 if TYPE_CHECKING:
@@ -186,6 +187,16 @@ def nothing_left(state_dir: Path) -> tuple[PoolSpec, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class PipelineForm:
+    """How the jobs of a pipeline are written down for a service."""
+
+    # raises ``Refused`` where the service cannot have them so
+    write: Callable[[Sequence[Task]], str]
+    # what is written may say which job waits for which
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """What a provider's package says of itself, before anything of it that is heavy is imported."""
 
@@ -201,3 +212,5 @@ class Package:
     hints: Hints = Hints()
     # pools that something at the service is remembered for, whether the configuration has them or not
     left_behind: Callable[[Path], tuple[PoolSpec, ...]] = nothing_left
+    # how its service is told the jobs of a pipeline: imported when it is; None: it cannot be told
+    pipeline: Callable[[], PipelineForm] | None = None

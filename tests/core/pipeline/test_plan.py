@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mayfly.core.pipeline.changes import Change
 from mayfly.core.pipeline.definition import Definition, JobRule, When, mistakes
 from mayfly.core.pipeline.pattern import Captures, parse
-from mayfly.core.pipeline.plan import Plan, PlannedJob, needed, planned
+from mayfly.core.pipeline.plan import Order, Plan, PlannedJob, planned
 
 
 def rule(name: str, *paths: str, **given: object) -> JobRule:
@@ -128,7 +128,9 @@ def test_a_job_waits_for_what_is_about_the_same_and_runs() -> None:
     report = rule("report", "**", needs=("pack",))
     definition = Definition((replace(TEST, matrix=cudas), replace(PACK, matrix=cudas), report))
     found = plan([M("stages/a/f"), M("stages/b/f")], definition).jobs
-    waits = {job.default_name: [one.default_name for one in needed(job, found)] for job in found}
+    waits = {
+        job.default_name: [one.default_name for one in Order(found).before(job)] for job in found
+    }
     assert waits["pack-a-cuda12.8"] == ["test-a-cuda12.8"]
     assert waits["report"] == [f"pack-{s}-cuda{c}" for s in "ab" for c in ("12.4", "12.8")]
     assert definition.waves() == {"test": 0, "pack": 1, "report": 2}

@@ -206,12 +206,33 @@ def _cells(
     return [PlannedJob(rule, captures, cell, changed) for cell in itertools.product(*axes)]
 
 
-def needed(job: PlannedJob, others: Iterable[PlannedJob]) -> list[PlannedJob]:
-    """Of the jobs that are to run, those that it waits for: of what it needs, what is about the same."""
-    own = job.values
-    return [
-        other
-        for other in others
-        if other.rule.id in job.rule.needs
-        and all(own.get(key, value) == value for key, value in other.values.items())
-    ]
+class Order:
+    """Which of the jobs that are to run waits for which."""
+
+    def __init__(self, jobs: Iterable[PlannedJob]) -> None:
+        self._of_rule: dict[str, list[PlannedJob]] = {}
+        # by rule and some of its jobs' values: those jobs
+        self._about: dict[tuple[str, frozenset[str]], dict[Captures, list[PlannedJob]]] = {}
+        for job in jobs:
+            self._of_rule.setdefault(job.rule.id, []).append(job)
+
+    def before(self, job: PlannedJob) -> list[PlannedJob]:
+        """Those that it waits for: of what it needs, what has the same values where both have one."""
+        own = job.values
+        return [other for rule in job.rule.needs for other in self._same(rule, own)]
+
+    def _same(self, rule: str, own: Mapping[str, str]) -> list[PlannedJob]:
+        jobs = self._of_rule.get(rule)
+        if not jobs:
+            return []
+        shared = own.keys() & jobs[0].values.keys()  # all of one rule's have the same names
+        key = rule, frozenset(shared)
+        if key not in self._about:
+            index = self._about[key] = {}
+            for job in jobs:
+                index.setdefault(_only(job.values, shared), []).append(job)
+        return self._about[key].get(_only(own, shared), [])
+
+
+def _only(values: Mapping[str, str], names: Iterable[str]) -> Captures:
+    return tuple(sorted((name, values[name]) for name in names))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
-from mayfly.providers import Hints, Package, Provider
+from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
@@ -26,6 +26,13 @@ def keys() -> ProviderKeys:
     return KEYS
 
 
+def pipeline() -> PipelineForm:
+    """How a pipeline is written for it."""
+    from mayfly.providers.azure.pipeline import FORM  # noqa: PLC0415
+
+    return FORM
+
+
 PACKAGE = Package(
     name="azure",
     make=make,
@@ -37,4 +44,5 @@ PACKAGE = Package(
         group="the agent pool of the organisation",
         group_default="Default",
     ),
+    pipeline=pipeline,
 )

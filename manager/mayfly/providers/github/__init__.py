@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
-from mayfly.providers import Hints, Package, Provider
+from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
@@ -26,6 +26,13 @@ def keys() -> ProviderKeys:
     return KEYS
 
 
+def pipeline() -> PipelineForm:
+    """How a pipeline is written for it."""
+    from mayfly.providers.github.pipeline import FORM  # noqa: PLC0415
+
+    return FORM
+
+
 PACKAGE = Package(
     name="github",
     make=make,
@@ -36,4 +43,5 @@ PACKAGE = Package(
         group_key="runner_group",
         group="the runner group, if any",
     ),
+    pipeline=pipeline,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
-from mayfly.providers import Hints, Package, Provider
+from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
@@ -33,6 +33,13 @@ def keys() -> ProviderKeys:
     return KEYS
 
 
+def pipeline() -> PipelineForm:
+    """How a pipeline is written for it."""
+    from mayfly.providers.gitlab.pipeline import FORM  # noqa: PLC0415
+
+    return FORM
+
+
 PACKAGE = Package(
     name="gitlab",
     make=make,
@@ -44,4 +51,5 @@ PACKAGE = Package(
         place="its runners' place: project:ID, group:ID, instance",
     ),
     left_behind=left_behind,
+    pipeline=pipeline,
 )

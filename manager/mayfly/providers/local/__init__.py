@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec
-from mayfly.providers import Hints, Package, Provider
+from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
@@ -27,10 +27,18 @@ def keys() -> ProviderKeys:
     return ProviderKeys(name="local", embedded=True, ignored=meaningless)
 
 
+def pipeline() -> PipelineForm:
+    """How a pipeline is written for it."""
+    from mayfly.providers.local.pipeline import FORM  # noqa: PLC0415
+
+    return FORM
+
+
 PACKAGE = Package(
     name="local",
     make=make,
     keys=keys,
     embedded=True,
     hints=Hints(jobs_from="jobs come from `mayfly submit`"),
+    pipeline=pipeline,
 )

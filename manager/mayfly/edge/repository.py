@@ -1,0 +1,182 @@
+"""A git repository, asked by the program ``git``: what changed, what is there, what a file says.
+
+Nothing of a repository is believed or run: no hook, no pager, no filter, no program that its configuration
+names, and no option that hides in a name.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from mayfly.core.pipeline.changes import Change, ChangesError, name_status, text
+from mayfly.edge.faults import Refused
+
+SECONDS = 120.0
+FILE_MAX = 1024 * 1024  # bytes of a file that is read
+# The variables that git gets: where the repository is, and what a CI service has set so that git reads it.
+_KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
+_KEPT_OF_GIT = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+    *("GIT_QUARANTINE_PATH", "GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"),
+)
+_SAFE = (
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.quotePath=false"),
+    *("-c", "diff.external="),
+)
+_SHALLOW = (
+    "; this clone is shallow: fetch more of its history (`git fetch --unshallow`, fetch-depth: 0, "
+    "GIT_DEPTH: 0)"
+)
+
+
+class Repository:
+    """The repository that a folder belongs to; it may be a bare one."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
+        """``Refused`` where there is none, or no ``git``."""
+        self._folder = folder
+        environ = os.environ if environ is None else environ
+        self._environment = {
+            **{name: environ[name] for name in (*_KEPT, *_KEPT_OF_GIT) if name in environ},
+            **_configured(environ),
+            "LC_ALL": "C",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+        }
+        found = self._run("rev-parse", "--is-bare-repository")
+        if found.returncode != 0:
+            raise Refused(f"{folder} cannot be read as a git repository: {_reason(found.stderr)}")
+        self.bare = found.stdout.strip() == b"true"
+        # where its files are; of a bare one, nobody asks
+        self.top = (
+            Path(os.fsdecode(self._git("rev-parse", "--show-toplevel").strip(b"\n")))
+            if (not self.bare)
+            else folder
+        )
+
+    def commit(self, name: str) -> str:
+        """The commit that a name means."""
+        if name.startswith("-") or not name or "\0" in name:
+            raise Refused(f"{name!r} is no name of a commit")
+        found = self._run(
+            *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        )
+        if found.returncode != 0:
+            raise Refused(f"{name} is no commit of this repository{self._shallow()}")
+        return found.stdout.decode("ascii").strip()
+
+    def merge_base(self, base: str, head: str) -> str:
+        """The commit at which two began to differ."""
+        found = self._run("merge-base", base, head)
+        if found.returncode != 0:
+            raise Refused(f"{base} and {head} have no commit in common{self._shallow()}")
+        return found.stdout.decode("ascii").split()[0]
+
+    def changes(self, base: str, head: str) -> tuple[Change, ...]:
+        """What is not the same in two commits."""
+        words = ("diff", "--name-status", "-z", "-M", "--no-ext-diff", "--no-textconv")
+        try:
+            return name_status(self._git(*words, base, head, "--"))
+        except ChangesError as error:
+            raise Refused(str(error)) from error
+
+    def paths(self, commit: str | None) -> tuple[str, ...]:
+        """Every file of a commit; ``None``: of the folder as it is, new files too, ignored ones not."""
+        if commit is not None:
+            return _split(self._git("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit))
+        words = (
+            "-C",
+            str(self.top),
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        )
+        gone = set(_split(self._git("-C", str(self.top), "ls-files", "-z", "--deleted")))
+        return tuple(path for path in dict.fromkeys(_split(self._git(*words))) if path not in gone)
+
+    def file(self, commit: str | None, path: str) -> bytes | None:
+        """What a file says in a commit, or in the folder; ``None`` where there is none."""
+        if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
+            raise Refused(f"{path!r} is no path of this repository")
+        if commit is None:
+            return self._own_file(path)
+        size = self._run("cat-file", "-s", f"{commit}:{path}")
+        if size.returncode != 0:
+            return None
+        if int(size.stdout) > FILE_MAX:
+            raise Refused(f"{path} is larger than 1 MiB")
+        found = self._run("cat-file", "blob", f"{commit}:{path}")
+        return found.stdout if found.returncode == 0 else None
+
+    def _own_file(self, path: str) -> bytes | None:
+        place = (self.top / path).resolve()
+        if not place.is_relative_to(self.top.resolve()):
+            raise Refused(f"{path} leads out of this repository")
+        try:
+            if not place.is_file():
+                return None
+            with place.open("rb") as file:
+                found = file.read(FILE_MAX + 1)
+        except OSError as error:
+            raise Refused(f"{path} cannot be read: {error.strerror}") from error
+        if len(found) > FILE_MAX:
+            raise Refused(f"{path} is larger than 1 MiB")
+        return found
+
+    def _shallow(self) -> str:
+        found = self._run("rev-parse", "--is-shallow-repository")
+        return _SHALLOW if found.stdout.strip() == b"true" else ""
+
+    def _git(self, *words: str) -> bytes:
+        found = self._run(*words)
+        if found.returncode != 0:
+            raise Refused(f"git {words[0]} failed: {_reason(found.stderr)}")
+        return found.stdout
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        try:
+            return subprocess.run(
+                ["git", *_SAFE, *words],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            there = self._folder.is_dir()
+            raise Refused(
+                "there is no git here: install it"
+                if there
+                else f"there is no folder {self._folder}"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise Refused(f"git {words[0]} took longer than {SECONDS:g} s") from error
+        except OSError as error:
+            raise Refused(f"git cannot be run in {self._folder}: {error.strerror}") from error
+
+
+def _configured(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a service has configured by variables: directories that git may read, in most cases."""
+    names = ("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
+    return {name: value for name, value in environ.items() if name.startswith(names)}
+
+
+def _split(output: bytes) -> tuple[str, ...]:
+    return tuple(text(path) for path in output.split(b"\0") if path)
+
+
+def _reason(stderr: bytes) -> str:
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    first = lines[0].removeprefix("fatal: ") if lines else "it does not say why"
+    return first if first.isprintable() else ascii(first)

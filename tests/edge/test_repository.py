@@ -1,0 +1,214 @@
+"""A git repository asked by git: what changed, what is there, and what is refused in one sentence."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.pipeline.changes import Change
+from mayfly.edge.faults import Refused
+from mayfly.edge.repository import Repository
+from tests.pipelines.example import ENVIRONMENT, commit, git, write
+
+
+def empty(folder: Path) -> Path:
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two commits on `main`, and one on `change` that began after the first."""
+    place = empty(tmp_path / "r")
+    write(place, "a/one")
+    write(place, "a/two")
+    commit(place)
+    git(place, "branch", "change")
+    write(place, "a/of main")
+    commit(place)
+    git(place, "checkout", "--quiet", "change")
+    return place
+
+
+def opened(folder: Path, **more: str) -> Repository:
+    return Repository(folder, {**ENVIRONMENT, **more})
+
+
+def changes(repository: Repository, base: str, head: str) -> set[Change]:
+    first, last = repository.commit(base), repository.commit(head)
+    return set(repository.changes(repository.merge_base(first, last), last))
+
+
+def test_what_changed_is_counted_from_where_both_began(folder: Path) -> None:
+    git(folder, "mv", "a/two", "a/2")
+    (folder / "a/one").unlink()
+    write(folder, "new")
+    commit(folder)
+    assert changes(opened(folder), "main", "HEAD") == {
+        Change("a/two", gone=True),
+        Change("a/2"),
+        Change("a/one", gone=True),
+        Change("new"),
+    }
+
+
+ODD = [
+    b"a b",
+    b"it's",
+    b'"q"',
+    b"x\ny",
+    b"\xff\xfe",
+    "größe".encode(),
+    b"-rf",
+    b"t\tt",
+    b"*",
+    b"\\",
+]
+
+
+def test_names_of_any_bytes_come_as_they_are(folder: Path) -> None:
+    for name in ODD:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(name * 30)
+    commit(folder)
+    repository = opened(folder)
+    found = {
+        one.path.encode("utf-8", "surrogateescape") for one in changes(repository, "main", "HEAD")
+    }
+    assert found == set(ODD)
+    for head in (repository.commit("HEAD"), None):
+        there = {path.encode("utf-8", "surrogateescape") for path in repository.paths(head)}
+        assert there == {*ODD, b"a/one", b"a/two"}
+        assert repository.file(head, "a b") == b"a b" * 30
+
+
+def test_the_folder_as_it_is_has_new_files_and_neither_ignored_nor_deleted_ones(
+    folder: Path,
+) -> None:
+    write(folder, ".gitignore", "junk\n")
+    write(folder, "junk")
+    write(folder, "new")
+    (folder / "a/one").unlink()
+    repository = opened(folder / "a")
+    assert set(repository.paths(None)) == {".gitignore", "new", "a/two"}
+    assert set(repository.paths(repository.commit("HEAD"))) == {"a/one", "a/two"}
+
+
+def test_a_bare_repository_has_all_of_it(folder: Path, tmp_path: Path) -> None:
+    write(folder, "new", "text")
+    commit(folder)
+    git(tmp_path, "clone", "--quiet", "--bare", str(folder), "bare.git")
+    repository = opened(tmp_path / "bare.git")
+    assert repository.bare
+    assert changes(repository, "main", "change") == {Change("new")}
+    assert repository.file(repository.commit("change"), "new") == b"text"
+
+
+def test_nothing_that_the_repository_names_is_run(folder: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {proof}\n")
+    program.chmod(0o755)
+    for key in (
+        "core.fsmonitor",
+        "diff.external",
+        "core.pager",
+        "diff.x.textconv",
+        "diff.x.command",
+    ):
+        git(folder, "config", key, str(program))
+    write(folder, ".gitattributes", "* diff=x\n")
+    git(folder, "-c", "core.fsmonitor=false", "add", "--all")
+    git(folder, "-c", "core.fsmonitor=false", "commit", "--quiet", "--message", "x")
+    repository = opened(folder, GIT_EXTERNAL_DIFF=str(program), GIT_PAGER=str(program))
+    assert changes(repository, "main", "HEAD") == {Change(".gitattributes")}
+    assert repository.paths(None)
+    assert not proof.exists()
+
+
+NAMES = [
+    "nope",
+    "",
+    "-x",
+    "--output=x",
+    "HEAD:a/one",
+    "main..change",
+    "0" * 40,
+    "deadbeef" * 5,
+    "a\0b",
+    "\n",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_commit_is_told(folder: Path, name: str) -> None:
+    with pytest.raises(Refused, match=r"is no (commit|name of a commit)") as told:
+        opened(folder).commit(name)
+    assert "shallow" not in str(told.value)
+    assert sorted(path.name for path in folder.iterdir()) == [".git", "a"]
+
+
+def test_a_shallow_clone_says_what_it_lacks_and_how_to_have_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    before = git(folder, "rev-parse", "HEAD").strip()
+    write(folder, "new")
+    commit(folder)
+    git(tmp_path, "clone", "--quiet", "--depth", "1", "--no-single-branch", folder.as_uri(), "s")
+    repository = opened(tmp_path / "s")
+    with pytest.raises(Refused, match=r"this clone is shallow.*--unshallow"):
+        repository.commit(before)
+    with pytest.raises(Refused, match="have no commit in common; this clone is shallow"):
+        repository.merge_base(repository.commit("origin/main"), repository.commit("HEAD"))
+
+
+def test_histories_without_a_common_commit_are_told(folder: Path) -> None:
+    git(folder, "checkout", "--quiet", "--orphan", "other")
+    write(folder, "own")
+    commit(folder)
+    repository = opened(folder)
+    with pytest.raises(Refused, match=r"have no commit in common$"):
+        repository.merge_base(repository.commit("main"), repository.commit("other"))
+
+
+def test_what_is_no_repository_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="cannot be read as a git repository: not a git repository"):
+        opened(tmp_path, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+    with pytest.raises(Refused, match="there is no folder"):
+        opened(tmp_path / "nope")
+    with pytest.raises(Refused, match="there is no git here"):
+        Repository(tmp_path, {"PATH": str(tmp_path)})
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "./a", "a//b", ""])
+def test_no_file_outside_is_read(folder: Path, path: str) -> None:
+    repository = opened(folder)
+    for head in (None, repository.commit("HEAD")):
+        with pytest.raises(Refused, match="is no path of this repository"):
+            repository.file(head, path)
+
+
+def test_a_link_that_leads_out_is_refused_and_a_large_file_too(folder: Path) -> None:
+    (folder / "link").symlink_to("/etc/passwd")
+    (folder / "large").write_bytes(b"x" * (1024 * 1024 + 1))
+    commit(folder)
+    repository = opened(folder)
+    with pytest.raises(Refused, match="leads out of this repository"):
+        repository.file(None, "link")
+    assert repository.file(repository.commit("HEAD"), "link") == b"/etc/passwd"  # the link itself
+    for head in (None, repository.commit("HEAD")):
+        with pytest.raises(Refused, match="large is larger than 1 MiB"):
+            repository.file(head, "large")
+        assert repository.file(head, "nope") is None
+        assert repository.file(head, "a") is None
+
+
+def test_git_s_own_variables_lead_to_a_repository_as_in_a_hook(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / ".git", tmp_path / "moved.git")
+    repository = opened(tmp_path, GIT_DIR=str(tmp_path / "moved.git"))
+    assert repository.commit("main")
