@@ -16,6 +16,7 @@ import typer.main
 
 from mayfly.cli.app import app
 from mayfly.core.quantities import spoken_age, spoken_size
+from mayfly.edge.pipeline_file import DefaultsTable, FileTable, JobTable
 from mayfly.providers.configuration import schema
 from mayfly.service import openapi
 from mayfly.service.control import Control
@@ -43,6 +44,10 @@ def sections() -> dict[tuple[str, str], str]:
     found |= {
         ("configuration.md", name): "\n".join(_keys(schema()["$defs"][table]))
         for name, table in TABLES.items()
+    }
+    found |= {
+        ("mayfly-toml.md", name): "\n".join(_keys(shape.model_json_schema(by_alias=True)))
+        for name, shape in (("file", FileTable), ("defaults", DefaultsTable), ("job", JobTable))
     }
     found["control-socket.md", "paths"] = "\n".join(_paths())
     found["metrics.md", "metrics"] = "\n".join(_metrics())
@@ -131,7 +136,7 @@ def _keys(table: dict[str, Any]) -> Iterator[str]:
     yield "| key | default | what it is |"
     yield "|---|---|---|"
     for key, shape in table["properties"].items():
-        if key in TABLES and key != "app":
+        if "$ref" in str(shape) and key in TABLES and key != "app":
             continue
         default = "must be there" if key in required else _default(shape)
         yield f"| `{key}` | {default} | {shape['description']} |"

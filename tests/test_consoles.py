@@ -28,7 +28,7 @@ CONSOLES = consoles()
 HEADINGS = ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
 # What a page may call beside mayfly and what is of this checkout.
 OTHERS = {
-    *("curl", "cut", "docker", "echo", "export", "grep", "install", "journalctl", "ln"),
+    *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
     *("nvidia-smi", "pipx"),
     *("python3", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
 }
@@ -47,6 +47,18 @@ RUN = {
     ),
     "docs/how-to/several-cuda-versions.md 0": (HERE, "test_images_are_chosen_as_the_page_shows"),
     "docs/how-to/several-cuda-versions.md 1": (HERE, "test_images_are_chosen_as_the_page_shows"),
+    "docs/how-to/pipelines.md 1": (
+        "tests/pipelines/test_page.py",
+        "test_what_the_page_types_prints_what_it_shows",
+    ),
+    "docs/how-to/pipelines.md 2": (
+        "tests/pipelines/test_page.py",
+        "test_what_the_page_types_prints_what_it_shows",
+    ),
+    "docs/how-to/pipelines.md 3": (
+        "tests/pipelines/test_page.py",
+        "test_the_page_s_file_of_cuda_versions_is_taken",
+    ),
     "docs/reference/configuration.md": (
         HERE,
         "test_the_configuration_is_looked_at_as_the_page_shows",

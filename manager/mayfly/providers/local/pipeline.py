@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from mayfly.core.pipeline.definition import CUDA
 from mayfly.core.pipeline.task import Task
 from mayfly.providers import PipelineForm
 
 
 def submission(task: Task) -> dict[str, object]:
-    """What one job is to the queue; ``after``: names of jobs that have to succeed before it."""
+    """What one job is to the queue, by the options of ``mayfly submit``.
+
+    ``after``: names of jobs that have to succeed before it.
+    """
     return {
         "name": task.name,
         "argv": ["sh", "-ec", task.script],
         "env": dict(task.env),
         "pool": task.pool,
+        "cuda": task.values.get(CUDA),
         "timeout": task.timeout,
         "after": list(task.needs),
     }
