@@ -29,7 +29,6 @@ from mayfly.core.actions import (
 )
 from mayfly.core.apply import apply
 from mayfly.core.contact import KNOCK, Contacts
-from mayfly.core.ending import LETTING_GO
 from mayfly.core.facts import (
     AgentAdopted,
     AgentCreated,
@@ -50,7 +49,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.gpus import Gpus
 from mayfly.core.machine import Step
-from mayfly.core.memory import ENDS_JOBS, Agent, Cordon, Job, Memory, Pause
+from mayfly.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
 from mayfly.core.model import (
     Cause,
     Config,
@@ -739,7 +738,7 @@ class Manager:
             if isinstance(action, Signal | Remove):
                 assert agent is not None
                 box = self.host.boxes.get(agent.generation)
-                if box is not None and box.working and not self._unheard_of(agent):
+                if box is not None and box.working:
                     assert agent.doom is not None
                     assert agent.doom.reason in ENDS_JOBS, "a service's busy agent was to be ended"
                 if agent.busy:
@@ -748,14 +747,6 @@ class Manager:
             if isinstance(action, Open):
                 assert agent is not None
                 self._check_lease(agent.generation)
-
-    def _unheard_of(self, agent: Agent) -> bool:
-        """Whether it got its job of a service that does not answer, after it was to end: its deadline counts,
-        whatever the service would say (law 7).
-        """
-        doom = agent.doom
-        late = doom is not None and self.now >= doom.at + LETTING_GO
-        return late and not agent.busy and not self.host.service_answers
 
     def _check_unknown(self, facts: Iterable[Fact]) -> None:
         for fact in facts:

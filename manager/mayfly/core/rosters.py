@@ -130,7 +130,7 @@ def spared(
         if agent.doom is None or agent.doom.reason in ENDS_JOBS or agent.embedded:
             continue
         witness = world.witnesses.get(agent.generation)
-        if witness is None or witness.exit is not None or agent.settled or agent.busy:
+        if witness is None or agent.settled or agent.busy:
             continue
         # A line may be older than a job that its service took away again.
         answers = world.rosters.get(agent.pool) is not None
