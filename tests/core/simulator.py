@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf
-from typing import cast
+from typing import Literal, cast
 
 from mayfly.core import machine, naming
 from mayfly.core.actions import (
@@ -20,9 +20,11 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    MakeSandbox,
     Open,
     Prepare,
     Remove,
+    RemoveSandbox,
     Rename,
     SetSchedulable,
     Signal,
@@ -133,8 +135,9 @@ class Fate(StrEnum):
 class Fault(Exception):
     """An action that was reported as failed."""
 
-    def __init__(self, *, lasting: bool = False, busy: bool = False) -> None:
+    def __init__(self, *, lasting: bool = False, busy: bool = False, unclean: bool = False) -> None:
         super().__init__("it failed")
+        self.unclean = unclean  # something is in the sandbox of the gate that was to be opened
         self.lasting = lasting
         self.busy = busy  # the service says that the agent runs a job
 
@@ -159,6 +162,7 @@ class Box:
     running: bool = False  # its launcher passed the gate and has not ended
     working: bool = False  # of a service: it runs a job
     entry: str | None = None  # its id at the service
+    sandbox: ContainerId | None = None  # the holder that it joined
 
     @property
     def id(self) -> ContainerId:
@@ -181,6 +185,40 @@ class Box:
             image="image",
             created=self.created,
             sealed=True,
+            sandbox=self.sandbox,
+        )
+
+
+@dataclass
+class Holder:
+    """A container that holds a network namespace."""
+
+    generation: Generation
+    slot: SlotName
+    pool: PoolName
+    fingerprint: str
+    created: float
+    started: bool = True
+    littered: bool = False  # a job has left something in the namespace
+
+    @property
+    def id(self) -> ContainerId:
+        return ContainerId(f"id-{self.generation}")
+
+    def seen(self) -> Container:
+        return Container(
+            id=self.id,
+            name=naming.holder(self.slot, self.generation),
+            state=ContainerState.RUNNING if self.started else ContainerState.CREATED,
+            host=OURS,
+            pool=self.pool,
+            slot=self.slot,
+            generation=self.generation,
+            fingerprint=self.fingerprint,
+            image="image",
+            created=self.created,
+            sealed=True,
+            holds=True,
         )
 
 
@@ -190,6 +228,7 @@ class Host:
 
     now: float = START
     boxes: dict[Generation, Box] = field(default_factory=dict)
+    holders: dict[Generation, Holder] = field(default_factory=dict)
     witnesses: dict[Generation, Witness] = field(default_factory=dict)
     answers: bool = True  # False: the Engine cannot be asked
     lives: int = 1  # of the Engine
@@ -283,6 +322,7 @@ class Host:
         self.lives += 1
         if keeps:
             return
+        self.holders.clear()
         for generation, box in list(self.boxes.items()):
             if not box.live:
                 continue
@@ -332,7 +372,7 @@ class Host:
         """Do it, not at all, or without saying so; ``Fault`` is what the manager hears."""
         if fate is Fate.FAILED or not self.answers:
             raise Fault
-        if fate is Fate.LASTING and isinstance(action, Prepare):
+        if fate is Fate.LASTING and isinstance(action, Prepare | MakeSandbox):
             raise Fault(lasting=True)
         if isinstance(action, Enrol | Dismiss | SetSchedulable) and not self.service_answers:
             raise Fault
@@ -346,6 +386,14 @@ class Host:
         match action:
             case Prepare():
                 return self._prepare(action, started=fate is not Fate.HALF)
+            case MakeSandbox():
+                return self._hold(action, started=fate is not Fate.HALF)
+            case RemoveSandbox(generation=generation, container=container):
+                self.holders.pop(generation, None)
+                inside = [one for one in self.boxes.values() if one.sandbox == container]
+                assert not any(one.live and one.sent for one in inside), "its network was taken"
+            case Open(sandbox=sandbox) if sandbox is not None and not self._is_clean(sandbox):
+                raise Fault(unclean=True)
             case Open(job=job):
                 self._open(box, job)
             case Rename(to=to):
@@ -378,9 +426,32 @@ class Host:
         if box is None or not box.live:
             raise Fault
         assert not box.sent, "a gate was written twice"
+        for other in self.boxes.values():
+            together = other is not box and other.sandbox == box.sandbox is not None
+            if together and other.live and other.generation not in self.empty:
+                assert not other.sent, "two jobs share a sandbox"
         box.sent = True
         box.job = job
         self._say(box.generation, "opened")
+
+    def _is_clean(self, sandbox: ContainerId) -> bool:
+        holder = self.holder(sandbox)
+        return holder is not None and not holder.littered
+
+    def holder(self, container: ContainerId) -> Holder | None:
+        """The holder of that id, if it runs."""
+        found = (one for one in self.holders.values() if one.id == container and one.started)
+        return next(found, None)
+
+    def _hold(self, action: MakeSandbox, *, started: bool) -> ContainerId:
+        spec, generation = action.spec, action.generation
+        assert generation not in self.holders
+        assert generation not in self.boxes
+        made = Holder(
+            generation, spec.name, spec.pool.name, spec.fingerprint, self.now, started=started
+        )
+        self.holders[generation] = made
+        return made.id
 
     def _remove(self, box: Box) -> None:
         del self.boxes[box.generation]
@@ -399,6 +470,9 @@ class Host:
         if any(box.name == action.name for box in self.boxes.values()):
             raise Fault
         assert generation not in self.boxes
+        assert (action.sandbox is not None) == spec.sandboxed
+        if action.sandbox is not None and self.holder(action.sandbox) is None:
+            raise Fault
         box = Box(
             generation=generation,
             slot=spec.name,
@@ -411,6 +485,7 @@ class Host:
             name=action.name,
             created=self.now,
             state=ContainerState.RUNNING if started else ContainerState.CREATED,
+            sandbox=action.sandbox,
         )
         self.boxes[generation] = box
         self.witnesses[generation] = Witness()
@@ -431,8 +506,10 @@ def pool(
     disk: int | None = None,
     job_timeout: float | None = 6 * 3600.0,
     provider: str = "local",
+    sandbox: Literal["job", "slot"] = "job",
 ) -> PoolSpec:
     return PoolSpec(
+        sandbox=sandbox,
         name=PoolName(name),
         provider=provider,
         slots=slots,
@@ -602,7 +679,9 @@ class Manager:
 
     def containers(self) -> tuple[Container, ...]:
         """What a look shows."""
-        return tuple(box.seen() for box in self.host.boxes.values())
+        host = self.host
+        agents = [box.seen() for box in host.boxes.values()]
+        return (*agents, *(holder.seen() for holder in host.holders.values()))
 
     def sight(self) -> list[Stimulus]:
         """What can be seen now."""
@@ -772,13 +851,13 @@ class Manager:
         except Fault as fault:
             family = Family.REFUSED if fault.lasting else Family.PASSING
             self.inbox.append(
-                ActionDone(action, busy=True)
-                if fault.busy
+                ActionDone(action, busy=fault.busy, unclean=fault.unclean)
+                if fault.busy or fault.unclean
                 else ActionFailed(action, Failure(family, "it failed"))
             )
             return
         match action:
-            case Prepare():
+            case Prepare() | MakeSandbox():
                 assert gave is not None
                 self.inbox.append(ActionDone(action, container=ContainerId(gave)))
             case Enrol(generation=generation, slot=slot):

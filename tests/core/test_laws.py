@@ -44,15 +44,15 @@ pytestmark = pytest.mark.long
 GPUS = (("G0",), ("G1",))
 VARIANTS: tuple[Desired, ...] = (
     desire(
-        specs(pool("a", 2)),
+        specs(pool("a", 2, sandbox="slot")),
         specs(pool("g", 2), leases=GPUS),
         specs(pool("m", 1, standby=False), removal=Removal.MANAGER),
-        specs(pool("service", 1, provider="azure")),
+        specs(pool("service", 1, provider="azure", sandbox="slot")),
     ),
     # Everything is to be made anew.
     desire(
-        specs(pool("a", 2), fingerprint="f2"),
-        specs(pool("g", 2), fingerprint="f2", leases=GPUS),
+        specs(pool("a", 2, sandbox="slot"), fingerprint="f2"),
+        specs(pool("g", 2, sandbox="slot"), fingerprint="f2", leases=GPUS),
         specs(pool("m", 1), fingerprint="f2", removal=Removal.MANAGER),
         specs(pool("service", 1, provider="azure"), fingerprint="f2"),
     ),
@@ -185,6 +185,14 @@ class Chaos(RuleBasedStateMachine):
             if self.host.boxes[generation].live:
                 self.host.dies(generation)
             self.host.boxes.pop(generation, None)
+
+    @rule(at=ANY, littered=st.booleans())
+    def a_sandbox_is_lost_or_littered(self, at: int, littered: bool) -> None:
+        holders = list(self.host.holders)
+        if holders and littered:
+            self.host.holders[holders[at % len(holders)]].littered = True
+        elif holders:
+            del self.host.holders[holders[at % len(holders)]]
 
     @rule(keeps=st.booleans(), gently=st.booleans())
     def the_engine_restarts(self, keeps: bool, gently: bool) -> None:
@@ -385,6 +393,11 @@ def converged(manager: Manager) -> None:
         assert len(phases) >= expected
     assert set(host.boxes) == set(memory.agents) == set(host.witnesses)
     assert len(host.boxes) == wanted
+    # A sandbox for each slot that has one, its agents in it, and none beside.
+    kept = sorted(holder.slot for holder in host.holders.values())
+    assert kept == sorted(spec.name for spec in manager.desired.slots if spec.sandboxed)
+    held = {holder.slot: holder.id for holder in host.holders.values()}
+    assert all(box.sandbox == held.get(box.slot) for box in host.boxes.values())
     for agent in memory.agents.values():
         spec = next(spec for spec in manager.desired.slots if spec.name == agent.slot)
         assert agent.fingerprint == spec.fingerprint

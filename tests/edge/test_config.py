@@ -81,6 +81,7 @@ groups = ["video", 44]
 network = "lab"
 isolation = "required"
 dns = ["10.0.0.1", "fd00::1"]
+sandbox = "job"
 proxy = "http://proxy.lab:3128"
 no_proxy = "localhost,.lab"
 plain_http = true
@@ -669,6 +670,18 @@ MISTAKES: list[tuple[str, str]] = [
         "caches number 1 target: '/usr/local/cuda-12.8' is never a cache",
     ),
     (pool("groups = [0]"), "groups.1: a job never runs as root"),
+    (
+        pool('sandbox = "slot"\nnetwork = "host"'),
+        'sandbox: "slot" has no meaning with network = "host": there is nothing to keep',
+    ),
+    (
+        pool('sandbox = "slot"\ncap_add = ["IPC_LOCK", "NET_ADMIN"]'),
+        'sandbox: "slot" keeps a network for the next job, which NET_ADMIN could change: leave one out',
+    ),
+    (
+        pool('sandbox = "slot"\nsecurity = { runtime = "runsc" }'),
+        'sandbox: "slot" is not for agents with a `runtime` of their own',
+    ),
     (pool("dns = ['dns.lab']"), "dns.1: 'dns.lab' is not an IP address"),
     *(
         (pool(f"{more}[pool.security]\n{written}"), f'"local" . security {told}')

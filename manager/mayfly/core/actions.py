@@ -31,6 +31,7 @@ class Prepare:
     spec: SlotSpec
     name: str
     reason: str
+    sandbox: ContainerId | None = None  # the holder whose network namespace it joins; None: its own
 
     @property
     def subject(self) -> Subject:
@@ -69,6 +70,7 @@ class Open:
     container: ContainerId
     job: JobId | None  # None: an enrolment of a service
     reason: str
+    sandbox: ContainerId | None = None  # where nothing may be left; None: nobody was there before
 
     @property
     def subject(self) -> Subject:
@@ -173,8 +175,52 @@ class Forget:
         return self.generation
 
 
+@dataclass(frozen=True, slots=True)
+class MakeSandbox:
+    """Make the holder of a network namespace for the slot's agents."""
+
+    generation: Generation  # the holder's own
+    spec: SlotSpec
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The slot's sandbox: one is made at a time."""
+        return naming.sandbox_of(self.spec.name)
+
+    @property
+    def slot(self) -> SlotName:
+        """The slot it is for."""
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSandbox:
+    """Remove a holder in whose network namespace nobody is."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The holder."""
+        return self.generation
+
+
 Action: TypeAlias = (
-    Prepare | Enrol | Open | Rename | Signal | Remove | Dismiss | SetSchedulable | Forget
+    Prepare
+    | Enrol
+    | Open
+    | Rename
+    | Signal
+    | Remove
+    | Dismiss
+    | SetSchedulable
+    | Forget
+    | MakeSandbox
+    | RemoveSandbox
 )
 
 

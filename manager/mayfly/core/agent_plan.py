@@ -20,6 +20,7 @@ from mayfly.core.model import (
     LABEL_POOL,
     LABEL_SEAL,
     LABEL_SLOT,
+    ContainerId,
     Generation,
     HostId,
     Injection,
@@ -91,6 +92,8 @@ class Network:
 
     name: str | None = None  # None: the pool's own, which the engine makes without traffic inside
     dns: tuple[str, ...] = ()
+    # the holder whose namespace it joins: name and servers are that one's; None: it gets its own
+    sandbox: ContainerId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool),
         limits=_limits(spec),
         security=_security(pool),
-        network=Network(pool.network, pool.dns),
+        network=Network(pool.network, pool.dns, action.sandbox),
         removes_itself=spec.removal is Removal.ENGINE,
         log_max_size=log_max_size,
     )

@@ -8,12 +8,12 @@ effect in the next pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from mayfly.core import naming
-from mayfly.core.actions import Action, Prepare
+from mayfly.core import naming, sandbox
+from mayfly.core.actions import Action, MakeSandbox, Prepare
 from mayfly.core.ending import OUTPUTS_AWAITED, clear, end, kept_failure, sweep, unwanted
 from mayfly.core.facts import (
     AgentCreated,
@@ -27,6 +27,7 @@ from mayfly.core.facts import (
 from mayfly.core.keeping import deadline, keep
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
+    Container,
     Desired,
     DoomReason,
     Generation,
@@ -81,6 +82,7 @@ def decide(
         sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
         down=down,
         cut_off=cut_off,
+        sandboxes=sandbox.usable(world),
     )
     draft = _Draft(
         view=view,
@@ -90,6 +92,7 @@ def decide(
         leased=leased(memory, world, world.containers),
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
+        holders=sandbox.newest(world),
     )
     wanted: set[SlotName] = set()
     for spec in desired.slots:
@@ -99,7 +102,7 @@ def decide(
         if name not in wanted:
             for agent in tenancy.agents:
                 draft.take(unwanted(view, agent), agent)
-    for verdict in sweep(view):
+    for verdict in (*sweep(view), *sandbox.leftover(view, draft.holders)):
         draft.take(verdict)
     wakes = [due for due in draft.wakes if due > now]
     doubt = _next_doubt(world, memory, now)
@@ -120,6 +123,7 @@ class _Draft:
     leased: dict[str, list[Agent]]
     room: int
     serial: int
+    holders: Mapping[tuple[SlotName, str], Container]  # that agents are to join
     facts: list[Fact] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -260,9 +264,16 @@ def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
     if isinstance(reason, Stay):
         draft.take(reason)
         return
-    if draft.room <= 0:
+    making = spec.sandboxed and not view.free(naming.sandbox_of(spec.name))
+    if draft.room <= 0 or making:
         return
     draft.room -= 1
+    holder: Container | None = None
+    if spec.sandboxed:
+        holder = draft.holders.get((spec.name, spec.fingerprint))
+        if holder is None:
+            draft.take(Act((MakeSandbox(draft.mint(), spec, reason),)))
+            return
     draft.serial += 1
     generation = draft.mint()
     alone = not tenancy.agents and spec.name not in view.names
@@ -278,5 +289,6 @@ def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
         embedded=spec.embedded,
     )
     name = str(spec.name) if alone else naming.standby(spec.name, generation)
-    prepare = Prepare(generation, spec, name, reason)
+    joined = holder.id if holder is not None else None
+    prepare = Prepare(generation, spec, name, reason, joined)
     draft.take(Act((prepare,), (AgentCreated(view.now, agent, reason),)))

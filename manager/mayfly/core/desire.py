@@ -382,6 +382,9 @@ def _beyond(pool: PoolSpec, engine: Capabilities) -> str | None:
     if pool.gpus != 0 and not engine.picks_gpu:
         why = "the engine does not let Mayfly say which GPU an agent gets: leave out `gpus`"
         return f'pool "{pool.name}": {why}'
+    if pool.sandbox == "slot" and not engine.sandbox:
+        why = "the engine keeps no network namespace for a slot: leave out `sandbox`"
+        return f'pool "{pool.name}": {why}'
     return None
 
 

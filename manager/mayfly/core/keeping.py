@@ -20,6 +20,7 @@ from mayfly.core.slots import (
     within,
 )
 
+NO_NETWORK = "the sandbox that it is in is gone, or not clean"
 INTERRUPTED_GRACE = (
     2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
 )
@@ -77,6 +78,13 @@ def _witness_is_gone(view: View, agent: Agent) -> bool:
     return lost is not None and view.now - lost > WITNESS_LOST
 
 
+def without_sandbox(view: View, agent: Agent) -> bool:
+    """Whether the sandbox that it is in is gone, or not to be used: it has no network, or no clean one."""
+    container = view.containers.get(agent.generation)
+    joined = container.sandbox if container is not None else None
+    return joined is not None and joined not in view.sandboxes
+
+
 def _stale(view: View, spec: SlotSpec, agent: Agent) -> bool:
     """Whether it is known to be made from another configuration or image than is wanted now."""
     known = spec.name not in view.desired.undetermined | view.desired.image_blocked
@@ -101,6 +109,8 @@ def _keep_waiting(
         )
     if _witness_is_gone(view, agent):
         return Doom(DoomReason.MISSED, "its witness is gone")
+    if without_sandbox(view, agent):
+        return Doom(DoomReason.NO_SANDBOX, NO_NETWORK)
     if _stale(view, spec, agent) and spec.pool.name not in rolling:
         return Doom(DoomReason.STALE, "it was made from another configuration or image")
     told = agent.cordoned_there == (cordon is not None)
@@ -155,6 +165,8 @@ def _unfit(
     probe = view.world.probes.get(agent.generation)
     if agent.lease and probe is not None and not probe.sees:
         return Doom(DoomReason.BLIND, probe.text)
+    if without_sandbox(view, agent):
+        return Doom(DoomReason.NO_SANDBOX, NO_NETWORK)
     if agent.fingerprint != spec.fingerprint and not image_blocked:
         ready = agent.ready is not None and agent.lease == spec.lease
         if spec.pool.name in rolling and ready:

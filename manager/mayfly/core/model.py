@@ -29,6 +29,7 @@ LABEL_SLOT = "io.mayfly.slot"
 LABEL_GENERATION = "io.mayfly.generation"
 LABEL_FINGERPRINT = "io.mayfly.fingerprint"
 LABEL_LEASE = "io.mayfly.lease"  # UUIDs by commas; empty without GPUs
+LABEL_SANDBOX = "io.mayfly.sandbox"  # of a holder, which is no agent, see core/sandbox.py
 LABEL_SEAL = "io.mayfly.seal"  # that the others are ours, see core/seal.py
 LABEL_GATE = "io.mayfly.gate"
 LABEL_PROVIDER = "io.mayfly.provider"  # of an image: whose launcher its gate opens to
@@ -103,6 +104,7 @@ class DoomReason(StrEnum):
     UNWANTED = "unwanted"  # no slot has room for it
     CUT_OFF = "cut off"  # its client does not come back to a service that has
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
+    NO_SANDBOX = "no sandbox"  # that which it was in is gone, or somebody left something in it
 
 
 class Removal(StrEnum):
@@ -258,6 +260,8 @@ class PoolSpec:
     # what follows where agents reach each other: it is told, or the pool gets none
     isolation: Literal["told", "required"] = field(default="told", metadata=UNBAKED)
     dns: tuple[str, ...] = ()
+    # whose the network namespace is: each agent's, or the slot's, kept from one agent to the next
+    sandbox: Literal["job", "slot"] = "job"
     proxy: str | None = None
     no_proxy: str | None = None
     # its service may be one that is asked over http, where everybody on the way reads the token
@@ -396,6 +400,11 @@ class SlotSpec:
         """Whether its next agent is kept started while the last one works."""
         return self.pool.standby and self.engine.standby
 
+    @property
+    def sandboxed(self) -> bool:
+        """Whether its agents join the slot's kept network namespace, one after the other."""
+        return self.pool.sandbox == "slot" and self.engine.sandbox
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
@@ -433,7 +442,7 @@ LIVE_STATES = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, Containe
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container that carries a Mayfly's labels, as one list call shows it."""
+    """A container that carries a Mayfly's labels, as one list call shows it: an agent's, or a holder."""
 
     id: ContainerId
     name: str  # without the leading slash
@@ -448,6 +457,8 @@ class Container:
     lease: tuple[str, ...] = ()  # the GPUs that it was given
     seal: str = field(default="", repr=False)  # as it stands there; "" once it was looked at
     sealed: bool = False  # whether the seal is this installation's
+    holds: bool = False  # it is a slot's holder, and no agent
+    sandbox: ContainerId | None = None  # whose network namespace it is in; None: its own
 
     @property
     def live(self) -> bool:
@@ -611,6 +622,8 @@ class World:
     probes: Mapping[Generation, ProbeVerdict] = field(default_factory=dict)  # agents at their gates
     mounts_seen: float | None = None  # when what agents mount was last looked at; None: never
     strangers: tuple[str, ...] = ()  # names of containers that say they are ours and are not
+    holders: Mapping[Generation, Container] = field(default_factory=dict)  # ours only
+    spoilt: frozenset[ContainerId] = frozenset()  # holders in whose sandbox something was left
 
 
 @dataclass(frozen=True, slots=True)

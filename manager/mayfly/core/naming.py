@@ -65,6 +65,16 @@ def standby(of: SlotName, generation: Generation) -> str:
     return f"{of}.{generation}"
 
 
+def holder(of: SlotName, generation: Generation) -> str:
+    """The container name of what holds a slot's network namespace."""
+    return f"{of}.sandbox.{generation}"
+
+
+def sandbox_of(slot: SlotName) -> str:
+    """The subject of a slot's sandbox while it is being made."""
+    return f"sandbox:{slot}"
+
+
 def naming_of(name: str) -> str:
     """The subject that rests while a container cannot be given that name."""
     return f"name:{name}"

@@ -63,6 +63,7 @@ BLAMELESS = frozenset(
         DoomReason.UNWANTED,
         DoomReason.CANCELLED,
         DoomReason.CUT_OFF,
+        DoomReason.NO_SANDBOX,
     }
 )
 
@@ -280,7 +281,7 @@ def _slot_account(
     known = memory.slot(agent.slot)
     if outcome.result in (Result.IMAGE_TOO_OLD, Result.REFUSED):
         reason = outcome.detail or str(outcome.result)
-        yield held(agent, reason, Hold.SERVICE, memory, now)
+        yield held(agent.slot, agent.fingerprint, reason, Hold.SERVICE, memory, now)
     elif _young(agent, end, outcome):
         yield cooled(agent.slot, _why_young(agent, outcome), memory, now)
     elif known.failures and _lived(end, outcome):
@@ -289,6 +290,8 @@ def _slot_account(
 
 def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
     """Whether its end speaks against its slot: it missed a deadline, or ended before it was of use."""
+    if end.doom is DoomReason.NO_SANDBOX and end.committed and not end.opened:
+        return True  # its job is not to blame; where each sandbox is found unclean, it gets dearer
     if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:
         return False
     missed = end.doom in (DoomReason.MISSED, DoomReason.UNOPENED, DoomReason.REFUSED)
@@ -315,12 +318,14 @@ def cooled(slot: SlotName, reason: str, memory: Memory, now: float) -> SlotCoole
     return SlotCooled(now, slot, now + backoff(failures), failures, reason)
 
 
-def held(agent: Agent, reason: str, hold: Hold, memory: Memory, now: float) -> SlotHeld:
-    """Its agent was refused: another is tried, and each time later."""
-    known = memory.slot(agent.slot)
+def held(
+    slot: SlotName, fingerprint: str, reason: str, hold: Hold, memory: Memory, now: float
+) -> SlotHeld:
+    """An agent made so was refused: another is tried, and each time later."""
+    known = memory.slot(slot)
     trials = known.trials + 1 if known.held is not None and known.hold is hold else 1
     due = now + trial_wait(hold, trials)
-    return SlotHeld(now, agent.slot, reason, hold, due, trials, agent.fingerprint)
+    return SlotHeld(now, slot, reason, hold, due, trials, fingerprint)
 
 
 def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: float) -> list[Fact]:
@@ -330,16 +335,31 @@ def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: f
         return []
     end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
     if lasting:
-        return [end, held(agent, message, Hold.MAKING, memory, now)]
+        return [end, held(agent.slot, agent.fingerprint, message, Hold.MAKING, memory, now)]
     return [end, cooled(agent.slot, message, memory, now)]
 
 
-def unopened(agent: Agent, message: str, memory: Memory, now: float) -> list[Fact]:
+def without_sandbox(
+    slot: SlotName, fingerprint: str, message: str, lasting: bool, memory: Memory, now: float
+) -> Fact:
+    """What follows for a slot whose sandbox could not be made: as for an agent that could not."""
+    if lasting:
+        return held(slot, fingerprint, message, Hold.MAKING, memory, now)
+    return cooled(slot, message, memory, now)
+
+
+def unopened(
+    agent: Agent,
+    message: str,
+    memory: Memory,
+    now: float,
+    reason: DoomReason = DoomReason.UNOPENED,
+) -> list[Fact]:
     """What follows when opening its gate failed: it is ended, unless it is known to run after all."""
     known = memory.agents.get(agent.generation)
     if known is None or known.settled or known.opened is not None or known.doom is not None:
         return []
-    return [AgentDoomed(now, agent.generation, DoomReason.UNOPENED, detail=message)]
+    return [AgentDoomed(now, agent.generation, reason, detail=message)]
 
 
 def _strays(

@@ -56,14 +56,17 @@ class Observed:
         """After a look, and whether a part of it was overtaken, so that another look is due."""
         before = self.world.containers or {}
         said = [container for container in containers if container.host == self.host]
-        fresh = {
-            container.generation: container for container in said if is_ours(container, memory)
-        }
+        ours = [container for container in said if is_ours(container, memory)]
+        fresh = {one.generation: one for one in ours if not one.holds}
+        holders = {one.generation: one for one in ours if one.holds}
         overtaken = {generation for generation, after in self.touched.items() if after > began}
         for generation in overtaken:
             fresh.pop(generation, None)
+            holders.pop(generation, None)
             if generation in before:
                 fresh[generation] = before[generation]
+            if generation in self.world.holders:
+                holders[generation] = self.world.holders[generation]
         last_seen, first_missed = dict(self.world.last_seen), dict(self.world.first_missed)
         for generation, agent in memory.agents.items():
             container = fresh.get(generation)
@@ -80,6 +83,8 @@ class Observed:
         world = replace(
             self.world,
             containers=fresh,
+            holders=holders,
+            spoilt=self.world.spoilt & {one.id for one in holders.values()},
             strangers=tuple(
                 sorted(container.name for container in said if not is_ours(container, memory))
             ),
@@ -245,6 +250,24 @@ class Observed:
         return self._changed(
             result, generation, replace(known, name=name) if known is not None else None
         )
+
+    def sandbox_made(self, result: int, holder: Container) -> Observed:
+        """We have started a holder."""
+        known = {**self.world.holders, holder.generation: holder}
+        return self._holders(result, holder.generation, known)
+
+    def sandbox_removed(self, result: int, generation: Generation) -> Observed:
+        """We have removed a holder."""
+        return self._holders(result, generation, _without(self.world.holders, generation))
+
+    def sandbox_spoilt(self, holder: ContainerId) -> Observed:
+        """Something was left in the sandbox that it holds."""
+        return self._with(spoilt=self.world.spoilt | {holder})
+
+    def _holders(
+        self, result: int, changed: Generation, holders: Mapping[Generation, Container]
+    ) -> Observed:
+        return replace(self._with(holders=holders), touched={**self.touched, changed: result})
 
     def removed(self, result: int, generation: Generation) -> Observed:
         """We have removed a container."""

@@ -148,6 +148,7 @@ def _open(view: View, spec: SlotSpec, agent: Agent, container: Container, job: J
         container.id,
         job.id if job is not None else None,
         f"job {job.id} is next" if job is not None else "its enrolment is here",
+        container.sandbox,
     )
     return Act((action,), (opening,))
 

@@ -14,7 +14,15 @@ from typing import TypeAlias
 from mayfly.core.actions import Action
 from mayfly.core.facts import Fact
 from mayfly.core.memory import Memory
-from mayfly.core.model import Container, Desired, DoomReason, Generation, PoolName, World
+from mayfly.core.model import (
+    Container,
+    ContainerId,
+    Desired,
+    DoomReason,
+    Generation,
+    PoolName,
+    World,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ class View:
     down: AbstractSet[PoolName] = frozenset()  # pools whose service is asked for nothing now
     # agents that are replaced now since their client has not come back to their service
     cut_off: AbstractSet[Generation] = frozenset()
+    sandboxes: AbstractSet[ContainerId] = frozenset()  # holders that agents may be in
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

@@ -26,9 +26,16 @@ def seal(
     generation: Generation,
     fingerprint: str,
     lease: Iterable[str],
+    *,
+    holds: bool = False,
 ) -> str:
-    """32 hexadecimal characters that only the holder of the key can make for these labels."""
+    """32 hexadecimal characters that only who has the key can make for these labels.
+
+    ``holds``: of a slot's holder, whose seal is none of an agent's.
+    """
     told = "\0".join((host, pool, slot, generation, fingerprint, ",".join(lease)))
+    if holds:
+        told += "\0sandbox"
     return hmac.new(key.encode(), _bytes(told), hashlib.sha256).hexdigest()[:32]
 
 
@@ -38,7 +45,10 @@ def looked_at(key: str, containers: Iterable[Container]) -> tuple[Container, ...
 
 
 def _bears_seal(key: str, one: Container) -> bool:
-    own = seal(key, one.host, one.pool, one.slot, one.generation, one.fingerprint, one.lease)
+    own = seal(
+        *(key, one.host, one.pool, one.slot, one.generation, one.fingerprint, one.lease),
+        holds=one.holds,
+    )
     # As bytes: a label may be any text, and of texts the comparison takes ASCII alone.
     return hmac.compare_digest(_bytes(one.seal), _bytes(own))
 
@@ -50,7 +60,7 @@ def _bytes(text: str) -> bytes:
 def is_ours(container: Container, memory: Memory) -> bool:
     """Whether it is the agent of this installation that its labels say; its host's id is ours."""
     agent = memory.agents.get(container.generation)
-    if agent is not None and agent.container is not None:
+    if agent is not None and agent.container is not None and not container.holds:
         return container.id == agent.container
     return container.sealed and bears_its_name(container)
 
@@ -58,6 +68,10 @@ def is_ours(container: Container, memory: Memory) -> bool:
 def bears_its_name(container: Container) -> bool:
     """Whether it is called as an agent with its labels is."""
     slot, generation = container.slot, container.generation
+    if container.holds:
+        return naming.is_generation(generation) and container.name == naming.holder(
+            slot, generation
+        )
     return naming.is_generation(generation) and container.name in (
         slot,
         naming.standby(slot, generation),

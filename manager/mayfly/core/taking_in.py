@@ -16,9 +16,11 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    MakeSandbox,
     Open,
     Prepare,
     Remove,
+    RemoveSandbox,
     Rename,
     SetSchedulable,
     Subject,
@@ -45,6 +47,7 @@ from mayfly.core.model import (
     ContainerId,
     ContainerState,
     Continuity,
+    DoomReason,
     Generation,
     HostId,
     Phase,
@@ -52,7 +55,7 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.mounts import Source
-from mayfly.core.notice import unopened, unprepared
+from mayfly.core.notice import unopened, unprepared, without_sandbox
 from mayfly.core.polls import SURVEY_REST
 from mayfly.core.refusals import Refusals
 from mayfly.core.requests import Note, Request, Trial
@@ -272,7 +275,8 @@ class Draft:
                 self._set(observed=self.state.observed.processes_gone(event.generation))
                 self._stir(event.generation)
             return  # the Engine will tell of it, too
-        if isinstance(event, ContainerDied):
+        held = self.state.observed.world.holders
+        if isinstance(event, ContainerDied) and event.generation not in held:
             agent = self.state.memory.agents.get(event.generation)
             if agent is None or agent.container in (None, event.death.container):
                 self._set(observed=self.state.observed.died(event.generation, event.death))
@@ -431,28 +435,19 @@ class Draft:
 
     def _on_done(self, done: ActionDone) -> None:
         state, now, action = self.state, self.now, done.action
-        if isinstance(action, Enrol | Dismiss | SetSchedulable):
-            done_so = state.contacts.call_done(action.pool, call_kind(action))
-            self._set(contacts=done_so)
         match action:
-            case Dismiss() | SetSchedulable() if done.busy:
-                self._on_busy(action)
+            case Enrol() | Dismiss() | SetSchedulable():
+                self._on_service_done(action, done)
+            case MakeSandbox() | RemoveSandbox():
+                self._on_sandbox(action, done)
             case Prepare(generation=generation):
                 assert done.container is not None
                 fresh = _fresh_container(state.host, action, done.container, now)
                 self._set(observed=state.observed.made(state.results, fresh))
                 self._pend(AgentArmed(now, generation, done.container))
                 self._stir(generation)
-            case Enrol(generation=generation, pool=pool):
-                self._refuse(state.refusals.enrolled(pool))
-                given = (done.registration, done.registered, state.run_id)
-                self._pend(AgentEnrolled(now, generation, *given))
-            case Dismiss(generation=generation, pool=pool, registration=registration):
-                if generation is not None:
-                    self._pend(AgentDismissed(now, generation))
-                self._set(observed=state.observed.dismissed(pool, registration))
-            case SetSchedulable(generation=generation, cordoned=cordoned):
-                self._pend(AgentCordoned(now, generation, cordoned))
+            case Open() if done.unclean:
+                self._on_unclean(action)
             case Open(generation=generation):
                 self._set(opening={**state.opening, generation: OPENING / 2})
             case Rename(generation=generation, to=to):
@@ -466,6 +461,45 @@ class Draft:
                 self._pend(AgentRemoved(now, generation))
             case _:
                 pass
+
+    def _on_service_done(self, action: Enrol | Dismiss | SetSchedulable, done: ActionDone) -> None:
+        state, now = self.state, self.now
+        self._set(contacts=state.contacts.call_done(action.pool, call_kind(action)))
+        match action:
+            case Dismiss() | SetSchedulable() if done.busy:
+                self._on_busy(action)
+            case Enrol(generation=generation, pool=pool):
+                self._refuse(state.refusals.enrolled(pool))
+                given = (done.registration, done.registered, state.run_id)
+                self._pend(AgentEnrolled(now, generation, *given))
+            case Dismiss(generation=generation, pool=pool, registration=registration):
+                if generation is not None:
+                    self._pend(AgentDismissed(now, generation))
+                self._set(observed=state.observed.dismissed(pool, registration))
+            case SetSchedulable(generation=generation, cordoned=cordoned):
+                self._pend(AgentCordoned(now, generation, cordoned))
+            case _:
+                assert_never(action)
+
+    def _on_sandbox(self, action: MakeSandbox | RemoveSandbox, done: ActionDone) -> None:
+        results, observed = self.state.results, self.state.observed
+        if isinstance(action, RemoveSandbox):
+            self._set(observed=observed.sandbox_removed(results, action.generation))
+            return
+        assert done.container is not None
+        holder = _fresh_holder(self.state.host, action, done.container, self.now)
+        self._set(observed=observed.sandbox_made(results, holder))
+
+    def _on_unclean(self, action: Open) -> None:
+        """Its gate stays shut for ever, and whoever stands in that sandbox is replaced."""
+        agent, observed = self.state.memory.agents.get(action.generation), self.state.observed
+        if action.sandbox is not None:
+            self._set(observed=observed.sandbox_spoilt(action.sandbox))
+        if agent is not None:
+            why = "its sandbox is gone, or a job before has left something in it"
+            doomed = unopened(agent, why, self.state.drafted, self.now, DoomReason.NO_SANDBOX)
+            self._pend(*doomed)
+        self._set(polls=self.state.polls.at_once(self.now))
 
     def _called(self, action: Enrol | Dismiss | SetSchedulable, failure: Failure) -> float:
         """A call to a service failed: the seconds until its subject's next."""
@@ -510,6 +544,9 @@ class Draft:
             case Rename(to=to):
                 # Only the name rests: its agent may take a job meanwhile.
                 self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))
+            case MakeSandbox(spec=spec):
+                made_as = (spec.name, spec.fingerprint, failure.text, lasting)
+                self._pend(without_sandbox(*made_as, state.drafted, now))
             case Open() if agent is not None:
                 self._pend(*unopened(agent, failure.text, state.drafted, now))
             case _:
@@ -533,4 +570,25 @@ def _fresh_container(
         image=spec.image,
         created=now,
         sealed=True,
+        sandbox=action.sandbox,
+    )
+
+
+def _fresh_holder(
+    host: HostId, action: MakeSandbox, container: ContainerId, now: float
+) -> Container:
+    spec = action.spec
+    return Container(
+        id=container,
+        name=naming.holder(spec.name, action.generation),
+        state=ContainerState.RUNNING,
+        host=host,
+        pool=spec.pool.name,
+        slot=spec.name,
+        generation=action.generation,
+        fingerprint=spec.fingerprint,
+        image=spec.image,
+        created=now,
+        sealed=True,
+        holds=True,
     )

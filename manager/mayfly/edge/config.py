@@ -217,6 +217,12 @@ class PoolTable(Table):
         "the pool gets no agents",
     )
     dns: list[Address] = key(model.PoolSpec, "dns", "name servers instead of the host's")
+    sandbox: Literal["job", "slot"] = key(
+        model.PoolSpec,
+        "sandbox",
+        "whose the network namespace is: each agent's (\"job\"), or the slot's, kept from one agent to the "
+        'next ("slot"), which starts them faster',
+    )
     proxy: Annotated[str, BeforeValidator(values.url("http", "https", "socks5"))] | None = key(
         model.PoolSpec, "proxy", "sets http_proxy and https_proxy in both spellings"
     )

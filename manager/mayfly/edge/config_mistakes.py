@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly.core import model
-from mayfly.core.agent_plan import CAPABILITIES
+from mayfly.core.agent_plan import CAPABILITIES, SUDO_CAPABILITIES
+from mayfly.core.isolation import OPEN_NETWORKS
 from mayfly.core.mounts import cache_above, profile
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.core.reserved_paths import beneath, cache_target_problem, source_problem, unaliased
@@ -22,6 +23,8 @@ from mayfly.edge.provider_keys import secrets_of
 from mayfly.edge.sources import Merged, Tree, Where
 
 LEAST_MEMORY = 6 * 1024 * 1024  # bytes of a container, by every engine's own bound
+# With none of these a job changes its network, or sees another's.
+HARMLESS_TO_NETWORKS = frozenset({*SUDO_CAPABILITIES, "IPC_LOCK", "SYS_NICE", "SYS_RESOURCE"})
 SOCKET_MAX = 107  # sun_path less its final zero
 
 
@@ -230,8 +233,25 @@ def _pool_contradictions(
             'is "engine", which keeps nothing: leave it out where there is keep_failed',
         )
     yield from _security(pool)
+    if pool.sandbox == "slot":
+        yield from _kept_network(pool)
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
+
+
+def _kept_network(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    """Why a network namespace cannot be handed from one job to the next."""
+    if pool.network in OPEN_NETWORKS:
+        why = f'has no meaning with network = "{pool.network}": there is nothing to keep'
+        yield ("sandbox",), f'"slot" {why}'
+    changing = [name for name in pool.cap_add if name not in HARMLESS_TO_NETWORKS]
+    if changing:
+        yield (
+            ("sandbox",),
+            f'"slot" keeps a network for the next job, which {changing[0]} could change: leave one out',
+        )
+    if pool.security.runtime is not None:
+        yield ("sandbox",), '"slot" is not for agents with a `runtime` of their own'
 
 
 def _security(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

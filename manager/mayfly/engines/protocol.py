@@ -30,6 +30,7 @@ from mayfly.core.model import (
     PoolName,
     SlotName,
 )
+from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.output_kept import Chunk
 
@@ -208,7 +209,7 @@ class Engine(Protocol):
 
     # -- containers, seen
     def list(self) -> tuple[Container, ...]:
-        """Every agent's container of any Mayfly, running or not, in one call."""
+        """Every agent's container and every holder of any Mayfly, running or not, in one call."""
 
     def size(self, container: ContainerId) -> int | None:
         """Bytes in its writable layer; ``None`` where it does not run, ``Unmeasured`` where it has more files
@@ -229,6 +230,17 @@ class Engine(Protocol):
         """Create and start a container that waits at its gate, and hold on to the way into it.
 
         Nothing is left of one that could not be started. Where another has its name it gets the spare one.
+        """
+
+    def make_sandbox(self, plan: SandboxPlan) -> ContainerId:
+        """Create and start a holder; ``Refused`` where its namespace cannot be looked into.
+
+        Nothing is left of one that could not be started.
+        """
+
+    def sandbox_is_empty(self, holder: ContainerId) -> bool:
+        """Whether no socket is in the namespace that it holds but the engine's own; ``False`` where that
+        cannot be seen.
         """
 
     def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
@@ -281,6 +293,7 @@ __all__ = [
     "OutputKeeper",
     "OutputListener",
     "PoolName",
+    "SandboxPlan",
     "StreamTurn",
     "Unmeasured",
 ]

@@ -26,7 +26,7 @@ from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Container, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
-from mayfly.core.seal import bears_its_name
+from mayfly.core.seal import bears_its_name, looked_at
 from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, ProcessesGone
 from mayfly.edge import systemd
@@ -239,7 +239,7 @@ def _run(
     workers.stop(WORKERS_GRACE)
     for listener in (follower, ends):
         listener.stop()
-    _leave(engine, host, log)
+    _leave(engine, host, key, log)
     engine.close()
 
 
@@ -433,21 +433,28 @@ def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
 
 def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
     """Remove another Mayfly's containers that only wait at their gates; one with a job ends by itself."""
+    inhabited = {one.sandbox for one in containers if one.live and not engine.at_gate(one.id)}
     for container in containers:
+        if container.id in inhabited:
+            continue
         if not container.live or engine.at_gate(container.id):
             engine.remove(container.id)
         else:
             log.event("host.left_running", container=container.name, other=container.host)
 
 
-def _leave(engine: Engine, host: HostId, log: Log) -> None:
-    """Remove our networks where none of our containers is alive; one that has just ended may hold its
+def _leave(engine: Engine, host: HostId, key: str, log: Log) -> None:
+    """Remove our holders and networks where none of our agents is alive; one that has just ended may hold its
     network for a moment.
     """
     last = time.monotonic() + LEAVE_GRACE
     while True:
         try:
-            if not any(container.host == host and container.live for container in engine.list()):
+            ours = [container for container in engine.list() if container.host == host]
+            if not any(one.live and not one.holds for one in ours):
+                for holder in looked_at(key, ours):
+                    if holder.holds and holder.sealed and bears_its_name(holder):
+                        engine.remove(holder.id)
                 engine.sweep(lambda of, _: of == host)
             return
         except Fault as fault:

@@ -149,7 +149,9 @@ class EngineObserver:
                 self._claimed = True
             containers = looked_at(self._key, self._engine.list())
             # Strangers too: whose it is the loop says.
-            running = [one for one in containers if one.host == self._host and one.live]
+            running = [
+                one for one in containers if one.host == self._host and one.live and not one.holds
+            ]
             overfull = frozenset(
                 one.generation for one in running if self._overfull(one.generation)
             )

@@ -56,10 +56,11 @@ def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
             yield stimuli.StreamTurned(up, continuity, why)
         case EngineEvent():
             yield from _of_event(sight, host)
-        case Done(action=action, container=container, enrolment=given, busy=busy):
+        case Done(action=action, container=container, enrolment=given):
             registration = given.registration if given is not None else None
             registered = given.registered if given is not None else None
-            yield stimuli.ActionDone(action, container, registration, registered, busy)
+            answers = (sight.busy, sight.unclean)
+            yield stimuli.ActionDone(action, container, registration, registered, *answers)
         case Failed(action=action, fault=fault):
             yield stimuli.ActionFailed(action, failure_of(fault))
         case _:

@@ -7,6 +7,7 @@ action at a time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -16,9 +17,11 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    MakeSandbox,
     Open,
     Prepare,
     Remove,
+    RemoveSandbox,
     Rename,
     SetSchedulable,
     Signal,
@@ -26,6 +29,7 @@ from mayfly.core.actions import (
 from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
 from mayfly.core.model import ContainerId, Generation, HostId, PoolName
+from mayfly.core.sandbox import sandbox_plan
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame
 from mayfly.edge.witness import Witnesses
@@ -33,15 +37,19 @@ from mayfly.engines.protocol import Engine, OutputKeeper
 from mayfly.providers import Enrolment, Provider
 from mayfly.service.end_watch import EndWatch
 
+LEAVING = 1.0  # seconds in which what a job has closed has to be gone from its sandbox
+LEAVING_AGAIN = 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """An action was done; ``container`` and ``enrolment`` say what came of those that give one."""
 
     action: Action
-    container: ContainerId | None = None  # None: not a Prepare
+    container: ContainerId | None = None  # None: makes none
     enrolment: Enrolment | None = None  # None: not an Enrol
     busy: bool = False  # its service says that the agent runs a job
+    unclean: bool = False  # something was left in the sandbox, so its gate was not opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +115,26 @@ class Performer:
         return Done(action)
 
     def _ask_engine(
-        self, action: Prepare | Open | Rename | Signal | Remove | Forget, agent: Agent | None
+        self,
+        action: Prepare | Open | Rename | Signal | Remove | Forget | MakeSandbox | RemoveSandbox,
+        agent: Agent | None,
     ) -> Done:
         match action:
             case Prepare():
                 return Done(action, container=self._prepare(action))
+            case MakeSandbox():
+                plan = sandbox_plan(action, host=self._host)
+                return Done(action, container=self._engine.make_sandbox(plan))
+            case Open(sandbox=sandbox) if sandbox is not None and not self._is_clean(sandbox):
+                self._enrolments.pop(action.generation, None)
+                return Done(action, unclean=True)
             case Open():
                 self._open(action, agent)
             case Rename():
                 self._engine.rename(action.container, action.to)
             case Signal():
                 self._engine.signal(action.container, action.signal)
-            case Remove():
+            case Remove() | RemoveSandbox():
                 self._engine.remove(action.container)
             case Forget():
                 self._forget(action.generation)
@@ -161,6 +177,15 @@ class Performer:
             enrolment = self._provider(action.pool).enrol(agent, ())
         data = frame(action.generation, enrolment.files)
         self._engine.open(action.generation, action.container, data)
+
+    def _is_clean(self, sandbox: ContainerId) -> bool:
+        """Whether nothing is left in it. What a process leaves in closing is gone a moment after it."""
+        last = time.monotonic() + LEAVING
+        while not self._engine.sandbox_is_empty(sandbox):
+            if time.monotonic() > last:
+                return False
+            time.sleep(LEAVING_AGAIN)
+        return True
 
     def _forget(self, generation: Generation) -> None:
         self._engine.let_go(generation)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from mayfly.core import sandbox
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.job_conditions import job_conditions
 from mayfly.core.memory import Agent, Cordon, Memory
@@ -70,7 +71,7 @@ def document(
         "host": host.name,
         "headline": headline,
         "paused": memory.pause is not None,
-        "slots": [_slot(row, containers) for row in rows],
+        "slots": [_slot(row, containers, world) for row in rows],
         "health": [
             {
                 "code": line.code,
@@ -85,7 +86,9 @@ def document(
     }
 
 
-def _slot(row: SlotStatus, containers: Mapping[Generation, Container]) -> dict[str, object]:
+def _slot(
+    row: SlotStatus, containers: Mapping[Generation, Container], world: World
+) -> dict[str, object]:
     agent = row.agent
     return {
         "slot": row.spec.name,
@@ -98,6 +101,7 @@ def _slot(row: SlotStatus, containers: Mapping[Generation, Container]) -> dict[s
         "agent": agent.generation if agent is not None else None,
         "container": _container(agent or row.leftover, containers),
         "standby": _standby(row, containers),
+        "sandbox": _sandbox(row, containers, world),
         "image": row.spec.reference,
         "gpus": list(row.spec.lease),
         "job": agent.job if agent is not None else None,
@@ -112,6 +116,27 @@ def _container(agent: Agent | None, containers: Mapping[Generation, Container]) 
         return agent.container[:SHORT_ID]
     known = containers.get(agent.generation)
     return known.id[:SHORT_ID] if known is not None else None
+
+
+def _sandbox(
+    row: SlotStatus, containers: Mapping[Generation, Container], world: World
+) -> dict[str, object] | None:
+    """The holder that the slot's agent is in, or its next one is to be; ``None``: there is none."""
+    agent = row.agent
+    container = containers.get(agent.generation) if agent is not None else None
+    if container is not None:
+        holder = container.sandbox
+    else:
+        own = sandbox.newest(world).get((row.spec.name, row.spec.fingerprint))
+        holder = own.id if own is not None else None
+    if holder is None:
+        return None
+    return {
+        "container": holder[:SHORT_ID],
+        "usable": holder in sandbox.usable(world),
+        "processes": sandbox.PROCESSES,
+        "memory_limit": sandbox.MEMORY,
+    }
 
 
 def _standby(

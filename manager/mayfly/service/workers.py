@@ -20,9 +20,11 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    MakeSandbox,
     Open,
     Prepare,
     Remove,
+    RemoveSandbox,
     Rename,
     SetSchedulable,
     Signal,
@@ -141,12 +143,12 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
             return f"open-{pool}", pool, OPEN
         case Enrol(pool=pool) | Dismiss(pool=pool) | SetSchedulable(pool=pool):
             return f"service-{pool}", pool, SERVICE
-        case Prepare():
+        case Prepare() | MakeSandbox():
             pool = action.spec.pool.name
             return f"make-{pool}", pool, MAKE
         case Signal():
             pool = naming.pool_of(action.slot)
             return f"signal-{pool}", pool, SIGNAL
-        case Rename() | Remove() | Forget():
+        case Rename() | Remove() | Forget() | RemoveSandbox():
             pool = naming.pool_of(action.slot)
             return f"remove-{pool}", pool, REMOVE

@@ -17,6 +17,7 @@ from mayfly.core.model import (
     LABEL_HOST,
     LABEL_LEASE,
     LABEL_POOL,
+    LABEL_SANDBOX,
     LABEL_SEAL,
     LABEL_SLOT,
     Container,
@@ -28,6 +29,7 @@ from mayfly.core.model import (
     SlotName,
     Ulimit,
 )
+from mayfly.engines.docker.sandbox import READ_ONLY
 from mayfly.engines.docker.values import (
     ContainerPlan,
     DeviceRequest,
@@ -35,6 +37,7 @@ from mayfly.engines.docker.values import (
     container_state,
 )
 
+JOINS = "container:"
 SHM = 64 * 1024 * 1024  # bytes of /dev/shm where nobody says otherwise
 SHARES = 1024  # of a container of which nothing is said
 LEAST_SHARES = 2  # the kernel's own
@@ -50,9 +53,10 @@ def container_plan(
     """The plan as a container of Docker's, in that network, with that environment and seccomp profile."""
     limits, security = plan.limits, plan.security
     way = plan.injection
+    joins = plan.network.sandbox is not None
     return ContainerPlan(
         name=plan.name,
-        hostname=plan.slot,
+        hostname=None if joins else plan.slot,
         image=plan.image,
         labels=plan.labels,
         env=env,
@@ -76,7 +80,8 @@ def container_plan(
         oom_score_adj=security.oom_score,
         auto_remove=plan.removes_itself,
         network=network,
-        dns=plan.network.dns,
+        dns=() if joins else plan.network.dns,
+        read_only_paths=READ_ONLY if joins else None,
         log_max_size=plan.log_max_size,
         stop_timeout=plan.stop_grace,
     )
@@ -144,6 +149,10 @@ def container_config(
         host["Runtime"] = plan.runtime
     if plan.memory is not None:
         host |= {"Memory": plan.memory, "MemorySwap": plan.memory}
+    if plan.sysctls:
+        host["Sysctls"] = dict(plan.sysctls)
+    if plan.read_only_paths is not None:
+        host["ReadonlyPaths"] = list(plan.read_only_paths)
     if plan.cpuset is not None:
         host["CpusetCpus"] = plan.cpuset
     if plan.userns is not None:
@@ -153,7 +162,6 @@ def container_config(
     host["CpuShares"] = _weight(plan.cpus)
     config: dict[str, Any] = {
         "Image": plan.image,
-        "Hostname": plan.hostname,
         "User": plan.user,
         "Labels": dict(plan.labels),
         "Env": [_variable(name, value) for name, value in plan.env.items()],
@@ -169,6 +177,8 @@ def container_config(
         },  # an image's own would flood the Engine's memory of events
         "HostConfig": host,
     }
+    if plan.hostname is not None:
+        config["Hostname"] = plan.hostname
     if plan.entrypoint is not None:
         config["Entrypoint"] = list(plan.entrypoint)
     if plan.command is not None:
@@ -245,7 +255,18 @@ def container_from(entry: Mapping[str, Any]) -> Container:
         created=float(entry.get("Created") or 0),
         lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
         seal=labels.get(LABEL_SEAL, ""),
+        holds=LABEL_SANDBOX in labels,
+        sandbox=_joined((entry.get("HostConfig") or {}).get("NetworkMode") or ""),
     )
+
+
+def joining(holder: ContainerId) -> str:
+    """The network of a container that joins another's namespace."""
+    return f"{JOINS}{holder}"
+
+
+def _joined(network: str) -> ContainerId | None:
+    return ContainerId(network.removeprefix(JOINS)) if network.startswith(JOINS) else None
 
 
 def not_running(error: Any) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mayfly.core import naming
-from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.agent_plan import AgentPlan, Network
 from mayfly.core.gate_environment import at_gate
 from mayfly.core.model import (
     Breach,
@@ -23,20 +24,34 @@ from mayfly.core.model import (
     HostId,
     PoolName,
 )
+from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.network_namespace import Counts, counted, sockets
 from mayfly.engines.docker import builder, isolation
 from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.client import DockerClient
-from mayfly.engines.docker.container import container_plan
+from mayfly.engines.docker.container import container_plan, joining
+from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.faults import no_such_network
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.output import OutputKeeper
+from mayfly.engines.docker.sandbox import holder_plan, only_the_engines
 from mayfly.engines.docker.seccomp import calls_allowed
 from mayfly.engines.docker.values import ContainerPlan
-from mayfly.engines.protocol import NameTaken, OutputListener
+from mayfly.engines.protocol import EngineEvent, EventCursor, NameTaken, OutputListener, StreamTurn
 
 AT_GATE = 2  # processes of an agent that waits: the init and the gate
+SETTLING = 3.0  # seconds in which the Engine has its own sockets in a namespace that it made
+SETTLING_AGAIN = 0.02
 TERMINAL_GRACE = 1  # seconds that a person's command has to end
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A holder whose namespace was seen to be empty."""
+
+    process: int
+    empty: Counts  # as long as these are the same, it is
 
 
 class DockerEngine(DockerClient):
@@ -48,6 +63,7 @@ class DockerEngine(DockerClient):
         super().__init__(base_url, timeout=timeout)
         self._gates: dict[Generation, GateSocket] = {}
         self._networks: set[str] = set()
+        self._holders: dict[ContainerId, _Held] = {}
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
 
@@ -60,13 +76,56 @@ class DockerEngine(DockerClient):
             except NameTaken:
                 return self._started(plan.generation, replace(made, name=plan.spare_name))
         except Fault as fault:
-            if plan.network.name is None or not no_such_network(fault):
-                raise
-            named = plan.network.name
-            raise Refused(
-                f"the network {named} is not on this Engine: `docker network create {named}`, or change"
-                " `network`"
-            ) from fault
+            raise _lacking_its_network(fault, plan.network) from fault
+
+    def make_sandbox(self, plan: SandboxPlan) -> ContainerId:
+        """Create and start a holder; ``Refused`` where its namespace cannot be looked into."""
+        network = self._network(plan)
+        holder = self.create(holder_plan(plan, network))
+        try:
+            self.start(holder)
+            last = time.monotonic() + SETTLING
+            while not self.sandbox_is_empty(holder):
+                if time.monotonic() < last:
+                    time.sleep(SETTLING_AGAIN)
+                    continue
+                raise Refused(
+                    f"the network namespace of container {plan.name} cannot be looked into from here: "
+                    "leave out `sandbox`, or run Mayfly beside an Engine of this host that is not rootless"
+                )
+        except Fault as fault:
+            with suppress(Fault):
+                self.remove(holder)
+            self._networks.discard(network)
+            raise _lacking_its_network(fault, plan.network) from fault
+        return holder
+
+    def sandbox_is_empty(self, holder: ContainerId) -> bool:
+        """Whether no socket is in the namespace that it holds but the Engine's own."""
+        known = self._holders.get(holder)
+        if known is not None and counted(known.process, holder) == known.empty:
+            return True
+        process = self.first_process(holder)
+        found = sockets(process, holder) if process is not None else None
+        if process is None or found is None or not only_the_engines(found):
+            return False
+        self._holders[holder] = _Held(process, found.counts)
+        return True
+
+    def watch(
+        self,
+        ring: Callable[[EngineEvent], None],
+        turned: Callable[[StreamTurn], None],
+        *,
+        cursor: EventCursor | None = None,
+    ) -> EventFollower:
+        """Follow its events for ever; an Engine that has restarted has other sockets of its own."""
+
+        def turn(told: StreamTurn) -> None:
+            self._holders.clear()
+            turned(told)
+
+        return super().watch(ring, turn, cursor=cursor)
 
     def _made(self, plan: AgentPlan) -> ContainerPlan:
         calls = calls_allowed(plan.security.seccomp)
@@ -89,7 +148,9 @@ class DockerEngine(DockerClient):
     def _environment(self, plan: AgentPlan) -> dict[str, str | None]:
         return at_gate(plan.environment, plan.variables, self.image_environment(plan.image))
 
-    def _network(self, plan: AgentPlan) -> str:
+    def _network(self, plan: AgentPlan | SandboxPlan) -> str:
+        if plan.network.sandbox is not None:
+            return joining(plan.network.sandbox)
         if plan.network.name is not None:
             return plan.network.name
         name = naming.network(plan.host, plan.pool)
@@ -207,3 +268,13 @@ class DockerEngine(DockerClient):
         """Let go of every gate."""
         for generation in tuple(self._gates):
             self.let_go(generation)
+
+
+def _lacking_its_network(fault: Fault, network: Network) -> Fault:
+    """The fault, or what to do where a network that the pool names is not there."""
+    named = network.name
+    if named is None or network.sandbox is not None or not no_such_network(fault):
+        return fault
+    return Refused(
+        f"the network {named} is not on this Engine: `docker network create {named}`, or change `network`"
+    )

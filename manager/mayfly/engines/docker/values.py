@@ -63,7 +63,7 @@ class ContainerPlan:
     """
 
     name: str
-    hostname: str
+    hostname: str | None  # None: that of the container whose namespace it joins
     image: str
     labels: Mapping[str, str]
     # None: without it, also where the image has it
@@ -94,8 +94,11 @@ class ContainerPlan:
     oom_score_adj: int = 500
     init: bool = True
     auto_remove: bool = True
-    network: str = "none"  # a network's name, "none" or "host"
+    network: str = "none"  # a network's name, "none", "host" or "container:ID"
     dns: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    # places that not even root writes to; None: the Engine's own
+    read_only_paths: tuple[str, ...] | None = None
     log_max_size: int = 10 * 1024 * 1024
     log_max_files: int = 2
     stop_timeout: int = 10  # seconds that `docker stop` leaves before it kills

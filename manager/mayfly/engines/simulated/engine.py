@@ -34,6 +34,7 @@ from mayfly.core.model import (
     PoolName,
     Severity,
 )
+from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Fault, Passing
 from mayfly.engines.protocol import (
     Capabilities,
@@ -103,6 +104,10 @@ class SimulatedEngine:
         self._lock = threading.RLock()
         self._boxes: dict[ContainerId, _Box] = {}
         self._gates: dict[Generation, ContainerId] = {}
+        self._holders: dict[ContainerId, Container] = {}
+        self.littered: set[ContainerId] = (
+            set()
+        )  # holders in whose namespace somebody left something
         self._output: dict[Generation, bytearray] = {}
         self._keepers: list[SimulatedOutput] = []
         self._numbers = itertools.count(1)
@@ -134,9 +139,18 @@ class SimulatedEngine:
         if not self.capabilities.outlives_restart:
             for box in [box for box in self._boxes.values() if box.exit_code is None]:
                 self._end(box, KILLED, witnessed=False)
+            for holder in tuple(self._holders):
+                self.ends_holder(holder)
         with self._lock:
             self._down = ""
         self._turn(StreamTurn(True, Continuity.RESTARTED, ""))
+
+    def ends_holder(self, holder: ContainerId) -> None:
+        """Somebody kills a holder, which removes itself."""
+        with self._lock:
+            gone = self._holders.pop(holder, None)
+        if gone is not None:
+            self._told(gone, "die", KILLED)
 
     def fails(self, call: str, *faults: Fault) -> None:
         """The next calls of that name end so, one fault each."""
@@ -228,7 +242,8 @@ class SimulatedEngine:
         """Every container, running or not."""
         self._asked("list")
         with self._lock:
-            return tuple(box.container for box in self._boxes.values())
+            agents = tuple(box.container for box in self._boxes.values())
+            return (*agents, *self._holders.values())
 
     def size(self, container: ContainerId) -> int | None:
         """No container has written anything."""
@@ -263,6 +278,11 @@ class SimulatedEngine:
             name = plan.name if plan.name not in taken else plan.spare_name
             if name in taken:
                 raise NameTaken(f"creating container {name}: the name is taken", name, None)
+            joined = plan.network.sandbox
+            if joined is not None and joined not in self._holders:
+                raise Gone(
+                    f"starting container {name}: there is no container {joined[:12]} to join"
+                )
             cid = ContainerId(f"{next(self._numbers):064x}")
             container = Container(
                 id=cid,
@@ -277,12 +297,13 @@ class SimulatedEngine:
                 created=self._clock(),
                 lease=plan.injection.devices if plan.injection is not None else (),
                 seal=plan.labels.get(LABEL_SEAL, ""),
+                sandbox=joined,
             )
             witness = next(
                 (Path(m.source) for m in plan.mounts if m.target == WITNESS_TARGET), None
             )
             self._boxes[cid] = _Box(container, plan, witness)
-            if plan.network.name is None:
+            if plan.network.name is None and joined is None:
                 self.networks.add((plan.host, plan.pool))
             self._gates[plan.generation] = cid
         self._record(self._boxes[cid], "ready", f"{plan.generation}\n")
@@ -291,6 +312,35 @@ class SimulatedEngine:
             keeper.listener.rung(plan.generation)
         self._happened(self._boxes[cid], "start")
         return cid
+
+    def make_sandbox(self, plan: SandboxPlan) -> ContainerId:
+        """A container that only sleeps."""
+        self._asked("make_sandbox")
+        with self._lock:
+            holder = ContainerId(f"{next(self._numbers):064x}")
+            self._holders[holder] = Container(
+                id=holder,
+                name=plan.name,
+                state=ContainerState.RUNNING,
+                host=plan.host,
+                pool=plan.pool,
+                slot=plan.slot,
+                generation=plan.generation,
+                fingerprint=plan.labels[LABEL_FINGERPRINT],
+                image=plan.image,
+                created=self._clock(),
+                seal=plan.labels[LABEL_SEAL],
+                holds=True,
+            )
+            if plan.network.name is None:
+                self.networks.add((plan.host, plan.pool))
+        self._told(self._holders[holder], "start")
+        return holder
+
+    def sandbox_is_empty(self, holder: ContainerId) -> bool:
+        """Whether it is there, and no test says that somebody left something."""
+        self._asked("sandbox_is_empty")
+        return holder in self._holders and holder not in self.littered
 
     def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
         """The gate takes one whole frame of its own generation, once; anything else ends the agent."""
@@ -337,6 +387,7 @@ class SimulatedEngine:
     def remove(self, container: ContainerId) -> None:
         """Remove it, killing what runs in it."""
         self._asked("remove")
+        self.ends_holder(container)
         box = self._boxes.get(container)
         if box is not None and box.exit_code is None:
             self._end(box, KILLED, witnessed=False)
@@ -369,6 +420,7 @@ class SimulatedEngine:
         self._asked("sweep")
         with self._lock:
             used = {(box.plan.host, box.plan.pool) for box in self._boxes.values()}
+            used |= {(holder.host, holder.pool) for holder in self._holders.values()}
             wanted = {one for one in self.networks if of(*one)}
             self.networks -= wanted - used
         if wanted & used:
@@ -426,15 +478,18 @@ class SimulatedEngine:
             (box.witness / name).write_text(text, encoding="utf-8")
 
     def _happened(self, box: _Box, action: str, code: int | None = None) -> None:
+        self._told(box.container, action, code)
+
+    def _told(self, container: Container, action: str, code: int | None = None) -> None:
         event = EngineEvent(
             kind="container",
             action=action,
-            id=box.container.id,
+            id=container.id,
             time_nano=max(time.time_ns(), self._events[-1].time_nano + 1 if self._events else 0),
-            name=box.container.name,
-            host=box.plan.host,
-            slot=box.plan.slot,
-            generation=box.plan.generation,
+            name=container.name,
+            host=container.host,
+            slot=container.slot,
+            generation=container.generation,
             exit_code=code,
         )
         self._events.append(event)

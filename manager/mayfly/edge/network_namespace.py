@@ -1,0 +1,118 @@
+"""What a network namespace has in it, as the kernel tells of a process that is in it (proc(5), ``net``).
+
+For whoever keeps a namespace from one job to the next: sockets outlive the process that made them, if it has
+handed them on, or if the kernel still has something to send. It must never take one namespace for another's:
+a number that an engine names is another process's once the first is gone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from mayfly.core.model import ContainerId
+
+PROC = Path("/proc")
+TABLES = ("tcp", "udp", "tcp6", "udp6")
+# The families of netlink(7) that cannot tell of other sockets: ROUTE, XFRM, NETFILTER.
+HARMLESS = frozenset({"0", "6", "12"})
+OF_ALL_NAMESPACES = frozenset({"orphan", "alloc", "mem", "memory"})
+
+# Of what there is how many, such as ("TCP:", "inuse", 1); "sockets: used" are all that somebody has.
+Counts: TypeAlias = tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The sockets of one namespace."""
+
+    counts: Counts
+    bound: tuple[tuple[str, str], ...]  # the table and the own address of each that has one
+    netlink: int  # of families that tell nothing of other sockets
+
+    @property
+    def hidden(self) -> int:
+        """How many there are that no table shows."""
+        used = sum(number for _, what, number in self.counts if what == "used")
+        return used - len(self.bound) - self.netlink
+
+    @property
+    def waiting(self) -> int:
+        """How many ports the kernel keeps taken for a while, for nobody."""
+        return sum(number for _, what, number in self.counts if what == "tw")
+
+
+def counted(process: int, container: ContainerId, proc: Path = PROC) -> Counts | None:
+    """How many sockets are in the namespace of that process, soon told; ``None`` where it is not that
+    container's, or is not shown.
+    """
+    place = proc / str(process)
+    try:
+        counts = _counts(place)
+        return counts if _is_of(place, container) else None
+    except (OSError, ValueError):
+        return None
+
+
+def sockets(process: int, container: ContainerId, proc: Path = PROC) -> Sockets | None:
+    """What is in the namespace of that process, which takes some 20 ms; ``None`` where it is not that
+    container's, or is not shown, or changes meanwhile.
+    """
+    place = proc / str(process)
+    try:
+        counts = _counts(place)
+        bound = tuple(one for table in TABLES for one in _bound(place, table))
+        netlink = sum(1 for row in _rows(place, "netlink") if row[1] in HARMLESS and row[2] != "0")
+        same = _counts(place) == counts and _is_of(place, container)
+    except (OSError, ValueError, IndexError):
+        return None
+    return Sockets(counts, bound, netlink) if same else None
+
+
+def _is_of(place: Path, container: ContainerId) -> bool:
+    """To be asked last: what was read before is that container's if its process is still there."""
+    return container in (place / "cgroup").read_text(encoding="utf-8", errors="replace")
+
+
+def _counts(place: Path) -> Counts:
+    found: list[tuple[str, str, int]] = []
+    for file in ("sockstat", "sockstat6"):
+        try:
+            text = (place / "net" / file).read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            if file == "sockstat":
+                raise
+            continue  # a kernel without IPv6
+        for line in text.splitlines():
+            of, *rest = line.split()
+            pairs = zip(rest[::2], rest[1::2], strict=True)
+            found += [(of, what, int(n)) for what, n in pairs if what not in OF_ALL_NAMESPACES]
+    if not any(what == "used" for _, what, _ in found):
+        raise ValueError("sockstat does not say how many sockets are used")
+    return tuple(found)
+
+
+def _rows(place: Path, table: str) -> Iterator[list[str]]:
+    try:
+        text = (place / "net" / table).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:  # a kernel without IPv6
+        return
+    for line in text.splitlines()[1:]:
+        yield line.split()
+
+
+def _bound(place: Path, table: str) -> Iterator[tuple[str, str]]:
+    for row in _rows(place, table):
+        yield table, _address(row[1].partition(":")[0])
+
+
+def _address(digits: str) -> str:
+    """An address as the kernel prints it: words of four bytes, each in the host's own order."""
+    words = [bytes.fromhex(digits[at : at + 8]) for at in range(0, len(digits), 8)]
+    if sys.byteorder == "little":
+        words = [word[::-1] for word in words]
+    return str(ipaddress.ip_address(b"".join(words)))
