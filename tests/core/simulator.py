@@ -532,7 +532,7 @@ def specs(
             index=index,
             pool=of,
             image="image",
-            fingerprint=fingerprint + "".join(leases[index] if leases else ()),
+            fingerprint=f"{fingerprint}{of.sandbox}" + "".join(leases[index] if leases else ()),
             lease=leases[index] if leases else (),
             removal=removal,
             embedded=of.provider == "local",

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from mayfly.core import decide, keeping, machine, notice, opening
+from mayfly.core import decide, keeping, machine, notice, opening, sandbox
+from mayfly.core.actions import RemoveSandbox
 from mayfly.core.model import DoomReason
-from mayfly.core.plan import Doom, Verdict
+from mayfly.core.plan import Act, Doom, Verdict
 from tests.core.test_laws import DAY, Chaos
 
 DAYS = settings(
@@ -63,6 +64,16 @@ def forgets_its_flight(*arguments: Any, **more: Any) -> Any:
     return decide.decide(*arguments, **{**more, "in_flight": frozenset()})
 
 
+def takes_networks_away(view: Any, chosen: Any) -> Any:
+    """Law 3 (docs/architecture.md): a sandbox that is not wanted any more goes, whoever is in it."""
+    del chosen
+    for holder in view.world.holders.values():
+        if view.free(holder.generation):
+            yield Act(
+                (RemoveSandbox(holder.generation, holder.slot, holder.id, "it is in the way"),)
+            )
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("home", "name", "rule", "says"),
@@ -71,6 +82,7 @@ def forgets_its_flight(*arguments: Any, **more: Any) -> Any:
         (decide, "keep", dooms_the_busy, "only a person forces"),
         (notice, "_gone", is_gone_when_unseen, "unknown"),
         (machine, "decide", forgets_its_flight, "for one subject"),
+        (sandbox, "leftover", takes_networks_away, "its network was taken"),
     ],
 )
 def test_a_broken_law_is_found(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.core.actions import Prepare
+from mayfly.core.actions import MakeSandbox, Prepare
 from mayfly.core.agent_plan import AgentPlan, Network, agent_plan
 from mayfly.core.model import (
     GATE_PROTOCOL,
@@ -34,6 +34,7 @@ from mayfly.core.model import (
     SlotSpec,
     Witness,
 )
+from mayfly.core.sandbox import sandbox_plan
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.gate import frame
 from mayfly.edge.witness import Witnesses
@@ -74,6 +75,32 @@ class World:
             removal=removal,
         )
         action = Prepare(generation, spec, name or str(spec.name), "a test wants it")
+        witness = str(self.witnesses.make(generation))
+        return agent_plan(action, host=self.host, witness=witness, log_max_size=1 << 20)
+
+    def sandboxed(self) -> SlotSpec:
+        """A slot that keeps its network."""
+        self._count += 1
+        return SlotSpec(
+            name=SlotName(f"{self.host}-{self._count}"),
+            index=self._count,
+            pool=PoolSpec(PoolName("contract"), sandbox="slot"),
+            image=IMAGE,
+            fingerprint="f",
+            removal=Removal.MANAGER,
+        )
+
+    def holder(self, spec: SlotSpec) -> ContainerId:
+        """What holds that slot's network."""
+        self._count += 1
+        made = MakeSandbox(Generation(f"{self.host[-8:]}{self._count:05}"), spec, "a test wants it")
+        return self.engine.make_sandbox(sandbox_plan(made, host=self.host))
+
+    def joining(self, spec: SlotSpec, holder: ContainerId) -> AgentPlan:
+        """An agent of that slot, in that network."""
+        self._count += 1
+        generation = Generation(f"{self.host[-8:]}{self._count:05}")
+        action = Prepare(generation, spec, str(spec.name), "a test wants it", holder)
         witness = str(self.witnesses.make(generation))
         return agent_plan(action, host=self.host, witness=witness, log_max_size=1 << 20)
 
@@ -200,6 +227,33 @@ class EngineContract:
         world.engine.sweep(lambda host, pool: (host, pool) == (plan.host, plan.pool))
         assert kept() == []
         world.started(replace(world.plan(), network=Network()), until)  # it is made again
+
+    def test_agents_join_a_kept_network_one_after_the_other(
+        self, engine: Engine, world: World, until: Until
+    ) -> None:
+        if not engine.facts().capabilities.sandbox:
+            pytest.skip("it keeps no network for a slot")
+        spec = world.sandboxed()
+        holder = world.holder(spec)
+        seen = world.seen(holder)
+        assert seen is not None
+        assert (seen.holds, seen.live, seen.slot, seen.sandbox) == (True, True, spec.name, None)
+        for _ in range(2):
+            plan = world.joining(spec, holder)
+            container = world.started(plan, until)
+            seen = world.seen(container)
+            assert seen is not None
+            assert (seen.holds, seen.sandbox) == (False, holder)
+            assert engine.sandbox_is_empty(holder)
+            engine.open(plan.generation, container, frame(plan.generation, TRUE))
+            until(lambda plan=plan: world.witness(plan).exit is not None, 30)  # type: ignore[misc]
+            until(lambda: engine.sandbox_is_empty(holder), 30)
+            engine.remove(container)
+        engine.remove(holder)
+        until(lambda: world.seen(holder) is None, 30)
+        assert not engine.sandbox_is_empty(holder)
+        with pytest.raises(Passing):
+            engine.prepare(world.joining(spec, holder))
 
     def test_where_the_name_is_taken_the_spare_one_is_used(
         self, world: World, until: Until

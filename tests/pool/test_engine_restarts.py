@@ -195,3 +195,32 @@ def test_an_engine_that_answers_nothing_stops_no_job(mortal: PrivateEngine) -> N
         assert (row["state"], row["exit_code"]) == ("failed", 6)
         assert agents(manager)[1] == before[1]
         assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+
+
+@pytest.mark.parametrize("lives_on", [True, False])
+def test_a_kept_network_outlives_the_engine_or_is_made_again(
+    request: pytest.FixtureRequest, lives_on: bool
+) -> None:
+    engine: PrivateEngine = request.getfixturevalue("living" if lives_on else "mortal")
+    with made(engine, 'sandbox = "slot"') as manager:
+        manager.start()
+        before = manager.slot()["sandbox"]["container"]
+        if lives_on:
+            job = manager.queue("sh", "-c", JOB)
+            written(manager.home / "cache/ran")
+        engine.restart()
+        until(lambda: knows_the_engine(manager), "the manager has found the Engine again")
+        if lives_on:
+            (manager.home / "cache/go").touch()
+            assert manager.ended(job)["exit_code"] == 6
+
+        def there() -> str | None:
+            row = manager.slot()
+            usable = row["phase"] == "idle" and (row["sandbox"] or {}).get("usable")
+            again = usable and row["sandbox"]["container"]
+            return again if again and (again == before) is lives_on else None
+
+        until(there, "the slot's agent stands in a sandbox")
+        for number in range(2):
+            assert manager.ended(manager.queue("sh", "-c", f"exit {number}"))["exit_code"] == number
+        until(there, "the same still")

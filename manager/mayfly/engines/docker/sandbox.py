@@ -49,7 +49,7 @@ def holder_plan(plan: SandboxPlan, network: str) -> ContainerPlan:
         userns=plan.userns,
         oom_score_adj=0,
         init=False,
-        auto_remove=True,
+        auto_remove=False,  # an Engine before 24.0.8 that restarts ends what removes itself
         network=network,
         dns=plan.network.dns,
         sysctls=SYSCTLS,

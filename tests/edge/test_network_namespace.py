@@ -1,0 +1,104 @@
+"""What is in a network namespace, by what the kernel prints of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.model import ContainerId
+from mayfly.edge.network_namespace import counted, sockets
+from mayfly.engines.docker.sandbox import only_the_engines
+
+HOLDER = ContainerId("c0ffee" * 8)
+SOCKSTAT = """sockets: used {used}
+TCP: inuse {tcp} orphan 7 tw {tw} alloc 9 mem 3
+UDP: inuse {udp} mem 2
+RAW: inuse 0
+FRAG: inuse 0 memory 0
+"""
+SOCKSTAT6 = "TCP6: inuse 0\nUDP6: inuse 0\n"
+TCP = "  sl  local_address rem_address   st\n"
+NETLINK = "sk               Eth Pid        Groups\n0000 0   0          0\n0000 4   0          0\n"
+RESOLVER = "0B00007F:B225 00000000:0000 0A"
+ELSEWHERE = "020012AC:1F90 00000000:0000 0A"
+LISTENS6 = "00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A"
+
+
+def a_namespace(
+    proc: Path,
+    *,
+    used: int = 3,
+    tw: int = 0,
+    tcp: tuple[str, ...] = (RESOLVER,),
+    tcp6: tuple[str, ...] = (),
+    netlink: str = "0000 0   7572       0\n",
+) -> None:
+    """Process 7 of the holder: the Engine answers for names there and has one socket of netlink."""
+    net = proc / "7" / "net"
+    net.mkdir(parents=True)
+    (proc / "7" / "cgroup").write_text(f"0::/docker/{HOLDER}\n")
+    (net / "sockstat").write_text(SOCKSTAT.format(used=used, tcp=len(tcp), tw=tw, udp=1))
+    (net / "sockstat6").write_text(SOCKSTAT6)
+    (net / "tcp").write_text(TCP + "".join(f"  0: {row}\n" for row in tcp))
+    (net / "tcp6").write_text(TCP + "".join(f"  0: {row}\n" for row in tcp6))
+    (net / "udp").write_text(TCP + "  9: 0B00007F:8468 00000000:0000 07\n")
+    (net / "netlink").write_text(NETLINK + netlink)
+
+
+def is_empty(proc: Path) -> bool:
+    found = sockets(7, HOLDER, proc)
+    assert found is not None
+    return only_the_engines(found)
+
+
+def test_the_engines_own_sockets_are_nobodys(tmp_path: Path) -> None:
+    a_namespace(tmp_path)
+    assert is_empty(tmp_path)
+    assert counted(7, HOLDER, tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"used": 4},  # one that is bound to nothing: no table shows it
+        {"tw": 1},
+        {"used": 4, "tcp": (RESOLVER, ELSEWHERE)},
+        {"used": 4, "tcp": (RESOLVER, "0B00007F:1F90 00000000:0000 0A")},
+        {"tcp": (ELSEWHERE,)},
+        {"used": 4, "tcp6": (LISTENS6,)},
+        {"used": 4, "netlink": "0000 0   7572       0\n0000 4   7573       0\n"},  # tells of others
+    ],
+)
+def test_whatever_else_is_there_somebody_has_left(tmp_path: Path, left: dict[str, object]) -> None:
+    a_namespace(tmp_path, **left)  # type: ignore[arg-type]
+    assert not is_empty(tmp_path)
+
+
+def test_another_processs_namespace_is_none(tmp_path: Path) -> None:
+    a_namespace(tmp_path)
+    assert sockets(8, HOLDER, tmp_path) is None
+    (tmp_path / "7" / "cgroup").write_text("0::/user.slice\n")  # the number was given again
+    assert sockets(7, HOLDER, tmp_path) is None
+    assert counted(7, HOLDER, tmp_path) is None
+    (tmp_path / "7" / "net" / "sockstat").write_text("nothing that anybody knows\n")
+    assert counted(7, HOLDER, tmp_path) is None
+
+
+def test_the_kernel_counts_a_socket_that_is_bound_to_nothing() -> None:
+    groups = Path("/proc/self/cgroup").read_text()
+    here = ContainerId(groups.splitlines()[0])
+
+    def used() -> int:
+        counts = counted(os.getpid(), here)
+        assert counts is not None
+        return sum(number for _, what, number in counts if what == "used")
+
+    # Others come and go on this host: of a hundred at once not all are outweighed.
+    before = used()
+    many = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(500)]
+    assert used() > before + 250
+    for one in many:
+        one.close()
