@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from tests.bench import deciding, idle, queued, slot_gap, throughput
+from tests.bench import deciding, idle, kept_network, queued, slot_gap, throughput
 from tests.bench.figures import Figure, table
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
 
@@ -27,6 +27,7 @@ ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "slot_gap_among": lambda engine: slot_gap.measure_among(engine()),
     "throughput": lambda engine: throughput.measure(engine()),
     "queued": lambda engine: queued.measure(engine()),
+    "kept_network": lambda engine: kept_network.measure(engine()),
     "decide": lambda engine: deciding.measure(),
     "idle": lambda engine: idle.measure(engine()),
     "breakdown": lambda engine: slot_gap.breakdown(engine()),

@@ -60,7 +60,7 @@ def measure(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
 def measure_with_gpu(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
     """The gap where the health gate comes first: a stub NVML, so the gate's overhead and no hardware's."""
     nvidia(engine)
-    with Hardware(gpus=8) as hardware, _WithGpu(engine.url, hardware) as manager:
+    with Hardware(gpus=8) as hardware, WithGpu(engine.url, hardware) as manager:
         gaps = gather(engine, manager, rounds=rounds, restarts=False)
     return [
         Figure(
@@ -107,10 +107,12 @@ def nvidia(engine: PrivateEngine) -> NvidiaRuntime:
     return NvidiaRuntime(engine)
 
 
-class _WithGpu(Manager):
-    def __init__(self, docker_host: str, hardware: Hardware) -> None:
+class WithGpu(Manager):
+    """A manager whose one slot has a GPU."""
+
+    def __init__(self, docker_host: str, hardware: Hardware, more: str = "") -> None:
         self.hardware = hardware
-        super().__init__(docker_host, POOL.format(standby="true") + GPU)
+        super().__init__(docker_host, POOL.format(standby="true") + GPU + more)
 
     def environment(self) -> dict[str, str]:
         return super().environment() | self.hardware.environment()
@@ -242,7 +244,7 @@ def breakdown(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
     with Manager(engine.url, POOL.format(standby="true")) as manager:
         figures = _broken_down(manager, "hand_over", STEPS, rounds)
     nvidia(engine)
-    with Hardware(gpus=8) as hardware, _WithGpu(engine.url, hardware) as manager:
+    with Hardware(gpus=8) as hardware, WithGpu(engine.url, hardware) as manager:
         return figures + _broken_down(manager, "hand_over_gpu", GPU_STEPS, rounds)
 
 

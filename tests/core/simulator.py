@@ -526,13 +526,14 @@ def specs(
     leases: tuple[tuple[str, ...], ...] = (),
     removal: Removal = Removal.ENGINE,
 ) -> tuple[SlotSpec, ...]:
+    kept = "kept" if of.sandbox == "slot" else ""
     return tuple(
         SlotSpec(
             name=naming.slot(of.name, index),
             index=index,
             pool=of,
             image="image",
-            fingerprint=f"{fingerprint}{of.sandbox}" + "".join(leases[index] if leases else ()),
+            fingerprint=fingerprint + kept + "".join(leases[index] if leases else ()),
             lease=leases[index] if leases else (),
             removal=removal,
             embedded=of.provider == "local",

@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from mayfly.core import decide, keeping, machine, notice, opening, sandbox
-from mayfly.core.actions import RemoveSandbox
 from mayfly.core.model import DoomReason
-from mayfly.core.plan import Act, Doom, Verdict
+from mayfly.core.plan import Doom, Verdict
 from tests.core.test_laws import DAY, Chaos
 
 DAYS = settings(
@@ -64,14 +63,11 @@ def forgets_its_flight(*arguments: Any, **more: Any) -> Any:
     return decide.decide(*arguments, **{**more, "in_flight": frozenset()})
 
 
-def takes_networks_away(view: Any, chosen: Any) -> Any:
-    """Law 3 (docs/architecture.md): a sandbox that is not wanted any more goes, whoever is in it."""
-    del chosen
-    for holder in view.world.holders.values():
-        if view.free(holder.generation):
-            yield Act(
-                (RemoveSandbox(holder.generation, holder.slot, holder.id, "it is in the way"),)
-            )
+def takes_networks_away(
+    view: Any, chosen: Any, leftover: Callable[..., Any] = sandbox.leftover
+) -> Any:
+    """Law 3 (docs/architecture.md): a sandbox that its slot does not want goes, whoever is in it."""
+    return leftover(replace(view, containers={}), chosen)
 
 
 @pytest.mark.timeout(600)

@@ -197,6 +197,22 @@ def test_a_sandbox_outlives_its_agents_and_managers_and_goes_when_it_is_wanted_n
     assert job(manager, "hostname") == "local-0\n"
 
 
+def test_agents_in_kept_networks_do_not_reach_each_other(make: Callable[..., Manager]) -> None:
+    manager = make(POOL.format(more="slots = 2\nstandby = false", root=""))
+    manager.start()
+    listens = f"hostname -I; perl -e '{SERVER} print qq(listens\\n); $| = 1; print q(); sleep 600'"
+    one = manager.submit("bash", "-c", listens)
+    address = until(
+        lambda: "listens" in (said := manager.output(one)) and said.split()[0], "it listens"
+    )
+    # To who may reach it a connection is made or refused at once.
+    reach = f"timeout 5 bash -c ': >/dev/tcp/{address}/7777' 2>&1; echo ended $?"
+    said = job(manager, reach)
+    assert "refused" not in said
+    assert "ended 0" not in said
+    assert manager.job(one)["state"] == "running"
+
+
 def test_whoever_drains_and_stops_leaves_no_holder_behind(make: Callable[..., Manager]) -> None:
     manager = make(POOL.format(more="standby = false", root=""))
     manager.start()

@@ -3,7 +3,7 @@
 Pure. A holder, a container that only sleeps, keeps it. Nothing of it is remembered: what is there the engine
 shows, by sealed labels as an agent's, so every run of the manager finds it again. It must never be taken away
 while an agent that may run is in it, and never be used again once a look has shown that something was left.
-See ADR 0021.
+See ADR 0023.
 """
 
 from __future__ import annotations
