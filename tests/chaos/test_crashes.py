@@ -98,7 +98,16 @@ def _kept(manager: Manager) -> list[str]:
     return [file.name for file in files if file.exists() and SECRET.encode() in file.read_bytes()]
 
 
-@pytest.mark.parametrize("point", POINTS)
+# Those beside another that comes to the same; the laws die around every commit.
+SOAKED = frozenset(
+    ("before agent.created", "container started", "after agent.opened", "before agent.removed")
+)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(point, marks=[pytest.mark.soak] if point in SOAKED else []) for point in POINTS],
+)
 def test_killed_at(point: str, manager: Manager) -> None:
     jobs = queued(manager, 4, "0.2")
     manager.configure(POOL.format(home=manager.home, slots=2))

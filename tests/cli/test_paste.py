@@ -40,6 +40,8 @@ FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
         ("mayfly doctor", ROOT, "mayfly doctor"),
         ("sudo systemctl start mayfly", ROOT, "systemctl start mayfly"),
         ("sudo systemctl start mayfly", FOREGROUND, "sudo mayfly --config /srv/lab.toml run"),
+        ("mayfly doctor, then sudo systemctl enable --now mayfly", Here(systemd=False),
+         "sudo mayfly doctor, then sudo mayfly run"),
         ("sudo systemctl restart mayfly", ALICE, "sudo systemctl restart mayfly"),
         ("mayfly config migrate --write", ALICE, "sudo mayfly config migrate --write"),
         ("mayfly config check", FOREGROUND, "mayfly --config /srv/lab.toml config check"),

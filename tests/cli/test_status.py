@@ -254,6 +254,13 @@ def test_watching_nothing_is_told_at_once(mayfly: Mayfly) -> None:
 # -- wait ------------------------------------------------------------------------------------------
 
 
+def test_wait_says_what_it_can_wait_for(mayfly: Mayfly) -> None:
+    ran = mayfly("wait")
+    assert ran.code == 2
+    assert ran.err.startswith("mayfly: what for? --for idle: until every slot is;")
+    assert ran.err.count("\n") == 1
+
+
 def test_wait_for_idle(manager: StandIn, mayfly: Mayfly, start: Start) -> None:
     assert mayfly("wait", "--for", "idle").code == 0
     manager.publish(status(slot("local-0", phase="preparing"), slot("local-1")))

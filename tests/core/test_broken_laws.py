@@ -78,7 +78,11 @@ def takes_networks_away(
         (decide, "keep", dooms_the_busy, "only a person forces"),
         (notice, "_gone", is_gone_when_unseen, "unknown"),
         (machine, "decide", forgets_its_flight, "for one subject"),
-        (sandbox, "leftover", takes_networks_away, "its network was taken"),
+        # It is rare, and takes half a minute to be found.
+        pytest.param(
+            *(sandbox, "leftover", takes_networks_away, "its network was taken"),
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_a_broken_law_is_found(

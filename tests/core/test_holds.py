@@ -90,7 +90,7 @@ KINDS: dict[str, tuple[tuple[object, ...], Callable[[Moody, bool], None], str]] 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(before=SECONDS, lasts=SECONDS)
 def test_what_held_a_slot_goes_and_the_slot_is_filled_without_a_person(
     kind: str, before: float, lasts: float

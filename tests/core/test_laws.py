@@ -427,6 +427,6 @@ def accounted(manager: Manager) -> None:
             assert job in host.runs
 
 
-Chaos.TestCase.settings = settings(max_examples=100, stateful_step_count=DAY, deadline=None)
-# Ten seconds of a processor of one's own, and minutes where many share it.
+Chaos.TestCase.settings = settings(max_examples=50, stateful_step_count=DAY, deadline=None)
+# `make soak` has thousands of days. Ten seconds of a processor of one's own, and minutes where many share it.
 TestWhateverFails = pytest.mark.timeout(600)(Chaos.TestCase)

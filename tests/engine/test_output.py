@@ -478,6 +478,7 @@ def test_a_stopped_manager_does_not_hold_up_a_job_of_100_mib(
         process.communicate()
 
 
+@pytest.mark.soak
 def test_100_mib_leave_a_bounded_tail_on_disk_and_in_memory(agents: Agents, tmp_path: Path) -> None:
     limit = 4 * 1024 * 1024
     it = Kept(agents.url, tmp_path / "output", per_agent=limit)

@@ -201,6 +201,7 @@ def test_a_foreign_agent_of_a_slots_name_holds_that_slot(pool: AzurePool) -> Non
     pool.manager.in_phase("idle", "az-1")
 
 
+@pytest.mark.soak  # that rests grow is the core's, and tried there
 def test_a_failing_registration_is_tried_less_and_less_often(pool: AzurePool) -> None:
     pool.fake.tokens["pat-good"] = "read"
     pool.manager.start(wait="answer")

@@ -61,6 +61,7 @@ VERBS = frozenset(
             "jobs",
             "logs",
             "pause",
+            "pipeline",
             "plan",
             "recycle",
             "reload",
@@ -113,6 +114,8 @@ def pasted(line: str, place: Here) -> str:
             "sudo mayfly run   # once the one that runs is stopped",
             line,
         )
+    if not place.systemd:
+        line = re.sub(r"(sudo )?systemctl enable --now mayfly", "sudo mayfly run", line)
     if not place.timekeeper:
         line = re.sub(
             r"(sudo )?timedatectl set-ntp true",

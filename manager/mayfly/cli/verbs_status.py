@@ -27,7 +27,7 @@ from mayfly.cli.options import (
     terminal_width,
 )
 from mayfly.cli.paste import Here, pasted
-from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble
+from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble, Usage
 
 POLL = 20.0
 START_SECONDS = 10.0  # a manager that answers but has not finished a pass
@@ -110,12 +110,16 @@ class Goal(StrEnum):
 def wait(
     ctx: typer.Context,
     *,
-    goal: Annotated[Goal, typer.Option("--for", help="idle: every slot; drained: none is left.")],
+    goal: Annotated[
+        Goal | None, typer.Option("--for", help="idle: every slot; drained: none is left.")
+    ] = None,
     timeout: TimeoutOption = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Wait until every slot is idle, or until no container of ours is left."""
+    if goal is None:
+        raise Usage("what for? --for idle: until every slot is; --for drained: until none is left")
     manager = client(ctx, socket, config)
     seconds = duration(timeout, "--timeout")
     if goal is Goal.DRAINED:

@@ -83,6 +83,10 @@ class Parcel:
         reply = self._web.call("GET", "/agents", "list the agents", query=query)
         return [mapping(one) for one in items(mapping(reply.body).get("agents"))]
 
+    def answer(self) -> None:
+        """The list, which is as small as anything at the queue."""
+        self._agents()
+
     def roster(self) -> Roster | None:
         """Our agents, and others of our names."""
         at = time.time()
