@@ -21,6 +21,8 @@ import pytest
 
 from mayfly.core.actions import MakeSandbox, Prepare
 from mayfly.core.agent_plan import AgentPlan, Network, agent_plan
+from mayfly.core.container_labels import NOBODYS, OURS
+from mayfly.core.memory import Memory
 from mayfly.core.model import (
     GATE_PROTOCOL,
     Container,
@@ -35,6 +37,7 @@ from mayfly.core.model import (
     Witness,
 )
 from mayfly.core.sandbox import sandbox_plan
+from mayfly.core.seal import is_ours, looked_at
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.gate import frame
 from mayfly.edge.witness import Witnesses
@@ -49,6 +52,8 @@ from mayfly.engines.protocol import (
 from tests.waiting import Until
 
 IMAGE = "mayfly/local:cpu"
+# What an image says that wants its containers to be taken for another's holder.
+CLAIMS = dict.fromkeys(OURS, "holder")
 TRUE = {"job.argv": b"true\0", "job.env": b""}
 FOREVER = {"job.argv": b"sleep\x00600\0", "job.env": b""}
 
@@ -96,8 +101,8 @@ class World:
         made = MakeSandbox(Generation(f"{self.host[-8:]}{self._count:05}"), spec, "a test wants it")
         return self.engine.make_sandbox(sandbox_plan(made, host=self.host))
 
-    def joining(self, spec: SlotSpec, holder: ContainerId) -> AgentPlan:
-        """An agent of that slot, in that network."""
+    def joining(self, spec: SlotSpec, holder: ContainerId | None) -> AgentPlan:
+        """An agent of that slot, in that network, or (``None``) in its pool's."""
         self._count += 1
         generation = Generation(f"{self.host[-8:]}{self._count:05}")
         action = Prepare(generation, spec, str(spec.name), "a test wants it", holder)
@@ -129,11 +134,16 @@ class World:
 
 
 class EngineContract:
-    """The tests; a subclass gives ``engine``."""
+    """The tests; a subclass gives ``engine`` and ``claiming``."""
 
     @pytest.fixture
     def engine(self) -> Engine:
         """The engine under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def claiming(self, engine: Engine) -> str:
+        """An agent image that has each label of ours, as if it were a holder (see ``CLAIMS``)."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -254,6 +264,30 @@ class EngineContract:
         assert not engine.sandbox_is_empty(holder)
         with pytest.raises(Passing):
             engine.prepare(world.joining(spec, holder))
+
+    def test_what_an_image_says_by_our_labels_its_containers_do_not(
+        self, engine: Engine, world: World, claiming: str, until: Until
+    ) -> None:
+        facts = engine.image(claiming)
+        assert facts is not None
+        assert CLAIMS.items() <= facts.labels.items()
+        joins = engine.facts().capabilities.sandbox
+        spec = replace(world.sandboxed(), image=claiming)
+        holder = world.holder(spec) if joins else None
+        plan = world.joining(spec, holder)
+        agent = world.started(plan, until)
+        seen = {one.id: one for one in looked_at("", engine.list()) if one.host == world.host}
+        assert {one: seen[one].holds for one in seen} == {agent: False} | (
+            {holder: True} if holder is not None else {}
+        )
+        assert all(is_ours(one, Memory()) for one in seen.values()), seen
+        assert {one.lease for one in seen.values()} == {()}
+        nobodys = replace(world.plan(), image=claiming, labels=NOBODYS)
+        container = world.started(nobodys, until)
+        try:
+            assert world.seen(container) is None
+        finally:
+            engine.remove(container)
 
     def test_where_the_name_is_taken_the_spare_one_is_used(
         self, world: World, until: Until

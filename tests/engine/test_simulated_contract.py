@@ -10,7 +10,9 @@ from mayfly.core.agent_plan import AgentPlan
 from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.protocol import Capabilities, Engine, StreamTurn
 from mayfly.engines.simulated.engine import SimulatedEngine
-from tests.engine.contract import IMAGE, EngineContract, World
+from tests.engine.contract import CLAIMS, IMAGE, EngineContract, World
+
+CLAIMING = "image/that-claims:much"
 
 
 def work(files: Mapping[str, bytes]) -> int | None:
@@ -21,7 +23,13 @@ def work(files: Mapping[str, bytes]) -> int | None:
 class TestSimulated(EngineContract):
     @pytest.fixture
     def engine(self) -> Engine:
-        return SimulatedEngine(images=(IMAGE,), work=work)
+        return SimulatedEngine(images=(IMAGE, CLAIMING), work=work)
+
+    @pytest.fixture
+    def claiming(self, engine: Engine) -> str:
+        assert isinstance(engine, SimulatedEngine)
+        engine.image_labels[CLAIMING] = CLAIMS
+        return CLAIMING
 
     @pytest.fixture
     def prints(self) -> Callable[[World, AgentPlan], None]:

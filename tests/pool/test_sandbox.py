@@ -114,7 +114,7 @@ def holders(manager: Manager) -> list[str]:
         "--filter",
         f"label=io.mayfly.host={manager.host_id()}",
         "--filter",
-        "label=io.mayfly.sandbox",
+        "label=io.mayfly.sandbox=holder",
     )
     return manager.docker("ps", "-aq", *ours).split()
 

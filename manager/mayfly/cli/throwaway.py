@@ -22,6 +22,7 @@ from mayfly.cli.verbs_status import await_drained, first_status, slot_of
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, agent_plan
+from mayfly.core.container_labels import NOBODYS
 from mayfly.core.desire import desired
 from mayfly.core.model import Config, ContainerId, Generation, HostId, SlotSpec, Traits
 from mayfly.edge.faults import Fault
@@ -156,4 +157,6 @@ def _plan(config: Config, spec: SlotSpec, what: str, home: Path) -> tuple[AgentP
         log_max_size=config.host.log_max_size,
     )
     spare = f"{name}.{generation}"
-    return replace(plan, labels={LABEL: what}, spare_name=spare, removes_itself=False), generation
+    return replace(
+        plan, labels={**NOBODYS, LABEL: what}, spare_name=spare, removes_itself=False
+    ), generation

@@ -11,15 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
+from mayfly.core.container_labels import labels_of
 from mayfly.core.model import (
     CA_TARGET,
-    LABEL_FINGERPRINT,
-    LABEL_GENERATION,
-    LABEL_HOST,
-    LABEL_LEASE,
-    LABEL_POOL,
-    LABEL_SEAL,
-    LABEL_SLOT,
     ContainerId,
     Generation,
     HostId,
@@ -32,7 +26,6 @@ from mayfly.core.model import (
     SlotSpec,
     Ulimit,
 )
-from mayfly.core.seal import seal
 
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
@@ -137,24 +130,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         name=action.name,
         spare_name=naming.standby(spec.name, action.generation),
         image=spec.image,
-        labels={
-            LABEL_HOST: host,
-            LABEL_POOL: pool.name,
-            LABEL_SLOT: spec.name,
-            LABEL_GENERATION: action.generation,
-            LABEL_FINGERPRINT: spec.fingerprint,
-            # Said where there is none as well: what is not said here, an image may say.
-            LABEL_LEASE: ",".join(spec.lease),
-            LABEL_SEAL: seal(
-                pool.installation_key,
-                host,
-                pool.name,
-                spec.name,
-                action.generation,
-                spec.fingerprint,
-                spec.lease,
-            ),
-        },
+        labels=labels_of(spec, action.generation, host),
         environment=environment(spec, action.generation),
         variables=job_variables(spec),
         injection=spec.injection,

@@ -14,15 +14,8 @@ from dataclasses import dataclass
 from mayfly.core import naming
 from mayfly.core.actions import MakeSandbox, RemoveSandbox
 from mayfly.core.agent_plan import Network
+from mayfly.core.container_labels import labels_of
 from mayfly.core.model import (
-    LABEL_FINGERPRINT,
-    LABEL_GENERATION,
-    LABEL_HOST,
-    LABEL_LEASE,
-    LABEL_POOL,
-    LABEL_SANDBOX,
-    LABEL_SEAL,
-    LABEL_SLOT,
     Container,
     ContainerId,
     Generation,
@@ -32,7 +25,6 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.plan import Act, View
-from mayfly.core.seal import seal
 
 MEMORY = 32 * 1024 * 1024  # bytes that a holder may have; it has a tenth of a MiB
 PROCESSES = 1  # of a holder
@@ -57,10 +49,6 @@ class SandboxPlan:
 def sandbox_plan(action: MakeSandbox, *, host: HostId) -> SandboxPlan:
     """The plan of the holder that is to be made."""
     spec, pool, generation = action.spec, action.spec.pool, action.generation
-    own = seal(
-        *(pool.installation_key, host, pool.name, spec.name, generation, spec.fingerprint, ()),
-        holds=True,
-    )
     return SandboxPlan(
         host=host,
         pool=pool.name,
@@ -68,16 +56,7 @@ def sandbox_plan(action: MakeSandbox, *, host: HostId) -> SandboxPlan:
         generation=generation,
         name=naming.holder(spec.name, generation),
         image=spec.image,
-        labels={
-            LABEL_HOST: host,
-            LABEL_POOL: pool.name,
-            LABEL_SLOT: spec.name,
-            LABEL_GENERATION: generation,
-            LABEL_FINGERPRINT: spec.fingerprint,
-            LABEL_LEASE: "",
-            LABEL_SANDBOX: "holder",
-            LABEL_SEAL: own,
-        },
+        labels=labels_of(spec, generation, host, holds=True),
         network=Network(pool.network, pool.dns),
         userns=pool.security.userns,
     )

@@ -143,7 +143,7 @@ class DockerClient:
         """Every agent's container of any Mayfly, running or not, in one call."""
         with self._asking("listing containers") as api:
             listed = api.containers(all=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
-        return tuple(container_from(entry) for entry in listed)
+        return tuple(container_from(entry) for entry in listed if ours(entry))
 
     def size(self, cid: ContainerId) -> int | None:
         """Bytes in its writable layer; None where it does not run, ``Unmeasured`` where the Engine is not

@@ -11,24 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mayfly.core.agent_plan import DRIVER_CAPABILITIES, AgentPlan, Mount
-from mayfly.core.model import (
-    LABEL_FINGERPRINT,
-    LABEL_GENERATION,
-    LABEL_HOST,
-    LABEL_LEASE,
-    LABEL_POOL,
-    LABEL_SANDBOX,
-    LABEL_SEAL,
-    LABEL_SLOT,
-    Container,
-    ContainerId,
-    Generation,
-    HostId,
-    Injection,
-    PoolName,
-    SlotName,
-    Ulimit,
-)
+from mayfly.core.container_labels import is_slots, labelled
+from mayfly.core.model import Container, ContainerId, Injection, Ulimit
 from mayfly.engines.docker.sandbox import READ_ONLY
 from mayfly.engines.docker.values import (
     ContainerPlan,
@@ -237,25 +221,17 @@ def _mount(bind: Mount) -> dict[str, Any]:
 
 
 def ours(entry: Mapping[str, Any]) -> bool:
-    return LABEL_GENERATION in (entry.get("Labels") or {})
+    return is_slots(entry.get("Labels") or {})
 
 
 def container_from(entry: Mapping[str, Any]) -> Container:
-    labels: Mapping[str, str] = entry.get("Labels") or {}
-    return Container(
-        id=ContainerId(entry["Id"]),
+    return labelled(
+        entry.get("Labels") or {},
+        container=ContainerId(entry["Id"]),
         name=(entry.get("Names") or ["/"])[0].removeprefix("/"),
         state=container_state(entry.get("State", "")),
-        host=HostId(labels.get(LABEL_HOST, "")),
-        pool=PoolName(labels.get(LABEL_POOL, "")),
-        slot=SlotName(labels.get(LABEL_SLOT, "")),
-        generation=Generation(labels.get(LABEL_GENERATION, "")),
-        fingerprint=labels.get(LABEL_FINGERPRINT, ""),
         image=entry.get("ImageID", ""),
         created=float(entry.get("Created") or 0),
-        lease=tuple(uuid for uuid in labels.get(LABEL_LEASE, "").split(",") if uuid),
-        seal=labels.get(LABEL_SEAL, ""),
-        holds=LABEL_SANDBOX in labels,
         sandbox=_joined((entry.get("HostConfig") or {}).get("NetworkMode") or ""),
     )
 

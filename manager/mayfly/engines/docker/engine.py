@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mayfly.core import naming
 from mayfly.core.agent_plan import AgentPlan, Network
+from mayfly.core.container_labels import NOBODYS
 from mayfly.core.gate_environment import at_gate
 from mayfly.core.model import (
     Breach,
@@ -202,7 +203,7 @@ class DockerEngine(DockerClient):
         network = self._network(plan)
         made = replace(
             container_plan(plan, network, {"NVIDIA_VISIBLE_DEVICES": "void"}),
-            labels={isolation.LABEL: plan.host},
+            labels={**NOBODYS, isolation.LABEL: plan.host},
             entrypoint=isolation.SLEEP,
             command=(),
             mounts=(),

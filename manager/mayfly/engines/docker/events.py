@@ -233,7 +233,7 @@ def _event(raw: Mapping[str, Any]) -> EngineEvent | None:
         return EngineEvent("image", action, subject, at, name=attributes.get("name", ""))
     if kind == "daemon":
         return EngineEvent("daemon", action, subject, at, name=attributes.get("name", ""))
-    if kind != "container" or action not in _CONTAINER or LABEL_HOST not in attributes:
+    if kind != "container" or action not in _CONTAINER or not attributes.get(LABEL_HOST):
         return None
     code = attributes.get("exitCode", "")
     return EngineEvent(

@@ -16,12 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mayfly.core.agent_plan import WITNESS_TARGET, AgentPlan
+from mayfly.core.container_labels import labelled
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
     GATE_PROTOCOL,
-    LABEL_FINGERPRINT,
     LABEL_GATE,
-    LABEL_SEAL,
     Breach,
     Condition,
     Container,
@@ -99,6 +98,7 @@ class SimulatedEngine:
         self.timeout = timeout
         self.capabilities = capabilities
         self.images = list(images)
+        self.image_labels: dict[str, Mapping[str, str]] = {}  # beside the gate's, by image
         self._work = work
         self._clock = clock
         self._lock = threading.RLock()
@@ -193,7 +193,8 @@ class SimulatedEngine:
         self._asked("image")
         if reference not in self.images:
             return None
-        return ImageFacts(reference, {LABEL_GATE: GATE_PROTOCOL}, None, (reference,), ())
+        labels = {LABEL_GATE: GATE_PROTOCOL, **self.image_labels.get(reference, {})}
+        return ImageFacts(reference, labels, None, (reference,), ())
 
     def watch(
         self,
@@ -239,11 +240,11 @@ class SimulatedEngine:
     # -- containers, seen --------------------------------------------------------------------------
 
     def list(self) -> tuple[Container, ...]:
-        """Every container, running or not."""
+        """Every agent's container and every holder, running or not."""
         self._asked("list")
         with self._lock:
             agents = tuple(box.container for box in self._boxes.values())
-            return (*agents, *self._holders.values())
+            return tuple(one for one in (*agents, *self._holders.values()) if one.host)
 
     def size(self, container: ContainerId) -> int | None:
         """No container has written anything."""
@@ -283,22 +284,8 @@ class SimulatedEngine:
                 raise Gone(
                     f"starting container {name}: there is no container {joined[:12]} to join"
                 )
-            cid = ContainerId(f"{next(self._numbers):064x}")
-            container = Container(
-                id=cid,
-                name=name,
-                state=ContainerState.RUNNING,
-                host=plan.host,
-                pool=plan.pool,
-                slot=plan.slot,
-                generation=plan.generation,
-                fingerprint=plan.labels.get(LABEL_FINGERPRINT, ""),
-                image=plan.image,
-                created=self._clock(),
-                lease=plan.injection.devices if plan.injection is not None else (),
-                seal=plan.labels.get(LABEL_SEAL, ""),
-                sandbox=joined,
-            )
+            container = self._made(plan, name, joined)
+            cid = container.id
             witness = next(
                 (Path(m.source) for m in plan.mounts if m.target == WITNESS_TARGET), None
             )
@@ -317,25 +304,12 @@ class SimulatedEngine:
         """A container that only sleeps."""
         self._asked("make_sandbox")
         with self._lock:
-            holder = ContainerId(f"{next(self._numbers):064x}")
-            self._holders[holder] = Container(
-                id=holder,
-                name=plan.name,
-                state=ContainerState.RUNNING,
-                host=plan.host,
-                pool=plan.pool,
-                slot=plan.slot,
-                generation=plan.generation,
-                fingerprint=plan.labels[LABEL_FINGERPRINT],
-                image=plan.image,
-                created=self._clock(),
-                seal=plan.labels[LABEL_SEAL],
-                holds=True,
-            )
+            holder = self._made(plan, plan.name)
+            self._holders[holder.id] = holder
             if plan.network.name is None:
                 self.networks.add((plan.host, plan.pool))
-        self._told(self._holders[holder], "start")
-        return holder
+        self._told(holder, "start")
+        return holder.id
 
     def sandbox_is_empty(self, holder: ContainerId) -> bool:
         """Whether it is there, and no test says that somebody left something."""
@@ -431,6 +405,19 @@ class SimulatedEngine:
         self._gates.clear()
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _made(
+        self, plan: AgentPlan | SandboxPlan, name: str, joined: ContainerId | None = None
+    ) -> Container:
+        return labelled(
+            {**self.image_labels.get(plan.image, {}), **plan.labels},
+            container=ContainerId(f"{next(self._numbers):064x}"),
+            name=name,
+            state=ContainerState.RUNNING,
+            image=plan.image,
+            created=self._clock(),
+            sandbox=joined,
+        )
 
     def _asked(self, call: str) -> None:
         with self._lock:
