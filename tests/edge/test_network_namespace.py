@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.model import ContainerId
-from mayfly.edge.network_namespace import counted, sockets
+from mayfly.edge.network_namespace import BYTES, MANY, counted, sockets
 from mayfly.engines.docker.sandbox import only_the_engines
 
 HOLDER = ContainerId("c0ffee" * 8)
@@ -75,6 +75,24 @@ def test_the_engines_own_sockets_are_nobodys(tmp_path: Path) -> None:
 def test_whatever_else_is_there_somebody_has_left(tmp_path: Path, left: dict[str, object]) -> None:
     a_namespace(tmp_path, **left)  # type: ignore[arg-type]
     assert not is_empty(tmp_path)
+
+
+def test_of_many_sockets_no_table_is_read(tmp_path: Path) -> None:
+    a_namespace(tmp_path, used=MANY + 1)
+    table = tmp_path / "7" / "net" / "tcp"
+    table.unlink()
+    table.mkdir()  # whoever reads it fails
+    assert not is_empty(tmp_path)
+    (tmp_path / "7" / "net" / "sockstat").write_text(SOCKSTAT.format(used=3, tcp=1, tw=0, udp=1))
+    assert sockets(7, HOLDER, tmp_path) is None
+
+
+@pytest.mark.parametrize("file", ["tcp", "netlink", "sockstat", "../cgroup"])
+def test_more_than_few_have_to_say_is_not_read_to_its_end(tmp_path: Path, file: str) -> None:
+    a_namespace(tmp_path)
+    with (tmp_path / "7" / "net" / file).open("a") as opened:
+        opened.write("\n" * BYTES)
+    assert sockets(7, HOLDER, tmp_path) is None
 
 
 def test_another_processs_namespace_is_none(tmp_path: Path) -> None:

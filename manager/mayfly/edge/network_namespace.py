@@ -20,6 +20,9 @@ PROC = Path("/proc")
 TABLES = ("tcp", "udp", "tcp6", "udp6")
 # The families of netlink(7) that cannot tell of other sockets: ROUTE, XFRM, NETFILTER.
 HARMLESS = frozenset({"0", "6", "12"})
+# More than anybody keeps: where there are more sockets, or the kernel has more to say, it is not listened to.
+MANY = 64
+BYTES = 64 * 1024  # of one file
 OF_ALL_NAMESPACES = frozenset({"orphan", "alloc", "mem", "memory"})
 
 # Of what there is how many, such as ("TCP:", "inuse", 1); "sockets: used" are all that somebody has.
@@ -36,9 +39,8 @@ class Sockets:
 
     @property
     def hidden(self) -> int:
-        """How many there are that no table shows."""
-        used = sum(number for _, what, number in self.counts if what == "used")
-        return used - len(self.bound) - self.netlink
+        """How many there are that no table shows, or that none was asked for."""
+        return _used(self.counts) - len(self.bound) - self.netlink
 
     @property
     def waiting(self) -> int:
@@ -60,11 +62,13 @@ def counted(process: int, container: ContainerId, proc: Path = PROC) -> Counts |
 
 def sockets(process: int, container: ContainerId, proc: Path = PROC) -> Sockets | None:
     """What is in the namespace of that process, which takes some 20 ms; ``None`` where it is not that
-    container's, or is not shown, or changes meanwhile.
+    container's, or is not shown, or changes meanwhile. More than ``MANY`` are counted alone.
     """
     place = proc / str(process)
     try:
         counts = _counts(place)
+        if _used(counts) > MANY:
+            return Sockets(counts, (), 0) if _is_of(place, container) else None
         bound = tuple(one for table in TABLES for one in _bound(place, table))
         netlink = sum(1 for row in _rows(place, "netlink") if row[1] in HARMLESS and row[2] != "0")
         same = _counts(place) == counts and _is_of(place, container)
@@ -75,14 +79,27 @@ def sockets(process: int, container: ContainerId, proc: Path = PROC) -> Sockets 
 
 def _is_of(place: Path, container: ContainerId) -> bool:
     """To be asked last: what was read before is that container's if its process is still there."""
-    return container in (place / "cgroup").read_text(encoding="utf-8", errors="replace")
+    return container in _text(place / "cgroup")
+
+
+def _used(counts: Counts) -> int:
+    return sum(number for _, what, number in counts if what == "used")
+
+
+def _text(file: Path) -> str:
+    """What the kernel says there; ``ValueError`` where it is too much."""
+    with file.open("rb") as opened:
+        said = opened.read(BYTES + 1)
+    if len(said) > BYTES:
+        raise ValueError(f"{file} has more than {BYTES} bytes")
+    return said.decode(errors="replace")
 
 
 def _counts(place: Path) -> Counts:
     found: list[tuple[str, str, int]] = []
     for file in ("sockstat", "sockstat6"):
         try:
-            text = (place / "net" / file).read_text(encoding="ascii", errors="replace")
+            text = _text(place / "net" / file)
         except FileNotFoundError:
             if file == "sockstat":
                 raise
@@ -98,7 +115,7 @@ def _counts(place: Path) -> Counts:
 
 def _rows(place: Path, table: str) -> Iterator[list[str]]:
     try:
-        text = (place / "net" / table).read_text(encoding="ascii", errors="replace")
+        text = _text(place / "net" / table)
     except FileNotFoundError:  # a kernel without IPv6
         return
     for line in text.splitlines()[1:]:

@@ -7,7 +7,6 @@ action at a time.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -32,13 +31,14 @@ from mayfly.core.model import ContainerId, Generation, HostId, PoolName
 from mayfly.core.sandbox import sandbox_plan
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame
+from mayfly.edge.patience import comes_true
 from mayfly.edge.witness import Witnesses
 from mayfly.engines.protocol import Engine, OutputKeeper
 from mayfly.providers import Enrolment, Provider
 from mayfly.service.end_watch import EndWatch
 
 LEAVING = 1.0  # seconds in which what a job has closed has to be gone from its sandbox
-LEAVING_AGAIN = 0.005
+LEAVING_AGAIN = 0.005  # after the first look
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +180,9 @@ class Performer:
 
     def _is_clean(self, sandbox: ContainerId) -> bool:
         """Whether nothing is left in it. What a process leaves in closing is gone a moment after it."""
-        last = time.monotonic() + LEAVING
-        while not self._engine.sandbox_is_empty(sandbox):
-            if time.monotonic() > last:
-                return False
-            time.sleep(LEAVING_AGAIN)
-        return True
+        return comes_true(
+            lambda: self._engine.sandbox_is_empty(sandbox), within=LEAVING, first=LEAVING_AGAIN
+        )
 
     def _forget(self, generation: Generation) -> None:
         self._engine.let_go(generation)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from mayfly.core.model import (
 from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.network_namespace import Counts, counted, sockets
+from mayfly.edge.patience import comes_true
 from mayfly.engines.docker import builder, isolation
 from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.client import DockerClient
@@ -49,10 +49,12 @@ TERMINAL_GRACE = 1  # seconds that a person's command has to end
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A holder whose namespace was seen to be empty."""
+    """What is known of a holder."""
 
-    process: int
-    empty: Counts  # as long as these are the same, it is
+    process: int  # its first
+    empty: Counts | None = (
+        None  # as long as these are the same, it is; None: it was not yet seen to be
+    )
 
 
 class DockerEngine(DockerClient):
@@ -85,11 +87,10 @@ class DockerEngine(DockerClient):
         holder = self.create(holder_plan(plan, network))
         try:
             self.start(holder)
-            last = time.monotonic() + SETTLING
-            while not self.sandbox_is_empty(holder):
-                if time.monotonic() < last:
-                    time.sleep(SETTLING_AGAIN)
-                    continue
+            settled = comes_true(
+                lambda: self.sandbox_is_empty(holder), within=SETTLING, first=SETTLING_AGAIN
+            )
+            if not settled:
                 raise Refused(
                     f"the network namespace of container {plan.name} cannot be looked into from here: "
                     "leave out `sandbox`, or run Mayfly beside an Engine of this host that is not rootless"
@@ -104,13 +105,18 @@ class DockerEngine(DockerClient):
     def sandbox_is_empty(self, holder: ContainerId) -> bool:
         """Whether no socket is in the namespace that it holds but the Engine's own."""
         known = self._holders.get(holder)
-        if known is not None and counted(known.process, holder) == known.empty:
+        counts = counted(known.process, holder) if known is not None else None
+        if known is None or counts is None:
+            process = self.first_process(holder)
+            if process is None:
+                return False
+            known = self._holders[holder] = _Held(process)
+        elif counts == known.empty:
             return True
-        process = self.first_process(holder)
-        found = sockets(process, holder) if process is not None else None
-        if process is None or found is None or not only_the_engines(found):
+        found = sockets(known.process, holder)
+        if found is None or not only_the_engines(found):
             return False
-        self._holders[holder] = _Held(process, found.counts)
+        self._holders[holder] = _Held(known.process, found.counts)
         return True
 
     def watch(
