@@ -28,6 +28,7 @@ SCHEMAS = {
     "reload": "mayfly.reload/1",
     "gpus": "mayfly.gpus/1",
     "jobs": "mayfly.jobs/1",
+    "runs": "mayfly.runs/1",
     "config check": "mayfly.config-check/1",
     "config show": "mayfly.config/2",
     "images list": "mayfly.images/1",

@@ -22,7 +22,9 @@ from mayfly.core.commands import (
     ReloadConfig,
     ResumeManager,
     RetrySlots,
+    RunJob,
     SubmitJob,
+    SubmitRun,
     UncordonSlots,
 )
 from mayfly.core.facts import (
@@ -52,6 +54,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.plan import Plan
 from mayfly.core.queue_room import ROOM
+from mayfly.core.runs import Origin
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0
@@ -285,6 +288,7 @@ def test_a_command_that_contradicts_how_things_stand_changes_nothing_and_says_wh
 USER = replace(ANN, operator=False)
 EVERY = (
     SubmitJob(USER, PAYLOAD, pool=None, timeout=None),
+    SubmitRun(USER, Origin("/r"), (RunJob(PAYLOAD),)),
     CancelJobs(USER, (NEXT,)),
     CordonSlots(USER, ("a-0",), until=None, note=""),
     UncordonSlots(USER, ("a-0",)),
@@ -305,7 +309,7 @@ def test_a_user_who_is_no_operator_submits_sees_the_plan_and_ends_their_own(
     assert {type(one) for one in EVERY} == set(get_args(Command))
     theirs = replace(QUEUED, uid=ANN.uid)
     found = effects(command, situation(WAITS, RUNS, jobs=(ENTRY, theirs)))
-    if isinstance(command, SubmitJob | CancelJobs | PlanAhead):
+    if isinstance(command, SubmitJob | SubmitRun | CancelJobs | PlanAhead):
         assert found.status in (200, 201)
     else:
         told = "ann may only submit jobs, read, and end jobs of their own"

@@ -22,15 +22,17 @@ from mayfly.core.facts import (
     JobEnded,
     JobRequeued,
     JobSubmitted,
+    RunSubmitted,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
 from mayfly.core.memory import Agent, Job
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, Priority, SlotName
 from mayfly.core.queue import HALF_LIFE, Queue, charged
+from mayfly.core.runs import Origin, Run
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.history import FEW, PIECE, History
 from mayfly.edge.history_file import FILE_NAME, MIGRATIONS, translated
-from mayfly.edge.history_reader import ALL_JOBS, JOBS, HistoryReader, JobsWanted
+from mayfly.edge.history_reader import ALL_JOBS, JOBS, HistoryReader, JobsWanted, RunsWanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -438,3 +440,79 @@ def test_a_damaged_state_file_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"not a database, and long enough to be looked at" * 100)
     with pytest.raises(Refused, match="is damaged"):
         History(tmp_path)
+
+
+def pushed(number: int, *, ref: str = "refs/heads/main", uid: int = 1000) -> list[Fact]:
+    """A run of two jobs."""
+    run, at = JobId(f"r{number}"), T + number
+    origin = Origin("/srv/lab.git", ref, f"{number:040x}", None, "Train \x1b[2J")
+    jobs = [
+        Job(JobId(f"{run}-{n}"), PoolName("a"), 10 * number + n, at, uid=uid, group=run)
+        for n in (1, 2)
+    ]
+    return [
+        RunSubmitted(at, Run(run, origin, len(jobs), uid, "ann")),
+        *(JobSubmitted(at, job) for job in jobs),
+    ]
+
+
+def ended(job: str, state: JobState, at: float) -> Fact:
+    return JobEnded(at, JobId(job), state, Cause.EXIT, 0)
+
+
+def test_a_run_stands_as_its_jobs_do_and_is_found_by_what_it_is_of(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    kept(history, *pushed(1))
+    kept(history, *pushed(2, ref="refs/heads/wip", uid=1001))
+    assert reader.run("r9") is None
+    assert reader.run("r1") == {
+        "run": "r1",
+        "repository": "/srv/lab.git",
+        "ref": "refs/heads/main",
+        "commit": f"{1:040x}",
+        "base": None,
+        "subject": "Train \x1b[2J",
+        "owner": "ann",
+        "uid": 1000,
+        "state": "queued",
+        "submitted": T + 1,
+        "finished": None,
+        "jobs": {"queued": 2},
+    }
+    kept(history, ended("r1-2", JobState.SUCCEEDED, T + 60))
+    found = reader.run("r1")
+    assert found is not None
+    assert (found["state"], found["finished"]) == ("running", None)
+    kept(history, ended("r1-1", JobState.FAILED, T + 50))
+    found = reader.run("r1")
+    assert found is not None
+    assert (found["state"], found["finished"]) == ("failed", T + 60)
+    assert found["jobs"] == {"failed": 1, "succeeded": 1}
+
+    def listed(**wanted: Any) -> list[str]:
+        return [row["run"] for row in reader.listed_runs(RunsWanted(**wanted))]
+
+    assert listed() == ["r2", "r1"]
+    assert listed(limit=1) == ["r2"]
+    assert listed(state="failed", limit=1) == listed(uid=1000) == ["r1"]
+    assert listed(ref="refs/heads/wip") == listed(since=T + 2) == ["r2"]
+    assert listed(repository="/srv/lab.git", ref="refs/heads/x") == []
+    told = [event for event in reader.events() if event["event"] == "run.submitted"]
+    assert [(event["run"], event["by"], event["jobs"]) for event in told] == [
+        ("r1", "ann", 2),
+        ("r2", "ann", 2),
+    ]
+    assert not any("Train" in json.dumps(event) for event in told)
+    history.close()
+
+
+def test_a_run_is_forgotten_with_the_last_of_its_jobs(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    for number in (1, 2, 3):
+        kept(history, *pushed(number))
+    kept(history, *(ended(f"r{n}-{m}", JobState.SUCCEEDED, T + 9) for n in (1, 3) for m in (1, 2)))
+    kept(history, ended("r2-1", JobState.SUCCEEDED, T + 9))
+    while history.prune(T + 100, 1000):
+        pass
+    assert [row["run"] for row in reader.listed_runs()] == ["r2"], "a job of it still waits"
+    history.close()

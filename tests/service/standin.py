@@ -15,7 +15,7 @@ from typing import Any
 
 from mayfly.core.commands import Command
 from mayfly.core.model import JobId, JobState
-from mayfly.edge.history_reader import ALL_JOBS, JobsWanted
+from mayfly.edge.history_reader import ALL_JOBS, ALL_RUNS, JobsWanted, RunsWanted
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control
@@ -59,7 +59,7 @@ def status(*slots: Row, **other: Any) -> Row:
     }
 
 
-def job(name: str, **other: Any) -> Row:
+def job(name: str, /, **other: Any) -> Row:
     """A row of the queue, queued unless said otherwise."""
     return {
         "job": name,
@@ -82,11 +82,31 @@ def job(name: str, **other: Any) -> Row:
     }
 
 
+def run(name: str, /, **other: Any) -> Row:
+    """A run as the disk has it, of one job that is queued unless said otherwise."""
+    return {
+        "run": name,
+        "repository": "/srv/git/lab.git",
+        "ref": "refs/heads/main",
+        "commit": "c0ffee" + "0" * 34,
+        "base": "0" * 40,
+        "subject": "Train longer",
+        "owner": "ann",
+        "uid": 1000,
+        "state": "queued",
+        "submitted": "2026-11-21T09:00:00.000Z",
+        "finished": None,
+        "jobs": {"queued": 1},
+        **other,
+    }
+
+
 class Account:
     """The ``HistoryReader`` and the ``Output``: rows and output that a test puts there."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.runs: dict[str, Row] = {}
         self.owners: dict[str, int] = {}  # uids by job
         self.event_rows: list[Row] = []
         self.agents: list[Row] = []
@@ -134,6 +154,19 @@ class Account:
     def job(self, job: str) -> Row | None:
         self._check()
         return self.rows.get(job)
+
+    def listed_runs(self, wanted: RunsWanted = ALL_RUNS) -> Sequence[Row]:
+        self._check()
+        given: Row = {"repository": wanted.repository, "ref": wanted.ref, "state": wanted.state}
+        given["uid"] = wanted.uid
+        return [
+            row
+            for row in reversed(self.runs.values())
+            if all(value in (None, row[key]) for key, value in given.items())
+        ][: wanted.limit]
+
+    def run(self, run: str) -> Row | None:
+        return self.runs.get(run)
 
     def owner_of_job(self, job: str) -> int | None:
         return self.owners.get(job)

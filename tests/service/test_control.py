@@ -32,11 +32,14 @@ from mayfly.core.commands import (
     ReloadConfig,
     ResumeManager,
     RetrySlots,
+    RunJob,
     SubmitJob,
+    SubmitRun,
     UncordonSlots,
     verb_of,
 )
 from mayfly.core.model import Priority
+from mayfly.core.runs import Origin
 from mayfly.edge import unix_http
 from mayfly.edge.faults import Passing, Refused
 from mayfly.service import control
@@ -255,6 +258,35 @@ COMMANDS: list[tuple[str, object, Command]] = [
             matrix={"SEED": ("1", "2")},
         ),
     ),
+    (
+        "/v1/runs",
+        {
+            "repository": "/srv/git/lab.git",
+            "ref": "refs/heads/main",
+            "commit": "c" * 40,
+            "base": "b" * 64,
+            "subject": "Train longer",
+            "tasks": [
+                {"argv": ["make"], "name": "test-vit"},
+                {"argv": ["id"], "env": {"A": "b"}, "pool": "p", "cuda": "12.8", "timeout": 9},
+                {"argv": ["id"], "after": [1, 0, 1]},
+            ],
+        },
+        SubmitRun(
+            ANYONE,
+            Origin("/srv/git/lab.git", "refs/heads/main", "c" * 40, "b" * 64, "Train longer"),
+            (
+                RunJob(Payload(("make",), {}), name="test-vit"),
+                RunJob(Payload(("id",), {"A": "b"}), pool="p", cuda="12.8", timeout=9.0),
+                RunJob(Payload(("id",), {}), after=(1, 0)),
+            ),
+        ),
+    ),
+    (
+        "/v1/runs",
+        {"repository": "/home/ann/lib", "tasks": [{"argv": ["id"]}]},
+        SubmitRun(ANYONE, Origin("/home/ann/lib"), (RunJob(Payload(("id",), {})),)),
+    ),
     ("/v1/jobs/j1/cancel", None, CancelJobs(ANYONE, ("j1",))),
     ("/v1/cancel", {"jobs": ["j1", "j2"]}, CancelJobs(ANYONE, ("j1", "j2"))),
     (
@@ -324,6 +356,28 @@ def test_every_post_and_no_other_read_is_a_command() -> None:
             "/v1/jobs",
             {"argv": ["a"], "env": {"A": ""}, "matrix": {"A": ["1"]}},
             "matrix: A is a variable of env already",
+        ),
+        ("/v1/runs", {"tasks": [{}]}, "repository must say what the run is of"),
+        ("/v1/runs", {"repository": "/r" * 513}, "repository must be a text of 1 to 1024"),
+        ("/v1/runs", {"repository": "/r"}, "tasks must be a list of 1 to 1000 jobs"),
+        ("/v1/runs", {"repository": "/r", "tasks": [1]}, "tasks[0]: must be a JSON object"),
+        ("/v1/runs", {"repository": "/r", "tasks": [{"x": 1}]}, "tasks[0]: it has no 'x'"),
+        ("/v1/runs", {"repository": "/r", "commit": "HEAD"}, "commit must be a whole commit id"),
+        ("/v1/runs", {"repository": "/r", "subject": "x" * 201}, "subject must be a text of 1"),
+        *(
+            (
+                "/v1/runs",
+                {"repository": "/r", "tasks": [{"argv": ["a"]}, task]},
+                f"tasks[1]: {told}",
+            )
+            for task, told in (
+                ({"argv": []}, "argv must be a list of texts"),
+                ({"argv": ["a"], "name": "a b"}, "name must be 1 to 64 letters"),
+                ({"argv": ["a"], "cuda": "all"}, "cuda must be one version, such as 12.8"),
+                ({"argv": ["a"], "after": [1]}, "after must have places of tasks before this one"),
+                ({"argv": ["a"], "after": [True]}, "after must have places of tasks before"),
+                ({"argv": ["a"], "after": [0] * 257}, "after must be a list of at most 256 places"),
+            )
         ),
         ("/v1/cancel", {}, "jobs must name what is to be cancelled"),
         ("/v1/cancel", {"jobs": []}, "jobs must be a list of 1 to 1000 names"),

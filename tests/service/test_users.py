@@ -19,7 +19,7 @@ from mayfly.edge.unix_http import USERS, admit
 from mayfly.service import control
 from mayfly.service.control import LISTS, Control
 from tests.service.conftest import connect
-from tests.service.standin import StandIn, job
+from tests.service.standin import StandIn, job, run
 
 OWN = os.getuid()
 
@@ -36,6 +36,7 @@ def door(manager: StandIn, tmp_path: Path) -> Iterator[Path]:
             manager.account.owners[name] = owner
         manager.account.prints(agent, b"printed\n")
         manager.account.ends(agent)
+    manager.account.runs = {"r1": run("r1", uid=OWN), "r2": run("r2", uid=OWN + 1)}
     manager.account.slots |= {("local-0", False): "g1", ("local-1", False): "g2"}
     yield path
     server.close()
@@ -66,6 +67,8 @@ ANSWERS = {
     "GET /v1/jobs/other/output?follow=1": 403,
     "GET /v1/slots/local-0/output": 200,
     "GET /v1/slots/local-1/output": 403,
+    "GET /v1/runs": 200,
+    "GET /v1/runs/r1": 200,
     "GET /v1/events": 200,
     "GET /v1/history": 200,
     "GET /v1/gpus": 200,
@@ -104,11 +107,27 @@ def test_a_list_shows_what_they_run_and_how_it_differs_to_their_owners_and_to_op
     assert shown(manager.path) == {"mine": whole, "other": whole, "old": whole}
 
 
+def test_what_the_commit_of_a_run_says_is_for_its_owner_and_operators(
+    manager: StandIn, door: Path
+) -> None:
+    def shown(path: Path) -> dict[str, str | None]:
+        client = http.client.HTTPConnection("mayfly", timeout=30)
+        client.sock = connect(path)
+        client.request("GET", "/v1/runs")
+        rows = json.loads(client.getresponse().read())["runs"]
+        client.close()
+        assert not any("uid" in row for row in rows)
+        return {row["run"]: row["subject"] for row in rows}
+
+    assert shown(door) == {"r1": "Train longer", "r2": None}
+    assert shown(manager.path) == {"r1": "Train longer", "r2": "Train longer"}
+
+
 def test_every_path_that_is_read_stands_in_the_table() -> None:
     reads = {route.path for route in Control.ROUTES if route.body is None}
     named = {line.split()[1].partition("?")[0] for line in ANSWERS}
     assert reads == {
-        path.replace("/mine", "/{job}").replace("/local-0", "/{slot}")
+        path.replace("/mine", "/{job}").replace("/r1", "/{run}").replace("/local-0", "/{slot}")
         for path in named
         if not {"other", "old", "local-1"} & set(path.split("/"))
     }

@@ -47,6 +47,7 @@ VERBS = {
     "submit": "verbs_jobs",
     "jobs": "verbs_jobs",
     "cancel": "verbs_jobs",
+    "runs": "verbs_runs",
     "pipeline": "verbs_pipeline",
     "init": "verbs_init",
     "install": "verbs_install",

@@ -48,6 +48,21 @@ def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete) and name not in typed]
 
 
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The last runs that begin with what was typed."""
+    given = ctx.params
+    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
+    try:
+        path = find_socket(
+            given.get("socket") or before.socket, given.get("config") or before.config
+        )
+        rows = Client(path, patience=0.0).get("/v1/runs", timeout=SECONDS).get("runs", ())
+    except Trouble:
+        return []
+    names = [str(row.get("run")) for row in rows if isinstance(row, dict)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def of_words(words: Iterable[str]) -> Callable[[str], list[str]]:
     """Those words, completed."""
     known = [str(word) for word in words]

@@ -66,7 +66,7 @@ VERBS = frozenset(
             "recycle",
             "reload",
         ),
-        *("resume", "retry", "run", "shell", "status", "submit", "uncordon", "wait"),
+        *("resume", "retry", "run", "runs", "shell", "status", "submit", "uncordon", "wait"),
     )
 )
 _VERB = re.compile(r"(?<![\w./@-])(sudo )?mayfly ((?:config |images )?[a-z]+)(?![\w./@-])")

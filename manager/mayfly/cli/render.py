@@ -68,7 +68,7 @@ def _slot_table(slots: Sequence[Row], now: float, width: int | None, colour: boo
     headings = ("SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE")
     lines = table(headings, rows, width, whole=("SLOT", "JOB"))
     if colour:
-        lines[1:] = [_coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
+        lines[1:] = [coloured(line, row[2]) for line, row in zip(lines[1:], rows, strict=True)]
     return lines
 
 
@@ -179,11 +179,11 @@ def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str
         columns["POOL"] = pools
     columns |= {
         "OWNER": [text(job.get("owner")) or "-" for job in found],
-        "STATE": [_standing(job) for job in found],
-        "EXIT": [_exit(job) for job in found],
+        "STATE": [standing(job) for job in found],
+        "EXIT": [exit_of(job) for job in found],
         "SLOT": [text(job.get("slot")) or "-" for job in found],
         "AGE": [age(job.get("submitted"), now) for job in found],
-        "RAN": [_took(job, now) for job in found],
+        "RAN": [took(job, now) for job in found],
     }
     left = [job.get("seconds_left") for job in found]
     if any(seconds is not None for seconds in left):
@@ -195,7 +195,7 @@ def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str
     lines = table(list(columns), rows, width, whole=("JOB", "POOL", "STATE", "EXIT", "SLOT"))
     if colour:
         states = [text(job.get("state")) for job in found]
-        lines[1:] = [_coloured(line, state) for line, state in zip(lines[1:], states, strict=True)]
+        lines[1:] = [coloured(line, state) for line, state in zip(lines[1:], states, strict=True)]
     return lines
 
 
@@ -204,7 +204,7 @@ def _called(job: Row) -> tuple[object, object]:
     return f"{name} {variant}".strip(), job.get("command")
 
 
-def _standing(job: Row) -> str:
+def standing(job: Row) -> str:
     """Its state; of one that waits for a slot, its place in the order of its pool."""
     position = job.get("position")
     return text(job.get("state")) + ("" if position is None else f" #{position}")
@@ -224,15 +224,15 @@ def group(document: Row, now: float, width: int | None, colour: bool) -> list[st
             text(job.get("variant")) or "-",
             text(job.get("pool")) or "-",
             state,
-            _exit(job),
-            _took(job, now),
+            exit_of(job),
+            took(job, now),
         )
         for job, state in zip(found, states, strict=True)
     ]
     headings = ("JOB", "VARIANT", "POOL", "STATE", "EXIT", "RAN")
     lines = table(headings, rows, width, whole=("JOB", "POOL", "STATE", "EXIT"))
     if colour:
-        lines[1:] = [_coloured(line, state) for line, state in zip(lines[1:], states, strict=True)]
+        lines[1:] = [coloured(line, state) for line, state in zip(lines[1:], states, strict=True)]
     return lines
 
 
@@ -243,9 +243,9 @@ def why(job: Row, now: float) -> str:
     if state == "running":
         left = job.get("seconds_left")
         until = "" if left is None else f"; its limit is over in {_spoken(left)}"
-        return f"{called} runs in slot {text(job.get('slot'))} for {_took(job, now)}{until}"
+        return f"{called} runs in slot {text(job.get('slot'))} for {took(job, now)}{until}"
     if state != "queued":
-        end = _exit(job)
+        end = exit_of(job)
         detail = text(job.get("detail"))
         told = f": {detail}" if detail else f" ({end})" if end != "-" else ""
         return f"{called} {'was ' if state in ('cancelled', 'lost') else ''}{state}{told}"
@@ -260,14 +260,14 @@ def expected(job: Row, now: float) -> str:
     return "; it may start now" if at - now < 1 else f"; it may start in {spoken_age(at - now)}"
 
 
-def _exit(job: Row) -> str:
+def exit_of(job: Row) -> str:
     """The exit code, and beside it the cause where that says more."""
     cause = text(job.get("cause"))
     said = "" if cause in ("exit", text(job.get("state"))) else cause
     return f"{text(job.get('exit_code'))} {said}".strip() or "-"
 
 
-def _took(job: Row, now: float) -> str:
+def took(job: Row, now: float) -> str:
     started, finished = seconds(job.get("started")), seconds(job.get("finished"))
     if started is None:
         return "-"
@@ -302,7 +302,7 @@ def wrapped(line: str, width: int | None, indent: str) -> list[str]:
     return textwrap.wrap(line, max(width, 20), subsequent_indent=indent)
 
 
-def _coloured(line: str, word: str) -> str:
+def coloured(line: str, word: str) -> str:
     """The line with its state in colour; the word itself says the same."""
     number = _COLOURS.get(word)
     at = line.find(f" {word}")

@@ -34,6 +34,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    RunSubmitted,
     SlotCooled,
     SlotCordoned,
     SlotHeld,
@@ -157,6 +158,8 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.jobs[job.id] = job
             draft.followers = None
             draft.serial = max(draft.serial, job.serial)
+        case RunSubmitted():
+            pass  # its jobs are remembered, each by itself
         case JobRequeued(job=job_id, counted=counted, lost=lost):
             known = draft.jobs.get(job_id)
             if known is not None:

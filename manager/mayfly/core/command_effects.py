@@ -24,6 +24,7 @@ from mayfly.core.commands import (
     ResumeManager,
     RetrySlots,
     SubmitJob,
+    SubmitRun,
     UncordonSlots,
 )
 from mayfly.core.facts import (
@@ -34,6 +35,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    RunSubmitted,
     SlotCordoned,
     SlotReleased,
     SlotUncordoned,
@@ -49,10 +51,12 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.plan import Plan
+from mayfly.core.runs import Run
 from mayfly.core.slots import VACANCY, tenancies
-from mayfly.core.submitting import Members, Refused, entries, members
+from mayfly.core.submitting import Entry, Members, Refused, entries, members, run_entries
 
 AT_ONCE = 1000  # jobs that one command ends: a pass records them all
+OF_EVERYBODY = SubmitJob | SubmitRun | CancelJobs | PlanAhead
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +103,20 @@ def refusal(status: int, kind: str, sentence: str) -> CommandResult:
 
 def effects(command: Command, situation: Situation) -> CommandResult:
     """What the command comes to as things stand."""
-    if command.by.operator or isinstance(command, SubmitJob | CancelJobs | PlanAhead):
+    if command.by.operator or isinstance(command, OF_EVERYBODY):
         return _permitted(command, situation)
     sentence = f"{command.by.name} may only submit jobs, read, and end jobs of their own"
     return refusal(403, "forbidden", sentence)
 
 
-def _permitted(command: Command, situation: Situation) -> CommandResult:
+def _permitted(  # noqa: C901, PLR0912  a case for each command
+    command: Command, situation: Situation
+) -> CommandResult:
     match command:
         case SubmitJob():
             return _submit(command, situation)
+        case SubmitRun():
+            return _submit_run(command, situation)
         case CancelJobs():
             return _cancel(command, situation)
         case CordonSlots():
@@ -142,12 +150,28 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
     )
     if isinstance(found, Refused):
         return refusal(found.status, found.kind, found.sentence)
-    facts = tuple(JobSubmitted(at.now, entry.job) for entry in found)
     body = {
         "job": at.new_job,
         "group": found[0].job.group,
         "jobs": [entry.job.id for entry in found],
     }
+    return _queued(found, body, (), at)
+
+
+def _submit_run(command: SubmitRun, at: Situation) -> CommandResult:
+    found = run_entries(command, at.config, at.desired, at.memory, at.now, new=at.new_job)
+    if isinstance(found, Refused):
+        return refusal(found.status, found.kind, found.sentence)
+    by = command.by
+    run = Run(at.new_job, command.origin, len(found), by.uid, by.name)
+    body = {"run": run.id, "jobs": [entry.job.id for entry in found]}
+    return _queued(found, body, (RunSubmitted(at.now, run),), at)
+
+
+def _queued(
+    found: tuple[Entry, ...], body: Mapping[str, object], before: tuple[Fact, ...], at: Situation
+) -> CommandResult:
+    facts = (*before, *(JobSubmitted(at.now, entry.job) for entry in found))
     return CommandResult(201, body, facts, {entry.job.id: entry.payload for entry in found})
 
 

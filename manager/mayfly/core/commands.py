@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mayfly.core.model import Priority
+from mayfly.core.runs import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,27 @@ class SubmitJob:
     retry_lost: int = 0  # how often it is run again where it was lost
     cuda: tuple[str, ...] = ()  # versions, a job for each; "all": those that there are
     matrix: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # values by variable
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """One job of a run."""
+
+    payload: Payload
+    pool: str | None = None  # as SubmitJob has it
+    timeout: float | None = None
+    name: str | None = None
+    cuda: str | None = None  # a version; None: whichever the pool has
+    after: tuple[int, ...] = ()  # places in the run, from 0, of jobs that are to end well first
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRun:
+    """Put the jobs of one push, or of one folder, into the queues: all of them or none."""
+
+    by: Caller
+    origin: Origin
+    jobs: tuple[RunJob, ...]  # each only after those before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +165,7 @@ class PlanAhead:
 
 Command: TypeAlias = (
     SubmitJob
+    | SubmitRun
     | CancelJobs
     | CordonSlots
     | UncordonSlots

@@ -37,6 +37,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "slot.cordoned": INFO,
         "slot.uncordoned": INFO,
         "job.submitted": INFO,
+        "run.submitted": INFO,
         "job.requeued": INFO,
         "job.cancelling": INFO,
         "job.ended": INFO,

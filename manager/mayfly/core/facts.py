@@ -22,6 +22,7 @@ from mayfly.core.model import (
     Phase,
     SlotName,
 )
+from mayfly.core.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,14 @@ class JobSubmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class RunSubmitted:
+    """run.submitted: the jobs of a push, or of a folder, are on disk as one."""
+
+    at: float
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
 class JobRequeued:
     """job.requeued: the agent that was to run it did not open, or was lost with it."""
 
@@ -315,6 +324,7 @@ Fact: TypeAlias = (
     | SlotCordoned
     | SlotUncordoned
     | JobSubmitted
+    | RunSubmitted
     | JobRequeued
     | JobCancelling
     | JobEnded

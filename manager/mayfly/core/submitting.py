@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
-from mayfly.core.commands import Caller, Payload, SubmitJob
+from mayfly.core.commands import Caller, Payload, RunJob, SubmitJob, SubmitRun
 from mayfly.core.images import parse
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, Desired, JobId, JobState, PoolName, PoolSpec, Priority
 from mayfly.core.queue import in_vain
 from mayfly.core.queue_room import no_room
+from mayfly.core.runs import JOBS_MOST
 
 ALL = "all"  # as a CUDA version: each that a pool with a queue has
 MOST = 256  # jobs of one group, and jobs that one runs after
@@ -104,6 +105,48 @@ def entries(
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
+
+
+def run_entries(
+    command: SubmitRun, config: Config, desired: Desired, memory: Memory, now: float, *, new: JobId
+) -> tuple[Entry, ...] | Refused:
+    """The jobs of a run that is taken, of which ``new`` is the id."""
+    by = command.by
+    if len(command.jobs) > JOBS_MOST:
+        sentence = f"these are {len(command.jobs)} jobs, and a run has at most {JOBS_MOST}"
+        return Refused(400, "bad_request", sentence)
+    found: list[Entry] = []
+    for number, wanted in enumerate(command.jobs, start=1):
+        pools = _pools(_alone(by, wanted), config, desired)
+        if isinstance(pools, Refused):
+            return replace(pools, sentence=f"{_which(number, wanted)}: {pools.sentence}")
+        after = tuple(found[place].job.id for place in wanted.after)
+        job = Job(
+            id=JobId(f"{new}-{number}"),
+            pool=pools[0][0].name,
+            serial=memory.serial + number,
+            submitted=now,
+            timeout=wanted.timeout,
+            uid=by.uid,
+            owner=by.name,
+            size=wanted.payload.size + 2 * sum(map(len, after)),
+            name=wanted.name,
+            group=new,
+            after=after,
+            awaits=after,
+        )
+        found.append(Entry(job, wanted.payload))
+    return _with_room(found, memory, by) or tuple(found)
+
+
+def _alone(by: Caller, wanted: RunJob) -> SubmitJob:
+    """A job of a run as it would be submitted by itself."""
+    cuda = () if wanted.cuda is None else (wanted.cuda,)
+    return SubmitJob(by, wanted.payload, wanted.pool, wanted.timeout, cuda=cuda)
+
+
+def _which(number: int, wanted: RunJob) -> str:
+    return f"job {number}" if wanted.name is None else f"job {wanted.name}"
 
 
 def _variant(cuda: str, values: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    RunSubmitted,
     event_name,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, kept_text, shown_command
@@ -52,6 +53,12 @@ STALE = (
             """{when} IS NOT NULL ORDER BY {when}
                LIMIT max(0, min(:piece, (SELECT count({when}) FROM {table}) - :most))""",
         )
+    ),
+    # A run goes with its last job; those are forgotten in about the order in which they were submitted.
+    (
+        "runs",
+        """rowid IN (SELECT rowid FROM runs ORDER BY submitted LIMIT :piece)
+           AND NOT EXISTS (SELECT 1 FROM jobs WHERE group_id = runs.id)""",
     ),
 )
 
@@ -181,6 +188,8 @@ class History:
         match fact:
             case JobSubmitted():
                 self._submit(fact, payloads[fact.job.id])
+            case RunSubmitted():
+                self._run(fact)
             case AgentOpened():
                 self._started(fact)
             case JobEnded():
@@ -201,6 +210,9 @@ class History:
         if isinstance(job, dict):
             told |= {"pool": job["pool"], "by": job["owner"]}
             job = job["id"]
+        run = told.pop("run", None)
+        if isinstance(run, dict):  # whose commits say what is for its owner and operators
+            told |= {"run": run["id"], "by": run["owner"], "jobs": run["jobs"]}
         at = told.pop("at")
         slot, generation = told.pop("slot", None), told.pop("generation", None)
         if slot is None and generation is not None:
@@ -253,6 +265,16 @@ class History:
                 job.retry_lost,
                 shown_command(payload.argv),
                 likeness(job.name, payload.argv),
+            ),
+        )
+
+    def _run(self, fact: RunSubmitted) -> None:
+        run, origin = fact.run, fact.run.origin
+        self._db.execute(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(run.id, fact.at, origin.repository, origin.ref, origin.commit, origin.base),
+                *(origin.subject, run.uid, run.owner),
             ),
         )
 

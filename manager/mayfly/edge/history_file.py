@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -87,6 +87,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             pool TEXT NOT NULL, uid INTEGER NOT NULL, priority TEXT NOT NULL,
             used REAL NOT NULL, at REAL NOT NULL, started REAL,
             PRIMARY KEY (pool, uid, priority))""",
+    ),
+    (
+        """CREATE TABLE runs (
+            id TEXT PRIMARY KEY, submitted REAL NOT NULL, repository TEXT NOT NULL, ref TEXT,
+            commit_id TEXT, base TEXT, subject TEXT NOT NULL, uid INTEGER NOT NULL, owner TEXT NOT NULL)""",
+        "CREATE INDEX runs_submitted ON runs (submitted)",
+        "CREATE INDEX runs_ref ON runs (repository, ref, submitted)",
     ),
 )
 

@@ -16,10 +16,12 @@ from mayfly.core.lifetime import seconds_in_phases
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId, JobState
 from mayfly.core.queue_estimate import RUNS
+from mayfly.core.runs import standing
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION, check_version, translated
 from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
 
+PAGE = 200  # runs that are looked at at once
 EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
 
 
@@ -56,6 +58,27 @@ class JobsWanted:
 
 
 ALL_JOBS = JobsWanted()
+
+
+@dataclass(frozen=True, slots=True)
+class RunsWanted:
+    """Which runs are to be listed; ``None``: any."""
+
+    limit: int = 50
+    repository: str | None = None
+    ref: str | None = None
+    state: str | None = None
+    uid: int | None = None  # whose
+    since: float | None = None  # submitted from then on
+
+
+ALL_RUNS = RunsWanted()
+LOOKED_AT = 5000  # runs, for those in one state
+_RUNS_WANTED = (
+    "(:repository IS NULL OR repository = :repository) AND (:ref IS NULL OR ref = :ref)"
+    " AND (:uid IS NULL OR uid = :uid) AND submitted >= :since"
+)
+_RUNS = f"SELECT * FROM runs WHERE {_RUNS_WANTED} ORDER BY submitted DESC, rowid DESC"  # noqa: S608
 
 
 class HistoryReader:
@@ -152,6 +175,39 @@ class HistoryReader:
             (job,),
         )
         return _job_row(rows[0]) | {"argv": json.loads(rows[0]["argv"])} if rows else None
+
+    def listed_runs(self, wanted: RunsWanted = ALL_RUNS) -> list[dict[str, Any]]:
+        """The runs that are wanted, the last first; of one state only among the last thousands."""
+        given = {**asdict(wanted), "since": wanted.since or 0.0}
+        found: list[dict[str, Any]] = []
+        for at in range(0, LOOKED_AT, PAGE):
+            rows = self._rows(f"{_RUNS} LIMIT {PAGE} OFFSET {at}", given)
+            told = self._run_rows(rows)
+            found += [row for row in told if wanted.state in (None, row["state"])]
+            if len(rows) < PAGE or len(found) >= wanted.limit:
+                break
+        return found[: wanted.limit]
+
+    def run(self, run: str) -> dict[str, Any] | None:
+        """One run; ``None`` where there is none of that id."""
+        return next(
+            iter(self._run_rows(self._rows("SELECT * FROM runs WHERE id = ?", (run,)))), None
+        )
+
+    def _run_rows(self, rows: Sequence[sqlite3.Row]) -> list[dict[str, Any]]:
+        """Runs with how their jobs stand."""
+        marks = ",".join("?" * len(rows))
+        counted = self._rows(
+            "SELECT group_id, state, count(*) AS jobs, max(finished) AS finished FROM jobs"  # noqa: S608
+            f" WHERE group_id IN ({marks}) GROUP BY group_id, state",
+            [row["id"] for row in rows],
+        )
+        jobs: dict[str, dict[JobState, int]] = {}
+        ends: dict[str, float] = {}
+        for row in counted:
+            jobs.setdefault(row["group_id"], {})[JobState(row["state"])] = row["jobs"]
+            ends[row["group_id"]] = max(ends.get(row["group_id"], 0.0), row["finished"] or 0.0)
+        return [_run_row(row, jobs.get(row["id"], {}), ends.get(row["id"])) for row in rows]
 
     def members(self, name: str) -> dict[JobId, JobState]:
         """The job of that id, or the jobs of that group, and how they stand."""
@@ -272,6 +328,25 @@ JOB_ROW = (
 def _job_row(row: sqlite3.Row) -> dict[str, Any]:
     found = {"job": row["id"], **{name: row[name] for name in JOB_ROW}}
     return found | {"group": row["group_id"], "after": row["after"].split()}
+
+
+def _run_row(row: sqlite3.Row, jobs: Mapping[JobState, int], end: float | None) -> dict[str, Any]:
+    state = standing(jobs)
+    over = state not in (JobState.QUEUED, JobState.RUNNING)
+    return {
+        "run": row["id"],
+        "repository": row["repository"],
+        "ref": row["ref"],
+        "commit": row["commit_id"],
+        "base": row["base"],
+        "subject": row["subject"],
+        "owner": row["owner"],
+        "uid": row["uid"],
+        "state": state,
+        "submitted": row["submitted"],
+        "finished": end if over else None,
+        "jobs": {str(one): count for one, count in jobs.items()},
+    }
 
 
 def _life_row(row: sqlite3.Row) -> dict[str, Any]:

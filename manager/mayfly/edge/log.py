@@ -74,6 +74,9 @@ class Log:
         job = fields.get("job")
         if isinstance(job, dict):
             fields["job"] = job["id"]
+        run = fields.get("run")
+        if isinstance(run, dict):  # whose commits say what is for its owner and operators
+            fields |= {"run": run["id"], "by": run["owner"], "jobs": run["jobs"]}
         known = memory.agents.get(fields.get("generation", ""))
         if known is not None:
             fields.setdefault("slot", known.slot)

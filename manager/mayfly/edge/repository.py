@@ -54,12 +54,19 @@ class Repository:
         if found.returncode != 0:
             raise Refused(f"{folder} cannot be read as a git repository: {_reason(found.stderr)}")
         self.bare = found.stdout.strip() == b"true"
-        # where its files are; of a bare one, nobody asks
+        # where its files are; of a bare one the folder that was named
         self.top = (
             Path(os.fsdecode(self._git("rev-parse", "--show-toplevel").strip(b"\n")))
             if (not self.bare)
             else folder
         )
+
+    @property
+    def place(self) -> str:
+        """Where it is on this host, as text: the folder of its files, of a bare one its own."""
+        words = ("rev-parse", "--absolute-git-dir")
+        found = self._git(*words).rstrip(b"\n") if self.bare else os.fsencode(self.top)
+        return os.path.realpath(found).decode("utf-8", "replace")
 
     def commit(self, name: str) -> str:
         """The commit that a name means."""

@@ -21,6 +21,7 @@ from mayfly.core.commands import (
     ResumeManager,
     RetrySlots,
     SubmitJob,
+    SubmitRun,
     UncordonSlots,
 )
 from mayfly.core.desire import desired
@@ -54,6 +55,8 @@ class CommandHandler:
             case SubmitJob():
                 named = {name: self.members(name) for name in command.after}
                 return replace(at, new_job=self._new_job(at.now), named=named)
+            case SubmitRun():
+                return replace(at, new_job=self._new_job(at.now))
             case CancelJobs(jobs=jobs):
                 return replace(at, named={name: self.members(name) for name in jobs})
             case ReloadConfig():

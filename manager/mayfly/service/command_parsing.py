@@ -22,9 +22,13 @@ from mayfly.core.commands import (
     ReloadConfig,
     ResumeManager,
     RetrySlots,
+    RunJob,
     SubmitJob,
+    SubmitRun,
     UncordonSlots,
 )
+from mayfly.core.runs import JOBS_MOST, Origin
+from mayfly.core.submitting import MOST
 from mayfly.service import parameters
 
 
@@ -69,6 +73,40 @@ def submit(request: CommandRequest) -> SubmitJob:
         cuda=parameters.versions(given.get("cuda")),
         matrix=matrix,
     )
+
+
+def submit_run(request: CommandRequest) -> SubmitRun:
+    """All of ``RUN``; each of ``tasks`` has keys of ``TASK``."""
+    given = request.given
+    repository = parameters.text(given.get("repository"), "repository", parameters.PATH_MAX)
+    if repository is None:
+        raise parameters.BadRequest("repository must say what the run is of")
+    origin = Origin(
+        repository,
+        ref=parameters.text(given.get("ref"), "ref", parameters.REF_MAX),
+        commit=parameters.commit(given.get("commit"), "commit"),
+        base=parameters.commit(given.get("base"), "base"),
+        subject=parameters.text(given.get("subject"), "subject", parameters.SUBJECT_MAX) or "",
+    )
+    tasks = given.get("tasks")
+    if not isinstance(tasks, list) or not 0 < len(tasks) <= JOBS_MOST:
+        raise parameters.BadRequest(f"tasks must be a list of 1 to {JOBS_MOST} jobs")
+    return SubmitRun(request.by, origin, tuple(map(_task, range(len(tasks)), tasks)))
+
+
+def _task(place: int, given: object) -> RunJob:
+    try:
+        known = parameters.keys(given, TASK)
+        return RunJob(
+            Payload(parameters.argv(known.get("argv")), parameters.env(known.get("env"))),
+            pool=parameters.text(known.get("pool"), "pool"),
+            timeout=parameters.seconds(known.get("timeout"), "timeout"),
+            name=parameters.job_name(known.get("name")),
+            cuda=parameters.version(known.get("cuda")),
+            after=parameters.places(known.get("after"), "after", place, MOST),
+        )
+    except parameters.BadRequest as error:
+        raise parameters.BadRequest(f"tasks[{place}]: {error}") from error
 
 
 def cancel(request: CommandRequest) -> CancelJobs:
@@ -145,9 +183,12 @@ SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
     "matrix",
 )
+RUN = ("repository", "ref", "commit", "base", "subject", "tasks")
+TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after")
 COMMAND_ROUTES = (
     CommandRoute("GET", "/v1/plan", (), "what the next pass would do", plan),
     CommandRoute("POST", "/v1/jobs", SUBMISSION, "queue a job, or a group of them", submit),
+    CommandRoute("POST", "/v1/runs", RUN, "queue the jobs of a push as one", submit_run),
     CommandRoute("POST", "/v1/jobs/{job}/cancel", (), "end a job, or all of a group", cancel),
     CommandRoute("POST", "/v1/cancel", ("jobs",), "end several jobs", cancel_many),
     CommandRoute("POST", "/v1/cordon", ("slots", "until", "note"), "no new agent or job", cordon),

@@ -21,7 +21,7 @@ from mayfly.core.commands import Caller
 from mayfly.core.model import Generation, JobId, JobState
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
-from mayfly.edge.history_reader import JobsWanted
+from mayfly.edge.history_reader import JobsWanted, RunsWanted
 from mayfly.edge.http_connection import (
     RETRY,
     HttpReply,
@@ -66,7 +66,12 @@ TIME_KEYS = frozenset(
     }
 )
 JOBS_QUERY = ("limit", "most", "mine", "pool", "state", "since", "group")
+RUNS_QUERY = ("limit", "mine", "repository", "ref", "state", "since")
 MOST = 20_000  # rows of one list
+RUN_KEYS = (
+    *("run", "repository", "ref", "commit", "base", "subject", "owner", "state"),
+    *("submitted", "finished", "jobs"),
+)
 JOB_KEYS = (
     *("job", "pool", "state", "exit_code", "cause", "detail"),
     *("slot", "agent", "submitted", "started", "finished", "owner"),
@@ -92,6 +97,12 @@ class Reader(Protocol):
 
     def job(self, job: str) -> Row | None:
         """One job; ``None`` where there is none of that id."""
+
+    def listed_runs(self, wanted: RunsWanted = ...) -> Sequence[Row]:
+        """The runs that are wanted, the last first."""
+
+    def run(self, run: str) -> Row | None:
+        """One run; ``None`` where there is none of that id."""
 
     def owner_of_job(self, job: str) -> int | None:
         """The uid of whoever submitted it; ``None`` where that is not known."""
@@ -336,6 +347,28 @@ class Control:
         told["seconds_left"] = self._seconds_left(row)
         return json_reply(200, {"schema": "mayfly.job/1", **_stamped(shown | told)})
 
+    def _runs(self, request: Request, _: Names) -> HttpReply:
+        query = request.query
+        wanted = RunsWanted(
+            limit=parameters.whole(query, "limit", 50, 1000),
+            repository=parameters.text(query.get("repository"), "repository", parameters.PATH_MAX),
+            ref=parameters.text(query.get("ref"), "ref", parameters.REF_MAX),
+            state=parameters.job_state(query.get("state")),
+            uid=request.caller.uid if parameters.switch(query, "mine") else None,
+            since=parameters.moment(query.get("since"), "since"),
+        )
+        with self._turn(request):
+            found = self._reader.listed_runs(wanted)
+        runs = [_shown_run(request.caller, row) for row in found]
+        return json_reply(200, {"schema": "mayfly.runs/1", "runs": runs})
+
+    def _run(self, request: Request, names: Names) -> HttpReply:
+        row = self._reader.run(names["run"])
+        if row is None:
+            sentence = f"there is no run {names['run']}: see `mayfly runs`"
+            return error_reply(404, sentence, "no_such_run")
+        return json_reply(200, {"schema": "mayfly.run/1", **_shown_run(request.caller, row)})
+
     def _events(self, request: Request, _: Names) -> HttpReply:
         query = request.query
         after = parameters.whole(query, "after", 0, 2**62)
@@ -511,6 +544,8 @@ class Control:
         Route("GET", "/v1/status", ("after", "wait"), "how the slots stand", _status),
         Route("GET", "/v1/jobs", JOBS_QUERY, "the embedded queue", _jobs),
         Route("GET", "/v1/jobs/{job}", (), "one job, with its command", _job),
+        Route("GET", "/v1/runs", RUNS_QUERY, "the jobs of pushes and folders, as one each", _runs),
+        Route("GET", "/v1/runs/{run}", (), "one run; its jobs: /v1/jobs?group=", _run),
         Route("GET", "/v1/jobs/{job}/output", OUTPUT_QUERY, "what a job printed", _job_output),
         Route(
             "GET",
@@ -622,6 +657,14 @@ def _foremost(order: list[JobId], jobs: Mapping[JobId, JobState], most: int) -> 
 
 def _nothing_held() -> None:
     pass
+
+
+def _shown_run(caller: Caller, row: Row) -> Row:
+    """A run as it is shown: what its commit says is for its owner and operators alone."""
+    shown = {key: row.get(key) for key in RUN_KEYS}
+    if not caller.operator and row.get("uid") != caller.uid:
+        shown["subject"] = None
+    return _stamped(shown)
 
 
 def _no_such_job(job: str) -> HttpReply:

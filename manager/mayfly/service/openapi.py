@@ -69,10 +69,12 @@ TEXT: Schema = {"type": "string"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 FLAG: Schema = {"type": "boolean"}
 MOMENT = {"format": "date-time"}
+COMMIT = "^([0-9a-f]{40}|[0-9a-f]{64})$"
 
 # Of a path, by name.
 NAMED: Mapping[str, Schema] = {
     "job": _text("a job, as `POST /v1/jobs` answered"),
+    "run": _text("a run, as `POST /v1/runs` answered"),
     "slot": _text("a slot, as `/v1/status` lists it"),
 }
 
@@ -87,7 +89,9 @@ QUERY: Mapping[str, Schema] = {
     "state": _text("only those in this state"),
     "group": _text("only of this group"),
     "slot": _text("only of this slot"),
-    "since": _text("only what ended from then on", **MOMENT),
+    "repository": _text("only of this repository, by its path as it was submitted"),
+    "ref": _text("only of this ref, by its whole name"),
+    "since": _text("only what ended from then on; of runs: what was submitted", **MOMENT),
     "outcome": _text("only what ended so"),
     "gpu": _text("only what had this GPU, by UUID"),
     "follow": _switch("1: go on until the agent has ended"),
@@ -147,6 +151,33 @@ BODY: Mapping[str, Schema] = {
         **_or_null({"type": "object", "additionalProperties": {"type": "array", "items": TEXT}}),
         "description": "values by variable: a job for each combination",
     },
+    "repository": _text("where what is run comes from", maxLength=1024),
+    "ref": _or_null(_text("the ref, by its whole name; null: a folder", maxLength=256)),
+    "commit": _or_null(_text("its whole id; null: a folder", pattern=COMMIT)),
+    "base": _or_null(
+        _text("the commit that it was compared with; null: every job was asked for", pattern=COMMIT)
+    ),
+    "subject": _or_null(_text("the commit's first line", maxLength=200)),
+    "tasks": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1000,
+        "items": {
+            "type": "object",
+            "required": ["argv"],
+            "additionalProperties": False,
+            "properties": {
+                "argv": {"type": "array", "items": TEXT, "minItems": 1},
+                "env": {"type": "object", "additionalProperties": TEXT},
+                "pool": TEXT_OR_NULL,
+                "timeout": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                "name": TEXT_OR_NULL,
+                "cuda": TEXT_OR_NULL,
+                "after": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
+            },
+        },
+        "description": "its jobs; after: places in this list, from 0, of those that are to end well before",
+    },
     "jobs": {
         "type": "array",
         "items": TEXT,
@@ -160,7 +191,7 @@ BODY: Mapping[str, Schema] = {
     "force": {**FLAG, "description": "end running jobs too"},
     "dry_run": {**FLAG, "description": "say what would change and change nothing"},
 }
-REQUIRED = frozenset({"argv", "jobs"})
+REQUIRED = frozenset({"argv", "jobs", "repository", "tasks"})
 
 CHANGED = _object(slots=NAMES)
 OUTPUT = {
@@ -185,12 +216,15 @@ ANSWERS: Mapping[str, Schema] = {
     ),
     "GET /v1/jobs": _document("mayfly.jobs/1", left_out={"type": "integer"}, jobs=ROWS),
     "GET /v1/jobs/{job}": _document("mayfly.job/1", job=TEXT, pool=TEXT, state=TEXT),
+    "GET /v1/runs": _document("mayfly.runs/1", runs=ROWS),
+    "GET /v1/runs/{run}": _document("mayfly.run/1", run=TEXT, state=TEXT, jobs={"type": "object"}),
     "GET /v1/events": _document("mayfly.events/1", events=ROWS),
     "GET /v1/history": _document("mayfly.history/1", agents=ROWS),
     "GET /v1/gpus": _document("mayfly.gpus/1", gpus=ROWS, slots=ROWS, problem=TEXT_OR_NULL),
     "GET /v1/recording": _document("mayfly.recording/1", state={"type": "object"}, steps=ROWS),
     "GET /v1/plan": _document("mayfly.plan/1", actions=ROWS),
     "POST /v1/jobs": _object(job=TEXT, group=TEXT_OR_NULL, jobs=NAMES),
+    "POST /v1/runs": _object(run=TEXT, jobs=NAMES),
     "POST /v1/jobs/{job}/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),
     "POST /v1/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),
     "POST /v1/cordon": CHANGED,
@@ -202,6 +236,7 @@ ANSWERS: Mapping[str, Schema] = {
     "POST /v1/retry": CHANGED,
     "POST /v1/reload": _object(dry_run=FLAG, added=NAMES, removed=NAMES),
 }
+MAKE = frozenset({"POST /v1/jobs", "POST /v1/runs"})  # something new, and say so by their status
 CONTENTS: Mapping[str, Mapping[str, Schema]] = {
     "GET /v1/jobs/{job}/output": OUTPUT,
     "GET /v1/slots/{slot}/output": OUTPUT,
@@ -212,7 +247,7 @@ CONTENTS: Mapping[str, Mapping[str, Schema]] = {
 FAILURES: Mapping[int, tuple[str, ...]] = {
     400: ("bad_request", "which_pool"),
     403: ("forbidden",),
-    404: ("no_such_path", "no_such_slot", "no_such_job", "no_such_pool"),
+    404: ("no_such_path", "no_such_slot", "no_such_job", "no_such_pool", "no_such_run"),
     405: ("method",),
     409: ("ended", "no_queue", "refused"),
     411: ("bad_request",),
@@ -300,7 +335,7 @@ def _success(route: Described) -> dict[str, object]:
         if CONTENTS[name] is OUTPUT:
             found["204"] = {"description": "no agent has had it yet"}
         return found
-    status = "201" if name == "POST /v1/jobs" else "200"
+    status = "201" if name in MAKE else "200"
     content = {"application/json": {"schema": ANSWERS[name]}}
     return {status: {"description": route.does, "content": content}}
 

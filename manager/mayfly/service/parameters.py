@@ -19,6 +19,10 @@ from mayfly.core.variables import problem_with_name, problem_with_value
 NAME_MAX = 128
 NOTE_MAX = 500
 LIST_MAX = 1000
+PATH_MAX = 1024
+REF_MAX = 256
+SUBJECT_MAX = 200
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 CUDA = re.compile(r"\d{1,3}\.\d{1,3}")
 ARGV_BYTES = 256 * 1024
@@ -43,6 +47,14 @@ def document(body: bytes, known: tuple[str, ...]) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     _known_only(value, known, "the body")
+    return value
+
+
+def keys(value: object, known: tuple[str, ...]) -> Mapping[str, object]:
+    """An object within a body, with no key but the known ones."""
+    if not isinstance(value, dict):
+        raise BadRequest("must be a JSON object")
+    _known_only(value, known, "it")
     return value
 
 
@@ -94,6 +106,26 @@ def _required_text(value: object, key: str) -> str:
     if found is None:
         raise BadRequest(f"{key} must not contain null")
     return found
+
+
+def commit(value: object, key: str) -> str | None:
+    """A commit by its whole id; ``None`` for null and absent."""
+    found = text(value, key)
+    if found is not None and COMMIT.fullmatch(found) is None:
+        raise BadRequest(f"{key} must be a whole commit id: 40 or 64 hexadecimal digits")
+    return found
+
+
+def places(value: object, key: str, before: int, most: int) -> tuple[int, ...]:
+    """Places in a list, each once, of what stands ``before`` one of its entries; absent is none."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > most:
+        raise BadRequest(f"{key} must be a list of at most {most} places")
+    for one in value:
+        if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one < before:
+            raise BadRequest(f"{key} must have places of tasks before this one, from 0")
+    return tuple(dict.fromkeys(value))
 
 
 def argv(value: object) -> tuple[str, ...]:
@@ -180,6 +212,14 @@ def versions(value: object) -> tuple[str, ...]:
     for one in found:
         if CUDA.fullmatch(one) is None and (one != "all" or len(found) > 1):
             raise BadRequest('cuda must be versions such as 12.8, or "all" alone')
+    return found
+
+
+def version(value: object) -> str | None:
+    """One CUDA version; ``None`` for null and absent."""
+    found = text(value, "cuda")
+    if found is not None and CUDA.fullmatch(found) is None:
+        raise BadRequest("cuda must be one version, such as 12.8")
     return found
 
 

@@ -1,0 +1,129 @@
+"""``runs``: the jobs of pushes and folders, as one each."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mayfly.cli import render_runs
+from mayfly.cli.client import Client, segment
+from mayfly.cli.completion import complete_run, of_words
+from mayfly.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    client,
+    colours,
+    moment_of,
+    print_json,
+    say,
+    terminal_width,
+)
+from mayfly.cli.trouble import Usage
+from mayfly.core.model import JobState
+
+HEADS = "refs/heads/"
+
+
+def runs(
+    ctx: typer.Context,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", autocompletion=complete_run, help="The jobs of this one."),
+    ] = None,
+    *,
+    repository: Annotated[
+        str | None,
+        typer.Option("--repository", metavar="FOLDER", help="Only of this repository."),
+    ] = None,
+    ref: Annotated[
+        str | None, typer.Option("--ref", metavar="REF", help="Only of this branch or ref.")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            help="Only those that are queued, running, failed…",
+            autocompletion=of_words(JobState),
+        ),
+    ] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only your own.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Submitted from then on, or 24h ago."),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("-n", metavar="N", min=1, max=1000, help="At most so many; 50.")
+    ] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="End what is left of its jobs.")] = False,
+    as_json: JsonOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List runs, each the jobs of one push or folder, or show one."""
+    manager = client(ctx, socket, config)
+    if run is not None:
+        if any(value for value in (repository, ref, state, mine, since, most)):
+            raise Usage("of one run nothing is left out: the other options would be ignored")
+        _one(manager, run, cancel, as_json)
+        return
+    if cancel:
+        raise Usage("--cancel is of one run: mayfly runs RUN --cancel")
+    query = {
+        "repository": None if repository is None else place_of(repository),
+        "ref": None if ref is None else whole_ref(ref),
+        "state": state,
+        "mine": int(mine) or None,
+        "since": moment_of(since),
+        "limit": most,
+    }
+    document = manager.get("/v1/runs", query)
+    if as_json:
+        print_json(document)
+        return
+    for line in render_runs.runs(document, time.time(), terminal_width(), colours()):
+        print(line)
+
+
+def _one(manager: Client, run: str, cancel: bool, as_json: bool) -> None:
+    row = manager.get(f"/v1/runs/{segment(run)}")
+    if cancel:
+        answer = manager.post(f"/v1/jobs/{segment(run)}/cancel", {})
+        say(f"{len(answer.get('jobs') or ())} jobs of run {run} are being cancelled")
+        return
+    jobs = manager.get("/v1/jobs", {"group": run, "limit": 10_000})
+    jobs["jobs"] = sorted(jobs["jobs"], key=_number)
+    if as_json:
+        print_json({**row, "tasks": jobs["jobs"]})
+        return
+    for line in render_runs.run(row, jobs, time.time(), terminal_width(), colours()):
+        print(line)
+
+
+def _number(row: dict[str, object]) -> int:
+    """Which of its run it is."""
+    number = str(row.get("job")).rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def whole_ref(name: str) -> str:
+    """A branch as git writes it down; what is one already stays."""
+    return name if name.startswith("refs/") else HEADS + name
+
+
+def place_of(folder: str) -> str:
+    """A repository as runs have it; what is none here is taken as it is."""
+    path = Path(folder)
+    if not path.is_dir():
+        return folder
+    from mayfly.edge.faults import Refused  # noqa: PLC0415  a list of all runs needs none
+    from mayfly.edge.repository import Repository  # noqa: PLC0415
+
+    try:
+        return Repository(path).place
+    except Refused:
+        return folder
