@@ -21,7 +21,7 @@ from mayfly.core.commands import Command
 from mayfly.edge.http_connection import json_reply
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import Answers
-from tests.service.standin import StandIn, job, slot, status
+from tests.service.standin import StandIn, job, run, slot, status
 
 # A title, another screen, what answers as if typed, one colour, C1, marks that reorder, what takes back.
 EVIL = (
@@ -38,6 +38,7 @@ TYPED: dict[str, list[list[str]]] = {
     "submit": [["submit", NOT_NUL], ["submit", "--wait", NOT_NUL], ["submit", "-e", NOT_NUL, "id"]],
     "status": [["status"], ["status", "--all"], ["status", "--json"]],
     "jobs": [["jobs"], ["jobs", "--json"]],
+    "runs": [["runs"], ["runs", "r1"], ["runs", "r1", "--cancel"], ["runs", "--json"]],
     "events": [["events"], ["events", "--json"], ["events", "--slot", NOT_NUL]],
     "history": [["history"], ["history", "--outcome", NOT_NUL], ["history", "--since", NOT_NUL]],
     "describe": [["describe", "local-0"], ["describe", "j1"], ["describe", NOT_NUL]],
@@ -89,6 +90,7 @@ def hostile(manager: StandIn) -> StandIn:
     account = manager.account
     account.rows["j1"] = job("j1", state="failed", cause=EVIL, exit_code=3, agent="g1", pool=EVIL)
     account.rows["j1"] |= {"finished": "2026-11-21T09:00:01.000Z", "argv": [EVIL], "owner": EVIL}
+    account.runs["r1"] = run("r1", repository=EVIL, ref=EVIL, subject=EVIL, owner=EVIL)
     account.event_rows = [{"seq": 1, "at": 0.0, "event": EVIL, "slot": "local-0", EVIL: EVIL}]
     account.slots["local-0", False] = "g1"
     for stream in (1, 2, 0):
