@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ from mayfly.service import status
 from mayfly.service.board import StatusBoard
 from mayfly.service.metrics import Metrics
 from mayfly.service.report import Ground, Report, own_health
-from tests.core.simulator import pool, specs
+from tests.core.simulator import Holder, pool, specs
 
 T = 1_800_000_000.0
 READY = Agent(
@@ -179,3 +180,26 @@ def test_what_asks_for_nothing_is_no_health_line() -> None:
     facts = replace(SimulatedEngine().facts(), self_removal=removal, restart=None)
     assert own_health(Ground(info=facts)) == []
     assert own_health(Ground(info=replace(facts, restart=restart))) == [restart]
+
+
+class Counted(dict[Generation, Container]):
+    """Holders, and how often they were gone through."""
+
+    looks = 0
+
+    def values(self) -> Any:  # as of a dict
+        self.looks += 1
+        return super().values()
+
+
+def test_holders_are_gone_through_once_however_many_slots_there_are() -> None:
+    wanted = Desired(specs(pool("a", slots=20, sandbox="slot")))
+    last = wanted.slots[-1]
+    holder = Holder(Generation("h1"), last.name, PoolName("a"), last.fingerprint, T).seen()
+    holders = Counted({holder.generation: holder})
+    world = World({}, holders=holders)
+    told = status.statuses(wanted, Memory(), T)
+    shown = status.document(HostSpec("box"), told, Memory(), world, "", ())["slots"]
+    assert isinstance(shown, list)
+    assert [row["sandbox"] is not None for row in shown] == [False] * 19 + [True]
+    assert holders.looks == 1

@@ -70,6 +70,7 @@ def decide(
     if world.containers is None or memory.pause is not None:
         return Plan(wake=_next_doubt(world, memory, now))
     tenants = tenancies(memory.agents.values())
+    sandboxes = sandbox.sandboxes(world)
     view = View(
         desired=desired,
         world=world,
@@ -82,7 +83,7 @@ def decide(
         sharing=frozenset(spec.pool.name for spec in desired.slots if spec.pool.share),
         down=down,
         cut_off=cut_off,
-        sandboxes=sandbox.usable(world),
+        sandboxes=sandboxes.usable,
     )
     draft = _Draft(
         view=view,
@@ -92,7 +93,7 @@ def decide(
         leased=leased(memory, world, world.containers),
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
-        holders=sandbox.newest(world),
+        holders=sandboxes.newest,
     )
     wanted: set[SlotName] = set()
     for spec in desired.slots:

@@ -62,21 +62,22 @@ def sandbox_plan(action: MakeSandbox, *, host: HostId) -> SandboxPlan:
     )
 
 
-def usable(world: World) -> frozenset[ContainerId]:
+@dataclass(frozen=True, slots=True)
+class Sandboxes:
     """The holders that keep a namespace in which nothing is known to be left."""
-    return frozenset(
-        one.id for one in world.holders.values() if one.live and one.id not in world.spoilt
-    )
+
+    usable: frozenset[ContainerId]
+    newest: Mapping[
+        tuple[SlotName, str], Container
+    ]  # that agents are to join, by slot and fingerprint
 
 
-def newest(world: World) -> dict[tuple[SlotName, str], Container]:
-    """The holder that agents are to join, by slot and fingerprint."""
-    able = usable(world)
-    there = [one for one in world.holders.values() if one.id in able]
-    return {
-        (one.slot, one.fingerprint): one
-        for one in sorted(there, key=lambda one: (one.created, one.generation))
-    }
+def sandboxes(world: World) -> Sandboxes:
+    """Those of that world."""
+    usable = [one for one in world.holders.values() if one.live and one.id not in world.spoilt]
+    usable.sort(key=lambda one: (one.created, one.generation))
+    newest = {(one.slot, one.fingerprint): one for one in usable}
+    return Sandboxes(frozenset(one.id for one in usable), newest)
 
 
 def leftover(view: View, chosen: Mapping[tuple[SlotName, str], Container]) -> Iterable[Act]:

@@ -26,6 +26,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.quantities import rfc3339, spoken_age
+from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import (
     VACANCY,
     SlotStatus,
@@ -65,13 +66,13 @@ def document(
     health: Iterable[Condition],
 ) -> dict[str, object]:
     """The whole document, schema ``mayfly.status/1``."""
-    containers = world.containers or {}
+    containers, sandboxes = world.containers or {}, sandbox.sandboxes(world)
     return {
         "schema": SCHEMA,
         "host": host.name,
         "headline": headline,
         "paused": memory.pause is not None,
-        "slots": [_slot(row, containers, world) for row in rows],
+        "slots": [_slot(row, containers, sandboxes) for row in rows],
         "health": [
             {
                 "code": line.code,
@@ -87,7 +88,7 @@ def document(
 
 
 def _slot(
-    row: SlotStatus, containers: Mapping[Generation, Container], world: World
+    row: SlotStatus, containers: Mapping[Generation, Container], sandboxes: Sandboxes
 ) -> dict[str, object]:
     agent = row.agent
     return {
@@ -101,7 +102,7 @@ def _slot(
         "agent": agent.generation if agent is not None else None,
         "container": _container(agent or row.leftover, containers),
         "standby": _standby(row, containers),
-        "sandbox": _sandbox(row, containers, world),
+        "sandbox": _sandbox(row, containers, sandboxes),
         "image": row.spec.reference,
         "gpus": list(row.spec.lease),
         "job": agent.job if agent is not None else None,
@@ -119,7 +120,7 @@ def _container(agent: Agent | None, containers: Mapping[Generation, Container]) 
 
 
 def _sandbox(
-    row: SlotStatus, containers: Mapping[Generation, Container], world: World
+    row: SlotStatus, containers: Mapping[Generation, Container], sandboxes: Sandboxes
 ) -> dict[str, object] | None:
     """The holder that the slot's agent is in, or its next one is to be; ``None``: there is none."""
     agent = row.agent
@@ -127,13 +128,13 @@ def _sandbox(
     if container is not None:
         holder = container.sandbox
     else:
-        own = sandbox.newest(world).get((row.spec.name, row.spec.fingerprint))
+        own = sandboxes.newest.get((row.spec.name, row.spec.fingerprint))
         holder = own.id if own is not None else None
     if holder is None:
         return None
     return {
         "container": holder[:SHORT_ID],
-        "usable": holder in sandbox.usable(world),
+        "usable": holder in sandboxes.usable,
         "processes": sandbox.PROCESSES,
         "memory_limit": sandbox.MEMORY,
     }
