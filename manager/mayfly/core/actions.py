@@ -189,6 +189,11 @@ class MakeSandbox:
         return naming.sandbox_of(self.spec.name)
 
     @property
+    def name(self) -> str:
+        """The holder's."""
+        return naming.holder(self.spec.name, self.generation)
+
+    @property
     def slot(self) -> SlotName:
         """The slot it is for."""
         return self.spec.name

@@ -54,7 +54,7 @@ def sandbox_plan(action: MakeSandbox, *, host: HostId) -> SandboxPlan:
         pool=pool.name,
         slot=spec.name,
         generation=generation,
-        name=naming.holder(spec.name, generation),
+        name=action.name,
         image=spec.image,
         labels=labels_of(spec, generation, host, holds=True),
         network=Network(pool.network, pool.dns),

@@ -442,7 +442,7 @@ class Draft:
                 self._on_sandbox(action, done)
             case Prepare(generation=generation):
                 assert done.container is not None
-                fresh = _fresh_container(state.host, action, done.container, now)
+                fresh = _fresh(state.host, action, done.container, now)
                 self._set(observed=state.observed.made(state.results, fresh))
                 self._pend(AgentArmed(now, generation, done.container))
                 self._stir(generation)
@@ -487,7 +487,7 @@ class Draft:
             self._set(observed=observed.sandbox_removed(results, action.generation))
             return
         assert done.container is not None
-        holder = _fresh_holder(self.state.host, action, done.container, self.now)
+        holder = _fresh(self.state.host, action, done.container, self.now)
         self._set(observed=observed.sandbox_made(results, holder))
 
     def _on_unclean(self, action: Open) -> None:
@@ -554,9 +554,10 @@ class Draft:
         self._set(polls=self.state.polls.at_once(now))
 
 
-def _fresh_container(
-    host: HostId, action: Prepare, container: ContainerId, now: float
+def _fresh(
+    host: HostId, action: Prepare | MakeSandbox, container: ContainerId, now: float
 ) -> Container:
+    """What was just made, as a look is to show it."""
     spec = action.spec
     return Container(
         id=container,
@@ -570,25 +571,6 @@ def _fresh_container(
         image=spec.image,
         created=now,
         sealed=True,
-        sandbox=action.sandbox,
-    )
-
-
-def _fresh_holder(
-    host: HostId, action: MakeSandbox, container: ContainerId, now: float
-) -> Container:
-    spec = action.spec
-    return Container(
-        id=container,
-        name=naming.holder(spec.name, action.generation),
-        state=ContainerState.RUNNING,
-        host=host,
-        pool=spec.pool.name,
-        slot=spec.name,
-        generation=action.generation,
-        fingerprint=spec.fingerprint,
-        image=spec.image,
-        created=now,
-        sealed=True,
-        holds=True,
+        holds=isinstance(action, MakeSandbox),
+        sandbox=action.sandbox if isinstance(action, Prepare) else None,
     )
