@@ -334,15 +334,13 @@ def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: f
     if known is None or known.settled:
         return []
     end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
-    if lasting:
-        return [end, held(agent.slot, agent.fingerprint, message, Hold.MAKING, memory, now)]
-    return [end, cooled(agent.slot, message, memory, now)]
+    return [end, unmade(agent.slot, agent.fingerprint, message, lasting, memory, now)]
 
 
-def without_sandbox(
+def unmade(
     slot: SlotName, fingerprint: str, message: str, lasting: bool, memory: Memory, now: float
 ) -> Fact:
-    """What follows for a slot whose sandbox could not be made: as for an agent that could not."""
+    """What follows for a slot whose agent or sandbox could not be made."""
     if lasting:
         return held(slot, fingerprint, message, Hold.MAKING, memory, now)
     return cooled(slot, message, memory, now)

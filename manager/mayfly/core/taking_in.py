@@ -55,7 +55,7 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.mounts import Source
-from mayfly.core.notice import unopened, unprepared, without_sandbox
+from mayfly.core.notice import unmade, unopened, unprepared
 from mayfly.core.polls import SURVEY_REST
 from mayfly.core.refusals import Refusals
 from mayfly.core.requests import Note, Request, Trial
@@ -546,7 +546,7 @@ class Draft:
                 self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))
             case MakeSandbox(spec=spec):
                 made_as = (spec.name, spec.fingerprint, failure.text, lasting)
-                self._pend(without_sandbox(*made_as, state.drafted, now))
+                self._pend(unmade(*made_as, state.drafted, now))
             case Open() if agent is not None:
                 self._pend(*unopened(agent, failure.text, state.drafted, now))
             case _:
