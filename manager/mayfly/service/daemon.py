@@ -10,9 +10,8 @@ import fcntl
 import os
 import secrets
 import signal
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,15 +23,14 @@ from mayfly.core.desire import references
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
-from mayfly.core.model import Config, Container, Generation, HostId
+from mayfly.core.model import Config, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
-from mayfly.core.seal import bears_its_name, looked_at
 from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, ProcessesGone
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.descriptors import raise_limit
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.faults import Refused
 from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
@@ -41,6 +39,7 @@ from mayfly.edge.witness import Witnesses
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputKeeper, OutputListener
 from mayfly.providers.installed import left_behind, load
+from mayfly.service import engine_claim
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
 from mayfly.service.clock import Clock
@@ -66,8 +65,6 @@ from mayfly.service.services import Services
 from mayfly.service.workers import Workers
 
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
-LEAVE_GRACE = 5.0  # seconds in which a container that has ended lets go of its network
-LEAVE_AGAIN = 0.1  # seconds between two tries to remove the networks
 
 
 def run(
@@ -84,7 +81,7 @@ def run(
         host = _host_id(history)
         key = _installation_key(history)
         engine = load_engine(config.host)
-        claim = partial(_claim, engine, host, take_over=take_over, log=log)
+        claim = partial(engine_claim.claim, engine, host, take_over=take_over, log=log)
         reread = reload or (lambda: config)
         _run(
             config.with_installation_key(key),
@@ -239,7 +236,7 @@ def _run(
     workers.stop(WORKERS_GRACE)
     for listener in (follower, ends):
         listener.stop()
-    _leave(engine, host, key, log)
+    engine_claim.leave(engine, host, key, log)
     engine.close()
 
 
@@ -401,64 +398,3 @@ def _installation_key(history: History) -> str:
         key = secrets.token_hex(32)
         history.set_meta(INSTALLATION_KEY, key)
     return key
-
-
-def _claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
-    """See that the Engine is new enough and that no other Mayfly uses it, unless that one is taken over.
-
-    A container with another's labels that is not called as its agents are (a copy, say) is no use of it.
-
-    ``Refused`` where it must not be used, ``Passing`` where it cannot be asked now.
-    """
-    engine.facts()
-    others: dict[HostId, list[Container]] = {}
-    for container in engine.list():
-        if container.host != host and bears_its_name(container):
-            others.setdefault(container.host, []).append(container)
-    if others and not take_over:
-        told = "; ".join(
-            f"{other} with {', '.join(sorted(container.name for container in theirs))}"
-            for other, theirs in others.items()
-        )
-        raise Refused(
-            f"this Engine already serves another Mayfly (this one is {host}): {told}. Drain and stop that "
-            "one, or start with --take-over where it is gone for good"
-        )
-    for other, theirs in others.items():
-        log.event("host.taken_over", other=other, containers=[entry.name for entry in theirs])
-        _end_gates(engine, theirs, log)
-    with suppress(Fault):
-        engine.sweep(lambda of, _: of != host and of not in others)
-
-
-def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
-    """Remove another Mayfly's containers that only wait at their gates; one with a job ends by itself."""
-    inhabited = {one.sandbox for one in containers if one.live and not engine.at_gate(one.id)}
-    for container in containers:
-        if container.id in inhabited:
-            continue
-        if not container.live or engine.at_gate(container.id):
-            engine.remove(container.id)
-        else:
-            log.event("host.left_running", container=container.name, other=container.host)
-
-
-def _leave(engine: Engine, host: HostId, key: str, log: Log) -> None:
-    """Remove our holders and networks where none of our agents is alive; one that has just ended may hold its
-    network for a moment.
-    """
-    last = time.monotonic() + LEAVE_GRACE
-    while True:
-        try:
-            ours = [container for container in engine.list() if container.host == host]
-            if not any(one.live and not one.holds for one in ours):
-                for holder in looked_at(key, ours):
-                    if holder.holds and holder.sealed and bears_its_name(holder):
-                        engine.remove(holder.id)
-                engine.sweep(lambda of, _: of == host)
-            return
-        except Fault as fault:
-            if time.monotonic() > last or not isinstance(fault, Passing):
-                log.event("network.kept", reason=str(fault))
-                return
-        time.sleep(LEAVE_AGAIN)

@@ -19,6 +19,7 @@ from mayfly.core.container_labels import NOBODYS
 from mayfly.core.gate_environment import at_gate
 from mayfly.core.model import (
     Breach,
+    Container,
     ContainerId,
     Generation,
     HostId,
@@ -101,6 +102,15 @@ class DockerEngine(DockerClient):
             self._networks.discard(network)
             raise _lacking_its_network(fault, plan.network) from fault
         return holder
+
+    def list(self) -> tuple[Container, ...]:
+        """Every agent's container and every holder of any Mayfly; a holder that is gone is forgotten."""
+        found = super().list()
+        there = {one.id for one in found}
+        for holder in tuple(self._holders):
+            if holder not in there:
+                self._holders.pop(holder, None)
+        return found
 
     def sandbox_is_empty(self, holder: ContainerId) -> bool:
         """Whether no socket is in the namespace that it holds but the Engine's own."""

@@ -1,0 +1,82 @@
+"""Whose Engine it is: claimed by a manager that starts, left as it was by one that stops without agents.
+
+What is another Mayfly's is touched only where a person has said that it is gone for good.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from mayfly.core.model import Container, ContainerId, HostId
+from mayfly.core.seal import bears_its_name, looked_at
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.log import Log
+from mayfly.engines.protocol import Engine
+
+LEAVE_GRACE = 5.0  # seconds in which a container that has ended lets go of its network
+LEAVE_AGAIN = 0.1  # seconds between two tries to remove the networks
+
+
+def claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
+    """See that the Engine is new enough and that no other Mayfly uses it, unless that one is taken over.
+
+    A container with another's labels that is not called as its agents are (a copy, say) is no use of it.
+
+    ``Refused`` where it must not be used, ``Passing`` where it cannot be asked now.
+    """
+    engine.facts()
+    others: dict[HostId, list[Container]] = {}
+    for container in engine.list():
+        if container.host != host and bears_its_name(container):
+            others.setdefault(container.host, []).append(container)
+    if others and not take_over:
+        told = "; ".join(
+            f"{other} with {', '.join(sorted(container.name for container in theirs))}"
+            for other, theirs in others.items()
+        )
+        raise Refused(
+            f"this Engine already serves another Mayfly (this one is {host}): {told}. Drain and stop that "
+            "one, or start with --take-over where it is gone for good"
+        )
+    for other, theirs in others.items():
+        log.event("host.taken_over", other=other, containers=[entry.name for entry in theirs])
+        _end_gates(engine, theirs, log)
+    with suppress(Fault):
+        engine.sweep(lambda of, _: of != host and of not in others)
+
+
+def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
+    """Remove another Mayfly's containers that only wait at their gates; one with a job ends by itself, and
+    keeps its network.
+    """
+    inhabited: set[ContainerId | None] = set()
+    for container in sorted(containers, key=lambda one: one.holds):
+        if container.id in inhabited:
+            continue
+        if not container.live or engine.at_gate(container.id):
+            engine.remove(container.id)
+        else:
+            inhabited.add(container.sandbox)
+            log.event("host.left_running", container=container.name, other=container.host)
+
+
+def leave(engine: Engine, host: HostId, key: str, log: Log) -> None:
+    """Remove our holders and networks where none of our agents is alive; one that has just ended may hold its
+    network for a moment.
+    """
+    last = time.monotonic() + LEAVE_GRACE
+    while True:
+        try:
+            ours = [container for container in engine.list() if container.host == host]
+            if not any(one.live and not one.holds for one in ours):
+                for holder in looked_at(key, ours):
+                    if holder.holds and holder.sealed and bears_its_name(holder):
+                        engine.remove(holder.id)
+                engine.sweep(lambda of, _: of == host)
+            return
+        except Fault as fault:
+            if time.monotonic() > last or not isinstance(fault, Passing):
+                log.event("network.kept", reason=str(fault))
+                return
+        time.sleep(LEAVE_AGAIN)
