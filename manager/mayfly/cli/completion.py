@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated
 
 import typer
@@ -17,50 +17,35 @@ MOST = 200  # jobs that are offered
 
 def complete_slot(ctx: typer.Context, incomplete: str) -> list[str]:
     """The slots that begin with what was typed and were not typed yet."""
-    given = ctx.params
-    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
-    try:
-        path = find_socket(
-            given.get("socket") or before.socket, given.get("config") or before.config
-        )
-        rows = Client(path, patience=0.0).get("/v1/status", timeout=SECONDS).get("slots", ())
-    except Trouble:
-        return []
-    typed = given.get("slots") or ()
-    names = [str(row.get("slot")) for row in rows if isinstance(row, dict)]
-    return [name for name in names if name.startswith(incomplete) and name not in typed]
+    return _named(ctx, incomplete, "slot", "/v1/status", {})
 
 
 def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The jobs that have not ended and begin with what was typed."""
-    given = ctx.params
-    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
-    try:
-        path = find_socket(
-            given.get("socket") or before.socket, given.get("config") or before.config
-        )
-        query = {"limit": 0, "most": MOST}
-        rows = Client(path, patience=0.0).get("/v1/jobs", query, timeout=SECONDS).get("jobs", ())
-    except Trouble:
-        return []
-    typed = given.get("jobs") or ()
-    names = [str(row.get("job")) for row in rows if isinstance(row, dict)]
-    return [name for name in names if name.startswith(incomplete) and name not in typed]
+    """The jobs that have not ended, begin with what was typed and were not typed yet."""
+    return _named(ctx, incomplete, "job", "/v1/jobs", {"limit": 0, "most": MOST})
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """The last runs that begin with what was typed."""
-    given = ctx.params
+    return _named(ctx, incomplete, "run", "/v1/runs", {})
+
+
+def _named(
+    ctx: typer.Context, incomplete: str, kind: str, path: str, query: Mapping[str, object]
+) -> list[str]:
+    """What that document lists under ``kind`` with an s, by its key ``kind``."""
+    given, several = ctx.params, f"{kind}s"
     before = ctx.obj if isinstance(ctx.obj, Where) else Where()
     try:
-        path = find_socket(
+        socket = find_socket(
             given.get("socket") or before.socket, given.get("config") or before.config
         )
-        rows = Client(path, patience=0.0).get("/v1/runs", timeout=SECONDS).get("runs", ())
+        rows = Client(socket, patience=0.0).get(path, query, timeout=SECONDS).get(several, ())
     except Trouble:
         return []
-    names = [str(row.get("run")) for row in rows if isinstance(row, dict)]
-    return [name for name in names if name.startswith(incomplete)]
+    typed = given.get(several) or ()
+    names = [str(row.get(kind)) for row in rows if isinstance(row, dict)]
+    return [name for name in names if name.startswith(incomplete) and name not in typed]
 
 
 def of_words(words: Iterable[str]) -> Callable[[str], list[str]]:
