@@ -18,12 +18,12 @@ from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.pipeline.definition import ALL, CUDA, FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mayfly.core.pipeline.changes import Change
     from mayfly.core.pipeline.definition import Definition
     from mayfly.core.pipeline.task import Task
-    from mayfly.edge.pipeline_file import PipelineFile
+    from mayfly.edge.pipeline_templates import Templates
     from mayfly.edge.repository import Repository
     from mayfly.providers import PipelineForm
 
@@ -34,6 +34,7 @@ pipeline_app = typer.Typer(
     no_args_is_help=True,
 )
 LIST_MAX = 64 * 1024 * 1024  # bytes of a list of changes, or of what is offered
+SENTENCES_MAX = 10
 NO_COMMIT = "0" * 40  # what services name the commit before a branch's first
 
 
@@ -108,6 +109,7 @@ def render(
     if sentence := missing():
         raise Trouble(sentence)
     from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
+    from mayfly.core.pipeline.plan import planned  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
     with translated():
@@ -116,15 +118,18 @@ def render(
         text = where.file(head, FILE)
         if text is None:
             raise Trouble(f"there is no {FILE} at the top of {_named(where, head)}")
-        read = _read(text, where, head)
+        definition, templates = _read(text, where, head)
 
         def offers() -> tuple[str, ...]:
             if cuda_from is not None:
                 return _offered_in(cuda_from)
             return _offered_by(lambda: client(ctx, socket, config).get("/v1/status"))
 
-        tasks = _tasks(read, where, head, changes, service, offers)
-        tasks = _of_wave(read.definition, tasks, wave, form)
+        asks = any(rule.matrix.get(CUDA) == ALL for rule in definition.jobs)
+        offered = {CUDA: offers()} if asks else {}
+        plan = planned(definition, changes, where.paths(head), offered, templates.file_of)
+        _refuse(plan.refused)
+        tasks = _of_wave(definition, templates.tasks(plan, service), wave, form)
         made = form.write(tasks)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # these files are, whatever the locale
@@ -201,8 +206,8 @@ def _content(file: str, option: str) -> bytes:
     return found
 
 
-def _read(text: bytes, where: Repository, head: str | None) -> PipelineFile:
-    """The file of the repository with its templates looked at; a ``Refused`` has every mistake."""
+def _read(text: bytes, where: Repository, head: str | None) -> tuple[Definition, Templates]:
+    """What the file of the repository says, and its templates; a ``Refused`` has every mistake."""
     from mayfly.edge.config_mistakes import ConfigError, Problem  # noqa: PLC0415
     from mayfly.edge.pipeline_file import read  # noqa: PLC0415
     from mayfly.edge.pipeline_templates import Templates  # noqa: PLC0415
@@ -216,38 +221,14 @@ def _read(text: bytes, where: Repository, head: str | None) -> PipelineFile:
     wrong = [found.problem(*mistake) for mistake in templates.mistakes()]
     if wrong:
         raise ConfigError(tuple(sorted(wrong, key=lambda one: one.line or 0)))
-    return found
+    return found.definition, templates
 
 
-def _tasks(
-    read: PipelineFile,
-    where: Repository,
-    head: str | None,
-    changes: tuple[Change, ...] | None,
-    service: str,
-    offers: Callable[[], tuple[str, ...]],
-) -> tuple[Task, ...]:
-    from mayfly.core.pipeline.plan import planned  # noqa: PLC0415
-    from mayfly.edge.pipeline_templates import Templates  # noqa: PLC0415
-
-    definition = read.definition
-    templates = Templates(definition, lambda path: where.file(head, path))
-    asks = any(rule.matrix.get(CUDA) == ALL for rule in definition.jobs)
-    plan = planned(
-        definition,
-        changes,
-        where.paths(head),
-        {CUDA: offers()} if asks else {},
-        templates.file_of,
-    )
-    if plan.refused:
-        more = len(plan.refused) - SENTENCES_MAX
-        shown = (*plan.refused[:SENTENCES_MAX], *([f"and {more} more"] if more > 0 else []))
+def _refuse(sentences: Sequence[str]) -> None:
+    if sentences:
+        more = len(sentences) - SENTENCES_MAX
+        shown = (*sentences[:SENTENCES_MAX], *([f"and {more} more"] if more > 0 else []))
         raise Trouble("\n".join(shown))
-    return templates.tasks(plan, service)
-
-
-SENTENCES_MAX = 10
 
 
 def _offered_in(file: str) -> tuple[str, ...]:
