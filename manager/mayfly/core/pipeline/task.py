@@ -27,3 +27,8 @@ class Task:
     needs: tuple[str, ...] = ()  # names
     # what only the service that it is written for understands
     own: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def minutes(self) -> int | None:
+        """Its ``timeout`` for a service that counts in minutes: 1 or more; ``None``: the file says none."""
+        return None if self.timeout is None else max(1, round(self.timeout / 60))

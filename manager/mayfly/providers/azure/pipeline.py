@@ -48,8 +48,8 @@ def _variables(task: Task) -> dict[str, str]:
         said["pool"] = task.pool
     if task.tags:
         said["tags"] = ",".join(task.tags)
-    if task.timeout is not None:
-        said["timeout"] = max(1, round(task.timeout / 60))
+    if task.minutes is not None:
+        said["timeout"] = task.minutes
     if task.artifacts:
         said["artifacts"] = "\n".join(task.artifacts)
     known = {key.upper() for key in said}

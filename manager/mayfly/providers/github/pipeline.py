@@ -31,7 +31,7 @@ def _cell(task: Task) -> dict[str, object]:
         "run": task.script,
         "runs_on": list(task.tags) or ["self-hosted"],
         "env": dict(task.env),
-        "timeout": 360 if task.timeout is None else max(1, round(task.timeout / 60)),
+        "timeout": 360 if task.minutes is None else task.minutes,
     }
     if task.image is not None:
         cell["image"] = task.image

@@ -50,7 +50,7 @@ def _job(task: Task, staged: bool) -> dict[str, object]:
         "tags": list(task.tags),
         "needs": list(task.needs) if len(task.needs) <= NEEDS_MAX else None,
         "variables": {key: _variable(value) for key, value in task.env.items()},
-        "timeout": None if task.timeout is None else _timeout(task.timeout),
+        "timeout": None if task.minutes is None else _timeout(task.minutes),
         "script": [task.script],
         "artifacts": {"when": "always", "paths": list(task.artifacts)} if task.artifacts else None,
     }
@@ -62,8 +62,8 @@ def _variable(value: str) -> object:
     return {"value": value, "expand": False} if "$" in value else value
 
 
-def _timeout(seconds: float) -> str:
-    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+def _timeout(minutes: int) -> str:
+    hours, minutes = divmod(minutes, 60)
     return " ".join([f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(minutes))
 
 
