@@ -143,19 +143,53 @@ class Fault(Exception):
 
 
 @dataclass
-class Box:
-    """A container, and what really goes on in it."""
+class Made:
+    """A container that the Engine shows."""
 
     generation: Generation
     slot: SlotName
     pool: PoolName
     fingerprint: str
+    created: float
+
+    @property
+    def id(self) -> ContainerId:
+        return ContainerId(f"id-{self.generation}")
+
+    def _container(
+        self,
+        name: str,
+        state: ContainerState,
+        *,
+        holds: bool = False,
+        sandbox: ContainerId | None = None,
+    ) -> Container:
+        return Container(
+            id=self.id,
+            name=name,
+            state=state,
+            host=OURS,
+            pool=self.pool,
+            slot=self.slot,
+            generation=self.generation,
+            fingerprint=self.fingerprint,
+            image="image",
+            created=self.created,
+            sealed=True,
+            holds=holds,
+            sandbox=sandbox,
+        )
+
+
+@dataclass
+class Box(Made):
+    """An agent's, and what really goes on in it."""
+
     lease: tuple[str, ...]
     share: bool
     queue: bool
     auto_remove: bool
     name: str
-    created: float
     state: ContainerState = ContainerState.RUNNING
     sent: bool = False  # something was written into its gate
     job: JobId | None = None
@@ -165,61 +199,23 @@ class Box:
     sandbox: ContainerId | None = None  # the holder that it joined
 
     @property
-    def id(self) -> ContainerId:
-        return ContainerId(f"id-{self.generation}")
-
-    @property
     def live(self) -> bool:
         return self.seen().live
 
     def seen(self) -> Container:
-        return Container(
-            id=self.id,
-            name=self.name,
-            state=self.state,
-            host=OURS,
-            pool=self.pool,
-            slot=self.slot,
-            generation=self.generation,
-            fingerprint=self.fingerprint,
-            image="image",
-            created=self.created,
-            sealed=True,
-            sandbox=self.sandbox,
-        )
+        return self._container(self.name, self.state, sandbox=self.sandbox)
 
 
 @dataclass
-class Holder:
-    """A container that holds a network namespace."""
+class Holder(Made):
+    """One that holds a network namespace."""
 
-    generation: Generation
-    slot: SlotName
-    pool: PoolName
-    fingerprint: str
-    created: float
     started: bool = True
     littered: bool = False  # a job has left something in the namespace
 
-    @property
-    def id(self) -> ContainerId:
-        return ContainerId(f"id-{self.generation}")
-
     def seen(self) -> Container:
-        return Container(
-            id=self.id,
-            name=naming.holder(self.slot, self.generation),
-            state=ContainerState.RUNNING if self.started else ContainerState.CREATED,
-            host=OURS,
-            pool=self.pool,
-            slot=self.slot,
-            generation=self.generation,
-            fingerprint=self.fingerprint,
-            image="image",
-            created=self.created,
-            sealed=True,
-            holds=True,
-        )
+        state = ContainerState.RUNNING if self.started else ContainerState.CREATED
+        return self._container(naming.holder(self.slot, self.generation), state, holds=True)
 
 
 @dataclass
