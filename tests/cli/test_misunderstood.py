@@ -17,8 +17,8 @@ from tests.cli.conftest import Mayfly
 from tests.service.standin import StandIn
 
 PIPED = (
-    "standard input has something in it, and a job takes no input: put it into the command, "
-    "or say </dev/null where it is not for the job"
+    "standard input has something in it: say --stdin to give it to the job, or </dev/null where it "
+    "is not for it"
 )
 
 

@@ -87,6 +87,8 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("submit --matrix A=1 --matrix A=2 -- true", 2),
         ("submit -e A=1 --matrix A=1,2 -- true", 2),
     ],
+    "submit --dir": [("submit --dir /no/such/folder -- true", 2)],
+    "submit --stdin": ALONE,
     "jobs --mine": ALONE,
     "jobs --state": [("jobs --state waiting", 2)],
     "jobs --pool": "any value has a meaning: of a pool that is no more there may be jobs",

@@ -10,11 +10,14 @@ The tests know the protocol alone: what an engine cannot do its capabilities say
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -38,8 +41,11 @@ from mayfly.core.model import (
 )
 from mayfly.core.sandbox import sandbox_plan
 from mayfly.core.seal import is_ours, looked_at
-from mayfly.edge.faults import Fault, Passing
+from mayfly.core.tree_manifest import TreeEntry
+from mayfly.core.workspace import Brought, Owner, begun_there
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame
+from mayfly.edge.tree_archive import END, TreeArchive
 from mayfly.edge.witness import Witnesses
 from mayfly.engines.protocol import (
     Engine,
@@ -55,6 +61,7 @@ IMAGE = "mayfly/local:cpu"
 # What an image says that wants its containers to be taken for another's holder.
 CLAIMS = dict.fromkeys(OURS, "holder")
 TRUE = {"job.argv": b"true\0", "job.env": b""}
+PROGRAM = b'#!/bin/sh\nread -r code; [ -O "$0" ] && [ "$PWD" = /workspace ] && exit "$code"\n'
 FOREVER = {"job.argv": b"sleep\x00600\0", "job.env": b""}
 
 
@@ -191,6 +198,38 @@ class EngineContract:
         assert end is not None
         assert end.code == 0
         until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
+
+    def test_a_tree_is_there_before_the_gate_opens(self, world: World, until: Until) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        archive = TreeArchive(Owner(1000, 1000), time.time())
+        entry = TreeEntry("a\udcff/b", "file", 0o755, len(PROGRAM), "0" * 64)
+        tar = archive.workspace([entry], lambda _: [PROGRAM])
+        world.engine.put_tree(container, chain(tar, archive.stdin([b"0"], 1), [END]))
+        argv = begun_there(("./a\udcff/b",), Brought(1000, "0" * 64, "0" * 64))
+        job = {"job.argv": b"".join(os.fsencode(word) + b"\0" for word in argv), "job.env": b""}
+        world.engine.open(plan.generation, container, frame(plan.generation, job))
+        until(lambda: world.witness(plan).exit is not None, 30)
+        end = world.witness(plan).exit
+        assert end is not None
+        assert end.code == 0
+
+    def test_a_tree_that_comes_slowly_or_breaks_off_is_a_fault(
+        self, world: World, until: Until
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+
+        def broken() -> Iterator[bytes]:
+            yield b"\0" * 100
+            raise Refused("it is damaged")
+
+        with pytest.raises(Refused, match="it is damaged"):
+            world.engine.put_tree(container, broken())
+        with pytest.raises(Fault):
+            world.engine.put_tree(container, [b"no tar at all" * 1000])
+        with pytest.raises(Fault):
+            world.engine.put_tree(ContainerId("0" * 64), [END])
 
     def test_a_gate_takes_no_frame_of_another_generation(self, world: World, until: Until) -> None:
         plan, other = world.plan(), world.plan()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.workspace import WORKSPACE
 from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.protocol import Capabilities, Engine, StreamTurn
 from mayfly.engines.simulated.engine import SimulatedEngine
@@ -16,8 +17,9 @@ CLAIMING = "image/that-claims:much"
 
 
 def work(files: Mapping[str, bytes]) -> int | None:
-    """``true`` ends at once; everything else goes on until it is ended."""
-    return 0 if files["job.argv"] == b"true\0" else None
+    """``true``, and what goes to a workspace, ends at once; all else goes on until it is ended."""
+    ends = files["job.argv"] == b"true\0" or f"\0{WORKSPACE}\0".encode() in files["job.argv"]
+    return 0 if ends else None
 
 
 class TestSimulated(EngineContract):

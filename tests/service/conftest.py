@@ -38,6 +38,7 @@ class Answered:
 
 
 Ask = Callable[..., Answered]
+Exchange = Callable[..., bytes]
 
 
 def connect(path: Path, timeout: float = 30) -> socket.socket:

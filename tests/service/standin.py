@@ -17,6 +17,7 @@ from mayfly.core.commands import Command
 from mayfly.core.model import JobId, JobState
 from mayfly.edge.history_reader import ALL_JOBS, ALL_RUNS, JobsWanted, RunsWanted
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
+from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control
 from mayfly.service.pending_command import Answer, PendingCommand
@@ -268,6 +269,8 @@ class StandIn:
         self.queue = Standing()
         self.commands: list[Command] = []
         self.failures: list[BaseException] = []
+        kept = Bounds(1 << 30, 10 << 30, 20 << 30)
+        self.workspaces = Workspaces(path.parent / "kept-for-jobs", kept, list)
         self._answering = answering or (lambda _: Answer(200, {"slots": []}))
         self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
         self._loop = threading.Thread(target=self._run, daemon=True)
@@ -283,6 +286,7 @@ class StandIn:
             self.account,
             lambda: b"mayfly_paused 0\n",
             queue=self.queue,
+            workspaces=self.workspaces,
             version="0.1.0",
             on_failure=lambda _, error: self.failures.append(error),
         )

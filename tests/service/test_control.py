@@ -244,6 +244,8 @@ COMMANDS: list[tuple[str, object, Command]] = [
             "retry_lost": 2,
             "cuda": ["12.8", "11.8"],
             "matrix": {"SEED": ["1", "2", "1"]},
+            "workspace": "0" * 64,
+            "stdin": "1" * 64,
         },
         SubmitJob(
             ANYONE,
@@ -256,6 +258,8 @@ COMMANDS: list[tuple[str, object, Command]] = [
             retry_lost=2,
             cuda=("12.8", "11.8"),
             matrix={"SEED": ("1", "2")},
+            workspace="0" * 64,
+            stdin="1" * 64,
         ),
     ),
     (
@@ -331,7 +335,12 @@ def test_the_plan_is_the_loop_s_too(manager: StandIn, ask: Ask) -> None:
 
 def test_every_post_and_no_other_read_is_a_command() -> None:
     posted = {path.replace("/j1/", "/{job}/") for path, *_ in COMMANDS}
-    assert posted == {route.path for route in Control.ROUTES if route.method == "POST"}
+    sent = {
+        "/v1/content",
+        "/v1/content/lacking",
+        "/v1/workspaces",
+    }  # no command: the loop is not asked
+    assert posted | sent == {route.path for route in Control.ROUTES if route.method == "POST"}
 
 
 @pytest.mark.parametrize(
@@ -344,6 +353,8 @@ def test_every_post_and_no_other_read_is_a_command() -> None:
         ("/v1/jobs", {"argv": ["a"], "priority": "urgent"}, "priority must be high, normal, low"),
         ("/v1/jobs", {"argv": ["a"], "priority": 1}, "priority must be high, normal, low"),
         ("/v1/jobs", {"argv": ["a"], "after": []}, "after must be a list of 1 to 1000 names"),
+        ("/v1/jobs", {"argv": ["a"], "workspace": "../../x"}, "workspace must be a SHA-256"),
+        ("/v1/jobs", {"argv": ["a"], "stdin": "A" * 64}, "stdin must be a SHA-256"),
         ("/v1/jobs", {"argv": ["a"], "retry_lost": 11}, "retry_lost must be a whole number"),
         ("/v1/jobs", {"argv": ["a"], "retry_lost": True}, "retry_lost must be a whole number"),
         ("/v1/jobs", {"argv": ["a"], "cuda": ["all", "12.8"]}, "cuda must be versions such as"),

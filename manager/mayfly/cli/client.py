@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
+from mayfly.cli.trouble import Busy, Down, Lacking, NoSuch, TimedOut, Trouble, Usage
 
 START = "sudo systemctl start mayfly"  # what starts the manager
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
@@ -40,6 +40,14 @@ class Piece:
     stream: int  # 1: stdout, 2: stderr, 0: Mayfly's own
     timestamp: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that is made while it is sent."""
+
+    pieces: Callable[[], Iterator[bytes]]
+    length: int  # bytes
 
 
 class _Connection(http.client.HTTPConnection):
@@ -112,6 +120,10 @@ class Client:
         """Ask for a change and return what became of it."""
         return self._json("POST", path, json.dumps(body).encode(), self._seconds, self._patience)
 
+    def upload(self, path: str, pieces: Callable[[], Iterator[bytes]], length: int) -> Document:
+        """Send a body of so many bytes, made anew for each try, and return what became of it."""
+        return self._json("POST", path, Body(pieces, length), self._seconds, self._patience)
+
     def output(
         self, path: str, query: Mapping[str, object], timeout: float = SECONDS
     ) -> Iterator[Piece]:
@@ -138,7 +150,7 @@ class Client:
             connection.close()
 
     def _json(
-        self, method: str, target: str, body: bytes | None, timeout: float, patience: float
+        self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
     ) -> Document:
         connection, response = self._answered(method, target, body, timeout, patience)
         try:
@@ -152,7 +164,7 @@ class Client:
         return _document(data)
 
     def _answered(
-        self, method: str, target: str, body: bytes | None, timeout: float, patience: float
+        self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         """The head of an answer; where there is no place, asked again for so many seconds."""
         end = time.monotonic() + patience
@@ -169,13 +181,22 @@ class Client:
             pause = min(2.0, pause * 2)
 
     def _asked(
-        self, method: str, target: str, body: bytes | None, timeout: float
+        self, method: str, target: str, body: bytes | Body | None, timeout: float
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         connection = _Connection(self.path, timeout)
         headers = {} if body is None else {"Content-Type": "application/json"}
+        data: bytes | Iterator[bytes] | None
+        if isinstance(body, Body):
+            data = body.pieces()
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(body.length),
+            }
+        else:
+            data = body
         try:
             try:
-                connection.request(method, target, body, headers)
+                connection.request(method, target, data, headers)
             except (BrokenPipeError, ConnectionResetError):
                 # Turned away before all was sent: why stands in an answer, if it came to one.
                 response = http.client.HTTPResponse(connection.sock, method=method)
@@ -277,6 +298,8 @@ def _refusal(status: int, data: bytes) -> Trouble:
             return NoSuch(sentence)
         case "starting", _:
             return Down(sentence)
+        case "lacking", _:
+            return Lacking(sentence)
         case "busy", _:
             return Busy(sentence)
         case _, 504:

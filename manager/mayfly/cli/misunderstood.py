@@ -35,8 +35,8 @@ def see_that_nothing_is_piped_in(descriptor: int = 0) -> None:
     """
     if _waiting(descriptor):
         raise Usage(
-            "standard input has something in it, and a job takes no input: put it into the command, "
-            "or say </dev/null where it is not for the job"
+            "standard input has something in it: say --stdin to give it to the job, or </dev/null where it "
+            "is not for it"
         )
 
 

@@ -3,6 +3,7 @@
 ::
 
     Trouble         1  degraded, failed, or refused by the manager
+    ├── Lacking     1  the manager has not all that it was asked to make something of
     ├── Usage       2  the command line is wrong
     ├── Down        3  the manager does not answer
     ├── NoSuch      4  no such slot, job or pool
@@ -17,6 +18,10 @@ class Trouble(Exception):
     """One sentence for standard error, and how to exit."""
 
     code = 1
+
+
+class Lacking(Trouble):
+    """The manager has not all of it: it is to be sent first."""
 
 
 class Usage(Trouble):

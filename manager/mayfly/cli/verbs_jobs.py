@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,7 @@ from mayfly.cli.options import (
     terminal_width,
 )
 from mayfly.cli.plain import clean
+from mayfly.cli.sending import sent_folder, sent_input
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
 from mayfly.core.model import Cause, JobState, Priority
@@ -111,12 +113,20 @@ def submit(
         list[str] | None,
         typer.Option("--matrix", metavar="KEY=A,B", help="A job for each value of that variable."),
     ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", metavar="DIR", help="Send this folder as git would; the job starts in it."
+        ),
+    ] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Give it your standard input.")] = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Queue a command as a job and print its id."""
     see_that_it_is_a_program(command)
-    see_that_nothing_is_piped_in()
+    if not stdin:
+        see_that_nothing_is_piped_in()
     manager = client(ctx, socket, config)
     body = {
         "argv": command,
@@ -131,6 +141,8 @@ def submit(
         "retry_lost": retry_lost,
         "cuda": cuda.split(",") if cuda is not None else None,
         "matrix": _matrix(matrix or []),
+        "workspace": sent_folder(manager, folder) if folder is not None else None,
+        "stdin": sent_input(manager) if stdin else None,
     }
     # What is not asked for is not said, so that a manager of before takes the job.
     answer = manager.post("/v1/jobs", body | {key: one for key, one in wanted.items() if one})

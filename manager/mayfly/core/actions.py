@@ -71,6 +71,7 @@ class Open:
     job: JobId | None  # None: an enrolment of a service
     reason: str
     sandbox: ContainerId | None = None  # where nothing may be left; None: nobody was there before
+    brings: bool = False  # something is put into its container first
 
     @property
     def subject(self) -> Subject:

@@ -77,6 +77,7 @@ class Situation:
     now: float
     new_job: JobId = field(default=JobId(""))  # what a job that is submitted now is called
     named: Mapping[str, Members] = field(default_factory=dict)  # jobs, groups: as the disk has them
+    unsent: tuple[str, ...] = ()  # of what a job is to bring: what its owner has not sent
     reread: Reread | None = None  # None: the file was not read again, what is in force stays
     plan: Plan = field(default_factory=Plan)  # what the next pass would do
     headline: str = ""
@@ -146,7 +147,10 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
 
 def _submit(command: SubmitJob, at: Situation) -> CommandResult:
     found = entries(
-        *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, named=at.named
+        *(command, at.config, at.desired, at.memory, at.now),
+        new=at.new_job,
+        named=at.named,
+        unsent=at.unsent,
     )
     if isinstance(found, Refused):
         return refusal(found.status, found.kind, found.sentence)

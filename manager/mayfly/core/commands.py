@@ -59,6 +59,9 @@ class SubmitJob:
     retry_lost: int = 0  # how often it is run again where it was lost
     cuda: tuple[str, ...] = ()  # versions, a job for each; "all": those that there are
     matrix: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # values by variable
+    workspace: str | None = None  # digest of the tree that it starts in; None: it brings none
+    stdin: str | None = None  # digest of its standard input; None: it has none
+    out: tuple[str, ...] = ()  # paths that are brought back, from where it starts or absolute
 
 
 @dataclass(frozen=True, slots=True)

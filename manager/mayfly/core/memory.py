@@ -177,6 +177,14 @@ class Job:
     forsaken: str = ""  # why it will never run; "": it may
     retry_lost: int = 0  # how often it is run again where it was lost
     lost: int = 0  # how often it was
+    workspace: str | None = None  # digest of the tree that it starts in; None: it brings none
+    stdin: str | None = None  # digest of its standard input; None: it has none
+    out: tuple[str, ...] = ()  # paths that are brought back from its container
+
+    @property
+    def brings(self) -> bool:
+        """Whether something is put into its agent before the gate is opened."""
+        return self.workspace is not None or self.stdin is not None or bool(self.out)
 
     @property
     def state(self) -> JobState:

@@ -295,6 +295,9 @@ class HostSpec:
     log_max_size: int = 10 * 1024 * 1024  # of the Engine's log of one container
     output_per_agent: int = 16 * 1024 * 1024  # of the kept output of one agent
     output_total: int = 2 * 1024 * 1024 * 1024  # of all kept output
+    workspace_max: int = 1024 * 1024 * 1024  # of the tree, or the input, that one job brings
+    workspaces_per_user: int = 10 * 1024 * 1024 * 1024  # of all that is kept of one user's
+    workspaces_total: int = 20 * 1024 * 1024 * 1024  # of all users'
     history_days: float = field(default=90.0, metadata=LIVE)
     history_events: int = field(default=100_000, metadata=LIVE)
     # seconds after which half of what somebody's jobs had of a pool's slots still counts

@@ -149,6 +149,7 @@ def _open(view: View, spec: SlotSpec, agent: Agent, container: Container, job: J
         job.id if job is not None else None,
         f"job {job.id} is next" if job is not None else "its enrolment is here",
         container.sandbox,
+        brings=job is not None and job.brings,
     )
     return Act((action,), (opening,))
 

@@ -55,10 +55,12 @@ def entries(
     *,
     new: JobId,
     named: Mapping[str, Members],
+    unsent: tuple[str, ...] = (),
 ) -> tuple[Entry, ...] | Refused:
     """The jobs that are taken; ``new`` is the id of the only one, or of the group.
 
-    ``named`` has the jobs that are named by ``after``, as the disk has them.
+    ``named`` has the jobs that are named by ``after``, as the disk has them; ``unsent`` what the job is to
+    bring and its owner has not sent.
     """
     by = command.by
     if command.priority is Priority.HIGH and not by.operator:
@@ -69,6 +71,8 @@ def entries(
     pools = _pools(command, config, desired)
     if isinstance(pools, Refused):
         return pools
+    if problem := _unfit(command, [pool for pool, _ in pools], unsent):
+        return problem
     after = _after(command.after, memory, named)
     if isinstance(after, Refused):
         return after
@@ -102,6 +106,9 @@ def entries(
             after=after[0],
             awaits=after[1],
             retry_lost=command.retry_lost,
+            workspace=command.workspace,
+            stdin=command.stdin,
+            out=command.out,
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
@@ -147,6 +154,25 @@ def _alone(by: Caller, wanted: RunJob) -> SubmitJob:
 
 def _which(number: int, wanted: RunJob) -> str:
     return f"job {number}" if wanted.name is None else f"job {wanted.name}"
+
+
+def _unfit(
+    command: SubmitJob, pools: Iterable[PoolSpec], unsent: tuple[str, ...]
+) -> Refused | None:
+    """Why the job cannot bring, or have brought back, what it is to."""
+    if unsent:
+        sentence = f"{unsent[0][:12]} is not kept of {command.by.name} (any more): send it again"
+        return Refused(409, "no_such_workspace", sentence)
+    if command.workspace is None and command.stdin is None and not command.out:
+        return None
+    for pool in pools:
+        if pool.security.read_only:
+            sentence = (
+                f"nothing can be put into agents of pool {pool.name}: their files are read-only "
+                "(security.read_only)"
+            )
+            return Refused(409, "refused", sentence)
+    return None
 
 
 def _variant(cuda: str, values: Mapping[str, str]) -> str:

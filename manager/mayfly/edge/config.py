@@ -298,6 +298,19 @@ class HostTable(Table):
         "output_total",
         "kept output of all agents together; of the size that takes most the oldest goes first",
     )
+    workspace_max: Size = key(
+        model.HostSpec,
+        "workspace_max",
+        "the tree, or the input, that one job brings (`submit --dir`)",
+    )
+    workspaces_per_user: Size = key(
+        model.HostSpec,
+        "workspaces_per_user",
+        "what is kept of what one user sent; what was used longest ago goes first",
+    )
+    workspaces_total: Size = key(
+        model.HostSpec, "workspaces_total", "what is kept of what all users sent"
+    )
     history_days: float = key(
         model.HostSpec, "history_days", "how long ended agents are remembered", gt=0, le=36500
     )

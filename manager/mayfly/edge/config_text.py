@@ -16,7 +16,10 @@ from mayfly.edge.toml_value import toml_key, toml_value
 _TABLES = {"limits", "security", "datasets", "caches"}
 # What is in bytes and what in seconds: written with units, as the reference has it.
 SIZES = frozenset(
-    ("memory", "shm", "disk", "tmpfs", "log_max_size", "output_per_agent", "output_total")
+    (
+        *("memory", "shm", "disk", "tmpfs", "log_max_size", "output_per_agent", "output_total"),
+        *("workspace_max", "workspaces_per_user", "workspaces_total"),
+    )
 )
 DURATIONS = frozenset(("job_timeout", "idle_recycle", "keep_failed", "fair_share_half_life"))
 

@@ -243,8 +243,9 @@ class History:
         self._db.execute(
             "INSERT INTO jobs"
             " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size,"
-            " name, priority, group_id, variant, after, awaits, retry_lost, command, alike)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " name, priority, group_id, variant, after, awaits, retry_lost, command, alike,"
+            " workspace, stdin, out)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id,
                 job.serial,
@@ -265,6 +266,9 @@ class History:
                 job.retry_lost,
                 shown_command(payload.argv),
                 likeness(job.name, payload.argv),
+                job.workspace,
+                job.stdin,
+                json.dumps(job.out),
             ),
         )
 

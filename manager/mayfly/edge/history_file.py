@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -94,6 +94,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             commit_id TEXT, base TEXT, subject TEXT NOT NULL, uid INTEGER NOT NULL, owner TEXT NOT NULL)""",
         "CREATE INDEX runs_submitted ON runs (submitted)",
         "CREATE INDEX runs_ref ON runs (repository, ref, submitted)",
+    ),
+    (
+        # What it brings, by digest; paths that are brought back, and what came of that, both as JSON.
+        "ALTER TABLE jobs ADD COLUMN workspace TEXT",
+        "ALTER TABLE jobs ADD COLUMN stdin TEXT",
+        "ALTER TABLE jobs ADD COLUMN out TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE jobs ADD COLUMN results TEXT",
     ),
 )
 

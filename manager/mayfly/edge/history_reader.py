@@ -17,6 +17,7 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import JobId, JobState
 from mayfly.core.queue_estimate import RUNS
 from mayfly.core.runs import standing
+from mayfly.core.workspace import Brought
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION, check_version, translated
 from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
@@ -131,6 +132,31 @@ class HistoryReader:
         if not rows:
             return None
         return Payload(tuple(json.loads(rows[0]["argv"])), json.loads(rows[0]["env"]))
+
+    def brought(self, job: JobId) -> Brought | None:
+        """What the job brings; ``None`` where it begins nowhere else than any other, or has ended."""
+        rows = self._rows(
+            "SELECT uid, workspace, stdin, out FROM jobs WHERE id = ? AND finished IS NULL", (job,)
+        )
+        if not rows or rows[0]["uid"] is None:
+            return None
+        uid, workspace, stdin, out = rows[0]
+        if workspace is None and stdin is None and out == "[]":
+            return None
+        return Brought(uid, workspace, stdin)
+
+    def needed(self) -> list[tuple[int, str]]:
+        """Whose content, by digest, the jobs need that have not ended."""
+        rows = self._rows(
+            "SELECT uid, workspace, stdin FROM jobs WHERE state IN ('queued', 'running')"
+            " AND (workspace IS NOT NULL OR stdin IS NOT NULL)"
+        )
+        return [
+            (row["uid"], digest)
+            for row in rows
+            for digest in (row["workspace"], row["stdin"])
+            if digest is not None
+        ]
 
     def listed_jobs(self, wanted: JobsWanted = ALL_JOBS) -> dict[JobId, JobState]:
         """All queued and running jobs that are wanted, and the last of the ended ones, in the order of

@@ -35,7 +35,7 @@ NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 JOB_COLUMNS = (
     "id, pool, serial, state, exit_code, cause, slot, agent, submitted, started, finished, timeout, tries,"
     " cancelled_by, uid, owner, size, name, priority, group_id, variant, after, awaits, forsaken,"
-    " retry_lost, lost, detail, command"
+    " retry_lost, lost, detail, command, workspace, stdin, out, results"
 )
 
 
@@ -133,6 +133,9 @@ def _job_from(row: sqlite3.Row) -> Job:
         forsaken=row["forsaken"],
         retry_lost=row["retry_lost"],
         lost=row["lost"],
+        workspace=row["workspace"],
+        stdin=row["stdin"],
+        out=tuple(json.loads(row["out"])),
     )
 
 

@@ -28,6 +28,7 @@ from mayfly.edge.places import Places
 
 HEAD_MAX = 64 * 1024  # request line and headers
 BODY_MAX = 1024 * 1024
+SLOWEST = 64 * 1024  # bytes a second of a body that is taken in pieces, beside READ_SECONDS
 READ_SIZE = 16 * 1024
 READ_SECONDS = 15.0  # for a whole head, and again for a whole body
 WRITE_SECONDS = 30.0  # for one write to a client that does not read
@@ -40,6 +41,30 @@ UNSHOWN = re.compile(
 RETRY: Mapping[str, str] = {"Retry-After": "1"}
 
 
+class ClientGone(Exception):
+    """The client broke off in the middle of what it sent, or was too slow: no answer is owed."""
+
+
+class Sent:
+    """A body that is taken in pieces, as it comes."""
+
+    def __init__(self, file: io.BufferedIOBase, size: int) -> None:
+        self._file = file
+        self.left = size  # bytes that are still to come
+
+    def read(self, size: int) -> bytes:
+        """That many bytes, or fewer where the body ends before; ``ClientGone`` where they do not come."""
+        wanted = min(size, self.left)
+        try:
+            found = self._file.read(wanted)
+        except (OSError, TooLarge) as error:
+            raise ClientGone("the body does not come") from error
+        if len(found) != wanted:
+            raise ClientGone("the body is not whole")
+        self.left -= wanted
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request, read whole and not yet understood."""
@@ -49,6 +74,7 @@ class Request:
     query: Mapping[str, str]
     body: bytes
     caller: Caller
+    sent: Sent | None = None  # the body of a path that takes it in pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +88,7 @@ class HttpReply:
 
 
 Respond = Callable[[Request], HttpReply]
+TakesPieces = Callable[[str, str], int | None]  # method, path
 OnFailure = Callable[[str, BaseException], None]
 
 
@@ -137,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
             self._receive()
         except TooLarge:
             self._refuse(431, "the request's head is longer than 64 KiB", "bad_request")
-        except OSError:
+        except (OSError, ClientGone):
             # Gone, idle between requests, or slow on purpose: no answer is owed, and what still comes of a
             # body must not be taken for a request.
             self.close_connection = True
@@ -160,8 +187,8 @@ class Handler(BaseHTTPRequestHandler):
         if not self.server.is_meant(self.headers.get_all("Host", [])):
             self._refuse(421, "this is not the host that the request names", "bad_request")
             return
-        body = self._body()
-        if body is None:
+        length = self._length()
+        if length is None:
             return
         try:
             target = urlsplit(self.path)
@@ -169,11 +196,30 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             self._refuse(400, "the request's target is not understood", "bad_request")
             return
-        request = Request(self.command, target.path, query, body, self.caller)
-        self._send(self.server.respond(request))
+        most = self.server.takes_pieces(self.command, target.path)
+        if length > (BODY_MAX if most is None else most):
+            told = f"{(BODY_MAX if most is None else most) >> 20} MiB"
+            self._refuse(413, f"the body is longer than {told}", "bad_request")
+            return
+        if most is None:
+            self._incoming.allow(length + HEAD_MAX, READ_SECONDS)
+            body = self.rfile.read(length)
+            if len(body) == length:
+                request = Request(self.command, target.path, query, body, self.caller)
+                self._send(self.server.respond(request))
+            return
+        self._incoming.allow(length + HEAD_MAX, READ_SECONDS + length / SLOWEST)
+        sent = Sent(self.rfile, length)
+        reply = self.server.respond(
+            Request(self.command, target.path, query, b"", self.caller, sent)
+        )
+        if sent.left:
+            self._answer_and_end(reply)
+        else:
+            self._send(reply)
 
-    def _body(self) -> bytes | None:
-        """The request's body; ``None`` where one that cannot be taken was answered."""
+    def _length(self) -> int | None:
+        """The length of the request's body; ``None`` where one that cannot be taken was answered."""
         if "Transfer-Encoding" in self.headers:
             self._refuse(411, "send the body with a Content-Length", "bad_request")
             return None
@@ -184,12 +230,7 @@ class Handler(BaseHTTPRequestHandler):
         if not (text.isascii() and text.isdigit()):
             self._refuse(400, "Content-Length is not a number", "bad_request")
             return None
-        if len(text) > 9 or int(text) > BODY_MAX:
-            self._refuse(413, "the body is longer than 1 MiB", "bad_request")
-            return None
-        self._incoming.allow(int(text) + HEAD_MAX, READ_SECONDS)
-        body = self.rfile.read(int(text))
-        return body if len(body) == int(text) else None
+        return int(text) if len(text) < 18 else 10**18
 
     def _send(self, reply: HttpReply) -> None:
         if isinstance(reply.data, bytes):
@@ -229,9 +270,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"".join(head) + b"\r\n" + data)
 
     def _refuse(self, status: int, sentence: str, kind: str) -> None:
+        self._answer_and_end(error_reply(status, sentence, kind))
+
+    def _answer_and_end(self, reply: HttpReply) -> None:
+        """The answer to a client that may still be sending, which is to come to read it."""
         self.close_connection = True
         with contextlib.suppress(OSError, TooLarge):
-            self._send(error_reply(status, sentence, kind))
+            self._send(reply)
             self.connection.shutdown(socket.SHUT_WR)
             self._incoming.allow(LINGER_MAX, LINGER_SECONDS)
             while self.rfile.read1(READ_SIZE):
@@ -295,6 +340,11 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def user(self, connection: socket.socket) -> int:
         """Whose place the connection takes."""
         raise NotImplementedError
+
+    def takes_pieces(self, method: str, path: str) -> int | None:
+        """The most bytes of a body there that is taken in pieces; ``None``: it is read whole before."""
+        del method, path
+        return None
 
     def is_meant(self, hosts: Sequence[str]) -> bool:
         """Whether a request that names these hosts is for this server."""

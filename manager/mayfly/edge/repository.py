@@ -110,6 +110,40 @@ class Repository:
         gone = set(_split(self._git("-C", str(self.top), "ls-files", "-z", "--deleted")))
         return tuple(path for path in dict.fromkeys(_split(self._git(*words))) if path not in gone)
 
+    def beneath(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        """What is in the folder: tracked paths with their modes (``160000``: a submodule), and the others
+        that are not ignored. A repository in it that is no submodule is a path with a slash at its end.
+        """
+        tracked = {}
+        for line in _split(self._git("ls-files", "-z", "--stage")):
+            told, _, path = line.partition("\t")
+            tracked[path] = told.split(" ")[0]
+        others = _split(self._git("ls-files", "-z", "--others", "--exclude-standard"))
+        return tracked, others
+
+    def committed(self, commit: str) -> tuple[tuple[str, str, str], ...]:
+        """What is in a commit: mode, object and path of each, submodules by their paths alone."""
+        found = []
+        for line in _split(self._git("ls-tree", "-r", "-z", "--full-tree", self.commit(commit))):
+            told, _, path = line.partition("\t")
+            mode, _, name = told.split(" ")
+            found.append((mode, name, path))
+        return tuple(found)
+
+    def objects(self) -> subprocess.Popen[bytes]:
+        """A process that is asked for objects, a name a line, and answers as ``git cat-file --batch``."""
+        try:
+            return subprocess.Popen(
+                ["git", *_SAFE, "cat-file", "--batch"],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise Refused(f"git cannot be run in {self._folder}: {error.strerror}") from error
+
     def file(self, commit: str | None, path: str) -> bytes | None:
         """What a file says in a commit, or in the folder; ``None`` where there is none."""
         if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):

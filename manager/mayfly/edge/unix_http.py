@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mayfly.core.commands import Caller
 from mayfly.edge.faults import Refused
-from mayfly.edge.http_connection import OnFailure, Respond, Server
+from mayfly.edge.http_connection import OnFailure, Respond, Server, TakesPieces
 from mayfly.edge.places import Bounds, Places
 
 # Of one user, so that others are served; whatever root waits for, one other user has all its places.
@@ -46,8 +46,16 @@ USERS = Door(
 class _Server(Server):
     address_family = socket.AF_UNIX
 
-    def __init__(self, path: Path, respond: Respond, on_failure: OnFailure, door: Door) -> None:
+    def __init__(
+        self,
+        path: Path,
+        respond: Respond,
+        on_failure: OnFailure,
+        door: Door,
+        pieces: TakesPieces | None,
+    ) -> None:
         self.door = door
+        self._pieces = pieces
         super().__init__(str(path), respond, on_failure, Places(door.bounds))
 
     def server_bind(self) -> None:
@@ -60,20 +68,30 @@ class _Server(Server):
         _, uid, _ = _peer(connection)
         return uid
 
+    def takes_pieces(self, method: str, path: str) -> int | None:
+        return self._pieces(method, path) if self._pieces is not None else None
+
 
 class UnixServer:
     """A bound socket and the thread that accepts on it."""
 
     def __init__(
-        self, path: Path, respond: Respond, on_failure: OnFailure, door: Door = OPERATORS
+        self,
+        path: Path,
+        respond: Respond,
+        on_failure: OnFailure,
+        door: Door = OPERATORS,
+        pieces: TakesPieces | None = None,
     ) -> None:
         """Bind ``path``; ``Refused`` where another one answers there or it cannot be made.
 
-        ``on_failure`` hears of bugs: on which path, and what was raised.
+        ``on_failure`` hears of bugs: on which path, and what was raised. ``pieces`` says which paths take
+        their bodies in pieces.
         """
         self.path = path
         make_way(path)
-        self._server = _Server(path.with_name(path.name + ".new"), respond, on_failure, door)
+        new = path.with_name(path.name + ".new")
+        self._server = _Server(new, respond, on_failure, door, pieces)
         try:
             self._bind()
         except OSError as error:

@@ -10,7 +10,7 @@ Times are seconds since the epoch (UTC) unless a name says nanoseconds, sizes ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -245,6 +245,11 @@ class Engine(Protocol):
 
     def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
         """Write all the bytes into its gate; ``Passing`` where that fails, and then some may be through."""
+
+    def put_tree(self, container: ContainerId, archive: Iterable[bytes]) -> None:
+        """Unpack a tar at the root of a container at its gate, owners and modes as it says; ``Passing``
+        where that takes longer than two minutes.
+        """
 
     def let_go(self, generation: Generation) -> None:
         """Give up the way into an agent's gate; the gate stays as it is."""

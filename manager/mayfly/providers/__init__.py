@@ -16,6 +16,7 @@ from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Traits
 from mayfly.core.outcomes import End, Outcome
 from mayfly.core.pipeline.task import Task
+from mayfly.core.workspace import Brought
 from mayfly.edge.faults import Fault, Refused
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Enrolment:
     files: Mapping[str, bytes]
     registration: str | None = None  # the service's id of it; None: not known yet, or none
     registered: str | None = None  # its name at the service; None: it has none
+    brought: Brought | None = None  # what is put into its container first; None: nothing
 
     def __repr__(self) -> str:
         """The names of the files alone."""

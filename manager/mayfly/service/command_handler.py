@@ -41,6 +41,8 @@ class CommandHandler:
     reread: Callable[[], Config]
     preview: Callable[[Config], Mapping[PoolName, Traits]]
     judge: Judge
+    # of a user's tree and content, what is not kept of them
+    unsent: Callable[[int, str | None, str | None], tuple[str, ...]] = lambda *_: ()
 
     def result(self, command: Command, state: State, now: float, headline: str) -> CommandResult:
         """What the command comes to; ``state`` has all that was taken in before it."""
@@ -54,7 +56,8 @@ class CommandHandler:
         match command:
             case SubmitJob():
                 named = {name: self.members(name) for name in command.after}
-                return replace(at, new_job=self._new_job(at.now), named=named)
+                unsent = self.unsent(command.by.uid, command.workspace, command.stdin)
+                return replace(at, new_job=self._new_job(at.now), named=named, unsent=unsent)
             case SubmitRun():
                 return replace(at, new_job=self._new_job(at.now))
             case CancelJobs(jobs=jobs):

@@ -72,6 +72,8 @@ def submit(request: CommandRequest) -> SubmitJob:
         retry_lost=parameters.count(given.get("retry_lost"), "retry_lost", RETRIES),
         cuda=parameters.versions(given.get("cuda")),
         matrix=matrix,
+        workspace=parameters.digest(given.get("workspace"), "workspace"),
+        stdin=parameters.digest(given.get("stdin"), "stdin"),
     )
 
 
@@ -181,7 +183,7 @@ def plan(request: CommandRequest) -> PlanAhead:
 RETRIES = 10  # that one may ask for
 SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
-    "matrix",
+    *("matrix", "workspace", "stdin"),
 )
 RUN = ("repository", "ref", "commit", "base", "subject", "tasks")
 TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after")

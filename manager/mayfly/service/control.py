@@ -24,6 +24,7 @@ from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted, RunsWanted
 from mayfly.edge.http_connection import (
     RETRY,
+    ClientGone,
     HttpReply,
     OnFailure,
     Request,
@@ -34,7 +35,8 @@ from mayfly.edge.http_connection import (
 from mayfly.edge.output_kept import NOTE, Chunk
 from mayfly.edge.places import Bounds, Places
 from mayfly.edge.unix_http import OPERATORS, USERS, Door, UnixServer, there_is, users_socket
-from mayfly.service import openapi, output_stream, parameters
+from mayfly.edge.workspaces import Workspaces
+from mayfly.service import openapi, output_stream, parameters, sending
 from mayfly.service.board import StatusBoard
 from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest, CommandRoute
 from mayfly.service.metrics import CONTENT_TYPE
@@ -161,6 +163,7 @@ class Route:
     does: str
     answer: Callable[[Control, Request, Names], HttpReply]
     body: tuple[str, ...] | None = None  # a command's keys; None: it is a read
+    pieces: bool = False  # its body is bytes, taken as they come
     operators: bool = False  # not for those who may only submit, read, and end what is theirs
 
     def match(self, method: str, path: str) -> Names | None:
@@ -198,18 +201,22 @@ class Control:
         metrics: Callable[[], bytes],
         *,
         queue: QueueView = NO_QUEUE,
+        workspaces: Workspaces | None = None,
         gpus: Callable[[], Mapping[str, object]] = dict,
         recording: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
         on_failure: OnFailure = _nothing,
     ) -> None:
-        """``on_failure`` hears of bugs: on which path, and what was raised."""
+        """``on_failure`` hears of bugs: on which path, and what was raised. Without ``workspaces`` nobody
+        can send anything for a job.
+        """
         self.board = board
         self.send = send
         self._reader = reader
         self._printed = output
         self._exposition = metrics
         self._queue = queue
+        self._workspaces = workspaces
         self._gpus_document = gpus
         self._recorded = recording
         self._release = version
@@ -222,7 +229,7 @@ class Control:
 
     def open(self, path: str | Path, door: Door = OPERATORS) -> UnixServer:
         """A server on this socket, bound and not yet started; ``Refused`` where it cannot be."""
-        return UnixServer(Path(path), self.respond, self._on_failure, door)
+        return UnixServer(Path(path), self.respond, self._on_failure, door, self._takes_pieces)
 
     def open_all(self, path: str | Path) -> list[UnixServer]:
         """The same for everybody for whom there is a group on this host."""
@@ -237,6 +244,8 @@ class Control:
         """The answer to one request, whatever happens."""
         try:
             return self._route(request)
+        except ClientGone:
+            raise
         except BadRequest as error:
             return error_reply(400, str(error), "bad_request")
         except _NotTheirs as error:
@@ -268,6 +277,29 @@ class Control:
                 sentence = f"this path takes {route.method}, not {request.method}"
                 return error_reply(405, sentence, "method")
         return error_reply(404, "there is no such path; they begin with /v1/", "no_such_path")
+
+    def _takes_pieces(self, method: str, path: str) -> int | None:
+        """How many bytes of a body may come in pieces there; ``None``: it is a document."""
+        if self._workspaces is None:
+            return None
+        there = any(one.pieces and one.match(method, path) is not None for one in self.ROUTES)
+        return sending.most(self._workspaces) if there else None
+
+    # -- what is sent for jobs -----------------------------------------------------------------------
+
+    def _sent(self, answer: sending.Answer, request: Request, body: tuple[str, ...]) -> HttpReply:
+        if self._workspaces is None:
+            return error_reply(503, "this manager keeps nothing for jobs", "unavailable")
+        return answer(self._workspaces, request, body)
+
+    def _lacking(self, request: Request, _: Names) -> HttpReply:
+        return self._sent(sending.lacking, request, sending.LACKING)
+
+    def _content(self, request: Request, _: Names) -> HttpReply:
+        return self._sent(sending.content, request, ())
+
+    def _tree(self, request: Request, _: Names) -> HttpReply:
+        return self._sent(sending.tree, request, sending.TREE)
 
     # -- reads -------------------------------------------------------------------------------------
 
@@ -559,6 +591,23 @@ class Control:
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
         Route("GET", "/v1/recording", (), "what the loop did of late", _recording, operators=True),
         Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
+        Route(
+            "POST",
+            "/v1/content/lacking",
+            (),
+            "which content of those digests the manager has not of the caller",
+            _lacking,
+            sending.LACKING,
+        ),
+        Route("POST", "/v1/content", (), "content for jobs", _content, body=(), pieces=True),
+        Route(
+            "POST",
+            "/v1/workspaces",
+            (),
+            "make a tree of content that was sent a workspace that jobs may start in",
+            _tree,
+            sending.TREE,
+        ),
         *(_commanded(route) for route in COMMAND_ROUTES),
     )
 

@@ -36,6 +36,7 @@ from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.witness import Witnesses
+from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputKeeper, OutputListener
 from mayfly.providers.installed import left_behind, load
@@ -160,7 +161,10 @@ def _run(
         total=config.host.output_total,
         log_size=config.host.log_max_size,
     )
-    performer = Performer(host, engine, witnesses, output, ends, config.host.log_max_size)
+    workspaces = _workspaces(config, state_dir, reader)
+    performer = Performer(
+        host, engine, witnesses, output, ends, config.host.log_max_size, workspaces
+    )
     workers = Workers(performer, inbox.put)
     observer, mounts = _observers(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key
@@ -184,6 +188,7 @@ def _run(
                 reread=reload,
                 preview=services.preview,
                 judge=services.judge,
+                unsent=workspaces.unsent,
             ),
             configuration=Configuration(reload, services, workers, report, log, clock),
             report=report,
@@ -194,9 +199,7 @@ def _run(
     )
     output.start()
     stack.callback(output.close)
-    for agent in loop.state.memory.agents.values():
-        if agent.container is not None:
-            output.follow(agent.generation, agent.container, lines=not agent.embedded)
+    _follow(output, loop.state.memory)
     metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, log, erred))
@@ -208,6 +211,7 @@ def _run(
         output=output,
         metrics=metrics.text,
         queue=LiveQueue(lambda: loop.state, clock.now, reader),
+        workspaces=workspaces,
         gpus=lambda: gpu_document(gpus.document()),
         recording=recording.document,
         version=__version__,
@@ -288,6 +292,20 @@ def _beginning(host: HostId, config: Config, memory: Memory, now: float) -> Stat
     run_id = naming.generation(now, secrets.randbelow(NOISE))
     gpus = Gpus(catalogue(), architecture())
     return begin(host, run_id, config, memory, gpus, secrets.randbelow(NOISE))
+
+
+def _follow(output: OutputKeeper, memory: Memory) -> None:
+    """What agents print that were there before."""
+    for agent in memory.agents.values():
+        if agent.container is not None:
+            output.follow(agent.generation, agent.container, lines=not agent.embedded)
+
+
+def _workspaces(config: Config, state_dir: Path, reader: HistoryReader) -> Workspaces:
+    """What people send for their jobs."""
+    host = config.host
+    bounds = Bounds(host.workspace_max, host.workspaces_per_user, host.workspaces_total)
+    return Workspaces(state_dir / "workspaces", bounds, reader.needed)
 
 
 def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:

@@ -35,6 +35,10 @@ class Described(Protocol):
         """The keys of its body; ``None``: it is a read, and takes none."""
 
     @property
+    def pieces(self) -> bool:
+        """Whether its body is bytes and no document."""
+
+    @property
     def does(self) -> str:
         """What it is, in a few words."""
 
@@ -70,6 +74,7 @@ TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 FLAG: Schema = {"type": "boolean"}
 MOMENT = {"format": "date-time"}
 COMMIT = "^([0-9a-f]{40}|[0-9a-f]{64})$"
+DIGEST = "^[0-9a-f]{64}$"
 
 # Of a path, by name.
 NAMED: Mapping[str, Schema] = {
@@ -178,6 +183,18 @@ BODY: Mapping[str, Schema] = {
         },
         "description": "its jobs; after: places in this list, from 0, of those that are to end well before",
     },
+    "workspace": _or_null(
+        _text("the tree that it starts in, as `POST /v1/workspaces` answered", pattern=DIGEST)
+    ),
+    "stdin": _or_null(_text("digest of its standard input, which was sent", pattern=DIGEST)),
+    "manifest": _text("digest of the tree's list, whose content was sent", pattern=DIGEST),
+    "digests": {
+        "type": "array",
+        "items": {"type": "string", "pattern": DIGEST},
+        "minItems": 1,
+        "maxItems": 10_000,
+        "description": "SHA-256 of contents, in hexadecimal",
+    },
     "jobs": {
         "type": "array",
         "items": TEXT,
@@ -191,12 +208,22 @@ BODY: Mapping[str, Schema] = {
     "force": {**FLAG, "description": "end running jobs too"},
     "dry_run": {**FLAG, "description": "say what would change and change nothing"},
 }
-REQUIRED = frozenset({"argv", "jobs", "repository", "tasks"})
+REQUIRED = frozenset({"argv", "jobs", "repository", "tasks", "manifest", "digests"})
 
 CHANGED = _object(slots=NAMES)
 OUTPUT = {
     "application/vnd.mayfly.output": {"schema": {"type": "string", "format": "binary"}},
     "text/plain": {"schema": TEXT},
+}
+
+RECORDS: Mapping[str, Schema] = {
+    "application/octet-stream": {
+        "schema": {
+            "type": "string",
+            "format": "binary",
+            "description": "for each content its length, 8 bytes in network order, and its bytes",
+        }
+    }
 }
 
 # What each route answers where all is well: JSON of this shape, or these types of content.
@@ -223,6 +250,11 @@ ANSWERS: Mapping[str, Schema] = {
     "GET /v1/gpus": _document("mayfly.gpus/1", gpus=ROWS, slots=ROWS, problem=TEXT_OR_NULL),
     "GET /v1/recording": _document("mayfly.recording/1", state={"type": "object"}, steps=ROWS),
     "GET /v1/plan": _document("mayfly.plan/1", actions=ROWS),
+    "POST /v1/content/lacking": _object(lacking=NAMES),
+    "POST /v1/content": _object(digests=NAMES),
+    "POST /v1/workspaces": _object(
+        workspace=TEXT, files={"type": "integer"}, bytes={"type": "integer"}
+    ),
     "POST /v1/jobs": _object(job=TEXT, group=TEXT_OR_NULL, jobs=NAMES),
     "POST /v1/runs": _object(run=TEXT, jobs=NAMES),
     "POST /v1/jobs/{job}/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),
@@ -249,9 +281,9 @@ FAILURES: Mapping[int, tuple[str, ...]] = {
     403: ("forbidden",),
     404: ("no_such_path", "no_such_slot", "no_such_job", "no_such_pool", "no_such_run"),
     405: ("method",),
-    409: ("ended", "no_queue", "refused"),
+    409: ("ended", "no_queue", "refused", "lacking", "no_such_workspace"),
     411: ("bad_request",),
-    413: ("bad_request",),
+    413: ("bad_request", "too_much"),
     429: ("queue_full",),
     431: ("bad_request",),
     500: ("bug",),
@@ -291,7 +323,9 @@ def _operation(route: Described) -> dict[str, object]:
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses},
         },
     }
-    if route.body:
+    if route.pieces:
+        operation["requestBody"] = {"required": True, "content": RECORDS}
+    elif route.body:
         operation["requestBody"] = {
             "required": bool(REQUIRED & set(route.body)),
             "content": {"application/json": {"schema": _body(route.body)}},

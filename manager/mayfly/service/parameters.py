@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from mayfly.core.model import JobState, Priority
 from mayfly.core.quantities import parse_time
+from mayfly.core.tree_manifest import DIGEST
 from mayfly.core.variables import problem_with_name, problem_with_value
 
 NAME_MAX = 128
@@ -174,6 +175,14 @@ def job_name(value: object) -> str | None:
             "name must be 1 to 64 letters, digits, dots, slashes, underscores and hyphens, a letter or digit"
             " first"
         )
+    return found
+
+
+def digest(value: object, key: str) -> str | None:
+    """A SHA-256 in hexadecimal; ``None`` for null and absent."""
+    found = text(value, key)
+    if found is not None and DIGEST.fullmatch(found) is None:
+        raise BadRequest(f"{key} must be a SHA-256 in 64 lower-case hexadecimal digits")
     return found
 
 

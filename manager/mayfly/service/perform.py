@@ -7,8 +7,10 @@ action at a time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import assert_never
 
 from mayfly.core.actions import (
@@ -29,16 +31,20 @@ from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
 from mayfly.core.model import ContainerId, Generation, HostId, PoolName
 from mayfly.core.sandbox import sandbox_plan
+from mayfly.core.workspace import Brought, owner
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame
 from mayfly.edge.patience import comes_true
+from mayfly.edge.tree_archive import END, TreeArchive
 from mayfly.edge.witness import Witnesses
+from mayfly.edge.workspaces import Workspaces
 from mayfly.engines.protocol import Engine, OutputKeeper
 from mayfly.providers import Enrolment, Provider
 from mayfly.service.end_watch import EndWatch
 
 LEAVING = 1.0  # seconds in which what a job has closed has to be gone from its sandbox
 LEAVING_AGAIN = 0.005  # after the first look
+PROBED = 20.0  # seconds to find out who the job's user is
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Performer:
         output: OutputKeeper,
         ends: EndWatch,
         log_max_size: int,
+        workspaces: Workspaces | None = None,
     ) -> None:
         self._host = host
         self._engine = engine
@@ -81,6 +88,7 @@ class Performer:
         self._output = output
         self._ends = ends
         self._log_max_size = log_max_size
+        self._workspaces = workspaces
         self.providers: Mapping[
             PoolName, Provider
         ] = {}  # replaced as a whole when the configuration is read again
@@ -175,8 +183,31 @@ class Performer:
             if agent is None or action.job is None:
                 raise Refused(f"there is nothing to open the gate of {action.generation} with")
             enrolment = self._provider(action.pool).enrol(agent, ())
+        if enrolment.brought is not None:
+            self._bring(action.container, enrolment.brought)
         data = frame(action.generation, enrolment.files)
         self._engine.open(action.generation, action.container, data)
+
+    def _bring(self, container: ContainerId, brought: Brought) -> None:
+        """Put what the job brings into its container, as the job user's."""
+        kept, user = self._workspaces, brought.user
+        if kept is None:
+            raise Refused("this manager keeps nothing for jobs")
+        words = ("getent", "passwd", user.partition(":")[0])
+        _, entry = self._engine.exec_probe(container, words, PROBED)
+        whose = owner(user, entry)
+        if whose is None:
+            raise Refused(f"the image has no user {user}")
+        uid, tree, stdin = brought.uid, brought.workspace, brought.stdin
+        archive = TreeArchive(whose, time.time())
+        pieces = archive.workspace(
+            kept.entries(uid, tree) if tree is not None else (),
+            lambda entry: kept.content(uid, entry.digest, entry.size),
+        )
+        if stdin is not None:
+            data = archive.stdin(kept.content(uid, stdin), kept.size(uid, stdin))
+            pieces = chain(pieces, data)
+        self._engine.put_tree(container, chain(pieces, (END,)))
 
     def _is_clean(self, sandbox: ContainerId) -> bool:
         """Whether nothing is left in it. What a process leaves in closing is gone a moment after it."""

@@ -46,6 +46,7 @@ REMOVE = 4
 SIGNAL = 2  # apart from what removes: an end that is asked for waits for nobody's files
 OPEN = 2
 SERVICE = 4
+BRING = 2  # apart from other openings: a tree of a gigabyte takes its time
 
 _Task = tuple[Action, Agent | None]
 
@@ -139,6 +140,8 @@ class Workers:
 def _lane(action: Action) -> tuple[str, PoolName, int]:
     """The lane's name, whose it is, and how many threads it has at most."""
     match action:
+        case Open(pool=pool, brings=True):
+            return f"bring-{pool}", pool, BRING
         case Open(pool=pool):
             return f"open-{pool}", pool, OPEN
         case Enrol(pool=pool) | Dismiss(pool=pool) | SetSchedulable(pool=pool):

@@ -52,10 +52,11 @@ from mayfly.engines.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _PROBE_OUTPUT = 64 * 1024
 MEASURED = 10.0  # seconds that the Engine has for counting the files of one container
+PUT_SECONDS = 120.0  # for what a job brings: it has to be there within the deadline of its gate
 UNKILLED_REST = 15.0  # seconds until the next try: each may take a worker as long
 _IMAGES_KNOWN = 64  # whose variables are kept in mind
 # What keeps agents apart: where it is not said, `default-network-opts` in daemon.json decides. IPv6 has a
@@ -291,6 +292,12 @@ class DockerClient:
             upgrade=True,
         )
         return GateSocket(opened.socket, cid)
+
+    def put_tree(self, cid: ContainerId, archive: Iterable[bytes]) -> None:
+        """Unpack a tar at its root."""
+        doing = f"putting a job's files into container {cid[:12]}"
+        target = f"/containers/{quote(cid)}/archive?path=/&noOverwriteDirNonDir=1"
+        wire.put_stream(self.base_url, target, archive, doing, timeout=PUT_SECONDS)
 
     def exec_probe(
         self, cid: ContainerId, argv: tuple[str, ...], timeout: float

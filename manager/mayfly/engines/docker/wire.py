@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +118,58 @@ def open_stream(
     raise faults.answered(status, text, doing)
 
 
+def put_stream(
+    base_url: str, target: str, pieces: Iterable[bytes], doing: str, *, timeout: float
+) -> None:
+    """Send a body of unknown length in chunks; ``timeout`` is for all of it and the answer.
+
+    What an Engine that refuses it halfway says is what is told.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:  # no descriptor is left
+        raise faults.unreachable(base_url, doing, error) from error
+    with conn:
+        try:
+            conn.settimeout(timeout)
+            conn.connect(socket_path(base_url))
+            lines = (
+                f"PUT {target} HTTP/1.1",
+                "Host: docker",
+                "Connection: close",
+                "Content-Type: application/x-tar",
+                "Transfer-Encoding: chunked",
+            )
+            conn.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+            try:
+                for piece in pieces:
+                    if piece:
+                        conn.settimeout(_left(deadline))
+                        conn.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+                conn.sendall(b"0\r\n\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it has answered already
+            received = bytearray()
+            while (parsed := head(received)) is None:
+                chunk = _received(conn, deadline)
+                if not chunk:
+                    raise ConnectionError("closed")
+                received += chunk
+            status, length = parsed
+            text = (
+                ""
+                if status < 300
+                else message(
+                    bytes(received[length:]) + _rest(conn, deadline, _HEAD_MAX, until=b"}\n")
+                )
+            )
+        except (OSError, ValueError) as error:
+            raise faults.unreachable(base_url, doing, error) from error
+    if status >= 300:
+        raise faults.answered(status, text, doing)
+
+
 def get_json(base_url: str, target: str, doing: str, *, timeout: float) -> Any:
     """The parsed body of a GET."""
     opened = open_stream(base_url, "GET", target, doing, timeout=timeout)
@@ -170,10 +223,14 @@ def _rest(conn: socket.socket, deadline: float, most: int, until: bytes | None =
     return bytes(out)
 
 
-def _received(conn: socket.socket, deadline: float) -> bytes:
-    """What comes next; ``TimeoutError`` at the deadline, however slowly the rest trickles in."""
+def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
-    conn.settimeout(left)
+    return left
+
+
+def _received(conn: socket.socket, deadline: float) -> bytes:
+    """What comes next; ``TimeoutError`` at the deadline, however slowly the rest trickles in."""
+    conn.settimeout(_left(deadline))
     return conn.recv(65536)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +47,7 @@ from mayfly.engines.protocol import (
     StreamTurn,
 )
 from mayfly.engines.simulated.follower import SimulatedFollower
-from mayfly.engines.simulated.gate import unpacked
+from mayfly.engines.simulated.gate import files_of, unpacked
 from mayfly.engines.simulated.output import SimulatedOutput
 
 KILLED, TERMINATED = 137, 143
@@ -118,6 +118,8 @@ class SimulatedEngine:
         self.networks: set[tuple[HostId, PoolName]] = set()  # of pools that have none of their own
         self.breaches: tuple[Breach, ...] = ()  # of isolation
         self.calls: list[str] = []  # what was asked, in order
+        # of each container, by path: what was put into it
+        self.files: dict[ContainerId, dict[str, bytes]] = {}
 
     # -- what a test says --------------------------------------------------------------------------
 
@@ -329,6 +331,12 @@ class SimulatedEngine:
         code = self._work(files)
         if code is not None:
             self._end(box, code)
+
+    def put_tree(self, container: ContainerId, archive: Iterable[bytes]) -> None:
+        """Its files by their paths from the root."""
+        self._asked("put_tree")
+        self._running(container, "putting files into")
+        self.files.setdefault(container, {}).update(files_of(archive))
 
     def let_go(self, generation: Generation) -> None:
         """Nothing is held but the way into the gate."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mayfly.core.model import GATE_PROTOCOL, Generation
+from mayfly.edge.faults import Passing
 
 
 def unpacked(data: bytes, generation: Generation) -> Mapping[str, bytes] | None:
@@ -24,3 +25,16 @@ def unpacked(data: bytes, generation: Generation) -> Mapping[str, bytes] | None:
             for entry in archive
             if entry.isfile()
         }
+
+
+def files_of(archive: Iterable[bytes]) -> Mapping[str, bytes]:
+    """The files of a tar that is unpacked at the root, by their paths; ``Passing`` where it is none."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(archive)), mode="r:") as opened:
+            return {
+                f"/{entry.name}": (opened.extractfile(entry) or io.BytesIO()).read()
+                for entry in opened
+                if entry.isfile()
+            }
+    except tarfile.TarError as error:
+        raise Passing(f"putting files into a container: {error}; it is tried again") from error

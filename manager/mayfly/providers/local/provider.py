@@ -15,6 +15,7 @@ from mayfly.core.model import (
     Cause,
     HostId,
     HostSpec,
+    JobId,
     JobState,
     PoolSpec,
     Roster,
@@ -22,6 +23,7 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.outcomes import End, Outcome
+from mayfly.core.workspace import begun_there
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign
@@ -66,11 +68,15 @@ class Local:
         if payload is None:
             raise Refused(f"there is no job for agent {agent.generation}: it is dismissed")
         environment = {**payload.env, "MAYFLY_JOB": str(agent.job)}
+        argv, brought = payload.argv, self._reader.brought(JobId(str(agent.job)))
+        if brought is not None:
+            argv, brought = begun_there(argv, brought), replace(brought, user=self.pool.user)
         return Enrolment(
             files={
-                "job.argv": _records(payload.argv),
+                "job.argv": _records(argv),
                 "job.env": _records(f"{key}={value}" for key, value in environment.items()),
-            }
+            },
+            brought=brought,
         )
 
     def cordon(self, registration: str, on: bool) -> Cordoned:

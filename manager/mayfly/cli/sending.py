@@ -1,0 +1,63 @@
+"""What ``submit`` sends before the job: a folder, and its standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mayfly.cli.client import Client
+from mayfly.cli.options import say
+from mayfly.cli.trouble import Trouble
+
+INPUT_MOST = (
+    1 << 30
+)  # bytes of standard input that are taken at all; the manager's bound may be less
+
+
+def sent_folder(manager: Client, folder: Path, results: Sequence[str] = ()) -> str:
+    """The workspace that the folder is; what it came to is said."""
+    from mayfly.cli import workspace  # noqa: PLC0415  only where something is sent: costs 20 ms
+
+    tree = workspace.of_folder(folder, results)
+    for sentence in tree.left_out:
+        say(f"not sent: {sentence}")
+    if not tree.entries:
+        say(f"there is nothing in {folder} that git would send: the job starts in an empty folder")
+    sending = workspace.Sending()
+    found = workspace.send(manager, tree, sending)
+    files = sum(1 for entry in tree.entries if entry.kind == "file")
+    say(f"{folder}: {files} files, {told(tree.size)}; {told(sending.bytes)} sent")
+    return found
+
+
+def sent_input(manager: Client) -> str:
+    """The digest of all that standard input has."""
+    from mayfly.cli import workspace  # noqa: PLC0415
+    from mayfly.core.tree_manifest import Digesting  # noqa: PLC0415
+
+    digesting = Digesting()
+    with tempfile.TemporaryFile() as kept:
+        while piece := os.read(sys.stdin.fileno(), workspace.PIECE):
+            digesting.update(piece)
+            if digesting.size > INPUT_MOST:
+                raise Trouble(f"standard input is longer than {told(INPUT_MOST)}")
+            kept.write(piece)
+        kept.flush()
+
+        def pieces() -> Iterator[bytes]:
+            kept.seek(0)
+            while piece := kept.read(workspace.PIECE):
+                yield piece
+
+        return workspace.send_content(manager, pieces, digesting.digest, digesting.size)
+
+
+def told(size: int) -> str:
+    """Bytes, for people."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"

@@ -1,0 +1,49 @@
+"""Where a job starts that brings something with it, or has something brought back.
+
+Pure. Such a job starts in a directory of its own at the container's root; a program that is the job user by
+then goes there, takes its input, and becomes the job. So an image need know nothing of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WORKSPACE = "/workspace"
+STDIN = "/.mayfly-stdin"
+FAILED = 70  # of who cannot go there; sysexits(3)
+# $0 is where to go, $1 what standard input is; the rest is the job's own.
+_GOES = f'cd "$0" && exec <"$1" && shift && unset OLDPWD && exec "$@"; exit {FAILED}'
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a job brings with it: its owner's content, by digest."""
+
+    uid: int
+    workspace: str | None  # None: it brings no tree
+    stdin: str | None  # None: it has no input
+    user: str = ""  # whom the job runs as, as its pool says it
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose the tree is in the container."""
+
+    uid: int
+    gid: int
+
+
+def begun_there(argv: tuple[str, ...], brought: Brought) -> tuple[str, ...]:
+    """The command that goes to the workspace and becomes that one."""
+    stdin = STDIN if brought.stdin is not None else "/dev/null"
+    return ("/bin/sh", "-c", _GOES, WORKSPACE, stdin, *argv)
+
+
+def owner(user: str, entry: bytes) -> Owner | None:
+    """Who the job runs as; ``entry`` is the user's line of passwd(5), or nothing. ``None``: nobody knows."""
+    name, _, group = user.partition(":")
+    fields = entry.decode(errors="replace").strip().split(":")
+    known = len(fields) == 7 and fields[2].isdecimal() and fields[3].isdecimal()
+    if known:
+        return Owner(int(fields[2]), int(group or fields[3]))
+    return Owner(int(name), int(group or name)) if name.isdecimal() else None

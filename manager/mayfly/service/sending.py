@@ -1,0 +1,88 @@
+"""How content for jobs comes in by the control socket: asked for by digest, then sent, then made a tree.
+
+Everybody sends to a store of their own and asks about that alone: a digest tells nobody what others have. A
+body with content is never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from mayfly.edge.faults import Refused
+from mayfly.edge.http_connection import HttpReply, Request, Sent, error_reply, json_reply
+from mayfly.edge.workspaces import Lacking, TooMuch, Workspaces
+from mayfly.service import parameters
+
+LENGTH = struct.Struct(">Q")  # before each content
+ASKED_MAX = 10_000  # digests of one question
+CONTENTS_MAX = 10_000  # of one body
+PIECE = 256 * 1024
+SLACK = 32 * 1024 * 1024  # of a body: the lengths, and a tree's list beside its files
+LACKING = ("digests",)
+TREE = ("manifest",)
+
+Answer: TypeAlias = Callable[[Workspaces, Request, tuple[str, ...]], HttpReply]
+
+
+def most(workspaces: Workspaces) -> int:
+    """The most bytes that one body has."""
+    return workspaces.bounds.tree + SLACK
+
+
+def lacking(workspaces: Workspaces, request: Request, body: tuple[str, ...]) -> HttpReply:
+    """``{digests}``: which of them the caller has not sent."""
+    given = parameters.document(request.body, body).get("digests")
+    if not isinstance(given, list) or not 0 < len(given) <= ASKED_MAX:
+        raise parameters.BadRequest(f"digests must be a list of 1 to {ASKED_MAX} texts")
+    digests = [_digest(one, "digests") for one in given]
+    return json_reply(200, {"lacking": workspaces.lacking(request.caller.uid, digests)})
+
+
+def content(workspaces: Workspaces, request: Request, _: tuple[str, ...]) -> HttpReply:
+    """Contents one after the other: each its length, and then its bytes."""
+    digests: list[str] = []
+    sent = request.sent
+    assert sent is not None  # of a path that takes pieces
+    try:
+        while sent.left:
+            if len(digests) == CONTENTS_MAX or sent.left < LENGTH.size:
+                raise parameters.BadRequest(
+                    f"a body has whole contents, {CONTENTS_MAX} at most, each behind its length"
+                )
+            (size,) = LENGTH.unpack(sent.read(LENGTH.size))
+            if size > sent.left:
+                raise parameters.BadRequest("a content is longer than what is left of the body")
+            digests.append(workspaces.keep(request.caller.uid, _pieces(sent, size), size))
+    except TooMuch as fault:
+        return error_reply(413, str(fault), "too_much")
+    return json_reply(200, {"digests": digests})
+
+
+def tree(workspaces: Workspaces, request: Request, body: tuple[str, ...]) -> HttpReply:
+    """``{manifest}``: the tree of that list, all of whose content was sent."""
+    given = parameters.document(request.body, body).get("manifest")
+    try:
+        found = workspaces.register(request.caller.uid, _digest(given, "manifest"))
+    except Lacking as fault:
+        return error_reply(409, f"{fault}: send what is lacking, and ask again", "lacking")
+    except TooMuch as fault:
+        return error_reply(413, str(fault), "too_much")
+    except Refused as fault:
+        return error_reply(409, str(fault), "refused")
+    return json_reply(200, {"workspace": found.digest, "files": found.files, "bytes": found.size})
+
+
+def _pieces(sent: Sent, size: int) -> Iterator[bytes]:
+    while size:
+        piece = sent.read(min(size, PIECE))
+        size -= len(piece)
+        yield piece
+
+
+def _digest(value: object, key: str) -> str:
+    found = parameters.digest(value, key)
+    if found is None:
+        raise parameters.BadRequest(f"{key} must not be null")
+    return found

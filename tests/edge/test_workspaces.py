@@ -1,0 +1,169 @@
+"""The store of what people send: by digest, for each user apart, bounded, never thrown away while needed."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.tree_manifest import TreeEntry, digest_of, manifest
+from mayfly.edge import workspaces as store
+from mayfly.edge.faults import Refused
+from mayfly.edge.workspaces import BLOCK, GRACE, WEEK, Bounds, Lacking, TooMuch, Workspaces
+
+ANN, BOB = 1000, 1001
+NOW = 1_800_000_000.0
+
+
+class World:
+    """A store, and what jobs need of it."""
+
+    def __init__(self, home: Path, **bounds: int) -> None:
+        self.now = NOW
+        self.needed: list[tuple[int, str]] = []
+        given = {"tree": 1 << 20, "user": 1 << 24, "total": 1 << 25} | bounds
+        self.home = home
+        self.bounds = Bounds(**given)
+        self.store = self.open()
+
+    def open(self) -> Workspaces:
+        """What another run of the manager has."""
+        return Workspaces(self.home, self.bounds, lambda: list(self.needed), lambda: self.now)
+
+    def keep(self, data: bytes, uid: int = ANN) -> str:
+        return self.store.keep(uid, iter((data,)), len(data))
+
+    def tree(self, files: dict[str, bytes], uid: int = ANN) -> str:
+        entries = [
+            TreeEntry(name, "file", 0o644, len(data), self.keep(data, uid))
+            for name, data in files.items()
+        ]
+        listed = self.keep(b"".join(manifest(entries)), uid)
+        return self.store.register(uid, listed).digest
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., World]:
+    return lambda **bounds: World(tmp_path / "kept", **bounds)
+
+
+def test_a_tree_is_whole_once_its_content_is_there(make: Callable[..., World]) -> None:
+    world = make()
+    entry = TreeEntry("a", "file", 0o644, 1, digest_of(b"x"))
+    listed = world.keep(b"".join(manifest([entry])))
+    assert world.store.lacking(ANN, [entry.digest, listed, entry.digest]) == [entry.digest]
+    with pytest.raises(Lacking):
+        world.store.register(ANN, listed)
+    assert not world.store.has_tree(ANN, listed)
+    world.keep(b"x")
+    assert world.store.register(ANN, listed) == store.TreeFacts(listed, 1, 1)
+    assert world.store.has_tree(ANN, listed)
+    assert list(world.store.entries(ANN, listed)) == [entry]
+    assert b"".join(world.store.content(ANN, entry.digest, 1)) == b"x"
+
+
+def test_nobody_learns_or_gets_what_another_has_sent(make: Callable[..., World]) -> None:
+    world = make()
+    tree = world.tree({"secret": b"hers"})
+    assert world.store.lacking(BOB, [digest_of(b"hers"), tree]) == [digest_of(b"hers"), tree]
+    assert world.store.unsent(BOB, tree, digest_of(b"hers")) == (tree, digest_of(b"hers"))
+    with pytest.raises(Lacking):
+        world.store.register(BOB, tree)
+    with pytest.raises(Refused):
+        list(world.store.content(BOB, digest_of(b"hers")))
+    for place in (world.home, *world.home.rglob("*")):
+        assert not stat.S_IMODE(place.stat().st_mode) & 0o077, place
+
+
+def test_what_no_digest_is_names_no_file(make: Callable[..., World]) -> None:
+    world = make()
+    for odd in ("../../etc/passwd", "", "/etc/passwd", "0" * 63, f"{'0' * 62}/."):
+        assert world.store.unsent(ANN, odd, odd) == (odd, odd)
+
+
+def test_one_tree_has_a_bound_by_what_it_says_and_by_what_comes(make: Callable[..., World]) -> None:
+    world = make(tree=1000)
+    with pytest.raises(TooMuch, match=r"host\.workspace_max"):
+        world.store.keep(ANN, iter(()), 1001)
+    digest = world.keep(b"x" * 400)
+    entries = [TreeEntry(name, "file", 0o644, 400, digest) for name in "abc"]
+    with pytest.raises(TooMuch, match=r"host\.workspace_max"):
+        world.store.register(ANN, world.keep(b"".join(manifest(entries))))
+
+
+def test_what_ends_early_or_claims_another_size_is_not_kept(make: Callable[..., World]) -> None:
+    world = make()
+    with pytest.raises(Refused, match="before it was whole"):
+        world.store.keep(ANN, iter((b"x",)), 2)
+    assert [one for one in world.home.rglob("*") if one.is_file()] == []
+    entry = TreeEntry("a", "file", 0o644, 7, world.keep(b"x"))
+    with pytest.raises(Lacking):
+        world.store.register(ANN, world.keep(b"".join(manifest([entry]))))
+
+
+def test_damage_on_the_disk_is_seen_and_sent_again(make: Callable[..., World]) -> None:
+    world = make()
+    digest = world.keep(b"good")
+    place = next(one for one in world.home.rglob(digest))
+    place.write_bytes(b"evil")
+    with pytest.raises(Refused, match="send it again"):
+        list(world.store.content(ANN, digest, 4))
+    assert world.store.lacking(ANN, [digest]) == [digest]
+
+
+def test_the_oldest_goes_where_room_is_needed_and_what_jobs_need_stays(
+    make: Callable[..., World],
+) -> None:
+    world = make(user=6 * BLOCK)
+    old = world.tree({"a": b"old"})
+    world.now += 10
+    needed = world.tree({"a": b"needed"})
+    world.now += GRACE + 100
+    world.needed = [(ANN, needed)]
+    new = world.tree({"a": b"new"})
+    world.now += 1
+    newer = world.tree({"a": b"newer"})
+    assert not world.store.has_tree(ANN, old)
+    assert [world.store.has_tree(ANN, one) for one in (needed, new, newer)] == [True] * 3
+    assert [entry.path for entry in world.store.entries(ANN, needed)] == ["a"]
+    with pytest.raises(TooMuch, match=r"host\.workspaces_per_user"):
+        world.tree({"a": b"one more"})
+
+
+def test_one_user_s_flood_leaves_what_another_needs(make: Callable[..., World]) -> None:
+    world = make(user=8 * BLOCK, total=10 * BLOCK)
+    hers = world.tree({"a": b"hers"}, ANN)
+    world.needed = [(ANN, hers)]
+    world.now += GRACE + 100
+    for number in range(40):
+        world.keep(b"%d" % number, BOB)
+        world.now += GRACE
+    assert world.store.has_tree(ANN, hers)
+    kept = [one for one in (world.home / str(BOB)).rglob("*") if one.is_file()]
+    assert len(kept) <= 8
+
+
+def test_a_later_manager_counts_what_is_there_and_removes_what_was_not_finished(
+    make: Callable[..., World],
+) -> None:
+    world = make(user=2 * BLOCK)
+    world.keep(b"a")
+    (world.home / str(ANN) / "new-half").write_bytes(b"x" * 100)
+    world.store = world.open()
+    world.keep(b"b")
+    assert not (world.home / str(ANN) / "new-half").exists()
+    with pytest.raises(TooMuch):
+        world.keep(b"c")
+
+
+def test_what_nobody_used_for_a_week_goes(make: Callable[..., World]) -> None:
+    world = make()
+    kept, gone = world.tree({"a": b"kept"}), world.tree({"a": b"gone"})
+    world.needed = [(ANN, kept)]
+    world.now += WEEK + 1
+    world.keep(b"anything")
+    assert world.store.has_tree(ANN, kept)
+    assert not world.store.has_tree(ANN, gone)
+    assert world.store.lacking(ANN, [digest_of(b"gone")]) == [digest_of(b"gone")]
