@@ -34,6 +34,7 @@ SPLIT = (
         (b"variable x\nnode 3\nnode 4\n", (A,), {}, "it sees 2 GPUs"),
         (b"variable x\nnode 3\n", (A,), {}, None),
         (b"variable x\nnode 3\n", (MIG,), {}, None),
+        ("variable x\nnode ²\n".encode() + b"node " + b"9" * 5000 + b"\nnode 3\n", (A,), {}, None),
     ],
 )
 def test_an_agent_sees_its_lease_and_nothing_else(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mayfly
 from mayfly.core.quantities import (
     parse_duration,
     parse_size,
@@ -13,6 +17,7 @@ from mayfly.core.quantities import (
     rfc3339,
     spoken_age,
     spoken_size,
+    whole_number,
     written_duration,
     written_size,
 )
@@ -126,3 +131,28 @@ def test_a_duration_that_is_written_reads_back_exactly(seconds: float) -> None:
 )
 def test_a_duration_is_written_as_people_write_it(seconds: float, written: str) -> None:
     assert written_duration(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("0", 0), ("007", 7), ("9" * 18, 10**18 - 1)),
+        # What str.isdigit or int takes.
+        *((text, None) for text in ("", "²", "٣", "-1", "+1", "1_0", " 1", "1\n", "1.0", "9" * 19)),
+        ("9" * 5000, None),
+    ],
+)
+def test_a_whole_number_is_digits_and_not_many(text: str, number: int | None) -> None:
+    assert whole_number(text) == number
+
+
+def test_nobody_reads_digits_that_are_none() -> None:
+    package = Path(mayfly.__file__).parent
+    read_so = [
+        f"{path.relative_to(package)}: {line.strip()}"
+        for path in package.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\.is(digit|decimal|numeric)\(", line) and "isascii()" not in line
+    ]
+    # Of bytes, which have ten digits.
+    assert [line for line in read_so if not line.startswith("engines/docker/wire.py")] == []

@@ -79,6 +79,19 @@ def test_an_agents_life_rings_with_its_names_and_its_exit_code(
     assert heard.next("destroy", cid).exit_code is None
 
 
+@pytest.mark.parametrize(
+    "label", ["²", "9" * 5000, "-", "1"], ids=["other digits", "many digits", "no digit", "a digit"]
+)
+def test_an_images_label_called_as_the_exit_code_keeps_no_event_back(
+    heard: Heard, private_agents: Agents, label: str
+) -> None:
+    labels = {**private_agents.plan("").labels, "exitCode": label}  # the Engine shows it instead
+    cid, _ = private_agents.run("exit 7", network="none", labels=labels)
+    assert heard.next("die", cid).exit_code in (None, 1)
+    second, _ = private_agents.run("exit 4", network="none")
+    assert heard.next("die", second).exit_code == 4
+
+
 def test_strangers_and_probes_do_not_ring(
     heard: Heard, private_agents: Agents, private_engine: PrivateEngine
 ) -> None:

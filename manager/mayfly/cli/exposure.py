@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mayfly.core.model import Config
+from mayfly.core.quantities import whole_number
 
 FIRST_PERSON, LAST_PERSON = 1000, 59_999  # as login.defs and adduser have them
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -49,8 +50,7 @@ def look(config: Config, files: Iterable[Path]) -> Exposure:
 
 def number_of(user: str) -> int | None:
     """The number of a job's user on the host; ``None``: the image alone knows it."""
-    number = user.partition(":")[0]
-    return int(number) if number.isdecimal() else None
+    return whole_number(user.partition(":")[0])
 
 
 def _person(number: int) -> str | None:

@@ -13,6 +13,7 @@ from mayfly.cli.options import say
 from mayfly.cli.plain import clean
 from mayfly.cli.render import why
 from mayfly.cli.trouble import Busy, Down, TimedOut
+from mayfly.core import naming
 
 QUEUED = 5.0  # seconds that a job may wait for a slot before a line says why
 PATIENCE = 300.0  # how long a manager that was there may be away
@@ -109,17 +110,16 @@ def followed_group(client: Client, group: str) -> Document:
             away.back()
             rows = document.get("jobs") or ()
             if all(row.get("state") in ENDED for row in rows):
-                return {**document, "jobs": sorted(rows, key=_number)}
+                return {
+                    **document,
+                    "jobs": sorted(
+                        rows, key=lambda row: naming.place_in_group(str(row.get("job")))
+                    ),
+                }
         except (Down, TimedOut) as trouble:
             away.gone(trouble)
         time.sleep(some_of(pause))
         pause = min(2.0, pause * 1.5)
-
-
-def _number(row: Document) -> int:
-    """Which of its group it is."""
-    number = str(row.get("job")).rpartition("-")[2]
-    return int(number) if number.isdigit() else 0
 
 
 class Place:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.core.quantities import whole_number
 from mayfly.edge.toml_value import toml_value
 
 POOL = "azure"
@@ -89,13 +90,14 @@ def parse(text: str) -> Prototype:
             "the token stands there as a variable: let the shell put it in, as in "
             '`echo "manager.py $PAT …" | mayfly init --from-prototype -`'
         )
-    if not options.get("slots", "2").isdigit() or options.get("slots") == "0":
+    slots = whole_number(options.get("slots", "2"))
+    if not slots:
         raise Usage("what follows -n is no number of agents")
     return Prototype(
         token,
         url,
         agent_pool,
-        int(options.get("slots", "2")),
+        slots,
         options.get("name"),
         options.get("image"),
         tuple(volumes),

@@ -23,6 +23,7 @@ from mayfly.cli.options import (
     terminal_width,
 )
 from mayfly.cli.trouble import Usage
+from mayfly.core import naming
 from mayfly.core.model import JobState
 
 HEADS = "refs/heads/"
@@ -96,18 +97,12 @@ def _one(manager: Client, run: str, cancel: bool, as_json: bool) -> None:
         say(f"{len(answer.get('jobs') or ())} jobs of run {run} are being cancelled")
         return
     jobs = manager.get("/v1/jobs", {"group": run, "limit": 10_000})
-    jobs["jobs"] = sorted(jobs["jobs"], key=_number)
+    jobs["jobs"] = sorted(jobs["jobs"], key=lambda row: naming.place_in_group(str(row.get("job"))))
     if as_json:
         print_json({**row, "tasks": jobs["jobs"]})
         return
     for line in render_runs.run(row, jobs, time.time(), terminal_width(), colours()):
         print(line)
-
-
-def _number(row: dict[str, object]) -> int:
-    """Which of its run it is."""
-    number = str(row.get("job")).rpartition("-")[2]
-    return int(number) if number.isdigit() else 0
 
 
 def whole_ref(name: str) -> str:

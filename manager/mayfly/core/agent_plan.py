@@ -26,6 +26,7 @@ from mayfly.core.model import (
     SlotSpec,
     Ulimit,
 )
+from mayfly.core.quantities import whole_number
 
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
@@ -167,8 +168,8 @@ def _tmpfs(pool: PoolSpec) -> dict[str, str]:
     the pool says it.
     """
     uid, _, gid = pool.user.partition(":")
-    number = f",uid={uid}" if uid.isdecimal() else ""
-    group = f",gid={gid}" if gid.isdecimal() else ""
+    number = f",uid={uid}" if whole_number(uid) is not None else ""
+    group = f",gid={gid}" if whole_number(gid) is not None else ""
     scratch = SCRATCH if pool.security.read_only else ()
     return dict.fromkeys(scratch, "mode=1777,exec") | {
         place: f"mode=1777,exec,size={size}{number}{group}"

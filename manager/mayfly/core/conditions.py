@@ -26,6 +26,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.naming import GENERATION_LENGTH, WITNESSES
+from mayfly.core.quantities import whole_number
 from mayfly.core.signs import SHOWN, Reported, Trouble
 from mayfly.core.slots import DEADLINES, SlotStatus
 
@@ -122,7 +123,7 @@ OF_SLOTS = {
 def spanned(slots: Sequence[SlotName]) -> str:
     """The names in short: ``gpu-0 to gpu-55`` where they follow each other, else the first and how many."""
     ends = [name.rpartition("-")[2] for name in slots]
-    numbers = [int(end) for end in ends if end.isascii() and end.isdigit()]
+    numbers = [number for end in ends if (number := whole_number(end)) is not None]
     if len(numbers) == len(slots) and numbers == [numbers[0] + n for n in range(len(numbers))]:
         return f"{slots[0]} to {slots[-1]}"
     return f"{slots[0]} and {len(slots) - 1} more"

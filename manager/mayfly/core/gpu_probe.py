@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mayfly.core.quantities import whole_number
+
 _UUID = re.compile(r"\(UUID: ((?:GPU|MIG)-[0-9A-Za-z/-]+)\)")
 
 
@@ -34,8 +36,8 @@ def read(output: bytes) -> Seen:
         match word:
             case "variable":
                 variable = rest.strip()
-            case "node" if rest.strip().isdigit():
-                nodes.append(int(rest))
+            case "node" if (number := whole_number(rest.strip())) is not None:
+                nodes.append(number)
             case "smi":
                 smi = True
                 listed.append(rest)

@@ -6,6 +6,7 @@ A name once given never changes its meaning; nothing here may ask what names exi
 from __future__ import annotations
 
 from mayfly.core.model import Generation, HostId, JobId, PoolName, SlotName
+from mayfly.core.quantities import whole_number
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 GENERATION_LENGTH = 13
@@ -43,6 +44,11 @@ def witness_path(state_dir: str, generation: Generation) -> str:
 def job(now: float, noise: int) -> JobId:
     """A job's id: 6 characters of time in seconds, then 3 of ``noise`` (a random number)."""
     return JobId(base36(int(now), 6) + base36(noise, 3))
+
+
+def place_in_group(job: str) -> int:
+    """Which of its group or run the job of that id is, from 1; 0: of none."""
+    return whole_number(job.rpartition("-")[2]) or 0
 
 
 def host_id(noise: int) -> HostId:

@@ -18,6 +18,7 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_BYTES = 2**62
 _MAX_SECONDS = 100 * 365 * 86400.0
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 def parse_size(text: str) -> int:
@@ -51,6 +52,14 @@ def _bounded(seconds: float) -> float:
     if not math.isfinite(seconds) or seconds > _MAX_SECONDS:
         raise ValueError("is longer than a hundred years")
     return seconds
+
+
+def whole_number(text: str) -> int | None:
+    """The number that somebody outside has written, from 0; ``None``: it is none, or has more than 18 digits.
+
+    (``str.isdigit`` takes digits that ``int`` does not, and ``int`` no text that is long.)
+    """
+    return int(text) if _DIGITS.fullmatch(text) else None
 
 
 def rfc3339(seconds: float) -> str:

@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from mayfly.core.model import ULIMITS, Ulimit
-from mayfly.core.quantities import parse_duration, parse_size
+from mayfly.core.quantities import parse_duration, parse_size, whole_number
 from mayfly.core.reserved_paths import target_problem
 from mayfly.core.variables import problem_with_pool_name
 from mayfly.edge import credentials
@@ -312,7 +312,7 @@ def account(value: object) -> object:
     if isinstance(value, str):
         if ACCOUNT.fullmatch(value) is None:
             raise ValueError(f"{value!r} is not a user or group")
-        if any(number.isdigit() and int(number) >= NOBODY_AT_ALL for number in value.split(":")):
+        if any((whole_number(number) or 0) >= NOBODY_AT_ALL for number in value.split(":")):
             raise ValueError(
                 f"{value!r} is no number of a user or group: those end at {NOBODY_AT_ALL - 1}"
             )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mayfly.core.commands import Caller
+from mayfly.core.quantities import whole_number
 from mayfly.edge.http_connection import OnFailure, Respond, Server
 from mayfly.edge.places import Bounds, Places
 
@@ -83,7 +84,7 @@ class _Server(Server):
 def is_own_name(named: str, own: str) -> bool:
     """Whether a Host header names this host: by loopback, or as it is configured."""
     host, _, port = named.rpartition(":") if not named.endswith("]") else (named, "", "")
-    host = (host if port.isdigit() and host else named).strip("[]").lower()
+    host = (host if whole_number(port) is not None and host else named).strip("[]").lower()
     try:
         return host in ("localhost", own.lower()) or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -27,6 +27,7 @@ from mayfly.core.model import (
     HostId,
     SlotName,
 )
+from mayfly.core.quantities import whole_number
 from mayfly.edge.faults import Fault
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.engines.docker import faults, wire
@@ -235,7 +236,8 @@ def _event(raw: Mapping[str, Any]) -> EngineEvent | None:
         return EngineEvent("daemon", action, subject, at, name=attributes.get("name", ""))
     if kind != "container" or action not in _CONTAINER or not attributes.get(LABEL_HOST):
         return None
-    code = attributes.get("exitCode", "")
+    # Where the image has a label of this name, it is what that says.
+    code = whole_number(attributes.get("exitCode", "")) if action == "die" else None
     return EngineEvent(
         "container",
         action,
@@ -245,7 +247,7 @@ def _event(raw: Mapping[str, Any]) -> EngineEvent | None:
         host=HostId(attributes[LABEL_HOST]),
         slot=SlotName(attributes.get(LABEL_SLOT, "")),
         generation=Generation(attributes.get(LABEL_GENERATION, "")),
-        exit_code=int(code) if action == "die" and code.lstrip("-").isdigit() else None,
+        exit_code=code,
         signal=attributes.get("signal") if action == "kill" else None,
     )
 

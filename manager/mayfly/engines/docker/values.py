@@ -5,6 +5,7 @@ Sizes are bytes, times seconds since the epoch (UTC), unless a name says nanosec
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -135,19 +136,8 @@ def moment(text: str) -> float | None:
 
 def numbers(version: str) -> tuple[int, ...]:
     """``20.10.24+dfsg1`` as ``(20, 10, 24)``."""
-    found: list[int] = []
-    for part in version.split("."):
-        digits = ""
-        for letter in part:
-            if not letter.isdigit():
-                break
-            digits += letter
-        if not digits:
-            break
-        found.append(int(digits))
-        if digits != part:
-            break
-    return tuple(found)
+    begun = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", version)
+    return tuple(map(int, begun[0].split("."))) if begun is not None else ()
 
 
 def gpus_of(found: Mapping[str, Any]) -> tuple[str, ...]:

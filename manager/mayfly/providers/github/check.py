@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mayfly.core.model import Severity
+from mayfly.core.quantities import whole_number
 from mayfly.edge.service_json import items, mapping, text
 from mayfly.edge.web import clean
 from mayfly.providers import Finding
@@ -84,4 +85,5 @@ def newest_of(names: str) -> tuple[int, ...]:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    parts = map(whole_number, version.split("."))
+    return tuple(part for part in parts if part is not None)
