@@ -59,6 +59,13 @@ RUN = {
         "tests/pipelines/test_page.py",
         "test_the_page_s_file_of_cuda_versions_is_taken",
     ),
+    **{
+        f"docs/how-to/git-hook.md {number}": (
+            "tests/pipelines/test_hook_page.py",
+            "test_the_page_is_what_is_typed_and_what_appears",
+        )
+        for number in range(3)
+    },
     "docs/reference/configuration.md": (
         HERE,
         "test_the_configuration_is_looked_at_as_the_page_shows",

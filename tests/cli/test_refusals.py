@@ -121,6 +121,21 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "pipeline render --cuda-from": [
         ("pipeline render --for local --changed-from - --cuda-from -", 2),
     ],
+    "pipeline render --submit": [("pipeline render --for gitlab --all --submit", 2)],
+    "push folder": [("push /no/such/folder", 1)],
+    "push --ref": [("push /no/such/folder --ref x", 1)],
+    "push --base": [("push --base x --all", 2)],
+    "push --all": [("push --base x --all", 2)],
+    "push --wait": ALONE,
+    "pipeline install-hook repository": [
+        ("pipeline install-hook", 2),
+        ("pipeline install-hook /no/such/folder", 1),
+    ],
+    "pipeline install-hook --strict": [("pipeline install-hook x --remove --strict", 2)],
+    "pipeline install-hook --keep-former": [("pipeline install-hook x --remove --keep-former", 2)],
+    "pipeline install-hook --remove": [("pipeline install-hook x --remove --strict", 2)],
+    "pipeline receive --check": [("pipeline receive --check --keep-former", 2)],
+    "pipeline receive --keep-former": [("pipeline receive --check --keep-former", 2)],
     "pipeline render --repository": [
         ("pipeline render --for local --all --repository /no/such/folder", 1),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -53,11 +54,22 @@ def test_a_run_is_a_group_of_jobs_each_after_those_that_it_needs() -> None:
     assert isinstance(second, JobSubmitted)
     assert first.job == Job(
         *(JobId("r-1"), POOLS[0].name, 10, T),
-        uid=BEN.uid, owner="ben", size=TEST.payload.size, name="test", group=JobId("r"),
+        uid=BEN.uid, owner="ben", size=found.payloads[JobId("r-1")].size, name="test", group=JobId("r"),
     )  # fmt: skip
     told = (second.job.pool, second.job.timeout, second.job.after, second.job.awaits)
     assert told == ("new", 9.0, ("r-1",), ("r-1",))
-    assert found.payloads == {"r-1": TEST.payload, "r-2": publish.payload}
+    of_it: Any = {
+        "MAYFLY_RUN": "r",
+        "MAYFLY_REF": OF.ref,
+        "MAYFLY_COMMIT": OF.commit,
+        "MAYFLY_BASE": OF.base,
+    }
+    assert found.payloads == {
+        "r-1": Payload(("make", "test"), {"A": "b", **of_it}),
+        "r-2": Payload(("make", "publish"), of_it),
+    }
+    found = effects(SubmitRun(BEN, Origin("/r"), (TEST,)), BOX)
+    assert found.payloads[JobId("r-1")].env == {"A": "b", "MAYFLY_RUN": "r"}
 
 
 MANY = tuple(replace(TEST, name=None) for _ in range(JOBS_MOST + 1))

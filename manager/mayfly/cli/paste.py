@@ -63,6 +63,7 @@ VERBS = frozenset(
             "pause",
             "pipeline",
             "plan",
+            "push",
             "recycle",
             "reload",
         ),

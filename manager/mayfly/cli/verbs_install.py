@@ -79,7 +79,7 @@ def _wanted() -> list[installation.InstalledFile]:
     data = resources("mayfly") / "data" / "systemd"
     shipped = {name: (data / name).read_text(encoding="utf-8") for name in SHIPPED}
     return installation.files(
-        shipped | {"config.example.toml": _example()}, _command(), _completions()
+        shipped | {"config.example.toml": _example()}, own_command(), _completions()
     )
 
 
@@ -96,7 +96,7 @@ def _example() -> str:
     return init_text.config_text(init_text.Found("gpu-host", None, gpus=0), pool)
 
 
-def _command() -> str:
+def own_command() -> str:
     """Where this command is, as the unit is to start it."""
     own = Path(sys.argv[0])
     if own.name == "mayfly" and own.is_file():

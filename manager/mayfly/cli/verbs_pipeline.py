@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mayfly.cli.options import ConfigOption, SocketOption, client, say
+from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, services, tasks_of
 from mayfly.cli.trouble import Trouble, Usage
-from mayfly.core.pipeline.definition import ALL, CUDA, FILE
+from mayfly.cli.verbs_hook import install_hook, receive
+from mayfly.core.pipeline.definition import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from mayfly.core.pipeline.changes import Change
+    from mayfly.cli.client import Client
     from mayfly.core.pipeline.definition import Definition
     from mayfly.core.pipeline.task import Task
-    from mayfly.edge.pipeline_templates import Templates
     from mayfly.edge.repository import Repository
     from mayfly.providers import PipelineForm
 
@@ -34,18 +33,17 @@ pipeline_app = typer.Typer(
     no_args_is_help=True,
 )
 LIST_MAX = 64 * 1024 * 1024  # bytes of a list of changes, or of what is offered
-SENTENCES_MAX = 10
+LOCAL = "local"  # the embedded queue
 NO_COMMIT = "0" * 40  # what services name the commit before a branch's first
 
 
-@pipeline_app.callback()
-def _several() -> None:
-    """A group, whose verbs will be more."""
+pipeline_app.command("install-hook")(install_hook)
+pipeline_app.command("receive")(receive)
 
 
 def complete_service(incomplete: str) -> list[str]:
     """The services that begin with what was typed."""
-    return [name for name in _services() if name.startswith(incomplete)]
+    return [name for name in services() if name.startswith(incomplete)]
 
 
 @pipeline_app.command()
@@ -76,6 +74,10 @@ def render(
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every job, whatever changed.")] = False,
+    submit: Annotated[
+        bool,
+        typer.Option("--submit", help="Submit them to the embedded queue as one run; --for local."),
+    ] = False,
     wave: Annotated[
         int | None,
         typer.Option(
@@ -100,6 +102,8 @@ def render(
 ) -> None:
     """Print the jobs that .mayfly.toml has for what changed, for a CI service."""
     form = _form(service)
+    if submit and service != LOCAL:
+        raise Usage(f"--submit is for the embedded queue: --for {LOCAL}")
     _one_of(changed, changed_from, everything)
     if changed_from == "-" == cuda_from:
         raise Usage("standard input cannot be both: --changed-from - and --cuda-from -")
@@ -109,46 +113,48 @@ def render(
     if sentence := missing():
         raise Trouble(sentence)
     from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
-    from mayfly.core.pipeline.plan import planned  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
     with translated():
         where = Repository(Path(repository))
-        head, changes = _what_changed(where, changed, changed_from)
-        text = where.file(head, FILE)
-        if text is None:
-            raise Trouble(f"there is no {FILE} at the top of {_named(where, head)}")
-        definition, templates = _read(text, where, head)
+        asked = _what_changed(where, changed, changed_from)
+        read = definition_of(asked)
+        if read is None:
+            raise Trouble(f"there is no {FILE} at the top of {asked.named}")
 
         def offers() -> tuple[str, ...]:
             if cuda_from is not None:
                 return _offered_in(cuda_from)
-            return _offered_by(lambda: client(ctx, socket, config).get("/v1/status"))
+            return offered_by(lambda: client(ctx, socket, config).get("/v1/status"))
 
-        asks = any(rule.matrix.get(CUDA) == ALL for rule in definition.jobs)
-        offered = {CUDA: offers()} if asks else {}
-        plan = planned(definition, changes, where.paths(head), offered, templates.file_of)
-        _refuse(plan.refused)
-        tasks = _of_wave(definition, templates.tasks(plan, service), wave, form)
+        tasks = tasks_of(read, asked, service, offers)
+        tasks = _of_wave(read[0], tasks, wave, form)
+        if submit:
+            _submit(client(ctx, socket, config), asked, tasks)
+            return
         made = form.write(tasks)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # these files are, whatever the locale
     print(made, end="")
 
 
-def _services() -> Mapping[str, Callable[[], PipelineForm]]:
-    """By name, everything that a pipeline can be written for."""
-    from mayfly.providers.installed import packages  # noqa: PLC0415
+def _submit(manager: Client, asked: Asked, tasks: tuple[Task, ...]) -> None:
+    """Submit them as one run, and print its id."""
+    from mayfly.cli.run_submission import submitted  # noqa: PLC0415
+    from mayfly.core.runs import Origin  # noqa: PLC0415
 
-    return {
-        name: package.pipeline
-        for name, package in packages().items()
-        if package.pipeline is not None
-    }
+    if not tasks:
+        say("no job is for what changed")
+        return
+    where = asked.where
+    subject = "" if asked.head is None else where.subject(asked.head)
+    found = submitted(manager, Origin(where.place, None, asked.head, asked.base, subject), tasks)
+    say(str(found))
+    print(found.run)
 
 
 def _form(service: str) -> PipelineForm:
-    known = _services()
+    known = services()
     if service not in known:
         raise Usage(f"--for: there is no {service!r}; there are {', '.join(known)}")
     return known[service]()
@@ -160,35 +166,29 @@ def _one_of(changed: str | None, changed_from: str | None, everything: bool) -> 
         raise Usage("what changed is told by one of --changed, --changed-from and --all")
 
 
-def _what_changed(
-    where: Repository, changed: str | None, changed_from: str | None
-) -> tuple[str | None, tuple[Change, ...] | None]:
-    """The commit that is looked at, and what changed; ``None``: the folder as it is, and everything."""
+def _what_changed(where: Repository, changed: str | None, changed_from: str | None) -> Asked:
+    """The commit that is looked at, or the folder as it is, and what of it changed."""
     if changed_from is not None:
         if where.bare:
             raise Usage("--changed-from looks at files, and this repository has none: --changed")
         from mayfly.core.pipeline.changes import ChangesError, listed  # noqa: PLC0415
 
         try:
-            return None, listed(
-                _content(changed_from, "--changed-from"), frozenset(where.paths(None))
-            )
+            found = listed(_content(changed_from, "--changed-from"), frozenset(where.paths(None)))
         except ChangesError as error:
             raise Trouble(str(error)) from error
+        return Asked(where, None, found)
     if changed is None:
-        return (where.commit("HEAD") if where.bare else None), None
+        return Asked(where, where.commit("HEAD") if where.bare else None, None)
     base, _, tip = changed.replace("...", "..", 1).partition("..")
     head = where.commit(tip or "HEAD")
     if base == NO_COMMIT:
         say("there is no commit before: every job is asked for")
-        return head, None
+        return Asked(where, head, None)
     if not base:
         raise Usage(f"--changed: {changed!r} is no range of commits, such as main..HEAD")
-    return head, where.changes(where.merge_base(where.commit(base), head), head)
-
-
-def _named(where: Repository, head: str | None) -> str:
-    return str(where.top) if head is None else f"commit {head[:12]}"
+    parted = where.merge_base(where.commit(base), head)
+    return Asked(where, head, where.changes(parted, head), parted)
 
 
 def _content(file: str, option: str) -> bytes:
@@ -206,31 +206,6 @@ def _content(file: str, option: str) -> bytes:
     return found
 
 
-def _read(text: bytes, where: Repository, head: str | None) -> tuple[Definition, Templates]:
-    """What the file of the repository says, and its templates; a ``Refused`` has every mistake."""
-    from mayfly.edge.config_mistakes import ConfigError, Problem  # noqa: PLC0415
-    from mayfly.edge.pipeline_file import read  # noqa: PLC0415
-    from mayfly.edge.pipeline_templates import Templates  # noqa: PLC0415
-
-    try:
-        found = read(text.decode("utf-8-sig"), tuple(_services()))
-    except UnicodeDecodeError as error:
-        sentence = f"is not UTF-8 text (byte {error.start})"
-        raise ConfigError((Problem(FILE, "", "", sentence),)) from error
-    templates = Templates(found.definition, lambda path: where.file(head, path))
-    wrong = [found.problem(*mistake) for mistake in templates.mistakes()]
-    if wrong:
-        raise ConfigError(tuple(sorted(wrong, key=lambda one: one.line or 0)))
-    return found.definition, templates
-
-
-def _refuse(sentences: Sequence[str]) -> None:
-    if sentences:
-        more = len(sentences) - SENTENCES_MAX
-        shown = (*sentences[:SENTENCES_MAX], *([f"and {more} more"] if more > 0 else []))
-        raise Trouble("\n".join(shown))
-
-
 def _offered_in(file: str) -> tuple[str, ...]:
     from mayfly.core.pipeline.offered import cuda_versions  # noqa: PLC0415
 
@@ -242,21 +217,6 @@ def _offered_in(file: str) -> tuple[str, ...]:
         raise Trouble(
             f"--cuda-from: {file} names no CUDA version; it is what `mayfly status --json` prints"
         )
-    return found
-
-
-def _offered_by(status: Callable[[], object]) -> tuple[str, ...]:
-    from mayfly.core.pipeline.offered import cuda_versions  # noqa: PLC0415
-
-    try:
-        found = cuda_versions(status())
-    except Trouble as trouble:
-        raise type(trouble)(
-            f'{FILE} says cuda = "{ALL}", and nobody here knows what the pools have: {trouble}\n'
-            "  give it as a file: --cuda-from FILE, what `mayfly status --json` prints on the host"
-        ) from trouble
-    if not found:
-        raise Trouble(f'{FILE} says cuda = "{ALL}", and no slot of this manager has a CUDA image')
     return found
 
 

@@ -27,6 +27,17 @@ class Origin:
     subject: str = ""  # the commit's first line
 
 
+def variables(run: JobId, origin: Origin) -> dict[str, str]:
+    """What each job of a run finds of it in its environment; nothing of what is not known."""
+    told = {
+        "MAYFLY_RUN": run,
+        "MAYFLY_REF": origin.ref,
+        "MAYFLY_COMMIT": origin.commit,
+        "MAYFLY_BASE": origin.base,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run."""

@@ -18,7 +18,7 @@ from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, Desired, JobId, JobState, PoolName, PoolSpec, Priority
 from mayfly.core.queue import in_vain
 from mayfly.core.queue_room import no_room
-from mayfly.core.runs import JOBS_MOST
+from mayfly.core.runs import JOBS_MOST, variables
 
 ALL = "all"  # as a CUDA version: each that a pool with a queue has
 MOST = 256  # jobs of one group, and jobs that one runs after
@@ -123,11 +123,13 @@ def run_entries(
         sentence = f"these are {len(command.jobs)} jobs, and a run has at most {JOBS_MOST}"
         return Refused(400, "bad_request", sentence)
     found: list[Entry] = []
+    told = variables(new, command.origin)
     for number, wanted in enumerate(command.jobs, start=1):
         pools = _pools(_alone(by, wanted), config, desired)
         if isinstance(pools, Refused):
             return replace(pools, sentence=f"{_which(number, wanted)}: {pools.sentence}")
         after = tuple(found[place].job.id for place in wanted.after)
+        payload = replace(wanted.payload, env={**wanted.payload.env, **told})
         job = Job(
             id=JobId(f"{new}-{number}"),
             pool=pools[0][0].name,
@@ -136,13 +138,13 @@ def run_entries(
             timeout=wanted.timeout,
             uid=by.uid,
             owner=by.name,
-            size=wanted.payload.size + 2 * sum(map(len, after)),
+            size=payload.size + 2 * sum(map(len, after)),
             name=wanted.name,
             group=new,
             after=after,
             awaits=after,
         )
-        found.append(Entry(job, wanted.payload))
+        found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
 
 

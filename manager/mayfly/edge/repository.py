@@ -16,6 +16,7 @@ from mayfly.edge.faults import Refused
 
 SECONDS = 120.0
 FILE_MAX = 1024 * 1024  # bytes of a file that is read
+MESSAGE_MAX = 1000  # bytes of a commit's message
 # The variables that git gets: where the repository is, and what a CI service has set so that git reads it.
 _KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
 _KEPT_OF_GIT = (
@@ -85,6 +86,74 @@ class Repository:
         if found.returncode != 0:
             raise Refused(f"{base} and {head} have no commit in common{self._shallow()}")
         return found.stdout.decode("ascii").split()[0]
+
+    def parted(self, base: str, head: str) -> str | None:
+        """The commit at which two began to differ; ``None`` where they have none in common."""
+        found = self._run("merge-base", base, head)
+        return found.stdout.decode("ascii").split()[0] if found.returncode == 0 else None
+
+    def contains(self, head: str, commit: str) -> bool:
+        """Whether a commit is one of another's history."""
+        return self._run("merge-base", "--is-ancestor", commit, head).returncode == 0
+
+    def kept(self, commit: str) -> bool:
+        """Whether a branch or a tag has the commit in its history."""
+        words = ("for-each-ref", "--count=1", "--contains", commit, "refs/heads", "refs/tags")
+        found = self._run(*words)
+        return found.returncode == 0 and bool(found.stdout.strip())
+
+    def ref_at_head(self) -> str | None:
+        """The branch that HEAD names, by its whole name, there or not; ``None``: it names none."""
+        found = self._run("symbolic-ref", "--quiet", "HEAD")
+        return text(found.stdout.rstrip(b"\n")) if found.returncode == 0 else None
+
+    def upstream(self) -> str | None:
+        """The ref that the branch of the folder follows, by its whole name; ``None``: it follows none."""
+        found = self._run("rev-parse", "--symbolic-full-name", "--verify", "--quiet", "@{upstream}")
+        return text(found.stdout.rstrip(b"\n")) if found.returncode == 0 else None
+
+    def commit_of_ref(self, ref: str) -> str | None:
+        """The commit of a ref by its whole name; ``None`` where there is none."""
+        if not ref.startswith("refs/"):
+            return None
+        words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        found = self._run(*words)
+        return found.stdout.decode("ascii").strip() if found.returncode == 0 else None
+
+    def subject(self, commit: str) -> str:
+        """The first line of what a commit says."""
+        found = self._git("cat-file", "commit", commit)
+        message = found.partition(b"\n\n")[2].lstrip(b"\n")
+        return message[:MESSAGE_MAX].decode("utf-8", "replace").partition("\n")[0].strip()
+
+    def changes_here(self, base: str) -> tuple[Change, ...]:
+        """What is not in the folder as a commit has it: new files too, ignored ones not."""
+        top = ("-C", str(self.top))
+        words = (
+            *top,
+            "diff-index",
+            "--name-status",
+            "-z",
+            "--no-renames",
+            "--no-ext-diff",
+            base,
+            "--",
+        )
+        others = (*top, "ls-files", "-z", "--others", "--exclude-standard")
+        try:
+            return (
+                *name_status(self._git(*words)),
+                *(Change(path) for path in _split(self._git(*others))),
+            )
+        except ChangesError as error:
+            raise Refused(str(error)) from error
+
+    def setting(self, name: str) -> str | None:
+        """What git's configuration says there, for this user; ``None``: nothing."""
+        found = self._run("config", "--local", "--get", name)
+        if found.returncode != 0:
+            found = self._run("config", "--global", "--get", name)
+        return text(found.stdout.rstrip(b"\n")) if found.returncode == 0 else None
 
     def changes(self, base: str, head: str) -> tuple[Change, ...]:
         """What is not the same in two commits."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 
 from mayfly.core.pipeline.definition import CUDA
@@ -24,6 +26,29 @@ def submission(task: Task) -> dict[str, object]:
         "timeout": task.timeout,
         "after": list(task.needs),
     }
+
+
+NAME_MAX = 64  # characters of a job's name in the queue
+_UNNAMED = re.compile(r"[^A-Za-z0-9._/-]+")
+
+
+def queue_name(name: str) -> str:
+    """A job's name as the queue takes it: other characters are hyphens, a long one ends in a digest."""
+    found = _UNNAMED.sub("-", name).lstrip("._/-") or "job"
+    if len(found) <= NAME_MAX:
+        return found
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{found[: NAME_MAX - 9]}-{digest}"
+
+
+def places(tasks: Sequence[Task]) -> tuple[list[Task], list[list[int]]]:
+    """The jobs, those first that others wait for, and of each the places of what has to succeed before it.
+
+    What is not among them is not waited for.
+    """
+    ordered = sorted(tasks, key=lambda task: task.wave)
+    at = {task.name: place for place, task in enumerate(ordered)}
+    return ordered, [[at[name] for name in task.needs if name in at] for task in ordered]
 
 
 def write(tasks: Sequence[Task]) -> str:

@@ -1,0 +1,143 @@
+"""A push as its hook meets it: which jobs it asks for, and which of earlier ones nobody needs any more.
+
+Runs as whoever pushes: the repository is read, and jobs are submitted and ended, with their rights alone. A
+push has landed when this begins, and nothing here can undo it; what is not run is told, branch by branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from shlex import quote
+
+from mayfly.cli.client import Client, segment
+from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, tasks_of
+from mayfly.cli.plain import clean
+from mayfly.cli.run_submission import submitted
+from mayfly.cli.trouble import Trouble
+from mayfly.core.pipeline.definition import FILE
+from mayfly.core.pipeline.pushes import BRANCHES, BRANCHES_MOST, Update, run_of
+from mayfly.core.runs import Origin
+from mayfly.edge.faults import Fault
+from mayfly.edge.repository import Repository
+
+SERVICE = "local"
+OPEN = ("queued", "running")
+RUNS_MOST = 1000  # of one branch that are looked at
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """One push into a bare repository."""
+
+    where: Repository
+    manager: Client
+    say: Say
+    ends: bool = True  # whether jobs of commits that nothing keeps any more are ended
+
+    def receive(self, pushed: Sequence[Update]) -> bool:
+        """Run what the push changed; whether all of it is."""
+        default = self.where.ref_at_head()
+        run = run_of(pushed, default)
+        branches = [update for update in pushed if update.branch]
+        if len([update for update in branches if update.new is not None]) > BRANCHES_MOST:
+            only = f"only those of {named(default)} are run" if run else "none of them is run"
+            self.say(
+                f"the jobs of more than {BRANCHES_MOST} branches at once are too many: {only}; for one: "
+                f"mayfly push {quote(self.where.place)} --ref BRANCH"
+            )
+        deeds = [(update, partial(self._end_former, update)) for update in branches]
+        deeds += [(update, partial(self._run, update, default)) for update in run]
+        done = [
+            self._tried(update, deed) for update, deed in deeds
+        ]  # one that fails stops no other
+        return all(done)
+
+    def _tried(self, update: Update, deed: Callable[[], None]) -> bool:
+        try:
+            deed()
+        except (Fault, Trouble) as trouble:
+            self.say(f"{named(update.ref)}: {trouble}")
+            return False
+        return True
+
+    def _run(self, update: Update, default: str | None) -> None:
+        if update.new is None:
+            return
+        base = self._base(update, update.new, default)
+        changes = None if base is None else self.where.changes(base, update.new)
+        asked = Asked(self.where, update.new, changes)
+        at = f"{named(update.ref)} at {update.new[:12]}"
+        read = definition_of(asked)
+        if read is None:
+            self.say(f"{at}: there is no {FILE}, so nothing is run")
+            return
+        tasks = tasks_of(read, asked, SERVICE, lambda: offered_by(self._status))
+        if not tasks:
+            self.say(f"{at}: no job is for what changed")
+            return
+        origin = Origin(
+            self.where.place, update.ref, update.new, base, self.where.subject(update.new)
+        )
+        found = submitted(self.manager, origin, tasks)
+        self.say(f"{at}: {found}; how they stand: mayfly runs {found.run}")
+
+    def _status(self) -> object:
+        return self.manager.get("/v1/status")
+
+    def _base(self, update: Update, new: str, default: str | None) -> str | None:
+        """What a branch is compared with: where it was, or where a new one left the default branch."""
+        before = update.old
+        if before is None and default not in (None, update.ref):
+            before = self.where.commit_of_ref(str(default))
+        if before is None:
+            self.say(
+                f"{named(update.ref)}: there is nothing to compare it with: every job is asked for"
+            )
+            return None
+        base = self.where.parted(before, new)
+        if base is None:
+            self.say(f"{named(update.ref)}: it has another history now: every job is asked for")
+        return base
+
+    def _end_former(self, update: Update) -> None:
+        """End the jobs of the branch's earlier commits that no branch or tag has any more."""
+        if not self.ends or update.old is None:
+            return
+        if update.new is not None and self.where.contains(update.new, update.old):
+            return
+        for run in self._open_runs(update.ref):
+            commit = str(run.get("commit") or "")
+            if not commit or self.where.kept(commit):
+                continue
+            name = clean(str(run["run"]))
+            self.manager.post(f"/v1/jobs/{segment(name)}/cancel", {})
+            self.say(f"{named(update.ref)}: run {name} of {commit[:12]}, which is gone, is ended")
+
+    def _open_runs(self, ref: str) -> Iterator[dict[str, object]]:
+        query = {"repository": self.where.place, "ref": ref, "limit": RUNS_MOST}
+        for state in OPEN:
+            yield from self.manager.get("/v1/runs", {**query, "state": state}).get("runs", ())
+
+
+def checked(where: Repository, pushed: Sequence[Update], say: Say) -> bool:
+    """Whether the file of each branch that a push would set can be used; each mistake is told."""
+    well = True
+    for update in run_of(pushed, where.ref_at_head()):
+        asked = Asked(where, update.new, None)
+        try:
+            read = definition_of(asked)
+            if read is not None:
+                tasks_of(read, asked, SERVICE, tuple)
+        except (Fault, Trouble) as trouble:
+            say(f"{named(update.ref)}: {trouble}")
+            well = False
+    return well
+
+
+def named(ref: str | None) -> str:
+    """A branch as people call it, safe to print."""
+    return clean((ref or "").removeprefix(BRANCHES).encode("utf-8", "replace").decode()) or "HEAD"

@@ -1,0 +1,63 @@
+"""The jobs of a pipeline as one run of the embedded queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mayfly.cli.client import Client
+from mayfly.cli.plain import clean
+from mayfly.core.runs import Origin
+
+if TYPE_CHECKING:
+    from mayfly.core.pipeline.task import Task
+
+NAMES = 3  # of jobs that a sentence names
+SUBJECT_MAX = 200
+REF_MAX = 256
+PATH_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A run that was taken."""
+
+    run: str
+    names: tuple[str, ...]  # of its jobs
+
+    def __str__(self) -> str:
+        """A run and its jobs, in a sentence."""
+        shown = ", ".join(clean(name) for name in self.names[:NAMES])
+        more = len(self.names) - NAMES
+        jobs = "1 job" if len(self.names) == 1 else f"{len(self.names)} jobs"
+        return f"run {self.run}, {jobs}: {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def submitted(manager: Client, origin: Origin, tasks: Sequence[Task]) -> Submitted:
+    """Submit them; a ``Trouble`` where the manager does not take them, and then none is there."""
+    answer = manager.post("/v1/runs", body_of(origin, tasks))
+    return Submitted(clean(str(answer["run"])), tuple(task.name for task in tasks))
+
+
+def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:
+    """What ``POST /v1/runs`` is given."""
+    from mayfly.providers.local.pipeline import places, queue_name, submission  # noqa: PLC0415
+
+    ordered, after = places(tasks)
+    return {
+        "repository": _kept(origin.repository, PATH_MAX),
+        "ref": None if origin.ref is None else _kept(origin.ref, REF_MAX),
+        "commit": origin.commit,
+        "base": origin.base,
+        "subject": _kept(origin.subject, SUBJECT_MAX) or None,
+        "tasks": [
+            {**submission(task), "name": queue_name(task.name), "after": list(before)}
+            for task, before in zip(ordered, after, strict=True)
+        ],
+    }
+
+
+def _kept(text: str, most: int) -> str:
+    """A text that is Unicode and no longer than may be, without what would move a cursor."""
+    return clean(text.encode("utf-8", "replace").decode("utf-8"))[:most]

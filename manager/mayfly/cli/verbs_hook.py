@@ -1,0 +1,207 @@
+"""``pipeline install-hook``, and ``pipeline receive``, which the hook runs: a bare repository as a CI."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from mayfly.cli.client import DEFAULT_SOCKET, Client
+from mayfly.cli.options import ConfigOption, SocketOption, client, say
+from mayfly.cli.plain import clean
+from mayfly.cli.trouble import Down, Trouble, Usage
+from mayfly.core.pipeline.pushes import PushError, Update, updates
+
+if TYPE_CHECKING:
+    from mayfly.edge.repository import Repository
+
+INPUT_MAX = 32 * 1024 * 1024  # bytes of what git says of one push
+CPU_SECONDS = 60  # of a push's hook: a template of a stranger may never end
+MEMORY = 2 * 1024**3  # bytes, for the same reason
+AGAIN = 3  # branches that are named with what to type
+
+KeepFormerOption = Annotated[
+    bool,
+    typer.Option("--keep-former", help="End no jobs of commits that a push has thrown away."),
+]
+
+
+def install_hook(
+    ctx: typer.Context,
+    repository: Annotated[
+        str, typer.Argument(metavar="REPO.git", help="A bare repository of yours on this host.")
+    ],
+    *,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a push whose .mayfly.toml has a mistake.")
+    ] = False,
+    keep_former: KeepFormerOption = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the hook away.")] = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let each push into a bare repository run the jobs of what it changed."""
+    if remove and (strict or keep_former):
+        raise Usage(
+            "--remove takes every hook of Mayfly's away: the other options would be ignored"
+        )
+    from mayfly.cli import hook_file  # noqa: PLC0415  these bring much
+    from mayfly.cli.loading import translated  # noqa: PLC0415
+    from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
+
+    folder = Path(repository)
+    if not folder.is_dir():
+        raise Trouble(f"there is no folder {repository}")
+    folder = folder.resolve()
+    hook_file.see_that_it_may_be_written(folder)
+    with translated():
+        _see_that_a_hook_runs_there(folder)
+    try:
+        if remove:
+            deeds = {name: hook_file.remove(folder, name) for name in HOOKS}
+            if not any(deeds.values()):
+                say(f"{folder} has no hook of Mayfly's")
+        else:
+            if sentence := missing():
+                raise Trouble(sentence)
+            before = _command(client(ctx, socket, config))
+            more = ["--keep-former"] if keep_former else []
+            wanted = [*before, "pipeline", "receive", *more]
+            text = hook_file.text(hook_file.RUNS, wanted)
+            deeds = {hook_file.RUNS: hook_file.install(folder, hook_file.RUNS, text)}
+            if strict:
+                text = hook_file.text(hook_file.CHECKS, [*before, "pipeline", "receive", "--check"])
+                deeds[hook_file.CHECKS] = hook_file.install(folder, hook_file.CHECKS, text)
+            else:
+                deeds[hook_file.CHECKS] = hook_file.remove(folder, hook_file.CHECKS)
+    except OSError as error:
+        raise Trouble(f"{error.filename or folder}: {error.strerror}") from error
+    for name, deed in deeds.items():
+        if deed:
+            say(f"{folder}/hooks/{name} {deed}")
+
+
+HOOKS = ("post-receive", "pre-receive")
+
+
+def receive(
+    ctx: typer.Context,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look at the file, before the push has landed.")
+    ] = False,
+    keep_former: KeepFormerOption = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the jobs of a push; git calls it as a hook of a bare repository."""
+    if check and keep_former:
+        raise Usage("--check runs and ends nothing: --keep-former would be ignored")
+    from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
+    from mayfly.cli.receiving import Receiver, checked  # noqa: PLC0415
+    from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
+    from mayfly.edge.repository import Repository  # noqa: PLC0415
+
+    pushed = _pushed()
+    if sentence := missing():
+        raise Trouble(sentence)
+    _bounded()
+    try:
+        with translated():
+            where = Repository(Path(os.environ.get("GIT_DIR", ".")))
+            if check:
+                well = checked(where, pushed, _tell)
+            else:
+                manager = client(ctx, socket, config)
+                _see_that_it_runs(manager, where, pushed)
+                well = Receiver(where, manager, _tell, ends=not keep_former).receive(pushed)
+    except MemoryError:
+        raise Trouble(f"{BOUND}: more than 2 GiB of memory") from None
+    except Trouble as trouble:
+        raise type(trouble)(_clean(str(trouble))) from trouble
+    if not well:
+        raise typer.Exit(1)
+
+
+BOUND = "the jobs of this push take too much to work out"
+
+
+def _pushed() -> tuple[Update, ...]:
+    if sys.stdin.isatty():
+        raise Usage("git calls this as its hook: mayfly pipeline install-hook REPO.git")
+    found = sys.stdin.buffer.read(INPUT_MAX + 1)
+    if len(found) > INPUT_MAX:
+        raise Usage("the push has more than 32 MiB of refs")
+    try:
+        return updates(found)
+    except PushError as error:
+        raise Usage(str(error)) from error
+
+
+def _bounded() -> None:
+    """What a template may take of this host: whoever pushes wrote it."""
+
+    def over(*_: object) -> NoReturn:
+        raise Trouble(f"{BOUND}: more than {CPU_SECONDS} s of a processor")
+
+    signal.signal(signal.SIGXCPU, over)
+    for what, most in ((resource.RLIMIT_CPU, CPU_SECONDS), (resource.RLIMIT_AS, MEMORY)):
+        soft, hard = resource.getrlimit(what)
+        if soft == resource.RLIM_INFINITY or soft > most:
+            resource.setrlimit(what, (most, hard))
+
+
+def _see_that_it_runs(manager: Client, where: Repository, pushed: tuple[Update, ...]) -> None:
+    try:
+        manager.get("/v1/version")
+    except Trouble as trouble:
+        lines = [f"the push has landed, and nothing of it is run: {trouble}"]
+        branches = [update for update in pushed if update.branch and update.new is not None]
+        for update in branches[:AGAIN]:
+            base = "--all" if update.old is None else f"--base {update.old}"
+            where_to = f"{shlex.quote(where.place)} --ref {shlex.quote(_shown(update.ref))}"
+            lines.append(f"  then: mayfly push {where_to} {base}")
+        raise (Down if isinstance(trouble, Down) else Trouble)("\n".join(lines)) from trouble
+
+
+def _shown(ref: str) -> str:
+    return ref.removeprefix("refs/heads/").encode("utf-8", "replace").decode()
+
+
+def _tell(sentence: str) -> None:
+    say(_clean(sentence))
+
+
+def _clean(text: str) -> str:
+    """What a push says goes to whoever pushes, through no terminal of ours."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def _see_that_a_hook_runs_there(folder: Path) -> None:
+    """``Trouble`` where git would not run a hook that is put there."""
+    from mayfly.edge.repository import Repository  # noqa: PLC0415
+
+    where = Repository(folder)
+    if not where.bare:
+        raise Trouble(
+            f"{folder} is no bare repository: of a folder with files, `mayfly push` runs the jobs"
+        )
+    if (elsewhere := where.setting("core.hooksPath")) is not None:
+        raise Trouble(
+            f"git takes the hooks of {folder} from {clean(elsewhere)} (core.hooksPath): unset that, or put a "
+            "hook there by hand that runs `mayfly pipeline receive`"
+        )
+
+
+def _command(manager: Client) -> list[str]:
+    """This command as a hook is to call it, for the socket that was named."""
+    from mayfly.cli.verbs_install import own_command  # noqa: PLC0415
+
+    usual = manager.path == DEFAULT_SOCKET
+    return [own_command(), *([] if usual else ["--socket", str(Path(manager.path).absolute())])]

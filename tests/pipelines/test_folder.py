@@ -1,0 +1,195 @@
+"""``push`` and ``pipeline render --submit``: the jobs of a folder or a branch as a run, without any push."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mayfly.cli.app import main
+from mayfly.cli.run_submission import body_of
+from mayfly.core.model import JobState
+from mayfly.core.pipeline.task import Task
+from mayfly.core.runs import Origin
+from mayfly.providers.local.pipeline import queue_name
+from mayfly.service.parameters import JOB_NAME
+from tests.harness import until
+from tests.pipelines.box import Box
+from tests.pipelines.conftest import Ran
+from tests.pipelines.example import ENVIRONMENT, commit, git, write
+from tests.pipelines.test_push import ONE
+
+Typed = Callable[..., Ran]
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    found = Box(tmp_path / "box")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], box: Box) -> Typed:
+    """``typed(*words)``: what `mayfly` prints for them, and how it exits."""
+
+    def run(*words: object) -> Ran:
+        for name, value in ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["mayfly", "--socket", str(box.path), *map(str, words)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capfd.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A clone whose branch follows `origin/main`, of three stages."""
+    git(tmp_path, "init", "--quiet", "--initial-branch", "main", "lib")
+    made = tmp_path / "lib"
+    write(made, ".mayfly.toml", ONE)
+    write(made, ".gitignore", "*.log\n")
+    for stage in ("vit", "bert", "gpt"):
+        write(made, f"stages/{stage}/train.py")
+    commit(made)
+    git(tmp_path, "clone", "--quiet", "--bare", "lib", "lib.git")
+    git(made, "remote", "add", "origin", str(tmp_path / "lib.git"))
+    git(made, "fetch", "--quiet", "origin")
+    git(made, "branch", "--quiet", "--set-upstream-to", "origin/main")
+    return made
+
+
+def test_what_is_not_committed_runs_and_what_git_ignores_does_not(
+    folder: Path, typed: Typed, box: Box
+) -> None:
+    assert typed("push", folder).err == "mayfly: no job is for what changed\n"
+    base = git(folder, "rev-parse", "HEAD").strip()
+    write(folder, "stages/vit/train.py", "changed")
+    write(folder, "stages/bert/new.py", "new")
+    write(folder, "stages/gpt/x.log", "ignored")
+    ran = typed("push", folder / "stages")
+    assert (ran.code, ran.out) == (0, "r1\n")
+    assert ran.err == "mayfly: run r1, 2 jobs: test-bert, test-vit\n"
+    (run,) = box.runs
+    assert box.jobs("r1").keys() == {"test-vit", "test-bert"}
+    kept = (run["repository"], run["ref"], run["commit"], run["base"], run["subject"])
+    assert kept == (str(folder), "refs/heads/main", None, base, "")
+
+
+def test_what_is_committed_is_a_run_of_that_commit(folder: Path, typed: Typed, box: Box) -> None:
+    base = git(folder, "rev-parse", "HEAD").strip()
+    (folder / "stages/gpt/train.py").unlink()
+    write(folder, "stages/vit/train.py", "changed")
+    commit(folder)
+    assert typed("push", folder).out == "r1\n"
+    (run,) = box.runs
+    head = git(folder, "rev-parse", "HEAD").strip()
+    assert (run["commit"], run["base"], run["subject"]) == (head, base, "x")
+    assert box.jobs("r1").keys() == {"test-vit"}
+    assert typed("push", folder, "--base", "HEAD").err == "mayfly: no job is for what changed\n"
+    assert typed("push", folder, "--all").out == "r2\n"
+    assert box.jobs("r2").keys() == {"test-vit", "test-bert"}
+
+
+def test_a_branch_of_a_bare_repository_is_run_as_its_hook_would_have(
+    folder: Path, typed: Typed, box: Box, tmp_path: Path
+) -> None:
+    bare = tmp_path / "lib.git"
+    main_ = git(folder, "rev-parse", "HEAD").strip()
+    git(folder, "checkout", "--quiet", "-b", "wip")
+    write(folder, "stages/vit/train.py", "changed")
+    commit(folder)
+    git(folder, "push", "--quiet", "origin", "wip")
+    assert typed("push", bare).err.endswith("has no files to look at: name a branch with --ref\n")
+    assert typed("push", bare, "--ref", "wip").out == "r1\n"
+    assert box.runs[0]["base"] == main_
+    assert box.jobs("r1").keys() == {"test-vit"}
+    refused = typed("push", bare, "--ref", "main")
+    told = "mayfly: there is nothing to compare it with: name it, --base main say, or --all\n"
+    assert (refused.code, refused.err) == (2, told)
+    assert typed("push", bare, "--ref", "wip", "--base", main_).out == "r2\n"
+
+
+def test_a_run_is_waited_for_and_its_exit_code_is_that_of_its_jobs(
+    folder: Path, typed: Typed, box: Box
+) -> None:
+
+    write(folder, "stages/vit/train.py", "changed")
+    for state, code in ((JobState.SUCCEEDED, 0), (JobState.FAILED, 1)):
+        known = len(box.runs)
+
+        def end(state: JobState = state, known: int = known) -> None:
+            until(lambda: len(box.runs) > known, "the run is there")
+            (job,) = box.memory.jobs
+            box.ends(job, state)
+
+        other = threading.Thread(target=end)
+        other.start()
+        ran = typed("push", folder, "--wait")
+        other.join()
+        assert ran.code == code, ran.err
+        assert f"{state}; by " in ran.out
+        assert "test-vit" in ran.out
+
+
+def test_what_is_rendered_for_the_queue_can_be_submitted(
+    folder: Path, typed: Typed, box: Box
+) -> None:
+    write(folder, "stages/vit/train.py", "changed")
+    commit(folder)
+    render = ("pipeline", "render", "--repository", folder)
+    ran = typed(*render, "--changed", "HEAD~1..HEAD", "--for", "local", "--submit")
+    assert (ran.out, ran.err) == ("r1\n", "mayfly: run r1, 1 job: test-vit\n")
+    (run,) = box.runs
+    assert run["commit"] == git(folder, "rev-parse", "HEAD").strip()
+    assert run["base"] == git(folder, "rev-parse", "HEAD~1").strip()
+    refused = typed(*render, "--all", "--for", "gitlab", "--submit")
+    told = "mayfly: --submit is for the embedded queue: --for local\n"
+    assert (refused.code, refused.err) == (2, told)
+    ran = typed(*render, "--changed", "HEAD..HEAD", "--for", "local", "--submit")
+    assert (ran.code, ran.out, ran.err) == (0, "", "mayfly: no job is for what changed\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("test-vit-cuda12.8", "test-vit-cuda12.8"),
+        ("tést-é", "t-st--"),
+        ("a+b", "a-b"),
+        ("-.x", "x"),
+        ("éé", "job"),
+        ("x" * 65, "x" * 55 + "-" + "9537c5fd"),
+    ],
+)
+def test_a_name_is_one_that_the_queue_takes(name: str, wanted: str) -> None:
+    assert queue_name(name) == wanted
+    assert JOB_NAME.fullmatch(queue_name(name))
+
+
+def test_what_a_job_waits_for_are_places_and_what_is_not_run_is_not_waited_for() -> None:
+    tasks = [
+        Task("publish", "publish", "b", wave=1, needs=("test-a", "test-b", "left-out")),
+        Task("test-a", "test", "a"),
+        Task("test-b", "test", "a", timeout=60.0, values={"cuda": "12.8"}),
+    ]
+    body = body_of(Origin("/r\x1b[2J\udcff", "refs/heads/m", subject="x" * 999), tasks)
+    assert body["repository"] == "/r?"
+    assert len(str(body["subject"])) == 200
+    found = body["tasks"]
+    assert isinstance(found, list)
+    assert [(task["name"], task["after"]) for task in found] == [
+        ("test-a", []),
+        ("test-b", []),
+        ("publish", [0, 1]),
+    ]
+    assert (found[1]["timeout"], found[1]["cuda"]) == (60.0, "12.8")
