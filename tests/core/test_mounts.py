@@ -36,7 +36,7 @@ from mayfly.core.model import (
     Witness,
 )
 from mayfly.core.mounts import FRESH, Source
-from mayfly.core.polls import TICK
+from mayfly.core.polls import QUIET, TICK
 from mayfly.core.requests import LookAtMounts
 from mayfly.core.slots import VACANCY, status_of
 from mayfly.core.state import begin
@@ -270,11 +270,11 @@ def test_no_agent_is_enrolled_at_a_service_that_would_see_another_directory(kind
     assert box.dooms == [DoomReason.STALE]
 
 
-def test_what_is_mounted_is_looked_at_every_few_seconds_and_nothing_where_nothing_is() -> None:
+def test_what_is_mounted_is_looked_at_whenever_the_engine_is_and_nothing_where_nothing_is() -> None:
     box = Box(POOLS["dataset"], EMBEDDED, THERE)
     box.looks = 0
     for _ in range(10):
-        box.now += TICK + 0.1
+        box.now += TICK * QUIET + 0.1
         box.tell(box.containers())
         box.tell(MountsSeen({"/d": THERE}))
     assert 8 <= box.looks <= 12

@@ -31,6 +31,7 @@ from mayfly.core.facts import (
     Fact,
     SlotReleased,
 )
+from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Config,
     Generation,
@@ -198,7 +199,8 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     if unfinished:
         requests = (*requests, Note("step.unfinished", {"rounds": ROUNDS, "facts": len(facts)}))
     gpus, told = gpus.attributed(facts)
-    polls, look = state.polls.ask(now)
+    quiet = not actions and not state.in_flight and _is_quiet(state, memory)
+    polls, look = state.polls.paced(quiet=quiet).ask(now)
     if looks or (look is not None and _mounts_are_due(state, now)):
         requests = (*requests, LookAtMounts())
     # An Engine that has not even answered the last time hangs: whoever can is to read the witnesses.
@@ -237,6 +239,14 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         wake=min(dues),
         unfinished=unfinished,
     )
+
+
+def _is_quiet(state: State, memory: Memory) -> bool:
+    """Whether the Engine rings for whatever may come: it is there, and no agent has a job or is to end."""
+    if state.engine_lost is not None or not state.observed.known:
+        return False
+    agents = memory.agents.values()
+    return not any(agent.busy or (agent.doom and not agent.settled) for agent in agents)
 
 
 def _mounts_are_due(state: State, now: float) -> bool:

@@ -1,4 +1,7 @@
-"""When the Engine is looked at: soon after a bell, not too often, and at a slow tick without any bell."""
+"""When the Engine is looked at: soon after a bell, not too often, and at a slow tick without any bell.
+
+The tick is slower where nothing goes on.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, replace
 from mayfly.core.requests import Look
 
 TICK = 5.0  # seconds between looks that nobody rang for
+QUIET = 3  # ticks between them while no job runs and nothing is under way
 LOOK_REST = 0.1  # seconds between two looks at the least, however often the Engine's bell rings
 SURVEY_EVERY = 30.0
 SURVEY_REST = 0.2  # seconds for what else changes with an image to have changed
@@ -45,6 +49,13 @@ class PollSchedule:
     def answered(self) -> PollSchedule:
         """Something was seen."""
         return replace(self, unanswered=False) if self.unanswered else self
+
+    def paced(self, *, quiet: bool) -> PollSchedule:
+        """While nothing goes on the bell of an Engine that answers is enough for some ticks."""
+        slow = self.looked + TICK * QUIET
+        if self.unanswered or self.next_look not in (self.looked + TICK, slow):
+            return self
+        return replace(self, next_look=slow if quiet else self.looked + TICK)
 
     def ask(self, now: float) -> tuple[PollSchedule, Look | None]:
         """After asking for what is due, and what that is; ``None``: nothing.
