@@ -170,6 +170,8 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         *((f"doctor --canary local-0 --timeout {t}", 2) for t in ("nonsense", "0", "-5")),
     ],
     "bugreport --output": [("bugreport -o /no/such/folder/report", 1)],
+    "attach name": [("attach nope", 4)],
+    "attach command": ANY,
     "shell slot": [("shell nope", 4)],
     "shell command": ANY,
     "shell --timeout": [

@@ -10,10 +10,12 @@ import pytest
 from mayfly.core.actions import Remove
 from mayfly.core.command_effects import AT_ONCE, CommandResult, Reread, Situation, effects
 from mayfly.core.commands import (
+    AttachAgent,
     Caller,
     CancelJobs,
     Command,
     CordonSlots,
+    DetachAgent,
     DrainSlots,
     PauseManager,
     Payload,
@@ -28,6 +30,8 @@ from mayfly.core.commands import (
     UncordonSlots,
 )
 from mayfly.core.facts import (
+    AgentAttached,
+    AgentDetached,
     AgentDoomed,
     Fact,
     JobCancelling,
@@ -50,6 +54,7 @@ from mayfly.core.model import (
     HostSpec,
     JobId,
     JobState,
+    Phase,
     SlotName,
 )
 from mayfly.core.plan import Plan
@@ -92,6 +97,7 @@ def situation(
     return Situation(config, Desired(tuple(specs(LOCAL))), memory, T, new_job=JobId("j3"))
 
 
+BOX = ContainerId("b" * 64)
 BOTH = situation(WAITS, RUNS)
 
 
@@ -122,6 +128,21 @@ def doomed(agent: Agent, reason: DoomReason) -> AgentDoomed:
             situation(replace(RUNS, doom=Doom(DoomReason.TIMEOUT, T - 1))),
             {"job": JOB, "jobs": [JOB], "ended": []},
             [JobCancelling(T, JOB, "ann")],
+        ),
+        *[
+            (
+                AttachAgent(ANN, to, is_slot=is_slot),
+                situation(WAITS, replace(RUNS, container=BOX)),
+                {"generation": "g1", "container": BOX, "slot": "a-1"},
+                [AgentAttached(T, RUNS.generation, "ann")],
+            )
+            for to, is_slot in ((JOB, False), (A1, True))
+        ],
+        (
+            DetachAgent(ANN, RUNS.generation, "its process ended"),
+            BOTH,
+            {},
+            [AgentDetached(T, RUNS.generation, "ann", "its process ended")],
         ),
         (
             CordonSlots(ANN, ("a-1", "a-0", "a-1"), until=T + 60, note="n"),
@@ -229,6 +250,13 @@ NO_QUEUE = replace(
 )
 
 
+NO_X = "there is no slot x; there are: a-0, a-1"
+NO_J9 = "there is no job j9: see `mayfly jobs`"
+NO_JOB = "slot a-0 has no job now; `mayfly shell a-0` opens what a job would see"
+FAILED = {JobId("j0"): JobState.FAILED}
+ENDED = replace(BOTH, named={"j0": FAILED, "g": FAILED})
+
+
 @pytest.mark.parametrize(
     ("command", "at", "status", "kind", "told"),
     [
@@ -268,7 +296,26 @@ NO_QUEUE = replace(
             "job j0 has ended already",
         ),
         *[
-            (command, BOTH, 404, "no_such_slot", "there is no slot x; there are: a-0, a-1")
+            (AttachAgent(ANN, to, is_slot=is_slot), at, status, kind, told)
+            for to, is_slot, at, status, kind, told in (
+                (JobId("j9"), False, BOTH, 404, "no_such_job", NO_J9),
+                (NEXT, False, BOTH, 409, "refused", "job j2 is queued: it runs nowhere yet"),
+                (JobId("j0"), False, ENDED, 409, "ended", "job j0 has ended already"),
+                (
+                    JobId("g"),
+                    False,
+                    ENDED,
+                    409,
+                    "refused",
+                    "g is a group: attach to one of its jobs",
+                ),
+                (JOB, False, BOTH, 409, "refused", "the job in a-1 has not begun yet: try again"),
+                (A0, True, BOTH, 409, "refused", NO_JOB),
+                (SlotName("x"), True, BOTH, 404, "no_such_slot", NO_X),
+            )
+        ],
+        *[
+            (command, BOTH, 404, "no_such_slot", NO_X)
             for command in (
                 CordonSlots(ANN, ("a-0", "x"), until=None, note=""),
                 UncordonSlots(ANN, ("x",)),
@@ -290,6 +337,8 @@ EVERY = (
     SubmitJob(USER, PAYLOAD, pool=None, timeout=None),
     SubmitRun(USER, Origin("/r"), (RunJob(PAYLOAD),)),
     CancelJobs(USER, (NEXT,)),
+    AttachAgent(USER, JOB, is_slot=False),
+    DetachAgent(USER, RUNS.generation, "its process ended"),
     CordonSlots(USER, ("a-0",), until=None, note=""),
     UncordonSlots(USER, ("a-0",)),
     DrainSlots(USER, None, force=True),
@@ -307,12 +356,15 @@ def test_a_user_who_is_no_operator_submits_sees_the_plan_and_ends_their_own(
     command: Command,
 ) -> None:
     assert {type(one) for one in EVERY} == set(get_args(Command))
-    theirs = replace(QUEUED, uid=ANN.uid)
-    found = effects(command, situation(WAITS, RUNS, jobs=(ENTRY, theirs)))
-    if isinstance(command, SubmitJob | SubmitRun | CancelJobs | PlanAhead):
+    theirs = [replace(job, uid=ANN.uid) for job in (ENTRY, QUEUED)]
+    runs = replace(RUNS, container=BOX)
+    found = effects(command, situation(WAITS, runs, jobs=tuple(theirs)))
+    if isinstance(
+        command, SubmitJob | SubmitRun | CancelJobs | AttachAgent | DetachAgent | PlanAhead
+    ):
         assert found.status in (200, 201)
     else:
-        told = "ann may only submit jobs, read, and end jobs of their own"
+        told = "ann may only submit jobs, read, and end or attach to jobs of their own"
         assert found == CommandResult(403, {"error": told, "kind": "forbidden"})
 
 
@@ -331,6 +383,20 @@ def test_a_job_of_somebody_else_or_of_nobody_is_not_theirs_to_end(owner: int | N
     refused = CommandResult(403, {"error": told, "kind": "forbidden"})
     assert effects(CancelJobs(USER, (JOB,)), at) == refused
     assert effects(CancelJobs(ANN, (JOB,)), at).status == 200, "an operator's it is"
+
+
+@pytest.mark.parametrize("owner", [None, ANN.uid + 1])
+def test_nobody_but_an_operator_goes_into_a_job_of_somebody_else(owner: int | None) -> None:
+    runs, entry = replace(RUNS, container=BOX), replace(ENTRY, uid=owner)
+    at = situation(WAITS, runs, jobs=(entry, QUEUED))
+    for to, is_slot, what in ((JOB, False, "job j1"), (A1, True, "the job in slot a-1")):
+        told = {"error": f"{what} is not one of ann's", "kind": "forbidden"}
+        assert effects(AttachAgent(USER, to, is_slot=is_slot), at) == CommandResult(403, told)
+        assert effects(AttachAgent(ANN, to, is_slot=is_slot), at).status == 200
+    served = replace(SERVED, container=BOX, opened=T - 8, confirmed=Phase.BUSY)
+    at = situation(served)
+    assert effects(AttachAgent(USER, GONE, is_slot=True), at).status == 403, "a service's job"
+    assert effects(AttachAgent(ANN, GONE, is_slot=True), at).status == 200
 
 
 def test_a_queue_that_is_full_takes_no_job_and_says_so() -> None:

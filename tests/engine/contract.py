@@ -50,6 +50,7 @@ from mayfly.edge.witness import Witnesses
 from mayfly.engines.protocol import (
     Engine,
     EngineEvent,
+    Execution,
     Gone,
     NameTaken,
     OutputListener,
@@ -390,6 +391,50 @@ class EngineContract:
         with pytest.raises(Fault):
             world.engine.exec_probe(container, ("true",), 5.0)
         assert world.engine.at_gate(container)
+
+    def test_a_process_beside_the_job_is_talked_to_and_ends_with_the_container(
+        self, world: World, until: Until
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+        until(lambda: world.witness(plan).opened is not None, 30)
+        beside = self._beside(world, container)
+        try:
+            assert beside.send(b"hello") == 5
+            assert self._heard(beside, until) == b"hello"
+            beside.end_input()
+            assert self._heard(beside, until) is None
+            until(lambda: beside.exit_code() == 0, 30)
+        finally:
+            beside.close()
+        beside = self._beside(world, container)
+        try:
+            beside.send(b"again")
+            assert self._heard(beside, until) == b"again"
+            world.engine.remove(container)
+            assert self._heard(beside, until) is None
+            with pytest.raises(Gone):
+                self._beside(world, container)
+        finally:
+            beside.close()
+
+    def _beside(self, world: World, container: ContainerId) -> Execution:
+        return world.engine.execute(
+            container, ("cat",), user="1000:1000", variables={"MARK": "m"}, terminal=False
+        )
+
+    def _heard(self, beside: Execution, until: Until) -> bytes | None:
+        """What comes next; ``None`` where it is the end."""
+        heard: list[tuple[tuple[int, bytes], ...] | None] = []
+
+        def look() -> bool:
+            heard.append(beside.receive())
+            return heard[-1] != ()
+
+        until(look, 30)
+        found = heard[-1]
+        return None if found is None else b"".join(data for _, data in found)
 
     def test_one_that_removes_itself_is_gone_after_its_end(
         self, world: World, until: Until

@@ -13,11 +13,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from mayfly.core.commands import Command
+from mayfly.core.commands import AttachAgent, Command
 from mayfly.core.model import JobId, JobState
 from mayfly.edge.history_reader import ALL_JOBS, ALL_RUNS, JobsWanted, RunsWanted
+from mayfly.edge.http_connection import Reply, error_reply
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
 from mayfly.edge.workspaces import Bounds, Workspaces
+from mayfly.service.attachments import Wanted
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control
 from mayfly.service.pending_command import Answer, PendingCommand
@@ -259,6 +261,11 @@ class Standing:
         return self.told.get(job, {})
 
 
+def nobody_there(command: AttachAgent, _: Wanted) -> Reply:
+    """No slot and no job has anybody."""
+    return error_reply(404, f"there is no {command.to}", "no_such_job")
+
+
 class StandIn:
     """A manager on a socket; ``commands`` is what its loop was asked."""
 
@@ -271,11 +278,19 @@ class StandIn:
         self.failures: list[BaseException] = []
         kept = Bounds(1 << 30, 10 << 30, 20 << 30)
         self.workspaces = Workspaces(path.parent / "kept-for-jobs", kept, list)
+        self.attach: Callable[[AttachAgent, Wanted], Reply] = nobody_there
         self._answering = answering or (lambda _: Answer(200, {"slots": []}))
         self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
         self._loop = threading.Thread(target=self._run, daemon=True)
         self._loop.start()
         self.open()
+
+    def send(self, pending: PendingCommand) -> None:
+        """To its loop."""
+        self._inbox.put(pending)
+
+    def _let_in(self, command: AttachAgent, wanted: Wanted) -> Reply:
+        return self.attach(command, wanted)
 
     def open(self) -> None:
         """Answer on the socket."""
@@ -287,6 +302,7 @@ class StandIn:
             lambda: b"mayfly_paused 0\n",
             queue=self.queue,
             workspaces=self.workspaces,
+            attach=self._let_in,
             version="0.1.0",
             on_failure=lambda _, error: self.failures.append(error),
         )

@@ -47,6 +47,7 @@ VERBS = {
     "submit": "verbs_jobs",
     "jobs": "verbs_jobs",
     "cancel": "verbs_jobs",
+    "attach": "verbs_attach",
     "runs": "verbs_runs",
     "push": "verbs_push",
     "pipeline": "verbs_pipeline",
@@ -60,6 +61,7 @@ VERBS = {
 }
 # What follows `submit` belongs to the job's command.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "attach": {"allow_interspersed_args": False},
     "submit": {"allow_interspersed_args": False},
     "shell": {"allow_interspersed_args": False},
 }

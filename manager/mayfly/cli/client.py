@@ -149,6 +149,26 @@ class Client:
         finally:
             connection.close()
 
+    def upgraded(
+        self, path: str, body: Mapping[str, object], protocol: str
+    ) -> tuple[socket.socket, bytes]:
+        """The connection, once the manager goes on with another protocol, and what came with its answer."""
+        connection, response = self._asked(
+            *("POST", path, json.dumps(body).encode(), self._seconds),
+            {"Connection": "Upgrade", "Upgrade": protocol},
+        )
+        sock = connection.sock
+        if response.status != http.client.SWITCHING_PROTOCOLS or sock is None:
+            data = response.read()
+            connection.close()
+            raise _refusal(response.status, data)
+        sock.setblocking(False)
+        assert response.fp is not None
+        ahead = response.fp.read1(1 << 16) or b""
+        kept = sock.dup()
+        connection.close()
+        return kept, ahead
+
     def _json(
         self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
     ) -> Document:
@@ -181,10 +201,15 @@ class Client:
             pause = min(2.0, pause * 2)
 
     def _asked(
-        self, method: str, target: str, body: bytes | Body | None, timeout: float
+        self,
+        method: str,
+        target: str,
+        body: bytes | Body | None,
+        timeout: float,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         connection = _Connection(self.path, timeout)
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {} if body is None else {"Content-Type": "application/json", **(more or {})}
         data: bytes | Iterator[bytes] | None
         if isinstance(body, Body):
             data = body.pieces()

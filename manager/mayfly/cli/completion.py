@@ -54,6 +54,11 @@ def of_words(words: Iterable[str]) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
 
+def complete_slot_or_job(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Both."""
+    return [*complete_slot(ctx, incomplete), *complete_job(ctx, incomplete)]
+
+
 SlotArgument = Annotated[str, typer.Argument(metavar="SLOT", autocompletion=complete_slot)]
 SlotsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[SLOT...]", autocompletion=complete_slot)
@@ -62,4 +67,6 @@ SlotOption = Annotated[
     str | None,
     typer.Option("--slot", metavar="SLOT", help="Only this slot.", autocompletion=complete_slot),
 ]
-SlotOrJobArgument = Annotated[str, typer.Argument(metavar="SLOT|JOB", autocompletion=complete_slot)]
+SlotOrJobArgument = Annotated[
+    str, typer.Argument(metavar="SLOT|JOB", autocompletion=complete_slot_or_job)
+]

@@ -43,6 +43,7 @@ PLAIN = ("install", "images list", "images select", "config schema")
 VERBS = frozenset(
     (
         *(
+            "attach",
             "bugreport",
             "cancel",
             "config",

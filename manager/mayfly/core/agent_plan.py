@@ -78,6 +78,8 @@ class Security:
     read_only: bool = False  # the image's files
     cpuset: str | None = None  # None: all processors
     userns: str | None = None  # "host"; None: as the engine has it
+    # by number, of what is started beside the job; the launcher sees to the job's own
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def _security(pool: PoolSpec) -> Security:
         read_only=asked.read_only,
         cpuset=asked.cpuset,
         userns=asked.userns,
+        groups=tuple(group for group in pool.groups if group.isdecimal()),
     )
 
 

@@ -13,9 +13,11 @@ from mayfly.core import failed_runs
 from mayfly.core.facts import (
     AgentAdopted,
     AgentArmed,
+    AgentAttached,
     AgentConfirmed,
     AgentCordoned,
     AgentCreated,
+    AgentDetached,
     AgentDismissed,
     AgentDoomed,
     AgentEnrolled,
@@ -129,6 +131,8 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | AgentRemoved()
         ):
             _write_agent(draft, fact)
+        case AgentAttached() | AgentDetached():
+            pass  # who was let in is for the record alone
         case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
             first = draft.slots.get(slot, NOTHING).failing_since if failures > 1 else None
             since = fact.at if first is None else first

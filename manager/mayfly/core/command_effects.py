@@ -12,9 +12,11 @@ from typing import assert_never
 
 from mayfly.core.actions import action_name
 from mayfly.core.commands import (
+    AttachAgent,
     CancelJobs,
     Command,
     CordonSlots,
+    DetachAgent,
     DrainSlots,
     PauseManager,
     Payload,
@@ -28,6 +30,8 @@ from mayfly.core.commands import (
     UncordonSlots,
 )
 from mayfly.core.facts import (
+    AgentAttached,
+    AgentDetached,
     AgentDoomed,
     Fact,
     JobCancelling,
@@ -56,7 +60,7 @@ from mayfly.core.slots import VACANCY, tenancies
 from mayfly.core.submitting import Entry, Members, Refused, entries, members, run_entries
 
 AT_ONCE = 1000  # jobs that one command ends: a pass records them all
-OF_EVERYBODY = SubmitJob | SubmitRun | CancelJobs | PlanAhead
+OF_EVERYBODY = SubmitJob | SubmitRun | CancelJobs | AttachAgent | DetachAgent | PlanAhead
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ def effects(command: Command, situation: Situation) -> CommandResult:
     """What the command comes to as things stand."""
     if command.by.operator or isinstance(command, OF_EVERYBODY):
         return _permitted(command, situation)
-    sentence = f"{command.by.name} may only submit jobs, read, and end jobs of their own"
+    sentence = (
+        f"{command.by.name} may only submit jobs, read, and end or attach to jobs of their own"
+    )
     return refusal(403, "forbidden", sentence)
 
 
@@ -120,6 +126,11 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
             return _submit_run(command, situation)
         case CancelJobs():
             return _cancel(command, situation)
+        case AttachAgent():
+            return _attach(command, situation)
+        case DetachAgent(by=by, generation=generation, reason=reason):
+            fact = AgentDetached(situation.now, generation, by.name, reason)
+            return CommandResult(200, {}, (fact,))
         case CordonSlots():
             return _cordon(command, situation)
         case UncordonSlots():
@@ -214,6 +225,56 @@ def _cancelled(job: Job, by: str, at: Situation) -> Iterator[Fact]:
         yield JobEnded(at.now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
     elif agent.doom is None and not agent.settled:
         yield AgentDoomed(at.now, agent.generation, DoomReason.CANCELLED, by=by)
+
+
+def _attach(command: AttachAgent, at: Situation) -> CommandResult:
+    """The agent with the job, where there is one that the caller may go into."""
+    agent = _of_slot(command, at) if command.is_slot else _of_job(command, at)
+    if isinstance(agent, CommandResult):
+        return agent
+    if not agent.busy or agent.container is None:
+        return refusal(409, "refused", f"the job in {agent.slot} has not begun yet: try again")
+    body = {"generation": agent.generation, "container": agent.container, "slot": agent.slot}
+    return CommandResult(200, body, (AgentAttached(at.now, agent.generation, command.by.name),))
+
+
+def _of_job(command: AttachAgent, at: Situation) -> Agent | CommandResult:
+    job = at.memory.jobs.get(JobId(command.to))
+    if job is None:
+        known = at.named.get(command.to)
+        if not known:
+            return refusal(404, "no_such_job", f"there is no job {command.to}: see `mayfly jobs`")
+        if JobId(command.to) not in known:
+            sentence = f"{command.to} is a group: attach to one of its jobs"
+            return refusal(409, "refused", sentence)
+        return refusal(409, "ended", f"job {command.to} has ended already")
+    if not _may_enter(command, job):
+        return refusal(403, "forbidden", f"job {job.id} is not one of {command.by.name}'s")
+    agent = at.memory.agents.get(job.agent) if job.agent is not None else None
+    if agent is None:
+        return refusal(409, "refused", f"job {command.to} is queued: it runs nowhere yet")
+    return agent
+
+
+def _of_slot(command: AttachAgent, at: Situation) -> Agent | CommandResult:
+    names = _slots(at, (command.to,))
+    if isinstance(names, CommandResult):
+        return names
+    tenants = tenancies(at.memory.agents.values())
+    busy = [agent for agent in tenants.get(names[0], VACANCY).agents if agent.busy]
+    if not busy:
+        sentence = f"slot {command.to} has no job now; `mayfly shell {command.to}` opens what a job would see"
+        return refusal(409, "refused", sentence)
+    agent = busy[0]
+    if not _may_enter(command, at.memory.jobs.get(agent.job) if agent.job is not None else None):
+        sentence = f"the job in slot {agent.slot} is not one of {command.by.name}'s"
+        return refusal(403, "forbidden", sentence)
+    return agent
+
+
+def _may_enter(command: AttachAgent, job: Job | None) -> bool:
+    """Whether it is the caller's own; ``None``: a service's, whose owner nobody here knows."""
+    return command.by.operator or (job is not None and job.uid == command.by.uid)
 
 
 # -- slots -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mayfly.core.model import Priority
+from mayfly.core.model import Generation, JobId, Priority, SlotName
 from mayfly.core.runs import Origin
 
 
@@ -94,6 +94,24 @@ class CancelJobs:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachAgent:
+    """Let a person in beside the job that runs, named itself or by its slot."""
+
+    by: Caller
+    to: JobId | SlotName
+    is_slot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DetachAgent:
+    """Record that a person who was let in is out again."""
+
+    by: Caller
+    generation: Generation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CordonSlots:
     """Let the slots take no new job; one that is drained stays drained."""
 
@@ -170,6 +188,8 @@ Command: TypeAlias = (
     SubmitJob
     | SubmitRun
     | CancelJobs
+    | AttachAgent
+    | DetachAgent
     | CordonSlots
     | UncordonSlots
     | DrainSlots

@@ -28,6 +28,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "agent.cordoned": INFO,
         "agent.stopping": INFO,
         "agent.stop_stepped": INFO,
+        "agent.attached": INFO,
+        "agent.detached": INFO,
         "agent.exited": INFO,
         "agent.removed": INFO,
         "slot.cooled": WARNING,

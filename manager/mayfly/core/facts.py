@@ -137,6 +137,25 @@ class AgentStopStepped:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentAttached:
+    """agent.attached: a person is let in beside its job, with a terminal or a command."""
+
+    at: float
+    generation: Generation
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDetached:
+    """agent.detached: that has ended, and what it started with it."""
+
+    at: float
+    generation: Generation
+    by: str
+    reason: str  # why it ended
+
+
+@dataclass(frozen=True, slots=True)
 class AgentExited:
     """agent.exited: the whole life of one agent in one event."""
 
@@ -315,6 +334,8 @@ Fact: TypeAlias = (
     | AgentCordoned
     | AgentDoomed
     | AgentStopStepped
+    | AgentAttached
+    | AgentDetached
     | AgentExited
     | AgentRemoved
     | SlotCooled

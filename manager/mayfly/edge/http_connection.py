@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import cast
+from typing import TypeAlias, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from mayfly.core.commands import Caller
@@ -75,6 +75,7 @@ class Request:
     body: bytes
     caller: Caller
     sent: Sent | None = None  # the body of a path that takes it in pieces
+    upgrade: str = ""  # the protocol that the client wants to go on with; "": HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,21 @@ class HttpReply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Respond = Callable[[Request], HttpReply]
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """The connection goes on with another protocol, on the same thread, until ``go_on`` returns.
+
+    ``go_on`` gets the socket, and what the client has sent ahead; ``close`` is called once it is over, also
+    where it never began.
+    """
+
+    protocol: str
+    go_on: Callable[[socket.socket, bytes], None]
+    close: Callable[[], None]
+
+
+Reply: TypeAlias = HttpReply | Upgrade
+Respond = Callable[[Request], Reply]
 TakesPieces = Callable[[str, str], int | None]  # method, path
 OnFailure = Callable[[str, BaseException], None]
 
@@ -205,18 +220,55 @@ class Handler(BaseHTTPRequestHandler):
             self._incoming.allow(length + HEAD_MAX, READ_SECONDS)
             body = self.rfile.read(length)
             if len(body) == length:
-                request = Request(self.command, target.path, query, body, self.caller)
-                self._send(self.server.respond(request))
+                request = Request(
+                    *(self.command, target.path, query, body, self.caller),
+                    upgrade=self._upgrade(),
+                )
+                self._answer(self.server.respond(request))
             return
         self._incoming.allow(length + HEAD_MAX, READ_SECONDS + length / SLOWEST)
         sent = Sent(self.rfile, length)
         reply = self.server.respond(
             Request(self.command, target.path, query, b"", self.caller, sent)
         )
-        if sent.left:
+        if sent.left and isinstance(reply, HttpReply):
             self._answer_and_end(reply)
         else:
+            self._answer(reply)
+
+    def _answer(self, reply: Reply) -> None:
+        if isinstance(reply, Upgrade):
+            self._go_on(reply)
+        else:
             self._send(reply)
+
+    def _upgrade(self) -> str:
+        """The protocol that the client asks for, where it may: a hop of HTTP/1.0 would not hand it on."""
+        options = self.headers.get("Connection", "").lower().split(",")
+        asked = "upgrade" in [option.strip() for option in options]
+        return self.headers.get("Upgrade", "") if asked and self._speaks_1_1() else ""
+
+    def _speaks_1_1(self) -> bool:
+        return self.request_version == "HTTP/1.1"
+
+    def _go_on(self, reply: Upgrade) -> None:
+        self.close_connection = True
+        try:
+            self.send_response(101)
+            self.send_header("Upgrade", reply.protocol)
+            self.send_header("Connection", "Upgrade")
+            self._flush(b"")
+            reply.go_on(self.connection, self._sent_ahead())
+        finally:
+            reply.close()
+
+    def _sent_ahead(self) -> bytes:
+        """What came behind the request and was read with it."""
+        self._incoming.allow(0, READ_SECONDS)
+        try:
+            return self.rfile.read1(READ_SIZE)
+        except TooLarge:
+            return b""
 
     def _length(self) -> int | None:
         """The length of the request's body; ``None`` where one that cannot be taken was answered."""
@@ -237,7 +289,7 @@ class Handler(BaseHTTPRequestHandler):
             self._head(reply, {"Content-Length": str(len(reply.data))})
             self._flush(reply.data)
             return
-        chunked = self.request_version == "HTTP/1.1"
+        chunked = self._speaks_1_1()
         try:
             self._head(reply, {"Transfer-Encoding": "chunked"} if chunked else {})
             self._flush(b"")

@@ -32,7 +32,7 @@ RECORD = 64 * 1024  # bytes of a record that are read
 SIGNS = 64  # lines of ``signs``, as the launcher bounds them; a job may have written more
 SIGN = 300  # characters of one
 MOST = 1 << 20  # bytes on disk in a witness; an honest one has some KiB
-MOST_FILES = 16  # in it; an honest one has seven at most
+MOST_FILES = 16  # in it; an honest one has eight at most
 NEAR = 24 * 3600.0  # seconds by which a clock may have been set since a record was written
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,6 +41,7 @@ _RECORD = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # What the launcher writes, `date +%s.%N` and its own `printf`; the line of ``spare`` is padded.
 _OPENED = re.compile(rb"([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
 _EXIT = re.compile(rb"([0-9]{1,3}) ([0-9]{1,9}|-) *\n")
+_USER = re.compile(rb"([1-9][0-9]{0,9}:[0-9]{1,10})\n")
 _DIED = re.compile(rb"([0-9]{1,3}) ([^\n]{1,300})\n")
 # Errors that come of what lies there, not of the disk or of this process: nothing, a mode against us, a lease
 # that somebody has on it (fcntl(2), F_SETLEASE), or a key that is not ours.
@@ -99,6 +100,16 @@ class Witnesses:
                 signalled=_record(place, "signals") is not None,
                 signs=signs,
             )
+
+    def user(self, generation: Generation) -> str | None:
+        """As whom its job runs, ``UID:GID``; ``None`` where its launcher has not said, or says root.
+
+        ``Passing`` where the host cannot read it.
+        """
+        with _opened_directory(self.path(generation)) as place:
+            record = _record(place, "user") if place is not None else None
+        said = _USER.fullmatch(record.text) if record is not None else None
+        return said[1].decode() if said is not None else None
 
     def overfull(self, generation: Generation) -> bool:
         """Whether more lies there than any launcher writes, so that it takes the host's disk.

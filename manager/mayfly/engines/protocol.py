@@ -129,6 +129,36 @@ class StreamTurn:
     why: str
 
 
+class Execution(Protocol):
+    """A process that was started beside a container's own, and the way to it; nothing here waits.
+
+    Where the way is closed the process goes on.
+    """
+
+    def fileno(self) -> int:
+        """What becomes readable when something has come, and writable when something may be sent."""
+
+    def receive(self) -> tuple[tuple[int, bytes], ...] | None:
+        """What has come, each with its stream (1 stdout, 2 stderr; with a terminal all of it 1); ``None``: it
+        has ended, or the way to it has.
+        """
+
+    def send(self, data: bytes) -> int:
+        """How many of the bytes were taken, of those that it no longer reads all."""
+
+    def end_input(self) -> None:
+        """No more will be sent."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size; one that has ended is a success. (This may wait, some seconds.)"""
+
+    def exit_code(self) -> int | None:
+        """Of one that has ended; ``None`` where it runs, or is not known any more."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class EventFollower(Protocol):
     """Who follows the engine's events."""
 
@@ -267,9 +297,22 @@ class Engine(Protocol):
         """Remove it, killing what runs in it; gone or going is a success."""
 
     def exec_probe(
-        self, container: ContainerId, argv: tuple[str, ...], timeout: float
+        self, container: ContainerId, argv: tuple[str, ...], timeout: float, *, user: str = "0:0"
     ) -> tuple[int, bytes]:
-        """Run a short command as root inside; its exit code and its output, at most 64 KiB."""
+        """Run a short command inside, as ``UID:GID``; its exit code and its output, at most 64 KiB."""
+
+    def execute(
+        self,
+        container: ContainerId,
+        argv: tuple[str, ...],
+        *,
+        user: str,
+        variables: Mapping[str, str],
+        terminal: bool,
+    ) -> Execution:
+        """Start a process inside as ``UID:GID``, within the container's limits and with no more rights than
+        that user has there, with a terminal of its own or three pipes; ``Gone`` where it does not run.
+        """
 
     def isolation(self, plan: AgentPlan) -> tuple[Breach, ...]:
         """What throwaway containers of that plan can do and agents must not be able to; nothing is left."""
@@ -292,6 +335,7 @@ __all__ = [
     "EngineFacts",
     "EventCursor",
     "EventFollower",
+    "Execution",
     "Gone",
     "ImageFacts",
     "NameTaken",

@@ -10,9 +10,11 @@ from typing import assert_never
 from mayfly.core import machine, naming
 from mayfly.core.command_effects import CommandResult, Reread, Situation, effects, refusal
 from mayfly.core.commands import (
+    AttachAgent,
     CancelJobs,
     Command,
     CordonSlots,
+    DetachAgent,
     DrainSlots,
     PauseManager,
     PlanAhead,
@@ -62,12 +64,16 @@ class CommandHandler:
                 return replace(at, new_job=self._new_job(at.now))
             case CancelJobs(jobs=jobs):
                 return replace(at, named={name: self.members(name) for name in jobs})
+            case AttachAgent(to=to, is_slot=False):
+                return replace(at, named={to: self.members(to)})
             case ReloadConfig():
                 return replace(at, reread=self._reread(state))
             case PlanAhead():
                 return replace(at, plan=machine.foreseen(state, at.now, self.judge))
             case (
-                CordonSlots()
+                AttachAgent()
+                | DetachAgent()
+                | CordonSlots()
                 | UncordonSlots()
                 | DrainSlots()
                 | RecycleSlots()

@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from mayfly.core.commands import Caller
-from mayfly.core.model import Generation, JobId, JobState
+from mayfly.core.attaching import PROTOCOL, Size
+from mayfly.core.commands import AttachAgent, Caller
+from mayfly.core.model import Generation, JobId, JobState, SlotName
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted, RunsWanted
@@ -27,6 +28,7 @@ from mayfly.edge.http_connection import (
     ClientGone,
     HttpReply,
     OnFailure,
+    Reply,
     Request,
     as_json,
     error_reply,
@@ -37,6 +39,7 @@ from mayfly.edge.places import Bounds, Places
 from mayfly.edge.unix_http import OPERATORS, USERS, Door, UnixServer, there_is, users_socket
 from mayfly.edge.workspaces import Workspaces
 from mayfly.service import openapi, output_stream, parameters, sending
+from mayfly.service.attachments import Wanted
 from mayfly.service.board import StatusBoard
 from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest, CommandRoute
 from mayfly.service.metrics import CONTENT_TYPE
@@ -61,6 +64,7 @@ AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
 EVENTS_QUERY = ("after", "wait", "slot", "limit")
 HISTORY_QUERY = ("since", "slot", "outcome", "gpu", "limit")
+UPGRADE = {"Upgrade": PROTOCOL, "Connection": "Upgrade"}
 TIME_KEYS = frozenset(
     {
         *("at", "since", "until", "submitted", "started", "finished", "born", "opened", "exited"),
@@ -79,6 +83,8 @@ JOB_KEYS = (
     *("slot", "agent", "submitted", "started", "finished", "owner"),
     *("name", "command", "priority", "group", "variant", "after", "lost"),
 )
+
+ATTACH_BODY = ("argv", "rows", "columns", "term")
 
 Names = Mapping[str, str]
 Row = Mapping[str, Any]
@@ -161,7 +167,7 @@ class Route:
     path: str  # with {names}
     query: tuple[str, ...]
     does: str
-    answer: Callable[[Control, Request, Names], HttpReply]
+    answer: Callable[[Control, Request, Names], Reply]
     body: tuple[str, ...] | None = None  # a command's keys; None: it is a read
     pieces: bool = False  # its body is bytes, taken as they come
     operators: bool = False  # not for those who may only submit, read, and end what is theirs
@@ -171,6 +177,11 @@ class Route:
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9][A-Za-z0-9._-]{0,127})", self.path)
         found = re.fullmatch(pattern, path)
         return found.groupdict() if found is not None and method == self.method else None
+
+
+def nowhere(_: AttachAgent, __: Wanted) -> Reply:
+    """Of a manager that lets nobody in."""
+    return error_reply(503, "this manager lets nobody in", "unavailable")
 
 
 def _nothing(_: str, __: BaseException) -> None:
@@ -204,6 +215,7 @@ class Control:
         workspaces: Workspaces | None = None,
         gpus: Callable[[], Mapping[str, object]] = dict,
         recording: Callable[[], Mapping[str, object]] = dict,
+        attach: Callable[[AttachAgent, Wanted], Reply] = nowhere,
         version: str = "",
         on_failure: OnFailure = _nothing,
     ) -> None:
@@ -219,6 +231,7 @@ class Control:
         self._workspaces = workspaces
         self._gpus_document = gpus
         self._recorded = recording
+        self._attach_to = attach
         self._release = version
         self._on_failure = on_failure
         self._stop = threading.Event()
@@ -240,7 +253,7 @@ class Control:
         """End every followed stream."""
         self._stop.set()
 
-    def respond(self, request: Request) -> HttpReply:
+    def respond(self, request: Request) -> Reply:
         """The answer to one request, whatever happens."""
         try:
             return self._route(request)
@@ -264,7 +277,7 @@ class Control:
         rows = found.document.get("slots") if found is not None else None
         return tuple(str(row["slot"]) for row in rows) if isinstance(rows, list | tuple) else ()
 
-    def _route(self, request: Request) -> HttpReply:
+    def _route(self, request: Request) -> Reply:
         for route in self.ROUTES:
             names = route.match(request.method, request.path)
             if names is not None:
@@ -539,6 +552,30 @@ class Control:
         stream = _Held(pieces, release, self._stop.is_set)
         return HttpReply(200, kind, stream, {AGENT_HEADER: generation})
 
+    # -- into a running job ------------------------------------------------------------------------
+
+    def _attach_job(self, request: Request, names: Names) -> Reply:
+        return self._attached(request, AttachAgent(request.caller, JobId(names["job"]), False))
+
+    def _attach_slot(self, request: Request, names: Names) -> Reply:
+        return self._attached(request, AttachAgent(request.caller, SlotName(names["slot"]), True))
+
+    def _attached(self, request: Request, command: AttachAgent) -> Reply:
+        given = parameters.document(request.body, ATTACH_BODY)
+        rows = parameters.side(given.get("rows"), "rows")
+        columns = parameters.side(given.get("columns"), "columns")
+        if (rows is None) is not (columns is None):
+            raise BadRequest("a terminal has rows and columns: give both, or neither")
+        wanted = Wanted(
+            parameters.argv(given["argv"]) if given.get("argv") is not None else (),
+            Size(rows, columns) if rows is not None and columns is not None else None,
+            parameters.terminal_type(given.get("term")),
+        )
+        if request.upgrade != PROTOCOL:
+            sentence = f"this path wants `Connection: Upgrade` and `Upgrade: {PROTOCOL}`"
+            return replace(error_reply(426, sentence, "upgrade"), headers=UPGRADE)
+        return self._attach_to(command, wanted)
+
     # -- what they share -----------------------------------------------------------------------------
 
     def _see_whose_job(self, request: Request, job: str) -> None:
@@ -585,6 +622,14 @@ class Control:
             (*OUTPUT_QUERY, "previous"),
             "what a slot's agent printed",
             _slot_output,
+        ),
+        Route(
+            *("POST", "/v1/jobs/{job}/attach", (), "a terminal or a command beside a job"),
+            *(_attach_job, ATTACH_BODY),
+        ),
+        Route(
+            *("POST", "/v1/slots/{slot}/attach", (), "the same beside a slot's job"),
+            *(_attach_slot, ATTACH_BODY),
         ),
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),

@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
+from typing import Protocol
 
 from mayfly import __version__
 from mayfly.core import naming
 from mayfly.core.desire import references
+from mayfly.core.facts import AgentDetached
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
@@ -35,12 +37,14 @@ from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.mounted import MountedPaths
+from mayfly.edge.unix_http import UnixServer
 from mayfly.edge.witness import Witnesses
 from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputKeeper, OutputListener
 from mayfly.providers.installed import left_behind, load
 from mayfly.service import engine_claim
+from mayfly.service.attachments import Attachments
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
 from mayfly.service.clock import Clock
@@ -204,6 +208,7 @@ def _run(
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, log, erred))
 
+    attachments = Attachments(engine, witnesses, inbox.put)
     control = Control(
         board=board,
         send=inbox.put,
@@ -214,13 +219,11 @@ def _run(
         workspaces=workspaces,
         gpus=lambda: gpu_document(gpus.document()),
         recording=recording.document,
+        attach=attachments.enter,
         version=__version__,
         on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )
-    servers = control.open_all(config.host.socket)
-    for server in servers:
-        stack.callback(server.close)
-    stack.callback(control.stop)
+    servers = _opened(control, config.host.socket, stack)
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
         for start in (
@@ -235,13 +238,45 @@ def _run(
         loop.run()
         log.event("daemon.stopping")
         systemd.stopping()
-    for watcher in (observer, mounts, prober, gpus):
-        watcher.stop()
+    _detach(attachments, ledger, report, loop, clock.now)
+    _stop(observer, mounts, prober, gpus)
     workers.stop(WORKERS_GRACE)
-    for listener in (follower, ends):
-        listener.stop()
+    _stop(follower, ends)
     engine_claim.leave(engine, host, key, log)
     engine.close()
+
+
+def _opened(control: Control, path: str, stack: ExitStack) -> list[UnixServer]:
+    """The control sockets, bound, and shut with the stack."""
+    servers = control.open_all(path)
+    for server in servers:
+        stack.callback(server.close)
+    stack.callback(control.stop)
+    return servers
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None:
+        """End it."""
+
+
+def _stop(*those: _Stoppable) -> None:
+    for one in those:
+        one.stop()
+
+
+def _detach(
+    attachments: Attachments,
+    ledger: Ledger,
+    report: Report,
+    loop: Loop,
+    clock: Callable[[], float],
+) -> None:
+    """End whoever is attached, and record it in the loop's place, which has ended."""
+    ended, memory, now = attachments.stop(), loop.state.memory, clock()
+    facts = tuple(AgentDetached(now, one.generation, one.by.name, one.reason) for one in ended)
+    if facts and ledger.commit(facts, memory, now, None):
+        report.recorded(facts, memory, memory)
 
 
 def _bell(

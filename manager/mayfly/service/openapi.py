@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from mayfly.core.attaching import PROTOCOL
 from mayfly.core.model import Priority
 
 Schema = dict[str, Any]
@@ -123,7 +124,7 @@ BODY: Mapping[str, Schema] = {
         "type": "array",
         "items": TEXT,
         "minItems": 1,
-        "description": "the command and its arguments",
+        "description": "the command and its arguments; beside a job, none is a shell",
     },
     "env": {
         "type": "object",
@@ -202,6 +203,9 @@ BODY: Mapping[str, Schema] = {
         "maxItems": 1000,
         "description": "jobs and groups",
     },
+    "rows": _or_null(_number("of the client's terminal; null: it has none")),
+    "columns": _or_null(_number("of the client's terminal")),
+    "term": _or_null(_text("the terminal's type", maxLength=64)),
     "slots": _SLOTS,
     "until": _or_null(_text("when the cordon ends by itself", **MOMENT)),
     "note": _or_null(_text("why, for whoever looks", maxLength=500)),
@@ -275,6 +279,9 @@ CONTENTS: Mapping[str, Mapping[str, Schema]] = {
     "GET /v1/metrics": {"text/plain; version=0.0.4; charset=utf-8": {"schema": TEXT}},
 }
 
+# Those whose connection goes on with another protocol.
+UPGRADED = frozenset({"POST /v1/jobs/{job}/attach", "POST /v1/slots/{slot}/attach"})
+
 # The kinds of failure, by status.
 FAILURES: Mapping[int, tuple[str, ...]] = {
     400: ("bad_request", "which_pool"),
@@ -284,6 +291,7 @@ FAILURES: Mapping[int, tuple[str, ...]] = {
     409: ("ended", "no_queue", "refused", "lacking", "no_such_workspace"),
     411: ("bad_request",),
     413: ("bad_request", "too_much"),
+    426: ("upgrade",),
     429: ("queue_full",),
     431: ("bad_request",),
     500: ("bug",),
@@ -314,6 +322,8 @@ def document(routes: Iterable[Described]) -> dict[str, object]:
 
 def _operation(route: Described) -> dict[str, object]:
     statuses = OF_READS if route.body is None else OF_COMMANDS
+    if _name(route) in UPGRADED:
+        statuses = (*statuses, 426)
     operation: dict[str, object] = {
         "operationId": _identity(route),
         "summary": route.does,
@@ -327,8 +337,8 @@ def _operation(route: Described) -> dict[str, object]:
         operation["requestBody"] = {"required": True, "content": RECORDS}
     elif route.body:
         operation["requestBody"] = {
-            "required": bool(REQUIRED & set(route.body)),
-            "content": {"application/json": {"schema": _body(route.body)}},
+            "required": bool(_required(route)),
+            "content": {"application/json": {"schema": _body(route)}},
         }
     return operation
 
@@ -349,19 +359,32 @@ def _query(names: Iterable[str]) -> list[Schema]:
     return [{"name": name, "in": "query", "schema": QUERY[name]} for name in names]
 
 
-def _body(keys: tuple[str, ...]) -> Schema:
+def _body(route: Described) -> Schema:
     found: Schema = {
         "type": "object",
-        "properties": {key: BODY[key] for key in keys},
+        "properties": {key: BODY[key] for key in route.body or ()},
         "additionalProperties": False,
     }
-    if required := [key for key in keys if key in REQUIRED]:
+    if required := _required(route):
         found["required"] = required
     return found
 
 
+def _required(route: Described) -> list[str]:
+    """Of its body's keys; where a command runs beside a job, a shell does without one."""
+    if _name(route) in UPGRADED:
+        return []
+    return [key for key in route.body or () if key in REQUIRED]
+
+
+def _name(route: Described) -> str:
+    return f"{route.method} {route.path}"
+
+
 def _success(route: Described) -> dict[str, object]:
-    name = f"{route.method} {route.path}"
+    name = _name(route)
+    if name in UPGRADED:
+        return {"101": {"description": f"{route.does}: {PROTOCOL} from here on"}}
     if name in CONTENTS:
         found: dict[str, object] = {
             "200": {"description": route.does, "content": CONTENTS[name]},

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from mayfly.core.attaching import SIDE_MAX, TYPE
 from mayfly.core.model import JobState, Priority
 from mayfly.core.quantities import parse_time
 from mayfly.core.tree_manifest import DIGEST
@@ -246,6 +247,23 @@ def matrix(value: object) -> dict[str, tuple[str, ...]]:
             env({name: one})
         found[name] = tuple(dict.fromkeys(several))
     return found
+
+
+def side(value: object, key: str) -> int | None:
+    """Rows or columns of a terminal, or ``None`` for null and absent: there is none."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= SIDE_MAX:
+        return value
+    raise BadRequest(f"{key} must be a whole number between 1 and {SIDE_MAX}")
+
+
+def terminal_type(value: object) -> str:
+    """A terminal's type, as the variable TERM says it; absent is none."""
+    found = text(value, "term")
+    if found is not None and TYPE.fullmatch(found) is None:
+        raise BadRequest("term must be a terminal's type, such as xterm-256color")
+    return found or ""
 
 
 def _encodable(value: str, key: str) -> None:

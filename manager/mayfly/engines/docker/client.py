@@ -37,6 +37,7 @@ from mayfly.engines.docker.container import (
     ours,
 )
 from mayfly.engines.docker.events import EventFollower
+from mayfly.engines.docker.execution import DETACH_KEYS, DockerExecution, start_body
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
 from mayfly.engines.docker.ulimits import own_ulimits
@@ -300,17 +301,16 @@ class DockerClient:
         wire.put_stream(self.base_url, target, archive, doing, timeout=PUT_SECONDS)
 
     def exec_probe(
-        self, cid: ContainerId, argv: tuple[str, ...], timeout: float
+        self, cid: ContainerId, argv: tuple[str, ...], timeout: float, *, user: str = "0:0"
     ) -> tuple[int, bytes]:
-        """Run a short command as root inside; its exit code and its output (at most 64 KiB), stderr
-        with stdout.
+        """Run a short command inside; its exit code and its output (at most 64 KiB), stderr with stdout.
 
         A command that does not end in time is ``Passing``, and is left to end with its container.
         """
         doing = f"running {argv[0]} in container {cid[:12]}"
         deadline = time.monotonic() + timeout
         with self._asking(doing) as api:
-            made = api.exec_create(cid, list(argv), stdin=False, user="0")["Id"]
+            made = api.exec_create(cid, list(argv), stdin=False, user=user)["Id"]
         opened = wire.open_stream(
             self.base_url,
             "POST",
@@ -318,7 +318,7 @@ class DockerClient:
             doing,
             timeout=timeout,
             upgrade=True,
-            body=json.dumps({"Detach": False, "Tty": False}).encode(),
+            body=start_body(terminal=False),
         )
         output = wire.read_frames(opened, deadline, _PROBE_OUTPUT, doing)
         with self._asking(doing) as api:
@@ -326,6 +326,40 @@ class DockerClient:
         if code is None:
             raise Passing(f"{doing}: its exit code is not known yet; it is tried again")
         return int(code), output
+
+    def execute(
+        self,
+        cid: ContainerId,
+        argv: tuple[str, ...],
+        *,
+        user: str,
+        variables: Mapping[str, str],
+        terminal: bool,
+    ) -> DockerExecution:
+        """Start a process inside, and hold on to the way to it; see ``engines.protocol``."""
+        doing = f"running {argv[0]} in container {cid[:12]}"
+        with self._asking(doing) as api:
+            made = api.exec_create(
+                cid,
+                list(argv),
+                stdin=True,
+                tty=terminal,
+                privileged=False,
+                user=user,
+                environment=dict(variables),
+                workdir="/",
+                detach_keys=DETACH_KEYS,
+            )["Id"]
+        opened = wire.open_stream(
+            self.base_url,
+            "POST",
+            f"/exec/{quote(made)}/start",
+            doing,
+            timeout=self.timeout,
+            upgrade=True,
+            body=start_body(terminal=terminal),
+        )
+        return DockerExecution(self.base_url, made, opened, terminal=terminal)
 
     # -- networks --------------------------------------------------------------------------
 

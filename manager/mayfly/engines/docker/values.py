@@ -97,6 +97,7 @@ class ContainerPlan:
     auto_remove: bool = True
     network: str = "none"  # a network's name, "none", "host" or "container:ID"
     dns: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # further ones of every process that is started in it, by number
     sysctls: Mapping[str, str] = field(default_factory=dict)
     # places that not even root writes to; None: the Engine's own
     read_only_paths: tuple[str, ...] | None = None

@@ -46,6 +46,7 @@ from mayfly.engines.protocol import (
     OutputListener,
     StreamTurn,
 )
+from mayfly.engines.simulated.execution import SimulatedExecution
 from mayfly.engines.simulated.follower import SimulatedFollower
 from mayfly.engines.simulated.gate import files_of, unpacked
 from mayfly.engines.simulated.output import SimulatedOutput
@@ -116,6 +117,7 @@ class SimulatedEngine:
         self._events: list[EngineEvent] = []
         self._followers: list[SimulatedFollower] = []
         self.networks: set[tuple[HostId, PoolName]] = set()  # of pools that have none of their own
+        self.executions: dict[ContainerId, list[SimulatedExecution]] = {}
         self.breaches: tuple[Breach, ...] = ()  # of isolation
         self.calls: list[str] = []  # what was asked, in order
         # of each container, by path: what was put into it
@@ -295,6 +297,7 @@ class SimulatedEngine:
             if plan.network.name is None and joined is None:
                 self.networks.add((plan.host, plan.pool))
             self._gates[plan.generation] = cid
+        self._record(self._boxes[cid], "user", "1000:1000\n")
         self._record(self._boxes[cid], "ready", f"{plan.generation}\n")
         self.prints(plan.generation, AT_GATE_LINE)
         for keeper in self._keepers:
@@ -377,13 +380,33 @@ class SimulatedEngine:
             self._boxes.pop(container, None)
 
     def exec_probe(
-        self, container: ContainerId, argv: tuple[str, ...], timeout: float
+        self, container: ContainerId, argv: tuple[str, ...], timeout: float, *, user: str = "0:0"
     ) -> tuple[int, bytes]:
         """Nothing can be run inside: it says nothing and succeeds."""
-        del argv, timeout
+        del timeout, user
         self._asked("exec_probe")
         self._running(container, "running a command in")
+        for execution in self.executions.get(container, []):
+            if argv[-1] in execution.marks:  # agents/detach
+                execution.killed()
         return 0, b""
+
+    def execute(
+        self,
+        container: ContainerId,
+        argv: tuple[str, ...],
+        *,
+        user: str,
+        variables: Mapping[str, str],
+        terminal: bool,
+    ) -> SimulatedExecution:
+        """A process that says back what it is told."""
+        del terminal
+        self._asked("execute")
+        self._running(container, f"running {argv[0]} in")
+        execution = SimulatedExecution(argv, user, frozenset(variables.values()))
+        self.executions.setdefault(container, []).append(execution)
+        return execution
 
     def isolation(self, plan: AgentPlan) -> tuple[Breach, ...]:
         """What a test says that agents can do."""
@@ -457,6 +480,8 @@ class SimulatedEngine:
             if box.exit_code is not None:
                 return
             box.exit_code = code
+            for execution in self.executions.get(box.container.id, []):
+                execution.killed()
             box.container = replace(box.container, state=ContainerState.EXITED)
         if box.opened and witnessed:
             self._record(box, "exit", f"{code} 0\n")

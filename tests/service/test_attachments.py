@@ -1,0 +1,315 @@
+"""Persons beside a job: bytes go both ways, each end costs the other nothing, and each is recorded."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.core.attaching import (
+    FRAME_MAX,
+    PROTOCOL,
+    End,
+    Frame,
+    Frames,
+    Kind,
+    Size,
+    end_in,
+    framed,
+    size_frame,
+)
+from mayfly.core.commands import AttachAgent
+from mayfly.edge.faults import Passing
+from mayfly.service.attachments import BOUNDS, BOUNDS_OF_USERS
+from tests.service.conftest import Ask, connect
+from tests.service.let_in import LetIn
+from tests.service.standin import StandIn
+from tests.waiting import Until
+
+OURS = BOUNDS.of_root if os.getuid() == 0 else BOUNDS.of_one
+
+
+class Person:
+    """One who is let in over the real socket."""
+
+    def __init__(self, path: Path, to: str = "jobs/j1", **body: Any) -> None:
+        client = http.client.HTTPConnection("mayfly", timeout=30)
+        client.sock = connect(path)
+        headers = {"Connection": "Upgrade", "Upgrade": PROTOCOL}
+        client.request("POST", f"/v1/{to}/attach", json.dumps(body).encode(), headers)
+        response = client.getresponse()
+        self.status = response.status
+        self.protocol = response.headers.get("Upgrade")
+        self.told: Any = json.loads(response.read()) if self.status != 101 else None
+        self.socket: socket.socket = client.sock
+        self._frames = Frames()
+        self._seen: list[Frame] = []
+
+    def say(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def hear(self) -> Frame | None:
+        """The next frame; ``None`` where no more come."""
+        while not self._seen:
+            data = self.socket.recv(65536)
+            if not data:
+                return None
+            self._seen += self._frames.feed(data)
+        return self._seen.pop(0)
+
+    def end(self) -> tuple[bytes, End]:
+        """All that is printed until the end, and that."""
+        printed = b""
+        while (frame := self.hear()) is not None:
+            if frame.kind is Kind.END:
+                return printed, end_in(frame)
+            printed += frame.data
+        raise AssertionError(f"broken off after {printed!r}")
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., LetIn]]:
+    """``make(idle=3600)``: a manager whose agent has a job."""
+    made: list[LetIn] = []
+
+    def one(idle: float = 3600.0) -> LetIn:
+        made.append(LetIn(tmp_path, idle))
+        return made[-1]
+
+    yield one
+    for inside in made:
+        inside.manager.close()
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Path:
+    return tmp_path / "control.sock"
+
+
+def test_what_is_said_goes_in_and_what_comes_out_is_heard_and_the_end_has_its_code(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make()
+    person = Person(door, argv=["cat", "-"])
+    assert (person.status, person.protocol) == (101, PROTOCOL)
+    person.say(framed(Kind.INPUT, b"hello"))
+    assert person.hear() == Frame(Kind.OUT, b"hello")
+    person.say(framed(Kind.INPUT))
+    assert person.end() == (b"", End(0))
+    (execution,) = inside.executions
+    assert execution.user == "1000:1000"
+    assert execution.argv == ("/bin/sh", "/opt/mayfly/attach", "-", "", "cat", "-")
+    until(lambda: inside.left == ["its process ended"], 30)
+
+
+def test_a_terminal_has_a_size_and_a_type_and_may_get_another_size(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make()
+    person = Person(door, "slots/local-0", rows=24, columns=80, term="xterm-256color")
+    (execution,) = inside.executions
+    assert execution.argv[2:] == ("24x80", "xterm-256color")
+    person.say(size_frame(Size(50, 132)))
+    until(lambda: execution.sizes == [(50, 132)], 30)
+    person.socket.close()
+    until(lambda: inside.left == ["the client went away"], 30)
+    assert execution.exit_code() == 137, "what it started is ended"
+
+
+def test_much_goes_through_whole_though_nobody_reads_for_a_while(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    make()
+    person = Person(door)
+    sent = os.urandom(FRAME_MAX) * 30
+    person.socket.setblocking(False)
+    left = memoryview(framed(Kind.INPUT, sent) + framed(Kind.INPUT))
+    with suppress(BlockingIOError):
+        while left:  # until nobody takes more: what is said back is not read
+            left = left[person.socket.send(left) :]
+    assert left, "it holds as much as it is sent"
+    person.socket.settimeout(30)
+    heard = b""
+    while left or len(heard) < len(sent):
+        if left:
+            with suppress(BlockingIOError):
+                person.socket.setblocking(False)
+                left = left[person.socket.send(left) :]
+        person.socket.settimeout(30)
+        frame = person.hear()
+        assert frame is not None
+        heard += frame.data
+    assert heard == sent
+    assert person.end() == (b"", End(0))
+
+
+def test_the_jobs_end_is_told_and_nothing_is_left_to_end(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make()
+    person = Person(door)
+    inside.engine.ends(inside.plan.generation)
+    assert person.end() == (b"", End(137, "the job has ended, and this with it"))
+    until(lambda: inside.left == ["the job ended"], 30)
+    assert "exec_probe" not in inside.engine.calls
+
+
+def test_a_manager_that_stops_says_so_ends_what_was_started_and_hands_over_what_is_to_be_recorded(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    inside = make()
+    person = Person(door)
+    told = inside.attachments.stop()
+    assert [(one.generation, one.reason) for one in told] == [
+        (inside.plan.generation, "the manager stops")
+    ]
+    sentence = "the manager stops; the job goes on: attach again when it is back"
+    assert person.end() == (b"", End(None, sentence))
+    assert inside.executions[0].exit_code() == 137
+    assert inside.left == [], "the loop, which has ended, is not asked"
+
+
+def test_one_where_nothing_moves_is_ended(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make(idle=0.2)
+    _, end = Person(door).end()
+    assert end.exit_code is None
+    assert end.sentence.startswith("nothing was typed or printed for 0s")
+    until(lambda: inside.executions[0].exit_code() == 137, 30)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        framed(Kind.OUT, b"x"),
+        framed(Kind.SIZE, b"\0\0\0\0"),
+        b"\xff" * 99,
+    ],
+)
+def test_what_is_no_frame_of_a_client_ends_it_and_that_alone(
+    make: Callable[..., LetIn], door: Path, until: Until, sent: bytes
+) -> None:
+    inside = make()
+    person = Person(door)
+    person.say(sent)
+    assert person.end() == (b"", End(None, "what the client sent is not understood"))
+    until(lambda: inside.left == ["what the client sent is not understood"], 30)
+    assert Person(door).status == 101
+
+
+def test_what_comes_behind_the_request_at_once_is_not_lost(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    make()
+    head = "POST /v1/jobs/j1/attach HTTP/1.1\r\nHost: m\r\nConnection: keep-alive, upgrade\r\n"
+    head += f"Upgrade: {PROTOCOL}\r\n\r\n"
+    with connect(door) as connection:
+        connection.sendall(head.encode() + framed(Kind.INPUT, b"early") + framed(Kind.INPUT))
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    answer, _, rest = received.partition(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert next(frame.data for frame in Frames().feed(rest)) == b"early"
+
+
+def test_there_are_so_many_of_one_user_and_a_place_is_given_back(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make()
+    persons = [Person(door) for _ in range(OURS)]
+    refused = Person(door)
+    assert (refused.status, refused.told["kind"]) == (503, "busy")
+    assert "are open already" in refused.told["error"]
+    persons[0].socket.close()
+    until(lambda: len(inside.left) == 1, 30)
+    assert Person(door).status == 101
+    assert BOUNDS_OF_USERS.all <= BOUNDS.all, "users cannot have the operators' places"
+
+
+def test_one_who_is_refused_by_the_loop_takes_no_place_and_starts_nothing(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    inside = make()
+    for _ in range(OURS + 1):
+        person = Person(door, "jobs/j9")
+        assert (person.status, person.told["kind"]) == (404, "no_such_job")
+    assert inside.executions == []
+
+
+def test_an_agent_whose_launcher_has_not_said_as_whom_its_job_runs_lets_nobody_in(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    inside = make()
+    for text in (None, "0:0\n", "1000\n", "root\n", "1000:1000\nx\n"):
+        (inside.witness / "user").unlink()
+        if text is not None:
+            (inside.witness / "user").write_text(text)
+        else:
+            (inside.witness / "user").symlink_to("/etc/passwd")
+        person = Person(door)
+        assert (person.status, person.told["kind"]) == (409, "refused")
+        assert "mayfly images build" in person.told["error"]
+    assert inside.executions == []
+    assert len(inside.left) == 5, "that one was to be let in is recorded, and that nobody was"
+
+
+def test_an_engine_that_does_not_start_it_is_told_and_the_place_is_free(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    inside = make()
+    inside.engine.fails("execute", *(Passing("running /bin/sh: no room") for _ in range(OURS + 1)))
+    for _ in range(OURS + 1):
+        person = Person(door)
+        assert (person.status, person.told["error"]) == (503, "running /bin/sh: no room")
+    person = Person(door)
+    assert person.status == 101
+    assert inside.left == ["running /bin/sh: no room"] * (OURS + 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"rows": 24}, "a terminal has rows and columns: give both, or neither"),
+        ({"rows": 0, "columns": 80}, "rows must be a whole number between 1 and 1000"),
+        ({"rows": True, "columns": 80}, "rows must be a whole number between 1 and 1000"),
+        ({"term": "x; id"}, "term must be a terminal's type, such as xterm-256color"),
+        ({"argv": []}, "argv must be a list of texts, the command first"),
+        ({"command": ["id"]}, "the body has no 'command'; there are argv, rows, columns, term"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anybody_is_asked(
+    make: Callable[..., LetIn], door: Path, body: dict[str, Any], told: str
+) -> None:
+    inside = make()
+    person = Person(door, **body)
+    assert (person.status, person.told["error"]) == (400, told)
+    assert inside.executions == []
+
+
+def test_one_who_does_not_ask_for_the_protocol_is_told_which(
+    make: Callable[..., LetIn], door: Path, manager: StandIn, ask: Ask
+) -> None:
+    answer = ask("POST", "/v1/jobs/j1/attach", {})
+    assert (answer.status, answer.json["kind"]) == (426, "upgrade")
+    assert answer.headers["Upgrade"] == PROTOCOL
+    assert manager.commands == []
+
+
+def test_who_was_let_in_is_recorded_before_anything_is_started(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    inside = make()
+    Person(door).socket.close()
+    first, *_ = inside.manager.commands
+    assert isinstance(first, AttachAgent)
+    assert (first.to, first.is_slot, first.by.uid) == ("j1", False, os.getuid())
