@@ -72,6 +72,17 @@ def test_a_run_is_a_group_of_jobs_each_after_those_that_it_needs() -> None:
     assert found.payloads[JobId("r-1")].env == {"A": "b", "MAYFLY_RUN": "r"}
 
 
+def test_its_jobs_start_in_the_tree_that_was_sent() -> None:
+    found = effects(SubmitRun(ANN, OF, (TEST,), "d" * 64), BOX)
+    _, submitted = found.facts
+    assert isinstance(submitted, JobSubmitted)
+    assert submitted.job.workspace == "d" * 64
+    lacking = replace(BOX, unsent=("d" * 64,))
+    found = effects(SubmitRun(ANN, OF, (TEST,), "d" * 64), lacking)
+    assert (found.status, found.body["kind"], found.facts) == (409, "no_such_workspace", ())
+    assert str(found.body["error"]).startswith("job test: dddddddddddd is not kept of ann")
+
+
 MANY = tuple(replace(TEST, name=None) for _ in range(JOBS_MOST + 1))
 
 

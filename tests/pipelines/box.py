@@ -5,6 +5,7 @@ Nobody takes a job from its queue but a test, by ``ends``.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +18,11 @@ from mayfly.core.command_effects import CommandResult, Situation, effects
 from mayfly.core.commands import CancelJobs, Command, Payload, SubmitRun
 from mayfly.core.facts import Fact, JobEnded
 from mayfly.core.model import Cause, Config, Desired, HostSpec, JobId, JobState
+from mayfly.core.tree_manifest import TreeEntry
 from mayfly.edge.history import History
 from mayfly.edge.history_reader import ALL_RUNS, HistoryReader
 from mayfly.edge.output_kept import Chunk
+from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control
 from mayfly.service.pending_command import PendingCommand
@@ -48,6 +51,8 @@ class Box:
         self.memory = self.history.load()
         self.config = Config(HostSpec("box"), POOLS)
         self.desired = Desired(tuple(spec for one in POOLS for spec in specs(one)))
+        room = Bounds(64 * 2**20, 256 * 2**20, 1024 * 2**20)
+        self.workspaces = Workspaces(folder / "workspaces", room, self.reader.needed)
         self.asked: list[Command] = []
         self._time, self._runs = T, 0
         self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
@@ -59,7 +64,11 @@ class Box:
         """Answer on the socket."""
         board = StatusBoard()
         board.publish(status({**slot("local-0"), "image": "mayfly/local:cuda12.8"}))
-        control = Control(board, self._inbox.put, self.reader, NoOutput(), lambda: b"", version="1")
+        control = Control(
+            *(board, self._inbox.put, self.reader, NoOutput(), lambda: b""),
+            version="1",
+            workspaces=self.workspaces,
+        )
         self._server = control.open(self.path)
         self._server.start()
 
@@ -80,6 +89,9 @@ class Box:
         at = replace(at, new_job=JobId(f"r{self._runs}"))
         if isinstance(command, CancelJobs):
             at = replace(at, named={one: self.reader.members(one) for one in command.jobs})
+        if isinstance(command, SubmitRun):
+            unsent = self.workspaces.unsent(command.by.uid, command.workspace, None)
+            at = replace(at, unsent=unsent)
         found = effects(command, at)
         self.commit(*found.facts, payloads=dict(found.payloads))
         return found
@@ -94,6 +106,20 @@ class Box:
         self._time += 1.0
         code = int(state is not JobState.SUCCEEDED)
         self.commit(JobEnded(self._time, JobId(job), state, Cause.EXIT, code))
+
+    def files(self, job: str) -> dict[str, bytes]:
+        """What is in the files that a job starts with."""
+        return {
+            entry.path: b"".join(self.workspaces.content(os.getuid(), entry.digest))
+            for entry in self.entries(job)
+            if entry.kind == "file"
+        }
+
+    def entries(self, job: str) -> list[TreeEntry]:
+        """What a job that waits starts in."""
+        digest = self.memory.jobs[JobId(job)].workspace
+        assert digest is not None
+        return list(self.workspaces.entries(os.getuid(), digest))
 
     @property
     def runs(self) -> list[dict[str, Any]]:

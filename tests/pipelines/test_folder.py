@@ -82,6 +82,9 @@ def test_what_is_not_committed_runs_and_what_git_ignores_does_not(
     assert ran.err == "mayfly: run r1, 2 jobs: test-bert, test-vit\n"
     (run,) = box.runs
     assert box.jobs("r1").keys() == {"test-vit", "test-bert"}
+    files = box.files("r1-1")
+    assert (files["stages/vit/train.py"], files["stages/bert/new.py"]) == (b"changed", b"new")
+    assert "stages/gpt/x.log" not in files
     kept = (run["repository"], run["ref"], run["commit"], run["base"], run["subject"])
     assert kept == (str(folder), "refs/heads/main", None, base, "")
 

@@ -149,6 +149,9 @@ def test_a_push_with_a_change_in_one_of_200_stages_runs_one_job(
     payload = box.reader.payload(job)
     assert payload is not None
     assert payload.argv == ("sh", "-ec", "make -C stages/s123 test")
+    files = box.files(job)
+    assert files["stages/s123/train.py"] == b"123more\n"
+    assert len(files) == 201
 
 
 def test_the_first_push_runs_everything_in_its_order(lab: Lab, tmp_path: Path) -> None:
@@ -201,6 +204,23 @@ def test_of_very_many_branches_only_the_default_one_is_run(lab: Lab) -> None:
         "mayfly: the jobs of more than 20 branches at once are too many: only those of main are run; for "
         f"one: mayfly push {lab.bare} --ref BRANCH"
     )
+
+
+def test_each_job_starts_in_exactly_its_commit(lab: Lab) -> None:
+    git(lab.clone, "checkout", "--quiet", "-b", "wip")
+    lab.change("stages/vit/train.py")
+    (lab.clone / "link").symlink_to("/etc/passwd")
+    git(lab.clone, "update-index", "--add", "--cacheinfo", f"160000,{A},sub")
+    git(lab.clone, "add", "link")
+    git(lab.clone, "commit", "--quiet", "--message", "x")
+    first, _ = lab.push().splitlines()
+    assert first == "mayfly: not sent: submodule sub: it is in another repository"
+    lab.change("stages/bert/train.py")
+    lab.push()
+    before, after = (lab.box.files(f"{run}-1") for run in ("r1", "r2"))
+    assert before.keys() == after.keys()
+    assert {path for path in before if before[path] != after[path]} == {"stages/bert/train.py"}
+    assert {entry.kind for entry in lab.box.entries("r1-1")} == {"file", "link"}
 
 
 def test_a_branch_without_the_file_is_told(lab: Lab) -> None:

@@ -272,6 +272,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             "commit": "c" * 40,
             "base": "b" * 64,
             "subject": "Train longer",
+            "workspace": "d" * 64,
             "tasks": [
                 {"argv": ["make"], "name": "test-vit"},
                 {"argv": ["id"], "env": {"A": "b"}, "pool": "p", "cuda": "12.8", "timeout": 9},
@@ -286,6 +287,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
                 RunJob(Payload(("id",), {"A": "b"}), pool="p", cuda="12.8", timeout=9.0),
                 RunJob(Payload(("id",), {}), after=(1, 0)),
             ),
+            "d" * 64,
         ),
     ),
     (

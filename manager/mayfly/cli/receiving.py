@@ -7,23 +7,29 @@ push has landed when this begins, and nothing here can undo it; what is not run 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from shlex import quote
 
 from mayfly.cli.client import Client, segment
 from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, tasks_of
 from mayfly.cli.plain import clean
-from mayfly.cli.run_submission import submitted
+from mayfly.cli.run_submission import submitted, tree_of
 from mayfly.cli.trouble import Trouble
 from mayfly.core.pipeline.definition import FILE
 from mayfly.core.pipeline.pushes import BRANCHES, BRANCHES_MOST, Update, run_of
 from mayfly.core.runs import Origin
 from mayfly.edge.faults import Fault
+from mayfly.edge.own_limits import OwnLimits
 from mayfly.edge.repository import Repository
 
 SERVICE = "local"
+TOO_MUCH = "the jobs of this push take too much to work out"
 OPEN = ("queued", "running")
+SECONDS = (
+    60.0  # of a processor, in which the jobs of one push are worked out: templates are a stranger's
+)
+MEMORY = 2 * 1024**3  # bytes, for the same reason
 RUNS_MOST = 1000  # of one branch that are looked at
 
 Say = Callable[[str], None]
@@ -37,6 +43,7 @@ class Receiver:
     manager: Client
     say: Say
     ends: bool = True  # whether jobs of commits that nothing keeps any more are ended
+    limits: OwnLimits = field(default_factory=lambda: OwnLimits(SECONDS, MEMORY, TOO_MUCH))
 
     def receive(self, pushed: Sequence[Update]) -> bool:
         """Run what the push changed; whether all of it is."""
@@ -71,22 +78,23 @@ class Receiver:
         changes = None if base is None else self.where.changes(base, update.new)
         asked = Asked(self.where, update.new, changes)
         at = f"{named(update.ref)} at {update.new[:12]}"
-        read = definition_of(asked)
+        with self.limits.kept():
+            read = definition_of(asked)
+            tasks = () if read is None else tasks_of(read, asked, SERVICE, self._offers)
         if read is None:
             self.say(f"{at}: there is no {FILE}, so nothing is run")
             return
-        tasks = tasks_of(read, asked, SERVICE, lambda: offered_by(self._status))
         if not tasks:
             self.say(f"{at}: no job is for what changed")
             return
         origin = Origin(
             self.where.place, update.ref, update.new, base, self.where.subject(update.new)
         )
-        found = submitted(self.manager, origin, tasks)
+        found = submitted(self.manager, origin, tasks, partial(tree_of, asked), self.say)
         self.say(f"{at}: {found}; how they stand: mayfly runs {found.run}")
 
-    def _status(self) -> object:
-        return self.manager.get("/v1/status")
+    def _offers(self) -> tuple[str, ...]:
+        return offered_by(lambda: self.manager.get("/v1/status"))
 
     def _base(self, update: Update, new: str, default: str | None) -> str | None:
         """What a branch is compared with: where it was, or where a new one left the default branch."""
@@ -126,12 +134,14 @@ class Receiver:
 def checked(where: Repository, pushed: Sequence[Update], say: Say) -> bool:
     """Whether the file of each branch that a push would set can be used; each mistake is told."""
     well = True
+    limits = OwnLimits(SECONDS, MEMORY, TOO_MUCH)
     for update in run_of(pushed, where.ref_at_head()):
         asked = Asked(where, update.new, None)
         try:
-            read = definition_of(asked)
-            if read is not None:
-                tasks_of(read, asked, SERVICE, tuple)
+            with limits.kept():
+                read = definition_of(asked)
+                if read is not None:
+                    tasks_of(read, asked, SERVICE, tuple)
         except (Fault, Trouble) as trouble:
             say(f"{named(update.ref)}: {trouble}")
             well = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,11 @@ from mayfly.cli.plain import clean
 from mayfly.core.runs import Origin
 
 if TYPE_CHECKING:
+    from mayfly.cli.pipeline_tasks import Asked
+    from mayfly.cli.workspace import Tree
     from mayfly.core.pipeline.task import Task
 
+Say = Callable[[str], None]
 NAMES = 3  # of jobs that a sentence names
 SUBJECT_MAX = 200
 REF_MAX = 256
@@ -34,10 +37,29 @@ class Submitted:
         return f"run {self.run}, {jobs}: {shown}" + (f" and {more} more" if more > 0 else "")
 
 
-def submitted(manager: Client, origin: Origin, tasks: Sequence[Task]) -> Submitted:
-    """Submit them; a ``Trouble`` where the manager does not take them, and then none is there."""
-    answer = manager.post("/v1/runs", body_of(origin, tasks))
+def submitted(
+    manager: Client, origin: Origin, tasks: Sequence[Task], tree: Callable[[], Tree], say: Say
+) -> Submitted:
+    """Submit them, each to start in the tree; ``Trouble`` where the manager does not take them, and then none
+    is there. What cannot go with them is said.
+    """
+    from mayfly.cli import workspace  # noqa: PLC0415  costs 20 ms
+
+    code = tree()
+    for sentence in code.left_out:
+        say(f"not sent: {sentence}")
+    found = workspace.send(manager, code)
+    answer = manager.post("/v1/runs", {**body_of(origin, tasks), "workspace": found})
     return Submitted(clean(str(answer["run"])), tuple(task.name for task in tasks))
+
+
+def tree_of(asked: Asked) -> Tree:
+    """The commit that is looked at, or the folder as it is."""
+    from mayfly.cli import workspace  # noqa: PLC0415  costs 20 ms
+
+    if asked.head is None:
+        return workspace.of_folder(asked.where.top)
+    return workspace.of_commit(asked.where.place, asked.head)
 
 
 def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import shlex
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from mayfly.edge.repository import Repository
 
 INPUT_MAX = 32 * 1024 * 1024  # bytes of what git says of one push
-CPU_SECONDS = 60  # of a push's hook: a template of a stranger may never end
-MEMORY = 2 * 1024**3  # bytes, for the same reason
 AGAIN = 3  # branches that are named with what to type
 
 KeepFormerOption = Annotated[
@@ -108,10 +104,11 @@ def receive(
     from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
-    pushed = _pushed()
+    pushed = tuple(update for update in _pushed() if update.branch)
+    if not pushed:
+        return
     if sentence := missing():
         raise Trouble(sentence)
-    _bounded()
     try:
         with translated():
             where = Repository(Path(os.environ.get("GIT_DIR", ".")))
@@ -121,15 +118,10 @@ def receive(
                 manager = client(ctx, socket, config)
                 _see_that_it_runs(manager, where, pushed)
                 well = Receiver(where, manager, _tell, ends=not keep_former).receive(pushed)
-    except MemoryError:
-        raise Trouble(f"{BOUND}: more than 2 GiB of memory") from None
     except Trouble as trouble:
         raise type(trouble)(_clean(str(trouble))) from trouble
     if not well:
         raise typer.Exit(1)
-
-
-BOUND = "the jobs of this push take too much to work out"
 
 
 def _pushed() -> tuple[Update, ...]:
@@ -144,26 +136,13 @@ def _pushed() -> tuple[Update, ...]:
         raise Usage(str(error)) from error
 
 
-def _bounded() -> None:
-    """What a template may take of this host: whoever pushes wrote it."""
-
-    def over(*_: object) -> NoReturn:
-        raise Trouble(f"{BOUND}: more than {CPU_SECONDS} s of a processor")
-
-    signal.signal(signal.SIGXCPU, over)
-    for what, most in ((resource.RLIMIT_CPU, CPU_SECONDS), (resource.RLIMIT_AS, MEMORY)):
-        soft, hard = resource.getrlimit(what)
-        if soft == resource.RLIM_INFINITY or soft > most:
-            resource.setrlimit(what, (most, hard))
-
-
 def _see_that_it_runs(manager: Client, where: Repository, pushed: tuple[Update, ...]) -> None:
     try:
         manager.get("/v1/version")
     except Trouble as trouble:
         lines = [f"the push has landed, and nothing of it is run: {trouble}"]
-        branches = [update for update in pushed if update.branch and update.new is not None]
-        for update in branches[:AGAIN]:
+        there = [update for update in pushed if update.new is not None]
+        for update in there[:AGAIN]:
             base = "--all" if update.old is None else f"--base {update.old}"
             where_to = f"{shlex.quote(where.place)} --ref {shlex.quote(_shown(update.ref))}"
             lines.append(f"  then: mayfly push {where_to} {base}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,7 +141,7 @@ def render(
 
 def _submit(manager: Client, asked: Asked, tasks: tuple[Task, ...]) -> None:
     """Submit them as one run, and print its id."""
-    from mayfly.cli.run_submission import submitted  # noqa: PLC0415
+    from mayfly.cli.run_submission import submitted, tree_of  # noqa: PLC0415
     from mayfly.core.runs import Origin  # noqa: PLC0415
 
     if not tasks:
@@ -148,7 +149,8 @@ def _submit(manager: Client, asked: Asked, tasks: tuple[Task, ...]) -> None:
         return
     where = asked.where
     subject = "" if asked.head is None else where.subject(asked.head)
-    found = submitted(manager, Origin(where.place, None, asked.head, asked.base, subject), tasks)
+    origin = Origin(where.place, None, asked.head, asked.base, subject)
+    found = submitted(manager, origin, tasks, partial(tree_of, asked), say)
     say(str(found))
     print(found.run)
 

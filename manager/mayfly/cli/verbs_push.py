@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,7 @@ def push(
         raise Trouble(sentence)
     from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
     from mayfly.cli.pipeline_tasks import definition_of, offered_by, tasks_of  # noqa: PLC0415
-    from mayfly.cli.run_submission import submitted  # noqa: PLC0415
+    from mayfly.cli.run_submission import submitted, tree_of  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
     with translated():
@@ -73,7 +74,7 @@ def push(
         if not tasks:
             say("no job is for what changed")
             return
-        found = submitted(manager, origin, tasks)
+        found = submitted(manager, origin, tasks, partial(tree_of, asked), say)
     if not wait:
         say(str(found))
         print(found.run)

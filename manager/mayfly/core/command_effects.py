@@ -174,7 +174,9 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
 
 
 def _submit_run(command: SubmitRun, at: Situation) -> CommandResult:
-    found = run_entries(command, at.config, at.desired, at.memory, at.now, new=at.new_job)
+    found = run_entries(
+        *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, unsent=at.unsent
+    )
     if isinstance(found, Refused):
         return refusal(found.status, found.kind, found.sentence)
     by = command.by

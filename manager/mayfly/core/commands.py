@@ -83,6 +83,7 @@ class SubmitRun:
     by: Caller
     origin: Origin
     jobs: tuple[RunJob, ...]  # each only after those before it
+    workspace: str | None = None  # digest of the tree that all of them start in; None: an empty one
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,14 @@ def entries(
 
 
 def run_entries(
-    command: SubmitRun, config: Config, desired: Desired, memory: Memory, now: float, *, new: JobId
+    command: SubmitRun,
+    config: Config,
+    desired: Desired,
+    memory: Memory,
+    now: float,
+    *,
+    new: JobId,
+    unsent: tuple[str, ...] = (),
 ) -> tuple[Entry, ...] | Refused:
     """The jobs of a run that is taken, of which ``new`` is the id."""
     by = command.by
@@ -125,9 +132,12 @@ def run_entries(
     found: list[Entry] = []
     told = variables(new, command.origin)
     for number, wanted in enumerate(command.jobs, start=1):
-        pools = _pools(_alone(by, wanted), config, desired)
+        alone = _alone(command, wanted)
+        pools = _pools(alone, config, desired)
         if isinstance(pools, Refused):
             return replace(pools, sentence=f"{_which(number, wanted)}: {pools.sentence}")
+        if problem := _unfit(alone, [pool for pool, _ in pools], unsent):
+            return replace(problem, sentence=f"{_which(number, wanted)}: {problem.sentence}")
         after = tuple(found[place].job.id for place in wanted.after)
         payload = replace(wanted.payload, env={**wanted.payload.env, **told})
         job = Job(
@@ -143,15 +153,19 @@ def run_entries(
             group=new,
             after=after,
             awaits=after,
+            workspace=command.workspace,
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
 
 
-def _alone(by: Caller, wanted: RunJob) -> SubmitJob:
+def _alone(command: SubmitRun, wanted: RunJob) -> SubmitJob:
     """A job of a run as it would be submitted by itself."""
-    cuda = () if wanted.cuda is None else (wanted.cuda,)
-    return SubmitJob(by, wanted.payload, wanted.pool, wanted.timeout, cuda=cuda)
+    return SubmitJob(
+        *(command.by, wanted.payload, wanted.pool, wanted.timeout),
+        cuda=() if wanted.cuda is None else (wanted.cuda,),
+        workspace=command.workspace,
+    )
 
 
 def _which(number: int, wanted: RunJob) -> str:

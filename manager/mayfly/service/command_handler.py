@@ -61,7 +61,8 @@ class CommandHandler:
                 unsent = self.unsent(command.by.uid, command.workspace, command.stdin)
                 return replace(at, new_job=self._new_job(at.now), named=named, unsent=unsent)
             case SubmitRun():
-                return replace(at, new_job=self._new_job(at.now))
+                unsent = self.unsent(command.by.uid, command.workspace, None)
+                return replace(at, new_job=self._new_job(at.now), unsent=unsent)
             case CancelJobs(jobs=jobs):
                 return replace(at, named={name: self.members(name) for name in jobs})
             case AttachAgent(to=to, is_slot=False):

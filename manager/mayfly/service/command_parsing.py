@@ -93,7 +93,9 @@ def submit_run(request: CommandRequest) -> SubmitRun:
     tasks = given.get("tasks")
     if not isinstance(tasks, list) or not 0 < len(tasks) <= JOBS_MOST:
         raise parameters.BadRequest(f"tasks must be a list of 1 to {JOBS_MOST} jobs")
-    return SubmitRun(request.by, origin, tuple(map(_task, range(len(tasks)), tasks)))
+    jobs = tuple(map(_task, range(len(tasks)), tasks))
+    workspace = parameters.digest(given.get("workspace"), "workspace")
+    return SubmitRun(request.by, origin, jobs, workspace)
 
 
 def _task(place: int, given: object) -> RunJob:
@@ -185,7 +187,7 @@ SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
     *("matrix", "workspace", "stdin"),
 )
-RUN = ("repository", "ref", "commit", "base", "subject", "tasks")
+RUN = ("repository", "ref", "commit", "base", "subject", "workspace", "tasks")
 TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after")
 COMMAND_ROUTES = (
     CommandRoute("GET", "/v1/plan", (), "what the next pass would do", plan),
