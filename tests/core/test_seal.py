@@ -11,6 +11,7 @@ from mayfly.core.model import (
     Container,
     ContainerId,
     ContainerState,
+    Death,
     Generation,
     HostId,
     PoolName,
@@ -46,6 +47,19 @@ def known(container: str | None) -> Memory:
         container=ContainerId(container) if container is not None else None,
     )
     return Memory(agents={agent.generation: agent})
+
+
+def test_a_death_that_nobody_asks_for_is_not_kept_in_mind() -> None:
+    """Holders come and go with what jobs leave in them, and anybody may label a container."""
+    (stray,) = looked_at(KEY, (replace(MADE, state=ContainerState.EXITED),))
+    memory = Memory(agents={AGENT.generation: AGENT})
+    seen = Observed(MADE.host)
+    for generation in (AGENT.generation, stray.generation, Generation("g000000000009")):
+        seen = seen.died(generation, Death(ContainerId("c"), 137, 0.0))
+    seen, _ = seen.seen(0, (stray,), memory, 1.0)
+    assert seen.world.deaths.keys() == {AGENT.generation, stray.generation}
+    seen, _ = seen.seen(0, (), memory, 2.0)
+    assert seen.world.deaths.keys() == {AGENT.generation}
 
 
 def test_an_agent_that_nobody_remembers_is_ours_by_its_seal() -> None:

@@ -89,6 +89,12 @@ class Observed:
                 sorted(container.name for container in said if not is_ours(container, memory))
             ),
             over=over,
+            # Of holders, of strangers, and of what was forgotten before its end was told, nobody asks.
+            deaths={
+                generation: death
+                for generation, death in self.world.deaths.items()
+                if generation in memory.agents or generation in fresh
+            },
             engine_error=None,
             last_seen=last_seen,
             first_missed=first_missed,
