@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,36 @@ def test_no_file_outside_is_read(folder: Path, path: str) -> None:
     for head in (None, repository.commit("HEAD")):
         with pytest.raises(Refused, match="is no path of this repository"):
             repository.file(head, path)
+
+
+@pytest.mark.parametrize(
+    "path", [".git/config", ".GIT/config", "secret", "a/link", "linked/config"]
+)
+def test_what_is_in_the_folder_and_no_file_of_the_repository_is_not_read(
+    folder: Path, path: str
+) -> None:
+    write(folder, ".gitignore", "secret\n")
+    write(folder, "secret")
+    (folder / "a/link").symlink_to("../.git/config")
+    (folder / "linked").symlink_to(".git")
+    (folder / "fine").symlink_to("a/one")
+    repository = opened(folder)
+    assert repository.file(None, "fine") == (folder / "a/one").read_bytes()
+    assert repository.file(None, path) is None
+
+
+def test_a_tree_that_names_files_without_end_is_not_read_to_its_end(folder: Path) -> None:
+    tree = git(folder, "rev-parse", "HEAD:a").strip()
+    for _ in range(14):
+        rows = "".join(f"040000 tree {tree}\t{name}\n" for name in "0123456789")
+        made = subprocess.run(
+            ["git", "mktree"], cwd=folder, env=ENVIRONMENT, input=rows, text=True,
+            stdout=subprocess.PIPE, check=True,
+        )  # fmt: skip
+        tree = made.stdout.strip()
+    last = git(folder, "commit-tree", "-m", "x", tree).strip()
+    with pytest.raises(Refused, match="git ls-tree has more to say than 64 MiB"):
+        opened(folder).paths(last)
 
 
 def test_a_link_that_leads_out_is_refused_and_a_large_file_too(folder: Path) -> None:

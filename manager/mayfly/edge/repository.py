@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+import threading
+import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from mayfly.core.pipeline.changes import Change, ChangesError, name_status, text
 from mayfly.edge.faults import Refused
 
 SECONDS = 120.0
+SAID_MAX = (
+    64 * 1024 * 1024
+)  # bytes of one answer: a few kilobytes of trees can name files without end
 FILE_MAX = 1024 * 1024  # bytes of a file that is read
+TOLD_MAX = 64 * 1024  # bytes of its complaints
 MESSAGE_MAX = 1000  # bytes of a commit's message
 # The variables that git gets: where the repository is, and what a CI service has set so that git reads it.
 _KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
@@ -228,9 +236,12 @@ class Repository:
         return found.stdout if found.returncode == 0 else None
 
     def _own_file(self, path: str) -> bytes | None:
-        place = (self.top / path).resolve()
-        if not place.is_relative_to(self.top.resolve()):
+        place, top = (self.top / path).resolve(), self.top.resolve()
+        if not place.is_relative_to(top):
             raise Refused(f"{path} leads out of this repository")
+        # Beside its files stand what git keeps for itself, with passwords of services, and what it ignores.
+        if text(os.fsencode(place.relative_to(top))) not in self._own_paths:
+            return None
         try:
             if not place.is_file():
                 return None
@@ -241,6 +252,10 @@ class Repository:
         if len(found) > FILE_MAX:
             raise Refused(f"{path} is larger than 1 MiB")
         return found
+
+    @cached_property
+    def _own_paths(self) -> frozenset[str]:
+        return frozenset(self.paths(None))
 
     def _shallow(self) -> str:
         found = self._run("rev-parse", "--is-shallow-repository")
@@ -253,16 +268,23 @@ class Repository:
         return found.stdout
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        command = ["git", *_SAFE, *words]
         try:
-            return subprocess.run(
-                ["git", *_SAFE, *words],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=SECONDS,
-                check=False,
-            )
+            with (
+                tempfile.TemporaryFile() as trouble,
+                subprocess.Popen(
+                    command,
+                    cwd=self._folder,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=trouble,
+                ) as process,
+            ):
+                said = _said(process, words[0])
+                trouble.seek(0)
+                told = trouble.read(TOLD_MAX)
+            return subprocess.CompletedProcess(command, process.returncode, said, told)
         except FileNotFoundError as error:
             there = self._folder.is_dir()
             raise Refused(
@@ -270,10 +292,28 @@ class Repository:
                 if there
                 else f"there is no folder {self._folder}"
             ) from error
-        except subprocess.TimeoutExpired as error:
-            raise Refused(f"git {words[0]} took longer than {SECONDS:g} s") from error
         except OSError as error:
             raise Refused(f"git cannot be run in {self._folder}: {error.strerror}") from error
+
+
+def _said(process: subprocess.Popen[bytes], what: str) -> bytes:
+    """All that a process says until its end, of which there is neither more than is read nor too late."""
+    assert process.stdout is not None
+    began = time.monotonic()
+    late = threading.Timer(SECONDS, process.kill)
+    late.daemon = True
+    late.start()
+    try:
+        said = process.stdout.read(SAID_MAX + 1)
+        if len(said) > SAID_MAX:
+            raise Refused(f"git {what} has more to say than {SAID_MAX >> 20} MiB")
+        process.wait()
+    finally:
+        late.cancel()
+        process.kill()
+    if time.monotonic() - began >= SECONDS:
+        raise Refused(f"git {what} took longer than {SECONDS:g} s")
+    return said
 
 
 def _configured(environ: Mapping[str, str]) -> dict[str, str]:
