@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 LIST = f"{PLACE}/nvidia-smi -L"
+COPIED = {"host": "h00000000000", "slot": "gpu-0", "generation": "g000000000001"}
 CPU = """
 [[pool]]
 name = "cpu"
@@ -168,7 +169,11 @@ def test_a_process_left_on_the_gpu_holds_the_slot_and_somebody_else_s_is_shown(
 ) -> None:
     manager.configure(pool(1) + CPU)
     devices = ("--runtime", "nvidia", "-e", f"NVIDIA_VISIBLE_DEVICES={uuid(0)}")
-    alien = engine.docker("run", "-d", *devices, "--entrypoint", "sleep", "mayfly/local:cpu", "600")
+    # Of an image that somebody made of an agent, say.
+    named = [f"--label=io.mayfly.{label}={text}" for label, text in COPIED.items()]
+    alien = engine.docker(
+        "run", "-d", *devices, *named, "--entrypoint", "sleep", "mayfly/local:cpu", "600"
+    )
     manager.start()
     (given,) = until(lambda: manager.told("gpu.foreign_container"), "the container is shown")
     assert f"was given {uuid(0)}, which is leased, and is not Mayfly's" in given

@@ -31,10 +31,11 @@ from mayfly.engines.docker import faults, wire
 from mayfly.engines.docker.about import engine_facts, see_that_it_serves
 from mayfly.engines.docker.container import (
     SHARES,
+    bears_labels,
     container_config,
     container_from,
+    is_an_agents,
     not_running,
-    ours,
 )
 from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.execution import DETACH_KEYS, DockerExecution, start_body
@@ -145,7 +146,7 @@ class DockerClient:
         """Every agent's container of any Mayfly, running or not, in one call."""
         with self._asking("listing containers") as api:
             listed = api.containers(all=True, filters={"label": [LABEL_HOST, LABEL_GENERATION]})
-        return tuple(container_from(entry) for entry in listed if ours(entry))
+        return tuple(container_from(entry) for entry in listed if bears_labels(entry))
 
     def size(self, cid: ContainerId) -> int | None:
         """Bytes in its writable layer; None where it does not run, ``Unmeasured`` where the Engine is not
@@ -171,7 +172,7 @@ class DockerClient:
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs, each looked at once."""
         with self._asking("listing the containers of others") as api:
-            listed = [entry["Id"] for entry in api.containers() if not ours(entry)]
+            listed = [entry["Id"] for entry in api.containers() if not is_an_agents(entry)]
         found: list[ForeignContainer] = []
         for cid in listed:
             target = f"/containers/{quote(cid)}/json"

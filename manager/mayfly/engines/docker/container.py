@@ -13,6 +13,7 @@ from typing import Any
 from mayfly.core.agent_plan import DRIVER_CAPABILITIES, AgentPlan, Mount
 from mayfly.core.container_labels import is_slots, labelled
 from mayfly.core.model import Container, ContainerId, Injection, Ulimit
+from mayfly.core.seal import bears_its_name
 from mayfly.engines.docker.sandbox import READ_ONLY
 from mayfly.engines.docker.values import (
     ContainerPlan,
@@ -222,8 +223,14 @@ def _mount(bind: Mount) -> dict[str, Any]:
     }
 
 
-def ours(entry: Mapping[str, Any]) -> bool:
+def bears_labels(entry: Mapping[str, Any]) -> bool:
+    """Whether it says that it is an agent or a holder, of any Mayfly."""
     return is_slots(entry.get("Labels") or {})
+
+
+def is_an_agents(entry: Mapping[str, Any]) -> bool:
+    """Whether it is called so, too: a container of an image that has such labels is not."""
+    return bears_labels(entry) and bears_its_name(container_from(entry))
 
 
 def container_from(entry: Mapping[str, Any]) -> Container:
