@@ -20,6 +20,7 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    Freeze,
     MakeSandbox,
     Open,
     Prepare,
@@ -28,6 +29,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    Thaw,
 )
 from mayfly.core.apply import apply
 from mayfly.core.contact import KNOCK, Contacts
@@ -102,6 +104,7 @@ from mayfly.core.stimuli import (
     Family,
     LayersMeasured,
     OutputKept,
+    Printed,
     RosterFailed,
     RosterSeen,
     Started,
@@ -396,6 +399,10 @@ class Host:
                 if box is None or any(other.name == to for other in self.boxes.values()):
                     raise Fault
                 box.name = to
+            case Freeze() if box is not None and box.live:
+                box.state = ContainerState.PAUSED
+            case Thaw() if box is not None and box.state is ContainerState.PAUSED:
+                box.state = ContainerState.RUNNING
             case Signal() if box is not None and box.running:
                 self.ends(box.generation, 143, signalled=True)
             case Remove() if box is not None:
@@ -770,6 +777,8 @@ class Manager:
         for action in step.actions:
             if isinstance(action, Open):
                 assert self.gates.get(action.generation) == self.run_id
+            if isinstance(action, Freeze):
+                assert self.memory.agents[action.generation].throttled is not None
             self.flight[action.subject] = action
         return plan
 
@@ -798,7 +807,7 @@ class Manager:
         if step.world.containers is None:
             self._check_unknown(found)
         if step.world.containers is None or memory.pause is not None:
-            assert not step.actions
+            assert all(isinstance(action, Thaw) for action in step.actions)
             strays = {fact.agent.generation for fact in found if isinstance(fact, AgentAdopted)}
             for fact in found:
                 if isinstance(fact, AgentDoomed):
@@ -933,6 +942,10 @@ class Manager:
             self.record([JobEnded(self.now, job, JobState.CANCELLED, Cause.CANCELLED, None)])
         elif self.drafted.agents[known.agent].doom is None:
             self.doom(known.agent, DoomReason.CANCELLED)
+
+    def prints(self, generation: Generation, size: int) -> None:
+        """An agent has printed so many bytes more."""
+        self.inbox.append(Printed(generation, 0, size))
 
     def doom(self, generation: Generation, reason: DoomReason) -> None:
         agent = self.drafted.agents.get(generation)

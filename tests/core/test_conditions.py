@@ -179,6 +179,25 @@ def test_a_container_that_somebody_paused_is_told() -> None:
     assert slot_conditions(shown, World({agent.generation: running}), T, LINES) == []
 
 
+def test_an_agent_that_mayfly_has_frozen_prints_too_much_and_was_not_paused() -> None:
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f1", "i", (), T - 10),
+        opened=T - 5,
+        throttled=T - 1,
+    )
+    container = Container(
+        *(ContainerId("c"), "a-0", ContainerState.PAUSED, HostId("h"), agent.pool, agent.slot),
+        *(agent.generation, "f1", "i", T - 10),
+    )
+    (row,) = rows(Desired(specs(pool("a"))), Memory({agent.generation: agent}), agent)
+    (one,) = slot_conditions([row], World({agent.generation: container}), T, LINES)
+    assert (one.code, one.fix) == ("slot.throttled", "mayfly logs a-0")
+    assert row.note == "throttled: it prints too much"
+    calm = replace(row, agent=replace(agent, throttled=None))
+    running = replace(container, state=ContainerState.RUNNING)
+    assert slot_conditions([calm], World({agent.generation: running}), T, LINES) == []
+
+
 @pytest.mark.parametrize("limit", [None, 1000])
 def test_an_agent_whose_disk_cannot_be_watched_is_told_where_that_has_a_limit(
     limit: int | None,

@@ -20,13 +20,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from mayfly.core.actions import Open
+from mayfly.core.actions import Open, Thaw
 from mayfly.core.apply import apply
 from mayfly.core.decide import decide
 from mayfly.core.facts import AgentExited, JobEnded, JobSubmitted
 from mayfly.core.memory import Memory, Pause
 from mayfly.core.model import (
     Cause,
+    ContainerState,
     Desired,
     DoomReason,
     JobState,
@@ -37,6 +38,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.notice import notice
 from mayfly.core.plan import Plan
+from mayfly.core.throttle import MIB
 from tests.core.simulator import Fate, Host, Manager, desire, judge, pool, specs
 
 pytestmark = pytest.mark.long
@@ -170,6 +172,12 @@ class Chaos(RuleBasedStateMachine):
         live = [box.generation for box in self.host.boxes.values() if box.live]
         if live:
             self.host.ends(live[at % len(live)], code)
+
+    @rule(at=ANY, size=st.sampled_from([4, 40, 400]))
+    def a_job_prints(self, at: int, size: int) -> None:
+        running = [box.generation for box in self.host.boxes.values() if box.running]
+        if running:
+            self.manager.prints(running[at % len(running)], size * MIB)
 
     @rule(at=ANY)
     def a_job_forges_its_end(self, at: int) -> None:
@@ -327,12 +335,20 @@ class Chaos(RuleBasedStateMachine):
         )
 
     @invariant()
+    def who_is_frozen_is_known_to_be(self) -> None:
+        for generation, box in self.host.boxes.items():
+            if box.state is ContainerState.PAUSED and generation in self.manager.memory.agents:
+                assert self.manager.memory.agents[generation].throttled is not None
+
+    @invariant()
     def what_is_unknown_or_paused_is_left_alone(self) -> None:
         memory = self.manager.memory
         assert self._decide(World(None), memory).empty
         paused = replace(memory, pause=Pause(self.host.now, "ann"))
         world = self.manager.look()
-        assert self._decide(world, paused).empty
+        plan = self._decide(world, paused)
+        assert all(isinstance(action, Thaw) for action in plan.actions)
+        assert not plan.facts
         unseen = notice(memory, World(None), self.host.now, judge, self.manager.in_flight)
         assert not any(isinstance(fact, AgentExited | JobEnded) for fact in unseen)
 
@@ -392,6 +408,8 @@ def converged(manager: Manager) -> None:
         assert len(phases) <= 2
         assert len(phases) >= expected
     assert set(host.boxes) == set(memory.agents) == set(host.witnesses)
+    assert all(box.state is ContainerState.RUNNING for box in host.boxes.values())
+    assert all(agent.throttled is None for agent in memory.agents.values())
     assert len(host.boxes) == wanted
     # A sandbox for each slot that has one, its agents in it, and none beside.
     kept = sorted(holder.slot for holder in host.holders.values())

@@ -30,6 +30,7 @@ from mayfly.core.model import (
     GATE_PROTOCOL,
     Container,
     ContainerId,
+    ContainerState,
     Generation,
     HostId,
     PoolName,
@@ -369,6 +370,29 @@ class EngineContract:
         assert (world.witness(plan).exit is None) == (signal == "KILL")
         world.engine.signal(container, signal)
 
+    def test_a_frozen_agent_does_nothing_until_it_is_thawed_and_dies_all_the_same(
+        self, world: World, until: Until
+    ) -> None:
+        if not world.engine.facts().capabilities.freezes:
+            pytest.skip("it freezes nothing, and says so")
+        container = world.started(world.plan(), until)
+
+        def state() -> ContainerState | None:
+            seen = world.seen(container)
+            return seen.state if seen is not None else None
+
+        for _ in range(2):
+            world.engine.freeze(container)
+            assert state() is ContainerState.PAUSED
+        for _ in range(2):
+            world.engine.thaw(container)
+            assert state() is ContainerState.RUNNING
+        world.engine.freeze(container)
+        world.engine.remove(container)
+        assert state() is None
+        world.engine.freeze(container)
+        world.engine.thaw(container)
+
     def test_removing_ends_it_and_a_second_time_is_a_success(
         self, world: World, until: Until
     ) -> None:
@@ -486,6 +510,7 @@ class EngineContract:
             ended=lambda _: ended.set(),
             line=lambda *_: None,
             failed=lambda what, error: pytest.fail(f"{what}: {error}"),
+            printed=lambda *_: None,
         )
         keeper = world.engine.output(
             tmp_path / "output", listener, per_agent=1 << 20, total=1 << 22, log_size=1 << 20

@@ -108,6 +108,18 @@ def test_what_pool_and_image_set_leads_nothing_of_roots_and_reaches_the_job(
     assert {trace.stat().st_uid for trace in traces} == {RUNNER}
 
 
+def test_a_flood_of_output_is_frozen_and_its_job_ended_as_any_other(manager: Manager) -> None:
+    job = manager.submit("sh", "-c", "exec sudo yes", options=EVIL)
+    until(lambda: "slot.throttled" in manager.health(), "the flood is told")
+    until(lambda: manager.docker("ps", "-q", "--filter", "status=paused"), "it is frozen")
+    assert manager.slot("evil-0")["phase"] == "busy"
+    assert "slot.paused" not in manager.health()
+    assert manager.cli("submit", *GOOD, "--wait", "--", "true").returncode == 0
+    assert manager.cli("cancel", job).returncode == 0
+    assert manager.ended(job)["state"] == "cancelled"
+    until(lambda: "slot.throttled" not in manager.health(), "nothing is left to tell")
+
+
 def test_what_root_puts_into_the_witness_costs_its_own_job_alone(manager: Manager) -> None:
     """A pipe in place of each record, and then more than is for it."""
     fill = (

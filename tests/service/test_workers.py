@@ -16,11 +16,13 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    Freeze,
     Open,
     Prepare,
     Remove,
     Rename,
     Signal,
+    Thaw,
 )
 from mayfly.core.model import ContainerId, Generation, JobId, PoolName, SlotName
 from mayfly.core.naming import pool_of
@@ -83,6 +85,8 @@ def of(pool: PoolName, number: int) -> tuple[Action, ...]:
         Open(generation, slot, pool, container, JobId("j"), "a job waits"),
         Rename(generation, slot, container, slot, why),
         Signal(generation, slot, container, "TERM", why),
+        Freeze(generation, slot, container, why),
+        Thaw(generation, slot, container, why),
         Remove(generation, slot, container, why),
         Forget(generation, slot, why),
     )

@@ -112,6 +112,36 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """Stop all of the agent's processes where they are; it prints too much."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """Let the processes of a frozen agent go on."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Remove the agent's container, killing what runs in it."""
 
@@ -221,6 +251,8 @@ Action: TypeAlias = (
     | Open
     | Rename
     | Signal
+    | Freeze
+    | Thaw
     | Remove
     | Dismiss
     | SetSchedulable

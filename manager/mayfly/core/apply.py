@@ -27,6 +27,8 @@ from mayfly.core.facts import (
     AgentReady,
     AgentRemoved,
     AgentStopStepped,
+    AgentThrottled,
+    AgentUnthrottled,
     ClockJumped,
     Fact,
     GateOpening,
@@ -125,6 +127,8 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | AgentConfirmed()
             | AgentDismissed()
             | AgentCordoned()
+            | AgentThrottled()
+            | AgentUnthrottled()
             | AgentDoomed()
             | AgentStopStepped()
             | AgentExited()
@@ -204,6 +208,7 @@ AGENT_TIMES = (
     "opened",
     "confirmed_at",
     "idle_at",
+    "throttled",
     "exited",
 )
 
@@ -246,7 +251,7 @@ def _shift(draft: _Draft, by: float) -> None:
             draft.share(key, started=share.started + by)
 
 
-def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912  a case for each fact
+def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912, PLR0915  a case for each fact
     match fact:
         case AgentCreated(agent=agent) | AgentAdopted(agent=agent):
             draft.agents[agent.generation] = agent
@@ -285,6 +290,10 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             draft.agent(generation, dismissed=True)
         case AgentCordoned(generation=generation, cordoned=cordoned):
             draft.agent(generation, cordoned_there=cordoned)
+        case AgentThrottled(at=at, generation=generation):
+            draft.agent(generation, throttled=at)
+        case AgentUnthrottled(generation=generation):
+            draft.agent(generation, throttled=None)
         case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
             known = draft.agents.get(generation)
             if known is not None and (reason in ENDS_JOBS or not known.busy):

@@ -18,6 +18,7 @@ class Capabilities:
     outlives_restart: bool = True  # containers go on while the engine is restarted
     picks_gpu: bool = True  # the manager says which GPU a container gets
     networks: bool = True  # each pool may have a network of its own
+    freezes: bool = True  # all processes of a container may be stopped where they are, and go on
     sandbox: bool = True  # a network namespace can be kept for a slot, and looked into
 
 

@@ -47,6 +47,7 @@ MODULES = (
     "signs",
     "state",
     "stimuli",
+    "throttle",
 )
 
 

@@ -38,6 +38,7 @@ WELL = 60.0  # seconds that an agent is idle after which it is none any more
 UNKILLED = 60.0  # seconds of being killed after which who still lives is one
 KEEPS = "what is left of it keeps the slot and its GPUs until the kernel is done with it"
 UNCOUNTED = "more files than the engine counts in time: its `disk` limit is not kept"
+THROTTLED = "it is frozen again and again, so that no other job pays for that"
 SPELT_OUT = 6  # slots that a line to type names each
 
 
@@ -112,6 +113,7 @@ OF_SLOTS = {
     "slot.cooling": "keep losing their agents",
     "slot.vacant": "are vacant",
     "slot.failing_jobs": "fail one job after the other while other slots of the pool do not",
+    "slot.throttled": "have a job that prints too much",
     "slot.paused": "have a container that somebody paused",
     "slot.unkillable": "have an agent that does not die",
     "slot.unmeasured": "have an agent whose disk is not watched",
@@ -153,6 +155,10 @@ def _condition(
             return None
         text = f"slot {name} has been vacant for {now - row.since:.0f} s"
         return _of(row, "slot.vacant", Severity.WARNING, text, describe), row.note
+    if row.agent is not None and row.agent.throttled is not None and not row.agent.settled:
+        text = f"the job of slot {name} prints too much: {THROTTLED}"
+        fix = f"mayfly logs {name}"
+        return _of(row, "slot.throttled", Severity.WARNING, text, fix), THROTTLED
     if (paused := _paused(row, world)) is not None:
         text = f"the container of slot {name} is paused, by somebody and not by Mayfly"
         fix = lines.on(lines.unpause, paused)

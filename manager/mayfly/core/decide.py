@@ -9,7 +9,7 @@ effect in the next pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from mayfly.core import naming, sandbox
@@ -39,10 +39,11 @@ from mayfly.core.model import (
 )
 from mayfly.core.notice import doubtful_until
 from mayfly.core.opening import leased, use
-from mayfly.core.plan import STAY, Act, Doom, Plan, Stay, Verdict, View
+from mayfly.core.plan import STAY, Act, Doom, Plan, Stay, Verdict, View, subjects
 from mayfly.core.queue import HALF_LIFE, Queue
 from mayfly.core.rolling import rolling
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
+from mayfly.core.throttle import NO_DEBTS, Debts, throttle
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
 
@@ -59,15 +60,17 @@ def decide(
     down: frozenset[PoolName] = frozenset(),
     half_life: float = HALF_LIFE,
     cut_off: frozenset[Generation] = frozenset(),
+    debts: Debts = NO_DEBTS,
 ) -> Plan:
     """The plan for now.
 
     ``run_id`` names this run of the manager, ``mint`` gives generations never used before, and subjects
     ``in_flight`` already have an action under way (or rest after one that failed). The services of pools that
     are ``down`` are asked for nothing. ``half_life`` is that of the shares that the queues are ordered by.
-    Idle agents that are ``cut_off`` from their service are replaced.
+    Idle agents that are ``cut_off`` from their service are replaced. Who is in ``debts`` of output is frozen;
+    a manager that only observes lets it go on.
     """
-    if world.containers is None or memory.pause is not None:
+    if world.containers is None:
         return Plan(wake=_next_doubt(world, memory, now))
     tenants = tenancies(memory.agents.values())
     sandboxes = sandbox.sandboxes(world)
@@ -85,6 +88,9 @@ def decide(
         cut_off=cut_off,
         sandboxes=sandboxes.usable,
     )
+    agents, observing = memory.agents.values(), memory.pause is not None
+    throttled = throttle(view, debts, agents, observing=observing)
+    view = replace(view, in_flight=view.in_flight | subjects(one for _, one in throttled))
     draft = _Draft(
         view=view,
         mint=mint,
@@ -95,8 +101,22 @@ def decide(
         serial=memory.serial,
         holders=sandboxes.newest,
     )
+    for agent, verdict in throttled:
+        draft.take(verdict, agent)
+    if not observing:
+        _all_slots(draft, tenants)
+    wakes = [due for due in draft.wakes if due > now]
+    doubt = _next_doubt(world, memory, now)
+    if doubt is not None:
+        wakes.append(doubt)
+    wake = min(wakes, default=None)
+    return Plan(tuple(draft.facts), tuple(draft.actions), wake, draft.look_at_mounts)
+
+
+def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
+    view = draft.view
     wanted: set[SlotName] = set()
-    for spec in desired.slots:
+    for spec in view.desired.slots:
         wanted.add(spec.name)
         _slot(draft, spec, tenants.get(spec.name, VACANCY))
     for name, tenancy in tenants.items():
@@ -105,12 +125,6 @@ def decide(
                 draft.take(unwanted(view, agent), agent)
     for verdict in (*sweep(view), *sandbox.leftover(view, draft.holders)):
         draft.take(verdict)
-    wakes = [due for due in draft.wakes if due > now]
-    doubt = _next_doubt(world, memory, now)
-    if doubt is not None:
-        wakes.append(doubt)
-    wake = min(wakes, default=None)
-    return Plan(tuple(draft.facts), tuple(draft.actions), wake, draft.look_at_mounts)
 
 
 @dataclass(slots=True)

@@ -26,6 +26,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "agent.confirmed": INFO,
         "agent.dismissed": INFO,
         "agent.cordoned": INFO,
+        "agent.throttled": WARNING,
+        "agent.unthrottled": INFO,
         "agent.stopping": INFO,
         "agent.stop_stepped": INFO,
         "agent.attached": INFO,

@@ -117,6 +117,22 @@ class AgentCordoned:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentThrottled:
+    """agent.throttled: it prints too much, and is frozen for a while, again and again."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentUnthrottled:
+    """agent.unthrottled: it runs, and prints no more than it may."""
+
+    at: float
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
 class AgentDoomed:
     """agent.stopping: it is to end."""
 
@@ -332,6 +348,8 @@ Fact: TypeAlias = (
     | AgentConfirmed
     | AgentDismissed
     | AgentCordoned
+    | AgentThrottled
+    | AgentUnthrottled
     | AgentDoomed
     | AgentStopStepped
     | AgentAttached
@@ -366,6 +384,8 @@ AgentFact: TypeAlias = (
     | AgentConfirmed
     | AgentDismissed
     | AgentCordoned
+    | AgentThrottled
+    | AgentUnthrottled
     | AgentDoomed
     | AgentStopStepped
     | AgentExited

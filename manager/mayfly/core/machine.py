@@ -188,6 +188,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             down=state.contacts.down,
             half_life=half_life,
             cut_off=away.agents,
+            debts=state.debts,
         )
         memory = apply(memory, plan.facts)
         facts += [*noticed, *plan.facts]

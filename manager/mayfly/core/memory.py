@@ -76,6 +76,7 @@ class Agent:
     confirmed: Phase | None = None  # idle or busy, as the best witness last said
     confirmed_at: float | None = None
     idle_at: float | None = None  # when it was first confirmed idle
+    throttled: float | None = None  # since when it prints too much; None: it does not
     doom: Doom | None = None
     exited: float | None = None  # its outcome is on disk
     clean: bool = False  # it ended so that the service has let go of it by itself

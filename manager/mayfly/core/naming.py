@@ -86,6 +86,11 @@ def naming_of(name: str) -> str:
     return f"name:{name}"
 
 
+def throttle_of(generation: Generation) -> str:
+    """The subject that rests while an agent cannot be frozen or thawed."""
+    return f"throttle:{generation}"
+
+
 def enrolment_of(generation: Generation) -> str:
     """The subject that rests while an agent's service gives it no enrolment."""
     return f"enrolment:{generation}"

@@ -15,6 +15,7 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Container,
     ContainerId,
+    ContainerState,
     Death,
     Generation,
     HostId,
@@ -255,6 +256,14 @@ class Observed:
         known = (self.world.containers or {}).get(generation)
         return self._changed(
             result, generation, replace(known, name=name) if known is not None else None
+        )
+
+    def frozen(self, result: int, generation: Generation, *, frozen: bool) -> Observed:
+        """We have frozen a container, or let it go on."""
+        known = (self.world.containers or {}).get(generation)
+        state = ContainerState.PAUSED if frozen else ContainerState.RUNNING
+        return self._changed(
+            result, generation, replace(known, state=state) if known is not None else None
         )
 
     def sandbox_made(self, result: int, holder: Container) -> Observed:

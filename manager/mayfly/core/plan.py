@@ -6,12 +6,12 @@ A rule changes nothing: it gets a ``View`` and returns a ``Verdict``. One place 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mayfly.core.actions import Action
+from mayfly.core.actions import Action, Subject
 from mayfly.core.facts import Fact
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
@@ -95,3 +95,9 @@ class Act:
 
 Verdict: TypeAlias = Stay | Doom | Act
 STAY = Stay()
+
+
+def subjects(verdicts: Iterable[Verdict]) -> frozenset[Subject]:
+    """Whom something is to be done about."""
+    acts = (verdict for verdict in verdicts if isinstance(verdict, Act))
+    return frozenset(action.subject for act in acts for action in act.actions)

@@ -348,7 +348,7 @@ def _note(agent: Agent, phase: Phase) -> str:
         doom = agent.doom
         who = f" by {doom.by}" if doom.by else ""
         return f"{doom.reason}{who}" + (f": {doom.detail}" if doom.detail else "")
-    return ""
+    return "throttled: it prints too much" if agent.throttled is not None else ""
 
 
 def _confirmed_by(agent: Agent | None, phase: Phase, spec: SlotSpec) -> str | None:

@@ -36,6 +36,7 @@ from mayfly.core.observed import Observed
 from mayfly.core.polls import PollSchedule
 from mayfly.core.refusals import Refusals
 from mayfly.core.signs import Reported
+from mayfly.core.throttle import NO_DEBTS, Debts
 
 NOISE = 36 ** (naming.GENERATION_LENGTH - naming.TIME_LENGTH)
 
@@ -60,6 +61,7 @@ class State:
     refusals: Refusals = field(default_factory=Refusals)
     contacts: Contacts = field(default_factory=Contacts)
     reported: Reported = field(default_factory=Reported)
+    debts: Debts = NO_DEBTS  # of output
     polls: PollSchedule = field(default_factory=PollSchedule)
     in_flight: Mapping[Subject, Action] = field(default_factory=dict)
     resting: Mapping[Subject, float] = field(default_factory=dict)

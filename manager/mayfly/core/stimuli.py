@@ -147,6 +147,15 @@ class AgentStirred:
 
 
 @dataclass(frozen=True, slots=True)
+class Printed:
+    """An agent has printed so much since it was last heard of."""
+
+    generation: Generation
+    lines: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OutputKept:
     """All that an agent printed is on disk, or will never come: its container is not needed for that."""
 
@@ -285,6 +294,7 @@ Stimulus: TypeAlias = (
     | EngineStirred
     | ImagesChanged
     | AgentStirred
+    | Printed
     | OutputKept
     | WitnessesRead
     | ClientSign

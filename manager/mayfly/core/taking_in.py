@@ -16,6 +16,7 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    Freeze,
     MakeSandbox,
     Open,
     Prepare,
@@ -24,6 +25,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Subject,
+    Thaw,
     action_name,
 )
 from mayfly.core.apply import ahead
@@ -84,6 +86,7 @@ from mayfly.core.stimuli import (
     LayersMeasured,
     MountsSeen,
     OutputKept,
+    Printed,
     Probed,
     ProcessesGone,
     RosterFailed,
@@ -95,6 +98,7 @@ from mayfly.core.stimuli import (
     StreamTurned,
     WitnessesRead,
 )
+from mayfly.core.throttle import price
 
 OPENING = (
     0.02  # seconds between looks at the witness of a gate that was written and is not yet open
@@ -144,6 +148,8 @@ class Draft:
                 self._on_event(stimulus)
             case AgentStirred(generation=generation):
                 self._stir(generation)
+            case Printed(generation=generation, lines=lines, size=size):
+                self._on_printed(generation, lines, size)
             case OutputKept(generation=generation, words=words):
                 self._on_output(generation, words)
             case WitnessesRead(found=found, unreadable=unreadable):
@@ -211,6 +217,7 @@ class Draft:
             resting={name: until + by for name, until in self.state.resting.items()},
             polls=self.state.polls.reset_timers(self.now),
             contacts=self.state.contacts.shifted(by, self.now),
+            debts=self.state.debts.shifted(by),
             engine_lost=lost + by if lost is not None else None,
         )
 
@@ -282,6 +289,13 @@ class Draft:
                 self._set(observed=self.state.observed.died(event.generation, event.death))
                 self._stir(event.generation)
         self._set(polls=self.state.polls.soon(self.now))
+
+    def _on_printed(self, generation: Generation, lines: int, size: int) -> None:
+        agents = self.state.memory.agents
+        agent = agents.get(generation)
+        if agent is not None and not agent.settled and self.state.survey.engine.freezes:
+            cost = price(lines, size, agents.values())
+            self._set(debts=self.state.debts.printed(agent, cost, self.now))
 
     def _on_output(self, generation: Generation, words: str) -> None:
         """An agent prints no more, so it has ended; if the Engine removed it, it may be forgotten already."""
@@ -452,6 +466,10 @@ class Draft:
                 self._set(opening={**state.opening, generation: OPENING / 2})
             case Rename(generation=generation, to=to):
                 self._set(observed=state.observed.renamed(state.results, generation, to))
+            case Freeze(generation=generation) | Thaw(generation=generation):
+                frozen = isinstance(action, Freeze)
+                observed = state.observed.frozen(state.results, generation, frozen=frozen)
+                self._set(observed=observed)
             case Remove(generation=generation):
                 self._set(observed=state.observed.removed(state.results, generation))
                 self._stir(generation)
@@ -544,6 +562,9 @@ class Draft:
             case Rename(to=to):
                 # Only the name rests: its agent may take a job meanwhile.
                 self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))
+            case Freeze(generation=generation) | Thaw(generation=generation):
+                # The agent itself does not rest: it may be ended meanwhile.
+                self._rest(naming.throttle_of(generation), now + NAME_REST)
             case MakeSandbox(spec=spec):
                 made_as = (spec.name, spec.fingerprint, failure.text, lasting)
                 self._pend(unmade(*made_as, state.drafted, now))

@@ -198,6 +198,8 @@ class OutputListener:
     ended: Callable[[Generation], None]  # all output is on disk
     line: Callable[[Generation, int, bytes], None]  # of agents whose lines are wanted
     failed: Callable[[str, BaseException], None]  # what only a bug explains
+    # how many lines and bytes came since the last time, as soon as that is much
+    printed: Callable[[Generation, int, int], None]
 
 
 class Engine(Protocol):
@@ -292,6 +294,12 @@ class Engine(Protocol):
 
     def signal(self, container: ContainerId, signal: str) -> None:
         """Send a signal such as ``TERM`` to its first process; one that does not run is a success."""
+
+    def freeze(self, container: ContainerId) -> None:
+        """Stop all that runs in it where it is; frozen already, or not running, is a success."""
+
+    def thaw(self, container: ContainerId) -> None:
+        """Let what runs in it go on; not frozen, or not running, is a success."""
 
     def remove(self, container: ContainerId) -> None:
         """Remove it, killing what runs in it; gone or going is a success."""

@@ -28,7 +28,7 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.state import NOISE, State, begin
-from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, ProcessesGone
+from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, Printed, ProcessesGone
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.descriptors import raise_limit
@@ -160,6 +160,7 @@ def _run(
             ),
             line=heard,
             failed=erred,
+            printed=lambda *printed: inbox.put(Printed(*printed)),
         ),
         per_agent=config.host.output_per_agent,
         total=config.host.output_total,
@@ -242,7 +243,7 @@ def _run(
     _stop(observer, mounts, prober, gpus)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
-    engine_claim.leave(engine, host, key, log)
+    engine_claim.leave(engine, host, key, log, loop.state.memory)
     engine.close()
 
 

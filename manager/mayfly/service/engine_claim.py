@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
+from mayfly.core.memory import Memory
 from mayfly.core.model import Container, ContainerId, HostId
 from mayfly.core.seal import bears_its_name, looked_at
 from mayfly.edge.faults import Fault, Passing, Refused
@@ -61,10 +62,12 @@ def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:
             log.event("host.left_running", container=container.name, other=container.host)
 
 
-def leave(engine: Engine, host: HostId, key: str, log: Log) -> None:
-    """Remove our holders and networks where none of our agents is alive; one that has just ended may hold its
-    network for a moment.
+def leave(engine: Engine, host: HostId, key: str, log: Log, memory: Memory) -> None:
+    """Thaw whom Mayfly has frozen; remove our holders and networks where none of our agents is alive.
+
+    One that has just ended may hold its network for a moment.
     """
+    _thaw(engine, memory)
     last = time.monotonic() + LEAVE_GRACE
     while True:
         try:
@@ -80,3 +83,11 @@ def leave(engine: Engine, host: HostId, key: str, log: Log) -> None:
                 log.event("network.kept", reason=str(fault))
                 return
         time.sleep(LEAVE_AGAIN)
+
+
+def _thaw(engine: Engine, memory: Memory) -> None:
+    """Let all go on that were frozen for what they print: nobody watches them until the next manager does."""
+    for agent in memory.agents.values():
+        if agent.throttled is not None and agent.container is not None:
+            with suppress(Fault):
+                engine.thaw(agent.container)

@@ -52,6 +52,8 @@ ACTIONS = (
         "open",
         "rename",
         "signal",
+        "freeze",
+        "thaw",
         "remove",
         "dismiss",
         "set_schedulable",

@@ -18,6 +18,7 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    Freeze,
     MakeSandbox,
     Open,
     Prepare,
@@ -26,6 +27,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    Thaw,
 )
 from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
@@ -67,6 +69,9 @@ class Failed:
 
 
 ActionResult = Done | Failed
+EngineAction = (
+    Prepare | Open | Rename | Signal | Freeze | Thaw | Remove | Forget | MakeSandbox | RemoveSandbox
+)
 
 
 class Performer:
@@ -122,11 +127,7 @@ class Performer:
                 assert_never(action)
         return Done(action)
 
-    def _ask_engine(
-        self,
-        action: Prepare | Open | Rename | Signal | Remove | Forget | MakeSandbox | RemoveSandbox,
-        agent: Agent | None,
-    ) -> Done:
+    def _ask_engine(self, action: EngineAction, agent: Agent | None) -> Done:
         match action:
             case Prepare():
                 return Done(action, container=self._prepare(action))
@@ -142,6 +143,10 @@ class Performer:
                 self._engine.rename(action.container, action.to)
             case Signal():
                 self._engine.signal(action.container, action.signal)
+            case Freeze():
+                self._engine.freeze(action.container)
+            case Thaw():
+                self._engine.thaw(action.container)
             case Remove() | RemoveSandbox():
                 self._engine.remove(action.container)
             case Forget():

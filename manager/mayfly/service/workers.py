@@ -20,6 +20,7 @@ from mayfly.core.actions import (
     Dismiss,
     Enrol,
     Forget,
+    Freeze,
     MakeSandbox,
     Open,
     Prepare,
@@ -28,6 +29,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    Thaw,
     action_name,
 )
 from mayfly.core.memory import Agent
@@ -149,7 +151,7 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
         case Prepare() | MakeSandbox():
             pool = action.spec.pool.name
             return f"make-{pool}", pool, MAKE
-        case Signal():
+        case Signal() | Freeze() | Thaw():
             pool = naming.pool_of(action.slot)
             return f"signal-{pool}", pool, SIGNAL
         case Rename() | Remove() | Forget() | RemoveSandbox():

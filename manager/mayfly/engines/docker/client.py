@@ -245,6 +245,26 @@ class DockerClient:
                 if error.status_code != 404 and not not_running(error):
                     raise
 
+    def freeze(self, cid: ContainerId) -> None:
+        """Stop all that runs in it where it is; frozen already, or not running, is a success."""
+        with self._asking(f"freezing container {cid[:12]}") as api:
+            try:
+                api.pause(cid)
+            except docker.errors.APIError as error:
+                frozen = "already paused" in str(error.explanation)
+                if not frozen and error.status_code != 404 and not not_running(error):
+                    raise
+
+    def thaw(self, cid: ContainerId) -> None:
+        """Let what runs in it go on; not frozen, or not running, is a success."""
+        with self._asking(f"thawing container {cid[:12]}") as api:
+            try:
+                api.unpause(cid)
+            except docker.errors.APIError as error:
+                runs = "is not paused" in str(error.explanation)
+                if not runs and error.status_code != 404 and not not_running(error):
+                    raise
+
     def remove(self, cid: ContainerId) -> None:
         """Remove it with its volumes, killing what runs in it; gone or going is a success.
 

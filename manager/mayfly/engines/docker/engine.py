@@ -68,6 +68,7 @@ class DockerEngine(DockerClient):
         self._gates: dict[Generation, GateSocket] = {}
         self._networks: set[str] = set()
         self._holders: dict[ContainerId, _Held] = {}
+        self._frozen: set[ContainerId] = set()
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
 
@@ -188,6 +189,21 @@ class DockerEngine(DockerClient):
         with gate:
             gate.send(data)
 
+    def freeze(self, cid: ContainerId) -> None:
+        """Stop all that runs in it; see ``engines.protocol``."""
+        super().freeze(cid)
+        self._frozen.add(cid)
+
+    def thaw(self, cid: ContainerId) -> None:
+        """Let what runs in it go on; see ``engines.protocol``."""
+        super().thaw(cid)
+        self._frozen.discard(cid)
+
+    def remove(self, cid: ContainerId) -> None:
+        """Remove it; see ``engines.protocol``."""
+        super().remove(cid)
+        self._frozen.discard(cid)
+
     def let_go(self, generation: Generation) -> None:
         """Give up the way into an agent's gate."""
         gate = self._gates.pop(generation, None)
@@ -262,6 +278,8 @@ class DockerEngine(DockerClient):
             ended=listener.ended,
             on_line=listener.line,
             on_failure=listener.failed,
+            on_much=listener.printed,
+            frozen=self._frozen.__contains__,
             per_agent=per_agent,
             total=total,
             log_size=log_size,

@@ -20,22 +20,28 @@ class Seen(NamedTuple):
     whole: int = 0  # bytes of whole frames
     unfinished: bool = False  # the Engine cuts long lines, and maybe the launcher's words
     backward: bool = False  # a stream's time went back
+    lines: int = 0  # whole frames
     broken: bool = False  # the Engine reports its own trouble with its log this way
 
 
 def look(data: bytearray, newest: dict[int, bytes]) -> Seen:
     """Look at every frame once; ``newest`` is brought up to date."""
-    whole, unfinished, backward = 0, False, False
+    whole, lines, unfinished, backward = 0, 0, False, False
     try:
         for at, size in frames(data):
-            whole = at + 8 + size
+            whole, lines = at + 8 + size, lines + 1
             stream, stamped = data[at], bytes(data[at + 8 : at + STAMP])
             unfinished |= stream == OUT and data[whole - 1] != _NEWLINE
             backward |= stamped < newest.get(stream, b"")
             newest[stream] = stamped
     except ValueError:
-        return Seen(whole, unfinished, backward, broken=True)
-    return Seen(whole, unfinished, backward)
+        return Seen(whole, unfinished, backward, lines, broken=True)
+    return Seen(whole, unfinished, backward, lines)
+
+
+def now_stamped() -> bytes:
+    """The time as the Engine writes it; it sorts before what is stamped later."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
 
 
 def forward(data: bytes, newest: dict[int, bytes], *, counted: bool = False) -> tuple[bytes, bytes]:
@@ -50,7 +56,7 @@ def forward(data: bytes, newest: dict[int, bytes], *, counted: bool = False) -> 
     behind later lines it would push those out of a bounded tail. A newest time that lies ahead
     means that the clock was set back: that is no repeat.
     """
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
+    now = now_stamped()
     out, left_out = bytearray(), bytearray()
     for at, size in frames(data):
         stream, stamped = data[at], data[at + 8 : at + STAMP]

@@ -44,10 +44,11 @@ from mayfly.edge.output_kept import (
     own_frame,
     stamp,
 )
+from mayfly.edge.output_meter import OutputMeter
 from mayfly.edge.output_store import OutputStore
 from mayfly.engines.docker import wire
 from mayfly.engines.docker.continuity import TURNED, Continuity
-from mayfly.engines.docker.log_frames import forward, look
+from mayfly.engines.docker.log_frames import forward, look, now_stamped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +74,7 @@ _SKIPPED = (
     " turned faster than it was read"
 )
 _KILLED = 137  # the exit code of a container that was killed
+_STALLED = 2.0  # seconds without output after much of it
 _PROOF_SECONDS = 60.0
 _RUNS = frozenset({"running", "paused", "restarting", "stopping"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -83,8 +85,15 @@ class _Followed:
     """One agent's stream; the following thread alone touches it, bar ``file`` and ``written``."""
 
     def __init__(
-        self, generation: Generation, container: ContainerId, file: KeptFile, log_size: int
+        self,
+        generation: Generation,
+        container: ContainerId,
+        file: KeptFile,
+        log_size: int,
+        meter: OutputMeter,
     ) -> None:
+        self.meter = meter
+        self.since = now_stamped()  # what was printed before is not measured
         self.generation = generation
         self.container = container
         self.file = file  # the keeping thread's
@@ -106,6 +115,8 @@ class _Followed:
         self.paused = False
         self.killed = False  # no launcher has a last line then
         self.last = False  # the container has ended, and this is the last look
+        self.takes = 0  # how often something came
+        self.looked_after = False  # whether that goes on is looked at soon
         self.skipped = 0  # bytes that the Engine showed at the last look alone, behind later ones
         self.tries = 0
         self.gone = False  # it has ended
@@ -117,7 +128,8 @@ class OutputKeeper:
     ``ring(generation, line)`` is called on the following thread for a line of stdout that the gate
     or the launcher may have printed; ``ended(generation)`` on the keeping thread when all output is
     on disk; ``on_line(generation, stream, line)`` on the following thread for agents followed with
-    ``lines=True``. ``on_failure(what, error)``, on either thread, is told of what only a bug explains;
+    ``lines=True``; ``on_much(generation, lines, bytes)`` there, too, whenever an agent has printed much
+    more. ``on_failure(what, error)``, on either thread, is told of what only a bug explains;
     without it such an error goes to Python's log. They must not block.
     """
 
@@ -130,6 +142,8 @@ class OutputKeeper:
         ended: Callable[[Generation], None],
         on_line: Callable[[Generation, int, bytes], None] | None = None,
         on_failure: Callable[[str, BaseException], None] | None = None,
+        on_much: Callable[[Generation, int, int], None] = lambda _, __, ___: None,
+        frozen: Callable[[ContainerId], bool] = lambda _: False,
         per_agent: int = 16 * 1024 * 1024,
         total: int = 2 * 1024 * 1024 * 1024,
         log_size: int = 10 * 1024 * 1024,
@@ -141,6 +155,8 @@ class OutputKeeper:
         self._ended = ended
         self._on_line = on_line
         self._on_failure = on_failure or _logged
+        self._on_much = on_much
+        self._frozen = frozen
         self._per_agent = per_agent
         self._store = OutputStore(directory, total, self._on_failure)
         self._followed: dict[Generation, _Followed] = {}
@@ -178,7 +194,8 @@ class OutputKeeper:
         if generation in self._followed:
             return
         file = KeptFile(self._store.path(generation), self._per_agent)
-        one = _Followed(generation, container, file, self._log_size)
+        meter = OutputMeter(generation, self._on_much)
+        one = _Followed(generation, container, file, self._log_size, meter)
         if lines:
             one.lines = {OUT: bytearray(), ERR: bytearray()}
         self._followed[generation] = one
@@ -380,6 +397,9 @@ class OutputKeeper:
         newest = dict(one.newest)
         seen = look(one.buffer, newest)
         if seen.whole:
+            one.takes += 1
+            if max(newest.values()) >= one.since and one.meter.add(seen.lines, seen.whole):
+                self._look_after(one)
             fresh = bytes(memoryview(one.buffer)[: seen.whole])
             del one.buffer[: seen.whole]
             if seen.backward:
@@ -393,6 +413,26 @@ class OutputKeeper:
             self._finish(one)
         elif seen.broken:
             self._again(one)
+
+    def _look_after(self, one: _Followed) -> None:
+        """Ask anew if nothing more comes: an Engine that has lost its place in its own log says nothing (seen
+        in 20.10). A frozen agent says nothing either.
+        """
+        takes = one.takes
+
+        def look() -> None:
+            if one.takes == takes and self._frozen(one.container):
+                self._after(_STALLED, look)
+                return
+            one.looked_after = False
+            if one.takes == takes and one.sock is not None and not one.paused and not one.last:
+                self._again(one)
+            elif one.takes != takes and not one.gone:
+                self._look_after(one)
+
+        if not one.looked_after:
+            one.looked_after = True
+            self._after(_STALLED, look)
 
     def _take_whole(self, one: _Followed, fresh: bytes, *, unfinished: bool) -> None:
         if one.resume.known:

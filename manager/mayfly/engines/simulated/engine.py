@@ -369,6 +369,26 @@ class SimulatedEngine:
             killed = signal == "KILL"
             self._end(box, KILLED if killed else TERMINATED, witnessed=not killed)
 
+    def freeze(self, container: ContainerId) -> None:
+        """Its agent does nothing; what a test has it print is printed all the same."""
+        self._asked("freeze")
+        self._set_state(container, ContainerState.RUNNING, ContainerState.PAUSED, "pause")
+
+    def thaw(self, container: ContainerId) -> None:
+        """Its agent goes on."""
+        self._asked("thaw")
+        self._set_state(container, ContainerState.PAUSED, ContainerState.RUNNING, "unpause")
+
+    def _set_state(
+        self, container: ContainerId, before: ContainerState, after: ContainerState, action: str
+    ) -> None:
+        with self._lock:
+            box = self._boxes.get(container)
+            if box is None or box.container.state is not before:
+                return
+            box.container = replace(box.container, state=after)
+        self._happened(box, action)
+
     def remove(self, container: ContainerId) -> None:
         """Remove it, killing what runs in it."""
         self._asked("remove")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from mayfly.core.model import ContainerId, Generation
 from mayfly.edge.output_kept import OUT, Chunk
+from mayfly.edge.output_meter import OutputMeter
 from mayfly.engines.protocol import OutputListener
 
 
@@ -26,6 +27,7 @@ class SimulatedOutput:
         self._known = known
         self._ended = ended
         self._kept: dict[Generation, bytearray] = {}
+        self._meters: dict[Generation, OutputMeter] = {}
         self._lines: set[Generation] = set()
         self._over: set[Generation] = set()
         self._changed = threading.Condition()
@@ -47,6 +49,7 @@ class SimulatedOutput:
         if generation in self._kept:
             return
         self._kept[generation] = bytearray()
+        self._meters[generation] = OutputMeter(generation, self.listener.printed)
         if lines:
             self._lines.add(generation)
         self.printed(generation, self._known(generation))
@@ -62,6 +65,7 @@ class SimulatedOutput:
             kept += data
             del kept[: max(0, len(kept) - self._most)]
             self._changed.notify_all()
+        self._meters[generation].add(data.count(b"\n"), len(data))
         if generation in self._lines:
             for line in data.splitlines():
                 self.listener.line(generation, OUT, line)
