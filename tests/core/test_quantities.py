@@ -154,5 +154,5 @@ def test_nobody_reads_digits_that_are_none() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"\.is(digit|decimal|numeric)\(", line) and "isascii()" not in line
     ]
-    # Of bytes, which have ten digits.
-    assert [line for line in read_so if not line.startswith("engines/docker/wire.py")] == []
+    of_bytes = ("engines/docker/wire.py", "edge/checkout.py")  # which have ten digits
+    assert [line for line in read_so if not line.startswith(of_bytes)] == []

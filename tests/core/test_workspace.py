@@ -23,6 +23,10 @@ RUNNER = b"runner:x:1000:1001::/home/runner:/bin/sh\n"
         ("70000:7", b"", Owner(70000, 7)),
         ("nobody-knows", b"", None),
         ("nobody-knows", b"a:b:c\n", None),
+        *(
+            ("runner", f"runner:x:{number}:1::/:/\n".encode(), None)
+            for number in ("²", "-1", "9" * 12, "9" * 5000, 2**32 - 1)
+        ),
     ],
 )
 def test_the_tree_is_whose_the_job_is(user: str, entry: bytes, whose: Owner | None) -> None:

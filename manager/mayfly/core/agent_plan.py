@@ -160,7 +160,7 @@ def _security(pool: PoolSpec) -> Security:
         read_only=asked.read_only,
         cpuset=asked.cpuset,
         userns=asked.userns,
-        groups=tuple(group for group in pool.groups if group.isdecimal()),
+        groups=tuple(group for group in pool.groups if whole_number(group) is not None),
     )
 
 

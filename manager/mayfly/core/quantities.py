@@ -18,6 +18,7 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_BYTES = 2**62
 _MAX_SECONDS = 100 * 365 * 86400.0
+NOBODY_AT_ALL = 2**32 - 1  # of users, the kernel's word for "none"
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 

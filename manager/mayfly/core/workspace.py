@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mayfly.core.quantities import NOBODY_AT_ALL, whole_number
+
 WORKSPACE = "/workspace"
 STDIN = "/.mayfly-stdin"
 FAILED = 70  # of who cannot go there; sysexits(3)
@@ -43,7 +45,13 @@ def owner(user: str, entry: bytes) -> Owner | None:
     """Who the job runs as; ``entry`` is the user's line of passwd(5), or nothing. ``None``: nobody knows."""
     name, _, group = user.partition(":")
     fields = entry.decode(errors="replace").strip().split(":")
-    known = len(fields) == 7 and fields[2].isdecimal() and fields[3].isdecimal()
-    if known:
-        return Owner(int(fields[2]), int(group or fields[3]))
-    return Owner(int(name), int(group or name)) if name.isdecimal() else None
+    known = len(fields) == 7
+    uid = _number(fields[2] if known else name)
+    gid = _number(group or (fields[3] if known else name))
+    return Owner(uid, gid) if uid is not None and gid is not None else None
+
+
+def _number(text: str) -> int | None:
+    """Of a user or a group; an image may have written anything there."""
+    number = whole_number(text)
+    return number if number is not None and number < NOBODY_AT_ALL else None

@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from mayfly.core.model import ULIMITS, Ulimit
-from mayfly.core.quantities import parse_duration, parse_size, whole_number
+from mayfly.core.quantities import NOBODY_AT_ALL, parse_duration, parse_size, whole_number
 from mayfly.core.reserved_paths import target_problem
 from mayfly.core.variables import problem_with_pool_name
 from mayfly.edge import credentials
@@ -26,7 +26,6 @@ from mayfly.edge.toml_value import toml_value
 ACCOUNT = re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?|[A-Za-z_][A-Za-z0-9_.@+-]{0,63}")
 IN_BYTES = frozenset(["core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"])  # ulimits
 UNLIMITED = "unlimited"
-NOBODY_AT_ALL = 2**32 - 1  # the kernel's word for "no user"
 _N = TypeVar("_N", int, float)
 Check: TypeAlias = "Callable[[object], object]"
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from mayfly.core.quantities import whole_number
 from mayfly.core.tree_manifest import DIGEST, BadManifest, TreeEntry, read_manifest
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.room import room
@@ -294,7 +295,8 @@ class Workspaces:
 
     def _users(self) -> list[int]:
         with suppress(FileNotFoundError):
-            return [int(one.name) for one in os.scandir(self._directory) if one.name.isdecimal()]
+            named = (whole_number(one.name) for one in os.scandir(self._directory))
+            return [uid for uid in named if uid is not None]
         return []
 
     def _blobs(self, uid: int) -> Iterator[tuple[float, int, Path]]:
