@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +168,57 @@ def test_what_nobody_used_for_a_week_goes(make: Callable[..., World]) -> None:
     assert world.store.has_tree(ANN, kept)
     assert not world.store.has_tree(ANN, gone)
     assert world.store.lacking(ANN, [digest_of(b"gone")]) == [digest_of(b"gone")]
+
+
+def test_a_tree_whose_content_has_gone_is_none_however_late_it_was_asked_for(
+    make: Callable[..., World],
+) -> None:
+    world = make(user=3 * BLOCK)
+    old = world.tree({"a": b"old"})
+    world.now += GRACE + 100
+    assert world.store.has_tree(ANN, old)
+    for number in range(3):  # they take the room of the old one
+        world.keep(b"%d" % number)
+    assert world.store.lacking(ANN, [digest_of(b"old")]) == [digest_of(b"old")]
+    assert not world.store.has_tree(ANN, old)
+
+
+def test_while_room_is_made_of_one_s_own_others_are_served(make: Callable[..., World]) -> None:
+    world = make(user=2 * BLOCK)
+    world.keep(b"1")
+    world.keep(b"2")
+    world.now += GRACE + 100
+    served: list[str] = []
+
+    def slow() -> list[tuple[int, str]]:
+        """What jobs need, which takes long to be known."""
+        if not served:
+            served.append("")
+            other = threading.Thread(target=lambda: served.append(world.keep(b"his", BOB)))
+            other.start()
+            other.join(20)
+        return []
+
+    world.store = Workspaces(world.home, world.bounds, slow, lambda: world.now)
+    world.store.keep(ANN, iter((b"3",)), 1)
+    assert served == ["", digest_of(b"his")]
+
+
+def test_of_whose_jobs_need_more_than_is_read_nothing_is_thrown_away(
+    make: Callable[..., World],
+) -> None:
+    world = make(user=3 * BLOCK, total=5 * BLOCK, entries=3)
+    digest = world.keep(b"x")
+    many = manifest([TreeEntry(name, "file", 0o644, 1, digest) for name in "abcd"])
+    listed = world.keep(b"".join(many))
+    world.needed = [(ANN, world.store.register(ANN, listed).digest)]
+    world.keep(b"unused")
+    world.keep(b"his", BOB)
+    world.keep(b"his other", BOB)
+    world.now += WEEK + 1
+    with pytest.raises(TooMuch, match=r"host\.workspaces_per_user"):
+        world.keep(b"y")
+    assert world.store.lacking(ANN, [digest, digest_of(b"unused")]) == []
+    # All together have no more room either: his goes, since all that his jobs need is known.
+    world.keep(b"new", BOB)
+    assert world.store.lacking(BOB, [digest_of(b"his")]) == [digest_of(b"his")]

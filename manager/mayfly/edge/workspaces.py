@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +24,8 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.room import room
 
 PIECE = 256 * 1024
-BLOCK = 4096  # bytes of the disk that a file takes at the least
+# What a file counts for at the least, in bytes: beside its room on the disk it is looked at to make room.
+BLOCK = 16 * 1024
 GRACE = 3600.0  # seconds in which what was just sent or used is not thrown away
 DAY = 24 * 3600.0
 WEEK = 7 * DAY
@@ -40,6 +41,8 @@ class Bounds:
     tree: int  # what one job brings
     user: int  # all that is kept of one user
     total: int  # all that is kept
+    # how many names in the trees of one user's open jobs are read to see what they need
+    entries: int = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,23 @@ class TooMuch(Refused):
     """There is no room for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """What there is no room for."""
+
+    whose: int | None  # that user's; None: everybody's
+    over: int  # bytes
+    most: int
+    key: str
+
+    def told(self, size: int) -> TooMuch:
+        who = "you" if self.whose is not None else "all users together"
+        return TooMuch(
+            f"what {who} sent and jobs need, or was used within the hour, leaves no room for "
+            f"{_told(size)} of {_told(self.most)} ({self.key}): wait for jobs to end"
+        )
+
+
 class Workspaces:
     """To be used from any thread."""
 
@@ -69,9 +89,10 @@ class Workspaces:
         self.bounds = bounds
         self._held = held
         self._clock = clock
-        self._lock = (
-            threading.Lock()
-        )  # docs/adr/0024: the count of what is kept, and room made by it
+        # docs/adr/0024: the count of what is kept, and among whose room is being made
+        self._lock = threading.Lock()
+        self._making_ended = threading.Condition(self._lock)
+        self._making: set[int | None] = set()
         self._sizes: dict[int, int] | None = None  # by user; None: not counted yet
         self._swept = 0.0  # when it was last looked for what is old
 
@@ -164,8 +185,8 @@ class Workspaces:
     # -- what jobs bring -------------------------------------------------------------------------
 
     def has_tree(self, uid: int, digest: str) -> bool:
-        """Whether a tree of that user is whole here; it counts as used now."""
-        return _is_digest(digest) and self._used(self._mark(uid, digest), self._clock())
+        """Whether a tree of that user is whole here: its content was used when it was registered last."""
+        return _is_digest(digest) and self._mark(uid, digest).exists()
 
     def has_content(self, uid: int, digest: str) -> bool:
         """Whether some content of that user is here; it counts as used now."""
@@ -212,26 +233,57 @@ class Workspaces:
     # -- room ------------------------------------------------------------------------------------
 
     def _take_room(self, uid: int, size: int) -> None:
+        self._throw_old_away()
+        made: set[int | None] = set()
+        while (short := self._taken(uid, size)) is not None:
+            if short.whose in made:
+                raise short.told(size)
+            made.add(short.whose)
+            with self._alone(short.whose):
+                # Whoever did it before may have made room for both.
+                again = self._taken(uid, size)
+                if again is None:
+                    return
+                if again.whose == short.whose:
+                    self._throw_away(short.whose, again.over)
+
+    def _taken(self, uid: int, size: int) -> _Short | None:
+        """Take room where there is; what is short where there is not."""
         with self._lock:
-            sizes, now = self._count(), self._clock()
-            if now - self._swept > DAY:
-                self._swept = now
-                self._throw_away(None, 0, older=now - WEEK)
+            sizes = self._count()
             for whose, most, key in (
                 (uid, self.bounds.user, "host.workspaces_per_user"),
                 (None, self.bounds.total, "host.workspaces_total"),
             ):
                 over = self._held_by(whose, sizes) + size - most
-                if over > 0 and self._throw_away(whose, over) < over:
-                    who = "you" if whose is not None else "all users together"
-                    raise TooMuch(
-                        f"what {who} sent and jobs need, or was used within the hour, leaves no room for "
-                        f"{_told(size)} of {_told(most)} ({key}): wait for jobs to end"
-                    )
+                if over > 0:
+                    return _Short(whose, over, most, key)
             seen = room(self._directory)
             if seen is not None and seen.free - size < min(seen.total // 20, 1 << 30):
                 raise TooMuch(f"the disk of the manager has no room for {_told(size)}: {seen.text}")
             sizes[uid] = sizes.get(uid, 0) + size
+            return None
+
+    @contextmanager
+    def _alone(self, whose: int | None) -> Iterator[None]:
+        """Make room among one user's, or everybody's, while nobody else does: nobody else waits for it."""
+        with self._making_ended:
+            self._making_ended.wait_for(lambda: whose not in self._making)
+            self._making.add(whose)
+        try:
+            yield
+        finally:
+            with self._making_ended:
+                self._making.discard(whose)
+                self._making_ended.notify_all()
+
+    def _throw_old_away(self) -> None:
+        with self._lock:
+            now = self._clock()
+            due = now - self._swept > DAY
+            self._swept = now if due else self._swept
+        if due:
+            self._throw_away(None, 0, older=now - WEEK)
 
     def _give_back(self, uid: int, size: int) -> None:
         with self._lock:
@@ -253,42 +305,55 @@ class Workspaces:
                 self._sizes[uid] = sum(taken for _, taken, _ in self._blobs(uid))
         return self._sizes
 
-    def _throw_away(self, uid: int | None, wanted: int, older: float | None = None) -> int:
+    def _throw_away(self, whose: int | None, wanted: int, older: float | None = None) -> None:
         """Throw away so many bytes (of everybody's, or one user's), what was used longest ago first, or all
-        that is ``older``; how many it were. A tree of which something has gone is none any more.
+        that is ``older``. A tree of which something has gone is none any more.
         """
-        sizes, young = self._count(), self._clock() - GRACE
-        users = [uid] if uid is not None else self._users()
-        needed = self._needed()
+        bound = self._clock() - GRACE if older is None else older
+        users = [whose] if whose is not None else self._users()
+        needed = self._needed(users)
         found = sorted(
             (used, taken, place, one)
-            for one in users
+            for one, theirs in needed.items()
             for used, taken, place in self._blobs(one)
-            if used < (young if older is None else older) and (one, place.name) not in needed
+            if used < bound and place.name not in theirs
         )
         gone, last = 0, {}
         for used, taken, place, one in found:
             if older is None and gone >= wanted:
                 break
             with suppress(FileNotFoundError):
+                if place.stat().st_mtime != used:  # somebody has just asked for it
+                    continue
                 place.unlink()
-            gone += taken
-            sizes[one] = max(0, sizes.get(one, 0) - taken)
-            last[one] = used
+                gone += taken
+                self._give_back(one, taken)
+                last[one] = used
         for one, used in last.items():
             for mark in (self._home(one) / "trees").glob("*"):
                 with suppress(FileNotFoundError):
-                    if (one, mark.name) not in needed and mark.stat().st_mtime <= used:
+                    if mark.name not in needed[one] and mark.stat().st_mtime <= used:
                         mark.unlink()
-        return gone
 
-    def _needed(self) -> set[tuple[int, str]]:
-        """What open jobs need: their trees, and all that is in them."""
-        found = set(self._held())
-        for uid, digest in tuple(found):
-            if self._mark(uid, digest).exists():
-                with suppress(BadManifest, Refused, OSError):
-                    found |= {(uid, entry.digest) for entry in self._entries(uid, digest)}
+    def _needed(self, users: Iterable[int]) -> dict[int, set[str]]:
+        """What open jobs of these users need: their trees, and all that is in them. Whose trees have more in
+        them than is read is left out: nothing of theirs may be thrown away.
+        """
+        found: dict[int, set[str]] = {uid: set() for uid in users}
+        left = dict.fromkeys(found, self.bounds.entries)
+        for uid, digest in dict.fromkeys(self._held()):
+            if uid not in found:
+                continue
+            found[uid].add(digest)
+            if not self._mark(uid, digest).exists():
+                continue
+            with suppress(BadManifest, Refused, OSError):
+                for entry in self._entries(uid, digest):
+                    left[uid] -= 1
+                    if left[uid] < 0:
+                        del found[uid]
+                        break
+                    found[uid].add(entry.digest)
         return found
 
     # -- places ----------------------------------------------------------------------------------
