@@ -104,6 +104,8 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "runs --since": [(f"runs --since {t}", 2) for t in ("nonsense", "-5", "2999-01-01T00:00:00Z")],
     "runs -n": [(f"runs -n {n}", 2) for n in ("x", "0", "-1", "1001")],
     "runs --cancel": [("runs --cancel", 2), ("runs nope --cancel", 4)],
+    "runs --rerun": [("runs --rerun", 2), ("runs nope --rerun", 4), ("runs x --rerun --cancel", 2)],
+    "runs --failed": [("runs x --failed", 2)],
     "cancel jobs": [("cancel nope", 4), ("cancel", 2)],
     "pipeline render --for": [
         ("pipeline render --all", 2),
@@ -134,6 +136,10 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "pipeline install-hook --strict": [("pipeline install-hook x --remove --strict", 2)],
     "pipeline install-hook --keep-former": [("pipeline install-hook x --remove --keep-former", 2)],
     "pipeline install-hook --remove": [("pipeline install-hook x --remove --strict", 2)],
+    "pipeline install-hook --notes": [("pipeline install-hook x --remove --notes", 2)],
+    "pipeline receive --notes": [("pipeline receive --check --notes", 2)],
+    "pipeline note folder": [("pipeline note /no/such/folder", 1)],
+    "pipeline note --wait": ALONE,
     "pipeline receive --check": [("pipeline receive --check --keep-former", 2)],
     "pipeline receive --keep-former": [("pipeline receive --check --keep-former", 2)],
     "pipeline render --repository": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -196,3 +197,51 @@ def test_what_a_job_waits_for_are_places_and_what_is_not_run_is_not_waited_for()
         ("publish", [0, 1]),
     ]
     assert (found[1]["timeout"], found[1]["cuda"]) == (60.0, "12.8")
+
+
+def test_a_run_is_run_again_of_its_commit_all_of_it_or_what_did_not_succeed(
+    folder: Path, typed: Typed, box: Box
+) -> None:
+    head = git(folder, "rev-parse", "HEAD").strip()
+    assert typed("push", folder, "--all").out == "r1\n"
+    by_name = {row["name"]: row["job"] for row in box.reader.job_rows([*box.reader.members("r1")])}
+    box.ends(by_name["test-vit"])
+    box.ends(by_name["test-bert"], JobState.FAILED)
+    box.ends(by_name["test-gpt"], JobState.LOST)
+    write(folder, "stages/bert/train.py", "later")
+    commit(folder)
+    ran = typed("runs", "r1", "--rerun", "--failed")
+    assert (ran.out, ran.err) == ("r2\n", "mayfly: run r2, 2 jobs: test-bert, test-gpt\n")
+    assert typed("runs", "r1", "--rerun").out == "r3\n"
+    assert box.jobs("r3").keys() == {"test-vit", "test-bert", "test-gpt"}
+    for run in box.runs[1:]:
+        assert (run["commit"], run["base"], run["ref"]) == (head, None, "refs/heads/main")
+    assert box.files("r2-1")["stages/bert/train.py"] != b"later"
+
+
+def test_what_cannot_be_run_again_is_told(folder: Path, typed: Typed, box: Box) -> None:
+    write(folder, "stages/vit/train.py", "changed")
+    typed("push", folder)
+    told = f"mayfly: run r1 is of a folder with what nobody had committed: mayfly push {folder}\n"
+    assert typed("runs", "r1", "--rerun") == Ran(1, "", told)
+    commit(folder)
+    typed("push", folder)
+    told = "mayfly: run r2 has no job to run again: see mayfly runs r2\n"
+    assert typed("runs", "r2", "--rerun", "--failed") == Ran(1, "", told)
+    folder.rename(folder.with_name("moved"))
+    assert typed("runs", "r2", "--rerun") == Ran(1, "", f"mayfly: there is no folder {folder}\n")
+    assert len(box.runs) == 2
+
+
+def test_root_does_not_read_a_repository_of_somebody_else_s_for_a_run(
+    folder: Path, typed: Typed, box: Box
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can be asked to")
+    typed("push", folder, "--all")
+    for place in (folder, folder / ".git"):
+        os.chown(place, 65534, 65534)
+    ran = typed("runs", "r1", "--rerun")
+    assert ran.code == 1
+    assert "dubious ownership" in ran.err
+    assert len(box.runs) == 1

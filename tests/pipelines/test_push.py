@@ -15,6 +15,8 @@ import pytest
 from mayfly.cli.app import main
 from mayfly.core.model import JobState
 from mayfly.core.pipeline.pushes import BRANCHES_MOST, PushError, Update, run_of, updates
+from mayfly.core.run_note import LINES_MOST, line, with_line
+from tests.harness import until
 from tests.pipelines.box import Box
 from tests.pipelines.example import ENVIRONMENT, commit, git, write
 
@@ -394,6 +396,77 @@ def test_a_template_that_never_ends_is_told(lab: Lab) -> None:
     hook = lab.bare / "hooks/post-receive"
     hook.write_text(hook.read_text().replace("pushed=", "ulimit -S -t 2\npushed="))
     assert "mayfly: main: the jobs of this push take too much to work out" in lab.push()
+
+
+# -- notes ----------------------------------------------------------------------------------------
+
+
+def noted(lab: Lab, commit: str) -> str:
+    shown = subprocess.run(
+        ["git", "notes", "--ref=mayfly", "show", commit],
+        cwd=lab.bare, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return shown.stdout
+
+
+def test_how_a_run_ended_becomes_a_note_once_it_has(lab: Lab, install: Install) -> None:
+    install(lab.bare, "--notes")
+    head = lab.change("stages/vit/train.py")
+    lab.push()
+    assert noted(lab, head) == ""
+    lab.box.ends("r1-1", JobState.FAILED)
+    lab.box.ends("r1-2", JobState.CANCELLED)
+    until(lambda: noted(lab, head), "the note is there")
+    assert noted(lab, head) == (
+        "run r1 of main: failed, 2 jobs: 1 cancelled, 1 failed; see test-vit, publish-vit\n"
+    )
+    author = git(lab.bare, "log", "-1", "--format=%an <%ae>", "refs/notes/mayfly").strip()
+    assert author == "Mayfly <mayfly@localhost>"
+
+
+def test_a_note_has_a_line_for_each_run_of_its_commit_and_is_written_once(
+    lab: Lab, install: Install, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = lab.change("stages/vit/train.py")
+    lab.push()
+    lab.push("--quiet", "origin", "HEAD~1:refs/heads/wip")
+    lab.push("--quiet", "origin", "HEAD:wip")
+    for job in ("r1-1", "r1-2", "r2-1", "r2-2"):
+        lab.box.ends(job)
+    hook = lab.bare / "hooks/reference-transaction"
+    hook.write_text("#!/bin/sh\ntouch ran\n")
+    hook.chmod(0o755)
+
+    def typed() -> str:
+        words = ["mayfly", "--socket", str(lab.box.path), "pipeline", "note", str(lab.bare)]
+        monkeypatch.setattr(sys, "argv", words)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return capfd.readouterr().err
+
+    assert typed() == "mayfly: 2 notes are written\n"
+    lines = [f"run {run}: succeeded, 2 jobs: 2 succeeded" for run in ("r1 of main", "r2 of wip")]
+    assert noted(lab, head).splitlines() == lines
+    assert typed() == "mayfly: 0 notes are written\n"
+    assert not (lab.bare / "ran").exists(), "no hook of a repository runs"
+    install(lab.bare)
+
+
+def test_what_a_note_says() -> None:
+    jobs = {"succeeded": 3, "failed": 1}
+    told = line("r2", "main", "failed", jobs, ["test-vit"])
+    assert told == "run r2 of main: failed, 4 jobs: 1 failed, 3 succeeded; see test-vit"
+    assert line("r2", "main", "succeeded", {"succeeded": 1}).endswith(
+        ": succeeded, 1 job: 1 succeeded"
+    )
+    many = line("r2", "main", "failed", {"failed": 9}, [f"t{n}" for n in range(9)])
+    assert many.endswith("; see t0, t1, t2, t3, t4 and 4 more")
+    before = "a person's\nrun r2 of main: cancelled\nrun r20 of wip: failed\n"
+    assert with_line(before, told) == f"a person's\nrun r20 of wip: failed\n{told}\n"
+    full = "".join(f"run x{n} of main: failed\n" for n in range(LINES_MOST))
+    assert len(with_line(full, told).splitlines()) == LINES_MOST
 
 
 # -- the hook itself -------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ KeepFormerOption = Annotated[
 ]
 
 
+NotesOption = Annotated[
+    bool, typer.Option("--notes", help="Write how a run ended into the repository's git notes.")
+]
+
+
 def install_hook(
     ctx: typer.Context,
     repository: Annotated[
@@ -38,12 +43,13 @@ def install_hook(
         bool, typer.Option("--strict", help="Refuse a push whose .mayfly.toml has a mistake.")
     ] = False,
     keep_former: KeepFormerOption = False,
+    notes: NotesOption = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the hook away.")] = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Let each push into a bare repository run the jobs of what it changed."""
-    if remove and (strict or keep_former):
+    if remove and (strict or keep_former or notes):
         raise Usage(
             "--remove takes every hook of Mayfly's away: the other options would be ignored"
         )
@@ -67,7 +73,7 @@ def install_hook(
             if sentence := missing():
                 raise Trouble(sentence)
             before = _command(client(ctx, socket, config))
-            more = ["--keep-former"] if keep_former else []
+            more = [*(["--keep-former"] * keep_former), *(["--notes"] * notes)]
             wanted = [*before, "pipeline", "receive", *more]
             text = hook_file.text(hook_file.RUNS, wanted)
             deeds = {hook_file.RUNS: hook_file.install(folder, hook_file.RUNS, text)}
@@ -93,12 +99,13 @@ def receive(
         bool, typer.Option("--check", help="Only look at the file, before the push has landed.")
     ] = False,
     keep_former: KeepFormerOption = False,
+    notes: NotesOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Run the jobs of a push; git calls it as a hook of a bare repository."""
-    if check and keep_former:
-        raise Usage("--check runs and ends nothing: --keep-former would be ignored")
+    if check and (keep_former or notes):
+        raise Usage("--check runs and ends nothing: the other options would be ignored")
     from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
     from mayfly.cli.receiving import Receiver, checked  # noqa: PLC0415
     from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
@@ -118,10 +125,44 @@ def receive(
                 manager = client(ctx, socket, config)
                 _see_that_it_runs(manager, where, pushed)
                 well = Receiver(where, manager, _tell, ends=not keep_former).receive(pushed)
+                if notes:
+                    _note_later(manager, where)
     except Trouble as trouble:
         raise type(trouble)(_clean(str(trouble))) from trouble
     if not well:
         raise typer.Exit(1)
+
+
+def _note_later(manager: Client, where: Repository) -> None:
+    from mayfly.cli.run_notes import left_behind  # noqa: PLC0415  only where it is wanted
+
+    try:
+        left_behind([*_command(manager), "pipeline", "note", "--wait", where.place])
+    except OSError as error:
+        _tell(f"nobody writes notes of this push: {error.strerror}; mayfly pipeline note does")
+
+
+def note(
+    ctx: typer.Context,
+    folder: Annotated[
+        str, typer.Argument(metavar="[FOLDER]", help="Of a repository; the one you are in.")
+    ] = ".",
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until none of its runs goes on any more.")
+    ] = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write how runs ended into the repository's git notes, refs/notes/mayfly."""
+    from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
+    from mayfly.cli.run_notes import Notes, written_in_time  # noqa: PLC0415
+    from mayfly.edge.repository import Repository  # noqa: PLC0415
+
+    with translated():
+        notes = Notes(Repository(Path(folder)), client(ctx, socket, config))
+        written = written_in_time(notes) if wait else notes.write()[0]
+    say(f"{written} {'note is' if written == 1 else 'notes are'} written")
 
 
 def _pushed() -> tuple[Update, ...]:

@@ -17,7 +17,7 @@ import typer
 from mayfly.cli.options import ConfigOption, SocketOption, client, say
 from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, services, tasks_of
 from mayfly.cli.trouble import Trouble, Usage
-from mayfly.cli.verbs_hook import install_hook, receive
+from mayfly.cli.verbs_hook import install_hook, note, receive
 from mayfly.core.pipeline.definition import FILE
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ NO_COMMIT = "0" * 40  # what services name the commit before a branch's first
 
 pipeline_app.command("install-hook")(install_hook)
 pipeline_app.command("receive")(receive)
+pipeline_app.command("note")(note)
 
 
 def complete_service(incomplete: str) -> list[str]:

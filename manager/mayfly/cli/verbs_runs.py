@@ -18,11 +18,12 @@ from mayfly.cli.options import (
     client,
     colours,
     moment_of,
+    needs,
     print_json,
     say,
     terminal_width,
 )
-from mayfly.cli.trouble import Usage
+from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core import naming
 from mayfly.core.model import JobState
 
@@ -61,19 +62,32 @@ def runs(
         int | None, typer.Option("-n", metavar="N", min=1, max=1000, help="At most so many; 50.")
     ] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="End what is left of its jobs.")] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Run its jobs again, of the same commit, as yours.")
+    ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Of --rerun: only those that did not succeed.")
+    ] = False,
     as_json: JsonOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """List runs, each the jobs of one push or folder, or show one."""
+    needs("--failed", failed, "--rerun", rerun)
+    if cancel and rerun:
+        raise Usage("--cancel and --rerun are two things: the one, then the other")
     manager = client(ctx, socket, config)
     if run is not None:
         if any(value for value in (repository, ref, state, mine, since, most)):
             raise Usage("of one run nothing is left out: the other options would be ignored")
-        _one(manager, run, cancel, as_json)
+        if rerun:
+            _again(manager, run, failed)
+        else:
+            _one(manager, run, cancel, as_json)
         return
-    if cancel:
-        raise Usage("--cancel is of one run: mayfly runs RUN --cancel")
+    if cancel or rerun:
+        option = "--cancel" if cancel else "--rerun"
+        raise Usage(f"{option} is of one run: mayfly runs RUN {option}")
     query = {
         "repository": None if repository is None else place_of(repository),
         "ref": None if ref is None else whole_ref(ref),
@@ -88,6 +102,20 @@ def runs(
         return
     for line in render_runs.runs(document, time.time(), terminal_width(), colours()):
         print(line)
+
+
+def _again(manager: Client, run: str, failed: bool) -> None:
+    from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415  a list of all runs needs none
+
+    if sentence := missing():
+        raise Trouble(sentence)
+    from mayfly.cli.loading import translated  # noqa: PLC0415
+    from mayfly.cli.rerunning import submitted_again  # noqa: PLC0415
+
+    with translated():
+        found = submitted_again(manager, run, failed=failed)
+    say(str(found))
+    print(found.run)
 
 
 def _one(manager: Client, run: str, cancel: bool, as_json: bool) -> None:

@@ -24,6 +24,7 @@ SAID_MAX = (
 )  # bytes of one answer: a few kilobytes of trees can name files without end
 FILE_MAX = 1024 * 1024  # bytes of a file that is read
 TOLD_MAX = 64 * 1024  # bytes of its complaints
+NOTES = "refs/notes/mayfly"
 MESSAGE_MAX = 1000  # bytes of a commit's message
 # The variables that git gets: where the repository is, and what a CI service has set so that git reads it.
 _KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
@@ -73,9 +74,13 @@ class Repository:
     @property
     def place(self) -> str:
         """Where it is on this host, as text: the folder of its files, of a bare one its own."""
-        words = ("rev-parse", "--absolute-git-dir")
-        found = self._git(*words).rstrip(b"\n") if self.bare else os.fsencode(self.top)
-        return os.path.realpath(found).decode("utf-8", "replace")
+        found = os.path.realpath(self.git_folder if self.bare else self.top)
+        return os.fsencode(found).decode("utf-8", "replace")
+
+    @property
+    def git_folder(self) -> Path:
+        """Where git has its own."""
+        return Path(os.fsdecode(self._git("rev-parse", "--absolute-git-dir").rstrip(b"\n")))
 
     def commit(self, name: str) -> str:
         """The commit that a name means."""
@@ -109,6 +114,25 @@ class Repository:
         words = ("for-each-ref", "--count=1", "--contains", commit, "refs/heads", "refs/tags")
         found = self._run(*words)
         return found.returncode == 0 and bool(found.stdout.strip())
+
+    def has(self, commit: str) -> bool:
+        """Whether the commit is there, in a history or not."""
+        return self._run("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+
+    def note(self, commit: str) -> str | None:
+        """What Mayfly's note of a commit says; ``None`` where there is none."""
+        found = self._run("notes", f"--ref={NOTES}", "list", commit)
+        if found.returncode != 0:
+            return None
+        blob = found.stdout.decode("ascii").split()[0]
+        return self._git("cat-file", "blob", blob).decode("utf-8", "replace")
+
+    def set_note(self, commit: str, note: str) -> None:
+        """Let it say that; ``Refused`` where this user may not write there."""
+        own = ("-c", "user.name=Mayfly", "-c", "user.email=mayfly@localhost")
+        found = self._run(*own, "notes", f"--ref={NOTES}", "add", "--force", "-m", note, commit)
+        if found.returncode != 0:
+            raise Refused(f"{NOTES} cannot be written: {_reason(found.stderr)}")
 
     def ref_at_head(self) -> str | None:
         """The branch that HEAD names, by its whole name, there or not; ``None``: it names none."""
