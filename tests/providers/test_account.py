@@ -75,6 +75,7 @@ WANTED = [
     (DoomReason.DISK, Cause.DISK, JobState.FAILED),
     (DoomReason.FORCED, Cause.CANCELLED, JobState.CANCELLED),
     (DoomReason.CANCELLED, Cause.CANCELLED, JobState.CANCELLED),
+    (DoomReason.TAKEN_BACK, Cause.CANCELLED, JobState.CANCELLED),
 ]
 
 
