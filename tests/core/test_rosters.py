@@ -21,6 +21,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.rosters import BUSY_WITHOUT_JOB, GONE, busy_without_job, job_taken_back
 from mayfly.providers.azure import lines as azure_lines
+from mayfly.providers.gitea import lines as gitea_lines
 from mayfly.providers.github import lines as github_lines
 from mayfly.providers.gitlab import lines as gitlab_lines
 from tests.service_agent import service_agent
@@ -97,8 +98,12 @@ def test_no_other_is(why: str, found: object) -> None:
         (github_lines.judge, BEGINS),
         (azure_lines.judge, "2026-11-22 01:00:05Z: Running job: Job"),
         (gitlab_lines.judge, "job=7 reason= exit= msg=Checking for jobs... received"),
+        (
+            gitea_lines.judge,
+            'time="2026-11-22T01:00:00Z" level=info msg="task 41 repo is lab/train https://github.com x"',
+        ),
     ],
-    ids=["github", "azure", "gitlab"],
+    ids=["github", "azure", "gitlab", "gitea"],
 )
 def test_every_service_that_lists_busy_agents_can_be_asked_so(judge: object, line: str) -> None:
     assert callable(judge)
