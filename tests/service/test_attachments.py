@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +29,7 @@ from mayfly.core.attaching import (
 )
 from mayfly.core.commands import AttachAgent
 from mayfly.edge.faults import Passing
-from mayfly.service.attachments import BOUNDS, BOUNDS_OF_USERS
+from mayfly.service.attachments import BOUNDS, BOUNDS_OF_USERS, BURST, RATE
 from tests.service.conftest import Ask, connect
 from tests.service.let_in import LetIn
 from tests.service.standin import StandIn
@@ -147,6 +149,38 @@ def test_much_goes_through_whole_though_nobody_reads_for_a_while(
         assert frame is not None
         heard += frame.data
     assert heard == sent
+    assert person.end() == (b"", End(0))
+
+
+def test_sizes_without_end_are_not_all_told_and_the_last_is(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make()
+    person = Person(door, rows=24, columns=80, term="xterm")
+    (execution,) = inside.executions
+    person.say(b"".join(size_frame(Size(1 + n % 500, 80)) for n in range(5000)))
+    person.say(size_frame(Size(777, 80)))
+    until(lambda: execution.sizes[-1:] == [(777, 80)], 30)
+    assert len(execution.sizes) < 1000
+
+
+def test_what_goes_through_has_a_rate(make: Callable[..., LetIn], door: Path) -> None:
+    make()
+    began = time.monotonic()
+    person = Person(door)
+    data = framed(Kind.INPUT, bytes(FRAME_MAX)) * 160  # 10 MiB, which come back
+    sender = threading.Thread(target=person.socket.sendall, args=(data,))
+    sender.start()
+    heard = 0
+    while heard < 160 * FRAME_MAX:
+        frame = person.hear()
+        assert frame is not None
+        heard += len(frame.data)
+        passed = time.monotonic() - began
+        # What is heard has come twice: from the client, and from the process.
+        assert heard <= RATE * (passed + BURST) / 2 + 2 * FRAME_MAX
+    sender.join()
+    person.say(framed(Kind.INPUT))
     assert person.end() == (b"", End(0))
 
 

@@ -52,6 +52,10 @@ HELD = (
     128 * 1024
 )  # bytes that are held for an end that does not take them; then the other one waits
 TURN = 0.5  # seconds between two looks at the clock
+# Both ways together: what goes through is carried by the manager and the engine, as what a job prints.
+RATE = 8 * 1024 * 1024  # bytes a second
+BURST = 1.0  # seconds of that at once
+RESIZED = 0.1  # seconds between two sizes of a terminal that the engine is told
 RECORDING = 5.0  # seconds for the loop to record that one has ended
 ENDING = 15.0  # seconds for what it has started to end
 STOPPING = 5.0  # seconds that a manager that stops waits for all of them
@@ -265,6 +269,9 @@ class _Relay:
         self._to_client = bytearray()
         self._to_process = bytearray()
         self._no_more = False  # input will come
+        self._paid = 0.0  # until when what has come has taken its time
+        self._size: Size | None = None  # that the process has yet to be told
+        self._resized = 0.0
         self._moved = self._taken = time.monotonic()  # any byte; one that the client took
 
     def run(self, ahead: bytes) -> str:
@@ -293,23 +300,27 @@ class _Relay:
         if self._execution in ready and not self._from_process():
             return EXITED
         self._flush()
+        self._resize(now)
         return None
 
     def _ready(self) -> set[object]:
         """The ends from which something has come, of those from which it may."""
+        early = self._paid - time.monotonic() - BURST
         wanted = (
-            (self._client, len(self._to_process) < HELD, bool(self._to_client)),
-            (self._execution, len(self._to_client) < HELD, bool(self._to_process)),
+            (self._client, early <= 0 and len(self._to_process) < HELD, bool(self._to_client)),
+            (self._execution, early <= 0 and len(self._to_client) < HELD, bool(self._to_process)),
         )
+        wait = min(TURN, early) if early > 0 else TURN if self._size is None else RESIZED
         with selectors.DefaultSelector() as selector:
             for end, read, write in wanted:
                 if events := selectors.EVENT_READ * read | selectors.EVENT_WRITE * write:
                     selector.register(end, events)
-            found = selector.select(TURN) if selector.get_map() else []
+            found = selector.select(wait)
         return {key.fileobj for key, events in found if events & selectors.EVENT_READ}
 
     def _from_client(self) -> bool:
         data = self._client.recv(READ)
+        self._came(len(data))
         self._understand(data)
         return bool(data)
 
@@ -326,19 +337,28 @@ class _Relay:
                 self._no_more = True
                 self._end_input()
             case Kind.SIZE:
-                size = size_in(frame)
-                self._execution.resize(size.rows, size.columns)
+                self._size = size_in(frame)
             case _:
                 raise Malformed
 
     def _from_process(self) -> bool:
         pieces = self._execution.receive()
         for stream, data in pieces or ():
+            self._came(len(data))
             self._moved = time.monotonic()
             if not self._to_client:
                 self._taken = self._moved
             self._to_client += framed(Kind.ERR if stream == 2 else Kind.OUT, data)
         return pieces is not None
+
+    def _came(self, size: int) -> None:
+        self._paid = max(self._paid, time.monotonic()) + size / RATE
+
+    def _resize(self, now: float) -> None:
+        """Tell the process how large its terminal is by now, and not each size that it has had."""
+        if self._size is not None and now - self._resized >= RESIZED:
+            self._execution.resize(self._size.rows, self._size.columns)
+            self._size, self._resized = None, now
 
     def _flush(self) -> None:
         if self._to_client:
