@@ -35,7 +35,6 @@ TABLES = {
     "github": "GitHubTable",
     "app": "AppTable",
     "gitlab": "GitLabTable",
-    "gitea": "GiteaTable",
 }
 
 

@@ -45,6 +45,7 @@ TYPED: dict[str, list[list[str]]] = {
     "logs": [["logs", "j1"], ["logs", "local-0"], ["logs", "-f", "j1"]],
     "plan": [["plan"]],
     "gpus": [["gpus"], ["gpus", "--json"]],
+    "fetch": [["fetch", "j1"], ["fetch", NOT_NUL]],
     "cancel": [["cancel", "j1"], ["cancel", NOT_NUL]],
     "cordon": [["cordon", "local-0", "--note", NOT_NUL], ["cordon", "x", "--for", NOT_NUL]],
     "wait": [["wait", "--for", NOT_NUL]],
@@ -90,6 +91,7 @@ def hostile(manager: StandIn) -> StandIn:
     account = manager.account
     account.rows["j1"] = job("j1", state="failed", cause=EVIL, exit_code=3, agent="g1", pool=EVIL)
     account.rows["j1"] |= {"finished": "2026-11-21T09:00:01.000Z", "argv": [EVIL], "owner": EVIL}
+    account.rows["j1"] |= {"out": [EVIL], "results": {"left_out": [EVIL]}}
     account.runs["r1"] = run("r1", repository=EVIL, ref=EVIL, subject=EVIL, owner=EVIL)
     account.event_rows = [{"seq": 1, "at": 0.0, "event": EVIL, "slot": "local-0", EVIL: EVIL}]
     account.slots["local-0", False] = "g1"

@@ -29,6 +29,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    TakeResults,
     Thaw,
 )
 from mayfly.core.apply import apply
@@ -38,6 +39,7 @@ from mayfly.core.facts import (
     AgentCreated,
     AgentDoomed,
     AgentExited,
+    AgentRemoved,
     AgentStopStepped,
     Fact,
     GateOpening,
@@ -46,6 +48,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    ResultsTaken,
     SlotCordoned,
     SlotHeld,
     SlotReleased,
@@ -243,6 +246,7 @@ class Host:
     enlisted: int = 0
     service_answers: bool = True
     output_kept: bool = True  # what ended containers printed is on disk at once
+    gives: bool = True  # what is wanted of ended containers can be had
     anonymous: bool = False  # only a roster tells an entry's id
 
     # -- launchers --
@@ -371,7 +375,9 @@ class Host:
         """Do it, not at all, or without saying so; ``Fault`` is what the manager hears."""
         if fate is Fate.FAILED or not self.answers:
             raise Fault
-        if fate is Fate.LASTING and isinstance(action, Prepare | MakeSandbox):
+        if isinstance(action, TakeResults) and not self.gives:
+            raise Fault
+        if fate is Fate.LASTING and isinstance(action, Prepare | MakeSandbox | TakeResults):
             raise Fault(lasting=True)
         if isinstance(action, Enrol | Dismiss | SetSchedulable) and not self.service_answers:
             raise Fault
@@ -676,6 +682,12 @@ class Manager:
                 assert not self.memory.agents[fact.generation].settled, "an end was told twice"
             if isinstance(fact, JobEnded):
                 assert fact.job in self.memory.jobs, "a job ended twice"
+            if isinstance(fact, ResultsTaken):
+                assert self.memory.agents[fact.generation].results is None, "results came twice"
+            if isinstance(fact, AgentRemoved):
+                gone = self.memory.agents[fact.generation]
+                wanted = gone.out and gone.opened is not None
+                assert not wanted or gone.results is not None, "results went untold"
             self.journal.append(fact)
             self.memory = apply(self.memory, [fact])
 
@@ -912,6 +924,7 @@ class Manager:
         priority: Priority = Priority.NORMAL,
         follows: bool = False,
         retry_lost: int = 0,
+        out: tuple[str, ...] = (),
     ) -> JobId:
         """``follows``: it runs after the last of those that have not ended."""
         self.submitted += 1
@@ -928,6 +941,7 @@ class Manager:
             after=after,
             awaits=after,
             retry_lost=retry_lost,
+            out=out,
         )
         self.host.again[job.id] = retry_lost
         self.record([JobSubmitted(self.now, job)])

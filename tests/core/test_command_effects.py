@@ -451,6 +451,8 @@ HOST_KEYS: dict[str, object] = {
     "workspace_max": 1,
     "workspaces_per_user": 1,
     "workspaces_total": 1,
+    "results_max": 1,
+    "results_total": 1,
     "history_days": 1.0,
     "history_events": 100,
     "fair_share_half_life": 3600.0,

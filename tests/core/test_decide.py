@@ -7,14 +7,25 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.actions import Action, Dismiss, Enrol, Forget, Open, Prepare, Remove, Signal
+from mayfly.core.actions import (
+    Action,
+    Dismiss,
+    Enrol,
+    Forget,
+    Open,
+    Prepare,
+    Remove,
+    Signal,
+    TakeResults,
+)
 from mayfly.core.capabilities import Capabilities
 from mayfly.core.decide import MAX_PREPARING, decide
-from mayfly.core.ending import OUTPUT_WAIT, OUTPUTS_AWAITED, SELF_REMOVAL
+from mayfly.core.ending import OUTPUT_WAIT, OUTPUTS_AWAITED, RESULTS_WAIT, SELF_REMOVAL
 from mayfly.core.facts import (
     AgentDoomed,
     JobEnded,
     JobRequeued,
+    ResultsTaken,
     SlotCooled,
     SlotHeld,
     SlotReleased,
@@ -28,6 +39,7 @@ from mayfly.core.model import (
     Desired,
     DoomReason,
     Generation,
+    JobId,
     JobState,
     Removal,
     SlotName,
@@ -522,30 +534,6 @@ def test_an_agent_that_its_service_no_longer_shows_is_replaced_after_a_while() -
         manager.pass_time(10)
     assert manager.own("service-0") != idle
     assert dooms(manager) == [DoomReason.MISSED]
-
-
-@pytest.mark.parametrize("goes", [True, False])
-def test_a_job_that_its_service_has_ended_is_stopped_where_entries_go_with_their_jobs(
-    goes: bool,
-) -> None:
-    """Its client hears nothing of it, and would go on to the job's natural end."""
-    manager = served()
-    manager.desired = Desired(
-        tuple(replace(spec, entry_ends_with_job=goes) for spec in manager.desired.slots)
-    )
-    busy = manager.own("service-0")
-    manager.host.gives_job(busy)
-    manager.ask_service()
-    manager.turn()
-    assert manager.phases("service-0")[0] == "busy"
-    manager.host.entries.pop(manager.host.boxes[busy].entry or "")
-    manager.ask_service()
-    manager.turn()
-    assert manager.own("service-0") == busy
-    assert dooms(manager) == []
-    manager.pass_time(300)
-    assert dooms(manager) == ([DoomReason.TAKEN_BACK] if goes else [])
-    assert (manager.own("service-0") == busy) is not goes
 
 
 def test_the_entry_of_an_agent_that_died_is_taken_back() -> None:
@@ -1211,6 +1199,92 @@ def test_an_ended_container_stays_until_its_output_is_on_disk(configured: bool) 
     manager.host.output_kept = True
     manager.run()
     assert first not in manager.host.boxes
+
+
+def taking(manager: Manager) -> list[str]:
+    """Whose results are being taken."""
+    return [name for name, one in manager.flight.items() if isinstance(one, TakeResults)]
+
+
+def ended_with_results(manager: Manager, code: int = 0) -> tuple[Generation, JobId]:
+    """An agent whose job has ended, and wanted something brought back."""
+    agent, job = manager.own("a-0"), manager.submit("a", out=("results", "/tmp/log"))
+    manager.run()
+    manager.host.ends(agent, code)
+    manager.turn()
+    return agent, job
+
+
+@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("configured", [True, False])
+def test_results_are_taken_before_the_container_goes_and_nobody_waits_for_that(
+    configured: bool, code: int
+) -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    agent, job = ended_with_results(manager, code)
+    following = manager.submit("a")
+    if not configured:
+        manager.desired = Desired(())
+    assert manager.ended(job).exit_code == code
+    assert taking(manager) == [agent]
+    for _ in range(5):
+        manager.turn()
+        for subject in [one for one in manager.flight if one != agent]:
+            manager.finish(subject)
+    assert not configured or manager.memory.jobs[following].agent == manager.own("a-0")
+    assert agent in manager.host.boxes
+    manager.finish(agent)
+    manager.run()
+    assert agent not in manager.host.boxes
+    assert [fact.job for fact in manager.journal if isinstance(fact, ResultsTaken)] == [job]
+
+
+def test_a_manager_that_is_killed_takes_results_up_again() -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    agent, _ = ended_with_results(manager)
+    assert taking(manager) == [agent]
+    manager.crash([])
+    manager.turn()
+    assert taking(manager) == [agent]
+    manager.finish(agent)
+    manager.run()
+    assert agent not in manager.host.boxes
+
+
+def test_results_that_cannot_be_had_are_tried_for_ten_minutes_and_then_told() -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    agent, _ = ended_with_results(manager)
+    manager.finish(agent, Fate.FAILED)
+    manager.turn()
+    manager.host.gives = False
+    manager.pass_time(RESULTS_WAIT - 60)
+    assert agent in manager.host.boxes
+    manager.pass_time(120)
+    (told,) = [fact for fact in manager.journal if isinstance(fact, ResultsTaken)]
+    assert told.results.left_out == ("all of it: they could not be had in time",)
+    assert agent not in manager.host.boxes
+
+
+def test_results_that_are_refused_are_told_at_once() -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    agent, _ = ended_with_results(manager)
+    manager.finish(agent, Fate.LASTING)
+    manager.run()
+    (told,) = [fact for fact in manager.journal if isinstance(fact, ResultsTaken)]
+    assert told.results.left_out == ("all of it: it failed",)
+    assert agent not in manager.host.boxes
+
+
+def test_results_of_a_container_that_somebody_removed_are_told_as_gone() -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    agent, job = ended_with_results(manager)
+    del manager.host.boxes[agent]
+    manager.finish(agent, Fate.FAILED)
+    manager.run()
+    manager.pass_time(20)
+    (told,) = [fact for fact in manager.journal if isinstance(fact, ResultsTaken)]
+    assert (told.job, told.results.left_out) == (job, ("all of it: its container was removed",))
+    assert agent not in manager.memory.agents
 
 
 def test_a_container_that_a_manager_died_over_does_not_wait_for_an_output_that_nobody_reads() -> (

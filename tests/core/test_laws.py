@@ -241,6 +241,7 @@ class Chaos(RuleBasedStateMachine):
         priority=st.sampled_from(Priority),
         follows=st.booleans(),
         retry_lost=st.sampled_from([0, 0, 1]),
+        out=st.sampled_from([(), (), ("results",)]),
     )
     def a_job_comes(
         self,
@@ -250,10 +251,10 @@ class Chaos(RuleBasedStateMachine):
         priority: Priority,
         follows: bool,
         retry_lost: int,
+        out: tuple[str, ...],
     ) -> None:
-        self.manager.submit(
-            to, timeout, uid=uid, priority=priority, follows=follows, retry_lost=retry_lost
-        )
+        how = {"uid": uid, "priority": priority, "follows": follows, "retry_lost": retry_lost}
+        self.manager.submit(to, timeout, out=out, **how)  # type: ignore[arg-type]
 
     @rule(
         to=st.sampled_from(QUEUES),

@@ -17,7 +17,6 @@ from mayfly.edge.config_text import DURATIONS, SIZES, config_lines
 from mayfly.edge.faults import Refused
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.configuration import load, schema
-from mayfly.providers.gitea.settings import GiteaSettings
 from mayfly.providers.github.settings import GitHubApp, GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
 
@@ -66,6 +65,8 @@ output_total = "1GB"
 workspace_max = "64MiB"
 workspaces_per_user = "1GiB"
 workspaces_total = "2GiB"
+results_max = "32MiB"
+results_total = "512MiB"
 history_days = 30
 history_events = 5000
 fair_share_half_life = "7d"
@@ -150,14 +151,6 @@ id = "12345"
 key = { file = "/etc/mayfly/app.pem" }
 
 [[pool]]
-name = "gitea"
-provider = "gitea"
-
-[pool.gitea]
-url = "https://gitea.lab/ourlab"
-token = { credential = "gitea" }
-
-[[pool]]
 name = "gitlab"
 provider = "gitlab"
 
@@ -187,6 +180,8 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
         workspace_max=2**26,
         workspaces_per_user=2**30,
         workspaces_total=2**31,
+        results_max=2**25,
+        results_total=2**29,
         history_days=30,
         history_events=5000,
         fair_share_half_life=7 * 86400.0,
@@ -268,12 +263,6 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             ),
         ),
         model.PoolSpec(
-            name=model.PoolName("gitea"),
-            provider="gitea",
-            embedded=False,
-            settings=GiteaSettings("https://gitea.lab/ourlab", {"credential": "gitea"}),
-        ),
-        model.PoolSpec(
             name=model.PoolName("gitlab"),
             provider="gitlab",
             embedded=False,
@@ -292,7 +281,6 @@ def test_everything_names_every_key_that_there_is() -> None:
         "PoolTable",
         "AzureTable",
         "GitHubTable",
-        "GiteaTable",
         "GitLabTable",
     }
     for table in definitions:

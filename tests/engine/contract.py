@@ -10,8 +10,10 @@ The tests know the protocol alone: what an engine cannot do its capabilities say
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -232,6 +234,33 @@ class EngineContract:
             world.engine.put_tree(container, [b"no tar at all" * 1000])
         with pytest.raises(Fault):
             world.engine.put_tree(ContainerId("0" * 64), [END])
+
+    def test_what_a_job_has_made_is_there_once_it_has_ended(
+        self, world: World, until: Until
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        archive = TreeArchive(Owner(1000, 1000), time.time())
+        entry = TreeEntry("results/r", "file", 0o644, 4, "0" * 64)
+        world.engine.put_tree(
+            container, chain(archive.workspace([entry], lambda _: [b"data"]), [END])
+        )
+        with pytest.raises(Passing), world.engine.take_tree(container, "/workspace/results"):
+            pass  # it runs
+        argv = begun_there(("true",), Brought(1000, "0" * 64, None))
+        job = {"job.argv": b"".join(os.fsencode(word) + b"\0" for word in argv), "job.env": b""}
+        world.engine.open(plan.generation, container, frame(plan.generation, job))
+        until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
+        with world.engine.take_tree(container, "/workspace/results") as taken:
+            data = b"".join(taken.pieces)
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            (file,) = [one for one in tar if one.isfile()]
+            assert (file.name, file.uid) == ("results/r", 1000)
+        for path in ("/workspace/none", "/workspace/results/r/x"):
+            with pytest.raises(Refused), world.engine.take_tree(container, path):
+                pass
+        with pytest.raises(Gone), world.engine.take_tree(ContainerId("0" * 64), "/workspace"):
+            pass
 
     def test_a_gate_takes_no_frame_of_another_generation(self, world: World, until: Until) -> None:
         plan, other = world.plan(), world.plan()

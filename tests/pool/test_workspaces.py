@@ -12,9 +12,10 @@ import pytest
 
 from mayfly.cli.client import Client
 from mayfly.cli.workspace import of_folder, send
+from mayfly.core.model import LABEL_GENERATION
 from tests import copies
 from tests.engine.private_engine import PrivateEngine
-from tests.harness import Manager
+from tests.harness import Manager, until
 
 ONE = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\n'
 LOOK = 'pwd; cat; ls -A; ls -ld . sub/run | cut -c1-10; touch new sub/new && echo "mine $(id -u)"'
@@ -69,6 +70,68 @@ def test_a_tree_outlives_a_manager_that_is_killed_and_is_needed_as_long_as_its_j
     manager.start(wait="answer")
     manager.cli("cancel", blocks)
     assert manager.ended(waits)["exit_code"] == 0
+
+
+HOSTILE = """
+mkdir -p results/sub; echo made >results/r.xml; ln results/r.xml results/hard; ln -s r.xml results/link
+ln -s /etc/passwd results/evil; mkfifo results/pipe; echo '#!' >results/sub/run; chmod 4755 results/sub/run
+truncate -s 1T results.sparse; ln -s /datasets private; echo log >/tmp/log
+sleep $SECONDS_TO_SLEEP; exit 3
+"""
+
+
+def test_results_come_of_jobs_that_fail_are_over_their_limit_or_outlive_their_manager(
+    manager: Manager, tmp_path: Path
+) -> None:
+    asked = (
+        "results/",
+        "/tmp/log",
+        "none",
+        "/etc/shadow",
+        "private/x",
+        "/run/mayfly/w",
+        "results.sparse",
+    )
+    words = [word for path in asked for word in ("--out", f"{path}={tmp_path}/{path.strip('/')}")]
+    done = manager.cli(
+        "submit", "--wait", "-e", "SECONDS_TO_SLEEP=0", *words, "--", "sh", "-c", HOSTILE
+    )
+    assert done.returncode == 3, done.stderr
+    assert (tmp_path / "results/r.xml").read_text() == "made\n"
+    assert (tmp_path / "results/hard").read_text() == "made\n"
+    assert (tmp_path / "results/sub/run").stat().st_mode & 0o7111 == 0o111
+    assert (tmp_path / "tmp/log").read_text() == "log\n"
+    written = {str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if not one.is_dir()}
+    assert written == {
+        *("results/r.xml", "results/hard", "results/link", "results/sub/run", "tmp/log")
+    }
+    for told in (
+        "not brought back: none: there is no such file or directory",
+        "not brought back: private/x: /workspace/private is a link: name what it leads to",
+        "not brought back: /run/mayfly/w: /run/mayfly is mounted there",
+        "not brought back: results.sparse: it is more than is brought back",
+        "not brought back: results/pipe: no file, link or directory",
+        "not brought back: shadow: it is root's, and not for the job to read",
+        f"not written: {tmp_path}/results/evil: it is a link that leads elsewhere",
+    ):
+        assert told in done.stderr
+    late = manager.submit("sh", "-c", HOSTILE, options=("--out", "results", "--timeout", "2", "-e",
+                                                        "SECONDS_TO_SLEEP=600"))  # fmt: skip
+    assert manager.ended(late)["cause"] == "timeout"
+    orphan = manager.submit("sh", "-c", HOSTILE, options=("--out", "results/r.xml", "-e",
+                                                          "SECONDS_TO_SLEEP=1"))  # fmt: skip
+    agent = manager.started(orphan)["agent"]
+    manager.kill()
+    until(lambda: not manager.docker("ps", "-q", "--filter", f"label={LABEL_GENERATION}={agent}"),
+          "it has ended")  # fmt: skip
+    manager.start(wait="answer")
+    manager.ended(orphan)
+    for job in (late, orphan):
+        done = manager.cli("fetch", job, "-o", str(tmp_path / job))
+        assert f"{tmp_path / job}/results" in done.stdout, done.stderr
+        assert (tmp_path / job / "results/r.xml").read_text() == "made\n"
+    until(lambda: not manager.docker("ps", "-aq", "--filter", f"label={LABEL_GENERATION}={agent}"),
+          "its container is gone")  # fmt: skip
 
 
 def test_a_tree_that_nobody_sent_is_refused(manager: Manager) -> None:

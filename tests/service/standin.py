@@ -18,6 +18,7 @@ from mayfly.core.model import JobId, JobState
 from mayfly.edge.history_reader import ALL_JOBS, ALL_RUNS, JobsWanted, RunsWanted
 from mayfly.edge.http_connection import Reply, error_reply
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
+from mayfly.edge.results import ResultStore
 from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.service.attachments import Wanted
 from mayfly.service.board import StatusBoard
@@ -279,6 +280,7 @@ class StandIn:
         kept = Bounds(1 << 30, 10 << 30, 20 << 30)
         self.workspaces = Workspaces(path.parent / "kept-for-jobs", kept, list)
         self.attach: Callable[[AttachAgent, Wanted], Reply] = nobody_there
+        self.results = ResultStore(path.parent / "kept-results", 1 << 30, 1 << 30)
         self._answering = answering or (lambda _: Answer(200, {"slots": []}))
         self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
         self._loop = threading.Thread(target=self._run, daemon=True)
@@ -303,6 +305,7 @@ class StandIn:
             queue=self.queue,
             workspaces=self.workspaces,
             attach=self._let_in,
+            results=self.results,
             version="0.1.0",
             on_failure=lambda _, error: self.failures.append(error),
         )

@@ -248,6 +248,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             "matrix": {"SEED": ["1", "2", "1"]},
             "workspace": "0" * 64,
             "stdin": "1" * 64,
+            "out": ["results/", "/tmp/x", "results/"],
         },
         SubmitJob(
             ANYONE,
@@ -262,6 +263,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             matrix={"SEED": ("1", "2")},
             workspace="0" * 64,
             stdin="1" * 64,
+            out=("results/", "/tmp/x"),
         ),
     ),
     (
@@ -362,6 +364,11 @@ def test_every_post_and_no_other_read_is_a_command() -> None:
         ("/v1/jobs", {"argv": ["a"], "after": []}, "after must be a list of 1 to 1000 names"),
         ("/v1/jobs", {"argv": ["a"], "workspace": "../../x"}, "workspace must be a SHA-256"),
         ("/v1/jobs", {"argv": ["a"], "stdin": "A" * 64}, "stdin must be a SHA-256"),
+        ("/v1/jobs", {"argv": ["a"], "out": []}, "out must be a list of 1"),
+        ("/v1/jobs", {"argv": ["a"], "out": ["a"] * 17}, "out must be a list of 1"),
+        ("/v1/jobs", {"argv": ["a"], "out": [None]}, "out must not contain null"),
+        ("/v1/jobs", {"argv": ["a"], "out": ["a/../../b"]}, "out: 'a/../../b' leads up (..)"),
+        ("/v1/jobs", {"argv": ["a"], "out": ["x" * 1025]}, "out must be a text of 1 to"),
         ("/v1/jobs", {"argv": ["a"], "retry_lost": 11}, "retry_lost must be a whole number"),
         ("/v1/jobs", {"argv": ["a"], "retry_lost": True}, "retry_lost must be a whole number"),
         ("/v1/jobs", {"argv": ["a"], "cuda": ["all", "12.8"]}, "cuda must be versions such as"),

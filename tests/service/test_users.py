@@ -37,6 +37,8 @@ def door(manager: StandIn, tmp_path: Path) -> Iterator[Path]:
         manager.account.prints(agent, b"printed\n")
         manager.account.ends(agent)
     manager.account.runs = {"r1": run("r1", uid=OWN), "r2": run("r2", uid=OWN + 1)}
+    for name in ("mine", "other"):
+        manager.account.rows[name] |= {"out": ["results"]}
     manager.account.slots |= {("local-0", False): "g1", ("local-1", False): "g2"}
     yield path
     server.close()
@@ -65,6 +67,8 @@ ANSWERS = {
     "GET /v1/jobs/mine/output": 200,
     "GET /v1/jobs/other/output": 403,
     "GET /v1/jobs/other/output?follow=1": 403,
+    "GET /v1/jobs/mine/results": 204,
+    "GET /v1/jobs/other/results": 403,
     "GET /v1/slots/local-0/output": 200,
     "GET /v1/slots/local-1/output": 403,
     "GET /v1/runs": 200,

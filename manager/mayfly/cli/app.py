@@ -48,6 +48,7 @@ VERBS = {
     "jobs": "verbs_jobs",
     "cancel": "verbs_jobs",
     "attach": "verbs_attach",
+    "fetch": "verbs_jobs",
     "runs": "verbs_runs",
     "push": "verbs_push",
     "pipeline": "verbs_pipeline",

@@ -124,6 +124,21 @@ class Client:
         """Send a body of so many bytes, made anew for each try, and return what became of it."""
         return self._json("POST", path, Body(pieces, length), self._seconds, self._patience)
 
+    def fetched(self, path: str, query: Mapping[str, object]) -> Iterator[bytes]:
+        """The pieces of a body as they come; none where there is nothing yet."""
+        connection, response = self._answered("GET", _with_query(path, query), None, 100.0, 0.0)
+        try:
+            if response.status == 204:
+                return
+            if response.status != 200:
+                raise _refusal(response.status, response.read())
+            while piece := response.read(256 * 1024):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise self._trouble(error) from error
+        finally:
+            connection.close()
+
     def output(
         self, path: str, query: Mapping[str, object], timeout: float = SECONDS
     ) -> Iterator[Piece]:
@@ -319,7 +334,7 @@ def _refusal(status: int, data: bytes) -> Trouble:
         return error
     sentence = str(document.get("error") or f"the manager answered {status}")
     match document.get("kind"), status:
-        case (("no_such_slot" | "no_such_job" | "no_such_pool" | "no_such_run"), _):
+        case (("no_such_slot" | "no_such_job" | "no_such_pool" | "no_results" | "no_such_run"), _):
             return NoSuch(sentence)
         case "starting", _:
             return Down(sentence)

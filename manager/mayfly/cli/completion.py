@@ -25,6 +25,11 @@ def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
     return _named(ctx, incomplete, "job", "/v1/jobs", {"limit": 0, "most": MOST})
 
 
+def complete_ended_job(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The caller's jobs that ended last and begin with what was typed."""
+    return _named(ctx, incomplete, "job", "/v1/jobs", {"mine": 1, "limit": MOST, "most": MOST})
+
+
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """The last runs that begin with what was typed."""
     return _named(ctx, incomplete, "run", "/v1/runs", {})

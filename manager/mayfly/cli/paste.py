@@ -52,6 +52,7 @@ VERBS = frozenset(
             "doctor",
             "drain",
             "events",
+            "fetch",
             "gpus",
         ),
         *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from mayfly.cli import render
 from mayfly.cli.client import Client, Document, segment, some_of
-from mayfly.cli.completion import SlotOrJobArgument, complete_job, of_words
+from mayfly.cli.completion import SlotOrJobArgument, complete_ended_job, complete_job, of_words
 from mayfly.cli.following import (
     Away,
     Follower,
@@ -35,8 +36,9 @@ from mayfly.cli.options import (
     terminal_width,
 )
 from mayfly.cli.plain import clean
+from mayfly.cli.results import fetched, place_here, wanted
 from mayfly.cli.sending import sent_folder, sent_input
-from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Usage
+from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
 from mayfly.core.model import Cause, JobState, Priority
 
@@ -119,6 +121,14 @@ def submit(
             "--dir", metavar="DIR", help="Send this folder as git would; the job starts in it."
         ),
     ] = None,
+    out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--out",
+            metavar="PATH[=HERE]",
+            help="Bring that back, also where it failed; it may be there several times.",
+        ),
+    ] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Give it your standard input.")] = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
@@ -127,31 +137,35 @@ def submit(
     see_that_it_is_a_program(command)
     if not stdin:
         see_that_nothing_is_piped_in()
-    manager = client(ctx, socket, config)
+    manager, places = client(ctx, socket, config), wanted(out or [])
     body = {
         "argv": command,
         "env": _variables(env or []),
         "pool": pool,
         "timeout": lasting(timeout, "--timeout"),
     }
-    wanted = {
+    asked = {
         "name": name,
         "priority": priority,
         "after": after,
         "retry_lost": retry_lost,
         "cuda": cuda.split(",") if cuda is not None else None,
         "matrix": _matrix(matrix or []),
-        "workspace": sent_folder(manager, folder) if folder is not None else None,
+        "workspace": sent_folder(manager, folder, [*places]) if folder is not None else None,
         "stdin": sent_input(manager) if stdin else None,
+        "out": [*places] or None,
     }
     # What is not asked for is not said, so that a manager of before takes the job.
-    answer = manager.post("/v1/jobs", body | {key: one for key, one in wanted.items() if one})
+    answer = manager.post("/v1/jobs", body | {key: one for key, one in asked.items() if one})
     job = str(answer["job"])
     if not wait:
         print(job)
         return
     if answer.get("group"):
-        raise typer.Exit(_group_waited_for(manager, job))
+        code = _group_waited_for(manager, job)
+        if places:
+            say("what one has made: mayfly fetch JOB -o FOLDER")
+        raise typer.Exit(code)
     sink = JobSink()
     try:
         row = follow_job(manager, job, sink)
@@ -169,7 +183,43 @@ def submit(
     if sink.incomplete and code == 0:
         say(f"job {job} succeeded, and its output is not whole: what is missing is said above")
         code = 1
+    if places and not _brought(manager, job, places) and code == 0:
+        code = 1
     raise typer.Exit(code)
+
+
+def _brought(manager: Client, job: str, places: Mapping[str, Path]) -> bool:
+    """Bring what a job has made; whether all of it came. Why it did not is said."""
+    try:
+        return fetched(manager, job, places)
+    except KeyboardInterrupt:
+        say(f"the results of job {job} are kept: mayfly fetch {job}")
+        raise typer.Exit(INTERRUPTED) from None
+    except Trouble as trouble:
+        say(str(trouble))
+        return False
+
+
+def fetch(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", autocompletion=complete_ended_job)],
+    *,
+    folder: Annotated[
+        Path, typer.Option("-o", metavar="DIR", help="Where to; the folder that you are in.")
+    ] = Path(),
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Bring back what `submit --out` named of a job that has ended."""
+    manager = client(ctx, socket, config)
+    row = manager.get(f"/v1/jobs/{segment(job)}")
+    places = {path: place_here(path, folder) for path in row.get("out") or ()}
+    whole = fetched(manager, job, places)
+    for place in places.values():
+        if os.path.lexists(place):
+            print(clean(str(place)))
+    if not whole:
+        raise typer.Exit(1)
 
 
 def _variables(given: list[str]) -> dict[str, str]:

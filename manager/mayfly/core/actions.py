@@ -157,6 +157,23 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeResults:
+    """Keep what a job's owner wants of its agent's ended container."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    job: JobId
+    out: tuple[str, ...]
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
 class Dismiss:
     """Take a registration back from the service."""
 
@@ -254,6 +271,7 @@ Action: TypeAlias = (
     | Freeze
     | Thaw
     | Remove
+    | TakeResults
     | Dismiss
     | SetSchedulable
     | Forget

@@ -38,6 +38,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    ResultsTaken,
     RunSubmitted,
     SlotCooled,
     SlotCordoned,
@@ -85,6 +86,8 @@ class _Draft:
         known, agent = self.jobs.get(job), self.agents.get(generation)
         if known is not None and agent is not None:
             self.jobs[job] = replace(known, agent=generation, slot=agent.slot)
+            if known.out:
+                self.agent(generation, out=known.out)
             self.share(known.share, started=at)
 
     def follow(self, ended: JobId, state: JobState) -> None:
@@ -132,6 +135,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | AgentDoomed()
             | AgentStopStepped()
             | AgentExited()
+            | ResultsTaken()
             | AgentRemoved()
         ):
             _write_agent(draft, fact)
@@ -309,6 +313,8 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
                 draft.slot(known.slot, vacant_since=at)
                 for name, run in failed_runs.after_end(draft.slots, known, fact).items():
                     draft.slot(name, failed_run=run)
+        case ResultsTaken(at=at, generation=generation):
+            draft.agent(generation, results=at)
         case AgentRemoved(generation=generation):
             draft.agents.pop(generation, None)
         case _:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mayfly.core.actions import Action, Dismiss, Forget, Remove, Signal
-from mayfly.core.facts import AgentStopStepped
+from mayfly.core.actions import Action, Dismiss, Forget, Remove, Signal, TakeResults
+from mayfly.core.facts import AgentStopStepped, ResultsTaken
 from mayfly.core.keeping import (
     awaits_roster,
     keep_committed,
@@ -14,7 +14,7 @@ from mayfly.core.keeping import (
 )
 from mayfly.core.memory import ENDS_JOBS, Agent
 from mayfly.core.memory import Doom as Dooming
-from mayfly.core.model import Container, DoomReason, Phase, Removal, SlotSpec, StopStep
+from mayfly.core.model import Container, DoomReason, Phase, Removal, Results, SlotSpec, StopStep
 from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
 from mayfly.core.rosters import ORPHANED
 from mayfly.core.slots import DEADLINES, Tenancy, overdue, within
@@ -25,9 +25,8 @@ SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by it
 OUTPUT_WAIT = (
     300.0  # seconds that an ended container stays at most until all of its output is on disk
 )
+RESULTS_WAIT = 600.0  # seconds that it stays at most until what its job's owner wants of it is kept
 OUTPUTS_AWAITED = 8  # ended containers of one slot that stay for that
-# Of these nothing is waited for: no call that hangs, and no report of a job that its service has ended.
-HEEDLESS = frozenset({DoomReason.CUT_OFF, DoomReason.TAKEN_BACK})
 
 
 def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
@@ -47,7 +46,8 @@ def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
             return replace(letting_go, until=agent.doom.at + LETTING_GO)
     steps = spec.ladder if spec is not None else ()
     ladder = tuple(step for step in steps if gently or not step.idle)
-    if agent.doom.reason in HEEDLESS:
+    if agent.doom.reason is DoomReason.CUT_OFF:
+        # It has no job, and a call that hangs does not end by being waited for.
         hung = (replace(step, grace=min(step.grace, HUNG)) for step in ladder if not step.idle)
         ladder = tuple(hung)
     if agent.opened is None or not container.live:
@@ -139,6 +139,8 @@ def clear(
     if not view.free(agent.generation):
         return STAY
     container = view.containers.get(agent.generation)
+    if agent.out and agent.opened is not None and agent.results is None:
+        return _taking(view, agent, container)
     keeps = spec is not None and spec.keeps_entries
     due = agent.committed is not None if keeps else not agent.clean
     registered = due and registered_at_service(agent)
@@ -156,6 +158,23 @@ def clear(
         return Act(actions, until=until)
     removal = Remove(agent.generation, agent.slot, container.id, "its outcome is on disk")
     return Act((*actions, removal))
+
+
+def _taking(view: View, agent: Agent, container: Container | None) -> Verdict:
+    """What its job's owner wants of its container is kept before anything of it goes, for a while."""
+    assert agent.job is not None
+    ended = view.world.over.get(agent.generation, agent.exited or view.now)
+    if container is None and agent.generation in view.world.unsure:
+        return STAY
+    if container is None or not within(view.now, ended, RESULTS_WAIT):
+        gone = "its container was removed" if container is None else "they could not be had in time"
+        told = Results(left_out=(f"all of it: {gone}",))
+        return Act((), (ResultsTaken(view.now, agent.generation, agent.job, told),))
+    if container.live:
+        return Stay(ended + RESULTS_WAIT)
+    why = "its job's results are wanted"
+    action = TakeResults(agent.generation, agent.slot, container.id, agent.job, agent.out, why)
+    return Act((action,), until=ended + RESULTS_WAIT)
 
 
 def _removable(

@@ -33,6 +33,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "agent.attached": INFO,
         "agent.detached": INFO,
         "agent.exited": INFO,
+        "results.taken": INFO,
         "agent.removed": INFO,
         "slot.cooled": WARNING,
         "slot.recovered": INFO,

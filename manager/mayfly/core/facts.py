@@ -20,6 +20,7 @@ from mayfly.core.model import (
     JobId,
     JobState,
     Phase,
+    Results,
     SlotName,
 )
 from mayfly.core.runs import Run
@@ -197,6 +198,16 @@ class AgentExited:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultsTaken:
+    """results.taken: what its job's owner wants of its container is kept, or it is known why not."""
+
+    at: float
+    generation: Generation
+    job: JobId
+    results: Results
+
+
+@dataclass(frozen=True, slots=True)
 class AgentRemoved:
     """agent.removed: nothing of it is left."""
 
@@ -355,6 +366,7 @@ Fact: TypeAlias = (
     | AgentAttached
     | AgentDetached
     | AgentExited
+    | ResultsTaken
     | AgentRemoved
     | SlotCooled
     | SlotRecovered
@@ -389,6 +401,7 @@ AgentFact: TypeAlias = (
     | AgentDoomed
     | AgentStopStepped
     | AgentExited
+    | ResultsTaken
     | AgentRemoved
 )
 

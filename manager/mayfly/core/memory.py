@@ -23,17 +23,10 @@ from mayfly.core.model import (
     SlotName,
 )
 
-# What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, a limit, or that its
-# service has ended the job. Every other reason supposed that it had none yet, and falls away when it turns
-# out to have one.
+# What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, or a limit. Every other
+# reason supposed that it had none yet, and falls away when it turns out to have one.
 ENDS_JOBS = frozenset(
-    {
-        DoomReason.TIMEOUT,
-        DoomReason.DISK,
-        DoomReason.CANCELLED,
-        DoomReason.FORCED,
-        DoomReason.TAKEN_BACK,
-    }
+    {DoomReason.TIMEOUT, DoomReason.DISK, DoomReason.CANCELLED, DoomReason.FORCED}
 )
 
 # -- what is remembered ------------------------------------------------------------------------
@@ -88,6 +81,8 @@ class Agent:
     exited: float | None = None  # its outcome is on disk
     clean: bool = False  # it ended so that the service has let go of it by itself
     failed: bool = False  # it ended badly: its container is kept where its pool says so
+    out: tuple[str, ...] = ()  # what of its container its job's owner wants
+    results: float | None = None  # when it was recorded what came of that; None: not yet
 
     @property
     def settled(self) -> bool:

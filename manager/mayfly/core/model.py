@@ -105,7 +105,6 @@ class DoomReason(StrEnum):
     CUT_OFF = "cut off"  # its client does not come back to a service that has
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
     NO_SANDBOX = "no sandbox"  # that which it was in is gone, or somebody left something in it
-    TAKEN_BACK = "taken back"  # its service has ended its job, and its client goes on with it
 
 
 class Removal(StrEnum):
@@ -299,6 +298,8 @@ class HostSpec:
     workspace_max: int = 1024 * 1024 * 1024  # of the tree, or the input, that one job brings
     workspaces_per_user: int = 10 * 1024 * 1024 * 1024  # of all that is kept of one user's
     workspaces_total: int = 20 * 1024 * 1024 * 1024  # of all users'
+    results_max: int = 1024 * 1024 * 1024  # of what is brought back of one job
+    results_total: int = 10 * 1024 * 1024 * 1024  # of all jobs
     history_days: float = field(default=90.0, metadata=LIVE)
     history_events: int = field(default=100_000, metadata=LIVE)
     # seconds after which half of what somebody's jobs had of a pool's slots still counts
@@ -365,8 +366,6 @@ class Traits:
     can_cordon: bool = False
     # the service's entry belongs to the slot, and stays when an agent ends
     keeps_entries: bool = False
-    # the service deletes an agent's entry as soon as its job is over there, whoever has ended it
-    entry_ends_with_job: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +394,6 @@ class SlotSpec:
     enrol_deadline: float | None = None  # seconds; None: the table's
     can_cordon: bool = False  # the service can be told to give an agent no new job
     keeps_entries: bool = False  # the service's entry belongs to the slot, not to one agent
-    entry_ends_with_job: bool = False  # the service deletes it as soon as the job is over there
     labels: tuple[
         str, ...
     ] = ()  # what jobs at a service may ask for that the host gives: GPU model, CUDA
@@ -575,6 +573,18 @@ class Breach:
     code: str  # peers, metadata or devices
     text: str  # the end of a sentence that begins with the pool's agents
     fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What was brought back of a job's container."""
+
+    files: int = 0
+    size: int = 0  # bytes, as they are kept
+    left_out: tuple[str, ...] = ()  # sentences: what was not, and why
+
+
+NOTHING_TAKEN = Results()
 
 
 @dataclass(frozen=True, slots=True)

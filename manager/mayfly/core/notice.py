@@ -64,7 +64,6 @@ BLAMELESS = frozenset(
         DoomReason.CANCELLED,
         DoomReason.CUT_OFF,
         DoomReason.NO_SANDBOX,
-        DoomReason.TAKEN_BACK,
     }
 )
 

@@ -16,6 +16,7 @@ from mayfly.core.desire import Survey
 from mayfly.core.facts import Fact
 from mayfly.core.gpu_health import Reading
 from mayfly.core.model import (
+    NOTHING_TAKEN,
     Breach,
     Config,
     Container,
@@ -25,6 +26,7 @@ from mayfly.core.model import (
     Generation,
     PoolName,
     ProbeVerdict,
+    Results,
     Roster,
     Traits,
     Witness,
@@ -224,6 +226,7 @@ class ActionDone:
     registered: str | None = None  # its name at the service; None: likewise
     busy: bool = False  # its service says that the agent runs a job, and left it alone
     unclean: bool = False  # of an Open: something was left in the sandbox, and nothing was written
+    results: Results = NOTHING_TAKEN  # of a TakeResults
 
 
 @dataclass(frozen=True, slots=True)

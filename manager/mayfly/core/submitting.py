@@ -15,7 +15,16 @@ from math import prod
 from mayfly.core.commands import Caller, Payload, RunJob, SubmitJob, SubmitRun
 from mayfly.core.images import parse
 from mayfly.core.memory import Job, Memory
-from mayfly.core.model import Config, Desired, JobId, JobState, PoolName, PoolSpec, Priority
+from mayfly.core.model import (
+    Config,
+    Desired,
+    JobId,
+    JobState,
+    PoolName,
+    PoolSpec,
+    Priority,
+    Removal,
+)
 from mayfly.core.queue import in_vain
 from mayfly.core.queue_room import no_room
 from mayfly.core.runs import JOBS_MOST, variables
@@ -186,6 +195,12 @@ def _unfit(
             sentence = (
                 f"nothing can be put into agents of pool {pool.name}: their files are read-only "
                 "(security.read_only)"
+            )
+            return Refused(409, "refused", sentence)
+        if command.out and pool.removal is Removal.ENGINE:
+            sentence = (
+                f"nothing is brought back from pool {pool.name}: its containers remove themselves "
+                '(removal = "engine")'
             )
             return Refused(409, "refused", sentence)
     return None

@@ -25,6 +25,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Subject,
+    TakeResults,
     Thaw,
     action_name,
 )
@@ -41,6 +42,7 @@ from mayfly.core.facts import (
     AgentRemoved,
     ClockJumped,
     Fact,
+    ResultsTaken,
 )
 from mayfly.core.isolation import Isolation
 from mayfly.core.model import (
@@ -54,6 +56,7 @@ from mayfly.core.model import (
     HostId,
     Phase,
     PoolName,
+    Results,
     Traits,
 )
 from mayfly.core.mounts import Source
@@ -106,6 +109,7 @@ OPENING = (
 BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
 LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
 NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
+RESULTS_REST = 15.0  # seconds until results are tried again that could not be taken
 REST = 1.0  # seconds that a subject rests after an action on it failed
 
 
@@ -473,6 +477,8 @@ class Draft:
             case Remove(generation=generation):
                 self._set(observed=state.observed.removed(state.results, generation))
                 self._stir(generation)
+            case TakeResults(generation=generation, job=job):
+                self._pend(ResultsTaken(now, generation, job, done.results))
             case Forget(generation=generation):
                 left = state.left_behind.removed(generation)
                 self._set(observed=state.observed.forgotten(generation), left_behind=left)
@@ -568,6 +574,11 @@ class Draft:
             case MakeSandbox(spec=spec):
                 made_as = (spec.name, spec.fingerprint, failure.text, lasting)
                 self._pend(unmade(*made_as, state.drafted, now))
+            case TakeResults(generation=generation, job=job) if lasting:
+                told = Results(left_out=(f"all of it: {failure.text}",))
+                self._pend(ResultsTaken(now, generation, job, told))
+            case TakeResults():
+                self._rest(subject, now + (failure.retry_after or RESULTS_REST))
             case Open() if agent is not None:
                 self._pend(*unopened(agent, failure.text, state.drafted, now))
             case _:

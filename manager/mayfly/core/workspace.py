@@ -55,3 +55,9 @@ def _number(text: str) -> int | None:
     """Of a user or a group; an image may have written anything there."""
     number = whole_number(text)
     return number if number is not None and number < NOBODY_AT_ALL else None
+
+
+def place_of(path: str) -> str:
+    """Where a path of a job's is in its container: from where it starts, or absolute."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return "/" + "/".join(parts if path.startswith("/") else [WORKSPACE.strip("/"), *parts])

@@ -311,6 +311,12 @@ class HostTable(Table):
     workspaces_total: Size = key(
         model.HostSpec, "workspaces_total", "what is kept of what all users sent"
     )
+    results_max: Size = key(
+        model.HostSpec, "results_max", "what is brought back of one job (`submit --out`)"
+    )
+    results_total: Size = key(
+        model.HostSpec, "results_total", "what is kept of all jobs' results; the oldest go first"
+    )
     history_days: float = key(
         model.HostSpec, "history_days", "how long ended agents are remembered", gt=0, le=36500
     )

@@ -19,6 +19,7 @@ SIZES = frozenset(
     (
         *("memory", "shm", "disk", "tmpfs", "log_max_size", "output_per_agent", "output_total"),
         *("workspace_max", "workspaces_per_user", "workspaces_total"),
+        *("results_max", "results_total"),
     )
 )
 DURATIONS = frozenset(("job_timeout", "idle_recycle", "keep_failed", "fair_share_half_life"))

@@ -26,6 +26,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    ResultsTaken,
     RunSubmitted,
     event_name,
 )
@@ -194,6 +195,11 @@ class History:
                 self._started(fact)
             case JobEnded():
                 self._finish(fact)
+            case ResultsTaken():
+                self._db.execute(
+                    "UPDATE jobs SET results = ? WHERE id = ? AND agent = ?",
+                    (json.dumps(_plain(asdict(fact.results))), fact.job, fact.generation),
+                )
             case AgentExited():
                 self._life(fact, after)
             case ManagerPaused() | ManagerResumed():

@@ -353,7 +353,13 @@ JOB_ROW = (
 
 def _job_row(row: sqlite3.Row) -> dict[str, Any]:
     found = {"job": row["id"], **{name: row[name] for name in JOB_ROW}}
-    return found | {"group": row["group_id"], "after": row["after"].split()}
+    told = json.loads(row["results"]) if row["results"] is not None else None
+    return found | {
+        "group": row["group_id"],
+        "after": row["after"].split(),
+        "out": json.loads(row["out"]),
+        "results": told,
+    }
 
 
 def _run_row(row: sqlite3.Row, jobs: Mapping[JobState, int], end: float | None) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
 def agent_from(data: Mapping[str, Any]) -> Agent:
     """An agent from its JSON."""
     known = _known(Agent, data)
-    known["lease"] = tuple(known.get("lease") or ())
+    for key in ("lease", "out"):
+        known[key] = tuple(known.get(key) or ())
     if known.get("confirmed") is not None:
         known["confirmed"] = Phase(known["confirmed"])
     if known.get("doom") is not None:

@@ -11,6 +11,7 @@ Times are seconds since the epoch (UTC) unless a name says nanoseconds, sizes ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -33,6 +34,7 @@ from mayfly.core.model import (
 from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.output_kept import Chunk
+from mayfly.edge.results import Taken
 
 
 class Gone(Passing):
@@ -285,6 +287,14 @@ class Engine(Protocol):
 
     def let_go(self, generation: Generation) -> None:
         """Give up the way into an agent's gate; the gate stays as it is."""
+
+    def take_tree(self, container: ContainerId, path: str) -> AbstractContextManager[Taken]:
+        """What is at an absolute path of an ended container, as a tar that is read while the context lasts.
+
+        ``Refused`` where there is nothing, where the path leads through a link or a directory that the job
+        may not enter, or to what is mounted; ``Gone`` where the container is gone; ``Passing`` where it takes
+        longer than two minutes.
+        """
 
     def rename(self, container: ContainerId, name: str) -> None:
         """Give it another name; having it already is a success, ``NameTaken`` where another has it."""

@@ -74,6 +74,7 @@ def submit(request: CommandRequest) -> SubmitJob:
         matrix=matrix,
         workspace=parameters.digest(given.get("workspace"), "workspace"),
         stdin=parameters.digest(given.get("stdin"), "stdin"),
+        out=parameters.paths(given.get("out")),
     )
 
 
@@ -185,7 +186,7 @@ def plan(request: CommandRequest) -> PlanAhead:
 RETRIES = 10  # that one may ask for
 SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
-    *("matrix", "workspace", "stdin"),
+    *("matrix", "workspace", "stdin", "out"),
 )
 RUN = ("repository", "ref", "commit", "base", "subject", "workspace", "tasks")
 TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after")

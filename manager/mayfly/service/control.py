@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 from mayfly.core.attaching import PROTOCOL, Size
 from mayfly.core.commands import AttachAgent, Caller
@@ -36,6 +36,7 @@ from mayfly.edge.http_connection import (
 )
 from mayfly.edge.output_kept import NOTE, Chunk
 from mayfly.edge.places import Bounds, Places
+from mayfly.edge.results import ResultStore
 from mayfly.edge.unix_http import OPERATORS, USERS, Door, UnixServer, there_is, users_socket
 from mayfly.edge.workspaces import Workspaces
 from mayfly.service import openapi, output_stream, parameters, sending
@@ -60,6 +61,8 @@ AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited f
 LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is over
 STILL_COMING = b"the end of this output is still on its way from the Engine: ask again"
 FRAMED = "application/vnd.mayfly.output"
+AWAITED, KEPT, NEVER = "awaited", "kept", "never"  # of a job's results
+RESULTS_PIECE = 256 * 1024
 AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
 EVENTS_QUERY = ("after", "wait", "slot", "limit")
@@ -213,6 +216,7 @@ class Control:
         *,
         queue: QueueView = NO_QUEUE,
         workspaces: Workspaces | None = None,
+        results: ResultStore | None = None,
         gpus: Callable[[], Mapping[str, object]] = dict,
         recording: Callable[[], Mapping[str, object]] = dict,
         attach: Callable[[AttachAgent, Wanted], Reply] = nowhere,
@@ -229,6 +233,7 @@ class Control:
         self._exposition = metrics
         self._queue = queue
         self._workspaces = workspaces
+        self._results = results
         self._gpus_document = gpus
         self._recorded = recording
         self._attach_to = attach
@@ -390,6 +395,7 @@ class Control:
         standing = self._queue.standing(names["job"]) if queued else {}
         told = {"position": None, "starts_at": None, "why": None, **standing}
         told["seconds_left"] = self._seconds_left(row)
+        told["results"] = _results_of(row)
         return json_reply(200, {"schema": "mayfly.job/1", **_stamped(shown | told)})
 
     def _runs(self, request: Request, _: Names) -> HttpReply:
@@ -552,6 +558,42 @@ class Control:
         stream = _Held(pieces, release, self._stop.is_set)
         return HttpReply(200, kind, stream, {AGENT_HEADER: generation})
 
+    # -- results -----------------------------------------------------------------------------------
+
+    def _job_results(self, request: Request, names: Names) -> HttpReply:
+        job = names["job"]
+        row = self._reader.job(job)
+        if row is None:
+            return _no_such_job(job)
+        self._see_whose_job(request, job)
+        seconds = parameters.wait(request.query, WAIT_MAX)
+        told = _results_of(row)
+        if told is None:
+            return error_reply(409, f"job {job} has nothing to be brought back", "refused")
+        if told["state"] == AWAITED and seconds:
+            with self._waiting(request):
+                told = self._await_results(job, told, seconds)
+        if told["state"] == AWAITED:
+            return HttpReply(204, "application/x-tar", b"")
+        generation = self._reader.generation_of_job(job)
+        kept = self._results
+        file = kept.open(Generation(generation)) if kept is not None and generation else None
+        if file is None:
+            return error_reply(
+                404, f"the results of job {job} are not kept (any more)", "no_results"
+            )
+        return HttpReply(200, "application/x-tar", _Pieces(file))
+
+    def _await_results(self, job: str, told: Row, seconds: float) -> Row:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
+            seen = self.board.read()
+            told = _results_of(self._reader.job(job) or {}) or told
+            if told["state"] != AWAITED:
+                break
+            self.board.wait(seen.rev if seen else 0, min(left, 1.0))
+        return told
+
     # -- into a running job ------------------------------------------------------------------------
 
     def _attach_job(self, request: Request, names: Names) -> Reply:
@@ -615,6 +657,13 @@ class Control:
         Route("GET", "/v1/jobs/{job}", (), "one job, with its command", _job),
         Route("GET", "/v1/runs", RUNS_QUERY, "the jobs of pushes and folders, as one each", _runs),
         Route("GET", "/v1/runs/{run}", (), "one run; its jobs: /v1/jobs?group=", _run),
+        Route(
+            "GET",
+            "/v1/jobs/{job}/results",
+            ("wait",),
+            "what was brought back of a job, as a tar",
+            _job_results,
+        ),
         Route("GET", "/v1/jobs/{job}/output", OUTPUT_QUERY, "what a job printed", _job_output),
         Route(
             "GET",
@@ -655,6 +704,22 @@ class Control:
         ),
         *(_commanded(route) for route in COMMAND_ROUTES),
     )
+
+
+class _Pieces(Iterator[bytes]):
+    """A file as it is sent."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __next__(self) -> bytes:
+        piece = self._file.read(RESULTS_PIECE)
+        if not piece:
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _NotTheirs(Exception):
@@ -719,6 +784,23 @@ class _Held(Iterator[bytes]):
         release, self._release = self._release, None
         if release is not None:
             release()
+
+
+def _results_of(row: Row) -> Row | None:
+    """What came of what was to be brought back; ``None``: nothing was to be."""
+    if not row.get("out"):
+        return None
+    told = row.get("results")
+    state = KEPT if told is not None else AWAITED
+    if told is None and row.get("finished") is not None and row.get("started") is None:
+        state = NEVER  # it did not run
+    told = told or {}
+    return {
+        "state": state,
+        "files": told.get("files", 0),
+        "bytes": told.get("size", 0),
+        "left_out": told.get("left_out", []),
+    }
 
 
 def _see_that_it_is_theirs(caller: Caller, owner: int | None, what: str) -> None:

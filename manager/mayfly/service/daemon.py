@@ -37,6 +37,7 @@ from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
 from mayfly.edge.mounted import MountedPaths
+from mayfly.edge.results import ResultStore
 from mayfly.edge.unix_http import UnixServer
 from mayfly.edge.witness import Witnesses
 from mayfly.edge.workspaces import Bounds, Workspaces
@@ -166,9 +167,9 @@ def _run(
         total=config.host.output_total,
         log_size=config.host.log_max_size,
     )
-    workspaces = _workspaces(config, state_dir, reader)
+    workspaces, results = _kept_for_jobs(config, state_dir, reader)
     performer = Performer(
-        host, engine, witnesses, output, ends, config.host.log_max_size, workspaces
+        *(host, engine, witnesses, output, ends, config.host.log_max_size, workspaces, results)
     )
     workers = Workers(performer, inbox.put)
     observer, mounts = _observers(
@@ -218,6 +219,7 @@ def _run(
         metrics=metrics.text,
         queue=LiveQueue(lambda: loop.state, clock.now, reader),
         workspaces=workspaces,
+        results=results,
         gpus=lambda: gpu_document(gpus.document()),
         recording=recording.document,
         attach=attachments.enter,
@@ -337,11 +339,16 @@ def _follow(output: OutputKeeper, memory: Memory) -> None:
             output.follow(agent.generation, agent.container, lines=not agent.embedded)
 
 
-def _workspaces(config: Config, state_dir: Path, reader: HistoryReader) -> Workspaces:
-    """What people send for their jobs."""
+def _kept_for_jobs(
+    config: Config, state_dir: Path, reader: HistoryReader
+) -> tuple[Workspaces, ResultStore]:
+    """What people send for their jobs, and what is brought back of them."""
     host = config.host
     bounds = Bounds(host.workspace_max, host.workspaces_per_user, host.workspaces_total)
-    return Workspaces(state_dir / "workspaces", bounds, reader.needed)
+    return (
+        Workspaces(state_dir / "workspaces", bounds, reader.needed),
+        ResultStore(state_dir / "results", host.results_max, host.results_total),
+    )
 
 
 def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:

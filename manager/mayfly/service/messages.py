@@ -60,7 +60,9 @@ def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
             registration = given.registration if given is not None else None
             registered = given.registered if given is not None else None
             answers = (sight.busy, sight.unclean)
-            yield stimuli.ActionDone(action, container, registration, registered, *answers)
+            yield stimuli.ActionDone(
+                action, container, registration, registered, *answers, sight.results
+            )
         case Failed(action=action, fault=fault):
             yield stimuli.ActionFailed(action, failure_of(fault))
         case _:

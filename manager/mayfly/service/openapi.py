@@ -188,6 +188,10 @@ BODY: Mapping[str, Schema] = {
         _text("the tree that it starts in, as `POST /v1/workspaces` answered", pattern=DIGEST)
     ),
     "stdin": _or_null(_text("digest of its standard input, which was sent", pattern=DIGEST)),
+    "out": {
+        **_or_null({"type": "array", "items": TEXT, "minItems": 1, "maxItems": 16}),
+        "description": "paths that are brought back: from where it starts, or absolute",
+    },
     "manifest": _text("digest of the tree's list, whose content was sent", pattern=DIGEST),
     "digests": {
         "type": "array",
@@ -276,6 +280,9 @@ MAKE = frozenset({"POST /v1/jobs", "POST /v1/runs"})  # something new, and say s
 CONTENTS: Mapping[str, Mapping[str, Schema]] = {
     "GET /v1/jobs/{job}/output": OUTPUT,
     "GET /v1/slots/{slot}/output": OUTPUT,
+    "GET /v1/jobs/{job}/results": {
+        "application/x-tar": {"schema": {"type": "string", "format": "binary"}}
+    },
     "GET /v1/metrics": {"text/plain; version=0.0.4; charset=utf-8": {"schema": TEXT}},
 }
 
@@ -286,7 +293,14 @@ UPGRADED = frozenset({"POST /v1/jobs/{job}/attach", "POST /v1/slots/{slot}/attac
 FAILURES: Mapping[int, tuple[str, ...]] = {
     400: ("bad_request", "which_pool"),
     403: ("forbidden",),
-    404: ("no_such_path", "no_such_slot", "no_such_job", "no_such_pool", "no_such_run"),
+    404: (
+        "no_such_path",
+        "no_results",
+        "no_such_slot",
+        "no_such_job",
+        "no_such_pool",
+        "no_such_run",
+    ),
     405: ("method",),
     409: ("ended", "no_queue", "refused", "lacking", "no_such_workspace"),
     411: ("bad_request",),
@@ -298,7 +312,7 @@ FAILURES: Mapping[int, tuple[str, ...]] = {
     503: ("starting", "busy", "unavailable", "no_disk"),
     504: ("timeout",),
 }
-OF_READS = (400, 403, 404, 431, 500, 503)
+OF_READS = (400, 403, 404, 409, 431, 500, 503)
 OF_COMMANDS = (400, 403, 404, 409, 411, 413, 429, 431, 500, 503, 504)
 
 
@@ -391,6 +405,8 @@ def _success(route: Described) -> dict[str, object]:
         }
         if CONTENTS[name] is OUTPUT:
             found["204"] = {"description": "no agent has had it yet"}
+        if name.endswith("/results"):
+            found["204"] = {"description": "they are not there yet: wait, or ask again"}
         return found
     status = "201" if name in MAKE else "200"
     content = {"application/json": {"schema": ANSWERS[name]}}

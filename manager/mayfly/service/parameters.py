@@ -21,6 +21,7 @@ from mayfly.core.variables import problem_with_name, problem_with_value
 NAME_MAX = 128
 NOTE_MAX = 500
 LIST_MAX = 1000
+OUT_MAX = 16
 PATH_MAX = 1024
 REF_MAX = 256
 SUBJECT_MAX = 200
@@ -185,6 +186,23 @@ def digest(value: object, key: str) -> str | None:
     if found is not None and DIGEST.fullmatch(found) is None:
         raise BadRequest(f"{key} must be a SHA-256 in 64 lower-case hexadecimal digits")
     return found
+
+
+def paths(value: object) -> tuple[str, ...]:
+    """What a job's results are in: paths from where it starts, or absolute ones; absent is none."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not 0 < len(value) <= OUT_MAX:
+        raise BadRequest(f"out must be a list of 1 to {OUT_MAX} paths")
+    found = []
+    for one in value:
+        path = text(one, "out", PATH_MAX)
+        if path is None:
+            raise BadRequest("out must not contain null")
+        if ".." in path.split("/"):
+            raise BadRequest(f"out: {path!r} leads up (..): write the path that is meant")
+        found.append(path)
+    return tuple(dict.fromkeys(found))
 
 
 def priority(value: object) -> Priority:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import assert_never
 
@@ -27,16 +28,18 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    TakeResults,
     Thaw,
 )
 from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
-from mayfly.core.model import ContainerId, Generation, HostId, PoolName
+from mayfly.core.model import NOTHING_TAKEN, ContainerId, Generation, HostId, PoolName, Results
 from mayfly.core.sandbox import sandbox_plan
 from mayfly.core.workspace import Brought, owner
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame
 from mayfly.edge.patience import comes_true
+from mayfly.edge.results import ResultStore
 from mayfly.edge.tree_archive import END, TreeArchive
 from mayfly.edge.witness import Witnesses
 from mayfly.edge.workspaces import Workspaces
@@ -58,6 +61,7 @@ class Done:
     enrolment: Enrolment | None = None  # None: not an Enrol
     busy: bool = False  # its service says that the agent runs a job
     unclean: bool = False  # something was left in the sandbox, so its gate was not opened
+    results: Results = NOTHING_TAKEN  # of a TakeResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,17 @@ class Failed:
 
 ActionResult = Done | Failed
 EngineAction = (
-    Prepare | Open | Rename | Signal | Freeze | Thaw | Remove | Forget | MakeSandbox | RemoveSandbox
+    Prepare
+    | Open
+    | Rename
+    | Signal
+    | Freeze
+    | Thaw
+    | Remove
+    | TakeResults
+    | Forget
+    | MakeSandbox
+    | RemoveSandbox
 )
 
 
@@ -86,6 +100,7 @@ class Performer:
         ends: EndWatch,
         log_max_size: int,
         workspaces: Workspaces | None = None,
+        results: ResultStore | None = None,
     ) -> None:
         self._host = host
         self._engine = engine
@@ -94,6 +109,7 @@ class Performer:
         self._ends = ends
         self._log_max_size = log_max_size
         self._workspaces = workspaces
+        self._results = results
         self.providers: Mapping[
             PoolName, Provider
         ] = {}  # replaced as a whole when the configuration is read again
@@ -149,6 +165,8 @@ class Performer:
                 self._engine.thaw(action.container)
             case Remove() | RemoveSandbox():
                 self._engine.remove(action.container)
+            case TakeResults():
+                return Done(action, results=self._take(action))
             case Forget():
                 self._forget(action.generation)
             case _:
@@ -213,6 +231,12 @@ class Performer:
             data = archive.stdin(kept.content(uid, stdin), kept.size(uid, stdin))
             pieces = chain(pieces, data)
         self._engine.put_tree(container, chain(pieces, (END,)))
+
+    def _take(self, action: TakeResults) -> Results:
+        if self._results is None:
+            raise Refused("this manager keeps no results")
+        take = partial(self._engine.take_tree, action.container)
+        return self._results.keep(action.generation, action.out, take)
 
     def _is_clean(self, sandbox: ContainerId) -> bool:
         """Whether nothing is left in it. What a process leaves in closing is gone a moment after it."""

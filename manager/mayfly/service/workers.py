@@ -29,6 +29,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    TakeResults,
     Thaw,
     action_name,
 )
@@ -48,6 +49,7 @@ REMOVE = 4
 SIGNAL = 2  # apart from what removes: an end that is asked for waits for nobody's files
 OPEN = 2
 SERVICE = 4
+TAKE = 2  # apart from what removes: a gigabyte of results takes its time
 BRING = 2  # apart from other openings: a tree of a gigabyte takes its time
 
 _Task = tuple[Action, Agent | None]
@@ -151,6 +153,9 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
         case Prepare() | MakeSandbox():
             pool = action.spec.pool.name
             return f"make-{pool}", pool, MAKE
+        case TakeResults():
+            pool = naming.pool_of(action.slot)
+            return f"take-{pool}", pool, TAKE
         case Signal() | Freeze() | Thaw():
             pool = naming.pool_of(action.slot)
             return f"signal-{pool}", pool, SIGNAL

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,7 +27,9 @@ from mayfly.core.model import (
     HostId,
     PoolName,
 )
+from mayfly.core.reserved_paths import within
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.results import Taken
 from mayfly.engines.docker import faults, wire
 from mayfly.engines.docker.about import engine_facts, see_that_it_serves
 from mayfly.engines.docker.container import (
@@ -41,6 +44,7 @@ from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.execution import DETACH_KEYS, DockerExecution, start_body
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
+from mayfly.engines.docker.taking import mounted_places, problem_with_step
 from mayfly.engines.docker.ulimits import own_ulimits
 from mayfly.engines.docker.values import ContainerPlan, Dialect, Network, gpus_of, moment
 from mayfly.engines.protocol import (
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
 
 _PROBE_OUTPUT = 64 * 1024
 MEASURED = 10.0  # seconds that the Engine has for counting the files of one container
+TAKE_SECONDS = 120.0  # for what is brought back of one path
 PUT_SECONDS = 120.0  # for what a job brings: it has to be there within the deadline of its gate
 UNKILLED_REST = 15.0  # seconds until the next try: each may take a worker as long
 _IMAGES_KNOWN = 64  # whose variables are kept in mind
@@ -320,6 +325,42 @@ class DockerClient:
         doing = f"putting a job's files into container {cid[:12]}"
         target = f"/containers/{quote(cid)}/archive?path=/&noOverwriteDirNonDir=1"
         wire.put_stream(self.base_url, target, archive, doing, timeout=PUT_SECONDS)
+
+    @contextmanager
+    def take_tree(self, cid: ContainerId, path: str) -> Iterator[Taken]:
+        """What is at that path of an ended container: nothing that is mounted, and through no link.
+
+        The Engine itself follows links and looks into mounts as root. Each step of the path is looked at
+        first; nothing changes there any more.
+        """
+        doing = f"taking {path} from container {cid[:12]}"
+        deadline = time.monotonic() + TAKE_SECONDS
+        seen = wire.get_json(
+            self.base_url, f"/containers/{quote(cid)}/json", doing, timeout=self.timeout
+        )
+        if seen["State"].get("Running"):
+            raise Passing(f"{doing}: it runs; it is tried again")
+        mounted = mounted_places(seen)
+        steps = [f"/{step}" for step in accumulate(path.strip("/").split("/"), "{}/{}".format)]
+        for step in steps:
+            said = wire.look_at(
+                self.base_url,
+                f"/containers/{quote(cid)}/archive?path={quote(step)}",
+                doing,
+                timeout=self.timeout,
+            )
+            if (problem := problem_with_step(said, step, path, mounted)) is not None:
+                raise Refused(problem)
+        opened = wire.open_stream(
+            self.base_url,
+            "GET",
+            f"/containers/{quote(cid)}/archive?path={quote(path)}",
+            doing,
+            timeout=self.timeout,
+        )
+        beneath = tuple(place for place in mounted if within(place, path))
+        with opened.socket:
+            yield Taken(path, wire.pieces(opened, deadline, doing), beneath)
 
     def exec_probe(
         self, cid: ContainerId, argv: tuple[str, ...], timeout: float, *, user: str = "0:0"

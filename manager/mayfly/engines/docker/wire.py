@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.docker import faults
 
 _HEAD_MAX = 64 * 1024
+PIECE = 256 * 1024
+PATH_STAT = "x-docker-container-path-stat"
 BODY_MAX = 64 * 1024 * 1024
 
 
@@ -170,6 +172,50 @@ def put_stream(
         raise faults.answered(status, text, doing)
 
 
+def look_at(base_url: str, target: str, doing: str, *, timeout: float) -> str | None:
+    """What the Engine says of a path in a container, as it says it; ``None`` where nothing is there."""
+    deadline = time.monotonic() + timeout
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conn:
+            conn.settimeout(timeout)
+            conn.connect(socket_path(base_url))
+            conn.sendall(request("HEAD", target))
+            received = bytearray()
+            while (parsed := head(received)) is None:
+                chunk = _received(conn, deadline)
+                if not chunk:
+                    raise ConnectionError("closed")
+                received += chunk
+    except (OSError, ValueError) as error:
+        raise faults.unreachable(base_url, doing, error) from error
+    status, length = parsed
+    if status == 404:
+        return None
+    if status >= 300:
+        raise faults.answered(status, "", doing)
+    for line in bytes(received[:length]).decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.lower() == PATH_STAT:
+            return value.strip()
+    return ""
+
+
+def pieces(opened: Opened, deadline: float, doing: str) -> Iterator[bytes]:
+    """A body as it comes, up to its end; ``Passing`` at the deadline."""
+    if opened.first:
+        yield opened.first
+    while True:
+        try:
+            chunk = _received(opened.socket, deadline, PIECE)
+        except OSError as error:
+            raise Passing(
+                f"{doing}: it does not come to its end; it is tried again", 15.0
+            ) from error
+        if not chunk:
+            return
+        yield chunk
+
+
 def get_json(base_url: str, target: str, doing: str, *, timeout: float) -> Any:
     """The parsed body of a GET."""
     opened = open_stream(base_url, "GET", target, doing, timeout=timeout)
@@ -230,7 +276,7 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _received(conn: socket.socket, deadline: float) -> bytes:
+def _received(conn: socket.socket, deadline: float, most: int = 65536) -> bytes:
     """What comes next; ``TimeoutError`` at the deadline, however slowly the rest trickles in."""
     conn.settimeout(_left(deadline))
-    return conn.recv(65536)
+    return conn.recv(most)

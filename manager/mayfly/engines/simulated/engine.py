@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +35,8 @@ from mayfly.core.model import (
     Severity,
 )
 from mayfly.core.sandbox import SandboxPlan
-from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.results import Taken
 from mayfly.engines.protocol import (
     Capabilities,
     EngineEvent,
@@ -48,7 +50,7 @@ from mayfly.engines.protocol import (
 )
 from mayfly.engines.simulated.execution import SimulatedExecution
 from mayfly.engines.simulated.follower import SimulatedFollower
-from mayfly.engines.simulated.gate import files_of, unpacked
+from mayfly.engines.simulated.gate import archive_of, files_of, unpacked
 from mayfly.engines.simulated.output import SimulatedOutput
 
 KILLED, TERMINATED = 137, 143
@@ -340,6 +342,20 @@ class SimulatedEngine:
         self._asked("put_tree")
         self._running(container, "putting files into")
         self.files.setdefault(container, {}).update(files_of(archive))
+
+    @contextmanager
+    def take_tree(self, container: ContainerId, path: str) -> Iterator[Taken]:
+        """Of the files that were put there, or that a test put there."""
+        self._asked("take_tree")
+        box = self._boxes.get(container)
+        if box is None:
+            raise Gone(f"taking {path} from container {container[:12]}: there is none; look again")
+        if box.exit_code is None:
+            raise Passing(f"taking {path} from container {container[:12]}: it runs")
+        archive = archive_of(self.files.get(container, {}), path)
+        if archive is None:
+            raise Refused("there is no such file or directory")
+        yield Taken(path, iter((archive,)))
 
     def let_go(self, generation: Generation) -> None:
         """Nothing is held but the way into the gate."""

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 
 from mayfly.core.model import GATE_PROTOCOL, Generation
+from mayfly.core.reserved_paths import within
 from mayfly.edge.faults import Passing
 
 
@@ -38,3 +39,18 @@ def files_of(archive: Iterable[bytes]) -> Mapping[str, bytes]:
             }
     except tarfile.TarError as error:
         raise Passing(f"putting files into a container: {error}; it is tried again") from error
+
+
+def archive_of(files: Mapping[str, bytes], path: str) -> bytes | None:
+    """A tar of what is at a path; ``None`` where nothing is."""
+    found = {name: data for name, data in files.items() if within(name, path)}
+    if not found:
+        return None
+    above = path.rstrip("/").rpartition("/")[0]
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, data in sorted(found.items()):
+            entry = tarfile.TarInfo(name.removeprefix(above).strip("/"))
+            entry.size, entry.uid, entry.gid = len(data), 1000, 1000
+            archive.addfile(entry, io.BytesIO(data))
+    return made.getvalue()

@@ -1,0 +1,101 @@
+"""What a job has made, brought to the user's disk: by ``submit --out`` at its end, by ``fetch`` later."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mayfly.cli.client import Client, Document, segment, some_of
+from mayfly.cli.options import say
+from mayfly.cli.plain import clean
+from mayfly.cli.trouble import Busy, Down, TimedOut, Trouble, Usage
+
+if TYPE_CHECKING:
+    from mayfly.cli.unpacking import Unpacked
+
+WAIT = 60.0  # seconds of one question
+PATIENCE = 900.0  # seconds until results are there that a manager takes from an ended container
+
+
+def wanted(given: Sequence[str]) -> dict[str, Path]:
+    """Where each path of a job is to be here: ``PATH`` or ``PATH=HERE``."""
+    found: dict[str, Path] = {}
+    for entry in given:
+        path, equals, here = entry.partition("=")
+        if not path or (equals and not here):
+            raise Usage(f"--out {clean(entry)}: write PATH, or PATH=HERE")
+        if path in found:
+            raise Usage(f"--out {clean(path)} is there twice")
+        found[path] = _here(path, here) if equals else place_here(path, Path())
+    return found
+
+
+def place_here(path: str, folder: Path) -> Path:
+    """Where a path of a job goes by itself: under its own name, an absolute one under its last part."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/"):
+        parts = parts[-1:]
+    return folder.joinpath(*parts)
+
+
+def _here(path: str, here: str) -> Path:
+    """A directory that is named as one takes a file into it."""
+    named = here.endswith("/") and not path.endswith("/") and os.path.isdir(here)  # noqa: PTH112
+    return Path(here) / Path(path).name if named else Path(here)
+
+
+def fetched(manager: Client, job: str, places: Mapping[str, Path]) -> bool:
+    """Bring the results of a job that has ended; whether all of it came. What did not is said."""
+    row = _when_kept(manager, job)
+    told: Document = row.get("results") or {}
+    numbers = {
+        str(number): places[path] for number, path in enumerate(row["out"]) if path in places
+    }
+    whole = not told.get("left_out")
+    for sentence in told.get("left_out", ()):
+        say(f"not brought back: {clean(str(sentence))}")
+    if not told.get("files") and not told.get("bytes") and not whole:
+        return False
+    unpacked = _unpacked(manager, job, numbers, int(told.get("bytes") or 0))
+    for sentence in unpacked.left_out:
+        say(f"not written: {sentence}")
+    return whole and not unpacked.left_out
+
+
+def _when_kept(manager: Client, job: str) -> Document:
+    """The job's row once its results are kept, or will never be."""
+    path, end = f"/v1/jobs/{segment(job)}", time.monotonic() + PATIENCE
+    while True:
+        try:
+            row = manager.get(path)
+            if not row.get("out"):
+                raise Usage(f"job {job} brings nothing back: name it with `mayfly submit --out`")
+            if row.get("finished") is None:
+                raise Trouble(
+                    f"job {job} is {row.get('state')}: its results come when it has ended"
+                )
+            state = (row.get("results") or {}).get("state")
+            if state == "never":
+                raise Trouble(f"job {job} has not run, so that there is nothing of it")
+            if state == "kept":
+                return row
+        except (Down, TimedOut, Busy):
+            if time.monotonic() > end:
+                raise
+        if time.monotonic() > end:
+            raise TimedOut(f"the results of job {job} are still being taken: mayfly fetch {job}")
+        time.sleep(some_of(0.1))
+
+
+def _unpacked(manager: Client, job: str, places: Mapping[str, Path], most: int) -> Unpacked:
+    from mayfly.cli.unpacking import unpack  # noqa: PLC0415  only where there is something: 10 ms
+
+    try:
+        pieces = manager.fetched(f"/v1/jobs/{segment(job)}/results", {"wait": WAIT})
+        return unpack(pieces, places, most)
+    except tarfile.TarError as error:
+        raise Trouble(f"the results of job {job} did not come whole: mayfly fetch {job}") from error

@@ -1,0 +1,229 @@
+"""What jobs' owners want of their ended containers, on disk: one tar an agent, bounded, root's alone.
+
+An engine gives a tar of what a job has made; every byte of it is a job's. Nothing of it is unpacked here, or
+ever in memory as a whole: it is read entry by entry and written anew, with names that begin with the number
+of the path that was asked for, and with nothing in it but files, directories, links and permissions.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from mayfly.core.model import Generation, Results
+from mayfly.core.reserved_paths import within
+from mayfly.core.workspace import place_of
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.pieces import Pieces
+from mayfly.edge.room import room
+
+PIECE = 256 * 1024
+FILES_MAX = 100_000  # of one job
+TOLD = 8  # sentences on what was left out
+DAYS = 14.0
+NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What an engine gives of an ended container, while it is being read."""
+
+    place: str  # the path, absolute and without links
+    pieces: Iterator[bytes]  # of a tar whose names begin with the last part of it
+    mounted: tuple[str, ...] = ()  # places beneath it that are no part of the container
+
+
+# An absolute path of the container -> what is there; ``Refused`` where nothing is, or it is nothing of its.
+Take = Callable[[str], AbstractContextManager[Taken]]
+
+
+class _Full(Exception):
+    """It is more than may be kept."""
+
+
+class ResultStore:
+    """To be used from any thread; what is kept of one agent is written by one at a time."""
+
+    def __init__(
+        self,
+        directory: Path,
+        most: int,
+        total: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``most`` and ``total``: bytes of one job, and of all."""
+        self._directory = directory
+        self._most = most
+        self._total = total
+        self._clock = clock
+
+    def keep(self, generation: Generation, out: Sequence[str], take: Take) -> Results:
+        """Keep those paths of an agent's container; ``Passing`` where the engine or the disk does not have it
+        so.
+        """
+        self._make_room()
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._directory, prefix="new-") as file:
+                writing = _Writing(file, self._most)
+                for number, path in enumerate(out):
+                    writing.add(number, path, take)
+                writing.end()
+                file.flush()
+                os.fsync(file.fileno())
+                place = self._place(generation)
+                place.unlink(missing_ok=True)
+                os.link(file.name, place)
+        except OSError as error:
+            why = error.strerror or error
+            raise Passing(f"{self._directory} cannot be written: {why}", 15.0) from error
+        self._make_room(spare=place)
+        return writing.results
+
+    def open(self, generation: Generation) -> BinaryIO | None:
+        """What is kept of that agent, as a tar; ``None`` where nothing is (any more)."""
+        try:
+            return self._place(generation).open("rb")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Passing(f"the results cannot be read: {error.strerror}") from error
+
+    def _place(self, generation: Generation) -> Path:
+        return self._directory / f"{generation}.tar"
+
+    def _make_room(self, spare: Path | None = None) -> None:
+        """Remove what is old, and the oldest of what is more than may be kept."""
+        found = []
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(self._directory):
+                with suppress(FileNotFoundError):
+                    seen = entry.stat(follow_symlinks=False)
+                    found.append((seen.st_mtime, seen.st_size, Path(entry.path)))
+        now, total = self._clock(), sum(size for _, size, _ in found)
+        for at, size, place in sorted(found):
+            old = now - at > DAYS * 24 * 3600
+            unfinished = place.name.startswith("new-") and now - at > 3600
+            if place != spare and (old or unfinished or total > self._total):
+                place.unlink(missing_ok=True)
+                total -= size
+        seen_room = room(self._directory)
+        if spare is None and seen_room is not None and seen_room.low:
+            raise Passing(f"there is no room for results: {seen_room.text}", 60.0)
+
+
+@dataclass(slots=True)
+class _Writing:
+    """A tar that is being written."""
+
+    file: IO[bytes]
+    left: int  # bytes that may still be written
+    entries: int = 0
+    files: int = 0
+    size: int = 0
+    odd: dict[str, list[str]] = field(default_factory=dict)  # what was left out first, by why
+    counts: Counter[str] = field(default_factory=Counter)  # how many there were
+    missing: list[str] = field(default_factory=list)
+
+    def add(self, number: int, path: str, take: Take) -> None:
+        """What is at that path."""
+        try:
+            with take(place_of(path)) as taken:
+                self._copy(str(number), path, taken)
+        except _Full:
+            self.missing.append(
+                f"{path}: it is more than is brought back, what came first is there"
+            )
+        except (Refused, tarfile.TarError) as error:
+            self.missing.append(f"{path}: {error}")
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self._write(b"\0" * 2 * tarfile.BLOCKSIZE)
+
+    @property
+    def results(self) -> Results:
+        """What came of it."""
+        told = [*self.missing]
+        for why, names in self.odd.items():
+            count = self.counts[why] - len(names)
+            told.append(f"{', '.join(names)}{f' and {count} more' if count else ''}: {why}")
+        if len(told) > TOLD:
+            told[TOLD:] = [f"{len(told) - TOLD} further reasons are not told"]
+        return Results(self.files, self.size, tuple(told))
+
+    def _copy(self, number: str, path: str, taken: Taken) -> None:
+        stream = Pieces(taken.pieces)
+        # (Errors=surrogateescape: a name is bytes.)
+        with tarfile.open(
+            fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=PIECE
+        ) as archive:
+            root: str | None = None
+            for entry in archive:
+                name = entry.name.strip("/")
+                root = name.split("/")[0] if root is None else root
+                rest = name.removeprefix(root).strip("/")
+                if name != root and not name.startswith(f"{root}/"):
+                    self._leave(entry, "it is not beneath what was asked for")
+                elif any(within(f"{taken.place}/{rest}".rstrip("/"), one) for one in taken.mounted):
+                    continue
+                else:
+                    self._entry(archive, entry, number, rest, root)
+                archive.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise, for as long as it reads
+        for one in taken.mounted:
+            self.missing.append(f"{path}: {one} is mounted there, and is no part of it")
+
+    def _entry(
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, number: str, rest: str, root: str
+    ) -> None:
+        made = tarfile.TarInfo(f"{number}/{rest}" if rest else number)
+        made.type, made.mode, made.mtime = entry.type, entry.mode & 0o777, int(entry.mtime)
+        if entry.uid == 0 and not entry.mode & 0o004 and not entry.issym():
+            self._leave(entry, "it is root's, and not for the job to read")
+            return
+        if entry.islnk():
+            target = entry.linkname.strip("/")
+            if target != root and not target.startswith(f"{root}/"):
+                self._leave(
+                    entry, "it is the same file as one that is not beneath what was asked for"
+                )
+                return
+            inner = target.removeprefix(root).strip("/")
+            made.linkname = f"{number}/{inner}" if inner else number
+        elif entry.issym():
+            made.linkname = entry.linkname
+        elif entry.isreg():
+            made.type, made.size = tarfile.REGTYPE, entry.size
+        elif not entry.isdir():
+            self._leave(entry, "no file, link or directory")
+            return
+        self.entries += 1
+        if self.entries > FILES_MAX or made.size + 2 * tarfile.BLOCKSIZE > self.left:
+            raise _Full
+        self._write(made.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+        if made.size:
+            source = archive.extractfile(entry)
+            assert source is not None
+            while piece := source.read(PIECE):
+                self._write(piece)
+            self._write(b"\0" * (-made.size % tarfile.BLOCKSIZE))
+        self.files += not entry.isdir()
+        self.size += made.size
+
+    def _write(self, data: bytes) -> None:
+        self.left -= len(data)
+        self.file.write(data)
+
+    def _leave(self, entry: tarfile.TarInfo, why: str) -> None:
+        names = self.odd.setdefault(why, [])
+        self.counts[why] += 1
+        if len(names) < NAMES:
+            names.append(entry.name.encode("utf-8", "surrogateescape").decode(errors="replace"))

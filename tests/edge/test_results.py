@@ -1,0 +1,233 @@
+"""What is kept of ended containers: whatever a job made, it is bounded, plain, and what was asked for."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.model import Generation, Results
+from mayfly.edge import results as module
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.results import ResultStore, Taken
+
+AGENT = Generation("0123456789abc")
+NOW = 1_800_000_000.0
+
+
+def entry(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **more: object) -> bytes:
+    made = tarfile.TarInfo(name)
+    made.type, made.size, made.uid, made.mode = kind, len(data), 1000, 0o644
+    for key, value in more.items():
+        setattr(made, key, value)
+    head = made.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+    return head + data + b"\0" * (-len(data) % 512)
+
+
+ROOT = entry("results", kind=tarfile.DIRTYPE)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "results", 1 << 20, 4 << 20, lambda: NOW)
+
+
+def taking(*parts: bytes, mounted: tuple[str, ...] = ()) -> module.Take:
+    @contextmanager
+    def take(path: str) -> Iterator[Taken]:
+        yield Taken(path, iter((*parts, b"\0" * 1024)), mounted)
+
+    return take
+
+
+def _refused() -> Iterator[Taken]:
+    raise Refused("there is no such file or directory")
+
+
+def kept(store: ResultStore) -> dict[str, tarfile.TarInfo]:
+    file = store.open(AGENT)
+    assert file is not None
+    with (
+        file,
+        tarfile.open(fileobj=file, encoding="utf-8", errors="surrogateescape") as archive,
+    ):
+        return {one.name: one for one in archive}
+
+
+def test_what_was_asked_for_is_kept_by_the_number_of_its_path(store: ResultStore) -> None:
+    found = store.keep(
+        AGENT,
+        ("results/", "/tmp/log"),
+        lambda path: {
+            "/workspace/results": taking(ROOT, entry("results/r.xml", b"<r/>")),
+            "/tmp/log": taking(entry("log", b"line")),
+        }[path](path),
+    )
+    assert found == Results(files=2, size=8)
+    assert set(kept(store)) == {"0", "0/r.xml", "1"}
+
+
+HOSTILE = {
+    "../up": entry("../up", b"x"),
+    "up": entry("results/../../up", b"x"),
+    "absolute": entry("/etc/cron.d/x", b"x"),
+    "beside": entry("results2/x", b"x"),
+    "device": entry("results/dev", kind=tarfile.CHRTYPE, devmajor=1, devminor=1),
+    "block": entry("results/blk", kind=tarfile.BLKTYPE, devmajor=8),
+    "pipe": entry("results/fifo", kind=tarfile.FIFOTYPE),
+    "hard link": entry("results/hard", kind=tarfile.LNKTYPE, linkname="/etc/shadow"),
+    "root's": entry("results/secret", b"x", uid=0, mode=0o600),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_is_odd_is_left_out_and_told_and_the_rest_comes(store: ResultStore, what: str) -> None:
+    take = taking(ROOT, HOSTILE[what], entry("results/good", b"good"))
+    found = store.keep(AGENT, ("results",), take)
+    assert "0/good" in kept(store)
+    assert (found.files, len(found.left_out)) == ((1, 1) if what != "up" else (2, 0))
+    for name, one in kept(store).items():
+        assert name.split("/")[0] == "0"
+        assert one.isreg() or one.isdir()
+
+
+def test_permissions_are_all_that_is_kept_of_a_mode_and_owners_are_not(store: ResultStore) -> None:
+    odd = "results/a\nb\x1b[2J\udcff"
+    store.keep(
+        AGENT,
+        ("results",),
+        taking(
+            entry("results", kind=tarfile.DIRTYPE, mode=0o2777),
+            entry(odd, b"#!", mode=0o6755),
+            entry("results/same", kind=tarfile.LNKTYPE, linkname=odd),
+            entry("results/link", kind=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        ),
+    )
+    found = kept(store)
+    assert found["0"].mode == 0o777
+    program = found["0/a\nb\x1b[2J\udcff"]
+    assert (program.mode, program.uid, program.uname) == (0o755, 0, "")
+    assert found["0/same"].linkname == program.name
+    assert found["0/link"].linkname == "/etc/passwd"  # which the client does not write
+
+
+def test_more_than_may_be_kept_ends_it_and_what_came_first_is_there(store: ResultStore) -> None:
+    giant = tarfile.TarInfo("results/sparse")
+    giant.size, giant.uid = 1 << 40, 1000
+    read = 0
+
+    @contextmanager
+    def take(path: str) -> Iterator[Taken]:
+        def endless() -> Iterator[bytes]:
+            nonlocal read
+            yield ROOT + entry("results/first", b"first") + giant.tobuf(tarfile.GNU_FORMAT)
+            while True:
+                read += 1 << 16
+                yield b"\0" * (1 << 16)
+
+        yield Taken(path, endless())
+
+    found = store.keep(AGENT, ("results",), take)
+    assert found.files == 1
+    assert found.left_out == ("results: it is more than is brought back, what came first is there",)
+    assert set(kept(store)) == {"0", "0/first"}
+    assert read < 1 << 21
+
+
+def test_a_million_names_end_it_too(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FILES_MAX", 1000)
+
+    @contextmanager
+    def take(path: str) -> Iterator[Taken]:
+        names = (entry(f"results/{number}", kind=tarfile.DIRTYPE) for number in range(10**6))
+        yield Taken(path, iter((ROOT, *[next(names) for _ in range(2000)])))
+
+    found = store.keep(AGENT, ("results",), take)
+    assert len(found.left_out) == 1
+    assert len(kept(store)) == 1000
+
+
+def test_many_odd_names_are_told_in_few_words(store: ResultStore) -> None:
+    pipes = [entry(f"results/p{number}", kind=tarfile.FIFOTYPE) for number in range(5000)]
+    (told,) = store.keep(AGENT, ("results",), taking(ROOT, *pipes)).left_out
+    assert told == "results/p0, results/p1, results/p2 and 4997 more: no file, link or directory"
+
+
+def test_what_is_mounted_there_is_no_part_of_it(store: ResultStore) -> None:
+    take = taking(
+        ROOT,
+        entry("results/data", kind=tarfile.DIRTYPE),
+        entry("results/data/private", b"the host's"),
+        entry("results/own", b"own"),
+        mounted=("/workspace/results/data",),
+    )
+    found = store.keep(AGENT, ("results",), take)
+    assert set(kept(store)) == {"0", "0/own"}
+    assert found.left_out == (
+        "results: /workspace/results/data is mounted there, and is no part of it",
+    )
+
+
+def test_what_is_not_there_or_no_tar_is_told_and_the_others_come(store: ResultStore) -> None:
+    @contextmanager
+    def missing(_: str) -> Iterator[Taken]:
+        yield from _refused()
+
+    @contextmanager
+    def broken(path: str) -> Iterator[Taken]:
+        yield Taken(path, iter((b"no tar" * 1000,)))
+
+    ways: dict[str, Callable[[str], AbstractContextManager[Taken]]] = {
+        "/a": missing,
+        "/b": broken,
+        "/c": taking(entry("c", b"c")),
+    }
+    found = store.keep(AGENT, ("/a", "/b", "/c"), lambda path: ways[path](path))
+    assert set(kept(store)) == {"2"}
+    assert found.left_out[0] == "/a: there is no such file or directory"
+    assert found.left_out[1].startswith("/b: ")
+
+
+def test_an_engine_that_fails_midway_leaves_nothing_and_it_is_tried_again(
+    store: ResultStore, tmp_path: Path
+) -> None:
+    @contextmanager
+    def take(path: str) -> Iterator[Taken]:
+        def pieces() -> Iterator[bytes]:
+            yield ROOT
+            raise Passing("the Engine went away")
+
+        yield Taken(path, pieces())
+
+    with pytest.raises(Passing, match="went away"):
+        store.keep(AGENT, ("results",), take)
+    assert store.open(AGENT) is None
+    assert list((tmp_path / "results").iterdir()) == []
+    store.keep(AGENT, ("results",), taking(ROOT))
+    store.keep(AGENT, ("results",), taking(ROOT, entry("results/again", b"x")))
+    assert "0/again" in kept(store)
+
+
+def test_the_oldest_results_go_where_there_are_too_many_and_after_two_weeks(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "results", 1 << 20, 1 << 20, lambda: NOW)
+    for number in range(5):
+        agent = Generation(f"{number:013}")
+        store.keep(agent, ("results",), taking(ROOT, entry("results/x", b"x" * 400_000)))
+        os.utime(tmp_path / f"results/{agent}.tar", (NOW + number, NOW + number))
+    left = sorted(one.name for one in (tmp_path / "results").iterdir())
+    assert left == [f"{number:013}.tar" for number in (3, 4)]
+    later = ResultStore(tmp_path / "results", 1 << 20, 1 << 30, lambda: NOW + 15 * 86400)
+    later.keep(AGENT, ("results",), taking(ROOT))
+    assert [one.name for one in (tmp_path / "results").iterdir()] == [f"{AGENT}.tar"]
+
+
+def test_only_root_may_read_it(store: ResultStore, tmp_path: Path) -> None:
+    store.keep(AGENT, ("results",), taking(ROOT))
+    assert (tmp_path / "results").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / f"results/{AGENT}.tar").stat().st_mode & 0o777 == 0o600
+    assert isinstance(store.open(AGENT), io.BufferedReader)
