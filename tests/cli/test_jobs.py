@@ -106,6 +106,38 @@ def test_what_cannot_be_submitted_is_a_usage_error(
     assert runs.manager.commands == []
 
 
+def test_at_a_terminal_it_says_why_a_job_failed_and_what_it_did_with_its_gpus(
+    runs: Runs, terminal: Callable[..., Terminal]
+) -> None:
+    screen = terminal("submit", "--wait", "id")
+    assert runs.submitted.wait(20)
+    runs.starts()
+    use = [{"uuid": "GPU-1", "peak_memory": 12 << 30, "utilisation": 71.0}]
+    runs.manager.account.agents.append({"agent": "g1", "gpu_use": use})
+    runs.row(detail="it ended with exit code 3")
+    runs.ends("failed", 3, "exit")
+    code, seen = screen.end()
+    assert code == 3
+    assert seen == (
+        "mayfly: job j1 failed: it ended with exit code 3\n"
+        "mayfly: GPU use: GPU-1 12GiB at most, 71 % busy on average\n"
+    )
+
+
+def test_a_job_is_described_with_why_it_ended(runs: Runs, mayfly: Mayfly) -> None:
+    runs.row(state="queued")
+    runs.starts()
+    runs.row(detail="it was out of memory: its limit is 8GiB", name="train", owner="ann")
+    runs.ends("failed", 137, "oom")
+    out = mayfly("describe", "j1").out.splitlines()
+    assert out[0] == "job j1 failed: it was out of memory: its limit is 8GiB"
+    told = dict(line.split(None, 1) for line in out[2:])
+    assert (told["name"], told["owner"], told["exit"]) == ("train", "ann", "137 oom")
+    document = json.loads(mayfly("describe", "j1", "--json").out)
+    assert document["schema"] == "mayfly.describe/1"
+    assert document["job"]["job"] == "j1"
+
+
 def test_submit_wait_is_the_job_itself(runs: Runs, start: Start) -> None:
     process = start("submit", "--wait", "id")
     assert runs.submitted.wait(20)
@@ -126,6 +158,7 @@ def test_submit_wait_is_the_job_itself(runs: Runs, start: Start) -> None:
         ("succeeded", 0, None, 0, ""),
         ("failed", 7, "exit", 7, ""),
         ("failed", 137, "oom", 137, "mayfly: job j1 failed: oom\n"),
+        ("failed", 139, "exit", 139, "mayfly: job j1 failed: SIGSEGV\n"),
         ("failed", 143, "timeout", 143, "mayfly: job j1 failed: timeout\n"),
         ("cancelled", None, "cancelled", 1, "mayfly: job j1 cancelled: cancelled\n"),
         ("lost", None, "engine_stopped", 1, "mayfly: job j1 lost: engine_stopped\n"),

@@ -313,6 +313,9 @@ def test_a_clock_set_back_does_not_prolong_a_doubt() -> None:
     assert end_of(told(OPENED, gone)) == (JobState.LOST, Cause.UNKNOWN, None)
 
 
+NEVER = "3 agents that were to run it ended before it began"
+
+
 @pytest.mark.parametrize(
     ("agent", "seen", "tries", "expected"),
     [
@@ -322,7 +325,7 @@ def test_a_clock_set_back_does_not_prolong_a_doubt() -> None:
             COMMITTED,
             world(first_missed=LONG_AGO),
             2,
-            JobEnded(T, JOB, JobState.LOST, Cause.NEVER_STARTED, None),
+            JobEnded(T, JOB, JobState.LOST, Cause.NEVER_STARTED, None, NEVER),
         ),
         # An entrypoint that refused its frame.
         (COMMITTED, world(Witness(exit=Exit(64, 0, T))), 0, JobRequeued(T, JOB, G, True)),
@@ -332,7 +335,7 @@ def test_a_clock_set_back_does_not_prolong_a_doubt() -> None:
             doomed(COMMITTED, DoomReason.REFUSED),
             world(),
             2,
-            JobEnded(T, JOB, JobState.LOST, Cause.NEVER_STARTED, None),
+            JobEnded(T, JOB, JobState.LOST, Cause.NEVER_STARTED, None, NEVER),
         ),
         # What Mayfly or the Engine did does not, however often.
         (doomed(COMMITTED, DoomReason.INTERRUPTED), world(), 2, JobRequeued(T, JOB, G, False)),

@@ -199,7 +199,7 @@ class Account:
 
     def lives(self, generations: Sequence[str]) -> Sequence[Row]:
         found = {row["agent"]: row for row in self.agents}
-        return [found[one] for one in generations]
+        return [found[one] for one in generations if one in found]
 
     def ended_agents(
         self,
@@ -279,6 +279,10 @@ class StandIn:
         self.failures: list[BaseException] = []
         kept = Bounds(1 << 30, 10 << 30, 20 << 30)
         self.workspaces = Workspaces(path.parent / "kept-for-jobs", kept, list)
+        # What jobs use, the next time that it is asked.
+        self.use: list[Row] = [
+            {"schema": "mayfly.top/1", "at": "2026-11-21T09:00:00.000Z", "rows": []}
+        ]
         self.attach: Callable[[AttachAgent, Wanted], Reply] = nobody_there
         self.results = ResultStore(path.parent / "kept-results", 1 << 30, 1 << 30)
         self._answering = answering or (lambda _: Answer(200, {"slots": []}))
@@ -306,6 +310,7 @@ class StandIn:
             workspaces=self.workspaces,
             attach=self._let_in,
             results=self.results,
+            use=lambda: self.use.pop(0) if len(self.use) > 1 else self.use[0],
             version="0.1.0",
             on_failure=lambda _, error: self.failures.append(error),
         )

@@ -48,6 +48,7 @@ VERBS = {
     "jobs": "verbs_jobs",
     "cancel": "verbs_jobs",
     "attach": "verbs_attach",
+    "top": "verbs_top",
     "fetch": "verbs_jobs",
     "runs": "verbs_runs",
     "push": "verbs_push",

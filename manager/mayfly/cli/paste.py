@@ -44,6 +44,7 @@ VERBS = frozenset(
     (
         *(
             "attach",
+            "top",
             "bugreport",
             "cancel",
             "config",

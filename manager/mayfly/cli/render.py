@@ -13,6 +13,7 @@ from typing import Any
 
 from mayfly.cli.plain import clean
 from mayfly.cli.table import table
+from mayfly.core.exit_codes import signal_of
 from mayfly.core.quantities import parse_time, spoken_age
 
 Row = Mapping[str, Any]
@@ -247,7 +248,7 @@ def why(job: Row, now: float) -> str:
     if state != "queued":
         end = exit_of(job)
         detail = text(job.get("detail"))
-        told = f": {detail}" if detail else f" ({end})" if end != "-" else ""
+        told = f": {detail}" if detail else f" ({end})" if end not in ("-", "0") else ""
         return f"{called} {'was ' if state in ('cancelled', 'lost') else ''}{state}{told}"
     return f"{called} waits: {text(job.get('why')) or 'for a slot'}{expected(job, now)}"
 
@@ -261,9 +262,10 @@ def expected(job: Row, now: float) -> str:
 
 
 def exit_of(job: Row) -> str:
-    """The exit code, and beside it the cause where that says more."""
+    """The exit code, and beside it the cause, or the signal, where that says more."""
     cause = text(job.get("cause"))
-    said = "" if cause in ("exit", text(job.get("state"))) else cause
+    said = signal_of(job.get("exit_code")) if cause == "exit" else cause
+    said = "" if cause == text(job.get("state")) else said
     return f"{text(job.get('exit_code'))} {said}".strip() or "-"
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mayfly.cli import render
+from mayfly.cli import render, render_top
 from mayfly.cli.plain import clean
 from mayfly.cli.render import Row
 from mayfly.cli.table import table
@@ -111,6 +111,24 @@ def describe(document: Row, now: float, width: int | None) -> list[str]:
     if rows:
         lines += ["", "last events", *events(rows, width)]
     return lines
+
+
+def describe_job(job: Row, now: float, width: int | None) -> list[str]:
+    """Where a job stands and why, whose it is, what it runs, and what it did with its GPUs."""
+    lines = render.wrapped(render.why(job, now), width, "  ")
+    facts = [
+        ("name", render.text(job.get("name"))),
+        ("owner", render.text(job.get("owner"))),
+        ("pool", render.text(job.get("pool"))),
+        ("slot", render.text(job.get("slot"))),
+        ("command", render.text(job.get("command"))),
+        ("submitted", moment(job.get("submitted"))),
+        ("ran", render.took(job, now)),
+        ("exit", render.exit_of(job)),
+        ("gpus", render_top.gpu_use(job).removeprefix("GPU use: ")),
+    ]
+    told = [(name, value) for name, value in facts if value not in ("", "-")]
+    return [*lines, "", *(line for name, value in told for line in _fact(name, value, width))]
 
 
 def verdict(slot: Row, now: float) -> str:

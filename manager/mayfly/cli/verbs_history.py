@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import render_gpus, render_history
-from mayfly.cli.client import Client, Document
-from mayfly.cli.completion import SlotArgument, SlotOption
+from mayfly.cli.client import Client, Document, segment
+from mayfly.cli.completion import SlotOption, SlotOrJobArgument
 from mayfly.cli.following import Away
 from mayfly.cli.options import (
     ConfigOption,
@@ -37,28 +37,44 @@ OUTCOMES = tuple(dict.fromkeys(str(word) for word in (*Result, *Cause)))
 
 def describe(
     ctx: typer.Context,
-    slot: SlotArgument,
+    name: SlotOrJobArgument,
     *,
     as_json: JsonOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Tell a slot's story: what it is doing and why, its last agents, its last events."""
+    """Tell a slot's story: what it is doing and why, its last agents and events; or a job's."""
     manager = client(ctx, socket, config)
     status = first_status(manager)
-    row = slot_of(status, slot)
+    try:
+        row = slot_of(status, name)
+    except NoSuch as trouble:
+        _describe_job(manager, name, as_json, trouble)
+        return
     document = {
         "schema": "mayfly.describe/1",
         "slot": row,
-        "health": [line for line in status.get("health", ()) if slot in str(line.get("text"))],
-        "agents": _agents(manager, {"slot": slot, "limit": LAST_AGENTS}),
-        "events": _events(manager, {"slot": slot, "limit": LAST_EVENTS}),
+        "health": [line for line in status.get("health", ()) if name in str(line.get("text"))],
+        "agents": _agents(manager, {"slot": name, "limit": LAST_AGENTS}),
+        "events": _events(manager, {"slot": name, "limit": LAST_EVENTS}),
     }
     if as_json:
         print_json(document)
         return
     document = fitted(document, place(ctx, socket, config))
     for line in render_history.describe(document, time.time(), terminal_width()):
+        print(line)
+
+
+def _describe_job(manager: Client, job: str, as_json: bool, no_slot: NoSuch) -> None:
+    try:
+        row = manager.get(f"/v1/jobs/{segment(job)}")
+    except NoSuch:
+        raise no_slot from None
+    if as_json:
+        print_json({"schema": "mayfly.describe/1", "job": row})
+        return
+    for line in render_history.describe_job(row, time.time(), terminal_width()):
         print(line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,10 +37,12 @@ from mayfly.cli.options import (
     terminal_width,
 )
 from mayfly.cli.plain import clean
+from mayfly.cli.render_top import gpu_use
 from mayfly.cli.results import fetched, place_here, wanted
 from mayfly.cli.sending import sent_folder, sent_input
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
+from mayfly.core.exit_codes import signal_of
 from mayfly.core.model import Cause, JobState, Priority
 
 INTERRUPTED = 130
@@ -180,6 +183,8 @@ def submit(
         say(f"the job's output cannot be written: {why}; job {job} goes on: mayfly logs -f {job}")
         raise typer.Exit(1) from None
     code = _exit_code(row)
+    if sys.stderr.isatty() and (used := gpu_use(row)):
+        say(used)
     if sink.incomplete and code == 0:
         say(f"job {job} succeeded, and its output is not whole: what is missing is said above")
         code = 1
@@ -273,12 +278,15 @@ def _group_waited_for(manager: Client, group: str) -> int:
 def _exit_code(row: Document) -> int:
     """A job's own code; 1 where it has none or did not succeed with 0.
 
-    Why it did not succeed is said, unless the command ended so by itself.
+    Why it did not succeed is said; where the command ended by itself and no signal did it, to a person alone.
     """
     code, cause = row.get("exit_code"), row.get("cause")
-    own = isinstance(code, int) and (code != 0 or row.get("state") == "succeeded")
-    if not own or cause not in (None, str(Cause.EXIT)):
-        why = row.get("detail") or cause or "cause unknown"
+    succeeded = row.get("state") == "succeeded"
+    own = isinstance(code, int) and (code != 0 or succeeded)
+    plain = own and cause in (None, str(Cause.EXIT)) and not signal_of(code)
+    if not plain or (not succeeded and sys.stderr.isatty()):
+        told = signal_of(code) if cause == str(Cause.EXIT) else ""
+        why = row.get("detail") or told or cause or "cause unknown"
         say(f"job {row.get('job')} {row.get('state')}: {clean(str(why))}")
     return code if own and isinstance(code, int) else 1
 

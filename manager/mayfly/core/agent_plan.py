@@ -51,6 +51,7 @@ DRIVER_CAPABILITIES = ("compute", "utility")  # CUDA, and NVML with nvidia-smi
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108  of the container, where all may write
 OOM_SCORE = 500
+SHM_WITH_GPUS = 8 * 1024**3  # bytes, where nothing else is said
 STOP_GRACE = 30  # seconds that a person's polite stop leaves the job
 
 
@@ -139,7 +140,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         injection=spec.injection,
         mounts=tuple(mounts),
         tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool),
-        limits=_limits(spec),
+        limits=limits_of(spec),
         security=_security(pool),
         network=Network(pool.network, pool.dns, action.sandbox),
         removes_itself=spec.removal is Removal.ENGINE,
@@ -180,11 +181,11 @@ def _tmpfs(pool: PoolSpec) -> dict[str, str]:
     }
 
 
-def _limits(spec: SlotSpec) -> Limits:
-    """The pool's; with GPUs, half of the memory may be shared memory: data loaders pass batches there."""
+def limits_of(spec: SlotSpec) -> Limits:
+    """The pool's; with GPUs much of the memory may be shared memory: data loaders pass batches there."""
     limits = spec.pool.limits
-    if limits.shm is None and limits.memory is not None and spec.lease:
-        return replace(limits, shm=limits.memory // 2)
+    if limits.shm is None and spec.lease:
+        return replace(limits, shm=limits.memory // 2 if limits.memory else SHM_WITH_GPUS)
     return limits
 
 

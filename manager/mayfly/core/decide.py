@@ -14,6 +14,7 @@ from typing import assert_never
 
 from mayfly.core import naming, sandbox
 from mayfly.core.actions import Action, MakeSandbox, Prepare
+from mayfly.core.agent_plan import limits_of
 from mayfly.core.ending import OUTPUTS_AWAITED, clear, end, kept_failure, sweep, unwanted
 from mayfly.core.facts import (
     AgentCreated,
@@ -292,6 +293,7 @@ def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
     draft.serial += 1
     generation = draft.mint()
     alone = not tenancy.agents and spec.name not in view.names
+    limits = limits_of(spec)
     agent = Agent(
         generation=generation,
         slot=spec.name,
@@ -302,6 +304,8 @@ def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
         lease=spec.lease,
         born=view.now,
         embedded=spec.embedded,
+        memory=limits.memory,
+        shm=limits.shm,
     )
     name = str(spec.name) if alone else naming.standby(spec.name, generation)
     joined = holder.id if holder is not None else None

@@ -83,6 +83,12 @@ class Agent:
     failed: bool = False  # it ended badly: its container is kept where its pool says so
     out: tuple[str, ...] = ()  # what of its container its job's owner wants
     results: float | None = None  # when it was recorded what came of that; None: not yet
+    memory: int | None = (
+        None  # bytes that it may have; None: no limit, or made by an earlier Mayfly
+    )
+    shm: int | None = (
+        None  # bytes of shared memory; None: as many as the engine gives, or not known
+    )
 
     @property
     def settled(self) -> bool:

@@ -170,7 +170,7 @@ class Limits:
     memory: int | None = None  # bytes; None: no limit
     cpus: float | None = None  # None: no limit
     pids: int = 4096
-    # bytes; None: half of the memory where there are GPUs and a limit, else 64 MiB
+    # bytes; None: with GPUs half of the memory, or 8 GiB where that has no limit; else 64 MiB
     shm: int | None = None
     # bytes of the writable layer; None: not watched
     disk: int | None = field(default=None, metadata=UNBAKED)

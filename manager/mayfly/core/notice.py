@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from mayfly.core import job_ends
 from mayfly.core.apply import apply
 from mayfly.core.facts import (
     AgentAdopted,
@@ -258,7 +259,8 @@ def _job_account(
         if state is JobState.LOST and again:
             yield JobRequeued(now, job.id, agent.generation, counted=False, lost=True)
         else:
-            yield JobEnded(at, job.id, state, outcome.cause, code)
+            told = job_ends.why(outcome.cause, end, agent, job)
+            yield JobEnded(at, job.id, state, outcome.cause, code, told)
     elif job.cancelled_by is not None:
         yield JobEnded(now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
     else:
@@ -266,7 +268,8 @@ def _job_account(
         if job.tries + int(counted) >= TRIES and again:
             yield JobRequeued(now, job.id, agent.generation, counted, lost=True)
         elif job.tries + int(counted) >= TRIES:
-            yield JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None)
+            told = job_ends.never_started(job.tries + int(counted))
+            yield JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None, told)
         else:
             yield JobRequeued(now, job.id, agent.generation, counted)
 

@@ -115,7 +115,9 @@ class LimitsTable(Table):
     )
     pids: int = key(model.Limits, "pids", "processes and threads of one agent", ge=32, le=4194304)
     shm: SizeLimit = key(
-        model.Limits, "shm", "size of /dev/shm; absent: 64 MiB, with GPUs half of `memory`"
+        model.Limits,
+        "shm",
+        "size of /dev/shm; absent: 64 MiB, with GPUs half of `memory`, or 8 GiB",
     )
     disk: SizeLimit = key(
         model.Limits, "disk", "the writable layer, looked at every 30 s; over it the agent is ended"

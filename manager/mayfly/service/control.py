@@ -220,6 +220,7 @@ class Control:
         gpus: Callable[[], Mapping[str, object]] = dict,
         recording: Callable[[], Mapping[str, object]] = dict,
         attach: Callable[[AttachAgent, Wanted], Reply] = nowhere,
+        use: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
         on_failure: OnFailure = _nothing,
     ) -> None:
@@ -237,6 +238,7 @@ class Control:
         self._gpus_document = gpus
         self._recorded = recording
         self._attach_to = attach
+        self._used = use
         self._release = version
         self._on_failure = on_failure
         self._stop = threading.Event()
@@ -396,6 +398,7 @@ class Control:
         told = {"position": None, "starts_at": None, "why": None, **standing}
         told["seconds_left"] = self._seconds_left(row)
         told["results"] = _results_of(row)
+        told["gpu_use"] = self._gpu_use(row)
         return json_reply(200, {"schema": "mayfly.job/1", **_stamped(shown | told)})
 
     def _runs(self, request: Request, _: Names) -> HttpReply:
@@ -419,6 +422,13 @@ class Control:
             sentence = f"there is no run {names['run']}: see `mayfly runs`"
             return error_reply(404, sentence, "no_such_run")
         return json_reply(200, {"schema": "mayfly.run/1", **_shown_run(request.caller, row)})
+
+    def _gpu_use(self, row: Row) -> object:
+        """What a job that has ended did with each of its GPUs."""
+        if row.get("finished") is None or row.get("agent") is None:
+            return []
+        lives = self._reader.lives([str(row["agent"])])
+        return lives[0].get("gpu_use") or [] if lives else []
 
     def _events(self, request: Request, _: Names) -> HttpReply:
         query = request.query
@@ -480,6 +490,9 @@ class Control:
 
     def _gpus(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._gpus_document())
+
+    def _top(self, _: Request, __: Names) -> HttpReply:
+        return json_reply(200, self._used())
 
     def _metrics(self, _: Request, __: Names) -> HttpReply:
         return HttpReply(200, CONTENT_TYPE, self._exposition())
@@ -683,6 +696,7 @@ class Control:
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
+        Route("GET", "/v1/top", (), "what jobs use now, a second old at the most", _top),
         Route("GET", "/v1/recording", (), "what the loop did of late", _recording, operators=True),
         Route("GET", "/v1/metrics", (), "metrics for Prometheus", _metrics),
         Route(

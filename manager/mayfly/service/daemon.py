@@ -31,6 +31,7 @@ from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, Printed, ProcessesGone
 from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
+from mayfly.edge.cgroup_use import ControlGroups
 from mayfly.edge.descriptors import raise_limit
 from mayfly.edge.faults import Refused
 from mayfly.edge.history import INSTALLATION_KEY, History
@@ -68,6 +69,7 @@ from mayfly.service.queue_view import LiveQueue
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
+from mayfly.service.use_reader import UseReader
 from mayfly.service.workers import Workers
 
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
@@ -223,6 +225,7 @@ def _run(
         gpus=lambda: gpu_document(gpus.document()),
         recording=recording.document,
         attach=attachments.enter,
+        use=UseReader(engine, ControlGroups(), lambda: loop.state).document,
         version=__version__,
         on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )

@@ -256,6 +256,7 @@ ANSWERS: Mapping[str, Schema] = {
     "GET /v1/events": _document("mayfly.events/1", events=ROWS),
     "GET /v1/history": _document("mayfly.history/1", agents=ROWS),
     "GET /v1/gpus": _document("mayfly.gpus/1", gpus=ROWS, slots=ROWS, problem=TEXT_OR_NULL),
+    "GET /v1/top": _document("mayfly.top/1", at=TEXT, rows=ROWS),
     "GET /v1/recording": _document("mayfly.recording/1", state={"type": "object"}, steps=ROWS),
     "GET /v1/plan": _document("mayfly.plan/1", actions=ROWS),
     "POST /v1/content/lacking": _object(lacking=NAMES),
