@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -73,7 +74,14 @@ def folder(tmp_path: Path) -> Path:
 def test_what_is_not_committed_runs_and_what_git_ignores_does_not(
     folder: Path, typed: Typed, box: Box
 ) -> None:
-    assert typed("push", folder).err == "mayfly: no job is for what changed\n"
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy, symlinks=True)  # of which git knows no file to be unchanged
+    (copy / "link").symlink_to("stages")
+    commit(copy)
+    git(copy, "push", "--quiet", "origin", "main")
+    shutil.copytree(copy, again := folder.with_name("again"), symlinks=True)
+    for place in (folder, copy, again):
+        assert typed("push", place).err == "mayfly: no job is for what changed\n"
     base = git(folder, "rev-parse", "HEAD").strip()
     write(folder, "stages/vit/train.py", "changed")
     write(folder, "stages/bert/new.py", "new")

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -271,6 +271,24 @@ def test_what_another_branch_still_has_goes_on_and_a_deleted_branch_ends_its_own
     )
     assert lab.box.runs[-1]["state"] == "cancelled"
     assert lab.box.runs[0]["commit"] == shared
+
+
+def test_a_run_of_somebody_else_s_goes_on_and_that_is_told(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(lab.clone, "checkout", "--quiet", "-b", "wip")
+    gone = lab.change("stages/vit/train.py")
+    lab.push()
+    jobs = lab.box.memory.jobs
+    others = {
+        one: replace(job, uid=job.uid + 1) for one, job in jobs.items() if job.uid is not None
+    }
+    lab.box.memory = replace(lab.box.memory, jobs=others)
+    lab.box.operators = False
+    assert lab.push("--quiet", "origin", ":wip").startswith(
+        f"mayfly: wip: run r1 of {gone[:12]}, which is gone, is not ended: job r1-1 is not one of "
+    )
+    assert lab.box.runs[0]["state"] == "queued"
 
 
 def test_it_can_be_left_to_run(lab: Lab, install: Install) -> None:

@@ -6,7 +6,7 @@ push has landed when this begins, and nothing here can undo it; what is not run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from shlex import quote
@@ -14,7 +14,7 @@ from shlex import quote
 from mayfly.cli.client import Client, segment
 from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, tasks_of
 from mayfly.cli.plain import clean
-from mayfly.cli.run_submission import submitted, tree_of
+from mayfly.cli.run_submission import REF_MAX, kept, submitted, tree_of
 from mayfly.cli.trouble import Trouble
 from mayfly.core.pipeline.definition import FILE
 from mayfly.core.pipeline.pushes import BRANCHES, BRANCHES_MOST, Update, run_of
@@ -30,7 +30,7 @@ SECONDS = (
     60.0  # of a processor, in which the jobs of one push are worked out: templates are a stranger's
 )
 MEMORY = 2 * 1024**3  # bytes, for the same reason
-RUNS_MOST = 1000  # of one branch that are looked at
+RUNS_MOST = 1000  # of one repository, in one state, that are looked at
 
 Say = Callable[[str], None]
 
@@ -56,18 +56,17 @@ class Receiver:
                 f"the jobs of more than {BRANCHES_MOST} branches at once are too many: {only}; for one: "
                 f"mayfly push {quote(self.where.place)} --ref BRANCH"
             )
-        deeds = [(update, partial(self._end_former, update)) for update in branches]
-        deeds += [(update, partial(self._run, update, default)) for update in run]
-        done = [
-            self._tried(update, deed) for update, deed in deeds
-        ]  # one that fails stops no other
-        return all(done)
+        refs = [update.ref for update in branches if update.old is not None]
+        well = self._tried("earlier runs", partial(self._end_former, refs))
+        for update in run:  # one that fails stops no other
+            well &= self._tried(named(update.ref), partial(self._run, update, default))
+        return well
 
-    def _tried(self, update: Update, deed: Callable[[], None]) -> bool:
+    def _tried(self, what: str, deed: Callable[[], None]) -> bool:
         try:
             deed()
         except (Fault, Trouble) as trouble:
-            self.say(f"{named(update.ref)}: {trouble}")
+            self.say(f"{what}: {trouble}")
             return False
         return True
 
@@ -111,22 +110,26 @@ class Receiver:
             self.say(f"{named(update.ref)}: it has another history now: every job is asked for")
         return base
 
-    def _end_former(self, update: Update) -> None:
-        """End the jobs of the branch's earlier commits that no branch or tag has any more."""
-        if not self.ends or update.old is None:
+    def _end_former(self, refs: Iterable[str]) -> None:
+        """End the jobs of those branches' earlier commits that no branch or tag has any more."""
+        moved = {kept(ref, REF_MAX) for ref in refs}
+        if not self.ends or not moved:
             return
-        if update.new is not None and self.where.contains(update.new, update.old):
-            return
-        for run in self._open_runs(update.ref):
+        for run in self._open_runs():
             commit = str(run.get("commit") or "")
-            if not commit or self.where.kept(commit):
+            if run.get("ref") not in moved or not commit or self.where.kept(commit):
                 continue
             name = clean(str(run["run"]))
-            self.manager.post(f"/v1/jobs/{segment(name)}/cancel", {})
-            self.say(f"{named(update.ref)}: run {name} of {commit[:12]}, which is gone, is ended")
+            told = f"run {name} of {commit[:12]}, which is gone,"
+            try:
+                self.manager.post(f"/v1/jobs/{segment(name)}/cancel", {})
+            except Trouble as trouble:  # it is somebody else's, or has ended meanwhile
+                self.say(f"{named(str(run['ref']))}: {told} is not ended: {trouble}")
+            else:
+                self.say(f"{named(str(run['ref']))}: {told} is ended")
 
-    def _open_runs(self, ref: str) -> Iterator[dict[str, object]]:
-        query = {"repository": self.where.place, "ref": ref, "limit": RUNS_MOST}
+    def _open_runs(self) -> Iterator[dict[str, object]]:
+        query = {"repository": self.where.place, "limit": RUNS_MOST}
         for state in OPEN:
             yield from self.manager.get("/v1/runs", {**query, "state": state}).get("runs", ())
 

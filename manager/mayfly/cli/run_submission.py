@@ -68,11 +68,11 @@ def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:
 
     ordered, after = places(tasks)
     return {
-        "repository": _kept(origin.repository, PATH_MAX),
-        "ref": None if origin.ref is None else _kept(origin.ref, REF_MAX),
+        "repository": kept(origin.repository, PATH_MAX),
+        "ref": None if origin.ref is None else kept(origin.ref, REF_MAX),
         "commit": origin.commit,
         "base": origin.base,
-        "subject": _kept(origin.subject, SUBJECT_MAX) or None,
+        "subject": kept(origin.subject, SUBJECT_MAX) or None,
         "tasks": [
             {**submission(task), "name": queue_name(task.name), "after": list(before)}
             for task, before in zip(ordered, after, strict=True)
@@ -80,6 +80,6 @@ def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:
     }
 
 
-def _kept(text: str, most: int) -> str:
+def kept(text: str, most: int) -> str:
     """A text that is Unicode and no longer than may be, without what would move a cursor."""
     return clean(text.encode("utf-8", "replace").decode("utf-8"))[:most]

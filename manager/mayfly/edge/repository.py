@@ -6,6 +6,7 @@ names, and no option that hides in a name.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -25,6 +26,7 @@ SAID_MAX = (
 FILE_MAX = 1024 * 1024  # bytes of a file that is read
 TOLD_MAX = 64 * 1024  # bytes of its complaints
 NOTES = "refs/notes/mayfly"
+COMPARED_MAX = 64 * 1024 * 1024  # bytes of a file that is read to see whether it changed
 MESSAGE_MAX = 1000  # bytes of a commit's message
 # The variables that git gets: where the repository is, and what a CI service has set so that git reads it.
 _KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
@@ -105,10 +107,6 @@ class Repository:
         found = self._run("merge-base", base, head)
         return found.stdout.decode("ascii").split()[0] if found.returncode == 0 else None
 
-    def contains(self, head: str, commit: str) -> bool:
-        """Whether a commit is one of another's history."""
-        return self._run("merge-base", "--is-ancestor", commit, head).returncode == 0
-
     def kept(self, commit: str) -> bool:
         """Whether a branch or a tag has the commit in its history."""
         words = ("for-each-ref", "--count=1", "--contains", commit, "refs/heads", "refs/tags")
@@ -161,24 +159,31 @@ class Repository:
     def changes_here(self, base: str) -> tuple[Change, ...]:
         """What is not in the folder as a commit has it: new files too, ignored ones not."""
         top = ("-C", str(self.top))
-        words = (
-            *top,
-            "diff-index",
-            "--name-status",
-            "-z",
-            "--no-renames",
-            "--no-ext-diff",
-            base,
-            "--",
-        )
+        words = ("diff-index", "--raw", "-z", "--no-renames", "--no-abbrev", base, "--")
         others = (*top, "ls-files", "-z", "--others", "--exclude-standard")
+        fields = iter(self._git(*top, *words).split(b"\0"))
+        found = []
+        for told, path in zip(fields, fields, strict=False):
+            before, after, name, _, letter = told.decode("ascii").lstrip(":").split(" ")
+            if letter != "M" or before != after or not self._is(text(path), before, name):
+                found.append(Change(text(path), gone=letter == "D"))
+        return (*found, *(Change(path) for path in _split(self._git(*others))))
+
+    def _is(self, path: str, mode: str, name: str) -> bool:
+        """Whether a file is that object: git's index may know no more than that it was touched."""
+        place = self.top / path
         try:
-            return (
-                *name_status(self._git(*words)),
-                *(Change(path) for path in _split(self._git(*others))),
-            )
-        except ChangesError as error:
-            raise Refused(str(error)) from error
+            if mode == "120000":
+                content = os.fsencode(place.readlink())
+            elif place.is_symlink() or place.stat().st_size > COMPARED_MAX:
+                return False
+            else:
+                content = place.read_bytes()
+        except OSError:
+            return False
+        kind = "sha1" if len(name) == 40 else "sha256"  # git's own, of an object with its head
+        head = f"blob {len(content)}\0".encode()
+        return hashlib.new(kind, head + content, usedforsecurity=False).hexdigest() == name
 
     def setting(self, name: str) -> str | None:
         """What git's configuration says there, for this user; ``None``: nothing."""
