@@ -1,11 +1,12 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv wheel image demo check test lint bench soak coverage
+.PHONY: help venv wheel image demo check test test-real lint bench soak coverage
 
 help:
 	@echo 'make demo      real jobs through two slots on this machine'
 	@echo 'make check     the tests that need no Docker Engine'
 	@echo 'make test      all tests, on real Docker Engines'
+	@echo 'make test-real against the real Gitea server and runner'
 	@echo 'make coverage  the tests of make check, and which lines they ran'
 	@echo 'make bench     the numbers, into build/bench.json'
 	@echo 'make soak      jobs while manager, Engine and containers fail at random'
@@ -32,6 +33,10 @@ check:
 # WORKERS=6; ENGINE=28, or another release of Docker Engine, for the Engines that the tests start; ENGINE=FOLDER of its programs.
 test:
 	@scripts/test
+
+# WORKERS=1. Gitea's server and runner are built first, once: several minutes.
+test-real:
+	@scripts/test-real
 
 coverage:
 	@scripts/coverage

@@ -10,10 +10,11 @@
 # and, where the client tells its job's result in its own output alone, a third:
 #   client_sign  whether the line in $_line is one that the provider's `judge` wants; a `case` on its fixed beginning
 #
-# Then both outputs of the client go through a pipe on to standard output, and the first such lines to the witness. Where the
-# client stays root while its steps are the job user's, the file may set
+# Then both outputs of the client go through a pipe on to standard output, and the first such lines to the witness. The file may
+# set
 #
-#   _patience    seconds after a TERM; what the job user still runs then is killed, so that the client can tell of its end
+#   _patience    seconds after a TERM; what the job user still runs then, but for the client, is killed, so that the client can
+#                tell of its end
 #
 # Once the job has started nothing here may fork: at the pids limit it could not, and a fork that fails ends the shell.
 
@@ -158,12 +159,12 @@ watch_steps() {
 end_steps() {
   trap '' TERM INT QUIT HUP USR1 USR2
   trap - EXIT
-  IFS= read -r _ || exit 0
+  IFS= read -r _client_process || exit 0
   trap kill_steps EXIT
   sleep "$_patience"
 }
 
-# Kills what the job user runs, until nothing of it lives. With builtins alone.
+# Kills what the job user runs beside the client, until nothing of it lives. With builtins alone.
 kill_steps() {
   _rounds=0
   _left=yes
@@ -178,7 +179,7 @@ kill_steps() {
           Uid:) break ;;
         esac
       done 2>/dev/null <"$_process/status" || continue
-      [ "$_value" = "$_job_uid" ] && [ "$_state" != Z ] || continue
+      [ "$_value" = "$_job_uid" ] && [ "$_state" != Z ] && [ "$_process" != "/proc/$_client_process" ] || continue
       _left=$_process
       kill -s KILL "${_process#/proc/}" 2>/dev/null || :
     done
@@ -295,8 +296,8 @@ as_job_user() {
 forward() {
   _stop=$1
   [ "$1" = USR1 ] || printf '%s\n' "$1" >>"$_witness/signals" || :
-  [ "$1" != TERM ] || [ -z "$_watched" ] || printf '\n' >&6
   [ -n "$_job" ] || return 0
+  [ "$1" != TERM ] || [ -z "$_watched" ] || printf '%s\n' "$_job" >&6
   kill -s "$1" -- "-$_job" 2>/dev/null || kill -s "$1" "$_job" 2>/dev/null || :
 }
 

@@ -2,7 +2,7 @@
 #
 #   docker buildx bake -f dockerfiles/docker-bake.hcl                     provider local: every CUDA, cpu and wheels
 #   docker buildx bake -f dockerfiles/docker-bake.hcl local-cuda12-8      one
-#   docker buildx bake -f dockerfiles/docker-bake.hcl github              another provider's (github, azure, gitlab), or `all`
+#   docker buildx bake -f dockerfiles/docker-bake.hcl github              another provider's (github, azure, gitlab, gitea), or `all`
 #   docker buildx bake -f dockerfiles/docker-bake.hcl --print             what would be built
 #
 # Variables come from the environment. A provider other than local wants its client's version and checksums, such as
@@ -63,6 +63,18 @@ variable "GITLAB_SHA256_ARM64" {
   default = ""
 }
 
+variable "GITEA_VERSION" {
+  default = ""
+}
+
+variable "GITEA_SHA256" {
+  default = ""
+}
+
+variable "GITEA_SHA256_ARM64" {
+  default = ""
+}
+
 variable "ROWS" {
   default = [
     { cuda = "13.4", release = "13.4.2", os = "ubuntu24.04" },
@@ -95,8 +107,12 @@ group "gitlab" {
   targets = concat(["gitlab-cpu"], [for row in ROWS : "gitlab-cuda${replace(row.cuda, ".", "-")}"])
 }
 
+group "gitea" {
+  targets = concat(["gitea-cpu"], [for row in ROWS : "gitea-cuda${replace(row.cuda, ".", "-")}"])
+}
+
 group "all" {
-  targets = ["default", "github", "azure", "gitlab"]
+  targets = ["default", "github", "azure", "gitlab", "gitea"]
 }
 
 target "_agent" {
@@ -143,11 +159,21 @@ target "_gitlab" {
   }
 }
 
+target "_gitea" {
+  inherits = ["_agent"]
+  target   = "gitea"
+  args = {
+    RUNNER_VERSION      = GITEA_VERSION
+    RUNNER_SHA256       = GITEA_SHA256
+    RUNNER_SHA256_ARM64 = GITEA_SHA256_ARM64
+  }
+}
+
 target "cuda" {
   name     = "${provider}-cuda${replace(row.cuda, ".", "-")}"
   inherits = ["_${provider}"]
   matrix = {
-    provider = ["local", "github", "azure", "gitlab"]
+    provider = ["local", "github", "azure", "gitlab", "gitea"]
     row      = ROWS
   }
   tags = ["${REGISTRY}/${provider}:cuda${row.cuda}"]
@@ -163,7 +189,7 @@ target "cpu" {
   name     = "${provider}-cpu"
   inherits = ["_${provider}"]
   matrix = {
-    provider = ["local", "github", "azure", "gitlab"]
+    provider = ["local", "github", "azure", "gitlab", "gitea"]
   }
   tags = ["${REGISTRY}/${provider}:cpu"]
 }

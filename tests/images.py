@@ -47,16 +47,21 @@ def stub_tag(provider: str) -> str:
 
 def stub_image(provider: str) -> str:
     """The name of the image, which is there afterwards; who comes while it is being built waits."""
+    return image_with(provider, STUBS[provider], stub_tag(provider))
+
+
+def image_with(provider: str, client: Stub, tag: str) -> str:
+    """The same, with that client, under that name."""
     (ROOT / "build").mkdir(exist_ok=True)
     with (ROOT / f"build/stub-{provider}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _build(provider, STUBS[provider])
-    return stub_tag(provider)
+        _build(provider, client, tag)
+    return tag
 
 
-def _build(provider: str, stub: Stub) -> None:
+def _build(provider: str, stub: Stub, tag: str) -> None:
     client = "AGENT" if provider == "azure" else "RUNNER"
-    tag, archive, arguments = stub_tag(provider), stub.archive(), stub.arguments
+    archive, arguments = stub.archive(), stub.arguments
     base = _said(str(ROOT / "scripts/base-image"))
     inputs = _digest(archive, base.encode(), repr(sorted(arguments.items())).encode())
     label = '{{index .Config.Labels "io.mayfly.inputs"}}'

@@ -35,6 +35,7 @@ TABLES = {
     "github": "GitHubTable",
     "app": "AppTable",
     "gitlab": "GitLabTable",
+    "gitea": "GiteaTable",
 }
 
 

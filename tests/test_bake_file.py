@@ -18,9 +18,9 @@ from mayfly.edge.catalogue import catalogue
 
 pytestmark = pytest.mark.fetched
 ROOT = Path(__file__).parents[1]
-PROVIDERS = ("local", "github", "azure", "gitlab")
+PROVIDERS = ("local", "github", "azure", "gitlab", "gitea")
 NAMES = ["cpu", *(images.text(row.cuda) for row in catalogue().rows)]
-CLIENTS = {"github": "RUNNER", "azure": "AGENT", "gitlab": "RUNNER"}
+CLIENTS = {"github": "RUNNER", "azure": "AGENT", "gitlab": "RUNNER", "gitea": "RUNNER"}
 
 
 @cache

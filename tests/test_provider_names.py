@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "manager/mayfly"
 TEXTS = {
     "cli/prototype.py": r".*",  # what the 2019 prototype wrote down is Azure's alone
     "cli/verbs_images.py": r"Whose agent: local, azure, …",
-    "cli/verbs_init.py": r"GitLab: where its runners belong|azure-token",
+    "cli/verbs_init.py": r"azure-token",
     "edge/app_key.py": r"GitHub",
     "edge/token_looks.py": r"gh\[opsur\]_|github_pat_|# GitHub|# GitLab|# Azure DevOps",  # their tokens
     "edge/journal.py": r"MAYFLY_SLOT=azure-0",

@@ -14,6 +14,7 @@ from mayfly.core import command_effects, model
 from mayfly.edge import http_connection, unix_http
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.configuration import provider_keys, schema
+from mayfly.providers.gitea.settings import GiteaSettings
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.installed import packages
@@ -50,7 +51,12 @@ def test_every_key_of_the_core_is_a_key_of_the_file() -> None:
 
 
 def test_every_key_of_a_provider_is_in_what_it_is_read_into() -> None:
-    tables = {"azure": AzureSettings, "github": GitHubSettings, "gitlab": GitLabSettings}
+    tables = {
+        "azure": AzureSettings,
+        "gitea": GiteaSettings,
+        "github": GitHubSettings,
+        "gitlab": GitLabSettings,
+    }
     assert {*tables, "local"} == set(packages())
     for name, kind in tables.items():
         table = provider_keys()[name].table

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.providers.azure import lines as azure
+from mayfly.providers.gitea import lines as gitea
 from mayfly.providers.github import lines as github
 from mayfly.providers.gitlab import lines as gitlab
 
@@ -85,12 +86,40 @@ def test_azures_launcher_keeps_what_its_provider_reads(line: str) -> None:
     assert azure.read(sign) == azure.read(line) is not None
 
 
-@pytest.mark.parametrize("provider", ["azure", "github", "gitlab"])
+RUNNER = 'time="2026-11-28T20:00:00Z" level='
+TASK = f'{RUNNER}info msg="task 41 repo is lab/train https://github.com https://gitea.lab"'
+AWAY = f'{RUNNER}error msg="failed to fetch task" error="unavailable: connection refused"'
+DELETED = 'error="unknown: rpc error: code = Unauthenticated desc = unregistered runner"'
+GITEA = (
+    TASK,
+    AWAY,
+    f'{RUNNER}error msg="failed to fetch task" {DELETED}',
+    f'{RUNNER}error msg="fail to invoke Declare" error="unavailable: connection refused"',
+)
+
+
+@pytest.mark.parametrize("line", GITEA)
+def test_giteas_launcher_keeps_what_its_provider_reads(line: str) -> None:
+    (sign,) = kept("gitea", line)
+    assert gitea.read(sign) == gitea.read(line) is not None
+
+
+def test_a_service_that_is_away_for_hours_leaves_room_for_the_job_after_it() -> None:
+    """A witness has room for 64 lines."""
+    lines = kept("gitea", *[AWAY] * 1000, TASK)
+    assert len(lines) < 64
+    assert lines[-1] == TASK
+
+
+@pytest.mark.parametrize("provider", ["azure", "gitea", "github", "gitlab"])
 def test_a_line_that_only_looks_like_the_clients_is_not_kept(provider: str) -> None:
     lines = (
         "Listening for Jobs",
         f" {AT}Running job: x",
         "Job succeeded",
+        "task 41 repo is lab/train",
+        f' {RUNNER}info msg="task 41 repo is lab/train"',
+        f'{RUNNER}info msg="runner: task 41 repo is lab/train"',
         f"{AT}Scanning for tool capabilities.",
         "[2026-11-28 20:00:00Z INFO Terminal] WRITE LINE: An error occurred: x",
     )

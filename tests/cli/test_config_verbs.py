@@ -208,7 +208,7 @@ def test_init_asks_on_a_terminal(terminal: OnTerminal, short_path: Path) -> None
     path = short_path / "config.toml"
     screen = terminal("init", "--no-images", "--config", path)
     for question, answer in (
-        ("Which service do jobs come from", "gitlab"),
+        ("Where do jobs come from", "gitlab"),
         ("A name for the pool", "ci"),
         ("How many slots", "4"),
         ("Its URL", "https://gitlab.lab"),
@@ -259,11 +259,11 @@ def test_init_asks_again_after_each_wrong_answer_and_loses_none(
     screen = terminal("init", "--no-images", "--config", path, "--agent-pool", "gpu")
     at = 0
     for question, answer in (
-        ("Which service do jobs come from", "azzure"),
+        ("Where do jobs come from", "azzure"),
         ("there is no 'azzure'", ""),
-        ("Which service do jobs come from", "gitlab"),
+        ("Where do jobs come from", "gitlab"),
         ("--agent-pool means nothing to gitlab", ""),
-        ("Which service do jobs come from", "azure"),
+        ("Where do jobs come from", "azure"),
         ("A name for the pool", "My Pool"),
         ("'My Pool' must be lower-case letters", ""),
         ("A name for the pool", "ci"),
@@ -293,7 +293,7 @@ def test_init_that_nobody_answers_any_more_writes_nothing(
 ) -> None:
     path = short_path / "config.toml"
     screen = terminal("init", "--no-images", "--config", path)
-    screen.until("Which service do jobs come from")
+    screen.until("Where do jobs come from")
     screen.type("\x04")
     code, shown = screen.end()
     assert (code, path.exists()) == (1, False)

@@ -536,6 +536,30 @@ def test_an_agent_that_its_service_no_longer_shows_is_replaced_after_a_while() -
     assert dooms(manager) == [DoomReason.MISSED]
 
 
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_job_that_its_service_has_ended_is_stopped_where_entries_go_with_their_jobs(
+    goes: bool,
+) -> None:
+    """Its client hears nothing of it, and would go on to the job's natural end."""
+    manager = served()
+    manager.desired = Desired(
+        tuple(replace(spec, entry_ends_with_job=goes) for spec in manager.desired.slots)
+    )
+    busy = manager.own("service-0")
+    manager.host.gives_job(busy)
+    manager.ask_service()
+    manager.turn()
+    assert manager.phases("service-0")[0] == "busy"
+    manager.host.entries.pop(manager.host.boxes[busy].entry or "")
+    manager.ask_service()
+    manager.turn()
+    assert manager.own("service-0") == busy
+    assert dooms(manager) == []
+    manager.pass_time(300)
+    assert dooms(manager) == ([DoomReason.TAKEN_BACK] if goes else [])
+    assert (manager.own("service-0") == busy) is not goes
+
+
 def test_the_entry_of_an_agent_that_died_is_taken_back() -> None:
     manager = served()
     manager.host.ends(manager.own("service-0"), 1)

@@ -19,8 +19,9 @@ from mayfly.core.model import (
     Witness,
     World,
 )
-from mayfly.core.rosters import BUSY_WITHOUT_JOB, busy_without_job
+from mayfly.core.rosters import BUSY_WITHOUT_JOB, GONE, busy_without_job, job_taken_back
 from mayfly.providers.azure import lines as azure_lines
+from mayfly.providers.gitea import lines as gitea_lines
 from mayfly.providers.github import lines as github_lines
 from mayfly.providers.gitlab import lines as gitlab_lines
 from tests.service_agent import service_agent
@@ -97,8 +98,12 @@ def test_no_other_is(why: str, found: object) -> None:
         (github_lines.judge, BEGINS),
         (azure_lines.judge, "2026-11-22 01:00:05Z: Running job: Job"),
         (gitlab_lines.judge, "job=7 reason= exit= msg=Checking for jobs... received"),
+        (
+            gitea_lines.judge,
+            'time="2026-11-22T01:00:00Z" level=info msg="task 41 repo is lab/train https://github.com x"',
+        ),
     ],
-    ids=["github", "azure", "gitlab"],
+    ids=["github", "azure", "gitlab", "gitea"],
 )
 def test_every_service_that_lists_busy_agents_can_be_asked_so(judge: object, line: str) -> None:
     assert callable(judge)
@@ -114,3 +119,36 @@ def test_every_service_that_lists_busy_agents_can_be_asked_so(judge: object, lin
 
     assert asked() == {AGENT.generation: T}
     assert asked(line) == {}
+
+
+def gone(
+    agent: Agent = AGENT,
+    *entries: RosterEntry,
+    after: float = GONE,
+    missing: bool = True,
+    roster: bool = True,
+) -> bool:
+    since = {agent.generation: T} if missing else {}
+    listed = Roster(entries, T + after) if roster else None
+    return job_taken_back(agent, World({}, rosters={POOL: listed}, absent=since))
+
+
+def test_a_job_is_taken_back_when_its_entry_has_been_gone_from_rosters_for_a_while() -> None:
+    assert gone()
+
+
+@pytest.mark.parametrize(
+    ("why", "found"),
+    [
+        ("gone since a moment", lambda: gone(after=GONE - 1)),
+        ("its entry is there, offline", lambda: gone(AGENT, replace(BUSY, online=False))),
+        ("nobody is missed", lambda: gone(missing=False)),
+        ("its service does not say", lambda: gone(roster=False)),
+        ("it waits for a job", lambda: gone(replace(AGENT, confirmed=Phase.IDLE))),
+        ("its registration is not known yet", lambda: gone(replace(AGENT, registration=None))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_other_job_is(why: str, found: object) -> None:
+    assert callable(found)
+    assert not found(), why

@@ -132,6 +132,19 @@ def test_a_client_in_trouble_is_given_time_and_ended_when_it_goes_on_and_on(
     assert 150 < ended < 160
 
 
+def test_what_a_client_tells_while_its_service_is_away_for_us_too_is_not_held_against_it() -> None:
+    line = ClientSign(AGENT.generation, "trouble", "no answer", 0.0)
+    reported, known = Reported(), {AGENT.generation}
+    for second in range(0, 1000, 3):
+        now = float(second)
+        reported, fact = heard(AGENT, line, "lines", reported, known, now, unlisted=True)
+        assert fact is None
+    # The service says again who is there, and its client's last word of trouble comes after that.
+    reported, fact = heard(AGENT, line, "lines", reported, known, 1001.0)
+    assert fact is None
+    assert not reported.lasting(AGENT)
+
+
 def test_a_client_that_was_asked_for_a_pause_is_in_trouble_through_it(services: Services) -> None:
     asked = Sign("trouble", "a pause of 140 s", quiet=140.0)
     assert services.signed(AGENT, asked, 0.0) is None

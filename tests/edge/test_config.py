@@ -17,6 +17,7 @@ from mayfly.edge.config_text import DURATIONS, SIZES, config_lines
 from mayfly.edge.faults import Refused
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.configuration import load, schema
+from mayfly.providers.gitea.settings import GiteaSettings
 from mayfly.providers.github.settings import GitHubApp, GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
 
@@ -151,6 +152,14 @@ id = "12345"
 key = { file = "/etc/mayfly/app.pem" }
 
 [[pool]]
+name = "gitea"
+provider = "gitea"
+
+[pool.gitea]
+url = "https://gitea.lab/ourlab"
+token = { credential = "gitea" }
+
+[[pool]]
 name = "gitlab"
 provider = "gitlab"
 
@@ -263,6 +272,12 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             ),
         ),
         model.PoolSpec(
+            name=model.PoolName("gitea"),
+            provider="gitea",
+            embedded=False,
+            settings=GiteaSettings("https://gitea.lab/ourlab", {"credential": "gitea"}),
+        ),
+        model.PoolSpec(
             name=model.PoolName("gitlab"),
             provider="gitlab",
             embedded=False,
@@ -281,6 +296,7 @@ def test_everything_names_every_key_that_there_is() -> None:
         "PoolTable",
         "AzureTable",
         "GitHubTable",
+        "GiteaTable",
         "GitLabTable",
     }
     for table in definitions:

@@ -162,7 +162,7 @@ EFFECTS = {
 ELSEWHERE = {
     "GPUs": ("gpus", "cuda", "cuda_compat", "share", "injection"),
     "services": (
-        *("azure", "github", "gitlab"),  # their own tables
+        *("azure", "gitea", "github", "gitlab"),  # their own tables
         *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),
         *("app", "runner_group", "calls_per_hour", "scope", "plain_http"),
         "labels",  # the service hands them to jobs; the embedded queue has none

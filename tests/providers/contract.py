@@ -43,6 +43,7 @@ from mayfly.edge import web
 from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import Answering, Counting, Enrolment, Provider
 from mayfly.providers.azure.settings import AzureSettings
+from mayfly.providers.gitea.settings import GiteaSettings
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
 from tests.fakes.http import Fake, Fault
@@ -535,6 +536,7 @@ def _until(manager: AtService, seconds: float, look: Callable[[], bool]) -> None
 
 SETTINGS: dict[str, Any] = {
     "azure": AzureSettings,
+    "gitea": GiteaSettings,
     "github": GitHubSettings,
     "gitlab": GitLabSettings,
 }

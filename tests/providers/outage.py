@@ -228,5 +228,6 @@ def _slot(spec: SlotSpec, traits: Traits) -> SlotSpec:
         enrol_deadline=traits.enrol_deadline,
         can_cordon=traits.can_cordon,
         keeps_entries=traits.keeps_entries,
+        entry_ends_with_job=traits.entry_ends_with_job,
         proof=traits.proof,
     )

@@ -38,6 +38,7 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import End, Result
 from mayfly.core.slots import overdue, phase_of, phase_since
 from mayfly.providers.azure.provider import Azure
+from mayfly.providers.gitea.provider import Gitea
 from mayfly.providers.github.provider import GitHub
 from mayfly.providers.gitlab.provider import OWN_RUNNERS, SHARED_RUNNER
 from mayfly.providers.local.provider import Local
@@ -47,6 +48,7 @@ from tests.providers.test_account import CLIENTS, LOCAL
 TRAITS = {
     "azure": Azure.traits,
     "github": GitHub.traits,
+    "gitea": Gitea.traits,
     "gitlab": OWN_RUNNERS,
     "gitlab, one runner for all": SHARED_RUNNER,
     "local": Local.traits,

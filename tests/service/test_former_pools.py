@@ -18,6 +18,7 @@ TOKEN = {"file": "/etc/mayfly/token"}
 POOLS = {
     "azure": pool("azure", url="https://dev.azure.com/lab", agent_pool="gpu", token=TOKEN),
     "github": pool("github", url="https://github.com/acme", app=GitHubApp("4711", TOKEN)),
+    "gitea": pool("gitea", url="https://gitea.lab/acme", token=TOKEN),
     "gitlab": pool("gitlab", url="https://gitlab.com/lab", token={"credential": "gitlab"}),
 }
 GONE = Config(HostSpec("box"), ())

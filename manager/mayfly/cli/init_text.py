@@ -125,7 +125,7 @@ def _service(wanted: PoolAnswers, provider: Package) -> list[str]:
         lines.append(
             f"{hints.place_key} = {toml_value(wanted.place)}  # {hints.place}"
             if wanted.place
-            else f'# {hints.place_key} = "group:ID"          # {hints.place}'
+            else f'# {hints.place_key} = "{hints.places.split(",")[0]}"          # {hints.place}'
         )
     if wanted.group and hints.group_key:
         lines.append(f"{hints.group_key} = {toml_value(wanted.group)}")

@@ -46,7 +46,7 @@ def init(
         typer.Option(
             "--scope",
             metavar="PLACE",
-            help="GitLab: where its runners belong, group:ID, project:ID or instance.",
+            help="Where the service's runners belong, such as group:ID.",
         ),
     ] = None,
     credential: Annotated[
@@ -98,7 +98,7 @@ def init(
         return
     questions = Questions(sys.stdin.isatty() and provider is None)
     chosen = questions.ask(
-        f"Which service do jobs come from ({', '.join(PROVIDERS)})",
+        f"Where do jobs come from ({', '.join(PROVIDERS)})",
         provider,
         PROVIDERS[0],
         lambda answer: _not_a_service(answer, given),
@@ -299,6 +299,6 @@ class Questions:
         def wrong(answer: str) -> str | None:
             return None if answer == URL_SAYS else _wrong(provider, key, answer)
 
-        asked = "Its runners belong to (url, group:ID, project:ID, instance)"
+        asked = f"Its runners belong to ({URL_SAYS}, {provider.hints.places})"
         answer = self.ask(asked, flag, URL_SAYS, wrong)
         return None if answer == URL_SAYS else answer

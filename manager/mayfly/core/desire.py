@@ -269,6 +269,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
         enrol_deadline=traits.enrol_deadline,
         can_cordon=traits.can_cordon,
         keeps_entries=traits.keeps_entries,
+        entry_ends_with_job=traits.entry_ends_with_job,
         proof=traits.proof,
         engine=survey.engine,
         labels=found.labels[name],

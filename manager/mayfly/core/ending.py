@@ -27,6 +27,8 @@ OUTPUT_WAIT = (
 )
 RESULTS_WAIT = 600.0  # seconds that it stays at most until what its job's owner wants of it is kept
 OUTPUTS_AWAITED = 8  # ended containers of one slot that stay for that
+# Of these nothing is waited for: no call that hangs, and no report of a job that its service has ended.
+HEEDLESS = frozenset({DoomReason.CUT_OFF, DoomReason.TAKEN_BACK})
 
 
 def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
@@ -46,8 +48,7 @@ def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:
             return replace(letting_go, until=agent.doom.at + LETTING_GO)
     steps = spec.ladder if spec is not None else ()
     ladder = tuple(step for step in steps if gently or not step.idle)
-    if agent.doom.reason is DoomReason.CUT_OFF:
-        # It has no job, and a call that hangs does not end by being waited for.
+    if agent.doom.reason in HEEDLESS:
         hung = (replace(step, grace=min(step.grace, HUNG)) for step in ladder if not step.idle)
         ladder = tuple(hung)
     if agent.opened is None or not container.live:

@@ -8,7 +8,7 @@ from mayfly.core.actions import SetSchedulable
 from mayfly.core.memory import Agent
 from mayfly.core.model import DoomReason, Hold, Phase, PoolName, SlotSpec
 from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
-from mayfly.core.rosters import ABSENCE
+from mayfly.core.rosters import ABSENCE, job_taken_back
 from mayfly.core.slots import (
     DEADLINES,
     WITNESS_LOST,
@@ -21,6 +21,7 @@ from mayfly.core.slots import (
 )
 
 NO_NETWORK = "the sandbox that it is in is gone, or not clean"
+TAKEN_BACK = "its service has ended its job: cancelled there, over a limit, or its entry deleted"
 INTERRUPTED_GRACE = (
     2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
 )
@@ -61,7 +62,7 @@ def awaits_roster(view: View, spec: SlotSpec | None, agent: Agent) -> bool:
 def _keep_working(
     view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent
 ) -> Verdict:
-    """Whether nobody has cancelled its job, and what it has written is within its pool's limit."""
+    """Whether nobody has ended its job, and what it has written is within its pool's limit."""
     job = view.memory.jobs.get(agent.job) if agent.job is not None else None
     if job is not None and job.cancelled_by is not None:
         return Doom(DoomReason.CANCELLED, by=job.cancelled_by)
@@ -70,6 +71,8 @@ def _keep_working(
         return Doom(DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
     if agent.generation in view.world.overfull:
         return Doom(DoomReason.DISK, "wrote more into its witness (/run/mayfly/w) than is for it")
+    if spec.entry_ends_with_job and job_taken_back(agent, view.world):
+        return Doom(DoomReason.TAKEN_BACK, TAKEN_BACK)
     return STAY if agent.busy else _keep_waiting(view, rolling, spec, agent)
 
 

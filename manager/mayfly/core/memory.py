@@ -23,10 +23,17 @@ from mayfly.core.model import (
     SlotName,
 )
 
-# What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, or a limit. Every other
-# reason supposed that it had none yet, and falls away when it turns out to have one.
+# What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, a limit, or that its
+# service has ended the job. Every other reason supposed that it had none yet, and falls away when it turns
+# out to have one.
 ENDS_JOBS = frozenset(
-    {DoomReason.TIMEOUT, DoomReason.DISK, DoomReason.CANCELLED, DoomReason.FORCED}
+    {
+        DoomReason.TIMEOUT,
+        DoomReason.DISK,
+        DoomReason.CANCELLED,
+        DoomReason.FORCED,
+        DoomReason.TAKEN_BACK,
+    }
 )
 
 # -- what is remembered ------------------------------------------------------------------------

@@ -105,6 +105,7 @@ class DoomReason(StrEnum):
     CUT_OFF = "cut off"  # its client does not come back to a service that has
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
     NO_SANDBOX = "no sandbox"  # that which it was in is gone, or somebody left something in it
+    TAKEN_BACK = "taken back"  # its service has ended its job, and its client goes on with it
 
 
 class Removal(StrEnum):
@@ -366,6 +367,8 @@ class Traits:
     can_cordon: bool = False
     # the service's entry belongs to the slot, and stays when an agent ends
     keeps_entries: bool = False
+    # the service deletes an agent's entry as soon as its job is over there, whoever has ended it
+    entry_ends_with_job: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +397,7 @@ class SlotSpec:
     enrol_deadline: float | None = None  # seconds; None: the table's
     can_cordon: bool = False  # the service can be told to give an agent no new job
     keeps_entries: bool = False  # the service's entry belongs to the slot, not to one agent
+    entry_ends_with_job: bool = False  # the service deletes it as soon as the job is over there
     labels: tuple[
         str, ...
     ] = ()  # what jobs at a service may ask for that the host gives: GPU model, CUDA

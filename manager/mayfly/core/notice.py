@@ -65,6 +65,7 @@ BLAMELESS = frozenset(
         DoomReason.CANCELLED,
         DoomReason.CUT_OFF,
         DoomReason.NO_SANDBOX,
+        DoomReason.TAKEN_BACK,
     }
 )
 

@@ -27,6 +27,7 @@ from mayfly.core.slots import within
 
 ABSENCE = 150.0  # seconds without being online in any roster: lists may be 60 s old
 ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
+GONE = 20.0  # seconds for a client to end by itself once its entry has gone with its job
 FREED = 90.0  # seconds after which a roster that shows a busy agent without its job is newer than the job
 
 BUSY_WITHOUT_JOB = (
@@ -80,6 +81,17 @@ def absent(memory: Memory, pool: PoolName, roster: Roster) -> frozenset[Generati
 def _online(agent: Agent, roster: Roster) -> bool:
     entry = entry_of(agent, roster)
     return entry is not None and entry.online is not False
+
+
+def job_taken_back(agent: Agent, world: World) -> bool:
+    """Whether the entry of a busy agent has been gone from its service's rosters for ``GONE``.
+
+    Only where entries go with their jobs. Told by rosters alone: time without one proves nothing.
+    """
+    roster, since = world.rosters.get(agent.pool), world.absent.get(agent.generation)
+    if roster is None or since is None or agent.registration is None or not agent.busy:
+        return False
+    return entry_of(agent, roster) is None and roster.at - since >= GONE
 
 
 def busy_without_job(

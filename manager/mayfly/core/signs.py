@@ -50,14 +50,16 @@ class Reported:
     # when each agent's client was last heard to be in contact with its service
     reached: Mapping[Generation, float] = field(default_factory=dict)
 
-    def trouble(self, agent: Agent, sign: ClientSign, now: float) -> Reported:
-        """One more word of trouble."""
+    def trouble(
+        self, agent: Agent, sign: ClientSign, now: float, *, unlisted: bool = False
+    ) -> Reported:
+        """One more word of trouble; ``unlisted``: its service is in trouble itself, which explains it."""
         before = self.troubles.get(agent.slot)
         goes_on = before is not None and before.goes_on(now, TROUBLE_GAP)
         own = before is not None and before.generation == agent.generation
         said = Trouble(
             generation=agent.generation,
-            since=before.since if before is not None and own and goes_on else now,
+            since=before.since if before is not None and own and goes_on and not unlisted else now,
             last=now,
             text=sign.text,
             until=now + sign.quiet if sign.quiet is not None else None,
@@ -129,7 +131,7 @@ def heard(
     if sign.kind == "reconnected":
         return reported.well(agent, reached=True), None
     if sign.kind == "trouble":
-        reported = reported.trouble(agent, sign, now)
+        reported = reported.trouble(agent, sign, now, unlisted=unlisted)
     if proof == "roster":
         return reported, None
     over = sign.kind == "refused" or (sign.kind == "trouble" and reported.lasting(agent))

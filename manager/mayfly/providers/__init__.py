@@ -180,6 +180,8 @@ class Hints:
     # the key that says where agents are registered, what it means, and an example of it; "": there is none
     place_key: str = ""
     place: str = ""
+    # what that key may be, beside where the URL points
+    places: str = ""
 
 
 def nothing_left(state_dir: Path) -> tuple[PoolSpec, ...]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from mayfly.core.model import Cause, DoomReason
 from mayfly.core.outcomes import End, Outcome, Result
 
-# What a person or a limit wanted, whatever the job then ended with.
+# What a person, a limit or the service wanted, whatever the job then ended with.
 WANTED = {
     DoomReason.CANCELLED: Cause.CANCELLED,
     DoomReason.FORCED: Cause.CANCELLED,
+    DoomReason.TAKEN_BACK: Cause.CANCELLED,
     DoomReason.TIMEOUT: Cause.TIMEOUT,
     DoomReason.DISK: Cause.DISK,
 }
@@ -37,7 +38,8 @@ class JobEnd:
     """The result of a job as it was told."""
 
     text: str
-    succeeded: bool
+    # None: the client does not tell what came of it
+    succeeded: bool | None
     # what was told to have ended it; None: nothing was
     cause: Cause | None = None
     # what a failure is called that nothing else explains; None: it has no other name
@@ -112,7 +114,7 @@ def _cause(end: End, job: JobEnd) -> Cause | None:
         return WANTED[end.doom]
     if job.succeeded:
         return None
-    if job.cause is None and end.exit is not None and end.exit.oom_kills:
+    if job.cause is None and end.exit is not None and end.exit.oom_kills and job.succeeded is False:
         return Cause.OOM
     return job.cause or job.plain
 

@@ -49,6 +49,7 @@ PACKAGE = Package(
         url="https://gitlab.example.org/GROUP",
         place_key="scope",
         place="its runners' place: project:ID, group:ID, instance",
+        places="group:ID, project:ID, instance",
     ),
     left_behind=left_behind,
     pipeline=pipeline,

@@ -1,0 +1,40 @@
+"""Gitea Actions: one-job runners of a repository, an organisation, a user or a whole instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mayfly.core.model import HostId, HostSpec, PoolSpec
+from mayfly.providers import Hints, Package, Provider
+
+if TYPE_CHECKING:
+    from mayfly.edge.provider_keys import ProviderKeys
+
+
+def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
+    """The provider of one pool; what is heavy is imported here and not before."""
+    from mayfly.providers.gitea import provider  # noqa: PLC0415
+
+    return provider.make(pool, host, host_id, state_dir)
+
+
+def keys() -> ProviderKeys:
+    """How the table ``[pool.gitea]`` is read."""
+    from mayfly.providers.gitea.keys import KEYS  # noqa: PLC0415
+
+    return KEYS
+
+
+PACKAGE = Package(
+    name="gitea",
+    make=make,
+    keys=keys,
+    client="RUNNER",
+    hints=Hints(
+        url="https://gitea.example.org/ORGANISATION",
+        place_key="scope",
+        place="its runners' place: repo:OWNER/NAME, org:NAME, user, instance",
+        places="repo:OWNER/NAME, org:NAME, user, instance",
+    ),
+)

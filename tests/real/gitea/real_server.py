@@ -1,0 +1,314 @@
+"""Gitea's own server on loopback: booted with SQLite, asked by its own command line and API.
+
+    with GiteaServer(parts(), home) as server:
+        token = server.token("all")
+        server.post("/orgs", {"username": "ourlab"})
+
+`scripts/real` builds it and says where it is. Nothing here knows Mayfly.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import requests
+
+from tests.harness import until
+
+ROOT = Path(__file__).parents[3]
+UNAVAILABLE = 75  # what scripts/real ends with where a registry does not give the parts
+PERSON, PASSWORD = "ann", "a long enough password"
+WORKFLOW = """on:
+  workflow_dispatch:
+    inputs:
+      script: {type: string}
+      label: {type: string, default: gpu}
+      minutes: {type: string, default: "600"}
+jobs:
+  job:
+    runs-on: ["${{ inputs.label }}"]
+    timeout-minutes: ${{ fromJSON(inputs.minutes) }}
+    steps:
+      - run: ${{ inputs.script }}
+"""
+_INI = """APP_NAME = Gitea under test
+RUN_MODE = prod
+WORK_PATH = {home}
+[server]
+PROTOCOL = http
+HTTP_ADDR = 127.0.0.1
+HTTP_PORT = {port}
+ROOT_URL = http://127.0.0.1:{port}/
+STATIC_ROOT_PATH = {static}
+DISABLE_SSH = true
+OFFLINE_MODE = true
+LFS_START_SERVER = false
+[database]
+DB_TYPE = sqlite3
+PATH = {home}/gitea.db
+SQLITE_JOURNAL_MODE = WAL
+SQLITE_TIMEOUT = 5000
+[repository]
+ROOT = {home}/repositories
+[security]
+INSTALL_LOCK = true
+SECRET_KEY = {secret}
+[service]
+DISABLE_REGISTRATION = true
+[session]
+PROVIDER = memory
+[indexer]
+ISSUE_INDEXER_TYPE = db
+[log]
+MODE = console
+LEVEL = Warn
+[actions]
+ENABLED = true
+DEFAULT_ACTIONS_URL = self
+ZOMBIE_TASK_TIMEOUT = {zombie}s
+ENDLESS_TASK_TIMEOUT = {endless}s
+[cron.stop_zombie_tasks]
+ENABLED = true
+RUN_AT_START = true
+SCHEDULE = @every 2s
+[cron.stop_endless_tasks]
+ENABLED = true
+RUN_AT_START = true
+SCHEDULE = @every 2s
+"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `scripts/real` has built."""
+
+    server: Path
+    runner: Path
+    static: Path
+
+
+def parts() -> Parts:
+    """Built, or the test that asks is skipped and says so: a registry did not give them."""
+    done = subprocess.run([ROOT / "scripts/real"], capture_output=True, text=True, check=False)
+    if done.returncode == UNAVAILABLE:
+        pytest.skip(f"no Gitea here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    place = Path(done.stdout.strip())
+    return Parts(place / "gitea", place / "gitea-runner", place / "static")
+
+
+class GiteaServer:
+    """One server, with an administrator; it may be stopped and go on."""
+
+    def __init__(
+        self, built: Parts, home: Path, *, zombie: int = 600, endless: int = 10_800
+    ) -> None:
+        """``zombie`` and ``endless``: seconds after which it gives a silent job up, and ends any."""
+        self._built, self.home = built, home
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._ini = home / "app.ini"
+        keys = {"home": home, "port": self.port, "static": built.static}
+        self._ini.write_text(
+            _INI.format(**keys, secret=secrets.token_hex(32), zombie=zombie, endless=endless)
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session = requests.Session()
+        self._token = ""
+
+    def __enter__(self) -> Self:
+        self.command("migrate")
+        self.start()
+        words = ("admin", "user", "create", "--admin", "--username", PERSON, "--password", PASSWORD)
+        more = ("--email", "ann@lab.example", "--must-change-password=false")
+        self.command(*words, *more)
+        self._token = self.token("all")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGKILL)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {"PATH": os.environ["PATH"], "HOME": str(self.home)}
+        return {
+            **kept,
+            "GITEA_WORK_DIR": str(self.home),
+            "GITEA_I_AM_BEING_UNSAFE_RUNNING_AS_ROOT": "true",
+        }
+
+    def command(self, *words: str) -> str:
+        """What its own command line prints."""
+        done = subprocess.run(
+            [self._built.server, "--config", self._ini, *words],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self) -> None:
+        """Boot it, and wait until it answers."""
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._built.server, "--config", self._ini, "web"],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self._answers, "Gitea answers", 60)
+
+    def _answers(self) -> bool:
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.url}/api/healthz", timeout=5).status_code == 200
+        return False
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
+        """End it; what it knows is on disk."""
+        if self._process is not None:
+            self._process.send_signal(sig)
+            self._process.wait(60)
+            self._process = None
+
+    # -- its API ---------------------------------------------------------------------------------------
+
+    def token(self, scopes: str) -> str:
+        """A new token of the administrator's, with those scopes."""
+        name = secrets.token_hex(4)
+        words = ("admin", "user", "generate-access-token", "--username", PERSON, "--raw")
+        said = self.command(*words, "--token-name", name, "--scopes", scopes)
+        return said.split()[-1]
+
+    def call(
+        self, method: str, path: str, body: object = None, token: str | None = None
+    ) -> requests.Response:
+        """One call of its API."""
+        given = self._token if token is None else token
+        return self._session.request(
+            method,
+            f"{self.url}/api/v1{path}",
+            json=body,
+            headers={"Authorization": f"token {given}"} if given else {},
+            timeout=30,
+        )
+
+    def get(self, path: str) -> Any:
+        """What it answers to one GET."""
+        reply = self.call("GET", path)
+        assert reply.status_code == 200, f"{path}: {reply.status_code} {reply.text}"
+        return reply.json()
+
+    def post(self, path: str, body: object) -> Any:
+        """What it answers to one POST."""
+        reply = self.call("POST", path, body)
+        assert reply.status_code in (200, 201, 204), f"{path}: {reply.status_code} {reply.text}"
+        return reply.json() if reply.content else None
+
+    def make_repository(self, organisation: str, name: str) -> str:
+        """A repository with a workflow whose job runs any script; its full name."""
+        if self.call("GET", f"/orgs/{organisation}").status_code != 200:
+            self.post("/orgs", {"username": organisation})
+        self.post(
+            f"/orgs/{organisation}/repos",
+            {"name": name, "auto_init": True, "default_branch": "main"},
+        )
+        self.post(
+            f"/repos/{organisation}/{name}/contents/.gitea/workflows/job.yml",
+            {
+                "content": base64.b64encode(WORKFLOW.encode()).decode(),
+                "branch": "main",
+                "message": "a job",
+            },
+        )
+        return f"{organisation}/{name}"
+
+    def dispatch(self, repository: str, script: str, **inputs: str) -> int:
+        """A run of that script; its id."""
+        path = f"/repos/{repository}/actions/workflows/job.yml/dispatches?return_run_details=true"
+        made = self.post(path, {"ref": "main", "inputs": {"script": script, **inputs}})
+        return int(made["workflow_run_id"])
+
+    def job(self, repository: str, run: int) -> dict[str, Any]:
+        """The one job of that run."""
+        (job,) = self.get(f"/repos/{repository}/actions/runs/{run}/jobs")["jobs"]
+        found: dict[str, Any] = job
+        return found
+
+    def log_of(self, repository: str, run: int) -> str:
+        """What the job of that run has printed, as Gitea has it."""
+        number = self.job(repository, run)["id"]
+        reply = self.call("GET", f"/repos/{repository}/actions/jobs/{number}/logs")
+        return reply.text if reply.status_code == 200 else ""
+
+    def cancel(self, repository: str, run: int) -> None:
+        """As a person does it, with the form on its page: there is no call for it."""
+        web = requests.Session()
+        page = web.get(f"{self.url}/user/login", timeout=30)
+        found = re.search(r'name="_csrf" value="([^"]*)"', page.text)
+        token = found[1] if found is not None else ""
+        form = {"user_name": PERSON, "password": PASSWORD, "_csrf": token}
+        web.post(f"{self.url}/user/login", data=form, timeout=30)
+        run_page = str(self.job(repository, run)["html_url"]).rpartition("/jobs/")[0]
+        headers = {"X-Csrf-Token": web.cookies.get("_csrf", "")}
+        reply = web.post(f"{run_page}/cancel", headers=headers, timeout=30)
+        assert reply.status_code == 200, f"{reply.status_code} {reply.text[:300]}"
+
+
+class Forwarder:
+    """Carries connections from a listener, in another network namespace, to a port out here."""
+
+    def __init__(self, listener: socket.socket, port: int) -> None:
+        self._listener, self._port = listener, port
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inside, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(inside,), daemon=True).start()
+
+    def _carry(self, inside: socket.socket) -> None:
+        try:
+            outside = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+        except OSError:
+            inside.close()
+            return
+        outside.settimeout(None)
+        back = threading.Thread(target=_pump, args=(outside, inside), daemon=True)
+        back.start()
+        _pump(inside, outside)
+        back.join()
+        inside.close()
+        outside.close()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
