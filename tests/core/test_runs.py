@@ -76,7 +76,11 @@ def test_its_jobs_start_in_the_tree_that_was_sent() -> None:
     found = effects(SubmitRun(ANN, OF, (TEST,), "d" * 64), BOX)
     _, submitted = found.facts
     assert isinstance(submitted, JobSubmitted)
-    assert submitted.job.workspace == "d" * 64
+    assert (submitted.job.workspace, submitted.job.out) == ("d" * 64, ())
+    back = replace(TEST, out=("r.xml",))
+    _, submitted = effects(SubmitRun(ANN, OF, (back,)), BOX).facts
+    assert isinstance(submitted, JobSubmitted)
+    assert submitted.job.out == ("r.xml",)
     lacking = replace(BOX, unsent=("d" * 64,))
     found = effects(SubmitRun(ANN, OF, (TEST,), "d" * 64), lacking)
     assert (found.status, found.body["kind"], found.facts) == (409, "no_such_workspace", ())

@@ -192,7 +192,7 @@ def test_what_a_job_waits_for_are_places_and_what_is_not_run_is_not_waited_for()
     tasks = [
         Task("publish", "publish", "b", wave=1, needs=("test-a", "test-b", "left-out")),
         Task("test-a", "test", "a"),
-        Task("test-b", "test", "a", timeout=60.0, values={"cuda": "12.8"}),
+        Task("test-b", "test", "a", timeout=60.0, values={"cuda": "12.8"}, artifacts=("r.xml",)),
     ]
     body = body_of(Origin("/r\x1b[2J\udcff", "refs/heads/m", subject="x" * 999), tasks)
     assert body["repository"] == "/r?"
@@ -204,7 +204,8 @@ def test_what_a_job_waits_for_are_places_and_what_is_not_run_is_not_waited_for()
         ("test-b", []),
         ("publish", [0, 1]),
     ]
-    assert (found[1]["timeout"], found[1]["cuda"]) == (60.0, "12.8")
+    assert (found[1]["timeout"], found[1]["cuda"], found[1]["out"]) == (60.0, "12.8", ["r.xml"])
+    assert found[0]["out"] is None
 
 
 def test_a_run_is_run_again_of_its_commit_all_of_it_or_what_did_not_succeed(

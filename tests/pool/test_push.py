@@ -19,7 +19,8 @@ TWO = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 2\n'
 FILE = """
 [job.test]
 paths = "stages/{stage}/**"
-run = "test ! -e .git; cat stages/{{ stage }}/data; echo $MAYFLY_COMMIT"
+run = "test ! -e .git; cat stages/{{ stage }}/data; echo $MAYFLY_COMMIT | tee out"
+artifacts = "out"
 
 [job.publish]
 paths = "stages/{stage}/**"
@@ -65,6 +66,9 @@ def test_a_push_is_run_and_a_forced_one_ends_what_it_threw_away(
     assert jobs["publish-bert"]["exit_code"] == 1
     head = git(desk, "rev-parse", "HEAD").strip()
     assert manager.cli("logs", jobs["test-vit"]["job"]).stdout == f"of vit\n{head}\n"
+
+    manager.cli("fetch", jobs["test-vit"]["job"], "-o", str(tmp_path / "back"))
+    assert [file.read_text() for file in (tmp_path / "back").rglob("out")] == [f"{head}\n"]
 
     def note(commit: str) -> str:
         words = ["git", "notes", "--ref=mayfly", "show", commit]

@@ -278,7 +278,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             "tasks": [
                 {"argv": ["make"], "name": "test-vit"},
                 {"argv": ["id"], "env": {"A": "b"}, "pool": "p", "cuda": "12.8", "timeout": 9},
-                {"argv": ["id"], "after": [1, 0, 1]},
+                {"argv": ["id"], "after": [1, 0, 1], "out": ["results/", "r.xml"]},
             ],
         },
         SubmitRun(
@@ -287,7 +287,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             (
                 RunJob(Payload(("make",), {}), name="test-vit"),
                 RunJob(Payload(("id",), {"A": "b"}), pool="p", cuda="12.8", timeout=9.0),
-                RunJob(Payload(("id",), {}), after=(1, 0)),
+                RunJob(Payload(("id",), {}), after=(1, 0), out=("results/", "r.xml")),
             ),
             "d" * 64,
         ),
@@ -400,6 +400,7 @@ def test_every_post_and_no_other_read_is_a_command() -> None:
                 ({"argv": ["a"], "name": "a b"}, "name must be 1 to 64 letters"),
                 ({"argv": ["a"], "cuda": "all"}, "cuda must be one version, such as 12.8"),
                 ({"argv": ["a"], "after": [1]}, "after must have places of tasks before this one"),
+                ({"argv": ["a"], "out": ["../x"]}, "out: '../x' leads up (..)"),
                 ({"argv": ["a"], "after": [True]}, "after must have places of tasks before"),
                 ({"argv": ["a"], "after": [0] * 257}, "after must be a list of at most 256 places"),
             )

@@ -74,7 +74,12 @@ def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:
         "base": origin.base,
         "subject": kept(origin.subject, SUBJECT_MAX) or None,
         "tasks": [
-            {**submission(task), "name": queue_name(task.name), "after": list(before)}
+            {
+                **submission(task),
+                "name": queue_name(task.name),
+                "after": list(before),
+                "out": list(task.artifacts) or None,
+            }
             for task, before in zip(ordered, after, strict=True)
         ],
     }

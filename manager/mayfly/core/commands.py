@@ -74,6 +74,7 @@ class RunJob:
     name: str | None = None
     cuda: str | None = None  # a version; None: whichever the pool has
     after: tuple[int, ...] = ()  # places in the run, from 0, of jobs that are to end well first
+    out: tuple[str, ...] = ()  # paths that are brought back
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,12 +157,13 @@ def run_entries(
             timeout=wanted.timeout,
             uid=by.uid,
             owner=by.name,
-            size=payload.size + 2 * sum(map(len, after)),
+            size=payload.size + 2 * sum(map(len, after)) + sum(map(len, wanted.out)),
             name=wanted.name,
             group=new,
             after=after,
             awaits=after,
             workspace=command.workspace,
+            out=wanted.out,
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
@@ -174,6 +175,7 @@ def _alone(command: SubmitRun, wanted: RunJob) -> SubmitJob:
         *(command.by, wanted.payload, wanted.pool, wanted.timeout),
         cuda=() if wanted.cuda is None else (wanted.cuda,),
         workspace=command.workspace,
+        out=wanted.out,
     )
 
 

@@ -109,6 +109,7 @@ def _task(place: int, given: object) -> RunJob:
             name=parameters.job_name(known.get("name")),
             cuda=parameters.version(known.get("cuda")),
             after=parameters.places(known.get("after"), "after", place, MOST),
+            out=parameters.paths(known.get("out")),
         )
     except parameters.BadRequest as error:
         raise parameters.BadRequest(f"tasks[{place}]: {error}") from error
@@ -189,7 +190,7 @@ SUBMISSION = (
     *("matrix", "workspace", "stdin", "out"),
 )
 RUN = ("repository", "ref", "commit", "base", "subject", "workspace", "tasks")
-TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after")
+TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after", "out")
 COMMAND_ROUTES = (
     CommandRoute("GET", "/v1/plan", (), "what the next pass would do", plan),
     CommandRoute("POST", "/v1/jobs", SUBMISSION, "queue a job, or a group of them", submit),

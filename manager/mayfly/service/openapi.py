@@ -180,6 +180,7 @@ BODY: Mapping[str, Schema] = {
                 "name": TEXT_OR_NULL,
                 "cuda": TEXT_OR_NULL,
                 "after": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
+                "out": {"type": ["array", "null"], "items": TEXT, "minItems": 1},
             },
         },
         "description": "its jobs; after: places in this list, from 0, of those that are to end well before",

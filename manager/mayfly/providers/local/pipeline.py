@@ -25,6 +25,7 @@ def submission(task: Task) -> dict[str, object]:
         "cuda": task.values.get(CUDA),
         "timeout": task.timeout,
         "after": list(task.needs),
+        "out": list(task.artifacts),
     }
 
 
