@@ -147,6 +147,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "pipeline install-hook --notes": [("pipeline install-hook x --remove --notes", 2)],
     "pipeline receive --notes": [("pipeline receive --check --notes", 2)],
     "pipeline note folder": [("pipeline note /no/such/folder", 1)],
+    "pipeline note --run": [("pipeline note /no/such/folder --run nope", 1)],
     "pipeline note --wait": ALONE,
     "pipeline receive --check": [("pipeline receive --check --keep-former", 2)],
     "pipeline receive --keep-former": [("pipeline receive --check --keep-former", 2)],

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.cli.app import main
+from mayfly.cli.client import Client
 from mayfly.core.model import JobState
 from mayfly.core.pipeline.pushes import BRANCHES_MOST, PushError, Update, run_of, updates
 from mayfly.core.run_note import LINES_MOST, line, with_line
@@ -431,10 +432,10 @@ def test_how_a_run_ended_becomes_a_note_once_it_has(lab: Lab, install: Install) 
     install(lab.bare, "--notes")
     head = lab.change("stages/vit/train.py")
     lab.push()
-    assert noted(lab, head) == ""
+    assert noted(lab, head) == "run r1 of main: queued, 2 jobs: 2 queued\n"
     lab.box.ends("r1-1", JobState.FAILED)
     lab.box.ends("r1-2", JobState.CANCELLED)
-    until(lambda: noted(lab, head), "the note is there")
+    until(lambda: "failed" in noted(lab, head), "the note says how it ended")
     assert noted(lab, head) == (
         "run r1 of main: failed, 2 jobs: 1 cancelled, 1 failed; see test-vit, publish-vit\n"
     )
@@ -442,34 +443,39 @@ def test_how_a_run_ended_becomes_a_note_once_it_has(lab: Lab, install: Install) 
     assert author == "Mayfly <mayfly@localhost>"
 
 
-def test_a_note_has_a_line_for_each_run_of_its_commit_and_is_written_once(
-    lab: Lab, install: Install, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_a_note_has_a_line_for_each_run_that_somebody_who_may_write_there_has_named(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     head = lab.change("stages/vit/train.py")
     lab.push()
     lab.push("--quiet", "origin", "HEAD~1:refs/heads/wip")
     lab.push("--quiet", "origin", "HEAD:wip")
-    for job in ("r1-1", "r1-2", "r2-1", "r2-2"):
-        lab.box.ends(job)
     hook = lab.bare / "hooks/reference-transaction"
     hook.write_text("#!/bin/sh\ntouch ran\n")
     hook.chmod(0o755)
 
-    def typed() -> str:
-        words = ["mayfly", "--socket", str(lab.box.path), "pipeline", "note", str(lab.bare)]
-        monkeypatch.setattr(sys, "argv", words)
+    def typed(*words: str) -> str:
+        whole = ["mayfly", "--socket", str(lab.box.path), "pipeline", "note", str(lab.bare), *words]
+        monkeypatch.setattr(sys, "argv", whole)
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
         assert not ended.value.code
         return capfd.readouterr().err
 
+    assert typed("--run", "r1", "--run", "r2") == "mayfly: 0 notes are written\n"
+    assert noted(lab, head).count(": queued, 2 jobs: 2 queued\n") == 2
+    forged = git(lab.clone, "rev-parse", "HEAD~1").strip()
+    body = {"repository": str(lab.bare), "commit": forged, "tasks": [{"argv": ["true"]}]}
+    Client(str(lab.box.path)).post("/v1/runs", body)
+    for job in ("r1-1", "r1-2", "r2-1", "r2-2", "r3-1"):
+        lab.box.ends(job)
     assert typed() == "mayfly: 2 notes are written\n"
     lines = [f"run {run}: succeeded, 2 jobs: 2 succeeded" for run in ("r1 of main", "r2 of wip")]
     assert noted(lab, head).splitlines() == lines
+    assert noted(lab, forged) == "", "anybody can submit what they say is of this repository"
     assert typed() == "mayfly: 0 notes are written\n"
     assert not (lab.bare / "ran").exists(), "no hook of a repository runs"
-    install(lab.bare)
 
 
 def test_what_a_note_says() -> None:

@@ -14,10 +14,12 @@ from shlex import quote
 from mayfly.cli.client import Client, segment
 from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, tasks_of
 from mayfly.cli.plain import clean
+from mayfly.cli.run_notes import begun
 from mayfly.cli.run_submission import REF_MAX, kept, submitted, tree_of
 from mayfly.cli.trouble import Trouble
 from mayfly.core.pipeline.definition import FILE
 from mayfly.core.pipeline.pushes import BRANCHES, BRANCHES_MOST, Update, run_of
+from mayfly.core.run_note import line
 from mayfly.core.runs import Origin
 from mayfly.edge.faults import Fault
 from mayfly.edge.own_limits import OwnLimits
@@ -43,6 +45,7 @@ class Receiver:
     manager: Client
     say: Say
     ends: bool = True  # whether jobs of commits that nothing keeps any more are ended
+    notes: bool = False  # whether each commit gets a note of its run
     limits: OwnLimits = field(default_factory=lambda: OwnLimits(SECONDS, MEMORY, TOO_MUCH))
 
     def receive(self, pushed: Sequence[Update]) -> bool:
@@ -91,6 +94,9 @@ class Receiver:
         )
         found = submitted(self.manager, origin, tasks, partial(tree_of, asked), self.say)
         self.say(f"{at}: {found}; how they stand: mayfly runs {found.run}")
+        if self.notes:
+            jobs = {"queued": len(tasks)}
+            begun(self.where, update.new, line(found.run, named(update.ref), "queued", jobs))
 
     def _offers(self) -> tuple[str, ...]:
         return offered_by(lambda: self.manager.get("/v1/status"))

@@ -1,5 +1,8 @@
 """How runs ended, as git notes of their repository: written by whoever asks, who has to be let write there.
 
+Whoever may submit can say that a run is of this repository. So only a run has a note that somebody who may
+write here has begun one for: the hook does, or who names the run.
+
 The manager writes into no repository. Where a push is to have its notes by itself, its hook leaves a process
 behind that waits; there is one for a repository, whoever pushes.
 """
@@ -16,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mayfly.cli.client import Client
+from mayfly.cli.client import Client, segment
 from mayfly.cli.following import ENDED, Away
 from mayfly.cli.plain import clean
-from mayfly.cli.trouble import Down, TimedOut
-from mayfly.core.run_note import line, with_line
+from mayfly.cli.trouble import Down, TimedOut, Trouble
+from mayfly.core.run_note import line, names, with_line
 from mayfly.edge.repository import Repository
 
+NOT_WELL = ("failed", "lost", "cancelled")
 LAST = 200  # runs of a repository that are looked at
 LOCK = "mayfly-notes.lock"
 POLL = 2.0  # seconds between two looks of who waits
@@ -52,21 +56,34 @@ class Notes:
         self.done.add(run)
         return written
 
+    def begin(self, run: str) -> None:
+        """Begin a note for a run of this repository, which is somebody else's word."""
+        row = self.manager.get(f"/v1/runs/{segment(run)}")
+        commit = row.get("commit")
+        if row.get("repository") != self.where.place or commit is None:
+            raise Trouble(f"run {run} is of no commit of {self.where.place}: see mayfly runs {run}")
+        begun(self.where, str(commit), self._line(row, clean(str(row["run"]))))
+
     def _told(self, commit: str, told: str) -> bool:
         before = self.where.note(commit) or ""
-        if told in before.splitlines():
+        if told in before.splitlines() or not names(before, told.split(" ", 2)[1]):
             return False
         self.where.set_note(commit, with_line(before, told))
         return True
 
     def _line(self, row: dict[str, Any], run: str) -> str:
-        names: list[str] = []
-        if row["state"] != "succeeded":
+        odd: list[str] = []
+        if row["state"] in NOT_WELL:
             jobs = self.manager.get("/v1/jobs", {"group": run, "limit": 10_000})["jobs"]
-            odd = [job for job in jobs if job.get("state") != "succeeded"]
-            names = [clean(str(job.get("name") or job.get("job"))) for job in odd]
+            wrong = [job for job in jobs if job.get("state") in NOT_WELL]
+            odd = [clean(str(job.get("name") or job.get("job"))) for job in wrong]
         ref = clean(str(row.get("ref") or "no ref").removeprefix("refs/heads/"))
-        return line(run, ref, str(row["state"]), row.get("jobs") or {}, names)
+        return line(run, ref, str(row["state"]), row.get("jobs") or {}, odd)
+
+
+def begun(where: Repository, commit: str, told: str) -> None:
+    """Let the commit's note have that line."""
+    where.set_note(commit, with_line(where.note(commit) or "", told))
 
 
 def written_in_time(notes: Notes, pause: Callable[[float], None] = time.sleep) -> int:

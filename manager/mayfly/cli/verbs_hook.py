@@ -124,7 +124,8 @@ def receive(
             else:
                 manager = client(ctx, socket, config)
                 _see_that_it_runs(manager, where, pushed)
-                well = Receiver(where, manager, _tell, ends=not keep_former).receive(pushed)
+                receiver = Receiver(where, manager, _tell, ends=not keep_former, notes=notes)
+                well = receiver.receive(pushed)
                 if notes:
                     _note_later(manager, where)
     except Trouble as trouble:
@@ -148,19 +149,27 @@ def note(
         str, typer.Argument(metavar="[FOLDER]", help="Of a repository; the one you are in.")
     ] = ".",
     *,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Of this one too, that no push has begun one of."
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Until none of its runs goes on any more.")
     ] = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write how runs ended into the repository's git notes, refs/notes/mayfly."""
+    """Write how runs of pushes ended into the repository's git notes, refs/notes/mayfly."""
     from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
     from mayfly.cli.run_notes import Notes, written_in_time  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
     with translated():
         notes = Notes(Repository(Path(folder)), client(ctx, socket, config))
+        for one in run or ():
+            notes.begin(one)
         written = written_in_time(notes) if wait else notes.write()[0]
     say(f"{written} {'note is' if written == 1 else 'notes are'} written")
 

@@ -24,6 +24,15 @@ def line(
 
 def with_line(note: str, told: str) -> str:
     """The note with that line, instead of what it said of the same run."""
-    begins = " ".join(told.split(" ", 2)[:2]) + " "
-    kept = [one for one in note.splitlines() if one.strip() and not one.startswith(begins)]
+    run = told.split(" ", 2)[1]
+    kept = [one for one in note.splitlines() if one.strip() and not _is_of(one, run)]
     return "\n".join([*kept, told][-LINES_MOST:]) + "\n"
+
+
+def names(note: str, run: str) -> bool:
+    """Whether the note has a line of that run."""
+    return any(_is_of(one, run) for one in note.splitlines())
+
+
+def _is_of(told: str, run: str) -> bool:
+    return told.startswith(f"run {run} ")
