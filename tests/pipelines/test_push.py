@@ -21,6 +21,7 @@ from tests.harness import until
 from tests.pipelines.box import Box
 from tests.pipelines.example import ENVIRONMENT, commit, git, write
 
+CLOSED = "others who push cannot run "  # this checkout may be anywhere
 A, B = "a" * 40, "b" * 40
 FILE = """
 [job.test]
@@ -100,7 +101,7 @@ def install(
             ended = int(end.code or 0)
         said = capfd.readouterr().err
         assert ended == code, said
-        return said
+        return "".join(line for line in said.splitlines(True) if CLOSED not in line)
 
     return run
 
@@ -523,6 +524,25 @@ def test_the_hook_that_was_there_goes_on_and_comes_back(lab: Lab, install: Insta
     assert (lab.bare / "seen").read_text() == f"{before} {head} refs/heads/main\n"
     assert "the one before it is back" in install(lab.bare, "--remove")
     assert hook.read_text() == own
+
+
+def test_a_command_that_others_cannot_run_is_told(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "mayfly").write_text("#!/bin/sh\n")
+    (closed / "mayfly").chmod(0o755)
+    closed.chmod(0o700)
+    monkeypatch.setattr(
+        sys, "argv", [str(closed / "mayfly"), "pipeline", "install-hook", str(lab.bare)]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    told = f"mayfly: others who push cannot run {closed}/mayfly: {closed} is closed to them\n"
+    assert told in capfd.readouterr().err
+    hook = (lab.bare / "hooks/post-receive").read_text()
+    assert hook.endswith(f"| {closed}/mayfly pipeline receive\n")
 
 
 def test_one_that_was_there_may_still_refuse_a_push(lab: Lab, install: Install) -> None:

@@ -14,10 +14,10 @@ from mayfly.cli.trouble import Trouble
 
 MARK = "# Of `mayfly pipeline install-hook`"
 OWN = ".own"  # what a hook is called that was there before
-RUNS, CHECKS = "post-receive", "pre-receive"
+CHECKS = "pre-receive"
 
 
-def text(name: str, command: list[str]) -> str:
+def _text(name: str, command: list[str]) -> str:
     """A hook of that name that runs the command; the one that was there runs first, and may refuse a push."""
     refused = "exit" if name == CHECKS else ":"
     return f"""#!/bin/sh
@@ -50,8 +50,9 @@ def see_that_it_may_be_written(repository: Path) -> None:
         raise Trouble(f"{hooks} is a link: put a hook where it leads to by hand")
 
 
-def install(repository: Path, name: str, wanted: str) -> str:
-    """Put a hook there; what was done, in a word or two."""
+def install(repository: Path, name: str, command: list[str]) -> str:
+    """Put a hook of that name there that runs the command; what was done, in a word or two."""
+    wanted = _text(name, command)
     place = repository / "hooks" / name
     own = place.with_name(name + OWN)
     before = _read(place)

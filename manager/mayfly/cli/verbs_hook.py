@@ -64,24 +64,24 @@ def install_hook(
     hook_file.see_that_it_may_be_written(folder)
     with translated():
         _see_that_a_hook_runs_there(folder)
+    if not remove and (sentence := missing()):
+        raise Trouble(sentence)
     try:
         if remove:
             deeds = {name: hook_file.remove(folder, name) for name in HOOKS}
             if not any(deeds.values()):
                 say(f"{folder} has no hook of Mayfly's")
         else:
-            if sentence := missing():
-                raise Trouble(sentence)
-            before = _command(client(ctx, socket, config))
-            more = [*(["--keep-former"] * keep_former), *(["--notes"] * notes)]
-            wanted = [*before, "pipeline", "receive", *more]
-            text = hook_file.text(hook_file.RUNS, wanted)
-            deeds = {hook_file.RUNS: hook_file.install(folder, hook_file.RUNS, text)}
-            if strict:
-                text = hook_file.text(hook_file.CHECKS, [*before, "pipeline", "receive", "--check"])
-                deeds[hook_file.CHECKS] = hook_file.install(folder, hook_file.CHECKS, text)
-            else:
-                deeds[hook_file.CHECKS] = hook_file.remove(folder, hook_file.CHECKS)
+            command = _command(client(ctx, socket, config))
+            _say_who_cannot_run(Path(command[0]))
+            receive = [*command, "pipeline", "receive"]
+            options = [*(["--keep-former"] * keep_former), *(["--notes"] * notes)]
+            deeds = {RUNS: hook_file.install(folder, RUNS, [*receive, *options])}
+            deeds[CHECKS] = (
+                hook_file.install(folder, CHECKS, [*receive, "--check"])
+                if strict
+                else hook_file.remove(folder, CHECKS)
+            )
     except OSError as error:
         raise Trouble(f"{error.filename or folder}: {error.strerror}") from error
     for name, deed in deeds.items():
@@ -89,7 +89,15 @@ def install_hook(
             say(f"{folder}/hooks/{name} {deed}")
 
 
-HOOKS = ("post-receive", "pre-receive")
+RUNS, CHECKS = HOOKS = ("post-receive", "pre-receive")
+
+
+def _say_who_cannot_run(command: Path) -> None:
+    """Others push, too: where they cannot reach this command, the hook is of no use to them."""
+    for place in (command, *command.resolve().parents):
+        if not place.stat().st_mode & 0o001:
+            say(f"others who push cannot run {command}: {place} is closed to them")
+            return
 
 
 def receive(
