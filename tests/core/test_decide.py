@@ -1401,6 +1401,21 @@ def test_the_next_gate_opens_when_the_container_before_is_over_and_not_when_its_
     assert manager.memory.jobs[second].agent == manager.own("a-0")
 
 
+def test_results_wait_for_no_look_once_the_kernel_has_said_that_the_job_is_over() -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    agent = manager.own("a-0")
+    manager.submit("a", out=("results",))
+    manager.run()
+    ends_slowly(manager, agent)
+    manager.run()
+    assert taking(manager) == []
+    manager.host.empty.add(agent)
+    manager.inbox.append(ProcessesGone(agent, manager.host.boxes[agent].id))
+    manager.turn()
+    assert manager.host.boxes[agent].live  # as far as the Engine knows
+    assert taking(manager) == [agent]
+
+
 def ends_slowly(manager: Manager, generation: Generation) -> None:
     """The launcher has said its last word, and nobody else has told yet that its container is over."""
     box = manager.host.boxes[generation]

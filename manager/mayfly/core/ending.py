@@ -171,7 +171,9 @@ def _taking(view: View, agent: Agent, container: Container | None) -> Verdict:
         gone = "its container was removed" if container is None else "they could not be had in time"
         told = Results(left_out=(f"all of it: {gone}",))
         return Act((), (ResultsTaken(view.now, agent.generation, agent.job, told),))
-    if container.live:
+    # The engine waits for its own word where the kernel's was sooner: no look is waited for.
+    over = agent.generation in view.world.ended or agent.generation in view.world.deaths
+    if container.live and not over:
         return Stay(ended + RESULTS_WAIT)
     why = "its job's results are wanted"
     action = TakeResults(agent.generation, agent.slot, container.id, agent.job, agent.out, why)

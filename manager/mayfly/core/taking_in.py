@@ -109,7 +109,7 @@ OPENING = (
 BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
 LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
 NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
-RESULTS_REST = 15.0  # seconds until results are tried again that could not be taken
+RESULTS_REST = 5.0  # seconds until results are tried again that could not be taken
 REST = 1.0  # seconds that a subject rests after an action on it failed
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 
 from mayfly.core.pipeline.changes import Change, ChangesError, name_status, text
 from mayfly.edge.faults import Refused
@@ -64,7 +65,12 @@ class Repository:
         }
         found = self._run("rev-parse", "--is-bare-repository")
         if found.returncode != 0:
-            raise Refused(f"{folder} cannot be read as a git repository: {_reason(found.stderr)}")
+            why = _reason(found.stderr)
+            if "dubious ownership" in why:
+                place = quote(str(folder.resolve()))
+                trust = f"git config --global --add safe.directory {place}"
+                why = f"it is another user's; where you trust it: {trust}"
+            raise Refused(f"{folder} cannot be read as a git repository: {why}")
         self.bare = found.stdout.strip() == b"true"
         # where its files are; of a bare one the folder that was named
         self.top = (

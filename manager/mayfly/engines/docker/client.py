@@ -29,6 +29,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.reserved_paths import within
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.patience import comes_true
 from mayfly.edge.results import Taken
 from mayfly.engines.docker import faults, wire
 from mayfly.engines.docker.about import engine_facts, see_that_it_serves
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
 _PROBE_OUTPUT = 64 * 1024
 MEASURED = 10.0  # seconds that the Engine has for counting the files of one container
+ENDING = 4.0  # seconds in which the Engine comes to know that a container has ended
+ENDING_AGAIN = 0.02  # after the first look
 TAKE_SECONDS = 120.0  # for what is brought back of one path
 PUT_SECONDS = 120.0  # for what a job brings: it has to be there within the deadline of its gate
 UNKILLED_REST = 15.0  # seconds until the next try: each may take a worker as long
@@ -326,6 +329,18 @@ class DockerClient:
         target = f"/containers/{quote(cid)}/archive?path=/&noOverwriteDirNonDir=1"
         wire.put_stream(self.base_url, target, archive, doing, timeout=PUT_SECONDS)
 
+    def _ended(self, cid: ContainerId, doing: str) -> Mapping[str, Any]:
+        """What the Engine says of a container that has ended; the kernel may have said so just before it."""
+        target, seen = f"/containers/{quote(cid)}/json", {}
+
+        def over() -> bool:
+            seen.update(wire.get_json(self.base_url, target, doing, timeout=self.timeout))
+            return not seen["State"].get("Running")
+
+        if not comes_true(over, within=ENDING, first=ENDING_AGAIN):
+            raise Passing(f"{doing}: it runs; it is tried again")
+        return seen
+
     @contextmanager
     def take_tree(self, cid: ContainerId, path: str) -> Iterator[Taken]:
         """What is at that path of an ended container: nothing that is mounted, and through no link.
@@ -335,12 +350,7 @@ class DockerClient:
         """
         doing = f"taking {path} from container {cid[:12]}"
         deadline = time.monotonic() + TAKE_SECONDS
-        seen = wire.get_json(
-            self.base_url, f"/containers/{quote(cid)}/json", doing, timeout=self.timeout
-        )
-        if seen["State"].get("Running"):
-            raise Passing(f"{doing}: it runs; it is tried again")
-        mounted = mounted_places(seen)
+        mounted = mounted_places(self._ended(cid, doing))
         steps = [f"/{step}" for step in accumulate(path.strip("/").split("/"), "{}/{}".format)]
         for step in steps:
             said = wire.look_at(
