@@ -1418,7 +1418,7 @@ def test_results_wait_for_no_look_once_the_kernel_has_said_that_the_job_is_over(
 
 def ends_slowly(manager: Manager, generation: Generation) -> None:
     """The launcher has said its last word, and nobody else has told yet that its container is over."""
-    box = manager.host.boxes[generation]
+    box = replace(manager.host.boxes[generation])
     manager.host.ends(generation, 0)
     manager.host.boxes[generation] = box
     manager.host.deaths = [death for death in manager.host.deaths if death[0] != generation]
