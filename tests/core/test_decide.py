@@ -1406,7 +1406,9 @@ def test_results_wait_for_no_look_once_the_kernel_has_said_that_the_job_is_over(
     agent = manager.own("a-0")
     manager.submit("a", out=("results",))
     manager.run()
+    seen = replace(manager.host.boxes[agent])
     ends_slowly(manager, agent)
+    manager.host.boxes[agent] = seen
     manager.run()
     assert taking(manager) == []
     manager.host.empty.add(agent)
@@ -1418,7 +1420,7 @@ def test_results_wait_for_no_look_once_the_kernel_has_said_that_the_job_is_over(
 
 def ends_slowly(manager: Manager, generation: Generation) -> None:
     """The launcher has said its last word, and nobody else has told yet that its container is over."""
-    box = replace(manager.host.boxes[generation])
+    box = manager.host.boxes[generation]
     manager.host.ends(generation, 0)
     manager.host.boxes[generation] = box
     manager.host.deaths = [death for death in manager.host.deaths if death[0] != generation]
