@@ -105,12 +105,13 @@ class DockerEngine(DockerClient):
         return holder
 
     def list(self) -> tuple[Container, ...]:
-        """Every agent's container and every holder of any Mayfly; a holder that is gone is forgotten."""
+        """Every agent's container and every holder of any Mayfly; one that is gone is forgotten."""
         found = super().list()
         there = {one.id for one in found}
         for holder in tuple(self._holders):
             if holder not in there:
                 self._holders.pop(holder, None)
+        self._frozen &= there
         return found
 
     def sandbox_is_empty(self, holder: ContainerId) -> bool:
