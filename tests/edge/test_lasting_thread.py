@@ -52,6 +52,7 @@ def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
         "edge/exchange.py",  # the deadline of one call
         "edge/http_connection.py",  # one client
         "edge/mounted.py",  # one look, which may hang
+        "edge/repository.py",  # the deadline of one question to git
         "engines/docker/output.py",  # one question
         "edge/tcp_http.py",  # accepts, and catches whatever a client brings
         "edge/unix_http.py",  # the same
