@@ -18,7 +18,7 @@ import pytest
 from mayfly.cli.app import VERBS, main
 from mayfly.cli.clean_terminal import CleanTerminal
 from mayfly.core.commands import Command
-from mayfly.edge.http_connection import json_reply
+from mayfly.edge.http_connection import error_reply, json_reply
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import Answers
 from tests.service.standin import StandIn, job, run, slot, status
@@ -53,6 +53,8 @@ TYPED: dict[str, list[list[str]]] = {
     "init": [["init", "--provider", NOT_NUL]],
     "bugreport": [["bugreport", NOT_NUL]],
     "shell": [["shell", NOT_NUL]],
+    "attach": [["attach", "local-0"], ["attach", "j1", NOT_NUL]],
+    "top": [["top", "-n", "1"], ["top", "--json"]],
 }
 
 
@@ -88,6 +90,7 @@ def hostile(manager: StandIn) -> StandIn:
             health=[evil],
         )
     )
+    manager.attach = lambda _, __: error_reply(409, f"no: {EVIL}", "refused")
     account = manager.account
     account.rows["j1"] = job("j1", state="failed", cause=EVIL, exit_code=3, agent="g1", pool=EVIL)
     account.rows["j1"] |= {"finished": "2026-11-21T09:00:01.000Z", "argv": [EVIL], "owner": EVIL}

@@ -111,7 +111,14 @@ def test_it_is_there_where_it_is_installed_and_nowhere_else(
     with pytest.raises(ConfigError, match="there is no provider 'parcel'"):
         configuration.load(path, environ={})
     with on_the_path(site):
-        assert list(installed.packages()) == ["local", "azure", "github", "gitlab", "parcel"]
+        assert list(installed.packages()) == [
+            "local",
+            "azure",
+            "gitea",
+            "github",
+            "gitlab",
+            "parcel",
+        ]
         (found,) = configuration.load(path, environ={}).config.pools
         assert not found.embedded
         assert list(secrets_of(found.settings)) == [{"file": str(tmp_path / "token")}]
