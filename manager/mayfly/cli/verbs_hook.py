@@ -94,7 +94,8 @@ RUNS, CHECKS = HOOKS = ("post-receive", "pre-receive")
 
 def _say_who_cannot_run(command: Path) -> None:
     """Others push, too: where they cannot reach this command, the hook is of no use to them."""
-    for place in (command, *command.resolve().parents):
+    python = Path(sys.executable).resolve()
+    for place in (command, *command.resolve().parents, python, *python.parents):
         if not place.stat().st_mode & 0o001:
             say(f"others who push cannot run {command}: {place} is closed to them")
             return
