@@ -18,6 +18,7 @@ from typing import Any
 from mayfly.core.desire import baked_parts, without_secrets
 from mayfly.core.memory import Job
 from mayfly.core.model import PoolSpec
+from mayfly.core.runs import Origin
 
 MASKED = "****"
 MODULES = (
@@ -44,6 +45,7 @@ MODULES = (
     "recording",
     "refusals",
     "requests",
+    "runs",
     "signs",
     "state",
     "stimuli",
@@ -75,6 +77,8 @@ def encoded(value: object) -> Any:
         value = replace(without_secrets(value), settings=baked_parts(value.settings))
     if isinstance(value, Job) and value.variant:
         value = replace(value, variant=MASKED)  # it has values of its variables
+    if isinstance(value, Origin) and value.subject:
+        value = replace(value, subject=MASKED)  # it is for its owner and operators
     if is_dataclass(value) and not isinstance(value, type):
         told = {field.name: getattr(value, field.name) for field in fields(value)}
         return {"is": type(value).__name__} | {
