@@ -113,6 +113,24 @@ def test_what_is_committed_is_a_run_of_that_commit(folder: Path, typed: Typed, b
     assert box.jobs("r2").keys() == {"test-vit", "test-bert"}
 
 
+def test_another_branch_of_a_folder_is_compared_with_its_own_upstream(
+    folder: Path, typed: Typed, box: Box
+) -> None:
+    git(folder, "checkout", "--quiet", "--track", "-b", "other", "origin/main")
+    write(folder, "stages/vit/train.py", "changed")
+    commit(folder)
+    git(folder, "checkout", "--quiet", "-b", "alone")
+    write(folder, "stages/bert/train.py", "changed, and not committed")
+    assert typed("push", folder, "--ref", "other").out == "r1\n"
+    assert box.jobs("r1").keys() == {"test-vit"}
+    assert box.runs[0]["ref"] == "refs/heads/other"
+    told = "mayfly: there is nothing to compare it with: name it, --base main say, or --all\n"
+    assert typed("push", folder) == Ran(2, "", told), "its branch follows none"
+    assert typed("push", folder, "--ref", "alone").err == told
+    git(folder, "checkout", "--quiet", "--detach")
+    assert typed("push", folder).err == told
+
+
 def test_a_branch_of_a_bare_repository_is_run_as_its_hook_would_have(
     folder: Path, typed: Typed, box: Box, tmp_path: Path
 ) -> None:
@@ -252,5 +270,5 @@ def test_root_does_not_read_a_repository_of_somebody_else_s_for_a_run(
         os.chown(place, 65534, 65534)
     ran = typed("runs", "r1", "--rerun")
     assert ran.code == 1
-    assert "dubious ownership" in ran.err
+    assert "cannot be read as a git repository" in ran.err
     assert len(box.runs) == 1

@@ -108,9 +108,8 @@ def _base(where: Repository, name: str | None, head: str, base: str | None) -> s
     """The commit that it is compared with."""
     if base is not None:
         return where.merge_base(where.commit(base), head)
-    default = where.ref_at_head() if where.bare else None
-    upstream = where.upstream() if default in (None, name) and not where.bare else default
-    before = None if upstream in (None, name) else where.commit_of_ref(str(upstream))
+    other = where.ref_at_head() if where.bare else where.upstream(name) if name else None
+    before = None if other in (None, name) else where.commit_of_ref(str(other))
     if before is None:
         raise Usage("there is nothing to compare it with: name it, --base main say, or --all")
     return where.merge_base(before, head)

@@ -143,10 +143,10 @@ class Repository:
         found = self._run("symbolic-ref", "--quiet", "HEAD")
         return text(found.stdout.rstrip(b"\n")) if found.returncode == 0 else None
 
-    def upstream(self) -> str | None:
-        """The ref that the branch of the folder follows, by its whole name; ``None``: it follows none."""
-        found = self._run("rev-parse", "--symbolic-full-name", "--verify", "--quiet", "@{upstream}")
-        return text(found.stdout.rstrip(b"\n")) if found.returncode == 0 else None
+    def upstream(self, branch: str) -> str | None:
+        """The ref that a branch follows, both by their whole names; ``None``: it follows none."""
+        found = self._run("for-each-ref", "--count=1", "--format=%(upstream)", "--", branch)
+        return text(found.stdout.rstrip(b"\n")) or None
 
     def commit_of_ref(self, ref: str) -> str | None:
         """The commit of a ref by its whole name; ``None`` where there is none."""
