@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from tests.bench import deciding, idle, kept_network, queued, slot_gap, throughput
+from tests.bench import deciding, hostile, idle, kept_network, queued, slot_gap, throughput
 from tests.bench.figures import Figure, table
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
 
@@ -28,6 +28,8 @@ ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "throughput": lambda engine: throughput.measure(engine()),
     "queued": lambda engine: queued.measure(engine()),
     "kept_network": lambda engine: kept_network.measure(engine()),
+    "hostile": lambda engine: hostile.measure(engine()),
+    "hostile_each": lambda engine: hostile.measure_each(engine()),
     "decide": lambda engine: deciding.measure(),
     "idle": lambda engine: idle.measure(engine()),
     "breakdown": lambda engine: slot_gap.breakdown(engine()),

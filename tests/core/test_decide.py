@@ -924,7 +924,7 @@ def test_a_job_is_stopped_at_the_smaller_limit(own: float | None, expected: floa
     manager = filled(specs(pool("a", standby=False, job_timeout=600.0)))
     job = manager.submit("a", own)
     manager.run()
-    manager.host.now += expected
+    manager.pass_time(expected)
     assert manager.turn().empty
     manager.host.now += 0.01
     manager.run()

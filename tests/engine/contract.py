@@ -422,6 +422,20 @@ class EngineContract:
         world.engine.freeze(container)
         world.engine.thaw(container)
 
+    def test_an_agent_may_be_made_to_count_for_less_again_and_again(
+        self, world: World, until: Until
+    ) -> None:
+        if not world.engine.facts().capabilities.weighs:
+            pytest.skip("it weighs nobody anew, and says so")
+        container = world.started(world.plan(), until)
+        for weight in (0.125, 0.125, 0.0, 1.0):
+            world.engine.weigh(container, weight)
+        seen = world.seen(container)
+        assert seen is not None
+        assert seen.live
+        world.engine.remove(container)
+        world.engine.weigh(container, 1.0)
+
     def test_removing_ends_it_and_a_second_time_is_a_success(
         self, world: World, until: Until
     ) -> None:

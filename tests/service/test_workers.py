@@ -23,6 +23,7 @@ from mayfly.core.actions import (
     Rename,
     Signal,
     Thaw,
+    Weigh,
 )
 from mayfly.core.model import ContainerId, Generation, JobId, PoolName, SlotName
 from mayfly.core.naming import pool_of
@@ -87,6 +88,7 @@ def of(pool: PoolName, number: int) -> tuple[Action, ...]:
         Signal(generation, slot, container, "TERM", why),
         Freeze(generation, slot, container, why),
         Thaw(generation, slot, container, why),
+        Weigh(generation, slot, container, 0.125, why),
         Remove(generation, slot, container, why),
         Forget(generation, slot, why),
     )

@@ -142,6 +142,22 @@ class Thaw:
 
 
 @dataclass(frozen=True, slots=True)
+class Weigh:
+    """Say what the agent counts for where processors are short: 1 is as much as any container."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    weight: float
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """Its weight alone: whatever else is to be done about the agent does not wait for that."""
+        return naming.weight_of(self.generation)
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Remove the agent's container, killing what runs in it."""
 
@@ -270,6 +286,7 @@ Action: TypeAlias = (
     | Signal
     | Freeze
     | Thaw
+    | Weigh
     | Remove
     | TakeResults
     | Dismiss

@@ -19,6 +19,9 @@ class Capabilities:
     picks_gpu: bool = True  # the manager says which GPU a container gets
     networks: bool = True  # each pool may have a network of its own
     freezes: bool = True  # all processes of a container may be stopped where they are, and go on
+    weighs: bool = (
+        True  # what a running container counts for where processors are short may be changed
+    )
     sandbox: bool = True  # a network namespace can be kept for a slot, and looked into
 
 

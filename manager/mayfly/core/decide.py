@@ -45,6 +45,7 @@ from mayfly.core.queue import HALF_LIFE, Queue
 from mayfly.core.rolling import rolling
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
 from mayfly.core.throttle import NO_DEBTS, Debts, throttle
+from mayfly.core.yielding import yields
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
 
@@ -62,6 +63,7 @@ def decide(
     half_life: float = HALF_LIFE,
     cut_off: frozenset[Generation] = frozenset(),
     debts: Debts = NO_DEBTS,
+    lightened: frozenset[Generation] = frozenset(),
 ) -> Plan:
     """The plan for now.
 
@@ -69,7 +71,7 @@ def decide(
     ``in_flight`` already have an action under way (or rest after one that failed). The services of pools that
     are ``down`` are asked for nothing. ``half_life`` is that of the shares that the queues are ordered by.
     Idle agents that are ``cut_off`` from their service are replaced. Who is in ``debts`` of output is frozen;
-    a manager that only observes lets it go on.
+    a manager that only observes lets it go on. Who is ``lightened`` yields to those that begin already.
     """
     if world.containers is None:
         return Plan(wake=_next_doubt(world, memory, now))
@@ -88,6 +90,7 @@ def decide(
         down=down,
         cut_off=cut_off,
         sandboxes=sandboxes.usable,
+        lightened=lightened,
     )
     agents, observing = memory.agents.values(), memory.pause is not None
     throttled = throttle(view, debts, agents, observing=observing)
@@ -231,6 +234,7 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
         if isinstance(verdict, Doom):
             continue
         draft.wake(deadline(spec, agent, own=agent is own))
+        draft.take(yields(view, spec, agent), agent)
         if agent is own:
             draft.take(use(view, draft.leased, draft.queue, spec, agent, tenancy), agent)
     _fill(draft, spec, tenancy)

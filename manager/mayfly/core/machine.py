@@ -189,6 +189,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             half_life=half_life,
             cut_off=away.agents,
             debts=state.debts,
+            lightened=state.lightened,
         )
         memory = apply(memory, plan.facts)
         facts += [*noticed, *plan.facts]

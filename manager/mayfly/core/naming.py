@@ -91,6 +91,11 @@ def throttle_of(generation: Generation) -> str:
     return f"throttle:{generation}"
 
 
+def weight_of(generation: Generation) -> str:
+    """The subject of what an agent counts for where processors are short."""
+    return f"weight:{generation}"
+
+
 def enrolment_of(generation: Generation) -> str:
     """The subject that rests while an agent's service gives it no enrolment."""
     return f"enrolment:{generation}"

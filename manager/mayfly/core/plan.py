@@ -57,6 +57,7 @@ class View:
     # agents that are replaced now since their client has not come back to their service
     cut_off: AbstractSet[Generation] = frozenset()
     sandboxes: AbstractSet[ContainerId] = frozenset()  # holders that agents may be in
+    lightened: AbstractSet[Generation] = frozenset()  # agents that yield to those that begin
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

@@ -61,6 +61,7 @@ class State:
     refusals: Refusals = field(default_factory=Refusals)
     contacts: Contacts = field(default_factory=Contacts)
     reported: Reported = field(default_factory=Reported)
+    lightened: frozenset[Generation] = frozenset()  # agents that yield to those that begin
     debts: Debts = NO_DEBTS  # of output
     polls: PollSchedule = field(default_factory=PollSchedule)
     in_flight: Mapping[Subject, Action] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from mayfly.core.actions import (
     Subject,
     TakeResults,
     Thaw,
+    Weigh,
     action_name,
 )
 from mayfly.core.apply import ahead
@@ -474,6 +475,8 @@ class Draft:
                 frozen = isinstance(action, Freeze)
                 observed = state.observed.frozen(state.results, generation, frozen=frozen)
                 self._set(observed=observed)
+            case Weigh(generation=generation):
+                self._set(lightened=state.lightened | {generation})
             case Remove(generation=generation):
                 self._set(observed=state.observed.removed(state.results, generation))
                 self._stir(generation)
@@ -481,7 +484,9 @@ class Draft:
                 self._pend(ResultsTaken(now, generation, job, done.results))
             case Forget(generation=generation):
                 left = state.left_behind.removed(generation)
-                self._set(observed=state.observed.forgotten(generation), left_behind=left)
+                light = state.lightened - {generation}
+                observed = state.observed.forgotten(generation)
+                self._set(observed=observed, left_behind=left, lightened=light)
                 self._pend(AgentRemoved(now, generation))
             case _:
                 pass
@@ -542,6 +547,14 @@ class Draft:
         self._set(left_behind=left)
         self._rest(action.subject, self.now + rest)
 
+    def _not_slowed(self, action: Freeze | Thaw | Weigh) -> None:
+        """The agent itself does not rest: it may be ended meanwhile."""
+        generation = action.generation
+        if isinstance(action, Weigh):  # one try is enough: nothing is wrong without
+            self._set(lightened=self.state.lightened | {generation})
+        else:
+            self._rest(naming.throttle_of(generation), self.now + NAME_REST)
+
     def _on_failed(self, action: Action, failure: Failure) -> None:
         if isinstance(action, Forget):
             self._on_left_behind(action, failure)
@@ -568,9 +581,8 @@ class Draft:
             case Rename(to=to):
                 # Only the name rests: its agent may take a job meanwhile.
                 self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))
-            case Freeze(generation=generation) | Thaw(generation=generation):
-                # The agent itself does not rest: it may be ended meanwhile.
-                self._rest(naming.throttle_of(generation), now + NAME_REST)
+            case Freeze() | Thaw() | Weigh():
+                self._not_slowed(action)
             case MakeSandbox(spec=spec):
                 made_as = (spec.name, spec.fingerprint, failure.text, lasting)
                 self._pend(unmade(*made_as, state.drafted, now))

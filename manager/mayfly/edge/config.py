@@ -111,7 +111,8 @@ class LimitsTable(Table):
     cpus: Annotated[float, Field(gt=0, le=4096)] | None = key(
         model.Limits,
         "cpus",
-        "CPUs' worth of time of one agent; below 1 it also counts for that much less where CPUs are short",
+        "CPUs' worth of time of one agent; below 1 it also counts for that much less where CPUs are short;"
+        " a job of more than ten seconds counts for an eighth",
     )
     pids: int = key(model.Limits, "pids", "processes and threads of one agent", ge=32, le=4194304)
     shm: SizeLimit = key(

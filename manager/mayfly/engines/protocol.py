@@ -311,6 +311,9 @@ class Engine(Protocol):
     def thaw(self, container: ContainerId) -> None:
         """Let what runs in it go on; not frozen, or not running, is a success."""
 
+    def weigh(self, container: ContainerId, weight: float) -> None:
+        """Say what it counts for where processors are short, 1 being any one's; not there is a success."""
+
     def remove(self, container: ContainerId) -> None:
         """Remove it, killing what runs in it; gone or going is a success."""
 

@@ -54,6 +54,7 @@ ACTIONS = (
         "signal",
         "freeze",
         "thaw",
+        "weigh",
         "remove",
         "dismiss",
         "set_schedulable",

@@ -30,6 +30,7 @@ from mayfly.core.actions import (
     Signal,
     TakeResults,
     Thaw,
+    Weigh,
 )
 from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
@@ -80,6 +81,7 @@ EngineAction = (
     | Signal
     | Freeze
     | Thaw
+    | Weigh
     | Remove
     | TakeResults
     | Forget
@@ -159,10 +161,8 @@ class Performer:
                 self._engine.rename(action.container, action.to)
             case Signal():
                 self._engine.signal(action.container, action.signal)
-            case Freeze():
-                self._engine.freeze(action.container)
-            case Thaw():
-                self._engine.thaw(action.container)
+            case Freeze() | Thaw() | Weigh():
+                self._slow(action)
             case Remove() | RemoveSandbox():
                 self._engine.remove(action.container)
             case TakeResults():
@@ -172,6 +172,17 @@ class Performer:
             case _:
                 assert_never(action)
         return Done(action)
+
+    def _slow(self, action: Freeze | Thaw | Weigh) -> None:
+        match action:
+            case Freeze():
+                self._engine.freeze(action.container)
+            case Thaw():
+                self._engine.thaw(action.container)
+            case Weigh():
+                self._engine.weigh(action.container, action.weight)
+            case _:
+                assert_never(action)
 
     def _prepare(self, action: Prepare) -> ContainerId:
         plan = agent_plan(

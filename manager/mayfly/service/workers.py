@@ -31,6 +31,7 @@ from mayfly.core.actions import (
     Signal,
     TakeResults,
     Thaw,
+    Weigh,
     action_name,
 )
 from mayfly.core.memory import Agent
@@ -156,7 +157,7 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
         case TakeResults():
             pool = naming.pool_of(action.slot)
             return f"take-{pool}", pool, TAKE
-        case Signal() | Freeze() | Thaw():
+        case Signal() | Freeze() | Thaw() | Weigh():
             pool = naming.pool_of(action.slot)
             return f"signal-{pool}", pool, SIGNAL
         case Rename() | Remove() | Forget() | RemoveSandbox():

@@ -34,6 +34,7 @@ from mayfly.edge.results import Taken
 from mayfly.engines.docker import faults, wire
 from mayfly.engines.docker.about import engine_facts, see_that_it_serves
 from mayfly.engines.docker.container import (
+    LEAST_SHARES,
     SHARES,
     bears_labels,
     container_config,
@@ -297,16 +298,24 @@ class DockerClient:
                 if error.status_code != 404 and not going:
                     raise
 
+    def weigh(self, cid: ContainerId, weight: float) -> None:
+        """Say what it counts for where processors are short; one that is not there is a success."""
+        doing = f"changing the weight of container {cid[:12]}"
+        with suppress(Gone):
+            self._update(cid, doing, {"CpuShares": max(LEAST_SHARES, round(weight * SHARES))})
+
     def _lift_cpu_quota(self, cid: ContainerId) -> None:
         doing = f"lifting the share of the processors of container {cid[:12]}"
         with self._asking(doing) as api:
             processors = int(api.info()["NCPU"])
-        body = json.dumps({"NanoCpus": processors * 10**9, "CpuShares": SHARES}).encode()
-        target = f"/containers/{quote(cid)}/update"
-        lifted = wire.open_stream(
+        self._update(cid, doing, {"NanoCpus": processors * 10**9, "CpuShares": SHARES})
+
+    def _update(self, cid: ContainerId, doing: str, resources: Mapping[str, int]) -> None:
+        body, target = json.dumps(resources).encode(), f"/containers/{quote(cid)}/update"
+        opened = wire.open_stream(
             self.base_url, "POST", target, doing, timeout=self.timeout, body=body
         )
-        lifted.socket.close()
+        opened.socket.close()
 
     def attach_stdin(self, cid: ContainerId) -> GateSocket:
         """A socket to the container's standard input alone; ``Gone`` or ``Passing`` where it does

@@ -121,6 +121,7 @@ class SimulatedEngine:
         self.networks: set[tuple[HostId, PoolName]] = set()  # of pools that have none of their own
         self.executions: dict[ContainerId, list[SimulatedExecution]] = {}
         self.breaches: tuple[Breach, ...] = ()  # of isolation
+        self.weights: dict[ContainerId, float] = {}  # of those whose weight was changed
         self.calls: list[str] = []  # what was asked, in order
         # of each container, by path: what was put into it
         self.files: dict[ContainerId, dict[str, bytes]] = {}
@@ -394,6 +395,13 @@ class SimulatedEngine:
         """Its agent goes on."""
         self._asked("thaw")
         self._set_state(container, ContainerState.PAUSED, ContainerState.RUNNING, "unpause")
+
+    def weigh(self, container: ContainerId, weight: float) -> None:
+        """It is noted."""
+        self._asked("weigh")
+        with self._lock:
+            if container in self._boxes:
+                self.weights[container] = weight
 
     def _set_state(
         self, container: ContainerId, before: ContainerState, after: ContainerState, action: str
