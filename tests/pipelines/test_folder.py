@@ -191,6 +191,28 @@ def test_what_is_rendered_for_the_queue_can_be_submitted(
 
 
 @pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (
+            ONE.replace('run = "', f'run = "{"x" * 400_000}'),
+            "what these 3 jobs run is longer than the",
+        ),
+        (
+            ONE + f"matrix = {{ n = {[str(n) for n in range(334)]} }}\n",
+            "that makes 1002 jobs, and a run has at most 1000",
+        ),
+    ],
+)
+def test_a_run_that_is_too_large_is_told_before_anything_is_sent(
+    folder: Path, typed: Typed, box: Box, file: str, told: str
+) -> None:
+    (folder / ".mayfly.toml").write_text(file)
+    ran = typed("push", folder)
+    assert (ran.code, ran.err.startswith(f"mayfly: {told}")) == (1, True), ran.err[:300]
+    assert not (box.path.parent / "workspaces").exists()
+
+
+@pytest.mark.parametrize(
     ("name", "wanted"),
     [
         ("test-vit-cuda12.8", "test-vit-cuda12.8"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mayfly.cli.client import Client
 from mayfly.cli.plain import clean
-from mayfly.core.runs import Origin
+from mayfly.cli.trouble import Trouble
+from mayfly.core.runs import JOBS_MOST, Origin
 
 if TYPE_CHECKING:
     from mayfly.cli.pipeline_tasks import Asked
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from mayfly.core.pipeline.task import Task
 
 Say = Callable[[str], None]
+BODY_MAX = 1024 * 1024  # bytes that the control socket takes at once
+ROOM = 1024  # for what is not yet in a body: which tree it starts in
 NAMES = 3  # of jobs that a sentence names
 SUBJECT_MAX = 200
 REF_MAX = 256
@@ -45,12 +49,26 @@ def submitted(
     """
     from mayfly.cli import workspace  # noqa: PLC0415  costs 20 ms
 
+    body = body_of(origin, tasks)
+    _see_that_it_is_no_more_than_may_be(body)
     code = tree()
     for sentence in code.left_out:
         say(f"not sent: {sentence}")
     found = workspace.send(manager, code)
-    answer = manager.post("/v1/runs", {**body_of(origin, tasks), "workspace": found})
+    answer = manager.post("/v1/runs", {**body, "workspace": found})
     return Submitted(clean(str(answer["run"])), tuple(task.name for task in tasks))
+
+
+def _see_that_it_is_no_more_than_may_be(body: Mapping[str, object]) -> None:
+    """Before anything is sent."""
+    tasks = body["tasks"]
+    many = len(tasks) if isinstance(tasks, list) else 0
+    if many > JOBS_MOST:
+        raise Trouble(
+            f"that makes {many} jobs, and a run has at most {JOBS_MOST}: narrow the change"
+        )
+    if len(json.dumps(body)) + ROOM > BODY_MAX:
+        raise Trouble(f"what these {many} jobs run is longer than the 1 MiB that one run may have")
 
 
 def tree_of(asked: Asked) -> Tree:
