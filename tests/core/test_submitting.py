@@ -15,6 +15,7 @@ from mayfly.core.model import (
     JobId,
     JobState,
     PoolName,
+    PoolSecurity,
     Priority,
     SlotSpec,
 )
@@ -41,6 +42,7 @@ SLOTS = (
     *slots("old", "lab.example/own:image", cuda="11.8"),
     *slots("newest", "mayfly/local:cuda13.0"),
     *slots("twin", "mayfly/local:cuda12.8"),
+    *slots("shut", "mayfly/local:cpu", security=PoolSecurity(read_only=True)),
     *slots("hub", "mayfly/github:cuda12.4", provider="github", embedded=False),
 )
 POOLS = tuple({spec.pool.name: spec.pool for spec in SLOTS}.values())
@@ -52,6 +54,7 @@ def submitted(
     memory: Memory | None = None,
     named: dict[str, dict[JobId, JobState]] | None = None,
     wanted: str | None = None,
+    unsent: tuple[str, ...] = (),
     **given: object,
 ) -> tuple[Entry, ...] | Refused:
     """What a box with those pools says to it."""
@@ -61,6 +64,7 @@ def submitted(
         *(command, config, Desired(SLOTS), memory or Memory(serial=9), T),
         new=JobId("new"),
         named=named or {},
+        unsent=unsent,
     )
 
 
@@ -216,3 +220,17 @@ def test_a_group_for_which_there_is_no_room_is_not_taken_in_part() -> None:
     )
     two = {"SEED": ("1", "2")}
     assert len(taken(submitted(wanted="plain", matrix=two, memory=memory))) == 2
+
+
+def test_what_a_job_brings_has_to_be_kept_of_its_owner_and_fit_its_pool() -> None:
+    digest = "0" * 64
+    (entry,) = submitted(wanted="plain", workspace=digest, stdin=digest, out=("results",))  # type: ignore[misc]
+    assert (entry.job.workspace, entry.job.stdin, entry.job.out) == (digest, digest, ("results",))
+    assert entry.job.brings
+    refused = submitted(wanted="plain", workspace=digest, unsent=(digest,))
+    assert isinstance(refused, Refused)
+    assert (refused.status, refused.kind) == (409, "no_such_workspace")
+    shut = submitted(wanted="shut", out=("results",))
+    assert isinstance(shut, Refused)
+    assert (shut.status, shut.kind) == (409, "refused")
+    assert not isinstance(submitted(wanted="shut"), Refused)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mayfly.core import workspace
-from mayfly.core.workspace import FAILED, Brought, Owner, begun_there, owner
+from mayfly.core.model import Cache, Dataset, PoolName, PoolSecurity, PoolSpec, Removal
+from mayfly.core.workspace import (
+    FAILED,
+    Brought,
+    Owner,
+    begun_there,
+    owner,
+    place_of,
+    problem_with_pool,
+)
 
 RUNNER = b"runner:x:1000:1001::/home/runner:/bin/sh\n"
 
@@ -56,3 +66,39 @@ def test_the_job_starts_there_with_its_input_and_its_words_as_they_are(tmp_path:
 def test_a_job_whose_folder_is_not_there_does_not_start_elsewhere(tmp_path: Path) -> None:
     done = ran(tmp_path, "echo", "started", stdin=False)
     assert (done.returncode, done.stdout) == (FAILED, b"")
+
+
+@pytest.mark.parametrize(
+    ("pool", "takes", "told"),
+    [
+        ({}, True, None),
+        ({"removal": Removal.MANAGER}, True, None),
+        ({"removal": Removal.ENGINE}, False, None),
+        ({"removal": Removal.ENGINE}, True, 'removal = "engine"'),
+        ({"security": PoolSecurity(read_only=True)}, False, "security.read_only"),
+        ({"security": PoolSecurity(tmpfs={"/workspace": 1})}, False, "it mounts /workspace"),
+        ({"caches": (Cache("/srv/c", "/workspace/cache"),)}, False, "it mounts /workspace/cache"),
+        ({"datasets": (Dataset("/srv/d", "/workspace"),)}, False, "it mounts /workspace"),
+        ({"datasets": (Dataset("/srv/d", "/workspaces"),)}, True, None),
+    ],
+)
+def test_a_pool_whose_agents_cannot_have_it_says_so(
+    pool: dict[str, Any], takes: bool, told: str | None
+) -> None:
+    problem = problem_with_pool(PoolSpec(PoolName("p"), **pool), takes=takes)
+    assert (problem is None) is (told is None)
+    assert told is None or told in (problem or "")
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("results/", "/workspace/results"),
+        ("./a//b/.", "/workspace/a/b"),
+        (".", "/workspace"),
+        ("/tmp/x/", "/tmp/x"),
+        ("/", "/"),
+    ],
+)
+def test_a_path_is_from_where_the_job_starts_or_absolute(path: str, place: str) -> None:
+    assert place_of(path) == place

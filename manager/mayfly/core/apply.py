@@ -86,8 +86,8 @@ class _Draft:
         known, agent = self.jobs.get(job), self.agents.get(generation)
         if known is not None and agent is not None:
             self.jobs[job] = replace(known, agent=generation, slot=agent.slot)
-            if known.out:
-                self.agent(generation, out=known.out)
+            if known.brings:
+                self.agent(generation, brings=True, out=known.out)
             self.share(known.share, started=at)
 
     def follow(self, ended: JobId, state: JobState) -> None:

@@ -88,6 +88,7 @@ class Agent:
     exited: float | None = None  # its outcome is on disk
     clean: bool = False  # it ended so that the service has let go of it by itself
     failed: bool = False  # it ended badly: its container is kept where its pool says so
+    brings: bool = False  # something is put into its container before its gate is opened
     out: tuple[str, ...] = ()  # what of its container its job's owner wants
     results: float | None = None  # when it was recorded what came of that; None: not yet
     memory: int | None = (

@@ -23,11 +23,11 @@ from mayfly.core.model import (
     PoolName,
     PoolSpec,
     Priority,
-    Removal,
 )
 from mayfly.core.queue import in_vain
 from mayfly.core.queue_room import no_room
 from mayfly.core.runs import JOBS_MOST, variables
+from mayfly.core.workspace import problem_with_pool
 
 ALL = "all"  # as a CUDA version: each that a pool with a queue has
 MOST = 256  # jobs of one group, and jobs that one runs after
@@ -193,18 +193,8 @@ def _unfit(
     if command.workspace is None and command.stdin is None and not command.out:
         return None
     for pool in pools:
-        if pool.security.read_only:
-            sentence = (
-                f"nothing can be put into agents of pool {pool.name}: their files are read-only "
-                "(security.read_only)"
-            )
-            return Refused(409, "refused", sentence)
-        if command.out and pool.removal is Removal.ENGINE:
-            sentence = (
-                f"nothing is brought back from pool {pool.name}: its containers remove themselves "
-                '(removal = "engine")'
-            )
-            return Refused(409, "refused", sentence)
+        if (why := problem_with_pool(pool, takes=bool(command.out))) is not None:
+            return Refused(409, "refused", why)
     return None
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mayfly.core.model import PoolSpec, Removal
 from mayfly.core.quantities import NOBODY_AT_ALL, whole_number
+from mayfly.core.reserved_paths import unaliased, within
 
 WORKSPACE = "/workspace"
 STDIN = "/.mayfly-stdin"
@@ -55,6 +57,29 @@ def _number(text: str) -> int | None:
     """Of a user or a group; an image may have written anything there."""
     number = whole_number(text)
     return number if number is not None and number < NOBODY_AT_ALL else None
+
+
+def problem_with_pool(pool: PoolSpec, *, takes: bool) -> str | None:
+    """Why a job can bring nothing to that pool, or ``takes`` nothing back from it; ``None``: it can."""
+    if pool.security.read_only:
+        return (
+            f"nothing can be put into agents of pool {pool.name}: their files are read-only "
+            "(security.read_only)"
+        )
+    targets = (*(mount.target for mount in pool.mounts), *pool.security.tmpfs)
+    for target in targets:
+        place = unaliased(target)
+        if within(place, WORKSPACE) or within(WORKSPACE, place):
+            return (
+                f"nothing can be put into agents of pool {pool.name}: it mounts {target}, and a job's files "
+                f"are in {WORKSPACE}"
+            )
+    if takes and pool.removal is Removal.ENGINE:
+        return (
+            f"nothing is brought back from pool {pool.name}: its containers remove themselves "
+            '(removal = "engine")'
+        )
+    return None
 
 
 def place_of(path: str) -> str:

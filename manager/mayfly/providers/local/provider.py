@@ -23,7 +23,7 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.outcomes import End, Outcome
-from mayfly.core.workspace import begun_there
+from mayfly.core.workspace import Brought, begun_there
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign
@@ -68,9 +68,10 @@ class Local:
         if payload is None:
             raise Refused(f"there is no job for agent {agent.generation}: it is dismissed")
         environment = {**payload.env, "MAYFLY_JOB": str(agent.job)}
-        argv, brought = payload.argv, self._reader.brought(JobId(str(agent.job)))
-        if brought is not None:
-            argv, brought = begun_there(argv, brought), replace(brought, user=self.pool.user)
+        argv, brought = payload.argv, None
+        if agent.brings:
+            brought = self._brought(JobId(str(agent.job)))
+            argv = begun_there(argv, brought)
         return Enrolment(
             files={
                 "job.argv": _records(argv),
@@ -78,6 +79,12 @@ class Local:
             },
             brought=brought,
         )
+
+    def _brought(self, job: JobId) -> Brought:
+        brought = self._reader.brought(job)
+        if brought is None:
+            raise Refused(f"job {job} is not there any more: its agent is dismissed")
+        return replace(brought, user=self.pool.user)
 
     def cordon(self, registration: str, on: bool) -> Cordoned:
         """A cordoned slot is handed no job: nobody need be told."""

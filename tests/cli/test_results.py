@@ -1,0 +1,133 @@
+"""``submit --out`` and ``fetch``: the real command against a stand-in manager that keeps results."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.cli.results import place_here, wanted
+from mayfly.cli.trouble import Usage
+from mayfly.core.commands import Command, SubmitJob
+from mayfly.core.model import Generation
+from mayfly.edge.results import Taken
+from mayfly.service.pending_command import Answer
+from tests.cli.conftest import Answers, Mayfly
+from tests.service.standin import StandIn, job
+
+AGENT = "0123456789abc"
+ENDED: Mapping[str, Any] = {
+    "state": "succeeded",
+    "exit_code": 0,
+    "agent": AGENT,
+    "started": 1.0,
+    "finished": 2.0,
+}
+
+
+def keeps(manager: StandIn, out: tuple[str, ...], left_out: tuple[str, ...] = ()) -> None:
+    """The manager has taken ``results/r.xml`` for each of those paths."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, data in (("x", None), ("x/r.xml", b"<r/>")):
+            entry = tarfile.TarInfo(name)
+            entry.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            entry.mode, entry.size = 0o755, len(data or b"")
+            archive.addfile(entry, io.BytesIO(data or b""))
+
+    @contextmanager
+    def take(path: str) -> Iterator[Taken]:
+        yield Taken(path, iter((made.getvalue(),)))
+
+    found = manager.results.keep(Generation(AGENT), out, take)
+    told = {"files": found.files, "size": found.size, "left_out": [*left_out]}
+    manager.account.rows["j1"] = {**job("j1", **ENDED), "out": [*out], "results": told}
+
+
+@pytest.fixture
+def ends(manager: StandIn, answers: Answers) -> list[SubmitJob]:
+    """Each job that is submitted has ended at once, and its results are kept; what was submitted."""
+    asked: list[SubmitJob] = []
+
+    def submit(command: Command) -> Answer:
+        assert isinstance(command, SubmitJob)
+        asked.append(command)
+        keeps(manager, command.out)
+        manager.account.prints(AGENT, b"printed\n")
+        manager.account.ends(AGENT)
+        return Answer(201, {"job": "j1"})
+
+    answers.by_verb["submit"] = submit
+    return asked
+
+
+def test_what_a_job_made_is_there_once_it_has_ended(
+    ends: list[SubmitJob], mayfly: Mayfly, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    ran = mayfly("submit", "--out", f"results/={here}", "--wait", "--", "true")
+    assert (ran.code, ran.out) == (0, "printed\n"), ran.err
+    assert [one.out for one in ends] == [("results/",)]
+    assert (here / "r.xml").read_bytes() == b"<r/>"
+
+
+def test_what_is_missing_is_told_and_is_no_success(
+    manager: StandIn, mayfly: Mayfly, tmp_path: Path
+) -> None:
+    keeps(manager, ("a", "b"), ("c: there is no such file or directory",))
+    ran = mayfly("fetch", "j1", "-o", tmp_path / "here")
+    assert ran.code == 1
+    assert ran.out == f"{tmp_path}/here/a\n{tmp_path}/here/b\n"
+    assert ran.err == "mayfly: not brought back: c: there is no such file or directory\n"
+    assert (tmp_path / "here/b/r.xml").read_bytes() == b"<r/>"
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "told"),
+    [
+        ({"out": []}, 2, "job j1 brings nothing back: name it with `mayfly submit --out`"),
+        ({"finished": None, "state": "running"}, 1, "job j1 is running: its results come when"),
+        ({"started": None, "state": "cancelled"}, 1, "job j1 has not run"),
+        ({"results": {"files": 1, "size": 4, "left_out": []}, "agent": "g"}, 4, "are not kept"),
+    ],
+)
+def test_why_there_is_nothing_is_told(
+    manager: StandIn, mayfly: Mayfly, row: dict[str, Any], code: int, told: str
+) -> None:
+    manager.account.rows["j1"] = {**job("j1", **ENDED), "out": ["x"], "results": None, **row}
+    ran = mayfly("fetch", "j1")
+    assert (ran.code, ran.out) == (code, "")
+    assert told in ran.err
+
+
+@pytest.mark.parametrize(
+    ("given", "places"),
+    [
+        (["results/"], {"results/": "results"}),
+        (["a/b", "./c"], {"a/b": "a/b", "./c": "c"}),
+        (["/var/log/x"], {"/var/log/x": "x"}),
+        (["x=/tmp/y", "z=w/v"], {"x": "/tmp/y", "z": "w/v"}),
+        (["r.xml=there/"], {"r.xml": "there/r.xml"}),
+        (["results/=there/"], {"results/": "there"}),
+    ],
+)
+def test_each_path_has_its_place_here(
+    given: list[str], places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    assert {path: os.fspath(place) for path, place in wanted(given).items()} == places
+
+
+def test_a_path_has_its_own_place_below_a_folder() -> None:
+    assert place_here("/a/b", Path("to")) == Path("to/b")
+    assert place_here("a/b/", Path("to")) == Path("to/a/b")
+    for odd in (["=x"], ["x="], ["x", "x=y"]):
+        with pytest.raises(Usage):
+            wanted(odd)
