@@ -96,6 +96,36 @@ def test_what_is_odd_is_left_out_and_told_and_the_rest_comes(store: ResultStore,
         assert one.isreg() or one.isdir()
 
 
+@pytest.mark.parametrize(
+    ("one", "mounted"),
+    [
+        (entry("results/fifo", kind=tarfile.FIFOTYPE), ()),
+        (entry("results/data/x"), ("/workspace/results/data",)),
+    ],
+    ids=["left out", "mounted"],
+)
+def test_what_is_passed_over_is_not_looked_at_without_end(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch, one: bytes, mounted: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(module, "SEEN_MAX", 1000)
+    given: list[bytes] = []
+
+    def endless() -> Iterator[bytes]:
+        yield from (ROOT, entry("results/good", b"good"))
+        while len(given) < 100_000:
+            given.append(one)
+            yield one
+
+    @contextmanager
+    def take(_: str) -> Iterator[Taken]:
+        yield Taken("/workspace/results", endless(), mounted)
+
+    found = store.keep(AGENT, ("results",), take)
+    assert "results: it is more than is brought back, what came first is there" in found.left_out
+    assert "0/good" in kept(store)
+    assert len(given) < 10_000
+
+
 def test_permissions_are_all_that_is_kept_of_a_mode_and_owners_are_not(store: ResultStore) -> None:
     odd = "results/a\nb\x1b[2J\udcff"
     store.keep(

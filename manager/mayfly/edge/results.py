@@ -27,6 +27,7 @@ from mayfly.edge.room import room
 
 PIECE = 256 * 1024
 FILES_MAX = 100_000  # of one job
+SEEN_MAX = 500_000  # that are looked at, with those that are left out
 TOLD = 8  # sentences on what was left out
 DAYS = 14.0
 NAMES = 3
@@ -126,6 +127,7 @@ class _Writing:
 
     file: IO[bytes]
     left: int  # bytes that may still be written
+    seen: int = 0
     entries: int = 0
     files: int = 0
     size: int = 0
@@ -168,16 +170,19 @@ class _Writing:
         ) as archive:
             root: str | None = None
             for entry in archive:
+                archive.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise, for as long as it reads
+                self.seen += 1
+                if self.seen > SEEN_MAX:
+                    raise _Full
                 name = entry.name.strip("/")
                 root = name.split("/")[0] if root is None else root
                 rest = name.removeprefix(root).strip("/")
                 if name != root and not name.startswith(f"{root}/"):
                     self._leave(entry, "it is not beneath what was asked for")
-                elif any(within(f"{taken.place}/{rest}".rstrip("/"), one) for one in taken.mounted):
-                    continue
-                else:
+                elif not any(
+                    within(f"{taken.place}/{rest}".rstrip("/"), one) for one in taken.mounted
+                ):
                     self._entry(archive, entry, number, rest, root)
-                archive.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise, for as long as it reads
         for one in taken.mounted:
             self.missing.append(f"{path}: {one} is mounted there, and is no part of it")
 

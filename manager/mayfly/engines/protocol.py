@@ -292,8 +292,8 @@ class Engine(Protocol):
         """What is at an absolute path of an ended container, as a tar that is read while the context lasts.
 
         ``Refused`` where there is nothing, where the path leads through a link or a directory that the job
-        may not enter, or to what is mounted; ``Gone`` where the container is gone; ``Passing`` where it takes
-        longer than two minutes.
+        may not enter, or to what is mounted, and while it is read where it takes longer than two minutes;
+        ``Gone`` where the container is gone.
         """
 
     def rename(self, container: ContainerId, name: str) -> None:

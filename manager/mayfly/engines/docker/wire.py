@@ -201,16 +201,16 @@ def look_at(base_url: str, target: str, doing: str, *, timeout: float) -> str | 
 
 
 def pieces(opened: Opened, deadline: float, doing: str) -> Iterator[bytes]:
-    """A body as it comes, up to its end; ``Passing`` at the deadline."""
+    """A body as it comes, up to its end; ``Refused`` at the deadline: it is no shorter the next time."""
     if opened.first:
         yield opened.first
     while True:
         try:
             chunk = _received(opened.socket, deadline, PIECE)
+        except TimeoutError as error:
+            raise Refused("it does not come to its end in time") from error
         except OSError as error:
-            raise Passing(
-                f"{doing}: it does not come to its end; it is tried again", 15.0
-            ) from error
+            raise Passing(f"{doing}: it breaks off; it is tried again", 15.0) from error
         if not chunk:
             return
         yield chunk
