@@ -47,6 +47,6 @@ lint:
 bench: venv image
 	@.venv/bin/python -m tests.bench
 
-# JOBS, SEED, SLOTS, STEPS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake.
+# JOBS, SEED, SLOTS, STEPS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake; PROVIDER=gitea through the real one.
 soak:
 	@scripts/soak

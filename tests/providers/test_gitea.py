@@ -130,6 +130,28 @@ def test_a_token_with_too_few_scopes_is_told_which_it_needs(place: Place, scope:
     assert ":organization" in finding.text
 
 
+def test_a_good_token_that_is_refused_once_is_asked_with_again(place: Place) -> None:
+    """Gitea answers 401 where its database is busy, too."""
+    provider = place.provider
+    for path in ("orgs/ourlab/actions/runners", "orgs/ourlab/actions/runners/registration-token"):
+        place.fake.fail("", f"/api/v1/{path}", Fault(status=401, times=1))
+        provider.enrol(agent(), ())
+        assert provider.roster() is not None
+
+
+def test_a_token_that_is_refused_again_and_again_is_asked_with_once_from_then_on(
+    place: Place,
+) -> None:
+    provider = place.provider
+    provider.roster()
+    place.fake.people.clear()
+    for calls in (3, 1, 1):
+        before = len(place.fake.calls)
+        with pytest.raises(Refused, match="the token is wrong or has expired"):
+            provider.answer()
+        assert len(place.fake.calls) == before + calls
+
+
 def test_a_runner_that_got_a_job_in_the_last_moment_is_left_to_it(place: Place) -> None:
     """Gitea would delete it in the middle of its job, and does not call it busy before it reports."""
     provider = place.provider

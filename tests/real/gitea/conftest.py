@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ import pytest
 from tests.engine.private_engine import PrivateEngine
 from tests.real.gitea.real_pool import GiteaPool, gitea_pool, image
 from tests.real.gitea.real_server import GiteaServer, Parts, parts
+
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -33,5 +36,5 @@ def pool(
 ) -> Iterator[GiteaPool]:
     """A repository of the test's own, and a manager that is not yet started."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-    with gitea_pool(engine, server, name) as one:
+    with gitea_pool(engine, server, f"{name}-{next(NUMBERS)}") as one:
         yield one

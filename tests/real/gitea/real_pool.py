@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.engine.private_engine import PrivateEngine
@@ -14,6 +13,7 @@ from tests.images import Stub, image_with
 from tests.real.gitea.real_server import Forwarder, GiteaServer, Parts
 
 RUNNER = "1.0.8"
+WAITS = "until [ -e /tmp/go ]; do sleep 0.1; done"  # a job that ends once it may
 TAG = f"mayfly/gitea:real-{RUNNER}"
 
 
@@ -25,7 +25,7 @@ class GiteaPool:
     server: GiteaServer
     manager: Manager
     repository: str
-    scope: str = "org:ourlab"
+    scope: str
 
     def secret(self, text: str) -> None:
         """Put a token where the pool's `token` points."""
@@ -33,12 +33,12 @@ class GiteaPool:
         file.write_text(text)
         file.chmod(0o600)
 
-    def configure(self, slots: int = 2, keys: str = "", tables: str = "") -> None:
-        """Write the configuration: keys of the pool table, and further tables after it."""
+    def configure(self, slots: int = 2, tables: str = "", label: str = "gpu") -> None:
+        """Write the configuration, with further tables of the pool after its own."""
         # In the namespace of the Engine the service is on the same address as out here.
         self.manager.configure(
             f'[[pool]]\nname = "g"\nprovider = "gitea"\nslots = {slots}\nimage = "{TAG}"\n'
-            f'network = "host"\nlabels = ["gpu"]\n{keys}\n[pool.gitea]\nurl = "{self.server.url}"\n'
+            f'network = "host"\nlabels = ["{label}"]\n[pool.gitea]\nurl = "{self.server.url}"\n'
             f'scope = "{self.scope}"\ntoken = {{ file = "{self.manager.home}/token" }}\n{tables}\n'
         )
 
@@ -69,6 +69,19 @@ class GiteaPool:
         found: list[dict[str, Any]] = self.server.get("/admin/actions/runners?limit=50")["runners"]
         return found
 
+    def runners_here(self) -> list[dict[str, Any]]:
+        """Those of this manager's that Gitea has registered."""
+        mark = f"mayfly-{self.manager.host_id()}-g"
+        return [
+            runner
+            for runner in self.runners()
+            if mark in [label["name"] for label in runner["labels"]]
+        ]
+
+    def go_on(self, slot: str = "g-0") -> None:
+        """Let a job that waits for it (``WAITS``) end."""
+        self.manager.docker("exec", slot, "touch", "/tmp/go")
+
     def history(self, least: int = 1, patience: float = 60.0) -> list[dict[str, Any]]:
         """The agents that have ended, oldest first, once there are so many."""
 
@@ -87,21 +100,15 @@ def image(built: Parts) -> str:
 
 @contextmanager
 def gitea_pool(engine: PrivateEngine, server: GiteaServer, name: str) -> Iterator[GiteaPool]:
-    """A repository of that name and a manager that is configured and not yet started."""
+    """A repository of that name and a manager that is configured for it and not yet started."""
     engine.fetch(TAG)
     way = Forwarder(engine.listen(server.port), server.port)
     try:
         with Manager(engine.url) as manager:
-            pool = GiteaPool(engine, server, manager, server.make_repository("ourlab", name))
-            pool.secret(server.token("write:organization"))
+            repository = server.make_repository("ourlab", name)
+            pool = GiteaPool(engine, server, manager, repository, f"repo:{repository}")
+            pool.secret(server.token("write:repository"))
             pool.configure()
             yield pool
     finally:
         way.close()
-
-
-def home(folder: Path, name: str) -> Path:
-    """A folder of that name."""
-    made = folder / name
-    made.mkdir()
-    return made

@@ -6,6 +6,7 @@ then, and without that nothing could be let go of safely.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from mayfly.providers.gitea.settings import GiteaSettings
 
 PAGE = 50  # entries; Gitea gives no more at once unless its app.ini says so
 PAGES_MOST = 40
+# Seconds until a call is made again that was answered with 401, which did nothing. Gitea says so, too, where
+# its database is busy while it looks the token up (routers/api/v1/api.go, apiAuth).
+DOUBT = (0.5, 2.0)
 REGISTER = "api/actions/runner.v1.RunnerService/Register"
 
 
@@ -40,6 +44,7 @@ class GiteaApi:
         self.whose = f'pool "{pool.name}"'
         self.place: GiteaPlace = place_of(settings.url, settings.scope)
         self._reference = settings.token
+        self._taken = True  # the token, when it was last asked with, as far as is known
         self.web = Web(
             self.place.site,
             "Gitea",
@@ -65,15 +70,22 @@ class GiteaApi:
         body: object = None,
         accept: tuple[int, ...] = (200,),
     ) -> ServiceReply:
-        """One call at the pool's place."""
-        reply = self.web.call(
-            method,
-            f"api/v1/{self.place.path}/actions/{path}",
-            operation,
-            query=query,
-            body=body,
-            accept=(*accept, 403),
-        )
+        """One call at the pool's place; again where a token that was good is refused."""
+        for pause in (*(DOUBT if self._taken else ()), None):
+            reply = self.web.call(
+                method,
+                f"api/v1/{self.place.path}/actions/{path}",
+                operation,
+                query=query,
+                body=body,
+                accept=(*accept, 401, 403),
+            )
+            if reply.status != 401 or pause is None:
+                break
+            time.sleep(pause)
+        self._taken = reply.status != 401
+        if reply.status == 401:
+            raise self.web.fault(reply, operation)
         if reply.status == 403:
             raise self._unallowed(reply, operation, write=method != "GET")
         return reply
