@@ -114,7 +114,8 @@ def test_a_removed_container_ends_its_output_without_losing_any(agents: Agents, 
 
 def test_a_follower_reads_what_comes_until_the_end(agents: Agents, kept: Kept) -> None:
     cid, generation = agents.run(
-        "echo early; read -r _; echo late; echo mayfly: ended 0", network="none"
+        "echo mayfly: at gate g; echo early; read -r _; echo late; echo mayfly: ended 0",
+        network="none",
     )
     kept.keeper.follow(generation, cid)
     chunks = (chunk for chunk in kept.keeper.read(generation, follow=True) if chunk.data)
@@ -328,7 +329,7 @@ def astray(agents: Agents, tmp_path: Path, until: Until) -> Iterator[Callable[..
     """What is kept of an ended agent that counted to 30,000, where the first answer went astray."""
 
     def keep(change: Callable[[list[bytes]], list[bytes]]) -> Kept:
-        script = "seq 30000; echo last; echo mayfly: ended 0"
+        script = "echo mayfly: at gate g; seq 30000; echo last; echo mayfly: ended 0"
         cid, it.generation = agents.run(script, network="none")
         until(lambda: ended(agents, cid))
         between.astray[r"logs\?follow=1"] = change
@@ -370,9 +371,10 @@ FEW = 300_000  # bytes of one of the two files of an Engine's log
 def test_what_the_engine_passed_over_is_told_and_nothing_else_is(
     agents: Agents, tmp_path: Path, until: Until
 ) -> None:
-    burst = "echo first; read -r _; seq 300000; echo mayfly: ended 0"
+    burst = "echo mayfly: at gate g; echo first; read -r _; seq 300000; echo mayfly: ended 0"
     slow = """
-        echo first; read -r _; for n in $(seq 10 59); do seq ${n}000 ${n}999; sleep .05; done
+        echo mayfly: at gate g; echo first; read -r _
+        for n in $(seq 10 59); do seq ${n}000 ${n}999; sleep .05; done
         echo mayfly: ended 0
     """
     wanted = {
@@ -404,7 +406,7 @@ def test_what_the_engine_passed_over_is_told_and_nothing_else_is(
 def test_what_the_engines_log_lost_while_nobody_followed_is_told(
     agents: Agents, tmp_path: Path, until: Until
 ) -> None:
-    script = "echo first; read -r _; seq 300000; echo mayfly: ended 0"
+    script = "echo mayfly: at gate g; echo first; read -r _; seq 300000; echo mayfly: ended 0"
     cid, generation = agents.run(script, network="none", log_max_size=FEW)
     before = Kept(agents.url, tmp_path / "output", log_size=FEW)
     before.keeper.follow(generation, cid)
@@ -418,6 +420,23 @@ def test_what_the_engines_log_lost_while_nobody_followed_is_told(
     assert after.text(generation).endswith(b"\n300000\n")
     assert after.text(generation, 0).count(b"may be missing before here") == 1
     after.keeper.close()
+
+
+def test_a_beginning_that_was_gone_before_anybody_followed_is_told(
+    agents: Agents, tmp_path: Path, until: Until
+) -> None:
+    script = "echo mayfly: at gate g; seq {}; echo mayfly: ended 0"
+    it = Kept(agents.url, tmp_path / "output", log_size=FEW)
+    told = {}
+    for lines in (300_000, 3):
+        cid, generation = agents.run(script.format(lines), network="none", log_max_size=FEW)
+        until(lambda cid=cid: ended(agents, cid))  # type: ignore[misc]
+        it.keeper.follow(generation, cid)
+        it.wait(END)
+        assert it.text(generation).endswith(b"%d\n" % lines)
+        told[lines] = b"the first part of this output was lost" in it.text(generation, 0)
+    assert told == {300_000: True, 3: False}
+    it.keeper.close()
 
 
 def test_without_a_descriptor_left_output_comes_late_and_whole(

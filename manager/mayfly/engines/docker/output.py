@@ -69,6 +69,10 @@ _WORDLESS = (
     "the Engine's log of the agent does not end with its launcher's last line, as where the Engine's disk is"
     " full: output may be missing"
 )
+_UNBEGUN = (
+    "the first part of this output was lost: it does not begin with the gate's own line, so the Engine's log"
+    " had turned before anybody read it (log_max_size)"
+)
 _SKIPPED = (
     "%d bytes of output are missing before here: the Engine lost its place in its own log, which"
     " turned faster than it was read"
@@ -108,6 +112,7 @@ class _Followed:
         self.parted = False  # the launcher's last line was the last on stdout
         self.lines: dict[int, bytearray] | None = None  # None: nobody wants the lines
         self.continuity = Continuity(log_size)
+        self.begins = False  # nothing was kept, and nothing of stdout has come
         self.overlap_wanted = False  # what comes is to begin with something that is kept
         self.turned = False  # the log is known to turn faster than it is read
         self.finishing = False  # but for a proof that is awaited
@@ -325,6 +330,7 @@ class OutputKeeper:
         one.resume, one.parted, one.newest = resume, resume.parted, dict(resume.latest)
         one.tail, one.skipped = b"", 0
         one.overlap_wanted = bool(resume.known)
+        one.begins = not (resume.since or resume.known)
         one.continuity.resumed(max(resume.latest.values(), default=None))
         self._call(
             one,
@@ -445,6 +451,8 @@ class OutputKeeper:
             if not one.resume.met:
                 one.turned = True
                 self._note(one, TURNED)
+        if one.begins:
+            self._see_beginning(one, fresh)
         wanted = one.continuity.take(fresh)
         if wanted is not None:
             self._prove(one, wanted)
@@ -453,6 +461,16 @@ class OutputKeeper:
         elif one.parted:
             one.parted = all(fresh[at] != OUT for at, _ in frames(fresh))
         self._hand_over(one, fresh)
+
+    def _see_beginning(self, one: _Followed, fresh: bytes) -> None:
+        """What a gate prints first says whether the beginning is there."""
+        first = next(((at, size) for at, size in frames(fresh) if fresh[at] == OUT), None)
+        if first is None:
+            return
+        one.begins = False
+        at, size = first
+        if not fresh[at + 8 : at + 8 + size].partition(b" ")[2].startswith(AT_GATE):
+            self._note(one, _UNBEGUN)
 
     def _prove(self, one: _Followed, wanted: bytes) -> None:
         """Ask the Engine's log for a frame that was received, on a thread of its own: it reads all of it."""
