@@ -30,6 +30,7 @@ from mayfly.core.tree_manifest import (
 )
 from mayfly.edge.checkout import Checkout, Commit
 from mayfly.edge.faults import Refused
+from mayfly.edge.pieces import gathered
 
 IGNORED_BY = ".mayfly-ignore"
 PIECE = 256 * 1024
@@ -346,7 +347,7 @@ def _send_batch(manager: Client, batch: list[_Content], sending: Sending) -> Non
             yield LENGTH.pack(one.size)
             yield from _exactly(one)
 
-    kept = manager.upload("/v1/content", body, length)["digests"]
+    kept = manager.upload("/v1/content", lambda: gathered(body()), length)["digests"]
     sending.bytes += length
     for one, digest in zip(batch, kept, strict=True):
         if one.digest != digest:

@@ -1,9 +1,23 @@
-"""Pieces of bytes as a file that is read once, from its beginning to its end."""
+"""Pieces of bytes: gathered, and as a file that is read once, from its beginning to its end."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+GATHERED = 256 * 1024  # bytes
+
+
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of some size, so that not each small one is sent by itself."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        if len(held) >= GATHERED:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
 
 
 class Pieces(io.RawIOBase):
@@ -22,9 +36,10 @@ class Pieces(io.RawIOBase):
         parts, left = [], size
         while left:
             if not self._held:
-                self._held = next(self._pieces, b"")
-                if not self._held:
+                found = next(self._pieces, None)
+                if found is None:
                     break
+                self._held = found
             part, self._held = self._held[:left], self._held[left:]
             parts.append(part)
             left -= len(part)

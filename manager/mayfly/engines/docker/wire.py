@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.pieces import gathered
 from mayfly.engines.docker import faults
 
 _HEAD_MAX = 64 * 1024
@@ -145,10 +146,9 @@ def put_stream(
             )
             conn.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
             try:
-                for piece in pieces:
-                    if piece:
-                        conn.settimeout(_left(deadline))
-                        conn.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+                for piece in gathered(pieces):
+                    conn.settimeout(_left(deadline))
+                    conn.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
                 conn.sendall(b"0\r\n\r\n")
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it has answered already
