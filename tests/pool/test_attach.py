@@ -102,7 +102,7 @@ def test_whoever_goes_away_leaves_nothing_but_the_job(manager: Manager, job: str
     )
     assert person.stdout is not None
     assert person.stdout.readline() == b"up\n"
-    assert {"sleep 501", "sleep 502"} <= set(_commands(manager))
+    until(lambda: {"sleep 501", "sleep 502"} <= set(_commands(manager)), "both have begun")
     person.send_signal(signal.SIGKILL)
     person.communicate()
     until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended", 30)
