@@ -12,7 +12,13 @@ import pytest
 from tests.source import source
 
 ROOT = Path(__file__).parents[1]
-CARRIED = ("agents/gate", "agents/launch.sh", "agents/local", "dockerfiles/Dockerfile")
+CARRIED = (
+    "agents/gate",
+    "agents/launch.sh",
+    "agents/local",
+    "dockerfiles/Dockerfile",
+    "dockerfiles/uv.txt",
+)
 
 
 @pytest.mark.parametrize("name", CARRIED)

@@ -80,7 +80,8 @@ def test_the_local_target_is_built_from_what_the_package_carries(tag: str) -> No
         HOST_ENGINE,
         target="local",
         tag=tag,
-        arguments={"BASE": BASE, "UID": "1234"},
+        # What jobs find tests/pool/test_world.py looks at.
+        arguments={"BASE": BASE, "UID": "1234", "PACKAGES": "", "UV": ""},
         labels={"io.mayfly.cuda": "12.8"},
     )
     assert code == 0
@@ -91,10 +92,8 @@ def test_the_local_target_is_built_from_what_the_package_carries(tag: str) -> No
     assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
     assert config["Entrypoint"] == ["/opt/mayfly/gate", "local"]
     shell = ("run", "--rm", "--network", "none", "--entrypoint", "sh", tag, "-c")
-    assert docker(*shell, "id -u runner; test -r /opt/mayfly/probe && echo probe").split() == [
-        "1234",
-        "probe",
-    ]
+    script = "id -u runner; test -r /opt/mayfly/probe && echo probe; command -v git uv || echo bare"
+    assert docker(*shell, script).split() == ["1234", "probe", "bare"]
 
 
 @pytest.mark.engine
