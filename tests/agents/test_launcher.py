@@ -57,6 +57,7 @@ def test_the_job_sees_the_pools_variables_and_its_own_and_nothing_of_the_launche
         'TOKEN=it\'s "here" $HOME `id` \\ ',
         "MAYFLY_JOB=42",
         "MAYFLY_SLOT=test-0",
+        "LANG=C.UTF-8",
         "HOSTNAME=test-0",
         "HOME=/home/runner",
         "USER=runner",

@@ -29,12 +29,12 @@ def test_without_a_terminal_it_is_a_pipe_and_has_the_commands_code(
 ) -> None:
     ran = mayfly("attach", "j1", "--", "cat", "-", stdin="one\ntwo\n")
     assert (ran.code, ran.out, ran.err) == (0, "one\ntwo\n", "")
-    assert inside.executions[0].argv[2:] == ("-", "", "cat", "-")
+    assert inside.executions[0].argv[3:] == ("-", "", "cat", "-")
 
 
 def test_a_slot_is_named_as_a_job_is(inside: LetIn, mayfly: Mayfly) -> None:
     assert mayfly("attach", "local-0", stdin="x").out == "x"
-    assert inside.executions[0].argv[2:] == ("-", "")
+    assert inside.executions[0].argv[3:] == ("-", "")
 
 
 def test_what_is_nowhere_is_no_slot_and_no_job(inside: LetIn, mayfly: Mayfly) -> None:
@@ -56,7 +56,7 @@ def test_a_terminal_is_handed_on_key_by_key_with_its_size_and_put_back(
     before = screen.settings()
     until(lambda: bool(inside.executions), 30)
     (execution,) = inside.executions
-    assert execution.argv[2:] == ("24x80", "xterm")
+    assert execution.argv[3:] == ("24x80", "xterm")
     until(lambda: screen.settings() != before, 30)
     screen.type("a\x03\x04b")  # ^C and ^D are the process's
     screen.until("a\x03\x04b")

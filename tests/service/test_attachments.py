@@ -107,7 +107,9 @@ def test_what_is_said_goes_in_and_what_comes_out_is_heard_and_the_end_has_its_co
     assert person.end() == (b"", End(0))
     (execution,) = inside.executions
     assert execution.user == "1000:1000"
-    assert execution.argv == ("/bin/sh", "/opt/mayfly/attach", "-", "", "cat", "-")
+    assert execution.argv[:2] == ("/bin/sh", "/opt/mayfly/attach")
+    assert execution.argv[3:] == ("-", "", "cat", "-")
+    assert execution.marks == {execution.argv[2]}
     until(lambda: inside.left == ["its process ended"], 30)
 
 
@@ -117,7 +119,7 @@ def test_a_terminal_has_a_size_and_a_type_and_may_get_another_size(
     inside = make()
     person = Person(door, "slots/local-0", rows=24, columns=80, term="xterm-256color")
     (execution,) = inside.executions
-    assert execution.argv[2:] == ("24x80", "xterm-256color")
+    assert execution.argv[3:] == ("24x80", "xterm-256color")
     person.say(size_frame(Size(50, 132)))
     until(lambda: execution.sizes == [(50, 132)], 30)
     person.socket.close()

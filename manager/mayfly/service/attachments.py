@@ -86,11 +86,10 @@ class Wanted:
     size: Size | None = None  # None: it has no terminal
     type: str = ""  # of its terminal
 
-    @property
-    def words(self) -> tuple[str, ...]:
+    def words(self, mark: str) -> tuple[str, ...]:
         """What is started inside; see ``agents/attach``."""
         size = f"{self.size.rows}x{self.size.columns}" if self.size is not None else "-"
-        return ("/bin/sh", f"{HOME}/attach", size, self.type, *self.argv)
+        return ("/bin/sh", f"{HOME}/attach", mark, size, self.type, *self.argv)
 
 
 class Attachments:
@@ -194,7 +193,7 @@ class _Attachment:
         self._mark = secrets.token_hex(8)
         self._execution = among.engine.execute(
             container,
-            wanted.words,
+            wanted.words(self._mark),
             user=user,
             variables={MARK: self._mark},
             terminal=wanted.size is not None,
