@@ -33,13 +33,16 @@ class GiteaPool:
         file.write_text(text)
         file.chmod(0o600)
 
-    def configure(self, slots: int = 2, tables: str = "", label: str = "gpu") -> None:
+    def configure(
+        self, slots: int = 2, tables: str = "", label: str = "gpu", gpus: int = 0
+    ) -> None:
         """Write the configuration, with further tables of the pool after its own."""
         # In the namespace of the Engine the service is on the same address as out here.
         self.manager.configure(
             f'[[pool]]\nname = "g"\nprovider = "gitea"\nslots = {slots}\nimage = "{TAG}"\n'
-            f'network = "host"\nlabels = ["{label}"]\n[pool.gitea]\nurl = "{self.server.url}"\n'
-            f'scope = "{self.scope}"\ntoken = {{ file = "{self.manager.home}/token" }}\n{tables}\n'
+            f'network = "host"\nlabels = ["{label}"]\ngpus = {gpus}\n[pool.gitea]\n'
+            f'url = "{self.server.url}"\nscope = "{self.scope}"\n'
+            f'token = {{ file = "{self.manager.home}/token" }}\n{tables}\n'
         )
 
     def dispatch(self, script: str, **inputs: str) -> int:
@@ -99,12 +102,16 @@ def image(built: Parts) -> str:
 
 
 @contextmanager
-def gitea_pool(engine: PrivateEngine, server: GiteaServer, name: str) -> Iterator[GiteaPool]:
-    """A repository of that name and a manager that is configured for it and not yet started."""
+def gitea_pool(
+    engine: PrivateEngine, server: GiteaServer, name: str, given: Manager | None = None
+) -> Iterator[GiteaPool]:
+    """A repository of that name and a manager (``given``: that one) that is configured for it and not yet
+    started.
+    """
     engine.fetch(TAG)
     way = Forwarder(engine.listen(server.port), server.port)
     try:
-        with Manager(engine.url) as manager:
+        with given or Manager(engine.url) as manager:
             repository = server.make_repository("ourlab", name)
             pool = GiteaPool(engine, server, manager, repository, f"repo:{repository}")
             pool.secret(server.token("write:repository"))
