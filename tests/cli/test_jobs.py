@@ -248,7 +248,7 @@ def test_submit_wait_says_where_a_job_stands_why_and_when_it_may_start(
 def test_submit_says_what_its_options_say(runs: Runs, mayfly: Mayfly) -> None:
     ran = mayfly(
         "submit", "--name", "train", "--priority", "low", "--after", "j7", "--after", "g8",
-        "--retry-lost", 2, "--cuda", "12.8,11.8", "--matrix", "SEED=1,2", "--matrix", "SIZE=s",
+        "--retry-lost", 2, "--gpus", 0, "--cuda", "12.8,11.8", "--matrix", "SEED=1,2", "--matrix", "SIZE=s",
         "--", "id",
     )  # fmt: skip
     assert (ran.code, ran.out) == (0, "j1\n")
@@ -263,6 +263,7 @@ def test_submit_says_what_its_options_say(runs: Runs, mayfly: Mayfly) -> None:
         after=("j7", "g8"),
         retry_lost=2,
         cuda=("12.8", "11.8"),
+        gpus=0,
         matrix={"SEED": ("1", "2"), "SIZE": ("s",)},
     )
 

@@ -77,6 +77,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "submit --priority": [("submit --priority urgent -- true", 2)],
     "submit --after": [("submit --after nope -- true", 4)],
     "submit --retry-lost": [(f"submit --retry-lost {n} -- true", 2) for n in ("x", "-1", "11")],
+    "submit --gpus": [(f"submit --gpus {n} -- true", 2) for n in ("x", "-1", "65")],
     "submit --cuda": [
         ("submit --cuda new -- true", 2),
         ("submit --cuda 12.8,all -- true", 2),

@@ -20,7 +20,7 @@ from mayfly.core.model import (
     SlotSpec,
 )
 from mayfly.core.queue_room import ROOM
-from mayfly.core.submitting import MOST, Entry, Refused, entries
+from mayfly.core.submitting import MOST, Entry, Refused, entries, gpus_of_pools
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0
@@ -43,6 +43,8 @@ SLOTS = (
     *slots("newest", "mayfly/local:cuda13.0"),
     *slots("twin", "mayfly/local:cuda12.8"),
     *slots("shut", "mayfly/local:cpu", security=PoolSecurity(read_only=True)),
+    *slots("pair", "mayfly/local:cuda13.0", gpus=2),
+    *slots("every", "mayfly/local:cpu", gpus="all"),
     *slots("hub", "mayfly/github:cuda12.4", provider="github", embedded=False),
 )
 POOLS = tuple({spec.pool.name: spec.pool for spec in SLOTS}.values())
@@ -117,9 +119,44 @@ def test_a_matrix_is_a_job_for_each_combination_with_its_variables() -> None:
     ]
 
 
+def test_a_number_of_gpus_is_a_pool_whose_slots_have_just_so_many() -> None:
+    assert taken(submitted(gpus=2)) == [("new", "pair", "")]
+    assert taken(submitted(gpus=0)) == [("new", "plain", "")]
+    assert taken(submitted(gpus=2, cuda=("13.0",))) == [("new", "pair", "")]
+    assert taken(submitted(gpus=0, cuda=("13.0",))) == [("new", "newest", "")]
+    assert taken(submitted(gpus=2, wanted="pair")) == [("new", "pair", "")]
+
+
+def test_how_many_all_are_is_what_the_slots_have() -> None:
+    slot = next(spec for spec in SLOTS if spec.pool.name == "every")
+    assert "every" not in gpus_of_pools(Desired(SLOTS))
+    found = gpus_of_pools(Desired((replace(slot, lease=("GPU-1", "GPU-2", "GPU-3")),)))
+    assert found == {"every": 3}
+
+
 @pytest.mark.parametrize(
     ("found", "status", "told"),
     [
+        (
+            submitted(gpus=8),
+            404,
+            "no pool with a queue has slots with 8 GPUs; there are slots with 0, 2",
+        ),
+        (
+            submitted(gpus=1, wanted="pair"),
+            404,
+            "slots of pool pair have 2 GPUs, not 1",
+        ),
+        (
+            submitted(gpus=1, wanted="every"),
+            404,
+            "how many GPUs slots of pool every have is not known yet: see `mayfly gpus`",
+        ),
+        (
+            submitted(gpus=2, cuda=("12.8",)),
+            404,
+            "no pool with a queue has CUDA 12.8; there are: 13.0",
+        ),
         (
             submitted(cuda=("9.9",)),
             404,

@@ -114,6 +114,12 @@ def submit(
             help="In a pool with that CUDA; several by commas, or all, are a job each.",
         ),
     ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus", metavar="N", min=0, max=64, help="In a pool whose slots have so many each."
+        ),
+    ] = None,
     matrix: Annotated[
         list[str] | None,
         typer.Option("--matrix", metavar="KEY=A,B", help="A job for each value of that variable."),
@@ -158,6 +164,8 @@ def submit(
         "stdin": sent_input(manager) if stdin else None,
         "out": [*places] or None,
     }
+    if gpus is not None:  # none at all may be asked for
+        body["gpus"] = gpus
     # What is not asked for is not said, so that a manager of before takes the job.
     answer = manager.post("/v1/jobs", body | {key: one for key, one in asked.items() if one})
     job = str(answer["job"])

@@ -58,6 +58,7 @@ class SubmitJob:
     after: tuple[str, ...] = ()  # jobs and groups that are to end well first
     retry_lost: int = 0  # how often it is run again where it was lost
     cuda: tuple[str, ...] = ()  # versions, a job for each; "all": those that there are
+    gpus: int | None = None  # so many, and no more, has each slot of its pool; None: whatever
     matrix: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # values by variable
     workspace: str | None = None  # digest of the tree that it starts in; None: it brings none
     stdin: str | None = None  # digest of its standard input; None: it has none

@@ -232,14 +232,41 @@ def _pools(
             there = ", ".join(pool.name for pool in config.pools if pool.embedded)
             sentence = f'there is no pool "{command.pool}" with a queue; there are: {there}'
             return Refused(404, "no_such_pool", sentence)
+    if command.gpus is not None:
+        found = _with_gpus(command, queues, gpus_of_pools(desired))
+        if isinstance(found, Refused):
+            return found
+        queues = found
     mayed = [pool for pool in queues if command.by.operator or not pool.sudo]
     if command.cuda:
         return _by_cuda(command, mayed or queues, cuda_of_pools(desired))
+    if command.gpus is not None:
+        return _permitted(command.by, [((mayed or queues)[0], "")])
     if len(queues) > 1:
         there = ", ".join(pool.name for pool in queues)
         sentence = f"there are several queues, name one with --pool: {there}"
         return Refused(400, "which_pool", sentence)
     return _permitted(command.by, [(queues[0], "")])
+
+
+def _with_gpus(
+    command: SubmitJob, queues: list[PoolSpec], gpus: Mapping[PoolName, int]
+) -> list[PoolSpec] | Refused:
+    """The pools whose slots have just so many."""
+    found = [pool for pool in queues if gpus.get(pool.name) == command.gpus]
+    if found:
+        return found
+    there = sorted({gpus[pool.name] for pool in queues if pool.name in gpus})
+    if command.pool is not None:
+        sentence = (
+            f"how many GPUs slots of pool {command.pool} have is not known yet: see `mayfly gpus`"
+        )
+        if there:
+            sentence = f"slots of pool {command.pool} have {there[0]} GPUs, not {command.gpus}"
+    else:
+        told = f"; there are slots with {', '.join(map(str, there))}" if there else ""
+        sentence = f"no pool with a queue has slots with {command.gpus} GPUs{told}"
+    return Refused(404, "no_such_pool", sentence)
 
 
 def _by_cuda(
@@ -285,6 +312,18 @@ def cuda_of_pools(desired: Desired) -> dict[PoolName, str]:
         version = spec.pool.cuda or (told.group(1) if told is not None else None)
         if version is not None:
             found.setdefault(spec.pool.name, version)
+    return found
+
+
+def gpus_of_pools(desired: Desired) -> dict[PoolName, int]:
+    """How many GPUs each slot of a pool has; left out where that is "all" and not known yet."""
+    found: dict[PoolName, int] = {}
+    for spec in desired.slots:
+        asked = spec.pool.gpus
+        if spec.lease:
+            found.setdefault(spec.pool.name, len(spec.lease))
+        elif asked != "all":
+            found.setdefault(spec.pool.name, asked if isinstance(asked, int) else len(asked))
     return found
 
 

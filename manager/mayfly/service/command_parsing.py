@@ -71,6 +71,7 @@ def submit(request: CommandRequest) -> SubmitJob:
         after=parameters.names(given.get("after"), "after") or (),
         retry_lost=parameters.count(given.get("retry_lost"), "retry_lost", RETRIES),
         cuda=parameters.versions(given.get("cuda")),
+        gpus=parameters.count_or_none(given.get("gpus"), "gpus", GPUS),
         matrix=matrix,
         workspace=parameters.digest(given.get("workspace"), "workspace"),
         stdin=parameters.digest(given.get("stdin"), "stdin"),
@@ -185,9 +186,10 @@ def plan(request: CommandRequest) -> PlanAhead:
 
 
 RETRIES = 10  # that one may ask for
+GPUS = 64  # the same
 SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
-    *("matrix", "workspace", "stdin", "out"),
+    *("gpus", "matrix", "workspace", "stdin", "out"),
 )
 RUN = ("repository", "ref", "commit", "base", "subject", "workspace", "tasks")
 TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after", "out")

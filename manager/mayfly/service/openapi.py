@@ -153,6 +153,14 @@ BODY: Mapping[str, Schema] = {
         "anyOf": [TEXT, {"type": "array", "items": TEXT}, {"type": "null"}],
         "description": 'CUDA versions, a job for each, in pools that have them; "all": each that there is',
     },
+    "gpus": _or_null(
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 64,
+            "description": "in a pool whose slots have so many each",
+        }
+    ),
     "matrix": {
         **_or_null({"type": "object", "additionalProperties": {"type": "array", "items": TEXT}}),
         "description": "values by variable: a job for each combination",

@@ -234,6 +234,11 @@ def count(value: object, key: str, most: int) -> int:
     raise BadRequest(f"{key} must be a whole number between 0 and {most}")
 
 
+def count_or_none(value: object, key: str, most: int) -> int | None:
+    """The same; ``None`` for null and absent."""
+    return None if value is None else count(value, key, most)
+
+
 def versions(value: object) -> tuple[str, ...]:
     """CUDA versions, or "all" alone; absent is none."""
     found = names([value] if isinstance(value, str) else value, "cuda") or ()
