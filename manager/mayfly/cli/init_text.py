@@ -107,6 +107,12 @@ def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
         '# source = "/data/imagenet"',
         '# target = "/datasets/imagenet"',
         '# env = "IMAGENET_DIR"',
+        "",
+        "# [[pool.caches]]            # what pip and uv have fetched, for all jobs of the pool; make it so:",
+        "#                            # sudo install -d -m 700 -o 1000 -g 1000 /var/cache/mayfly/packages",
+        '# source = "/var/cache/mayfly/packages"',
+        '# target = "/var/cache/packages"',
+        '# env = "XDG_CACHE_HOME"',
     ]
     return lines
 
