@@ -88,6 +88,34 @@ def test_what_is_missing_is_told_and_is_no_success(
     assert (tmp_path / "here/b/r.xml").read_bytes() == b"<r/>"
 
 
+def test_somebody_else_s_names_do_not_reach_the_folder_that_one_is_in(
+    manager: StandIn, mayfly: Mayfly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh/r.xml").write_text("mine")
+    monkeypatch.chdir(home)
+    keeps(manager, (".ssh", ".git/hooks"))
+    ran = mayfly("fetch", "j1")
+    assert (ran.code, ran.out) == (1, "j1/.ssh\n")
+    assert ran.err.splitlines() == [
+        "mayfly: not written: 2 of them beneath .git: git runs what is there",
+        f"mayfly: the results of job j1 are in {home}/j1",
+    ]
+    assert (home / ".ssh/r.xml").read_text() == "mine"
+    assert {str(one.relative_to(home)) for one in home.rglob("*") if one.is_file()} == {
+        ".ssh/r.xml",
+        "j1/.ssh/r.xml",
+    }
+    (home / "j1/.ssh/r.xml").write_text("mine, too")
+    again = mayfly("fetch", "j1")
+    assert (again.code, again.out) == (1, "")
+    assert "j1 is here already, and stays as it is" in again.err
+    assert (home / "j1/.ssh/r.xml").read_text() == "mine, too"
+    assert mayfly("fetch", "j1", "-o", "j1").out == "j1/.ssh\n"
+    assert (home / "j1/.ssh/r.xml").read_text() == "<r/>"
+
+
 @pytest.mark.parametrize(
     ("row", "code", "told"),
     [

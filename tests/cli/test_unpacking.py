@@ -107,6 +107,8 @@ HOSTILE = {
     "hard link elsewhere": [entry("0/h", kind=tarfile.LNKTYPE, linkname="1/x")],
     "hard link to a link": [link("0/l", "x"), entry("0/h", kind=tarfile.LNKTYPE, linkname="0/l")],
     "too large": [entry("0/x", b"x" * 2000)],
+    "a hook of git's": [entry("0/.git/hooks/post-checkout", b"#!", mode=0o755)],
+    "another's git": [entry("0/sub/.GIT", b"gitdir: x")],
     "file over directory": [entry("0/d", kind=tarfile.DIRTYPE), entry("0/d/x", b"x"),
                             entry("0/d", b"x")],
 }  # fmt: skip

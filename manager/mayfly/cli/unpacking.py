@@ -1,6 +1,7 @@
 """Results put on the user's disk: a tar of what a job has made, so every name in it is a stranger's.
 
-Nothing is written outside the places that the user named, through no link, and over nothing but files.
+Nothing is written outside the places that the user named, through no link, over nothing but files, and not
+beneath ``.git``, from where git runs programs.
 Links come only where they lead to something beside them; devices and the like do not come; set-user-id and
 its like are left off. What is not written is told.
 """
@@ -22,6 +23,7 @@ from mayfly.edge.pieces import Pieces
 ENTRIES_MAX = 200_000
 PIECE = 256 * 1024
 NEW = ".mayfly-new"
+GIT = ".git"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -42,15 +44,19 @@ def unpack(pieces: Iterator[bytes], places: Mapping[str, Path], most: int) -> Un
 
     ``most``: bytes of all files. ``tarfile.TarError`` where it is no tar, or ends early.
     """
-    found, left = Unpacked(), most
+    found, left, of_git = Unpacked(), most, 0
     with tarfile.open(
         fileobj=Pieces(pieces), mode="r|", encoding="utf-8", errors="surrogateescape"
     ) as archive:
         for number, entry in enumerate(archive):
+            archive.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise
             left -= entry.size
             if number >= ENTRIES_MAX or left < 0:
                 found.left_out.append("the rest: it is more than was told")
                 break
+            if _is_of_git(entry.name, places):
+                of_git += 1
+                continue
             try:
                 _place(archive, entry, places)
             except _Odd as odd:
@@ -60,8 +66,15 @@ def unpack(pieces: Iterator[bytes], places: Mapping[str, Path], most: int) -> Un
                 found.left_out.append(f"{_told(entry.name, places)}: {why}")
             else:
                 found.files += not entry.isdir()
-            archive.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise
+    if of_git:
+        found.left_out.append(f"{of_git} of them beneath {GIT}: git runs what is there")
     return found
+
+
+def _is_of_git(name: str, places: Mapping[str, Path]) -> bool:
+    number, _, rest = name.partition("/")
+    place = places[number].parts if number in places else ()
+    return any(part.casefold() == GIT for part in (*place, *rest.split("/")))
 
 
 def _told(name: str, places: Mapping[str, Path]) -> str:

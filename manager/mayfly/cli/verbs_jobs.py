@@ -175,7 +175,7 @@ def submit(
     if answer.get("group"):
         code = _group_waited_for(manager, job)
         if places:
-            say("what one has made: mayfly fetch JOB -o FOLDER")
+            say("what one has made: mayfly fetch JOB")
         raise typer.Exit(code)
     sink = JobSink()
     try:
@@ -218,16 +218,27 @@ def fetch(
     job: Annotated[str, typer.Argument(metavar="JOB", autocompletion=complete_ended_job)],
     *,
     folder: Annotated[
-        Path, typer.Option("-o", metavar="DIR", help="Where to; the folder that you are in.")
-    ] = Path(),
+        Path | None,
+        typer.Option(
+            "-o", metavar="DIR", help="Where to, over what is there; a new folder called JOB."
+        ),
+    ] = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Bring back what `submit --out` named of a job that has ended."""
     manager = client(ctx, socket, config)
     row = manager.get(f"/v1/jobs/{segment(job)}")
-    places = {path: place_here(path, folder) for path in row.get("out") or ()}
+    into = Path(job) if folder is None else folder
+    if folder is None and os.path.lexists(into):
+        raise Trouble(
+            f"{clean(job)} is here already, and stays as it is: `mayfly fetch {clean(job)} -o DIR` writes "
+            "to a folder of your choice"
+        )
+    places = {path: place_here(path, into) for path in row.get("out") or ()}
     whole = fetched(manager, job, places)
+    if folder is None and into.is_dir():
+        say(f"the results of job {clean(job)} are in {clean(str(into.absolute()))}")
     for place in places.values():
         if os.path.lexists(place):
             print(clean(str(place)))
