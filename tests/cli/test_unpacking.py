@@ -127,6 +127,39 @@ def test_what_leads_elsewhere_is_told_and_writes_nothing_there(home: Path, what:
     assert not [one for one in home.rglob("*") if one.name.endswith(unpacking.NEW)]
 
 
+def test_a_file_with_many_names_is_on_disk_once(home: Path) -> None:
+    names = [entry(f"0/d/{number}", kind=tarfile.LNKTYPE, linkname="0/x") for number in range(1000)]
+    again = entry("0/d/7", kind=tarfile.LNKTYPE, linkname="0/d/7")
+    found = unpacked(home, TOP, entry("0/x", b"x" * 1000), *names, again, most=1000)
+    assert found == Unpacked(1002)
+    assert len(list((home / "results/d").iterdir())) == 1000
+    assert {one.stat().st_ino for one in (home / "results").rglob("*") if one.is_file()} == {
+        (home / "results/x").stat().st_ino
+    }
+
+
+def test_a_file_is_the_same_as_none_but_one_that_came_with_it(home: Path) -> None:
+    (home / "results/d").mkdir(parents=True)
+    (home / "results/mine").write_text("mine")
+    found = unpacked(
+        home,
+        TOP,
+        entry("0/h", kind=tarfile.LNKTYPE, linkname="0/mine"),
+        entry("0/d/e/x", b"x"),
+        link("0/d/e/x", "../../y"),
+        entry("0/h", kind=tarfile.LNKTYPE, linkname="0/d/e/x"),
+    )
+    assert (found.files, len(found.left_out)) == (2, 2)
+    assert not os.path.lexists(home / "results/h")
+
+
+def test_every_name_that_a_disk_takes_is_written_beside_every_other(home: Path) -> None:
+    names = {"y.mayfly-new": "first", "y": "second", "ä" * 127: "long", "x" * 255: "long, too"}
+    entries = [entry(f"0/{name}", data.encode()) for name, data in names.items()]
+    assert unpacked(home, TOP, *entries, link(f"0/{'ö' * 127}", "y")) == Unpacked(5)
+    assert seen(home / "results") == names | {"ö" * 127: "-> y"}
+
+
 def test_what_is_there_is_replaced_and_nothing_is_written_through_a_link(home: Path) -> None:
     (home / "results").mkdir()
     (home / "results/r").symlink_to("../outside/file")

@@ -9,6 +9,7 @@ its like are left off. What is not written is told.
 from __future__ import annotations
 
 import os
+import secrets
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ from mayfly.edge.pieces import Pieces
 
 ENTRIES_MAX = 200_000
 PIECE = 256 * 1024
-NEW = ".mayfly-new"
+NEW = ".mayfly-new"  # what a file is called until all of it is there, behind a number by chance
 GIT = ".git"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -45,6 +46,7 @@ def unpack(pieces: Iterator[bytes], places: Mapping[str, Path], most: int) -> Un
     ``most``: bytes of all files. ``tarfile.TarError`` where it is no tar, or ends early.
     """
     found, left, of_git = Unpacked(), most, 0
+    written: set[str] = set()  # names of files, which others may be the same as
     with tarfile.open(
         fileobj=Pieces(pieces), mode="r|", encoding="utf-8", errors="surrogateescape"
     ) as archive:
@@ -58,7 +60,7 @@ def unpack(pieces: Iterator[bytes], places: Mapping[str, Path], most: int) -> Un
                 of_git += 1
                 continue
             try:
-                _place(archive, entry, places)
+                _place(archive, entry, places, written)
             except _Odd as odd:
                 found.left_out.append(f"{_told(entry.name, places)}: {odd}")
             except OSError as error:
@@ -84,7 +86,12 @@ def _told(name: str, places: Mapping[str, Path]) -> str:
     return clean(place.encode("utf-8", "surrogateescape").decode(errors="replace"))
 
 
-def _place(archive: tarfile.TarFile, entry: tarfile.TarInfo, places: Mapping[str, Path]) -> None:
+def _place(
+    archive: tarfile.TarFile,
+    entry: tarfile.TarInfo,
+    places: Mapping[str, Path],
+    written: set[str],
+) -> None:
     number, _, rest = entry.name.partition("/")
     if number not in places or (rest and not is_name_in_tree(rest)):
         raise _Odd("its name leads elsewhere")
@@ -98,11 +105,15 @@ def _place(archive: tarfile.TarFile, entry: tarfile.TarInfo, places: Mapping[str
             _make_directory(folder, name)
         elif entry.issym():
             _make_link(folder, name, entry.linkname, len(parents))
+            written.discard(entry.name)
         elif entry.isreg():
             _write(archive.extractfile(entry), folder, name, entry.mode)
+            written.add(entry.name)
         elif entry.islnk():
-            with _linked(entry, number, top) as source:
-                _write(source, folder, name, entry.mode)
+            if entry.linkname not in written or not entry.linkname.startswith(f"{number}/"):
+                raise _Odd("it is the same as something elsewhere")
+            _make_same(entry.linkname.split("/")[1:], top, folder, name)
+            written.add(entry.name)
         else:
             raise _Odd("no file, link or directory")
 
@@ -154,9 +165,7 @@ def _make_link(folder: int, name: str, target: str, depth: int) -> None:
     down = [part for part in parts[up:] if part not in ("", ".")]
     if target.startswith("/") or up > depth or ".." in down or "\0" in target:
         raise _Odd("it is a link that leads elsewhere")
-    new = f"{name[:200]}{NEW}"
-    with suppress(FileNotFoundError):
-        os.unlink(new, dir_fd=folder)
+    new = _new()
     os.symlink(target, new, dir_fd=folder)
     _put(folder, new, name)
 
@@ -164,9 +173,7 @@ def _make_link(folder: int, name: str, target: str, depth: int) -> None:
 def _write(source: IO[bytes] | None, folder: int, name: str, mode: int) -> None:
     """A file, whole or not at all; what is there under its name is replaced, not written through."""
     assert source is not None
-    new = f"{name[:200]}{NEW}"
-    with suppress(FileNotFoundError):
-        os.unlink(new, dir_fd=folder)
+    new = _new()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(new, flags, 0o777 if mode & 0o100 else 0o666, dir_fd=folder)
     try:
@@ -180,6 +187,21 @@ def _write(source: IO[bytes] | None, folder: int, name: str, mode: int) -> None:
         raise
 
 
+def _make_same(source: list[str], top: Path, folder: int, name: str) -> None:
+    """One more name of a file that was written before it: no further bytes, however many names it has."""
+    *parents, old = source
+    new = _new()
+    with _entered(top, parents) as other:
+        os.link(old, new, src_dir_fd=other, dst_dir_fd=folder, follow_symlinks=False)
+    _put(folder, new, name)
+    with suppress(FileNotFoundError):  # a rename from one name of a file to another leaves both
+        os.unlink(new, dir_fd=folder)
+
+
+def _new() -> str:
+    return f".{secrets.token_hex(8)}{NEW}"
+
+
 def _put(folder: int, new: str, name: str) -> None:
     try:
         os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -187,16 +209,3 @@ def _put(folder: int, new: str, name: str) -> None:
         with suppress(OSError):
             os.unlink(new, dir_fd=folder)
         raise _Odd("a directory is there") from error
-
-
-@contextmanager
-def _linked(entry: tarfile.TarInfo, number: str, top: Path) -> Iterator[IO[bytes]]:
-    """The file that it is the same as, which came before."""
-    same, _, rest = entry.linkname.partition("/")
-    if same != number or not is_name_in_tree(rest):
-        raise _Odd("it is the same as something elsewhere")
-    *parents, name = rest.split("/")
-    with _entered(top, parents) as folder:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
-            yield file
