@@ -816,6 +816,7 @@ class Manager:
             if isinstance(fact, AgentDoomed) and fact.reason is DoomReason.FORCED
         ]
         assert not forced, "only a person forces an agent to end"
+        self._check_late(found)
         if step.world.containers is None:
             self._check_unknown(found)
         if step.world.containers is None or memory.pause is not None:
@@ -849,6 +850,12 @@ class Manager:
         for fact in facts:
             if isinstance(fact, AgentExited):
                 assert fact.generation not in self.host.boxes, "its end was but said"
+
+    def _check_late(self, facts: Iterable[Fact]) -> None:
+        writing = {one.generation for one in self.flight.values() if isinstance(one, Open)}
+        for fact in facts:
+            if isinstance(fact, AgentDoomed) and fact.reason is DoomReason.MISSED:
+                assert fact.generation not in writing, "late for a gate that is being written"
 
     def _check_lease(self, generation: Generation) -> None:
         box = self.host.boxes.get(generation)

@@ -41,6 +41,7 @@ from mayfly.core.model import (
     Generation,
     JobId,
     JobState,
+    Phase,
     Removal,
     SlotName,
     SlotSpec,
@@ -48,11 +49,12 @@ from mayfly.core.model import (
 )
 from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
-from mayfly.core.slots import STANDBY_LIFE, TRIAL_FIRST
+from mayfly.core.slots import DEADLINES, STANDBY_LIFE, TRIAL_FIRST
 from mayfly.core.stimuli import EngineSeen, ProcessesGone
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
 A0, A1 = SlotName("a-0"), SlotName("a-1")
+GATE = DEADLINES[Phase.ENROLLING].seconds or 0.0
 
 
 def filled(*groups: tuple[SlotSpec, ...]) -> Manager:
@@ -73,6 +75,72 @@ def dooms(manager: Manager) -> list[DoomReason]:
 
 def names(manager: Manager) -> list[str]:
     return sorted(box.name for box in manager.host.boxes.values())
+
+
+# -- gates that take long to be written ----------------------------------------------------------
+
+
+def late_to_its_gate() -> tuple[Manager, JobId, Generation]:
+    """A manager whose one agent's gate waits to be written for longer than a launcher may take."""
+    manager = filled(specs(pool("a", standby=False)))
+    job, agent = manager.submit("a"), manager.own("a-0")
+    manager.turn()
+    assert isinstance(manager.flight[agent], Open)
+    manager.host.now += GATE + 1.0
+    manager.turn()
+    assert dooms(manager) == []
+    return manager, job, agent
+
+
+def test_a_gate_that_waits_to_be_written_is_not_late_and_its_launcher_has_all_of_its_time_then() -> (
+    None
+):
+    manager, job, agent = late_to_its_gate()
+    manager.host.slow = True
+    manager.finish(agent)
+    assert kinds(manager.turn()) == []
+    manager.host.now += GATE - 1.0
+    assert kinds(manager.turn()) == []
+    manager.host.progress()
+    manager.run()
+    assert dooms(manager) == []
+    assert manager.memory.jobs[job].agent == agent
+    assert manager.host.runs == {job: [agent]}
+
+
+def test_a_launcher_that_says_nothing_once_its_gate_is_written_misses_its_deadline() -> None:
+    manager, _, agent = late_to_its_gate()
+    manager.host.slow = True
+    manager.finish(agent)
+    manager.turn()
+    manager.jump(1000.0)
+    manager.turn()
+    manager.host.now += GATE
+    assert kinds(manager.turn()) == []
+    wake = manager.foreseen().wake
+    assert wake is not None
+    manager.host.now += 0.01
+    assert kinds(manager.turn()) == [Remove]
+    assert dooms(manager) == [DoomReason.MISSED]
+
+
+def test_a_slot_that_goes_while_its_gate_waits_to_be_written_lets_its_job_begin() -> None:
+    manager, job, agent = late_to_its_gate()
+    manager.desired = desire()
+    manager.turn()
+    manager.finish(agent)
+    manager.run()
+    assert dooms(manager) == []
+    assert manager.host.runs == {job: [agent]}
+
+
+def test_a_gate_that_waited_to_be_written_when_the_manager_died_was_interrupted() -> None:
+    manager, job, _ = late_to_its_gate()
+    manager.crash(())
+    manager.turn()
+    assert dooms(manager) == [DoomReason.INTERRUPTED]
+    manager.run()
+    assert len(manager.host.runs[job]) == 1
 
 
 # -- filling ---------------------------------------------------------------------------------------

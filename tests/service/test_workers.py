@@ -30,7 +30,7 @@ from mayfly.core.naming import pool_of
 from mayfly.edge.faults import Passing
 from mayfly.service.bugs import Bug
 from mayfly.service.perform import ActionResult, Done, Failed, Performer
-from mayfly.service.workers import MAKE, OPEN, REMOVE, SERVICE, SIGNAL, Workers
+from mayfly.service.workers import BRING, MAKE, OPEN, REMOVE, SERVICE, SIGNAL, Workers
 from tests.core.simulator import pool as pool_of_tests
 from tests.core.simulator import specs
 
@@ -167,3 +167,26 @@ def test_a_bug_leaves_no_action_in_flight(stage: Stage) -> None:
     failed = stage.next()
     assert isinstance(failed, Failed)
     assert "KeyError" in str(failed.fault)
+
+
+def test_users_take_turns_so_that_nobody_waits_for_all_that_another_brings(stage: Stage) -> None:
+    def brings(number: int, uid: int) -> Open:
+        names = (Generation(f"g{number:012}"), SlotName(f"sick-{number}"), SICK, ContainerId("c"))
+        return Open(*names, JobId("j"), "it is next", brings=True, uid=uid)
+
+    begun: list[int] = []
+    perform = stage.performer.perform
+
+    def noted(action: Action, agent: object) -> ActionResult:
+        assert isinstance(action, Open)
+        begun.append(action.uid or 0)
+        return perform(action, agent)
+
+    stage.performer.perform = noted  # type: ignore[method-assign]
+    for number in range(6):
+        stage.workers.begin(brings(number, 1000), None)
+    stage.workers.begin(brings(6, 1001), None)
+    stage.performer.healed.set()
+    assert {type(stage.next()) for _ in range(7)} == {Done}
+    # Two threads may have taken two each before, and one is the other's turn.
+    assert 1001 in begun[: BRING + 2]

@@ -72,6 +72,7 @@ class Open:
     reason: str
     sandbox: ContainerId | None = None  # where nothing may be left; None: nobody was there before
     brings: bool = False  # something is put into its container first
+    uid: int | None = None  # whose job it is
 
     @property
     def subject(self) -> Subject:

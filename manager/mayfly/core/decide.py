@@ -40,7 +40,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.notice import doubtful_until
 from mayfly.core.opening import leased, use
-from mayfly.core.plan import STAY, Act, Doom, Plan, Stay, Verdict, View, subjects
+from mayfly.core.plan import NOTHING_WRITTEN, STAY, Act, Doom, Plan, Stay, Verdict, View, subjects
 from mayfly.core.queue import HALF_LIFE, Queue
 from mayfly.core.rolling import rolling
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
@@ -64,6 +64,7 @@ def decide(
     cut_off: frozenset[Generation] = frozenset(),
     debts: Debts = NO_DEBTS,
     lightened: frozenset[Generation] = frozenset(),
+    written: Mapping[Generation, float] = NOTHING_WRITTEN,
 ) -> Plan:
     """The plan for now.
 
@@ -72,6 +73,7 @@ def decide(
     are ``down`` are asked for nothing. ``half_life`` is that of the shares that the queues are ordered by.
     Idle agents that are ``cut_off`` from their service are replaced. Who is in ``debts`` of output is frozen;
     a manager that only observes lets it go on. Who is ``lightened`` yields to those that begin already.
+    ``written``: see ``View``.
     """
     if world.containers is None:
         return Plan(wake=_next_doubt(world, memory, now))
@@ -91,6 +93,7 @@ def decide(
         cut_off=cut_off,
         sandboxes=sandboxes.usable,
         lightened=lightened,
+        written=written,
     )
     agents, observing = memory.agents.values(), memory.pause is not None
     throttled = throttle(view, debts, agents, observing=observing)
@@ -233,7 +236,7 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
         draft.take(verdict, agent)
         if isinstance(verdict, Doom):
             continue
-        draft.wake(deadline(spec, agent, own=agent is own))
+        draft.wake(deadline(view, spec, agent, own=agent is own))
         draft.take(yields(view, spec, agent), agent)
         if agent is own:
             draft.take(use(view, draft.leased, draft.queue, spec, agent, tenancy), agent)

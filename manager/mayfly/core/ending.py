@@ -202,7 +202,7 @@ def unwanted(view: View, agent: Agent) -> Verdict:
         return end(view, agent, None)
     if agent.committed is None:
         return Doom(DoomReason.UNWANTED, "the configuration has no such slot")
-    late = overdue(agent, None, view.now, own=True)
+    late = overdue(agent, None, view.now, own=True, written=view.written.get(agent.generation))
     if late is not None and not awaits_roster(view, None, agent):
         return Doom(*late)
     if agent.opened is None:

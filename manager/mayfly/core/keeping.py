@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from math import inf
 
 from mayfly.core.actions import SetSchedulable
 from mayfly.core.memory import Agent
@@ -12,6 +13,7 @@ from mayfly.core.rosters import ABSENCE, job_taken_back
 from mayfly.core.slots import (
     DEADLINES,
     WITNESS_LOST,
+    due_since,
     enrol_limit,
     job_limit,
     overdue,
@@ -31,13 +33,15 @@ def keep(
     view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent, *, own: bool
 ) -> Verdict:
     """Whether the agent may stay as it is; in pools that are ``rolling`` no stale one is replaced now."""
-    late = overdue(agent, spec, view.now, own=own)
+    if agent.committed is not None and agent.opened is None and agent.run_id != view.run_id:
+        return keep_committed(view, agent)
+    late = overdue(agent, spec, view.now, own=own, written=view.written.get(agent.generation))
     if late is not None:
         return STAY if awaits_roster(view, spec, agent) else Doom(*late)
     if agent.opened is not None:
         return _keep_working(view, rolling, spec, agent)
     if agent.committed is not None:
-        return keep_committed(view, agent)
+        return STAY
     return _unfit(view, rolling, spec, agent, own=own) or STAY
 
 
@@ -182,7 +186,7 @@ def _unfit(
     return None
 
 
-def deadline(spec: SlotSpec, agent: Agent, *, own: bool) -> float | None:
+def deadline(view: View, spec: SlotSpec, agent: Agent, *, own: bool) -> float | None:
     """When the phase that the agent is in has lasted too long; ``None``: it may last for ever."""
     phase = phase_of(agent, own=own)
     limit = DEADLINES[phase].seconds
@@ -192,4 +196,5 @@ def deadline(spec: SlotSpec, agent: Agent, *, own: bool) -> float | None:
         limit = job_limit(agent, spec)
     elif phase is Phase.ENROLLING:
         limit = enrol_limit(spec)
-    return phase_since(agent, phase) + limit + 0.001 if limit is not None else None
+    since = due_since(agent, phase, view.written.get(agent.generation))
+    return since + limit + 0.001 if limit is not None and since < inf else None

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import inf
 
 from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
+    Open,
 )
 from mayfly.core.apply import apply
 from mayfly.core.contact import ServiceAction
@@ -143,8 +145,8 @@ def _witnesses_wanted(state: State) -> tuple[State, tuple[Generation, ...]]:
     """
     agents = state.memory.agents
     opening = {
-        generation: min(wait * 2, OPENING_MOST)
-        for generation, wait in state.opening.items()
+        generation: replace(one, wait=min(one.wait * 2, OPENING_MOST))
+        for generation, one in state.opening.items()
         if (agent := agents.get(generation)) is not None
         and agent.opened is None
         and agent.doom is None
@@ -190,6 +192,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             cut_off=away.agents,
             debts=state.debts,
             lightened=state.lightened,
+            written=_written(state),
         )
         memory = apply(memory, plan.facts)
         facts += [*noticed, *plan.facts]
@@ -226,7 +229,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         pending=(),
     )
     recorded, afterwards, due = _asked(recorded, told, world, now)
-    dues = [*resting.values(), *(now + wait for wait in state.opening.values()), polls.due]
+    dues = [*resting.values(), *(now + one.wait for one in state.opening.values()), polls.due]
     dues += [
         time for time in (wake, due, away.due, recorded.contacts.next(now)) if time is not None
     ]
@@ -241,6 +244,15 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         wake=min(dues),
         unfinished=unfinished,
     )
+
+
+def _written(state: State) -> dict[Generation, float]:
+    """When the gates that are to open were written; of one that is being written: not before it is."""
+    begun = (action for action in state.in_flight.values() if isinstance(action, Open))
+    return {
+        **{generation: one.written for generation, one in state.opening.items()},
+        **{action.generation: inf for action in begun},
+    }
 
 
 def _is_quiet(state: State, memory: Memory) -> bool:

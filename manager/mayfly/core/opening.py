@@ -150,6 +150,7 @@ def _open(view: View, spec: SlotSpec, agent: Agent, container: Container, job: J
         f"job {job.id} is next" if job is not None else "its enrolment is here",
         container.sandbox,
         brings=job is not None and job.brings,
+        uid=job.uid if job is not None else None,
     )
     return Act((action,), (opening,))
 

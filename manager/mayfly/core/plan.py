@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias
 
 from mayfly.core.actions import Action, Subject
@@ -40,6 +41,9 @@ class Plan:
         return not self.facts and not self.actions
 
 
+NOTHING_WRITTEN: Mapping[Generation, float] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What every rule may look at; the same for all slots of one plan."""
@@ -58,6 +62,8 @@ class View:
     cut_off: AbstractSet[Generation] = frozenset()
     sandboxes: AbstractSet[ContainerId] = frozenset()  # holders that agents may be in
     lightened: AbstractSet[Generation] = frozenset()  # agents that yield to those that begin
+    # When gates that are not known to be open were written; infinite while that is under way.
+    written: Mapping[Generation, float] = field(default_factory=lambda: NOTHING_WRITTEN)
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

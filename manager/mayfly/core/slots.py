@@ -137,12 +137,25 @@ def phase_since(agent: Agent, phase: Phase) -> float:
             return agent.born
 
 
+def due_since(agent: Agent, phase: Phase, written: float | None) -> float:
+    """From when on the phase's deadline counts; ``written``: when its gate was, infinite while it is being.
+
+    What a job brings may wait for others' and take its time, which is bounded by itself: a launcher has all
+    of its deadline once the gate is written.
+    """
+    since = phase_since(agent, phase)
+    return max(since, written) if phase is Phase.ENROLLING and written is not None else since
+
+
 def overdue(
-    agent: Agent, spec: SlotSpec | None, now: float, *, own: bool
+    agent: Agent, spec: SlotSpec | None, now: float, *, own: bool, written: float | None = None
 ) -> tuple[DoomReason, str] | None:
-    """Why the agent is to be ended for having been in its phase too long; ``None`` while it may stay."""
+    """Why the agent is to be ended for having been in its phase too long; ``None`` while it may stay.
+
+    ``written``: see ``due_since``.
+    """
     phase = phase_of(agent, own=own)
-    age = now - phase_since(agent, phase)
+    age = now - due_since(agent, phase, written)
     match phase:
         case Phase.PREPARING | Phase.ENROLLING:
             limit = DEADLINES[phase].seconds

@@ -42,6 +42,14 @@ NOISE = 36 ** (naming.GENERATION_LENGTH - naming.TIME_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """Of a gate that was written and is not known to be open yet."""
+
+    written: float  # when it was
+    wait: float  # seconds until its witness is looked at again
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """All that decisions depend on; never changed in place."""
 
@@ -66,8 +74,7 @@ class State:
     polls: PollSchedule = field(default_factory=PollSchedule)
     in_flight: Mapping[Subject, Action] = field(default_factory=dict)
     resting: Mapping[Subject, float] = field(default_factory=dict)
-    # Gates that were written, and how long to wait for a look at their witnesses.
-    opening: Mapping[Generation, float] = field(default_factory=dict)
+    opening: Mapping[Generation, Opening] = field(default_factory=dict)
     # Whose witnesses are to be read; ``all_stirred``: everybody's.
     stirred: frozenset[Generation] = frozenset()
     all_stirred: bool = True

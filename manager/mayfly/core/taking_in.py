@@ -68,7 +68,7 @@ from mayfly.core.requests import Note, Request, Trial
 from mayfly.core.rosters import namesakes
 from mayfly.core.signs import heard, wants_roster
 from mayfly.core.slots import CLOCK_SLACK
-from mayfly.core.state import State
+from mayfly.core.state import Opening, State
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
@@ -223,6 +223,10 @@ class Draft:
             polls=self.state.polls.reset_timers(self.now),
             contacts=self.state.contacts.shifted(by, self.now),
             debts=self.state.debts.shifted(by),
+            opening={
+                generation: replace(one, written=one.written + by)
+                for generation, one in self.state.opening.items()
+            },
             engine_lost=lost + by if lost is not None else None,
         )
 
@@ -468,7 +472,8 @@ class Draft:
             case Open() if done.unclean:
                 self._on_unclean(action)
             case Open(generation=generation):
-                self._set(opening={**state.opening, generation: OPENING / 2})
+                written = Opening(now, OPENING / 2)
+                self._set(opening={**state.opening, generation: written})
             case Rename(generation=generation, to=to):
                 self._set(observed=state.observed.renamed(state.results, generation, to))
             case Freeze(generation=generation) | Thaw(generation=generation):

@@ -2,17 +2,18 @@
 
 A service that does not answer, a gate that nobody reads, a container that a job has filled with more files
 than the Engine removes in time, an image that takes long to start: each is one pool's, so each pool has lanes
-of its own. A lane has no more threads than it ever had to do at once. Nothing here decides anything, and the
-loop's thread never waits here.
+of its own. A lane has no more threads than it ever had to do at once; in it users take turns, so that nobody
+waits for all that somebody else has waiting. Nothing here decides anything, and the loop's thread never waits
+here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 
 from mayfly.core import naming
 from mayfly.core.actions import (
@@ -51,15 +52,50 @@ SIGNAL = 2  # apart from what removes: an end that is asked for waits for nobody
 OPEN = 2
 SERVICE = 4
 TAKE = 2  # apart from what removes: a gigabyte of results takes its time
-BRING = 2  # apart from other openings: a tree of a gigabyte takes its time
+BRING = 2  # apart from other openings: a tree of a gigabyte takes its time; by turns of their users
 
 _Task = tuple[Action, Agent | None]
+
+
+class _Turns:
+    """What waits in a lane, in the order that it came, but by turns of those whose jobs it is for."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int | None, deque[_Task]] = {}  # whose turn is next first
+        self._changed = threading.Condition()
+        self._ended = False
+
+    def put(self, task: _Task, of: int | None) -> None:
+        """One more of that user's; ``None``: nobody's."""
+        with self._changed:
+            self._waiting.setdefault(of, deque()).append(task)
+            self._changed.notify()
+
+    def get(self) -> _Task | None:
+        """The next, once there is one; ``None`` where no more come."""
+        with self._changed:
+            while not self._waiting:
+                if self._ended:
+                    return None
+                self._changed.wait()
+            of = next(iter(self._waiting))
+            tasks = self._waiting.pop(of)
+            task = tasks.popleft()
+            if tasks:
+                self._waiting[of] = tasks
+            return task
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
 
 @dataclass(slots=True)
 class _Lane:
     pool: PoolName
-    queue: SimpleQueue[_Task | None] = field(default_factory=SimpleQueue)
+    queue: _Turns = field(default_factory=_Turns)
     threads: list[threading.Thread] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     under_way: int = 0  # actions that wait or are performed
@@ -79,8 +115,7 @@ class _Lane:
 
     def end(self) -> None:
         """Let its threads end, once all that was begun is done."""
-        for _ in self.threads:
-            self.queue.put(None)
+        self.queue.end()
 
 
 class Workers:
@@ -100,7 +135,7 @@ class Workers:
             lane.ended()
             self._send(Failed(action, Passing("no thread is to be had for it", THREAD_REST)))
             return
-        lane.queue.put((action, agent))
+        lane.queue.put((action, agent), action.uid if isinstance(action, Open) else None)
 
     def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
         """The providers of the pools, from the next action on; lanes of pools that are gone end."""

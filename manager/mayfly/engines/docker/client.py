@@ -67,7 +67,7 @@ MEASURED = 10.0  # seconds that the Engine has for counting the files of one con
 ENDING = 4.0  # seconds in which the Engine comes to know that a container has ended
 ENDING_AGAIN = 0.02  # after the first look
 TAKE_SECONDS = 120.0  # for what is brought back of one path
-PUT_SECONDS = 120.0  # for what a job brings: it has to be there within the deadline of its gate
+PUT_SECONDS = 120.0  # for what a job brings; the deadline of its gate counts from then on
 UNKILLED_REST = 15.0  # seconds until the next try: each may take a worker as long
 _IMAGES_KNOWN = 64  # whose variables are kept in mind
 # What keeps agents apart: where it is not said, `default-network-opts` in daemon.json decides. IPv6 has a
