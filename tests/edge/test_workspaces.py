@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from mayfly.core.tree_manifest import TreeEntry, digest_of, manifest
 from mayfly.edge import workspaces as store
 from mayfly.edge.faults import Refused
-from mayfly.edge.workspaces import BLOCK, GRACE, WEEK, Bounds, Lacking, TooMuch, Workspaces
+from mayfly.edge.workspaces import BLOCK, GRACE, WEEK, Bounds, Busy, Lacking, TooMuch, Workspaces
 
 ANN, BOB = 1000, 1001
 NOW = 1_800_000_000.0
@@ -24,6 +24,7 @@ class World:
     def __init__(self, home: Path, **bounds: int) -> None:
         self.now = NOW
         self.needed: list[tuple[int, str]] = []
+        self.looks = 0  # how often it was looked at what jobs need
         given = {"tree": 1 << 20, "user": 1 << 24, "total": 1 << 25} | bounds
         self.home = home
         self.bounds = Bounds(**given)
@@ -31,7 +32,11 @@ class World:
 
     def open(self) -> Workspaces:
         """What another run of the manager has."""
-        return Workspaces(self.home, self.bounds, lambda: list(self.needed), lambda: self.now)
+        return Workspaces(self.home, self.bounds, self.held, lambda: self.now)
+
+    def held(self) -> list[tuple[int, str]]:
+        self.looks += 1
+        return list(self.needed)
 
     def keep(self, data: bytes, uid: int = ANN) -> str:
         return self.store.keep(uid, iter((data,)), len(data))
@@ -164,7 +169,7 @@ def test_what_nobody_used_for_a_week_goes(make: Callable[..., World]) -> None:
     kept, gone = world.tree({"a": b"kept"}), world.tree({"a": b"gone"})
     world.needed = [(ANN, kept)]
     world.now += WEEK + 1
-    world.keep(b"anything")
+    world.store.throw_old_away()
     assert world.store.has_tree(ANN, kept)
     assert not world.store.has_tree(ANN, gone)
     assert world.store.lacking(ANN, [digest_of(b"gone")]) == [digest_of(b"gone")]
@@ -222,3 +227,112 @@ def test_of_whose_jobs_need_more_than_is_read_nothing_is_thrown_away(
     # All together have no more room either: his goes, since all that his jobs need is known.
     world.keep(b"new", BOB)
     assert world.store.lacking(BOB, [digest_of(b"his")]) == [digest_of(b"his")]
+
+
+def test_room_is_made_by_a_tenth_at_once_however_little_is_sent(make: Callable[..., World]) -> None:
+    world = make(user=100 * BLOCK)
+    for number in range(100):
+        world.keep(b"%d" % number)
+        world.now += 1
+    world.now += GRACE + 100
+    oldest = [digest_of(b"%d" % number) for number in range(11)]
+    for number in range(10):
+        world.keep(b"new %d" % number)
+    assert world.looks == 1
+    assert world.store.lacking(ANN, oldest) == oldest[:10]
+
+
+def test_a_full_store_of_what_is_needed_is_looked_at_now_and_then_only(
+    make: Callable[..., World],
+) -> None:
+    world = make(user=2 * BLOCK)
+    world.keep(b"1")
+    world.keep(b"2")
+    for _ in range(5):
+        with pytest.raises(TooMuch, match=r"host\.workspaces_per_user"):
+            world.keep(b"3")
+    assert world.looks == 1
+    world.now += GRACE + 1
+    world.keep(b"3")
+    assert world.looks == 2
+
+
+def test_for_a_body_whose_bytes_have_no_room_nothing_of_it_is_read(
+    make: Callable[..., World],
+) -> None:
+    world = make(user=4 * BLOCK)
+    body = iter([(1, (b"x",))])
+    with pytest.raises(TooMuch, match=r"host\.workspaces_per_user"):
+        world.store.keep_all(ANN, body, 5 * BLOCK)
+    assert list(body) == [(1, (b"x",))]
+    contents = [(1, (b"%d" % number,)) for number in range(4)]
+    world.store.keep_all(ANN, iter(contents), 4)
+    with pytest.raises(TooMuch):
+        world.keep(b"one more")
+
+
+def test_what_is_damaged_gives_its_room_back(make: Callable[..., World]) -> None:
+    world = make(user=2 * BLOCK)
+    world.keep(b"other")
+    for _ in range(3):
+        digest = world.keep(b"good")
+        next(one for one in world.home.rglob(digest)).write_bytes(b"evil")
+        with pytest.raises(Refused, match="send it again"):
+            list(world.store.content(ANN, digest, 4))
+    world.keep(b"good")
+    with pytest.raises(TooMuch):
+        world.keep(b"third")
+
+
+def test_what_several_send_at_once_counts_once(make: Callable[..., World]) -> None:
+    rounds = 50
+    world = make(user=(rounds + 8) * BLOCK)
+    together = threading.Barrier(8, timeout=20)
+
+    def pieces(number: int) -> Iterator[bytes]:
+        yield b"%d" % number
+        together.wait()  # it is here of nobody before all have come
+
+    def sends() -> None:
+        for number in range(10, 10 + rounds):
+            world.store.keep(ANN, pieces(number), 2)
+
+    those = [threading.Thread(target=sends) for _ in range(8)]
+    for one in those:
+        one.start()
+    for one in those:
+        one.join()
+    for number in range(100, 108):
+        world.keep(b"%d" % number)
+    with pytest.raises(TooMuch):
+        world.keep(b"one more")
+
+
+def test_who_waits_long_while_room_is_made_is_told_so(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
+    world = make(user=2 * BLOCK)
+    world.keep(b"1")
+    world.keep(b"2")
+    world.now += GRACE + 100
+    told: list[str] = []
+
+    def slow() -> list[tuple[int, str]]:
+        """What jobs need, while somebody else sends too."""
+
+        def other() -> None:
+            try:
+                world.keep(b"4")
+            except Busy as busy:
+                told.append(str(busy))
+
+        if not told:
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join(20)
+        return []
+
+    world.store = Workspaces(world.home, world.bounds, slow, lambda: world.now)
+    world.keep(b"3")
+    assert told == ["room is being made for what others send: send it again"]

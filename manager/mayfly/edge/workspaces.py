@@ -2,21 +2,23 @@
 
 It is root's alone, and nothing here is ever handed out again but into a job of whoever sent it: naming
 somebody else's digest finds nothing, since each user has a store of their own. What a job that has not ended
-needs stays; of the rest goes what was used longest ago, where room is needed and after a week.
+needs stays; of the rest goes what was used longest ago, where room is needed, and what nobody has used for a
+week, which ``throw_old_away`` looks for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from mayfly.core.quantities import whole_number
 from mayfly.core.tree_manifest import DIGEST, BadManifest, TreeEntry, read_manifest
@@ -27,8 +29,10 @@ PIECE = 256 * 1024
 # What a file counts for at the least, in bytes: beside its room on the disk it is looked at to make room.
 BLOCK = 16 * 1024
 GRACE = 3600.0  # seconds in which what was just sent or used is not thrown away
-DAY = 24 * 3600.0
-WEEK = 7 * DAY
+WEEK = 7 * 24 * 3600.0
+SHARE = 10  # where room is made, at least this part of what may be kept
+REST = 30.0  # seconds in which room is not looked for again where there was too little
+PATIENCE = 10.0  # seconds that one waits while somebody else makes room
 MANIFEST_MAX = 64 * 1024 * 1024
 
 Held = Callable[[], Iterable[tuple[int, str]]]  # (uid, digest) of what open jobs need
@@ -62,6 +66,10 @@ class TooMuch(Refused):
     """There is no room for it."""
 
 
+class Busy(Passing):
+    """Room is being made, which takes long."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Short:
     """What there is no room for."""
@@ -79,6 +87,15 @@ class _Short:
         )
 
 
+class _Blob(NamedTuple):
+    """Some content that is kept."""
+
+    used: float  # when it was used last
+    uid: int
+    digest: str
+    taken: int  # bytes that it counts for
+
+
 class Workspaces:
     """To be used from any thread."""
 
@@ -94,7 +111,7 @@ class Workspaces:
         self._making_ended = threading.Condition(self._lock)
         self._making: set[int | None] = set()
         self._sizes: dict[int, int] | None = None  # by user; None: not counted yet
-        self._swept = 0.0  # when it was last looked for what is old
+        self._in_vain: dict[int | None, float] = {}  # when too little room was found among whose
 
     # -- what is sent ----------------------------------------------------------------------------
 
@@ -104,21 +121,42 @@ class Workspaces:
         return [one for one in dict.fromkeys(digests) if not self._used(self._blob(uid, one), now)]
 
     def keep(self, uid: int, content: Iterable[bytes], size: int) -> str:
-        """Keep some content of so many bytes; its digest. ``TooMuch`` where there is no room."""
+        """Keep some content of so many bytes; its digest. ``TooMuch`` where there is no room, ``Busy`` where
+        it takes long to make some.
+        """
+        return self.keep_all(uid, ((size, content),), 0)[0]
+
+    def keep_all(
+        self, uid: int, contents: Iterable[tuple[int, Iterable[bytes]]], size: int
+    ) -> list[str]:
+        """Keep contents, each after its size in bytes; their digests. Room for ``size`` bytes is taken before
+        the first, and for each what it takes beyond that. Errors as of ``keep``; what came before is kept.
+        """
+        self._take_room(uid, size)
+        digests, spare = [], size
+        try:
+            for length, content in contents:
+                self._see_bound(length)
+                taken = max(length, BLOCK)
+                if taken > spare:
+                    self._take_room(uid, taken - spare)
+                    spare = taken
+                digest, before = self._kept(uid, content, length)
+                digests.append(digest)
+                spare += before - taken
+        finally:
+            self._give_back(uid, spare)
+        return digests
+
+    def _see_bound(self, size: int) -> None:
         if size > self.bounds.tree:
             raise TooMuch(
                 f"that is {_told(size)}, and a job brings at most {_told(self.bounds.tree)} "
                 "(host.workspace_max)"
             )
-        taken = max(size, BLOCK)
-        self._take_room(uid, taken)
-        try:
-            return self._kept(uid, content, size, taken)
-        except BaseException:
-            self._give_back(uid, taken)
-            raise
 
-    def _kept(self, uid: int, content: Iterable[bytes], size: int, taken: int) -> str:
+    def _kept(self, uid: int, content: Iterable[bytes], size: int) -> tuple[str, int]:
+        """The digest, and for how much of it there was room taken before: it may be here already."""
         home = self._home(uid)
         found, written = hashlib.sha256(), 0
         try:
@@ -139,15 +177,15 @@ class Workspaces:
                 raise Refused("what was sent ended before it was whole")
             place = self._blob(uid, found.hexdigest())
             place.parent.mkdir(mode=0o700, exist_ok=True)
-            if place.exists():
-                self._give_back(uid, taken)
-            Path(name).rename(place)
+            with self._lock:
+                before = max(place.stat().st_size, BLOCK) if place.exists() else 0
+                Path(name).rename(place)
         except OSError as error:
             raise _unwritable(home, error) from error
         finally:
             with suppress(FileNotFoundError):
                 Path(name).unlink()
-        return found.hexdigest()
+        return found.hexdigest(), before
 
     def register(self, uid: int, digest: str) -> TreeFacts:
         """See that the tree of that list is whole here, and keep it as one that jobs may bring.
@@ -210,6 +248,7 @@ class Workspaces:
         found, read = hashlib.sha256(), 0
         try:
             with self._blob(uid, digest).open("rb") as file:
+                opened = os.fstat(file.fileno())
                 while piece := file.read(PIECE):
                     read += len(piece)
                     if size is not None and read > size:
@@ -219,8 +258,7 @@ class Workspaces:
         except OSError as error:
             raise Refused(f"{digest[:12]} is not here any more: send it again") from error
         if found.hexdigest() != digest or (size is not None and read != size):
-            with suppress(OSError):
-                self._blob(uid, digest).unlink()
+            self._drop(uid, digest, inode=opened.st_ino)
             raise Refused(f"{digest[:12]} is damaged on this disk: send it again")
 
     def size(self, uid: int, digest: str) -> int:
@@ -233,7 +271,6 @@ class Workspaces:
     # -- room ------------------------------------------------------------------------------------
 
     def _take_room(self, uid: int, size: int) -> None:
-        self._throw_old_away()
         made: set[int | None] = set()
         while (short := self._taken(uid, size)) is not None:
             if short.whose in made:
@@ -244,8 +281,8 @@ class Workspaces:
                 again = self._taken(uid, size)
                 if again is None:
                     return
-                if again.whose == short.whose:
-                    self._throw_away(short.whose, again.over)
+                if again.whose == short.whose and not self._was_in_vain(short.whose):
+                    self._make_room(again)
 
     def _taken(self, uid: int, size: int) -> _Short | None:
         """Take room where there is; what is short where there is not."""
@@ -268,7 +305,8 @@ class Workspaces:
     def _alone(self, whose: int | None) -> Iterator[None]:
         """Make room among one user's, or everybody's, while nobody else does: nobody else waits for it."""
         with self._making_ended:
-            self._making_ended.wait_for(lambda: whose not in self._making)
+            if not self._making_ended.wait_for(lambda: whose not in self._making, PATIENCE):
+                raise Busy("room is being made for what others send: send it again")
             self._making.add(whose)
         try:
             yield
@@ -276,14 +314,6 @@ class Workspaces:
             with self._making_ended:
                 self._making.discard(whose)
                 self._making_ended.notify_all()
-
-    def _throw_old_away(self) -> None:
-        with self._lock:
-            now = self._clock()
-            due = now - self._swept > DAY
-            self._swept = now if due else self._swept
-        if due:
-            self._throw_away(None, 0, older=now - WEEK)
 
     def _give_back(self, uid: int, size: int) -> None:
         with self._lock:
@@ -302,58 +332,102 @@ class Workspaces:
                 for left in self._home(uid).glob("new-*"):
                     with suppress(OSError):
                         left.unlink()
-                self._sizes[uid] = sum(taken for _, taken, _ in self._blobs(uid))
+                self._sizes[uid] = sum(one.taken for one in self._blobs(uid))
         return self._sizes
 
-    def _throw_away(self, whose: int | None, wanted: int, older: float | None = None) -> None:
-        """Throw away so many bytes (of everybody's, or one user's), what was used longest ago first, or all
-        that is ``older``. A tree of which something has gone is none any more.
-        """
-        bound = self._clock() - GRACE if older is None else older
-        users = [whose] if whose is not None else self._users()
-        needed = self._needed(users)
-        found = sorted(
-            (used, taken, place, one)
-            for one, theirs in needed.items()
-            for used, taken, place in self._blobs(one)
-            if used < bound and place.name not in theirs
-        )
-        gone, last = 0, {}
-        for used, taken, place, one in found:
-            if older is None and gone >= wanted:
-                break
-            with suppress(FileNotFoundError):
-                if place.stat().st_mtime != used:  # somebody has just asked for it
-                    continue
-                place.unlink()
-                gone += taken
-                self._give_back(one, taken)
-                last[one] = used
-        for one, used in last.items():
-            for mark in (self._home(one) / "trees").glob("*"):
-                with suppress(FileNotFoundError):
-                    if mark.name not in needed[one] and mark.stat().st_mtime <= used:
-                        mark.unlink()
+    def throw_old_away(self) -> None:
+        """Throw away what nobody has used for a week and no job needs. It may take minutes."""
+        users = self._users()
+        held = self._held_by_jobs()
+        for uid in users:
+            self._throw_away(self._unneeded(uid, held, self._clock() - WEEK), held)
 
-    def _needed(self, users: Iterable[int]) -> dict[int, set[str]]:
-        """What open jobs of these users need: their trees, and all that is in them. Whose trees have more in
-        them than is read is left out: nothing of theirs may be thrown away.
+    def _make_room(self, short: _Short) -> None:
+        """Throw away what was used longest ago, a share of all that may be kept at once: it has all to be
+        looked at for that. Where that is not to be had it is not looked at again for a moment.
         """
-        found: dict[int, set[str]] = {uid: set() for uid in users}
-        left = dict.fromkeys(found, self.bounds.entries)
-        for uid, digest in dict.fromkeys(self._held()):
-            if uid not in found:
-                continue
-            found[uid].add(digest)
+        oldest = _Oldest(max(short.over, short.most // SHARE))
+        held = self._held_by_jobs()
+        for uid in [short.whose] if short.whose is not None else self._users():
+            for one in self._unneeded(uid, held, self._clock() - GRACE):
+                oldest.add(one)
+        if self._throw_away(oldest.in_order(), held) < oldest.wanted:
+            with self._lock:
+                self._in_vain[short.whose] = self._clock()
+
+    def _was_in_vain(self, whose: int | None) -> bool:
+        with self._lock:
+            at = self._in_vain.get(whose)
+        return at is not None and 0 <= self._clock() - at < REST
+
+    def _throw_away(self, those: Iterable[_Blob], held: Mapping[int, Collection[str]]) -> int:
+        """Throw them away, but what somebody has asked for meanwhile; how many bytes went. A tree of which
+        something has gone is none any more.
+        """
+        gone, last = 0, dict[int, float]()
+        for one in those:
+            freed = self._drop(one.uid, one.digest, used=one.used)
+            gone += freed
+            if freed:
+                last[one.uid] = max(one.used, last.get(one.uid, one.used))
+        for uid, used in last.items():
+            for mark in (self._home(uid) / "trees").glob("*"):
+                with suppress(OSError):
+                    if mark.name not in held.get(uid, ()) and mark.stat().st_mtime <= used:
+                        mark.unlink()
+        return gone
+
+    def _drop(
+        self, uid: int, digest: str, *, inode: int | None = None, used: float | None = None
+    ) -> int:
+        """Unlink some content, only while it is that file and was not used since; the bytes that it took."""
+        place = self._blob(uid, digest)
+        with self._lock:
+            sizes = self._count()
+            try:
+                there = place.stat()
+                if inode not in (None, there.st_ino) or used not in (None, there.st_mtime):
+                    return 0
+                place.unlink()
+            except OSError:
+                return 0
+            taken = max(there.st_size, BLOCK)
+            sizes[uid] = max(0, sizes.get(uid, 0) - taken)
+            return taken
+
+    def _held_by_jobs(self) -> dict[int, set[str]]:
+        """The trees and contents that open jobs name, by user."""
+        found: dict[int, set[str]] = {}
+        for uid, digest in self._held():
+            found.setdefault(uid, set()).add(digest)
+        return found
+
+    def _unneeded(
+        self, uid: int, held: Mapping[int, Collection[str]], bound: float
+    ) -> Iterator[_Blob]:
+        """What of that user was used before ``bound`` and no open job needs; nothing where the trees of those
+        jobs have more in them than is read.
+        """
+        needed = self._needed(uid, held.get(uid, ()))
+        if needed is None:
+            return
+        for one in self._blobs(uid):
+            if one.used < bound and bytes.fromhex(one.digest) not in needed:
+                yield one
+
+    def _needed(self, uid: int, held: Collection[str]) -> set[bytes] | None:
+        """The digests of all that is in those trees, and of themselves; ``None``: more than is read."""
+        found = {bytes.fromhex(digest) for digest in held}
+        left = self.bounds.entries
+        for digest in held:
             if not self._mark(uid, digest).exists():
                 continue
             with suppress(BadManifest, Refused, OSError):
                 for entry in self._entries(uid, digest):
-                    left[uid] -= 1
-                    if left[uid] < 0:
-                        del found[uid]
-                        break
-                    found[uid].add(entry.digest)
+                    left -= 1
+                    if left < 0:
+                        return None
+                    found.add(bytes.fromhex(entry.digest))
         return found
 
     # -- places ----------------------------------------------------------------------------------
@@ -364,12 +438,15 @@ class Workspaces:
             return [uid for uid in named if uid is not None]
         return []
 
-    def _blobs(self, uid: int) -> Iterator[tuple[float, int, Path]]:
-        """When each was last used, the bytes that it takes, and where it is."""
-        for place in self._home(uid).glob("[0-9a-f][0-9a-f]/*"):
-            with suppress(FileNotFoundError):
-                seen = place.stat()
-                yield seen.st_mtime, max(seen.st_size, BLOCK), place
+    def _blobs(self, uid: int) -> Iterator[_Blob]:
+        for shelf in self._home(uid).glob("[0-9a-f][0-9a-f]"):
+            with suppress(OSError), os.scandir(shelf) as there:
+                for one in there:
+                    with suppress(OSError):
+                        if _is_digest(one.name):
+                            seen = one.stat(follow_symlinks=False)
+                            taken = max(seen.st_size, BLOCK)
+                            yield _Blob(seen.st_mtime, uid, one.name, taken)
 
     def _home(self, uid: int) -> Path:
         return self._directory / str(uid)
@@ -397,6 +474,26 @@ class Workspaces:
             if os.fstat(file.fileno()).st_size > MANIFEST_MAX:
                 raise BadManifest("it is longer than 64 MiB")
             yield from read_manifest(_lines(file))
+
+
+class _Oldest:
+    """Of what is added, what was used longest ago, as much as is wanted; the rest is not held."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted  # bytes
+        self._size = 0
+        self._found: list[tuple[float, _Blob]] = []  # a heap, what was used last foremost
+
+    def add(self, blob: _Blob) -> None:
+        """One more."""
+        heapq.heappush(self._found, (-blob.used, blob))
+        self._size += blob.taken
+        while self._size - self._found[0][1].taken >= self.wanted:
+            self._size -= heapq.heappop(self._found)[1].taken
+
+    def in_order(self) -> list[_Blob]:
+        """What was used longest ago first."""
+        return sorted(blob for _, blob in self._found)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

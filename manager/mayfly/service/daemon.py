@@ -64,6 +64,7 @@ from mayfly.service.loop import Loop, Parts
 from mayfly.service.messages import Message, Reload, Stop
 from mayfly.service.metrics import Metrics, Outside, serve
 from mayfly.service.mount_observer import MountObserver
+from mayfly.service.old_content import OldContent
 from mayfly.service.perform import Performer
 from mayfly.service.queue_view import LiveQueue
 from mayfly.service.report import Report
@@ -169,7 +170,7 @@ def _run(
         total=config.host.output_total,
         log_size=config.host.log_max_size,
     )
-    workspaces, results = _kept_for_jobs(config, state_dir, reader)
+    workspaces, results, old = _kept_for_jobs(config, state_dir, reader, erred)
     performer = Performer(
         *(host, engine, witnesses, output, ends, config.host.log_max_size, workspaces, results)
     )
@@ -237,6 +238,7 @@ def _run(
             observer.start,
             mounts.start,
             prober.start,
+            old.start,
             *(s.start for s in servers),
         ):
             start()
@@ -245,7 +247,7 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
-    _stop(observer, mounts, prober, gpus)
+    _stop(observer, mounts, prober, old, gpus)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
     engine_claim.leave(engine, host, key, log, loop.state.memory)
@@ -343,14 +345,19 @@ def _follow(output: OutputKeeper, memory: Memory) -> None:
 
 
 def _kept_for_jobs(
-    config: Config, state_dir: Path, reader: HistoryReader
-) -> tuple[Workspaces, ResultStore]:
-    """What people send for their jobs, and what is brought back of them."""
+    config: Config,
+    state_dir: Path,
+    reader: HistoryReader,
+    erred: Callable[[str, BaseException], None],
+) -> tuple[Workspaces, ResultStore, OldContent]:
+    """What people send for their jobs, what is brought back of them, and what throws away the old of it."""
     host = config.host
     bounds = Bounds(host.workspace_max, host.workspaces_per_user, host.workspaces_total)
+    workspaces = Workspaces(state_dir / "workspaces", bounds, reader.needed)
     return (
-        Workspaces(state_dir / "workspaces", bounds, reader.needed),
+        workspaces,
         ResultStore(state_dir / "results", host.results_max, host.results_total),
+        OldContent(workspaces.throw_old_away, erred),
     )
 
 

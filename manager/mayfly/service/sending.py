@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 from mayfly.edge.faults import Refused
-from mayfly.edge.http_connection import HttpReply, Request, Sent, error_reply, json_reply
-from mayfly.edge.workspaces import Lacking, TooMuch, Workspaces
+from mayfly.edge.http_connection import (
+    RETRY,
+    HttpReply,
+    Request,
+    Sent,
+    error_reply,
+    json_reply,
+)
+from mayfly.edge.workspaces import Busy, Lacking, TooMuch, Workspaces
 from mayfly.service import parameters
 
 LENGTH = struct.Struct(">Q")  # before each content
@@ -42,22 +50,29 @@ def lacking(workspaces: Workspaces, request: Request, body: tuple[str, ...]) -> 
 
 def content(workspaces: Workspaces, request: Request, _: tuple[str, ...]) -> HttpReply:
     """Contents one after the other: each its length, and then its bytes."""
-    digests: list[str] = []
     sent = request.sent
     assert sent is not None  # of a path that takes pieces
     try:
-        while sent.left:
-            if len(digests) == CONTENTS_MAX or sent.left < LENGTH.size:
-                raise parameters.BadRequest(
-                    f"a body has whole contents, {CONTENTS_MAX} at most, each behind its length"
-                )
-            (size,) = LENGTH.unpack(sent.read(LENGTH.size))
-            if size > sent.left:
-                raise parameters.BadRequest("a content is longer than what is left of the body")
-            digests.append(workspaces.keep(request.caller.uid, _pieces(sent, size), size))
+        digests = workspaces.keep_all(request.caller.uid, _contents(sent), sent.left)
     except TooMuch as fault:
         return error_reply(413, str(fault), "too_much")
+    except Busy as fault:
+        return replace(error_reply(503, str(fault), "busy"), headers=RETRY)
     return json_reply(200, {"digests": digests})
+
+
+def _contents(sent: Sent) -> Iterator[tuple[int, Iterator[bytes]]]:
+    count = 0
+    while sent.left:
+        count += 1
+        if count > CONTENTS_MAX or sent.left < LENGTH.size:
+            raise parameters.BadRequest(
+                f"a body has whole contents, {CONTENTS_MAX} at most, each behind its length"
+            )
+        (size,) = LENGTH.unpack(sent.read(LENGTH.size))
+        if size > sent.left:
+            raise parameters.BadRequest("a content is longer than what is left of the body")
+        yield size, _pieces(sent, size)
 
 
 def tree(workspaces: Workspaces, request: Request, body: tuple[str, ...]) -> HttpReply:
