@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mayfly.core.pipeline.changes import Change
 from mayfly.edge.faults import Refused
+from mayfly.edge.lock_file import locked
 from mayfly.edge.repository import Repository
 from tests.pipelines.example import ENVIRONMENT, commit, git, write
 
@@ -243,3 +246,39 @@ def test_git_s_own_variables_lead_to_a_repository_as_in_a_hook(
     shutil.copytree(folder / ".git", tmp_path / "moved.git")
     repository = opened(tmp_path, GIT_DIR=str(tmp_path / "moved.git"))
     assert repository.commit("main")
+
+
+def test_notes_that_are_written_at_once_are_all_there(folder: Path) -> None:
+    """Two of one commit, and of others: git by itself ends well and has lost some."""
+    commits = git(folder, "rev-list", "--all").split()
+    words = [f"{number}" for number in range(4)]
+    begin = threading.Barrier(len(commits) * len(words))
+
+    def write_one(commit: str, word: str) -> bool:
+        where = opened(folder)
+        begin.wait()
+        return where.change_note(commit, lambda before: f"{before}{word}\n")
+
+    with ThreadPoolExecutor(len(commits) * len(words)) as pool:
+        written = [pool.submit(write_one, one, word) for one in commits for word in words]
+        assert all(one.result() for one in written)
+    where = opened(folder)
+    assert all(sorted((where.note(one) or "").split()) == words for one in commits)
+    assert not where.change_note(commits[0], lambda _: None)
+    assert sorted(where.lines_of_notes("[13]")) == sorted(
+        (one, word) for one in commits for word in ("1", "3")
+    )
+    assert where.lines_of_notes("x") == ()
+
+
+def test_who_may_read_a_repository_can_wait_for_its_lock(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    before = os.umask(0o077)
+    try:
+        with locked(tmp_path / "lock", 1.0) as first, locked(tmp_path / "lock", 0.0) as second:
+            assert (first, second) == (True, False)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
+    with locked(tmp_path / "lock", 0.0) as again:
+        assert again

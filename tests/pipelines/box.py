@@ -54,6 +54,7 @@ class Box:
         room = Bounds(64 * 2**20, 256 * 2**20, 1024 * 2**20)
         self.workspaces = Workspaces(folder / "workspaces", room, self.reader.needed)
         self.operators = True  # whether those who ask are
+        self.uid: int | None = None  # of who asks, instead of who does
         self.asked: list[Command] = []
         self._time, self._runs = T, 0
         self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
@@ -86,7 +87,8 @@ class Box:
     def _judged(self, command: Command) -> CommandResult:
         self._time += 1.0
         self._runs += isinstance(command, SubmitRun)
-        command = replace(command, by=replace(command.by, operator=self.operators))
+        by = replace(command.by, operator=self.operators)
+        command = replace(command, by=by if self.uid is None else replace(by, uid=self.uid))
         at = Situation(self.config, self.desired, self.memory, self._time)
         at = replace(at, new_job=JobId(f"r{self._runs}"))
         if isinstance(command, CancelJobs):

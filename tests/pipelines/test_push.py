@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.cli import run_notes
 from mayfly.cli.app import main
 from mayfly.cli.client import Client
+from mayfly.cli.run_notes import Notes, begun, written_in_time
+from mayfly.core.commands import CancelJobs
 from mayfly.core.model import JobState
 from mayfly.core.pipeline.pushes import BRANCHES_MOST, PushError, Update, run_of, updates
 from mayfly.core.run_note import LINES_MOST, line, with_line
+from mayfly.edge.repository import Repository
 from tests.harness import until
 from tests.pipelines.box import Box
 from tests.pipelines.example import ENVIRONMENT, commit, git, write
@@ -293,6 +297,31 @@ def test_a_run_of_somebody_else_s_goes_on_and_that_is_told(
     assert lab.box.runs[0]["state"] == "queued"
 
 
+def claimed(lab: Lab, commit: str, many: int) -> None:
+    """Runs of somebody else, who only says that they are of that commit of `main`."""
+    client = Client(str(lab.box.path))
+    body = {"repository": str(lab.bare), "ref": "refs/heads/main", "commit": commit}
+    lab.box.uid = os.getuid() + 1
+    for _ in range(many):
+        client.post("/v1/runs", {**body, "tasks": [{"argv": ["true"]}]})
+    lab.box.uid, lab.box.operators = None, False
+
+
+def test_what_others_say_is_of_a_branch_is_told_once_and_the_own_is_ended(lab: Lab) -> None:
+    gone = lab.change("stages/vit/train.py")
+    lab.push()
+    claimed(lab, gone, 3)
+    claimed(lab, A, 3)
+    git(lab.clone, "reset", "--quiet", "--hard", "HEAD~1")
+    lab.change("README.md")
+    first, second, *more = lab.push("--quiet", "--force", "origin", "HEAD").splitlines()
+    assert first == f"mayfly: main: run r1 of {gone[:12]}, which is gone, is ended"
+    assert second.startswith(f"mayfly: main: run r4 of {gone[:12]}, which is gone, is not ended: ")
+    assert len(more) == 1, "what is run of the push"
+    asked = [one for one in lab.box.asked if isinstance(one, CancelJobs)]
+    assert len(asked) == 2
+
+
 def test_it_can_be_left_to_run(lab: Lab, install: Install) -> None:
     install(lab.bare, "--keep-former")
     git(lab.clone, "checkout", "--quiet", "-b", "wip")
@@ -477,6 +506,33 @@ def test_a_note_has_a_line_for_each_run_that_somebody_who_may_write_there_has_na
     assert noted(lab, forged) == "", "anybody can submit what they say is of this repository"
     assert typed() == "mayfly: 0 notes are written\n"
     assert not (lab.bare / "ran").exists(), "no hook of a repository runs"
+
+
+def test_runs_that_others_claim_hide_no_run_of_a_push_and_are_not_waited_for(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_notes, "LAST", 2)
+    head = lab.change("stages/vit/train.py")
+    lab.push()
+    notes = Notes(Repository(lab.bare, ENVIRONMENT), Client(str(lab.box.path)))
+    notes.begin("r1")
+    claimed(lab, head, 3)
+    assert notes.write() == (0, 1), "one goes on: that which a note is of"
+    for job in ("r1-1", "r1-2"):
+        lab.box.ends(job)
+    assert written_in_time(notes) == 1
+    assert noted(lab, head) == "run r1 of main: succeeded, 2 jobs: 2 succeeded\n"
+    assert notes.write() == (0, 0)
+
+
+def test_a_line_of_a_run_that_nobody_knows_is_left_as_it_is(lab: Lab) -> None:
+    head, forged = lab.says("main"), line("r1", "main", "queued", {"queued": 1})
+    notes = Notes(Repository(lab.bare, ENVIRONMENT), Client(str(lab.box.path)))
+    begun(notes.where, head, forged)
+    assert notes.write() == (0, 0)
+    claimed(lab, B, 1)
+    assert Notes(notes.where, notes.manager).write() == (0, 0), "it is of another commit"
+    assert noted(lab, head) == f"{forged}\n"
 
 
 def test_what_a_note_says() -> None:

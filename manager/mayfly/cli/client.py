@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mayfly.cli.trouble import Busy, Down, Lacking, NoSuch, TimedOut, Trouble, Usage
+from mayfly.cli.trouble import Busy, Denied, Down, Lacking, NoSuch, TimedOut, Trouble, Usage
 
 START = "sudo systemctl start mayfly"  # what starts the manager
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
@@ -342,6 +342,8 @@ def _refusal(status: int, data: bytes) -> Trouble:
             return Lacking(sentence)
         case "busy", _:
             return Busy(sentence)
+        case _, 403:
+            return Denied(sentence)
         case _, 504:
             return TimedOut(sentence)
         case _, 400:

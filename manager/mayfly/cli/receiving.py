@@ -7,8 +7,9 @@ push has landed when this begins, and nothing here can undo it; what is not run 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from shlex import quote
 
 from mayfly.cli.client import Client, segment
@@ -16,7 +17,7 @@ from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, tasks_of
 from mayfly.cli.plain import clean
 from mayfly.cli.run_notes import begun
 from mayfly.cli.run_submission import REF_MAX, kept, submitted, tree_of
-from mayfly.cli.trouble import Trouble
+from mayfly.cli.trouble import Denied, Trouble
 from mayfly.core.pipeline.definition import FILE
 from mayfly.core.pipeline.pushes import BRANCHES, BRANCHES_MOST, Update, run_of
 from mayfly.core.run_note import line
@@ -32,7 +33,7 @@ SECONDS = (
     60.0  # of a processor, in which the jobs of one push are worked out: templates are a stranger's
 )
 MEMORY = 2 * 1024**3  # bytes, for the same reason
-RUNS_MOST = 1000  # of one repository, in one state, that are looked at
+MINE_MOST, OTHERS_MOST = 1000, 100  # runs of one repository, in one state, that are looked at
 
 Say = Callable[[str], None]
 
@@ -121,23 +122,39 @@ class Receiver:
         moved = {kept(ref, REF_MAX) for ref in refs}
         if not self.ends or not moved:
             return
-        for run in self._open_runs():
-            commit = str(run.get("commit") or "")
-            if run.get("ref") not in moved or not commit or self.where.kept(commit):
-                continue
-            name = clean(str(run["run"]))
-            told = f"run {name} of {commit[:12]}, which is gone,"
-            try:
-                self.manager.post(f"/v1/jobs/{segment(name)}/cancel", {})
-            except Trouble as trouble:  # it is somebody else's, or has ended meanwhile
-                self.say(f"{named(str(run['ref']))}: {told} is not ended: {trouble}")
-            else:
-                self.say(f"{named(str(run['ref']))}: {told} is ended")
+        gone = cache(lambda commit: not self.where.kept(commit))
+        seen: set[object] = set()
+        for run in self._open_runs(moved, mine=True):
+            seen.add(run["run"])
+            if gone(str(run["commit"])):
+                self._end(run)
+        # Those of others may be made up: each can say of theirs that it is of this branch.
+        for run in self._open_runs(moved, mine=False):
+            commit = str(run["commit"])
+            ends = run["run"] not in seen and self.where.has(commit) and gone(commit)
+            if ends and not self._end(run):
+                return
 
-    def _open_runs(self) -> Iterator[dict[str, object]]:
-        query = {"repository": self.where.place, "limit": RUNS_MOST}
+    def _end(self, run: dict[str, object]) -> bool:
+        """End it; whether whoever pushes may."""
+        name, ref = clean(str(run["run"])), named(str(run["ref"]))
+        told = f"{ref}: run {name} of {str(run['commit'])[:12]}, which is gone, is"
+        try:
+            self.manager.post(f"/v1/jobs/{segment(name)}/cancel", {})
+        except Trouble as trouble:  # it is somebody else's, or has ended meanwhile
+            self.say(f"{told} not ended: {trouble}")
+            return not isinstance(trouble, Denied)
+        self.say(f"{told} ended")
+        return True
+
+    def _open_runs(self, refs: AbstractSet[str], *, mine: bool) -> Iterator[dict[str, object]]:
+        """Those of a commit of these refs; of whoever pushes alone, or of all."""
+        query = {"repository": self.where.place, "limit": MINE_MOST if mine else OTHERS_MOST}
         for state in OPEN:
-            yield from self.manager.get("/v1/runs", {**query, "state": state}).get("runs", ())
+            asked = {**query, "state": state, "mine": int(mine) or None}
+            for run in self.manager.get("/v1/runs", asked).get("runs", ()):
+                if run.get("commit") and run.get("ref") in refs:
+                    yield run
 
 
 def checked(where: Repository, pushed: Sequence[Update], say: Say) -> bool:

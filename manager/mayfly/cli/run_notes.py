@@ -9,25 +9,23 @@ behind that waits; there is one for a repository, whoever pushes.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mayfly.cli.client import Client, segment
 from mayfly.cli.following import ENDED, Away
 from mayfly.cli.plain import clean
-from mayfly.cli.trouble import Down, TimedOut, Trouble
-from mayfly.core.run_note import line, names, with_line
+from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble
+from mayfly.core.run_note import GOES_ON, line, names, run_in, with_line
+from mayfly.edge.lock_file import locked
 from mayfly.edge.repository import Repository
 
 NOT_WELL = ("failed", "lost", "cancelled")
-LAST = 200  # runs of a repository that are looked at
+LAST = 200  # runs of a repository that are asked for at once
 LOCK = "mayfly-notes.lock"
 POLL = 2.0  # seconds between two looks of who waits
 GRACE = 5 * POLL  # how long another one that waits is given to see a new run
@@ -43,12 +41,32 @@ class Notes:
 
     def write(self) -> tuple[int, int]:
         """Write what is not there yet; how many notes were written, and how many runs go on."""
+        open_runs = {
+            run: commit
+            for commit, told in self.where.lines_of_notes(GOES_ON)
+            if (run := run_in(told)) is not None and run not in self.done
+        }
+        if not open_runs:
+            return 0, 0
         query = {"repository": self.where.place, "limit": LAST}
-        rows = self.manager.get("/v1/runs", query).get("runs", ())
-        ended = [row for row in rows if row.get("state") in ENDED and row.get("commit")]
-        new = [row for row in reversed(ended) if row["run"] not in self.done]
-        written = sum(self._noted(row) for row in new)
-        return written, sum(1 for row in rows if row.get("state") not in ENDED)
+        rows = {row["run"]: row for row in self.manager.get("/v1/runs", query).get("runs", ())}
+        written, left = 0, 0
+        for run, commit in open_runs.items():
+            row = rows.get(run) or self._row(run)
+            if row.get("repository") != self.where.place or row.get("commit") != commit:
+                self.done.add(run)  # it is not kept any more, or never was of this commit
+            elif row.get("state") not in ENDED:
+                left += 1
+            else:
+                written += self._noted(row)
+        return written, left
+
+    def _row(self, run: str) -> dict[str, Any]:
+        """What is known of a run, of which others may have many later ones; nothing where nothing is."""
+        try:
+            return self.manager.get(f"/v1/runs/{segment(run)}")
+        except NoSuch:
+            return {}
 
     def _noted(self, row: dict[str, Any]) -> bool:
         run, commit = clean(str(row["run"])), str(row["commit"])
@@ -65,11 +83,12 @@ class Notes:
         begun(self.where, str(commit), self._line(row, clean(str(row["run"]))))
 
     def _told(self, commit: str, told: str) -> bool:
-        before = self.where.note(commit) or ""
-        if told in before.splitlines() or not names(before, told.split(" ", 2)[1]):
-            return False
-        self.where.set_note(commit, with_line(before, told))
-        return True
+        def changed(before: str) -> str | None:
+            there = told in before.splitlines()
+            ours = names(before, told.split(" ", 2)[1])
+            return with_line(before, told) if ours and not there else None
+
+        return self.where.change_note(commit, changed)
 
     def _line(self, row: dict[str, Any], run: str) -> str:
         odd: list[str] = []
@@ -83,13 +102,13 @@ class Notes:
 
 def begun(where: Repository, commit: str, told: str) -> None:
     """Let the commit's note have that line."""
-    where.set_note(commit, with_line(where.note(commit) or "", told))
+    where.change_note(commit, lambda before: with_line(before, told))
 
 
 def written_in_time(notes: Notes, pause: Callable[[float], None] = time.sleep) -> int:
     """Write notes until no run of the repository goes on; how many. None where another process waits."""
-    with _alone(notes.where.git_folder) as mine:
-        if not mine:
+    with locked(notes.where.common_folder / LOCK, GRACE) as alone:
+        if not alone:  # who waits has seen all runs of before by then
             return 0
         away, written = Away(), 0
         while True:
@@ -102,29 +121,6 @@ def written_in_time(notes: Notes, pause: Callable[[float], None] = time.sleep) -
             except (Down, TimedOut) as trouble:
                 away.gone(trouble)
             pause(POLL)
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[bool]:
-    """Whether this process is the one that waits; another that does has seen all runs of before by then."""
-    descriptor = os.open(
-        place / LOCK, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
-    )
-    try:
-        until = time.monotonic() + GRACE
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    yield False
-                    return
-                time.sleep(0.2)
-            else:
-                yield True
-                return
-    finally:
-        os.close(descriptor)
 
 
 def left_behind(command: list[str]) -> None:

@@ -3,6 +3,7 @@
 ::
 
     Trouble         1  degraded, failed, or refused by the manager
+    ├── Denied      1  whoever asks may not have that done
     ├── Lacking     1  the manager has not all that it was asked to make something of
     ├── Usage       2  the command line is wrong
     ├── Down        3  the manager does not answer
@@ -18,6 +19,10 @@ class Trouble(Exception):
     """One sentence for standard error, and how to exit."""
 
     code = 1
+
+
+class Denied(Trouble):
+    """Whoever asks may not have that done."""
 
 
 class Lacking(Trouble):

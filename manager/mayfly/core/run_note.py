@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
+# of a line of a run that had not ended, as `git grep -E` reads it
+GOES_ON = "^run [^ ]+ of .*: (queued|running), "
 LINES_MOST = 50  # of one commit: the last
 NAMES_MOST = 5  # of jobs that did not succeed
 
@@ -32,6 +35,11 @@ def with_line(note: str, told: str) -> str:
 def names(note: str, run: str) -> bool:
     """Whether the note has a line of that run."""
     return any(_is_of(one, run) for one in note.splitlines())
+
+
+def run_in(told: str) -> str | None:
+    """Which run a line is of that says that it goes on; ``None``: no such line."""
+    return told.split(" ", 2)[1] if re.match(GOES_ON, told) else None
 
 
 def _is_of(told: str, run: str) -> bool:

@@ -12,13 +12,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
 
 from mayfly.core.pipeline.changes import Change, ChangesError, name_status, text
 from mayfly.edge.faults import Refused
+from mayfly.edge.lock_file import locked
 
 SECONDS = 120.0
 SAID_MAX = (
@@ -27,6 +28,8 @@ SAID_MAX = (
 FILE_MAX = 1024 * 1024  # bytes of a file that is read
 TOLD_MAX = 64 * 1024  # bytes of its complaints
 NOTES = "refs/notes/mayfly"
+NOTES_LOCK = "mayfly-notes-written.lock"
+NOTES_SECONDS = 30.0  # how long others may take to write theirs
 COMPARED_MAX = 64 * 1024 * 1024  # bytes of a file that is read to see whether it changed
 MESSAGE_MAX = 1000  # bytes of a commit's message
 # The variables that git gets: where the repository is, and what a CI service has set so that git reads it.
@@ -90,6 +93,12 @@ class Repository:
         """Where git has its own."""
         return Path(os.fsdecode(self._git("rev-parse", "--absolute-git-dir").rstrip(b"\n")))
 
+    @property
+    def common_folder(self) -> Path:
+        """Where git has what all working trees of the repository share: refs and objects."""
+        found = self._git("rev-parse", "--git-common-dir").rstrip(b"\n")
+        return (self._folder / os.fsdecode(found)).resolve()
+
     def commit(self, name: str) -> str:
         """The commit that a name means."""
         if name.startswith("-") or not name or "\0" in name:
@@ -131,8 +140,38 @@ class Repository:
         blob = found.stdout.decode("ascii").split()[0]
         return self._git("cat-file", "blob", blob).decode("utf-8", "replace")
 
-    def set_note(self, commit: str, note: str) -> None:
-        """Let it say that; ``Refused`` where this user may not write there."""
+    def lines_of_notes(self, pattern: str) -> tuple[tuple[str, str], ...]:
+        """The lines of Mayfly's notes that an extended regular expression finds, each with its commit."""
+        told = ("--no-color", "--no-line-number", "--no-column", "--full-name", "--null")
+        how = ("--text", "--no-textconv", "--no-recurse-submodules", "--threads=1")
+        found = self._run("grep", *told, *how, "-E", "-e", pattern, NOTES, "--")
+        lines = []
+        for line in found.stdout.decode("utf-8", "replace").split("\n"):
+            place, _, words = line.partition("\0")
+            # REF:ab/cd…: a folder for each pair of digits, where there are many
+            lines.append((place.removeprefix(f"{NOTES}:").replace("/", ""), words))
+        return tuple(lines[:-1])
+
+    def change_note(self, commit: str, changed: Callable[[str], str | None]) -> bool:
+        """Let it say what ``changed`` makes of what it says, ``""`` where there is none; ``None``: nothing.
+
+        Whether it was written. One process writes at a time: git by itself loses what two add at once.
+        ``Refused`` where this user may not write there, or others take too long to.
+        """
+        try:
+            with locked(self.common_folder / NOTES_LOCK, NOTES_SECONDS) as alone:
+                if not alone:
+                    raise Refused(
+                        f"{NOTES} cannot be written: others write there for {NOTES_SECONDS:g} s"
+                    )
+                note = changed(self.note(commit) or "")
+                if note is not None:
+                    self._set_note(commit, note)
+                return note is not None
+        except OSError as error:
+            raise Refused(f"{NOTES} cannot be written: {error.strerror}") from error
+
+    def _set_note(self, commit: str, note: str) -> None:
         own = ("-c", "user.name=Mayfly", "-c", "user.email=mayfly@localhost")
         found = self._run(*own, "notes", f"--ref={NOTES}", "add", "--force", "-m", note, commit)
         if found.returncode != 0:
