@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,10 @@ AGENT = Generation("0123456789abc")
 NOW = 1_800_000_000.0
 
 
-def entry(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **more: object) -> bytes:
+def entry(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **more: Any) -> bytes:
     made = tarfile.TarInfo(name)
-    made.type, made.size, made.uid, made.mode = kind, len(data), 1000, 0o644
+    made.type, made.size, made.uid, made.gid = kind, len(data), 1000, 1000
+    made.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
     for key, value in more.items():
         setattr(made, key, value)
     head = made.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
@@ -30,6 +32,7 @@ def entry(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **more: o
 
 
 ROOT = entry("results", kind=tarfile.DIRTYPE)
+WORKSPACE = entry("workspace", kind=tarfile.DIRTYPE)
 
 
 @pytest.fixture
@@ -59,11 +62,72 @@ def kept(store: ResultStore) -> dict[str, tarfile.TarInfo]:
         return {one.name: one for one in archive}
 
 
+def test_nothing_comes_but_what_the_job_may_read_itself(store: ResultStore) -> None:
+    directory = tarfile.DIRTYPE
+    theirs: dict[str, Any] = {"uid": 33, "gid": 33}
+    grouped: dict[str, Any] = {"uid": 33, "gid": 1000}
+    ways = {
+        "/workspace": [WORKSPACE],
+        "/root": [
+            entry("root", kind=directory, uid=0, gid=0, mode=0o700),
+            entry("root/pip.conf", b"token", uid=0, gid=0),
+        ],
+        "/srv": [
+            entry("srv", kind=directory, uid=0, gid=0),
+            entry("srv/a", kind=directory, mode=0o711, **theirs),
+            entry("srv/a/inner", kind=directory, **theirs),
+            entry("srv/a/inner/x", b"x", **theirs),
+            entry("srv/a.txt", b"for all", **theirs),
+            entry("srv/b", b"secret", mode=0o600, **theirs),
+            entry("srv/c", b"for the group", mode=0o640, **grouped),
+            entry("srv/d", b"not for the group", mode=0o604, **grouped),
+            entry("srv/e", b"own", mode=0o600),
+            entry("srv/f", b"of a group", mode=0o640, **theirs),
+            entry("srv/g", kind=directory, mode=0o700),
+            entry("srv/g/own", b"own", mode=0o400),
+        ],
+    }
+    found = store.keep(AGENT, ("/root", "/srv"), lambda path: taking(*ways[path])(path))
+    assert set(kept(store)) == {"1", "1/a.txt", "1/c", "1/e", "1/g", "1/g/own"}
+    assert found.left_out == ("root, srv/a, srv/b and 2 more: it is not for the job to read",)
+
+
+@pytest.mark.parametrize(("uid", "mode", "comes"), [(1000, 0o700, True), (33, 0o700, False),
+                                                   (33, 0o711, True), (0, 0o700, False)])  # fmt: skip
+def test_a_home_that_is_not_the_job_s_to_enter_is_not_entered_for_it(
+    store: ResultStore, uid: int, mode: int, comes: bool
+) -> None:
+    ways = {
+        "/workspace": [WORKSPACE],
+        "/home/ann": [entry("ann", kind=tarfile.DIRTYPE, uid=uid, gid=uid, mode=mode)],
+        "/home/ann/x": [entry("x", b"x", uid=uid, gid=uid)],
+    }
+    found = store.keep(AGENT, ("/home/ann/x",), lambda path: taking(*ways[path])(path))
+    assert (set(kept(store)) == {"0"}) is comes
+    told = "/home/ann/x: /home/ann is not for the job to enter"
+    assert found.left_out == (() if comes else (told,))
+
+
+def test_of_a_job_that_nobody_knows_comes_what_is_for_everybody(store: ResultStore) -> None:
+    @contextmanager
+    def nothing(_: str) -> Iterator[Taken]:
+        yield from _refused()
+
+    ways = {
+        "/workspace": nothing,
+        "/a": taking(entry("a", b"a")),
+        "/b": taking(entry("b", b"b", mode=0o600)),
+    }
+    store.keep(AGENT, ("/a", "/b"), lambda path: ways[path](path))
+    assert set(kept(store)) == {"0"}
+
+
 def test_what_was_asked_for_is_kept_by_the_number_of_its_path(store: ResultStore) -> None:
     found = store.keep(
         AGENT,
         ("results/", "/tmp/log"),
         lambda path: {
+            "/workspace": taking(WORKSPACE),
             "/workspace/results": taking(ROOT, entry("results/r.xml", b"<r/>")),
             "/tmp/log": taking(entry("log", b"line")),
         }[path](path),
@@ -213,6 +277,7 @@ def test_what_is_not_there_or_no_tar_is_told_and_the_others_come(store: ResultSt
         yield Taken(path, iter((b"no tar" * 1000,)))
 
     ways: dict[str, Callable[[str], AbstractContextManager[Taken]]] = {
+        "/workspace": taking(WORKSPACE),
         "/a": missing,
         "/b": broken,
         "/c": taking(entry("c", b"c")),

@@ -14,6 +14,7 @@ from mayfly.core.reserved_paths import unaliased, within
 
 WORKSPACE = "/workspace"
 STDIN = "/.mayfly-stdin"
+HOME = "/home"  # where directories may be private and yet the job's
 FAILED = 70  # of who cannot go there; sysexits(3)
 # $0 is where to go, $1 what standard input is; the rest is the job's own.
 _GOES = f'cd "$0" && exec <"$1" && shift && unset OLDPWD && exec "$@"; exit {FAILED}'

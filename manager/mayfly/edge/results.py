@@ -2,7 +2,8 @@
 
 An engine gives a tar of what a job has made; every byte of it is a job's. Nothing of it is unpacked here, or
 ever in memory as a whole: it is read entry by entry and written anew, with names that begin with the number
-of the path that was asked for, and with nothing in it but files, directories, links and permissions.
+of the path that was asked for, and with nothing in it but files, directories, links and permissions. An
+engine reads as root: what the job's user may not read by owner, group and mode is left out.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
 from mayfly.core.model import Generation, Results
 from mayfly.core.reserved_paths import within
-from mayfly.core.workspace import place_of
+from mayfly.core.workspace import HOME, WORKSPACE, Owner, place_of
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.pieces import Pieces
 from mayfly.edge.room import room
@@ -31,6 +32,7 @@ SEEN_MAX = 500_000  # that are looked at, with those that are left out
 TOLD = 8  # sentences on what was left out
 DAYS = 14.0
 NAMES = 3
+READS, ENTERS = 4, 1  # bits of a permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class ResultStore:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._directory, prefix="new-") as file:
-                writing = _Writing(file, self._most)
+                writing = _Writing(file, self._most, _who_ran(take))
                 for number, path in enumerate(out):
                     writing.add(number, path, take)
                 writing.end()
@@ -121,12 +123,48 @@ class ResultStore:
             raise Passing(f"there is no room for results: {seen_room.text}", 60.0)
 
 
+def _who_ran(take: Take) -> Owner | None:
+    """Whose the directory is that the job started in: made for it, and not the job's to give away."""
+    try:
+        seen = _seen(WORKSPACE, take)
+    except (Refused, tarfile.TarError):
+        return None
+    return Owner(seen.uid, seen.gid) if seen.isdir() else None
+
+
+def _seen(place: str, take: Take) -> tarfile.TarInfo:
+    """What is there, by itself."""
+    with (
+        take(place) as taken,
+        tarfile.open(
+            fileobj=Pieces(taken.pieces), mode="r|", encoding="utf-8", errors="surrogateescape"
+        ) as archive,
+    ):
+        seen = archive.next()
+    if seen is None:
+        raise Refused(f"the Engine does not say what {place} is")
+    return seen
+
+
+def _is_within_any(place: str, trees: Sequence[str]) -> bool:
+    return any(within(place, one) for one in trees)
+
+
+def _may(owner: Owner | None, entry: tarfile.TarInfo, wanted: int) -> bool:
+    """Whether the job's user may do that with it, as the kernel would say."""
+    shift = 0
+    if owner is not None:
+        shift = 6 if entry.uid == owner.uid else 3 if entry.gid == owner.gid else 0
+    return entry.mode >> shift & wanted == wanted
+
+
 @dataclass(slots=True)
 class _Writing:
     """A tar that is being written."""
 
     file: IO[bytes]
     left: int  # bytes that may still be written
+    owner: Owner | None  # who the job ran as; None: nobody knows
     seen: int = 0
     entries: int = 0
     files: int = 0
@@ -138,6 +176,7 @@ class _Writing:
     def add(self, number: int, path: str, take: Take) -> None:
         """What is at that path."""
         try:
+            self._see_the_way(place_of(path), take)
             with take(place_of(path)) as taken:
                 self._copy(str(number), path, taken)
         except _Full:
@@ -162,6 +201,14 @@ class _Writing:
             told[TOLD:] = [f"{len(told) - TOLD} further reasons are not told"]
         return Results(self.files, self.size, tuple(told))
 
+    def _see_the_way(self, place: str, take: Take) -> None:
+        """Private directories of a home, on the way to what is asked for, have to be the job's."""
+        steps = [str(step) for step in reversed(PurePosixPath(place).parents)]
+        for step in steps:
+            private = step != HOME and within(step, HOME)
+            if private and not _may(self.owner, _seen(step, take), ENTERS):
+                raise Refused(f"{step} is not for the job to enter")
+
     def _copy(self, number: str, path: str, taken: Taken) -> None:
         stream = Pieces(taken.pieces)
         # (Errors=surrogateescape: a name is bytes.)
@@ -169,6 +216,7 @@ class _Writing:
             fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=PIECE
         ) as archive:
             root: str | None = None
+            shut: str | None = None  # a tar has a directory before what is in it
             for entry in archive:
                 archive.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise, for as long as it reads
                 self.seen += 1
@@ -179,9 +227,16 @@ class _Writing:
                 rest = name.removeprefix(root).strip("/")
                 if name != root and not name.startswith(f"{root}/"):
                     self._leave(entry, "it is not beneath what was asked for")
-                elif not any(
-                    within(f"{taken.place}/{rest}".rstrip("/"), one) for one in taken.mounted
+                elif _is_within_any(f"{taken.place}/{rest}".rstrip("/"), taken.mounted) or (
+                    shut is not None and within(name, shut)
                 ):
+                    continue
+                elif not entry.issym() and not _may(
+                    self.owner, entry, READS | ENTERS if entry.isdir() else READS
+                ):
+                    shut = name
+                    self._leave(entry, "it is not for the job to read")
+                else:
                     self._entry(archive, entry, number, rest, root)
         for one in taken.mounted:
             self.missing.append(f"{path}: {one} is mounted there, and is no part of it")
@@ -191,9 +246,6 @@ class _Writing:
     ) -> None:
         made = tarfile.TarInfo(f"{number}/{rest}" if rest else number)
         made.type, made.mode, made.mtime = entry.type, entry.mode & 0o777, int(entry.mtime)
-        if entry.uid == 0 and not entry.mode & 0o004 and not entry.issym():
-            self._leave(entry, "it is root's, and not for the job to read")
-            return
         if entry.islnk():
             target = entry.linkname.strip("/")
             if target != root and not target.startswith(f"{root}/"):

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mayfly.core.reserved_paths import within
-from mayfly.core.workspace import WORKSPACE
+from mayfly.core.workspace import HOME, WORKSPACE
 
 # How Go writes what kind of file something is (io/fs.FileMode).
 DIRECTORY, LINK = 1 << 31, 1 << 27
-HOME = "/home"  # whose directories are the job's, however private they are
 
 
 def mounted_places(seen: Mapping[str, Any]) -> tuple[str, ...]:
