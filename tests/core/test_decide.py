@@ -1426,6 +1426,25 @@ def test_the_oldest_of_many_ended_containers_of_a_slot_waits_for_its_output_no_l
     assert there == [False] * 2 + [True] * OUTPUTS_AWAITED
 
 
+def test_the_oldest_of_many_ended_containers_of_a_slot_waits_for_its_results_no_longer() -> None:
+    manager = filled(specs(pool("a"), removal=Removal.MANAGER))
+    manager.host.gives = False
+    ended = []
+    for _ in range(OUTPUTS_AWAITED + 2):
+        manager.submit("a", out=("results",))
+        manager.run()
+        ended.append(manager.own("a-0"))
+        manager.host.ends(ended[-1], 0)
+        manager.run()
+    manager.pass_time(60)
+    there = [generation in manager.host.boxes for generation in ended]
+    assert there == [False] * 2 + [True] * OUTPUTS_AWAITED
+    told = [fact for fact in manager.journal if isinstance(fact, ResultsTaken)]
+    assert [one.generation for one in told] == ended[:2]
+    why = f"all of it: {OUTPUTS_AWAITED} jobs of its slot ended before they could be had"
+    assert {one.results.left_out for one in told} == {(why,)}
+
+
 def test_an_engine_that_forgets_to_remove_is_helped_after_a_while() -> None:
     manager = filled()
     manager.submit("a")

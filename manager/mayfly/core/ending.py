@@ -26,7 +26,7 @@ OUTPUT_WAIT = (
     300.0  # seconds that an ended container stays at most until all of its output is on disk
 )
 RESULTS_WAIT = 600.0  # seconds that it stays at most until what its job's owner wants of it is kept
-OUTPUTS_AWAITED = 8  # ended containers of one slot that stay for that
+OUTPUTS_AWAITED = 8  # ended containers of one slot that stay for either
 # Of these nothing is waited for: no call that hangs, and no report of a job that its service has ended.
 HEEDLESS = frozenset({DoomReason.CUT_OFF, DoomReason.TAKEN_BACK})
 
@@ -134,14 +134,14 @@ def clear(
 ) -> Verdict:
     """What is left of an agent whose outcome is on disk; of one that is ``kept`` the container stays.
 
-    Where the manager removes it, it does so once the output is on disk, too; in a slot that is ``crowded``
-    with such containers it waits no longer.
+    Where the manager removes it, it does so once the output is on disk, too, and what its job's owner wants
+    of it; in a slot that is ``crowded`` with such containers it waits for neither any longer.
     """
     if not view.free(agent.generation):
         return STAY
     container = view.containers.get(agent.generation)
     if agent.out and agent.opened is not None and agent.results is None:
-        return _taking(view, agent, container)
+        return _taking(view, agent, container, crowded=crowded)
     keeps = spec is not None and spec.keeps_entries
     due = agent.committed is not None if keeps else not agent.clean
     registered = due and registered_at_service(agent)
@@ -161,14 +161,16 @@ def clear(
     return Act((*actions, removal))
 
 
-def _taking(view: View, agent: Agent, container: Container | None) -> Verdict:
+def _taking(view: View, agent: Agent, container: Container | None, *, crowded: bool) -> Verdict:
     """What its job's owner wants of its container is kept before anything of it goes, for a while."""
     assert agent.job is not None
     ended = view.world.over.get(agent.generation, agent.exited or view.now)
     if container is None and agent.generation in view.world.unsure:
         return STAY
-    if container is None or not within(view.now, ended, RESULTS_WAIT):
+    if container is None or crowded or not within(view.now, ended, RESULTS_WAIT):
         gone = "its container was removed" if container is None else "they could not be had in time"
+        if container is not None and crowded:
+            gone = f"{OUTPUTS_AWAITED} jobs of its slot ended before they could be had"
         told = Results(left_out=(f"all of it: {gone}",))
         return Act((), (ResultsTaken(view.now, agent.generation, agent.job, told),))
     # The engine waits for its own word where the kernel's was sooner: no look is waited for.
