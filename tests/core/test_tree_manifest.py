@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from itertools import islice
 
@@ -31,7 +32,7 @@ def line(*fields: object) -> bytes:
     return json.dumps(fields).encode() + b"\n"
 
 
-ODD = ("a\nb", "\x1b[2J", "caf\udce9", "ünï", "a b", "-rf", "\u202e", "." * 3)
+ODD = ("\U0001f600", "a\nb", "\x1b[2J", "caf\udce9", "ünï", "a b", "-rf", "\u202e", "." * 3)
 
 
 def test_what_is_written_is_read_in_its_order_whatever_names_it_has() -> None:
@@ -40,6 +41,10 @@ def test_what_is_written_is_read_in_its_order_whatever_names_it_has() -> None:
     entries.append(TreeEntry("link", "link", 0o644, target="../\udcff"))
     found = list(read_manifest(manifest(entries)))
     assert sorted(found, key=lambda one: one.path) == sorted(entries, key=lambda one: one.path)
+    assert [one.path for one in found if "/" not in one.path] == [
+        os.fsdecode(name)
+        for name in sorted(os.fsencode(one.path) for one in found if "/" not in one.path)
+    ]
     assert [one.path for one in found].index("a/b") == [one.path for one in found].index("a") + 1
 
 
@@ -74,6 +79,9 @@ def test_any_names_that_lie_in_no_other_come_back(names: list[str]) -> None:
         ],
         [line("b", "dir", 0o755), line("a", "dir", 0o755)],
         [line("a", "dir", 0o755), line("a", "dir", 0o755)],
+        [line("\udcc3\udca9", "dir", 0o755)],
+        [line("a", "link", "\udcc3\udca9")],
+        [line("é", "link", "/etc"), line("\udcc3\udca9/x", "file", 0o644, 1, SHA)],
         [line("a", "link", "/etc"), line("a/passwd", "file", 0o644, 1, SHA)],
         [line("a", "file", 0o644, 1, SHA), line("a/b", "file", 0o644, 1, SHA)],
     ],

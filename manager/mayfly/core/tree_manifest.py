@@ -2,7 +2,7 @@
 
 Pure. The list is read a line at a time, whoever wrote it, and never held as a whole: a name that leads out,
 that is there twice, or that lies beneath something that is no directory is refused. Names are texts as
-``os.fsdecode`` gives them, so each byte of a name stands for itself.
+``os.fsdecode`` gives them, so each byte of a name stands for itself; another text of the same bytes is none.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class TreeEntry:
     target: str = ""  # of a link
 
     @property
-    def order(self) -> tuple[str, ...]:
+    def order(self) -> list[bytes]:
         """By what entries are sorted: what is in a directory follows it at once."""
-        return tuple(self.path.split("/"))
+        return self.path.encode("utf-8", "surrogateescape").split(b"/")
 
 
 def digest_of(data: bytes) -> str:
@@ -126,5 +126,7 @@ def _written(text: str) -> bool:
     try:
         encoded = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a character that is no byte of a name
+        return False
+    if encoded.decode("utf-8", "surrogateescape") != text:  # bytes one by one that are a character
         return False
     return 0 < len(encoded) <= NAME_MAX and b"\0" not in encoded
