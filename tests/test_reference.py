@@ -80,6 +80,13 @@ def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
         f"root has {at_once.of_root}, and {at_once.kept_for_root} are kept for root",
     ):
         assert sentence in " ".join(page.split())
+    sending, of_users = control.UPLOADS, control.UPLOADS_OF_USERS
+    for sentence in (
+        f"{sending.all} send what jobs bring (`POST /v1/content`), {sending.of_one} of one user, {sending.of_root} of root",
+        f"by `users.sock` {of_users.all}, and {of_users.of_one}",
+        f"each {http_connection.PIECES_LEAST >> 20} MiB have {http_connection.PIECES_SECONDS:g} s",
+    ):
+        assert sentence in " ".join(page.split())
     read, write = f"{http_connection.READ_SECONDS:g}", f"{http_connection.WRITE_SECONDS:g}"
     assert re.search(rf"has {read} s to arrive\s+whole, a write {write} s", page)
     assert http_connection.BODY_MAX == 2**20

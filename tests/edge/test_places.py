@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mayfly.edge.places import Bounds, Places
-from mayfly.edge.unix_http import CONNECTIONS
-from mayfly.service.control import LONG_POLLS
+from mayfly.edge.unix_http import CONNECTIONS, USERS
+from mayfly.service.control import LONG_POLLS, LONG_POLLS_OF_USERS, UPLOADS, UPLOADS_OF_USERS
 
 BOUNDS = Bounds(all=10, of_one=4, of_root=6, kept_for_root=2)
 
@@ -37,3 +37,9 @@ def test_the_bounds_in_force_do_so_too() -> None:
     # Who waits leaves room for the same user's questions that do not.
     assert LONG_POLLS.of_one < CONNECTIONS.of_one
     assert LONG_POLLS.of_root < CONNECTIONS.of_root
+    for waiting, sending, all_of_them in (
+        (LONG_POLLS, UPLOADS, CONNECTIONS),
+        (LONG_POLLS_OF_USERS, UPLOADS_OF_USERS, USERS.bounds),
+    ):
+        assert waiting.all + sending.all < all_of_them.all
+        assert waiting.of_one + sending.of_one < all_of_them.of_one

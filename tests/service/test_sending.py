@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import struct
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mayfly.core.tree_manifest import digest_of
+from mayfly.edge import http_connection
 from mayfly.edge.workspaces import Bounds
 from mayfly.service import sending
+from mayfly.service.control import UPLOADS
 from tests.service.conftest import Ask, Exchange, connect
 from tests.service.standin import StandIn
 
@@ -98,6 +103,80 @@ def test_a_client_that_breaks_off_leaves_nothing_and_is_no_bug(
     home: Path = manager.path.parent / "kept-for-jobs"
     until(lambda: not [one for one in home.rglob("*") if one.is_file()])
     assert ask("GET", "/v1/version").status == 200
+
+
+def half_sent(manager: StandIn) -> socket.socket:
+    """A client in the middle of a body of one content."""
+    sending_now = connect(manager.path)
+    head = b"POST /v1/content HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+    sending_now.sendall(head + LENGTH.pack(2) + b"x")
+    return sending_now
+
+
+def test_a_body_that_trickles_is_not_waited_for(
+    manager: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "PIECES_SECONDS", 0.5)
+    head = b"POST /v1/content HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n"
+    with connect(manager.path) as slow:
+        slow.sendall(head + LENGTH.pack(2**30 - LENGTH.size))
+        cut = threading.Event()
+
+        def trickle() -> None:
+            """Much less than is to come, and never long nothing."""
+            while not cut.wait(0.05):
+                try:
+                    slow.sendall(b"x")
+                except OSError:
+                    return
+
+        trickling = threading.Thread(target=trickle)
+        trickling.start()
+        with suppress(ConnectionResetError):
+            assert slow.recv(1) == b""
+        cut.set()
+        trickling.join()
+    assert manager.failures == []
+
+
+class Answers:
+    """A connection on which two bytes come at a time, and how long each time they were waited for at most."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float] = []
+
+    def settimeout(self, seconds: float) -> None:
+        self.timeouts.append(seconds)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        buffer[:2] = b"xx"
+        return 2
+
+
+def test_a_body_that_comes_well_is_waited_for_anew() -> None:
+    connection = Answers()
+    incoming = http_connection._Incoming(connection)  # type: ignore[arg-type]
+    incoming.allow(100, 30.0, least=4)
+    for _ in range(4):
+        incoming.readinto(memoryview(bytearray(16)))
+    assert [seconds == 30.0 for seconds in connection.timeouts] == [True, False, True, False]
+
+
+def test_who_sends_slowly_leaves_room_for_others_and_for_himself(
+    manager: StandIn,
+    post: Callable[[bytes], tuple[int, Any]],
+    ask: Ask,
+    until: Callable[..., object],
+) -> None:
+    many = [half_sent(manager) for _ in range(UPLOADS.of_root)]
+    until(lambda: manager.control._sending._taken.total() == UPLOADS.of_root)
+    status, answer = post(record(b"one more"))
+    assert (status, answer["kind"]) == (503, "busy")
+    assert ask("GET", "/v1/version").status == 200
+    for one in many:
+        one.close()
+    until(lambda: manager.control._sending._taken.total() == 0)
+    assert post(record(b"one more"))[0] == 200
 
 
 def test_what_is_no_tree_makes_no_workspace(

@@ -28,9 +28,11 @@ from mayfly.edge.places import Places
 
 HEAD_MAX = 64 * 1024  # request line and headers
 BODY_MAX = 1024 * 1024
-SLOWEST = 64 * 1024  # bytes a second of a body that is taken in pieces, beside READ_SECONDS
 READ_SIZE = 16 * 1024
 READ_SECONDS = 15.0  # for a whole head, and again for a whole body
+# How long a body that is taken in pieces is waited for, and how many bytes of it are to come meanwhile.
+PIECES_SECONDS = 30.0
+PIECES_LEAST = 8 * 1024 * 1024
 WRITE_SECONDS = 30.0  # for one write to a client that does not read
 LINGER_MAX = 8 * 1024 * 1024  # of what a refused client still sends, so that it comes to read why
 LINGER_SECONDS = 2.0
@@ -130,29 +132,36 @@ class TooLarge(Exception):
 
 
 class _Incoming(io.RawIOBase):
-    """The client's bytes, until a deadline and up to a budget."""
+    """The client's bytes, up to a budget and while they have not been waited for too long."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._deadline = 0.0
         self._budget = 0
+        self._seconds = self._left = 0.0
+        self._least = self._lacking = 0
 
-    def allow(self, budget: int, seconds: float) -> None:
+    def allow(self, budget: int, seconds: float, least: int = 0) -> None:
+        """Wait so long in all; where there is a ``least`` number of bytes, so long for as many each time."""
         self._budget = budget
-        self._deadline = time.monotonic() + seconds
+        self._seconds = self._left = seconds
+        self._least = self._lacking = least
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        if self._left <= 0:
             raise TimeoutError
         if self._budget <= 0:
             raise TooLarge
-        self._connection.settimeout(left)
+        self._connection.settimeout(self._left)
+        began = time.monotonic()
         count = self._connection.recv_into(buffer[: self._budget])
+        self._left -= time.monotonic() - began
         self._budget -= count
+        self._lacking -= count
+        if self._least and self._lacking <= 0:
+            self._left, self._lacking = self._seconds, self._least
         return count
 
 
@@ -226,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
                 )
                 self._answer(self.server.respond(request))
             return
-        self._incoming.allow(length + HEAD_MAX, READ_SECONDS + length / SLOWEST)
+        self._incoming.allow(length + HEAD_MAX, PIECES_SECONDS, PIECES_LEAST)
         sent = Sent(self.rfile, length)
         reply = self.server.respond(
             Request(self.command, target.path, query, b"", self.caller, sent)

@@ -56,6 +56,9 @@ LIST_SECONDS = 5.0  # how long one waits for its turn
 # Clients that wait or follow. A user's other connections are for those who do not.
 LONG_POLLS = Bounds(all=32, of_one=16, of_root=16)
 LONG_POLLS_OF_USERS = Bounds(all=24, of_one=6, of_root=6)
+# Clients that send what jobs bring, which may take long too.
+UPLOADS = Bounds(all=16, of_one=6, of_root=10)
+UPLOADS_OF_USERS = Bounds(all=12, of_one=3, of_root=3)
 WAIT_MAX = 60.0
 AGENT_SECONDS = 5.0  # how long the output of a job without an agent is waited for
 LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is over
@@ -246,6 +249,8 @@ class Control:
         self._listing_of_users = threading.BoundedSemaphore(LISTS)
         self._places = Places(LONG_POLLS)
         self._places_of_users = Places(LONG_POLLS_OF_USERS)
+        self._sending = Places(UPLOADS)
+        self._sending_of_users = Places(UPLOADS_OF_USERS)
 
     def open(self, path: str | Path, door: Door = OPERATORS) -> UnixServer:
         """A server on this socket, bound and not yet started; ``Refused`` where it cannot be."""
@@ -316,7 +321,11 @@ class Control:
         return self._sent(sending.lacking, request, sending.LACKING)
 
     def _content(self, request: Request, _: Names) -> HttpReply:
-        return self._sent(sending.content, request, ())
+        operator = request.caller.operator
+        places = self._sending if operator else self._sending_of_users
+        bounds = UPLOADS if operator else UPLOADS_OF_USERS
+        with _Place(_taken(places, bounds, request.caller.uid, "send to the manager")):
+            return self._sent(sending.content, request, ())
 
     def _tree(self, request: Request, _: Names) -> HttpReply:
         return self._sent(sending.tree, request, sending.TREE)
@@ -642,11 +651,8 @@ class Control:
         """Take one of the places for those who wait; what is returned gives it back."""
         uid, operator = request.caller.uid, request.caller.operator
         places = self._places if operator else self._places_of_users
-        if not places.take(uid):
-            most = LONG_POLLS if operator else LONG_POLLS_OF_USERS
-            bounds = f"{most.of_one} clients of one user, or {most.all} of all"
-            raise _TooMany(f"{bounds}, wait at the manager already")
-        return partial(places.give_back, uid)
+        bounds = LONG_POLLS if operator else LONG_POLLS_OF_USERS
+        return _taken(places, bounds, uid, "wait at the manager")
 
     @contextmanager
     def _turn(self, request: Request) -> Iterator[None]:
@@ -742,6 +748,14 @@ class _NotTheirs(Exception):
 
 class _TooMany(Exception):
     """The places are taken; in one sentence, which."""
+
+
+def _taken(places: Places, bounds: Bounds, uid: int, what: str) -> Callable[[], None]:
+    """Take a place among those who do that; what is returned gives it back."""
+    if not places.take(uid):
+        those = f"{bounds.of_one} clients of one user, or {bounds.all} of all"
+        raise _TooMany(f"{those}, {what} already")
+    return partial(places.give_back, uid)
 
 
 class _Place:
