@@ -68,7 +68,7 @@ class DockerEngine(DockerClient):
         self._gates: dict[Generation, GateSocket] = {}
         self._networks: set[str] = set()
         self._holders: dict[ContainerId, _Held] = {}
-        self._frozen: set[ContainerId] = set()
+        self._frozen: dict[ContainerId, bool] = {}  # those that were: whether they still are
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
 
@@ -111,7 +111,8 @@ class DockerEngine(DockerClient):
         for holder in tuple(self._holders):
             if holder not in there:
                 self._holders.pop(holder, None)
-        self._frozen &= there
+        for container in self._frozen.keys() - there:
+            self._frozen.pop(container, None)
         return found
 
     def sandbox_is_empty(self, holder: ContainerId) -> bool:
@@ -193,17 +194,18 @@ class DockerEngine(DockerClient):
     def freeze(self, cid: ContainerId) -> None:
         """Stop all that runs in it; see ``engines.protocol``."""
         super().freeze(cid)
-        self._frozen.add(cid)
+        self._frozen[cid] = True
 
     def thaw(self, cid: ContainerId) -> None:
         """Let what runs in it go on; see ``engines.protocol``."""
         super().thaw(cid)
-        self._frozen.discard(cid)
+        if cid in self._frozen:
+            self._frozen[cid] = False
 
     def remove(self, cid: ContainerId) -> None:
         """Remove it; see ``engines.protocol``."""
         super().remove(cid)
-        self._frozen.discard(cid)
+        self._frozen.pop(cid, None)
 
     def let_go(self, generation: Generation) -> None:
         """Give up the way into an agent's gate."""
@@ -280,7 +282,7 @@ class DockerEngine(DockerClient):
             on_line=listener.line,
             on_failure=listener.failed,
             on_much=listener.printed,
-            frozen=self._frozen.__contains__,
+            frozen=self._frozen.get,
             per_agent=per_agent,
             total=total,
             log_size=log_size,

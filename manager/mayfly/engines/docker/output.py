@@ -78,7 +78,7 @@ _SKIPPED = (
     " turned faster than it was read"
 )
 _KILLED = 137  # the exit code of a container that was killed
-_STALLED = 2.0  # seconds without output after much of it
+_STALLED = 2.0  # seconds without output after much of it, of an agent that was frozen before
 _PROOF_SECONDS = 60.0
 _RUNS = frozenset({"running", "paused", "restarting", "stopping"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -148,7 +148,7 @@ class OutputKeeper:
         on_line: Callable[[Generation, int, bytes], None] | None = None,
         on_failure: Callable[[str, BaseException], None] | None = None,
         on_much: Callable[[Generation, int, int], None] = lambda _, __, ___: None,
-        frozen: Callable[[ContainerId], bool] = lambda _: False,
+        frozen: Callable[[ContainerId], bool | None] = lambda _: None,
         per_agent: int = 16 * 1024 * 1024,
         total: int = 2 * 1024 * 1024 * 1024,
         log_size: int = 10 * 1024 * 1024,
@@ -421,16 +421,19 @@ class OutputKeeper:
             self._again(one)
 
     def _look_after(self, one: _Followed) -> None:
-        """Ask anew if nothing more comes: an Engine that has lost its place in its own log says nothing (seen
-        in 20.10). A frozen agent says nothing either.
+        """Ask anew if nothing more comes of a flood: an Engine that has lost its place in its own log says
+        nothing (seen in 20.10). A frozen agent says nothing either.
         """
         takes = one.takes
 
         def look() -> None:
-            if one.takes == takes and self._frozen(one.container):
+            frozen = self._frozen(one.container)
+            if one.takes == takes and frozen:
                 self._after(_STALLED, look)
                 return
             one.looked_after = False
+            if frozen is None:
+                return
             if one.takes == takes and one.sock is not None and not one.paused and not one.last:
                 self._again(one)
             elif one.takes != takes and not one.gone:
