@@ -43,7 +43,7 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
-from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory
+from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory, Visit
 from mayfly.core.model import (
     Cause,
     Config,
@@ -131,19 +131,27 @@ def doomed(agent: Agent, reason: DoomReason) -> AgentDoomed:
         ),
         *[
             (
-                AttachAgent(ANN, to, is_slot=is_slot),
+                AttachAgent(ANN, to, is_slot=is_slot, mark="m1"),
                 situation(WAITS, replace(RUNS, container=BOX)),
                 {"generation": "g1", "container": BOX, "slot": "a-1"},
-                [AgentAttached(T, RUNS.generation, "ann")],
+                [AgentAttached(T, RUNS.generation, "ann", "m1")],
             )
             for to, is_slot in ((JOB, False), (A1, True))
         ],
         (
-            DetachAgent(ANN, RUNS.generation, "its process ended"),
+            DetachAgent(ANN, RUNS.generation, "its process ended", "m1"),
             BOTH,
             {},
-            [AgentDetached(T, RUNS.generation, "ann", "its process ended")],
+            [AgentDetached(T, RUNS.generation, "ann", "its process ended", "m1")],
         ),
+        # Whoever asked was told that nobody answered, and knows not in which agent.
+        (
+            DetachAgent(ANN, None, "late", "m1"),
+            situation(replace(RUNS, attached=(Visit("ann", "m0"), Visit("ann", "m1")))),
+            {},
+            [AgentDetached(T, RUNS.generation, "ann", "late", "m1")],
+        ),
+        (DetachAgent(ANN, None, "late", "m2"), BOTH, {}, []),
         (
             CordonSlots(ANN, ("a-1", "a-0", "a-1"), until=T + 60, note="n"),
             situation(slots={A0: SlotMemory(cordon=Cordon(T - 9, "bob", drain=True))}),

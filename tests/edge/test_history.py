@@ -13,7 +13,9 @@ import pytest
 from mayfly.core.apply import apply
 from mayfly.core.commands import Payload
 from mayfly.core.facts import (
+    AgentAttached,
     AgentCreated,
+    AgentDetached,
     AgentExited,
     AgentOpened,
     ClockJumped,
@@ -25,7 +27,7 @@ from mayfly.core.facts import (
     RunSubmitted,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
-from mayfly.core.memory import Agent, Job
+from mayfly.core.memory import Agent, Job, Visit
 from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, Priority, SlotName
 from mayfly.core.queue import HALF_LIFE, Queue, charged
 from mayfly.core.runs import Origin, Run
@@ -371,6 +373,19 @@ def test_a_queue_in_a_file_of_before_shares_and_classes_is_read_on(tmp_path: Pat
     created = lived(1, T)[0]
     kept(history, created, GateOpening(T + 1, Generation("g0001"), "run", JobId("j0")))
     assert history.load().jobs[JobId("j0")].agent == "g0001"
+    history.close()
+
+
+def test_who_is_beside_a_job_is_known_to_the_next_manager_until_they_are_out(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path)
+    created, one = lived(1, T)[0], Generation("g0001")
+    kept(history, created, *(AgentAttached(T, one, by, f"m-{by}") for by in ("ann", "bob")))
+    kept(history, AgentAttached(T, one, "former"), AgentDetached(T, one, "ann", "left", "m-ann"))
+    history.close()
+    history = History(tmp_path)
+    assert history.load().agents[one].attached == (Visit("bob", "m-bob"),)
     history.close()
 
 

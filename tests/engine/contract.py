@@ -413,6 +413,8 @@ class EngineContract:
         for _ in range(2):
             world.engine.freeze(container)
             assert state() is ContainerState.PAUSED
+            with pytest.raises(Passing):
+                world.engine.exec_probe(container, ("true",), 10.0)
         for _ in range(2):
             world.engine.thaw(container)
             assert state() is ContainerState.RUNNING

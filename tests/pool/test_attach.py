@@ -141,6 +141,14 @@ def test_it_ends_with_the_job_and_with_the_manager_and_the_job_with_neither(
     manager.start(wait="answer")
     until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended", 30)
     person = enter()
+    manager.kill(signal.SIGKILL)
+    person.communicate(timeout=60)
+    assert "sleep 503" in _commands(manager)
+    manager.start(wait="answer")
+    until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended", 30)
+    told = (job, "root", "the manager was gone before it had ended")
+    until(lambda: told in _left(manager), "that it is recorded")
+    person = enter()
     assert manager.cli("cancel", job).returncode == 0
     assert b"mayfly: the job has ended, and this with it\n" in person.communicate(timeout=60)[1]
     assert manager.ended(job)["cause"] == "cancelled"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mayfly.core.commands import AttachAgent, Command, DetachAgent
@@ -25,8 +26,13 @@ class LetIn:
         self.container: ContainerId = self.engine.prepare(self.plan)
         self.engine.open(self.plan.generation, self.container, frame(self.plan.generation, FOREVER))
         self.witness = world.witnesses.path(self.plan.generation)
-        self.manager = StandIn(home / "control.sock", self._answer)
-        self.attachments = Attachments(self.engine, world.witnesses, self.manager.send, idle=idle)
+        self.manager = StandIn(home / "control.sock", self._answered)
+        self.throttled = False
+        self.answer: Callable[[Command], Answer] = self._answer
+        users, send = world.witnesses, self.manager.send
+        self.attachments = Attachments(
+            self.engine, users, send, lambda _: self.throttled, idle=idle
+        )
         self.manager.attach = self.attachments.enter
         self.manager.publish(status(slot("local-0")))
 
@@ -38,6 +44,9 @@ class LetIn:
             kind = "no_such_slot" if command.is_slot else "no_such_job"
             return Answer(404, {"error": f"there is no {command.to}", "kind": kind})
         return Answer(200, {})
+
+    def _answered(self, command: Command) -> Answer:
+        return self.answer(command)
 
     @property
     def executions(self) -> list[SimulatedExecution]:

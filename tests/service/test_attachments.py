@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,20 @@ from mayfly.core.attaching import (
     framed,
     size_frame,
 )
-from mayfly.core.commands import AttachAgent
+from mayfly.core.commands import AttachAgent, Command, DetachAgent
+from mayfly.core.memory import Agent, Visit
+from mayfly.core.model import Generation, PoolName, SlotName
 from mayfly.edge.faults import Passing
 from mayfly.service.attachments import BOUNDS, BOUNDS_OF_USERS, BURST, RATE
+from mayfly.service.pending_command import Answer
 from tests.service.conftest import Ask, connect
 from tests.service.let_in import LetIn
 from tests.service.standin import StandIn
 from tests.waiting import Until
 
+SERVED = Agent(
+    *(Generation("g"), SlotName("local-0"), PoolName("local"), 1, "f", "i", (), 0.0), opened=1.0
+)
 OURS = BOUNDS.of_root if os.getuid() == 0 else BOUNDS.of_one
 
 
@@ -349,3 +356,95 @@ def test_who_was_let_in_is_recorded_before_anything_is_started(
     first, *_ = inside.manager.commands
     assert isinstance(first, AttachAgent)
     assert (first.to, first.is_slot, first.by.uid) == ("j1", False, os.getuid())
+
+
+def test_a_job_that_is_frozen_for_what_it_prints_lets_one_in_when_it_runs_and_is_left_then(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make()
+    inside.throttled = True
+    inside.engine.freeze(inside.container)
+    calls = inside.engine.calls
+    entered: list[Person] = []
+    entering = threading.Thread(target=lambda: entered.append(Person(door)))
+    entering.start()
+    until(lambda: "execute" in calls, 30)
+    inside.engine.thaw(inside.container)
+    entering.join()
+    (person,) = entered
+    assert person.status == 101
+    inside.engine.freeze(inside.container)
+    person.socket.close()
+    until(lambda: "exec_probe" in calls, 30)
+    assert inside.left == []
+    assert inside.executions[0].exit_code() is None
+    inside.engine.thaw(inside.container)
+    until(lambda: inside.left == ["the client went away"], 30)
+    assert inside.executions[0].exit_code() == 137
+
+
+def test_one_who_cannot_be_let_in_for_a_frozen_job_is_told_what_to_do(
+    make: Callable[..., LetIn], door: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mayfly.service.attachments.THAWED", 0.1)
+    inside = make()
+    inside.throttled = True
+    inside.engine.freeze(inside.container)
+    person = Person(door)
+    assert (person.status, person.told["kind"]) == (503, "unavailable")
+    assert person.told["error"].endswith("try again")
+    assert "prints so much that it is frozen" in person.told["error"]
+
+
+def test_what_stays_of_a_frozen_job_when_the_manager_stops_is_the_next_ones_to_end(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make()
+    inside.throttled = True
+    person = Person(door)
+    (attach,) = inside.manager.commands
+    assert isinstance(attach, AttachAgent)
+    inside.engine.freeze(inside.container)
+    assert inside.attachments.stop() == (), "it is not recorded as ended"
+    assert person.end()[1].exit_code is None
+    assert inside.executions[0].exit_code() is None
+    inside.attachments.stopping.clear()  # the next one
+    agent = replace(SERVED, generation=inside.plan.generation, container=inside.container)
+    inside.attachments.end_left([replace(agent, attached=(Visit("ann", attach.mark),))])
+    inside.engine.thaw(inside.container)
+    until(lambda: len(inside.left) == 1, 30)
+    told = inside.manager.commands[-1]
+    assert isinstance(told, DetachAgent)
+    assert (told.by.name, told.mark, told.generation) == ("ann", attach.mark, agent.generation)
+    assert inside.left == ["the manager was gone before it had ended"]
+    assert inside.executions[0].exit_code() == 137
+
+
+def test_what_was_left_in_an_agent_that_has_ended_meanwhile_is_recorded(
+    make: Callable[..., LetIn], until: Until
+) -> None:
+    inside = make()
+    inside.engine.ends(inside.plan.generation)
+    agent = replace(SERVED, generation=inside.plan.generation, container=inside.container)
+    visits = (Visit("ann", "m1"), Visit("bob", "m2"))
+    inside.attachments.end_left([replace(agent, attached=visits)])
+    until(lambda: len(inside.left) == 2, 30)
+
+
+def test_one_whom_the_loop_lets_in_too_late_is_out_again(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    inside = make()
+
+    def late(command: Command) -> Answer:
+        if isinstance(command, AttachAgent):
+            return Answer(504, {"error": "no answer", "kind": "timeout"})
+        return Answer(200, {})
+
+    inside.answer = late
+    assert Person(door).status == 504
+    attach, detach = inside.manager.commands
+    assert isinstance(attach, AttachAgent)
+    assert isinstance(detach, DetachAgent)
+    assert (detach.generation, detach.mark) == (None, attach.mark)
+    assert attach.mark

@@ -47,7 +47,16 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
-from mayfly.core.memory import ENDS_JOBS, NO_SHARE, NOTHING, Doom, Memory, ShareKey, reprieved
+from mayfly.core.memory import (
+    ENDS_JOBS,
+    NO_SHARE,
+    NOTHING,
+    Doom,
+    Memory,
+    ShareKey,
+    Visit,
+    reprieved,
+)
 from mayfly.core.model import Generation, Hold, JobId, JobState, Phase, SlotName
 from mayfly.core.queue import followed, followers
 
@@ -140,7 +149,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
         ):
             _write_agent(draft, fact)
         case AgentAttached() | AgentDetached():
-            pass  # who was let in is for the record alone
+            _write_visit(draft, fact)
         case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
             first = draft.slots.get(slot, NOTHING).failing_since if failures > 1 else None
             since = fact.at if first is None else first
@@ -194,6 +203,15 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             _shift(draft, by)
         case _:
             assert_never(fact)
+
+
+def _write_visit(draft: _Draft, fact: AgentAttached | AgentDetached) -> None:
+    known = draft.agents.get(fact.generation)
+    if known is None or not fact.mark:
+        return
+    others = tuple(visit for visit in known.attached if visit.mark != fact.mark)
+    entered = (Visit(fact.by, fact.mark),) if isinstance(fact, AgentAttached) else ()
+    draft.agent(fact.generation, attached=(*others, *entered))
 
 
 RELEASED: Mapping[str, object] = {

@@ -128,9 +128,8 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
             return _cancel(command, situation)
         case AttachAgent():
             return _attach(command, situation)
-        case DetachAgent(by=by, generation=generation, reason=reason):
-            fact = AgentDetached(situation.now, generation, by.name, reason)
-            return CommandResult(200, {}, (fact,))
+        case DetachAgent():
+            return _detach(command, situation)
         case CordonSlots():
             return _cordon(command, situation)
         case UncordonSlots():
@@ -237,7 +236,23 @@ def _attach(command: AttachAgent, at: Situation) -> CommandResult:
     if not agent.busy or agent.container is None:
         return refusal(409, "refused", f"the job in {agent.slot} has not begun yet: try again")
     body = {"generation": agent.generation, "container": agent.container, "slot": agent.slot}
-    return CommandResult(200, body, (AgentAttached(at.now, agent.generation, command.by.name),))
+    fact = AgentAttached(at.now, agent.generation, command.by.name, command.mark)
+    return CommandResult(200, body, (fact,))
+
+
+def _detach(command: DetachAgent, at: Situation) -> CommandResult:
+    generation = command.generation
+    if generation is None:
+        visits = (
+            agent.generation
+            for agent in at.memory.agents.values()
+            if any(visit.mark == command.mark for visit in agent.attached)
+        )
+        generation = next(visits, None)
+    if generation is None:
+        return CommandResult(200, {})
+    fact = AgentDetached(at.now, generation, command.by.name, command.reason, command.mark)
+    return CommandResult(200, {}, (fact,))
 
 
 def _of_job(command: AttachAgent, at: Situation) -> Agent | CommandResult:

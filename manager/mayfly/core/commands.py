@@ -103,6 +103,7 @@ class AttachAgent:
     by: Caller
     to: JobId | SlotName
     is_slot: bool
+    mark: str = ""  # of all that is started there
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,9 @@ class DetachAgent:
     """Record that a person who was let in is out again."""
 
     by: Caller
-    generation: Generation
+    generation: Generation | None  # None: whoever has the mark, if anybody was let in with it
     reason: str
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,7 @@ class AgentAttached:
     at: float
     generation: Generation
     by: str
+    mark: str = ""  # of what they start there; "": of an earlier Mayfly
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ class AgentDetached:
     generation: Generation
     by: str
     reason: str  # why it ended
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

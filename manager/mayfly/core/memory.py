@@ -52,6 +52,14 @@ class Doom:
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """A person beside a job."""
+
+    by: str
+    mark: str  # of all that they have started there
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     """One container's life in a slot, as far as it has come."""
 
@@ -90,6 +98,8 @@ class Agent:
     failed: bool = False  # it ended badly: its container is kept where its pool says so
     brings: bool = False  # something is put into its container before its gate is opened
     out: tuple[str, ...] = ()  # what of its container its job's owner wants
+    # Persons who were let in beside its job, until what they started has ended.
+    attached: tuple[Visit, ...] = ()
     results: float | None = None  # when it was recorded what came of that; None: not yet
     memory: int | None = (
         None  # bytes that it may have; None: no limit, or made by an earlier Mayfly

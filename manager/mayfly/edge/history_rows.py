@@ -18,6 +18,7 @@ from mayfly.core.memory import (
     Pause,
     Share,
     SlotMemory,
+    Visit,
 )
 from mayfly.core.model import (
     DoomReason,
@@ -89,6 +90,8 @@ def agent_from(data: Mapping[str, Any]) -> Agent:
     known = _known(Agent, data)
     for key in ("lease", "out"):
         known[key] = tuple(known.get(key) or ())
+    visits = known.get("attached") or ()
+    known["attached"] = tuple(Visit(**_known(Visit, visit)) for visit in visits)
     if known.get("confirmed") is not None:
         known["confirmed"] = Phase(known["confirmed"])
     if known.get("doom") is not None:

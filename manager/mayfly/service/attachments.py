@@ -13,9 +13,11 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
 from typing import Protocol, TypeVar
 
 from mayfly.core.attaching import (
@@ -32,12 +34,15 @@ from mayfly.core.attaching import (
     size_in,
 )
 from mayfly.core.commands import AttachAgent, Caller, DetachAgent
+from mayfly.core.memory import Agent, Visit
 from mayfly.core.model import ContainerId, Generation
 from mayfly.core.quantities import spoken_age
-from mayfly.edge.faults import Fault
+from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.http_connection import RETRY, Reply, Upgrade, error_reply, json_reply
+from mayfly.edge.lasting_thread import begun
+from mayfly.edge.patience import known
 from mayfly.edge.places import Bounds, Places
-from mayfly.engines.protocol import Engine, Execution
+from mayfly.engines.protocol import Engine, Execution, Gone
 from mayfly.service.pending_command import Send, ask
 
 # At once, by the door that they came in by.
@@ -58,6 +63,11 @@ BURST = 1.0  # seconds of that at once
 RESIZED = 0.1  # seconds between two sizes of a terminal that the engine is told
 RECORDING = 5.0  # seconds for the loop to record that one has ended
 ENDING = 15.0  # seconds for what it has started to end
+THAWED = (
+    20.0  # seconds that one waits at most to be let in to a job that is frozen for what it prints
+)
+AGAIN = 0.1  # seconds between two tries to do something in such a one
+LEFT_AGAIN = 1.0  # seconds between two tries to end what an earlier manager has left
 STOPPING = 5.0  # seconds that a manager that stops waits for all of them
 HOME = "/opt/mayfly"
 
@@ -65,10 +75,18 @@ GONE = "the client went away"
 EXITED = "its process ended"
 OVER = "the job ended"
 STOPS = "the manager stops"
+LEFT = "the manager was gone before it had ended"
+FROZEN = (
+    "the job prints so much that it is frozen most of the time, and was not to be entered within "
+    f"{THAWED:g} s: try again"
+)
 SENTENCES = {
     OVER: "the job has ended, and this with it",
     STOPS: "the manager stops; the job goes on: attach again when it is back",
 }
+
+
+T = TypeVar("T")
 
 
 class Users(Protocol):
@@ -95,9 +113,19 @@ class Wanted:
 class Attachments:
     """All that there are; used by the threads of the control socket."""
 
-    def __init__(self, engine: Engine, users: Users, send: Send, *, idle: float = IDLE) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        users: Users,
+        send: Send,
+        throttled: Callable[[Generation], bool],
+        *,
+        idle: float = IDLE,
+    ) -> None:
+        """``throttled``: whether an agent is frozen now and then for what it prints."""
         self.engine = engine
         self.idle = idle
+        self._throttled = throttled
         self.stopping = threading.Event()
         self._users = users
         self._send = send
@@ -124,8 +152,11 @@ class Attachments:
         return reply
 
     def _entered(self, command: AttachAgent, wanted: Wanted) -> Reply:
-        answer = ask(self._send, command)
+        mark = secrets.token_hex(8)
+        answer = ask(self._send, replace(command, mark=mark))
         if answer.status != 200:
+            if answer.status == 504:  # the loop may let them in yet
+                self.record(DetachAgent(command.by, None, "the manager did not answer", mark))
             return json_reply(answer.status, answer.body)
         generation = Generation(str(answer.body["generation"]))
         container = ContainerId(str(answer.body["container"]))
@@ -139,21 +170,68 @@ class Attachments:
                     "`mayfly images build`, and jobs after that can be entered"
                 )
                 return error_reply(409, failed, "refused")
-            made = _Attachment(self, command.by, generation, container, user, wanted)
+            visitor = (command.by, mark, generation, container, user)
+            made = _Attachment(self, *visitor, wanted)
         except Fault as fault:
             failed = str(fault)
             return error_reply(503, failed, "unavailable")
         finally:
             if made is None:
-                self.record(DetachAgent(command.by, generation, failed))
+                self.record(DetachAgent(command.by, generation, failed, mark))
         self._open.add(made)
         return Upgrade(PROTOCOL, made.go_on, made.close)
 
-    def over(self, attachment: _Attachment) -> None:
-        """One has ended, and what it started."""
+    def over(self, attachment: _Attachment, *, ended: bool) -> None:
+        """One is over; unless what it started has ``ended``, a manager that stops leaves that to the next."""
         self._places[attachment.by.operator].give_back(attachment.by.uid)
-        self.record(DetachAgent(attachment.by, attachment.generation, attachment.why))
+        if ended or not self.stopping.is_set():
+            who = (attachment.by, attachment.generation, attachment.why, attachment.mark)
+            self.record(DetachAgent(*who))
         self._open.discard(attachment)
+
+    def in_time(self, generation: Generation, do: Callable[[], T], within: float = inf) -> T:
+        """Do something in an agent, which may be frozen for what it prints: then as soon as it is not."""
+        last = time.monotonic() + within
+        while True:
+            try:
+                return do()
+            except Gone:
+                raise
+            except Passing as fault:
+                if not self._throttled(generation) or self.stopping.is_set():
+                    raise
+                if time.monotonic() > last:
+                    raise Passing(FROZEN) from fault
+            self.stopping.wait(AGAIN)
+
+    def end_left(self, agents: Iterable[Agent]) -> None:
+        """Have what an earlier manager has left of attachments ended, and recorded."""
+        left = [(agent, visit) for agent in agents for visit in agent.attached]
+        if left:
+            begun(threading.Thread(target=self._end_left, args=(left,), name="left", daemon=True))
+
+    def _end_left(self, left: list[tuple[Agent, Visit]]) -> None:
+        while left and not self.stopping.is_set():
+            left = [one for one in left if not self._has_ended(*one)]
+            if left:
+                self.stopping.wait(LEFT_AGAIN)
+
+    def _has_ended(self, agent: Agent, visit: Visit) -> bool:
+        by = Caller(0, 0, 0, visit.by)
+        try:
+            user = self._users.user(agent.generation)
+            if user is not None and agent.container is not None and not agent.settled:
+                self.end_all(agent.container, visit.mark, user)
+        except Gone:
+            pass
+        except Fault:
+            return False
+        self.record(DetachAgent(by, agent.generation, LEFT, visit.mark))
+        return True
+
+    def end_all(self, container: ContainerId, mark: str, user: str) -> None:
+        """End what was started in the container with that mark."""
+        self.engine.exec_probe(container, ("/bin/sh", f"{HOME}/detach", mark), ENDING, user=user)
 
     def record(self, command: DetachAgent) -> None:
         """Have it recorded: by the loop, or once that has ended by whoever stops it."""
@@ -178,6 +256,7 @@ class _Attachment:
         self,
         among: Attachments,
         by: Caller,
+        mark: str,
         generation: Generation,
         container: ContainerId,
         user: str,
@@ -190,14 +269,16 @@ class _Attachment:
         self._among = among
         self._container = container
         self._user = user
-        self._mark = secrets.token_hex(8)
-        self._execution = among.engine.execute(
+        self.mark = mark
+        execute = partial(
+            among.engine.execute,
             container,
-            wanted.words(self._mark),
+            wanted.words(mark),
             user=user,
-            variables={MARK: self._mark},
+            variables={MARK: mark},
             terminal=wanted.size is not None,
         )
+        self._execution = among.in_time(generation, execute, THAWED)
 
     def go_on(self, client: socket.socket, ahead: bytes) -> None:
         """Hand on what comes, both ways, until it is over."""
@@ -213,41 +294,35 @@ class _Attachment:
 
     def _exit_code(self) -> int | None:
         """Of a process whose streams have ended: the Engine may know it a moment later."""
-        return _soon(self._execution.exit_code)
+        return _known_soon(self._execution.exit_code)
 
     def _has_ended(self) -> bool:
         """Whether the container is over, or about to be: its launcher kills what is in it first."""
-        return bool(_soon(lambda: self._among.engine.at_gate(self._container) or None))
+        return bool(_known_soon(lambda: self._among.engine.at_gate(self._container) or None))
 
     def close(self) -> None:
         """End what it has started and is left, and be no more."""
+        ended = self.why == OVER
         try:
             self._execution.close()
-            if self.why != OVER:
-                self._end_all()
+            if not ended:
+                words = (self._container, self.mark, self._user)
+                with suppress(Fault):
+                    self._among.in_time(self.generation, lambda: self._among.end_all(*words))
+                    ended = True
         finally:
-            self._among.over(self)
+            self._among.over(self, ended=ended)
 
-    def _end_all(self) -> None:
-        words = ("/bin/sh", f"{HOME}/detach", self._mark)
+
+def _known_soon(look: Callable[[], T | None]) -> T | None:
+    """What the engine is about to know."""
+
+    def known_now() -> T | None:
         with suppress(Fault):
-            self._among.engine.exec_probe(self._container, words, ENDING, user=self._user)
+            return look()
+        return None
 
-
-T = TypeVar("T")
-
-
-def _soon(look: Callable[[], T | None]) -> T | None:
-    """What is known within a second or two."""
-    end = time.monotonic() + SOON
-    while True:
-        try:
-            found = look()
-        except Fault:
-            found = None
-        if found is not None or time.monotonic() > end:
-            return found
-        time.sleep(0.05)
+    return known(known_now, within=SOON, first=0.05)
 
 
 class _Relay:

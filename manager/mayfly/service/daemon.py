@@ -213,7 +213,9 @@ def _run(
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, log, erred))
 
-    attachments = Attachments(engine, witnesses, inbox.put)
+    attachments = Attachments(
+        engine, witnesses, inbox.put, lambda generation: _throttled(loop.state.memory, generation)
+    )
     control = Control(
         board=board,
         send=inbox.put,
@@ -233,15 +235,15 @@ def _run(
     servers = _opened(control, config.host.socket, stack)
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
-        for start in (
+        _begin(
             ends.start,
             observer.start,
             mounts.start,
             prober.start,
             old.start,
             *(s.start for s in servers),
-        ):
-            start()
+            partial(attachments.end_left, loop.state.memory.agents.values()),
+        )
         _log_start(log, host, config)
         loop.run()
         log.event("daemon.stopping")
@@ -263,6 +265,11 @@ def _opened(control: Control, path: str, stack: ExitStack) -> list[UnixServer]:
     return servers
 
 
+def _begin(*starts: Callable[[], object]) -> None:
+    for start in starts:
+        start()
+
+
 class _Stoppable(Protocol):
     def stop(self) -> None:
         """End it."""
@@ -282,9 +289,19 @@ def _detach(
 ) -> None:
     """End whoever is attached, and record it in the loop's place, which has ended."""
     ended, memory, now = attachments.stop(), loop.state.memory, clock()
-    facts = tuple(AgentDetached(now, one.generation, one.by.name, one.reason) for one in ended)
+    facts = tuple(
+        AgentDetached(now, one.generation, one.by.name, one.reason, one.mark)
+        for one in ended
+        if one.generation is not None
+    )
     if facts and ledger.commit(facts, memory, now, None):
         report.recorded(facts, memory, memory)
+
+
+def _throttled(memory: Memory, generation: Generation) -> bool:
+    """Whether the agent is frozen now and then for what it prints."""
+    agent = memory.agents.get(generation)
+    return agent is not None and agent.throttled is not None and not agent.settled
 
 
 def _bell(

@@ -429,7 +429,7 @@ class SimulatedEngine:
         """Nothing can be run inside: it says nothing and succeeds."""
         del timeout, user
         self._asked("exec_probe")
-        self._running(container, "running a command in")
+        self._enterable(container, "running a command in")
         for execution in self.executions.get(container, []):
             if argv[-1] in execution.marks:  # agents/detach
                 execution.killed()
@@ -447,7 +447,7 @@ class SimulatedEngine:
         """A process that says back what it is told."""
         del terminal
         self._asked("execute")
-        self._running(container, f"running {argv[0]} in")
+        self._enterable(container, f"running {argv[0]} in")
         execution = SimulatedExecution(argv, user, frozenset(variables.values()))
         self.executions.setdefault(container, []).append(execution)
         return execution
@@ -518,6 +518,10 @@ class SimulatedEngine:
                 f"{doing} container {container[:12]}: it does not run; the agent is replaced"
             )
         return box
+
+    def _enterable(self, container: ContainerId, doing: str) -> None:
+        if self._running(container, doing).container.state is ContainerState.PAUSED:
+            raise Passing(f"{doing} container {container[:12]}: it is paused; it is tried again")
 
     def _end(self, box: _Box, code: int, *, witnessed: bool = True) -> None:
         with self._lock:
