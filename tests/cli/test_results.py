@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mayfly.cli.results import place_here, wanted
+from mayfly.cli.client import Client, Document
+from mayfly.cli.results import fetched, place_here, wanted
 from mayfly.cli.trouble import Usage
 from mayfly.core.commands import Command, SubmitJob
 from mayfly.core.model import Generation
@@ -132,6 +133,51 @@ def test_why_there_is_nothing_is_told(
     ran = mayfly("fetch", "j1")
     assert (ran.code, ran.out) == (code, "")
     assert told in ran.err
+
+
+class Counting(Client):
+    """Counts how often the row is asked for; once results are waited for they are taken."""
+
+    asked = 0
+
+    def get(
+        self, path: str, query: Mapping[str, object] | None = None, timeout: float | None = None
+    ) -> Document:
+        self.asked += 1
+        assert self.asked <= 2, "it asks over and over"
+        return super().get(path, query, timeout)
+
+    taken: Callable[[], object]
+
+    def fetched(self, path: str, query: Mapping[str, object]) -> Generator[bytes, None, None]:
+        assert query["wait"]
+        self.taken()
+        return super().fetched(path, query)
+
+
+def taken_later(manager: StandIn, out: tuple[str, ...]) -> None:
+    manager.account.rows["j1"] = {**job("j1", **ENDED), "out": [*out], "results": None}
+
+
+def test_results_that_are_still_taken_are_waited_for_by_the_manager(
+    manager: StandIn, tmp_path: Path
+) -> None:
+    taken_later(manager, ("x",))
+    client = Counting(str(manager.path))
+    client.taken = lambda: keeps(manager, ("x",))
+    assert fetched(client, "j1", {"x": tmp_path / "x"})
+    assert (tmp_path / "x/r.xml").read_bytes() == b"<r/>"
+
+
+def test_nothing_that_could_be_brought_back_is_known_at_once(
+    manager: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken_later(manager, ("x",))
+    client = Counting(str(manager.path))
+    told = {"files": 0, "size": 0, "left_out": ["x: there is no such file or directory"]}
+    client.taken = lambda: manager.account.rows["j1"].update(results=told)
+    assert not fetched(client, "j1", {"x": tmp_path / "x"})
+    assert "not brought back: x: there is no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.cli import pipeline_tasks
 from mayfly.cli.app import main
+from mayfly.cli.client import Client
 from mayfly.cli.run_submission import body_of
 from mayfly.core.model import JobState
 from mayfly.core.pipeline.task import Task
 from mayfly.core.runs import Origin
+from mayfly.edge.faults import Refused
+from mayfly.edge.own_limits import OwnLimits
 from mayfly.providers.local.pipeline import queue_name
 from mayfly.service.parameters import JOB_NAME
 from tests.harness import until
@@ -294,3 +298,32 @@ def test_root_does_not_read_a_repository_of_somebody_else_s_for_a_run(
     assert ran.code == 1
     assert "cannot be read as a git repository" in ran.err
     assert len(box.runs) == 1
+
+
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def test_what_a_clone_s_file_takes_to_work_out_has_a_bound_wherever_it_is(
+    folder: Path, typed: Typed, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed("push", folder, "--all")
+    write(folder, ".mayfly.toml", ONE.replace("make -C", LOOP))
+    commit(folder)
+    hostile = {"repository": str(folder), "commit": git(folder, "rev-parse", "HEAD").strip()}
+    Client(str(box.path)).post("/v1/runs", {**hostile, "tasks": [{"argv": ["true"]}]})
+    monkeypatch.setattr(pipeline_tasks, "SECONDS", 0.1)
+    told = "mayfly: these jobs take too much to work out: more than 0.1 s of a processor\n"
+    render = ("pipeline", "render", "--repository", folder, "--all", "--for", "local")
+    for words in (("push", folder, "--all"), render, ("runs", "r2", "--rerun")):
+        assert typed(*words) == Ran(1, "", told)
+    assert len(box.runs) == 2
+
+
+def test_what_more_memory_they_may_take_counts_from_what_there_is() -> None:
+    with (
+        pytest.raises(Refused, match="x: more than 64 MiB of memory"),
+        OwnLimits(60.0, 64 * 2**20, "x").kept(),
+    ):
+        bytearray(128 * 2**20)
+    with OwnLimits(60.0, 64 * 2**20, "x").kept():
+        assert len(bytearray(16 * 2**20)) == 16 * 2**20

@@ -444,7 +444,7 @@ def test_a_template_that_never_ends_is_told(lab: Lab) -> None:
     commit(lab.clone)
     hook = lab.bare / "hooks/post-receive"
     hook.write_text(hook.read_text().replace("pushed=", "ulimit -S -t 2\npushed="))
-    assert "mayfly: main: the jobs of this push take too much to work out" in lab.push()
+    assert "mayfly: main: these jobs take too much to work out" in lab.push()
 
 
 # -- notes ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ class Client:
         """Send a body of so many bytes, made anew for each try, and return what became of it."""
         return self._json("POST", path, Body(pieces, length), self._seconds, self._patience)
 
-    def fetched(self, path: str, query: Mapping[str, object]) -> Iterator[bytes]:
+    def fetched(self, path: str, query: Mapping[str, object]) -> Generator[bytes, None, None]:
         """The pieces of a body as they come; none where there is nothing yet."""
         connection, response = self._answered("GET", _with_query(path, query), None, 100.0, 0.0)
         try:

@@ -6,11 +6,12 @@ Reads the repository as whoever asks, and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from mayfly.cli.trouble import Trouble
 from mayfly.core.pipeline.definition import ALL, CUDA, FILE
+from mayfly.edge.own_limits import OwnLimits
 
 if TYPE_CHECKING:
     from mayfly.core.pipeline.changes import Change
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     Read: TypeAlias = tuple[Definition, Templates]
 
 SENTENCES_MAX = 10
+# Templates are a stranger's: of a push, or of a repository that somebody has cloned.
+SECONDS = 60.0  # of a processor, in which the jobs of one command are worked out
+MEMORY = 2 * 1024**3  # bytes, for the same
+TOO_MUCH = "these jobs take too much to work out"
+
+
+def own_limits() -> OwnLimits:
+    """What working out the jobs of one command may take."""
+    return OwnLimits(SECONDS, MEMORY, TOO_MUCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Asked:
     head: str | None  # None: the folder as it is
     changes: tuple[Change, ...] | None  # None: everything counts as changed
     base: str | None = None  # the commit that it was compared with; None: everything, or a list
+    limits: OwnLimits = field(default_factory=own_limits)
 
     @property
     def named(self) -> str:
@@ -53,6 +64,11 @@ def services() -> Mapping[str, Callable[[], PipelineForm]]:
 
 def definition_of(asked: Asked) -> Read | None:
     """What the file says, and its templates; ``None``: there is none; a ``Refused`` has every mistake."""
+    with asked.limits.kept():
+        return _definition_of(asked)
+
+
+def _definition_of(asked: Asked) -> Read | None:
     from mayfly.edge.config_mistakes import ConfigError, Problem  # noqa: PLC0415
     from mayfly.edge.pipeline_file import read  # noqa: PLC0415
     from mayfly.edge.pipeline_templates import Templates  # noqa: PLC0415
@@ -76,6 +92,13 @@ def tasks_of(
     read: Read, asked: Asked, service: str, offers: Callable[[], tuple[str, ...]]
 ) -> tuple[Task, ...]:
     """The jobs for what changed; ``offers`` says what ``cuda = "all"`` means, where it is asked for."""
+    with asked.limits.kept():
+        return _tasks_of(read, asked, service, offers)
+
+
+def _tasks_of(
+    read: Read, asked: Asked, service: str, offers: Callable[[], tuple[str, ...]]
+) -> tuple[Task, ...]:
     from mayfly.core.pipeline.plan import planned  # noqa: PLC0415
 
     definition, templates = read

@@ -13,7 +13,7 @@ from functools import cache, partial
 from shlex import quote
 
 from mayfly.cli.client import Client, segment
-from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, tasks_of
+from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, own_limits, tasks_of
 from mayfly.cli.plain import clean
 from mayfly.cli.run_notes import begun
 from mayfly.cli.run_submission import REF_MAX, kept, submitted, tree_of
@@ -27,12 +27,7 @@ from mayfly.edge.own_limits import OwnLimits
 from mayfly.edge.repository import Repository
 
 SERVICE = "local"
-TOO_MUCH = "the jobs of this push take too much to work out"
 OPEN = ("queued", "running")
-SECONDS = (
-    60.0  # of a processor, in which the jobs of one push are worked out: templates are a stranger's
-)
-MEMORY = 2 * 1024**3  # bytes, for the same reason
 MINE_MOST, OTHERS_MOST = 1000, 100  # runs of one repository, in one state, that are looked at
 
 Say = Callable[[str], None]
@@ -47,7 +42,7 @@ class Receiver:
     say: Say
     ends: bool = True  # whether jobs of commits that nothing keeps any more are ended
     notes: bool = False  # whether each commit gets a note of its run
-    limits: OwnLimits = field(default_factory=lambda: OwnLimits(SECONDS, MEMORY, TOO_MUCH))
+    limits: OwnLimits = field(default_factory=own_limits)
 
     def receive(self, pushed: Sequence[Update]) -> bool:
         """Run what the push changed; whether all of it is."""
@@ -79,11 +74,10 @@ class Receiver:
             return
         base = self._base(update, update.new, default)
         changes = None if base is None else self.where.changes(base, update.new)
-        asked = Asked(self.where, update.new, changes)
+        asked = Asked(self.where, update.new, changes, limits=self.limits)
         at = f"{named(update.ref)} at {update.new[:12]}"
-        with self.limits.kept():
-            read = definition_of(asked)
-            tasks = () if read is None else tasks_of(read, asked, SERVICE, self._offers)
+        read = definition_of(asked)
+        tasks = () if read is None else tasks_of(read, asked, SERVICE, self._offers)
         if read is None:
             self.say(f"{at}: there is no {FILE}, so nothing is run")
             return
@@ -160,14 +154,13 @@ class Receiver:
 def checked(where: Repository, pushed: Sequence[Update], say: Say) -> bool:
     """Whether the file of each branch that a push would set can be used; each mistake is told."""
     well = True
-    limits = OwnLimits(SECONDS, MEMORY, TOO_MUCH)
+    limits = own_limits()
     for update in run_of(pushed, where.ref_at_head()):
-        asked = Asked(where, update.new, None)
+        asked = Asked(where, update.new, None, limits=limits)
         try:
-            with limits.kept():
-                read = definition_of(asked)
-                if read is not None:
-                    tasks_of(read, asked, SERVICE, tuple)
+            read = definition_of(asked)
+            if read is not None:
+                tasks_of(read, asked, SERVICE, tuple)
         except (Fault, Trouble) as trouble:
             say(f"{named(update.ref)}: {trouble}")
             well = False

@@ -6,18 +6,20 @@ import os
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.cli.client import Client, Document, segment, some_of
 from mayfly.cli.options import say
 from mayfly.cli.plain import clean
-from mayfly.cli.trouble import Busy, Down, TimedOut, Trouble, Usage
+from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 
 if TYPE_CHECKING:
     from mayfly.cli.unpacking import Unpacked
 
 WAIT = 60.0  # seconds of one question
+AWAY = 1.0  # seconds until it is asked again where it did not answer
 PATIENCE = 900.0  # seconds until results are there that a manager takes from an ended container
 
 
@@ -83,12 +85,19 @@ def _when_kept(manager: Client, job: str) -> Document:
                 raise Trouble(f"job {job} has not run, so that there is nothing of it")
             if state == "kept":
                 return row
+            _wait(manager, f"{path}/results")
         except (Down, TimedOut, Busy):
             if time.monotonic() > end:
                 raise
+            time.sleep(some_of(AWAY))
         if time.monotonic() > end:
             raise TimedOut(f"the results of job {job} are still being taken: mayfly fetch {job}")
-        time.sleep(some_of(0.1))
+
+
+def _wait(manager: Client, path: str) -> None:
+    """Until results are kept, of which there may be none, or for a while."""
+    with suppress(NoSuch), closing(manager.fetched(path, {"wait": WAIT})) as pieces:
+        next(pieces, None)
 
 
 def _unpacked(manager: Client, job: str, places: Mapping[str, Path], most: int) -> Unpacked:

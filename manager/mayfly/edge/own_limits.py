@@ -6,13 +6,14 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from mayfly.edge.faults import Refused
 
 
 class OwnLimits:
-    """So many seconds in all, and so many bytes at a time; of the main thread, which gets the signal."""
+    """So many seconds in all, and so many bytes more at a time; of the main thread, which gets the signal."""
 
     def __init__(self, seconds: float, size: int, what: str) -> None:
         """``what``: the beginning of the sentence that says what took too much."""
@@ -27,7 +28,7 @@ class OwnLimits:
             what: resource.getrlimit(what) for what in (resource.RLIMIT_CPU, resource.RLIMIT_AS)
         }
         _lower(resource.RLIMIT_CPU, int(began + self._left) + 1)
-        _lower(resource.RLIMIT_AS, self._size)
+        _lower(resource.RLIMIT_AS, _mapped() + self._size)
         signal.signal(signal.SIGXCPU, self._over)
         try:
             yield
@@ -54,3 +55,9 @@ def _lower(what: int, most: int) -> None:
 def _used() -> float:
     found = resource.getrusage(resource.RUSAGE_SELF)
     return found.ru_utime + found.ru_stime
+
+
+def _mapped() -> int:
+    """Bytes of this process's addresses."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize()

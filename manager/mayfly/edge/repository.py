@@ -42,6 +42,8 @@ _SAFE = (
     *("-c", "core.fsmonitor=false"),
     *("-c", "core.hooksPath=/dev/null"),
     *("-c", "core.quotePath=false"),
+    # of what it maps of packs, by itself a GiB at a time: who asks may have less (edge/own_limits.py)
+    *("-c", "core.packedGitWindowSize=64m", "-c", "core.packedGitLimit=512m"),
     *("-c", "diff.external="),
 )
 _SHALLOW = (
