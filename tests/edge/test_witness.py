@@ -101,12 +101,26 @@ def test_a_witness_says_what_its_files_say(
     assert says(witnesses, **files) == told
 
 
-NOBODY = ("0:0\n", "0:1000\n", "1000:1000", "1000\n", "root:root\n", "", "1:1\n1:1\n")
+NOBODY = (
+    "0:0\n",
+    "0:1000\n",
+    "1000:0\n",
+    "1000:00\n",
+    "1000:1000",
+    "1000\n",
+    "root:root\n",
+    "",
+    "1:1\n1:1\n",
+)
 
 
 @pytest.mark.parametrize(
     ("text", "user"),
-    [("1000:1000\n", "1000:1000"), ("64000:0\n", "64000:0"), *((one, None) for one in NOBODY)],
+    [
+        ("1000:1000\n", "1000:1000"),
+        ("64000:64001\n", "64000:64001"),
+        *((one, None) for one in NOBODY),
+    ],
 )
 def test_the_job_user_is_one_that_is_not_root_or_none(
     witnesses: Witnesses, text: str, user: str | None

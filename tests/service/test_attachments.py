@@ -293,7 +293,7 @@ def test_an_agent_whose_launcher_has_not_said_as_whom_its_job_runs_lets_nobody_i
     make: Callable[..., LetIn], door: Path
 ) -> None:
     inside = make()
-    for text in (None, "0:0\n", "1000\n", "root\n", "1000:1000\nx\n"):
+    for text in (None, "0:0\n", "1000:0\n", "1000\n", "root\n", "1000:1000\nx\n"):
         (inside.witness / "user").unlink()
         if text is not None:
             (inside.witness / "user").write_text(text)
@@ -303,7 +303,7 @@ def test_an_agent_whose_launcher_has_not_said_as_whom_its_job_runs_lets_nobody_i
         assert (person.status, person.told["kind"]) == (409, "refused")
         assert "mayfly images build" in person.told["error"]
     assert inside.executions == []
-    assert len(inside.left) == 5, "that one was to be let in is recorded, and that nobody was"
+    assert len(inside.left) == 6, "that one was to be let in is recorded, and that nobody was"
 
 
 def test_an_engine_that_does_not_start_it_is_told_and_the_place_is_free(

@@ -41,7 +41,7 @@ _RECORD = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # What the launcher writes, `date +%s.%N` and its own `printf`; the line of ``spare`` is padded.
 _OPENED = re.compile(rb"([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
 _EXIT = re.compile(rb"([0-9]{1,3}) ([0-9]{1,9}|-) *\n")
-_USER = re.compile(rb"([1-9][0-9]{0,9}:[0-9]{1,10})\n")
+_USER = re.compile(rb"([1-9][0-9]{0,9}:[1-9][0-9]{0,9})\n")
 _DIED = re.compile(rb"([0-9]{1,3}) ([^\n]{1,300})\n")
 # Errors that come of what lies there, not of the disk or of this process: nothing, a mode against us, a lease
 # that somebody has on it (fcntl(2), F_SETLEASE), or a key that is not ours.
@@ -102,7 +102,8 @@ class Witnesses:
             )
 
     def user(self, generation: Generation) -> str | None:
-        """As whom its job runs, ``UID:GID``; ``None`` where its launcher has not said, or says root.
+        """As whom its job runs, ``UID:GID``; ``None`` where its launcher has not said, or says root
+        or root's group: a job may have written that.
 
         ``Passing`` where the host cannot read it.
         """

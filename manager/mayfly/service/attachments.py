@@ -166,8 +166,10 @@ class Attachments:
             user = self._users.user(generation)
             if user is None:
                 failed = (
-                    f"the agent in {answer.body['slot']} is of an image from before `mayfly attach`: "
-                    "`mayfly images build`, and jobs after that can be entered"
+                    f"the agent in {answer.body['slot']} names no user but root or one of root's group, "
+                    "as whom nobody is let in: where its image is from before `mayfly attach`, "
+                    "`mayfly images build`; where `user` of its pool has group 0, give another. "
+                    "Jobs after that can be entered"
                 )
                 return error_reply(409, failed, "refused")
             visitor = (command.by, mark, generation, container, user)
