@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -308,17 +309,53 @@ def test_an_engine_that_fails_midway_leaves_nothing_and_it_is_tried_again(
     assert "0/again" in kept(store)
 
 
-def test_the_oldest_results_go_where_there_are_too_many_and_after_two_weeks(tmp_path: Path) -> None:
-    store = ResultStore(tmp_path / "results", 1 << 20, 1 << 20, lambda: NOW)
-    for number in range(5):
-        agent = Generation(f"{number:013}")
-        store.keep(agent, ("results",), taking(ROOT, entry("results/x", b"x" * 400_000)))
-        os.utime(tmp_path / f"results/{agent}.tar", (NOW + number, NOW + number))
-    left = sorted(one.name for one in (tmp_path / "results").iterdir())
-    assert left == [f"{number:013}.tar" for number in (3, 4)]
-    later = ResultStore(tmp_path / "results", 1 << 20, 1 << 30, lambda: NOW + 15 * 86400)
-    later.keep(AGENT, ("results",), taking(ROOT))
-    assert [one.name for one in (tmp_path / "results").iterdir()] == [f"{AGENT}.tar"]
+def large(store: ResultStore, number: int) -> Generation:
+    """400 kB of an agent; which."""
+    agent = Generation(f"{number:013}")
+    store.keep(agent, ("results",), taking(ROOT, entry("results/x", b"x" * 400_000)))
+    return agent
+
+
+def names(place: Path) -> list[str]:
+    return sorted(one.name.removesuffix(".tar") for one in (place / "results").iterdir())
+
+
+def test_the_oldest_of_whoever_has_most_goes_where_there_are_too_many(tmp_path: Path) -> None:
+    moments = count(NOW)
+    store = ResultStore(
+        *(tmp_path / "results", 1 << 20, 2_100_000, lambda: next(moments)),
+        whose=lambda agent: 1000 if int(agent) < 2 else 1001,
+    )
+    kept = [large(store, number) for number in range(10)]
+    assert names(tmp_path) == [*kept[:2], *kept[-3:]]
+
+
+def test_a_manager_that_begins_counts_what_is_there(tmp_path: Path) -> None:
+    moments = count(NOW)
+    before = ResultStore(tmp_path / "results", 1 << 20, 1 << 30, lambda: next(moments))
+    for number in range(3):
+        large(before, number)
+    store = ResultStore(tmp_path / "results", 1 << 20, 1_300_000, lambda: NOW + 9)
+    latest = large(store, 3)
+    assert names(tmp_path) == [f"{1:013}", f"{2:013}", latest]
+
+
+def test_what_is_two_weeks_old_goes_though_nothing_is_taken(tmp_path: Path) -> None:
+    now = [NOW]
+    store = ResultStore(tmp_path / "results", 1 << 20, 1_000_000, lambda: now[0])
+    ages = {f"{1:013}.tar": 15 * 86400, f"{2:013}.tar": 13 * 86400, "new-a": 7200, "new-b": 60}
+    (tmp_path / "results").mkdir()
+    for name, age in ages.items():
+        place = tmp_path / "results" / name
+        place.write_bytes(b"x" * 400_000)
+        os.utime(place, (NOW - age, NOW - age))
+    store.throw_old_away()
+    assert names(tmp_path) == [f"{2:013}", "new-b"]
+    kept = [large(store, 3), large(store, 4)]
+    assert names(tmp_path) == [*kept, "new-b"]  # which somebody is writing
+    now[0] += 15 * 86400
+    store.throw_old_away()
+    assert not set(names(tmp_path)) & {f"{2:013}", "new-b"}
 
 
 def test_only_root_may_read_it(store: ResultStore, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_what_is_old_goes_at_the_start_and_again_while_nobody_sends(tmp_path: Pa
     now[0] += WEEK + 1
     second = kept.keep(UID, (b"second",), 6)
     errors: list[BaseException] = []
-    old = OldContent(kept.throw_old_away, lambda _, error: errors.append(error), every=0.01)
+    old = OldContent((kept.throw_old_away,), lambda _, error: errors.append(error), every=0.01)
     old.start()
     try:
         until(lambda: not list(tmp_path.rglob(first)), "the first has gone")
@@ -40,7 +40,7 @@ def test_what_goes_wrong_is_told_and_tried_again() -> None:
         if len(calls) == 1:
             raise ValueError
 
-    old = OldContent(fails_once, lambda _, error: errors.append(error), every=0.01)
+    old = OldContent((fails_once,), lambda _, error: errors.append(error), every=0.01)
     old.start()
     try:
         until(lambda: len(calls) > 1, "it is tried again")

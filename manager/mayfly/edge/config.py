@@ -318,7 +318,9 @@ class HostTable(Table):
         model.HostSpec, "results_max", "what is brought back of one job (`submit --out`)"
     )
     results_total: Size = key(
-        model.HostSpec, "results_total", "what is kept of all jobs' results; the oldest go first"
+        model.HostSpec,
+        "results_total",
+        "what is kept of all jobs' results; of whoever has most the oldest go first",
     )
     history_days: float = key(
         model.HostSpec, "history_days", "how long ended agents are remembered", gt=0, le=36500

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
+import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ PIECE = 256 * 1024
 FILES_MAX = 100_000  # of one job
 SEEN_MAX = 500_000  # that are looked at, with those that are left out
 TOLD = 8  # sentences on what was left out
-DAYS = 14.0
+KEPT = 14 * 24 * 3600.0  # seconds that results are kept at most
+UNFINISHED = 3600.0  # seconds since its last byte, after which nobody writes on
 NAMES = 3
 READS, ENTERS = 4, 1  # bits of a permission
 
@@ -48,6 +50,15 @@ class Taken:
 Take = Callable[[str], AbstractContextManager[Taken]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is kept of one agent."""
+
+    at: float  # since when; seconds since the epoch
+    size: int  # bytes
+    uid: int | None  # whose
+
+
 class _Full(Exception):
     """It is more than may be kept."""
 
@@ -61,18 +72,24 @@ class ResultStore:
         most: int,
         total: int,
         clock: Callable[[], float] = time.time,
+        whose: Callable[[Generation], int | None] = lambda _: None,
     ) -> None:
-        """``most`` and ``total``: bytes of one job, and of all."""
+        """``most`` and ``total``: bytes of one job, and of all; ``whose``: the uid of the job's owner."""
         self._directory = directory
         self._most = most
         self._total = total
         self._clock = clock
+        self._whose = whose
+        self._lock = threading.Lock()
+        self._held: dict[Generation, _Held] | None = None  # None: nobody has looked
 
     def keep(self, generation: Generation, out: Sequence[str], take: Take) -> Results:
         """Keep those paths of an agent's container; ``Passing`` where the engine or the disk does not have it
         so.
         """
-        self._make_room()
+        seen_room = room(self._directory)
+        if seen_room is not None and seen_room.low:
+            raise Passing(f"there is no room for results: {seen_room.text}", 60.0)
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._directory, prefix="new-") as file:
@@ -81,14 +98,16 @@ class ResultStore:
                     writing.add(number, path, take)
                 writing.end()
                 file.flush()
+                now = self._clock()
+                os.utime(file.fileno(), (now, now))
                 os.fsync(file.fileno())
                 place = self._place(generation)
                 place.unlink(missing_ok=True)
                 os.link(file.name, place)
+                self._kept(generation, file.tell(), now)
         except OSError as error:
             why = error.strerror or error
             raise Passing(f"{self._directory} cannot be written: {why}", 15.0) from error
-        self._make_room(spare=place)
         return writing.results
 
     def open(self, generation: Generation) -> BinaryIO | None:
@@ -103,24 +122,55 @@ class ResultStore:
     def _place(self, generation: Generation) -> Path:
         return self._directory / f"{generation}.tar"
 
-    def _make_room(self, spare: Path | None = None) -> None:
-        """Remove what is old, and the oldest of what is more than may be kept."""
-        found = []
-        with suppress(FileNotFoundError):
-            for entry in os.scandir(self._directory):
-                with suppress(FileNotFoundError):
-                    seen = entry.stat(follow_symlinks=False)
-                    found.append((seen.st_mtime, seen.st_size, Path(entry.path)))
-        now, total = self._clock(), sum(size for _, size, _ in found)
-        for at, size, place in sorted(found):
-            old = now - at > DAYS * 24 * 3600
-            unfinished = place.name.startswith("new-") and now - at > 3600
-            if place != spare and (old or unfinished or total > self._total):
-                place.unlink(missing_ok=True)
-                total -= size
-        seen_room = room(self._directory)
-        if spare is None and seen_room is not None and seen_room.low:
-            raise Passing(f"there is no room for results: {seen_room.text}", 60.0)
+    def throw_old_away(self) -> None:
+        """Throw away what is older than two weeks, and what a manager that died was writing."""
+        with self._lock:
+            self._held = self._look()
+
+    def _look(self) -> dict[Generation, _Held]:
+        """What is there, without what is old."""
+        found, known, now = {}, self._held or {}, self._clock()
+        for entry in self._entries():
+            with suppress(FileNotFoundError):
+                seen = entry.stat(follow_symlinks=False)
+                whole = entry.name.endswith(".tar")
+                if now - seen.st_mtime > (KEPT if whole else UNFINISHED):
+                    Path(entry.path).unlink()
+                elif whole:
+                    name = Generation(entry.name.removesuffix(".tar"))
+                    uid = known[name].uid if name in known else self._whose(name)
+                    found[name] = _Held(seen.st_mtime, seen.st_size, uid)
+        return found
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._directory) as entries:
+                return list(entries)
+        except FileNotFoundError:
+            return []
+
+    def _kept(self, generation: Generation, size: int, now: float) -> None:
+        """That much is kept of it now: of what is more than may be, the oldest of whoever has most goes."""
+        with self._lock:
+            self._held = held = self._look() if self._held is None else self._held
+            held[generation] = _Held(now, size, self._whose(generation))
+            sums: Counter[int | None] = Counter()
+            for one in held.values():
+                sums[one.uid] += one.size
+            if (excess := sums.total() - self._total) <= 0:
+                return
+            queues: dict[int | None, deque[Generation]] = {}
+            for name in sorted(held.keys() - {generation}, key=lambda name: held[name].at):
+                queues.setdefault(held[name].uid, deque()).append(name)
+            while excess > 0 and queues:
+                most = max(queues, key=lambda uid: sums[uid])
+                name = queues[most].popleft()
+                if not queues[most]:
+                    del queues[most]
+                self._place(name).unlink(missing_ok=True)
+                size = held.pop(name).size
+                sums[most] -= size
+                excess -= size
 
 
 def _who_ran(take: Take) -> Owner | None:

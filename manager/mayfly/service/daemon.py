@@ -371,11 +371,11 @@ def _kept_for_jobs(
     host = config.host
     bounds = Bounds(host.workspace_max, host.workspaces_per_user, host.workspaces_total)
     workspaces = Workspaces(state_dir / "workspaces", bounds, reader.needed)
-    return (
-        workspaces,
-        ResultStore(state_dir / "results", host.results_max, host.results_total),
-        OldContent(workspaces.throw_old_away, erred),
+    results = ResultStore(
+        *(state_dir / "results", host.results_max, host.results_total), whose=reader.owner_of_agent
     )
+    old = OldContent((workspaces.throw_old_away, results.throw_old_away), erred)
+    return workspaces, results, old
 
 
 def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:

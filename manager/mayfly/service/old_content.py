@@ -1,4 +1,4 @@
-"""Throws away what people sent and nobody used for a week: when the manager starts, and once a day.
+"""Throws away what people sent, and what was kept for them, once it is old: at the start, and once a day.
 
 On a thread of its own, since it looks at each file that is kept.
 """
@@ -6,7 +6,7 @@ On a thread of its own, since it looks at each file that is kept.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mayfly.edge.lasting_thread import LastingThread
 
@@ -18,7 +18,7 @@ class OldContent:
 
     def __init__(
         self,
-        throw_away: Callable[[], None],
+        throw_away: Sequence[Callable[[], None]],
         failed: Callable[[str, BaseException], None],
         every: float = DAY,
     ) -> None:
@@ -38,8 +38,9 @@ class OldContent:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                self._throw_away()
-            except Exception as error:  # noqa: BLE001  what is old is to go another day
-                self._failed("a look for what is old of what was sent", error)
+            for throw_away in self._throw_away:
+                try:
+                    throw_away()
+                except Exception as error:  # noqa: BLE001  what is old is to go another day
+                    self._failed("a look for what is old of what was kept for people", error)
             self._stopping.wait(self._every)
