@@ -82,7 +82,8 @@ def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
         assert sentence in " ".join(page.split())
     sending, of_users = control.UPLOADS, control.UPLOADS_OF_USERS
     for sentence in (
-        f"{sending.all} send what jobs bring (`POST /v1/content`), {sending.of_one} of one user, {sending.of_root} of root",
+        f"{sending.all} send what jobs bring (`POST /v1/content`)",
+        f"{sending.of_one} of one user, {sending.of_root} of root;",
         f"by `users.sock` {of_users.all}, and {of_users.of_one}",
         f"each {http_connection.PIECES_LEAST >> 20} MiB have {http_connection.PIECES_SECONDS:g} s",
     ):

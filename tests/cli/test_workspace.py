@@ -139,7 +139,8 @@ def test_many_files_and_a_large_one_go_in_bodies_of_bounded_size(
     tmp_path: Path, client: Client, kept: Workspaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workspace, "BODY", 10_000)
-    monkeypatch.setattr(workspace, "ASKED", 7)
+    monkeypatch.setattr(workspace, "ASKED_MAX", 7)
+    monkeypatch.setattr(workspace, "CONTENTS_MAX", 7)
     for number in range(50):
         (tmp_path / f"{number}").write_bytes(b"%d" % number * 500)
     (tmp_path / "large").write_bytes(os.urandom(300_000))
@@ -184,7 +185,7 @@ def test_a_tree_that_is_too_large_is_refused_before_all_of_it_went(
 ) -> None:
     kept.bounds = Bounds(1 << 20, 1 << 30, 1 << 30)
     (folder / "large").write_bytes(b"\0" * (3 << 20))
-    with pytest.raises(Trouble, match=r"that is 3 MiB, and a job brings at most 1 MiB"):
+    with pytest.raises(Trouble, match=r"that is 3MiB, and a job brings at most 1MiB"):
         send(client, of_folder(folder))
     (folder / "large").unlink()
     for number in range(3):
@@ -201,7 +202,7 @@ def test_a_sparse_giant_is_refused_without_being_sent(tmp_path: Path, client: Cl
         while True:
             yield b"\0" * (1 << 16)
 
-    with pytest.raises(Trouble, match=r"the body is longer than|at most 1 GiB"):
+    with pytest.raises(Trouble, match=r"the body is longer than|at most 1GiB"):
         send(client, Tree((content,), never))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.edge.pieces import GATHERED, Pieces, gathered
+from mayfly.edge.pieces import PIECE, Pieces, gathered
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 50))
@@ -20,4 +20,4 @@ def test_all_bytes_come_in_their_order(pieces: list[bytes], size: int) -> None:
 
 def test_small_ones_come_together() -> None:
     found = list(gathered([b"x" * 1000] * 1000))
-    assert len(found) == 1_000_000 // GATHERED + 1
+    assert len(found) == 1_000_000 // PIECE + 1

@@ -55,8 +55,8 @@ def test_a_folder_and_input_go_in_and_the_second_time_almost_nothing_does(
         assert said[2:5] == ["large", "link", "sub"]
         assert said[5:] == ["drwxr-xr-x", "-rwxr-xr-x", "mine 1000"]
         told.append(done.stderr)
-    assert "2 files, 3.0 MiB; 3.0 MiB sent" in told[0]
-    assert "2 files, 3.0 MiB; 80 bytes sent" in told[1]
+    assert "2 files, 3.0MiB; 3.0MiB sent" in told[0]
+    assert "2 files, 3.0MiB; 80B sent" in told[1]
 
 
 def test_a_tree_outlives_a_manager_that_is_killed_and_is_needed_as_long_as_its_job(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.core.content_wire import LENGTH
 from mayfly.core.tree_manifest import digest_of
 from mayfly.edge import http_connection
 from mayfly.edge.workspaces import Bounds
@@ -23,7 +23,6 @@ from tests.service.conftest import Ask, Exchange, connect
 from tests.service.standin import StandIn
 
 UID = os.getuid()
-LENGTH = struct.Struct(">Q")
 
 
 def record(data: bytes) -> bytes:

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from mayfly.cli.trouble import Busy, Denied, Down, Lacking, NoSuch, TimedOut, Trouble, Usage
+from mayfly.edge.pieces import PIECE
 
 START = "sudo systemctl start mayfly"  # what starts the manager
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
@@ -132,7 +133,7 @@ class Client:
                 return
             if response.status != 200:
                 raise _refusal(response.status, response.read())
-            while piece := response.read(256 * 1024):
+            while piece := response.read(PIECE):
                 yield piece
         except (OSError, http.client.HTTPException) as error:
             raise self._trouble(error) from error

@@ -16,12 +16,12 @@ from mayfly.cli.client import Client, segment
 from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, own_limits, tasks_of
 from mayfly.cli.plain import clean
 from mayfly.cli.run_notes import begun
-from mayfly.cli.run_submission import REF_MAX, kept, submitted, tree_of
+from mayfly.cli.run_submission import kept, submitted, tree_of
 from mayfly.cli.trouble import Denied, Trouble
 from mayfly.core.pipeline.definition import FILE
 from mayfly.core.pipeline.pushes import BRANCHES, BRANCHES_MOST, Update, run_of
 from mayfly.core.run_note import line
-from mayfly.core.runs import Origin
+from mayfly.core.runs import REF_MAX, Origin
 from mayfly.edge.faults import Fault
 from mayfly.edge.own_limits import OwnLimits
 from mayfly.edge.repository import Repository

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mayfly.cli.client import Client
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
-from mayfly.core.runs import JOBS_MOST, Origin
+from mayfly.core.runs import JOBS_MOST, PATH_MAX, REF_MAX, SUBJECT_MAX, Origin
 
 if TYPE_CHECKING:
     from mayfly.cli.pipeline_tasks import Asked
@@ -21,9 +21,6 @@ Say = Callable[[str], None]
 BODY_MAX = 1024 * 1024  # bytes that the control socket takes at once
 ROOM = 1024  # for what is not yet in a body: which tree it starts in
 NAMES = 3  # of jobs that a sentence names
-SUBJECT_MAX = 200
-REF_MAX = 256
-PATH_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)

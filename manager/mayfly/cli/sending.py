@@ -11,10 +11,11 @@ from pathlib import Path
 from mayfly.cli.client import Client
 from mayfly.cli.options import say
 from mayfly.cli.trouble import Trouble
+from mayfly.core.quantities import spoken_size
+from mayfly.edge.pieces import PIECE
 
-INPUT_MOST = (
-    1 << 30
-)  # bytes of standard input that are taken at all; the manager's bound may be less
+# Bytes of standard input that are taken at all; the manager's bound may be less.
+INPUT_MOST = 1 << 30
 
 
 def sent_folder(manager: Client, folder: Path, results: Sequence[str] = ()) -> str:
@@ -29,7 +30,7 @@ def sent_folder(manager: Client, folder: Path, results: Sequence[str] = ()) -> s
     sending = workspace.Sending()
     found = workspace.send(manager, tree, sending)
     files = sum(1 for entry in tree.entries if entry.kind == "file")
-    say(f"{folder}: {files} files, {told(tree.size)}; {told(sending.bytes)} sent")
+    say(f"{folder}: {files} files, {spoken_size(tree.size)}; {spoken_size(sending.bytes)} sent")
     return found
 
 
@@ -40,24 +41,16 @@ def sent_input(manager: Client) -> str:
 
     digesting = Digesting()
     with tempfile.TemporaryFile() as kept:
-        while piece := os.read(sys.stdin.fileno(), workspace.PIECE):
+        while piece := os.read(sys.stdin.fileno(), PIECE):
             digesting.update(piece)
             if digesting.size > INPUT_MOST:
-                raise Trouble(f"standard input is longer than {told(INPUT_MOST)}")
+                raise Trouble(f"standard input is longer than {spoken_size(INPUT_MOST)}")
             kept.write(piece)
         kept.flush()
 
         def pieces() -> Iterator[bytes]:
             kept.seek(0)
-            while piece := kept.read(workspace.PIECE):
+            while piece := kept.read(PIECE):
                 yield piece
 
         return workspace.send_content(manager, pieces, digesting.digest, digesting.size)
-
-
-def told(size: int) -> str:
-    """Bytes, for people."""
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} bytes"

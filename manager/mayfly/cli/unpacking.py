@@ -19,10 +19,9 @@ from typing import IO
 
 from mayfly.cli.plain import clean
 from mayfly.core.tree_manifest import is_name_in_tree
-from mayfly.edge.pieces import Pieces
+from mayfly.edge.pieces import PIECE, Pieces
 
 ENTRIES_MAX = 200_000
-PIECE = 256 * 1024
 NEW = ".mayfly-new"  # what a file is called until all of it is there, behind a number by chance
 GIT = ".git"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

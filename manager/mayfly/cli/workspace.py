@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO, Protocol
 from mayfly.cli.client import Client
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Lacking, Trouble, Usage
+from mayfly.core.content_wire import ASKED_MAX, CONTENTS_MAX, LENGTH
 from mayfly.core.tree_manifest import (
     MOST_ENTRIES,
     Digesting,
@@ -30,13 +30,10 @@ from mayfly.core.tree_manifest import (
 )
 from mayfly.edge.checkout import Checkout, Commit
 from mayfly.edge.faults import Refused
-from mayfly.edge.pieces import gathered
+from mayfly.edge.pieces import PIECE, gathered
 
 IGNORED_BY = ".mayfly-ignore"
-PIECE = 256 * 1024
 BODY = 64 * 1024 * 1024  # bytes of contents that go in one request; a larger one goes by itself
-ASKED = 10_000  # digests of one question, and contents of one request
-LENGTH = struct.Struct(">Q")
 TOLD = 3  # names that a sentence has
 
 
@@ -319,8 +316,8 @@ def _made(manager: Client, whole: dict[str, str], sending: Sending) -> str:
 
 def _lacking(manager: Client, digests: list[str], sending: Sending) -> list[str]:
     found: list[str] = []
-    for at in range(0, len(digests), ASKED):
-        asked = digests[at : at + ASKED]
+    for at in range(0, len(digests), ASKED_MAX):
+        asked = digests[at : at + ASKED_MAX]
         sending.bytes += sum(len(one) + 3 for one in asked)
         found += manager.post("/v1/content/lacking", {"digests": asked})["lacking"]
     return found
@@ -330,7 +327,7 @@ def _send(manager: Client, contents: Iterable[_Content], sending: Sending) -> No
     batch: list[_Content] = []
     size = 0
     for one in contents:
-        if batch and (size + one.size > BODY or len(batch) == ASKED):
+        if batch and (size + one.size > BODY or len(batch) == CONTENTS_MAX):
             _send_batch(manager, batch, sending)
             batch, size = [], 0
         batch.append(one)

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from mayfly.core.model import JobId, JobState
 
 JOBS_MOST = 1000  # of one run: what one command may end
+# Characters of an origin's texts; of a path, of a job's too.
+PATH_MAX = 1024
+REF_MAX = 256
+SUBJECT_MAX = 200
 # Which word stands for a run whose jobs have all ended, the first that one of them has.
 _WORST = (JobState.FAILED, JobState.LOST, JobState.CANCELLED)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from mayfly.edge.faults import Refused
+from mayfly.edge.pieces import PIECE
 from mayfly.edge.repository import Repository
 
 SUBMODULE, LINK, PROGRAM = "160000", "120000", "100755"
-PIECE = 256 * 1024
 DEPTH = 16  # of repositories in each other
 # What a hook of git has in its environment: its repository, which is not the one that is meant.
 _OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE")

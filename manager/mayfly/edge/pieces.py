@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 
-GATHERED = 256 * 1024  # bytes
+PIECE = 256 * 1024  # bytes that are read, or handed on, at once
 
 
 def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -13,7 +13,7 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
     held = bytearray()
     for piece in pieces:
         held += piece
-        if len(held) >= GATHERED:
+        if len(held) >= PIECE:
             yield bytes(held)
             held.clear()
     if held:

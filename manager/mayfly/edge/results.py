@@ -24,10 +24,9 @@ from mayfly.core.model import Generation, Results
 from mayfly.core.reserved_paths import within
 from mayfly.core.workspace import HOME, WORKSPACE, Owner, place_of
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.pieces import Pieces
+from mayfly.edge.pieces import PIECE, Pieces
 from mayfly.edge.room import room
 
-PIECE = 256 * 1024
 FILES_MAX = 100_000  # of one job
 SEEN_MAX = 500_000  # that are looked at, with those that are left out
 TOLD = 8  # sentences on what was left out

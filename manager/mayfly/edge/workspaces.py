@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mayfly.core.quantities import whole_number
+from mayfly.core.quantities import spoken_size, whole_number
 from mayfly.core.tree_manifest import DIGEST, BadManifest, TreeEntry, read_manifest
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.pieces import PIECE
 from mayfly.edge.room import room
 
-PIECE = 256 * 1024
 # What a file counts for at the least, in bytes: beside its room on the disk it is looked at to make room.
 BLOCK = 16 * 1024
 GRACE = 3600.0  # seconds in which what was just sent or used is not thrown away
@@ -83,7 +83,7 @@ class _Short:
         who = "you" if self.whose is not None else "all users together"
         return TooMuch(
             f"what {who} sent and jobs need, or was used within the hour, leaves no room for "
-            f"{_told(size)} of {_told(self.most)} ({self.key}): wait for jobs to end"
+            f"{spoken_size(size)} of {spoken_size(self.most)} ({self.key}): wait for jobs to end"
         )
 
 
@@ -151,7 +151,7 @@ class Workspaces:
     def _see_bound(self, size: int) -> None:
         if size > self.bounds.tree:
             raise TooMuch(
-                f"that is {_told(size)}, and a job brings at most {_told(self.bounds.tree)} "
+                f"that is {spoken_size(size)}, and a job brings at most {spoken_size(self.bounds.tree)} "
                 "(host.workspace_max)"
             )
 
@@ -201,7 +201,7 @@ class Workspaces:
                 files, size = files + 1, size + entry.size
                 if size > self.bounds.tree:
                     raise TooMuch(
-                        f"the tree has more than {_told(self.bounds.tree)} (host.workspace_max)"
+                        f"the tree has more than {spoken_size(self.bounds.tree)} (host.workspace_max)"
                     )
                 place = self._blob(uid, entry.digest)
                 if not self._used(place, now) or place.stat().st_size != entry.size:
@@ -297,7 +297,9 @@ class Workspaces:
                     return _Short(whose, over, most, key)
             seen = room(self._directory)
             if seen is not None and seen.free - size < min(seen.total // 20, 1 << 30):
-                raise TooMuch(f"the disk of the manager has no room for {_told(size)}: {seen.text}")
+                raise TooMuch(
+                    f"the disk of the manager has no room for {spoken_size(size)}: {seen.text}"
+                )
             sizes[uid] = sizes.get(uid, 0) + size
             return None
 
@@ -503,13 +505,6 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 def _is_digest(text: str) -> bool:
     return DIGEST.fullmatch(text) is not None
-
-
-def _told(size: int) -> str:
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}".replace(".0 ", " ")
-    return f"{size} bytes"
 
 
 def _unwritable(place: Path, error: OSError) -> Passing:

@@ -27,7 +27,7 @@ from mayfly.core.commands import (
     SubmitRun,
     UncordonSlots,
 )
-from mayfly.core.runs import JOBS_MOST, Origin
+from mayfly.core.runs import JOBS_MOST, PATH_MAX, REF_MAX, SUBJECT_MAX, Origin
 from mayfly.core.submitting import MOST
 from mayfly.service import parameters
 
@@ -82,15 +82,15 @@ def submit(request: CommandRequest) -> SubmitJob:
 def submit_run(request: CommandRequest) -> SubmitRun:
     """All of ``RUN``; each of ``tasks`` has keys of ``TASK``."""
     given = request.given
-    repository = parameters.text(given.get("repository"), "repository", parameters.PATH_MAX)
+    repository = parameters.text(given.get("repository"), "repository", PATH_MAX)
     if repository is None:
         raise parameters.BadRequest("repository must say what the run is of")
     origin = Origin(
         repository,
-        ref=parameters.text(given.get("ref"), "ref", parameters.REF_MAX),
+        ref=parameters.text(given.get("ref"), "ref", REF_MAX),
         commit=parameters.commit(given.get("commit"), "commit"),
         base=parameters.commit(given.get("base"), "base"),
-        subject=parameters.text(given.get("subject"), "subject", parameters.SUBJECT_MAX) or "",
+        subject=parameters.text(given.get("subject"), "subject", SUBJECT_MAX) or "",
     )
     tasks = given.get("tasks")
     if not isinstance(tasks, list) or not 0 < len(tasks) <= JOBS_MOST:

@@ -21,6 +21,7 @@ from mayfly.core.attaching import PROTOCOL, Size
 from mayfly.core.commands import AttachAgent, Caller
 from mayfly.core.model import Generation, JobId, JobState, SlotName
 from mayfly.core.quantities import rfc3339
+from mayfly.core.runs import PATH_MAX, REF_MAX
 from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted, RunsWanted
 from mayfly.edge.http_connection import (
@@ -35,6 +36,7 @@ from mayfly.edge.http_connection import (
     json_reply,
 )
 from mayfly.edge.output_kept import NOTE, Chunk
+from mayfly.edge.pieces import PIECE
 from mayfly.edge.places import Bounds, Places
 from mayfly.edge.results import ResultStore
 from mayfly.edge.unix_http import OPERATORS, USERS, Door, UnixServer, there_is, users_socket
@@ -65,7 +67,6 @@ LATE_SECONDS = 3.0  # how long the end of an output is waited for whose agent is
 STILL_COMING = b"the end of this output is still on its way from the Engine: ask again"
 FRAMED = "application/vnd.mayfly.output"
 AWAITED, KEPT, NEVER = "awaited", "kept", "never"  # of a job's results
-RESULTS_PIECE = 256 * 1024
 AGENT_HEADER = "Mayfly-Agent"
 OUTPUT_QUERY = ("follow", "format", "agent", "mark", "count")
 EVENTS_QUERY = ("after", "wait", "slot", "limit")
@@ -414,8 +415,8 @@ class Control:
         query = request.query
         wanted = RunsWanted(
             limit=parameters.whole(query, "limit", 50, 1000),
-            repository=parameters.text(query.get("repository"), "repository", parameters.PATH_MAX),
-            ref=parameters.text(query.get("ref"), "ref", parameters.REF_MAX),
+            repository=parameters.text(query.get("repository"), "repository", PATH_MAX),
+            ref=parameters.text(query.get("ref"), "ref", REF_MAX),
             state=parameters.job_state(query.get("state")),
             uid=request.caller.uid if parameters.switch(query, "mine") else None,
             since=parameters.moment(query.get("since"), "since"),
@@ -733,7 +734,7 @@ class _Pieces(Iterator[bytes]):
         self._file = file
 
     def __next__(self) -> bytes:
-        piece = self._file.read(RESULTS_PIECE)
+        piece = self._file.read(PIECE)
         if not piece:
             raise StopIteration
         return piece

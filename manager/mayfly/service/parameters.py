@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from mayfly.core.attaching import SIDE_MAX, TYPE
 from mayfly.core.model import JobState, Priority
 from mayfly.core.quantities import parse_time
+from mayfly.core.runs import PATH_MAX
 from mayfly.core.tree_manifest import DIGEST
 from mayfly.core.variables import problem_with_name, problem_with_value
 
@@ -22,9 +23,6 @@ NAME_MAX = 128
 NOTE_MAX = 500
 LIST_MAX = 1000
 OUT_MAX = 16
-PATH_MAX = 1024
-REF_MAX = 256
-SUBJECT_MAX = 200
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 CUDA = re.compile(r"\d{1,3}\.\d{1,3}")

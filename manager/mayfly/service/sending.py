@@ -6,11 +6,11 @@ body with content is never in memory as a whole.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
+from mayfly.core.content_wire import ASKED_MAX, CONTENTS_MAX, LENGTH
 from mayfly.edge.faults import Refused
 from mayfly.edge.http_connection import (
     RETRY,
@@ -20,13 +20,10 @@ from mayfly.edge.http_connection import (
     error_reply,
     json_reply,
 )
+from mayfly.edge.pieces import PIECE
 from mayfly.edge.workspaces import Busy, Lacking, TooMuch, Workspaces
 from mayfly.service import parameters
 
-LENGTH = struct.Struct(">Q")  # before each content
-ASKED_MAX = 10_000  # digests of one question
-CONTENTS_MAX = 10_000  # of one body
-PIECE = 256 * 1024
 SLACK = 32 * 1024 * 1024  # of a body: the lengths, and a tree's list beside its files
 LACKING = ("digests",)
 TREE = ("manifest",)

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.pieces import gathered
+from mayfly.edge.pieces import PIECE, gathered
 from mayfly.engines.docker import faults
 
 _HEAD_MAX = 64 * 1024
-PIECE = 256 * 1024
 PATH_STAT = "x-docker-container-path-stat"
 BODY_MAX = 64 * 1024 * 1024
 
