@@ -29,6 +29,7 @@ IMPURE = frozenset(
         "tempfile", "threading", "time", "urllib", "uuid",
     }
 )  # fmt: skip
+PROVIDERS = frozenset(path.parent.name for path in (ROOT / "providers").glob("*/__init__.py"))
 MODULES = sorted(ROOT.rglob("*.py"))
 
 
@@ -82,6 +83,16 @@ def test_no_engine_is_known_outside_its_own_package(room: str) -> None:
     for path in sorted((ROOT / room).rglob("*.py")):
         known = [module for module in imported(path) if module.startswith("mayfly.engines.")]
         assert {module.split(".")[2] for module in known} <= {"protocol", "load"}, named(path)
+
+
+@pytest.mark.parametrize("room", ["core", "edge", "engines", "service", "cli"])
+def test_no_provider_is_known_outside_its_own_package(room: str) -> None:
+    """Each is found by ``providers.installed`` alone."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        known = [module for module in imported(path) if module.startswith("mayfly.providers.")]
+        packages = {module.split(".")[2] for module in known if module.count(".") > 2}
+        assert not packages & PROVIDERS, named(path)
+        assert not {module.split(".")[-1] for module in known} & PROVIDERS, named(path)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "core").rglob("*.py")), ids=named)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from mayfly.core.pipeline.definition import When
-from mayfly.edge.config_mistakes import ConfigError
+from mayfly.edge.mistakes import ConfigError
 from mayfly.edge.pipeline_file import read
 
 SERVICES = ("acme",)
@@ -76,3 +79,11 @@ def test_every_mistake_is_told_with_its_line(text: str, sentences: list[str]) ->
     for problem, sentence in zip(found, sentences, strict=True):
         assert problem.startswith(".mayfly.toml:")
         assert sentence in problem
+
+
+def test_a_pipeline_s_file_is_read_without_what_is_known_of_configurations() -> None:
+    script = (
+        "import sys, mayfly.edge.pipeline_file\n"
+        "sys.exit('mayfly.edge.config_mistakes' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -17,7 +17,8 @@ from mayfly.core import naming
 
 QUEUED = 5.0  # seconds that a job may wait for a slot before a line says why
 PATIENCE = 300.0  # how long a manager that was there may be away
-ENDED = frozenset({"succeeded", "failed", "cancelled", "lost"})
+NOT_WELL = frozenset({"failed", "cancelled", "lost"})
+ENDED = NOT_WELL | {"succeeded"}
 
 Sink = Callable[[Piece], None]
 

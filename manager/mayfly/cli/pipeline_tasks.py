@@ -5,7 +5,7 @@ Reads the repository as whoever asks, and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -62,6 +62,20 @@ def services() -> Mapping[str, Callable[[], PipelineForm]]:
     }
 
 
+def queue() -> str:
+    """The name of the embedded queue's provider."""
+    from mayfly.providers.installed import packages  # noqa: PLC0415
+
+    return next(name for name, package in packages().items() if package.embedded)
+
+
+def queued(tasks: Sequence[Task]) -> list[dict[str, object]]:
+    """The jobs as ``POST /v1/runs`` takes them."""
+    write = services()[queue()]().queued
+    assert write is not None
+    return write(tasks)
+
+
 def definition_of(asked: Asked) -> Read | None:
     """What the file says, and its templates; ``None``: there is none; a ``Refused`` has every mistake."""
     with asked.limits.kept():
@@ -69,7 +83,7 @@ def definition_of(asked: Asked) -> Read | None:
 
 
 def _definition_of(asked: Asked) -> Read | None:
-    from mayfly.edge.config_mistakes import ConfigError, Problem  # noqa: PLC0415
+    from mayfly.edge.mistakes import ConfigError, Problem  # noqa: PLC0415
     from mayfly.edge.pipeline_file import read  # noqa: PLC0415
     from mayfly.edge.pipeline_templates import Templates  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from functools import cache, partial
 from shlex import quote
 
 from mayfly.cli.client import Client, segment
-from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, own_limits, tasks_of
+from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, own_limits, queue, tasks_of
 from mayfly.cli.plain import clean
 from mayfly.cli.run_notes import begun
 from mayfly.cli.run_submission import kept, submitted, tree_of
@@ -26,7 +26,6 @@ from mayfly.edge.faults import Fault
 from mayfly.edge.own_limits import OwnLimits
 from mayfly.edge.repository import Repository
 
-SERVICE = "local"
 OPEN = ("queued", "running")
 MINE_MOST, OTHERS_MOST = 1000, 100  # runs of one repository, in one state, that are looked at
 
@@ -77,7 +76,7 @@ class Receiver:
         asked = Asked(self.where, update.new, changes, limits=self.limits)
         at = f"{named(update.ref)} at {update.new[:12]}"
         read = definition_of(asked)
-        tasks = () if read is None else tasks_of(read, asked, SERVICE, self._offers)
+        tasks = () if read is None else tasks_of(read, asked, queue(), self._offers)
         if read is None:
             self.say(f"{at}: there is no {FILE}, so nothing is run")
             return
@@ -160,7 +159,7 @@ def checked(where: Repository, pushed: Sequence[Update], say: Say) -> bool:
         try:
             read = definition_of(asked)
             if read is not None:
-                tasks_of(read, asked, SERVICE, tuple)
+                tasks_of(read, asked, queue(), tuple)
         except (Fault, Trouble) as trouble:
             say(f"{named(update.ref)}: {trouble}")
             well = False

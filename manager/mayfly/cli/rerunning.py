@@ -10,16 +10,14 @@ from pathlib import Path
 from shlex import quote
 
 from mayfly.cli.client import Client, segment
+from mayfly.cli.following import NOT_WELL
 from mayfly.cli.options import say
-from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, tasks_of
+from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, queue, queued, tasks_of
 from mayfly.cli.plain import clean
 from mayfly.cli.run_submission import Submitted, submitted, tree_of
 from mayfly.cli.trouble import Trouble
 from mayfly.core.runs import Origin
 from mayfly.edge.repository import Repository
-from mayfly.providers.local.pipeline import queue_name
-
-NOT_WELL = ("failed", "lost", "cancelled")
 
 
 def submitted_again(manager: Client, run: str, *, failed: bool) -> Submitted:
@@ -36,11 +34,11 @@ def submitted_again(manager: Client, run: str, *, failed: bool) -> Submitted:
     asked = Asked(where, commit, changes, base)
     read = definition_of(asked)
     offers = partial(offered_by, partial(manager.get, "/v1/status"))
-    tasks = () if read is None else tasks_of(read, asked, "local", offers)
+    tasks = () if read is None else tasks_of(read, asked, queue(), offers)
     if failed:
         rows = manager.get("/v1/jobs", {"group": run, "limit": 10_000})["jobs"]
         wanted = {job.get("name") for job in rows if job.get("state") in NOT_WELL}
-        tasks = tuple(task for task in tasks if queue_name(task.name) in wanted)
+        tasks = tuple(task for task in tasks if queued([task])[0]["name"] in wanted)
     if not tasks:
         raise Trouble(f"run {run} has no job to run again: see mayfly runs {run}")
     origin = Origin(where.place, row.get("ref"), commit, base, where.subject(commit))

@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly.cli.client import Client, segment
-from mayfly.cli.following import ENDED, Away
+from mayfly.cli.following import ENDED, NOT_WELL, Away
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble
 from mayfly.core.run_note import GOES_ON, line, names, run_in, with_line
 from mayfly.edge.lock_file import locked
 from mayfly.edge.repository import Repository
 
-NOT_WELL = ("failed", "lost", "cancelled")
 LAST = 200  # runs of a repository that are asked for at once
 LOCK = "mayfly-notes.lock"
 POLL = 2.0  # seconds between two looks of who waits

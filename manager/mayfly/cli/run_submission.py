@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mayfly.cli.client import Client
+from mayfly.cli.pipeline_tasks import queued
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
 from mayfly.core.runs import JOBS_MOST, PATH_MAX, REF_MAX, SUBJECT_MAX, Origin
@@ -79,24 +80,13 @@ def tree_of(asked: Asked) -> Tree:
 
 def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:
     """What ``POST /v1/runs`` is given."""
-    from mayfly.providers.local.pipeline import places, queue_name, submission  # noqa: PLC0415
-
-    ordered, after = places(tasks)
     return {
         "repository": kept(origin.repository, PATH_MAX),
         "ref": None if origin.ref is None else kept(origin.ref, REF_MAX),
         "commit": origin.commit,
         "base": origin.base,
         "subject": kept(origin.subject, SUBJECT_MAX) or None,
-        "tasks": [
-            {
-                **submission(task),
-                "name": queue_name(task.name),
-                "after": list(before),
-                "out": list(task.artifacts) or None,
-            }
-            for task, before in zip(ordered, after, strict=True)
-        ],
+        "tasks": queued(tasks),
     }
 
 

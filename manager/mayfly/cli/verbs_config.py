@@ -13,7 +13,7 @@ from mayfly.cli.whole_file import replace_files
 
 if TYPE_CHECKING:
     from mayfly.edge.config import Loaded
-    from mayfly.edge.config_mistakes import Problem
+    from mayfly.edge.mistakes import Problem
 
 config_app = typer.Typer(
     help="Check, show, describe and migrate the configuration.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mayfly.cli.options import ConfigOption, SocketOption, client, say
-from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, services, tasks_of
+from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, queue, services, tasks_of
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_hook import install_hook, note, receive
 from mayfly.core.pipeline.definition import FILE
@@ -34,7 +34,6 @@ pipeline_app = typer.Typer(
     no_args_is_help=True,
 )
 LIST_MAX = 64 * 1024 * 1024  # bytes of a list of changes, or of what is offered
-LOCAL = "local"  # the embedded queue
 NO_COMMIT = "0" * 40  # what services name the commit before a branch's first
 
 
@@ -104,8 +103,8 @@ def render(
 ) -> None:
     """Print the jobs that .mayfly.toml has for what changed, for a CI service."""
     form = _form(service)
-    if submit and service != LOCAL:
-        raise Usage(f"--submit is for the embedded queue: --for {LOCAL}")
+    if submit and service != queue():
+        raise Usage(f"--submit is for the embedded queue: --for {queue()}")
     _one_of(changed, changed_from, everything)
     if changed_from == "-" == cuda_from:
         raise Usage("standard input cannot be both: --changed-from - and --cuda-from -")

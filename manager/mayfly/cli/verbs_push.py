@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mayfly.edge.repository import Repository
 
 INTERRUPTED = 130
-SERVICE = "local"
 
 
 def push(
@@ -57,7 +56,7 @@ def push(
     if sentence := missing():
         raise Trouble(sentence)
     from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
-    from mayfly.cli.pipeline_tasks import definition_of, offered_by, tasks_of  # noqa: PLC0415
+    from mayfly.cli.pipeline_tasks import definition_of, offered_by, queue, tasks_of  # noqa: PLC0415
     from mayfly.cli.run_submission import submitted, tree_of  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
@@ -69,7 +68,7 @@ def push(
             raise Trouble(f"there is no {FILE} at the top of {asked.named}")
         manager = client(ctx, socket, config)
         tasks = tasks_of(
-            read, asked, SERVICE, lambda: offered_by(lambda: manager.get("/v1/status"))
+            read, asked, queue(), lambda: offered_by(lambda: manager.get("/v1/status"))
         )
         if not tasks:
             say("no job is for what changed")

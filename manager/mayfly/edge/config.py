@@ -23,7 +23,7 @@ from pydantic.functional_validators import PlainValidator
 from mayfly.core import model
 from mayfly.edge import config_values as values
 from mayfly.edge import sources
-from mayfly.edge.config_mistakes import ConfigError, Problem, contradictions, follow, problem, told
+from mayfly.edge.config_mistakes import contradictions
 from mayfly.edge.config_pruning import concerns, pruned
 from mayfly.edge.config_types import (
     AbsolutePath,
@@ -58,6 +58,7 @@ from mayfly.edge.config_types import (
     said,
 )
 from mayfly.edge.flat_keys import Lifted, lift
+from mayfly.edge.mistakes import ConfigError, Problem, follow, problem, told
 from mayfly.edge.provider_keys import ProviderKeys, unencrypted
 from mayfly.edge.sources import Where
 

@@ -17,9 +17,9 @@ from pydantic import WithJsonSchema as Shape
 from mayfly.core.pipeline.definition import ALL, CUDA, FILE, Definition, JobRule, When, mistakes
 from mayfly.core.pipeline.pattern import Pattern, PatternError, parse
 from mayfly.core.pipeline.plan import NAME
-from mayfly.edge.config_mistakes import ConfigError, Problem, problem, told
 from mayfly.edge.config_types import Duration, Env, Table
 from mayfly.edge.flat_keys import Lifted
+from mayfly.edge.mistakes import ConfigError, Problem, problem, told
 from mayfly.edge.sources import Merged, Tree, Unreadable, Where, merge, read_toml
 
 _LINES = Shape({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})

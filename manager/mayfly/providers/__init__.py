@@ -198,6 +198,8 @@ class PipelineForm:
     write: Callable[[Sequence[Task]], str]
     # what is written may say which job waits for which
     ordered: bool
+    # the jobs as ``POST /v1/runs`` takes them, those first that others wait for; None: it is no queue of ours
+    queued: Callable[[Sequence[Task]], list[dict[str, object]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,4 +58,18 @@ def write(tasks: Sequence[Task]) -> str:
     return "".join(f"{json.dumps(submission(task))}\n" for task in ordered)
 
 
-FORM = PipelineForm(write, ordered=True)
+def queued(tasks: Sequence[Task]) -> list[dict[str, object]]:
+    """The jobs of one run; ``after``: the places of those that have to succeed before it."""
+    ordered, after = places(tasks)
+    return [
+        {
+            **submission(task),
+            "name": queue_name(task.name),
+            "after": before,
+            "out": list(task.artifacts) or None,
+        }
+        for task, before in zip(ordered, after, strict=True)
+    ]
+
+
+FORM = PipelineForm(write, ordered=True, queued=queued)
