@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.core.command_effects import AT_ONCE
 from mayfly.core.commands import CancelJobs, Command, Payload, SubmitJob, verb_of
 from mayfly.core.model import JobId, Priority
 from mayfly.service.pending_command import Answer
@@ -510,6 +511,67 @@ def test_several_jobs_are_cancelled_in_one_command(
     ran = mayfly("cancel", "j1", "j2", "j3")
     assert manager.commands == [CancelJobs(manager.commands[0].by, ("j1", "j2", "j3"))]
     assert ran.err == "mayfly: 2 jobs are being cancelled; 1 had ended already\n"
+
+
+def _cancelled(command: Command) -> Answer:
+    assert isinstance(command, CancelJobs)
+    return Answer(200, {"jobs": list(command.jobs), "ended": []})
+
+
+def test_all_of_ones_own_are_cancelled_in_as_many_requests_as_it_takes(
+    manager: StandIn, mayfly: Mayfly, answers: Answers
+) -> None:
+    names = [f"j{number}" for number in range(2300)]
+    manager.account.rows = {name: job(name) for name in [*names, "other"]}
+    manager.account.rows["gone"] = job("gone", state="failed")
+    manager.account.owners = {**dict.fromkeys([*names, "gone"], os.getuid())}
+    answers.by_verb["cancel"] = _cancelled
+    ran = mayfly("cancel", "--mine")
+    assert (ran.code, manager.commands) == (2, []), "nobody was asked"
+    ran = mayfly("cancel", "--mine", "--yes")
+    assert (ran.code, ran.err) == (0, "mayfly: 2300 jobs are being cancelled\n")
+    asked = [command.jobs for command in manager.commands if isinstance(command, CancelJobs)]
+    assert [len(some) for some in asked] == [AT_ONCE, AT_ONCE, 300]
+    assert sorted(name for some in asked for name in some) == sorted(names)
+
+
+def test_of_all_that_are_cancelled_some_are_left_out_and_other_peoples_are_the_first(
+    manager: StandIn, mayfly: Mayfly, answers: Answers
+) -> None:
+    manager.account.rows = {
+        "j1": job("j1", state="running"),
+        "j2": job("j2"),
+        "j3": job("j3", pool="b"),
+        "j4": job("j4"),
+    }
+    manager.account.owners = dict.fromkeys(("j1", "j2", "j3"), os.getuid())
+    answers.by_verb["cancel"] = _cancelled
+
+    def asked(*options: str) -> tuple[str, ...]:
+        manager.commands.clear()
+        assert mayfly("cancel", "--yes", *options).code == 0
+        return tuple(
+            name
+            for command in manager.commands
+            if isinstance(command, CancelJobs)
+            for name in command.jobs
+        )
+
+    assert asked("--mine", "--state", "queued") == ("j3", "j2")
+    assert asked("--mine", "--pool", "b") == ("j3",)
+    assert asked("--mine", "--pool", "c") == ()
+    assert asked("--all") == ("j4", "j3", "j2", "j1")
+
+
+def test_what_has_ended_while_one_was_asked_is_told_with_the_others(
+    manager: StandIn, mayfly: Mayfly, answers: Answers
+) -> None:
+    manager.account.rows = {"j1": job("j1"), "j2": job("j2")}
+    manager.account.owners = dict.fromkeys(("j1", "j2"), os.getuid())
+    over = {"error": "all 2 jobs have ended already", "kind": "ended"}
+    answers.by_verb["cancel"] = lambda _: Answer(409, over)
+    ran = mayfly("cancel", "--mine", "--yes")
+    assert (ran.code, ran.err) == (0, "mayfly: 0 jobs are being cancelled; 2 had ended already\n")
 
 
 def test_cancel_names_the_job(manager: StandIn, mayfly: Mayfly, answers: Answers) -> None:

@@ -116,6 +116,11 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "runs --rerun": [("runs --rerun", 2), ("runs nope --rerun", 4), ("runs x --rerun --cancel", 2)],
     "runs --failed": [("runs x --failed", 2)],
     "cancel jobs": [("cancel nope", 4), ("cancel", 2)],
+    "cancel --mine": [("cancel j1 --mine", 2), ("cancel --mine --all", 2)],
+    "cancel --all": [("cancel j1 --all", 2)],
+    "cancel --state": [("cancel j1 --state queued", 2), ("cancel --mine --state failed", 2)],
+    "cancel --pool": [("cancel j1 --pool local", 2)],
+    "cancel --yes": [("cancel j1 --yes", 2)],
     "pipeline render --for": [
         ("pipeline render --all", 2),
         ("pipeline render --all --for nope", 2),

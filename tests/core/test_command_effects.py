@@ -238,8 +238,28 @@ def test_of_several_that_are_cancelled_those_that_have_ended_are_passed_over() -
 def test_more_jobs_than_a_pass_can_record_are_not_cancelled_in_one_command() -> None:
     jobs = tuple(replace(QUEUED, id=JobId(f"g-{n}"), group=JobId("g")) for n in range(AT_ONCE + 1))
     found = effects(CancelJobs(ANN, ("g",)), situation(jobs=jobs))
-    told = f"these are {AT_ONCE + 1} jobs, and at most {AT_ONCE} are cancelled at once"
-    assert (found.status, found.body["error"], found.facts) == (400, told, ())
+    told = f"these are {AT_ONCE + 1} jobs, and at most {AT_ONCE} are cancelled at once: "
+    assert (found.status, found.facts) == (400, ())
+    assert str(found.body["error"]).startswith(told)
+    assert str(found.body["error"]).endswith(": mayfly cancel --mine")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("j9",), "there is no job j9: see `mayfly jobs`"),
+        (("j9", NEXT), "there is no job j9: see `mayfly jobs`; nothing was cancelled"),
+        (
+            ("j7", NEXT, "j8", "j9"),
+            "there is no job j7, j8 or j9: see `mayfly jobs`; nothing was cancelled",
+        ),
+    ],
+)
+def test_of_several_that_are_cancelled_all_that_are_not_there_are_named(
+    names: tuple[str, ...], told: str
+) -> None:
+    found = effects(CancelJobs(ANN, names), BOTH)
+    assert (found.status, found.body["error"], found.facts) == (404, told, ())
 
 
 def test_a_group_is_cancelled_by_its_name_what_waits_and_what_runs() -> None:

@@ -46,7 +46,7 @@ VERBS = {
     "gpus": "verbs_gpus",
     "submit": "verbs_jobs",
     "jobs": "verbs_jobs",
-    "cancel": "verbs_jobs",
+    "cancel": "verbs_cancel",
     "attach": "verbs_attach",
     "top": "verbs_top",
     "fetch": "verbs_jobs",

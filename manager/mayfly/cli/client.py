@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mayfly.cli.trouble import Busy, Denied, Down, Lacking, NoSuch, TimedOut, Trouble, Usage
+from mayfly.cli.trouble import Busy, Denied, Down, Ended, Lacking, NoSuch, TimedOut, Trouble, Usage
 from mayfly.edge.pieces import PIECE
 
 START = "sudo systemctl start mayfly"  # what starts the manager
@@ -343,6 +343,8 @@ def _refusal(status: int, data: bytes) -> Trouble:
             return Lacking(sentence)
         case "busy", _:
             return Busy(sentence)
+        case "ended", _:
+            return Ended(sentence)
         case _, 403:
             return Denied(sentence)
         case _, 504:

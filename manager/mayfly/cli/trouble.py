@@ -4,6 +4,7 @@
 
     Trouble         1  degraded, failed, or refused by the manager
     ├── Denied      1  whoever asks may not have that done
+    ├── Ended       1  what is to be ended has ended already
     ├── Lacking     1  the manager has not all that it was asked to make something of
     ├── Usage       2  the command line is wrong
     ├── Down        3  the manager does not answer
@@ -23,6 +24,10 @@ class Trouble(Exception):
 
 class Denied(Trouble):
     """Whoever asks may not have that done."""
+
+
+class Ended(Trouble):
+    """What is to be ended has ended already."""
 
 
 class Lacking(Trouble):

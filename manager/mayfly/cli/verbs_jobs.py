@@ -1,4 +1,4 @@
-"""The embedded queue: ``submit``, ``jobs``, ``cancel``, and ``logs`` of a job or a slot."""
+"""The embedded queue: ``submit``, ``jobs``, and ``logs`` of a job or a slot."""
 
 from __future__ import annotations
 
@@ -370,27 +370,6 @@ def jobs(
     if left_out := document.get("left_out"):
         more = "1 more job is" if left_out == 1 else f"{left_out} more jobs are"
         say(f"{more} not shown: mayfly jobs -n {most + int(left_out)}")
-
-
-def cancel(
-    ctx: typer.Context,
-    jobs: Annotated[
-        list[str],
-        typer.Argument(metavar="JOB...", autocompletion=complete_job, help="Jobs, or groups."),
-    ],
-    socket: SocketOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """End jobs, queued or running, or all jobs of a group."""
-    manager = client(ctx, socket, config)
-    if len(jobs) == 1:
-        answer = manager.post(f"/v1/jobs/{segment(jobs[0])}/cancel", {})
-    else:
-        answer = manager.post("/v1/cancel", {"jobs": jobs})
-    ending = answer.get("jobs") or [answer.get("job", jobs[0])]
-    over = answer.get("ended") or []
-    which = f"job {ending[0]} is" if len(ending) == 1 else f"{len(ending)} jobs are"
-    say(f"{which} being cancelled" + (f"; {len(over)} had ended already" if over else ""))
 
 
 def logs(

@@ -6,7 +6,7 @@ verb says the same of a name that is not there. A command that could be obeyed i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -195,10 +195,10 @@ def _cancel(command: CancelJobs, at: Situation) -> CommandResult:
     """Of many what has ended already is passed over; one alone, or all of them, is told."""
     ending: dict[JobId, Job] = {}
     over: list[JobId] = []
-    for name in command.jobs:
-        known = members(name, at.memory, at.named)
-        if not known:
-            return refusal(404, "no_such_job", f"there is no job {name}: see `mayfly jobs`")
+    found = {name: members(name, at.memory, at.named) for name in command.jobs}
+    if missing := [name for name, known in found.items() if not known]:
+        return _no_such_jobs(missing, len(found))
+    for known in found.values():
         for job in known:
             entry = at.memory.jobs.get(job)
             if entry is None:
@@ -209,7 +209,10 @@ def _cancel(command: CancelJobs, at: Situation) -> CommandResult:
             else:
                 ending[job] = entry
     if len(ending) > AT_ONCE:
-        sentence = f"these are {len(ending)} jobs, and at most {AT_ONCE} are cancelled at once"
+        sentence = (
+            f"these are {len(ending)} jobs, and at most {AT_ONCE} are cancelled at once: name fewer, or end "
+            "all that are yours: mayfly cancel --mine"
+        )
         return refusal(400, "bad_request", sentence)
     if not ending:
         have = f"job {over[0]} has" if len(over) == 1 else f"all {len(over)} jobs have"
@@ -217,6 +220,17 @@ def _cancel(command: CancelJobs, at: Situation) -> CommandResult:
     facts = [fact for entry in ending.values() for fact in _cancelled(entry, command.by.name, at)]
     body = {"job": next(iter(ending)), "jobs": list(ending), "ended": over}
     return CommandResult(200, body, tuple(facts))
+
+
+def _no_such_jobs(missing: Sequence[str], of: int) -> CommandResult:
+    """Every one of them is named, and what became of the others."""
+    which = (
+        f"job {missing[0]}"
+        if len(missing) == 1
+        else f"job {', '.join(missing[:-1])} or {missing[-1]}"
+    )
+    others = "; nothing was cancelled" if of > 1 else ""
+    return refusal(404, "no_such_job", f"there is no {which}: see `mayfly jobs`{others}")
 
 
 def _cancelled(job: Job, by: str, at: Situation) -> Iterator[Fact]:

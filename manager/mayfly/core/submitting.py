@@ -336,8 +336,10 @@ def members(name: str, memory: Memory, named: Mapping[str, Members]) -> dict[Job
     One that the disk has as open and the memory no longer has ends at this moment, and is left as it stands.
     """
     found = dict(named.get(name, {}))
-    found |= {job.id: job.state for job in memory.jobs.values() if name in (job.id, job.group)}
-    return found
+    alone = memory.jobs.get(JobId(name))
+    if alone is not None:  # a group is called as no job is
+        return found | {alone.id: alone.state}
+    return found | {job.id: job.state for job in memory.jobs.values() if name == job.group}
 
 
 def _after(
