@@ -300,6 +300,22 @@ def test_root_does_not_read_a_repository_of_somebody_else_s_for_a_run(
     assert len(box.runs) == 1
 
 
+@pytest.mark.parametrize("path", ["out/*.xml", "**", "r?", "r[1]", "!tmp"])
+def test_a_pattern_of_what_is_kept_is_refused_by_the_queue(
+    folder: Path, typed: Typed, box: Box, path: str
+) -> None:
+    write(folder, ".mayfly.toml", f'{ONE}artifacts = ["out", "{path}"]\n')
+    told = (
+        f"mayfly: job test-bert: artifacts '{path}': the embedded queue brings paths and knows no patterns: "
+        "name the file, or the folder that it is in\n"
+    )
+    assert typed("push", folder, "--all") == Ran(1, "", told)
+    words = ("pipeline", "render", "--repository", folder, "--all", "--for")
+    assert typed(*words, "local") == Ran(1, "", told)
+    assert path in typed(*words, "gitlab").out
+    assert box.runs == []
+
+
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 

@@ -351,6 +351,9 @@ def test_where_that_is_wanted_it_refuses_the_push(lab: Lab, install: Install) ->
     (lab.clone / ".mayfly.toml").write_text(FILE.replace("needs", "neds"))
     commit(lab.clone)
     assert "[job.publish] neds: there is no such key" in lab.push(well=False)
+    (lab.clone / ".mayfly.toml").write_text(ONE + 'artifacts = "*.xml"\n')
+    commit(lab.clone)
+    assert "the embedded queue brings paths and knows no patterns" in lab.push(well=False)
     assert lab.says("main") == before
     (lab.clone / ".mayfly.toml").write_text(FILE)
     lab.change("stages/vit/train.py")

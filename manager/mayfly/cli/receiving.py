@@ -13,7 +13,15 @@ from functools import cache, partial
 from shlex import quote
 
 from mayfly.cli.client import Client, segment
-from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, own_limits, queue, tasks_of
+from mayfly.cli.pipeline_tasks import (
+    Asked,
+    definition_of,
+    offered_by,
+    own_limits,
+    queue,
+    queued,
+    tasks_of,
+)
 from mayfly.cli.plain import clean
 from mayfly.cli.run_notes import begun
 from mayfly.cli.run_submission import kept, submitted, tree_of
@@ -159,7 +167,7 @@ def checked(where: Repository, pushed: Sequence[Update], say: Say) -> bool:
         try:
             read = definition_of(asked)
             if read is not None:
-                tasks_of(read, asked, queue(), tuple)
+                queued(tasks_of(read, asked, queue(), tuple))
         except (Fault, Trouble) as trouble:
             say(f"{named(update.ref)}: {trouble}")
             well = False

@@ -9,14 +9,22 @@ from collections.abc import Sequence
 
 from mayfly.core.pipeline.definition import CUDA
 from mayfly.core.pipeline.task import Task
+from mayfly.edge.faults import Refused
 from mayfly.providers import PipelineForm
 
 
 def submission(task: Task) -> dict[str, object]:
     """What one job is to the queue, by the options of ``mayfly submit``.
 
-    ``after``: names of jobs that have to succeed before it.
+    ``after``: names of jobs that have to succeed before it. ``Refused`` where a path to bring back is a
+    pattern.
     """
+    for path in task.artifacts:
+        if path.startswith("!") or any(sign in path for sign in "*?["):
+            raise Refused(
+                f"job {queue_name(task.name)}: artifacts {path!a}: the embedded queue brings paths and knows "
+                "no patterns: name the file, or the folder that it is in"
+            )
     return {
         "name": task.name,
         "argv": ["sh", "-ec", task.script],
