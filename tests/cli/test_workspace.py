@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -12,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from mayfly.cli import workspace
+from mayfly.cli.allowance import Allowance, lasting, most_in, most_of
 from mayfly.cli.client import Client
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.workspace import Sending, Tree, of_commit, of_folder, send
-from mayfly.core.tree_manifest import TreeEntry
+from mayfly.core.tree_manifest import MOST_ENTRIES, TreeEntry
 from mayfly.edge.workspaces import Bounds, Workspaces
+from mayfly.service.pending_command import Answer
+from tests.cli.conftest import Answers, Mayfly
 from tests.service.standin import StandIn
 
 UID = os.getuid()
@@ -185,13 +189,84 @@ def test_a_tree_that_is_too_large_is_refused_before_all_of_it_went(
 ) -> None:
     kept.bounds = Bounds(1 << 20, 1 << 30, 1 << 30)
     (folder / "large").write_bytes(b"\0" * (3 << 20))
-    with pytest.raises(Trouble, match=r"that is 3MiB, and a job brings at most 1MiB"):
-        send(client, of_folder(folder))
+    sent = Sending()
+    with pytest.raises(Trouble, match=r"3MiB in 2 files so far, and a job brings at most 1MiB"):
+        send(client, of_folder(folder), sent)
+    assert not [*kept._directory.rglob("*")]
     (folder / "large").unlink()
     for number in range(3):
         (folder / f"part{number}").write_bytes(b"%d" % number * 400_000)
     with pytest.raises(Trouble, match="host\\.workspace_max"):
         send(client, of_folder(folder))
+
+
+def far_too_large(folder: Path) -> Path:
+    """With five files of a TiB each: who reads one does not come to its end."""
+    for number in range(5):
+        (folder / f"model{number}.bin").touch()
+        os.truncate(folder / f"model{number}.bin", 1 << 40)
+    return folder
+
+
+def test_a_folder_that_is_far_too_large_is_refused_before_a_file_is_read(
+    folder: Path, manager: StandIn, mayfly: Mayfly, answers: Answers
+) -> None:
+    answers.by_verb["submit"] = lambda _: Answer(201, {"job": "j1"})
+    limit = "and a job brings at most 1GiB (host.workspace_max)"
+    ran = mayfly("submit", "--dir", far_too_large(folder), "--", "true")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith(f"mayfly: {folder} is too large: 1TiB in ")
+    assert limit in ran.err
+    assert ".bin, 1TiB: name what stays in .mayfly-ignore at its top" in ran.err
+    assert manager.commands == []
+    (folder / ".mayfly-ignore").write_text("*.bin\n")
+    ran = mayfly("submit", "--dir", folder, "--", "true")
+    assert ran.code == 0, ran.err
+    assert "3 files, " in ran.err
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused_at_the_bound() -> None:
+    read = Allowance("library", 1000)
+    came: list[bytes] = []
+    with pytest.raises(Trouble, match=r"the largest file so far is log, 1.1KiB"):
+        came.extend(read.of("log", itertools.repeat(b"x" * 100)))
+    assert len(came) == 10
+
+
+def test_a_folder_of_more_files_than_a_tree_has_is_refused_while_it_is_walked() -> None:
+    seen = Allowance("library")
+    for number in range(MOST_ENTRIES):
+        seen.enter(f"{number}")
+    with pytest.raises(Trouble, match="library has more than 200000 files: name what stays in"):
+        seen.enter("one more")
+
+
+def test_a_walk_that_lasts_has_a_word_of_progress_ever_more_rarely() -> None:
+    now, said = [0.0], list[str]()
+    seen = Allowance("library", progress=lasting(said.append, lambda: now[0]))
+    for number in range(12):
+        seen.enter(f"{number}", 1024)
+        now[0] += 1
+    assert said == [
+        f"looking at library: {number} files, {number}KiB so far" for number in (3, 5, 9)
+    ]
+
+
+def test_a_manager_that_does_not_tell_its_bound_is_sent_to_as_before(client: Client) -> None:
+    assert most_of(client) == 1 << 30
+    assert most_in({"lacking": []}) is None
+    Allowance("library", None).enter("large", 1 << 50)
+
+
+def test_a_commit_that_is_too_large_is_refused_before_a_file_of_it_is_read(folder: Path) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    (folder / "large").write_bytes(b"x" * 5000)
+    subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
+    subprocess.run(["git", "-C", folder, "add", "."], check=True)
+    subprocess.run(["git", "-C", folder, *who, "commit", "-qm", "x"], check=True)
+    with pytest.raises(Trouble, match=r"commit main is too large: .* at most 1000B"):
+        of_commit(folder, "main", 1000)
 
 
 def test_a_sparse_giant_is_refused_without_being_sent(tmp_path: Path, client: Client) -> None:
@@ -202,7 +277,7 @@ def test_a_sparse_giant_is_refused_without_being_sent(tmp_path: Path, client: Cl
         while True:
             yield b"\0" * (1 << 16)
 
-    with pytest.raises(Trouble, match=r"the body is longer than|at most 1GiB"):
+    with pytest.raises(Trouble, match=r"at most 1GiB \(host\.workspace_max\)"):
         send(client, Tree((content,), never))
 
 

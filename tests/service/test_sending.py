@@ -54,7 +54,9 @@ def test_contents_come_in_one_body_and_are_named_by_their_digests(
     status, answer = post(b"".join(map(record, contents)))
     assert (status, answer) == (200, {"digests": [digest_of(one) for one in contents]})
     wanted = [*answer["digests"], "0" * 64]
-    assert ask("POST", "/v1/content/lacking", {"digests": wanted}).json == {"lacking": ["0" * 64]}
+    told = ask("POST", "/v1/content/lacking", {"digests": wanted}).json
+    assert told == {"lacking": ["0" * 64], "most": manager.workspaces.bounds.tree}
+    assert ask("POST", "/v1/content/lacking", {"digests": []}).json["lacking"] == []
     assert b"".join(manager.workspaces.content(UID, wanted[2])) == contents[2]
 
 

@@ -40,16 +40,22 @@ class Submitted:
 
 
 def submitted(
-    manager: Client, origin: Origin, tasks: Sequence[Task], tree: Callable[[], Tree], say: Say
+    manager: Client,
+    origin: Origin,
+    tasks: Sequence[Task],
+    tree: Callable[[int | None], Tree],
+    say: Say,
 ) -> Submitted:
-    """Submit them, each to start in the tree; ``Trouble`` where the manager does not take them, and then none
-    is there. What cannot go with them is said.
+    """Submit them, each to start in the tree, which gets the most bytes that it may have (``None``: nobody
+    knows); ``Trouble`` where the manager does not take them, and then none is there. What cannot go with them
+    is said.
     """
     from mayfly.cli import workspace  # noqa: PLC0415  costs 20 ms
+    from mayfly.cli.allowance import most_of  # noqa: PLC0415
 
     body = body_of(origin, tasks)
     _see_that_it_is_no_more_than_may_be(body)
-    code = tree()
+    code = tree(most_of(manager))
     for sentence in code.left_out:
         say(f"not sent: {sentence}")
     found = workspace.send(manager, code)
@@ -69,13 +75,13 @@ def _see_that_it_is_no_more_than_may_be(body: Mapping[str, object]) -> None:
         raise Trouble(f"what these {many} jobs run is longer than the 1 MiB that one run may have")
 
 
-def tree_of(asked: Asked) -> Tree:
-    """The commit that is looked at, or the folder as it is."""
+def tree_of(asked: Asked, most: int | None = None) -> Tree:
+    """The commit that is looked at, or the folder as it is; ``Trouble`` where it has more bytes than that."""
     from mayfly.cli import workspace  # noqa: PLC0415  costs 20 ms
 
     if asked.head is None:
-        return workspace.of_folder(asked.where.top)
-    return workspace.of_commit(asked.where.place, asked.head)
+        return workspace.of_folder(asked.where.top, most=most)
+    return workspace.of_commit(asked.where.place, asked.head, most)
 
 
 def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:

@@ -8,13 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mayfly.cli.allowance import KEY, counted, lasting, most_of, quiet
 from mayfly.cli.client import Client
 from mayfly.cli.options import say
 from mayfly.cli.trouble import Trouble
 from mayfly.core.quantities import spoken_size
 from mayfly.edge.pieces import PIECE
 
-# Bytes of standard input that are taken at all; the manager's bound may be less.
+# Bytes of standard input that are taken where the manager does not say how many it takes.
 INPUT_MOST = 1 << 30
 
 
@@ -22,15 +23,16 @@ def sent_folder(manager: Client, folder: Path, results: Sequence[str] = ()) -> s
     """The workspace that the folder is; what it came to is said."""
     from mayfly.cli import workspace  # noqa: PLC0415  only where something is sent: costs 20 ms
 
-    tree = workspace.of_folder(folder, results)
+    progress = lasting(say) if sys.stderr.isatty() else quiet
+    tree = workspace.of_folder(folder, results, most_of(manager), progress)
     for sentence in tree.left_out:
         say(f"not sent: {sentence}")
     if not tree.entries:
         say(f"there is nothing in {folder} that git would send: the job starts in an empty folder")
-    sending = workspace.Sending()
+    sending = workspace.Sending(progress=progress)
     found = workspace.send(manager, tree, sending)
     files = sum(1 for entry in tree.entries if entry.kind == "file")
-    say(f"{folder}: {files} files, {spoken_size(tree.size)}; {spoken_size(sending.bytes)} sent")
+    say(f"{folder}: {counted(files)}, {spoken_size(tree.size)}; {spoken_size(sending.bytes)} sent")
     return found
 
 
@@ -39,12 +41,14 @@ def sent_input(manager: Client) -> str:
     from mayfly.cli import workspace  # noqa: PLC0415
     from mayfly.core.tree_manifest import Digesting  # noqa: PLC0415
 
-    digesting = Digesting()
+    digesting, most = Digesting(), most_of(manager) or INPUT_MOST
     with tempfile.TemporaryFile() as kept:
         while piece := os.read(sys.stdin.fileno(), PIECE):
             digesting.update(piece)
-            if digesting.size > INPUT_MOST:
-                raise Trouble(f"standard input is longer than {spoken_size(INPUT_MOST)}")
+            if digesting.size > most:
+                raise Trouble(
+                    f"standard input is longer than {spoken_size(most)}, and a job brings no more ({KEY})"
+                )
             kept.write(piece)
         kept.flush()
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
+from mayfly.cli.allowance import IGNORED_BY, Allowance, Progress, most_in, quiet
 from mayfly.cli.client import Client
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Lacking, Trouble, Usage
 from mayfly.core.content_wire import ASKED_MAX, CONTENTS_MAX, LENGTH
+from mayfly.core.quantities import spoken_size
 from mayfly.core.tree_manifest import (
-    MOST_ENTRIES,
     Digesting,
     TreeEntry,
     digest_of,
@@ -32,8 +33,8 @@ from mayfly.edge.checkout import Checkout, Commit
 from mayfly.edge.faults import Refused
 from mayfly.edge.pieces import PIECE, gathered
 
-IGNORED_BY = ".mayfly-ignore"
 BODY = 64 * 1024 * 1024  # bytes of contents that go in one request; a larger one goes by itself
+INSTEAD = "what is too large for a job can be mounted into its pool, or fetched by it"
 TOLD = 3  # names that a sentence has
 
 
@@ -63,16 +64,22 @@ class Sending:
     """What went over the socket."""
 
     bytes: int = 0
+    progress: Progress = quiet
 
 
 # -- a folder ----------------------------------------------------------------------------------------
 
 
-def of_folder(path: Path | str, without: Sequence[str] = ()) -> Tree:
+def of_folder(
+    path: Path | str,
+    without: Sequence[str] = (),
+    most: int | None = None,
+    progress: Progress = quiet,
+) -> Tree:
     """The folder as git would send it, or all of it. ``without``: paths that a job makes, and that only go
-    where git tracks them.
+    where git tracks them. ``most``: bytes that may go; ``None``: as many as there are.
 
-    ``Trouble`` where it is none, or cannot be looked at.
+    ``Trouble`` where it is none, cannot be looked at, or is more than may go: then nothing of it was read.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -80,19 +87,21 @@ def of_folder(path: Path | str, without: Sequence[str] = ()) -> Tree:
     try:
         checkout = Checkout.of(folder)
         names = _Names(checkout.tracked, checkout.others) if checkout is not None else None
-        names = names or _Names((), tuple(_walked(folder)))
+        names = names or _Names((), _walked(folder))
         missing = checkout.missing if checkout is not None else ()
     except Refused as fault:
         raise Trouble(str(fault)) from fault
-    kept, left_out = _chosen(folder, names, without)
+    seen = Allowance(clean(str(folder)), most, progress)
+    kept, left_out = _chosen(folder, names, without, seen)
     left_out += [f"submodule {clean(one)}: it is not checked out" for one in missing]
-    return _read(folder, kept, left_out)
+    read = Allowance(seen.name, most, progress, "reading")
+    return _read(folder, kept, left_out, read)
 
 
 @dataclass(frozen=True, slots=True)
 class _Names:
     tracked: tuple[str, ...]
-    others: tuple[str, ...]
+    others: Iterable[str]
 
 
 def _walked(folder: Path) -> Iterator[str]:
@@ -112,18 +121,37 @@ def _walked(folder: Path) -> Iterator[str]:
             yield name if here == "." else f"{here}/{name}"
 
 
-def _chosen(folder: Path, names: _Names, without: Sequence[str]) -> tuple[list[str], list[str]]:
+def _chosen(
+    folder: Path, names: _Names, without: Sequence[str], seen: Allowance
+) -> tuple[list[str], list[str]]:
     ignored = _ignored(folder)
     made = [one.strip("/") for one in without if not one.startswith("/")]
     made = [os.path.normpath(one) for one in made if one not in ("", ".")]
-    kept, results = [name for name in names.tracked if not ignored(name)], 0
+    kept: list[str] = []
+    results = 0
+
+    def keep(name: str) -> None:
+        _look_at(folder, name, seen)
+        kept.append(name)
+
+    for name in names.tracked:
+        if not ignored(name):
+            keep(name)
     for name in names.others:
         if any(name == one or name.startswith(f"{one}/") for one in made):
             results += 1
         elif not ignored(name):
-            kept.append(name.rstrip("/"))
+            keep(name.rstrip("/"))
     told = [f"{', '.join(made)}: the job makes it (--out)"] if results else []
     return kept, told
+
+
+def _look_at(folder: Path, name: str, seen: Allowance) -> None:
+    try:
+        found = (folder / name).lstat()
+    except OSError:
+        return  # it is told when it is read
+    seen.enter(name, found.st_size if stat.S_ISREG(found.st_mode) else 0)
 
 
 def _ignored(folder: Path) -> Callable[[str], bool]:
@@ -141,16 +169,12 @@ def _ignored(folder: Path) -> Callable[[str], bool]:
         raise Trouble(f"{IGNORED_BY} has a pattern that is none: {clean(str(error))}") from error
 
 
-def _read(folder: Path, names: Iterable[str], left_out: list[str]) -> Tree:
+def _read(folder: Path, names: Iterable[str], left_out: list[str], read: Allowance) -> Tree:
     entries, odd = [], _Odd()
     for name in sorted(set(names)):
-        entry = _entry(folder, name, odd)
+        entry = _entry(folder, name, odd, read)
         if entry is not None:
             entries.append(entry)
-        if len(entries) > MOST_ENTRIES:
-            raise Trouble(
-                f"{clean(str(folder))} has more than {MOST_ENTRIES} files: name what stays in {IGNORED_BY}"
-            )
     kept = _upright(entries)
 
     def contents(entry: TreeEntry) -> Iterator[bytes]:
@@ -161,7 +185,7 @@ def _read(folder: Path, names: Iterable[str], left_out: list[str]) -> Tree:
     return Tree(kept, contents, (*left_out, *odd.told()))
 
 
-def _entry(folder: Path, name: str, odd: _Odd) -> TreeEntry | None:
+def _entry(folder: Path, name: str, odd: _Odd, read: Allowance) -> TreeEntry | None:
     place = folder / name
     try:
         seen = place.lstat()
@@ -172,7 +196,7 @@ def _entry(folder: Path, name: str, odd: _Odd) -> TreeEntry | None:
         elif stat.S_ISREG(seen.st_mode):
             mode = 0o755 if seen.st_mode & 0o100 else 0o644
             with _opened(place) as file:
-                size, digest = _digested(iter(lambda: file.read(PIECE), b""))
+                size, digest = _digested(read.of(name, iter(lambda: file.read(PIECE), b"")))
             return TreeEntry(name, "file", mode, size, digest)
         elif stat.S_ISDIR(seen.st_mode):
             with os.scandir(place):  # whether it may be looked into
@@ -225,13 +249,18 @@ def _upright(entries: list[TreeEntry]) -> tuple[TreeEntry, ...]:
 # -- a commit ----------------------------------------------------------------------------------------
 
 
-def of_commit(repository: Path | str, commit: str) -> Tree:
+def of_commit(repository: Path | str, commit: str, most: int | None = None) -> Tree:
     """What a commit of a repository has, which may be a bare one: no file of a checkout is looked at.
+    ``most``: bytes that may go; ``None``: as many as there are.
 
-    ``Trouble`` where there is none of that name, or it cannot be read.
+    ``Trouble`` where there is none of that name, it cannot be read, or it is more than may go: then no file
+    of it was read.
     """
     try:
         found = Commit.of(Path(repository), commit)
+        seen = Allowance(f"commit {clean(commit)[:12]}", most, instead=INSTEAD)
+        for one in found.entries():
+            seen.enter(one.path, one.size if one.kind == "file" else 0)
         entries, left_out = [], []
         for one in found.entries():
             if one.kind == "link":
@@ -275,9 +304,10 @@ def send(manager: Client, tree: Tree, sending: Sending | None = None) -> str:
     except Lacking:
         pass
     wanted = {entry.digest: entry for entry in tree.entries if entry.kind == "file"}
+    lacking = _lacking(manager, list(wanted), sending, _fits(tree))
     contents: list[_Content] = [
         _Content(wanted[digest].path, digest, wanted[digest].size, _of(tree, wanted[digest]))
-        for digest in _lacking(manager, list(wanted), sending)
+        for digest in lacking
     ]
     contents.append(_Content("its list", whole["manifest"], len(listed), lambda: iter((listed,))))
     _send(manager, contents, sending)
@@ -292,7 +322,8 @@ def send_content(
 ) -> str:
     """See that the manager has that content; its digest, which ``POST /v1/jobs`` takes as ``stdin``."""
     sending = Sending()
-    if _lacking(manager, [digest], sending):
+    whole = TreeEntry("standard input", "file", size=size)
+    if _lacking(manager, [digest], sending, _fits(Tree((whole,), lambda _: pieces()))):
         _send(manager, [_Content("standard input", digest, size, pieces)], sending)
     return digest
 
@@ -314,12 +345,29 @@ def _made(manager: Client, whole: dict[str, str], sending: Sending) -> str:
     return str(manager.post("/v1/workspaces", whole)["workspace"])
 
 
-def _lacking(manager: Client, digests: list[str], sending: Sending) -> list[str]:
+def _fits(tree: Tree) -> Callable[[int | None], None]:
+    """What refuses a tree of which less may go."""
+
+    def see(most: int | None) -> None:
+        whole = Allowance("what is to be sent", most, instead=INSTEAD)
+        for entry in tree.entries:
+            whole.enter(entry.path, entry.size)
+
+    return see
+
+
+def _lacking(
+    manager: Client, digests: list[str], sending: Sending, see: Callable[[int | None], None]
+) -> list[str]:
+    """Those that the manager has not, once ``see`` has heard how many bytes may go, and refused nothing."""
     found: list[str] = []
     for at in range(0, len(digests), ASKED_MAX):
         asked = digests[at : at + ASKED_MAX]
         sending.bytes += sum(len(one) + 3 for one in asked)
-        found += manager.post("/v1/content/lacking", {"digests": asked})["lacking"]
+        answer = manager.post("/v1/content/lacking", {"digests": asked})
+        if not at:
+            see(most_in(answer))
+        found += answer["lacking"]
     return found
 
 
@@ -343,6 +391,7 @@ def _send_batch(manager: Client, batch: list[_Content], sending: Sending) -> Non
         for one in batch:
             yield LENGTH.pack(one.size)
             yield from _exactly(one)
+            sending.progress(lambda: f"sending: {spoken_size(sending.bytes)} so far")
 
     kept = manager.upload("/v1/content", lambda: gathered(body()), length)["digests"]
     sending.bytes += length

@@ -69,6 +69,7 @@ class Committed:
     kind: Literal["file", "link", "submodule"]
     mode: int
     object: str
+    size: int  # bytes, of a file or link
 
 
 class Commit:
@@ -77,8 +78,8 @@ class Commit:
     def __init__(self, repository: Repository, commit: str) -> None:
         self._repository = repository
         self._entries = tuple(
-            Committed(path, _kind(mode), 0o755 if mode == PROGRAM else 0o644, name)
-            for mode, name, path in repository.committed(commit)
+            Committed(path, _kind(mode), 0o755 if mode == PROGRAM else 0o644, name, size)
+            for mode, name, size, path in repository.committed(commit)
         )
         self._process: subprocess.Popen[bytes] | None = None
 

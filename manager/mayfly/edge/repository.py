@@ -274,13 +274,13 @@ class Repository:
         others = _split(self._git("ls-files", "-z", "--others", "--exclude-standard"))
         return tracked, others
 
-    def committed(self, commit: str) -> tuple[tuple[str, str, str], ...]:
-        """What is in a commit: mode, object and path of each, submodules by their paths alone."""
+    def committed(self, commit: str) -> tuple[tuple[str, str, int, str], ...]:
+        """What is in a commit: mode, object, bytes and path of each; a submodule has none."""
         found = []
-        for line in _split(self._git("ls-tree", "-r", "-z", "--full-tree", self.commit(commit))):
+        for line in _split(self._git("ls-tree", "-rlz", "--full-tree", self.commit(commit))):
             told, _, path = line.partition("\t")
-            mode, _, name = told.split(" ")
-            found.append((mode, name, path))
+            mode, _, name, size = told.split()
+            found.append((mode, name, int(size) if size.isdigit() else 0, path))
         return tuple(found)
 
     def objects(self) -> subprocess.Popen[bytes]:

@@ -205,7 +205,6 @@ BODY: Mapping[str, Schema] = {
     "digests": {
         "type": "array",
         "items": {"type": "string", "pattern": DIGEST},
-        "minItems": 1,
         "maxItems": 10_000,
         "description": "SHA-256 of contents, in hexadecimal",
     },
@@ -268,7 +267,7 @@ ANSWERS: Mapping[str, Schema] = {
     "GET /v1/top": _document("mayfly.top/1", at=TEXT, rows=ROWS),
     "GET /v1/recording": _document("mayfly.recording/1", state={"type": "object"}, steps=ROWS),
     "GET /v1/plan": _document("mayfly.plan/1", actions=ROWS),
-    "POST /v1/content/lacking": _object(lacking=NAMES),
+    "POST /v1/content/lacking": _object(lacking=NAMES, most={"type": "integer"}),
     "POST /v1/content": _object(digests=NAMES),
     "POST /v1/workspaces": _object(
         workspace=TEXT, files={"type": "integer"}, bytes={"type": "integer"}

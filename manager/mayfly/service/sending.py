@@ -37,12 +37,13 @@ def most(workspaces: Workspaces) -> int:
 
 
 def lacking(workspaces: Workspaces, request: Request, body: tuple[str, ...]) -> HttpReply:
-    """``{digests}``: which of them the caller has not sent."""
+    """``{digests}``: which of them the caller has not sent, and the most bytes that one job brings."""
     given = parameters.document(request.body, body).get("digests")
-    if not isinstance(given, list) or not 0 < len(given) <= ASKED_MAX:
-        raise parameters.BadRequest(f"digests must be a list of 1 to {ASKED_MAX} texts")
+    if not isinstance(given, list) or len(given) > ASKED_MAX:
+        raise parameters.BadRequest(f"digests must be a list of at most {ASKED_MAX} texts")
     digests = [_digest(one, "digests") for one in given]
-    return json_reply(200, {"lacking": workspaces.lacking(request.caller.uid, digests)})
+    found = workspaces.lacking(request.caller.uid, digests)
+    return json_reply(200, {"lacking": found, "most": workspaces.bounds.tree})
 
 
 def content(workspaces: Workspaces, request: Request, _: tuple[str, ...]) -> HttpReply:
