@@ -88,6 +88,7 @@ def test_results_come_of_jobs_that_fail_are_over_their_limit_or_outlive_their_ma
         "/tmp/log",
         "none",
         "/etc/shadow",
+        "/root",
         "private/x",
         "/run/mayfly/w",
         "results.sparse",
@@ -111,7 +112,7 @@ def test_results_come_of_jobs_that_fail_are_over_their_limit_or_outlive_their_ma
         "not brought back: /run/mayfly/w: /run/mayfly is mounted there",
         "not brought back: results.sparse: it is more than is brought back",
         "not brought back: results/pipe: no file, link or directory",
-        "not brought back: shadow: it is not for the job to read",
+        "not brought back: shadow, root: it is not for the job to read",
         f"not written: {tmp_path}/results/evil: it is a link that leads elsewhere",
     ):
         assert told in done.stderr
