@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,30 +67,36 @@ def install_hook(
         _see_that_a_hook_runs_there(folder)
     if not remove and (sentence := missing()):
         raise Trouble(sentence)
+    options = [*(["--keep-former"] * keep_former), *(["--notes"] * notes)]
     try:
         if remove:
             deeds = {name: hook_file.remove(folder, name) for name in HOOKS}
-            if not any(deeds.values()):
-                say(f"{folder} has no hook of Mayfly's")
         else:
             command = _command(client(ctx, socket, config))
             _say_who_cannot_run(Path(command[0]))
-            receive = [*command, "pipeline", "receive"]
-            options = [*(["--keep-former"] * keep_former), *(["--notes"] * notes)]
-            deeds = {RUNS: hook_file.install(folder, RUNS, [*receive, *options])}
-            deeds[CHECKS] = (
-                hook_file.install(folder, CHECKS, [*receive, "--check"])
-                if strict
-                else hook_file.remove(folder, CHECKS)
-            )
+            deeds = _installed(folder, [*command, "pipeline", "receive"], options, strict)
     except OSError as error:
         raise Trouble(f"{error.filename or folder}: {error.strerror}") from error
+    if not any(deeds.values()):
+        say(f"{folder} has no hook of Mayfly's")
     for name, deed in deeds.items():
         if deed:
             say(f"{folder}/hooks/{name} {deed}")
 
 
 RUNS, CHECKS = HOOKS = ("post-receive", "pre-receive")
+
+
+def _installed(
+    folder: Path, receive: Sequence[str], options: Sequence[str], strict: bool
+) -> dict[str, str | None]:
+    """What became of each hook."""
+    from mayfly.cli import hook_file  # noqa: PLC0415  only where it is wanted
+
+    runs = hook_file.install(folder, RUNS, [*receive, *options])
+    if strict:
+        return {RUNS: runs, CHECKS: hook_file.install(folder, CHECKS, [*receive, "--check"])}
+    return {RUNS: runs, CHECKS: hook_file.remove(folder, CHECKS)}
 
 
 def _say_who_cannot_run(command: Path) -> None:

@@ -21,6 +21,8 @@ from mayfly.cli.verbs_hook import install_hook, note, receive
 from mayfly.core.pipeline.definition import FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mayfly.cli.client import Client
     from mayfly.core.pipeline.definition import Definition
     from mayfly.core.pipeline.task import Task
@@ -105,10 +107,7 @@ def render(
     form = _form(service)
     if submit and service != queue():
         raise Usage(f"--submit is for the embedded queue: --for {queue()}")
-    _one_of(changed, changed_from, everything)
-    if changed_from == "-" == cuda_from:
-        raise Usage("standard input cannot be both: --changed-from - and --cuda-from -")
-
+    _see_that_it_is_told_once(changed, changed_from, everything, cuda_from)
     from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
 
     if sentence := missing():
@@ -117,19 +116,12 @@ def render(
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
     with translated():
-        where = Repository(Path(repository))
-        asked = _what_changed(where, changed, changed_from)
+        asked = _what_changed(Repository(Path(repository)), changed, changed_from)
         read = definition_of(asked)
         if read is None:
             raise Trouble(f"there is no {FILE} at the top of {asked.named}")
-
-        def offers() -> tuple[str, ...]:
-            if cuda_from is not None:
-                return _offered_in(cuda_from)
-            return offered_by(lambda: client(ctx, socket, config).get("/v1/status"))
-
-        tasks = tasks_of(read, asked, service, offers)
-        tasks = _of_wave(read[0], tasks, wave, form)
+        offers = partial(_offered, cuda_from, partial(client, ctx, socket, config))
+        tasks = _of_wave(read[0], tasks_of(read, asked, service, offers), wave, form)
         if submit:
             _submit(client(ctx, socket, config), asked, tasks)
             return
@@ -162,10 +154,14 @@ def _form(service: str) -> PipelineForm:
     return known[service]()
 
 
-def _one_of(changed: str | None, changed_from: str | None, everything: bool) -> None:
+def _see_that_it_is_told_once(
+    changed: str | None, changed_from: str | None, everything: bool, cuda_from: str | None
+) -> None:
     given = [changed is not None, changed_from is not None, everything]
     if sum(given) != 1:
         raise Usage("what changed is told by one of --changed, --changed-from and --all")
+    if changed_from == "-" == cuda_from:
+        raise Usage("standard input cannot be both: --changed-from - and --cuda-from -")
 
 
 def _what_changed(where: Repository, changed: str | None, changed_from: str | None) -> Asked:
@@ -206,6 +202,13 @@ def _content(file: str, option: str) -> bytes:
     if len(found) > LIST_MAX:
         raise Trouble(f"{option}: {file} is larger than 64 MiB")
     return found
+
+
+def _offered(file: str | None, manager: Callable[[], Client]) -> tuple[str, ...]:
+    """The CUDA versions that there are: by a file where one is named, or by the manager."""
+    if file is not None:
+        return _offered_in(file)
+    return offered_by(lambda: manager().get("/v1/status"))
 
 
 def _offered_in(file: str) -> tuple[str, ...]:

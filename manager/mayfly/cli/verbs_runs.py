@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -77,18 +78,30 @@ def runs(
     if cancel and rerun:
         raise Usage("--cancel and --rerun are two things: the one, then the other")
     manager = client(ctx, socket, config)
-    if run is not None:
-        if any(value for value in (repository, ref, state, mine, since, most)):
-            raise Usage("of one run nothing is left out: the other options would be ignored")
-        if rerun:
-            _again(manager, run, failed)
-        else:
-            _one(manager, run, cancel, as_json)
+    if run is None:
+        if cancel or rerun:
+            option = "--cancel" if cancel else "--rerun"
+            raise Usage(f"{option} is of one run: mayfly runs RUN {option}")
+        _listed(manager, _query(repository, ref, state, mine, since, most), as_json)
         return
-    if cancel or rerun:
-        option = "--cancel" if cancel else "--rerun"
-        raise Usage(f"{option} is of one run: mayfly runs RUN {option}")
-    query = {
+    if any(value for value in (repository, ref, state, mine, since, most)):
+        raise Usage("of one run nothing is left out: the other options would be ignored")
+    if rerun:
+        _again(manager, run, failed)
+    else:
+        _one(manager, run, cancel, as_json)
+
+
+def _query(
+    repository: str | None,
+    ref: str | None,
+    state: str | None,
+    mine: bool,
+    since: str | None,
+    most: int | None,
+) -> dict[str, object]:
+    """Which runs are wanted, as the manager is asked."""
+    return {
         "repository": None if repository is None else place_of(repository),
         "ref": None if ref is None else whole_ref(ref),
         "state": state,
@@ -96,6 +109,9 @@ def runs(
         "since": moment_of(since),
         "limit": most,
     }
+
+
+def _listed(manager: Client, query: Mapping[str, object], as_json: bool) -> None:
     document = manager.get("/v1/runs", query)
     if as_json:
         print_json(document)
