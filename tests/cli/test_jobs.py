@@ -454,7 +454,10 @@ def test_jobs_shows_places_what_is_left_and_how_many_more_there_are(
     assert "queued #1" in ran.out
     ran = mayfly("jobs", "-n", 2)
     assert [line.split()[0] for line in ran.out.splitlines()] == ["JOB", "j1", "j3"]
-    assert ran.err == "mayfly: 1 more job is not shown: mayfly jobs -n 3\n"
+    again = f"mayfly --socket {manager.path} jobs"
+    assert ran.err == f"mayfly: 1 more job is not shown: {again} -n 3\n"
+    ran = mayfly("jobs", "-n", 1, "--pool", "local", "--since", "2h")
+    assert ran.err == f"mayfly: 2 more jobs are not shown: {again} --pool local --since 2h -n 3\n"
 
 
 def test_jobs_are_chosen_by_whose_they_are_where_and_how_they_stand(

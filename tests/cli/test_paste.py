@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.cli.app import VERBS as ALL_VERBS
-from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted
+from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted, typed_again
 from mayfly.engines.docker.about import RESTART
 
 MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
@@ -63,6 +63,11 @@ FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
 )  # fmt: skip
 def test_a_line_is_made_to_fit(line: str, place: Here, here: str) -> None:
     assert pasted(line, place) == here
+
+
+def test_what_was_typed_is_kept_and_can_be_pasted() -> None:
+    typed = {"--mine": True, "--all": False, "--state": None, "--pool": "a b\x1b", "-n": 3}
+    assert typed_again("jobs", typed) == "mayfly jobs --mine --pool 'a b' -n 3"
 
 
 def test_it_knows_every_verb_and_takes_no_other_word_for_one() -> None:

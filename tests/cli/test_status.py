@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import json
 import os
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.cli.client import forbidden
 from mayfly.core.commands import verb_of
 from tests.cli.conftest import COMMAND, Mayfly, plain
 from tests.service.standin import StandIn, slot, status
@@ -142,12 +142,29 @@ def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_pat
         env=environment(USER="bob"),
     )
     assert ran.returncode == 1
-    try:
-        grp.getgrnam("mayfly")
-    except KeyError:
-        assert "let `sudo mayfly install` make the group" in ran.stderr
-    else:
-        assert "sudo usermod -aG mayfly bob" in ran.stderr
+    assert f"mayfly: you may not use {manager.path}: " in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        ((), "use sudo, or let `sudo mayfly install` make the group mayfly"),
+        (
+            ("mayfly",),
+            "ask for the group mayfly (sudo usermod -aG mayfly bob, then log in again), or use sudo",
+        ),
+        (
+            ("mayfly", "mayfly-users"),
+            "ask for the group mayfly-users (sudo usermod -aG mayfly-users bob, then log in again), or for "
+            "mayfly to do more than submit, or use sudo",
+        ),
+    ],
+)
+def test_of_the_groups_that_there_are_the_one_that_may_do_least_is_asked_for(
+    groups: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER", "bob")
+    assert forbidden("/s", frozenset(groups)) == f"you may not use /s: {told}"
 
 
 def test_the_socket_is_found_by_flag_then_config_then_default(

@@ -263,7 +263,7 @@ class Client:
     def _trouble(self, error: OSError | http.client.HTTPException) -> Trouble:
         number = error.errno if isinstance(error, OSError) else None
         if number in (errno.EACCES, errno.EPERM):
-            return Trouble(_forbidden(self.path))
+            return Trouble(forbidden(self.path, _groups()))
         if isinstance(error, TimeoutError):
             return TimedOut(f"the manager behind {self.path} does not answer in time")
         if number == errno.EAGAIN:  # more wait to be let in than the kernel keeps
@@ -283,17 +283,30 @@ def some_of(seconds: float) -> float:
     return uniform(seconds / 2, seconds * 3 / 2)  # noqa: S311  no secret
 
 
-def _forbidden(path: str) -> str:
-    try:
-        grp.getgrnam("mayfly")
-    except KeyError:
+def forbidden(path: str, groups: frozenset[str]) -> str:
+    """Whom to ask, the group that may do the least first; ``groups`` are those that there are."""
+    there = [name for name in ("mayfly-users", "mayfly") if name in groups]
+    if not there:
         return (
             f"you may not use {path}: use sudo, or let `sudo mayfly install` make the group mayfly"
         )
-    return (
-        f"you may not use {path}: ask for the group mayfly, or mayfly-users to do no more than submit "
-        f"(sudo usermod -aG mayfly {_user()}, then log in again), or use sudo"
+    asked = (
+        f"ask for the group {there[0]} (sudo usermod -aG {there[0]} {_user()}, then log in again)"
     )
+    more = ", or for mayfly to do more than submit" if len(there) > 1 else ""
+    return f"you may not use {path}: {asked}{more}, or use sudo"
+
+
+def _groups() -> frozenset[str]:
+    return frozenset(name for name in ("mayfly-users", "mayfly") if _is_group(name))
+
+
+def _is_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _user() -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+
+from mayfly.cli.plain import clean
 
 UNITS = (
     "/etc/systemd/system",
@@ -134,6 +137,17 @@ def pasted(line: str, place: Here) -> str:
         )
     line = _VERB.sub(lambda found: _fitted(found, place), line)
     return line.replace("sudo ", "") if place.root else line
+
+
+def typed_again(verb: str, options: Mapping[str, object]) -> str:
+    """A verb as it was typed: what is ``True`` stands alone, what was not given is left out."""
+    words = [f"mayfly {verb}"]
+    for option, value in options.items():
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            words += [option, quote(clean(str(value)))]
+    return " ".join(words)
 
 
 def next_steps(place: Here) -> str:

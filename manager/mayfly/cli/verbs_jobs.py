@@ -32,10 +32,12 @@ from mayfly.cli.options import (
     colours,
     lasting,
     moment_of,
+    place,
     print_json,
     say,
     terminal_width,
 )
+from mayfly.cli.paste import pasted, typed_again
 from mayfly.cli.plain import clean
 from mayfly.cli.render_top import gpu_use
 from mayfly.cli.results import fetched, place_here, wanted
@@ -46,6 +48,7 @@ from mayfly.core.exit_codes import signal_of
 from mayfly.core.model import Cause, JobState, Priority
 
 INTERRUPTED = 130
+MOST = 20_000  # jobs of one list
 PriorityOption = Annotated[
     str | None,
     typer.Option(
@@ -239,9 +242,9 @@ def fetch(
     whole = fetched(manager, job, places)
     if folder is None and into.is_dir():
         say(f"the results of job {clean(job)} are in {clean(str(into.absolute()))}")
-    for place in places.values():
-        if os.path.lexists(place):
-            print(clean(str(place)))
+    for one in places.values():
+        if os.path.lexists(one):
+            print(clean(str(one)))
     if not whole:
         raise typer.Exit(1)
 
@@ -326,7 +329,7 @@ def jobs(
         ),
     ] = None,
     most: Annotated[
-        int, typer.Option("-n", metavar="N", min=1, max=20_000, help="At most so many.")
+        int, typer.Option("-n", metavar="N", min=1, max=MOST, help="At most so many.")
     ] = 200,
     why: Annotated[
         str | None,
@@ -369,7 +372,15 @@ def jobs(
         print(line)
     if left_out := document.get("left_out"):
         more = "1 more job is" if left_out == 1 else f"{left_out} more jobs are"
-        say(f"{more} not shown: mayfly jobs -n {most + int(left_out)}")
+        typed = {
+            "--mine": mine,
+            "--state": state,
+            "--pool": pool,
+            "--group": group,
+            "--since": since,
+        }
+        wider = typed_again("jobs", {**typed, "-n": min(most + int(left_out), MOST)})
+        say(f"{more} not shown: {pasted(wider, place(ctx, socket, config))}")
 
 
 def logs(
