@@ -155,8 +155,10 @@ def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_pat
         ),
         (
             ("mayfly", "mayfly-users"),
-            "ask for the group mayfly-users (sudo usermod -aG mayfly-users bob, then log in again), or for "
-            "mayfly to do more than submit, or use sudo",
+            (
+                "ask for the group mayfly-users (sudo usermod -aG mayfly-users bob, then log in again), or "
+                "for mayfly to do more than submit, or use sudo"
+            ),
         ),
     ],
 )

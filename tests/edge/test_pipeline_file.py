@@ -33,7 +33,7 @@ run = "true"
 
 
 def test_the_file_is_read_with_its_defaults() -> None:
-    found = read(GOOD, SERVICES).definition
+    found = read(GOOD, SERVICES)
     test, idle = found.jobs
     assert (test.run, test.tags, test.timeout) == ("make\nmake test", (), 3600)
     assert (test.env, test.captures) == ({"A": "1", "B": "3"}, ("stage",))
@@ -53,6 +53,12 @@ WRONG: list[tuple[str, list[str]]] = [
         ["1: except", "5: [job.a] paths.2", "9: [job.b] when: must be"],
     ),
     ('[job.a]\nwhen = "always"\nrun = ls\n[job.b]\nx = 1', ["3: is not TOML", "5: [job.b] x"]),
+    (
+        '[job.a]\npathes = "x"\n[job.b]\nwhen = "always"\nrun = "x"\nneeds = ["a", "zz"]\n[job.c]\nrun = "x"',
+        ["2: [job.a] pathes", "6: [job.b] needs.2: there is no job zz", "7: [job.c]: wants paths"],
+    ),
+    ('al_when = "x"', ["1: al_when"]),
+    ('[job.a]\nwhen = "always"\nrun = ls', ["3: is not TOML"]),
     ('[job."a b"]\nwhen = "always"\nrun = "x"', ["1: [job.a b]: is no name"]),
     ('[job.a]\nwhen = "always"\nrun = "x"\nacme = 1', ["4: [job.a] acme: must be a table"]),
     *(

@@ -112,7 +112,7 @@ WRONG: list[tuple[str, str]] = [
     (HEAD + "run = 'x'\nneeds = 'b'", ".mayfly.toml:4: [job.a] needs.1: there is no job b"),
     (HEAD + "run = '{{ 1 / 0 }}'", "job a: run cannot be filled in: division by zero"),
     (HEAD + "run = '{{ stage.x }}'", "job a: run cannot be filled in: "),
-    (HEAD + "run = '{{ ().__class__.__mro__ }}'", "job a: run does what no template may"),
+    (HEAD + "run = '{{ ().__class__.__mro__ }}'", "run: does what no template may: it asks for __mro__"),
     (HEAD + "run = '{% for i in range(99999) %}{{ \"x\" * 99 }}{% endfor %}'", "more than 1 MiB"),
     (HEAD + "run = '{% for i in range(9999999) %}x{% endfor %}'", "job a: run cannot be filled in"),
     (HEAD + "run = '{% include \"../../etc/passwd\" %}'", "is no path of this repository"),
@@ -146,6 +146,22 @@ def test_every_template_with_a_mistake_is_told_also_of_jobs_that_do_not_run(
     lines = ran.err.removeprefix("mayfly: ").splitlines()
     assert [line.split(": ")[0] for line in lines[:3]] == [f".mayfly.toml:{n}" for n in (3, 4, 7)]
     assert lines[3:] == ["3 mistakes"]
+
+
+def test_a_mistake_in_one_job_hides_none_in_another(tmp_path: Path, render: Render) -> None:
+    text = (
+        "[job.test]\npathes = 'x'\nrun = '{{ nope }}'\n"
+        "[job.b]\nwhen = 'always'\nneeds = ['zz', 'test']\nrun = '{{ lipsum.__globals__ }}'\n"
+        "[job.c]\nwhen = 'always'\nrun = '{{ nope }}'\n"
+    )
+    ran = render(small(tmp_path / "r", text, "other"), "--all", *LOCAL)
+    assert ran.err.removeprefix("mayfly: ").splitlines() == [
+        ".mayfly.toml:2: [job.test] pathes: there is no such key; did you mean paths?",
+        ".mayfly.toml:6: [job.b] needs.1: there is no job zz",
+        ".mayfly.toml:7: [job.b] run: does what no template may: it asks for __globals__",
+        ".mayfly.toml:10: [job.c] run: knows no nope; there are changed",
+        "4 mistakes",
+    ]
 
 
 def test_a_folder_s_name_that_a_shell_could_misread_is_refused(

@@ -90,16 +90,17 @@ def _definition_of(asked: Asked) -> Read | None:
     text = asked.where.file(asked.head, FILE)
     if text is None:
         return None
+
+    def templates(definition: Definition) -> Templates:
+        return Templates(definition, lambda path: asked.where.file(asked.head, path))
+
     try:
-        found = read(text.decode("utf-8-sig"), tuple(services()))
+        told = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         sentence = f"is not UTF-8 text (byte {error.start})"
         raise ConfigError((Problem(FILE, "", "", sentence),)) from error
-    templates = Templates(found.definition, lambda path: asked.where.file(asked.head, path))
-    wrong = [found.problem(*mistake) for mistake in templates.mistakes()]
-    if wrong:
-        raise ConfigError(tuple(sorted(wrong, key=lambda one: one.line or 0)))
-    return found.definition, templates
+    definition = read(told, tuple(services()), also=lambda some: templates(some).mistakes())
+    return definition, templates(definition)
 
 
 def tasks_of(

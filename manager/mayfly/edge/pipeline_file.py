@@ -6,15 +6,24 @@ not: what is wrong with one is known when it is filled in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic import WithJsonSchema as Shape
 
-from mayfly.core.pipeline.definition import ALL, CUDA, FILE, Definition, JobRule, When, mistakes
+from mayfly.core.pipeline.definition import (
+    ALL,
+    CUDA,
+    FILE,
+    NOTHING,
+    Definition,
+    JobRule,
+    When,
+    mistakes,
+)
 from mayfly.core.pipeline.pattern import Pattern, PatternError, parse
 from mayfly.core.pipeline.plan import NAME
 from mayfly.edge.config_types import Duration, Env, Table
@@ -140,23 +149,24 @@ class FileTable(Table):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineFile:
-    """What a file says, and where."""
-
-    definition: Definition
-    _merged: Merged
-    _origin: str
-
-    def problem(self, where: Where, text: str) -> Problem:
-        """A mistake that is known later, at the place where it was written."""
-        return _in_its_table(told(where, text, self._merged, self._origin), where)
+# What is wrong with a definition beside what its keys say: where it stands, the end of a sentence.
+Mistakes: TypeAlias = Iterator[tuple[Where, str]]
 
 
-def read(text: str, services: Sequence[str], origin: str = FILE) -> PipelineFile:
-    """The file; ``ConfigError`` with every mistake.
+def _none(_: Definition) -> Mistakes:
+    return iter(())
 
-    ``services`` are the names of the tables that a job may have for one of them.
+
+def read(
+    text: str,
+    services: Sequence[str],
+    origin: str = FILE,
+    also: Callable[[Definition], Mistakes] = _none,
+) -> Definition:
+    """What the file says; ``ConfigError`` with every mistake.
+
+    ``services`` are the names of the tables that a job may have for one of them; ``also`` finds more mistakes
+    in those jobs that have none by then.
     """
     try:
         layer = read_toml(Path(origin), text)
@@ -165,14 +175,13 @@ def read(text: str, services: Sequence[str], origin: str = FILE) -> PipelineFile
     wrong = [Problem(origin, "", "", sentence, line) for line, sentence in layer.wrong]
     if layer.wrong and not layer.text:
         raise ConfigError(tuple(wrong))
-    merged = merge([layer])
-    reader = _Reader(merged, origin, services)
-    definition = reader.definition()
+    reader = _Reader(merge([layer]), origin, services)
+    definition = reader.definition(also, whole=not wrong)
     lines = {one.line for one in wrong}
     found = [*wrong, *(one for one in reader.wrong if one.line is None or one.line not in lines)]
     if found:
         raise ConfigError(tuple(sorted(dict.fromkeys(found), key=lambda one: one.line or 0)))
-    return PipelineFile(definition, merged, origin)
+    return definition
 
 
 class _Reader:
@@ -184,7 +193,8 @@ class _Reader:
         self._services = services
         self.wrong: list[Problem] = []
 
-    def definition(self) -> Definition:
+    def definition(self, also: Callable[[Definition], Mistakes], *, whole: bool) -> Definition:
+        """``whole``: no line is missing, so that what is not there was not written."""
         tree = dict(self._merged.tree)
         jobs = tree.pop("job", {})
         defaults = cast(
@@ -200,10 +210,21 @@ class _Reader:
             if rule is not None:
                 rules.append(rule)
         definition = Definition(tuple(rules), tuple(top.all_when), tuple(top.exclude))
-        if not self.wrong:
-            for where, text in mistakes(definition):
-                self._tell(where, text)
+        if whole and jobs:
+            self._between(definition, jobs, also)
+        elif whole and not self.wrong:
+            self._tell((), NOTHING)
         return definition
+
+    def _between(
+        self, definition: Definition, jobs: Tree, also: Callable[[Definition], Mistakes]
+    ) -> None:
+        """What is wrong between keys, of the jobs whose own are right; then what is in the rest of these."""
+        faults = list(mistakes(definition, tuple(jobs)))
+        at_fault = {where[1] for where, _ in faults if where[2:3] != ("needs",)}
+        well = tuple(rule for rule in definition.jobs if rule.id not in at_fault)
+        for where, text in (*faults, *also(replace(definition, jobs=well))):
+            self._tell(where, text)
 
     def _job(self, name: str, table: object, defaults: DefaultsTable) -> JobRule | None:
         here: Where = ("job", name)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 
 import jinja2
-from jinja2 import meta
+from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from mayfly.core.pipeline.definition import Definition, JobRule
@@ -56,15 +56,17 @@ class Templates:
 
     def _mistake(self, text: str, known: set[str]) -> str | None:
         try:
-            asked = meta.find_undeclared_variables(self._environment.parse(text))
+            tree = self._environment.parse(text)
+            asked = meta.find_undeclared_variables(tree)
         except jinja2.TemplateSyntaxError as error:
             return f"is no template: {error.message} (line {error.lineno} of it)"
         except RecursionError:
             return "is nested too deeply"
         missing = sorted(asked - known - self._environment.globals.keys())
-        if not missing:
-            return None
-        return f"knows no {missing[0]}; there are {', '.join(sorted(known))}"
+        if missing:
+            return f"knows no {missing[0]}; there are {', '.join(sorted(known))}"
+        inner = (one.attr for one in tree.find_all(nodes.Getattr) if one.attr.startswith("__"))
+        return next((f"does what no template may: it asks for {name}" for name in inner), None)
 
     def file_of(self, rule: JobRule, captures: Captures) -> str | None:
         """The file that a job's script is written in."""

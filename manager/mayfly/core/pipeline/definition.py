@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,6 +11,7 @@ from mayfly.core.pipeline.pattern import Pattern
 FILE = ".mayfly.toml"
 ALL = "all"
 CUDA = "cuda"
+NOTHING = "there is no [job.NAME], so there is nothing to run"
 
 
 class When(StrEnum):
@@ -79,11 +80,16 @@ class Definition:
         return found
 
 
-def mistakes(definition: Definition) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What is wrong between keys each of which is right by itself: where it stands, the end of a sentence."""
-    ids = [job.id for job in definition.jobs]
+def mistakes(
+    definition: Definition, others: Collection[str] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is wrong between keys each of which is right by itself: where it stands, the end of a sentence.
+
+    ``others`` are jobs that are written down, and of which no more is known.
+    """
+    ids = {*others, *(job.id for job in definition.jobs)}
     if not ids:
-        yield (), "there is no [job.NAME], so there is nothing to run"
+        yield (), NOTHING
     for job in definition.jobs:
         here = ("job", job.id)
         yield from (((*here, *key), text) for key, text in _of_job(job))
