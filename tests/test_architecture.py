@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from mayfly.edge import tcp_http, unix_http
+from mayfly.service import gpu_monitor, workers
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "manager/mayfly"
@@ -102,3 +107,55 @@ def test_every_place_that_makes_a_condition_stands_in_its_row() -> None:
     # Reading what the manager told is no making; the simulated engine is for tests.
     made -= {"cli/examination.py", *(one for one in made if one.startswith("engines/simulated/"))}
     assert {file for file in made if f"`{file}`" not in row} == set()
+
+
+THREADS = PAGE.partition("## Threads")[2].partition("## Where things go")[0]
+MAKERS = {"LastingThread", "Asked", "Thread"}
+
+
+def names_of_threads() -> Iterator[str]:
+    """What the manager calls its threads, as far as that stands where they are made."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func if isinstance(node, ast.Call) else None
+            name = getattr(called, "attr", getattr(called, "id", None))
+            if not isinstance(node, ast.Call) or name not in MAKERS:
+                continue
+            for given in (*node.args, *(one.value for one in node.keywords)):
+                first = given.values[0] if isinstance(given, ast.JoinedStr) else given
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    yield first.value
+
+
+def test_every_thread_stands_in_the_table() -> None:
+    names = {
+        *names_of_threads(),
+        *re.findall(r'return f"(\w+-)', Path(workers.__file__).read_text()),
+    }
+    assert {"old-content", "client", "bring-", "roster-", "mounted-paths"} <= names
+    assert [name for name in names if f"`{name.rstrip('-')}" not in THREADS] == []
+
+
+def test_the_numbers_of_threads_are_those_of_the_code_and_fit_the_unit() -> None:
+    queue = sum(
+        (workers.MAKE, workers.REMOVE, workers.SIGNAL, workers.OPEN, workers.BRING, workers.TAKE)
+    )
+    timers = workers.SERVICE + 1
+    service = queue - workers.BRING - workers.TAKE + workers.SERVICE + 1
+    alone = 12  # those of the table that are there once, without GPUs
+    gpus = 1 + gpu_monitor.PROBERS
+    clients = unix_http.CONNECTIONS.all + unix_http.USERS.bounds.all + tcp_http.PLACES.all
+    doors = 2  # beside the one that is among those alone
+    unit = (ROOT / "systemd/mayfly.service").read_text()
+    tasks = int(re.findall(r"^TasksMax=(\d+)$", unit, re.MULTILINE)[0])
+    left = tasks - alone - gpus - clients - doors
+    page = " ".join(THREADS.split())
+    for sentence in (
+        f"at most {alone + queue} threads beside its clients', {alone + queue + gpus} with GPUs",
+        f"each further pool up to {queue} more; a service's pool up to {service}",
+        f"each of the {timers} that speak",
+        f"at most {clients}, by three doors that need {doors} threads more",
+        f"`TasksMax` in the unit ({tasks}) is room for {left // queue} pools of the embedded queue",
+        f"or {left // (service + timers)} of services",
+    ):
+        assert sentence in page
