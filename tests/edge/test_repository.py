@@ -269,6 +269,19 @@ def test_notes_that_are_written_at_once_are_all_there(folder: Path) -> None:
         (one, word) for one in commits for word in ("1", "3")
     )
     assert where.lines_of_notes("x") == ()
+    assert len(opened(folder / "a").lines_of_notes("[13]")) == 2 * len(commits)
+    git(folder, "clone", "--quiet", "--mirror", ".", "../bare")
+    assert len(opened(folder.with_name("bare")).lines_of_notes("[13]")) == 2 * len(commits)
+
+
+def test_lines_of_notes_that_are_not_there_are_none_and_of_broken_ones_that_is_told(
+    folder: Path,
+) -> None:
+    where = opened(folder)
+    assert where.lines_of_notes("x") == ()
+    assert where.change_note(where.commit("HEAD"), lambda _: "x")
+    with pytest.raises(Refused, match="refs/notes/mayfly cannot be read: "):
+        where.lines_of_notes("(")
 
 
 def test_who_may_read_a_repository_can_wait_for_its_lock(tmp_path: Path) -> None:

@@ -144,9 +144,13 @@ class Repository:
 
     def lines_of_notes(self, pattern: str) -> tuple[tuple[str, str], ...]:
         """The lines of Mayfly's notes that an extended regular expression finds, each with its commit."""
+        if self.commit_of_ref(NOTES) is None:
+            return ()
         told = ("--no-color", "--no-line-number", "--no-column", "--full-name", "--null")
         how = ("--text", "--no-textconv", "--no-recurse-submodules", "--threads=1")
-        found = self._run("grep", *told, *how, "-E", "-e", pattern, NOTES, "--")
+        found = self._run("grep", *told, *how, "-E", "-e", pattern, NOTES, "--", ":/")
+        if found.returncode > 1:
+            raise Refused(f"{NOTES} cannot be read: {_reason(found.stderr)}")
         lines = []
         for line in found.stdout.decode("utf-8", "replace").split("\n"):
             place, _, words = line.partition("\0")
