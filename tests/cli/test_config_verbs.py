@@ -252,6 +252,42 @@ def test_init_for_gitlab_says_where_runners_belong_or_how_that_is_said(
     assert "'team'" in wrong.err
 
 
+def test_init_takes_a_service_without_tls_where_that_is_said(
+    mayfly: Mayfly, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.toml"
+    words = (
+        "init",
+        "--no-images",
+        "--config",
+        path,
+        "--provider",
+        "gitea",
+        "--url",
+        "http://git.lab",
+    )
+    refused = mayfly(*words, "--scope", "instance")
+    assert (refused.code, path.exists()) == (2, False)
+    assert "is not https" in refused.err
+    assert mayfly(*words, "--scope", "instance", "--plain-http").code == 0
+    (pool,) = load(path, environ={}).config.pools
+    assert pool.plain_http
+
+
+def test_an_image_is_built_before_there_is_a_configuration_where_init_would_have_it(
+    tmp_path: Path,
+) -> None:
+    engine = f"unix://{tmp_path}/nobody"
+    done = subprocess.run(
+        [*COMMAND, "images", "build", "cpu"],
+        env=environment(MAYFLY_CONFIG=str(tmp_path / "none.toml"), DOCKER_HOST=engine),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, engine in done.stderr) == (1, True), done.stderr
+
+
 def test_init_asks_again_after_each_wrong_answer_and_loses_none(
     terminal: OnTerminal, short_path: Path
 ) -> None:

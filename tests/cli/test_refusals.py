@@ -178,6 +178,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("init --provider azure --credential x --token-file /x", 2),
     ],
     "init --token-file": [("init --token-file /x", 2)],
+    "init --plain-http": [("init --plain-http", 2)],
     "init --force": ALONE,
     "init --no-images": ALONE,
     "init --from-prototype": [("init --from-prototype nonsense", 2)],

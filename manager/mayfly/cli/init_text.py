@@ -45,6 +45,7 @@ class PoolAnswers:
     credential: str | None = None
     token_file: str | None = None
     place: str | None = None  # where agents are registered; None: where the URL points
+    plain_http: bool = False  # the token may go to an http:// URL
 
 
 def config_text(found: Found, wanted: PoolAnswers) -> str:
@@ -91,6 +92,8 @@ def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
         f"slots = {wanted.slots}  # {slots}",
         f"gpus = {wanted.gpus}  # {_gpus_say(found.gpus)}",
     ]
+    if wanted.plain_http:
+        lines.append("plain_http = true  # everybody on the way to the service can read the token")
     lines += [
         '# cuda = "12.8"              # default: the newest that the driver runs',
         '# labels = ["gpu"]           # what jobs ask for, at a service',

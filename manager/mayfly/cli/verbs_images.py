@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -276,7 +277,7 @@ def _pair(word: str) -> tuple[str, str]:
 
 
 def _docker_host(config: str | None) -> str:
-    """The Engine that the configuration names; the default one where there is no configuration."""
+    """The Engine that the configuration names; where there is none yet, the one that ``init`` would take."""
     from mayfly.core.model import HostSpec  # noqa: PLC0415
     from mayfly.edge.config import ConfigError  # noqa: PLC0415
     from mayfly.providers.configuration import load  # noqa: PLC0415
@@ -286,7 +287,8 @@ def _docker_host(config: str | None) -> str:
     except ConfigError:
         if config is not None:
             raise
-        return HostSpec("").docker_host
+        named = os.environ.get("DOCKER_HOST", "")
+        return named if named.startswith("unix:///") else HostSpec("").docker_host
 
 
 def missing(config: str) -> list[tuple[str, str]]:

@@ -55,6 +55,12 @@ def init(
     token_file: Annotated[
         str | None, typer.Option("--token-file", metavar="PATH", help="Or a file that holds it.")
     ] = None,
+    plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--plain-http", help="Let the token go to an http:// URL, readable on the way."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
     no_images: Annotated[
         bool, typer.Option("--no-images", help="Do not build the images; say how instead.")
@@ -78,6 +84,7 @@ def init(
         "--scope": scope,
         "--credential": credential,
         "--token-file": token_file,
+        "--plain-http": plain_http or None,
     }
     alone = {"--provider": provider, "--name": name, "--slots": slots, "--gpus": gpus, **given}
     for option in (option for option, value in alone.items() if value is not None):
@@ -115,18 +122,24 @@ def init(
         gpus=per_slot,
         url=None
         if service.embedded
-        else questions.ask("Its URL", url, service.hints.url, partial(_wrong, service, "url")),
+        else questions.ask(
+            "Its URL",
+            url,
+            service.hints.url,
+            partial(_wrong, service, "url", plain_http=plain_http),
+        ),
         place=questions.place(service, scope),
         group=agent_pool or service.hints.group_default,
         credential=credential,
         token_file=token_file,
+        plain_http=plain_http,
     )
     replace_file(path, config_text(found, wanted))
     _try(path)
     _images(ctx, path, found, build=not no_images)
 
 
-def _not_a_service(answer: str, given: Mapping[str, str | None]) -> str | None:
+def _not_a_service(answer: str, given: Mapping[str, str | bool | None]) -> str | None:
     """Why jobs cannot come from there; ``None``: they can, and no option would be ignored."""
     if answer not in PROVIDERS:
         return f"there is no {answer!r}; there are {', '.join(PROVIDERS)}"
@@ -141,13 +154,17 @@ def _not_a_service(answer: str, given: Mapping[str, str | None]) -> str | None:
     return None
 
 
-def _wrong(service: Package, key: str, answer: str) -> str | None:
+def _wrong(service: Package, key: str, answer: str, *, plain_http: bool = False) -> str | None:
     """What the configuration would say of a key that has this value; ``None``: nothing."""
     from mayfly.edge.config import ConfigError  # noqa: PLC0415  pydantic is heavy
     from mayfly.edge.sources import Layer, merge  # noqa: PLC0415
     from mayfly.providers.configuration import check  # noqa: PLC0415
 
-    pool: dict[str, object] = {"name": "answer", "provider": service.name}
+    pool: dict[str, object] = {
+        "name": "answer",
+        "provider": service.name,
+        "plain_http": plain_http,
+    }
     if key == "name":
         pool[key] = answer
     else:
