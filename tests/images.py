@@ -67,7 +67,7 @@ def _build(provider: str, stub: Stub, tag: str) -> None:
     label = '{{index .Config.Labels "io.mayfly.inputs"}}'
     if _said("docker", "image", "inspect", "--format", label, tag, check=False) == inputs:
         return
-    with _served(archive) as url:
+    with served(archive) as url:
         given = {
             "BASE": base,
             "WANTED": provider,
@@ -108,7 +108,9 @@ def _has_buildx() -> bool:
 
 
 @contextmanager
-def _served(archive: bytes) -> Iterator[str]:
+def served(archive: bytes, address: str = "127.0.0.1") -> Iterator[str]:
+    """Where a build fetches these bytes meanwhile."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -119,10 +121,10 @@ def _served(archive: bytes) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Silence."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/client.tar.gz"
+        yield f"http://{address}:{server.server_address[1]}/client.tar.gz"
     finally:
         server.shutdown()
         server.server_close()

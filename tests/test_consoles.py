@@ -45,6 +45,10 @@ RUN = {
         "tests/pool/test_quick_start.py",
         "test_the_quick_start_is_what_is_typed_and_what_appears",
     ),
+    "docs/how-to/gitea.md 0": (
+        "tests/real/gitea/test_gitea_page.py",
+        "test_four_typed_lines_lead_to_a_green_job",
+    ),
     "docs/how-to/several-cuda-versions.md 0": (HERE, "test_images_are_chosen_as_the_page_shows"),
     "docs/how-to/several-cuda-versions.md 1": (HERE, "test_images_are_chosen_as_the_page_shows"),
     "docs/how-to/pipelines.md 1": (

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.fakes.azure_agent import VERSION, archive
-from tests.images import ROOT, _has_buildx, _said, _served, stub_image
+from tests.images import ROOT, _has_buildx, _said, served, stub_image
 
 pytestmark = pytest.mark.engine
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.engine
 def build(checksum: str, version: str = VERSION) -> subprocess.CompletedProcess[str]:
     """The how-to's command, against this host's archive."""
     environment = {} if _has_buildx() else {"DOCKER_BUILDKIT": "0"}
-    with _served(archive()) as url:
+    with served(archive()) as url:
         given = {
             "WANTED": "azure",
             "BASE": _said(str(ROOT / "scripts/base-image")),

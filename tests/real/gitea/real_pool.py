@@ -97,8 +97,8 @@ class GiteaPool:
 
 
 def image(built: Parts) -> str:
-    """The agent image with Gitea's own runner, which is there afterwards."""
-    return image_with("gitea", Stub(RUNNER, built.runner.read_bytes), TAG)
+    """The agent image with Gitea's own runner and git, which is there afterwards."""
+    return image_with("gitea", Stub(RUNNER, built.runner.read_bytes, {"PACKAGES": "git"}), TAG)
 
 
 @contextmanager

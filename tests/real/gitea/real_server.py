@@ -1,4 +1,4 @@
-"""Gitea's own server on loopback: booted with SQLite, asked by its own command line and API.
+"""Gitea's own server: booted with SQLite, asked by its own command line and API.
 
     with GiteaServer(parts(), home) as server:
         token = server.token("all")
@@ -50,9 +50,9 @@ RUN_MODE = prod
 WORK_PATH = {home}
 [server]
 PROTOCOL = http
-HTTP_ADDR = 127.0.0.1
+HTTP_ADDR = {address}
 HTTP_PORT = {port}
-ROOT_URL = http://127.0.0.1:{port}/
+ROOT_URL = http://{address}:{port}/
 STATIC_ROOT_PATH = {static}
 DISABLE_SSH = true
 OFFLINE_MODE = true
@@ -115,15 +115,21 @@ class GiteaServer:
     """One server, with an administrator; it may be stopped and go on."""
 
     def __init__(
-        self, built: Parts, home: Path, *, zombie: int = 600, endless: int = 10_800
+        self,
+        built: Parts,
+        home: Path,
+        *,
+        zombie: int = 600,
+        endless: int = 10_800,
+        address: str = "127.0.0.1",
     ) -> None:
         """``zombie`` and ``endless``: seconds after which it gives a silent job up, and ends any."""
         self._built, self.home = built, home
-        with socket.create_server(("127.0.0.1", 0)) as free:
+        with socket.create_server((address, 0)) as free:
             self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
         self._ini = home / "app.ini"
-        keys = {"home": home, "port": self.port, "static": built.static}
+        keys = {"home": home, "address": address, "port": self.port, "static": built.static}
         self._ini.write_text(
             _INI.format(**keys, secret=secrets.token_hex(32), zombie=zombie, endless=endless)
         )
@@ -232,31 +238,48 @@ class GiteaServer:
             "/user/repos" if owner == PERSON else f"/orgs/{owner}/repos",
             {"name": name, "auto_init": True, "default_branch": "main"},
         )
+        self.add_workflow(f"{owner}/{name}", "job.yml", WORKFLOW)
+        return f"{owner}/{name}"
+
+    def add_workflow(self, repository: str, file: str, text: str) -> None:
+        """A commit on its branch `main` that brings a file of workflows."""
         self.post(
-            f"/repos/{owner}/{name}/contents/.gitea/workflows/job.yml",
+            f"/repos/{repository}/contents/.gitea/workflows/{file}",
             {
-                "content": base64.b64encode(WORKFLOW.encode()).decode(),
+                "content": base64.b64encode(text.encode()).decode(),
                 "branch": "main",
-                "message": "a job",
+                "message": f"add {file}",
             },
         )
-        return f"{owner}/{name}"
 
     def dispatch(self, repository: str, script: str, **inputs: str) -> int:
         """A run of that script; its id."""
-        path = f"/repos/{repository}/actions/workflows/job.yml/dispatches?return_run_details=true"
-        made = self.post(path, {"ref": "main", "inputs": {"script": script, **inputs}})
+        return self.run(repository, "job.yml", {"script": script, **inputs})
+
+    def run(self, repository: str, file: str, inputs: dict[str, str] | None = None) -> int:
+        """A run of that workflow, as its button on the page of Actions begins one; its id."""
+        path = f"/repos/{repository}/actions/workflows/{file}/dispatches?return_run_details=true"
+        made = self.post(path, {"ref": "main", "inputs": inputs or {}})
         return int(made["workflow_run_id"])
+
+    def jobs(self, repository: str, run: int) -> list[dict[str, Any]]:
+        """All jobs of that run."""
+        found: list[dict[str, Any]] = self.get(f"/repos/{repository}/actions/runs/{run}/jobs")[
+            "jobs"
+        ]
+        return found
 
     def job(self, repository: str, run: int) -> dict[str, Any]:
         """The one job of that run."""
-        (job,) = self.get(f"/repos/{repository}/actions/runs/{run}/jobs")["jobs"]
-        found: dict[str, Any] = job
-        return found
+        (job,) = self.jobs(repository, run)
+        return job
 
     def log_of(self, repository: str, run: int) -> str:
         """What the job of that run has printed, as Gitea has it."""
-        number = self.job(repository, run)["id"]
+        return self.log_of_job(repository, self.job(repository, run)["id"])
+
+    def log_of_job(self, repository: str, number: int) -> str:
+        """The same of the job of that id."""
         reply = self.call("GET", f"/repos/{repository}/actions/jobs/{number}/logs")
         return reply.text if reply.status_code == 200 else ""
 
