@@ -46,6 +46,7 @@ _SAFE = (
     *("-c", "core.packedGitWindowSize=64m", "-c", "core.packedGitLimit=512m"),
     *("-c", "diff.external="),
 )
+_KINDS = {"120000": "a link", "040000": "a folder", "160000": "a submodule"}  # by git's modes
 _SHALLOW = (
     "; this clone is shallow: fetch more of its history (`git fetch --unshallow`, fetch-depth: 0, "
     "GIT_DEPTH: 0)"
@@ -302,21 +303,39 @@ class Repository:
             raise Refused(f"git cannot be run in {self._folder}: {error.strerror}") from error
 
     def file(self, commit: str | None, path: str) -> bytes | None:
-        """What a file says in a commit, or in the folder; ``None`` where there is none."""
+        """What a file says in a commit, or in the folder; ``None`` where nothing is there.
+
+        ``Refused`` where it is no file: no link is followed, nor taken for what it says.
+        """
         if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
             raise Refused(f"{path!r} is no path of this repository")
         if commit is None:
             return self._own_file(path)
-        size = self._run("cat-file", "-s", f"{commit}:{path}")
-        if size.returncode != 0:
+        words = (
+            "--literal-pathspecs",
+            "ls-tree",
+            "-z",
+            "--long",
+            "--full-tree",
+            commit,
+            "--",
+            path,
+        )
+        row = self._git(*words).partition(b"\t")[0].split()
+        if not row:
             return None
-        if int(size.stdout) > FILE_MAX:
+        mode, _, name, size = (word.decode("ascii") for word in row)
+        _see_that_it_is_a_file(path, _KINDS.get(mode))
+        if int(size) > FILE_MAX:
             raise Refused(f"{path} is larger than 1 MiB")
-        found = self._run("cat-file", "blob", f"{commit}:{path}")
-        return found.stdout if found.returncode == 0 else None
+        return self._git("cat-file", "blob", name)
 
     def _own_file(self, path: str) -> bytes | None:
-        place, top = (self.top / path).resolve(), self.top.resolve()
+        named = self.top / path
+        linked, folder = named.is_symlink(), named.is_dir()
+        inside = "a submodule" if (named / ".git").exists() else "a folder"
+        _see_that_it_is_a_file(path, "a link" if linked else inside if folder else None)
+        place, top = named.resolve(), self.top.resolve()
         if not place.is_relative_to(top):
             raise Refused(f"{path} leads out of this repository")
         # Beside its files stand what git keeps for itself, with passwords of services, and what it ignores.
@@ -374,6 +393,11 @@ class Repository:
             ) from error
         except OSError as error:
             raise Refused(f"git cannot be run in {self._folder}: {error.strerror}") from error
+
+
+def _see_that_it_is_a_file(path: str, kind: str | None) -> None:
+    if kind is not None:
+        raise Refused(f"{path} is {kind}, and only what a file of the repository says is read")
 
 
 def _said(process: subprocess.Popen[bytes], what: str) -> bytes:
