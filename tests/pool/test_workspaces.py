@@ -67,7 +67,14 @@ def test_a_tree_outlives_a_manager_that_is_killed_and_is_needed_as_long_as_its_j
     workspace = send(Client(str(manager.socket)), of_folder(folder))
     waits = manager.queue("sh", "-c", "test -x sub/run", workspace=workspace)
     manager.kill()
+    home = manager.state / "workspaces" / str(os.getuid())
+    old = home / "00" / ("0" * 64)
+    old.parent.mkdir(exist_ok=True)
+    old.write_bytes(b"nobody needs it")
+    for kept in home.rglob("*"):
+        os.utime(kept, (0, 0), follow_symlinks=False)
     manager.start(wait="answer")
+    until(lambda: not old.exists(), "what is old goes when the manager starts")
     manager.cli("cancel", blocks)
     assert manager.ended(waits)["exit_code"] == 0
 
