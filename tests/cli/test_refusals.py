@@ -115,6 +115,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "runs --cancel": [("runs --cancel", 2), ("runs nope --cancel", 4)],
     "runs --rerun": [("runs --rerun", 2), ("runs nope --rerun", 4), ("runs x --rerun --cancel", 2)],
     "runs --failed": [("runs x --failed", 2)],
+    "runs --wait": [("runs x --wait", 2), ("runs nope --rerun --wait", 4)],
     "cancel jobs": [("cancel nope", 4), ("cancel", 2)],
     "cancel --mine": [("cancel j1 --mine", 2), ("cancel --mine --all", 2)],
     "cancel --all": [("cancel j1 --all", 2)],

@@ -159,7 +159,14 @@ def test_a_run_is_waited_for_and_its_exit_code_is_that_of_its_jobs(
 ) -> None:
 
     write(folder, "stages/vit/train.py", "changed")
-    for state, code in ((JobState.SUCCEEDED, 0), (JobState.FAILED, 1)):
+    commit(folder)
+    push = ("push", folder, "--base", "HEAD~1", "--wait")
+    for words, state, code in (
+        (push, JobState.SUCCEEDED, 0),
+        (push, JobState.FAILED, 1),
+        (("runs", "r2", "--rerun", "--failed", "--wait"), JobState.SUCCEEDED, 0),
+        (("runs", "r2", "--rerun", "--wait"), JobState.FAILED, 1),
+    ):
         known = len(box.runs)
 
         def end(state: JobState = state, known: int = known) -> None:
@@ -169,7 +176,7 @@ def test_a_run_is_waited_for_and_its_exit_code_is_that_of_its_jobs(
 
         other = threading.Thread(target=end)
         other.start()
-        ran = typed("push", folder, "--wait")
+        ran = typed(*words)
         other.join()
         assert ran.code == code, ran.err
         assert f"{state}; by " in ran.out

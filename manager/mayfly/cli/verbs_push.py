@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mayfly.cli import render_runs
-from mayfly.cli.client import Client
-from mayfly.cli.following import followed_group
-from mayfly.cli.options import ConfigOption, SocketOption, client, colours, say, terminal_width
-from mayfly.cli.trouble import Down, TimedOut, Trouble, Usage
+from mayfly.cli.options import ConfigOption, SocketOption, client, say
+from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_runs import whole_ref
 from mayfly.core.pipeline.definition import FILE
 from mayfly.core.runs import Origin
@@ -21,8 +17,6 @@ from mayfly.core.runs import Origin
 if TYPE_CHECKING:
     from mayfly.cli.pipeline_tasks import Asked
     from mayfly.edge.repository import Repository
-
-INTERRUPTED = 130
 
 
 def push(
@@ -58,6 +52,7 @@ def push(
     from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
     from mayfly.cli.pipeline_tasks import definition_of, offered_by, queue, tasks_of  # noqa: PLC0415
     from mayfly.cli.run_submission import submitted, tree_of  # noqa: PLC0415
+    from mayfly.cli.run_waiting import report_run  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
     with translated():
@@ -74,12 +69,7 @@ def push(
             say("no job is for what changed")
             return
         found = submitted(manager, origin, tasks, partial(tree_of, asked), say)
-    if not wait:
-        say(str(found))
-        print(found.run)
-        return
-    say(f"{found}; how they stand: mayfly runs {found.run}")
-    raise typer.Exit(_waited_for(manager, found.run))
+    report_run(manager, found, wait=wait)
 
 
 def _asked(
@@ -112,18 +102,3 @@ def _base(where: Repository, name: str | None, head: str, base: str | None) -> s
     if before is None:
         raise Usage("there is nothing to compare it with: name it, --base main say, or --all")
     return where.merge_base(before, head)
-
-
-def _waited_for(manager: Client, run: str) -> int:
-    """0 once all of its jobs have succeeded, 1 where one has not."""
-    try:
-        document = followed_group(manager, run)
-        row = manager.get(f"/v1/runs/{run}")
-    except KeyboardInterrupt:
-        say(f"run {run} goes on; end it: mayfly runs {run} --cancel")
-        return INTERRUPTED
-    except (Down, TimedOut) as trouble:
-        raise type(trouble)(f"{trouble}\n  run {run} is not lost: mayfly runs {run}") from trouble
-    for line in render_runs.run(row, document, time.time(), terminal_width(), colours()):
-        print(line)
-    return int(row.get("state") != "succeeded")

@@ -69,12 +69,17 @@ def runs(
     failed: Annotated[
         bool, typer.Option("--failed", help="Of --rerun: only those that did not succeed.")
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Of --rerun: until all have ended; exit with 1 if one failed."),
+    ] = False,
     as_json: JsonOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """List runs, each the jobs of one push or folder, or show one."""
     needs("--failed", failed, "--rerun", rerun)
+    needs("--wait", wait, "--rerun", rerun)
     if cancel and rerun:
         raise Usage("--cancel and --rerun are two things: the one, then the other")
     manager = client(ctx, socket, config)
@@ -87,7 +92,7 @@ def runs(
     if any(value for value in (repository, ref, state, mine, since, most)):
         raise Usage("of one run nothing is left out: the other options would be ignored")
     if rerun:
-        _again(manager, run, failed)
+        _again(manager, run, failed, wait)
     else:
         _one(manager, run, cancel, as_json)
 
@@ -120,18 +125,18 @@ def _listed(manager: Client, query: Mapping[str, object], as_json: bool) -> None
         print(line)
 
 
-def _again(manager: Client, run: str, failed: bool) -> None:
+def _again(manager: Client, run: str, failed: bool, wait: bool) -> None:
     from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415  a list of all runs needs none
 
     if sentence := missing():
         raise Trouble(sentence)
     from mayfly.cli.loading import translated  # noqa: PLC0415
     from mayfly.cli.rerunning import submitted_again  # noqa: PLC0415
+    from mayfly.cli.run_waiting import report_run  # noqa: PLC0415
 
     with translated():
         found = submitted_again(manager, run, failed=failed)
-    say(str(found))
-    print(found.run)
+    report_run(manager, found, wait=wait)
 
 
 def _one(manager: Client, run: str, cancel: bool, as_json: bool) -> None:
