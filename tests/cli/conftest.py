@@ -74,7 +74,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """``start(*arguments)``: begin one and go on."""
     begun: list[subprocess.Popen[bytes]] = []
 
-    def run(*arguments: str) -> subprocess.Popen[bytes]:
+    def run(*arguments: str, stdin: int | None = None) -> subprocess.Popen[bytes]:
         # Whoever runs the tests in the background ignores SIGINT, and so would the command.
         process = subprocess.Popen(
             [
@@ -85,6 +85,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
                 tmp_path / "control.sock",
                 *arguments,
             ],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.cli.misunderstood import LATE
 from mayfly.core.command_effects import AT_ONCE
 from mayfly.core.commands import CancelJobs, Command, Payload, SubmitJob, verb_of
 from mayfly.core.model import JobId, Priority
@@ -59,6 +60,44 @@ def runs(manager: StandIn, answers: Answers) -> Runs:
     return Runs(manager, answers)
 
 
+def test_input_that_comes_while_a_job_is_waited_for_is_told_once(runs: Runs, start: Start) -> None:
+    process = start("submit", "--wait", "--", "cat", stdin=subprocess.PIPE)
+    assert runs.submitted.wait(20)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(b"late\n")
+    process.stdin.flush()
+    assert process.stderr.readline().decode() == f"mayfly: {LATE}\n"
+    runs.starts()
+    runs.ends()
+    _, err = process.communicate(b"later\n", timeout=30)
+    assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize("ends", ["at once", "never", "when the job does"])
+def test_a_pipe_that_nothing_comes_by_is_worth_no_word(runs: Runs, start: Start, ends: str) -> None:
+    reading, writing = os.pipe()
+    process = start("submit", "--wait", "id", stdin=reading)
+    os.close(reading)
+    if ends == "at once":
+        os.close(writing)
+    assert runs.submitted.wait(20)
+    runs.starts()
+    if ends == "when the job does":
+        os.close(writing)
+    runs.ends()
+    _, err = process.communicate(timeout=30)
+    if ends == "never":
+        os.close(writing)
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_a_path_of_folders_and_a_program_by_its_path_are_taken(runs: Runs, mayfly: Mayfly) -> None:
+    assert mayfly("submit", "--env", "PATH=/opt/bin:bin", "id").code == 0
+    assert mayfly("submit", "--env", "PATH=", "/bin/id").code == 0
+    assert mayfly("submit", "--matrix", "PATH=./a,./b", "id").code == 0
+
+
 # -- submit ----------------------------------------------------------------------------------------
 
 
@@ -96,6 +135,17 @@ def test_submit_takes_its_own_options_only_before_the_command(runs: Runs, mayfly
         (["--timeout", "soon", "id"], "--timeout: 'soon' is not a duration"),
         (["--env", "NOT_THERE", "id"], "--env NOT_THERE: you have no such variable"),
         (["--env", "MAYFLY_X=1", "id"], "env: MAYFLY_X is reserved"),
+        (["--out", "/", "id"], "--out / is all of the container: name the file or folder"),
+        (["--out", "/./=here", "id"], "--out /./ is all of the container"),
+        (["--matrix", "K=a,b,a", "id"], "--matrix K: 'a' is there twice, and makes one job"),
+        (["--cuda", "12.8,12.8", "id"], "--cuda: '12.8' is there twice"),
+        (
+            ["--matrix", "PATH=/bin,b", "id"],
+            "PATH=b names no folder, and the job looks for id there",
+        ),
+        (["--env", "PATH=b", "id"], "PATH=b names no folder"),
+        (["--matrix", "K=a,b", "--out", "x=y", "id"], "several jobs cannot write to one place"),
+        (["--cuda", "all", "--out", "x=y", "id"], "several jobs cannot write to one place"),
     ],
 )
 def test_what_cannot_be_submitted_is_a_usage_error(

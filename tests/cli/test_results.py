@@ -78,6 +78,36 @@ def test_what_a_job_made_is_there_once_it_has_ended(
     assert (here / "r.xml").read_bytes() == b"<r/>"
 
 
+def test_what_each_job_of_a_group_made_comes_into_a_folder_of_its_own(
+    manager: StandIn,
+    answers: Answers,
+    mayfly: Mayfly,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs = ("g-1", "g-2", "g-3")
+
+    def submit(command: Command) -> Answer:
+        assert isinstance(command, SubmitJob)
+        keeps(manager, command.out)
+        kept = manager.account.rows.pop("j1")
+        manager.account.rows = {name: {**kept, "job": name, "group": "g"} for name in jobs}
+        return Answer(201, {"job": "g", "group": "g", "jobs": [*jobs]})
+
+    answers.by_verb["submit"] = submit
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "g-2").mkdir()
+    words = ("submit", "--matrix", "SEED=1,2,3", "--out", "results/", "--wait", "--", "true")
+    ran = mayfly(*words)
+    assert ran.code == 1
+    assert "mayfly: g-2 is here already, and stays as it is: mayfly fetch g-2 -o DIR" in ran.err
+    assert f"mayfly: the results of job g-1 are in {tmp_path}/g-1\n" in ran.err
+    assert {str(one.relative_to(tmp_path)) for one in tmp_path.glob("g-*/**/*.xml")} == {
+        "g-1/results/r.xml",
+        "g-3/results/r.xml",
+    }
+
+
 def test_what_is_missing_is_told_and_is_no_success(
     manager: StandIn, mayfly: Mayfly, tmp_path: Path
 ) -> None:

@@ -370,6 +370,7 @@ def test_every_post_and_no_other_read_is_a_command() -> None:
         ("/v1/jobs", {"argv": ["a"], "out": ["a"] * 17}, "out must be a list of 1"),
         ("/v1/jobs", {"argv": ["a"], "out": [None]}, "out must not contain null"),
         ("/v1/jobs", {"argv": ["a"], "out": ["a/../../b"]}, "out: 'a/../../b' leads up (..)"),
+        ("/v1/jobs", {"argv": ["a"], "out": ["//./"]}, "out: '//./' is all of the container"),
         ("/v1/jobs", {"argv": ["a"], "out": ["x" * 1025]}, "out must be a text of 1 to"),
         ("/v1/jobs", {"argv": ["a"], "retry_lost": 11}, "retry_lost must be a whole number"),
         ("/v1/jobs", {"argv": ["a"], "retry_lost": True}, "retry_lost must be a whole number"),

@@ -14,6 +14,7 @@ from mayfly.cli.client import Client, Document, segment, some_of
 from mayfly.cli.options import say
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
+from mayfly.core.workspace import place_of
 
 if TYPE_CHECKING:
     from mayfly.cli.unpacking import Unpacked
@@ -23,17 +24,31 @@ AWAY = 1.0  # seconds until it is asked again where it did not answer
 PATIENCE = 900.0  # seconds until results are there that a manager takes from an ended container
 
 
-def wanted(given: Sequence[str]) -> dict[str, Path]:
-    """Where each path of a job is to be here: ``PATH`` or ``PATH=HERE``."""
+def wanted(given: Sequence[str], *, grouped: bool = False) -> dict[str, Path]:
+    """Where each path of a job is to be here: ``PATH`` or ``PATH=HERE``, which several jobs cannot share."""
     found: dict[str, Path] = {}
     for entry in given:
         path, equals, here = entry.partition("=")
         if not path or (equals and not here):
             raise Usage(f"--out {clean(entry)}: write PATH, or PATH=HERE")
+        if place_of(path) == "/":
+            raise Usage(
+                f"--out {clean(path)} is all of the container: name the file or folder that is meant"
+            )
+        if equals and grouped:
+            raise Usage(
+                f"--out {clean(entry)}: several jobs cannot write to one place: say --out {clean(path)}, and "
+                "what each makes comes into a folder called as the job"
+            )
         if path in found:
             raise Usage(f"--out {clean(path)} is there twice")
         found[path] = _here(path, here) if equals else place_here(path, Path())
     return found
+
+
+def is_group(matrix: Mapping[str, Sequence[str]], versions: Sequence[str]) -> bool:
+    """Whether what is asked for may be several jobs."""
+    return bool(matrix) or len(versions) > 1 or "all" in versions
 
 
 def place_here(path: str, folder: Path) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,12 @@ from mayfly.cli.following import (
     follow_job,
     followed_group,
 )
-from mayfly.cli.misunderstood import see_that_it_is_a_program, see_that_nothing_is_piped_in
+from mayfly.cli.misunderstood import (
+    late_input_told,
+    see_that_it_is_a_program,
+    see_that_nothing_is_piped_in,
+    see_that_programs_are_found,
+)
 from mayfly.cli.options import (
     ConfigOption,
     JsonOption,
@@ -40,7 +46,7 @@ from mayfly.cli.options import (
 from mayfly.cli.paste import pasted, typed_again
 from mayfly.cli.plain import clean
 from mayfly.cli.render_top import gpu_use
-from mayfly.cli.results import fetched, place_here, wanted
+from mayfly.cli.results import fetched, is_group, place_here, wanted
 from mayfly.cli.sending import sent_folder, sent_input
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.cli.verbs_status import first_status, slot_of
@@ -149,10 +155,14 @@ def submit(
     see_that_it_is_a_program(command)
     if not stdin:
         see_that_nothing_is_piped_in()
-    manager, places = client(ctx, socket, config), wanted(out or [])
+    variables, values = _variables(env or []), _matrix(matrix or [])
+    versions = _several("--cuda", cuda) if cuda is not None else []
+    see_that_programs_are_found(command, [variables.get("PATH", ""), *values.get("PATH", ())])
+    places = wanted(out or [], grouped=is_group(values, versions))
+    manager = client(ctx, socket, config)
     body = {
         "argv": command,
-        "env": _variables(env or []),
+        "env": variables,
         "pool": pool,
         "timeout": lasting(timeout, "--timeout"),
     }
@@ -161,8 +171,8 @@ def submit(
         "priority": priority,
         "after": after,
         "retry_lost": retry_lost,
-        "cuda": cuda.split(",") if cuda is not None else None,
-        "matrix": _matrix(matrix or []),
+        "cuda": versions,
+        "matrix": values,
         "workspace": sent_folder(manager, folder, [*places]) if folder is not None else None,
         "stdin": sent_input(manager) if stdin else None,
         "out": [*places] or None,
@@ -175,11 +185,13 @@ def submit(
     if not wait:
         print(job)
         return
-    if answer.get("group"):
-        code = _group_waited_for(manager, job)
-        if places:
-            say("what one has made: mayfly fetch JOB")
-        raise typer.Exit(code)
+    outcome = _group_outcome if answer.get("group") else _job_outcome
+    with nullcontext() if stdin else late_input_told(say):
+        raise typer.Exit(outcome(manager, job, places))
+
+
+def _job_outcome(manager: Client, job: str, places: Mapping[str, Path]) -> int:
+    """Print what a job prints, and bring what it has made; the exit code for both."""
     sink = JobSink()
     try:
         row = follow_job(manager, job, sink)
@@ -201,7 +213,7 @@ def submit(
         code = 1
     if places and not _brought(manager, job, places) and code == 0:
         code = 1
-    raise typer.Exit(code)
+    return code
 
 
 def _brought(manager: Client, job: str, places: Mapping[str, Path]) -> bool:
@@ -269,13 +281,24 @@ def _matrix(given: list[str]) -> dict[str, list[str]]:
             raise Usage(f"--matrix {entry}: write KEY=VALUE,VALUE")
         if name in values:
             raise Usage(f"--matrix {name} is there twice: write all values behind one")
-        values[name] = several.split(",")
+        values[name] = _several(f"--matrix {name}", several)
     return values
 
 
-def _group_waited_for(manager: Client, group: str) -> int:
+def _several(option: str, text: str) -> list[str]:
+    """Values by commas; ``Usage`` where one is there twice, which would be one job."""
+    values = text.split(",")
+    twice = [one for number, one in enumerate(values) if one in values[:number]]
+    if twice:
+        raise Usage(
+            f"{option}: {clean(twice[0])!r} is there twice, and makes one job: write each value once"
+        )
+    return values
+
+
+def _group_outcome(manager: Client, group: str, places: Mapping[str, Path]) -> int:
     """The exit code of all jobs of a group, once they have ended: 0 where all succeeded, else the first that
-    one of them has that did not.
+    one of them has that did not. What each has made is brought into a folder called as it is.
     """
     say(f"group {group}; its jobs: mayfly jobs --group {group}   what one prints: mayfly logs JOB")
     try:
@@ -294,7 +317,25 @@ def _group_waited_for(manager: Client, group: str) -> int:
         first = failed[0].get("job")
         say(f"{len(failed)} of {len(rows)} jobs did not succeed; see mayfly logs {first}")
     codes = [row.get("exit_code") for row in failed]
-    return next((code for code in codes if code), 1) if failed else 0
+    code = next((code for code in codes if code), 1) if failed else 0
+    if places and not _each_brought(manager, [str(row.get("job")) for row in rows], places):
+        code = code or 1
+    return code
+
+
+def _each_brought(manager: Client, jobs: Sequence[str], places: Mapping[str, Path]) -> bool:
+    """Bring what each job has made into a new folder called as the job; whether all of it came."""
+    whole = True
+    for job in jobs:
+        folder = Path(clean(job))
+        if os.path.lexists(folder):
+            say(f"{folder} is here already, and stays as it is: mayfly fetch {folder} -o DIR")
+            whole = False
+            continue
+        whole &= _brought(manager, job, {path: place_here(path, folder) for path in places})
+        if folder.is_dir():
+            say(f"the results of job {folder} are in {clean(str(folder.absolute()))}")
+    return whole
 
 
 def _exit_code(row: Document) -> int:

@@ -18,6 +18,7 @@ from mayfly.core.quantities import parse_time
 from mayfly.core.runs import PATH_MAX
 from mayfly.core.tree_manifest import DIGEST
 from mayfly.core.variables import problem_with_name, problem_with_value
+from mayfly.core.workspace import place_of
 
 NAME_MAX = 128
 NOTE_MAX = 500
@@ -199,6 +200,8 @@ def paths(value: object) -> tuple[str, ...]:
             raise BadRequest("out must not contain null")
         if ".." in path.split("/"):
             raise BadRequest(f"out: {path!r} leads up (..): write the path that is meant")
+        if place_of(path) == "/":
+            raise BadRequest(f"out: {path!r} is all of the container: name what is meant")
         found.append(path)
     return tuple(dict.fromkeys(found))
 
