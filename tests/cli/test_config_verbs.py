@@ -268,7 +268,7 @@ def test_init_takes_a_service_without_tls_where_that_is_said(
     )
     refused = mayfly(*words, "--scope", "instance")
     assert (refused.code, path.exists()) == (2, False)
-    assert "is not https" in refused.err
+    assert re.search(r"is not https: .*, here by --plain-http$", refused.err.strip())
     assert mayfly(*words, "--scope", "instance", "--plain-http").code == 0
     (pool,) = load(path, environ={}).config.pools
     assert pool.plain_http

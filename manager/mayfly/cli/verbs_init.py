@@ -126,7 +126,7 @@ def init(
             "Its URL",
             url,
             service.hints.url,
-            partial(_wrong, service, "url", plain_http=plain_http),
+            partial(_wrong_url, service, plain_http=plain_http),
         ),
         place=questions.place(service, scope),
         group=agent_pool or service.hints.group_default,
@@ -174,6 +174,14 @@ def _wrong(service: Package, key: str, answer: str, *, plain_http: bool = False)
     except ConfigError as error:
         return next((problem.text for problem in error.problems if problem.key == key), None)
     return None
+
+
+def _wrong_url(service: Package, answer: str, *, plain_http: bool) -> str | None:
+    """The same of its URL, and how an `http://` one is taken here."""
+    why = _wrong(service, "url", answer, plain_http=plain_http)
+    if why is None or plain_http or _wrong(service, "url", answer, plain_http=True) is not None:
+        return why
+    return f"{why}, here by --plain-http"
 
 
 def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
