@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mayfly.core.gpus import Gpus
-from mayfly.core.memory import Cordon, Job, Memory, Pause, SlotMemory
+from mayfly.core.memory import Cordon, Job, Memory, Pause, Share, ShareKey, SlotMemory
 from mayfly.core.model import (
     Config,
     Desired,
@@ -20,6 +20,7 @@ from mayfly.core.model import (
     Priority,
     SlotName,
 )
+from mayfly.core.queue import PATIENCE
 from mayfly.core.queue_estimate import likeness
 from mayfly.core.state import State, begin
 from mayfly.service.queue_view import LiveQueue
@@ -145,3 +146,25 @@ def test_a_job_may_run_until_its_own_limit_or_its_pool_s() -> None:
     assert view.seconds_left("a", 900.0, T - 600) == 300
     assert view.seconds_left("a", 900.0, T - 1000) == 0
     assert view.seconds_left("gone", None, T - 600) is None
+
+
+def test_an_order_is_kept_for_as_long_as_nothing_happens_and_a_second_at_most() -> None:
+    """The order hangs on the time too: who waited long enough is before who has the smaller share."""
+    late = job("late", 1)
+    soon = replace(job("soon", 2), uid=1, submitted=late.submitted + PATIENCE)
+    jobs = {one.id: one for one in (late, soon)}
+    shares: dict[ShareKey, Share] = {
+        (POOL.name, None, Priority.NORMAL): Share(used=1e6, at=late.submitted)
+    }
+    config = Config(HostSpec("box"), (POOL,))
+    states = [begin(HostId("h"), "run", config, Memory(jobs=jobs, shares=shares), Gpus(), 0)]
+    times = [late.submitted + PATIENCE - 0.5]
+    view = LiveQueue(lambda: states[-1], lambda: times[-1], Lasted())
+    before = {"soon": 1, "late": 2}
+    assert view.positions() == before
+    times.append(times[0] + 0.9)
+    assert view.positions() == before, "kept"
+    times.append(times[0] + 1.1)
+    assert view.positions() == {"late": 1, "soon": 2}
+    states.append(replace(states[0], memory=replace(states[0].memory, jobs={soon.id: soon})))
+    assert view.positions() == {"soon": 1}, "something happened"

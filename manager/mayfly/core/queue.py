@@ -28,6 +28,7 @@ PATIENCE = 12 * 3600.0  # seconds without a slot after which a person's jobs of 
 # Seconds that a start counts at once: of slots that get free together one person does not take all.
 AHEAD = 60.0
 CLASSES = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
+_CLASS = {priority: place for place, priority in enumerate(CLASSES)}
 
 Person: TypeAlias = int | None  # a uid; None: of jobs that an earlier Mayfly took
 _Line: TypeAlias = tuple[Person, Priority]
@@ -59,8 +60,9 @@ class Queue:
 
     def order(self, pool: PoolName) -> Iterator[Job]:
         """All that wait, as they would start if nothing else came."""
-        while self.next(pool) is not None:
-            yield self.take(pool)
+        found = self._ordered().get(pool)
+        while found is not None and found.next() is not None:
+            yield found.take()
 
     def pools(self) -> tuple[PoolName, ...]:
         """Where anything waits."""
@@ -120,6 +122,9 @@ class _PoolOrder:
         self._used = used
         self._served = served
         self._now = now
+        self._classes: dict[Person, list[_Line]] = {}
+        for line in lines:
+            self._classes.setdefault(line[0], []).append(line)
         self._ranks = {line: self._rank(line) for line in lines}
         self._heap = [(rank, line) for line, rank in self._ranks.items()]
         heapq.heapify(self._heap)
@@ -139,20 +144,20 @@ class _PoolOrder:
         self._lines[line].popleft()
         self._used[person] += AHEAD
         self._served[line] = self._now
-        for priority in CLASSES:
-            own = (person, priority)
-            if self._lines.get(own):
-                self._ranks[own] = self._rank(own)
-                heapq.heappush(self._heap, (self._ranks[own], own))
-            else:
-                self._ranks.pop(own, None)
+        heapq.heappop(self._heap)  # its line's own, which was the first
+        if not self._lines[line]:
+            del self._ranks[line]
+            self._classes[person].remove(line)
+        for own in self._classes[person]:
+            self._ranks[own] = rank = self._rank(own)
+            heapq.heappush(self._heap, (rank, own))
         return job
 
     def _rank(self, line: _Line) -> _Rank:
         """What is smaller is before: the class, the share, who came first. Each job has its own serial."""
         head = self._lines[line][0]
         since = max(head.submitted, self._served[line])
-        risen = CLASSES.index(line[1]) - int(max(0.0, self._now - since) // PATIENCE)
+        risen = _CLASS[line[1]] - int(max(0.0, self._now - since) // PATIENCE)
         if risen < 0:
             return (-1, since, head.serial)
         return (risen, self._used[line[0]], head.serial)

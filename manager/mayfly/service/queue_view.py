@@ -6,15 +6,18 @@ Asked from the threads of the control socket. It changes nothing, and what it sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mayfly.core.memory import Job
-from mayfly.core.model import JobId, PoolName
+from mayfly.core.memory import Job, Memory
+from mayfly.core.model import Config, JobId, PoolName
 from mayfly.core.queue import Queue, waits
 from mayfly.core.queue_estimate import median, room_of, starts, why
 from mayfly.core.state import State
 
+KEPT = (
+    1.0  # seconds: shares fade by the hour, and change no order meanwhile that anybody would miss
+)
 COMPARED = 500  # sorts of jobs whose runs are looked up for one answer
 
 
@@ -63,21 +66,44 @@ NO_QUEUE = NoQueue()
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """An order that was worked out, and what of."""
+
+    memory: Memory = field(default_factory=Memory)
+    config: Config | None = None
+    at: float = 0.0
+    orders: Mapping[PoolName, tuple[Job, ...]] = field(default_factory=dict)
+
+
+class Keeper:
+    """The last one, for all threads: a reference that is read and replaced as a whole."""
+
+    def __init__(self) -> None:
+        self._kept = Kept()
+
+    def get(self) -> Kept:
+        """What was put there last."""
+        return self._kept
+
+    def put(self, kept: Kept) -> None:
+        """In place of what was there."""
+        self._kept = kept
+
+
+@dataclass(frozen=True, slots=True)
 class LiveQueue:
     """The queue of the loop that runs."""
 
     state: Callable[[], State]
     now: Callable[[], float]
     runs: Runs
+    kept: Keeper = field(default_factory=Keeper)
 
     def positions(self) -> dict[str, int]:
         """Of each job that waits for a slot: 1 is next in its pool."""
-        state = self.state()
-        queue = self._queue(state)
+        orders = self._orders(self.state())
         return {
-            job.id: number
-            for pool in queue.pools()
-            for number, job in enumerate(queue.order(pool), start=1)
+            job.id: place for jobs in orders.values() for place, job in enumerate(jobs, start=1)
         }
 
     def seconds_left(self, pool: str, timeout: float | None, started: float) -> float | None:
@@ -95,7 +121,7 @@ class LiveQueue:
             return {}
         order: list[Job] = []
         if waits(known):
-            for one in self._queue(state).order(known.pool):
+            for one in self._orders(state).get(known.pool, ()):
                 order.append(one)
                 if one.id == known.id:
                     break
@@ -108,8 +134,19 @@ class LiveQueue:
         told = why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": len(order) or None, "starts_at": at, "why": told}
 
-    def _queue(self, state: State) -> Queue:
-        return Queue(state.memory, self.now(), state.config.host.fair_share_half_life)
+    def _orders(self, state: State) -> Mapping[PoolName, tuple[Job, ...]]:
+        """Of each pool all that wait, in order; worked out once for all who ask within a second."""
+        kept, now = self.kept.get(), self.now()
+        if (
+            kept.memory is state.memory
+            and kept.config is state.config
+            and 0 <= now - kept.at < KEPT
+        ):
+            return kept.orders
+        queue = Queue(state.memory, now, state.config.host.fair_share_half_life)
+        orders = {pool: tuple(queue.order(pool)) for pool in queue.pools()}
+        self.kept.put(Kept(state.memory, state.config, now, orders))
+        return orders
 
     def _lasting(self, pool: PoolName) -> Callable[[Job], float | None]:
         """How long a job of the pool runs: the median of the last runs of its like, else of the pool's."""
