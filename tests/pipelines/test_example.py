@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
+from mayfly.service import openapi
+from mayfly.service.control import Control
 from tests.pipelines.conftest import Render
 from tests.pipelines.example import KINDS, block, commit, git, repository, write
 
@@ -43,9 +45,11 @@ def by_name(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def schemas() -> dict[str, Any]:
-    """The services' published schemas."""
+    """The services' published schemas, and of what the manager says of itself that of a run."""
     place = importlib.resources.files("check_jsonschema") / "builtin_schemas/vendor"
-    return {
+    paths: Any = openapi.document(Control.ROUTES)["paths"]
+    run = paths["/v1/runs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    return {"local": run} | {
         name: json.loads((place / f"{file}.json").read_text())
         for name, file in (
             ("gitlab", "gitlab-ci"),
@@ -83,6 +87,16 @@ def azure(matrix: Any) -> Any:
     return document
 
 
+def submitted(lines: list[dict[str, Any]]) -> Any:
+    """The jobs as one run of the embedded queue, where what is waited for are places and not names."""
+    places = {line["name"]: place for place, line in enumerate(lines)}
+    tasks = [
+        {**line, "after": [places[name] for name in line["after"]], "out": line["out"] or None}
+        for line in lines
+    ]
+    return {"repository": "/srv/git/example.git", "tasks": tasks}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_change_gives_what_a_person_would_have_written(
     kind: str, tmp_path: Path, render: Render, schemas: dict[str, Any]
@@ -116,6 +130,8 @@ def test_each_kind_of_change_gives_what_a_person_would_have_written(
     assert by_name(lines) == by_name(wanted["local"])
     for number, line in enumerate(lines):
         assert set(line["after"]) <= {before["name"] for before in lines[:number]}
+    if lines:
+        assert_valid(submitted(lines), schemas["local"])
 
 
 def test_the_expected_outputs_are_of_all_kinds_and_all_files_are_used() -> None:
@@ -131,6 +147,7 @@ def test_the_schemas_refuse_what_is_none(schemas: dict[str, Any]) -> None:
         ("gitlab", {"a": {"script": [], "tags": 3}}),
         ("github", {"on": "push", "jobs": {"a": {"steps": 3}}}),
         ("azure", {"jobs": [{"job": "a b", "steps": 3}]}),
+        ("local", {"repository": "/r", "tasks": [{"argv": [], "need": 3}]}),
     ):
         with pytest.raises(AssertionError):
             assert_valid(wrong, schemas[service])
