@@ -14,15 +14,13 @@ from typing import Any
 import docker
 from docker.types import Mount
 
+from mayfly.core.model import Generation
+from mayfly.edge import gate
+from mayfly.edge.gate import words
 from tests.conftest import IMAGE
 
 LABEL = "io.mayfly.test"
 CAPABILITIES = ["SETUID", "SETGID", "KILL", "CHOWN"]
-
-
-def records(values: Sequence[str | bytes]) -> bytes:
-    """NUL-terminated, as in job.argv and job.env."""
-    return b"".join((v.encode() if isinstance(v, str) else v) + b"\0" for v in values)
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
@@ -37,17 +35,24 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+def files(argv: Sequence[str | bytes], env: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """What the gate unpacks for one job of provider `local`."""
+    texts = [v if isinstance(v, str) else v.decode(errors="surrogateescape") for v in argv]
+    pairs = [f"{key}={value}" for key, value in (env or {}).items()]
+    return {"job.argv": words(texts), "job.env": words(pairs)}
+
+
 def job(argv: Sequence[str | bytes], env: Mapping[str, str] | None = None) -> bytes:
     """The tar of one job of provider `local`."""
-    pairs = [f"{key}={value}" for key, value in (env or {}).items()]
-    return archive({"job.argv": records(argv), "job.env": records(pairs)})
+    return archive(files(argv, env))
 
 
-def header(generation: str, size: int | str, digest: str, protocol: str = "MAYFLY/2") -> bytes:
+def header(generation: str, size: int | str, digest: str, protocol: str = "MAYFLY/3") -> bytes:
     return f"{protocol} {generation} {size} {digest}\n".encode()
 
 
 def frame(generation: str, tar: bytes) -> bytes:
+    """A frame that carries the tar."""
     return header(generation, len(tar), hashlib.sha256(tar).hexdigest()) + tar
 
 
@@ -72,9 +77,13 @@ class Agent:
             pass
         stream._sock.close()
 
+    def open(self, found: Mapping[str, bytes]) -> None:
+        """Opens the gate as the manager does, with what it is to unpack."""
+        self.send(gate.frame(Generation(self.generation), found))
+
     def take(self, *argv: str | bytes, env: Mapping[str, str] | None = None) -> None:
         """Opens the gate with this job."""
-        self.send(frame(self.generation, job(argv, env)))
+        self.open(files(argv, env))
 
     def run(self, *argv: str | bytes, env: Mapping[str, str] | None = None) -> str:
         """Opens the gate with this job and returns its standard output once the agent has ended."""

@@ -65,7 +65,7 @@ def files(fake: FakeAzure, **other: str) -> dict[str, bytes]:
 
 
 def enter(agent: Agent, fake: FakeAzure, **other: str) -> None:
-    agent.send(frame(agent.generation, archive(files(fake, **other))))
+    agent.open(files(fake, **other))
 
 
 def outcome(agent: Agent, code: int) -> tuple[Result, str]:

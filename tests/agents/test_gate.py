@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.container import Agent, archive, frame, header, job, records
+from mayfly.edge.gate import SHORT, words
+from tests.agents.container import Agent, archive, frame, header, job
 
 pytestmark = pytest.mark.engine
 
@@ -27,7 +28,8 @@ def test_a_whole_frame_opens_the_gate_and_the_job_runs(at_gate: Agent) -> None:
     at_gate.send(frame(at_gate.generation, HELLO))
     assert at_gate.wait() == 0
     assert at_gate.output() == "hello\n"
-    assert before < float(at_gate.note("opened") or 0) < time.time()
+    assert at_gate.note("opened") == "yes"
+    assert before - 0.01 < (at_gate.witness / "opened").stat().st_mtime < time.time()
     assert at_gate.note("exit") == "0 0"
 
 
@@ -117,6 +119,61 @@ def test_a_frame_that_is_no_tar_ends_the_agent_with_64(at_gate: Agent) -> None:
     assert refused(at_gate)
 
 
+def lines(generation: str, body: bytes, size: int | None = None) -> bytes:
+    """A frame of lines."""
+    return f"MAYFLY/3 {generation} {len(body) if size is None else size} lines\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"job.argv\n",
+        b" 'true'\n",
+        b".. 'true'\n",
+        b"../w/ready x\n",
+        b"/run/mayfly/w/exit 0\n",
+        b"Job 'true'\n",
+    ],
+)
+def test_lines_that_are_no_files_end_the_agent_with_64(at_gate: Agent, body: bytes) -> None:
+    at_gate.send(lines(at_gate.generation, body))
+    assert refused(at_gate)
+    assert at_gate.note("ready") == at_gate.generation
+
+
+@pytest.mark.parametrize("size", ["08", "10000", "1x", "", "0"])
+def test_lines_of_no_such_length_end_the_agent_with_64(at_gate: Agent, size: str) -> None:
+    body = b"job.argv 'true'\njob.env \n"
+    at_gate.send(lines(at_gate.generation, body).replace(str(len(body)).encode(), size.encode(), 1))
+    assert refused(at_gate)
+
+
+def test_lines_beyond_the_length_that_was_said_end_the_agent_with_64(at_gate: Agent) -> None:
+    at_gate.send(lines(at_gate.generation, b"job.argv 'true'\njob.env \n", size=20))
+    assert refused(at_gate)
+
+
+def test_half_of_the_lines_wait_and_open_nothing(
+    at_gate: Agent, until: Callable[..., object]
+) -> None:
+    whole = lines(at_gate.generation, b"job.argv true\\0012\njob.env \\0012\n")
+    at_gate.send(whole[:-5])
+    until(lambda: at_gate.root("ls", "-A", "/run/mayfly/in") == "job.argv\n")
+    assert at_gate.note("opened") is None
+    at_gate.send(whole[-5:])
+    assert at_gate.wait() == 0
+
+
+@pytest.mark.parametrize("size", [0, SHORT])
+def test_every_byte_that_a_job_may_have_reaches_it(at_gate: Agent, size: int) -> None:
+    """In a frame of lines, and in a tar."""
+    told = bytes(range(1, 256)) + b"\n" * 3
+    script = 'printf %s "$1" "$A" | sha256sum; printf %s "${#2}"'
+    value = told.decode(errors="surrogateescape")
+    found = at_gate.run("sh", "-c", script, "sh", told, b"x" * size, env={"A": value})
+    assert found == f"{hashlib.sha256(told * 2).hexdigest()}  -\n{size}"
+
+
 def test_a_second_enrolment_can_not_be_read_by_the_job(at_gate: Agent) -> None:
     look = "cat; cat /proc/1/fd/0 /proc/$PPID/fd/0 /dev/stdin; readlink /proc/self/fd/0"
     second = frame(at_gate.generation, job(["echo", "SECOND"], {"TOKEN": "SECRET"}))
@@ -127,7 +184,7 @@ def test_a_second_enrolment_can_not_be_read_by_the_job(at_gate: Agent) -> None:
 
 
 def test_members_owned_by_others_unpack_as_root(at_gate: Agent) -> None:
-    tar = bytearray(archive({"job.argv": records(["id", "-u"]), "job.env": b""}))
+    tar = bytearray(archive({"job.argv": words(["id", "-u"]), "job.env": words([])}))
     for at in range(0, len(tar), 512):
         if tar[at : at + 4] == b"job.":
             tar[at + 108 : at + 124] = b"0001750\x000001750\x00"

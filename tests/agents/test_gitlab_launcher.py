@@ -26,7 +26,7 @@ from mayfly.edge.vault import Vault
 from mayfly.edge.witness import Witnesses
 from mayfly.providers.gitlab.lines import judge, read
 from mayfly.providers.gitlab.provider import GitLab
-from tests.agents.container import CAPABILITIES, Agent, archive, frame
+from tests.agents.container import CAPABILITIES, Agent
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.gitlab import FINAL, FakeGitLab
 from tests.images import ROOT, stub_image
@@ -81,7 +81,7 @@ def enter(start: Callable[..., Agent], image: str, fake: FakeGitLab, tmp_path: P
         files = dict(provider.enrol(service_agent(spec.name), ()).files)
         files["config.toml"] = change(files["config.toml"])
         agent = start(image=image, network_mode="host", **options)
-        agent.send(frame(agent.generation, archive(files)))
+        agent.open(files)
         return agent
 
     return entered

@@ -1,6 +1,6 @@
 """The gap between two jobs of one slot, beside the gap between two rounds of a ``docker run`` loop.
 
-Both by the clock inside the containers: from the old job's last instruction to the next launcher's first (of
+Both by the clock of the containers: from the old job's last instruction to the next launcher's first (of
 the loop: the next container's first instruction). A hand-over and a round of the loop take turns, on one
 Engine and one image.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.harness import Manager, until
 
 IMAGE = "mayfly/local:cpu"
 ROUNDS = 14
+COARSE = 5  # CLOCK_REALTIME_COARSE of clock_gettime(2), by which files are stamped
 LONG_ENOUGH = (
     2.0  # seconds in which the old job's slot gets its standby, however slow the Engine is
 )
@@ -140,8 +142,13 @@ def hand_over(manager: Manager, reader: HistoryReader) -> tuple[float, float]:
     """One job after another in the one slot: the gap to the next launcher, and to the next job."""
     old, new = _one_after_the_other(manager, reader)
     last = float(_output(manager, old).split()[-1])
-    opened = reader.job(new)["started"]  # type: ignore[index] # until() has seen it
-    return opened - last, float(_output(manager, new).split()[0]) - last
+    return _opened(reader, new) - last, float(_output(manager, new).split()[0]) - last
+
+
+def _opened(reader: HistoryReader, job: str) -> float:
+    """When the launcher began: by the time of a file, which the kernel takes from its last tick."""
+    started: float = reader.job(job)["started"]  # type: ignore[index] # until() has seen it
+    return started + time.clock_getres(COARSE) / 2
 
 
 def _one_after_the_other(manager: Manager, reader: HistoryReader) -> tuple[str, str]:
@@ -214,44 +221,29 @@ def _told(gaps: Gaps, *, standby: bool) -> list[Figure]:
 
 
 STEPS = (
-    (
-        "last",
-        "line",
-        "the launcher clears up and writes; its line goes through the Engine to the follower",
-    ),
-    ("line", "rung", "the loop takes the bell"),
-    ("rung", "read", "the witness is read"),
-    ("read", "decided", "notice and decide"),
+    ("last", "gone", "the launcher clears up, writes and ends; the kernel says that it has"),
+    ("gone", "read", "the witness is read"),
+    ("read", "decided", "notice and decide; with a GPU the look, NVML and the health gate"),
     ("decided", "committed", "the commit"),
     ("committed", "open", "the worker takes the action"),
     ("open", "framed", "the job is read and framed"),
     ("framed", "sent", "the bytes are written"),
-    ("sent", "opened", "the gate checks and unpacks, the launcher begins"),
+    ("sent", "opened", "the gate unpacks, the launcher begins"),
     ("opened", "job", "the launcher starts the job"),
-)
-
-
-# With a GPU the bell is the Engine's word that the container is dead, and the health gate stands behind it.
-GPU_STEPS = (
-    ("last", "died", "until the Engine's word that the container is dead is taken"),
-    ("died", "decided", "the look, NVML and the health gate"),
-    *STEPS[4:-1],
 )
 
 
 def breakdown(engine: PrivateEngine, rounds: int = ROUNDS) -> list[Figure]:
     """Where the time of a hand-over goes, by a manager whose seams are watched."""
     with Manager(engine.url, POOL.format(standby="true")) as manager:
-        figures = _broken_down(manager, "hand_over", STEPS, rounds)
+        figures = _broken_down(manager, "hand_over", rounds)
     nvidia(engine)
     with Hardware(gpus=8) as hardware, WithGpu(engine.url, hardware) as manager:
-        return figures + _broken_down(manager, "hand_over_gpu", GPU_STEPS, rounds)
+        return figures + _broken_down(manager, "hand_over_gpu", rounds)
 
 
-def _broken_down(
-    manager: Manager, title: str, wanted: tuple[tuple[str, str, str], ...], rounds: int
-) -> list[Figure]:
-    steps: dict[str, list[float]] = {name: [] for _, name, _ in wanted}
+def _broken_down(manager: Manager, title: str, rounds: int) -> list[Figure]:
+    steps: dict[str, list[float]] = {name: [] for _, name, _ in STEPS}
     trace = manager.home / "trace"
     manager.start(sys.executable, "-m", "tests.bench.watched", str(trace))
     reader = HistoryReader(manager.state)
@@ -259,7 +251,7 @@ def _broken_down(
         old, new = _one_after_the_other(manager, reader)
         marks = _marks(trace, reader, manager, old, new)
         if number:
-            for before, name, _ in wanted:
+            for before, name, _ in STEPS:
                 steps[name].append(marks[name] - marks[before])
     return [
         Figure(
@@ -270,7 +262,7 @@ def _broken_down(
             p95=p95(steps[name]) * 1000,
             n=rounds,
         )
-        for before, name, what in wanted
+        for before, name, what in STEPS
     ]
 
 
@@ -278,17 +270,14 @@ def _marks(
     trace: Path, reader: HistoryReader, manager: Manager, old: str, new: str
 ) -> dict[str, float]:
     """The moments of one hand-over, by name."""
-    # (The witness's own time is of no use here: the kernel stamps files by a clock of 4 ms.)
     before, after = reader.generation_of_job(old), reader.generation_of_job(new)
     marks = {
         "last": float(_output(manager, old).split()[-1]),
-        "opened": reader.job(new)["started"],  # type: ignore[index]
+        "opened": _opened(reader, new),
         "job": float(_output(manager, new).split()[0]),
     }
     for line in trace.read_text().splitlines():
         name, generation, at = json.loads(line)
-        if generation == (before if name in ("line", "rung", "read", "died") else after):
-            if name == "rung" and "read" not in marks:
-                marks[name] = at  # an agent rings at its gate, too: the last one counts
+        if generation == (before if name in ("gone", "read") else after):
             marks.setdefault(name, at)
     return marks

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.core.facts import GateOpening
-from mayfly.core.stimuli import AgentStirred
+from mayfly.core.stimuli import ProcessesGone
 from mayfly.edge.history import History
 from mayfly.edge.witness import Witnesses
-from mayfly.engines.docker.output import OutputKeeper
-from mayfly.engines.protocol import EngineEvent
 from mayfly.service import loop, perform
 
 _seen: list[tuple[str, str, float]] = []
@@ -50,16 +48,9 @@ def around(
     setattr(owner, name, watched)
 
 
-def _heard(keeper: Any, one: Any, fresh: bytes) -> None:
-    if b"mayfly: ended" in fresh:
-        note("line", one.generation)
-
-
 def _taken(_: Any, message: Any) -> None:
-    if isinstance(message, AgentStirred):
-        note("rung", message.generation)
-    elif isinstance(message, EngineEvent) and message.action == "die" and message.generation:
-        note("died", message.generation)
+    if isinstance(message, ProcessesGone):
+        note("gone", message.generation)
 
 
 def _read(witness: Any, _: Any, generation: str) -> None:
@@ -84,8 +75,6 @@ def main() -> None:
             file.write(lines)
 
     trace.touch()
-    # The bell is heard in the middle of the follower's work; lines that may be the launcher's come this way.
-    around(OutputKeeper, "_hear", before=_heard)
     around(loop.Loop, "_take", before=_taken)
     around(Witnesses, "read", after=_read)
     around(

@@ -11,7 +11,6 @@ The tests know the protocol alone: what an engine cannot do its capabilities say
 from __future__ import annotations
 
 import io
-import os
 import secrets
 import tarfile
 import threading
@@ -47,7 +46,7 @@ from mayfly.core.seal import is_ours, looked_at
 from mayfly.core.tree_manifest import TreeEntry
 from mayfly.core.workspace import Brought, Owner, begun_there
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.edge.gate import frame
+from mayfly.edge.gate import frame, words
 from mayfly.edge.tree_archive import END, TreeArchive
 from mayfly.edge.witness import Witnesses
 from mayfly.engines.protocol import (
@@ -64,9 +63,9 @@ from tests.waiting import Until
 IMAGE = "mayfly/local:cpu"
 # What an image says that wants its containers to be taken for another's holder.
 CLAIMS = dict.fromkeys(OURS, "holder")
-TRUE = {"job.argv": b"true\0", "job.env": b""}
+TRUE = {"job.argv": words(["true"]), "job.env": words([])}
 PROGRAM = b'#!/bin/sh\nread -r code; [ -O "$0" ] && [ "$PWD" = /workspace ] && exit "$code"\n'
-FOREVER = {"job.argv": b"sleep\x00600\0", "job.env": b""}
+FOREVER = {"job.argv": words(["sleep", "600"]), "job.env": words([])}
 
 
 class World:
@@ -211,7 +210,7 @@ class EngineContract:
         tar = archive.workspace([entry], lambda _: [PROGRAM])
         world.engine.put_tree(container, chain(tar, archive.stdin([b"0"], 1), [END]))
         argv = begun_there(("./a\udcff/b",), Brought(1000, "0" * 64, "0" * 64))
-        job = {"job.argv": b"".join(os.fsencode(word) + b"\0" for word in argv), "job.env": b""}
+        job = {"job.argv": words(argv), "job.env": words([])}
         world.engine.open(plan.generation, container, frame(plan.generation, job))
         until(lambda: world.witness(plan).exit is not None, 30)
         end = world.witness(plan).exit
@@ -248,7 +247,7 @@ class EngineContract:
         with pytest.raises(Passing), world.engine.take_tree(container, "/workspace/results"):
             pass  # it runs
         argv = begun_there(("true",), Brought(1000, "0" * 64, None))
-        job = {"job.argv": b"".join(os.fsencode(word) + b"\0" for word in argv), "job.env": b""}
+        job = {"job.argv": words(argv), "job.env": words([])}
         world.engine.open(plan.generation, container, frame(plan.generation, job))
         until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
         with world.engine.take_tree(container, "/workspace/results") as taken:
@@ -565,7 +564,10 @@ class EngineContract:
             plan = world.plan()
             container = world.started(plan, until)
             keeper.follow(plan.generation, container)
-            job = {"job.argv": b"sh\x00-c\x00echo one; sleep 0.2; echo two\0", "job.env": b""}
+            job = {
+                "job.argv": words(["sh", "-c", "echo one; sleep 0.2; echo two"]),
+                "job.env": words([]),
+            }
             world.engine.open(plan.generation, container, frame(plan.generation, job))
             prints(world, plan)
             assert ended.wait(30)

@@ -137,7 +137,7 @@ def test_a_login_is_the_one_that_docker_login_has_kept(
     ("label", "says"),
     [
         ("lab=1", "has no Mayfly gate"),
-        ("io.mayfly.gate=0", "speaks gate protocol 0, this manager 2"),
+        ("io.mayfly.gate=0", f"speaks gate protocol 0, this manager {GATE_PROTOCOL}"),
     ],
     ids=["no gate", "another gate"],
 )

@@ -9,6 +9,7 @@ import pytest
 from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.workspace import WORKSPACE
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.gate import words
 from mayfly.engines.protocol import Capabilities, Engine, StreamTurn
 from mayfly.engines.simulated.engine import SimulatedEngine
 from tests.engine.contract import CLAIMS, IMAGE, EngineContract, World
@@ -18,7 +19,7 @@ CLAIMING = "image/that-claims:much"
 
 def work(files: Mapping[str, bytes]) -> int | None:
     """``true``, and what goes to a workspace, ends at once; all else goes on until it is ended."""
-    ends = files["job.argv"] == b"true\0" or f"\0{WORKSPACE}\0".encode() in files["job.argv"]
+    ends = files["job.argv"] == words(["true"]) or f" {WORKSPACE} ".encode() in files["job.argv"]
     return 0 if ends else None
 
 

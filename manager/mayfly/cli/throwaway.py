@@ -26,7 +26,7 @@ from mayfly.core.container_labels import NOBODYS
 from mayfly.core.desire import desired
 from mayfly.core.model import Config, ContainerId, Generation, HostId, SlotSpec, Traits
 from mayfly.edge.faults import Fault
-from mayfly.edge.gate import frame
+from mayfly.edge.gate import frame, words
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.witness import Witnesses
 from mayfly.engines import load as load_engine
@@ -139,7 +139,7 @@ def _through(
         if seen is not None and seen.exit is not None:
             return None if seen.exit.code == 0 else f"it ended with exit code {seen.exit.code}"
         if seen is not None and seen.ready is not None and not sent:
-            job = {"job.argv": b"true\0", "job.env": b""}
+            job = {"job.argv": words(["true"]), "job.env": words([])}
             engine.open(generation, container, frame(generation, job))
             sent = True
         time.sleep(0.05)

@@ -22,7 +22,7 @@ ContainerId = NewType("ContainerId", str)
 JobId = NewType("JobId", str)
 HostId = NewType("HostId", str)
 
-GATE_PROTOCOL = "2"
+GATE_PROTOCOL = "3"
 LABEL_HOST = "io.mayfly.host"
 LABEL_POOL = "io.mayfly.pool"
 LABEL_SLOT = "io.mayfly.slot"

@@ -107,8 +107,8 @@ def _of_agent(
     # What no launcher writes a job has written, which may have taken the record of its beginning away.
     begun = now if agent.committed is not None and agent.generation in world.overfull else None
     if agent.opened is None and (witness.opened is not None or begun is not None):
-        # A clock set back leaves times of the future behind.
-        opened = min(witness.opened or now, now)
+        # A clock set back leaves times of the future behind, and a file's goes by ticks.
+        opened = min(max(witness.opened or now, agent.committed or agent.born), now)
         yield AgentOpened(opened, agent.generation)
         agent = reprieved(replace(agent, opened=opened))
     end = _end(agent, witness, world, now, in_flight)

@@ -38,8 +38,7 @@ NEAR = 24 * 3600.0  # seconds by which a clock may have been set since a record 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _RECORD = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-# What the launcher writes, `date +%s.%N` and its own `printf`; the line of ``spare`` is padded.
-_OPENED = re.compile(rb"([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
+# What the launcher writes; the line of ``spare`` is padded.
 _EXIT = re.compile(rb"([0-9]{1,3}) ([0-9]{1,9}|-) *\n")
 _USER = re.compile(rb"([1-9][0-9]{0,9}:[1-9][0-9]{0,9})\n")
 _DIED = re.compile(rb"([0-9]{1,3}) ([^\n]{1,300})\n")
@@ -205,12 +204,8 @@ def _ready(record: _Record | None, generation: Generation, now: float) -> float 
 
 
 def _opened(record: _Record | None, now: float) -> float | None:
-    """The time in the file; the file's own where a launcher wrote something else."""
-    if record is None or not record.text:
-        return None
-    said = _OPENED.fullmatch(record.text)
-    at = float(said[1]) if said is not None else record.at
-    return at if 0 < at < now + NEAR else _near(record.at, now)
+    """When the file was written, whatever it says."""
+    return _near(record.at, now) if record is not None and record.text else None
 
 
 def _exit(record: _Record | None, now: float) -> Exit | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Iterable, Mapping
 
 from mayfly.core.model import GATE_PROTOCOL, Generation
 from mayfly.core.reserved_paths import within
 from mayfly.edge.faults import Passing
+
+_OCTAL = re.compile(rb"\\0([0-7]{3})")
 
 
 def unpacked(data: bytes, generation: Generation) -> Mapping[str, bytes] | None:
@@ -18,7 +21,12 @@ def unpacked(data: bytes, generation: Generation) -> Mapping[str, bytes] | None:
     words = head.decode(errors="replace").split(" ")
     if words[:2] != [f"MAYFLY/{GATE_PROTOCOL}", generation] or len(words) != 4:
         return None
-    if str(len(body)) != words[2] or hashlib.sha256(body).hexdigest() != words[3]:
+    if str(len(body)) != words[2]:
+        return None
+    if words[3] == "lines":
+        lines = (line.partition(b" ") for line in body.splitlines())
+        return {name.decode(): _OCTAL.sub(_byte, content) for name, _, content in lines}
+    if hashlib.sha256(body).hexdigest() != words[3]:
         return None
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         return {
@@ -54,3 +62,7 @@ def archive_of(files: Mapping[str, bytes], path: str) -> bytes | None:
             entry.size, entry.uid, entry.gid = len(data), 1000, 1000
             archive.addfile(entry, io.BytesIO(data))
     return made.getvalue()
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])

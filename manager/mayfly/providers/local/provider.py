@@ -6,7 +6,6 @@ and no token; the roster is the queue, which the manager holds, so nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import End, Outcome
 from mayfly.core.workspace import Brought, begun_there
 from mayfly.edge.faults import Refused
+from mayfly.edge.gate import words
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign
 from mayfly.providers.account import JobEnd, Told, account
@@ -74,8 +74,8 @@ class Local:
             argv = begun_there(argv, brought)
         return Enrolment(
             files={
-                "job.argv": _records(argv),
-                "job.env": _records(f"{key}={value}" for key, value in environment.items()),
+                "job.argv": words(argv),
+                "job.env": words(f"{key}={value}" for key, value in environment.items()),
             },
             brought=brought,
         )
@@ -109,10 +109,6 @@ class Local:
         del signs
         outcome = account(end, _told(end))
         return replace(outcome, job=_state(outcome)) if end.opened else outcome
-
-
-def _records(values: Iterable[str]) -> bytes:
-    return b"".join(value.encode(errors="surrogateescape") + b"\0" for value in values)
 
 
 def _told(end: End) -> Told:
