@@ -849,7 +849,7 @@ class Manager:
     def _check_unknown(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
             if isinstance(fact, AgentExited):
-                box = self.host.boxes.get(fact.generation)  # the manager may be the one to remove it
+                box = self.host.boxes.get(fact.generation)  # there until it is removed
                 assert box is None or not box.live, "its end was but said"
 
     def _check_late(self, facts: Iterable[Fact]) -> None:
