@@ -25,14 +25,10 @@ from mayfly.core.plan import STAY, Act, Stay, Verdict, View
 MIB = 1024 * 1024
 LINE = 160  # bytes that carrying a line costs beside its own: most of a short one's price
 RATE = 2 * MIB  # bytes a second that a slot may print for ever
-BURST = (
-    16 * MIB
-)  # bytes that it may print at once; less than the engine's log holds, so that none is lost
+BURST = 16 * MIB  # bytes that it may print at once; less than an engine's log holds by default
 ROOM = 2 * MIB  # bytes of allowance that a frozen agent waits for
 LONGEST = 60.0  # seconds that an agent is frozen at most, whatever it had in its pipes
-FULL_RATE = (
-    2  # so many throttled agents have the whole rate each; what more of them print counts for more
-)
+FULL_RATE = 2  # so many throttled agents have the whole rate each; of more all counts for more
 
 
 def weight(lines: int, size: int) -> int:
