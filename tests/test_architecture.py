@@ -115,7 +115,7 @@ MAKERS = {"LastingThread", "Asked", "Thread"}
 
 def names_of_threads() -> Iterator[str]:
     """What the manager calls its threads, as far as that stands where they are made."""
-    for path in PACKAGE.rglob("*.py"):
+    for path in set(PACKAGE.rglob("*.py")) - set((PACKAGE / "cli").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func if isinstance(node, ast.Call) else None
             name = getattr(called, "attr", getattr(called, "id", None))

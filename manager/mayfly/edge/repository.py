@@ -18,6 +18,7 @@ from pathlib import Path
 from shlex import quote
 
 from mayfly.core.pipeline.changes import Change, ChangesError, name_status, text
+from mayfly.core.quantities import whole_number
 from mayfly.edge.faults import Refused
 from mayfly.edge.lock_file import locked
 
@@ -285,7 +286,7 @@ class Repository:
         for line in _split(self._git("ls-tree", "-rlz", "--full-tree", self.commit(commit))):
             told, _, path = line.partition("\t")
             mode, _, name, size = told.split()
-            found.append((mode, name, int(size) if size.isdigit() else 0, path))
+            found.append((mode, name, whole_number(size) or 0, path))
         return tuple(found)
 
     def objects(self) -> subprocess.Popen[bytes]:
