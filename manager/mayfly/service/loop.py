@@ -14,7 +14,7 @@ from mayfly.core import machine
 from mayfly.core.command_effects import refusal
 from mayfly.core.machine import Step
 from mayfly.core.model import World
-from mayfly.core.polls import QUIET, TICK
+from mayfly.core.polls import TICK
 from mayfly.core.recording import Recorder
 from mayfly.core.state import State, accounted
 from mayfly.core.stimuli import (
@@ -99,7 +99,7 @@ class Loop:
     # -- messages ---------------------------------------------------------------------------------
 
     def _take_all(self, due: float) -> None:
-        wait = min(max(0.0, due - self._parts.clock.now()), TICK * QUIET)
+        wait = min(max(0.0, due - self._parts.clock.now()), TICK)
         cursor = self._parts.cursor()
         try:
             self._take(self._parts.inbox.get(timeout=wait))
