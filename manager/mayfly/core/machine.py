@@ -256,8 +256,13 @@ def _written(state: State) -> dict[Generation, float]:
 
 
 def _is_quiet(state: State, memory: Memory) -> bool:
-    """Whether the Engine rings for whatever may come: it is there, and no agent has a job or is to end."""
-    if state.engine_lost is not None or not state.observed.known:
+    """Whether the Engine rings for whatever may come: it is there, nothing is missing, no agent has a job,
+    is to end, or has ended and is still there.
+    """
+    containers = state.observed.world.containers
+    if state.engine_lost is not None or containers is None or state.desired.obstacles:
+        return False
+    if not all(container.live for container in containers.values()):
         return False
     agents = memory.agents.values()
     return not any(agent.busy or (agent.doom and not agent.settled) for agent in agents)
