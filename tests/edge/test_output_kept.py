@@ -119,6 +119,24 @@ def test_a_note_at_the_end_makes_nothing_come_twice(tmp_path: Path) -> None:
     assert resume.fresh(same + new) == new
 
 
+def test_what_was_printed_later_but_is_kept_before_a_note_does_not_come_twice(
+    tmp_path: Path,
+) -> None:
+    """The streams are kept as they come: one may be ahead of the other by hundreds of lines."""
+    file = KeptFile(tmp_path / "g.log", 1 << 20)
+    file.open()
+    out = line("out")
+    ahead = [line(f"err {number}", ERR) for number in range(300)]
+    file.append(b"".join(ahead))
+    file.append(own_frame(NOTE, "the first part of this output was lost"))
+    file.append(out)
+    resume = KeptFile(tmp_path / "g.log", 1 << 20).open()
+    new = line("new", ERR)
+    again = [one for one in ahead if stamp(one[8:])[0] >= resume.since]
+    assert again
+    assert resume.fresh(b"".join([out, *again, new])) == new
+
+
 def test_a_torn_end_is_cut_off_and_what_was_before_it_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "g.log"
     file = KeptFile(path, 1 << 20)

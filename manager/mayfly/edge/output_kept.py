@@ -377,15 +377,17 @@ def _resume(data: bytes) -> Resume:
         (data[at + 8 : at + 8 + size] for at, size in reversed(found) if data[at] == OUT), b""
     )
     for at, size in reversed(found):
-        if data[at] == NOTE and oldest:  # what is missing before it would come back out of order
-            floor = oldest
-            break
+        if data[at] == NOTE and oldest:
+            # What is missing before it would come back out of order. Of what is kept before it some may be
+            # later than what is behind it, and is known.
+            floor = floor or oldest
         if data[at] not in (OUT, ERR):
             continue
-        latest.setdefault(data[at], data[at + 8 : at + STAMP])
-        oldest, _ = stamp(data[at + 8 : at + 8 + size])
-        newest = max(newest, oldest)
-        if oldest < newest - 2 * _DISORDER:
+        when, _ = stamp(data[at + 8 : at + 8 + size])
+        if not floor:
+            latest.setdefault(data[at], data[at + 8 : at + STAMP])
+            oldest, newest = when, max(newest, when)
+        if when < newest - 2 * _DISORDER:
             break
         known[hash(data[at : at + 8 + size])] += 1
     since = max(0, newest - _DISORDER, floor)
