@@ -23,8 +23,20 @@ from mayfly.core.model import (
 Subject: TypeAlias = str
 
 
+class _OfAgent:
+    """Done to one agent: whatever else is to be done about it waits for that."""
+
+    __slots__ = ()
+    generation: Generation
+
+    @property
+    def subject(self) -> Subject:
+        """The agent."""
+        return self.generation
+
+
 @dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(_OfAgent):
     """Create a container for the slot, start it and hold on to its gate."""
 
     generation: Generation
@@ -34,18 +46,13 @@ class Prepare:
     sandbox: ContainerId | None = None  # the holder whose network namespace it joins; None: its own
 
     @property
-    def subject(self) -> Subject:
-        """The agent to be."""
-        return self.generation
-
-    @property
     def slot(self) -> SlotName:
         """The slot it is for."""
         return self.spec.name
 
 
 @dataclass(frozen=True, slots=True)
-class Enrol:
+class Enrol(_OfAgent):
     """Ask the service for what makes this one agent able to take one job."""
 
     generation: Generation
@@ -54,14 +61,9 @@ class Enrol:
     reason: str
     labels: tuple[str, ...] = ()  # beside the pool's own
 
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
-
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class Open(_OfAgent):
     """Write the frame into the agent's gate; what goes in was committed before."""
 
     generation: Generation
@@ -74,14 +76,9 @@ class Open:
     brings: bool = False  # something is put into its container first
     uid: int | None = None  # whose job it is
 
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
-
 
 @dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(_OfAgent):
     """Give the slot's own agent the slot's name."""
 
     generation: Generation
@@ -90,14 +87,9 @@ class Rename:
     to: str
     reason: str
 
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
-
 
 @dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(_OfAgent):
     """Send a signal to the agent, one step of its stop ladder."""
 
     generation: Generation
@@ -106,14 +98,9 @@ class Signal:
     signal: str
     reason: str
 
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
-
 
 @dataclass(frozen=True, slots=True)
-class Freeze:
+class Freeze(_OfAgent):
     """Stop all of the agent's processes where they are; it prints too much."""
 
     generation: Generation
@@ -121,25 +108,15 @@ class Freeze:
     container: ContainerId
     reason: str
 
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
-
 
 @dataclass(frozen=True, slots=True)
-class Thaw:
+class Thaw(_OfAgent):
     """Let the processes of a frozen agent go on."""
 
     generation: Generation
     slot: SlotName
     container: ContainerId
     reason: str
-
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +136,7 @@ class Weigh:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(_OfAgent):
     """Remove the agent's container, killing what runs in it."""
 
     generation: Generation
@@ -167,14 +144,9 @@ class Remove:
     container: ContainerId
     reason: str
 
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
-
 
 @dataclass(frozen=True, slots=True)
-class TakeResults:
+class TakeResults(_OfAgent):
     """Keep what a job's owner wants of its agent's ended container."""
 
     generation: Generation
@@ -183,11 +155,6 @@ class TakeResults:
     job: JobId
     out: tuple[str, ...]
     reason: str
-
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,17 +194,12 @@ class SetSchedulable:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(_OfAgent):
     """Give up the witness of an agent whose container is gone and whose outcome is on disk."""
 
     generation: Generation
     slot: SlotName
     reason: str
-
-    @property
-    def subject(self) -> Subject:
-        """The agent."""
-        return self.generation
 
 
 @dataclass(frozen=True, slots=True)

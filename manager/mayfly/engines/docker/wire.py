@@ -75,6 +75,22 @@ def message(body: bytes) -> str:
         return body.decode(errors="replace")[:500]
 
 
+def _headed(conn: socket.socket, deadline: float) -> tuple[int, int, bytes]:
+    """The status of an answer, the length of its head, and all that has come with that."""
+    received = bytearray()
+    while (parsed := head(received)) is None:
+        chunk = _received(conn, deadline)
+        if not chunk:
+            raise ConnectionError("closed")
+        received += chunk
+    return (*parsed, bytes(received))
+
+
+def _complaint(conn: socket.socket, first: bytes, deadline: float) -> str:
+    """The Engine's own words in a failure whose body has begun to come."""
+    return message(first + _rest(conn, deadline, _HEAD_MAX, until=b"}\n"))
+
+
 def open_stream(
     base_url: str,
     method: str,
@@ -99,17 +115,11 @@ def open_stream(
         conn.settimeout(timeout)
         conn.connect(socket_path(base_url))
         conn.sendall(request(method, target, upgrade=upgrade, body=body))
-        received = bytearray()
-        while (parsed := head(received)) is None:
-            chunk = _received(conn, deadline)
-            if not chunk:
-                raise ConnectionError("closed")  # noqa: TRY301 (translated below with the rest)
-            received += chunk
-        status, length = parsed
+        status, length, received = _headed(conn, deadline)
         if status < 300:
             conn.settimeout(timeout)
-            return Opened(conn, bytes(received[length:]))
-        text = message(bytes(received[length:]) + _rest(conn, deadline, _HEAD_MAX, until=b"}\n"))
+            return Opened(conn, received[length:])
+        text = _complaint(conn, received[length:], deadline)
         conn.close()
     except (OSError, ValueError) as error:
         conn.close()
@@ -151,20 +161,8 @@ def put_stream(
                 conn.sendall(b"0\r\n\r\n")
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it has answered already
-            received = bytearray()
-            while (parsed := head(received)) is None:
-                chunk = _received(conn, deadline)
-                if not chunk:
-                    raise ConnectionError("closed")
-                received += chunk
-            status, length = parsed
-            text = (
-                ""
-                if status < 300
-                else message(
-                    bytes(received[length:]) + _rest(conn, deadline, _HEAD_MAX, until=b"}\n")
-                )
-            )
+            status, length, received = _headed(conn, deadline)
+            text = _complaint(conn, received[length:], deadline) if status >= 300 else ""
         except (OSError, ValueError) as error:
             raise faults.unreachable(base_url, doing, error) from error
     if status >= 300:
@@ -179,20 +177,14 @@ def look_at(base_url: str, target: str, doing: str, *, timeout: float) -> str | 
             conn.settimeout(timeout)
             conn.connect(socket_path(base_url))
             conn.sendall(request("HEAD", target))
-            received = bytearray()
-            while (parsed := head(received)) is None:
-                chunk = _received(conn, deadline)
-                if not chunk:
-                    raise ConnectionError("closed")
-                received += chunk
+            status, length, received = _headed(conn, deadline)
     except (OSError, ValueError) as error:
         raise faults.unreachable(base_url, doing, error) from error
-    status, length = parsed
     if status == 404:
         return None
     if status >= 300:
         raise faults.answered(status, "", doing)
-    for line in bytes(received[:length]).decode("latin-1").split("\r\n"):
+    for line in received[:length].decode("latin-1").split("\r\n"):
         name, _, value = line.partition(":")
         if name.lower() == PATH_STAT:
             return value.strip()
