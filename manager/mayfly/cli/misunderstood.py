@@ -1,7 +1,7 @@
-"""What people type at ``submit`` that a job would not take as they mean it: refused in one sentence.
+"""What people type that would not be taken as they mean it: refused in one sentence.
 
-Neither would fail by itself in a way that tells why: a line for a shell is a program that nobody has, and
-what is piped in is read by nobody. It never reads from standard input, which may be somebody else's.
+Nothing of it would fail by itself in a way that tells why: a line for a shell is a program that nobody has,
+and what is piped in is read by nobody. It never reads from standard input, which may be somebody else's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ LATE = (
     "something came on standard input, which the job does not get: say --stdin to give it to the job, or "
     "</dev/null where it is not for it"
 )
+
+
+def words_behind(what: str, words: Sequence[str] | None) -> tuple[str, ...]:
+    """The command behind a job or slot, without the ``--`` before it; ``Usage`` where it is an option."""
+    if words and words[0] == "--":
+        return tuple(words[1:])
+    if words and words[0].startswith("-"):
+        raise Usage(f"{words[0]} stands behind the {what}, where a command is: options come first")
+    return tuple(words or ())
 
 
 def see_that_it_is_a_program(command: Sequence[str]) -> None:

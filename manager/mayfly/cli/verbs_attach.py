@@ -10,8 +10,9 @@ import typer
 
 from mayfly.cli.client import segment
 from mayfly.cli.completion import SlotOrJobArgument
+from mayfly.cli.misunderstood import words_behind
 from mayfly.cli.options import ConfigOption, SocketOption, client, say
-from mayfly.cli.trouble import NoSuch, Usage
+from mayfly.cli.trouble import NoSuch
 
 FAILED = 1
 
@@ -30,13 +31,10 @@ def attach(
     from mayfly.cli.attaching import Interrupted, conversation, terminal_size  # noqa: PLC0415
     from mayfly.core.attaching import PROTOCOL, TYPE  # noqa: PLC0415
 
-    if command and command[0] == "--":
-        command = command[1:]
-    elif command and command[0].startswith("-"):
-        raise Usage(f"{command[0]} stands behind the job, where a command is: options come first")
+    argv = words_behind("job", command)
     seen = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
     size = terminal_size() if seen else None
-    body: dict[str, object] = {"argv": command} if command else {}
+    body: dict[str, object] = {"argv": argv} if argv else {}
     if size is not None:
         kind = os.environ.get("TERM", "")
         body |= {"rows": size.rows, "columns": size.columns}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli.completion import SlotArgument
+from mayfly.cli.misunderstood import words_behind
 from mayfly.cli.options import (
     ConfigOption,
     SocketOption,
@@ -17,7 +18,6 @@ from mayfly.cli.options import (
     lasting,
     say,
 )
-from mayfly.cli.trouble import Usage
 from mayfly.cli.verbs_status import first_status, slot_of
 
 
@@ -37,10 +37,7 @@ def shell(
     from mayfly.cli.throwaway import emptied, spec_of  # noqa: PLC0415
     from mayfly.cli.throwaway import shell as converse  # noqa: PLC0415
 
-    if command and command[0] == "--":
-        command = command[1:]
-    elif command and command[0].startswith("-"):
-        raise Usage(f"{command[0]} stands behind the slot, where a command is: options come first")
+    words = words_behind("slot", command) or ("/bin/bash",)
     seconds = lasting(timeout, "--timeout")
     loaded = load_config(config_path(ctx, config)).config
     manager = client(ctx, socket, config)
@@ -50,6 +47,5 @@ def shell(
         spec = spec_of(loaded, slot)
         say(f"{slot} takes no job until this ends; a job that runs there ends first")
         with emptied(manager, slot, seconds):
-            words = tuple(command or ()) or ("/bin/bash",)
             code = converse(loaded, spec, words, terminal=terminal)
     raise typer.Exit(code)
