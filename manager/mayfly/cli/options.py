@@ -26,6 +26,9 @@ ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Another configuration file.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+FolderArgument = Annotated[
+    str, typer.Argument(metavar="[FOLDER]", help="Of a repository; the one you are in.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 TimeoutOption = Annotated[
     str | None, typer.Option("--timeout", metavar="TIME", help="Give up after 90s, 30m, 2h…")

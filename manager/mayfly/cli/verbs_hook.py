@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mayfly.cli.client import DEFAULT_SOCKET, Client
-from mayfly.cli.options import ConfigOption, SocketOption, client, say
+from mayfly.cli.options import ConfigOption, FolderArgument, SocketOption, client, say
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Down, Trouble, Usage
 from mayfly.core.pipeline.pushes import PushError, Update, updates
@@ -161,9 +161,7 @@ def _note_later(manager: Client, where: Repository) -> None:
 
 def note(
     ctx: typer.Context,
-    folder: Annotated[
-        str, typer.Argument(metavar="[FOLDER]", help="Of a repository; the one you are in.")
-    ] = ".",
+    folder: FolderArgument = ".",
     *,
     run: Annotated[
         list[str] | None,

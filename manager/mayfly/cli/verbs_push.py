@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mayfly.cli.options import ConfigOption, SocketOption, client, say
+from mayfly.cli.options import ConfigOption, FolderArgument, SocketOption, client, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_runs import whole_ref
 from mayfly.core.pipeline.definition import FILE
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 def push(
     ctx: typer.Context,
-    folder: Annotated[
-        str, typer.Argument(metavar="[FOLDER]", help="Of a repository; the one you are in.")
-    ] = ".",
+    folder: FolderArgument = ".",
     *,
     ref: Annotated[
         str | None,

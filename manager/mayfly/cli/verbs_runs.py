@@ -11,7 +11,7 @@ import typer
 
 from mayfly.cli import render_runs
 from mayfly.cli.client import Client, segment
-from mayfly.cli.completion import complete_run, of_words
+from mayfly.cli.completion import complete_run
 from mayfly.cli.options import (
     ConfigOption,
     JsonOption,
@@ -25,8 +25,8 @@ from mayfly.cli.options import (
     terminal_width,
 )
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.cli.verbs_jobs import StateOption
 from mayfly.core import naming
-from mayfly.core.model import JobState
 
 HEADS = "refs/heads/"
 
@@ -45,15 +45,7 @@ def runs(
     ref: Annotated[
         str | None, typer.Option("--ref", metavar="REF", help="Only of this branch or ref.")
     ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option(
-            "--state",
-            metavar="STATE",
-            help="Only those that are queued, running, failed…",
-            autocompletion=of_words(JobState),
-        ),
-    ] = None,
+    state: StateOption = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only your own.")] = False,
     since: Annotated[
         str | None,
