@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mayfly.core.facts import AgentDoomed, SlotCooled, SlotReleased
-from mayfly.core.gpus import Gpus
+from mayfly.core.gpus import LATE, Gpus
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Container,
@@ -166,3 +166,17 @@ def test_the_engine_s_word_that_a_container_died_opens_the_next_gate_before_the_
     manager.host.ends(first, 0)
     manager.turn()
     assert manager.memory.jobs[waiting].agent == manager.own("g-0")
+
+
+def test_an_agent_that_is_not_seen_to_see_its_gpus_is_told_of_at_a_moment_of_its_own() -> None:
+    agents = {
+        name: replace(agent, ready=100.0)
+        for name, agent in filled().memory.agents.items()
+        if agent.slot == G0
+    }
+    memory = Memory(agents=agents)
+    at_first, _, due = Gpus().probe_all(memory, World(None), 100.0)
+    assert (at_first.unproven, due) == ((), 100 + LATE)
+    late, _, due = at_first.probe_all(memory, World(None), 100 + LATE)
+    assert [agent.slot for agent in late.unproven] == [G0] * len(agents)
+    assert due is None

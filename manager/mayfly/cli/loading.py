@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from mayfly.cli.trouble import Trouble
 from mayfly.edge.config import Loaded
 from mayfly.edge.faults import Fault
+from mayfly.edge.pipeline_extra import missing
 from mayfly.providers.configuration import load
 
 
@@ -18,6 +19,15 @@ def translated() -> Iterator[None]:
         yield
     except Fault as fault:
         raise Trouble(str(fault)) from fault
+
+
+@contextmanager
+def pipelines() -> Iterator[None]:
+    """The same for verbs that need the extra for pipelines: a ``Trouble`` says what to install."""
+    if sentence := missing():
+        raise Trouble(sentence)
+    with translated():
+        yield
 
 
 def load_config(path: str | None, flags: Mapping[str, str] | None = None) -> Loaded:

@@ -122,18 +122,15 @@ def receive(
     """Run the jobs of a push; git calls it as a hook of a bare repository."""
     if check and (keep_former or notes):
         raise Usage("--check runs and ends nothing: the other options would be ignored")
-    from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
+    from mayfly.cli.loading import pipelines  # noqa: PLC0415  these bring much
     from mayfly.cli.receiving import Receiver, checked  # noqa: PLC0415
-    from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
     pushed = tuple(update for update in _pushed() if update.branch)
     if not pushed:
         return
-    if sentence := missing():
-        raise Trouble(sentence)
     try:
-        with translated():
+        with pipelines():
             where = Repository(Path(os.environ.get("GIT_DIR", ".")))
             if check:
                 well = checked(where, pushed, _tell)

@@ -108,14 +108,10 @@ def render(
     if submit and service != queue():
         raise Usage(f"--submit is for the embedded queue: --for {queue()}")
     _see_that_it_is_told_once(changed, changed_from, everything, cuda_from)
-    from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
-
-    if sentence := missing():
-        raise Trouble(sentence)
-    from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
+    from mayfly.cli.loading import pipelines  # noqa: PLC0415  these bring much
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
-    with translated():
+    with pipelines():
         asked = _what_changed(Repository(Path(repository)), changed, changed_from)
         read = definition_of(asked)
         if read is None:

@@ -43,17 +43,13 @@ def push(
     """Run the jobs that .mayfly.toml has for what you changed, committed or not."""
     if base is not None and everything:
         raise Usage("--all compares with nothing: --base would be ignored")
-    from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415
-
-    if sentence := missing():
-        raise Trouble(sentence)
-    from mayfly.cli.loading import translated  # noqa: PLC0415  these bring much
+    from mayfly.cli.loading import pipelines  # noqa: PLC0415  these bring much
     from mayfly.cli.pipeline_tasks import definition_of, offered_by, queue, tasks_of  # noqa: PLC0415
     from mayfly.cli.run_submission import submitted, tree_of  # noqa: PLC0415
     from mayfly.cli.run_waiting import report_run  # noqa: PLC0415
     from mayfly.edge.repository import Repository  # noqa: PLC0415
 
-    with translated():
+    with pipelines():
         where = Repository(Path(folder))
         asked, origin = _asked(where, ref, base, everything)
         read = definition_of(asked)

@@ -24,7 +24,7 @@ from mayfly.cli.options import (
     say,
     terminal_width,
 )
-from mayfly.cli.trouble import Trouble, Usage
+from mayfly.cli.trouble import Usage
 from mayfly.cli.verbs_jobs import StateOption
 from mayfly.core import naming
 
@@ -118,15 +118,11 @@ def _listed(manager: Client, query: Mapping[str, object], as_json: bool) -> None
 
 
 def _again(manager: Client, run: str, failed: bool, wait: bool) -> None:
-    from mayfly.edge.pipeline_extra import missing  # noqa: PLC0415  a list of all runs needs none
-
-    if sentence := missing():
-        raise Trouble(sentence)
-    from mayfly.cli.loading import translated  # noqa: PLC0415
+    from mayfly.cli.loading import pipelines  # noqa: PLC0415
     from mayfly.cli.rerunning import submitted_again  # noqa: PLC0415
     from mayfly.cli.run_waiting import report_run  # noqa: PLC0415
 
-    with translated():
+    with pipelines():
         found = submitted_again(manager, run, failed=failed)
     report_run(manager, found, wait=wait)
 

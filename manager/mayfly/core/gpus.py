@@ -244,8 +244,12 @@ class Gpus:
             if not _at_gate(agent):
                 continue
             verdict = self.probes.get(agent.generation)
-            if verdict is None and now - (agent.ready or now) > LATE:
-                unproven.append(agent)
+            if verdict is None and agent.ready is not None:
+                late = agent.ready + LATE
+                if now >= late:
+                    unproven.append(agent)
+                else:
+                    dues.append(late)
             container = (world.containers or {}).get(agent.generation)
             if container is None or not container.live:
                 continue
