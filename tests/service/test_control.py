@@ -711,5 +711,5 @@ def test_one_user_leaves_room_for_the_others(manager: StandIn, ask: Ask) -> None
         assert greedy.stdout.readline() == "HTTP/1.1 503\n"
         assert ask("GET", "/v1/status").status == 200
         greedy.communicate()
-    places = manager._server._server._places
-    until(lambda: places.take(65534), "its places are free again")
+    places = manager._server._server.connections._places
+    until(lambda: not places, "its places are free again")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.commands import CancelJobs, SubmitJob
+from mayfly.edge import http_connection
 from mayfly.edge.unix_http import USERS, admit
 from mayfly.service import control
 from mayfly.service.control import LISTS, Control
@@ -180,6 +181,36 @@ def test_users_keep_no_operator_out(manager: StandIn, door: Path) -> None:
     assert asked(manager.path, "GET", "/v1/version")[0] == 200
     for connection in held:
         connection.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be other users")
+def test_slow_clients_of_several_users_keep_no_other_user_out(
+    door: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "READ_SECONDS", 600.0)
+    door.chmod(0o666)
+    door.parent.chmod(0o711)
+    slow, users = b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", USERS.bounds
+    script = f"""
+import os, socket
+def connected(user, said):
+    os.seteuid(user)
+    one = socket.socket(socket.AF_UNIX)
+    one.settimeout(60)
+    one.connect({door.name!r})
+    os.seteuid(0)
+    one.sendall(said)
+    return one
+places = range({users.all - users.kept_for_root})
+door = [connected(65000 + n // {users.of_one}, (b"GET", {slow!r})[n % 2]) for n in places]
+asked = connected(65100, b"GET /v1/version HTTP/1.1\\r\\n\\r\\n")
+print(asked.recv(12).decode(), door[0].recv(12).decode())
+"""
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=door.parent, timeout=120
+    )
+    assert done.stdout == "HTTP/1.1 200 HTTP/1.1 503\n", done.stderr
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/history"])

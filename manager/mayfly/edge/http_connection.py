@@ -12,19 +12,21 @@ import errno
 import io
 import json
 import re
+import select
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from typing import TypeAlias, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from mayfly.core.commands import Caller
+from mayfly.edge.connections import Connections
 from mayfly.edge.lasting_thread import begun
-from mayfly.edge.places import Places
+from mayfly.edge.places import Bounds
 
 HEAD_MAX = 64 * 1024  # request line and headers
 BODY_MAX = 1024 * 1024
@@ -173,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
         self.connection = self.request
         self._incoming = _Incoming(self.connection)
         self.rfile = io.BufferedReader(self._incoming, READ_SIZE)
-        self.wfile = cast("io.BufferedIOBase", _Outgoing(self.connection))
+        self.wfile = cast("io.BufferedIOBase", _Outgoing(self.connection, self.server.connections))
         self.caller = self.server.caller(self.connection)
         self.request_version, self.requestline, self.command = "HTTP/1.0", "", ""
 
@@ -184,6 +186,7 @@ class Handler(BaseHTTPRequestHandler):
         """One request; whatever goes wrong with it ends this connection and nothing else."""
         self.close_connection = True
         self._incoming.allow(HEAD_MAX, self.server.head_seconds or READ_SECONDS)
+        self.server.connections.waits(self.connection, asking=True)
         try:
             self._receive()
         except TooLarge:
@@ -229,21 +232,21 @@ class Handler(BaseHTTPRequestHandler):
             self._incoming.allow(length + HEAD_MAX, READ_SECONDS)
             body = self.rfile.read(length)
             if len(body) == length:
-                request = Request(
-                    *(self.command, target.path, query, body, self.caller),
-                    upgrade=self._upgrade(),
-                )
-                self._answer(self.server.respond(request))
+                request = Request(self.command, target.path, query, body, self.caller)
+                self._answer(self._respond(replace(request, upgrade=self._upgrade())))
             return
         self._incoming.allow(length + HEAD_MAX, PIECES_SECONDS, PIECES_LEAST)
         sent = Sent(self.rfile, length)
-        reply = self.server.respond(
-            Request(self.command, target.path, query, b"", self.caller, sent)
-        )
+        reply = self._respond(Request(self.command, target.path, query, b"", self.caller, sent))
         if sent.left and isinstance(reply, HttpReply):
             self._answer_and_end(reply)
         else:
             self._answer(reply)
+
+    def _respond(self, request: Request) -> Reply:
+        if not self.server.connections.works(self.connection):
+            raise ClientGone("its place was given up, and it was told so")
+        return self.server.respond(request)
 
     def _answer(self, reply: Reply) -> None:
         if isinstance(reply, Upgrade):
@@ -362,12 +365,15 @@ class Handler(BaseHTTPRequestHandler):
 class _Outgoing:
     """The client's side of writes: whole, or not within the time it gets."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, connections: Connections) -> None:
         self._connection = connection
+        self._connections = connections
 
     def write(self, data: bytes) -> int:
         self._connection.settimeout(WRITE_SECONDS)
+        self._connections.waits(self._connection, asking=False)
         self._connection.sendall(data)
+        self._connections.works(self._connection)
         return len(data)
 
     def flush(self) -> None:
@@ -387,11 +393,11 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         address: object,
         respond: Respond,
         on_failure: OnFailure,
-        places: Places,
+        bounds: Bounds,
     ) -> None:
         self.respond = respond
         self.on_failure = on_failure
-        self._places = places
+        self.connections = Connections(bounds, _hang_up)
         super().__init__(address, Handler, bind_and_activate=False)  # type: ignore[arg-type]
 
     def caller(self, connection: socket.socket) -> Caller:
@@ -435,39 +441,50 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         except OSError:  # it is gone already
             self.shutdown_request(connection)
             return
-        if self._places.take(user):
-            serving = (connection, client_address, user)
-            if begun(
-                threading.Thread(target=self._serve, args=serving, name="client", daemon=True)
-            ):
+        if self.connections.admit(connection, user):
+            serving = (connection, client_address)
+            serve = self.process_request_thread
+            if begun(threading.Thread(target=serve, args=serving, name="client", daemon=True)):
                 return
-            self._places.give_back(user)
         self._turn_away(connection)
 
     def _turn_away(self, connection: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             connection.settimeout(0.2)
-            body = (
-                b'{"error":"the manager serves as many clients as it may, or as one user may have",'
-                b'"kind":"busy"}\n'
-            )
-            connection.sendall(
-                b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-                b"Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
-                % (len(body), body)
-            )
-        except OSError:
-            pass
+            connection.sendall(NO_PLACE)
         self.shutdown_request(connection)
 
-    def _serve(self, connection: socket.socket, client_address: object, user: int) -> None:
-        try:
-            self.process_request_thread(connection, client_address)
-        finally:
-            self._places.give_back(user)
+    def shutdown_request(self, request: object) -> None:
+        """Close a connection; nobody hangs up on one that is closed."""
+        connection = cast("socket.socket", request)
+        self.connections.leave(connection)
+        super().shutdown_request(connection)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that vanishes is no event; routes catch their own faults."""
 
 
+def _hang_up(connection: socket.socket, asking: bool) -> None:
+    """End it from outside, without waiting for its client; its own thread closes it."""
+    with contextlib.suppress(OSError):
+        room = select.poll()
+        room.register(connection, select.POLLOUT)
+        if asking and room.poll(0):
+            connection.send(NO_PLACE)
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _no_place() -> bytes:
+    body = (
+        b'{"error":"the manager serves as many clients as it may, or as one user may have",'
+        b'"kind":"busy"}\n'
+    )
+    return (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        b"Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+NO_PLACE = _no_place()
 GONE = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})  # the socket was shut or closed

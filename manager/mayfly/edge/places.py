@@ -1,4 +1,4 @@
-"""Places at the control socket, counted by user: nobody, not even root, can have all of them.
+"""Places at the control socket, by user: nobody, not even root, can have all of them.
 
 Who finds none is told so and comes again; nothing here waits.
 """
@@ -21,6 +21,13 @@ class Bounds:
     of_root: int
     kept_for_root: int = 0  # of all; others together cannot have these
 
+    def has_room(self, taken: Counter[int], uid: int) -> bool:
+        """Whether there is a place for one more of this user, beside those that each user has."""
+        kept = max(0, self.kept_for_root - taken[ROOT])
+        of_one = self.of_root if uid == ROOT else self.of_one
+        room = self.all if uid == ROOT else self.all - kept
+        return taken[uid] < of_one and taken.total() < room
+
 
 class Places:
     """Who has a place now. From any thread."""
@@ -33,10 +40,7 @@ class Places:
     def take(self, uid: int) -> bool:
         """Whether there is a place for one more of this user; it is taken then."""
         with self._lock:
-            kept = max(0, self._bounds.kept_for_root - self._taken[ROOT])
-            of_one = self._bounds.of_root if uid == ROOT else self._bounds.of_one
-            room = self._bounds.all if uid == ROOT else self._bounds.all - kept
-            if self._taken[uid] >= of_one or self._taken.total() >= room:
+            if not self._bounds.has_room(self._taken, uid):
                 return False
             self._taken[uid] += 1
             return True

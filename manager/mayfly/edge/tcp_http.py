@@ -19,7 +19,7 @@ from pathlib import Path
 from mayfly.core.commands import Caller
 from mayfly.core.quantities import whole_number
 from mayfly.edge.http_connection import OnFailure, Respond, Server
-from mayfly.edge.places import Bounds, Places
+from mayfly.edge.places import Bounds
 
 PLACES = Bounds(all=24, of_one=6, of_root=12, kept_for_root=2)
 HEAD_SECONDS = 5.0
@@ -68,7 +68,7 @@ class _Server(Server):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._host = host
         self._users = Users()
-        super().__init__((host, port), respond, on_failure, Places(PLACES))
+        super().__init__((host, port), respond, on_failure, PLACES)
 
     def caller(self, connection: socket.socket) -> Caller:
         del connection

@@ -21,7 +21,7 @@ from pathlib import Path
 from mayfly.core.commands import Caller
 from mayfly.edge.faults import Refused
 from mayfly.edge.http_connection import OnFailure, Respond, Server, TakesPieces
-from mayfly.edge.places import Bounds, Places
+from mayfly.edge.places import Bounds
 
 # Of one user, so that others are served; whatever root waits for, one other user has all its places.
 CONNECTIONS = Bounds(all=64, of_one=24, of_root=40, kept_for_root=8)
@@ -56,7 +56,7 @@ class _Server(Server):
     ) -> None:
         self.door = door
         self._pieces = pieces
-        super().__init__(str(path), respond, on_failure, Places(door.bounds))
+        super().__init__(str(path), respond, on_failure, door.bounds)
 
     def server_bind(self) -> None:
         self.socket.bind(str(self.server_address))
