@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from mayfly.edge import exchange
 from mayfly.edge import web as web_module
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.service_json import Garbage, items, parsed
+from mayfly.edge.service_json import Garbage, Pages, items, parsed
 from mayfly.edge.web import Budget, Moved, Web, clean, origin
 from tests.fakes.http import Answer, Call, Fake, Fault
 from tests.waiting import rest
@@ -150,6 +151,17 @@ def test_what_was_sent_is_not_told_whatever_it_looks_like(
     service.fail("GET", "/thing", Fault(status=401, body=body))
     with pytest.raises(Refused, match=r"no \*\*\*\* or \*\*\*\* here"):
         get(client)
+
+
+@pytest.mark.parametrize("where", ["body", "form"])
+def test_nor_is_a_secret_of_what_is_sent(service: Service, where: str) -> None:
+    """A registration token of Gitea's looks like any hash of a commit."""
+    token = "6dcd4ce23d88e2ee9568ba546c007c63d9131c1b"
+    service.fail("POST", "/thing", Fault(status=400, body={"message": f"{token} is not known"}))
+    sent: Any = {where: {"token": Secret(token), "name": "x"}}
+    with pytest.raises(Refused, match=r"\*\*\*\* is not known"):
+        web(service).call("POST", "thing", "make a thing", **sent)
+    assert token in service.calls[-1].content.decode()
 
 
 def test_no_secret_is_said_even_where_the_service_repeats_it(service: Service) -> None:
@@ -418,7 +430,10 @@ def test_a_token_goes_to_no_other_scheme_or_port(service: Service) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"[" * 100_000, b'{"a":' * 100_000, b'"\\ud800"', b"1" * 5_000, b"\xff\xfe", b"NaN0"],
+    [
+        *(b"[" * 100_000, b'{"a":' * 100_000, b'"\\ud800"', b"1" * 5_000, b"\xff\xfe", b"NaN0"),
+        b"[%b{}]" % (b"{}," * 50_000),  # takes 20 times the room
+    ],
 )
 def test_what_no_text_can_be_is_unreadable(content: bytes) -> None:
     assert isinstance(parsed(content), Garbage)
@@ -427,6 +442,24 @@ def test_what_no_text_can_be_is_unreadable(content: bytes) -> None:
 def test_a_list_without_end_is_not_taken() -> None:
     with pytest.raises(Passing, match="list of 2001 entries"):
         items([{}] * 2001)
+
+
+@pytest.mark.parametrize(
+    ("content", "entries", "pages", "told"),
+    [
+        (b"", [], 101, "100 pages"),
+        (b"", [{}] * 2000, 6, "10000 entries"),
+        (b" " * 1024 * 1024, [{}], 9, "8388608 bytes"),
+    ],
+)
+def test_a_list_is_bounded_over_all_of_its_pages(
+    content: bytes, entries: list[object], pages: int, told: str
+) -> None:
+    taken = Pages()
+    for _ in range(pages - 1):
+        taken.entries(content, entries)
+    with pytest.raises(Passing, match=f"a list of more than {told}"):
+        taken.entries(content, entries)
 
 
 def test_what_is_kept_is_bounded_in_bytes(

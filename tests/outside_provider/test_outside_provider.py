@@ -96,6 +96,8 @@ class ParcelBench:
 
 
 class TestParcel(ProviderContract):
+    pages = False
+
     @pytest.fixture
     def bench(self, site: Path, fake: ParcelQueue, tmp_path: Path) -> Iterator[ParcelBench]:
         with on_the_path(site):

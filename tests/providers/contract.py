@@ -14,10 +14,11 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,7 +40,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Result
 from mayfly.core.stimuli import RosterFailed
-from mayfly.edge import web
+from mayfly.edge import service_json, web
 from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import Answering, Counting, Enrolment, Provider
 from mayfly.providers.azure.settings import AzureSettings
@@ -154,10 +155,20 @@ def entry_of(provider: Provider, enrolment: Enrolment) -> RosterEntry | None:
     return None
 
 
+def page(path: str, further: str) -> Fault:
+    """A page of a list of any service, which names a place for what comes after it."""
+    entry = {"id": 1, "name": "n"}
+    listed = {"total_count": 10**9, "runners": [entry], "value": [entry], "jobs": [entry]}
+    named = {"Link": f'<{further}>; rel="next"', "Location": further}
+    named["x-ms-continuationtoken"] = further
+    return Fault(200, [entry] if "/api/v4/" in path else listed, named, times=None)
+
+
 class ProviderContract:
     """The tests; a subclass gives the fixture ``bench``."""
 
     labels: tuple[str, ...] = ("gpu",)
+    pages = True  # its service's lists come in pages
 
     @pytest.fixture
     def provider(self, bench: Bench) -> Provider:
@@ -393,6 +404,35 @@ class ProviderContract:
         with pytest.raises(Passing):
             provider.roster()
         assert provider.roster() is not None
+
+    def test_a_list_that_goes_on_and_on_is_a_passing_thing(
+        self, bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each page is as good as any, and names one more: nobody is taken for gone who may stand behind."""
+        if not self.pages:
+            pytest.skip("its lists come at once")
+        monkeypatch.setattr(service_json, "PAGES_MOST", 3)
+        method, path = bench.listing()
+        bench.fake.fail(method, path, page(path, f"{bench.fake.url}{path}"))
+        with pytest.raises(Passing, match="list of more than 3 pages"):
+            provider.roster()
+        assert bench.fake.count(method, path) == 4
+
+    def test_nobody_else_is_asked_whatever_place_a_reply_names(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        _, path = bench.listing()
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            elsewhere = f"http://127.0.0.1:{other.getsockname()[1]}/more"
+            for status in (200, 201, 301, 307, 401):
+                bench.fake.heal()
+                bench.fake.fail("", "", replace(page(path, elsewhere), status=status))
+                for call in (provider.roster, lambda: provider.enrol(agent(), self.labels)):
+                    with suppress(Passing, Refused):
+                        call()
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                other.accept()
 
     def test_a_rate_limit_is_obeyed_before_the_next_call(
         self, bench: Bench, provider: Provider

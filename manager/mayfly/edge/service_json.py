@@ -11,6 +11,11 @@ from collections.abc import Mapping
 from mayfly.edge.faults import Passing
 
 ENTRIES = 2_000  # of one list
+# Of a list over all of its pages. In memory it takes ten times the room.
+PAGES_MOST, ENTRIES_MOST, SIZE_MOST = 100, 10_000, 8 * 1024 * 1024
+INNER_MOST = (
+    50_000  # objects and lists of one page; the largest that a service sends has some thousands
+)
 
 
 def mapping(value: object) -> Mapping[str, object]:
@@ -29,6 +34,33 @@ def items(value: object) -> list[object]:
             )
         return value
     raise _unexpected("a list", value)
+
+
+class Pages:
+    """A list that comes in pages. One that goes on and on is ``Passing``: cut short it would say of those
+    behind that they are not there.
+    """
+
+    def __init__(self) -> None:
+        self.count = self._entries = self._size = 0
+
+    def entries(self, content: bytes, listed: object) -> list[Mapping[str, object]]:
+        """The objects of one more page, which was read from ``content``."""
+        found = [mapping(entry) for entry in items(listed)]
+        self.count += 1
+        self._entries += len(found)
+        self._size += len(content)
+        for number, most, what in (
+            (self.count, PAGES_MOST, "pages"),
+            (self._entries, ENTRIES_MOST, "entries"),
+            (self._size, SIZE_MOST, "bytes"),
+        ):
+            if number > most:
+                raise Passing(
+                    f"the service answered with a list of more than {most} {what}; it is asked again",
+                    30.0,
+                )
+        return found
 
 
 def text(value: object) -> str:
@@ -66,6 +98,8 @@ def parsed(content: bytes) -> object:
     """The JSON; ``None`` of nothing, ``Garbage`` of anything else."""
     if not content.strip():
         return None
+    if content.count(b"{") + content.count(b"[") > INNER_MOST:
+        return Garbage(page=False)
     try:
         value = json.loads(content)
         if b"\\ud" in content or b"\\uD" in content:

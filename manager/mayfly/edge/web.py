@@ -20,7 +20,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -116,6 +116,22 @@ def secrets_in(headers: Mapping[str, str], public: Collection[str]) -> Iterator[
                 password = base64.b64decode(word).decode().partition(":")[2]
                 if len(password) >= SHORTEST:
                     yield password
+
+
+def _secrets_of(values: object) -> Iterator[str]:
+    """The secrets among an object's values."""
+    for value in values.values() if isinstance(values, Mapping) else ():
+        if isinstance(value, Secret) and len(value.reveal()) >= SHORTEST:
+            yield value.reveal()
+
+
+def _revealed(value: object) -> str:
+    """A text as it is sent."""
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{type(value).__name__} is not sent")
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -253,7 +269,7 @@ class Web:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str | Secret] | None = None,
         headers: Mapping[str, str | Secret] | None = None,
         accept: Collection[int] = (200, 201, 202, 204),
         conditional: bool = False,
@@ -262,8 +278,9 @@ class Web:
         """Make one call and return the reply if its status is one of ``accept``.
 
         ``path`` is below the base address, or a whole address of the same host. ``operation`` says what it is
-        for, as in "list the runners". ``headers`` replace those of ``authorise``. Raises ``Refused`` where a
-        person must act, ``Passing`` for the rest; after a lost ``POST`` nobody knows whether it was done.
+        for, as in "list the runners". ``headers`` replace those of ``authorise``. A value of ``body`` or of
+        ``form`` may be a ``Secret``. Raises ``Refused`` where a person must act, ``Passing`` for the rest;
+        after a lost ``POST`` nobody knows whether it was done.
         """
         url = self._url(path, query)
         self._admit(operation)
@@ -271,12 +288,18 @@ class Web:
         kept = self._kept.get(url) if conditional else None
         if kept is not None:
             sent["If-None-Match"] = kept.tag
-        data = json.dumps(body).encode() if body is not None else None
+        data = json.dumps(body, default=_revealed).encode() if body is not None else None
         if form is not None:
-            data = urlencode(form).encode()
+            data = urlencode({name: _revealed(value) for name, value in form.items()}).encode()
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         bound = READ_TIMEOUT if timeout is None else timeout
-        reply = self._send(method, url, operation, sent, data, bound)
+        reply = replace(
+            self._send(method, url, operation, sent, data, bound),
+            secrets=(
+                *secrets_in(sent, {*self._headers, *NO_SECRETS}),
+                *_secrets_of(body if form is None else form),
+            ),
+        )
         self._heed(reply)
         if reply.status == 304 and kept is not None:
             body = parsed(kept.content)
@@ -386,8 +409,7 @@ class Web:
                 raise self._unanswered(none, url, operation) from None
             self._local.spoke = True
             reply = ServiceReply(
-                *(answer.status, parsed(answer.content), answer.headers, url, answer.content),
-                secrets=tuple(secrets_in(headers, {*self._headers, *NO_SECRETS})),
+                *(answer.status, parsed(answer.content), answer.headers, url, answer.content)
             )
             self._count(operation, str(reply.status))
             self._set_skew(reply, (began + self._clock()) / 2)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from mayfly.core.model import PoolSpec
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Refused
-from mayfly.edge.service_json import integer, items, mapping, text
+from mayfly.edge.service_json import Pages, integer, items, mapping, text
 from mayfly.edge.web import Budget, ServiceReply, Web
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.principal import Principal
@@ -26,7 +26,6 @@ MARK = "MAYFLY_ID"  # the capability by which an entry is ours: HOST_ID/POOL
 API = "7.1"  # of Azure DevOps Services; a server may know an older one alone, and is asked by that then
 TOO_NEW = "VssVersionOutOfRangeException"
 LOOK_APART = 1.0  # seconds between the two looks for a job at an agent that takes no new one
-PAGES = 100
 STILL_RUNNING = "TaskAgentJobStillRunningException"
 OF_THE_SERVICE = ("_links", "assignedRequest", "lastCompletedRequest", "pendingUpdate", "createdOn")
 
@@ -166,18 +165,16 @@ class AgentPool:
             raise self.web.fault(reply, operation)
         return reply
 
-    def entries(self, operation: str, **filters: str) -> list[Entry]:
+    def entries(self, operation: str, **filters: str) -> Iterator[Entry]:
         """The agents, with their capabilities and requests."""
         query = {"includeCapabilities": "true", "includeAssignedRequest": "true", **filters}
-        found: list[Entry] = []
-        for _ in range(PAGES):
+        pages = Pages()
+        further: str | None = ""
+        while further is not None:
             reply = self._call("GET", "", operation, query=query)
-            found += [mapping(entry) for entry in items(mapping(reply.body).get("value"))]
-            further = reply.headers.get("x-ms-continuationtoken")
-            if not further:
-                break
-            query["continuationToken"] = further
-        return found
+            yield from pages.entries(reply.content, mapping(reply.body).get("value"))
+            further = reply.headers.get("x-ms-continuationtoken") or None
+            query["continuationToken"] = further or ""
 
     def entry(self, name: str) -> Entry | None:
         """The entry of that name; ``None`` where there is none."""

@@ -45,7 +45,7 @@ class Principal:
             form={
                 "grant_type": "client_credentials",
                 "client_id": str(self._settings.client_id),
-                "client_secret": secret.reveal(),
+                "client_secret": secret,
                 "scope": RESOURCE,
             },
             accept=(200, 400, 401),

@@ -14,14 +14,12 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.service_json import integer, items, mapping, text
-from mayfly.edge.token_looks import MASK
+from mayfly.edge.service_json import Pages, integer, mapping, text
 from mayfly.edge.web import Budget, ServiceReply, Web
 from mayfly.providers.gitea.place import GiteaPlace, place_of
 from mayfly.providers.gitea.settings import GiteaSettings
 
 PAGE = 50  # entries; Gitea gives no more at once unless its app.ini says so
-PAGES_MOST = 40
 # Seconds until a call is made again that was answered with 401, which did nothing. Gitea says so, too, where
 # its database is busy while it looks the token up (routers/api/v1/api.go, apiAuth).
 DOUBT = (0.5, 2.0)
@@ -127,10 +125,12 @@ class GiteaApi:
         self, path: str, key: str, operation: str, query: Mapping[str, str]
     ) -> Iterator[Mapping[str, object]]:
         seen = 0
-        for page in range(1, PAGES_MOST + 1):
-            asked = {**query, "limit": str(PAGE), "page": str(page)}
-            body = mapping(self._call("GET", path, operation, query=asked).body)
-            entries = [mapping(entry) for entry in items(body.get(key) or [])]
+        pages = Pages()
+        while True:
+            asked = {**query, "limit": str(PAGE), "page": str(pages.count + 1)}
+            reply = self._call("GET", path, operation, query=asked)
+            body = mapping(reply.body)
+            entries = pages.entries(reply.content, body.get(key) or [])
             yield from entries
             seen += len(entries)
             if not entries or seen >= integer(body.get("total_count", 0)):
@@ -171,7 +171,7 @@ class GiteaApi:
             headers={"Connect-Protocol-Version": "1"},
             body={
                 "name": name,
-                "token": token.reveal(),
+                "token": token,
                 "version": "mayfly",
                 "labels": list(labels),
                 "ephemeral": True,
@@ -179,11 +179,10 @@ class GiteaApi:
             accept=(200, 500),
         )
         if reply.status != 200:
-            said = reply.said.replace(token.reveal(), MASK)
-            if "registration token" in said:
+            if "registration token" in reply.said:
                 return None
             raise Passing(
-                f"Gitea at {self.web.host} did not {what} for {self.whose} ({reply.status}): {said}"
+                f"Gitea at {self.web.host} did not {what} for {self.whose} ({reply.status}): {reply.said}"
             )
         made = mapping(mapping(reply.body).get("runner"))
         if made.get("ephemeral") is not True:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mayfly.edge.faults import Refused
-from mayfly.edge.service_json import integer, items, mapping, text
+from mayfly.edge.service_json import Pages, integer, mapping, text
 from mayfly.edge.web import clean
 from mayfly.providers.github.connection import Connection
 
@@ -24,28 +24,28 @@ class Groups:
         if self._wanted is None or self._connection.place.kind == "repository":
             return FIRST_GROUP
         if self.found is None:
-            groups = self.all()
+            there: list[str] = []
             wanted = self._wanted.lower()
-            for group in groups:
-                if text(group.get("name")).lower() == wanted:
+            for group in self.all():
+                there.append(text(group.get("name")))
+                if there[-1].lower() == wanted:
                     self.found = integer(group.get("id"))
                     return self.found
-            names = ", ".join(f'"{text(group.get("name"))}"' for group in groups)
+            names = ", ".join(f'"{name}"' for name in there)
             raise Refused(
                 f'there is no runner group "{self._wanted}" at {self._connection.place.web}; there are '
                 f"{clean(names)}: correct `runner_group`, or make the group"
             )
         return self.found
 
-    def all(self) -> list[Mapping[str, object]]:
+    def all(self) -> Iterator[Mapping[str, object]]:
         """Every runner group of the place."""
-        found: list[Mapping[str, object]] = []
+        pages = Pages()
         path: str | None = f"{self._connection.place.path}/actions/runner-groups?per_page=100"
         while path is not None:
             reply = self._connection.call("GET", path, "list the runner groups", conditional=True)
-            found += [mapping(group) for group in items(mapping(reply.body).get("runner_groups"))]
+            yield from pages.entries(reply.content, mapping(reply.body).get("runner_groups"))
             path = reply.next_page
-        return found
 
     def check(self, number: int) -> None:
         """See that there is one of that number."""

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from mayfly.core import naming
 from mayfly.core.model import Generation, PoolName, RosterEntry
-from mayfly.edge.service_json import integer, items, mapping, text
+from mayfly.edge.service_json import Pages, integer, items, mapping, text
 from mayfly.providers import Dismissed
 from mayfly.providers.github.connection import Connection
-
-PAGES_MOST = 100
 
 
 class Runners:
@@ -24,8 +22,8 @@ class Runners:
         self.pages = 1  # of the last list
 
     def look(self) -> list[Mapping[str, object]]:
-        """Every runner of the place, and which versions ours have."""
-        runners = list(self.all())
+        """Ours, and those that bear our names; and which versions ours have."""
+        runners = [runner for runner in self.all() if self.entry(runner) is not None]
         self.versions = frozenset(
             str(runner["version"])
             for runner in runners
@@ -41,14 +39,12 @@ class Runners:
     def all(self) -> Iterator[Mapping[str, object]]:
         """Every runner of the place: one conditional call per hundred."""
         path: str | None = f"{self._connection.place.path}/actions/runners?per_page=100"
-        pages = 0
-        while path is not None and pages < PAGES_MOST:
+        pages = Pages()
+        while path is not None:
             reply = self._connection.call("GET", path, "list the runners", conditional=True)
-            pages += 1
-            for runner in items(mapping(reply.body).get("runners")):
-                yield mapping(runner)
+            yield from pages.entries(reply.content, mapping(reply.body).get("runners"))
             path = reply.next_page
-        self.pages = max(1, pages)
+        self.pages = pages.count
 
     def entry(self, runner: Mapping[str, object]) -> RosterEntry | None:
         """One of our names or with our mark, as the roster has it; ``None`` where it is another's."""

@@ -16,10 +16,9 @@ from urllib.parse import quote
 from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
-from mayfly.edge.service_json import integer, items, mapping, text
+from mayfly.edge.service_json import Pages, integer, items, mapping, text
 from mayfly.edge.web import Budget, ServiceReply, Web
 
-PAGES_MOST = 20
 WHERE = 'say where its runners belong: scope = "group:ID", "project:ID" or "instance"'
 _OWNERS = {
     "instance": "an administrator of the instance",
@@ -123,17 +122,16 @@ class GitLabApi:
         if not self._lists:
             return None
         found: list[Mapping[str, object]] = []
+        pages = Pages()
         path: str | None = f"{place.list_path}?tag_list={quote(tag)}&per_page=100"
-        for _ in range(PAGES_MOST):
-            if path is None:
-                break
+        while path is not None:
             reply = self.web.call("GET", path, "list the runners", accept=(200, 403))
             if reply.status == 403:
                 if not insufficient(reply):
                     raise self.web.fault(reply, "list the runners")
                 self._lists = False
                 return None
-            found += [mapping(runner) for runner in items(reply.body)]
+            found += pages.entries(reply.content, reply.body)
             path = reply.next_page
         return found
 
@@ -207,7 +205,7 @@ class GitLabApi:
 
     def takes(self, token: Secret, system_id: str | None) -> ServiceReply:
         """What GitLab says of a runner's token: 200, or why not."""
-        body = {"token": token.reveal()}
+        body: dict[str, object] = {"token": token}
         if system_id is not None:
             body["system_id"] = system_id
         return self.web.call(
@@ -240,7 +238,7 @@ class GitLabApi:
             "DELETE",
             "runners",
             "delete a runner that is not used any more",
-            body={"token": token.reveal()},
+            body={"token": token},
             headers={},
             accept=(200, 202, 204, 403, 404),
         )
