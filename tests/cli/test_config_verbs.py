@@ -274,6 +274,19 @@ def test_init_takes_a_service_without_tls_where_that_is_said(
     assert pool.plain_http
 
 
+@pytest.mark.parametrize("provider", ["gitea", "local"])
+def test_init_names_an_authority_by_its_whole_path(
+    mayfly: Mayfly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    path = tmp_path / "config.toml"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    words = ("init", "--no-images", "--config", path, "--provider", provider)
+    assert mayfly(*words, "--ca", "ca.pem").code == 0
+    (pool,) = load(path, environ={}).config.pools
+    assert pool.ca == str(tmp_path / "ca.pem")
+
+
 def test_an_image_is_built_before_there_is_a_configuration_where_init_would_have_it(
     tmp_path: Path,
 ) -> None:

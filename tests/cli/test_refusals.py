@@ -180,6 +180,9 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     ],
     "init --token-file": [("init --token-file /x", 2)],
     "init --plain-http": [("init --plain-http", 2)],
+    "init --ca": [
+        (f"init --ca {path}", 2) for path in ("/no/such/ca.pem", "/etc/hostname", "/etc")
+    ],
     "init --force": ALONE,
     "init --no-images": ALONE,
     "init --from-prototype": [("init --from-prototype nonsense", 2)],

@@ -46,6 +46,7 @@ class PoolAnswers:
     token_file: str | None = None
     place: str | None = None  # where agents are registered; None: where the URL points
     plain_http: bool = False  # the token may go to an http:// URL
+    ca: str | None = None  # a PEM file that is trusted too
 
 
 def config_text(found: Found, wanted: PoolAnswers) -> str:
@@ -94,6 +95,8 @@ def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
     ]
     if wanted.plain_http:
         lines.append("plain_http = true  # everybody on the way to the service can read the token")
+    if wanted.ca is not None:
+        lines.append(f"ca = {toml_value(wanted.ca)}  # trusted too, by Mayfly and in each agent")
     lines += [
         '# cuda = "12.8"              # default: the newest that the driver runs',
         '# labels = ["gpu"]           # what jobs ask for, at a service',

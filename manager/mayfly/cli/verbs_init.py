@@ -61,6 +61,14 @@ def init(
             "--plain-http", help="Let the token go to an http:// URL, readable on the way."
         ),
     ] = False,
+    ca: Annotated[
+        str | None,
+        typer.Option(
+            "--ca",
+            metavar="PATH",
+            help="A PEM file of authorities to trust too, such as the service's own.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
     no_images: Annotated[
         bool, typer.Option("--no-images", help="Do not build the images; say how instead.")
@@ -86,12 +94,20 @@ def init(
         "--token-file": token_file,
         "--plain-http": plain_http or None,
     }
-    alone = {"--provider": provider, "--name": name, "--slots": slots, "--gpus": gpus, **given}
+    alone = {
+        "--provider": provider,
+        "--name": name,
+        "--slots": slots,
+        "--gpus": gpus,
+        "--ca": ca,
+        **given,
+    }
     for option in (option for option, value in alone.items() if value is not None):
         if from_prototype is not None:
             raise Usage(f"{option} is said by the prototype's command line already")
     if credential is not None and token_file is not None:
         raise Usage("the token is in --credential or in --token-file, not in both")
+    authorities = _authorities(ca)
     path = main_file(config_path(ctx, config), os.environ)
     if path.exists() and not force:
         raise Trouble(f"{path} exists; write over it with --force, or name another with --config")
@@ -133,10 +149,25 @@ def init(
         credential=credential,
         token_file=token_file,
         plain_http=plain_http,
+        ca=authorities,
     )
     replace_file(path, config_text(found, wanted))
     _try(path)
     _images(ctx, path, found, build=not no_images)
+
+
+def _authorities(ca: str | None) -> str | None:
+    """The whole path of the file of authorities; ``Usage`` where it has none."""
+    if ca is None:
+        return None
+    from mayfly.edge.mounted import MountedPaths  # noqa: PLC0415
+
+    path = str(Path(ca).absolute())
+    seen = MountedPaths().look([path])[path]
+    if seen.error or not seen.certificates:
+        why = f": {seen.error}" if seen.error else ""
+        raise Usage(f"--ca {ca} holds no certificate{why}: it has to be a PEM file")
+    return path
 
 
 def _not_a_service(answer: str, given: Mapping[str, str | bool | None]) -> str | None:
