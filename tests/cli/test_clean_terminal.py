@@ -21,6 +21,7 @@ from mayfly.core.commands import Command
 from mayfly.edge.http_connection import error_reply, json_reply
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import Answers
+from tests.pipelines.example import commit, git, write
 from tests.service.standin import StandIn, job, run, slot, status
 
 # A title, another screen, what answers as if typed, one colour, C1, marks that reorder, what takes back.
@@ -37,7 +38,7 @@ FORBIDDEN = re.compile(
 TYPED: dict[str, list[list[str]]] = {
     "submit": [["submit", NOT_NUL], ["submit", "--wait", NOT_NUL], ["submit", "-e", NOT_NUL, "id"]],
     "status": [["status"], ["status", "--all"], ["status", "--json"]],
-    "jobs": [["jobs"], ["jobs", "--json"]],
+    "jobs": [["jobs"], ["jobs", "--json"], ["jobs", "--why", "j1"], ["jobs", "--why", "j2"]],
     "runs": [["runs"], ["runs", "r1"], ["runs", "r1", "--cancel"], ["runs", "--json"]],
     "events": [["events"], ["events", "--json"], ["events", "--slot", NOT_NUL]],
     "history": [["history"], ["history", "--outcome", NOT_NUL], ["history", "--since", NOT_NUL]],
@@ -55,7 +56,16 @@ TYPED: dict[str, list[list[str]]] = {
     "shell": [["shell", NOT_NUL]],
     "attach": [["attach", "local-0"], ["attach", "j1", NOT_NUL]],
     "top": [["top", "-n", "1"], ["top", "--json"]],
+    "push": [["push", "--all"], ["push", "--all", "--wait"], ["push", "bad"], ["push", NOT_NUL]],
+    "pipeline": [["pipeline", "render", "bad", "--for", "local", "--all"]],
 }
+
+
+JOBS = """
+[job.test]
+paths = "stages/{stage}/**"
+run = "true {{ stage }}"
+"""
 
 
 def refuses(_: Command) -> Answer:
@@ -68,6 +78,8 @@ class Hostile(Answers):
     def __call__(self, command: Command) -> Answer:
         if type(command).__name__ == "SubmitJob":
             return Answer(201, {"job": "j1"})
+        if type(command).__name__ == "SubmitRun":
+            return Answer(201, {"run": "r1", "jobs": ["j1"]})
         return refuses(command)
 
 
@@ -94,8 +106,11 @@ def hostile(manager: StandIn) -> StandIn:
     account = manager.account
     account.rows["j1"] = job("j1", state="failed", cause=EVIL, exit_code=3, agent="g1", pool=EVIL)
     account.rows["j1"] |= {"finished": "2026-11-21T09:00:01.000Z", "argv": [EVIL], "owner": EVIL}
-    account.rows["j1"] |= {"out": [EVIL], "results": {"left_out": [EVIL]}}
-    account.runs["r1"] = run("r1", repository=EVIL, ref=EVIL, subject=EVIL, owner=EVIL)
+    account.rows["j1"] |= {"out": [EVIL], "results": {"left_out": [EVIL]}, "group": "r1"}
+    account.rows["j1"] |= {"name": EVIL, "command": EVIL, "variant": EVIL, "detail": EVIL}
+    account.rows["j2"] = job("j2", owner=EVIL, name=EVIL, pool=EVIL)
+    told = {"repository": EVIL, "ref": EVIL, "subject": EVIL, "owner": EVIL}
+    account.runs["r1"] = run("r1", **told, state="failed", jobs={"failed": 1})
     account.event_rows = [{"seq": 1, "at": 0.0, "event": EVIL, "slot": "local-0", EVIL: EVIL}]
     account.slots["local-0", False] = "g1"
     for stream in (1, 2, 0):
@@ -145,7 +160,9 @@ def rows(verb: str) -> list[list[str]]:
 def test_on_a_terminal_every_verb_is_clean(
     hostile: StandIn, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    if verb in ("push", "pipeline"):
+        repository(tmp_path / "lab")
+    monkeypatch.chdir(tmp_path / "lab" if verb in ("push", "pipeline") else tmp_path)
     monkeypatch.setenv("MAYFLY_CONFIG", str(tmp_path / "evil.toml"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     (tmp_path / "evil.toml").write_text(f'[host]\n"{_escaped(EVIL)}" = 1\nname = "\\u009b2J"\n')
@@ -156,6 +173,16 @@ def test_on_a_terminal_every_verb_is_clean(
         assert not FORBIDDEN.search(left), (typed, left)
         told.append(seen)
     assert any("ok" in seen for seen in told), "nothing evil was shown at all"
+
+
+def repository(folder: Path) -> None:
+    """A repository that says what it can to a terminal: by names of files, in its words and in mistakes."""
+    for place, text in ((folder, JOBS), (folder / "bad", f'"{_escaped(EVIL)}" = 1\n')):
+        place.mkdir()
+        git(place, "init", "--quiet", "--initial-branch", "main")
+        write(place, ".mayfly.toml", text)
+        write(place, f"stages/{NOT_NUL}/train.py")
+        commit(place)
 
 
 def _escaped(text: str) -> str:
