@@ -14,7 +14,7 @@ from typing import Any
 
 import typer.main
 
-from mayfly.cli.app import app
+from mayfly.cli.verbs import app
 from mayfly.core.quantities import spoken_age, spoken_size
 from mayfly.edge.pipeline_file import DefaultsTable, FileTable, JobTable
 from mayfly.providers.configuration import schema

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import typer
 
-from mayfly.cli.app import app
+from mayfly.cli.verbs import app
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import COMMAND
 from tests.fakes.nvml import Hardware

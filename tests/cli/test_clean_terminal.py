@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from mayfly.cli.app import VERBS, main
+from mayfly.cli.app import main
 from mayfly.cli.clean_terminal import CleanTerminal
+from mayfly.cli.verbs import VERBS
 from mayfly.core.commands import Command
 from mayfly.edge.http_connection import error_reply, json_reply
 from mayfly.service.pending_command import Answer

@@ -16,8 +16,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mayfly.cli.app import app
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
+from mayfly.cli.verbs import app
 from mayfly.edge.app_key import install_line
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers.configuration import load

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from mayfly.cli.app import app
+from mayfly.cli.verbs import app
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
 from mayfly.core.model import HostSpec, SlotName, World

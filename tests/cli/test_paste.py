@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.cli.app import VERBS as ALL_VERBS
 from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted, typed_again
+from mayfly.cli.verbs import VERBS as ALL_VERBS
 from mayfly.engines.docker.about import RESTART
 
 MAYFLY = Path(__file__).parents[2] / "manager/mayfly"

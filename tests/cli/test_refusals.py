@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from mayfly.cli.app import app, main
+from mayfly.cli.app import main
+from mayfly.cli.verbs import app
 from mayfly.core.commands import Command
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import Answers

@@ -130,8 +130,8 @@ def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_pat
     for parent in list(tmp_path.parents)[:-2]:
         parent.chmod(parent.stat().st_mode | 0o011)
     code = (
-        "import os, sys; from mayfly.cli.app import main; sys.argv = ['mayfly', '--socket', "
-        f"{str(manager.path)!r}, 'status']\n"
+        "import os, sys; from mayfly.cli.app import main; from mayfly.cli import standing\n"
+        f"sys.argv = ['mayfly', 'status', '--socket', {str(manager.path)!r}]\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
     )
     ran = subprocess.run(

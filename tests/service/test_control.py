@@ -18,7 +18,7 @@ from typing import get_args
 
 import pytest
 
-from mayfly.cli.app import VERBS
+from mayfly.cli.verbs import VERBS
 from mayfly.core.commands import (
     AttachAgent,
     Caller,

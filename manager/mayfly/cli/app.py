@@ -1,7 +1,6 @@
-"""The command ``mayfly``: its verbs, and how it exits.
+"""The command ``mayfly``: how it starts, and how it exits.
 
-Starts often and must start fast: a verb is imported when it is typed, and imports what only it needs when
-it runs.
+Starts often and must start fast: nothing is imported here that not every verb needs.
 """
 
 from __future__ import annotations
@@ -10,122 +9,13 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
-from importlib import import_module
-from typing import Annotated, Any, cast
 
-import typer
-from typer.core import TyperGroup
-
-from mayfly import __version__
+from mayfly.cli import quick
 from mayfly.cli.clean_terminal import finish, guard
-from mayfly.cli.help_words import worded
-from mayfly.cli.options import ConfigOption, SocketOption, Where, say
+from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
-# Where each verb is, in the order of the help. Only the one that was typed is imported and described to
-# Typer: all of them together take longer than what most of them do.
-VERBS = {
-    "run": "verbs_run",
-    "status": "verbs_status",
-    "describe": "verbs_history",
-    "events": "verbs_history",
-    "history": "verbs_history",
-    "logs": "verbs_jobs",
-    "plan": "verbs_history",
-    "cordon": "verbs_slots",
-    "uncordon": "verbs_slots",
-    "drain": "verbs_slots",
-    "pause": "verbs_pool",
-    "resume": "verbs_pool",
-    "recycle": "verbs_slots",
-    "retry": "verbs_slots",
-    "reload": "verbs_pool",
-    "wait": "verbs_status",
-    "gpus": "verbs_gpus",
-    "submit": "verbs_jobs",
-    "jobs": "verbs_jobs",
-    "cancel": "verbs_cancel",
-    "attach": "verbs_attach",
-    "top": "verbs_top",
-    "fetch": "verbs_jobs",
-    "runs": "verbs_runs",
-    "push": "verbs_push",
-    "pipeline": "verbs_pipeline",
-    "init": "verbs_init",
-    "install": "verbs_install",
-    "doctor": "verbs_doctor",
-    "bugreport": "verbs_bugreport",
-    "shell": "verbs_shell",
-    "config": "verbs_config",
-    "images": "verbs_images",
-}
-# What follows `submit` belongs to the job's command.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "attach": {"allow_interspersed_args": False},
-    "submit": {"allow_interspersed_args": False},
-    "shell": {"allow_interspersed_args": False},
-}
-
-
-class _Made(Mapping[str, Any]):
-    """Every verb as a command, made when it is asked for."""
-
-    def __getitem__(self, name: str) -> Any:
-        found = vars(import_module(f"mayfly.cli.{VERBS[name]}"))
-        several = found.get(f"{name}_app")
-        if several is not None:
-            return worded(typer.main.get_group(several))
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(name, context_settings=SETTINGS.get(name))(found[name])
-        return worded(typer.main.get_command(alone))
-
-    def __contains__(self, name: object) -> bool:
-        return name in VERBS
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(VERBS)
-
-    def __len__(self) -> int:
-        return len(VERBS)
-
-
-class _Verbs(TyperGroup):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self.commands = cast("MutableMapping[str, Any]", _Made())
-
-
-app = typer.Typer(
-    name="mayfly",
-    cls=_Verbs,
-    help="Keeps named slots on a GPU host filled with single-job CI agents.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"mayfly {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _before(
-    ctx: typer.Context,
-    socket: SocketOption = None,
-    config: ConfigOption = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Keep named slots on a GPU host filled with single-job CI agents."""
-    del version
-    ctx.obj = Where(socket, config)
 
 
 def main() -> None:
@@ -138,7 +28,7 @@ def main() -> None:
         sys.argv[1:] = [*sys.argv[2:], "--help"]
     try:
         try:
-            app(prog_name="mayfly")
+            _run()
         finally:
             finish()
     except Trouble as trouble:
@@ -151,6 +41,16 @@ def main() -> None:
         if error.errno != errno.EPIPE:  # who has read enough knows
             say(f"standard output takes no more: {error.strerror}")
         sys.exit(1)
+
+
+def _run() -> None:
+    """What is typed most needs no parser; all else has Typer's, which takes as long to import as Python."""
+    code = quick.run(sys.argv[1:])
+    if code is not None:
+        sys.exit(code)
+    from mayfly.cli.verbs import app  # noqa: PLC0415  see above
+
+    app(prog_name="mayfly")
 
 
 def _open_what_is_closed() -> None:

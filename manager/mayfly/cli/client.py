@@ -2,31 +2,34 @@
 
 A manager that has no place for one more client now is up, and is asked again: busy is not an answer.
 
-Imports nothing heavier than ``http.client``: every reading verb pays for this file at each start.
+Imports nothing heavy: every reading verb pays for this file at each start.
 """
 
 from __future__ import annotations
 
 import errno
 import grp
-import http.client
 import json
 import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from mayfly.cli.answer import Answer, asked
 from mayfly.cli.trouble import Busy, Denied, Down, Ended, Lacking, NoSuch, TimedOut, Trouble, Usage
 from mayfly.edge.pieces import PIECE
 
 START = "sudo systemctl start mayfly"  # what starts the manager
 DEFAULT_SOCKET = "/run/mayfly/control.sock"
 SECONDS = 40.0  # above the 30 s after which the manager gives up on its loop
+BUSY = 503  # the status of an answer of a manager that has no place, or no status yet
+SWITCHING = 101  # the status of an answer after which another protocol goes on
 PATIENCE = 60.0  # how long a place is tried for
 FRAME = struct.Struct(">BxxxIQ")  # stream, length, timestamp: see docs/reference/control-socket.md
 
@@ -51,28 +54,26 @@ class Body:
     length: int  # bytes
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("mayfly", timeout=timeout)
-        self._path = path
+def _connected(path: str, timeout: float) -> socket.socket:
+    """A connection to the manager behind that socket; ``OSError`` where there is none."""
+    try:
+        return _reached(path, timeout)
+    except PermissionError as error:
+        # Who is of the group mayfly-users alone has a door of their own.
+        with suppress(OSError):
+            return _reached(str(Path(path).with_name("users.sock")), timeout)
+        raise error from None
 
-    def connect(self) -> None:
-        try:
-            self._reach(self._path)
-        except PermissionError:
-            # Who is of the group mayfly-users alone has a door of their own.
-            try:
-                self._reach(str(Path(self._path).with_name("users.sock")))
-            except OSError:
-                pass
-            else:
-                return
-            raise
 
-    def _reach(self, path: str) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(path)
+def _reached(path: str, timeout: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _silent(_: str) -> None:
@@ -127,7 +128,7 @@ class Client:
 
     def fetched(self, path: str, query: Mapping[str, object]) -> Generator[bytes, None, None]:
         """The pieces of a body as they come; none where there is nothing yet."""
-        connection, response = self._answered("GET", _with_query(path, query), None, 100.0, 0.0)
+        response = self._answered("GET", _with_query(path, query), None, 100.0, 0.0)
         try:
             if response.status == 204:
                 return
@@ -135,10 +136,10 @@ class Client:
                 raise _refusal(response.status, response.read())
             while piece := response.read(PIECE):
                 yield piece
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise self._trouble(error) from error
         finally:
-            connection.close()
+            response.close()
 
     def output(
         self, path: str, query: Mapping[str, object], timeout: float = SECONDS
@@ -148,60 +149,56 @@ class Client:
         ``Busy`` at once where nobody more may follow one.
         """
         patience = 0.0 if query.get("follow") else self._patience
-        connection, response = self._answered(
-            "GET", _with_query(path, query), None, timeout, patience
-        )
+        response = self._answered("GET", _with_query(path, query), None, timeout, patience)
         try:
             if response.status == 204:
                 return
             if response.status != 200:
                 raise _refusal(response.status, response.read())
-            agent = response.headers.get("Mayfly-Agent", "")
+            agent = response.headers.get("mayfly-agent", "")
             while head := _exactly(response, FRAME.size):
                 stream, length, timestamp = FRAME.unpack(head)
                 yield Piece(agent, stream, timestamp, _exactly(response, length))
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise self._trouble(error) from error
         finally:
-            connection.close()
+            response.close()
 
     def upgraded(
         self, path: str, body: Mapping[str, object], protocol: str
     ) -> tuple[socket.socket, bytes]:
         """The connection, once the manager goes on with another protocol, and what came with its answer."""
-        connection, response = self._asked(
+        response = self._asked(
             *("POST", path, json.dumps(body).encode(), self._seconds),
             {"Connection": "Upgrade", "Upgrade": protocol},
         )
-        sock = connection.sock
-        if response.status != http.client.SWITCHING_PROTOCOLS or sock is None:
+        if response.status != SWITCHING:
             data = response.read()
-            connection.close()
+            response.close()
             raise _refusal(response.status, data)
-        sock.setblocking(False)
-        assert response.fp is not None
-        ahead = response.fp.read1(1 << 16) or b""
-        kept = sock.dup()
-        connection.close()
+        response.socket.setblocking(False)
+        ahead = response.ahead()
+        kept = response.socket.dup()
+        response.close()
         return kept, ahead
 
     def _json(
         self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
     ) -> Document:
-        connection, response = self._answered(method, target, body, timeout, patience)
+        response = self._answered(method, target, body, timeout, patience)
         try:
             data = response.read()
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise self._trouble(error) from error
         finally:
-            connection.close()
+            response.close()
         if response.status >= 400:
             raise _refusal(response.status, data)
         return _document(data)
 
     def _answered(
         self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
-    ) -> tuple[_Connection, http.client.HTTPResponse]:
+    ) -> Answer:
         """The head of an answer; where there is no place, asked again for so many seconds."""
         end = time.monotonic() + patience
         pause = 0.1
@@ -223,44 +220,40 @@ class Client:
         body: bytes | Body | None,
         timeout: float,
         more: Mapping[str, str] | None = None,
-    ) -> tuple[_Connection, http.client.HTTPResponse]:
-        connection = _Connection(self.path, timeout)
+    ) -> Answer:
         headers = {} if body is None else {"Content-Type": "application/json", **(more or {})}
-        data: bytes | Iterator[bytes] | None
+        data: bytes | Iterator[bytes] = b""
         if isinstance(body, Body):
-            data = body.pieces()
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "Content-Length": str(body.length),
-            }
-        else:
-            data = body
+            data, length = body.pieces(), body.length
+            headers = {"Content-Type": "application/octet-stream"}
+        elif body is not None:
+            data, length = body, len(body)
+        if body is not None:
+            headers["Content-Length"] = str(length)
         try:
-            try:
-                connection.request(method, target, data, headers)
-            except (BrokenPipeError, ConnectionResetError):
-                # Turned away before all was sent: why stands in an answer, if it came to one.
-                response = http.client.HTTPResponse(connection.sock, method=method)
-                response.begin()
-            else:
-                response = connection.getresponse()
-            if response.status == 503:
-                data = response.read()
-                raise _refusal(response.status, data)
-        except (OSError, http.client.HTTPException) as error:
+            connection = _connected(self.path, timeout)
+        except OSError as error:
+            raise self._trouble(error) from error
+        try:
+            response = asked(connection, method, target, headers, data)
+            busy = response.read() if response.status == BUSY else None
+        except OSError as error:
             connection.close()
             raise self._trouble(error) from error
-        except Trouble:
+        except BaseException:
             connection.close()
             raise
-        return connection, response
+        if busy is not None:
+            response.close()
+            raise _refusal(BUSY, busy)
+        return response
 
     def _tell(self, busy: Busy) -> None:
         say, self._say = self._say, None
         if say is not None:
             say(f"{busy}; trying again")
 
-    def _trouble(self, error: OSError | http.client.HTTPException) -> Trouble:
+    def _trouble(self, error: OSError) -> Trouble:
         number = error.errno if isinstance(error, OSError) else None
         if number in (errno.EACCES, errno.EPERM):
             return Trouble(forbidden(self.path, _groups()))
@@ -318,7 +311,7 @@ def _with_query(path: str, query: Mapping[str, object] | None) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def _exactly(response: http.client.HTTPResponse, size: int) -> bytes:
+def _exactly(response: Answer, size: int) -> bytes:
     """``size`` bytes, or none at the end; half of them is a broken connection."""
     parts = bytearray()
     while len(parts) < size:

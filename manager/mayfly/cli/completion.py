@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli.client import Client, find_socket
-from mayfly.cli.options import Where
+from mayfly.cli.talk import Where
 from mayfly.cli.trouble import Trouble
 
 SECONDS = 0.2

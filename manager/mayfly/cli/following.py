@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from mayfly.cli.client import Client, Document, Piece, segment, some_of
-from mayfly.cli.options import say
 from mayfly.cli.plain import clean
 from mayfly.cli.render import why
+from mayfly.cli.talk import say
 from mayfly.cli.trouble import Busy, Down, TimedOut
 from mayfly.core import naming
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.cli.client import Client, Document, segment, some_of
-from mayfly.cli.options import say
 from mayfly.cli.plain import clean
+from mayfly.cli.talk import say
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.core.workspace import place_of
 

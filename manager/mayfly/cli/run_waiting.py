@@ -9,8 +9,8 @@ import typer
 from mayfly.cli import render_runs
 from mayfly.cli.client import Client
 from mayfly.cli.following import followed_group
-from mayfly.cli.options import colours, say, terminal_width
 from mayfly.cli.run_submission import Submitted
+from mayfly.cli.talk import colours, say, terminal_width
 from mayfly.cli.trouble import Down, TimedOut
 
 INTERRUPTED = 130

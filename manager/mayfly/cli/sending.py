@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mayfly.cli.allowance import KEY, counted, lasting, most_of, quiet
 from mayfly.cli.client import Client
-from mayfly.cli.options import say
+from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 from mayfly.core.quantities import spoken_size
 from mayfly.edge.pieces import PIECE

@@ -17,8 +17,9 @@ from types import FrameType
 
 from mayfly.cli.client import Client
 from mayfly.cli.examination import hardware_and_survey
+from mayfly.cli.standing import first_status, slot_of
 from mayfly.cli.trouble import NoSuch, Trouble
-from mayfly.cli.verbs_status import await_drained, first_status, slot_of
+from mayfly.cli.verbs_status import await_drained
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, agent_plan

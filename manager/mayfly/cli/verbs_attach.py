@@ -11,7 +11,8 @@ import typer
 from mayfly.cli.client import segment
 from mayfly.cli.completion import SlotOrJobArgument
 from mayfly.cli.misunderstood import words_behind
-from mayfly.cli.options import ConfigOption, SocketOption, client, say
+from mayfly.cli.options import ConfigOption, SocketOption
+from mayfly.cli.talk import client, say
 from mayfly.cli.trouble import NoSuch
 
 FAILED = 1

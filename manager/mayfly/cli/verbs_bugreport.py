@@ -17,7 +17,8 @@ import typer
 
 from mayfly import __version__
 from mayfly.cli.client import Client
-from mayfly.cli.options import ConfigOption, SocketOption, client, config_path, say
+from mayfly.cli.options import ConfigOption, SocketOption
+from mayfly.cli.talk import client, config_path, say
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.edge.token_looks import without_tokens
 

@@ -9,7 +9,8 @@ import typer
 
 from mayfly.cli.client import Client, segment
 from mayfly.cli.completion import complete_job, of_words
-from mayfly.cli.options import ConfigOption, SocketOption, YesOption, client, needs, say
+from mayfly.cli.options import ConfigOption, SocketOption, YesOption
+from mayfly.cli.talk import client, needs, say
 from mayfly.cli.trouble import Ended, Usage
 from mayfly.cli.verbs_slots import confirm
 from mayfly.core.model import JobState

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mayfly.cli.options import ConfigOption, JsonOption, config_path, print_json, say
+from mayfly.cli.options import ConfigOption, JsonOption
+from mayfly.cli.talk import config_path, print_json, say
 from mayfly.cli.whole_file import replace_files
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mayfly.cli.completion import complete_slot
-from mayfly.cli.options import (
-    ConfigOption,
-    JsonOption,
-    SocketOption,
-    TimeoutOption,
+from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, TimeoutOption
+from mayfly.cli.paste import pasted
+from mayfly.cli.standing import first_status, slot_of
+from mayfly.cli.talk import (
     client,
     colours,
     config_path,
@@ -23,9 +22,7 @@ from mayfly.cli.options import (
     say,
     terminal_width,
 )
-from mayfly.cli.paste import pasted
 from mayfly.cli.trouble import Trouble, Usage
-from mayfly.cli.verbs_status import first_status, slot_of
 
 if TYPE_CHECKING:
     from mayfly.cli.client import Client

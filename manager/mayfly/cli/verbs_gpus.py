@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mayfly.cli import render_gpus
-from mayfly.cli.options import (
-    ConfigOption,
-    JsonOption,
-    SocketOption,
-    client,
-    print_json,
-    say,
-    terminal_width,
-)
+from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
+from mayfly.cli.talk import client, print_json, say, terminal_width
 from mayfly.cli.trouble import Down, Trouble
 
 if TYPE_CHECKING:

@@ -12,19 +12,10 @@ from mayfly.cli import render_gpus, render_history
 from mayfly.cli.client import Client, Document, segment
 from mayfly.cli.completion import SlotOption, SlotOrJobArgument
 from mayfly.cli.following import Away
-from mayfly.cli.options import (
-    ConfigOption,
-    JsonOption,
-    SocketOption,
-    client,
-    config_path,
-    moment_of,
-    place,
-    print_json,
-    terminal_width,
-)
+from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
+from mayfly.cli.standing import first_status, fitted, slot_of
+from mayfly.cli.talk import client, config_path, moment_of, place, print_json, terminal_width
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
-from mayfly.cli.verbs_status import first_status, fitted, slot_of
 from mayfly.core.model import Cause
 from mayfly.core.outcomes import Result
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mayfly.cli.client import DEFAULT_SOCKET, Client
-from mayfly.cli.options import ConfigOption, FolderArgument, SocketOption, client, say
+from mayfly.cli.options import ConfigOption, FolderArgument, SocketOption
 from mayfly.cli.plain import clean
+from mayfly.cli.talk import client, say
 from mayfly.cli.trouble import Down, Trouble, Usage
 from mayfly.core.pipeline.pushes import PushError, Update, updates
 

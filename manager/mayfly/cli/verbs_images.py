@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mayfly.cli.options import (
-    ConfigOption,
-    JsonOption,
-    config_path,
-    print_json,
-    say,
-    terminal_width,
-)
+from mayfly.cli.options import ConfigOption, JsonOption
+from mayfly.cli.talk import config_path, print_json, say, terminal_width
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core import images
 from mayfly.core.model import LABEL_CUDA

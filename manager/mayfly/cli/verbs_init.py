@@ -15,8 +15,9 @@ import typer
 
 from mayfly.cli.image_line import build_line
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
-from mayfly.cli.options import ConfigOption, config_path, say
+from mayfly.cli.options import ConfigOption
 from mayfly.cli.paste import here, next_steps, pasted
+from mayfly.cli.talk import config_path, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.whole_file import replace_file
 from mayfly.edge.sources import DEFAULT_FILE

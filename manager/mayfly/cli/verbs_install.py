@@ -15,7 +15,7 @@ import typer
 
 from mayfly.cli import installation, paste
 from mayfly.cli.installation import COMPLETIONS, SYSUSERS, TMPFILES, UNIT, InstallStep
-from mayfly.cli.options import say
+from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 from mayfly.edge.sources import DEFAULT_FILE
 

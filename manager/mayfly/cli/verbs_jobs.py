@@ -30,10 +30,14 @@ from mayfly.cli.misunderstood import (
     see_that_nothing_is_piped_in,
     see_that_programs_are_found,
 )
-from mayfly.cli.options import (
-    ConfigOption,
-    JsonOption,
-    SocketOption,
+from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
+from mayfly.cli.paste import pasted, typed_again
+from mayfly.cli.plain import clean
+from mayfly.cli.render_top import gpu_use
+from mayfly.cli.results import fetched, is_group, place_here, wanted
+from mayfly.cli.sending import sent_folder, sent_input
+from mayfly.cli.standing import first_status, slot_of
+from mayfly.cli.talk import (
     client,
     colours,
     lasting,
@@ -43,13 +47,7 @@ from mayfly.cli.options import (
     say,
     terminal_width,
 )
-from mayfly.cli.paste import pasted, typed_again
-from mayfly.cli.plain import clean
-from mayfly.cli.render_top import gpu_use
-from mayfly.cli.results import fetched, is_group, place_here, wanted
-from mayfly.cli.sending import sent_folder, sent_input
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
-from mayfly.cli.verbs_status import first_status, slot_of
 from mayfly.core.exit_codes import signal_of
 from mayfly.core.model import Cause, JobState, Priority
 

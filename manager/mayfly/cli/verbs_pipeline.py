@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mayfly.cli.options import ConfigOption, SocketOption, client, say
+from mayfly.cli.options import ConfigOption, SocketOption
 from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, queue, services, tasks_of
+from mayfly.cli.talk import client, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_hook import install_hook, note, receive
 from mayfly.core.pipeline.definition import FILE

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, client, print_json, say
+from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.plain import clean
+from mayfly.cli.talk import client, print_json, say
 
 
 def pause(

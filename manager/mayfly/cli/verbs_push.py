@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mayfly.cli.options import ConfigOption, FolderArgument, SocketOption, client, say
+from mayfly.cli.options import ConfigOption, FolderArgument, SocketOption
+from mayfly.cli.talk import client, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_runs import whole_ref
 from mayfly.core.pipeline.definition import FILE

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mayfly.cli.options import ConfigOption, SocketOption, Where, config_path
+from mayfly.cli.options import ConfigOption, SocketOption
+from mayfly.cli.talk import Where, config_path
 
 
 def run(

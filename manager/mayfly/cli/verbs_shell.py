@@ -9,16 +9,9 @@ import typer
 
 from mayfly.cli.completion import SlotArgument
 from mayfly.cli.misunderstood import words_behind
-from mayfly.cli.options import (
-    ConfigOption,
-    SocketOption,
-    TimeoutOption,
-    client,
-    config_path,
-    lasting,
-    say,
-)
-from mayfly.cli.verbs_status import first_status, slot_of
+from mayfly.cli.options import ConfigOption, SocketOption, TimeoutOption
+from mayfly.cli.standing import first_status, slot_of
+from mayfly.cli.talk import client, config_path, lasting, say
 
 
 def shell(

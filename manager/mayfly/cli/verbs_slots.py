@@ -10,17 +10,8 @@ import typer
 
 from mayfly.cli.client import Client
 from mayfly.cli.completion import SlotsArgument
-from mayfly.cli.options import (
-    ConfigOption,
-    SocketOption,
-    TimeoutOption,
-    YesOption,
-    client,
-    duration,
-    lasting,
-    needs,
-    say,
-)
+from mayfly.cli.options import ConfigOption, SocketOption, TimeoutOption, YesOption
+from mayfly.cli.talk import client, duration, lasting, needs, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_status import await_drained
 from mayfly.core.quantities import rfc3339

@@ -9,14 +9,8 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import render_top
-from mayfly.cli.options import (
-    ConfigOption,
-    JsonOption,
-    SocketOption,
-    client,
-    print_json,
-    terminal_width,
-)
+from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
+from mayfly.cli.talk import client, print_json, terminal_width
 from mayfly.cli.trouble import Down, TimedOut
 
 EVERY = 2.0

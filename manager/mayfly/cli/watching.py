@@ -12,8 +12,8 @@ import typer
 from mayfly.cli import render
 from mayfly.cli.clean_terminal import draw
 from mayfly.cli.client import Client, Document
-from mayfly.cli.options import colours, print_json, terminal_height, terminal_width
 from mayfly.cli.plain import safe
+from mayfly.cli.talk import colours, print_json, terminal_height, terminal_width
 from mayfly.cli.trouble import Down, TimedOut
 
 WAIT = 5.0  # also how often the ages on the screen move on

@@ -1,0 +1,121 @@
+"""One request to the manager and the head and body of its answer, as bytes on a unix socket (RFC 9112).
+
+Written by hand since every verb pays for it at each start: ``http.client`` brings TLS and the headers of
+mails, which takes as long as Python itself. It speaks to our own server alone (``edge/http_connection.py``),
+which frames a body by its length or in chunks. A body that ends too early is an error, never a shorter body.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+
+HEAD_MAX = 64 * 1024  # bytes of an answer's head, and of the line before a chunk
+WHOLE = 1 << 62  # more bytes than any body has
+
+
+class Answer:
+    """An answer whose head is read; ``OSError`` where it is none, or breaks off."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._file = connection.makefile("rb")
+        first, *lines = self._head()
+        words = first.split(None, 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+            raise ConnectionError("this is no answer")
+        self.status = int(words[1])
+        named = (line.partition(":") for line in lines)
+        self.headers: Mapping[str, str] = {
+            name.strip().lower(): value.strip() for name, _, value in named
+        }
+        self._chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+        self._left = 0 if self._chunked else self._length()
+        self._ended = self.status in (101, 204) or (not self._chunked and not self._left)
+
+    def read(self, most: int = WHOLE) -> bytes:
+        """So many bytes of the body at most, as they come, none at its end; without a number all of it."""
+        if most < WHOLE:
+            return self._piece(most)
+        return b"".join(iter(lambda: self._piece(HEAD_MAX), b""))
+
+    def ahead(self) -> bytes:
+        """What has come behind an answer after which another protocol goes on."""
+        return self._file.read1(HEAD_MAX) or b""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._file.close()
+        self.socket.close()
+
+    def _head(self) -> list[str]:
+        lines: list[str] = []
+        size = 0
+        while line := self._line():
+            lines.append(line)
+            size += len(line)
+            if size > HEAD_MAX:
+                raise ConnectionError("the head of its answer has no end")
+        if not lines:
+            raise ConnectionError("this is no answer")
+        return lines
+
+    def _line(self) -> str:
+        line = self._file.readline(HEAD_MAX)
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("it closed the connection")
+        return line.rstrip(b"\r\n").decode("latin-1")
+
+    def _length(self) -> int:
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isascii() and text.isdigit() else WHOLE
+
+    def _piece(self, most: int) -> bytes:
+        if self._ended:
+            return b""
+        if self._chunked and not self._left and not self._chunk():
+            return b""
+        piece = self._file.read1(min(most, self._left))
+        if not piece and (self._chunked or self._left < WHOLE // 2):
+            raise ConnectionResetError("it closed the connection before the end of its answer")
+        self._left -= len(piece)
+        if self._chunked and not self._left:
+            self._line()  # that ends the chunk
+        self._ended = not piece or (not self._chunked and not self._left)
+        return piece
+
+    def _chunk(self) -> int:
+        """The size of the next chunk; 0 at the end."""
+        text = self._line().partition(";")[0].strip()
+        try:
+            self._left = int(text, 16)
+        except ValueError as error:
+            raise ConnectionError("its answer has a chunk without a size") from error
+        if not self._left:
+            while self._line():
+                pass
+            self._ended = True
+        return self._left
+
+
+def asked(
+    connection: socket.socket,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes | Iterable[bytes],
+) -> Answer:
+    """Send a request, and read the head of what is answered; the connection stays the caller's to close."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: mayfly"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+    try:
+        if isinstance(body, bytes):
+            connection.sendall(head + body)
+        else:
+            connection.sendall(head)
+            for piece in body:
+                connection.sendall(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # turned away before all was sent: why stands in an answer, if it came to one
+    return Answer(connection)

@@ -1,0 +1,72 @@
+"""What is typed most, read without a parser: a verb and options that are each exactly as they are called.
+
+Whatever else is typed is Typer's to read, and to refuse: an option that is shortened, joined with its value
+or with others, or wrong, and ``--help``. So nothing is read here in another way than there; a test holds the
+table to what Typer is told of the same verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from mayfly.cli.talk import Where
+
+
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """Where a verb is done, and its options by how they are typed."""
+
+    module: str
+    function: str  # takes how it was called, and the options by name; gives the exit code
+    flags: Mapping[str, str]
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a verb was called: with nothing before it."""
+
+    obj: Where
+
+
+SHARED = {"--socket": "socket", "--config": "config"}
+QUICK: Mapping[str, Quick] = {
+    "status": Quick(
+        "standing",
+        "show",
+        {"--watch": "watch", "-w": "watch", "--all": "every", "--json": "as_json"},
+        SHARED,
+    )
+}
+
+
+def run(typed: Sequence[str]) -> int | None:
+    """Do what was typed; its exit code, or ``None`` where that is Typer's to read."""
+    verb = QUICK.get(typed[0]) if typed else None
+    options = read(verb, typed[1:]) if verb is not None else None
+    if verb is None or options is None:
+        return None
+    code: int = vars(import_module(f"mayfly.cli.{verb.module}"))[verb.function](
+        Call(Where()), **options
+    )
+    return code
+
+
+def read(verb: Quick, typed: Sequence[str]) -> dict[str, Any] | None:
+    """The options that were typed, by name; ``None`` where one is not exactly as it is called."""
+    found: dict[str, Any] = {}
+    words = iter(typed)
+    for word in words:
+        if word in verb.flags:
+            found[verb.flags[word]] = True
+        elif word in verb.values:
+            value = next(words, "-")
+            if value.startswith("-"):
+                return None
+            found[verb.values[word]] = value
+        else:
+            return None
+    return found

@@ -1,0 +1,92 @@
+"""What comes back on the socket is read to its own end, and never taken for whole where it is not."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from mayfly.cli.answer import HEAD_MAX, Answer, asked
+
+OK = b"HTTP/1.1 200 OK\r\nServer: mayfly\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def answer(data: bytes) -> Answer:
+    """What a server that says this and closes has answered."""
+    here, there = socket.socketpair()
+    with there:
+        there.sendall(data)
+    return Answer(here)
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        (OK + b"Content-Length: 5\r\n\r\nwhole and more", b"whole"),
+        (OK + b"content-length:0\r\n\r\n", b""),
+        (OK + b"\r\nup to the end", b"up to the end"),
+        (CHUNKED + b"3\r\nin \r\nA;x=y\r\ntwo pieces\r\n0\r\n\r\n", b"in two pieces"),
+        (CHUNKED + b"0\r\nTrailer: x\r\n\r\n", b""),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    ],
+)
+def test_a_body_is_read_to_its_end(data: bytes, body: bytes) -> None:
+    found = answer(data)
+    assert found.status in (200, 204)
+    assert found.read() == body
+    assert found.read(10) == b""
+    found.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OK + b"Content-Length: 5\r\n\r\nhal",
+        CHUNKED + b"5\r\nhal",
+        CHUNKED + b"5\r\nwhole\r\n",
+        CHUNKED + b"5\r\nwhole",
+        CHUNKED + b"five\r\nwhole\r\n0\r\n\r\n",
+        CHUNKED,
+    ],
+)
+def test_a_body_that_breaks_off_is_no_shorter_one(data: bytes) -> None:
+    found = answer(data)
+    with pytest.raises(OSError, match=r"it closed|without a size"):
+        found.read()
+    found.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 fine\r\n\r\n",
+        OK,
+        OK + b"X: " + b"y" * HEAD_MAX,
+        OK + (b"X: " + b"y" * 1000 + b"\r\n") * 70,
+    ],
+)
+def test_what_is_no_answer_is_none(data: bytes) -> None:
+    here, there = socket.socketpair()
+    with there:
+        there.sendall(data)
+    with here, pytest.raises(OSError, match=r"no answer|it closed|no end"):
+        Answer(here)
+
+
+def test_who_is_turned_away_before_all_is_sent_reads_why() -> None:
+    here, there = socket.socketpair()
+    there.sendall(OK.replace(b"200 OK", b"503 Busy") + b"Content-Length: 4\r\n\r\nfull")
+    there.close()
+    found = asked(here, "POST", "/v1/jobs", {"Content-Length": "9"}, iter([b"too", b" much"]))
+    assert (found.status, found.read()) == (503, b"full")
+    found.close()
+
+
+def test_what_comes_behind_an_answer_is_another_protocols() -> None:
+    found = answer(b"HTTP/1.1 101 Go On\r\nUpgrade: x\r\n\r\nahead")
+    assert (found.status, found.headers["upgrade"], found.ahead()) == (101, "x", b"ahead")
+    found.close()

@@ -1,0 +1,94 @@
+"""What is typed most is read without Typer, and never in another way than Typer reads it."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import click
+import pytest
+import typer.main
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.cli.quick import QUICK, Quick, read
+from mayfly.cli.verbs import app
+
+HEAVY = ("typer", "click", "http.client", "email", "ssl", "rich", "pydantic")
+
+
+def described(verb: str) -> click.Command:
+    """The verb as Typer describes it."""
+    group: Any = typer.main.get_command(app)
+    command: click.Command = group.commands[verb]
+    return command
+
+
+def options(verb: str) -> Iterator[click.Parameter]:
+    return (one for one in described(verb).params if one.name != "help")
+
+
+@pytest.mark.parametrize("verb", QUICK)
+def test_a_quick_verb_has_every_option_that_typer_knows_and_no_other(verb: str) -> None:
+    told = {word: one for one in options(verb) for word in one.opts}
+    flags = {word: one.name for word, one in told.items() if getattr(one, "is_flag", False)}
+    values = {word: one.name for word, one in told.items() if word not in flags}
+    assert QUICK[verb].flags == flags
+    assert QUICK[verb].values == values
+    assert all(one.nargs == 1 and not one.multiple for one in told.values())
+    assert not any(one.secondary_opts for one in told.values())
+    does = vars(import_module(f"mayfly.cli.{QUICK[verb].module}"))[QUICK[verb].function]
+    defaults = {
+        name: one.default
+        for name, one in inspect.signature(does).parameters.items()
+        if one.default is not inspect.Parameter.empty
+    }
+    assert defaults == {one.name: one.default for one in options(verb)}
+
+
+def as_typer_reads(verb: str, words: list[str]) -> dict[str, Any]:
+    """The options that were typed, or the error that they are."""
+    with described(verb).make_context(verb, list(words)) as context:
+        return {
+            name: value
+            for name, value in context.params.items()
+            if value is not None and value is not False
+        }
+
+
+def words_of(quick: Quick) -> st.SearchStrategy[list[str]]:
+    known = st.sampled_from([*quick.flags, *quick.values, "--help", "--js", "-wa", "--json=1"])
+    return st.lists(known | st.sampled_from(["/x", "", "-", "--", "--socket=/x", "1"]), max_size=5)
+
+
+@pytest.mark.parametrize("verb", QUICK)
+@given(data=st.data())
+def test_what_is_read_without_typer_is_read_as_typer_reads_it(verb: str, data: Any) -> None:
+    words = data.draw(words_of(QUICK[verb]))
+    found = read(QUICK[verb], words)
+    if found is not None:
+        assert found == as_typer_reads(verb, words)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--js"], ["-wa"], ["--json", "more"], ["--socket"]])
+def test_what_is_not_exactly_an_option_is_typers_to_read(words: list[str]) -> None:
+    assert read(QUICK["status"], words) is None
+
+
+def test_status_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['mayfly', 'status', '--socket', '/nobody']\n"
+        "from mayfly.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 3, end\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]", done
+    assert "nobody answers on /nobody" in done.stderr
