@@ -44,8 +44,9 @@ coverage:
 lint:
 	@scripts/lint
 
-bench: venv image
-	@.venv/bin/python -m tests.bench
+# ENGINE=28, or another release of Docker Engine, as above.
+bench:
+	@scripts/bench
 
 # JOBS, SEED, SLOTS, STEPS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake; PROVIDER=gitea through the real one.
 soak:

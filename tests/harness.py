@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from mayfly.core.model import LABEL_SANDBOX
 from tests import copies
 from tests.engine import command
 from tests.waiting import pause
@@ -333,11 +334,10 @@ class Manager:
         return command.docker(self.docker_host, *words, check=check).stdout
 
     def containers(self) -> list[str]:
-        """The names of all containers of this manager's."""
-        host = self.host_id()
-        return self.docker(
-            "ps", "-a", "--filter", f"label=io.mayfly.host={host}", "--format", "{{.Names}}"
-        ).split()
+        """The names of all agents' containers of this manager's."""
+        mine = ("--filter", f"label=io.mayfly.host={self.host_id()}")
+        agents = ("--filter", f"label={LABEL_SANDBOX}=")
+        return self.docker("ps", "-a", *mine, *agents, "--format", "{{.Names}}").split()
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""`mayfly run` that kills itself with SIGKILL at a named point, as a power cut or the OOM killer would.
+"""`mayfly run` that kills itself with SIGKILL at a named point, as a power cut or the OOM killer would, or
+that loses the kernel's word on its agents.
 
     python tests/chaos/crashing.py POINT        (the configuration comes from MAYFLY_CONFIG, as ever)
 
@@ -7,6 +8,7 @@ The points lie on our own seams: a commit of the history, the sending of a frame
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -15,6 +17,7 @@ from typing import Any, NoReturn
 
 from mayfly.core import facts
 from mayfly.edge.history import History
+from mayfly.edge.process_end import ProcessEnds
 from mayfly.engines.docker.engine import DockerEngine as Engine
 from mayfly.engines.docker.gate_socket import GateSocket
 
@@ -67,6 +70,26 @@ def around_engine(method: str, *, after: bool) -> None:
     setattr(Engine, method, dying)
 
 
+def without_pidfds() -> None:
+    """Of each three agents the kernel's word is had of one, is not to be had of one, and is lost of one: it
+    is waited for, and never comes.
+    """
+    watch, turns = ProcessEnds.watch, itertools.count()
+
+    def losing(self: ProcessEnds, *of: Any) -> bool:
+        turn = next(turns) % 3
+        if turn == 0:
+            return watch(self, *of)
+        if turn == 1:
+            return False
+        generation, container, _ = of
+        self._tried.add(container)
+        self._awaited.add(generation)
+        return True
+
+    ProcessEnds.watch = losing  # type: ignore[method-assign,assignment]
+
+
 # In the order in which an agent's life passes them.
 POINTS: Mapping[str, Callable[[], None]] = {
     "before agent.created": lambda: around_commit(facts.AgentCreated, after=False),
@@ -86,8 +109,11 @@ POINTS: Mapping[str, Callable[[], None]] = {
 }
 
 
+NO_PIDFDS = "pidfds lost"
+
+
 if __name__ == "__main__":
-    POINTS[sys.argv[1]]()
+    without_pidfds() if sys.argv[1] == NO_PIDFDS else POINTS[sys.argv[1]]()
     from mayfly.cli.app import main
 
     sys.argv = ["mayfly", "run"]

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.crashing import POINTS
+from mayfly.core.container_labels import HOLDER
+from mayfly.core.model import LABEL_SANDBOX
+from tests.chaos.crashing import NO_PIDFDS, POINTS
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import ENDED, Manager, disk, full, until
 
@@ -28,13 +30,15 @@ ROOT = CRASHING.parents[2]
 SECRET = "soaked-5e1f0c"
 POOL = """
 [[pool]]
-name = "local"
+name = "{pool}"
 provider = "local"
 slots = {slots}
+sandbox = "{sandbox}"
 [[pool.caches]]
 source = "{home}/cache"
 target = "/cache"
 """
+SANDBOXES = {"kept": "slot", "own": "job"}  # by pool: whose the network namespaces are
 # Notes its beginning and its end; what comes between is the job's kind.
 JOB = 'echo "$MAYFLY_JOB" >>/cache/ran; {middle}; echo "$MAYFLY_JOB" >>/cache/done; exit {code}'
 KINDS = (
@@ -44,6 +48,7 @@ KINDS = (
     ("loud", "seq 5000"),
     ("daemon", "setsid sleep 1000 & :"),
     ("deaf", "trap '' TERM; sleep 1"),
+    ("sends", "bash -c 'echo sent >/dev/udp/192.0.2.1/9'"),  # its network is not used again
     ("late", "sleep 1000"),  # ends by its limit of 2 s
 )
 TROUBLES = (
@@ -54,12 +59,16 @@ TROUBLES = (
     ("agent killed", 6),
     ("agent told to end", 3),
     ("agent removed", 3),
+    ("holder killed", 3),
+    ("holder removed", 2),
+    ("pidfds lost", 2),
     ("job cancelled", 3),
     ("engine restarted", 1),
     ("engine killed", 1),
     ("disk filled", 2),
 )
 ENGINE_TROUBLES = frozenset({"engine restarted", "engine killed"})
+AGENTS, HOLDERS = "", HOLDER  # what a container's label says of whose it is
 DISK = "512m"  # of the manager's state directory: a tmpfs of its own
 BROKEN = (OSError, http.client.HTTPException, AssertionError)
 
@@ -116,7 +125,7 @@ class Soak:
             with Manager(self.engine.url) as self.manager, disk(self.manager.state, DISK):
                 (self.manager.home / "cache").mkdir()
                 (self.manager.home / "cache").chmod(0o777)
-                self.manager.configure(POOL.format(home=self.manager.home, slots=self.slots))
+                self.manager.configure(self._pools())
                 self._start()
                 until(self.manager.answers, "the manager answers")
                 at_work = time.monotonic()
@@ -135,6 +144,16 @@ class Soak:
         if left:
             accounts.faults.append(f"processes are left: {left}")
         return accounts
+
+    def _pools(self) -> str:
+        """A pool of each kind, with half of the slots."""
+        narrow = self.slots // 2
+        slots = {"kept": self.slots - narrow, "own": narrow}
+        return "".join(
+            POOL.format(home=self.manager.home, pool=name, slots=slots[name], sandbox=sandbox)
+            for name, sandbox in SANDBOXES.items()
+            if slots[name]
+        )
 
     # -- jobs and troubles ---------------------------------------------------------------------
 
@@ -168,9 +187,10 @@ class Soak:
         for _ in range(min(self.random.randint(1, 6), self.wanted - len(self.asked))):
             kind, middle = self.random.choice(KINDS)
             code = self.random.choice((0, 0, 0, 1, 7, 42))
+            pool = "own" if self.random.randrange(self.slots) < self.slots // 2 else "kept"
             job = self.manager.queue(
                 "sh", "-c", JOB.format(middle=middle, code=code),
-                env={"SECRET": SECRET}, timeout=2 if kind == "late" else 60,
+                env={"SECRET": SECRET}, timeout=2 if kind == "late" else 60, pool=pool,
             )  # fmt: skip
             self.asked[job] = Asked(kind, code)
 
@@ -184,9 +204,9 @@ class Soak:
             case "manager stopped":
                 self.manager.kill(signal.SIGTERM)
                 time.sleep(pause)
-            case "manager kills itself":
+            case "manager kills itself" | "pidfds lost":
                 self.manager.kill(signal.SIGKILL)
-                self._start(self.random.choice(list(POINTS)))
+                self._start(NO_PIDFDS if name == NO_PIDFDS else self.random.choice(list(POINTS)))
             case "manager held still":
                 if not self._alive() or self.manager.process is None:
                     return False
@@ -194,7 +214,9 @@ class Soak:
                 time.sleep(0.5 + 2 * pause)
                 self.manager.process.send_signal(signal.SIGCONT)
             case "agent killed" | "agent told to end" | "agent removed":
-                return self._hit(name)
+                return self._hit(name, AGENTS)
+            case "holder killed" | "holder removed":
+                return self._hit(name, HOLDERS)
             case "job cancelled":
                 return self._cancel()
             case "engine restarted":
@@ -206,20 +228,23 @@ class Soak:
                     time.sleep(2 * pause)
         return True
 
-    def _hit(self, name: str) -> bool:
-        listed = self.engine.docker(
-            "ps", "-q", "--filter", f"label=io.mayfly.host={self.manager.host_id()}", check=False
-        ).split()
+    def _hit(self, name: str, kind: str) -> bool:
+        listed = self._running(kind)
         if not listed:
             return False
         victim = self.random.choice(sorted(listed))
         words = {
-            "agent killed": ("kill", victim),
-            "agent told to end": ("kill", "-s", "TERM", victim),
-            "agent removed": ("rm", "-f", victim),
+            "killed": ("kill", victim),
+            "told to end": ("kill", "-s", "TERM", victim),
+            "removed": ("rm", "-f", victim),
         }
-        self.engine.docker(*words[name], check=False)
+        self.engine.docker(*words[name.partition(" ")[2]], check=False)
         return True
+
+    def _running(self, kind: str) -> list[str]:
+        mine = f"label=io.mayfly.host={self.manager.host_id()}"
+        filters = ("--filter", mine, "--filter", f"label={LABEL_SANDBOX}={kind}")
+        return self.engine.docker("ps", "-q", *filters, check=False).split()
 
     def _cancel(self) -> bool:
         waiting = [row["job"] for row in self._rows() if row["state"] not in ENDED]
@@ -360,6 +385,7 @@ class Soak:
         left = self.manager.containers()
         host = self.manager.host_id()
         self.manager.kill(signal.SIGTERM)
+        holders = self._running(HOLDERS)
         networks = self.engine.docker(
             "network", "ls", "-q", "--filter", f"label=io.mayfly.host={host}"
         ).split()
@@ -367,6 +393,7 @@ class Soak:
         shims = [pid for pid in _processes() if _of(pid, self.engine.home, "containerd-shim")]
         for what, found in (
             ("containers", left),
+            ("holders", holders),
             ("networks", networks),
             ("witnesses", witnesses),
             ("shims", shims),
