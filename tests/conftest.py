@@ -94,9 +94,9 @@ def engine(worker_engine: PrivateEngine) -> PrivateEngine:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[..., object]:
-    """`until(look, seconds=30)`: looks again and again; returns the first truth it sees."""
+    """`until(look, seconds=120)`: looks again and again; returns the first truth it sees."""
 
-    def wait(look: Callable[[], T], seconds: float = 30) -> T:
+    def wait(look: Callable[[], T], seconds: float = 120) -> T:
         began = time.monotonic()
         while not (seen := look()):
             if time.monotonic() > began + seconds:

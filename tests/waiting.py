@@ -12,9 +12,11 @@ T = TypeVar("T")
 
 
 class Until(Protocol):
-    """``until(look, seconds=30)``: looks again and again; returns the first truth it sees."""
+    """``until(look, seconds=120)``: looks again and again; returns the first truth it sees."""
 
-    def __call__(self, look: Callable[[], T | Literal[False] | None], seconds: float = 30) -> T: ...
+    def __call__(
+        self, look: Callable[[], T | Literal[False] | None], seconds: float = 120
+    ) -> T: ...
 
 
 def pause(began: float) -> None:

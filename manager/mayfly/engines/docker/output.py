@@ -48,7 +48,7 @@ from mayfly.edge.output_meter import OutputMeter
 from mayfly.edge.output_store import OutputStore
 from mayfly.engines.docker import wire
 from mayfly.engines.docker.continuity import TURNED, Continuity
-from mayfly.engines.docker.log_frames import forward, look, now_stamped
+from mayfly.engines.docker.log_frames import Order, now_stamped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +108,7 @@ class _Followed:
         self.take: Callable[[bytes], None] | None = None  # what the next bytes are for
         self.buffer = bytearray()
         self.tail = b""  # the end of an unfinished line on stdout
-        self.newest: dict[int, bytes] = {}  # the newest time of each stream, as the Engine has it
+        self.order = Order()  # what of the answer has come
         self.parted = False  # the launcher's last line was the last on stdout
         self.lines: dict[int, bytearray] | None = None  # None: nobody wants the lines
         self.continuity = Continuity(log_size)
@@ -122,7 +122,7 @@ class _Followed:
         self.last = False  # the container has ended, and this is the last look
         self.takes = 0  # how often something came
         self.looked_after = False  # whether that goes on is looked at soon
-        self.skipped = 0  # bytes that the Engine showed at the last look alone, behind later ones
+        self.skipped = 0  # bytes that the Engine shows only now, behind later ones
         self.tries = 0
         self.gone = False  # it has ended
 
@@ -327,7 +327,8 @@ class OutputKeeper:
     def _connect(self, one: _Followed, resume: Resume) -> None:
         if one.gone:
             return
-        one.resume, one.parted, one.newest = resume, resume.parted, dict(resume.latest)
+        one.resume, one.parted = resume, resume.parted
+        one.order = Order(resume.latest, follows=not one.last)
         one.tail, one.skipped = b"", 0
         one.overlap_wanted = bool(resume.known)
         one.begins = not (resume.since or resume.known)
@@ -400,24 +401,17 @@ class OutputKeeper:
                 self._ask(one)
             return
         one.buffer += data
-        newest = dict(one.newest)
-        seen = look(one.buffer, newest)
-        if seen.whole:
+        taken = one.order.take(one.buffer)
+        if taken.whole:
+            del one.buffer[: taken.whole]
             one.takes += 1
-            if max(newest.values()) >= one.since and one.meter.add(seen.lines, seen.whole):
+            if one.order.newest >= one.since and one.meter.add(taken.lines, taken.whole):
                 self._look_after(one)
-            fresh = bytes(memoryview(one.buffer)[: seen.whole])
-            del one.buffer[: seen.whole]
-            if seen.backward:
-                fresh, left_out = forward(fresh, one.newest, counted=bool(one.resume.known))
-                if one.last:
-                    one.skipped += len(one.resume.fresh(left_out))
-            else:
-                one.newest = newest
-            self._take_whole(one, fresh, unfinished=seen.unfinished)
-        if seen.broken and one.last:
+            one.skipped += len(one.resume.fresh(taken.behind))
+            self._take_whole(one, taken.fresh, unfinished=taken.unfinished)
+        if taken.broken and one.last:
             self._finish(one)
-        elif seen.broken:
+        elif taken.broken:
             self._again(one)
 
     def _look_after(self, one: _Followed) -> None:
@@ -449,6 +443,9 @@ class OutputKeeper:
         if not fresh:
             return
         one.tries = 0
+        if one.skipped:
+            self._note(one, _SKIPPED % one.skipped)
+            one.skipped = 0
         if one.overlap_wanted:
             one.overlap_wanted = False
             if not one.resume.met:
