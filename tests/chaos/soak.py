@@ -305,7 +305,7 @@ class Soak:
             accounts.faults.append(f"{told['lost unknown']} jobs lost for an unknown cause")
         if told["lost engine_stopped"] and not restarts:
             accounts.faults.append("the Engine was left alone, and an account says that it stopped")
-        until(lambda: not self._secrets() or None, "no environment is on disk", 15)
+        until(lambda: not self._secrets() or None, "no environment is on disk")
         accounts.figures += [
             ("seed", self.seed),
             ("slots", self.slots),
@@ -369,17 +369,17 @@ class Soak:
 
     def _leftovers(self, accounts: Accounts) -> None:
         """The pool is emptied; nothing of it may be left anywhere."""
-        idle = self.manager.cli("wait", "--for", "idle", "--timeout", "60")
+        idle = self.manager.cli("wait", "--for", "idle", "--timeout", "100")
         if idle.returncode != 0:
             accounts.faults.append(f"the pool does not come to rest: {idle.stderr.strip()}")
         try:
-            until(self._one_each, "one agent a slot", 40)
+            until(self._one_each, "one agent a slot")
         except AssertionError:
             kept = len(list((self.manager.state / "agents").iterdir()))
             accounts.faults.append(
                 f"{self.manager.containers()} and {kept} witnesses for {self.slots} slots"
             )
-        drained = self.manager.cli("drain", "--all", "--wait", "--timeout", "60")
+        drained = self.manager.cli("drain", "--all", "--wait", "--timeout", "100")
         if drained.returncode != 0:
             accounts.faults.append(f"the pool is not drained: {drained.stderr.strip()}")
         left = self.manager.containers()

@@ -90,7 +90,7 @@ def check_accounts(manager: Manager, jobs: dict[str, int]) -> None:
     ran, done = lines(manager.home / "cache/ran"), lines(manager.home / "cache/done")
     assert sorted(ran) == sorted(jobs)
     assert sorted(done) == sorted(jobs)
-    until(lambda: not _kept(manager), "no job's environment is on disk", 10)
+    until(lambda: not _kept(manager), "no job's environment is on disk")
 
 
 def _kept(manager: Manager) -> list[str]:
@@ -116,8 +116,8 @@ def test_killed_at(point: str, manager: Manager) -> None:
     assert manager.kill() == -9
     manager.start(wait="answer")
     check_accounts(manager, jobs)
-    assert manager.cli("wait", "--for", "idle", "--timeout", "30").returncode == 0
-    until(lambda: len(manager.containers()) == 2, "one agent a slot is left", 40)
+    assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
+    until(lambda: len(manager.containers()) == 2, "one agent a slot is left")
     until(lambda: len(list((manager.state / "agents").iterdir())) == 2, "two witnesses are left")
 
 

@@ -90,7 +90,7 @@ def test_an_engine_that_is_absent_at_first_is_waited_for(engine: PrivateEngine, 
     assert manager.cli("wait", "--for", "idle", "--timeout", "1").returncode == 5
     (manager.home / "late.sock").symlink_to(engine.url.removeprefix("unix://"))
     assert manager.ended(job)["exit_code"] == 3
-    assert manager.cli("wait", "--for", "idle", "--timeout", "30").returncode == 0
+    assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
 
 
 class _Old(BaseHTTPRequestHandler):
@@ -159,7 +159,7 @@ def test_an_agent_that_dies_at_its_gate_says_why_wherever_a_person_looks(make: M
         ("kin-0", "exit code 70: the image has not all of the groups nosuchgroup"),
     ):
         says_why(manager, slot, why)
-    told = until(lambda: manager.health().get("slot.cooling"), "it is a condition", 120)
+    told = until(lambda: manager.health().get("slot.cooling"), "it is a condition")
     assert "exit code 70" in told
     assert manager.cli("status").returncode == 1
 

@@ -59,7 +59,7 @@ def test_a_bug_is_counted_told_by_status_and_doctor_and_got_over(
         assert "Error: " in told
         assert errors(manager) >= 1
         between.nonsense.clear()
-        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+        assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
         rows = json.loads(manager.cli("doctor", "--json").stdout)["checks"]
         said = [row for row in rows if row["code"] == "manager.health" and row["state"] == "warn"]
         assert any("a bug in Mayfly" in row["text"] for row in said)

@@ -123,11 +123,11 @@ def test_with_live_restore_a_job_may_end_while_the_engine_is_away(living: Privat
         until(lambda: not knows_the_engine(manager), "the manager misses the Engine")
         (manager.home / "cache/go").touch()
         try:
-            row = manager.ended(job, 20)
+            row = manager.ended(job)
         finally:
             living.start()
         assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "exit", 6)
-        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+        assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
 
 
 def test_neither_manager_nor_engine_runs_while_a_job_ends(living: PrivateEngine) -> None:
@@ -158,9 +158,9 @@ def test_without_live_restore_the_manager_warns_and_the_account_names_the_engine
         job = manager.queue("sh", "-c", JOB)
         written(manager.home / "cache/ran")
         mortal.restart(sig)
-        row = manager.ended(job, 60)
+        row = manager.ended(job)
         assert (row["state"], row["cause"]) == ("lost", "engine_stopped")
-        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+        assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
         assert manager.ended(manager.queue("true"))["state"] == "succeeded"
         assert (manager.home / "cache/ran").read_text().split() == [job]
 
@@ -173,9 +173,9 @@ def test_the_engine_stops_while_no_manager_runs(mortal: PrivateEngine) -> None:
         manager.kill()
         mortal.restart(signal.SIGTERM)
         manager.start(wait="answer")
-        row = manager.ended(job, 60)
+        row = manager.ended(job)
         assert (row["state"], row["cause"]) == ("lost", "engine_stopped")
-        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+        assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
 
 
 def test_an_engine_that_answers_nothing_stops_no_job(mortal: PrivateEngine) -> None:
@@ -189,12 +189,12 @@ def test_an_engine_that_answers_nothing_stops_no_job(mortal: PrivateEngine) -> N
             manager.passed(3)
             (manager.home / "cache/go").touch()
             assert manager.cli("status").returncode in (0, 1)
-            row = manager.ended(job, 30)
+            row = manager.ended(job)
         finally:
             mortal.thaw()
         assert (row["state"], row["exit_code"]) == ("failed", 6)
         assert agents(manager)[1] == before[1]
-        assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+        assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
 
 
 @pytest.mark.parametrize("lives_on", [True, False])

@@ -138,11 +138,12 @@ def test_what_root_puts_into_the_witness_costs_its_own_job_alone(manager: Manage
 def test_a_job_that_lowers_its_own_score_dies_of_a_full_memory_before_its_launcher(
     manager: Manager,
 ) -> None:
+    # Each holds what it has read until its input ends, which it does not: together they are too many.
+    holds = "tail -n 1 < <(head -c 24000000 /dev/zero; exec sleep infinity) >/dev/null"
     job = manager.submit(
-        "sh", "-c",
+        "bash", "-c",
         "unset LD_DEBUG; echo 0 >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj; "
-        "for _ in 1 2 3 4 5 6 7 8; do head -c 24000000 /dev/zero | tail -n 1 >/dev/null & done; "
-        "wait; exit 3",
+        f"for _ in 1 2 3 4 5 6 7 8; do {holds} & done; wait -n; exit 3",
         options=LED,
     )  # fmt: skip
     row = manager.ended(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,9 +29,17 @@ def told(manager: Manager) -> list[tuple[str, str, str]]:
 def everything(manager: Manager) -> object:
     """All that a plan must not change."""
     files = {file: file.read_bytes() for file in manager.state.rglob("*") if file.is_file()}
-    return manager.docker("ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}}"), {
+    mine = ("--filter", f"label=io.mayfly.host={manager.host_id()}")
+    return manager.docker("ps", "-a", *mine, "--no-trunc", "--format", "{{.ID}} {{.Names}}"), {
         name: data for name, data in files.items() if not name.name.endswith(("-shm", "-wal"))
     }
+
+
+def comes_to_rest(manager: Manager) -> None:
+    """End the manager, and what it has begun at the Engine; each agent has said that it is at its gate."""
+    assert manager.kill(signal.SIGTERM) == 0
+    agents = [place / "ready" for place in (manager.state / "agents").iterdir()]
+    until(lambda: all(ready.exists() and ready.read_text() for ready in agents), "all are at rest")
 
 
 def test_before_a_manager_has_ever_run_it_tells_what_one_would_do(make: Make) -> None:
@@ -56,8 +65,8 @@ def test_without_the_manager_it_looks_itself_and_touches_nothing(make: Make) -> 
     manager.start()
     manager.cli("pause")
     job = manager.queue("true")
-    manager.kill()
-    agent = manager.docker("ps", "--format", '{{.Label "io.mayfly.generation"}}').strip()
+    agent = manager.slot()["agent"]
+    comes_to_rest(manager)
     before = everything(manager)
     assert told(manager) == []
     assert "paused by root, nothing is touched" in manager.json("plan")["headline"]
@@ -65,14 +74,10 @@ def test_without_the_manager_it_looks_itself_and_touches_nothing(make: Make) -> 
     manager.start(wait="answer")
     manager.cli("resume")
     manager.ended(job)
-    until(
-        lambda: (
-            agent not in manager.docker("ps", "-a", "--format", '{{.Label "io.mayfly.generation"}}')
-        ),
-        "over",
-    )
+    witness = manager.state / "agents" / agent
+    until(lambda: not witness.exists(), "the job's agent is gone, and all that was its")
     manager.in_phase("idle")
-    manager.kill()
+    comes_to_rest(manager)
     manager.configure(ONE + 'env = { NEW = "1" }\n')
     before = everything(manager)
     assert [row[:2] for row in told(manager)] == [("remove", "local-0"), ("prepare", "local-0")]

@@ -69,7 +69,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(manager: Manager) 
     assert reloaded(manager) == {"dry_run": False, **expected}
     until(lambda: len(agents(manager)) == 3, "the new slot is there")
     until(lambda: before.items().isdisjoint(agents(manager).items()), "both are replaced")
-    assert manager.cli("wait", "--for", "idle", "--timeout", "30").returncode == 0
+    assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
     done = manager.cli("submit", "--wait", "--", "sh", "-c", "echo $NEW")
     assert done.stdout == "1\n"
 
@@ -112,7 +112,7 @@ def test_a_slot_that_is_lost_while_it_is_busy_is_shown_until_it_is_gone(manager:
     assert manager.cli("wait", "--for", "drained", "--timeout", "1").returncode == 5
     (manager.home / "cache/go").touch()
     assert [manager.ended(job)["exit_code"] for job in jobs] == [6, 6]
-    assert manager.cli("wait", "--for", "drained", "--timeout", "30").returncode == 0
+    assert manager.cli("wait", "--for", "drained", "--timeout", "100").returncode == 0
     assert manager.containers() == []
     assert list(agents(manager)) == ["local-0"]
 

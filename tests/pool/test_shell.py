@@ -50,7 +50,7 @@ def test_a_shell_sees_what_a_job_sees_and_the_slot_is_given_back(
     assert seen[:5] == ["local-0", "blue", "42", "ro", "-----BEGIN CERTIFICATE----- of the lab"]
     assert int(seen[5]) > 1  # beside what the image trusts
     assert done.returncode == job.returncode == 7
-    assert manager.cli("wait", "--for", "idle", "--timeout", "60").returncode == 0
+    assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
     assert manager.slot()["cordoned"] is None
     assert manager.containers() == ["local-0"]
     assert "local-0-shell" not in manager.docker("ps", "-a", "--format", "{{.Names}}")

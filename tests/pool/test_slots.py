@@ -68,7 +68,7 @@ def of_slot(manager: Manager, slot: str) -> list[str]:
 
 
 def test_drain_empties_an_idle_slot_and_uncordon_fills_it(manager: Manager) -> None:
-    done = manager.cli("drain", "local-0", "--wait", "--timeout", "30")
+    done = manager.cli("drain", "local-0", "--wait", "--timeout", "100")
     assert done.returncode == 0
     assert of_slot(manager, "local-0") == []
     row = manager.slot("local-0")
@@ -99,10 +99,10 @@ def test_drain_lets_a_busy_agent_end(manager: Manager) -> None:
     until(lambda: len(manager.containers()) == 1, "standbys and idle agents are gone")
     assert manager.slot(slot)["phase"] == "busy"
     (manager.home / "cache/go").touch()
-    assert manager.cli("drain", "--all", "--wait", "--timeout", "30").returncode == 0
+    assert manager.cli("drain", "--all", "--wait", "--timeout", "100").returncode == 0
     assert manager.containers() == []
     assert manager.job(job)["exit_code"] == 8
-    assert manager.cli("wait", "--for", "drained", "--timeout", "5").returncode == 0
+    assert manager.cli("wait", "--for", "drained", "--timeout", "100").returncode == 0
     queued = manager.queue("true")
     manager.passed()
     assert manager.job(queued)["state"] == "queued"
@@ -119,7 +119,7 @@ def test_drain_by_force_stops_a_busy_agent_by_its_ladder(manager: Manager) -> No
     assert unasked.returncode == 2
     assert "--yes" in unasked.stderr
     assert manager.job(job)["state"] == "running"
-    done = manager.cli("drain", "--all", "--force", "--yes", "--wait", "--timeout", "30")
+    done = manager.cli("drain", "--all", "--force", "--yes", "--wait", "--timeout", "100")
     assert done.returncode == 0
     assert manager.containers() == []
     assert (manager.home / "cache/termed").read_text() == "termed\n"
@@ -140,11 +140,11 @@ def test_uncordon_undoes_a_drain_that_is_under_way(manager: Manager) -> None:
 
 
 def test_wait_tells_a_held_slot_from_an_idle_pool(manager: Manager) -> None:
-    assert manager.cli("wait", "--for", "idle", "--timeout", "20").returncode == 0
+    assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
     manager.kill()
     manager.configure(POOL.format(home=manager.home) + HELD)
     manager.start(wait=None)
-    done = manager.cli("wait", "--for", "idle", "--timeout", "20")
+    done = manager.cli("wait", "--for", "idle", "--timeout", "100")
     assert done.returncode == 1
     assert "held-0" in done.stderr
     assert manager.cli("status").returncode == 1
@@ -182,7 +182,7 @@ def test_a_fresh_agent_after_each_job(manager: Manager) -> None:
         assert manager.output(job).split() == [row["slot"]]
         seen.add(row["agent"])
     assert len(seen) == 4
-    assert manager.cli("wait", "--for", "idle", "--timeout", "30").returncode == 0
+    assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
     until(
         lambda: sorted(manager.containers()) == ["local-0", "local-1"],
         "both bear their slot's name",
@@ -196,7 +196,7 @@ def test_a_pool_that_was_at_work_leaves_no_network_that_the_engine_lets_go(
     for job in jobs:
         assert manager.ended(job)["state"] == "succeeded"
     mine = ("network", "ls", "-q", "--filter", f"label=io.mayfly.host={manager.host_id()}")
-    assert manager.cli("drain", "--all", "--wait", "--timeout", "30").returncode == 0
+    assert manager.cli("drain", "--all", "--wait", "--timeout", "100").returncode == 0
     assert manager.kill(signal.SIGTERM) == 0
     for network in manager.docker(*mine).split():
         # The Engine loses count at times (moby/moby#43286): a network of nobody that nobody can remove.

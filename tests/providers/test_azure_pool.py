@@ -133,7 +133,7 @@ def test_a_drained_pool_ends_its_jobs_first_and_leaves_entries_that_jobs_can_wai
     assert late.result is None
     filled.engine.docker("exec", slot, "touch", "/tmp/go")
     assert done(job).result == "succeeded"
-    drained = filled.manager.cli("drain", "--all", "--wait", "--timeout", "60")
+    drained = filled.manager.cli("drain", "--all", "--wait", "--timeout", "100")
     assert drained.returncode == 0, drained.stderr
     assert filled.manager.containers() == []
     assert fake.names() == [FIRST, SECOND]

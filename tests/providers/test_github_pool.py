@@ -172,7 +172,7 @@ def test_a_drain_lets_go_of_the_idle_and_waits_for_the_busy(pool: GitHubPool) ->
     )
     pool.manager.docker("exec", busy, "touch", "/tmp/go")
     assert done(pool, job).conclusion == "succeeded"
-    waited = pool.manager.cli("wait", "--for", "drained", "--timeout", "30")
+    waited = pool.manager.cli("wait", "--for", "drained", "--timeout", "100")
     assert waited.returncode == 0
     assert pool.fake.runners == {}
     assert pool.manager.containers() == []
@@ -364,7 +364,7 @@ def test_a_canary_comes_to_the_service_and_goes_again_and_its_slot_is_filled(
         rows = pool.manager.get("/v1/status")["slots"]
         return next((row["slot"] for row in rows if row["phase"] == "busy"), None)
 
-    busy = until(at_work, "a slot has the job", 40)
+    busy = until(at_work, "a slot has the job")
     row = canary(pool, busy)
     assert row["state"] == "ok", row
     assert "was let in, shown by the roster, and let go again" in row["text"]

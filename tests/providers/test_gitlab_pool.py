@@ -164,7 +164,7 @@ def test_draining_an_idle_slot_costs_no_job(pool: GitLabPool) -> None:
     pool.configure(1)
     pool.manager.start()
     pool.manager.in_phase("idle", "gl-0")
-    done = pool.manager.cli("drain", *ONE, "--wait", "--timeout", "60")
+    done = pool.manager.cli("drain", *ONE, "--wait", "--timeout", "100")
     assert done.returncode == 0, done.stderr
     assert history(pool)[0]["outcome"] == "no_job"
     job = pool.fake.submit("true", tags=["gpu"])
@@ -178,7 +178,7 @@ def test_draining_a_busy_slot_waits_for_its_job(pool: GitLabPool) -> None:
     pool.manager.start()
     job = pool.fake.submit("sleep 6", tags=["gpu"])
     pool.manager.in_phase("busy", "gl-0")
-    done = pool.manager.cli("drain", *ONE, "--wait", "--timeout", "60")
+    done = pool.manager.cli("drain", *ONE, "--wait", "--timeout", "100")
     assert done.returncode == 0, done.stderr
     assert pool.fake.jobs[job].state == "success"
 
@@ -188,7 +188,7 @@ def test_a_forced_drain_breaks_the_job_off_and_gitlab_is_told(pool: GitLabPool) 
     pool.manager.start()
     job = pool.fake.submit("sleep 600", tags=["gpu"])
     pool.manager.in_phase("busy", "gl-0")
-    done = pool.manager.cli("drain", *ONE, "--force", "--wait", "--timeout", "60", "--yes")
+    done = pool.manager.cli("drain", *ONE, "--force", "--wait", "--timeout", "100", "--yes")
     assert done.returncode == 0, done.stderr
     assert (pool.fake.jobs[job].state, pool.fake.jobs[job].failure) == (
         "failed",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from mayfly.service.board import StatusBoard
 
@@ -24,9 +23,7 @@ def test_a_reader_sees_the_last_publication_whole() -> None:
 def test_a_long_poll_returns_at_once_where_there_is_news_and_else_in_time() -> None:
     board = StatusBoard()
     board.publish({})
-    began = time.monotonic()
-    assert board.wait(0, 10) == board.read()
-    assert time.monotonic() - began < 5
+    assert board.wait(0, 3600) == board.read()
     assert board.wait(1, 0.01) == board.read()
 
 

@@ -8,7 +8,6 @@ import os
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,13 +171,11 @@ def test_a_refused_client_that_sends_for_ever_is_cut_off(
     manager: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_connection, "LINGER_SECONDS", 0.3)
-    began = time.monotonic()
     with connect(manager.path) as endless:
         endless.sendall(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n")
         assert b"413" in endless.recv(100)
         with pytest.raises(OSError, match=r"Broken pipe|reset"):
             endless.sendall(bytes(1 << 30))
-    assert time.monotonic() - began < 5
 
 
 def test_half_a_body_is_no_command(manager: StandIn, exchange: Callable[..., bytes]) -> None:
@@ -191,7 +188,6 @@ def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(
 ) -> None:
     monkeypatch.setattr(http_connection, "READ_SECONDS", 2.0)  # each answer comes well within it
     with connect(manager.path) as slow:
-        began = time.monotonic()
         cut = threading.Event()
 
         def drip() -> None:
@@ -207,7 +203,6 @@ def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(
         assert ask("GET", "/v1/status").status == 200
         with contextlib.suppress(ConnectionResetError):
             assert slow.recv(1) == b""
-        assert time.monotonic() - began < 15
         cut.set()
         dripping.join()
 
@@ -218,9 +213,7 @@ def test_what_comes_late_of_a_body_is_no_request(
     monkeypatch.setattr(http_connection, "READ_SECONDS", 0.3)
     with connect(manager.path) as slow:
         slow.sendall(b"POST /v1/resume HTTP/1.1\r\nContent-Length: 4096\r\n\r\n{")
-        began = time.monotonic()
         assert slow.recv(1) == b""
-        assert time.monotonic() - began < 5
         with contextlib.suppress(OSError):
             slow.sendall(b"POST /v1/resume HTTP/1.1\r\n\r\n")
             assert slow.recv(1) == b""
@@ -239,7 +232,7 @@ def test_a_client_that_does_not_read_is_cut_off(
         deaf.sendall(b"GET /v1/jobs/j1/output HTTP/1.1\r\n\r\n")
         waiting = select.poll()
         waiting.register(deaf, select.POLLRDHUP)
-        assert waiting.poll(10_000), "it is cut off"
+        assert waiting.poll(60_000), "it is cut off"
         received = 0
         while part := deaf.recv(1 << 20):
             received += len(part)

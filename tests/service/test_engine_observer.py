@@ -49,7 +49,7 @@ def test_the_network_of_a_pool_that_is_gone_goes_once_no_container_is_in_it(tmp_
     def surveyed() -> None:
         before = engine.calls.count("sweep")
         observer.survey()
-        until(lambda: engine.calls.count("sweep") > before, "it has looked around", 20)
+        until(lambda: engine.calls.count("sweep") > before, "it has looked around")
 
     observer.start()
     surveyed()

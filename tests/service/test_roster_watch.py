@@ -46,7 +46,7 @@ class Watched:
             found = [sight for sight in self.sent if isinstance(sight, kind)]
             return found if len(found) >= number else None
 
-        return until(look, f"{number} {kind.__name__}", 10)
+        return until(look, f"{number} {kind.__name__}")
 
 
 @pytest.fixture
