@@ -1,17 +1,13 @@
-"""The line that builds an agent image, to be pasted: what ``init`` and ``doctor`` print."""
+"""The line that builds an agent image, for a provider by its name: what ``init`` and ``doctor`` print."""
 
 from __future__ import annotations
 
+from mayfly.core import image_line
 from mayfly.providers.installed import package
 
 
 def build_line(provider: str, name: str) -> str:
     """The command for `mayfly/PROVIDER:NAME`, where ``name`` is ``cpu`` or a CUDA version."""
-    words = f"sudo mayfly images build {name}"
     found = package(provider)
-    if found is None or not found.embedded:
-        words += f" --provider {provider}"
-    if found is not None and found.client is not None:
-        words += f" --build-arg {found.client}_VERSION=VERSION --build-arg {found.client}_SHA256=CHECKSUM"
-        words += "   # both stand on its release page"
-    return words
+    client, embedded = (found.client, found.embedded) if found is not None else (None, False)
+    return f"sudo {image_line.build_line(provider, name, client, embedded=embedded)}"

@@ -15,6 +15,8 @@ from mayfly.core import images
 from mayfly.core.model import LABEL_CUDA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mayfly.core.images import Catalogue, Row, Version
     from mayfly.engines.protocol import Engine
 
@@ -208,6 +210,7 @@ def build(
         raise Usage(f'--docker-host: {docker_host!r} must be a unix socket, "unix:///PATH"')
     host = docker_host or _docker_host(config_path(ctx, config))
     further = dict(_pair(word) for word in build_arg or ())
+    _complete(provider, wanted[0], further)
     known = catalogue()
     for name in wanted:
         found = base or _base(known, name, architecture(), flavour or "devel", distribution)
@@ -229,6 +232,21 @@ def build(
                 "nothing can be fetched; a base image that NVIDIA has deleted is named anew with --base"
             )
         print(tag)
+
+
+def _complete(provider: str, name: str, given: Mapping[str, str]) -> None:
+    """``Usage`` before anything is fetched, where the build would end for want of an argument."""
+    from mayfly.cli.image_line import build_line  # noqa: PLC0415  only this verb needs them
+    from mayfly.providers.installed import package  # noqa: PLC0415
+
+    found = package(provider)
+    client = found.client if found is not None else None
+    if client is None:
+        return
+    needed = (f"{client.argument}_VERSION", f"{client.argument}_SHA256")
+    absent = [word for word in needed if not given.get(word)]
+    if absent:
+        raise Usage(f"--build-arg is missing for {', '.join(absent)}: {build_line(provider, name)}")
 
 
 def _base(

@@ -16,6 +16,7 @@ from mayfly import __version__
 from mayfly.core import images, injection, mounts, naming
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.gpu_health import ForeignContainer
+from mayfly.core.image_line import build_line
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu, Leases, assign
 from mayfly.core.model import (
@@ -232,7 +233,7 @@ def desired(
         found = _resolved(pool, leases, survey, hardware)
         if _undecided(found, survey, hardware):
             undetermined |= found.leases.keys()
-        unfit = _unfit_image(found, survey, hardware)
+        unfit = _unfit_image(found, survey, hardware, traits[pool.name])
         other = _obstacle(found, survey, hardware, config.pools) or refusals.get(pool.name)
         obstacle = other or unfit
         for index in range(pool.slots):
@@ -389,14 +390,14 @@ def _beyond(pool: PoolSpec, engine: Capabilities) -> str | None:
     return None
 
 
-def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
+def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware, traits: Traits) -> str | None:
     """Why no agent can be made of the pool's image; ``None`` where one can, or that is not known."""
     reference = found.image
     if reference is None or _undecided(found, survey, hardware):
         return None
     seen = survey.images[reference]
     if seen is None:
-        return f"image {reference} is not on this Engine: {_remedy(reference)}"
+        return f"image {reference} is not on this Engine: {_remedy(reference, found.spec, traits)}"
     return unfit(reference, seen) or of_another(reference, seen, found.spec)
 
 
@@ -428,7 +429,7 @@ def of_another(reference: str, seen: ImageSeen, pool: PoolSpec) -> str | None:
     )
 
 
-def _remedy(reference: str) -> str:
+def _remedy(reference: str, pool: PoolSpec, traits: Traits) -> str:
     """How an image is come by."""
     own = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):(cpu|wheels|cuda(?=\d))(\d+\.\d+)?", reference)
     if own is None and reference.startswith("mayfly/"):
@@ -438,7 +439,7 @@ def _remedy(reference: str) -> str:
     if own is None:
         return "`mayfly images pull`"
     provider, kind, version = own.groups()
-    line = f"mayfly images build {version or kind}"
-    if provider != "local":
-        return f"`{line} --provider {provider}`"
-    return f"`{line}`" + (" (in a checkout: `make image`)" if kind == "cpu" else "")
+    local = provider == "local"
+    client = traits.client if provider == pool.provider else None
+    line = build_line(provider, version or kind, client, embedded=local)
+    return f"`{line}`" + (" (in a checkout: `make image`)" if local and kind == "cpu" else "")

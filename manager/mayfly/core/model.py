@@ -352,6 +352,15 @@ class StopStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageClient:
+    """A service's client in an agent image: its version and checksum are a person's choice."""
+
+    argument: str  # how its build arguments begin, as in ARGUMENT_VERSION
+    place: str  # where its versions stand, each with its checksum
+    tried: str | None = None  # the version that was tried with the service; None: none was
+
+
+@dataclass(frozen=True, slots=True)
 class Traits:
     """What a pool's provider says of itself."""
 
@@ -369,6 +378,8 @@ class Traits:
     keeps_entries: bool = False
     # the service deletes an agent's entry as soon as its job is over there, whoever has ended it
     entry_ends_with_job: bool = False
+    # what its images have beside the launcher; None: no client of a service
+    client: ImageClient | None = None
 
 
 @dataclass(frozen=True, slots=True)

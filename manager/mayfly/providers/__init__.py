@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from mayfly.core.memory import Agent
-from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity, Traits
+from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec, Roster, Severity, Traits
 from mayfly.core.outcomes import End, Outcome
 from mayfly.core.pipeline.task import Task
 from mayfly.core.workspace import Brought
@@ -213,8 +213,8 @@ class Package:
     keys: Callable[[], ProviderKeys]
     # jobs come from Mayfly's own queue
     embedded: bool = False
-    # how the build arguments of its image's client begin, whose version a person chooses; None: it has none
-    client: str | None = None
+    # what its images have beside the launcher, whose version a person chooses; None: no client of a service
+    client: ImageClient | None = None
     hints: Hints = Hints()
     # pools that something at the service is remembered for, whether the configuration has them or not
     left_behind: Callable[[Path], tuple[PoolSpec, ...]] = nothing_left

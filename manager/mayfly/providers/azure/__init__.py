@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mayfly.core.model import HostId, HostSpec, PoolSpec
+from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec
 from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
+CLIENT = ImageClient("AGENT", "https://github.com/microsoft/azure-pipelines-agent/releases")
+
 PACKAGE = Package(
     name="azure",
     make=make,
     keys=keys,
-    client="AGENT",
+    client=CLIENT,
     hints=Hints(
         url="https://dev.azure.com/ORGANISATION",
         group_key="agent_pool",

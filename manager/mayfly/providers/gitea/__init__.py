@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mayfly.core.model import HostId, HostSpec, PoolSpec
+from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec
 from mayfly.providers import Hints, Package, Provider
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ def keys() -> ProviderKeys:
     return KEYS
 
 
+CLIENT = ImageClient("RUNNER", "https://dl.gitea.com/gitea-runner/", tried="1.0.8")
+
 PACKAGE = Package(
     name="gitea",
     make=make,
     keys=keys,
-    client="RUNNER",
+    client=CLIENT,
     hints=Hints(
         url="https://gitea.example.org/ORGANISATION",
         place_key="scope",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mayfly.core.model import HostId, HostSpec, PoolSpec
+from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec
 from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
+CLIENT = ImageClient("RUNNER", "https://github.com/actions/runner/releases")
+
 PACKAGE = Package(
     name="github",
     make=make,
     keys=keys,
-    client="RUNNER",
+    client=CLIENT,
     hints=Hints(
         url="https://github.com/OWNER/REPOSITORY",
         group_key="runner_group",
