@@ -268,7 +268,9 @@ def test_init_takes_a_service_without_tls_where_that_is_said(
     )
     refused = mayfly(*words, "--scope", "instance")
     assert (refused.code, path.exists()) == (2, False)
-    assert re.search(r"is not https: .*, here by --plain-http$", refused.err.strip())
+    assert re.search(
+        r"mayfly: the URL is not https: .*, here by --plain-http$", refused.err.strip()
+    )
     assert mayfly(*words, "--scope", "instance", "--plain-http").code == 0
     (pool,) = load(path, environ={}).config.pools
     assert pool.plain_http

@@ -211,9 +211,11 @@ def _wrong(service: Package, key: str, answer: str, *, plain_http: bool = False)
 def _wrong_url(service: Package, answer: str, *, plain_http: bool) -> str | None:
     """The same of its URL, and how an `http://` one is taken here."""
     why = _wrong(service, "url", answer, plain_http=plain_http)
-    if why is None or plain_http or _wrong(service, "url", answer, plain_http=True) is not None:
-        return why
-    return f"{why}, here by --plain-http"
+    if why is None:
+        return None
+    if plain_http or _wrong(service, "url", answer, plain_http=True) is not None:
+        return f"the URL {why}"
+    return f"the URL {why}, here by --plain-http"
 
 
 def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
