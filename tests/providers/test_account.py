@@ -82,7 +82,9 @@ def ended(code: int | None = 0, oom: int = 0, **how: object) -> End:
 
 def without_result(client: Client, end: End) -> Result:
     """What comes of an agent whose client told that a job began, and no more."""
-    return client.over if end.exit is not None and end.exit.code == 0 else Result.UNKNOWN
+    over_by_itself = end.exit is not None and end.exit.code == 0
+    over_there = end.doom is DoomReason.TAKEN_BACK
+    return client.over if over_by_itself or over_there else Result.UNKNOWN
 
 
 # Why Mayfly ended it, and how its job's end is told for that.

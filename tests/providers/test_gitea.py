@@ -266,6 +266,22 @@ def test_the_doctor_is_told_of_another_address_and_of_gitea_s_own_limit(place: P
     assert place.provider.check() == ()
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=404, body=b"404 page not found\n", times=None),  # without OAuth2
+        Fault(status=403, body=b"<html>no</html>", times=None),
+        Fault(status=302, headers={"Location": "/user/login"}, times=None),
+        Fault(status=200, body=[], times=None),
+        Fault(lost="after", times=None),
+    ],
+)
+def test_a_gitea_that_does_not_tell_its_address_is_no_finding(place: Place, fault: Fault) -> None:
+    place.pool = replace(place.pool, limits=replace(place.pool.limits, job_timeout=3600.0))
+    place.fake.fail("GET", "/.well-known/openid-configuration", fault)
+    assert place.provider.check() == ()
+
+
 def test_a_token_of_the_person_goes_nowhere_but_to_the_api(place: Place) -> None:
     provider = place.provider
     provider.enrol(agent(), ())

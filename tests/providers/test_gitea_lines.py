@@ -56,6 +56,13 @@ def test_a_line_that_was_cut_means_the_same(length: int) -> None:
     assert lines.read(line[:length]) == Sign("job_started", "task 41 of lab/train")
 
 
+@pytest.mark.parametrize("labels", ["gpu", "l" * 9000, "\\" * 9000, " \\" * 9000])
+def test_a_runner_with_more_labels_than_are_read_is_heard(labels: str) -> None:
+    words = f"runner: box-g-0, with version: v1.0.8, with labels: [{labels}], declare successfully"
+    line = f'{AT}info msg="{words}"'
+    assert lines.read(line) == Sign("listening")
+
+
 def ended(code: int | None = 0, **how: object) -> End:
     account = Exit(code) if code is not None else None
     return End(committed=True, opened=True, exit=account, **how)  # type: ignore[arg-type]
@@ -88,9 +95,14 @@ def test_a_runner_that_was_killed_in_a_job_left_gitea_without_a_word() -> None:
 
 
 def test_a_job_that_gitea_has_ended_is_cancelled() -> None:
+    """However its container ended, Gitea shows it as ended, and not as running."""
     for code in (0, 137, None):
-        assert (
-            lines.judge(ended(code, doom=DoomReason.TAKEN_BACK), (TASK,)).cause is Cause.CANCELLED
+        outcome = lines.judge(ended(code, doom=DoomReason.TAKEN_BACK), (TASK,))
+        assert (outcome.result, outcome.cause, outcome.succeeded, outcome.detail) == (
+            Result.JOB_DONE,
+            Cause.CANCELLED,
+            False,
+            lines.TAKEN_BACK,
         )
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 
-from mayfly.core.model import Cause
+from mayfly.core.model import Cause, DoomReason
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.web import clean
 from mayfly.providers import Sign
 from mayfly.providers.account import JobEnd, Told, account
 
 LONGEST = 4096  # characters of a line that is read
-_QUOTED = r'"((?:[^"\\]|\\.)*)(?:"|\Z)'
+_QUOTED = r'"((?:[^"\\]|\\.)*)(?:"|\\?\Z)'  # cut or whole
 _LINE = re.compile(rf'time="[^"]{{1,40}}" level=[a-z]{{1,10}} msg={_QUOTED}(.*)', re.DOTALL)
 _ERROR = re.compile(rf" error=(?:{_QUOTED}|(\S+))")
-_LISTENING = re.compile(r"runner: .*, declare successfully", re.DOTALL)
+# (Its labels follow, which may be more than is read of a line.)
+_LISTENING = re.compile(r"runner: \S+, with version: \S+, with labels: \[")
 _TASK = re.compile(r"task (\d{1,18}) repo is (\S{1,201}) ")
 _TROUBLE = ("failed to fetch task", "fail to invoke Declare")
 _UNKNOWN = "unregistered runner"
@@ -27,6 +28,9 @@ _ENDING = "context canceled"  # a call that was under way when the runner was to
 REFUSED = "Gitea does not know this runner any more: somebody has deleted it"
 ENDED = "its job has ended; how, Gitea's page of it tells"
 BROKEN_OFF = "its job was broken off, and Gitea was told that it failed"
+TAKEN_BACK = (
+    "Gitea has ended its job and shows its end: cancelled, over a limit, or its runner was deleted"
+)
 
 
 def read(line: str) -> Sign | None:
@@ -35,7 +39,7 @@ def read(line: str) -> Sign | None:
     if found is None:
         return None
     words, rest = found[1], found[2]
-    if _LISTENING.fullmatch(words):
+    if _LISTENING.match(words):
         return Sign("listening")
     task = _TASK.match(words)
     if task is not None:
@@ -79,6 +83,8 @@ def _short_of_memory(end: End) -> str:
 
 
 def _of_job(end: End, code: int | None) -> Told:
+    if end.doom is DoomReason.TAKEN_BACK:
+        return Told(ended=JobEnd(TAKEN_BACK, succeeded=False))
     if code == 0 and end.signalled:
         return Told(ended=JobEnd(BROKEN_OFF, succeeded=False, cause=Cause.KILLED))
     if code == 0:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mayfly.core.model import PoolSpec
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.service_json import Pages, integer, mapping, text
 from mayfly.edge.web import Budget, ServiceReply, Web
 from mayfly.providers.gitea.place import GiteaPlace, place_of
@@ -202,13 +203,16 @@ class GiteaApi:
         return text(mapping(reply.body).get("version"))
 
     def own_address(self) -> str | None:
-        """The address that it gives of itself (ROOT_URL); ``None`` where it tells none."""
+        """The address that it gives of itself (ROOT_URL); ``None`` where it tells none.
+
+        It has this only with OAuth2, and some proxies keep it from everybody: nothing else needs it.
+        """
         path = ".well-known/openid-configuration"
-        reply = self.web.call(
-            "GET", path, "ask for its own address", headers={}, accept=(200, 403, 404)
-        )
-        issuer = mapping(reply.body).get("issuer") if reply.status == 200 else None
-        return issuer if isinstance(issuer, str) else None
+        with suppress(Fault):
+            reply = self.web.call("GET", path, "ask for its own address", headers={}, accept=(200,))
+            issuer = mapping(reply.body).get("issuer")
+            return issuer if isinstance(issuer, str) else None
+        return None
 
 
 def _number(value: object) -> int:
