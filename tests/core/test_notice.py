@@ -331,6 +331,7 @@ NEVER = "3 agents that were to run it ended before it began"
         (COMMITTED, world(Witness(exit=Exit(64, 0, T))), 0, JobRequeued(T, JOB, G, True)),
         # A deadline missed counts, and so does a gate that could not be opened.
         (doomed(COMMITTED, DoomReason.MISSED), world(), 0, JobRequeued(T, JOB, G, True)),
+        (doomed(COMMITTED, DoomReason.UNBROUGHT), world(), 0, JobRequeued(T, JOB, G, True)),
         (
             doomed(COMMITTED, DoomReason.REFUSED),
             world(),
@@ -373,6 +374,8 @@ def slot_facts(facts: list[Fact]) -> list[Fact]:
         (doomed(COMMITTED, DoomReason.MISSED), world(), True),
         (doomed(COMMITTED, DoomReason.REFUSED), world(), True),
         (doomed(COMMITTED, DoomReason.UNOPENED), world(), True),
+        # Who brings what cannot be put anywhere stops nobody else's.
+        (doomed(COMMITTED, DoomReason.UNBROUGHT), world(), False),
         (doomed(AGENT, DoomReason.DRAINED), world(), False),
         (doomed(AGENT, DoomReason.STALE), world(), False),
         (doomed(AGENT, DoomReason.UNWANTED), world(), False),

@@ -73,6 +73,11 @@ def test_any_names_that_lie_in_no_other_come_back(names: list[str]) -> None:
         [line("a", "link", "x\0y")],
         [line("a", "link", "x" * 5000)],
         [line("a" * 5000, "dir", 0o755)],
+        # What no Linux has: it could be put into no agent.
+        [line("a" * 256, "dir", 0o755)],
+        [line(f"a/{'é' * 128}/b", "dir", 0o755)],
+        [line("a/" * 2047 + "a", "dir", 0o755)],
+        [line("a", "link", "x/" * 2048)],
         *[
             [line(name, "dir", 0o755)]
             for name in ("", ".", "..", "/etc", "a/../b", "a//b", "a/", "./a", "a\0b", "\ud800")
@@ -89,6 +94,12 @@ def test_any_names_that_lie_in_no_other_come_back(names: list[str]) -> None:
 def test_what_leads_out_or_lies_twice_is_refused(lines: list[bytes]) -> None:
     with pytest.raises(BadManifest):
         list(read_manifest(lines))
+
+
+def test_what_linux_has_is_taken() -> None:
+    deep = "/".join(["a" * 255] * 15)
+    entries = [TreeEntry("link", "link", target="./" * 2040), TreeEntry(deep, "dir", 0o755)]
+    assert sorted(read_manifest(manifest(entries)), key=lambda one: -len(one.path)) == entries[::-1]
 
 
 def test_a_list_without_an_end_is_read_no_further_than_it_may_be() -> None:

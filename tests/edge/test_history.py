@@ -24,11 +24,21 @@ from mayfly.core.facts import (
     JobEnded,
     JobRequeued,
     JobSubmitted,
+    ResultsTaken,
     RunSubmitted,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
 from mayfly.core.memory import Agent, Job, Visit
-from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, Priority, SlotName
+from mayfly.core.model import (
+    Cause,
+    Generation,
+    JobId,
+    JobState,
+    PoolName,
+    Priority,
+    Results,
+    SlotName,
+)
 from mayfly.core.queue import HALF_LIFE, Queue, charged
 from mayfly.core.runs import Origin, Run
 from mayfly.edge.faults import Passing, Refused
@@ -85,6 +95,27 @@ def test_an_event_of_an_agent_that_has_a_job_names_it(tmp_path: Path) -> None:
         ("gate.opening", "a-0", "j1"),
         ("agent.exited", "a-0", "j1"),
     ]
+
+
+def test_an_event_says_how_many_results_there_are_and_no_name_of_one(tmp_path: Path) -> None:
+    """Events are everybody's to read."""
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    created, *_, submitted, _ = lived(1, T)
+    assert isinstance(created, AgentCreated)
+    assert isinstance(submitted, JobSubmitted)
+    agent, job = created.agent.generation, submitted.job.id
+    kept(history, created, submitted)
+    kept(history, GateOpening(T, agent, "run", job))
+    results = Results(3, 4096, ("secret-plan: it is not for the job to read",))
+    kept(history, ResultsTaken(T, agent, job, results))
+    *_, told = reader.events()
+    assert (told["event"], told["job"], told["agent"]) == ("results.taken", job, agent)
+    assert (told["files"], told["bytes"], told["left_out"]) == (3, 4096, 1)
+    assert "secret-plan" not in json.dumps(told)
+    row = reader.job(job)
+    assert row is not None
+    assert row["results"]["left_out"] == ["secret-plan: it is not for the job to read"]
+    history.close()
 
 
 def test_what_jobs_run_is_read_where_it_is_shown_and_nowhere_else(tmp_path: Path) -> None:

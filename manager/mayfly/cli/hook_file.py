@@ -69,8 +69,9 @@ def install(repository: Path, name: str, command: list[str]) -> str:
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        # By its descriptor: where others may write into the hooks, the name may lead elsewhere by now.
+        os.fchmod(descriptor, 0o755)
         file.write(wanted)
-    new.chmod(0o755)
     new.replace(place)
     return f"is installed{kept}" if before is None or kept else "is as it should be now"
 

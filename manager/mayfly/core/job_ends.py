@@ -64,6 +64,7 @@ def _out_of_memory(end: End, agent: Agent) -> str:
     return f"it was out of memory: its limit is {spoken_size(agent.memory)}{times}"
 
 
-def never_started(tries: int) -> str:
-    """Of a job that no agent has begun."""
-    return f"{tries} agents that were to run it ended before it began"
+def never_started(tries: int, because: str) -> str:
+    """Of a job that no agent has begun; ``because``: why the last of them was ended, where Mayfly did."""
+    told = f"{tries} agents that were to run it ended before it began"
+    return f"{told}: {because}" if because else told

@@ -104,6 +104,7 @@ class DoomReason(StrEnum):
     UNWANTED = "unwanted"  # no slot has room for it
     CUT_OFF = "cut off"  # its client does not come back to a service that has
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
+    UNBROUGHT = "unbrought"  # what its job brings could not be put there, and its gate is shut
     NO_SANDBOX = "no sandbox"  # that which it was in is gone, or somebody left something in it
     TAKEN_BACK = "taken back"  # its service has ended its job, and its client goes on with it
 

@@ -269,7 +269,7 @@ def _job_account(
         if job.tries + int(counted) >= TRIES and again:
             yield JobRequeued(now, job.id, agent.generation, counted, lost=True)
         elif job.tries + int(counted) >= TRIES:
-            told = job_ends.never_started(job.tries + int(counted))
+            told = job_ends.never_started(job.tries + int(counted), end.because)
             yield JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None, told)
         else:
             yield JobRequeued(now, job.id, agent.generation, counted)
@@ -296,6 +296,8 @@ def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
     """Whether its end speaks against its slot: it missed a deadline, or ended before it was of use."""
     if end.doom is DoomReason.NO_SANDBOX and end.committed and not end.opened:
         return True  # its job is not to blame; where each sandbox is found unclean, it gets dearer
+    if end.doom is DoomReason.UNBROUGHT:
+        return False  # its job is to blame: else who brings what cannot be put anywhere would stop a pool
     if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:
         return False
     missed = end.doom in (DoomReason.MISSED, DoomReason.UNOPENED, DoomReason.REFUSED)

@@ -226,6 +226,9 @@ class ActionDone:
     registered: str | None = None  # its name at the service; None: likewise
     busy: bool = False  # its service says that the agent runs a job, and left it alone
     unclean: bool = False  # of an Open: something was left in the sandbox, and nothing was written
+    unbrought: str = (
+        ""  # of an Open: why the job's own files are not there, and nothing was written
+    )
     results: Results = NOTHING_TAKEN  # of a TakeResults
 
 

@@ -469,8 +469,8 @@ class Draft:
                 self._set(observed=state.observed.made(state.results, fresh))
                 self._pend(AgentArmed(now, generation, done.container))
                 self._stir(generation)
-            case Open() if done.unclean:
-                self._on_unclean(action)
+            case Open() if done.unclean or done.unbrought:
+                self._on_kept_shut(action, done.unbrought)
             case Open(generation=generation):
                 written = Opening(now, OPENING / 2)
                 self._set(opening={**state.opening, generation: written})
@@ -524,15 +524,22 @@ class Draft:
         holder = _fresh(self.state.host, action, done.container, self.now)
         self._set(observed=observed.sandbox_made(results, holder))
 
-    def _on_unclean(self, action: Open) -> None:
-        """Its gate stays shut for ever, and whoever stands in that sandbox is replaced."""
+    def _on_kept_shut(self, action: Open, unbrought: str) -> None:
+        """Its gate stays shut for ever: something is in its sandbox, or what its job brings is not there."""
         agent, observed = self.state.memory.agents.get(action.generation), self.state.observed
-        if action.sandbox is not None:
-            self._set(observed=observed.sandbox_spoilt(action.sandbox))
-        if agent is not None:
+        if unbrought:
+            fields = {"action": action_name(action), "slot": action.slot, "reason": unbrought}
+            self._note("action.failed", **fields)
+            # Everybody may read that: no name of a file of the job's, which stands before the last colon.
+            words = unbrought.rpartition(": ")[2]
+            why, reason = f"what its job brings is not there: {words}", DoomReason.UNBROUGHT
+        else:  # whoever stands in that sandbox is replaced
+            if action.sandbox is not None:
+                self._set(observed=observed.sandbox_spoilt(action.sandbox))
             why = "its sandbox is gone, or a job before has left something in it"
-            doomed = unopened(agent, why, self.state.drafted, self.now, DoomReason.NO_SANDBOX)
-            self._pend(*doomed)
+            reason = DoomReason.NO_SANDBOX
+        if agent is not None:
+            self._pend(*unopened(agent, why, self.state.drafted, self.now, reason))
         self._set(polls=self.state.polls.at_once(self.now))
 
     def _called(self, action: Enrol | Dismiss | SetSchedulable, failure: Failure) -> float:

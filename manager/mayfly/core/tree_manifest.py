@@ -16,7 +16,10 @@ from typing import Literal
 
 MOST_ENTRIES = 200_000
 LINE_MAX = 32 * 1024  # bytes of a line: a name and a target, escaped
-NAME_MAX = 4096  # bytes of a name, and of a link's target
+# What Linux takes, in bytes. The tree is put somewhere, by a path of its own.
+PATH_MAX = 4095  # of a path, and of a link's target
+PART_MAX = 255  # of one name in a path
+PLACE_MAX = 64
 DIGEST = re.compile(r"[0-9a-f]{64}")
 FILE_MODES = (0o644, 0o755)
 
@@ -119,14 +122,16 @@ def _entry(line: bytes, number: int) -> TreeEntry:
 
 def is_name_in_tree(path: str) -> bool:
     """Whether it names something in a tree, and nothing outside."""
-    return _written(path) and not {"", ".", ".."} & set(path.split("/"))
+    parts = path.split("/")
+    return _written(path, PATH_MAX - PLACE_MAX, PART_MAX) and not {"", ".", ".."} & set(parts)
 
 
-def _written(text: str) -> bool:
+def _written(text: str, most: int = PATH_MAX, part: int = PATH_MAX) -> bool:
     try:
         encoded = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a character that is no byte of a name
         return False
     if encoded.decode("utf-8", "surrogateescape") != text:  # bytes one by one that are a character
         return False
-    return 0 < len(encoded) <= NAME_MAX and b"\0" not in encoded
+    longest = max(map(len, encoded.split(b"/")))
+    return 0 < len(encoded) <= most and longest <= part and b"\0" not in encoded

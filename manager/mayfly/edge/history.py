@@ -219,6 +219,10 @@ class History:
         run = told.pop("run", None)
         if isinstance(run, dict):  # whose commits say what is for its owner and operators
             told |= {"run": run["id"], "by": run["owner"], "jobs": run["jobs"]}
+        results = told.pop("results", None)
+        if isinstance(results, dict):  # names of files, too, are for its owner and operators
+            told |= {"files": results["files"], "bytes": results["size"]}
+            told["left_out"] = len(results["left_out"])
         at = told.pop("at")
         slot, generation = told.pop("slot", None), told.pop("generation", None)
         if slot is None and generation is not None:

@@ -25,6 +25,7 @@ AT_FAULT = frozenset(
         DoomReason.MISSED,
         DoomReason.REFUSED,
         DoomReason.UNOPENED,
+        DoomReason.UNBROUGHT,
         DoomReason.BLIND,
         DoomReason.CUT_OFF,
     }

@@ -59,7 +59,7 @@ def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
         case Done(action=action, container=container, enrolment=given):
             registration = given.registration if given is not None else None
             registered = given.registered if given is not None else None
-            answers = (sight.busy, sight.unclean)
+            answers = (sight.busy, sight.unclean, sight.unbrought)
             yield stimuli.ActionDone(
                 action, container, registration, registered, *answers, sight.results
             )

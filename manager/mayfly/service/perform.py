@@ -62,6 +62,9 @@ class Done:
     enrolment: Enrolment | None = None  # None: not an Enrol
     busy: bool = False  # its service says that the agent runs a job
     unclean: bool = False  # something was left in the sandbox, so its gate was not opened
+    unbrought: str = (
+        ""  # why the job's own files could not be put there, so its gate was not opened
+    )
     results: Results = NOTHING_TAKEN  # of a TakeResults
 
 
@@ -156,7 +159,7 @@ class Performer:
                 self._enrolments.pop(action.generation, None)
                 return Done(action, unclean=True)
             case Open():
-                self._open(action, agent)
+                return self._open(action, agent)
             case Rename():
                 self._engine.rename(action.container, action.to)
             case Signal():
@@ -211,16 +214,20 @@ class Performer:
         self._enrolments[action.generation] = enrolment
         return enrolment
 
-    def _open(self, action: Open, agent: Agent | None) -> None:
+    def _open(self, action: Open, agent: Agent | None) -> Done:
         enrolment = self._enrolments.pop(action.generation, None)
         if enrolment is None:
             if agent is None or action.job is None:
                 raise Refused(f"there is nothing to open the gate of {action.generation} with")
             enrolment = self._provider(action.pool).enrol(agent, ())
         if enrolment.brought is not None:
-            self._bring(action.container, enrolment.brought)
+            try:
+                self._bring(action.container, enrolment.brought)
+            except Fault as fault:
+                return Done(action, unbrought=str(fault))
         data = frame(action.generation, enrolment.files)
         self._engine.open(action.generation, action.container, data)
+        return Done(action)
 
     def _bring(self, container: ContainerId, brought: Brought) -> None:
         """Put what the job brings into its container, as the job user's."""

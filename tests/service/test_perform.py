@@ -1,0 +1,68 @@
+"""What a worker makes of an opening: nothing is written into a gate whose job's own files are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from mayfly.core.actions import Open
+from mayfly.core.memory import Agent
+from mayfly.core.model import Generation, JobId, PoolName
+from mayfly.core.workspace import Brought
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.workspaces import Bounds, Workspaces
+from mayfly.engines.protocol import OutputListener
+from mayfly.engines.simulated.engine import SimulatedEngine
+from mayfly.providers import Enrolment, Provider
+from mayfly.service.end_watch import EndWatch
+from mayfly.service.perform import Done, Performer
+from tests.engine.contract import FOREVER, IMAGE, World
+
+POOL = PoolName("contract")
+
+
+class Giving:
+    """A provider that gives a job which brings something."""
+
+    def __init__(self, brought: Brought) -> None:
+        self.brought = brought
+
+    def enrol(self, agent: Agent, labels: tuple[str, ...]) -> Enrolment:
+        del agent, labels
+        return Enrolment(FOREVER, brought=self.brought)
+
+
+@pytest.mark.parametrize(
+    "fault", [Passing("open /workspace/x: file name too long"), Refused("it is damaged"), None]
+)
+def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
+    tmp_path: Path, fault: Fault | None
+) -> None:
+    engine = SimulatedEngine(images=(IMAGE,))
+    world = World(engine, tmp_path)
+    plan = world.plan()
+    container = engine.prepare(plan)
+    kept = Workspaces(tmp_path / "kept", Bounds(1 << 20, 1 << 24, 1 << 25), list)
+    digest = kept.keep(1000, [b"input"], 5)
+    brought = Brought(1000, None, digest if fault is not None else "0" * 64, "1000:1000")
+    output = engine.output(
+        tmp_path, cast("OutputListener", object()), per_agent=1, total=1, log_size=1
+    )
+    ends = EndWatch(engine, lambda *_: None, lambda *_: None)
+    performer = Performer(world.host, engine, world.witnesses, output, ends, 1 << 20, kept)
+    performer.providers = {POOL: cast("Provider", Giving(brought))}
+    if fault is not None:
+        engine.fails("put_tree", fault)
+    agent = cast("Agent", object())
+    open_ = Open(
+        Generation(plan.generation), plan.slot, POOL, container, JobId("j"), "it is next",
+        brings=True, uid=1000,
+    )  # fmt: skip
+    found = performer.perform(open_, agent)
+    assert isinstance(found, Done)
+    assert found.unbrought
+    assert fault is None or found.unbrought == str(fault)
+    assert engine.at_gate(container)
+    assert "open" not in engine.calls
