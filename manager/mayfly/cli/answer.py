@@ -10,6 +10,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Mapping
 
+from mayfly.core.quantities import whole_number
+
 HEAD_MAX = 64 * 1024  # bytes of an answer's head, and of the line before a chunk
 WHOLE = 1 << 62  # more bytes than any body has
 
@@ -21,10 +23,11 @@ class Answer:
         self.socket = connection
         self._file = connection.makefile("rb")
         first, *lines = self._head()
-        words = first.split(None, 2)
-        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+        version, _, rest = first.partition(" ")
+        status = whole_number(rest.partition(" ")[0])
+        if not version.startswith("HTTP/1.") or status is None:
             raise ConnectionError("this is no answer")
-        self.status = int(words[1])
+        self.status = status
         named = (line.partition(":") for line in lines)
         self.headers: Mapping[str, str] = {
             name.strip().lower(): value.strip() for name, _, value in named
@@ -67,8 +70,8 @@ class Answer:
         return line.rstrip(b"\r\n").decode("latin-1")
 
     def _length(self) -> int:
-        text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else WHOLE
+        length = whole_number(self.headers.get("content-length", ""))
+        return WHOLE if length is None else length
 
     def _piece(self, most: int) -> bytes:
         if self._ended:
