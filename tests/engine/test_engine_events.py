@@ -109,6 +109,18 @@ def test_strangers_and_probes_do_not_ring(
     heard.next("untag")
 
 
+def test_processes_that_are_killed_for_memory_ring_nobody(
+    heard: Heard, private_agents: Agents, private_engine: PrivateEngine
+) -> None:
+    script = "for n in 1 2 3; do head -c 64M /dev/zero | tail; done; exit 3"
+    cid, _ = private_agents.run(script, network="none", memory=16 << 20)
+    assert heard.next("die", cid).exit_code == 3
+    assert [event.action for event in heard.all if event.id == cid] == ["create", "start", "die"]
+    now = private_engine.docker("info", "-f", "{{.SystemTime}}")
+    known = ("events", "--since", "0", "--until", now, "--filter", f"container={cid}")
+    assert "oom" in private_engine.docker(*known, "--format", "{{.Action}}").split()
+
+
 def test_the_follower_comes_back_and_says_that_the_engine_was_restarted(
     heard: Heard, private_agents: Agents, private_engine: PrivateEngine
 ) -> None:

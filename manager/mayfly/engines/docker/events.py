@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 
 # What the Engine remembers (moby, daemon/events).
 RING = 256
-# An exec or an attach changes no state.
+# An exec or an attach changes no state; nor does a process that is killed for memory, of which a job may have
+# many a second: each would have the Engine looked at.
 _CONTAINER = frozenset(
-    ("create", "start", "restart", "die", "oom", "kill", "stop", "pause", "unpause")
+    ("create", "start", "restart", "die", "kill", "stop", "pause", "unpause")
 ) | frozenset(("rename", "destroy", "remove"))
 _IMAGE = frozenset(("tag", "untag", "delete", "pull", "import", "load"))
 _BACKOFF = (0.05, 0.1, 0.2, 0.4, 0.8)
