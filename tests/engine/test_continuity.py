@@ -54,6 +54,22 @@ def test_after_a_pause_the_frame_before_the_stretch_is_asked_for_once() -> None:
     assert log.ask() is None
 
 
+def test_of_a_small_log_that_comes_in_large_bits_the_first_frame_is_asked_for() -> None:
+    log = Continuity(FILE // 10)
+    assert log.take(frames(1, 0.0, 0.0)) is None
+    assert log.take(frames(100, 1.0, 0.0001)) == time(0.0)
+
+
+def test_what_is_known_to_be_lost_is_not_asked_for_and_what_follows_is() -> None:
+    log = Continuity(FILE)
+    log.resumed(time(5.0))
+    log.lost()
+    assert log.take(frames(10, 9.0, 0.0001)) is None
+    assert log.ask() is None
+    assert log.take(frames(10, 10.0, 0.0001)) is None
+    assert log.ask() == time(9.0)
+
+
 def test_what_is_taken_up_again_is_proved_from_what_was_kept() -> None:
     log = Continuity(FILE)
     log.resumed(time(5.0))

@@ -383,51 +383,82 @@ def difference(got: bytes, wanted: bytes) -> str:
     )
 
 
-def counts(agents: Agents, tmp_path: Path, script: str, until: Until) -> Kept:
-    """What is kept of an agent that does so once its gate is open; its log turns soon."""
-    start = "echo mayfly: at gate g; echo first; read -r _; "
-    cid, generation = agents.run(
-        f"{start}{script}; echo mayfly: ended 0", network="none", log_max_size=FEW
-    )
-    it = Kept(agents.url, tmp_path / "output", log_size=FEW)
-    it.generation = generation
-    it.keeper.follow(generation, cid)
-    # Who follows only once the log has turned cannot know of what was before.
-    until(lambda: it.text(generation) == b"first\n")
-    gate(agents, cid)
-    return it
+@pytest.fixture
+def counts(agents: Agents, tmp_path: Path, until: Until) -> Iterator[Callable[..., Kept]]:
+    """What is kept of an agent that does so once its gate is open, and whose log turns soon."""
+    keepers = []
+
+    def keep(script: str, url: str) -> Kept:
+        start = "echo mayfly: at gate g; echo first; read -r _; "
+        cid, generation = agents.run(
+            f"{start}{script}; echo mayfly: ended 0", network="none", log_max_size=FEW
+        )
+        it = Kept(url, tmp_path / "output", log_size=FEW)
+        keepers.append(it.keeper)
+        it.generation = generation
+        it.keeper.follow(generation, cid)
+        # Who follows only once the log has turned cannot know of what was before.
+        until(lambda: it.text(generation) == b"first\n")
+        gate(agents, cid)
+        return it
+
+    yield keep
+    for keeper in keepers:
+        keeper.close()
 
 
-def test_what_the_engine_passed_over_is_told(agents: Agents, tmp_path: Path, until: Until) -> None:
-    it = counts(agents, tmp_path, "seq 300000", until)
+def test_what_the_engine_passed_over_is_told(agents: Agents, counts: Callable[..., Kept]) -> None:
+    it = counts("seq 300000", agents.url)
     it.wait(END)
     wanted = b"first\n" + b"".join(b"%d\n" % n for n in range(1, 300_001))
     got, notes = it.text(it.generation), it.text(it.generation, 0)
     print(difference(got, wanted), notes.decode())
     assert got == wanted or b"missing before here" in notes, difference(got, wanted)
-    it.keeper.close()
 
 
-def test_of_a_log_that_turns_as_fast_as_it_is_read_all_is_kept_once_and_nothing_is_told(
-    agents: Agents, tmp_path: Path, until: Until
-) -> None:
-    """A file of the log takes nine thousand lines: it turns within and between what is printed at once."""
-    each, size = 4545, 10
-    script = f"for n in $(seq {size}); do seq ${{n}}0000 ${{n}}{each - 1}; read -r _; done"
-    it = counts(agents, tmp_path, script, until)
+AT_ONCE = (
+    4545  # lines, of which a file of the log takes twice as many: it turns within and between them
+)
+IN_STEP = f"for n in $(seq 10); do seq ${{n}}0000 ${{n}}{AT_ONCE - 1}; read -r _; done"
+
+
+def in_step(agents: Agents, it: Kept, until: Until) -> bytes:
+    """Let it print more whenever all is kept and proved; what it prints in all."""
     one = it.keeper._followed[it.generation]
+    wanted = b"first\n"
     with agents.engine.attach_stdin(one.container) as opened:
-        wanted = b"first\n"
-        for n in range(1, size + 1):
-            wanted += b"".join(b"%d\n" % m for m in range(n * 10000, n * 10000 + each))
-            until(lambda: it.text(it.generation).endswith(b"%d\n" % (n * 10000 + each - 1)))  # noqa: B023
+        for first in range(10_000, 110_000, 10_000):
+            wanted += b"".join(b"%d\n" % n for n in range(first, first + AT_ONCE))
+            last = wanted[wanted.rindex(b"\n", 0, -1) :]
+            until(lambda last=last: it.text(it.generation).endswith(last))  # type: ignore[misc]
             until(lambda: not one.continuity.asked)
             opened.send(b"\n")
     it.wait(END)
-    got, notes = it.text(it.generation), it.text(it.generation, 0)
+    return wanted
+
+
+def test_of_a_log_that_turns_as_fast_as_it_is_read_all_is_kept_once_and_nothing_is_told(
+    agents: Agents, counts: Callable[..., Kept], until: Until
+) -> None:
+    it = counts(IN_STEP, agents.url)
+    wanted = in_step(agents, it, until)
+    got = it.text(it.generation)
     assert got == wanted, difference(got, wanted)
-    assert notes == b""
-    it.keeper.close()
+    assert it.text(it.generation, 0) == b""
+
+
+def test_what_may_be_missing_behind_what_was_told_is_told_too(
+    agents: Agents, counts: Callable[..., Kept], tmp_path: Path, until: Until
+) -> None:
+    with GoBetween(tmp_path, agents.url) as between:
+        between.astray["&until="] = lambda _: []  # a log that has turned, whenever it is asked
+        it = counts(IN_STEP, between.url)
+        in_step(agents, it, until)
+        chunks = list(it.keeper.read(it.generation, follow=False))
+        told = [at for at, one in enumerate(chunks) if b"may be missing before here" in one.data]
+        assert len(told) == 2, "once as soon as it is known, and once at the end"
+        assert [one.stream for one in chunks[told[0] :]].count(1) > 0
+        assert chunks[-1].stream == 0
 
 
 def test_what_the_engines_log_lost_while_nobody_followed_is_told(

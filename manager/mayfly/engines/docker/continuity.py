@@ -44,10 +44,17 @@ class Continuity:
             self.received = self.log_size
             self.anchor = self._newest = newest
 
+    def lost(self) -> None:
+        """What comes does not go on from what was received, which is known: what follows is proved alone."""
+        self.anchor, self._newest, self.window, self.paused = b"", b"", 0, False
+        self.received = max(self.received, self.log_size)
+
     def take(self, data: bytes) -> bytes | None:
         """Whole frames, each once; the time of a frame that is to be looked for, if one is."""
         self.received += len(data)
         self.window += len(data)
+        if not self.anchor:
+            self.anchor = self._newest = data[8:STAMP]
         if self.received < _WINDOW * self.log_size:
             return None
         pause = self.log_size / _FASTEST * 1e9
@@ -57,7 +64,7 @@ class Continuity:
         first = self.received < _FIRST_FILE * self.log_size
         for at, _ in () if first else frames(data):
             text = data[at + 8 : at + STAMP]
-            if self._newest and text[:same] != self._newest[:same]:
+            if text[:same] != self._newest[:same]:
                 self.paused |= stamp(text + b" ")[0] - stamp(self._newest + b" ")[0] > pause
             self._newest = text
         if first:
@@ -68,7 +75,7 @@ class Continuity:
 
     def ask(self) -> bytes | None:
         """The time of the frame that proves the last stretch, where it wants one; the next begins here."""
-        if self.asked or not self.paused or not self.anchor:
+        if self.asked or not self.paused:
             return None
         wanted, self.asked = self.anchor, True
         self._proved()

@@ -115,6 +115,7 @@ class _Followed:
         self.begins = False  # nothing was kept, and nothing of stdout has come
         self.overlap_wanted = False  # what comes is to begin with something that is kept
         self.turned = False  # the log is known to turn faster than it is read
+        self.untold = False  # it has done so since that was told last
         self.finishing = False  # but for a proof that is awaited
         self.long_lines = LongLines()
         self.paused = False
@@ -450,6 +451,7 @@ class OutputKeeper:
             one.overlap_wanted = False
             if not one.resume.met:
                 one.turned = True
+                one.continuity.lost()
                 self._note(one, TURNED)
         if one.begins:
             self._see_beginning(one, fresh)
@@ -498,8 +500,11 @@ class OutputKeeper:
 
     def _proved(self, one: _Followed, *, there: bool | None) -> None:
         one.continuity.answered()
-        if there is False and not one.turned:
+        if there is False and one.turned:
+            one.untold = True
+        elif there is False or (there and one.untold):
             self._note(one, TURNED)
+            one.untold = False
         if there is not None:
             one.turned = not there
         if one.finishing:
@@ -556,6 +561,8 @@ class OutputKeeper:
         if not one.parted and (removed or not one.killed):
             note = _CUT if removed else _WORDLESS
             self._note(one, note)
+        if one.untold:
+            self._note(one, TURNED)
         if one.skipped:
             self._note(one, _SKIPPED % one.skipped)
         self._store.end(one.generation, one.file, partial(self._over, one))
