@@ -108,7 +108,7 @@ def test_a_netrc_of_the_host_does_not_speak_for_us(
         (400, Refused, "400"),
         (401, Refused, "token is wrong or has expired"),
         (403, Refused, "lacks a permission"),
-        (404, Refused, "check `url` and the token"),
+        (404, Refused, "check `url`, and the token"),
         (407, Refused, "proxy wants a login"),
         (408, Passing, "408"),
         (409, Refused, "409"),

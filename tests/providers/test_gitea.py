@@ -98,8 +98,29 @@ def test_agents_of_large_pools_ask_for_jobs_less_often(place: Place) -> None:
     assert (pause(2), pause(64)) == ("2.0s", "8.0s")
 
 
+def test_a_place_that_is_not_there_is_told_with_the_keys_that_name_it(place: Place) -> None:
+    place.pool = changed(place.pool, url=place.fake.url, scope="org:nobody")
+    place.fake.fail(
+        "GET",
+        "/api/v1/orgs/nobody/actions/jobs",
+        Fault(status=404, body={"message": "GetOrgByName"}),
+    )
+    with pytest.raises(Refused, match="check `scope` or `url`, and the token"):
+        place.provider.roster()
+
+
+def test_a_place_that_was_renamed_is_told_with_the_key_that_names_it(place: Place) -> None:
+    path = "/api/v1/orgs/ourlab/actions/jobs"
+    away = {"Location": path.replace("ourlab", "theirlab")}
+    place.fake.fail("GET", path, Fault(status=307, headers=away))
+    with pytest.raises(Refused, match=r"has moved .* into `scope` or `url`"):
+        place.provider.roster()
+
+
 def test_a_label_with_a_colon_is_refused_in_a_sentence(place: Place) -> None:
     place.pool = replace(place.pool, labels=("gpu:docker",))
+    (finding,) = (one for one in place.provider.check() if one.severity is Severity.ERROR)
+    assert 'cannot have the label "gpu:docker"' in finding.text
     with pytest.raises(Refused, match='cannot have the label "gpu:docker"'):
         place.provider.enrol(agent(), ())
     assert place.fake.runners == {}
@@ -123,7 +144,9 @@ def test_a_registration_token_that_is_never_taken_passes(place: Place) -> None:
 @pytest.mark.parametrize("scope", ["read:organization", "all:nothing"])
 def test_a_token_with_too_few_scopes_is_told_which_it_needs(place: Place, scope: str) -> None:
     place.pool = changed(place.pool, token=place.token(scope))
-    with pytest.raises(Refused, match="write:organization, and has to be an owner's of org:ourlab"):
+    with pytest.raises(
+        Refused, match="write:organization, and has to be that of an owner of org:ourlab"
+    ):
         place.provider.enrol(agent(), ())
     *_, finding = place.provider.check()
     assert finding.severity is Severity.ERROR

@@ -208,6 +208,7 @@ class Web:
         service: str,
         whose: str,
         *,
+        keys: str = "`url`",
         authorise: Authorise = dict,
         headers: Mapping[str, str] | None = None,
         budget: Budget | None = None,
@@ -218,7 +219,8 @@ class Web:
     ) -> None:
         """Nothing is called yet.
 
-        ``service`` and ``whose`` ("GitHub", 'pool "gpu"') are what messages say. ``headers`` go on every
+        ``service`` and ``whose`` ("GitHub", 'pool "gpu"') are what messages say, and ``keys``
+        which of the configuration name what is asked about. ``headers`` go on every
         call, and those that ``authorise`` gives when it is asked, before each. ``proxy`` and ``no_proxy``
         stand in for the environment's; the certificates of ``ca`` (a PEM file) are trusted beside the
         system's.
@@ -227,6 +229,7 @@ class Web:
         self.host = urlsplit(base).netloc
         self._service = f"{service} at {self.host}"
         self._whose = whose
+        self._keys = keys
         self._authorise = authorise
         self._headers = {
             "User-Agent": f"mayfly/{__version__}",
@@ -336,7 +339,7 @@ class Web:
             )
         if status == 404:
             return Refused(
-                f"{what}; it is not there, or the token may not see it: check `url` and the token"
+                f"{what}; it is not there, or the token may not see it: check {self._keys}, and the token"
             )
         if status == 407:
             return Refused(f"{what}; the proxy wants a login: check `proxy`")
@@ -492,8 +495,8 @@ class Web:
                 f"{operation} for {self._whose}: it does not take the token, or `url` is not its own address"
             )
         return Moved(
-            f"{self._service} says that what {self._whose} names has moved ({operation}): put its new "
-            "address into `url`",
+            f"{self._service} says that what {self._whose} names has moved ({operation}): put where it "
+            f"is now into {self._keys}",
             location,
         )
 

@@ -63,6 +63,7 @@ class Enroller:
 
     def check(self) -> None:
         """``Refused`` where no registration could be made; makes none."""
+        self._labels(())
         with self._lock:
             self._token = None
         self._registration_token()

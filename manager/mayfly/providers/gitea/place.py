@@ -35,6 +35,16 @@ class GiteaPlace:
             self.kind
         ]
 
+    @property
+    def owner(self) -> str:
+        """Whose the token has to be."""
+        return {
+            "instance": "a site administrator",
+            "user": "the person",
+            "org": f"an owner of {self}",
+            "repo": f"the owner of {self}",
+        }[self.kind]
+
     def __str__(self) -> str:
         """As ``scope`` has it."""
         return f"{self.kind}:{self.name}" if self.name else self.kind

@@ -48,6 +48,7 @@ class GiteaApi:
             self.place.site,
             "Gitea",
             self.whose,
+            keys="`scope` or `url`",
             authorise=self._authorise,
             budget=Budget(settings.calls_per_hour),
             proxy=pool.proxy,
@@ -86,18 +87,17 @@ class GiteaApi:
         if reply.status == 401:
             raise self.web.fault(reply, operation)
         if reply.status == 403:
-            raise self._unallowed(reply, operation, write=method != "GET")
+            raise self._unallowed(reply, operation)
         return reply
 
-    def _unallowed(self, reply: ServiceReply, operation: str, *, write: bool) -> Refused | Passing:
+    def _unallowed(self, reply: ServiceReply, operation: str) -> Refused | Passing:
         """Why the token may not do that: its scopes, or whose it is."""
         fault = self.web.fault(reply, operation)
         if isinstance(fault, Passing):
             return fault
-        level = "write" if write else "read"
         return Refused(
             f"the token of {self.whose} may not {operation} at {self.web.host}: it needs the scope "
-            f"{level}:{self.place.token_scope}, and has to be an owner's of {self.place} ({reply.said})"
+            f"write:{self.place.token_scope}, and has to be that of {self.place.owner} ({reply.said})"
         )
 
     # -- runners and jobs ----------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class GiteaApi:
 
     def version(self) -> str:
         """What it says of its version."""
-        reply = self.web.call("GET", "api/v1/version", "ask for its version", accept=(200,))
+        reply = self.web.call("GET", "api/v1/version", "tell its version", accept=(200,))
         return text(mapping(reply.body).get("version"))
 
     def own_address(self) -> str | None:
@@ -209,7 +209,7 @@ class GiteaApi:
         """
         path = ".well-known/openid-configuration"
         with suppress(Fault):
-            reply = self.web.call("GET", path, "ask for its own address", headers={}, accept=(200,))
+            reply = self.web.call("GET", path, "tell its own address", headers={}, accept=(200,))
             issuer = mapping(reply.body).get("issuer")
             return issuer if isinstance(issuer, str) else None
         return None

@@ -87,6 +87,7 @@ class GitLabApi:
             f"{base}/api/v4",
             "GitLab",
             self._whose,
+            keys="`scope` or `url`",
             authorise=lambda: {"PRIVATE-TOKEN": secret()},
             budget=Budget(calls_per_hour),
             proxy=pool.proxy,
