@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -19,6 +20,9 @@ IMAGE = "mayfly/local:cpu"
 # Whoever asks for one of these needs an Engine, whatever else its test says.
 ENGINES = frozenset({"engine", "worker_engine", "private_engine", "small_engine"})
 
+# Where nothing compiled is kept, each worker compiles all tests for itself, and each command all of Mayfly.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # A slow machine is no bug; and a failure on CI has to come back on a developer's machine.
 settings.register_profile("mayfly", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("mayfly")

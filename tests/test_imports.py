@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,17 @@ PROVIDERS = frozenset(path.parent.name for path in (ROOT / "providers").glob("*/
 MODULES = sorted(ROOT.rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> tuple[str, ...]:
     """Every module that the file imports, wherever in the file it does."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: a relative import"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(found)
 
 
 def layer(path: Path) -> str | None:
@@ -54,27 +57,37 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_a_layer_imports_only_those_beneath_it(path: Path) -> None:
-    own = layer(path)
-    above = LAYERS[LAYERS.index(own) + 1 :] if own is not None else ()
-    for module in imported(path):
-        parts = module.split(".")
-        if parts[0] == "mayfly" and len(parts) > 1:
-            assert parts[1] not in above, f"{named(path)} imports {module}"
+def wrong(paths: Iterable[Path], forbidden: Callable[[Path, str], bool]) -> list[str]:
+    """The imports that are forbidden, each with its file."""
+    return [
+        f"{named(path)} imports {module}"
+        for path in paths
+        for module in imported(path)
+        if forbidden(path, module)
+    ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_a_library_is_imported_in_its_one_place(path: Path) -> None:
-    for module in imported(path):
-        home = HOMES.get(module.split(".")[0])
-        if home is not None:
-            assert path.match(home), f"{named(path)} imports {module}"
+def test_a_layer_imports_only_those_beneath_it() -> None:
+    def above(path: Path, module: str) -> bool:
+        own, parts = layer(path), module.split(".")
+        higher = LAYERS[LAYERS.index(own) + 1 :] if own is not None else ()
+        return parts[0] == "mayfly" and len(parts) > 1 and parts[1] in higher
+
+    assert len(MODULES) > 200
+    assert wrong(MODULES, above) == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "providers").rglob("*.py")), ids=named)
-def test_a_provider_knows_no_engine(path: Path) -> None:
-    assert not [module for module in imported(path) if module.startswith("mayfly.engines")]
+def test_a_library_is_imported_in_its_one_place() -> None:
+    def astray(path: Path, module: str) -> bool:
+        home = HOMES.get(module.split(".", maxsplit=1)[0])
+        return home is not None and not path.match(home)
+
+    assert wrong(MODULES, astray) == []
+
+
+def test_a_provider_knows_no_engine() -> None:
+    paths = sorted((ROOT / "providers").rglob("*.py"))
+    assert wrong(paths, lambda _, module: module.startswith("mayfly.engines")) == []
 
 
 @pytest.mark.parametrize("room", ["core", "edge", "providers", "service"])
@@ -95,9 +108,9 @@ def test_no_provider_is_known_outside_its_own_package(room: str) -> None:
         assert not {module.split(".")[-1] for module in known} & PROVIDERS, named(path)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "core").rglob("*.py")), ids=named)
-def test_core_is_pure(path: Path) -> None:
-    assert not {module.split(".")[0] for module in imported(path)} & IMPURE
+def test_core_is_pure() -> None:
+    paths = sorted((ROOT / "core").rglob("*.py"))
+    assert wrong(paths, lambda _, module: module.split(".")[0] in IMPURE) == []
 
 
 def test_every_package_is_a_layer() -> None:
