@@ -9,6 +9,7 @@ where an image of the same inputs is there. `python -m tests.images` makes all o
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import subprocess
@@ -45,6 +46,7 @@ def stub_tag(provider: str) -> str:
     return f"mayfly/{provider}:stub-{STUBS[provider].version}"
 
 
+@functools.cache
 def stub_image(provider: str) -> str:
     """The name of the image, which is there afterwards; who comes while it is being built waits."""
     return image_with(provider, STUBS[provider], stub_tag(provider))

@@ -134,6 +134,7 @@ class PrivateEngine:
         self.programs = self.home / "programs"  # what is here, its daemon finds first
         self.programs.mkdir()
         self._images = images
+        self._fetched: set[str] = set()
         self._daemon: subprocess.Popen[bytes] | None = None
         self._holder: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
@@ -234,11 +235,14 @@ class PrivateEngine:
         return command.docker(self.url, *argv, check=check, quiet=not check).stdout.strip()
 
     def fetch(self, image: str) -> None:
-        """Have it load this image of the host's Engine where that one was built since the start."""
+        """Have it load this image of the host's Engine where that one was built since; looks once."""
+        if image in self._fetched:
+            return
         words = ("image", "inspect", "-f", "{{.Id}}", image)
         there = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
         if self.docker(*words, check=False) != there.stdout.strip():
             _load(self.url, [image])
+        self._fetched.add(image)
 
     def sh(self, command: str) -> str:
         """What a command line prints that is typed in its network namespace."""

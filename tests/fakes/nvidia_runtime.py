@@ -46,26 +46,33 @@ for uuid in $(printf '%s' "$NVIDIA_VISIBLE_DEVICES" | tr , ' '); do
 done
 """
 
-WRAPPER = """#!{python} -S
+# runc is called some eight times a container, and one time is of interest.
+WRAPPER = """#!/bin/sh
+case " $* " in
+  *' create '*) exec {python} -S {creating} "$@" ;;
+esac
+exec runc "$@"
+"""
+
+CREATING = """
 import json, os, sys
 words = sys.argv[1:]
-if "create" in words:
-    bundle, record = words[words.index("--bundle") + 1], os.path.join("{records}", words[-1])
-    with open(bundle + "/config.json") as file:
-        spec = json.load(file)
-    os.makedirs(record, exist_ok=True)
-    with open(record + "/argv", "w") as file:
-        file.write("\\n".join(words) + "\\n")
-    with open(record + "/config.json", "w") as file:
-        json.dump(spec, file)
-    if os.path.exists("{tools}/void"):
-        env = [pair for pair in spec["process"]["env"] if not pair.startswith("{variable}=")]
-        spec["process"]["env"] = [*env, "{variable}=void"]
-    elif not os.path.exists("{tools}/empty"):
-        spec["mounts"].append({{"destination": "{place}", "type": "bind", "source": "{tools}",
-                               "options": ["rbind", "ro"]}})
-    with open(bundle + "/config.json", "w") as file:
-        json.dump(spec, file)
+bundle, record = words[words.index("--bundle") + 1], os.path.join("{records}", words[-1])
+with open(bundle + "/config.json") as file:
+    spec = json.load(file)
+os.makedirs(record, exist_ok=True)
+with open(record + "/argv", "w") as file:
+    file.write("\\n".join(words) + "\\n")
+with open(record + "/config.json", "w") as file:
+    json.dump(spec, file)
+if os.path.exists("{tools}/void"):
+    env = [pair for pair in spec["process"]["env"] if not pair.startswith("{variable}=")]
+    spec["process"]["env"] = [*env, "{variable}=void"]
+elif not os.path.exists("{tools}/empty"):
+    spec["mounts"].append({{"destination": "{place}", "type": "bind", "source": "{tools}",
+                           "options": ["rbind", "ro"]}})
+with open(bundle + "/config.json", "w") as file:
+    json.dump(spec, file)
 os.execvp("runc", ["runc", *words])
 """
 
@@ -94,16 +101,17 @@ class NvidiaRuntime:
         smi = self.tools / "nvidia-smi"
         smi.write_text(SMI)
         smi.chmod(0o755)
-        wrapper = engine.home / "nvidia"
-        wrapper.write_text(
-            WRAPPER.format(
-                python=sys.executable,
+        creating = engine.home / "nvidia-create.py"
+        creating.write_text(
+            CREATING.format(
                 records=engine.home / "records",
                 tools=self.tools,
                 place=PLACE,
                 variable="NVIDIA_VISIBLE_DEVICES",
             )
         )
+        wrapper = engine.home / "nvidia"
+        wrapper.write_text(WRAPPER.format(python=sys.executable, creating=creating))
         wrapper.chmod(0o755)
 
     def blind(self, on: bool = True) -> None:
