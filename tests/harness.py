@@ -20,9 +20,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
+
+import docker.errors
 
 from mayfly.core.model import LABEL_SANDBOX
 from tests import copies
@@ -149,13 +153,13 @@ class Manager:
         """Remove what is there; whether no container was. (A network may be kept by an endpoint that an ended
         Engine has forgotten; the next manager there removes it.)
         """
-        mine = ("--filter", f"label=io.mayfly.host={self.host_id()}")
-        containers = self.docker("ps", "-aq", *mine).split()
-        if containers:
-            self.docker("rm", "-f", *containers, check=False)
-        networks = self.docker("network", "ls", "-q", *mine).split()
-        if networks:
-            self.docker("network", "rm", *networks, check=False)
+        mine = {"label": f"io.mayfly.host={self.host_id()}"}
+        with command.api(self.docker_host) as api:
+            containers = [row["Id"] for row in api.containers(all=True, filters=mine)]
+            with ThreadPoolExecutor(max_workers=4) as several:
+                list(several.map(partial(_removed, api.remove_container, force=True), containers))
+            for network in api.networks(filters=mine):
+                _removed(api.remove_network, network["Id"])
         return not containers
 
     def start(self, *command: str, wait: str | None = "idle") -> None:
@@ -335,9 +339,16 @@ class Manager:
 
     def containers(self) -> list[str]:
         """The names of all agents' containers of this manager's."""
-        mine = ("--filter", f"label=io.mayfly.host={self.host_id()}")
-        agents = ("--filter", f"label={LABEL_SANDBOX}=")
-        return self.docker("ps", "-a", *mine, *agents, "--format", "{{.Names}}").split()
+        mine = {"label": [f"io.mayfly.host={self.host_id()}", f"{LABEL_SANDBOX}="]}
+        with command.api(self.docker_host) as api:
+            rows = api.containers(all=True, filters=mine)
+            return [row["Names"][0].removeprefix("/") for row in rows]
+
+
+def _removed(remove: Callable[..., object], name: str, **how: bool) -> None:
+    """Have it removed; one that is gone, or cannot go yet, is no error."""
+    with suppress(docker.errors.APIError):
+        remove(name, **how)
 
 
 @contextmanager

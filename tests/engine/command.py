@@ -1,4 +1,4 @@
-"""The docker command against one Engine, bounded in time.
+"""The docker command against one Engine, and its API from this process, bounded in time.
 
 An Engine that hangs fails the test that asked it: with the last of what it said and, where it is a private
 one, with what all its threads were at. Nobody waits so long for it a second time.
@@ -11,8 +11,14 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from docker import APIClient
+from docker.errors import DockerException
+from requests.exceptions import ReadTimeout
 
 PATIENCE = 90.0  # seconds for one command, on a machine that has much else to do
 AGAIN = 5.0  # the same once an Engine has been found to hang
@@ -40,14 +46,35 @@ def docker(
             stderr=subprocess.PIPE if quiet else None,
             text=True,
             check=check,
-            timeout=AGAIN if url in _hanging else PATIENCE,
+            timeout=_patience(url),
         )
     except subprocess.TimeoutExpired:
-        told = f"docker {' '.join(argv)} did not end in time at {url}"
-        if url in _hanging:
-            raise EngineHangs(f"{told}, as before") from None
-        _hanging.add(url)
-        raise EngineHangs(f"{told}{_account(Path(url.removeprefix('unix://')).parent)}") from None
+        raise _hangs(url, f"docker {' '.join(argv)}") from None
+
+
+@contextmanager
+def api(url: str) -> Iterator[Any]:
+    """A client of its API, which costs no process; ``EngineHangs`` where an answer does not come in time."""
+    try:
+        with closing(APIClient(url, version="auto", timeout=_patience(url))) as client:
+            yield client
+    except (ReadTimeout, DockerException) as error:
+        if isinstance(error, ReadTimeout) or isinstance(error.__cause__, ReadTimeout):
+            raise _hangs(url, "a request to its API") from None
+        raise
+
+
+def _patience(url: str) -> float:
+    return AGAIN if url in _hanging else PATIENCE
+
+
+def _hangs(url: str, asked: str) -> EngineHangs:
+    """What is to be raised, and to be known from now on, of one that did not answer."""
+    told = f"{asked} did not end in time at {url}"
+    if url in _hanging:
+        return EngineHangs(f"{told}, as before")
+    _hanging.add(url)
+    return EngineHangs(f"{told}{_account(Path(url.removeprefix('unix://')).parent)}")
 
 
 def _account(home: Path) -> str:
