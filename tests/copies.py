@@ -1,14 +1,15 @@
 """A Python command line without the half second that Mayfly's modules take to be imported.
 
 One process a test run imports them; each command line is a copy of it (a fork) with arguments, files and
-an environment of its own, which runs what `python` would run and ends as any process does. What a test is
-to find out about the start itself (the imports, the program's name, what the linker reads from its
-environment) takes a process of its own.
+an environment of its own, which runs what `python` would run and ends as any process does. There is one
+more for each way to start that is asked for again: with other libraries, or in a hurry (`tests/hurried.py`).
+What a test is to find out about the start itself (imports, the program's name) takes a process of its own.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import gc
 import json
@@ -20,15 +21,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 MAYFLY = (sys.executable, "-m", "mayfly.cli.app")
+HURRIED = ROOT / "tests/hurried.py"
+LIBRARIES = "LD_LIBRARY_PATH"
 FILES = 5  # standard input, output, error, where the end is told, and what is asked for
 
 
@@ -84,22 +90,34 @@ class Copy:
         self._read += piece
 
 
-def possible(words: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether a copy does what a process of its own would: what only the start reads is as it was here."""
+@dataclass(frozen=True)
+class Beginning:
+    """What a process reads when it starts, and never again."""
+
+    libraries: str | None = None  # where the linker looks first
+    limits: tuple[str, ...] = ()  # those of mayfly's that are made short
+
+
+_asked: Counter[Beginning] = Counter()
+
+
+def beginning(words: Sequence[str], environment: Mapping[str, str]) -> Beginning | None:
+    """That of the process whose copy does what a process of its own would; None where none does."""
 
     def read_at_start(found: Mapping[str, str]) -> set[tuple[str, str]]:
-        names = [name for name in found if name.startswith(("LD_", "PYTHON"))]
+        names = [name for name in found if name.startswith(("LD_", "PYTHON")) and name != LIBRARIES]
         return {(name, found[name]) for name in names} - {
             ("PYTHONUNBUFFERED", "1"),
             ("PYTHONPATH", str(ROOT)),
         }
 
+    if words[0] != sys.executable or read_at_start(environment) != read_at_start(os.environ):
+        return None
+    libraries = environment.get(LIBRARIES)
+    if words[1] == str(HURRIED):
+        return Beginning(libraries, tuple(words[2:]))
     # A script may change a module before others import from it.
-    return (
-        words[0] == sys.executable
-        and words[1] in ("-m", "-c")
-        and read_at_start(environment) == read_at_start(os.environ)
-    )
+    return Beginning(libraries) if words[1] in ("-m", "-c") else None
 
 
 def start(
@@ -108,10 +126,20 @@ def start(
     files: tuple[int, int, int],
     *,
     session: bool = False,
+    terminal: bool = False,
 ) -> Copy | subprocess.Popen[bytes]:
-    """Begin a command line, by a copy where possible; ``files``: its standard input, output, error."""
-    if not possible(words, environment):
+    """Begin a command line, by a copy where possible; ``files``: its standard input, output, error.
+
+    ``terminal``: the first is its terminal, and ^C typed there reaches it.
+    """
+    begins = beginning(words, environment)
+    if begins is not None:
+        _asked[begins] += 1
+    # What is asked for once is not worth the import of all verbs.
+    if begins is None or (begins != Beginning() and _asked[begins] == 1):
         stdin, stdout, stderr = files
+        if terminal:
+            words = ("setsid", "--ctty", "env", "--default-signal=INT", *words)
         return subprocess.Popen(
             words,
             env=environment,
@@ -122,15 +150,16 @@ def start(
         )
     reads, writes = os.pipe()
     asked = {
-        "words": words,
+        "words": (*MAYFLY, "run") if begins.limits else words,
         "environment": environment,
         "folder": str(Path.cwd()),
-        "session": session,
+        "session": session or terminal,
+        "terminal": terminal,
     }
     with os.fdopen(writes, "wb"), os.fdopen(os.memfd_create("asked"), "w+") as request:
         json.dump(asked, request)
         request.seek(0)
-        socket.send_fds(_original()[0], [b"!"], [*files, writes, request.fileno()])
+        socket.send_fds(_original(begins)[0], [b"!"], [*files, writes, request.fileno()])
     return Copy(reads)
 
 
@@ -161,13 +190,17 @@ def _whole(file: IO[bytes]) -> bytes:
 
 
 @functools.cache
-def _original() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _original(begins: Beginning) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """The process that copies are made of, and the way to it; it ends with this one."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop(LIBRARIES, None)
+    if begins.libraries is not None:
+        environment[LIBRARIES] = begins.libraries
     with its:
         return ours, subprocess.Popen(
-            [sys.executable, __file__, str(its.fileno())],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [sys.executable, __file__, str(its.fileno()), *begins.limits],
+            env=environment,
             stdin=subprocess.DEVNULL,
             pass_fds=[its.fileno()],
             start_new_session=True,
@@ -214,6 +247,9 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> list[str]:
     for number, file in enumerate(files):
         os.dup2(file, number)
     os.closerange(3, max(files) + FILES)
+    if asked["terminal"]:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
@@ -250,6 +286,10 @@ def _end(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    from tests.hurried import shorten
+
+    for limit in sys.argv[2:]:  # before anything reads it
+        shorten(limit)
     import mayfly.cli
 
     import_module("mayfly.service.daemon")

@@ -6,9 +6,10 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
 import termios
 from pathlib import Path
+
+from tests import copies
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,19 +28,8 @@ class Terminal:
     def __init__(self, command: list[str], columns: int = 80, **env: str) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-        self.process = subprocess.Popen(
-            [
-                "setsid",
-                "--ctty",
-                "env",
-                "--default-signal=INT",
-                *command,
-            ],  # so that ^C typed there reaches it
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment(**env),
-        )
+        files = (theirs, theirs, theirs)
+        self.process = copies.start(command, environment(**env), files, terminal=True)
         os.close(theirs)
         self.seen = ""
 
