@@ -147,7 +147,7 @@ def test_memory_that_returns_late_is_waited_for_and_memory_that_does_not_return_
     manager.started(first)
     returned = time.time() + 4.0
     hardware.memory_until(0, 30_000, 4.0)
-    manager.docker("exec", "-d", "gpu-0", "touch", "/tmp/go")
+    manager.let_go(first)
     manager.ended(first)
     follows = manager.ended(manager.on_gpu("true"))
     assert follows["exit_code"] == 0
@@ -155,7 +155,7 @@ def test_memory_that_returns_late_is_waited_for_and_memory_that_does_not_return_
     second = manager.on_gpu(*held_up)
     manager.started(second)
     hardware.gpu(0, used=30_000)
-    manager.docker("exec", "-d", "gpu-0", "touch", "/tmp/go")
+    manager.let_go(second)
     manager.ended(second)
     note = manager.in_phase("held", "gpu-0")["note"]
     assert "30000 MiB" in note
@@ -275,8 +275,8 @@ def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     hardware.gpu(0, used=2048, util=80)
     hardware.gpu(1, used=512, util=20)
     until(lambda: [gpu["used"] for gpu in manager.json("gpus")["gpus"]] == used, "it is read")
-    for slot in ("gpu-0", "gpu-1"):
-        manager.docker("exec", "-d", slot, "touch", "/tmp/go")
+    for job in jobs:
+        manager.let_go(job)
     assert {manager.ended(job)["slot"] for job in jobs} == {"gpu-0", "gpu-1"}
     hardware.gpu(0, used=0, util=0)
     hardware.gpu(1, used=0, util=0)
