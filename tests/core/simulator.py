@@ -1019,7 +1019,7 @@ class Manager:
         away = 0 if self.host.service_answers else int(seconds / REST)
         for _ in range(passes + away + int(seconds / KNOCK)):
             self.run()
-            wake = machine.foreseen(self._ready(), self.now, self.judge).wake
+            wake = self.foreseen().wake
             if wake is None or wake > until:
                 self.host.now = until
                 self.run()
