@@ -29,6 +29,7 @@ from typing import Any, Self, TypeVar
 import docker.errors
 
 from mayfly.core.model import LABEL_SANDBOX
+from mayfly.service.control import STILL_COMING
 from tests import copies
 from tests.engine import command
 from tests.waiting import pause
@@ -287,9 +288,18 @@ class Manager:
 
     def output(self, job: str) -> str:
         """What the job has printed, as ``logs`` prints it."""
-        done = self.cli("logs", job)
-        assert done.returncode == 0, done.stderr
+        done = self.logs(job)
         return str(done.stdout + done.stderr)
+
+    def logs(self, job: str) -> subprocess.CompletedProcess[Any]:
+        """``mayfly logs JOB``; of a job that has ended, once all that it printed has come."""
+
+        def look() -> subprocess.CompletedProcess[Any] | None:
+            done = self.cli("logs", job)
+            assert done.returncode == 0, done.stderr
+            return None if STILL_COMING.decode() in done.stderr else done
+
+        return until(look, f"the output of job {job} is there")
 
     def health(self) -> dict[str, str]:
         """The health lines: code -> text."""

@@ -46,7 +46,7 @@ class GpuManager(Manager):
         return self.submit(*command, options=["--pool", "gpu"])
 
     def output(self, job: str) -> str:
-        return str(self.cli("logs", job).stdout)
+        return str(self.logs(job).stdout)
 
     def told(self, code: str) -> list[str]:
         """The texts of the health lines with that code."""

@@ -105,7 +105,7 @@ def test_whoever_goes_away_leaves_nothing_but_the_job(manager: Manager, job: str
     until(lambda: {"sleep 501", "sleep 502"} <= set(_commands(manager)), "both have begun")
     person.send_signal(signal.SIGKILL)
     person.communicate()
-    until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended", 30)
+    until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended")
     assert manager.job(job)["state"] == "running"
     until(lambda: (job, "root", "the client went away") in _left(manager), "that it is recorded")
 
@@ -139,13 +139,13 @@ def test_it_ends_with_the_job_and_with_the_manager_and_the_job_with_neither(
     manager.kill(signal.SIGTERM)
     assert b"the manager stops; the job goes on" in person.communicate(timeout=60)[1]
     manager.start(wait="answer")
-    until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended", 30)
+    until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended")
     person = enter()
     manager.kill(signal.SIGKILL)
     person.communicate(timeout=60)
-    assert "sleep 503" in _commands(manager)
+    until(lambda: "sleep 503" in _commands(manager), "it goes on")
     manager.start(wait="answer")
-    until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended", 30)
+    until(lambda: _commands(manager) == ["sleep 600"], "what it started has ended")
     told = (job, "root", "the manager was gone before it had ended")
     until(lambda: told in _left(manager), "that it is recorded")
     person = enter()

@@ -80,7 +80,7 @@ def test_an_end_that_nobody_saw_is_accounted_for_after_a_flood_of_events(
     row = manager.ended(job)
     assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "exit", 23)
     assert row["agent"] == agent
-    printed = manager.cli("logs", job)
+    printed = manager.logs(job)
     assert printed.stdout == "said\n"
     # Removed by the Engine meanwhile, it cannot be asked for the rest: the record says so.
     assert ("may be missing" in printed.stderr) == (removal == "engine")

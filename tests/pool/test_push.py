@@ -65,7 +65,7 @@ def test_a_push_is_run_and_a_forced_one_ends_what_it_threw_away(
     jobs = {job["name"]: job for job in json.loads(body)["jobs"]}
     assert jobs["publish-bert"]["exit_code"] == 1
     head = git(desk, "rev-parse", "HEAD").strip()
-    assert manager.cli("logs", jobs["test-vit"]["job"]).stdout == f"of vit\n{head}\n"
+    assert manager.output(jobs["test-vit"]["job"]) == f"of vit\n{head}\n"
 
     manager.cli("fetch", jobs["test-vit"]["job"], "-o", str(tmp_path / "back"))
     assert [file.read_text() for file in (tmp_path / "back").rglob("out")] == [f"{head}\n"]
