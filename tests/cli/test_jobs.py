@@ -303,7 +303,10 @@ def test_submit_says_what_its_options_say(runs: Runs, mayfly: Mayfly) -> None:
         "--", "id",
     )  # fmt: skip
     assert (ran.code, ran.out) == (0, "j1\n")
-    (command,) = runs.manager.commands
+    assert mayfly("submit", "--image", "lab/torch:2.5", "--", "id").code == 0
+    command, in_its_image = runs.manager.commands
+    assert isinstance(in_its_image, SubmitJob)
+    assert in_its_image.image == "lab/torch:2.5"
     assert command == SubmitJob(
         command.by,
         Payload(("id",), {}),

@@ -83,6 +83,10 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("submit --cuda new -- true", 2),
         ("submit --cuda 12.8,all -- true", 2),
     ],
+    "submit --image": [
+        ("submit --image 'no such name' -- true", 2),
+        ("submit --image lab/torch:1 --cuda 12.8 -- true", 2),
+    ],
     "submit --matrix": [
         ("submit --matrix A -- true", 2),
         ("submit --matrix A= -- true", 2),
@@ -96,6 +100,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("submit --out x= -- true", 2),
         ("submit --out =x -- true", 2),
         ("submit --out x --out x=y -- true", 2),
+        ("submit --out x=y -- true", 2),
     ],
     "fetch job": [("fetch nope", 4)],
     "fetch -o": "any value has a meaning",
@@ -228,6 +233,10 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("images build 12.8 --base x --distribution ubuntu24.04", 2),
     ],
     "images build --base": ANY,
+    "images build --tag": [
+        ("images build cpu 12.8 --tag lab/agent:1", 2),
+        ("images build cpu --tag lab|agent", 2),
+    ],
     "images build --uid": [(f"images build cpu --uid {n}", 2) for n in ("x", "0", "-1")],
     "images build --build-arg": [
         ("images build cpu --build-arg nonsense", 2),

@@ -55,6 +55,7 @@ from mayfly.core.facts import (
     SlotUncordoned,
 )
 from mayfly.core.gpus import Gpus
+from mayfly.core.job_images import allows
 from mayfly.core.machine import Step
 from mayfly.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
 from mayfly.core.model import (
@@ -73,6 +74,7 @@ from mayfly.core.model import (
     HostId,
     HostSpec,
     JobId,
+    JobImage,
     JobState,
     Limits,
     PoolName,
@@ -202,6 +204,7 @@ class Box(Made):
     running: bool = False  # its launcher passed the gate and has not ended
     working: bool = False  # of a service: it runs a job
     entry: str | None = None  # its id at the service
+    image: str = "image"
     sandbox: ContainerId | None = None  # the holder that it joined
 
     @property
@@ -242,6 +245,10 @@ class Host:
     runs: dict[JobId, list[Generation]] = field(default_factory=dict)
     again: dict[JobId, int] = field(default_factory=dict)  # how often it may be run once more
     codes: dict[JobId, int] = field(default_factory=dict)  # of jobs that ended by themselves
+    asked: dict[JobId, str | None] = field(default_factory=dict)  # the images of jobs
+    # the images that are there beside the pools' own, and those in which no gate ever stands
+    images: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     entries: dict[str, RosterEntry] = field(default_factory=dict)  # of the service
     enlisted: int = 0
     service_answers: bool = True
@@ -281,6 +288,7 @@ class Host:
         assert known.opened is None, "a gate was passed twice"
         self.witnesses[box.generation] = replace(known, opened=self.now)
         if box.job is not None:
+            assert box.image == (self.asked[box.job] or "image"), "a job runs in another image"
             self.runs.setdefault(box.job, []).append(box.generation)
             most = 1 + self.again.get(box.job, 0)
             assert len(self.runs[box.job]) <= most, "a job was run twice"
@@ -482,6 +490,8 @@ class Host:
         assert (action.sandbox is not None) == spec.sandboxed
         if action.sandbox is not None and self.holder(action.sandbox) is None:
             raise Fault
+        if spec.image != "image" and spec.image not in self.images:
+            raise Fault(lasting=True)
         box = Box(
             generation=generation,
             slot=spec.name,
@@ -495,10 +505,13 @@ class Host:
             created=self.now,
             state=ContainerState.RUNNING if started else ContainerState.CREATED,
             sandbox=action.sandbox,
+            image=spec.image,
         )
         self.boxes[generation] = box
         self.witnesses[generation] = Witness()
-        if started:
+        if started and spec.image in self.broken:
+            self.dies(generation)
+        elif started:
             self._say(generation, "ready")
         return box.id
 
@@ -516,8 +529,10 @@ def pool(
     job_timeout: float | None = 6 * 3600.0,
     provider: str = "local",
     sandbox: Literal["job", "slot"] = "job",
+    job_images: tuple[str, ...] = (),
 ) -> PoolSpec:
     return PoolSpec(
+        job_images=job_images,
         sandbox=sandbox,
         name=PoolName(name),
         provider=provider,
@@ -554,6 +569,22 @@ def specs(
 
 def desire(*groups: tuple[SlotSpec, ...]) -> Desired:
     return Desired(tuple(spec for group in groups for spec in group))
+
+
+def with_images(desired: Desired, there: Iterable[str], looked_for: Iterable[str] = ()) -> Desired:
+    """The same, once the images were looked for: what is not ``there`` is known not to be."""
+    there = set(there)
+    return replace(
+        desired,
+        job_images={
+            (of.name, image): JobImage(image)
+            if image in there
+            else JobImage(problem=f"image {image} is not on this Engine")
+            for of in {spec.pool.name: spec.pool for spec in desired.slots}.values()
+            for image in {*there, *looked_for}
+            if allows(of, image)
+        },
+    )
 
 
 # -- judging -------------------------------------------------------------------------------------
@@ -933,6 +964,7 @@ class Manager:
         follows: bool = False,
         retry_lost: int = 0,
         out: tuple[str, ...] = (),
+        image: str | None = None,
     ) -> JobId:
         """``follows``: it runs after the last of those that have not ended."""
         self.submitted += 1
@@ -950,7 +982,9 @@ class Manager:
             awaits=after,
             retry_lost=retry_lost,
             out=out,
+            image=image,
         )
+        self.host.asked[job.id] = image
         self.host.again[job.id] = retry_lost
         self.record([JobSubmitted(self.now, job)])
         return job.id

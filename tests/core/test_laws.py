@@ -39,22 +39,33 @@ from mayfly.core.model import (
 from mayfly.core.notice import notice
 from mayfly.core.plan import Plan
 from mayfly.core.throttle import MIB
-from tests.core.simulator import Fate, Host, Manager, desire, judge, pool, specs
+from tests.core.simulator import (
+    Fate,
+    Host,
+    Manager,
+    desire,
+    judge,
+    pool,
+    specs,
+    with_images,
+)
 
 pytestmark = pytest.mark.long
 
 GPUS = (("G0",), ("G1",))
+IMAGES = ("lab/x", "lab/y")
+ASKED = ("lab/*",)  # what most pools let jobs ask for
 VARIANTS: tuple[Desired, ...] = (
     desire(
-        specs(pool("a", 2, sandbox="slot")),
-        specs(pool("g", 2), leases=GPUS),
-        specs(pool("m", 1, standby=False), removal=Removal.MANAGER),
+        specs(pool("a", 2, sandbox="slot", job_images=ASKED)),
+        specs(pool("g", 2, job_images=ASKED), leases=GPUS),
+        specs(pool("m", 1, standby=False, job_images=ASKED), removal=Removal.MANAGER),
         specs(pool("service", 1, provider="azure", sandbox="slot")),
     ),
     # Everything is to be made anew.
     desire(
-        specs(pool("a", 2, sandbox="slot"), fingerprint="f2"),
-        specs(pool("g", 2, sandbox="slot"), fingerprint="f2", leases=GPUS),
+        specs(pool("a", 2, sandbox="slot", job_images=("lab/x",)), fingerprint="f2"),
+        specs(pool("g", 2, sandbox="slot", job_images=ASKED), fingerprint="f2", leases=GPUS),
         specs(pool("m", 1), fingerprint="f2", removal=Removal.MANAGER),
         specs(pool("service", 1, provider="azure"), fingerprint="f2"),
     ),
@@ -66,8 +77,8 @@ VARIANTS: tuple[Desired, ...] = (
     ),
     # A GPU goes from one pool to another.
     desire(
-        specs(pool("a", 2), leases=GPUS[::-1]),
-        specs(pool("g", 1)),
+        specs(pool("a", 2, job_images=ASKED), leases=GPUS[::-1]),
+        specs(pool("g", 1, job_images=ASKED)),
         specs(pool("m", 1), removal=Removal.MANAGER),
     ),
 )
@@ -84,8 +95,8 @@ class Chaos(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.host = Host()
-        self.manager = Manager(self.host, VARIANTS[0])
+        self.host = Host(images={"lab/x"})
+        self.manager = Manager(self.host, with_images(VARIANTS[0], self.host.images, IMAGES))
 
     @initialize(slow=st.booleans(), anonymous=st.booleans())
     def begin(self, slow: bool, anonymous: bool) -> None:
@@ -242,6 +253,7 @@ class Chaos(RuleBasedStateMachine):
         follows=st.booleans(),
         retry_lost=st.sampled_from([0, 0, 1]),
         out=st.sampled_from([(), (), ("results",)]),
+        image=st.sampled_from([None, None, *IMAGES]),
     )
     def a_job_comes(
         self,
@@ -252,9 +264,20 @@ class Chaos(RuleBasedStateMachine):
         follows: bool,
         retry_lost: int,
         out: tuple[str, ...],
+        image: str | None,
     ) -> None:
         how = {"uid": uid, "priority": priority, "follows": follows, "retry_lost": retry_lost}
-        self.manager.submit(to, timeout, out=out, **how)  # type: ignore[arg-type]
+        self.manager.submit(to, timeout, out=out, image=image, **how)  # type: ignore[arg-type]
+
+    @rule(
+        there=st.sets(st.sampled_from(IMAGES)),
+        broken=st.sets(st.sampled_from(IMAGES)),
+        seen=st.booleans(),
+    )
+    def images_come_and_go(self, there: set[str], broken: set[str], seen: bool) -> None:
+        self.host.images, self.host.broken = there, broken
+        if seen:
+            self.manager.desired = with_images(self.manager.desired, there, IMAGES)
 
     @rule(
         to=st.sampled_from(QUEUES),
@@ -310,7 +333,8 @@ class Chaos(RuleBasedStateMachine):
     @rule(variant=st.integers(0, len(VARIANTS) - 1), held=st.sampled_from([None, "a-0", "g-1"]))
     def the_configuration_changes(self, variant: int, held: str | None) -> None:
         obstacles = {SlotName(held): "the GPU is ill"} if held is not None else {}
-        self.manager.desired = Desired(VARIANTS[variant].slots, obstacles)
+        wanted = Desired(VARIANTS[variant].slots, obstacles)
+        self.manager.desired = with_images(wanted, self.host.images, IMAGES)
 
     @rule(turns=st.integers(1, 3))
     def a_person_pauses_for_a_while(self, turns: int) -> None:
@@ -378,7 +402,8 @@ def heal(manager: Manager) -> None:
     host = manager.host
     host.slow, host.service_answers = False, True
     host.progress()
-    manager.desired = Desired(VARIANTS[0].slots)
+    host.images, host.broken = set(IMAGES), set()
+    manager.desired = with_images(VARIANTS[0], IMAGES)
     for subject in list(manager.flight):
         manager.finish(subject)
     manager.resume()  # what a person said may not have got to the disk
@@ -399,6 +424,7 @@ def converged(manager: Manager) -> None:
     """Every slot has what it wants, and there is nothing else."""
     host, memory = manager.host, manager.memory
     assert manager.turn().empty
+    assert not memory.booked
     wanted = 0
     for spec in manager.desired.slots:
         phases = manager.phases(spec.name)

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from mayfly.core.commands import Caller, Payload, SubmitJob
+from mayfly.core.desire import ImageSeen
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import (
+    GATE_PROTOCOL,
     Config,
     Desired,
     HostSpec,
@@ -45,6 +47,8 @@ SLOTS = (
     *slots("shut", "mayfly/local:cpu", security=PoolSecurity(read_only=True)),
     *slots("pair", "mayfly/local:cuda13.0", gpus=2),
     *slots("every", "mayfly/local:cpu", gpus="all"),
+    *slots("made", "mayfly/local:cpu", job_images=("lab/torch:*", "lab/jax:1")),
+    *slots("again", "mayfly/local:cpu", gpus=4, job_images=("lab/jax:1",)),
     *slots("hub", "mayfly/github:cuda12.4", provider="github", embedded=False),
 )
 POOLS = tuple({spec.pool.name: spec.pool for spec in SLOTS}.values())
@@ -127,6 +131,17 @@ def test_a_number_of_gpus_is_a_pool_whose_slots_have_just_so_many() -> None:
     assert taken(submitted(gpus=2, wanted="pair")) == [("new", "pair", "")]
 
 
+def test_an_image_leads_to_the_pool_that_allows_it() -> None:
+    seen = {"lab/torch:2": ImageSeen("id", GATE_PROTOCOL, provider="local")}
+    found = submitted(image="lab/torch:2", seen=seen, matrix={"SEED": ("1", "2")})
+    assert [pool for _, pool, _ in taken(found)] == ["made", "made"]
+    assert not isinstance(found, Refused)
+    assert [entry.job.image for entry in found] == ["lab/torch:2"] * 2
+    assert taken(submitted(image="lab/jax:1", gpus=4)) == [("new", "again", "")]
+    # What the Engine does not say refuses nothing.
+    assert taken(submitted(image="lab/torch:2")) == [("new", "made", "")]
+
+
 def test_how_many_all_are_is_what_the_slots_have() -> None:
     slot = next(spec for spec in SLOTS if spec.pool.name == "every")
     assert "every" not in gpus_of_pools(Desired(SLOTS))
@@ -140,7 +155,7 @@ def test_how_many_all_are_is_what_the_slots_have() -> None:
         (
             submitted(gpus=8),
             404,
-            "no pool with a queue has slots with 8 GPUs; there are slots with 0, 2",
+            "no pool with a queue has slots with 8 GPUs; there are slots with 0, 2, 4",
         ),
         (
             submitted(gpus=1, wanted="pair"),
@@ -161,6 +176,53 @@ def test_how_many_all_are_is_what_the_slots_have() -> None:
             submitted(cuda=("9.9",)),
             404,
             "no pool with a queue has CUDA 9.9; there are: 11.8, 12.8, 13.0",
+        ),
+        (
+            submitted(image="lab/torch:2", cuda=("12.8",)),
+            400,
+            "an image has the CUDA that is in it: ask for image or cuda, not for both",
+        ),
+        (
+            submitted(image="lab/other:1"),
+            409,
+            (
+                "no pool with a queue lets jobs ask for image lab/other:1; which pools allow which: "
+                "made: lab/torch:*, lab/jax:1; again: lab/jax:1"
+            ),
+        ),
+        (
+            submitted(image="lab/torch:2", wanted="plain"),
+            409,
+            (
+                'pool "plain" does not let jobs ask for image lab/torch:2; which pools allow which: '
+                "made: lab/torch:*, lab/jax:1; again: lab/jax:1"
+            ),
+        ),
+        (
+            submitted(image="lab/torch:2", gpus=2),
+            409,
+            (
+                "no pool whose slots have 2 GPUs lets jobs ask for image lab/torch:2; which pools allow "
+                "which: made: lab/torch:*, lab/jax:1; again: lab/jax:1"
+            ),
+        ),
+        (
+            submitted(image="lab/jax:1"),
+            400,
+            "there are several queues, name one with --pool: made, again",
+        ),
+        (
+            submitted(image="lab/torch:2", seen={"lab/torch:2": None}),
+            409,
+            "image lab/torch:2 is not on this Engine: `docker pull lab/torch:2`, or build it there",
+        ),
+        (
+            submitted(image="lab/torch:2", seen={"lab/torch:2": ImageSeen("id", None)}),
+            409,
+            (
+                "image lab/torch:2 has no Mayfly gate (label io.mayfly.gate): `mayfly images build cpu "
+                "--base lab/torch:2 --tag NAME` makes one on it that has"
+            ),
         ),
         (
             submitted(wanted="new", cuda=("11.8",)),

@@ -80,6 +80,7 @@ gpus = ["GPU-8f2c1111", "MIG-77aa", 0]
 cuda = "12.8"
 cuda_compat = true
 image = "registry.lab/ci/agent:7"
+job_images = []
 labels = ["gpu", "a100"]
 env = { HF_HOME = "/cache/hf" }
 user = "1001:44"
@@ -506,6 +507,14 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("[pool.limits]\nmemory = '1KiB'"), "limits memory: must be at least 6MiB"),
     (pool("cuda = '12'"), "cuda: '12' is not a CUDA version such as \"12.8\""),
     (pool("image = '-x'"), "image: '-x' is not an image's name"),
+    (
+        pool("job_images = ['lab/a:1', 'lab b']"),
+        "job_images.2: 'lab b' is not an image's name, in which * may stand",
+    ),
+    (
+        EVERYTHING.replace("job_images = []", "job_images = ['lab/a:1']"),
+        "job_images: has no meaning here: jobs of a service do not come by `mayfly submit`",
+    ),
     (pool("injection = 'magic'"), "injection: must be 'auto', 'runtime', 'cdi' or 'request'"),
     # mounts
     (

@@ -26,6 +26,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ResultsTaken,
     RunSubmitted,
+    SlotBooked,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
 from mayfly.core.memory import Agent, Job, Visit
@@ -356,7 +357,9 @@ def test_the_order_of_the_queue_is_the_same_in_the_next_manager(tmp_path: Path) 
         job(5, 1002, priority=Priority.LOW, name="train", group=JobId("g"), variant="12.8"),
         job(6, 1003, after=(JobId("j1"), JobId("j2")), awaits=(JobId("j1"), JobId("j2"))),
         job(7, 1003, after=(JobId("j3"),), awaits=(JobId("j3"),)),
+        job(8, 1004, image="lab/torch:2.5"),
     )
+    happened(SlotBooked(T + 9, SlotName("a-9"), JobId("j8"), "lab/torch:2.5"))
     for number in (1, 2, 3):
         created = lived(number, T + 10)[0]
         assert isinstance(created, AgentCreated)

@@ -20,7 +20,7 @@ from mayfly.core.pipeline.task import Task
 from mayfly.core.runs import Origin
 from mayfly.edge.faults import Refused
 from mayfly.edge.own_limits import OwnLimits
-from mayfly.providers.local.pipeline import queue_name
+from mayfly.providers.local.pipeline import queue_name, queued
 from mayfly.service.parameters import JOB_NAME
 from tests.harness import until
 from tests.pipelines.box import Box
@@ -257,6 +257,10 @@ def test_what_a_job_waits_for_are_places_and_what_is_not_run_is_not_waited_for()
     ]
     assert (found[1]["timeout"], found[1]["cuda"], found[1]["out"]) == (60.0, "12.8", ["r.xml"])
     assert found[0]["out"] is None
+    assert "image" not in found[0]
+    in_an_image = Task("a", "a", "x", values={"cuda": "12.8"}, image="lab/torch:2.5")
+    (task,) = queued([in_an_image])
+    assert (task["image"], task["cuda"]) == ("lab/torch:2.5", None)
 
 
 def test_a_run_is_run_again_of_its_commit_all_of_it_or_what_did_not_succeed(

@@ -170,6 +170,7 @@ ELSEWHERE = {
     "operations": ("keep_failed",),
     "an Engine that filters nothing": ("isolation",),
     "kept networks": ("sandbox",),
+    "jobs that ask for an image": ("job_images",),
 }
 LISTEN = (
     "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(4000, INADDR_ANY)) or die; "

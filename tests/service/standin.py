@@ -82,6 +82,7 @@ def job(name: str, /, **other: Any) -> Row:
         "priority": "normal",
         "group": None,
         "variant": "",
+        "image": None,
         **other,
     }
 

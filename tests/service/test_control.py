@@ -250,6 +250,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             "workspace": "0" * 64,
             "stdin": "1" * 64,
             "out": ["results/", "/tmp/x", "results/"],
+            "image": "lab/torch:2.5",
         },
         SubmitJob(
             ANYONE,
@@ -266,6 +267,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             workspace="0" * 64,
             stdin="1" * 64,
             out=("results/", "/tmp/x"),
+            image="lab/torch:2.5",
         ),
     ),
     (
@@ -280,7 +282,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             "tasks": [
                 {"argv": ["make"], "name": "test-vit"},
                 {"argv": ["id"], "env": {"A": "b"}, "pool": "p", "cuda": "12.8", "timeout": 9},
-                {"argv": ["id"], "after": [1, 0, 1], "out": ["results/", "r.xml"]},
+                {"argv": ["id"], "after": [1, 0, 1], "out": ["results/", "r.xml"], "image": "a"},
             ],
         },
         SubmitRun(
@@ -289,7 +291,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
             (
                 RunJob(Payload(("make",), {}), name="test-vit"),
                 RunJob(Payload(("id",), {"A": "b"}), pool="p", cuda="12.8", timeout=9.0),
-                RunJob(Payload(("id",), {}), after=(1, 0), out=("results/", "r.xml")),
+                RunJob(Payload(("id",), {}), after=(1, 0), out=("results/", "r.xml"), image="a"),
             ),
             "d" * 64,
         ),

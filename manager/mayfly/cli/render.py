@@ -115,7 +115,7 @@ def _slot_row(slot: Row, now: float) -> tuple[str, ...]:
         text(slot.get("phase")),
         age(slot.get("since"), now),
         gpus(slot.get("gpus") or ()),
-        text(slot.get("image")).removeprefix("mayfly/") or "-",
+        text(slot.get("job_image") or slot.get("image")).removeprefix("mayfly/") or "-",
         text(slot.get("job")) or "-",
         note(slot, now),
     )

@@ -97,7 +97,7 @@ def describe(document: Row, now: float, width: int | None) -> list[str]:
         ("agent", render.text(slot.get("agent")) or "none"),
         ("container", render.text(slot.get("container")) or "none"),
         ("standby", _standby(slot.get("standby"), now)),
-        ("image", render.text(slot.get("image")) or "none"),
+        ("image", render.text(slot.get("job_image") or slot.get("image")) or "none"),
         ("gpus", ", ".join(render.text(gpu) for gpu in slot.get("gpus") or ()) or "none"),
         ("job", render.text(slot.get("job")) or "none"),
     ]
@@ -121,6 +121,7 @@ def describe_job(job: Row, now: float, width: int | None) -> list[str]:
         ("owner", render.text(job.get("owner"))),
         ("pool", render.text(job.get("pool"))),
         ("slot", render.text(job.get("slot"))),
+        ("image", render.text(job.get("image"))),
         ("command", render.text(job.get("command"))),
         ("submitted", moment(job.get("submitted"))),
         ("ran", render.took(job, now)),

@@ -24,8 +24,10 @@ AWAY = 1.0  # seconds until it is asked again where it did not answer
 PATIENCE = 900.0  # seconds until results are there that a manager takes from an ended container
 
 
-def wanted(given: Sequence[str], *, grouped: bool = False) -> dict[str, Path]:
-    """Where each path of a job is to be here: ``PATH`` or ``PATH=HERE``, which several jobs cannot share."""
+def wanted(given: Sequence[str], *, grouped: bool = False, waits: bool = True) -> dict[str, Path]:
+    """Where each path of a job is to be here: ``PATH`` or ``PATH=HERE``, which several jobs cannot share,
+    nor is there one for a job that nobody ``waits`` for.
+    """
     found: dict[str, Path] = {}
     for entry in given:
         path, equals, here = entry.partition("=")
@@ -39,6 +41,11 @@ def wanted(given: Sequence[str], *, grouped: bool = False) -> dict[str, Path]:
             raise Usage(
                 f"--out {clean(entry)}: several jobs cannot write to one place: say --out {clean(path)}, and "
                 "what each makes comes into a folder called as the job"
+            )
+        if equals and not waits:
+            raise Usage(
+                f"--out {clean(entry)}: nothing is written here without --wait: say --wait, or --out "
+                f"{clean(path)} and later `mayfly fetch JOB -o DIR`"
             )
         if path in found:
             raise Usage(f"--out {clean(path)} is there twice")

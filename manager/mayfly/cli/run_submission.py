@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mayfly.cli.allowance import Progress, lasting, most_of, quiet
 from mayfly.cli.client import Client
 from mayfly.cli.pipeline_tasks import queued
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
+from mayfly.core.quantities import spoken_size
 from mayfly.core.runs import JOBS_MOST, PATH_MAX, REF_MAX, SUBJECT_MAX, Origin
 
 if TYPE_CHECKING:
@@ -43,22 +46,25 @@ def submitted(
     manager: Client,
     origin: Origin,
     tasks: Sequence[Task],
-    tree: Callable[[int | None], Tree],
+    tree: Callable[[int | None, Progress], Tree],
     say: Say,
 ) -> Submitted:
     """Submit them, each to start in the tree, which gets the most bytes that it may have (``None``: nobody
     knows); ``Trouble`` where the manager does not take them, and then none is there. What cannot go with them
-    is said.
+    is said, and at a terminal how far it is where that lasts, and what was sent.
     """
     from mayfly.cli import workspace  # noqa: PLC0415  costs 20 ms
-    from mayfly.cli.allowance import most_of  # noqa: PLC0415
 
     body = body_of(origin, tasks)
     _see_that_it_is_no_more_than_may_be(body)
-    code = tree(most_of(manager))
+    progress = lasting(say) if sys.stderr.isatty() else quiet
+    code = tree(most_of(manager), progress)
     for sentence in code.left_out:
         say(f"not sent: {sentence}")
-    found = workspace.send(manager, code)
+    sending = workspace.Sending(progress=progress)
+    found = workspace.send(manager, code, sending)
+    if sys.stderr.isatty():
+        say(f"{code.counted}, {spoken_size(code.size)}; {spoken_size(sending.bytes)} sent")
     answer = manager.post("/v1/runs", {**body, "workspace": found})
     return Submitted(clean(str(answer["run"])), tuple(task.name for task in tasks))
 
@@ -75,13 +81,13 @@ def _see_that_it_is_no_more_than_may_be(body: Mapping[str, object]) -> None:
         raise Trouble(f"what these {many} jobs run is longer than the 1 MiB that one run may have")
 
 
-def tree_of(asked: Asked, most: int | None = None) -> Tree:
+def tree_of(asked: Asked, most: int | None = None, progress: Progress = quiet) -> Tree:
     """The commit that is looked at, or the folder as it is; ``Trouble`` where it has more bytes than that."""
     from mayfly.cli import workspace  # noqa: PLC0415  costs 20 ms
 
     if asked.head is None:
-        return workspace.of_folder(asked.where.top, most=most)
-    return workspace.of_commit(asked.where.place, asked.head, most)
+        return workspace.of_folder(asked.where.top, most=most, progress=progress)
+    return workspace.of_commit(asked.where.place, asked.head, most, progress)
 
 
 def body_of(origin: Origin, tasks: Sequence[Task]) -> dict[str, object]:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mayfly.cli.allowance import KEY, counted, lasting, most_of, quiet
+from mayfly.cli.allowance import KEY, lasting, most_of, quiet
 from mayfly.cli.client import Client
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
@@ -31,8 +31,7 @@ def sent_folder(manager: Client, folder: Path, results: Sequence[str] = ()) -> s
         say(f"there is nothing in {folder} that git would send: the job starts in an empty folder")
     sending = workspace.Sending(progress=progress)
     found = workspace.send(manager, tree, sending)
-    files = sum(1 for entry in tree.entries if entry.kind == "file")
-    say(f"{folder}: {counted(files)}, {spoken_size(tree.size)}; {spoken_size(sending.bytes)} sent")
+    say(f"{folder}: {tree.counted}, {spoken_size(tree.size)}; {spoken_size(sending.bytes)} sent")
     return found
 
 

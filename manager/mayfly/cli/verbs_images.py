@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mayfly.cli.options import ConfigOption, JsonOption
+from mayfly.cli.plain import clean
 from mayfly.cli.talk import config_path, print_json, say, terminal_width
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core import images
@@ -32,6 +34,7 @@ ProviderOption = Annotated[
 HEADINGS = ("CUDA", "TOOLKIT", "DRIVER", "COMPUTE", "ARCHITECTURES", "DISTRIBUTIONS", "END OF LIFE")
 PLAIN = ("cpu", "wheels")
 ARCHITECTURES = ("amd64", "arm64")
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,254}")
 OURS = "mayfly/"  # what the names of Mayfly's own images begin with
 
 
@@ -183,6 +186,10 @@ def build(
     base: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Build on this image instead.")
     ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option("--tag", metavar="NAME", help="Call it so; mayfly/PROVIDER:… if absent."),
+    ] = None,
     uid: Annotated[
         int, typer.Option(min=1, max=2**31 - 1, help="The number of the job user.")
     ] = 1000,
@@ -204,6 +211,12 @@ def build(
     for option, given in (("--flavour", flavour), ("--distribution", distribution)):
         if given is not None and (base is not None or all(name in PLAIN for name in wanted)):
             raise Usage(f"{option} chooses a base image of CUDA, and none is wanted here")
+    if tag is not None and (len(wanted) > 1 or not IMAGE_NAME.fullmatch(tag)):
+        raise Usage(
+            f"--tag is the name of one image, such as lab/torch:2.5, and {len(wanted)} are to be built"
+            if len(wanted) > 1
+            else f"--tag {clean(tag)} is not an image's name, such as lab/torch:2.5"
+        )
     if flavour not in {None, "base", "runtime", "devel"}:
         raise Usage("--flavour must be base, runtime or devel")
     if docker_host is not None and not docker_host.startswith("unix:///"):
@@ -214,24 +227,25 @@ def build(
     known = catalogue()
     for name in wanted:
         found = base or _base(known, name, architecture(), flavour or "devel", distribution)
-        target, tag, labels = _target(name, provider)
+        target, own, labels = _target(name, provider)
+        called = tag or own
         arguments = {"UID": str(uid), **({"BASE": found} if found else {}), **further}
-        say(f"building {tag}" + (f" on {found}" if found else ""))
+        say(f"building {called}" + (f" on {found}" if found else ""))
         with translated():
             code = builder.build(
                 host,
                 target=target,
-                tag=tag,
+                tag=called,
                 arguments=arguments,
                 labels=labels,
                 options=["--no-cache"] if no_cache else [],
             )
         if code != 0:
             raise Trouble(
-                f"{tag} was not built: docker ended with {code}, its reason is above. Without a network "
+                f"{called} was not built: docker ended with {code}, its reason is above. Without a network "
                 "nothing can be fetched; a base image that NVIDIA has deleted is named anew with --base"
             )
-        print(tag)
+        print(called)
 
 
 def _complete(provider: str, name: str, given: Mapping[str, str]) -> None:

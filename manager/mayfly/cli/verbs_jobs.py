@@ -127,6 +127,12 @@ def submit(
             "--gpus", metavar="N", min=0, max=64, help="In a pool whose slots have so many each."
         ),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image", metavar="IMAGE", help="In an agent of that image, where a pool allows it."
+        ),
+    ] = None,
     matrix: Annotated[
         list[str] | None,
         typer.Option("--matrix", metavar="KEY=A,B", help="A job for each value of that variable."),
@@ -155,8 +161,12 @@ def submit(
         see_that_nothing_is_piped_in()
     variables, values = _variables(env or []), _matrix(matrix or [])
     versions = _several("--cuda", cuda) if cuda is not None else []
+    if versions and image is not None:
+        raise Usage(
+            "--image brings the CUDA that is in it, and --cuda asks for a pool's: say one of them"
+        )
     see_that_programs_are_found(command, [variables.get("PATH", ""), *values.get("PATH", ())])
-    places = wanted(out or [], grouped=is_group(values, versions))
+    places = wanted(out or [], grouped=is_group(values, versions), waits=wait)
     manager = client(ctx, socket, config)
     body = {
         "argv": command,
@@ -170,6 +180,7 @@ def submit(
         "after": after,
         "retry_lost": retry_lost,
         "cuda": versions,
+        "image": image,
         "matrix": values,
         "workspace": sent_folder(manager, folder, [*places]) if folder is not None else None,
         "stdin": sent_input(manager) if stdin else None,

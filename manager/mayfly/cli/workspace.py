@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from mayfly.cli.allowance import IGNORED_BY, Allowance, Progress, most_in, quiet
+from mayfly.cli.allowance import IGNORED_BY, Allowance, Progress, counted, most_in, quiet
 from mayfly.cli.client import Client
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Lacking, Trouble, Usage
@@ -57,6 +57,11 @@ class Tree:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(entry.size for entry in self.entries)
+
+    @property
+    def counted(self) -> str:
+        """How many files it has, for people."""
+        return counted(sum(1 for entry in self.entries if entry.kind == "file"))
 
 
 @dataclass(slots=True)
@@ -249,7 +254,9 @@ def _upright(entries: list[TreeEntry]) -> tuple[TreeEntry, ...]:
 # -- a commit ----------------------------------------------------------------------------------------
 
 
-def of_commit(repository: Path | str, commit: str, most: int | None = None) -> Tree:
+def of_commit(
+    repository: Path | str, commit: str, most: int | None = None, progress: Progress = quiet
+) -> Tree:
     """What a commit of a repository has, which may be a bare one: no file of a checkout is looked at.
     ``most``: bytes that may go; ``None``: as many as there are.
 
@@ -258,16 +265,18 @@ def of_commit(repository: Path | str, commit: str, most: int | None = None) -> T
     """
     try:
         found = Commit.of(Path(repository), commit)
-        seen = Allowance(f"commit {clean(commit)[:12]}", most, instead=INSTEAD)
+        name = f"commit {clean(commit)[:12]}"
+        seen = Allowance(name, most, instead=INSTEAD)
         for one in found.entries():
             seen.enter(one.path, one.size if one.kind == "file" else 0)
         entries, left_out = [], []
+        read = Allowance(name, most, progress, "reading", INSTEAD)
         for one in found.entries():
             if one.kind == "link":
                 target = b"".join(found.content(one.object)).decode("utf-8", "surrogateescape")
                 entries.append(TreeEntry(one.path, "link", target=target))
             elif one.kind == "file":
-                size, digest = _digested(found.content(one.object))
+                size, digest = _digested(read.of(one.path, found.content(one.object)))
                 entries.append(TreeEntry(one.path, "file", one.mode, size, digest))
             else:
                 left_out.append(f"submodule {clean(one.path)}: it is in another repository")

@@ -40,17 +40,21 @@ from mayfly.core.facts import (
     ManagerResumed,
     ResultsTaken,
     RunSubmitted,
+    SlotBooked,
     SlotCooled,
     SlotCordoned,
+    SlotFact,
     SlotHeld,
     SlotRecovered,
     SlotReleased,
+    SlotUnbooked,
     SlotUncordoned,
 )
 from mayfly.core.memory import (
     ENDS_JOBS,
     NO_SHARE,
     NOTHING,
+    Booking,
     Doom,
     Memory,
     ShareKey,
@@ -97,6 +101,8 @@ class _Draft:
             self.jobs[job] = replace(known, agent=generation, slot=agent.slot)
             if known.brings:
                 self.agent(generation, brings=True, out=known.out)
+            if self.slots.get(agent.slot, NOTHING).booking is not None:
+                self.slot(agent.slot, booking=None)
             self.share(known.share, started=at)
 
     def follow(self, ended: JobId, state: JobState) -> None:
@@ -150,31 +156,17 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             _write_agent(draft, fact)
         case AgentAttached() | AgentDetached():
             _write_visit(draft, fact)
-        case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
-            first = draft.slots.get(slot, NOTHING).failing_since if failures > 1 else None
-            since = fact.at if first is None else first
-            draft.slot(
-                slot, cooling_until=until, failures=failures, reason=reason, failing_since=since
-            )
-        case SlotRecovered(slot=slot):
-            draft.slot(slot, cooling_until=None, failures=0, reason="", failing_since=None)
-        case SlotHeld(slot=slot, reason=reason):
-            draft.slot(
-                slot,
-                held=reason,
-                hold=fact.hold,
-                trial_at=fact.trial_at,
-                trials=fact.trials,
-                held_with=fact.fingerprint,
-            )
-        case SlotReleased(slot=slot, by=by):
-            draft.slot(slot, cooling_until=None, failures=0, reason="", **RELEASED)
-            if by is not None:
-                draft.slot(slot, failed_run=None)
-        case SlotCordoned(slot=slot, cordon=cordon):
-            draft.slot(slot, cordon=cordon)
-        case SlotUncordoned(slot=slot):
-            draft.slot(slot, cordon=None, failed_run=None)
+        case (
+            SlotCooled()
+            | SlotRecovered()
+            | SlotHeld()
+            | SlotReleased()
+            | SlotCordoned()
+            | SlotUncordoned()
+            | SlotBooked()
+            | SlotUnbooked()
+        ):
+            _write_slot(draft, fact)
         case JobSubmitted(job=job):
             draft.jobs[job.id] = job
             draft.followers = None
@@ -201,6 +193,41 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.pause = None
         case ClockJumped(by=by):
             _shift(draft, by)
+        case _:
+            assert_never(fact)
+
+
+def _write_slot(draft: _Draft, fact: SlotFact) -> None:
+    match fact:
+        case SlotCooled(slot=slot, until=until, failures=failures, reason=reason):
+            first = draft.slots.get(slot, NOTHING).failing_since if failures > 1 else None
+            since = fact.at if first is None else first
+            draft.slot(
+                slot, cooling_until=until, failures=failures, reason=reason, failing_since=since
+            )
+        case SlotRecovered(slot=slot):
+            draft.slot(slot, cooling_until=None, failures=0, reason="", failing_since=None)
+        case SlotHeld(slot=slot, reason=reason):
+            draft.slot(
+                slot,
+                held=reason,
+                hold=fact.hold,
+                trial_at=fact.trial_at,
+                trials=fact.trials,
+                held_with=fact.fingerprint,
+            )
+        case SlotReleased(slot=slot, by=by):
+            draft.slot(slot, cooling_until=None, failures=0, reason="", **RELEASED)
+            if by is not None:
+                draft.slot(slot, failed_run=None)
+        case SlotCordoned(slot=slot, cordon=cordon):
+            draft.slot(slot, cordon=cordon)
+        case SlotUncordoned(slot=slot):
+            draft.slot(slot, cordon=None, failed_run=None)
+        case SlotBooked(at=at, slot=slot, job=job_id, image=image):
+            draft.slot(slot, booking=Booking(job_id, image, at))
+        case SlotUnbooked(slot=slot):
+            draft.slot(slot, booking=None)
         case _:
             assert_never(fact)
 
@@ -257,9 +284,13 @@ def _shift(draft: _Draft, by: float) -> None:
         run = slot.failed_run
         if run is not None:
             run = replace(run, since=run.since + by, last=run.last + by)
+        booking = slot.booking
+        if booking is not None:
+            booking = replace(booking, since=booking.since + by)
         draft.slot(
             name,
             failed_run=run,
+            booking=booking,
             cooling_until=_moved(slot.cooling_until, by),
             vacant_since=_moved(slot.vacant_since, by),
             failing_since=_moved(slot.failing_since, by),

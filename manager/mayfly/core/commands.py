@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
+from mayfly.core.desire import ImageSeen
 from mayfly.core.model import Generation, JobId, Priority, SlotName
 from mayfly.core.runs import Origin
 
@@ -45,6 +47,11 @@ class Payload:
         return f"Payload(argv={self.argv!r}, env=****)"
 
 
+# What the engine has of images that are asked for (None: nothing); left out: it did not say.
+Seen: TypeAlias = Mapping[str, ImageSeen | None]
+NOTHING_SEEN: Seen = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
     """Put a job into the queue of an embedded pool, or a group of them into the queues of several."""
@@ -63,6 +70,8 @@ class SubmitJob:
     workspace: str | None = None  # digest of the tree that it starts in; None: it brings none
     stdin: str | None = None  # digest of its standard input; None: it has none
     out: tuple[str, ...] = ()  # paths that are brought back, from where it starts or absolute
+    image: str | None = None  # by name; None: the pool's own
+    seen: Seen = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ class RunJob:
     cuda: str | None = None  # a version; None: whichever the pool has
     after: tuple[int, ...] = ()  # places in the run, from 0, of jobs that are to end well first
     out: tuple[str, ...] = ()  # paths that are brought back
+    image: str | None = None  # by name; None: the pool's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,7 @@ class SubmitRun:
     origin: Origin
     jobs: tuple[RunJob, ...]  # each only after those before it
     workspace: str | None = None  # digest of the tree that all of them start in; None: an empty one
+    seen: Seen = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +216,23 @@ Command: TypeAlias = (
     | ReloadConfig
     | PlanAhead
 )
+
+
+def images_of(command: Command) -> tuple[str, ...]:
+    """The images that it asks for, each once."""
+    match command:
+        case SubmitJob(image=image):
+            asked = [image]
+        case SubmitRun(jobs=jobs):
+            asked = [job.image for job in jobs]
+        case _:
+            asked = []
+    return tuple(dict.fromkeys(image for image in asked if image is not None))
+
+
+def with_seen(command: Command, seen: Seen) -> Command:
+    """The command with what the engine has of the images that it asks for."""
+    return replace(command, seen=seen) if isinstance(command, SubmitJob | SubmitRun) else command
 
 
 def verb_of(command: Command) -> str:

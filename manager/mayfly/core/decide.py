@@ -15,12 +15,14 @@ from typing import assert_never
 from mayfly.core import naming, sandbox
 from mayfly.core.actions import Action, MakeSandbox, Prepare
 from mayfly.core.agent_plan import limits_of
+from mayfly.core.booking import as_booked, lapses
 from mayfly.core.ending import OUTPUTS_AWAITED, clear, end, kept_failure, sweep, unwanted
 from mayfly.core.facts import (
     AgentCreated,
     AgentDoomed,
     Fact,
     GateOpening,
+    SlotBooked,
     SlotHeld,
     SlotReleased,
     SlotUncordoned,
@@ -101,7 +103,7 @@ def decide(
     draft = _Draft(
         view=view,
         mint=mint,
-        queue=Queue(memory, now, half_life),
+        queue=Queue(memory, now, half_life, desired.job_images),
         rolling=rolling(desired, memory, world, tenants, now),
         leased=leased(memory, world, world.containers),
         room=MAX_PREPARING - _preparing(memory),
@@ -122,6 +124,9 @@ def decide(
 
 def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
     view = draft.view
+    if over := tuple(lapses(view)):
+        draft.record(*over)  # before anybody behind those jobs gets a slot
+        return
     wanted: set[SlotName] = set()
     for spec in view.desired.slots:
         wanted.add(spec.name)
@@ -183,13 +188,17 @@ class _Draft:
             self.wakes.append(until)
 
     def _claim(self, agent: Agent, facts: tuple[Fact, ...]) -> None:
-        """Whoever's gate is being opened has its GPUs, and the job that was next."""
+        """Whoever's gate is being opened has its GPUs, and the job that was next; a slot that is booked has
+        the job that was next, too.
+        """
         for fact in facts:
             if isinstance(fact, GateOpening):
                 for uuid in agent.lease:
                     self.leased.setdefault(uuid, []).append(agent)
-                if fact.job is not None:
+                if fact.job is not None and agent.asked_image is None:
                     self.queue.take(agent.pool)
+            elif isinstance(fact, SlotBooked):
+                self.queue.take(agent.pool)
 
 
 def _preparing(memory: Memory) -> int:
@@ -213,6 +222,12 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
             draft.record(SlotUncordoned(view.now, spec.name, reason="its time was over"))
             return
         draft.wake(cordon.until)
+    view, wanted = as_booked(view, spec)
+    _agents(draft, view, wanted, tenancy)
+    _fill(draft, view, wanted, tenancy, draft.holders.get((spec.name, spec.fingerprint)), spec)
+
+
+def _agents(draft: _Draft, view: View, spec: SlotSpec, tenancy: Tenancy) -> None:
     kept = kept_failure(view, spec, tenancy)
     if kept is not None and kept.exited is not None:
         draft.wake(kept.exited + spec.pool.keep_failed)
@@ -240,7 +255,6 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
         draft.take(yields(view, spec, agent), agent)
         if agent is own:
             draft.take(use(view, draft.leased, draft.queue, spec, agent, tenancy), agent)
-    _fill(draft, spec, tenancy)
 
 
 def _hold_sick_gpus(draft: _Draft, spec: SlotSpec) -> None:
@@ -280,9 +294,15 @@ def _lacking(view: View, spec: SlotSpec, tenancy: Tenancy) -> str | Stay:
     return STAY
 
 
-def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
-    """Make the slot's next agent where it has none and may have one."""
-    view = draft.view
+def _fill(
+    draft: _Draft,
+    view: View,
+    spec: SlotSpec,
+    tenancy: Tenancy,
+    holder: Container | None,
+    pool_own: SlotSpec,
+) -> None:
+    """Make the slot's next agent where it has none and may have one; ``pool_own``: as its holder is made."""
     reason = _lacking(view, spec, tenancy)
     if isinstance(reason, Stay):
         draft.take(reason)
@@ -291,12 +311,9 @@ def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
     if draft.room <= 0 or making:
         return
     draft.room -= 1
-    holder: Container | None = None
-    if spec.sandboxed:
-        holder = draft.holders.get((spec.name, spec.fingerprint))
-        if holder is None:
-            draft.take(Act((MakeSandbox(draft.mint(), spec, reason),)))
-            return
+    if spec.sandboxed and holder is None:
+        draft.take(Act((MakeSandbox(draft.mint(), pool_own, reason),)))
+        return
     draft.serial += 1
     generation = draft.mint()
     alone = not tenancy.agents and spec.name not in view.names
@@ -313,8 +330,9 @@ def _fill(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
         embedded=spec.embedded,
         memory=limits.memory,
         shm=limits.shm,
+        asked_image=spec.asked_image,
     )
     name = str(spec.name) if alone else naming.standby(spec.name, generation)
-    joined = holder.id if holder is not None else None
+    joined = holder.id if spec.sandboxed and holder is not None else None
     prepare = Prepare(generation, spec, name, reason, joined)
     draft.take(Act((prepare,), (AgentCreated(view.now, agent, reason),)))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from mayfly import __version__
-from mayfly.core import images, injection, mounts, naming
+from mayfly.core import images, injection, job_images, mounts, naming
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.image_line import build_line
@@ -27,6 +27,7 @@ from mayfly.core.model import (
     Config,
     Desired,
     Injection,
+    JobImage,
     PoolName,
     PoolSpec,
     Removal,
@@ -117,11 +118,18 @@ def leases_of(config: Config, hardware: Hardware) -> Leases:
     return assign(config.pools, hardware.gpus, hardware.unknown)
 
 
-def references(config: Config, hardware: Hardware) -> frozenset[str]:
-    """Every image that the configuration needs, as far as that is known."""
+def references(
+    config: Config, hardware: Hardware, asked: Iterable[str] = frozenset()
+) -> frozenset[str]:
+    """Every image that the configuration needs, as far as that is known, and those that jobs have ``asked``
+    for and a pool allows.
+    """
     leases = leases_of(config, hardware)
     chosen = (_image(pool, leases, hardware)[0] for pool in config.pools)
-    return frozenset(reference for reference in chosen if reference is not None)
+    allowed = (
+        image for image in asked if any(job_images.allows(pool, image) for pool in config.pools)
+    )
+    return frozenset(reference for reference in (*chosen, *allowed) if reference is not None)
 
 
 def _image(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[str | None, str | None]:
@@ -243,7 +251,41 @@ def desired(
                 obstacles[name] = obstacle or namesakes[name]
                 if other is None and name not in namesakes:
                     image_blocked.add(name)
-    return Desired(tuple(slots), obstacles, frozenset(image_blocked), frozenset(undetermined))
+    return Desired(
+        tuple(slots),
+        obstacles,
+        frozenset(image_blocked),
+        frozenset(undetermined),
+        {
+            (pool.name, reference): _job_image(reference, seen, pool)
+            for pool in config.pools
+            for reference, seen in survey.images.items()
+            if job_images.allows(pool, reference)
+        },
+    )
+
+
+def _job_image(reference: str, seen: ImageSeen | None, pool: PoolSpec) -> JobImage:
+    """What is there of an image that jobs of the pool may ask for."""
+    problem = problem_with_job_image(reference, seen, pool)
+    return JobImage(seen.id if seen is not None else "", problem)
+
+
+def problem_with_job_image(reference: str, seen: ImageSeen | None, pool: PoolSpec) -> str | None:
+    """Why no agent of the pool can be made of the image that a job asks for; ``None`` where one can."""
+    if seen is None:
+        ours = reference.startswith("mayfly/")
+        way = _remedy(reference) if ours else f"`docker pull {reference}`, or build it there"
+        return f"image {reference} is not on this Engine: {way}"
+    wrong = unfit(reference, seen)
+    if wrong is None:
+        return of_another(reference, seen, pool)
+    if seen.gate is not None:
+        return wrong
+    return (
+        f"image {reference} has no Mayfly gate (label {LABEL_GATE}): "
+        f"`mayfly images build cpu --base {reference} --tag NAME` makes one on it that has"
+    )
 
 
 def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:

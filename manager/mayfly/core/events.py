@@ -41,6 +41,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "slot.released": INFO,
         "slot.cordoned": INFO,
         "slot.uncordoned": INFO,
+        "slot.booked": INFO,
+        "slot.unbooked": INFO,
         "job.submitted": INFO,
         "run.submitted": INFO,
         "job.requeued": INFO,

@@ -278,6 +278,26 @@ class SlotUncordoned:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotBooked:
+    """slot.booked: its next agent is made for one job, of the image that this asks for."""
+
+    at: float
+    slot: SlotName
+    job: JobId
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUnbooked:
+    """slot.unbooked: that job needs the slot no more, or waits for another."""
+
+    at: float
+    slot: SlotName
+    job: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobSubmitted:
     """job.submitted: it is on disk and will be run."""
 
@@ -376,6 +396,8 @@ Fact: TypeAlias = (
     | SlotReleased
     | SlotCordoned
     | SlotUncordoned
+    | SlotBooked
+    | SlotUnbooked
     | JobSubmitted
     | RunSubmitted
     | JobRequeued
@@ -405,6 +427,18 @@ AgentFact: TypeAlias = (
     | AgentExited
     | ResultsTaken
     | AgentRemoved
+)
+
+
+SlotFact: TypeAlias = (
+    SlotCooled
+    | SlotRecovered
+    | SlotHeld
+    | SlotReleased
+    | SlotCordoned
+    | SlotUncordoned
+    | SlotBooked
+    | SlotUnbooked
 )
 
 

@@ -64,7 +64,10 @@ def _out_of_memory(end: End, agent: Agent) -> str:
     return f"it was out of memory: its limit is {spoken_size(agent.memory)}{times}"
 
 
-def never_started(tries: int, because: str) -> str:
-    """Of a job that no agent has begun; ``because``: why the last of them was ended, where Mayfly did."""
-    told = f"{tries} agents that were to run it ended before it began"
+def never_started(tries: int, because: str, image: str | None = None) -> str:
+    """Of a job that no agent has begun; ``because``: what the last of them ended of, where that is known,
+    ``image``: which it asks for.
+    """
+    of = "" if image is None else f" of image {image}"
+    told = f"{tries} agents{of} that were to run it ended before it began"
     return f"{told}: {because}" if because else told

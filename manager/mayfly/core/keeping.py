@@ -164,6 +164,8 @@ def _unfit(
         return Doom(DoomReason.UNWANTED, "the slot is held")
     if spec.name in view.desired.undetermined:
         return None
+    if agent.asked_image != spec.asked_image:
+        return Doom(DoomReason.IMAGE, _other_image(spec))
     image_blocked = spec.name in view.desired.image_blocked and agent.ready is not None
     if spec.name in view.desired.obstacles and not image_blocked:
         return Doom(DoomReason.UNWANTED, view.desired.obstacles[spec.name])
@@ -175,15 +177,26 @@ def _unfit(
     if without_sandbox(view, agent):
         return Doom(DoomReason.NO_SANDBOX, NO_NETWORK)
     if agent.fingerprint != spec.fingerprint and not image_blocked:
-        ready = agent.ready is not None and agent.lease == spec.lease
-        if spec.pool.name in rolling and ready:
-            return None
-        return Doom(DoomReason.STALE, "it was made from another configuration or image")
+        return _outdated(rolling, spec, agent)
     if not own and not spec.standby:
         return Doom(DoomReason.UNWANTED, "the slot keeps no standby")
     if agent.armed is None and view.free(agent.generation):
         return Doom(DoomReason.INTERRUPTED, "it was being made when the manager stopped")
     return None
+
+
+def _outdated(rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent) -> Doom | None:
+    """Whether an agent that was made otherwise than is wanted goes now."""
+    ready = agent.ready is not None and agent.lease == spec.lease
+    if spec.pool.name in rolling and ready and spec.asked_image is None:
+        return None
+    return Doom(DoomReason.STALE, "it was made from another configuration or image")
+
+
+def _other_image(spec: SlotSpec) -> str:
+    if spec.asked_image is None:
+        return "it was made for a job that does not wait for it any more"
+    return f"the slot's next job asks for image {spec.asked_image}"
 
 
 def deadline(view: View, spec: SlotSpec, agent: Agent, *, own: bool) -> float | None:

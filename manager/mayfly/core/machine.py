@@ -31,8 +31,10 @@ from mayfly.core.cut_off import NOBODY, cut_off
 from mayfly.core.decide import decide
 from mayfly.core.facts import (
     Fact,
+    JobSubmitted,
     SlotReleased,
 )
+from mayfly.core.job_images import asked_for
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Config,
@@ -204,6 +206,8 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     if unfinished:
         requests = (*requests, Note("step.unfinished", {"rounds": ROUNDS, "facts": len(facts)}))
     gpus, told = gpus.attributed(facts)
+    if _asks_for_unseen(facts, state):
+        state = replace(state, polls=state.polls.survey_soon(now))
     quiet = not actions and not state.in_flight and _is_quiet(state, memory)
     polls, look = state.polls.paced(quiet=quiet).ask(now)
     if looks or (look is not None and _mounts_are_due(state, now)):
@@ -244,6 +248,12 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         wake=min(dues),
         unfinished=unfinished,
     )
+
+
+def _asks_for_unseen(facts: Iterable[Fact], state: State) -> bool:
+    """Whether a new job asks for an image that nobody has looked for."""
+    new = (fact.job for fact in facts if isinstance(fact, JobSubmitted))
+    return not asked_for(new) <= state.survey.images.keys()
 
 
 def _written(state: State) -> dict[Generation, float]:

@@ -107,6 +107,7 @@ class Agent:
     shm: int | None = (
         None  # bytes of shared memory; None: as many as the engine gives, or not known
     )
+    asked_image: str | None = None  # the image by name, where a job asked for it; None: the pool's
 
     @property
     def settled(self) -> bool:
@@ -159,6 +160,15 @@ class FailedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Booking:
+    """That a slot's next agent is made for one job, of the image that this asks for."""
+
+    job: JobId
+    image: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class SlotMemory:
     """What a slot has been through."""
 
@@ -176,6 +186,7 @@ class SlotMemory:
     failed_run: FailedRun | None = None  # None: its last job succeeded, or it has had none
     vacant_since: float | None = None
     cordon: Cordon | None = None
+    booking: Booking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +218,7 @@ class Job:
     workspace: str | None = None  # digest of the tree that it starts in; None: it brings none
     stdin: str | None = None  # digest of its standard input; None: it has none
     out: tuple[str, ...] = ()  # paths that are brought back from its container
+    image: str | None = None  # by name; None: its pool's own
 
     @property
     def brings(self) -> bool:
@@ -263,6 +275,15 @@ class Memory:
     def slot(self, name: SlotName) -> SlotMemory:
         """What is remembered of the slot, which may be nothing."""
         return self.slots.get(name, NOTHING)
+
+    @property
+    def booked(self) -> Mapping[JobId, SlotName]:
+        """The slots that are being made ready for one job each, by job."""
+        return {
+            known.booking.job: name
+            for name, known in self.slots.items()
+            if known.booking is not None
+        }
 
 
 NOTHING = SlotMemory()

@@ -94,6 +94,7 @@ class DoomReason(StrEnum):
     DRAINED = "drained"  # the slot is to be empty; the agent had no job
     RECYCLED = "recycled"  # a person wanted a fresh one
     STALE = "stale"  # another configuration, image, lease or driver
+    IMAGE = "image"  # the slot's next job asks for another image, or no job for this one any more
     OLD = "old"  # stood at its gate for too long
     MISSED = "missed"  # a phase's deadline passed
     INTERRUPTED = "interrupted"  # its gate was being opened when the manager died
@@ -250,6 +251,8 @@ class PoolSpec:
     cuda_compat: bool = False
     # None: chosen from the catalogue
     image: str | None = field(default=None, metadata=UNBAKED)
+    # what its jobs may ask for instead, by name; * stands for any characters
+    job_images: tuple[str, ...] = field(default=(), metadata=UNBAKED)
     labels: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[Dataset, ...] = ()
@@ -403,6 +406,7 @@ class SlotSpec:
     lease: tuple[str, ...] = ()  # GPU or MIG UUIDs
     injection: Injection | None = None  # how they get into its containers; None: it has none
     reference: str = ""  # the image by name, as the operator knows it
+    asked_image: str | None = None  # the same where a job asks for it; None: it is the pool's own
     removal: Removal = Removal.ENGINE
     embedded: bool = True  # jobs come from Mayfly's own queue; False: from a service
     ladder: tuple[StopStep, ...] = ()  # how to end its agent gently
@@ -428,6 +432,14 @@ class SlotSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class JobImage:
+    """What the engine has of an image that jobs of a pool may ask for."""
+
+    id: str = ""
+    problem: str | None = None  # why no agent can be made of it; None: one can
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """All slots in config order, and what stands in the way of filling some of them."""
 
@@ -441,6 +453,8 @@ class Desired:
     undetermined: frozenset[SlotName] = (
         frozenset()
     )  # image, GPUs or mounts are not known (yet): neither fit nor unfit
+    # of images that jobs ask for and their pool allows; left out: not looked at yet
+    job_images: Mapping[tuple[PoolName, str], JobImage] = field(default_factory=dict)
 
 
 # -- what the world is -----------------------------------------------------------------------

@@ -25,8 +25,9 @@ from mayfly.core.facts import (
     SlotHeld,
     SlotRecovered,
     SlotReleased,
+    SlotUnbooked,
 )
-from mayfly.core.memory import Agent, Memory, reprieved
+from mayfly.core.memory import Agent, Job, Memory, reprieved
 from mayfly.core.model import (
     Cause,
     Container,
@@ -59,6 +60,7 @@ BLAMELESS = frozenset(
         DoomReason.DRAINED,
         DoomReason.RECYCLED,
         DoomReason.STALE,
+        DoomReason.IMAGE,
         DoomReason.OLD,
         DoomReason.INTERRUPTED,
         DoomReason.UNWANTED,
@@ -243,7 +245,10 @@ def settle(
         or (outcome.result is Result.NO_JOB and end.doom is None),
         job_succeeded=outcome.succeeded,
     )
-    yield from _job_account(agent, end, outcome, at, memory, now)
+    if agent.committed is not None:
+        yield from _job_account(agent, end, outcome, at, memory, now)
+    elif not _blameless(end):
+        yield from unmade_for_job(agent, outcome.detail, memory, now)
     yield from _slot_account(agent, end, outcome, memory, now)
 
 
@@ -253,11 +258,10 @@ def _job_account(
     job = memory.jobs.get(agent.job) if agent.job is not None else None
     if job is None or job.agent != agent.generation:
         return
-    again = job.lost < job.retry_lost and job.cancelled_by is None
     if end.opened:
         state = outcome.job or JobState.LOST
         code = end.exit.code if end.exit is not None else None
-        if state is JobState.LOST and again:
+        if state is JobState.LOST and _again(job):
             yield JobRequeued(now, job.id, agent.generation, counted=False, lost=True)
         else:
             told = job_ends.why(outcome.cause, end, agent, job)
@@ -265,14 +269,35 @@ def _job_account(
     elif job.cancelled_by is not None:
         yield JobEnded(now, job.id, JobState.CANCELLED, Cause.CANCELLED, None)
     else:
-        counted = not _blameless(end)
-        if job.tries + int(counted) >= TRIES and again:
-            yield JobRequeued(now, job.id, agent.generation, counted, lost=True)
-        elif job.tries + int(counted) >= TRIES:
-            told = job_ends.never_started(job.tries + int(counted), end.because)
-            yield JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None, told)
-        else:
-            yield JobRequeued(now, job.id, agent.generation, counted)
+        yield _not_begun(job, agent, now, end.because, counted=not _blameless(end))
+
+
+def _again(job: Job) -> bool:
+    """Whether it is run once more where it is lost."""
+    return job.lost < job.retry_lost and job.cancelled_by is None
+
+
+def _not_begun(job: Job, agent: Agent, now: float, because: str, *, counted: bool) -> Fact:
+    """What becomes of a job whose agent ended before it began."""
+    tries = job.tries + int(counted)
+    if tries < TRIES:
+        return JobRequeued(now, job.id, agent.generation, counted)
+    if _again(job):
+        return JobRequeued(now, job.id, agent.generation, counted, lost=True)
+    told = job_ends.never_started(tries, because, job.image)
+    return JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None, told)
+
+
+def unmade_for_job(agent: Agent, why: str, memory: Memory, now: float) -> Iterator[Fact]:
+    """What follows for the job that an agent was made for, of the image that it asks for, where that ended
+    before its gate was opened. The slot's own agents stood ready there, so the slot is not to blame.
+    """
+    booking = memory.slot(agent.slot).booking
+    job = memory.jobs.get(booking.job) if booking is not None else None
+    if booking is None or job is None or agent.asked_image != booking.image:
+        return
+    yield SlotUnbooked(now, agent.slot, job.id, f"no agent of image {booking.image} came of it")
+    yield _not_begun(job, agent, now, why, counted=True)
 
 
 def _blameless(end: End) -> bool:
@@ -300,6 +325,8 @@ def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
         return False  # its job is to blame: else who brings what cannot be put anywhere would stop a pool
     if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:
         return False
+    if agent.asked_image is not None and not end.opened:
+        return False  # that is its image's doing, and its job's
     missed = end.doom in (DoomReason.MISSED, DoomReason.UNOPENED, DoomReason.REFUSED)
     return missed or outcome.result is Result.DIED_YOUNG or not end.opened
 
@@ -340,6 +367,8 @@ def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: f
     if known is None or known.settled:
         return []
     end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
+    if agent.asked_image is not None:
+        return [end, *unmade_for_job(agent, message, memory, now)]
     return [end, unmade(agent.slot, agent.fingerprint, message, lasting, memory, now)]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from mayfly.core import mounts, naming
 from mayfly.core.actions import Enrol, Open, Rename
+from mayfly.core.booking import book
 from mayfly.core.ending import kept_failure, registered_at_service
 from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
@@ -59,8 +60,7 @@ def _next_use(
 ) -> Act | None:
     """What an agent whose gate may be opened is used for; ``None`` where nothing waits for it."""
     if spec.embedded:
-        waiting = queue.next(spec.pool.name)
-        return _open(view, spec, agent, container, waiting) if waiting is not None else None
+        return _next_job(view, queue, spec, agent, container)
     if agent.enrolled is None or agent.enrolled_by_run not in (None, view.run_id):
         # What another run of the manager was given is gone with it: it was never on disk.
         if not view.asks(spec.pool.name, naming.enrolment_of(agent.generation)):
@@ -68,6 +68,23 @@ def _next_use(
         enrol = Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free", spec.labels)
         return Act((enrol,))
     return _open(view, spec, agent, container, None)
+
+
+def _next_job(
+    view: View, queue: Queue, spec: SlotSpec, agent: Agent, container: Container
+) -> Act | None:
+    """The job that the agent's gate is opened for, or that its slot is booked for; no job begins in an agent
+    of another image than it asks for.
+    """
+    if agent.asked_image != spec.asked_image:
+        return None
+    booking = view.memory.slot(spec.name).booking
+    waiting = queue.next(spec.pool.name) if booking is None else view.memory.jobs.get(booking.job)
+    if waiting is None:
+        return None
+    if waiting.image != agent.asked_image:
+        return book(view, spec, waiting) if booking is None else None
+    return _open(view, spec, agent, container, waiting)
 
 
 def _named(

@@ -2,7 +2,7 @@
 
 Pure. The same memory at the same time gives the same order, and all of the memory is on disk: a restart
 changes nothing. Nothing here opens a gate or ends a job; what waits for another job, or can never run, is
-in no order.
+in no order; nor is what a slot is booked for (`booking`).
 
 A person's share is the time that their jobs had in the pool's slots, the older the less: after a half-life
 half of it counts. Whose jobs of a class had no slot for ``PATIENCE`` rises a class with them, and above the
@@ -15,13 +15,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 from mayfly.core.facts import AgentOpened, Fact, JobEnded
+from mayfly.core.job_images import usable
 from mayfly.core.memory import NO_SHARE, Job, Memory, Share, ShareKey
-from mayfly.core.model import Cause, Generation, JobId, JobState, PoolName, Priority
+from mayfly.core.model import Cause, Generation, JobId, JobImage, JobState, PoolName, Priority
 
 HALF_LIFE = 24 * 3600.0  # where the configuration names none
 PATIENCE = 12 * 3600.0  # seconds without a slot after which a person's jobs of a class rise by one
@@ -33,6 +35,8 @@ _CLASS = {priority: place for place, priority in enumerate(CLASSES)}
 Person: TypeAlias = int | None  # a uid; None: of jobs that an earlier Mayfly took
 _Line: TypeAlias = tuple[Person, Priority]
 _Rank: TypeAlias = tuple[int, float, int]
+Images: TypeAlias = Mapping[tuple[PoolName, str], JobImage]
+NO_IMAGES: Images = MappingProxyType({})
 
 
 def waits(job: Job) -> bool:
@@ -43,8 +47,16 @@ def waits(job: Job) -> bool:
 class Queue:
     """The order of each pool's jobs from now on, as far as it is asked for."""
 
-    def __init__(self, memory: Memory, now: float, half_life: float = HALF_LIFE) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        now: float,
+        half_life: float = HALF_LIFE,
+        job_images: Images = NO_IMAGES,
+    ) -> None:
+        """``job_images``: see ``Desired``; a job that asks for one that is no good is passed over."""
         self._memory = memory
+        self._job_images = job_images
         self._now = now
         self._half_life = half_life
         self._pools: dict[PoolName, _PoolOrder] | None = None
@@ -70,20 +82,25 @@ class Queue:
 
     def _ordered(self) -> dict[PoolName, _PoolOrder]:
         if self._pools is None:  # most passes need none
-            self._pools = _orders(self._memory, self._now, self._half_life)
+            self._pools = _orders(self._memory, self._now, self._half_life, self._job_images)
         return self._pools
 
 
-def _orders(memory: Memory, now: float, half_life: float) -> dict[PoolName, _PoolOrder]:
+def _orders(
+    memory: Memory, now: float, half_life: float, job_images: Images
+) -> dict[PoolName, _PoolOrder]:
     lines: dict[PoolName, dict[_Line, list[Job]]] = {}
+    booked = memory.booked
     for job in memory.jobs.values():
-        if waits(job):
+        if waits(job) and usable(job_images, job) and job.id not in booked:
             pool = lines.setdefault(job.pool, {})
             pool.setdefault((job.uid, job.priority), []).append(job)
     if not lines:
         return {}
     used = shares_used(memory, now, half_life)
-    at_work = {job.share for job in memory.jobs.values() if job.agent is not None}
+    at_work = {
+        job.share for job in memory.jobs.values() if job.agent is not None or job.id in booked
+    }
     return {
         pool: _PoolOrder(
             {line: deque(sorted(jobs, key=_serial)) for line, jobs in waiting.items()},
@@ -173,8 +190,9 @@ def shares_used(
     used: dict[tuple[PoolName, Person], float] = {}
     for (pool, person, _), share in memory.shares.items():
         used[pool, person] = used.get((pool, person), 0.0) + _left(share, now, half_life)
+    booked = memory.booked
     for job in memory.jobs.values():
-        if job.agent is not None:
+        if job.agent is not None or job.id in booked:
             ran = 0.0 if job.started is None else now - job.started
             key = (job.pool, job.uid)
             used[key] = used.get(key, 0.0) + _worth(ran, half_life) + AHEAD

@@ -11,8 +11,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from mayfly.core.job_images import problem
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Desired, JobId, PoolName
+from mayfly.core.queue import waits
 
 RUNS = 9  # the last runs of which the median is taken
 SHOWN = 3  # jobs that a sentence names
@@ -73,6 +75,7 @@ def room_of(
 ) -> PoolRoom:
     """The pool's slots; what runs ends as its like did, and what runs longer than that at any moment."""
     running = {job.slot: job for job in memory.jobs.values() if job.slot and job.pool == pool}
+    running |= {slot: memory.jobs[job] for job, slot in memory.booked.items() if job in memory.jobs}
     free: list[float] = []
     takes_jobs = busy = others = 0
     for spec in desired.slots:
@@ -91,6 +94,17 @@ def room_of(
         if seconds is not None:
             free.append(max(now, (job.started or now) + seconds))
     return PoolRoom(takes_jobs, busy, others, tuple(free))
+
+
+def why_for_its_image(job: Job, desired: Desired, memory: Memory) -> str | None:
+    """Why a queued job that asks for an image does not run now, where that is the reason; else ``None``."""
+    if job.image is None or not waits(job) or memory.pause is not None:
+        return None
+    slot = memory.booked.get(job.id)
+    if slot is not None:
+        return f"slot {slot} is made ready for it, with an agent of image {job.image}"
+    pool = next((spec.pool for spec in desired.slots if spec.pool.name == job.pool), None)
+    return problem(desired, pool, job.image) if pool is not None else None
 
 
 def why(job: Job, ahead: int, room: PoolRoom, *, paused: bool) -> str:

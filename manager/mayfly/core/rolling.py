@@ -30,6 +30,8 @@ def rolling(
         tried |= {pool for agent in trying if not _works(agent)}
         if known.cordon is not None or spec.name in desired.obstacles:
             continue
+        if known.booking is not None:
+            continue  # it has another image for one job, which says nothing of the pool's own
         if known.held is not None:
             word = world.gpu_verdicts.get(spec.name)
             if word is None or word.sick is None:

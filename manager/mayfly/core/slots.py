@@ -258,6 +258,8 @@ def status_of(
         note = _note(own, phase) or _kept_note(spec, tenancy, now)
         if known.held is not None and phase in (Phase.PREPARING, Phase.ARMED):
             phase, since, note = Phase.HELD, known.vacant_since, known.held  # one is tried
+        if known.booking is not None and not note:
+            note = f"made ready for job {known.booking.job}: image {known.booking.image}"
         if spec.name in desired.image_blocked and not note:
             note = f"the last of its image: {desired.obstacles[spec.name]}"
     standby = tenancy.standby

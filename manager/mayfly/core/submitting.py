@@ -13,7 +13,9 @@ from itertools import product
 from math import prod
 
 from mayfly.core.commands import Caller, Payload, RunJob, SubmitJob, SubmitRun
+from mayfly.core.desire import problem_with_job_image
 from mayfly.core.images import parse
+from mayfly.core.job_images import allows, offers
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import (
     Config,
@@ -118,6 +120,7 @@ def entries(
             workspace=command.workspace,
             stdin=command.stdin,
             out=command.out,
+            image=command.image,
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
@@ -164,6 +167,7 @@ def run_entries(
             awaits=after,
             workspace=command.workspace,
             out=wanted.out,
+            image=wanted.image,
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
@@ -176,6 +180,8 @@ def _alone(command: SubmitRun, wanted: RunJob) -> SubmitJob:
         cuda=() if wanted.cuda is None else (wanted.cuda,),
         workspace=command.workspace,
         out=wanted.out,
+        image=wanted.image,
+        seen=command.seen,
     )
 
 
@@ -237,11 +243,18 @@ def _pools(
         if isinstance(found, Refused):
             return found
         queues = found
+    if command.image is not None:
+        found = _with_image(command.image, command, queues, config)
+        if isinstance(found, Refused):
+            return found
+        queues = found
     mayed = [pool for pool in queues if command.by.operator or not pool.sudo]
     if command.cuda:
         return _by_cuda(command, mayed or queues, cuda_of_pools(desired))
     if command.gpus is not None:
         return _permitted(command.by, [((mayed or queues)[0], "")])
+    if command.image is not None:
+        queues = mayed or queues
     if len(queues) > 1:
         there = ", ".join(pool.name for pool in queues)
         sentence = f"there are several queues, name one with --pool: {there}"
@@ -267,6 +280,36 @@ def _with_gpus(
         told = f"; there are slots with {', '.join(map(str, there))}" if there else ""
         sentence = f"no pool with a queue has slots with {command.gpus} GPUs{told}"
     return Refused(404, "no_such_pool", sentence)
+
+
+def _with_image(
+    image: str, command: SubmitJob, queues: list[PoolSpec], config: Config
+) -> list[PoolSpec] | Refused:
+    """The pools that allow the image, where agents can be made of it, as far as that is known."""
+    if command.cuda:
+        sentence = "an image has the CUDA that is in it: ask for image or cuda, not for both"
+        return Refused(400, "bad_request", sentence)
+    found = [pool for pool in queues if allows(pool, image)]
+    if not found:
+        return Refused(409, "refused", _not_allowed(image, command, queues, config))
+    if image in command.seen:
+        why = problem_with_job_image(image, command.seen[image], found[0])
+        if why is not None:
+            return Refused(409, "refused", why)
+    return found
+
+
+def _not_allowed(image: str, command: SubmitJob, queues: list[PoolSpec], config: Config) -> str:
+    elsewhere = offers(config.pools)
+    if command.pool is not None:
+        whose = f'pool "{command.pool}" does not let jobs ask for image {image}'
+    elif command.gpus is not None and offers(queues) != elsewhere:
+        whose = f"no pool whose slots have {command.gpus} GPUs lets jobs ask for image {image}"
+    else:
+        whose = f"no pool with a queue lets jobs ask for image {image}"
+    if elsewhere:
+        return f"{whose}; which pools allow which: {elsewhere}"
+    return f"{whose}: none has job_images in the configuration"
 
 
 def _by_cuda(

@@ -38,6 +38,7 @@ from mayfly.edge.config_types import (
     EnvName,
     Gpus,
     HostNameText,
+    ImagePattern,
     ImageText,
     LabelText,
     NetworkText,
@@ -196,6 +197,12 @@ class PoolTable(Table):
     )
     image: ImageText | None = key(
         model.PoolSpec, "image", "an image of your own, FROM mayfly/…; absent: chosen for the host"
+    )
+    job_images: list[ImagePattern] = key(
+        model.PoolSpec,
+        "job_images",
+        'images that jobs may ask for instead (`submit --image`), ["lab/torch:2.5", "lab/cuda:*"]; of the '
+        "embedded queue",
     )
     labels: list[LabelText] = key(
         model.PoolSpec, "labels", "labels or tags that jobs ask for, at the service"

@@ -60,6 +60,11 @@ def _pool_contradictions(
     ours = pool.images or pool.provider
     if whose is not None and whose[1] in providers and whose[1] not in (ours, pool.provider):
         yield ("image",), f"is an image for provider {whose[1]}, and this pool's is {pool.provider}"
+    if pool.job_images and pool.provider in providers and not pool.embedded:
+        yield (
+            ("job_images",),
+            "has no meaning here: jobs of a service do not come by `mayfly submit`",
+        )
     if pool.limits.memory is not None and pool.limits.memory < LEAST_MEMORY:
         yield ("limits", "memory"), "must be at least 6MiB: in less no container starts"
     if pool.limits.shm and pool.limits.memory and pool.limits.shm > pool.limits.memory:

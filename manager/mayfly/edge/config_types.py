@@ -87,6 +87,10 @@ HostNameText = Annotated[
 ]
 CudaText = Annotated[str, form(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
 ImageText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")]
+ImagePattern = Annotated[
+    str,
+    form(r"[A-Za-z0-9*][A-Za-z0-9._/:@*-]{0,254}", "is not an image's name, in which * may stand"),
+]
 NetworkText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")]
 RuntimeText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a runtime's name")]
 ProfileText = Annotated[

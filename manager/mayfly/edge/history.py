@@ -254,8 +254,8 @@ class History:
             "INSERT INTO jobs"
             " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size,"
             " name, priority, group_id, variant, after, awaits, retry_lost, command, alike,"
-            " workspace, stdin, out)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " workspace, stdin, out, image)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id,
                 job.serial,
@@ -279,6 +279,7 @@ class History:
                 job.workspace,
                 job.stdin,
                 json.dumps(job.out),
+                job.image,
             ),
         )
 

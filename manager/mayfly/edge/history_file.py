@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -102,6 +102,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE jobs ADD COLUMN out TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE jobs ADD COLUMN results TEXT",
     ),
+    # By name; none: its pool's own.
+    ("ALTER TABLE jobs ADD COLUMN image TEXT",),
 )
 
 

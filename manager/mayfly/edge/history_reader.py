@@ -348,6 +348,7 @@ JOB_ROW = (
         "owner",
     ),
     *("uid", "name", "command", "priority", "variant", "retry_lost", "lost", "timeout", "detail"),
+    "image",
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mayfly.core.memory import (
     Agent,
+    Booking,
     Cordon,
     Doom,
     FailedRun,
@@ -36,7 +37,7 @@ NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 JOB_COLUMNS = (
     "id, pool, serial, state, exit_code, cause, slot, agent, submitted, started, finished, timeout, tries,"
     " cancelled_by, uid, owner, size, name, priority, group_id, variant, after, awaits, forsaken,"
-    " retry_lost, lost, detail, command, workspace, stdin, out, results"
+    " retry_lost, lost, detail, command, workspace, stdin, out, results, image"
 )
 
 
@@ -107,6 +108,8 @@ def slot_from(data: Mapping[str, Any]) -> SlotMemory:
         known["hold"] = Hold(known["hold"])
     if known.get("cordon") is not None:
         known["cordon"] = Cordon(**_known(Cordon, known["cordon"]))
+    if known.get("booking") is not None:
+        known["booking"] = Booking(**_known(Booking, known["booking"]))
     if known.get("failed_run") is not None:
         known["failed_run"] = FailedRun(**_known(FailedRun, known["failed_run"]))
     return SlotMemory(**known)
@@ -140,6 +143,7 @@ def _job_from(row: sqlite3.Row) -> Job:
         workspace=row["workspace"],
         stdin=row["stdin"],
         out=tuple(json.loads(row["out"])),
+        image=row["image"],
     )
 
 

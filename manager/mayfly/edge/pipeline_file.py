@@ -112,7 +112,8 @@ class JobTable(Table):
         default={}, description='`{ cuda = ["12.4", "12.8"] }`; `cuda = "all"`: what the pools have'
     )
     image: str | None = Field(
-        default=None, description="a container's image, where the pool takes one"
+        default=None,
+        description="a container's image; for the embedded queue one that its pool allows (`job_images`)",
     )
     tags: Texts = Field(
         default=[], description="labels, tags or demands: which runners may take it"

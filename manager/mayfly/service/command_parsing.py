@@ -76,6 +76,7 @@ def submit(request: CommandRequest) -> SubmitJob:
         workspace=parameters.digest(given.get("workspace"), "workspace"),
         stdin=parameters.digest(given.get("stdin"), "stdin"),
         out=parameters.paths(given.get("out")),
+        image=parameters.image(given.get("image")),
     )
 
 
@@ -97,6 +98,8 @@ def submit_run(request: CommandRequest) -> SubmitRun:
         raise parameters.BadRequest(f"tasks must be a list of 1 to {JOBS_MOST} jobs")
     jobs = tuple(map(_task, range(len(tasks)), tasks))
     workspace = parameters.digest(given.get("workspace"), "workspace")
+    if len({job.image for job in jobs}) > IMAGES_MOST:
+        raise parameters.BadRequest(f"tasks ask for more than {IMAGES_MOST} images")
     return SubmitRun(request.by, origin, jobs, workspace)
 
 
@@ -111,6 +114,7 @@ def _task(place: int, given: object) -> RunJob:
             cuda=parameters.version(known.get("cuda")),
             after=parameters.places(known.get("after"), "after", place, MOST),
             out=parameters.paths(known.get("out")),
+            image=parameters.image(known.get("image")),
         )
     except parameters.BadRequest as error:
         raise parameters.BadRequest(f"tasks[{place}]: {error}") from error
@@ -187,12 +191,13 @@ def plan(request: CommandRequest) -> PlanAhead:
 
 RETRIES = 10  # that one may ask for
 GPUS = 64  # the same
+IMAGES_MOST = 64  # of one run: each is looked for
 SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
-    *("gpus", "matrix", "workspace", "stdin", "out"),
+    *("gpus", "matrix", "workspace", "stdin", "out", "image"),
 )
 RUN = ("repository", "ref", "commit", "base", "subject", "workspace", "tasks")
-TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after", "out")
+TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after", "out", "image")
 COMMAND_ROUTES = (
     CommandRoute("GET", "/v1/plan", (), "what the next pass would do", plan),
     CommandRoute("POST", "/v1/jobs", SUBMISSION, "queue a job, or a group of them", submit),

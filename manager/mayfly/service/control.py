@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from mayfly.core.attaching import PROTOCOL, Size
-from mayfly.core.commands import AttachAgent, Caller
+from mayfly.core.commands import NOTHING_SEEN, AttachAgent, Caller, Seen, images_of, with_seen
 from mayfly.core.model import Generation, JobId, JobState, SlotName
 from mayfly.core.quantities import rfc3339
 from mayfly.core.runs import PATH_MAX, REF_MAX
@@ -88,7 +88,7 @@ RUN_KEYS = (
 JOB_KEYS = (
     *("job", "pool", "state", "exit_code", "cause", "detail"),
     *("slot", "agent", "submitted", "started", "finished", "owner"),
-    *("name", "command", "priority", "group", "variant", "after", "lost"),
+    *("name", "command", "priority", "group", "variant", "after", "lost", "image"),
 )
 
 ATTACH_BODY = ("argv", "rows", "columns", "term")
@@ -201,7 +201,10 @@ def _commanded(route: CommandRoute) -> Route:
     def answer(control: Control, request: Request, names: Names) -> HttpReply:
         given = parameters.document(request.body, route.body)
         wanted = CommandRequest(request.caller, given, names, control.slots())
-        found = ask(control.send, route.parse(wanted))
+        command = route.parse(wanted)
+        if images := images_of(command):
+            command = with_seen(command, control.images(images))
+        found = ask(control.send, command)
         return json_reply(found.status, found.body)
 
     return Route(route.method, route.path, (), route.does, answer, route.body)
@@ -225,12 +228,14 @@ class Control:
         recording: Callable[[], Mapping[str, object]] = dict,
         attach: Callable[[AttachAgent, Wanted], Reply] = nowhere,
         use: Callable[[], Mapping[str, object]] = dict,
+        images: Callable[[Iterable[str]], Seen] = lambda _: NOTHING_SEEN,
         version: str = "",
         on_failure: OnFailure = _nothing,
     ) -> None:
         """``on_failure`` hears of bugs: on which path, and what was raised. Without ``workspaces`` nobody
-        can send anything for a job.
+        can send anything for a job; ``images`` says what the Engine has of those that jobs are to run in.
         """
+        self.images = images
         self.board = board
         self.send = send
         self._reader = reader

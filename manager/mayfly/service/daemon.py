@@ -23,6 +23,7 @@ from mayfly.core import naming
 from mayfly.core.desire import references
 from mayfly.core.facts import AgentDetached
 from mayfly.core.gpus import Gpus
+from mayfly.core.job_images import asked_for
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Generation, HostId
@@ -57,6 +58,7 @@ from mayfly.service.end_watch import EndWatch
 from mayfly.service.engine_observer import EngineObserver
 from mayfly.service.former_pools import FormerPools
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
+from mayfly.service.images_seen import ImagesSeen
 from mayfly.service.isolation_prober import IsolationProber
 from mayfly.service.last_words import words_of
 from mayfly.service.ledger import Ledger, mark_from
@@ -229,6 +231,7 @@ def _run(
         recording=recording.document,
         attach=attachments.enter,
         use=UseReader(engine, ControlGroups(), lambda: loop.state).document,
+        images=ImagesSeen(engine, lambda: loop.state.config),
         version=__version__,
         on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )
@@ -335,7 +338,7 @@ def _observers(
         engine,
         host,
         lambda: state().config,
-        lambda: references(state().config, state().gpus.hardware),
+        lambda: _images(state()),
         lambda: state().results,
         claim,
         inbox.put,
@@ -345,6 +348,12 @@ def _observers(
         key,
     )
     return observer, MountObserver(lambda: state().config, mounted, inbox.put)
+
+
+def _images(state: State) -> frozenset[str]:
+    """Those that agents are made of, or are to be."""
+    asked = asked_for(state.memory.jobs.values())
+    return references(state.config, state.gpus.hardware, asked)
 
 
 def _beginning(host: HostId, config: Config, memory: Memory, now: float) -> State:

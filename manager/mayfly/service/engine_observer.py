@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mayfly.core.desire import ImageSeen, Survey
+from mayfly.core.desire import Survey
 from mayfly.core.model import (
     Config,
     Container,
@@ -33,6 +33,7 @@ from mayfly.edge.room import Room, room
 from mayfly.engines.protocol import Engine, EngineFacts
 from mayfly.service.asked import Asked
 from mayfly.service.bugs import Bug, bug
+from mayfly.service.images_seen import image_seen
 from mayfly.service.layer_sizes import LayerSizes
 
 
@@ -195,14 +196,8 @@ def survey_of(
     mounted: MountedPaths,
 ) -> Survey:
     """What the host offers to these pools; ``wanted`` are the images to look for."""
-    found = {reference: engine.image(reference) for reference in wanted}
     return Survey(
-        images={
-            reference: ImageSeen.labelled(facts.id, facts.labels, facts.volumes)
-            if facts is not None
-            else None
-            for reference, facts in found.items()
-        },
+        images={reference: image_seen(engine, reference) for reference in wanted},
         mounts=nested_mounts(config, info),
         sources=mounted.look(path for pool in config.pools for path in paths(pool)),
         runtimes=frozenset(info.runtimes),

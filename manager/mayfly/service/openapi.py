@@ -189,6 +189,7 @@ BODY: Mapping[str, Schema] = {
                 "cuda": TEXT_OR_NULL,
                 "after": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
                 "out": {"type": ["array", "null"], "items": TEXT, "minItems": 1},
+                "image": TEXT_OR_NULL,
             },
         },
         "description": "its jobs; after: places in this list, from 0, of those that are to end well before",
@@ -201,6 +202,12 @@ BODY: Mapping[str, Schema] = {
         **_or_null({"type": "array", "items": TEXT, "minItems": 1, "maxItems": 16}),
         "description": "paths that are brought back: from where it starts, or absolute",
     },
+    "image": _or_null(
+        _text(
+            "what it runs in, where its pool lets jobs ask for that; null: the pool's own",
+            maxLength=255,
+        )
+    ),
     "manifest": _text("digest of the tree's list, whose content was sent", pattern=DIGEST),
     "digests": {
         "type": "array",

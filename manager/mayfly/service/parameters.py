@@ -27,6 +27,8 @@ OUT_MAX = 16
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 CUDA = re.compile(r"\d{1,3}\.\d{1,3}")
+IMAGE_MAX = 255
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 ARGV_BYTES = 256 * 1024
 ENV_BYTES = 256 * 1024
 ONE_BYTES = (
@@ -254,6 +256,14 @@ def version(value: object) -> str | None:
     found = text(value, "cuda")
     if found is not None and CUDA.fullmatch(found) is None:
         raise BadRequest("cuda must be one version, such as 12.8")
+    return found
+
+
+def image(value: object) -> str | None:
+    """An image by name; ``None`` for null and absent."""
+    found = text(value, "image", IMAGE_MAX)
+    if found is not None and IMAGE.fullmatch(found) is None:
+        raise BadRequest("image must be an image's name, such as lab/torch:2.5")
     return found
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mayfly.core.memory import Job, Memory
-from mayfly.core.model import Config, JobId, PoolName
+from mayfly.core.model import Config, Desired, JobId, PoolName
 from mayfly.core.queue import Queue, waits
-from mayfly.core.queue_estimate import median, room_of, starts, why
+from mayfly.core.queue_estimate import median, room_of, starts, why, why_for_its_image
 from mayfly.core.state import State
 
 KEPT = (
@@ -71,6 +71,7 @@ class Kept:
 
     memory: Memory = field(default_factory=Memory)
     config: Config | None = None
+    desired: Desired | None = None
     at: float = 0.0
     orders: Mapping[PoolName, tuple[Job, ...]] = field(default_factory=dict)
 
@@ -120,18 +121,17 @@ class LiveQueue:
         if known is None or known.agent is not None:
             return {}
         order: list[Job] = []
-        if waits(known):
-            for one in self._orders(state).get(known.pool, ()):
-                order.append(one)
-                if one.id == known.id:
-                    break
+        ordered = self._orders(state).get(known.pool, ()) if waits(known) else ()
+        if known in ordered:
+            order = list(ordered[: ordered.index(known) + 1])
         lasting = self._lasting(known.pool)
         room = room_of(known.pool, state.desired, state.memory, self.now(), lasting)
         ahead = max(0, len(order) - 1)
         at = None
         if order and state.memory.pause is None:
             at = starts(order, room.free_at, lasting)[known.id]
-        told = why(known, ahead, room, paused=state.memory.pause is not None)
+        told = why_for_its_image(known, state.desired, state.memory)
+        told = told or why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": len(order) or None, "starts_at": at, "why": told}
 
     def _orders(self, state: State) -> Mapping[PoolName, tuple[Job, ...]]:
@@ -140,12 +140,14 @@ class LiveQueue:
         if (
             kept.memory is state.memory
             and kept.config is state.config
+            and kept.desired is state.desired
             and 0 <= now - kept.at < KEPT
         ):
             return kept.orders
-        queue = Queue(state.memory, now, state.config.host.fair_share_half_life)
+        half_life = state.config.host.fair_share_half_life
+        queue = Queue(state.memory, now, half_life, state.desired.job_images)
         orders = {pool: tuple(queue.order(pool)) for pool in queue.pools()}
-        self.kept.put(Kept(state.memory, state.config, now, orders))
+        self.kept.put(Kept(state.memory, state.config, state.desired, now, orders))
         return orders
 
     def _lasting(self, pool: PoolName) -> Callable[[Job], float | None]:

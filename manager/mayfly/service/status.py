@@ -104,6 +104,7 @@ def _slot(
         "standby": _standby(row, containers),
         "sandbox": _sandbox(row, containers, sandboxes),
         "image": row.spec.reference,
+        "job_image": agent.asked_image if agent is not None else None,
         "gpus": list(row.spec.lease),
         "job": agent.job if agent is not None else None,
         "note": row.note,

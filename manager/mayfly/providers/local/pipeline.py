@@ -25,15 +25,19 @@ def submission(task: Task) -> dict[str, object]:
                 f"job {queue_name(task.name)}: artifacts {path!a}: the embedded queue brings paths and knows "
                 "no patterns: name the file, or the folder that it is in"
             )
+    # What is not asked for is not said to a manager of before.
+    image = {"image": task.image} if task.image is not None else {}
     return {
         "name": task.name,
         "argv": ["sh", "-ec", task.script],
         "env": dict(task.env),
         "pool": task.pool,
-        "cuda": task.values.get(CUDA),
+        # An image has the CUDA that is in it: the matrix has filled it in.
+        "cuda": task.values.get(CUDA) if task.image is None else None,
         "timeout": task.timeout,
         "after": list(task.needs),
         "out": list(task.artifacts),
+        **image,
     }
 
 

@@ -1,0 +1,77 @@
+"""Which images jobs of a pool may ask for, and what an agent is that is made of one of them.
+
+Pure. A pool of the embedded queue names them (``job_images``); it gives such an agent everything else that
+its own have: limits, mounts, network, GPUs, user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from mayfly.core.memory import Job
+from mayfly.core.model import Desired, JobImage, PoolName, PoolSpec, SlotSpec
+
+ANY = "*"
+LATEST = ":latest"
+SHOWN = 6  # of what a sentence lists
+
+
+def allows(pool: PoolSpec, image: str) -> bool:
+    """Whether jobs of the pool may ask for the image."""
+    return pool.embedded and any(_matches(pattern, image) for pattern in pool.job_images)
+
+
+def _matches(pattern: str, image: str) -> bool:
+    """``*`` stands for any characters; a name without a tag is one with ``:latest``, as engines have it."""
+    parts = (re.escape(part) for part in _tagged(pattern).split(ANY))
+    return re.fullmatch(".*".join(parts), _tagged(image)) is not None
+
+
+def _tagged(name: str) -> str:
+    last = name.rpartition("/")[2]
+    return name if any(sign in last for sign in (":", "@", ANY)) else name + LATEST
+
+
+def offers(pools: Iterable[PoolSpec]) -> str:
+    """Which pools allow which images, for a sentence; empty where none does."""
+    told = [f"{pool.name}: {_listed(pool.job_images)}" for pool in pools if pool.job_images]
+    return "; ".join(told[:SHOWN]) + ("; …" if len(told) > SHOWN else "")
+
+
+def _listed(images: tuple[str, ...]) -> str:
+    return ", ".join(images[:SHOWN]) + (", …" if len(images) > SHOWN else "")
+
+
+def asked_for(jobs: Iterable[Job]) -> frozenset[str]:
+    """The images that queued jobs ask for."""
+    return frozenset(job.image for job in jobs if job.image is not None and job.agent is None)
+
+
+def problem(desired: Desired, pool: PoolSpec, image: str) -> str | None:
+    """Why no job of the pool can begin in that image now; ``None`` where one can."""
+    if not allows(pool, image):
+        return f'pool "{pool.name}" does not let jobs ask for image {image} any more (job_images)'
+    found = desired.job_images.get((pool.name, image))
+    return found.problem if found is not None else f"image {image} has not been looked at yet"
+
+
+def unknown(desired: Desired, pool: PoolSpec, image: str) -> bool:
+    """Whether nobody has looked for an image that the pool allows."""
+    return allows(pool, image) and (pool.name, image) not in desired.job_images
+
+
+def made_of(spec: SlotSpec, image: str, found: JobImage) -> SlotSpec:
+    """The slot as its next agent is to be for a job that asks for that image."""
+    told = hashlib.sha256(f"{spec.fingerprint} {found.id}".encode()).hexdigest()[:16]
+    return replace(spec, image=found.id, reference=image, asked_image=image, fingerprint=told)
+
+
+def usable(images: Mapping[tuple[PoolName, str], JobImage], job: Job) -> bool:
+    """Whether the job is of its pool's own image, or of one that agents can be made of."""
+    if job.image is None:
+        return True
+    found = images.get((job.pool, job.image))
+    return found is not None and found.problem is None
