@@ -327,6 +327,13 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "63 inotify instances for 1 slot: one job can leave the others none",
         "echo fs.inotify.max_user_instances=64 | sudo tee /etc/sysctl.d/60-mayfly.conf",
     ),
+    (
+        replace(WELL, exposure=Exposure(unanswered=30)),
+        "host.connections",
+        State.WARN,
+        "remembered for 30 s: a job that sends many slows the making of every agent",
+        "echo net.netfilter.nf_conntrack_udp_timeout=5 | sudo tee /etc/sysctl.d/61-mayfly.conf",
+    ),
     (replace(WELL, metadata=True), "agent.metadata", State.WARN, "169.254.169.254", "iptables"),
     (replace(WELL, clock=False), "host.clock", State.WARN, "clock", "timedatectl set-ntp true"),
     (

@@ -34,6 +34,7 @@ from mayfly.engines.protocol import EngineFacts
 
 FREE_USER = "64000:64000"  # between what Debian gives to people and to services: nobody's
 WATCHES_PER_SLOT = 64
+UNANSWERED = 10  # seconds that the kernel may remember a packet which was not answered
 # With which root in a container is root of the host.
 HOSTS_POWERS = frozenset(
     [
@@ -528,6 +529,25 @@ def _watches(facts: Facts) -> Iterator[Verdict]:
         yield ok(f"{have} inotify instances for {_many(slots, 'slot')}")
 
 
+def _connections(facts: Facts) -> Iterator[Verdict]:
+    """The Engine reads the kernel's table of connections whole for each container with its own network."""
+    seconds = facts.exposure.unanswered
+    reads = any(
+        one.sandbox == "job" and one.network not in ("none", "host") for one in _pools(facts)
+    )
+    if seconds is None or not reads:
+        yield skip("no pool's agents have networks of their own, or the kernel does not say")
+    elif seconds > UNANSWERED:
+        yield warn(
+            f"packets that nobody answers are remembered for {seconds} s: a job that sends many slows the "
+            "making of every agent",
+            "echo net.netfilter.nf_conntrack_udp_timeout=5 | sudo tee /etc/sysctl.d/61-mayfly.conf && "
+            "echo nf_conntrack | sudo tee /etc/modules-load.d/mayfly.conf && sudo sysctl --system",
+        )
+    else:
+        yield ok(f"packets that nobody answers are remembered for {seconds} s")
+
+
 # -- services --------------------------------------------------------------------------------------
 
 
@@ -653,6 +673,7 @@ CHECKS: tuple[Check, ...] = (
     Check("agent.metadata", "services", "metadata address", _metadata, WARNING),
     Check("host.clock", "host", "clock", _clock, WARNING),
     Check("host.inotify", "host", "inotify", _watches, WARNING),
+    Check("host.connections", "host", "connections", _connections, WARNING),
     Check("host.disk", "host", "disk", _disk),
     Check("host.state", "host", "state directory", _state),
     Check("host.unit", "host", "systemd unit", _unit, WARNING),

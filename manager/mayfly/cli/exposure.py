@@ -18,6 +18,7 @@ from mayfly.core.quantities import whole_number
 
 FIRST_PERSON, LAST_PERSON = 1000, 59_999  # as login.defs and adduser have them
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+DEAD_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Exposure:
     # caches whose set-user-id files others on this host can run
     raising: frozenset[str] = frozenset()
     inotify: int | None = None  # instances that one number may have; None: it is not known
+    # seconds that the kernel remembers a packet which was not answered; None: it is not known
+    unanswered: int | None = None
 
 
 def look(config: Config, files: Iterable[Path]) -> Exposure:
@@ -44,7 +47,8 @@ def look(config: Config, files: Iterable[Path]) -> Exposure:
         people={number: name for number in numbers if (name := _person(number)) is not None},
         changed_by={path: by for path, by in changed.items() if by is not None},
         raising=frozenset(cache for cache in caches if _raises(Path(cache))),
-        inotify=_instances(),
+        inotify=_setting(INSTANCES),
+        unanswered=_setting(DEAD_CONNECTIONS),
     )
 
 
@@ -87,8 +91,8 @@ def _raises(cache: Path) -> bool:
         return False
 
 
-def _instances() -> int | None:
+def _setting(of: Path) -> int | None:
     try:
-        return int(INSTANCES.read_text(encoding="ascii"))
+        return int(of.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
