@@ -20,6 +20,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.stimuli import Printed
+from mayfly.core.taking_in import REST
 from mayfly.core.throttle import (
     BURST,
     LONGEST,
@@ -166,12 +167,15 @@ def test_what_an_ended_agent_printed_is_on_nobody_s_account() -> None:
     assert manager.state.debts.of == {}
 
 
-def test_what_cannot_be_frozen_is_tried_seldom_and_ended_at_once() -> None:
+def test_what_cannot_be_frozen_is_tried_again_soon_and_ended_at_once() -> None:
     manager, generation = at_work()
     manager.prints(generation, 4 * BURST)
     manager.turn()
     manager.finish(generation, Fate.FAILED)
     assert not any(isinstance(action, Freeze) for action in manager.turn().actions)
+    manager.host.now += REST
+    assert any(isinstance(action, Freeze) for action in manager.turn().actions)
+    manager.finish(generation, Fate.FAILED)
     manager.doom(generation, DoomReason.CANCELLED)
     manager.turn()
     assert any(isinstance(action, Signal) for action in manager.turn().actions) or manager.flight

@@ -565,7 +565,8 @@ class Draft:
         if isinstance(action, Weigh):  # one try is enough: nothing is wrong without
             self._set(lightened=self.state.lightened | {generation})
         else:
-            self._rest(naming.throttle_of(generation), self.now + NAME_REST)
+            # Soon again: who forks all the time is frozen at one try of two (seen with runc 1.1).
+            self._rest(naming.throttle_of(generation), self.now + REST)
 
     def _on_failed(self, action: Action, failure: Failure) -> None:
         if isinstance(action, Forget):
