@@ -129,16 +129,19 @@ def test_containers_of_others_are_not_listed(agents: Agents) -> None:
         agents.engine.remove(cid)
 
 
-def test_the_writable_layer_is_measured(agents: Agents, until: Until) -> None:
-    cid, _ = agents.run("head -c 3000000 /dev/zero >/big; echo done >/done; exec sleep 300")
+def test_what_is_written_is_measured_and_what_root_writes_into_the_engines_own_files(
+    agents: Agents, until: Until
+) -> None:
+    fill = "head -c 3000000 /dev/zero | tee /big /etc/hosts >/etc/resolv.conf"
+    cid, _ = agents.run(f"{fill}; echo done >/done; exec sleep 300")
     until(lambda: agents.engine.exec_probe(cid, ("cat", "/done"), 10)[0] == 0)
     size = agents.engine.size(cid)
     assert size is not None
-    assert size >= 3_000_000
+    assert size >= 9_000_000
     seen = inspect(agents.engine, cid, size=True)
     assert seen is not None
     assert seen.size_rw is not None
-    assert seen.size_rw >= 3_000_000
+    assert 3_000_000 <= seen.size_rw < 6_000_000
 
 
 # -- a container as it was planned --------------------------------------------------------------

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -78,6 +79,17 @@ OF_NETWORKS = {
 }
 
 
+def _beside_the_layer(place: Path) -> int:
+    """Bytes of the files that the Engine keeps for a container there: its root may write into them."""
+    written = 0
+    for name in ("hosts", "hostname", "resolv.conf"):
+        with suppress(
+            OSError
+        ):  # who is in another's network has none, and not all Engines are on this host
+            written += (place / name).lstat().st_blocks * 512
+    return written
+
+
 class DockerClient:
     """One Engine behind a unix socket; may be used from any thread, each of which gets a client of
     its own.
@@ -108,7 +120,7 @@ class DockerClient:
         with self._asking("asking the Engine about itself") as api:
             info = api.info()
         found = engine_facts(version, info, places(info))
-        self._dialect = Dialect(found.api, found.cgroup_version)
+        self._dialect = Dialect(found.api, found.cgroup_version, found.places[0])
         return found
 
     def _spoken(self) -> Dialect:
@@ -158,9 +170,9 @@ class DockerClient:
         return tuple(container_from(entry) for entry in listed if bears_labels(entry))
 
     def size(self, cid: ContainerId) -> int | None:
-        """Bytes in its writable layer; None where it does not run, ``Unmeasured`` where the Engine is not
-        through with counting its files in time. (It is listed, not inspected: that may wait for what is
-        done to it.)
+        """Bytes that it has written on the Engine's disk; None where it does not run, ``Unmeasured`` where
+        the Engine is not through with counting its files in time. (It is listed, not inspected: that may
+        wait for what is done to it.)
         """
         doing = f"measuring container {cid[:12]}"
         wanted = quote(json.dumps({"id": [cid]}))
@@ -176,7 +188,8 @@ class DockerClient:
             if time.monotonic() - began < MEASURED:
                 raise
             raise Unmeasured(str(fault)) from fault
-        return next((int(entry.get("SizeRw") or 0) for entry in listed), None)
+        own = _beside_the_layer(Path(self._spoken().root, "containers", cid))
+        return next((int(entry.get("SizeRw") or 0) + own for entry in listed), None)
 
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs, each looked at once."""

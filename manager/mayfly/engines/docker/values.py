@@ -41,10 +41,11 @@ class DeviceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What of an Engine decides how a create is worded."""
+    """What of an Engine decides how it is asked, and where it is looked at."""
 
     api: tuple[int, int] = (1, 41)
     cgroup: str = "2"  # the version that its host has
+    root: str = ""  # the directory of its own files
 
     @property
     def names_seccomp(self) -> bool:
