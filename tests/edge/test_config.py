@@ -20,6 +20,7 @@ from mayfly.providers.configuration import load, schema
 from mayfly.providers.gitea.settings import GiteaSettings
 from mayfly.providers.github.settings import GitHubApp, GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
+from mayfly.providers.installed import packages
 
 Write = Callable[..., Path]
 
@@ -805,6 +806,34 @@ def test_a_token_goes_over_http_where_that_is_said_and_on_this_host(
     path = write(A_SERVICE.replace("https://x", url) + "token = { credential = 'c' }\n" + more)
     [pool] = load(path, environ={}).config.pools
     assert pool.plain_http is bool(more)
+
+
+@pytest.mark.parametrize("provider", [name for name, one in packages().items() if not one.embedded])
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        *(
+            (f"http://{host}", "is not https")
+            for host in ("ghe.corp", "127.0.0.1.corp", "localhost.corp")
+        ),
+        *((f"http://{host}", "is not https") for host in ("0.0.0.0", "127.1", "2130706433")),
+        *(
+            (url, "must be a URL")
+            for url in ("HTTP://ghe.corp", "Https://ghe.corp", "http:ghe.corp")
+        ),
+        *(
+            (url, "must be a URL")
+            for url in ("\\u0001http://ghe.corp", "http:/ghe.corp", "http:\\\\ghe.corp")
+        ),
+        ("http://127.0.0.1@ghe.corp", "must not carry a user"),
+    ],
+)
+def test_no_spelling_of_an_address_has_a_token_leave_in_clear_text(
+    write: Write, provider: str, url: str, told: str
+) -> None:
+    place = "/acme" if provider in ("azure", "github") else ""
+    text = f"[[pool]]\nname = 'a'\nprovider = '{provider}'\n[pool.{provider}]\nurl = \"{url}{place}\"\n"
+    assert f"url: {told}" in mistakes(write(text + "token = { credential = 'c' }\n"))
 
 
 @pytest.mark.parametrize(("text", "told"), MISTAKES, ids=[told[-40:] for _, told in MISTAKES])

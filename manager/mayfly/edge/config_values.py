@@ -244,7 +244,8 @@ def url(*schemes: str) -> Check:
             return value
         try:
             parts = urlsplit(value)
-            known = parts.scheme in schemes and parts.hostname
+            # As it is written, too: who reads it again may know one spelling of "http" alone.
+            known = parts.hostname and value.startswith(tuple(f"{one}://" for one in schemes))
         except ValueError:
             known = False
         if not known or re.search(r"[\s\0]", value):

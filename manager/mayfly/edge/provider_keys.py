@@ -56,14 +56,15 @@ def unencrypted(table: Table | None) -> Sentences:
     """What is wrong with addresses of the service over which a token would leave this host in clear text."""
     for name in table.model_fields_set if table is not None else ():
         value = getattr(table, name)
-        if isinstance(value, str) and value.startswith("http://") and not _of_this_host(value):
+        plain = isinstance(value, str) and value.lstrip().lower().startswith("http:")
+        if plain and not _of_this_host(value):
             text = "is not https: everybody on the way could read the token; if it has to be"
             yield (name,), f"{text}, say plain_http = true in the pool"
 
 
 def _of_this_host(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
