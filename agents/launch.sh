@@ -8,7 +8,8 @@
 #   client       runs in the job's process, which is still root, and ends in `as_job_user COMMAND…`
 #
 # and, where the client tells its job's result in its own output alone, a third:
-#   client_sign  whether the line in $_line is one that the provider's `judge` wants; a `case` on its fixed beginning
+#   client_sign  whether the line in $_line is one that the provider's `judge` wants; a `case` on its fixed beginning. Of a
+#                line that tells of trouble it leaves in $_trouble what is the same each time that the client says it again
 #
 # Then both outputs of the client go through a pipe on to standard output, and the first such lines to the witness. The file may
 # set
@@ -125,7 +126,7 @@ read_lines() {
 pass_on_lines() {
   trap - EXIT
   trap '' TERM INT QUIT HUP USR1 USR2
-  _signs=0
+  _signs=0 _troubles=0 _last_trouble=
   while IFS= read -r _line; do
     case $_line in
       *"$_last")
@@ -142,7 +143,14 @@ pass_on_lines() {
 note_line() {
   printf '%s\n' "$_line" || :
   [ "$_signs" -lt 64 ] || return 0
+  _trouble=
   client_sign || return 0
+  # A client tells of trouble again and again, and what it tells of its job is to have room after that.
+  if [ -n "$_trouble" ]; then
+    [ "$_trouble" != "$_last_trouble" ] && [ "$_troubles" -lt 32 ] || return 0
+    _last_trouble=$_trouble
+    _troubles=$((_troubles + 1))
+  fi
   _signs=$((_signs + 1))
   printf '%.300s\n' "$_line" >>"$_witness/signs" || :
 }
