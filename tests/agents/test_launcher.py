@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -313,10 +312,8 @@ def test_daemons_that_a_job_leaves_behind_are_dead_before_its_end_is_told(at_gat
         (setsid sh -c 'while :; do echo still here; sleep 0.01; done' &)
         sleep 0.1; exit 4
     """
-    began = time.monotonic()
     at_gate.take("bash", "-c", script)
     assert at_gate.wait() == 4
-    assert time.monotonic() - began < 8
     assert at_gate.note("exit") == "4 0"
     assert at_gate.raw().decode().endswith("still here\nmayfly: ended 4\n")
 

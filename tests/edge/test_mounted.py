@@ -66,14 +66,14 @@ def test_what_does_not_answer_keeps_nobody_waiting_and_is_not_asked_again_before
             back.wait()
         return Source("1:1", directory=True)
 
-    mounted = MountedPaths(0.2, ask)
+    mounted = MountedPaths(1.0, ask)
     answered = {"/a": Source("1:1", directory=True), "/b": Source("1:1", directory=True)}
     paths = ("/a", "/away", "/b")
     assert mounted.look(paths) == answered | {"/away": Source(None)}
     began = time.monotonic()
-    for _ in range(20):
+    for _ in range(60):
         assert mounted.look(paths) == answered | {"/away": Source(None)}
-    assert time.monotonic() - began < 4.0, "each look waited for it again"
+    assert time.monotonic() - began < 30.0, "each look waited for it again"
     assert asked.count("/away") == 1
     back.set()
     until(lambda: mounted.look(paths)["/away"] == Source("1:1", directory=True), "it answers")

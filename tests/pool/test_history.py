@@ -44,7 +44,7 @@ def test_an_agent_s_life_is_one_row_with_all_that_an_operator_asks_for(make: Mak
     seconds = row["seconds"]
     assert isinstance(seconds, dict)
     assert set(seconds) == {"preparing", "idle", "enrolling", "busy"}
-    assert 0.4 < seconds["busy"] < 30
+    assert seconds["busy"] > 0.4
 
 
 def test_who_ended_an_agent_and_what_for_is_kept_and_found(make: Make) -> None:
