@@ -24,6 +24,7 @@ import pytest
 from mayfly.core.model import GATE_PROTOCOL, LABEL_GATE
 from mayfly.engines.docker import builder
 from tests.engine.agents import HOST_ENGINE
+from tests.engine.private_engine import PrivateEngine
 
 ROOT = Path(__file__).parents[2]
 BASE = "debian:bookworm-slim"
@@ -103,6 +104,15 @@ def test_a_build_that_fails_says_so_with_docker_s_exit_code(tag: str) -> None:
         HOST_ENGINE, target="nonesuch", tag=tag, arguments={"BASE": BASE}, labels={}
     )
     assert code != 0
+
+
+@pytest.mark.timeout(600)
+def test_a_build_that_fails_leaves_no_container(engine: PrivateEngine, tag: str) -> None:
+    before = set(engine.docker("ps", "-aq").split())
+    # (Nothing is on it that could take the first step.)
+    arguments = {"BASE": "scratch"}
+    assert builder.build(engine.url, target="local", tag=tag, arguments=arguments, labels={}) != 0
+    assert set(engine.docker("ps", "-aq").split()) <= before
 
 
 @pytest.fixture

@@ -84,6 +84,8 @@ def _docker(docker_host: str, words: Sequence[str], place: Path | None) -> int:
     program, environment = _program(), _environment(docker_host)
     if words[0] == "build" and not _has_buildx(program, environment):
         environment["DOCKER_BUILDKIT"] = "0"  # a client without buildx needs it said
+        # Else the classic builder keeps the container of the step that failed.
+        words = ["build", "--force-rm", *words[1:]]
     done = subprocess.run([program, *words], cwd=place, env=environment, stdout=2, check=False)
     return done.returncode
 
