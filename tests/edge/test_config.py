@@ -771,6 +771,15 @@ MISTAKES: list[tuple[str, str]] = [
         )
     ),
     (pool("[pool.security]\nulimit = {}"), "ulimit: there is no such key; did you mean ulimits?"),
+    (
+        pool("[pool.security]\nsudo = true"),
+        ". security sudo: there is no such key; [[pool]] itself has it",
+    ),
+    (
+        pool('[pool.limits]\nlabels = ["gpu"]'),
+        ". limits labels: there is no such key; [[pool]] itself has it",
+    ),
+    (pool("[[pool.dataset]]\ncuda = 1"), "cuda: there is no such key; [[pool]] itself has it"),
     (pool("network = '-n'"), "network: '-n' is not a network's name"),
     # the host
     ("[host]\ngpu = 'on'\n[[pool]]\nname = 'a'", "gpu: must be 'auto', 'required' or 'off'"),

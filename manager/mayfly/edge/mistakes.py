@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mayfly.edge.flat_keys import Lifted
     from mayfly.edge.sources import Merged, Tree, Where
 
+POOL_DEPTH = 3  # parts of the place of a pool's own key: pool, its number, the key
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -163,7 +165,13 @@ def _shown(value: object) -> str:
 
 
 def _unknown_key(where: Where, known: Callable[[Where], Sequence[str]]) -> str:
-    return "there is no such key" + nearest(where[-1], list(known(where[:-1])))
+    word, here = where[-1], list(known(where[:-1]))
+    # What is typed below a table's heading is that table's, also where it was meant for the pool.
+    if len(where) > POOL_DEPTH and where[0] == "pool" and word in known(where[:2]):
+        return (
+            "there is no such key; [[pool]] itself has it: put it above the headings of its tables"
+        )
+    return "there is no such key" + nearest(word, here)
 
 
 def nearest(word: object, known: list[str], *, rest: bool = True) -> str:
