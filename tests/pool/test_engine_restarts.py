@@ -31,7 +31,7 @@ target = "/cache"
 JOB = 'echo "$MAYFLY_JOB" >>/cache/ran; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 6'
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def living() -> Iterator[PrivateEngine]:
     """An Engine with live-restore on, for tests that restart it."""
     if (why := why_not()) is not None:
@@ -40,7 +40,7 @@ def living() -> Iterator[PrivateEngine]:
         yield engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mortal() -> Iterator[PrivateEngine]:
     """An Engine with live-restore off."""
     if (why := why_not()) is not None:
@@ -199,9 +199,9 @@ def test_an_engine_that_answers_nothing_stops_no_job(mortal: PrivateEngine) -> N
 
 @pytest.mark.parametrize("lives_on", [True, False])
 def test_a_kept_network_outlives_the_engine_or_is_made_again(
-    request: pytest.FixtureRequest, lives_on: bool
+    living: PrivateEngine, mortal: PrivateEngine, lives_on: bool
 ) -> None:
-    engine: PrivateEngine = request.getfixturevalue("living" if lives_on else "mortal")
+    engine = living if lives_on else mortal
     with made(engine, 'sandbox = "slot"') as manager:
         manager.start()
         before = manager.slot()["sandbox"]["container"]
