@@ -52,6 +52,14 @@ def docker(
         raise _hangs(url, f"docker {' '.join(argv)}") from None
 
 
+def let_go(url: str, container: str) -> None:
+    """Let whatever waits for /tmp/go in a container find it.
+
+    It ends then, and may take the command along that told it: how that one has ended says nothing.
+    """
+    docker(url, "exec", container, "touch", "/tmp/go", check=False)
+
+
 @contextmanager
 def api(url: str) -> Iterator[Any]:
     """A client of its API, which costs no process; ``EngineHangs`` where an answer does not come in time."""

@@ -115,7 +115,7 @@ def on_terminal(command: str, env: dict[str, str], manager: Manager) -> str:
             terminal.process.send_signal(signal.SIGINT)
         if "drain" in words:
             terminal.until("is busy, cordoned")
-            manager.docker("exec", manager.slot()["container"], "touch", "/tmp/go")
+            manager.let_go_in(manager.slot()["container"])
         return terminal.end()[1]
     finally:
         terminal.close()

@@ -106,7 +106,7 @@ def test_a_killed_manager_finds_its_busy_agents_again(filled: AzurePool) -> None
     filled.manager.start(wait="answer")
     filled.manager.in_phase("busy", slot)
     assert filled.engine.docker("inspect", "-f", "{{.Id}}", slot) == container
-    filled.engine.docker("exec", slot, "touch", "/tmp/go")
+    filled.manager.let_go_in(slot)
     assert done(job).result == "succeeded"
 
 
@@ -115,7 +115,7 @@ def test_stopping_the_manager_ends_no_agent(filled: AzurePool, sig: signal.Signa
     job = filled.fake.queue("until [ -e /tmp/go ]; do sleep 0.1; done")
     slot = begun(job)
     assert filled.manager.kill(sig) == 0
-    filled.engine.docker("exec", slot, "touch", "/tmp/go")
+    filled.manager.let_go_in(slot)
     assert done(job).result == "succeeded"
 
 
@@ -131,7 +131,7 @@ def test_a_drained_pool_ends_its_jobs_first_and_leaves_entries_that_jobs_can_wai
     until(lambda: other not in filled.manager.containers(), "the idle agent goes")
     late = fake.queue("true")
     assert late.result is None
-    filled.engine.docker("exec", slot, "touch", "/tmp/go")
+    filled.manager.let_go_in(slot)
     assert done(job).result == "succeeded"
     drained = filled.manager.cli("drain", "--all", "--wait", "--timeout", "100")
     assert drained.returncode == 0, drained.stderr
@@ -248,7 +248,7 @@ def test_the_key_that_a_job_carries_off_is_useless_once_its_agent_has_ended(
     assert assertion(fake, name, modulus, private) == 200
     # No next agent takes the entry: the key has to become useless all the same.
     filled.manager.cli("drain", "--all")
-    filled.engine.docker("exec", slot, "touch", "/tmp/go")
+    filled.manager.let_go_in(slot)
     assert done(job).log.startswith(loot.strip()[:40])
     until(lambda: not filled.manager.containers(), "the slot is empty")
     until(lambda: assertion(fake, name, modulus, private) == 400, "its key opens nothing")
@@ -265,7 +265,7 @@ def test_no_secret_is_left_where_anybody_on_the_host_looks(filled: AzurePool) ->
     known = {"the token": "pat-good", "the job's token": held.token}
     known |= {f"bearer {n}": text for n, text in enumerate(filled.fake.bearers)}
     assert leaks(known, places) == []
-    filled.engine.docker("exec", slot, "touch", "/tmp/go")
+    filled.manager.let_go_in(slot)
     done(held)
     until(lambda: len(history(filled)) > 1, "both agents in the history")
     assert leaks(known, surfaces(filled.manager, filled.tag)) == []

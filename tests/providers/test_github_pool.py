@@ -170,7 +170,7 @@ def test_a_drain_lets_go_of_the_idle_and_waits_for_the_busy(pool: GitHubPool) ->
         lambda: names if len(names := pool.manager.containers()) == 1 else None,
         "one container is left",
     )
-    pool.manager.docker("exec", busy, "touch", "/tmp/go")
+    pool.manager.let_go_in(busy)
     assert done(pool, job).conclusion == "succeeded"
     waited = pool.manager.cli("wait", "--for", "drained", "--timeout", "100")
     assert waited.returncode == 0
@@ -203,7 +203,7 @@ def test_a_manager_that_is_killed_and_started_again_adopts_idle_and_busy_runners
     )
     assert {runner.name for runner in pool.fake.runners.values()} == before
     slot = next(name for name in ("gh-0", "gh-1") if pool.manager.slot(name)["phase"] == "busy")
-    pool.manager.docker("exec", slot, "touch", "/tmp/go")
+    pool.manager.let_go_in(slot)
     assert done(pool, job).log == "still here\n"
 
 
@@ -296,7 +296,7 @@ def test_no_secret_is_left_where_anybody_on_the_host_looks(pool: GitHubPool, way
     during = surfaces(pool.manager, pool.tag)
     assert leaks(secrets | pool.fake.issued, during) == []
     assert leaks({"its slot": slot}, during)  # what does stand there is found
-    pool.manager.docker("exec", slot, "touch", "/tmp/go")
+    pool.manager.let_go_in(slot)
     done(pool, job)
     until(lambda: history(pool), "the agent's end in the history")
     kinds = {"jit": "the configuration of", "token": "registration token", "app": "the App's token"}

@@ -76,7 +76,7 @@ def test_one_that_has_told_of_its_job_is_not_and_stays_so_after_a_restart(
     until(lambda: time.monotonic() - busy > 6, "twice the limit is over")
     assert pool.manager.slot("gh-0")["phase"] == "busy"
     assert "agent.unbegun" not in pool.manager.health()
-    pool.manager.docker("exec", "gh-0", "touch", "/tmp/go")
+    pool.manager.let_go_in("gh-0")
     until(lambda: job.state == "completed", "the job is done")
     assert events(pool, "agent.unbegun") == []
 

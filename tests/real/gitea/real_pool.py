@@ -83,7 +83,7 @@ class GiteaPool:
 
     def go_on(self, slot: str = "g-0") -> None:
         """Let a job that waits for it (``WAITS``) end."""
-        self.manager.docker("exec", slot, "touch", "/tmp/go")
+        self.manager.let_go_in(slot)
 
     def history(self, least: int = 1, patience: float = 60.0) -> list[dict[str, Any]]:
         """The agents that have ended, oldest first, once there are so many."""
