@@ -42,7 +42,7 @@ def status_figures(manager: Manager, engine: PrivateEngine, times: int = TIMES) 
             what="mayfly status",
             value=median(taken["status"]),
             unit="s",
-            goal=Goal(0.15),
+            goal=Goal(4, of_ratio=True),
             beside="docker ps",
             beside_value=docker,
             p95=p95(taken["status"]),

@@ -55,7 +55,7 @@ def measure() -> list[Figure]:
                 what=f"step, 1,000 slots, {WORLDS[name]}",
                 value=median(times) * 1000,
                 unit="ms",
-                goal=Goal(100),
+                goal=Goal(12),
                 beside=f"a slot's share at {SIZES[0]} slots, x 1,000",
                 beside_value=per_slot[SIZES[0]] * 1e6,
                 p95=p95(times) * 1000,

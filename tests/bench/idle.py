@@ -39,7 +39,7 @@ def measure(engine: PrivateEngine) -> list[Figure]:
                 what=f"manager, {SLOTS} idle slots: of a core",
                 value=share * 100,
                 unit="%",
-                goal=Goal(0.3),
+                goal=Goal(0.1),
                 more={"seconds_to_fill": round(filled, 1)},
             ),
             Figure(
@@ -47,7 +47,7 @@ def measure(engine: PrivateEngine) -> list[Figure]:
                 what=f"manager, {SLOTS} idle slots: resident",
                 value=_resident(pid),
                 unit="MiB",
-                goal=Goal(80),
+                goal=Goal(64),
             ),
         ]
         return figures + status_figures(manager, engine)

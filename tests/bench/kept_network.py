@@ -1,7 +1,8 @@
 """A pool that keeps its slots' networks (`sandbox = "slot"`) beside one that does not, in one run.
 
-Hand-overs without a standby and with the health gate, and no-op jobs a minute: each beside the same of a pool
-that makes a network namespace for every agent. What the loop of `docker run` took meanwhile is told as well.
+Hand-overs without a standby and with the health gate, no-op jobs a minute, and jobs a minute that send one
+packet, so that no network is used twice: each beside the same of a pool that makes a network namespace for
+every agent. What the loop of `docker run` took meanwhile is told as well.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from tests.harness import Manager
 
 ROUNDS = 10
 TURNS = 2
-KEPT = 'sandbox = "slot"\n'
-KINDS = {"job": "", "slot": KEPT}
+KINDS = {"job": "", "slot": 'sandbox = "slot"\n'}
+SENDS = ("bash", "-c", "echo sent >/dev/udp/192.0.2.1/9")
 
 
 def measure(engine: PrivateEngine, rounds: int = ROUNDS, turns: int = TURNS) -> list[Figure]:
@@ -31,27 +32,34 @@ def measure(engine: PrivateEngine, rounds: int = ROUNDS, turns: int = TURNS) -> 
         with Hardware(gpus=8) as hardware, slot_gap.WithGpu(engine.url, hardware, more) as manager:
             gpu[kind] = slot_gap.gather(engine, manager, rounds=rounds, restarts=False)
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    sending: dict[str, list[float]] = {kind: [] for kind in KINDS}
     loops: list[float] = []
     for _ in range(turns):
         for kind, more in KINDS.items():
             with Manager(engine.url, throughput.POOL + more) as manager:
                 manager.start()
                 rates[kind].append(throughput.jobs(manager))
+                sending[kind].append(throughput.jobs(manager, SENDS))
         loops.append(throughput.rounds(engine))
     return [
         _gap("kept_network_standby_off", "slot gap, standby off, network kept", off),
         _gap("kept_network_gpu_gate", "slot gap, health gate, network kept", gpu),
-        Figure(
-            name="kept_network_jobs_per_minute_8",
-            what="no-op jobs a minute, 8 slots, network kept",
-            value=median(rates["slot"]),
-            unit="/min",
-            beside="a network for each agent",
-            beside_value=median(rates["job"]),
-            n=turns,
-            more={"loops": median(loops), "windows": rates["slot"], "beside_windows": rates["job"]},
-        ),
+        _rate("", "no-op jobs a minute, 8 slots, network kept", rates, loops),
+        _rate("_sending", "  that send a packet, so that it is not", sending, loops),
     ]
+
+
+def _rate(name: str, what: str, rates: dict[str, list[float]], loops: list[float]) -> Figure:
+    return Figure(
+        name=f"kept_network_jobs_per_minute_8{name}",
+        what=what,
+        value=median(rates["slot"]),
+        unit="/min",
+        beside="a network for each agent",
+        beside_value=median(rates["job"]),
+        n=len(loops),
+        more={"loops": median(loops), "windows": rates["slot"], "beside_windows": rates["job"]},
+    )
 
 
 def _gap(name: str, what: str, gaps: dict[str, slot_gap.Gaps]) -> Figure:
