@@ -17,6 +17,7 @@ from typing import Literal, cast
 from mayfly.core import machine, naming
 from mayfly.core.actions import (
     Action,
+    CheckSandbox,
     Dismiss,
     Enrol,
     Forget,
@@ -221,6 +222,8 @@ class Holder(Made):
 
     started: bool = True
     littered: bool = False  # a job has left something in the namespace
+    watched: bool = False  # by the manager that runs, since somebody came in who got a job
+    fresh: bool = True  # nobody has had a job in there since it was seen to be clean
 
     def seen(self) -> Container:
         state = ContainerState.RUNNING if self.started else ContainerState.CREATED
@@ -407,8 +410,17 @@ class Host:
                 assert not any(one.live and one.sent for one in inside), "its network was taken"
             case Open(sandbox=sandbox) if sandbox is not None and not self._is_clean(sandbox):
                 raise Fault(unclean=True)
-            case Open(job=job):
+            case Open(sandbox=sandbox, job=job):
                 self._open(box, job)
+                if sandbox is not None and (holder := self.holder(sandbox)) is not None:
+                    holder.watched, holder.fresh = True, False
+            case CheckSandbox(container=container):
+                holder = self.holder(container)
+                if holder is None or holder.littered or not holder.watched:
+                    raise Fault(unclean=True)
+                inside = [one for one in self.boxes.values() if one.sandbox == container]
+                assert not any(self._runs(one) for one in inside), "a look while somebody is in"
+                holder.fresh = True
             case Rename(to=to):
                 if box is None or any(other.name == to for other in self.boxes.values()):
                     raise Fault
@@ -445,11 +457,13 @@ class Host:
         assert not box.sent, "a gate was written twice"
         for other in self.boxes.values():
             together = other is not box and other.sandbox == box.sandbox is not None
-            if together and other.live and other.generation not in self.empty:
-                assert not other.sent, "two jobs share a sandbox"
+            assert not (together and self._runs(other)), "two agents share a sandbox"
         box.sent = True
         box.job = job
         self._say(box.generation, "opened")
+
+    def _runs(self, box: Box) -> bool:
+        return box.live and box.generation not in self.empty
 
     def _is_clean(self, sandbox: ContainerId) -> bool:
         holder = self.holder(sandbox)
@@ -488,8 +502,13 @@ class Host:
             raise Fault
         assert generation not in self.boxes
         assert (action.sandbox is not None) == spec.sandboxed
-        if action.sandbox is not None and self.holder(action.sandbox) is None:
-            raise Fault
+        if action.sandbox is not None:
+            holder = self.holder(action.sandbox)
+            if holder is None:
+                raise Fault
+            assert holder.fresh, "it joins where a job was, and nobody has looked"
+            inside = [one for one in self.boxes.values() if one.sandbox == action.sandbox]
+            assert not any(self._runs(one) for one in inside), "two agents share a sandbox"
         if spec.image != "image" and spec.image not in self.images:
             raise Fault(lasting=True)
         box = Box(
@@ -937,6 +956,8 @@ class Manager:
                     self.host.perform(action, Fate.DONE)
                 except Fault:
                     continue
+        for holder in self.host.holders.values():
+            holder.watched = False  # the next manager knows of nothing that has left it
         again = apply(Memory(), self.journal)
         assert again == self.memory, "replaying the facts gives another memory"
         self.memory = again

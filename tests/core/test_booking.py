@@ -68,7 +68,7 @@ def test_a_job_runs_in_the_image_that_it_asks_for_and_the_next_in_the_pools_own(
     end(found, "a-0")
     assert running(found) == {"a-0": second}
     assert images_in(found, "a-0") == ["image", *(["image"] if standby else [])]
-    assert set(found.host.holders) == holders  # its network is the pool's, and stays
+    assert holders <= set(found.host.holders)  # its network is the pool's, and stays
 
 
 def test_jobs_of_images_keep_their_places_in_the_order() -> None:

@@ -64,10 +64,10 @@ def forgets_its_flight(*arguments: Any, **more: Any) -> Any:
 
 
 def takes_networks_away(
-    view: Any, chosen: Any, leftover: Callable[..., Any] = sandbox.leftover
+    view: Any, found: Any, chosen: Any, tended: Callable[..., Any] = sandbox.tended
 ) -> Any:
     """Law 3 (docs/architecture.md): a sandbox that its slot does not want goes, whoever is in it."""
-    return leftover(replace(view, containers={}), chosen)
+    return tended(replace(view, containers={}), found, chosen)
 
 
 @pytest.mark.timeout(600)
@@ -80,7 +80,7 @@ def takes_networks_away(
         (machine, "decide", forgets_its_flight, "for one subject"),
         # It is rare, and takes half a minute to be found.
         pytest.param(
-            *(sandbox, "leftover", takes_networks_away, "its network was taken"),
+            *(sandbox, "tended", takes_networks_away, "its network was taken"),
             marks=pytest.mark.soak,
         ),
     ],

@@ -9,6 +9,7 @@ from mayfly.core.capabilities import Capabilities
 from mayfly.core.facts import AgentExited, JobRequeued, SlotCooled, SlotHeld
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
+    ContainerId,
     Generation,
     HostId,
     JobId,
@@ -32,6 +33,11 @@ def filled() -> Manager:
 def the_holder(manager: Manager) -> Holder:
     (holder,) = manager.host.holders.values()
     return holder
+
+
+def joined(manager: Manager) -> dict[str, ContainerId | None]:
+    """In which sandbox each agent is, by its name."""
+    return {box.name: box.sandbox for box in manager.host.boxes.values()}
 
 
 def working(manager: Manager) -> JobId:
@@ -59,12 +65,49 @@ def test_it_is_made_first_and_whoever_comes_after_joins_it() -> None:
     assert isinstance(prepare, Prepare)
     assert prepare.sandbox == holder.id
     manager.run()
+    first = joined(manager)
+    assert first == {SLOT: holder.id}
+    working(manager)
+    both = set(manager.host.holders)
+    assert len(both) == 2
+    assert len(set(joined(manager).values())) == 2, "its standby is in another one"
     for _ in range(3):
-        job = working(manager)
-        assert {box.sandbox for box in manager.host.boxes.values()} == {holder.id}
         ends(manager)
-        assert manager.ended(job).state is JobState.SUCCEEDED
-    assert the_holder(manager) == holder
+        job = working(manager)
+        assert set(manager.host.holders) == both, "they are used by turns"
+    ends(manager)
+    assert manager.ended(job).state is JobState.SUCCEEDED
+
+
+def test_where_a_packet_has_left_it_the_next_agent_gets_a_new_one() -> None:
+    manager = filled()
+    used = the_holder(manager)
+    working(manager)
+    used.littered = True  # it is seen once its agent is gone
+    ends(manager)
+    manager.run()
+    assert used.generation not in manager.host.holders
+    working(manager)
+    assert len(set(joined(manager).values())) == 2
+    assert not any(isinstance(fact, SlotCooled) for fact in manager.journal), "nobody is to blame"
+
+
+def test_without_a_standby_the_next_one_is_made_while_a_job_works() -> None:
+    alone = desire(specs(pool("a", sandbox="slot", standby=False)))
+    manager = Manager(Host(), alone)
+    manager.run()
+    used = the_holder(manager)
+    manager.submit("a")
+    manager.run()
+    assert len(manager.host.holders) == 2
+    used.littered = True
+    manager.host.ends(manager.own(SLOT), 0)
+    actions = [action for action in manager.turn().actions if isinstance(action, Prepare)]
+    assert [action.sandbox for action in actions if action.sandbox != used.id] == [
+        holder.id for holder in manager.host.holders.values() if holder != used
+    ]
+    manager.run()
+    assert used.generation not in manager.host.holders
 
 
 def test_an_engine_that_keeps_none_is_asked_for_none() -> None:
@@ -122,7 +165,7 @@ def test_where_something_was_left_no_gate_opens_and_the_job_goes_to_another_sand
     manager.pass_time(5.0)
     assert manager.memory.jobs[job].agent not in (None, agent)
     assert manager.host.runs[job] == [manager.own(SLOT)]
-    assert the_holder(manager).id != littered.id
+    assert littered.generation not in manager.host.holders
     (end,) = (fact for fact in manager.journal if isinstance(fact, AgentExited))
     assert end.generation == agent
     (again,) = (fact for fact in manager.journal if isinstance(fact, JobRequeued))
@@ -135,7 +178,7 @@ def test_where_something_was_left_no_gate_opens_and_the_job_goes_to_another_sand
 
 def test_it_goes_with_its_configuration_and_not_before_its_job() -> None:
     manager = filled()
-    job, holder = working(manager), the_holder(manager)
+    holder, job = the_holder(manager), working(manager)
     manager.desired = desire(specs(pool("a")))
     manager.run()
     assert the_holder(manager) == holder, "the job has its network"
@@ -151,20 +194,26 @@ def test_it_goes_with_its_configuration_and_not_before_its_job() -> None:
     assert not manager.host.boxes
 
 
-def test_another_manager_finds_it_and_what_was_made_without_a_word_of_it() -> None:
+def test_another_manager_finds_it_and_uses_none_again_of_which_it_knows_nothing() -> None:
     manager = filled()
     holder = the_holder(manager)
     manager.crash(())
     manager.run()
     assert the_holder(manager) == holder
+    job = working(manager)
+    manager.crash(())
+    ends(manager)
+    assert manager.ended(job).state is JobState.SUCCEEDED
+    assert holder.generation not in manager.host.holders, "what has left it meanwhile nobody saw"
+    working(manager)
 
     fresh = Manager(Host(), KEPT)
     fresh.turn()
     fresh.crash(["sandbox:a-0"])  # it was made all the same
     made = the_holder(fresh)
     fresh.run()
-    assert the_holder(fresh) == made
-    assert fresh.host.boxes[fresh.own(SLOT)].sandbox == made.id
+    assert the_holder(fresh) != made
+    assert joined(fresh) == {SLOT: the_holder(fresh).id}
 
 
 def test_what_was_made_and_not_started_goes() -> None:
@@ -195,3 +244,17 @@ def test_an_agents_labels_make_no_holder_and_a_holders_no_agent() -> None:
             )
             (looked,) = looked_at(key, [one])
             assert is_ours(looked, Memory()) is (holds and name == seen.name)
+
+
+def test_a_drained_slot_keeps_none() -> None:
+    manager = filled()
+    working(manager)
+    manager.cordon(SlotName(SLOT), drain=True)
+    manager.run()
+    assert len(manager.host.holders) == 1, "its job has its network"
+    ends(manager)
+    assert not manager.host.holders
+    manager.uncordon(SlotName(SLOT))
+    manager.run()
+    assert manager.phases(SLOT) == ["idle"]
+    assert len(manager.host.holders) == 1

@@ -249,6 +249,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             groups=("video", "44"),
             network="lab",
             isolation="required",
+            sandbox="job",
             dns=("10.0.0.1", "fd00::1"),
             proxy="http://proxy.lab:3128",
             no_proxy="localhost,.lab",

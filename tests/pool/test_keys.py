@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mayfly.core.model import LABEL_SANDBOX
 from mayfly.providers.configuration import schema
 from tests.harness import Manager, until
 
@@ -404,8 +405,8 @@ def test_a_pool_without_standby(pools: Pools) -> None:
     )
     manager.in_phase("busy", "full-0")
     assert manager.slot("full-0")["standby"] is None
-    of_slot = ("ps", "-aq", "--filter", "label=io.mayfly.slot=full-0")
-    assert len(manager.docker(*of_slot).split()) == 1
+    of_slot = ("--filter", "label=io.mayfly.slot=full-0", "--filter", f"label={LABEL_SANDBOX}=")
+    assert len(manager.docker("ps", "-aq", *of_slot).split()) == 1
     for job in jobs:
         manager.ask("POST", f"/v1/jobs/{job}/cancel", "{}")
     manager.in_phase("idle", "full-0")

@@ -87,7 +87,7 @@ def _drained(document: Document, slots: Sequence[str] | None) -> str | None:
         slot
         for slot in document.get("slots", ())
         if (slots is None or slot.get("slot") in slots)
-        and any(slot.get(key) is not None for key in ("agent", "container", "standby"))
+        and any(slot.get(key) is not None for key in ("agent", "container", "standby", "sandbox"))
     ]
     return ", ".join(_standing(slot) for slot in left) or None
 

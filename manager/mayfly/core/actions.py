@@ -227,6 +227,21 @@ class MakeSandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckSandbox:
+    """See whether a job has left anything in a network namespace that its agent is gone from."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    reason: str
+
+    @property
+    def subject(self) -> Subject:
+        """The holder."""
+        return self.generation
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveSandbox:
     """Remove a holder in whose network namespace nobody is."""
 
@@ -256,6 +271,7 @@ Action: TypeAlias = (
     | SetSchedulable
     | Forget
     | MakeSandbox
+    | CheckSandbox
     | RemoveSandbox
 )
 

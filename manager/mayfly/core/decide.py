@@ -30,7 +30,7 @@ from mayfly.core.facts import (
 from mayfly.core.keeping import deadline, keep
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
-    Container,
+    ContainerId,
     Desired,
     DoomReason,
     Generation,
@@ -45,6 +45,7 @@ from mayfly.core.opening import leased, use
 from mayfly.core.plan import NOTHING_WRITTEN, STAY, Act, Doom, Plan, Stay, Verdict, View, subjects
 from mayfly.core.queue import HALF_LIFE, Queue
 from mayfly.core.rolling import rolling
+from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
 from mayfly.core.throttle import NO_DEBTS, Debts, throttle
 from mayfly.core.yielding import yields
@@ -108,7 +109,7 @@ def decide(
         leased=leased(memory, world, world.containers),
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
-        holders=sandboxes.newest,
+        sandboxes=sandboxes,
     )
     for agent, verdict in throttled:
         draft.take(verdict, agent)
@@ -135,7 +136,8 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
         if name not in wanted:
             for agent in tenancy.agents:
                 draft.take(unwanted(view, agent), agent)
-    for verdict in (*sweep(view), *sandbox.leftover(view, draft.holders)):
+    joined = draft.sandboxes.vacant
+    for verdict in (*sweep(view), *sandbox.tended(view, draft.sandboxes, joined)):
         draft.take(verdict)
 
 
@@ -150,7 +152,7 @@ class _Draft:
     leased: dict[str, list[Agent]]
     room: int
     serial: int
-    holders: Mapping[tuple[SlotName, str], Container]  # that agents are to join
+    sandboxes: Sandboxes
     facts: list[Fact] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -224,7 +226,7 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
         draft.wake(cordon.until)
     view, wanted = as_booked(view, spec)
     _agents(draft, view, wanted, tenancy)
-    _fill(draft, view, wanted, tenancy, draft.holders.get((spec.name, spec.fingerprint)), spec)
+    _fill(draft, view, wanted, tenancy, spec)
 
 
 def _agents(draft: _Draft, view: View, spec: SlotSpec, tenancy: Tenancy) -> None:
@@ -273,8 +275,8 @@ def _hold_sick_gpus(draft: _Draft, spec: SlotSpec) -> None:
         draft.record(SlotReleased(view.now, spec.name))
 
 
-def _lacking(view: View, spec: SlotSpec, tenancy: Tenancy) -> str | Stay:
-    """Why the slot is to get another agent now, or until when it is not."""
+def _barred(view: View, spec: SlotSpec) -> Stay | None:
+    """Until when nothing is made for the slot; ``None`` where it may be."""
     known = view.memory.slot(spec.name)
     if known.cordon is not None or spec.name in view.desired.obstacles:
         return STAY
@@ -282,38 +284,86 @@ def _lacking(view: View, spec: SlotSpec, tenancy: Tenancy) -> str | Stay:
         return STAY
     if cooling(known, view.now):
         return Stay(known.cooling_until or view.now)
-    own, standby = tenancy.own, tenancy.standby
+    return None
+
+
+def _lacking(view: View, spec: SlotSpec, tenancy: Tenancy) -> str | Stay:
+    """Why the slot is to get another agent now, or until when it is not."""
+    known, own = view.memory.slot(spec.name), tenancy.own
     if known.held is not None:
         if own is not None or not trial_due(known, spec, view.now):
             return Stay(known.trial_at)
         return f"to see whether this is over: {known.held}"
     if own is None:
         return "the slot has no agent"
-    if standby is None and spec.standby and (own.opened is not None or own.doom is not None):
+    if tenancy.standby is None and spec.standby and _is_used(own):
         return "the slot's agent is at work; this is its standby"
     return STAY
 
 
-def _fill(
+def _is_used(agent: Agent) -> bool:
+    """Whether the slot's next one may be begun."""
+    return agent.opened is not None or agent.doom is not None
+
+
+def _fill(draft: _Draft, view: View, spec: SlotSpec, tenancy: Tenancy, pool_own: SlotSpec) -> None:
+    """Make the slot's next agent where it has none and may have one; what it needs comes first. ``pool_own``:
+    as its holders are made.
+    """
+    barred = _barred(view, spec)
+    if barred is not None:
+        draft.take(barred)
+        return
+    reason = _lacking(view, spec, tenancy)
+    if spec.sandboxed:
+        _fill_sandboxed(draft, view, spec, tenancy, pool_own, reason)
+    elif isinstance(reason, Stay):
+        draft.take(reason)
+    else:
+        _prepare(draft, view, spec, tenancy, reason, None)
+
+
+def _fill_sandboxed(
     draft: _Draft,
     view: View,
     spec: SlotSpec,
     tenancy: Tenancy,
-    holder: Container | None,
     pool_own: SlotSpec,
+    reason: str | Stay,
 ) -> None:
-    """Make the slot's next agent where it has none and may have one; ``pool_own``: as its holder is made."""
-    reason = _lacking(view, spec, tenancy)
+    """An agent for a namespace in which nobody is, or the namespace; where the slot keeps no standby, that of
+    its next agent is made meanwhile.
+    """
+    own = tenancy.own
     if isinstance(reason, Stay):
         draft.take(reason)
+        held = view.memory.slot(spec.name).held is not None
+        if held or spec.standby or own is None or not _is_used(own):
+            return
+    if sandbox.is_filling(view.world, tenancy.agents) or not view.free(
+        naming.sandbox_of(spec.name)
+    ):
         return
-    making = spec.sandboxed and not view.free(naming.sandbox_of(spec.name))
-    if draft.room <= 0 or making:
+    vacant = draft.sandboxes.vacant.get((pool_own.name, pool_own.fingerprint))
+    if vacant is not None and isinstance(reason, str):
+        _prepare(draft, view, spec, tenancy, reason, vacant.id)
+    elif vacant is None and sandbox.is_checked(draft.sandboxes, pool_own) and draft.room > 0:
+        draft.room -= 1
+        why = reason if isinstance(reason, str) else "the slot's agent is at work; for its next one"
+        draft.take(Act((MakeSandbox(draft.mint(), pool_own, why),)))
+
+
+def _prepare(
+    draft: _Draft,
+    view: View,
+    spec: SlotSpec,
+    tenancy: Tenancy,
+    reason: str,
+    joined: ContainerId | None,
+) -> None:
+    if draft.room <= 0:
         return
     draft.room -= 1
-    if spec.sandboxed and holder is None:
-        draft.take(Act((MakeSandbox(draft.mint(), pool_own, reason),)))
-        return
     draft.serial += 1
     generation = draft.mint()
     alone = not tenancy.agents and spec.name not in view.names
@@ -333,6 +383,5 @@ def _fill(
         asked_image=spec.asked_image,
     )
     name = str(spec.name) if alone else naming.standby(spec.name, generation)
-    joined = holder.id if spec.sandboxed and holder is not None else None
     prepare = Prepare(generation, spec, name, reason, joined)
     draft.take(Act((prepare,), (AgentCreated(view.now, agent, reason),)))

@@ -224,8 +224,10 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         commanded=(),
         all_stirred=state.all_stirred or hangs,
     )
+    used = (action.sandbox for action in actions if isinstance(action, Open))
     recorded = replace(
         state,
+        observed=state.observed.sandboxes_used(frozenset(one for one in used if one is not None)),
         memory=memory,
         gpus=gpus,
         noise=mint.noise,

@@ -427,7 +427,7 @@ class SlotSpec:
 
     @property
     def sandboxed(self) -> bool:
-        """Whether its agents join the slot's kept network namespace, one after the other."""
+        """Whether its agents join network namespaces that the slot keeps, one after the other."""
         return self.pool.sandbox == "slot" and self.engine.sandbox
 
 
@@ -670,6 +670,8 @@ class World:
     mounts_seen: float | None = None  # when what agents mount was last looked at; None: never
     strangers: tuple[str, ...] = ()  # names of containers that say they are ours and are not
     holders: Mapping[Generation, Container] = field(default_factory=dict)  # ours only
+    # Holders in whose sandbox nobody was yet, or where nothing is left of whoever was.
+    clean: frozenset[ContainerId] = frozenset()
     spoilt: frozenset[ContainerId] = frozenset()  # holders in whose sandbox something was left
 
 

@@ -85,6 +85,7 @@ class Observed:
             self.world,
             containers=fresh,
             holders=holders,
+            clean=self.world.clean & {one.id for one in holders.values()},
             spoilt=self.world.spoilt & {one.id for one in holders.values()},
             strangers=tuple(
                 sorted(container.name for container in said if not is_ours(container, memory))
@@ -269,15 +270,23 @@ class Observed:
     def sandbox_made(self, result: int, holder: Container) -> Observed:
         """We have started a holder."""
         known = {**self.world.holders, holder.generation: holder}
-        return self._holders(result, holder.generation, known)
+        return self._holders(result, holder.generation, known).sandbox_clean(holder.id)
 
     def sandbox_removed(self, result: int, generation: Generation) -> Observed:
         """We have removed a holder."""
         return self._holders(result, generation, _without(self.world.holders, generation))
 
+    def sandbox_clean(self, holder: ContainerId) -> Observed:
+        """Nothing is left in the sandbox that it holds."""
+        return self._with(clean=self.world.clean | {holder})
+
+    def sandboxes_used(self, holders: frozenset[ContainerId]) -> Observed:
+        """Whoever is in the sandboxes that they hold gets a job."""
+        return self if not holders else self._with(clean=self.world.clean - holders)
+
     def sandbox_spoilt(self, holder: ContainerId) -> Observed:
         """Something was left in the sandbox that it holds."""
-        return self._with(spoilt=self.world.spoilt | {holder})
+        return self._with(spoilt=self.world.spoilt | {holder}, clean=self.world.clean - {holder})
 
     def _holders(
         self, result: int, changed: Generation, holders: Mapping[Generation, Container]

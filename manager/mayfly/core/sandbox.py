@@ -1,20 +1,22 @@
-"""A slot's sandbox: a network namespace that is kept, and joined by the slot's agents one after the other.
+"""A slot's sandboxes: network namespaces that are kept, and joined by its agents one after the other.
 
-Pure. A holder, a container that only sleeps, keeps it. Nothing of it is remembered: what is there the engine
+Pure. A holder, a container that only sleeps, keeps one. Nothing of it is remembered: what is there the engine
 shows, by sealed labels as an agent's, so every run of the manager finds it again. It must never be taken away
-while an agent that may run is in it, and never be used again once a look has shown that something was left.
-See ADR 0023.
+while an agent that may run is in it, never be joined while another is, and after a job not before a look has
+shown that nothing is left of it, here or elsewhere. See ADR 0023.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from mayfly.core import naming
-from mayfly.core.actions import MakeSandbox, RemoveSandbox
+from mayfly.core.actions import CheckSandbox, MakeSandbox, RemoveSandbox
 from mayfly.core.agent_plan import Network
 from mayfly.core.container_labels import labels_of
+from mayfly.core.memory import Agent
 from mayfly.core.model import (
     Container,
     ContainerId,
@@ -22,12 +24,14 @@ from mayfly.core.model import (
     HostId,
     PoolName,
     SlotName,
+    SlotSpec,
     World,
 )
 from mayfly.core.plan import Act, View
 
 MEMORY = 32 * 1024 * 1024  # bytes that a holder may have; it has a tenth of a MiB
 PROCESSES = 1  # of a holder
+MOST = 2  # that a slot keeps: its agent is in one, and its next one in the other
 PIDS = 16  # that it may have: the engine needs some while it starts it
 
 
@@ -67,42 +71,99 @@ class Sandboxes:
     """The holders that keep a namespace in which nothing is known to be left."""
 
     usable: frozenset[ContainerId]
-    newest: Mapping[
-        tuple[SlotName, str], Container
-    ]  # that agents are to join, by slot and fingerprint
+    # Those that the next agent may join: nobody is in them, and nothing is left of whoever was.
+    vacant: Mapping[tuple[SlotName, str], Container]  # by slot and fingerprint
+    unchecked: Mapping[Generation, Container]  # that somebody was in, and nobody is any more
+    newest: Mapping[SlotName, Container]  # of all that are there, of use or not
 
 
 def sandboxes(world: World) -> Sandboxes:
     """Those of that world."""
-    usable = [one for one in world.holders.values() if one.live and one.id not in world.spoilt]
-    usable.sort(key=lambda one: (one.created, one.generation))
-    newest = {(one.slot, one.fingerprint): one for one in usable}
-    return Sandboxes(frozenset(one.id for one in usable), newest)
+    there = sorted(world.holders.values(), key=_age)
+    usable = [one for one in there if one.live and one.id not in world.spoilt]
+    inside = _inhabited(world, world.containers or {})
+    empty = [one for one in usable if one.id not in inside]
+    return Sandboxes(
+        frozenset(one.id for one in usable),
+        {(one.slot, one.fingerprint): one for one in empty if one.id in world.clean},
+        {one.generation: one for one in empty if one.id not in world.clean},
+        {one.slot: one for one in there},
+    )
 
 
-def leftover(view: View, chosen: Mapping[tuple[SlotName, str], Container]) -> Iterable[Act]:
-    """The removal of every holder that no slot wants any more, once nobody can be in its namespace."""
+def _age(holder: Container) -> tuple[float, Generation]:
+    return holder.created, holder.generation
+
+
+def _inhabited(
+    world: World, containers: Mapping[Generation, Container]
+) -> frozenset[ContainerId | None]:
+    """The holders in whose namespaces a process of an agent may be."""
+    return frozenset(
+        one.sandbox
+        for one in containers.values()
+        if one.live and one.generation not in world.ended and one.generation not in world.deaths
+    )
+
+
+def is_filling(world: World, agents: Iterable[Agent]) -> bool:
+    """Whether one of a slot's agents is being made, so that it may be in any of the slot's namespaces."""
+    return any(
+        agent.armed is None and (not agent.settled or agent.generation in world.unsure)
+        for agent in agents
+    )
+
+
+def is_checked(found: Sandboxes, spec: SlotSpec) -> bool:
+    """Whether the slot has no namespace of which it is about to be known if it may be used again."""
+    known = (spec.name, spec.fingerprint)
+    return not any((one.slot, one.fingerprint) == known for one in found.unchecked.values())
+
+
+def tended(
+    view: View, found: Sandboxes, chosen: Mapping[tuple[SlotName, str], Container]
+) -> Iterable[Act]:
+    """The look into every namespace that its agent is gone from, and the removal of every holder that no slot
+    wants any more, once nobody can be in its namespace. ``chosen`` are those that agents are to join.
+    """
     if not view.world.holders:
         return
-    wanted = {spec.name: spec for spec in view.desired.slots}
-    inhabited = {one.sandbox for one in view.containers.values() if one.live}
-    filling = {
-        agent.slot
-        for agent in view.memory.agents.values()
-        if agent.armed is None and not agent.settled
-    }
+    filling = {one.slot for one in view.memory.agents.values() if is_filling(view.world, (one,))}
+    inside = _inhabited(view.world, view.containers)
+    wanted = _wanted(view, found, chosen)
     for holder in view.world.holders.values():
-        spec = wanted.get(holder.slot)
-        if spec is not None and holder.slot in view.desired.undetermined:
-            continue
-        if spec is not None and spec.sandboxed:
-            kept = chosen.get((spec.name, spec.fingerprint))
-            if kept is not None and kept.id == holder.id:
-                continue
-        occupied = holder.live and (holder.id in inhabited or holder.slot in filling)
+        occupied = holder.live and (holder.id in inside or holder.slot in filling)
         if occupied or not view.free(holder.generation):
             continue
-        if not view.free(naming.sandbox_of(holder.slot)):
-            continue  # it may be the one that is being made
-        reason = "nobody is in it, and its slot wants another or none"
-        yield Act((RemoveSandbox(holder.generation, holder.slot, holder.id, reason),))
+        subject = (holder.generation, holder.slot, holder.id)
+        if holder.id not in wanted:
+            if view.free(naming.sandbox_of(holder.slot)):  # it may be the one that is being made
+                reason = "nobody is in it, and its slot wants another or none"
+                yield Act((RemoveSandbox(*subject, reason),))
+        elif holder.generation in found.unchecked:
+            yield Act((CheckSandbox(*subject, "the agent that was in it is gone"),))
+
+
+def _wanted(
+    view: View, found: Sandboxes, chosen: Mapping[tuple[SlotName, str], Container]
+) -> AbstractSet[ContainerId]:
+    """The holders that stay: of each slot those that are to be joined, and the newest; none of one that is
+    drained.
+    """
+    slots = {spec.name: spec for spec in view.desired.slots}
+    kept: dict[SlotName, set[ContainerId]] = {}
+    for holder in sorted(view.world.holders.values(), key=_age, reverse=True):
+        spec, own = slots.get(holder.slot), kept.setdefault(holder.slot, set())
+        if spec is None:
+            continue
+        if spec.name in view.desired.undetermined:
+            own.add(holder.id)
+            continue
+        cordon = view.memory.slot(spec.name).cordon
+        drained = cordon is not None and cordon.drain
+        fits = spec.sandboxed and holder.fingerprint == spec.fingerprint and not drained
+        joined = chosen.get((holder.slot, holder.fingerprint))
+        is_chosen = joined is not None and joined.id == holder.id
+        if fits and holder.id in found.usable and (len(own) < MOST or is_chosen):
+            own.add(holder.id)
+    return {holder for own in kept.values() for holder in own}

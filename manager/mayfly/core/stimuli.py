@@ -225,7 +225,7 @@ class ActionDone:
     registration: str | None = None  # None: not an Enrol, or the service did not say
     registered: str | None = None  # its name at the service; None: likewise
     busy: bool = False  # its service says that the agent runs a job, and left it alone
-    unclean: bool = False  # of an Open: something was left in the sandbox, and nothing was written
+    unclean: bool = False  # something was left in the sandbox; of an Open: nothing was written
     unbrought: str = (
         ""  # of an Open: why the job's own files are not there, and nothing was written
     )

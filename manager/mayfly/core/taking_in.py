@@ -13,6 +13,7 @@ from typing import assert_never
 from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
+    CheckSandbox,
     Dismiss,
     Enrol,
     Forget,
@@ -461,7 +462,7 @@ class Draft:
         match action:
             case Enrol() | Dismiss() | SetSchedulable():
                 self._on_service_done(action, done)
-            case MakeSandbox() | RemoveSandbox():
+            case MakeSandbox() | CheckSandbox() | RemoveSandbox():
                 self._on_sandbox(action, done)
             case Prepare(generation=generation):
                 assert done.container is not None
@@ -515,14 +516,23 @@ class Draft:
             case _:
                 assert_never(action)
 
-    def _on_sandbox(self, action: MakeSandbox | RemoveSandbox, done: ActionDone) -> None:
+    def _on_sandbox(
+        self, action: MakeSandbox | CheckSandbox | RemoveSandbox, done: ActionDone
+    ) -> None:
         results, observed = self.state.results, self.state.observed
-        if isinstance(action, RemoveSandbox):
-            self._set(observed=observed.sandbox_removed(results, action.generation))
-            return
-        assert done.container is not None
-        holder = _fresh(self.state.host, action, done.container, self.now)
-        self._set(observed=observed.sandbox_made(results, holder))
+        match action:
+            case MakeSandbox():
+                assert done.container is not None
+                holder = _fresh(self.state.host, action, done.container, self.now)
+                self._set(observed=observed.sandbox_made(results, holder))
+            case CheckSandbox(container=container) if done.unclean:
+                self._set(observed=observed.sandbox_spoilt(container))
+            case CheckSandbox(container=container):
+                self._set(observed=observed.sandbox_clean(container))
+            case RemoveSandbox(generation=generation):
+                self._set(observed=observed.sandbox_removed(results, generation))
+            case _:
+                assert_never(action)
 
     def _on_kept_shut(self, action: Open, unbrought: str) -> None:
         """Its gate stays shut for ever: something is in its sandbox, or what its job brings is not there."""
@@ -568,6 +578,16 @@ class Draft:
             # Soon again: who forks all the time is frozen at one try of two (seen with runc 1.1).
             self._rest(naming.throttle_of(generation), self.now + REST)
 
+    def _without_sandbox(self, action: MakeSandbox | CheckSandbox, failure: Failure) -> None:
+        """There is none, or it cannot be told whether it is of use."""
+        state, now = self.state, self.now
+        if isinstance(action, CheckSandbox):
+            self._set(observed=state.observed.sandbox_spoilt(action.container))
+            return
+        made_as = (action.spec.name, action.spec.fingerprint, failure.text, failure.lasting)
+        self._pend(unmade(*made_as, state.drafted, now))
+        self._set(polls=state.polls.survey_soon(now))  # it may be that none can be made here
+
     def _on_failed(self, action: Action, failure: Failure) -> None:
         if isinstance(action, Forget):
             self._on_left_behind(action, failure)
@@ -596,9 +616,8 @@ class Draft:
                 self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))
             case Freeze() | Thaw() | Weigh():
                 self._not_slowed(action)
-            case MakeSandbox(spec=spec):
-                made_as = (spec.name, spec.fingerprint, failure.text, lasting)
-                self._pend(unmade(*made_as, state.drafted, now))
+            case MakeSandbox() | CheckSandbox():
+                self._without_sandbox(action, failure)
             case TakeResults(generation=generation, job=job) if lasting:
                 told = Results(left_out=(f"all of it: {failure.text}",))
                 self._pend(ResultsTaken(now, generation, job, told))

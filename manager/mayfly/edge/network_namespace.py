@@ -23,6 +23,7 @@ HARMLESS = frozenset({"0", "6", "12"})
 # More than anybody keeps: where there are more sockets, or the kernel has more to say, it is not listened to.
 MANY = 64
 BYTES = 64 * 1024  # of one file
+SENT = 9  # the column of net/dev after the name that has the packets sent
 OF_ALL_NAMESPACES = frozenset({"orphan", "alloc", "mem", "memory"})
 
 # Of what there is how many, such as ("TCP:", "inuse", 1); "sockets: used" are all that somebody has.
@@ -75,6 +76,35 @@ def sockets(process: int, container: ContainerId, proc: Path = PROC) -> Sockets 
     except (OSError, ValueError, IndexError):
         return None
     return Sockets(counts, bound, netlink) if same else None
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What may be known elsewhere, or later, of what was done in a namespace."""
+
+    sent: int  # packets that have left it, ever
+    tracked: int  # connections, within it too, that the kernel remembers for a while
+
+
+def traces(process: int, container: ContainerId, proc: Path = PROC) -> Traces | None:
+    """Those of that process's namespace; ``None`` where it is not that container's, or is not shown."""
+    place = proc / str(process)
+    try:
+        found = Traces(_sent(place), _tracked(place))
+        return found if _is_of(place, container) else None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _sent(place: Path) -> int:
+    """By all interfaces but the one that leads nowhere; nobody can take from these counts."""
+    rows = (line.partition(":") for line in _text(place / "net" / "dev").splitlines()[2:])
+    return sum(int(counts.split()[SENT]) for name, _, counts in rows if name.strip() != "lo")
+
+
+def _tracked(place: Path) -> int:
+    rows = _rows(place, "stat/nf_conntrack")  # one for each processor, and the same number in each
+    return max((int(row[0], 16) for row in rows), default=0)
 
 
 def _is_of(place: Path, container: ContainerId) -> bool:

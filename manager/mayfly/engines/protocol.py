@@ -267,7 +267,8 @@ class Engine(Protocol):
         """
 
     def make_sandbox(self, plan: SandboxPlan) -> ContainerId:
-        """Create and start a holder; ``Refused`` where its namespace cannot be looked into.
+        """Create and start a holder; ``Passing`` where its namespace cannot be looked into, which its
+        capabilities say from then on.
 
         Nothing is left of one that could not be started.
         """
@@ -275,6 +276,14 @@ class Engine(Protocol):
     def sandbox_is_empty(self, holder: ContainerId) -> bool:
         """Whether no socket is in the namespace that it holds but the engine's own; ``False`` where that
         cannot be seen.
+        """
+
+    def watch_sandbox(self, holder: ContainerId) -> None:
+        """From now on it can be told whether anything leaves the namespace that it holds."""
+
+    def sandbox_was_used(self, holder: ContainerId) -> bool:
+        """Whether anybody elsewhere may know of what was done in its namespace since ``watch_sandbox``: a
+        packet has left it, or the kernel still knows a connection. ``True`` where that cannot be told.
         """
 
     def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:

@@ -16,6 +16,7 @@ from typing import assert_never
 
 from mayfly.core.actions import (
     Action,
+    CheckSandbox,
     Dismiss,
     Enrol,
     Forget,
@@ -61,7 +62,7 @@ class Done:
     container: ContainerId | None = None  # None: makes none
     enrolment: Enrolment | None = None  # None: not an Enrol
     busy: bool = False  # its service says that the agent runs a job
-    unclean: bool = False  # something was left in the sandbox, so its gate was not opened
+    unclean: bool = False  # something was left in the sandbox; of an Open: nothing was written
     unbrought: str = (
         ""  # why the job's own files could not be put there, so its gate was not opened
     )
@@ -89,6 +90,7 @@ EngineAction = (
     | TakeResults
     | Forget
     | MakeSandbox
+    | CheckSandbox
     | RemoveSandbox
 )
 
@@ -152,9 +154,8 @@ class Performer:
         match action:
             case Prepare():
                 return Done(action, container=self._prepare(action))
-            case MakeSandbox():
-                plan = sandbox_plan(action, host=self._host)
-                return Done(action, container=self._engine.make_sandbox(plan))
+            case MakeSandbox() | CheckSandbox():
+                return self._sandbox(action)
             case Open(sandbox=sandbox) if sandbox is not None and not self._is_clean(sandbox):
                 self._enrolments.pop(action.generation, None)
                 return Done(action, unclean=True)
@@ -226,6 +227,8 @@ class Performer:
             except Fault as fault:
                 return Done(action, unbrought=str(fault))
         data = frame(action.generation, enrolment.files)
+        if action.sandbox is not None:
+            self._engine.watch_sandbox(action.sandbox)
         self._engine.open(action.generation, action.container, data)
         return Done(action)
 
@@ -261,6 +264,19 @@ class Performer:
         return comes_true(
             lambda: self._engine.sandbox_is_empty(sandbox), within=LEAVING, first=LEAVING_AGAIN
         )
+
+    def _sandbox(self, action: MakeSandbox | CheckSandbox) -> Done:
+        if isinstance(action, CheckSandbox):
+            return Done(action, unclean=not self._is_reusable(action.container))
+        plan = sandbox_plan(action, host=self._host)
+        return Done(action, container=self._engine.make_sandbox(plan))
+
+    def _is_reusable(self, sandbox: ContainerId) -> bool:
+        """Whether nothing is left of the job that was in it, and nobody elsewhere can know of it."""
+        if self._engine.sandbox_was_used(sandbox):
+            return False
+        # What is left in closing may send something yet.
+        return self._is_clean(sandbox) and not self._engine.sandbox_was_used(sandbox)
 
     def _forget(self, generation: Generation) -> None:
         self._engine.let_go(generation)

@@ -123,13 +123,13 @@ def _container(agent: Agent | None, containers: Mapping[Generation, Container]) 
 def _sandbox(
     row: SlotStatus, containers: Mapping[Generation, Container], sandboxes: Sandboxes
 ) -> dict[str, object] | None:
-    """The holder that the slot's agent is in, or its next one is to be; ``None``: there is none."""
+    """The holder that the slot's agent is in, or the slot's newest; ``None``: there is none."""
     agent = row.agent
     container = containers.get(agent.generation) if agent is not None else None
     if container is not None:
         holder = container.sandbox
     else:
-        own = sandboxes.newest.get((row.spec.name, row.spec.fingerprint))
+        own = sandboxes.newest.get(row.spec.name)
         holder = own.id if own is not None else None
     if holder is None:
         return None

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from mayfly.core import naming
 from mayfly.core.actions import (
     Action,
+    CheckSandbox,
     Dismiss,
     Enrol,
     Forget,
@@ -188,6 +189,9 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
             return f"service-{pool}", pool, SERVICE
         case Prepare() | MakeSandbox():
             pool = action.spec.pool.name
+            return f"make-{pool}", pool, MAKE
+        case CheckSandbox():  # the slot's next agent waits for it
+            pool = naming.pool_of(action.slot)
             return f"make-{pool}", pool, MAKE
         case TakeResults():
             pool = naming.pool_of(action.slot)

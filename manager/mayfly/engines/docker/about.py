@@ -16,6 +16,7 @@ from mayfly.engines.protocol import Capabilities, EngineFacts
 NAME = "Docker Engine"
 OLDEST_API = (1, 41)
 SELF_REMOVAL_MENDED = (24, 0, 8)  # moby#46308
+ON_THE_KERNEL = frozenset({"", "runc", "io.containerd.runc.v2", "crun", "nvidia"})  # runtimes
 RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
 
 
@@ -52,6 +53,7 @@ def engine_facts(
         capabilities=Capabilities(
             removes_itself=not faulty,
             outlives_restart=lives_on,
+            sandbox=_shares_networks(info),
         ),
         remaps_users=any(
             str(option).startswith(("name=userns", "name=rootless"))
@@ -70,6 +72,16 @@ def engine_facts(
         self_removal=SELF_REMOVAL if faulty else None,
         restart=None if lives_on else RESTART,
     )
+
+
+def _shares_networks(info: Mapping[str, Any]) -> bool:
+    """Whether containers may be in one network namespace that can be seen from here: not below a daemon in a
+    namespace of its own, nor where another runtime has a network of its own in each.
+    """
+    rootless = any(
+        str(one).startswith("name=rootless") for one in info.get("SecurityOptions") or ()
+    )
+    return not rootless and info.get("DefaultRuntime", "runc") in ON_THE_KERNEL
 
 
 LINES = EngineLines(

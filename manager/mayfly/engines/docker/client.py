@@ -76,6 +76,9 @@ _IMAGES_KNOWN = 64  # whose variables are kept in mind
 OF_NETWORKS = {
     "com.docker.network.bridge.enable_icc": "false",
     "com.docker.network.enable_ipv6": "false",
+    # From 28.1 on an Engine says a new address three times, of which the last comes after two seconds: that
+    # would be a packet of a job's.
+    "com.docker.network.advertise_addr_nmsgs": "0",
 }
 
 

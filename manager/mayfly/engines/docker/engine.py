@@ -26,8 +26,8 @@ from mayfly.core.model import (
     PoolName,
 )
 from mayfly.core.sandbox import SandboxPlan
-from mayfly.edge.faults import Fault, Refused
-from mayfly.edge.network_namespace import Counts, counted, sockets
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.network_namespace import Counts, counted, sockets, traces
 from mayfly.edge.patience import comes_true
 from mayfly.engines.docker import builder, isolation
 from mayfly.engines.docker.about import LINES
@@ -40,7 +40,14 @@ from mayfly.engines.docker.output import OutputKeeper
 from mayfly.engines.docker.sandbox import holder_plan, only_the_engines
 from mayfly.engines.docker.seccomp import calls_allowed
 from mayfly.engines.docker.values import ContainerPlan
-from mayfly.engines.protocol import EngineEvent, EventCursor, NameTaken, OutputListener, StreamTurn
+from mayfly.engines.protocol import (
+    EngineEvent,
+    EngineFacts,
+    EventCursor,
+    NameTaken,
+    OutputListener,
+    StreamTurn,
+)
 
 AT_GATE = 2  # processes of an agent that waits: the init and the gate
 SETTLING = 3.0  # seconds in which the Engine has its own sockets in a namespace that it made
@@ -56,6 +63,7 @@ class _Held:
     empty: Counts | None = (
         None  # as long as these are the same, it is; None: it was not yet seen to be
     )
+    sent: int | None = None  # packets that had left it when it was last watched; None: it was not
 
 
 class DockerEngine(DockerClient):
@@ -68,6 +76,7 @@ class DockerEngine(DockerClient):
         self._gates: dict[Generation, GateSocket] = {}
         self._networks: set[str] = set()
         self._holders: dict[ContainerId, _Held] = {}
+        self._blind = False  # no namespace of its containers can be looked into from here
         self._frozen: dict[ContainerId, bool] = {}  # those that were: whether they still are
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
@@ -84,7 +93,7 @@ class DockerEngine(DockerClient):
             raise _lacking_its_network(fault, plan.network) from fault
 
     def make_sandbox(self, plan: SandboxPlan) -> ContainerId:
-        """Create and start a holder; ``Refused`` where its namespace cannot be looked into."""
+        """Create and start a holder; see ``engines.protocol``."""
         network = self._network(plan)
         holder = self.create(holder_plan(plan, network))
         try:
@@ -93,16 +102,31 @@ class DockerEngine(DockerClient):
                 lambda: self.sandbox_is_empty(holder), within=SETTLING, first=SETTLING_AGAIN
             )
             if not settled:
-                raise Refused(
-                    f"the network namespace of container {plan.name} cannot be looked into from here: "
-                    "leave out `sandbox`, or run Mayfly beside an Engine of this host that is not rootless"
-                )
+                raise self._unsettled(plan.name, holder)
         except Fault as fault:
             with suppress(Fault):
                 self.remove(holder)
             self._networks.discard(network)
             raise _lacking_its_network(fault, plan.network) from fault
         return holder
+
+    def facts(self) -> EngineFacts:
+        """What the Engine says of itself, and what was found out of it."""
+        found = super().facts()
+        seen = found.capabilities.sandbox and not self._blind
+        return replace(found, capabilities=replace(found.capabilities, sandbox=seen))
+
+    def _unsettled(self, name: str, holder: ContainerId) -> Passing:
+        """Why a holder is of no use: it cannot be seen, or the Engine takes too long."""
+        known = self._holders.get(holder)
+        unseen = known is not None and counted(known.process, holder) is None
+        self._blind = unseen and self.first_process(holder) is not None
+        if self._blind:
+            return Passing(
+                f"the network namespace of container {name} cannot be looked into from here: leave out "
+                "`sandbox`, or run Mayfly beside an Engine of this host that is not rootless"
+            )
+        return Passing(f"the network namespace of container {name} is not as the Engine makes it")
 
     def list(self) -> tuple[Container, ...]:
         """Every agent's container and every holder of any Mayfly; one that is gone is forgotten."""
@@ -129,8 +153,23 @@ class DockerEngine(DockerClient):
         found = sockets(known.process, holder)
         if found is None or not only_the_engines(found):
             return False
-        self._holders[holder] = _Held(known.process, found.counts)
+        self._holders[holder] = replace(known, empty=found.counts)
         return True
+
+    def watch_sandbox(self, holder: ContainerId) -> None:
+        """See how many packets have left it so far."""
+        known = self._holders.get(holder)
+        if known is not None:
+            found = traces(known.process, holder)
+            self._holders[holder] = replace(known, sent=found.sent if found is not None else None)
+
+    def sandbox_was_used(self, holder: ContainerId) -> bool:
+        """Whether more have left it since, or its kernel still tracks a connection."""
+        known = self._holders.get(holder)
+        if known is None or known.sent is None:
+            return True
+        found = traces(known.process, holder)
+        return found is None or found.sent != known.sent or found.tracked > 0
 
     def watch(
         self,
@@ -143,6 +182,7 @@ class DockerEngine(DockerClient):
 
         def turn(told: StreamTurn) -> None:
             self._holders.clear()
+            self._blind = False
             turned(told)
 
         return super().watch(ring, turn, cursor=cursor)

@@ -111,6 +111,8 @@ class SimulatedEngine:
         self.littered: set[ContainerId] = (
             set()
         )  # holders in whose namespace somebody left something
+        self.used: set[ContainerId] = set()  # holders whose namespaces something has left
+        self._watched: set[ContainerId] = set()
         self._output: dict[Generation, bytearray] = {}
         self._keepers: list[SimulatedOutput] = []
         self._numbers = itertools.count(1)
@@ -323,6 +325,15 @@ class SimulatedEngine:
         """Whether it is there, and no test says that somebody left something."""
         self._asked("sandbox_is_empty")
         return holder in self._holders and holder not in self.littered
+
+    def watch_sandbox(self, holder: ContainerId) -> None:
+        """From now on it is known."""
+        self._watched.add(holder)
+
+    def sandbox_was_used(self, holder: ContainerId) -> bool:
+        """Whether a test says so, or it was not watched."""
+        self._asked("sandbox_was_used")
+        return holder not in self._watched or holder in self.used
 
     def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
         """The gate takes one whole frame of its own generation, once; anything else ends the agent."""
