@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
+from tests.engine import command
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import ask, until
 
@@ -28,6 +29,7 @@ RIGHTS = (
     *("-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
 )
 CHECKOUT = "/home/alice/mayfly"  # where a line is typed
+WAITS = "until [ -e /tmp/go ]; do sleep 0.1; done"  # the beginning of a job that ends once it may
 # The folder of wheels stands for PyPI, so that what is typed is what a user types.
 INDEX = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
 UV_INDEX = 'no-index = true\\nfind-links = ["/wheels"]\\n'
@@ -181,11 +183,18 @@ class Box:
         return until(look, f"job {job} ends")
 
     def running(self, script: str) -> str:
-        """Submit a job that runs already when this returns; its id."""
+        """Submit a job that runs already when this returns, until it is let go; its id."""
         self.json("/v1/status")
-        job = self.must(f"mayfly submit -- sh -c '{script}'")
+        job = self.must(f"mayfly submit -- sh -c '{WAITS}; {script}'")
         until(lambda: self.job(job)["started"] is not None, f"job {job} starts")
         return job
+
+    def let_go(self, job: str) -> dict[str, Any]:
+        """Have such a job do what is left of it; its account once it has ended."""
+        row = self.job(job)
+        assert row["state"] == "running", row
+        command.let_go(self.engine.url, self.slot(row["slot"])["container"])
+        return self.ended(job)
 
 
 def _run(command: list[str]) -> str:
