@@ -363,6 +363,8 @@ def _prepare(
 ) -> None:
     if draft.room <= 0:
         return
+    if spec.asked_image is not None:
+        reason = f"the slot's next job asks for image {spec.asked_image}"
     draft.room -= 1
     draft.serial += 1
     generation = draft.mint()
