@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mayfly.core.actions import Open
-from mayfly.core.model import Continuity, PoolSpec, Witness
+from mayfly.core.model import ContainerId, Continuity, Death, Exit, PoolSpec, Witness
 from mayfly.core.polls import QUIET, TICK, PollSchedule
-from mayfly.core.stimuli import AgentStirred, EngineUnseen, StreamTurned
+from mayfly.core.stimuli import AgentStirred, ContainerDied, EngineUnseen, StreamTurned
 from tests.core.test_mounts import EMBEDDED, POOL, THERE, Box
 
 SLOW = TICK * QUIET
@@ -35,6 +35,16 @@ def test_an_idle_host_is_looked_at_slowly_and_a_busy_one_is_not(box: Box) -> Non
     assert box.state.polls.next_look - box.now <= TICK
     box.witness = Witness(ready=box.now - 60, opened=box.now)
     box.tell(AgentStirred(opened[0].generation))
+    assert rest(box) == TICK
+
+
+def test_an_agent_that_has_ended_and_is_shown_as_running_is_looked_at_again_soon() -> None:
+    box = Box(PoolSpec(POOL, image="image", standby=False), EMBEDDED, THERE)
+    assert rest(box) == SLOW
+    (generation,) = box.state.memory.agents
+    box.witness = Witness(ready=box.now - 60, exit=Exit(0, 0, box.now))
+    box.tell(ContainerDied(generation, Death(ContainerId("c1"), 0, box.now)))
+    assert box.state.memory.agents[generation].settled
     assert rest(box) == TICK
 
 

@@ -269,7 +269,7 @@ def _written(state: State) -> dict[Generation, float]:
 
 def _is_quiet(state: State, memory: Memory) -> bool:
     """Whether the Engine rings for whatever may come: it is there, nothing is missing, no agent has a job,
-    is to end, or has ended and is still there.
+    is to end, or has ended and is still there: what the Engine shows just after an end may be from before it.
     """
     containers = state.observed.world.containers
     if state.engine_lost is not None or containers is None or state.desired.obstacles:
@@ -277,7 +277,7 @@ def _is_quiet(state: State, memory: Memory) -> bool:
     if not all(container.live for container in containers.values()):
         return False
     agents = memory.agents.values()
-    return not any(agent.busy or (agent.doom and not agent.settled) for agent in agents)
+    return not any(agent.busy or agent.doom or agent.settled for agent in agents)
 
 
 def _mounts_are_due(state: State, now: float) -> bool:
