@@ -19,6 +19,7 @@ TEXTS = {
     "edge/token_looks.py": r"gh\[opsur\]_|github_pat_|# GitHub|# GitLab|# Azure DevOps",  # their tokens
     "edge/journal.py": r"MAYFLY_SLOT=azure-0",
     "edge/web.py": r"\"GitHub\", 'pool",
+    "providers/azure/__init__.py": r"https://github\.com/microsoft/azure-pipelines-agent",  # where it is
 }
 
 

@@ -14,7 +14,7 @@ CONTENT = {
     "a/b/c": b"x" * 700,
     "a/d": b"",
     "z": b"z",
-    "long/" + "n" * 300: b"long",
+    "long/" + "n" * 250: b"long",
     "a\n\udcff": b"!",
 }
 
