@@ -6,7 +6,7 @@ opened for that job alone. From then on the slot is as any other, and its next a
 
 So no job waits for a slot that could begin at once, but for one that was before it in the order; a slot is
 taken only where agents stand ready, so that an image which is no good is not the slot's fault; and a booking
-that lapses gives the job its place again. A booking is on disk, and no restart forgets it. See ADR 0034.
+that lapses gives the job its place again. A booking is on disk, and no restart forgets it. See ADR 0029.
 """
 
 from __future__ import annotations
