@@ -89,6 +89,31 @@ def test_what_comes_again_is_left_out_and_nothing_else(
         assert b"".join(fresh) == b"".join(came + new)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "come",
+    [
+        pytest.param([out(1)] * 9, id="lines alike of a coarse clock"),
+        pytest.param([out(1), out(2), out(1), out(2)], id="a clock that was set back"),
+        pytest.param([out(1, ONE), out(1, TWO)] * 2, id="pieces alike of one line"),
+    ],
+)
+def test_nothing_is_left_out_before_a_file_of_the_log_can_have_turned(
+    come: list[bytes], *, at_once: bool
+) -> None:
+    order = Order(whole_log=8 * len(b"".join(come)))
+    taken = [order.take(one) for one in ([b"".join(come)] if at_once else come)]
+    assert b"".join(one.fresh for one in taken) == b"".join(come)
+    assert order.take(come[-1]).fresh == b"", "from there on it may be what comes again"
+
+
+def test_of_very_many_pieces_of_one_time_the_newest_are_told_apart() -> None:
+    pieces = [out(1, b"%d" % at) for at in range(20_000)]
+    order = Order()
+    assert order.take(b"".join(pieces)).fresh == b"".join(pieces)
+    assert order.take(b"".join(pieces[-4_000:]) + out(1, b"new")).fresh == out(1, b"new")
+
+
 def test_what_was_kept_before_is_told_apart_by_who_resumed() -> None:
     order = Order({OUT: out(5)[8:38]})
     taken = order.take(out(4) + out(5) + err(3) + out(6))

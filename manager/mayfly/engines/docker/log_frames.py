@@ -1,9 +1,10 @@
 """Frames of an Engine's log as they come: whether they are whole, finished lines, and each of them once.
 
 An Engine that follows a log (seen in 20.10) shows the beginning of a new file of it twice, be that one line,
-where it comes to the end of the file before that is as long as the one before it. It loses its place where
-a log turns faster than it is read: it leaves lines out then. What it left out it shows when it is asked anew,
-and behind later lines it would push those out of a bounded tail.
+where it comes to the end of the file before that is as long as the one before it. So nothing comes again
+before a first file can be full. It loses its place where a log turns faster than it is read: it leaves lines
+out then. What it left out it shows when it is asked anew, and behind later lines it would push those out of a
+bounded tail.
 
 Pure, but that it asks for the time: a newest line that lies ahead of it means that the clock was set back.
 """
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _NEWLINE = ord("\n")
 _SAME_TIME = 8192  # frames of one time that are told apart: pieces of one line
+_FIRST_FILE = 1 / 8  # of it, as frames count it, whatever the log's driver writes for a byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +43,41 @@ class _Newest:
 
     time: bytes  # as the Engine has it
     frames: list[int] = field(default_factory=list)  # hashes of those of that time, in order
+    first: dict[int, int] = field(default_factory=dict)  # where each of them stands first
     again: int | None = None  # how many of them have come again; None: nothing comes again
     kept: bool = False  # that is what was kept before this answer: nothing newer has come
+
+    def add(self, frame: bytes) -> None:
+        """One more of that time; of very many the older half is forgotten."""
+        if len(self.frames) >= _SAME_TIME:
+            del self.frames[: _SAME_TIME // 2]
+            self.first.clear()
+            for at, key in enumerate(self.frames):
+                self.first.setdefault(key, at)
+        key = hash(frame)
+        self.first.setdefault(key, len(self.frames))
+        self.frames.append(key)
 
 
 class Order:
     """How far the streams of one answer have come.
 
     ``latest``: the newest time kept of each stream. ``follows``: the answer is one that goes on, and may show
-    again what it has shown.
+    again what it has shown. ``whole_log``: the bytes of one file of the log, where the answer begins with the
+    first of them; 0 where it may begin anywhere.
     """
 
-    def __init__(self, latest: Mapping[int, bytes] | None = None, *, follows: bool = True) -> None:
+    def __init__(
+        self,
+        latest: Mapping[int, bytes] | None = None,
+        *,
+        follows: bool = True,
+        whole_log: int = 0,
+    ) -> None:
         kept = {} if latest is None else latest
         self._newest = {stream: _Newest(time, kept=True) for stream, time in kept.items()}
         self._follows = follows
+        self._unturned = int(whole_log * _FIRST_FILE)  # bytes that come before anything can again
 
     @property
     def newest(self) -> bytes:
@@ -77,14 +99,32 @@ class Order:
         except ValueError:
             broken = True
         given = bytes(memoryview(data)[:whole])
-        if doubtful:
+        self._unturned -= whole
+        if doubtful and self._unturned >= 0:
+            fresh, behind = given, b""
+            self._remember(given)
+        elif doubtful:
             fresh, behind = self._told_apart(given)
         else:
             fresh, behind = given, b""
             for stream, (stamped, at) in last.items():
                 size = int.from_bytes(given[at + 4 : at + 8], "big")
-                self._newest[stream] = _Newest(stamped, [hash(given[at : at + 8 + size])])
+                self._begin(stream, stamped, given[at : at + 8 + size])
         return Taken(whole, lines, fresh, behind, unfinished, broken)
+
+    def _begin(self, stream: int, stamped: bytes, frame: bytes) -> None:
+        self._newest[stream] = _Newest(stamped)
+        self._newest[stream].add(frame)
+
+    def _remember(self, data: bytes) -> None:
+        """Frames of which none has come before, whatever their times."""
+        for at, size in frames(data):
+            frame = data[at : at + 8 + size]
+            one, stamped = self._newest.get(frame[0]), frame[8:STAMP]
+            if one is not None and one.time == stamped:
+                one.add(frame)
+            else:
+                self._begin(frame[0], stamped, frame)
 
     def _told_apart(self, data: bytes) -> tuple[bytes, bytes]:
         now = now_stamped()
@@ -94,7 +134,7 @@ class Order:
             one = self._newest.get(frame[0])
             stamped = frame[8:STAMP]
             if one is None or stamped > one.time or (stamped < one.time and now < one.time):
-                self._newest[frame[0]] = _Newest(stamped, [hash(frame)])
+                self._begin(frame[0], stamped, frame)
                 fresh += frame
             elif stamped < one.time:
                 one.again = 0
@@ -106,30 +146,32 @@ class Order:
 
 
 def _comes_again(one: _Newest, frame: bytes) -> bool:
-    """Whether a frame of the newest time is one that has come; the state goes on with it."""
+    """Whether a frame of the newest time is one that has come; the state goes on with it.
+
+    Two lines of a coarse clock that are alike are taken for one here: nothing tells them from what a turned
+    file shows twice.
+    """
     key = hash(frame)
-    at = one.again if one.again is not None else _first(one.frames, key, frame)
+    at = one.again if one.again is not None else _first(one, key, frame)
     if at is not None and at < len(one.frames) and one.frames[at] == key:
         one.again = at + 1
         return True
     one.again = None
-    one.frames.append(key)
-    del one.frames[:-_SAME_TIME]
+    one.add(frame)
     return False
 
 
-def _first(shown: list[int], key: int, frame: bytes) -> int | None:
+def _first(one: _Newest, key: int, frame: bytes) -> int | None:
     """Where those that come again begin, if this is the first of them.
 
-    Two lines of a stream have never the same time, but the pieces of a long line have; and a piece that is as
-    the one before it may be the next.
+    The pieces of a long line have one time; and a piece that is as the one before it may be the next.
     """
-    if key not in shown:
-        return None
+    at = one.first.get(key)
+    if at is None or one.frames[-1] != key:
+        return at
     text = frame[STAMP + 1 :]
     half = PIECE // 2
-    alike = len(text) == PIECE and text[:half] == text[half:]
-    return None if alike and shown[-1] == key else shown.index(key)
+    return None if len(text) == PIECE and text[:half] == text[half:] else at
 
 
 def now_stamped() -> bytes:

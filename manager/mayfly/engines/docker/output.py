@@ -329,10 +329,11 @@ class OutputKeeper:
         if one.gone:
             return
         one.resume, one.parted = resume, resume.parted
-        one.order = Order(resume.latest, follows=not one.last)
+        one.begins = not (resume.since or resume.known)
+        first_file = one.continuity.log_size if one.begins else 0
+        one.order = Order(resume.latest, follows=not one.last, whole_log=first_file)
         one.tail, one.skipped = b"", 0
         one.overlap_wanted = bool(resume.known)
-        one.begins = not (resume.since or resume.known)
         one.continuity.resumed(max(resume.latest.values(), default=None))
         self._call(
             one,
