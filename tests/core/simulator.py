@@ -252,6 +252,7 @@ class Host:
     # the images that are there beside the pools' own, and those in which no gate ever stands
     images: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    hanging: set[str] = field(default_factory=set)  # of these none comes to its gate, or ends
     entries: dict[str, RosterEntry] = field(default_factory=dict)  # of the service
     enlisted: int = 0
     service_answers: bool = True
@@ -530,7 +531,7 @@ class Host:
         self.witnesses[generation] = Witness()
         if started and spec.image in self.broken:
             self.dies(generation)
-        elif started:
+        elif started and spec.image not in self.hanging:
             self._say(generation, "ready")
         return box.id
 

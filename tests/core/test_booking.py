@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytest
 
+from mayfly.core.actions import Prepare
 from mayfly.core.facts import AgentDoomed, JobEnded, JobRequeued, SlotBooked, SlotUnbooked
 from mayfly.core.job_images import allows, offers
 from mayfly.core.model import (
@@ -137,6 +138,31 @@ def test_an_image_of_which_no_agent_comes_ends_its_job_and_leaves_the_slot_to_ot
     assert running(found) == {"a-0": other}
     known = found.memory.slot(SlotName("a-0"))
     assert (known.failures, known.held, known.booking) == (0, None, None)
+
+
+def test_a_burst_of_passing_faults_cools_slots_and_costs_the_job_no_try() -> None:
+    found = manager(3)
+    job = found.submit("a", image=X)
+    for _ in range(30):
+        found.turn()
+        for subject, action in list(found.flight.items()):
+            of_job = isinstance(action, Prepare) and action.spec.asked_image is not None
+            found.finish(subject, Fate.FAILED if of_job else Fate.DONE)
+    failures = [found.memory.slot(SlotName(f"a-{at}")).failures for at in range(3)]
+    assert failures == [1, 1, 1]
+    assert found.memory.jobs[job].tries == 0
+    found.pass_time(60.0)
+    assert list(running(found).values()) == [job]
+
+
+def test_an_image_whose_agents_never_stand_at_their_gate_ends_its_job_and_cools_no_slot() -> None:
+    found = manager()
+    found.host.hanging.add(X)
+    job, other = found.submit("a", image=X), found.submit("a")
+    found.pass_time(600.0)
+    assert found.ended(job).cause is Cause.NEVER_STARTED
+    assert running(found) == {"a-0": other}
+    assert found.memory.slot(SlotName("a-0")).failures == 0
 
 
 def booked(found: Manager, job: JobId) -> None:

@@ -19,8 +19,9 @@ from mayfly.core.facts import (
     SlotCooled,
     SlotHeld,
     SlotRecovered,
+    SlotUnbooked,
 )
-from mayfly.core.memory import Agent, Doom, Job, Memory, SlotMemory
+from mayfly.core.memory import Agent, Booking, Doom, Job, Memory, SlotMemory
 from mayfly.core.model import (
     Cause,
     Container,
@@ -42,7 +43,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.notice import DOUBT, LAST_WORDS, doubtful_until, notice, unopened, unprepared
 from mayfly.core.outcomes import End, Outcome, Result
-from mayfly.core.slots import TRIAL_FIRST, TRIAL_MOST
+from mayfly.core.slots import TRIAL_FIRST, TRIAL_MOST, backoff
 from tests.core.simulator import judge
 
 T = 1_800_000_000.0
@@ -488,6 +489,69 @@ def test_a_prepare_that_failed_cools_the_slot_or_holds_it_and_is_told_once() -> 
     )
     assert unprepared(AGENT, "no", False, apply(known, held), T) == []
     assert unprepared(AGENT, "no", False, Memory(), T) == []
+
+
+FOR_IMAGE = replace(AGENT, ready=None, asked_image="lab/x", born=T - 100, armed=T - 90)
+MADE = SlotMemory(booking=Booking(JOB, "lab/x", T - 110))
+
+
+def booked_memory(agent: Agent, slot: SlotMemory = MADE) -> Memory:
+    return replace(memory(agent), slots={SLOT: slot})
+
+
+@pytest.mark.parametrize(
+    ("lasting", "after"),
+    [
+        (True, [JobRequeued(T, JOB, G, counted=True)]),
+        (
+            False,
+            [
+                JobRequeued(T, JOB, G, counted=False),
+                SlotCooled(T, SLOT, T + backoff(1), 1, "no"),
+            ],
+        ),
+    ],
+)
+def test_an_agent_of_a_jobs_image_that_could_not_be_made_is_a_try_only_where_that_lasts(
+    lasting: bool, after: list[Fact]
+) -> None:
+    end, unbooked, *rest = unprepared(FOR_IMAGE, "no", lasting, booked_memory(FOR_IMAGE), T)
+    assert (type(end), type(unbooked)) == (AgentExited, SlotUnbooked)
+    assert rest == after
+
+
+READY = replace(FOR_IMAGE, ready=T - 80)
+
+
+@pytest.mark.parametrize(
+    ("agent", "of_image"),
+    [
+        (FOR_IMAGE, True),  # it ended by itself
+        (READY, True),
+        (doomed(FOR_IMAGE, DoomReason.MISSED), True),  # and had its time
+        (doomed(replace(FOR_IMAGE, armed=T - 20), DoomReason.MISSED), False),  # the Engine took it
+        (doomed(READY, DoomReason.MISSED), False),  # its witness is gone
+        (doomed(READY, DoomReason.BLIND), False),
+    ],
+)
+def test_what_ends_an_agent_of_a_jobs_image_at_its_gate_is_the_images_fault_or_the_hosts(
+    agent: Agent, of_image: bool
+) -> None:
+    facts = notice(booked_memory(agent), world(deaths=DIED), T, judge, frozenset())
+    (requeued,) = (fact for fact in facts if isinstance(fact, JobRequeued))
+    assert requeued.counted is of_image
+    assert any(isinstance(fact, SlotCooled) for fact in facts) is not of_image
+
+
+def test_an_agent_of_an_earlier_booking_says_nothing_of_the_job_that_the_slot_is_booked_for() -> (
+    None
+):
+    later = SlotMemory(booking=Booking(JOB, "lab/x", T - 50))
+    facts = notice(booked_memory(FOR_IMAGE, later), world(deaths=DIED), T, judge, frozenset())
+    assert any(isinstance(fact, AgentExited) for fact in facts)
+    assert not any(isinstance(fact, SlotUnbooked | JobRequeued) for fact in facts)
+    unmade = unprepared(FOR_IMAGE, "no", True, booked_memory(FOR_IMAGE, later), T)
+    assert [type(fact) for fact in unmade] == [AgentExited]
 
 
 def test_a_gate_that_could_not_be_opened_ends_its_agent_unless_it_opened_after_all() -> None:

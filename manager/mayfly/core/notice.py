@@ -48,6 +48,7 @@ from mayfly.core.slots import backoff, trial_wait, within
 
 Judge = Callable[[PoolName, End, tuple[str, ...]], Outcome]
 
+ITS_TIME = 60.0  # seconds that an image may take from its start to its gate before it is to blame
 LAST_WORDS = 2.0  # seconds that the account of who died at its gate waits for its last line
 DOUBT = 3.0  # seconds between an end that nobody here asked for and the account of it
 ENGINE_STOP_REACH = 60.0  # an Engine that stops may take this long to end its containers
@@ -248,7 +249,8 @@ def settle(
     if agent.committed is not None:
         yield from _job_account(agent, end, outcome, at, memory, now)
     elif not _blameless(end):
-        yield from unmade_for_job(agent, outcome.detail, memory, now)
+        counted = _image_is_to_blame(agent, end)
+        yield from unmade_for_job(agent, outcome.detail, memory, now, counted=counted)
     yield from _slot_account(agent, end, outcome, memory, now)
 
 
@@ -288,16 +290,31 @@ def _not_begun(job: Job, agent: Agent, now: float, because: str, *, counted: boo
     return JobEnded(now, job.id, JobState.LOST, Cause.NEVER_STARTED, None, told)
 
 
-def unmade_for_job(agent: Agent, why: str, memory: Memory, now: float) -> Iterator[Fact]:
+def unmade_for_job(
+    agent: Agent, why: str, memory: Memory, now: float, *, counted: bool
+) -> Iterator[Fact]:
     """What follows for the job that an agent was made for, of the image that it asks for, where that ended
-    before its gate was opened. The slot's own agents stood ready there, so the slot is not to blame.
+    before its gate was opened: a try of the job where its image is to blame.
     """
     booking = memory.slot(agent.slot).booking
     job = memory.jobs.get(booking.job) if booking is not None else None
     if booking is None or job is None or agent.asked_image != booking.image:
         return
+    if agent.born < booking.since:
+        return  # an earlier booking's: this one's agent is yet to come
     yield SlotUnbooked(now, agent.slot, job.id, f"no agent of image {booking.image} came of it")
-    yield _not_begun(job, agent, now, why, counted=True)
+    yield _not_begun(job, agent, now, why, counted=counted)
+
+
+def _image_is_to_blame(agent: Agent, end: End) -> bool:
+    """Whether an agent of an image that a job asks for ended at its gate because of that image: by itself, or
+    it had its time and did not come there. All else is the host's: its Engine, its GPUs, its directories.
+    """
+    if agent.doom is None:
+        return True
+    if end.doom is not DoomReason.MISSED or agent.ready is not None or agent.armed is None:
+        return False
+    return agent.doom.at - agent.armed >= ITS_TIME
 
 
 def _blameless(end: End) -> bool:
@@ -326,7 +343,8 @@ def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
     if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:
         return False
     if agent.asked_image is not None and not end.opened:
-        return False  # that is its image's doing, and its job's
+        # What is its image's doing, or its job's, says nothing against the slot.
+        return not end.committed and not _image_is_to_blame(agent, end)
     missed = end.doom in (DoomReason.MISSED, DoomReason.UNOPENED, DoomReason.REFUSED)
     return missed or outcome.result is Result.DIED_YOUNG or not end.opened
 
@@ -367,9 +385,11 @@ def unprepared(agent: Agent, message: str, lasting: bool, memory: Memory, now: f
     if known is None or known.settled:
         return []
     end = AgentExited(now, agent.generation, Result.DIED_YOUNG, None, None, None, message)
-    if agent.asked_image is not None:
-        return [end, *unmade_for_job(agent, message, memory, now)]
-    return [end, unmade(agent.slot, agent.fingerprint, message, lasting, memory, now)]
+    for_slot = unmade(agent.slot, agent.fingerprint, message, lasting, memory, now)
+    if agent.asked_image is None:
+        return [end, for_slot]
+    for_job = unmade_for_job(agent, message, memory, now, counted=lasting)
+    return [end, *for_job] if lasting else [end, *for_job, for_slot]
 
 
 def unmade(
