@@ -447,19 +447,37 @@ def test_a_list_without_end_is_not_taken() -> None:
 @pytest.mark.parametrize(
     ("content", "entries", "pages", "told"),
     [
-        (b"", [], 101, "100 pages"),
-        (b"", [{}] * 2000, 6, "10000 entries"),
-        (b" " * 1024 * 1024, [{}], 9, "8388608 bytes"),
+        (b"", 1, 501, "500 pages"),
+        (b"", 2000, 6, "10000 entries"),
+        (b"", 10_001, 1, "10000 entries"),
+        (b" " * 1024 * 1024, 1, 9, "8388608 bytes"),
     ],
+    ids=["pages", "entries", "entries of a page", "bytes"],
 )
-def test_a_list_is_bounded_over_all_of_its_pages(
-    content: bytes, entries: list[object], pages: int, told: str
+def test_a_list_that_is_too_long_over_all_of_its_pages_needs_a_person(
+    content: bytes, entries: int, pages: int, told: str
 ) -> None:
     taken = Pages()
+    listed = ([{"id": page * entries + at} for at in range(entries)] for page in range(pages))
     for _ in range(pages - 1):
-        taken.entries(content, entries)
-    with pytest.raises(Passing, match=f"a list of more than {told}"):
-        taken.entries(content, entries)
+        taken.entries(content, next(listed))
+    with pytest.raises(Refused, match=f"more than {told}, too many to be read: point the pool at"):
+        taken.entries(content, next(listed))
+
+
+def test_a_list_of_many_small_pages_is_read_as_far_as_its_entries_may_go() -> None:
+    taken = Pages()
+    read = [taken.entries(b"", [{"id": 20 * page + at} for at in range(20)]) for page in range(500)]
+    assert sum(len(page) for page in read) == 10_000
+
+
+@pytest.mark.parametrize("entries", [[], [{"id": 1}], [{"id": []}], [{}]])
+def test_a_list_that_goes_in_circles_is_asked_for_again(entries: list[object]) -> None:
+    taken = Pages()
+    for _ in range(100):
+        taken.entries(b"", entries)
+    with pytest.raises(Passing, match="100 pages bring nothing new; it is asked again"):
+        [taken.entries(b"", entries) for _ in range(2)]
 
 
 def test_what_is_kept_is_bounded_in_bytes(

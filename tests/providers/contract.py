@@ -411,12 +411,26 @@ class ProviderContract:
         """Each page is as good as any, and names one more: nobody is taken for gone who may stand behind."""
         if not self.pages:
             pytest.skip("its lists come at once")
-        monkeypatch.setattr(service_json, "PAGES_MOST", 3)
+        monkeypatch.setattr(service_json, "STALE_MOST", 3)
         method, path = bench.listing()
         bench.fake.fail(method, path, page(path, f"{bench.fake.url}{path}"))
-        with pytest.raises(Passing, match="list of more than 3 pages"):
+        with pytest.raises(Passing, match="3 pages bring nothing new"):
             provider.roster()
-        assert bench.fake.count(method, path) == 4
+        assert bench.fake.count(method, path) == 5
+
+    def test_a_list_that_is_too_long_needs_a_person_and_is_read_again_once_it_is_not(
+        self, bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not self.pages:
+            pytest.skip("its lists come at once")
+        method, path = bench.listing()
+        with monkeypatch.context() as smaller:
+            smaller.setattr(service_json, "ENTRIES_MOST", 0)
+            bench.fake.fail(method, path, page(path, f"{bench.fake.url}{path}"))
+            with pytest.raises(Refused, match="too many to be read: point the pool at a narrower"):
+                provider.roster()
+        bench.fake.heal()
+        assert provider.roster() is not None
 
     def test_nobody_else_is_asked_whatever_place_a_reply_names(
         self, bench: Bench, provider: Provider

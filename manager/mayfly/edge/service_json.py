@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from mayfly.edge.faults import Passing
+from mayfly.edge.faults import Passing, Refused
 
-ENTRIES = 2_000  # of one list
+ENTRIES = 2_000  # of a list that has no pages
 # Of a list over all of its pages. In memory it takes ten times the room.
-PAGES_MOST, ENTRIES_MOST, SIZE_MOST = 100, 10_000, 8 * 1024 * 1024
+PAGES_MOST, ENTRIES_MOST, SIZE_MOST = 500, 10_000, 8 * 1024 * 1024
+STALE_MOST = 100  # of them that bring nothing new
 INNER_MOST = (
     50_000  # objects and lists of one page; the largest that a service sends has some thousands
 )
@@ -27,38 +28,54 @@ def mapping(value: object) -> Mapping[str, object]:
 
 def items(value: object) -> list[object]:
     """The JSON array; ``Passing`` where the service sent something else."""
+    found = _listed(value)
+    if len(found) > ENTRIES:
+        raise Passing(
+            f"the service answered with a list of {len(found)} entries; it is asked again", 30.0
+        )
+    return found
+
+
+def _listed(value: object) -> list[object]:
     if isinstance(value, list):
-        if len(value) > ENTRIES:
-            raise Passing(
-                f"the service answered with a list of {len(value)} entries; it is asked again", 30.0
-            )
         return value
     raise _unexpected("a list", value)
 
 
 class Pages:
-    """A list that comes in pages. One that goes on and on is ``Passing``: cut short it would say of those
-    behind that they are not there.
+    """A list that comes in pages, of entries with an ``id``: cut short it would say of those behind that they
+    are not there. One that is too long is ``Refused``, one that goes in circles ``Passing``.
     """
 
     def __init__(self) -> None:
-        self.count = self._entries = self._size = 0
+        self.count = self._entries = self._size = self._stale = 0
+        self._known: set[object] = set()
 
     def entries(self, content: bytes, listed: object) -> list[Mapping[str, object]]:
         """The objects of one more page, which was read from ``content``."""
-        found = [mapping(entry) for entry in items(listed)]
+        found = [mapping(entry) for entry in _listed(listed)]
         self.count += 1
         self._entries += len(found)
         self._size += len(content)
+        new = {entry["id"] for entry in found if isinstance(entry.get("id"), int)} - self._known
+        self._known |= new
+        self._stale += not new
+        if self._stale > STALE_MOST:
+            raise Passing(
+                f"the service answered with a list of which {STALE_MOST} pages bring nothing new; it is "
+                "asked again",
+                30.0,
+            )
         for number, most, what in (
             (self.count, PAGES_MOST, "pages"),
             (self._entries, ENTRIES_MOST, "entries"),
             (self._size, SIZE_MOST, "bytes"),
         ):
             if number > most:
-                raise Passing(
-                    f"the service answered with a list of more than {most} {what}; it is asked again",
-                    30.0,
+                raise Refused(
+                    f"the service's list of this place has more than {most} {what}, too many to be read: "
+                    "point the pool at a narrower place (a repository instead of its organisation, an agent "
+                    "pool of its own), or delete entries there that nobody uses"
                 )
         return found
 
