@@ -535,12 +535,16 @@ def _connections(facts: Facts) -> Iterator[Verdict]:
     reads = any(
         one.sandbox == "job" and one.network not in ("none", "host") for one in _pools(facts)
     )
+    sends = any(not one.embedded and one.network != "none" for one in _pools(facts))
     if seconds is None or not reads:
         yield skip("no pool's agents have networks of their own, or the kernel does not say")
+    elif not sends:
+        yield skip("no service gives jobs to this host that could send packets without end")
     elif seconds > UNANSWERED:
         yield warn(
             f"packets that nobody answers are remembered for {seconds} s: a job that sends many slows the "
-            "making of every agent",
+            "making of every agent. With 5 s, an answer by UDP that takes longer is dropped on its way "
+            "through NAT, for all of this host",
             "echo net.netfilter.nf_conntrack_udp_timeout=5 | sudo tee /etc/sysctl.d/61-mayfly.conf && "
             "echo nf_conntrack | sudo tee /etc/modules-load.d/mayfly.conf && sudo sysctl --system",
         )
