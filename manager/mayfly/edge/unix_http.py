@@ -24,7 +24,8 @@ from mayfly.edge.http_connection import OnFailure, Respond, Server, TakesPieces
 from mayfly.edge.places import Bounds
 
 # Of one user, so that others are served; whatever root waits for, one other user has all its places.
-CONNECTIONS = Bounds(all=64, of_one=24, of_root=40, kept_for_root=8)
+# More of all than wait, send and sit at terminals at once, so that whoever asks something small is let in.
+CONNECTIONS = Bounds(all=80, of_one=24, of_root=40, kept_for_root=8)
 MODE = 0o660
 
 
@@ -39,7 +40,7 @@ class Door:
 
 OPERATORS = Door("mayfly", operators=True, bounds=CONNECTIONS)
 USERS = Door(
-    "mayfly-users", operators=False, bounds=Bounds(all=48, of_one=12, of_root=12, kept_for_root=2)
+    "mayfly-users", operators=False, bounds=Bounds(all=60, of_one=12, of_root=12, kept_for_root=2)
 )
 
 
