@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 
 from mayfly.core.actions import Prepare
-from mayfly.core.facts import AgentDoomed, JobEnded, JobRequeued, SlotBooked, SlotUnbooked
+from mayfly.core.facts import (
+    AgentDoomed,
+    JobEnded,
+    JobRequeued,
+    SlotBooked,
+    SlotCooled,
+    SlotHeld,
+    SlotRecovered,
+    SlotReleased,
+    SlotUnbooked,
+)
 from mayfly.core.job_images import allows, offers
 from mayfly.core.model import (
     Cause,
     DoomReason,
+    Hold,
     JobId,
     JobState,
     PoolName,
@@ -163,6 +175,35 @@ def test_an_image_whose_agents_never_stand_at_their_gate_ends_its_job_and_cools_
     assert found.ended(job).cause is Cause.NEVER_STARTED
     assert running(found) == {"a-0": other}
     assert found.memory.slot(SlotName("a-0")).failures == 0
+
+
+def without_its_own_image(found: Manager) -> None:
+    """Of the pool's image no agent can be made any more; those that are there go on."""
+    blocked = frozenset(spec.name for spec in found.desired.slots)
+    why = dict.fromkeys(blocked, "image image is not on this Engine")
+    found.desired = replace(found.desired, obstacles=why, image_blocked=blocked)
+
+
+@pytest.mark.parametrize("why", ["held", "cooling", "its pool's image is gone"])
+def test_a_slot_that_cannot_be_booked_for_the_next_job_begins_the_first_that_asks_for_no_image(
+    why: str,
+) -> None:
+    found = manager()
+    name, known = SlotName("a-0"), found.desired
+    if why == "held":
+        found.record([SlotHeld(found.now, name, "no", Hold.MAKING, found.now + 900.0, 1, "f1")])
+    elif why == "cooling":
+        found.record([SlotCooled(found.now, name, found.now + 30.0, 1, "no")])
+    else:
+        without_its_own_image(found)
+    first, second, third = (found.submit("a", image=image) for image in (X, X, None))
+    found.run()
+    assert running(found) == {"a-0": third}
+    found.record([SlotReleased(found.now, name, "ann"), SlotRecovered(found.now, name)])
+    found.desired = known
+    for job in (first, second):
+        end(found, "a-0")
+        assert running(found) == {"a-0": job}
 
 
 def booked(found: Manager, job: JobId) -> None:

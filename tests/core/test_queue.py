@@ -83,8 +83,8 @@ class Box:
         """Give the free slots their jobs."""
         queue = Queue(self.memory, self.now, self.half_life)
         given: list[Job] = []
-        while len(self.running) < self.slots and queue.next(POOL) is not None:
-            job = queue.take(POOL)
+        while len(self.running) < self.slots and (job := queue.next(POOL)) is not None:
+            queue.take(POOL, job)
             self.serial += 1
             generation = Generation(f"g{self.serial}")
             agent = Agent(generation, SlotName("gpu-0"), POOL, self.serial, "f", "i", (), self.now)

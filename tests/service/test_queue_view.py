@@ -24,10 +24,10 @@ from mayfly.core.queue import PATIENCE
 from mayfly.core.queue_estimate import likeness
 from mayfly.core.state import State, begin
 from mayfly.service.queue_view import LiveQueue
-from tests.core.simulator import pool, specs
+from tests.core.simulator import pool, specs, with_images
 
 T = 1_800_000_000.0
-POOL = replace(pool("a", slots=2), limits=Limits(job_timeout=3600.0))
+POOL = replace(pool("a", slots=2, job_images=("lab/x",)), limits=Limits(job_timeout=3600.0))
 A0, A1 = SlotName("a-0"), SlotName("a-1")
 CORDONED = SlotMemory(cordon=Cordon(T, "ann"))
 
@@ -68,7 +68,7 @@ def queue(
     config = Config(HostSpec("box"), (POOL,))
     state: State = replace(
         begin(HostId("h"), "run", config, memory, Gpus(), 0),
-        desired=Desired(tuple(specs(POOL))),
+        desired=with_images(Desired(tuple(specs(POOL))), ("lab/x",)),
     )
     return LiveQueue(lambda: state, lambda: T, Lasted(known=known))
 
@@ -127,6 +127,34 @@ def test_a_queued_job_has_a_place_a_reason_and_an_estimate(
     told = view.standing("w")
     assert (told["position"], told["why"]) == (position, why)
     assert told["starts_at"] == starts_at
+
+
+COOLS = SlotMemory(cooling_until=T + 30.0, failures=1)
+HELD = SlotMemory(held="sick")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "slots", "why"),
+    [
+        ((), {}, "it is next, and a slot of pool a is made ready"),
+        ((), {A0: COOLS}, "it is next, and a slot of pool a is made ready"),
+        (
+            (),
+            {A0: COOLS, A1: HELD},
+            "no slot of pool a can be made ready for image lab/x now; of a-0: the slot cools",
+        ),
+        (
+            (job("r1", 1, A0, ran=40.0),),
+            {A1: COOLS},
+            "it is next, and 1 of 1 slot of pool a is busy",
+        ),
+    ],
+)
+def test_a_job_that_asks_for_an_image_hears_what_is_in_the_way_of_a_slot_for_it(
+    jobs: tuple[Job, ...], slots: dict[SlotName, SlotMemory], why: str
+) -> None:
+    view = queue(*jobs, replace(WAITS, image="lab/x"), slots=slots)
+    assert view.standing("w")["why"] == why
 
 
 def test_of_what_runs_or_is_not_there_nothing_is_told() -> None:

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from mayfly.core.facts import SlotBooked, SlotUnbooked
 from mayfly.core.job_images import made_of, problem, unknown
-from mayfly.core.memory import Booking, Job
-from mayfly.core.model import SlotSpec
+from mayfly.core.memory import Booking, Job, Memory
+from mayfly.core.model import Desired, SlotName, SlotSpec
 from mayfly.core.plan import Act, View
 from mayfly.core.queue import waits
 from mayfly.core.slots import cooling
@@ -63,16 +63,20 @@ def _lapsed(view: View, spec: SlotSpec | None, booking: Booking) -> str | None:
 
 def _unfit(view: View, spec: SlotSpec, image: str) -> str | None:
     """Why no agent of that image can be made in the slot now."""
-    known = view.memory.slot(spec.name)
+    why = unbookable(spec.name, view.desired, view.memory, view.now)
+    return why or problem(view.desired, spec.pool, image)
+
+
+def unbookable(slot: SlotName, desired: Desired, memory: Memory, now: float) -> str | None:
+    """What is in the way of making the slot ready for a job that asks for an image, whichever that is."""
+    known = memory.slot(slot)
     if known.cordon is not None:
         return "the slot is cordoned"
     if known.held is not None:
         return "the slot is held"
-    if cooling(known, view.now):
+    if cooling(known, now):
         return "the slot cools"
-    if spec.name in view.desired.obstacles:
-        return view.desired.obstacles[spec.name]
-    return problem(view.desired, spec.pool, image)
+    return desired.obstacles.get(slot)
 
 
 def as_booked(view: View, spec: SlotSpec) -> tuple[View, SlotSpec]:

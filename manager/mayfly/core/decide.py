@@ -35,6 +35,7 @@ from mayfly.core.model import (
     DoomReason,
     Generation,
     Hold,
+    JobId,
     PoolName,
     SlotName,
     SlotSpec,
@@ -198,9 +199,12 @@ class _Draft:
                 for uuid in agent.lease:
                     self.leased.setdefault(uuid, []).append(agent)
                 if fact.job is not None and agent.asked_image is None:
-                    self.queue.take(agent.pool)
+                    self._taken(agent.pool, fact.job)
             elif isinstance(fact, SlotBooked):
-                self.queue.take(agent.pool)
+                self._taken(agent.pool, fact.job)
+
+    def _taken(self, pool: PoolName, job: JobId) -> None:
+        self.queue.take(pool, self.view.memory.jobs[job])
 
 
 def _preparing(memory: Memory) -> int:

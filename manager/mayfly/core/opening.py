@@ -74,7 +74,8 @@ def _next_job(
     view: View, queue: Queue, spec: SlotSpec, agent: Agent, container: Container
 ) -> Act | None:
     """The job that the agent's gate is opened for, or that its slot is booked for; no job begins in an agent
-    of another image than it asks for.
+    of another image than it asks for. Where the slot cannot be booked for the one that is next, its agent is
+    of use to the first behind that which asks for no image.
     """
     if agent.asked_image != spec.asked_image:
         return None
@@ -83,7 +84,14 @@ def _next_job(
     if waiting is None:
         return None
     if waiting.image != agent.asked_image:
-        return book(view, spec, waiting) if booking is None else None
+        if booking is not None:
+            return None
+        booked = book(view, spec, waiting)
+        if booked is not None:
+            return booked
+        waiting = queue.next_of_own_image(spec.pool.name)
+        if waiting is None:
+            return None
     return _open(view, spec, agent, container, waiting)
 
 

@@ -17,6 +17,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -66,15 +67,21 @@ class Queue:
         found = self._ordered().get(pool)
         return found.next() if found is not None else None
 
-    def take(self, pool: PoolName) -> Job:
-        """The same, and the one behind it is next."""
-        return self._ordered()[pool].take()
+    def next_of_own_image(self, pool: PoolName) -> Job | None:
+        """The first of the pool's jobs that asks for no image; ``None``: none waits."""
+        found = self._ordered().get(pool)
+        return found.next_of_own_image() if found is not None else None
+
+    def take(self, pool: PoolName, job: Job) -> None:
+        """The job waits no more, and those behind it are nearer."""
+        self._ordered()[pool].take(job)
 
     def order(self, pool: PoolName) -> Iterator[Job]:
         """All that wait, as they would start if nothing else came."""
         found = self._ordered().get(pool)
-        while found is not None and found.next() is not None:
-            yield found.take()
+        while found is not None and (job := found.next()) is not None:
+            found.take(job)
+            yield job
 
     def pools(self) -> tuple[PoolName, ...]:
         """Where anything waits."""
@@ -142,7 +149,7 @@ class _PoolOrder:
         self._classes: dict[Person, list[_Line]] = {}
         for line in lines:
             self._classes.setdefault(line[0], []).append(line)
-        self._ranks = {line: self._rank(line) for line in lines}
+        self._ranks = {line: self._rank(line, jobs[0]) for line, jobs in lines.items()}
         self._heap = [(rank, line) for line, rank in self._ranks.items()]
         heapq.heapify(self._heap)
 
@@ -154,25 +161,28 @@ class _PoolOrder:
             heapq.heappop(self._heap)  # ranked anew since
         return None
 
-    def take(self) -> Job:
-        job = self.next()
-        assert job is not None
+    def next_of_own_image(self) -> Job | None:
+        heads = (
+            (line, next((job for job in jobs if job.image is None), None))
+            for line, jobs in self._lines.items()
+        )
+        ranked = [(self._rank(line, head), head) for line, head in heads if head is not None]
+        return min(ranked, key=itemgetter(0))[1] if ranked else None
+
+    def take(self, job: Job) -> None:
         person, line = job.uid, (job.uid, job.priority)
-        self._lines[line].popleft()
+        self._lines[line].remove(job)
         self._used[person] += AHEAD
         self._served[line] = self._now
-        heapq.heappop(self._heap)  # its line's own, which was the first
+        self._ranks.pop(line)
         if not self._lines[line]:
-            del self._ranks[line]
             self._classes[person].remove(line)
         for own in self._classes[person]:
-            self._ranks[own] = rank = self._rank(own)
+            self._ranks[own] = rank = self._rank(own, self._lines[own][0])
             heapq.heappush(self._heap, (rank, own))
-        return job
 
-    def _rank(self, line: _Line) -> _Rank:
+    def _rank(self, line: _Line, head: Job) -> _Rank:
         """What is smaller is before: the class, the share, who came first. Each job has its own serial."""
-        head = self._lines[line][0]
         since = max(head.submitted, self._served[line])
         risen = _CLASS[line[1]] - int(max(0.0, self._now - since) // PATIENCE)
         if risen < 0:

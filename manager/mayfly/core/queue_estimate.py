@@ -11,10 +11,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from mayfly.core.booking import unbookable
 from mayfly.core.job_images import problem
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Desired, JobId, PoolName
 from mayfly.core.queue import waits
+from mayfly.core.slots import cooling
 
 RUNS = 9  # the last runs of which the median is taken
 SHOWN = 3  # jobs that a sentence names
@@ -72,8 +74,12 @@ def room_of(
     memory: Memory,
     now: float,
     lasting: Callable[[Job], float | None],
+    *,
+    booked: bool = False,
 ) -> PoolRoom:
-    """The pool's slots; what runs ends as its like did, and what runs longer than that at any moment."""
+    """The pool's slots; what runs ends as its like did, and what runs longer than that at any moment.
+    ``booked``: for a job that a slot has to be booked for.
+    """
     running = {job.slot: job for job in memory.jobs.values() if job.slot and job.pool == pool}
     running |= {slot: memory.jobs[job] for job, slot in memory.booked.items() if job in memory.jobs}
     free: list[float] = []
@@ -82,7 +88,9 @@ def room_of(
         if spec.pool.name != pool:
             continue
         known, job = memory.slot(spec.name), running.get(spec.name)
-        if known.cordon is not None or known.held is not None or spec.name in desired.obstacles:
+        closed = known.cordon is not None or known.held is not None
+        cools = booked and cooling(known, now)
+        if closed or cools or spec.name in desired.obstacles:
             others += 1
             continue
         takes_jobs += 1
@@ -96,15 +104,24 @@ def room_of(
     return PoolRoom(takes_jobs, busy, others, tuple(free))
 
 
-def why_for_its_image(job: Job, desired: Desired, memory: Memory) -> str | None:
+def why_for_its_image(job: Job, desired: Desired, memory: Memory, now: float) -> str | None:
     """Why a queued job that asks for an image does not run now, where that is the reason; else ``None``."""
     if job.image is None or not waits(job) or memory.pause is not None:
         return None
     slot = memory.booked.get(job.id)
     if slot is not None:
         return f"slot {slot} is made ready for it, with an agent of image {job.image}"
-    pool = next((spec.pool for spec in desired.slots if spec.pool.name == job.pool), None)
-    return problem(desired, pool, job.image) if pool is not None else None
+    slots = [spec for spec in desired.slots if spec.pool.name == job.pool]
+    if not slots:
+        return None
+    wrong = problem(desired, slots[0].pool, job.image)
+    if wrong is not None:
+        return wrong
+    whys = [unbookable(spec.name, desired, memory, now) for spec in slots]
+    if None in whys:
+        return None
+    where = f"no slot of pool {job.pool} can be made ready for image {job.image} now"
+    return f"{where}; of {slots[0].name}: {whys[0]}"
 
 
 def why(job: Job, ahead: int, room: PoolRoom, *, paused: bool) -> str:

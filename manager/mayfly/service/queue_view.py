@@ -125,12 +125,19 @@ class LiveQueue:
         if known in ordered:
             order = list(ordered[: ordered.index(known) + 1])
         lasting = self._lasting(known.pool)
-        room = room_of(known.pool, state.desired, state.memory, self.now(), lasting)
+        room = room_of(
+            known.pool,
+            state.desired,
+            state.memory,
+            self.now(),
+            lasting,
+            booked=known.image is not None,
+        )
         ahead = max(0, len(order) - 1)
         at = None
         if order and state.memory.pause is None:
             at = starts(order, room.free_at, lasting)[known.id]
-        told = why_for_its_image(known, state.desired, state.memory)
+        told = why_for_its_image(known, state.desired, state.memory, self.now())
         told = told or why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": len(order) or None, "starts_at": at, "why": told}
 
