@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.cli.quick import QUICK
 from mayfly.core.commands import Command, verb_of
 from mayfly.service.pending_command import Answer
 from tests import copies
@@ -30,6 +31,14 @@ class Ran:
 
 
 Mayfly = Callable[..., Ran]
+
+
+def command(socket: Path, *arguments: object) -> list[str]:
+    """The command line; where the verb is a quick one, such that it is."""
+    words, named = [str(word) for word in arguments], ["--socket", str(socket)]
+    if words and words[0] in QUICK:
+        return [*COMMAND, words[0], *named, *words[1:]]
+    return [*COMMAND, *named, *words]
 
 
 class Answers:
@@ -62,7 +71,7 @@ def mayfly(tmp_path: Path) -> Mayfly:
     """``mayfly(*arguments)``: run it piped, against the stand-in's socket."""
 
     def run(*arguments: object, stdin: str = "", **env: str) -> Ran:
-        words = [*COMMAND, "--socket", str(tmp_path / "control.sock"), *map(str, arguments)]
+        words = command(tmp_path / "control.sock", *arguments)
         done = copies.run(words, environment(**env), stdin.encode())
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -77,14 +86,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     def run(*arguments: str, stdin: int | None = None) -> subprocess.Popen[bytes]:
         # Whoever runs the tests in the background ignores SIGINT, and so would the command.
         process = subprocess.Popen(
-            [
-                "env",
-                "--default-signal=INT",
-                *COMMAND,
-                "--socket",
-                tmp_path / "control.sock",
-                *arguments,
-            ],
+            ["env", "--default-signal=INT", *command(tmp_path / "control.sock", *arguments)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -105,8 +107,8 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
     def run(*arguments: object, columns: int = 80, **env: str) -> Terminal:
-        command = [*COMMAND, "--socket", str(tmp_path / "control.sock"), *map(str, arguments)]
-        opened.append(Terminal(command, columns, **env))
+        words = command(tmp_path / "control.sock", *arguments)
+        opened.append(Terminal(words, columns, **env))
         return opened[-1]
 
     yield run

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +20,10 @@ from hypothesis import strategies as st
 
 from mayfly.cli.quick import QUICK, Quick, read
 from mayfly.cli.verbs import app
+from tests.cli.conftest import Mayfly
+from tests.service.standin import StandIn, slot, status
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 HEAVY = ("typer", "click", "http.client", "email", "ssl", "rich", "pydantic")
 
@@ -92,3 +99,70 @@ def test_status_imports_nothing_heavy() -> None:
     )
     assert done.stdout.strip() == "[]", done
     assert "nobody answers on /nobody" in done.stderr
+
+
+# -- a quick verb ends as with Typer ---------------------------------------------------------------
+
+
+@pytest.fixture(params=["without Typer", "with Typer"])
+def before(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """What stands before the verb: Typer alone reads that there is anything."""
+    return [] if request.param == "without Typer" else ["--socket", f"{tmp_path}/control.sock"]
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--watch"]])
+def test_interrupted_it_ends_without_a_word(
+    tmp_path: Path, start: Start, before: list[str], words: list[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as never_answers:
+        never_answers.bind(f"{tmp_path}/control.sock")
+        never_answers.listen()
+        never_answers.settimeout(60)
+        process = start(*before, *words)
+        with never_answers.accept()[0] as asked:
+            assert asked.recv(4096).startswith(b"GET /v1/status")
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["status", "--watch"]])
+def test_whoever_reads_no_further_is_told_nothing(
+    tmp_path: Path, start: Start, before: list[str], words: list[str]
+) -> None:
+    manager = StandIn(tmp_path / "control.sock")
+    process = start(*before, *words)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    manager.publish(status(slot("local-0")))
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 1
+    manager.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        ([], {}),
+        (["--json"], {"MAYFLY_CONFIG": "/none", "MAYFLY_HOST__SOCKET": "/none"}),
+        (["-h"], {}),
+        (["--jsno"], {}),
+        (
+            [],
+            {
+                "_MAYFLY_COMPLETE": "complete_bash",
+                "COMP_WORDS": "mayfly status --js",
+                "COMP_CWORD": "2",
+            },
+        ),
+        ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    ],
+)
+def test_it_prints_and_exits_as_with_typer(
+    manager: StandIn, mayfly: Mayfly, words: list[str], env: dict[str, str]
+) -> None:
+    manager.publish(status(slot("local-0", phase="held"), headline="caf\u00e9 \u2026"))
+    quick = mayfly("status", *words, **env)
+    assert quick == mayfly("--socket", manager.path, "status", *words, **env)
+    assert quick.out + quick.err

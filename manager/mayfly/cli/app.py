@@ -19,7 +19,7 @@ UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errn
 
 
 def main() -> None:
-    """The entry point; exits with 0, or as ``trouble`` says."""
+    """The entry point; exits with 0, or as ``trouble`` says; with 130, and silently, after ^C."""
     _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no é, and no …
@@ -34,6 +34,8 @@ def main() -> None:
     except Trouble as trouble:
         say(str(trouble))
         sys.exit(trouble.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         if error.errno not in UNWRITABLE or error.filename is not None:
             raise

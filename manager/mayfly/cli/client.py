@@ -254,7 +254,7 @@ class Client:
             say(f"{busy}; trying again")
 
     def _trouble(self, error: OSError) -> Trouble:
-        number = error.errno if isinstance(error, OSError) else None
+        number = error.errno
         if number in (errno.EACCES, errno.EPERM):
             return Trouble(forbidden(self.path, _groups()))
         if isinstance(error, TimeoutError):

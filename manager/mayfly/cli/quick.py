@@ -7,6 +7,7 @@ table to what Typer is told of the same verbs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -45,7 +46,8 @@ QUICK: Mapping[str, Quick] = {
 
 def run(typed: Sequence[str]) -> int | None:
     """Do what was typed; its exit code, or ``None`` where that is Typer's to read."""
-    verb = QUICK.get(typed[0]) if typed else None
+    completes = os.environ.get("_MAYFLY_COMPLETE")  # a shell asks what could be typed
+    verb = QUICK.get(typed[0]) if typed and not completes else None
     options = read(verb, typed[1:]) if verb is not None else None
     if verb is None or options is None:
         return None

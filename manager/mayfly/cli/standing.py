@@ -41,7 +41,6 @@ def show(
             every=every,
             fitted=lambda document: fitted(document, place(ctx, socket, config)),
         )
-        return 0
     document = _without_rev(first_status(manager))
     if as_json:
         print_json(document)

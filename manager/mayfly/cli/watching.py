@@ -6,8 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-
-import typer
+from typing import NoReturn
 
 from mayfly.cli import render
 from mayfly.cli.clean_terminal import draw
@@ -22,35 +21,32 @@ AWAY = 1.0
 
 def watch_status(
     manager: Client, as_json: bool, *, every: bool, fitted: Callable[[Document], Document]
-) -> None:
-    """Show the status as it changes until interrupted; a manager that goes away is waited for.
+) -> NoReturn:
+    """Show the status as it changes until ``KeyboardInterrupt``; a manager that goes away is waited for.
 
     ``fitted`` makes a document's lines to paste such that they work here.
     """
     screen = Screen(every)
     document: Document | None = None
     rev = 0
-    try:
-        while True:
-            trouble = ""
-            try:
-                query = {"after": rev, "wait": WAIT}
-                found = manager.get("/v1/status", query, timeout=WAIT + 10)
-            except (Down, TimedOut) as error:
-                if document is None:
-                    raise
-                rev, trouble = 0, str(error).split("\n", maxsplit=1)[0]
-                time.sleep(AWAY)
-            else:
-                changed = found.get("rev") != rev
-                rev = int(found.pop("rev", 0))
-                if as_json and changed:
-                    print_json(found, line=True)
-                document = found if as_json else fitted(found)
-            if not as_json:
-                screen.show(document, trouble)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    while True:
+        trouble = ""
+        try:
+            query = {"after": rev, "wait": WAIT}
+            found = manager.get("/v1/status", query, timeout=WAIT + 10)
+        except (Down, TimedOut) as error:
+            if document is None:
+                raise
+            rev, trouble = 0, str(error).split("\n", maxsplit=1)[0]
+            time.sleep(AWAY)
+        else:
+            changed = found.get("rev") != rev
+            rev = int(found.pop("rev", 0))
+            if as_json and changed:
+                print_json(found, line=True)
+            document = found if as_json else fitted(found)
+        if not as_json:
+            screen.show(document, trouble)
 
 
 class Screen:
