@@ -27,6 +27,7 @@ def answer(data: bytes) -> Answer:
         (OK + b"content-length:0\r\n\r\n", b""),
         (OK + b"\r\nup to the end", b"up to the end"),
         (CHUNKED + b"3\r\nin \r\nA;x=y\r\ntwo pieces\r\n0\r\n\r\n", b"in two pieces"),
+        (CHUNKED + b"0a \t;x=y\r\ntwo pieces\r\n0\r\n\r\n", b"two pieces"),
         (CHUNKED + b"0\r\nTrailer: x\r\n\r\n", b""),
         (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
     ],
@@ -46,13 +47,27 @@ def test_a_body_is_read_to_its_end(data: bytes, body: bytes) -> None:
         CHUNKED + b"5\r\nhal",
         CHUNKED + b"5\r\nwhole\r\n",
         CHUNKED + b"5\r\nwhole",
-        CHUNKED + b"five\r\nwhole\r\n0\r\n\r\n",
+        *(
+            CHUNKED + size + b"\r\nwhole\r\n0\r\n\r\n"
+            for size in (
+                b"",
+                b"five",
+                b"-5",
+                b"+5",
+                b"0x5",
+                b"0_5",
+                b" 5",
+                b"5\xa0",
+                b"4",
+                b"5" * 16,
+            )
+        ),
         CHUNKED,
     ],
 )
 def test_a_body_that_breaks_off_is_no_shorter_one(data: bytes) -> None:
     found = answer(data)
-    with pytest.raises(OSError, match=r"it closed|without a size"):
+    with pytest.raises(OSError, match=r"it closed|without a size|longer than"):
         found.read()
     found.close()
 
@@ -65,6 +80,10 @@ def test_a_body_that_breaks_off_is_no_shorter_one(data: bytes) -> None:
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"HTTP/1.1 fine\r\n\r\n",
         OK,
+        *(
+            OK + b"Content-Length:" + no + b"\r\n\r\nwhole"
+            for no in (b"", b"-5", b"0x5", b"five", b"5 5")
+        ),
         OK + b"X: " + b"y" * HEAD_MAX,
         OK + (b"X: " + b"y" * 1000 + b"\r\n") * 70,
     ],

@@ -7,6 +7,7 @@ which frames a body by its length or in chunks. A body that ends too early is an
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable, Mapping
 
@@ -14,6 +15,7 @@ from mayfly.core.quantities import whole_number
 
 HEAD_MAX = 64 * 1024  # bytes of an answer's head, and of the line before a chunk
 WHOLE = 1 << 62  # more bytes than any body has
+SIZE = re.compile("[0-9A-Fa-f]{1,15}")  # of a chunk
 
 
 class Answer:
@@ -70,8 +72,11 @@ class Answer:
         return line.rstrip(b"\r\n").decode("latin-1")
 
     def _length(self) -> int:
-        length = whole_number(self.headers.get("content-length", ""))
-        return WHOLE if length is None else length
+        text = self.headers.get("content-length")
+        length = WHOLE if text is None else whole_number(text)
+        if length is None:
+            raise ConnectionError("this is no answer: its length is no number")
+        return length
 
     def _piece(self, most: int) -> bytes:
         if self._ended:
@@ -82,18 +87,17 @@ class Answer:
         if not piece and (self._chunked or self._left < WHOLE // 2):
             raise ConnectionResetError("it closed the connection before the end of its answer")
         self._left -= len(piece)
-        if self._chunked and not self._left:
-            self._line()  # that ends the chunk
+        if self._chunked and not self._left and self._line():
+            raise ConnectionError("its answer has a chunk that is longer than its size")
         self._ended = not piece or (not self._chunked and not self._left)
         return piece
 
     def _chunk(self) -> int:
         """The size of the next chunk; 0 at the end."""
-        text = self._line().partition(";")[0].strip()
-        try:
-            self._left = int(text, 16)
-        except ValueError as error:
-            raise ConnectionError("its answer has a chunk without a size") from error
+        text = self._line().partition(";")[0].rstrip(" \t")
+        if not SIZE.fullmatch(text):
+            raise ConnectionError("its answer has a chunk without a size")
+        self._left = int(text, 16)
         if not self._left:
             while self._line():
                 pass
