@@ -162,6 +162,27 @@ def test_of_what_runs_or_is_not_there_nothing_is_told() -> None:
     assert queue(*BUSY).standing("nope") == {}
 
 
+class Compared(str):
+    """An id that counts how often one is compared."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+
+def test_of_those_that_wait_each_is_looked_at_once_for_a_place() -> None:
+    jobs = [replace(job("", n), id=JobId(Compared(f"j{n:03}"))) for n in range(1, 101)]
+    view = queue(*jobs)
+    assert view.positions()["j100"] == 100
+    Compared.times = 0
+    assert view.standing("j100")["position"] == 100
+    assert Compared.times < 150
+
+
 def test_places_are_counted_in_each_pool() -> None:
     other = replace(job("o", 5), pool=PoolName("b"))
     first = replace(job("h", 8), priority=Priority.HIGH)

@@ -120,10 +120,9 @@ class LiveQueue:
         known = state.memory.jobs.get(JobId(job))
         if known is None or known.agent is not None:
             return {}
-        order: list[Job] = []
         ordered = self._orders(state).get(known.pool, ()) if waits(known) else ()
-        if known in ordered:
-            order = list(ordered[: ordered.index(known) + 1])
+        place = next((at for at, one in enumerate(ordered, start=1) if one.id == known.id), 0)
+        order = ordered[:place]
         lasting = self._lasting(known.pool)
         room = room_of(
             known.pool,
