@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,10 +69,8 @@ def test_what_does_not_answer_keeps_nobody_waiting_and_is_not_asked_again_before
     answered = {"/a": Source("1:1", directory=True), "/b": Source("1:1", directory=True)}
     paths = ("/a", "/away", "/b")
     assert mounted.look(paths) == answered | {"/away": Source(None)}
-    began = time.monotonic()
     for _ in range(60):
         assert mounted.look(paths) == answered | {"/away": Source(None)}
-    assert time.monotonic() - began < 30.0, "each look waited for it again"
-    assert asked.count("/away") == 1
+    assert asked == [*paths, *60 * ("/a", "/b")]
     back.set()
     until(lambda: mounted.look(paths)["/away"] == Source("1:1", directory=True), "it answers")

@@ -367,6 +367,7 @@ def test_lines_that_the_engine_shows_again_are_kept_once(
 
 
 FEW = 300_000  # bytes of one of the two files of an Engine's log
+IN_A_FILE = FEW // 100  # lines, at least
 
 
 def difference(got: bytes, wanted: bytes) -> str:
@@ -412,6 +413,12 @@ def test_what_the_engine_passed_over_is_told(agents: Agents, counts: Callable[..
     wanted = b"first\n" + b"".join(b"%d\n" % n for n in range(1, 300_001))
     got, notes = it.text(it.generation), it.text(it.generation, 0)
     print(difference(got, wanted), notes.decode())
+    lines, due = got.splitlines(), wanted.splitlines()
+    place = {line: at for at, line in enumerate(due)}
+    places = [place[line] for line in lines]
+    assert all(before < after for before, after in pairwise(places)), difference(got, wanted)
+    assert lines[0] == b"first"
+    assert lines[-IN_A_FILE:] == due[-IN_A_FILE:], difference(got, wanted)
     assert got == wanted or b"missing before here" in notes, difference(got, wanted)
 
 
