@@ -474,6 +474,7 @@ class EngineContract:
             beside.end_input()
             assert self._heard(beside, until) is None
             until(lambda: beside.exit_code() == 0, 30)
+            assert beside.begun(), "also of one that has ended"
         finally:
             beside.close()
         beside = self._beside(world, container)

@@ -19,7 +19,7 @@ from tests.service.standin import StandIn, slot, status
 class LetIn:
     """The agent, and what becomes of those who are let in beside its job."""
 
-    def __init__(self, home: Path, idle: float = 3600.0) -> None:
+    def __init__(self, home: Path, idle: float = 3600.0, beginning: float = 15.0) -> None:
         self.engine = SimulatedEngine(images=(IMAGE,))
         world = World(self.engine, home)
         self.plan = world.plan()
@@ -31,7 +31,7 @@ class LetIn:
         self.answer: Callable[[Command], Answer] = self._answer
         users, send = world.witnesses, self.manager.send
         self.attachments = Attachments(
-            self.engine, users, send, lambda _: self.throttled, idle=idle
+            self.engine, users, send, lambda _: self.throttled, idle=idle, beginning=beginning
         )
         self.manager.attach = self.attachments.enter
         self.manager.publish(status(slot("local-0")))

@@ -88,8 +88,8 @@ def make(tmp_path: Path) -> Iterator[Callable[..., LetIn]]:
     """``make(idle=3600)``: a manager whose agent has a job."""
     made: list[LetIn] = []
 
-    def one(idle: float = 3600.0) -> LetIn:
-        made.append(LetIn(tmp_path, idle))
+    def one(idle: float = 3600.0, beginning: float = 15.0) -> LetIn:
+        made.append(LetIn(tmp_path, idle, beginning))
         return made[-1]
 
     yield one
@@ -227,6 +227,43 @@ def test_one_where_nothing_moves_is_ended(
     assert end.exit_code is None
     assert end.sentence.startswith("nothing was typed or printed for 0s")
     until(lambda: inside.executions[0].exit_code() == 137, 30)
+
+
+def test_what_the_engine_does_not_come_to_starting_is_given_up(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make(beginning=0.2)
+    inside.engine.begins = False
+    _, end = Person(door).end()
+    assert end.exit_code is None
+    assert "has not begun it within 0.2 s, and the job goes on: attach again" in end.sentence
+    until(lambda: inside.left == [end.sentence], 30)
+    inside.engine.begins = True
+    person = Person(door)
+    person.say(framed(Kind.INPUT, b"hello"))
+    assert person.hear() == Frame(Kind.OUT, b"hello"), "its place is free"
+
+
+def test_what_prints_nothing_for_longer_than_a_beginning_takes_goes_on(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make(beginning=0.0)
+    person = Person(door)
+    until(lambda: inside.executions[0].looked_at > 0, 30)
+    person.say(framed(Kind.INPUT, b"hello"))
+    assert person.hear() == Frame(Kind.OUT, b"hello")
+    assert inside.executions[0].looked_at == 1, "and is looked at once"
+
+
+def test_one_of_which_the_engine_does_not_say_whether_it_has_begun_goes_on(
+    make: Callable[..., LetIn], door: Path, until: Until
+) -> None:
+    inside = make(beginning=0.0)
+    inside.engine.begins = None
+    person = Person(door)
+    until(lambda: inside.executions[0].looked_at > 2, 30)
+    person.say(framed(Kind.INPUT, b"hello"))
+    assert person.hear() == Frame(Kind.OUT, b"hello")
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,11 @@ class Execution(Protocol):
     def resize(self, rows: int, columns: int) -> None:
         """Its terminal has another size; one that has ended is a success. (This may wait, some seconds.)"""
 
+    def begun(self) -> bool | None:
+        """Whether there is a process, or has been: an engine may have to read files of the container's first;
+        ``None`` where it is not known now. (This may wait, some seconds.)
+        """
+
     def exit_code(self) -> int | None:
         """Of one that has ended; ``None`` where it runs, or is not known any more."""
 

@@ -52,6 +52,7 @@ IDLE = 3600.0  # seconds without a byte either way
 READ = 64 * 1024
 KILLED = 137
 SOON = 2.0  # seconds for what the Engine is about to know
+BEGINNING = 15.0  # seconds for what it starts to begin
 UNREAD = 30.0  # seconds that a client may take nothing of what there is for it
 HELD = (
     128 * 1024
@@ -79,6 +80,10 @@ LEFT = "the manager was gone before it had ended"
 FROZEN = (
     "the job prints so much that it is frozen most of the time, and was not to be entered within "
     f"{THAWED:g} s: try again"
+)
+UNBEGUN = (
+    "the engine has not begun it within {:g} s, and the job goes on: attach again, or cancel the job; its "
+    "own files may keep the engine waiting, as a pipe in place of /etc/passwd does"
 )
 SENTENCES = {
     OVER: "the job has ended, and this with it",
@@ -121,10 +126,12 @@ class Attachments:
         throttled: Callable[[Generation], bool],
         *,
         idle: float = IDLE,
+        beginning: float = BEGINNING,
     ) -> None:
         """``throttled``: whether an agent is frozen now and then for what it prints."""
         self.engine = engine
         self.idle = idle
+        self.beginning = beginning
         self._throttled = throttled
         self.stopping = threading.Event()
         self._users = users
@@ -285,7 +292,7 @@ class _Attachment:
     def go_on(self, client: socket.socket, ahead: bytes) -> None:
         """Hand on what comes, both ways, until it is over."""
         client.setblocking(False)
-        relay = _Relay(client, self._execution, self._among.idle, self._among.stopping.is_set)
+        relay = _Relay(client, self._execution, self._among)
         self.why = relay.run(ahead)
         if self.why == GONE:
             return
@@ -334,13 +341,14 @@ class _Relay:
         self,
         client: socket.socket,
         execution: Execution,
-        idle: float,
-        stopping: Callable[[], bool],
+        among: Attachments,
     ) -> None:
         self._client = client
         self._execution = execution
-        self._idle = idle
-        self._stopping = stopping
+        self._idle = among.idle
+        self._stopping = among.stopping.is_set
+        self._beginning = among.beginning
+        self._begun = False  # as far as is known: nobody asks before the time for it is over
         self._frames = Frames()
         self._to_client = bytearray()
         self._to_process = bytearray()
@@ -348,7 +356,8 @@ class _Relay:
         self._paid = 0.0  # until when what has come has taken its time
         self._size: Size | None = None  # that the process has yet to be told
         self._resized = 0.0
-        self._moved = self._taken = time.monotonic()  # any byte; one that the client took
+        # when it was last known that it need not have begun; of any byte; of one that the client took
+        self._since = self._moved = self._taken = time.monotonic()
 
     def run(self, ahead: bytes) -> str:
         """Why it is over."""
@@ -370,6 +379,11 @@ class _Relay:
             return f"nothing was typed or printed for {spoken_age(self._idle)}: attach again"
         if self._to_client and now - self._taken > UNREAD:
             return GONE
+        if not self._begun and now - self._since > self._beginning:
+            begun, self._since = self._execution.begun(), now
+            if begun is False:
+                return UNBEGUN.format(self._beginning)
+            self._begun = begun is True
         ready = self._ready()
         if self._client in ready and not self._from_client():
             return GONE
@@ -421,6 +435,7 @@ class _Relay:
         pieces = self._execution.receive()
         for stream, data in pieces or ():
             self._came(len(data))
+            self._begun = True
             self._moved = time.monotonic()
             if not self._to_client:
                 self._taken = self._moved

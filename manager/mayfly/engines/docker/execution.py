@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
 from mayfly.edge.faults import Fault
@@ -89,15 +90,27 @@ class DockerExecution:
                 *(self._base_url, "POST", target, "resizing a terminal"), timeout=_ASKING
             ).socket.close()
 
+    def begun(self) -> bool | None:
+        """Whether it has a number. The Engine looks up its user in the container's files first, and waits for
+        a pipe in place of one for ever (seen in 20.10), while it says already that it runs.
+        """
+        seen = self._seen()
+        return bool(seen.get("Pid")) if seen else None
+
     def exit_code(self) -> int | None:
         """Of one that has ended."""
-        target = f"/exec/{quote(self._identity)}/json"
-        try:
-            seen = wire.get_json(self._base_url, target, "asking for an exit code", timeout=_ASKING)
-        except Fault:
-            return None
+        seen = self._seen()
         code = seen.get("ExitCode")
         return code if isinstance(code, int) and not seen.get("Running") else None
+
+    def _seen(self) -> dict[str, Any]:
+        """What the Engine says of it; nothing where it does not answer."""
+        target = f"/exec/{quote(self._identity)}/json"
+        try:
+            seen = wire.get_json(self._base_url, target, "looking at a process", timeout=_ASKING)
+        except Fault:
+            return {}
+        return seen if isinstance(seen, dict) else {}
 
     def close(self) -> None:
         """Let go of it."""

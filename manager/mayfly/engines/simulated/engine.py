@@ -122,6 +122,8 @@ class SimulatedEngine:
         self._followers: list[SimulatedFollower] = []
         self.networks: set[tuple[HostId, PoolName]] = set()  # of pools that have none of their own
         self.executions: dict[ContainerId, list[SimulatedExecution]] = {}
+        # whether what it starts beside an agent's own begins; None: it does not say
+        self.begins: bool | None = True
         self.breaches: tuple[Breach, ...] = ()  # of isolation
         self.weights: dict[ContainerId, float] = {}  # of those whose weight was changed
         self.calls: list[str] = []  # what was asked, in order
@@ -460,6 +462,7 @@ class SimulatedEngine:
         self._asked("execute")
         self._enterable(container, f"running {argv[0]} in")
         execution = SimulatedExecution(argv, user, frozenset(variables.values()))
+        execution.has_begun = self.begins
         self.executions.setdefault(container, []).append(execution)
         return execution
 

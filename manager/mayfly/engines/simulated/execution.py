@@ -18,6 +18,8 @@ class SimulatedExecution:
         self.argv = argv
         self.user = user
         self.marks = marks  # the values of its variables
+        self.has_begun: bool | None = True
+        self.looked_at = 0  # how often it was asked whether it has begun
         self.sizes: list[tuple[int, int]] = []
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
@@ -64,6 +66,11 @@ class SimulatedExecution:
     def resize(self, rows: int, columns: int) -> None:
         """It has been told."""
         self.sizes.append((rows, columns))
+
+    def begun(self) -> bool | None:
+        """Unless a test says otherwise."""
+        self.looked_at += 1
+        return self.has_begun
 
     def exit_code(self) -> int | None:
         """Of one that has ended."""
