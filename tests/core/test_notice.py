@@ -333,6 +333,7 @@ NEVER = "3 agents that were to run it ended before it began"
         # A deadline missed counts, and so does a gate that could not be opened.
         (doomed(COMMITTED, DoomReason.MISSED), world(), 0, JobRequeued(T, JOB, G, True)),
         (doomed(COMMITTED, DoomReason.UNBROUGHT), world(), 0, JobRequeued(T, JOB, G, True)),
+        (doomed(COMMITTED, DoomReason.BROKEN_OFF), world(), 2, JobRequeued(T, JOB, G, False)),
         (
             doomed(COMMITTED, DoomReason.REFUSED),
             world(),
@@ -377,6 +378,7 @@ def slot_facts(facts: list[Fact]) -> list[Fact]:
         (doomed(COMMITTED, DoomReason.UNOPENED), world(), True),
         # Who brings what cannot be put anywhere stops nobody else's.
         (doomed(COMMITTED, DoomReason.UNBROUGHT), world(), False),
+        (doomed(COMMITTED, DoomReason.BROKEN_OFF), world(), True),
         (doomed(AGENT, DoomReason.DRAINED), world(), False),
         (doomed(AGENT, DoomReason.STALE), world(), False),
         (doomed(AGENT, DoomReason.UNWANTED), world(), False),

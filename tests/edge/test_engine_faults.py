@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mayfly.core.model import ContainerState
-from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.engines.docker.faults import answered, unreachable
+from mayfly.core.workspace import Unbrought
+from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
+from mayfly.engines.docker.faults import answered, unreachable, untaken
 from mayfly.engines.docker.values import container_state, moment, numbers
 from mayfly.engines.protocol import Gone, NameTaken
 
@@ -130,3 +131,30 @@ def test_versions_and_times_of_the_engine_are_read() -> None:
     assert numbers("6.18.44-arch1-1") == (6, 18, 44)
     assert moment("0001-01-01T00:00:00Z") is None
     assert moment("1970-01-01T00:00:01.5Z") == 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Error processing tar file(exit status 1): open /workspace/x: file name too long",
+         Unbrought.NAME_TOO_LONG),
+        ("open /workspace/x: file name too long", Unbrought.NAME_TOO_LONG),
+        ('invalid symlink "/workspace/l" -> "../../../x"', Unbrought.LINK),
+        ("open /workspace/x/y: not a directory", Unbrought.KIND),
+        ('cannot overwrite directory "/workspace/a" with non-directory "/"', Unbrought.KIND),
+        ("archive/tar: invalid tar header", Unbrought.NO_ARCHIVE),
+        ("write /workspace/x: no space left on device", None),
+        # The Engine's word counts, and not what a job calls its files.
+        ("write /workspace/open x: file name too long: no space left on device", None),
+        ("open /workspace/no space left on device: file name too long", Unbrought.NAME_TOO_LONG),
+        ("lchown /workspace/x: invalid argument", None),
+        ("unexpected EOF", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_tree_that_no_container_can_take_is_its_jobs_fault_and_nothing_else_is(
+    text: str, why: Unbrought | None
+) -> None:
+    fault = untaken(500, text, "putting a job's files into container abc")
+    assert isinstance(fault, Unbringable if why is not None else Passing)
+    assert getattr(fault, "why", None) is why

@@ -11,7 +11,7 @@ import pytest
 
 from mayfly.core.tree_manifest import TreeEntry, digest_of, manifest
 from mayfly.edge import workspaces as store
-from mayfly.edge.faults import Refused
+from mayfly.edge.faults import Passing, Refused, Unbringable
 from mayfly.edge.workspaces import BLOCK, GRACE, WEEK, Bounds, Busy, Lacking, TooMuch, Workspaces
 
 ANN, BOB = 1000, 1001
@@ -336,3 +336,17 @@ def test_who_waits_long_while_room_is_made_is_told_so(
     world.store = Workspaces(world.home, world.bounds, slow, lambda: world.now)
     world.keep(b"3")
     assert told == ["room is being made for what others send: send it again"]
+
+
+def test_what_cannot_be_read_is_the_disks_failure_and_what_is_not_here_is_its_jobs(
+    make: Callable[..., World],
+) -> None:
+    world = make()
+    digest = world.keep(b"input")
+    place = next(one for one in world.home.rglob(digest))
+    place.unlink()
+    with pytest.raises(Unbringable, match="not here any more"):
+        list(world.store.content(ANN, digest))
+    place.mkdir()  # as little a file as one of a disk that is broken
+    with pytest.raises(Passing, match="cannot be read on this disk"):
+        list(world.store.content(ANN, digest))

@@ -10,16 +10,19 @@ import pytest
 from mayfly.core.actions import Open
 from mayfly.core.memory import Agent
 from mayfly.core.model import Generation, JobId, PoolName
-from mayfly.core.workspace import Brought
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.core.stimuli import ActionDone
+from mayfly.core.workspace import Brought, Unbrought
+from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.engines.protocol import OutputListener
 from mayfly.engines.simulated.engine import SimulatedEngine
 from mayfly.providers import Enrolment, Provider
 from mayfly.service.end_watch import EndWatch
+from mayfly.service.messages import stimuli_of
 from mayfly.service.perform import Done, Performer
 from tests.engine.contract import FOREVER, IMAGE, World
 
+LONG = Unbrought.NAME_TOO_LONG
 POOL = PoolName("contract")
 
 
@@ -35,10 +38,16 @@ class Giving:
 
 
 @pytest.mark.parametrize(
-    "fault", [Passing("open /workspace/x: file name too long"), Refused("it is damaged"), None]
+    ("fault", "at_fault"),
+    [
+        (Unbringable("open /workspace/x: file name too long", LONG), LONG),
+        (Passing("write /workspace/x: no space left on device"), None),
+        (Refused("no permission to use the Engine"), None),
+        (None, Unbrought.NOT_KEPT),
+    ],
 )
 def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
-    tmp_path: Path, fault: Fault | None
+    tmp_path: Path, fault: Fault | None, at_fault: Unbrought | None
 ) -> None:
     engine = SimulatedEngine(images=(IMAGE,))
     world = World(engine, tmp_path)
@@ -62,7 +71,11 @@ def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
     )  # fmt: skip
     found = performer.perform(open_, agent)
     assert isinstance(found, Done)
-    assert found.unbrought
-    assert fault is None or found.unbrought == str(fault)
+    assert found.unbrought is not None
+    assert fault is None or found.unbrought is fault
+    (told,) = stimuli_of(found, world.host)
+    assert isinstance(told, ActionDone)
+    assert told.unbrought == str(found.unbrought)
+    assert told.at_fault is at_fault
     assert engine.at_gate(container)
     assert "open" not in engine.calls

@@ -106,6 +106,7 @@ class DoomReason(StrEnum):
     CUT_OFF = "cut off"  # its client does not come back to a service that has
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
     UNBROUGHT = "unbrought"  # what its job brings could not be put there, and its gate is shut
+    BROKEN_OFF = "broken off"  # likewise, for the Engine's or a disk's sake
     NO_SANDBOX = "no sandbox"  # that which it was in is gone, or somebody left something in it
     TAKEN_BACK = "taken back"  # its service has ended its job, and its client goes on with it
 

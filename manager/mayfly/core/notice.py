@@ -68,9 +68,13 @@ BLAMELESS = frozenset(
         DoomReason.CANCELLED,
         DoomReason.CUT_OFF,
         DoomReason.NO_SANDBOX,
+        DoomReason.BROKEN_OFF,
         DoomReason.TAKEN_BACK,
     }
 )
+
+# Its gate stays shut, and its job is not to blame.
+NOT_ITS_JOBS = (DoomReason.NO_SANDBOX, DoomReason.BROKEN_OFF)
 
 
 def notice(
@@ -336,8 +340,8 @@ def _slot_account(
 
 def _young(agent: Agent, end: End, outcome: Outcome) -> bool:
     """Whether its end speaks against its slot: it missed a deadline, or ended before it was of use."""
-    if end.doom is DoomReason.NO_SANDBOX and end.committed and not end.opened:
-        return True  # its job is not to blame; where each sandbox is found unclean, it gets dearer
+    if end.doom in NOT_ITS_JOBS and end.committed and not end.opened:
+        return True  # else a host where that happens each time goes on at full speed
     if end.doom is DoomReason.UNBROUGHT:
         return False  # its job is to blame: else who brings what cannot be put anywhere would stop a pool
     if agent.armed is None or _blameless(end) or outcome.result is Result.JOB_DONE:

@@ -32,6 +32,7 @@ from mayfly.core.model import (
     Witness,
 )
 from mayfly.core.mounts import Source
+from mayfly.core.workspace import Unbrought
 
 
 class Family(StrEnum):
@@ -230,6 +231,9 @@ class ActionDone:
         ""  # of an Open: why the job's own files are not there, and nothing was written
     )
     results: Results = NOTHING_TAKEN  # of a TakeResults
+    at_fault: Unbrought | None = (
+        None  # what about those files is why; None: the Engine's or a disk's failure
+    )
 
 
 @dataclass(frozen=True, slots=True)

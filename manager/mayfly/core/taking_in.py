@@ -112,6 +112,7 @@ BUSY_REST = 60.0  # seconds before a service that would not let go of a busy age
 LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
 NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
 RESULTS_REST = 5.0  # seconds until results are tried again that could not be taken
+UNPUT = "the Engine or a disk failed"
 REST = 1.0  # seconds that a subject rests after an action on it failed
 
 
@@ -471,7 +472,7 @@ class Draft:
                 self._pend(AgentArmed(now, generation, done.container))
                 self._stir(generation)
             case Open() if done.unclean or done.unbrought:
-                self._on_kept_shut(action, done.unbrought)
+                self._on_kept_shut(action, done)
             case Open(generation=generation):
                 written = Opening(now, OPENING / 2)
                 self._set(opening={**state.opening, generation: written})
@@ -534,15 +535,15 @@ class Draft:
             case _:
                 assert_never(action)
 
-    def _on_kept_shut(self, action: Open, unbrought: str) -> None:
+    def _on_kept_shut(self, action: Open, done: ActionDone) -> None:
         """Its gate stays shut for ever: something is in its sandbox, or what its job brings is not there."""
         agent, observed = self.state.memory.agents.get(action.generation), self.state.observed
-        if unbrought:
-            fields = {"action": action_name(action), "slot": action.slot, "reason": unbrought}
+        if done.unbrought:
+            fields = {"action": action_name(action), "slot": action.slot, "reason": done.unbrought}
             self._note("action.failed", **fields)
-            # Everybody may read that: no name of a file of the job's, which stands before the last colon.
-            words = unbrought.rpartition(": ")[2]
-            why, reason = f"what its job brings is not there: {words}", DoomReason.UNBROUGHT
+            reason = DoomReason.UNBROUGHT if done.at_fault else DoomReason.BROKEN_OFF
+            # Everybody may read that: no name of a file of the job's.
+            why = f"what its job brings is not there: {done.at_fault or UNPUT}"
         else:  # whoever stands in that sandbox is replaced
             if action.sandbox is not None:
                 self._set(observed=observed.sandbox_spoilt(action.sandbox))

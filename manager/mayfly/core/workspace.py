@@ -7,6 +7,7 @@ then goes there, takes its input, and becomes the job. So an image need know not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from mayfly.core.model import PoolSpec, Removal
 from mayfly.core.quantities import NOBODY_AT_ALL, whole_number
@@ -28,6 +29,20 @@ class Brought:
     workspace: str | None  # None: it brings no tree
     stdin: str | None  # None: it has no input
     user: str = ""  # whom the job runs as, as its pool says it
+
+
+class Unbrought(StrEnum):
+    """Why what a job brings can be put into no agent, for everybody to read: no name of the job's."""
+
+    NAME_TOO_LONG = "a path in it is too long"
+    NAME_INVALID = "a name in it is none that the container's file system takes"
+    LINK = "a link in it leads to where nothing can be put"
+    KIND = "the image has a directory where it has a file, or the other way round"
+    NO_ARCHIVE = "the Engine did not take it"
+    NO_USER = "the image has no such user"
+    NOT_KEPT = "it is not here any more: send it again"
+    DAMAGED = "it is damaged on this disk: send it again"
+    NOTHING_KEPT = "this manager keeps nothing for jobs"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@
     Fault
     ├── Passing      the same call may succeed later (``retry_after`` seconds, if known)
     └── Refused      it will not succeed until a person changes something
+        └── Unbringable  what a job brings is itself why: it cannot be put into any agent
 
 An answer ("busy", "gone") is a value and no error. An edge never lets its library's exceptions out; the
 message says what failed, on what, and the next step.
 """
 
 from __future__ import annotations
+
+from mayfly.core.workspace import Unbrought
 
 
 class Fault(Exception):
@@ -33,3 +36,11 @@ class Passing(Fault):
 
 class Refused(Fault):
     """It needs a person."""
+
+
+class Unbringable(Refused):
+    """The job that brings it needs a person; ``why`` is what everybody may read of it."""
+
+    def __init__(self, message: str, why: Unbrought) -> None:
+        super().__init__(message)
+        self.why = why

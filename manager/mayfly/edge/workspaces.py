@@ -22,7 +22,8 @@ from typing import BinaryIO, NamedTuple
 
 from mayfly.core.quantities import spoken_size, whole_number
 from mayfly.core.tree_manifest import DIGEST, BadManifest, TreeEntry, read_manifest
-from mayfly.edge.faults import Passing, Refused
+from mayfly.core.workspace import Unbrought
+from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.edge.pieces import PIECE
 from mayfly.edge.room import room
 
@@ -237,14 +238,20 @@ class Workspaces:
         return tuple(found)
 
     def entries(self, uid: int, digest: str) -> Iterator[TreeEntry]:
-        """What is in a tree; ``Refused`` where it is not here or damaged."""
+        """What is in a tree; ``Unbringable`` where it is not here or damaged, else ``Passing``."""
         try:
             yield from self._entries(uid, digest)
-        except (BadManifest, Lacking, OSError) as error:
-            raise Refused(f"the tree {digest[:12]} is not here any more: send it again") from error
+        except OSError as error:
+            raise _unread(f"the tree {digest[:12]}", error) from error
+        except Lacking as error:
+            raise _not_kept(f"the tree {digest[:12]}") from error
+        except BadManifest as error:
+            raise _damaged(f"the tree {digest[:12]}") from error
 
     def content(self, uid: int, digest: str, size: int | None = None) -> Iterator[bytes]:
-        """Some content in pieces; ``Refused`` where it is not here, or not what its digest says."""
+        """Some content in pieces; ``Unbringable`` where it is not here, or not what its digest says;
+        ``Passing`` where it cannot be read.
+        """
         found, read = hashlib.sha256(), 0
         try:
             with self._blob(uid, digest).open("rb") as file:
@@ -256,17 +263,17 @@ class Workspaces:
                     found.update(piece)
                     yield piece
         except OSError as error:
-            raise Refused(f"{digest[:12]} is not here any more: send it again") from error
+            raise _unread(digest[:12], error) from error
         if found.hexdigest() != digest or (size is not None and read != size):
             self._drop(uid, digest, inode=opened.st_ino)
-            raise Refused(f"{digest[:12]} is damaged on this disk: send it again")
+            raise _damaged(digest[:12])
 
     def size(self, uid: int, digest: str) -> int:
-        """How many bytes some content has; ``Refused`` where it is not here."""
+        """How many bytes some content has; ``Unbringable`` where it is not here, else ``Passing``."""
         try:
             return self._blob(uid, digest).stat().st_size
         except OSError as error:
-            raise Refused(f"{digest[:12]} is not here any more: send it again") from error
+            raise _unread(digest[:12], error) from error
 
     # -- room ------------------------------------------------------------------------------------
 
@@ -505,6 +512,20 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 def _is_digest(text: str) -> bool:
     return DIGEST.fullmatch(text) is not None
+
+
+def _unread(what: str, error: OSError) -> Fault:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return _not_kept(what)
+    return Passing(f"{what} cannot be read on this disk: {error.strerror}; look at the disk")
+
+
+def _not_kept(what: str) -> Unbringable:
+    return Unbringable(f"{what} is not here any more: send it again", Unbrought.NOT_KEPT)
+
+
+def _damaged(what: str) -> Unbringable:
+    return Unbringable(f"{what} is damaged on this disk: send it again", Unbrought.DAMAGED)
 
 
 def _unwritable(place: Path, error: OSError) -> Passing:

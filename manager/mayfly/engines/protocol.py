@@ -295,8 +295,9 @@ class Engine(Protocol):
         """Write all the bytes into its gate; ``Passing`` where that fails, and then some may be through."""
 
     def put_tree(self, container: ContainerId, archive: Iterable[bytes]) -> None:
-        """Unpack a tar at the root of a container at its gate, owners and modes as it says; ``Passing``
-        where that takes longer than two minutes.
+        """Unpack a tar at the root of a container at its gate, owners and modes as it says;
+        ``Unbringable`` where no container could take it, ``Passing`` where that takes longer than two
+        minutes.
         """
 
     def let_go(self, generation: Generation) -> None:

@@ -26,6 +26,7 @@ AT_FAULT = frozenset(
         DoomReason.REFUSED,
         DoomReason.UNOPENED,
         DoomReason.UNBROUGHT,
+        DoomReason.BROKEN_OFF,
         DoomReason.BLIND,
         DoomReason.CUT_OFF,
     }

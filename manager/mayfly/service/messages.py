@@ -9,6 +9,7 @@ from typing import TypeAlias
 from mayfly.core import stimuli
 from mayfly.core.model import ContainerId, Death, HostId
 from mayfly.core.stimuli import Stimulus
+from mayfly.edge.faults import Unbringable
 from mayfly.engines.protocol import EngineEvent, StreamTurn
 from mayfly.service.bugs import Bug
 from mayfly.service.engine_observer import EngineSnapshot, HostSurvey, Observation, PollFailed
@@ -59,9 +60,17 @@ def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
         case Done(action=action, container=container, enrolment=given):
             registration = given.registration if given is not None else None
             registered = given.registered if given is not None else None
-            answers = (sight.busy, sight.unclean, sight.unbrought)
+            unbrought = sight.unbrought
             yield stimuli.ActionDone(
-                action, container, registration, registered, *answers, sight.results
+                action,
+                container,
+                registration,
+                registered,
+                busy=sight.busy,
+                unclean=sight.unclean,
+                unbrought=str(unbrought or ""),
+                results=sight.results,
+                at_fault=unbrought.why if isinstance(unbrought, Unbringable) else None,
             )
         case Failed(action=action, fault=fault):
             yield stimuli.ActionFailed(action, failure_of(fault))

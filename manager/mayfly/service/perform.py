@@ -37,8 +37,8 @@ from mayfly.core.agent_plan import agent_plan
 from mayfly.core.memory import Agent
 from mayfly.core.model import NOTHING_TAKEN, ContainerId, Generation, HostId, PoolName, Results
 from mayfly.core.sandbox import sandbox_plan
-from mayfly.core.workspace import Brought, owner
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.core.workspace import Brought, Unbrought, owner
+from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.edge.gate import frame
 from mayfly.edge.patience import comes_true
 from mayfly.edge.results import ResultStore
@@ -63,9 +63,7 @@ class Done:
     enrolment: Enrolment | None = None  # None: not an Enrol
     busy: bool = False  # its service says that the agent runs a job
     unclean: bool = False  # something was left in the sandbox; of an Open: nothing was written
-    unbrought: str = (
-        ""  # why the job's own files could not be put there, so its gate was not opened
-    )
+    unbrought: Fault | None = None  # why what its job brings is not there, and its gate is shut
     results: Results = NOTHING_TAKEN  # of a TakeResults
 
 
@@ -225,7 +223,7 @@ class Performer:
             try:
                 self._bring(action.container, enrolment.brought)
             except Fault as fault:
-                return Done(action, unbrought=str(fault))
+                return Done(action, unbrought=fault)
         data = frame(action.generation, enrolment.files)
         if action.sandbox is not None:
             self._engine.watch_sandbox(action.sandbox)
@@ -236,12 +234,12 @@ class Performer:
         """Put what the job brings into its container, as the job user's."""
         kept, user = self._workspaces, brought.user
         if kept is None:
-            raise Refused("this manager keeps nothing for jobs")
+            raise Unbringable("this manager keeps nothing for jobs", Unbrought.NOTHING_KEPT)
         words = ("getent", "passwd", user.partition(":")[0])
         _, entry = self._engine.exec_probe(container, words, PROBED)
         whose = owner(user, entry)
         if whose is None:
-            raise Refused(f"the image has no user {user}")
+            raise Unbringable(f"the image has no user {user}", Unbrought.NO_USER)
         uid, tree, stdin = brought.uid, brought.workspace, brought.stdin
         archive = TreeArchive(whose, time.time())
         pieces = archive.workspace(

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from mayfly.core.model import ContainerId
 from mayfly.core.naming import GENERATION_LENGTH, WITNESSES
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.core.workspace import Unbrought
+from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.engines.protocol import Gone, NameTaken
 
 if TYPE_CHECKING:
@@ -92,6 +93,33 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
         (r"permission denied", Refused, "give Mayfly or the Engine that permission"),
     )
 )
+
+
+# What it says of a tree that it can put nowhere. A name in there is the job's, so what the Engine says itself
+# is looked for where no name can be: at the end, where the kernel's word is, or at the beginning.
+_UNPACKING = r"^(?:Error processing tar file\([^()]*\): )?"
+_UNTAKEN: tuple[tuple[re.Pattern[str], Unbrought], ...] = tuple(
+    (re.compile(pattern), why)
+    for pattern, why in (
+        (r": file name too long$", Unbrought.NAME_TOO_LONG),
+        (r": invalid or incomplete multibyte or wide character$", Unbrought.NAME_INVALID),
+        (r": too many levels of symbolic links$", Unbrought.LINK),
+        (rf"{_UNPACKING}invalid (?:sym|hard)link ", Unbrought.LINK),
+        (r" is outside of \S+$", Unbrought.LINK),
+        (r": (?:not a|is a) directory$|: file exists$", Unbrought.KIND),
+        (rf"{_UNPACKING}cannot overwrite (?:non-)?directory ", Unbrought.KIND),
+        (r"archive/tar: [a-z -]+$", Unbrought.NO_ARCHIVE),
+    )
+)
+
+
+def untaken(status: int, text: str, doing: str) -> Fault:
+    """The fault for an answer that a tree was not unpacked."""
+    said = " ".join(text.split()).rstrip(".")
+    for pattern, why in _UNTAKEN:
+        if pattern.search(said):
+            return Unbringable(f"{doing}: {said}", why)
+    return answered(status, text, doing)
 
 
 def no_such_network(fault: Fault) -> bool:

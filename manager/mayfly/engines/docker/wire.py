@@ -133,7 +133,7 @@ def open_stream(
 def put_stream(
     base_url: str, target: str, pieces: Iterable[bytes], doing: str, *, timeout: float
 ) -> None:
-    """Send a body of unknown length in chunks; ``timeout`` is for all of it and the answer.
+    """Send a tar of unknown length in chunks; ``timeout`` is for all of it and the answer.
 
     What an Engine that refuses it halfway says is what is told.
     """
@@ -166,7 +166,7 @@ def put_stream(
         except (OSError, ValueError) as error:
             raise faults.unreachable(base_url, doing, error) from error
     if status >= 300:
-        raise faults.answered(status, text, doing)
+        raise faults.untaken(status, text, doing)
 
 
 def look_at(base_url: str, target: str, doing: str, *, timeout: float) -> str | None:
