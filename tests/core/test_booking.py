@@ -19,7 +19,7 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUnbooked,
 )
-from mayfly.core.job_images import allows, offers
+from mayfly.core.job_images import allows, offers, tagged
 from mayfly.core.model import (
     Cause,
     DoomReason,
@@ -331,12 +331,28 @@ def allowing(*images: str) -> PoolSpec:
         ("registry.lab:5000/torch", "registry.lab:5000/torch:latest", True),
         ("lab/t.rch:1", "lab/torch:1", False),
         ("*", "whatever", True),
+        ("*:latest", "deadbeef1234", True),  # the name, not the id that begins so
+        ("*", "sha256:deadbeef1234", False),
     ],
 )
 def test_a_pattern_is_an_images_name_in_which_a_star_is_any_characters(
     pattern: str, image: str, right: bool
 ) -> None:
     assert allows(allowing(pattern), image) is right
+
+
+@pytest.mark.parametrize(
+    ("image", "asked"),
+    [
+        ("deadbeef1234", "deadbeef1234:latest"),
+        ("registry.lab:5000/torch", "registry.lab:5000/torch:latest"),
+        ("lab/torch:2.5", "lab/torch:2.5"),
+        ("lab/torch@sha256:1f", "lab/torch@sha256:1f"),
+    ],
+)
+def test_an_engine_is_asked_for_what_no_image_has_for_its_id(image: str, asked: str) -> None:
+    assert tagged(image) == asked
+    assert tagged(asked) == asked
 
 
 def test_no_pool_allows_an_image_that_it_does_not_name() -> None:

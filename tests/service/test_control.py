@@ -291,7 +291,9 @@ COMMANDS: list[tuple[str, object, Command]] = [
             (
                 RunJob(Payload(("make",), {}), name="test-vit"),
                 RunJob(Payload(("id",), {"A": "b"}), pool="p", cuda="12.8", timeout=9.0),
-                RunJob(Payload(("id",), {}), after=(1, 0), out=("results/", "r.xml"), image="a"),
+                RunJob(
+                    Payload(("id",), {}), after=(1, 0), out=("results/", "r.xml"), image="a:latest"
+                ),
             ),
             "d" * 64,
         ),

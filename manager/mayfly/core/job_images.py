@@ -16,6 +16,7 @@ from mayfly.core.model import Desired, JobImage, PoolName, PoolSpec, SlotSpec
 
 ANY = "*"
 LATEST = ":latest"
+BY_ID = "sha256:"  # what begins so is no name
 SHOWN = 6  # of what a sentence lists
 
 
@@ -26,11 +27,15 @@ def allows(pool: PoolSpec, image: str) -> bool:
 
 def _matches(pattern: str, image: str) -> bool:
     """``*`` stands for any characters; a name without a tag is one with ``:latest``, as engines have it."""
-    parts = (re.escape(part) for part in _tagged(pattern).split(ANY))
-    return re.fullmatch(".*".join(parts), _tagged(image)) is not None
+    parts = (re.escape(part) for part in tagged(pattern).split(ANY))
+    named = tagged(image)
+    return not named.startswith(BY_ID) and re.fullmatch(".*".join(parts), named) is not None
 
 
-def _tagged(name: str) -> str:
+def tagged(name: str) -> str:
+    """The name as an engine is to be asked for it: what has neither tag nor digest may be the beginning of
+    any image's id to it.
+    """
     last = name.rpartition("/")[2]
     return name if any(sign in last for sign in (":", "@", ANY)) else name + LATEST
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 
 from mayfly.core.attaching import SIDE_MAX, TYPE
+from mayfly.core.job_images import BY_ID, tagged
 from mayfly.core.model import JobState, Priority
 from mayfly.core.quantities import parse_time
 from mayfly.core.runs import PATH_MAX
@@ -260,11 +261,13 @@ def version(value: object) -> str | None:
 
 
 def image(value: object) -> str | None:
-    """An image by name; ``None`` for null and absent."""
+    """An image by name, with its tag; ``None`` for null and absent."""
     found = text(value, "image", IMAGE_MAX)
-    if found is not None and IMAGE.fullmatch(found) is None:
+    if found is None:
+        return None
+    if IMAGE.fullmatch(found) is None or found.startswith(BY_ID):
         raise BadRequest("image must be an image's name, such as lab/torch:2.5")
-    return found
+    return tagged(found)
 
 
 def matrix(value: object) -> dict[str, tuple[str, ...]]:
