@@ -7,7 +7,7 @@ import pytest
 from mayfly.core.model import ContainerState
 from mayfly.core.workspace import Unbrought
 from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
-from mayfly.engines.docker.faults import answered, unreachable, untaken
+from mayfly.engines.docker.faults import NoImage, answered, unreachable, untaken
 from mayfly.engines.docker.values import container_state, moment, numbers
 from mayfly.engines.protocol import Gone, NameTaken
 
@@ -19,7 +19,7 @@ ID = "0123456789ab" * 5 + "0123"
     [
         (400, "Unknown runtime specified nvidia", Refused, "nvidia-ctk"),
         (400, "unknown or invalid runtime name: nvidia", Refused, "nvidia-ctk"),
-        (404, "No such image: mayfly/local:cpu", Refused, "mayfly images"),
+        (404, "No such image: mayfly/local:cpu", NoImage, "mayfly images"),
         (404, "No such container: abc", Gone, "looks again"),
         (404, "network x not found", Passing, "made again"),
         (

@@ -223,8 +223,11 @@ class Engine(Protocol):
     def facts(self) -> EngineFacts:
         """What it says of itself; ``Refused`` where Mayfly cannot use it."""
 
-    def image(self, reference: str) -> ImageFacts | None:
-        """The image of that name or id; ``None`` where this host has none."""
+    def image(self, reference: str, *, within: float | None = None) -> ImageFacts | None:
+        """The image of that name or id; ``None`` where this host has none.
+
+        ``within``: the seconds after which its silence is a fault, where they are to be fewer than usual.
+        """
 
     def watch(
         self,

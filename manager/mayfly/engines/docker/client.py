@@ -133,13 +133,13 @@ class DockerClient:
         assert self._dialect is not None
         return self._dialect
 
-    def image(self, ref: str) -> ImageFacts | None:
-        """The image of that name or id; None where this host has none."""
-        with self._asking(f"looking for the image {ref}") as api:
-            try:
-                found = api.inspect_image(ref)
-            except docker.errors.NotFound:
-                return None
+    def image(self, ref: str, *, within: float | None = None) -> ImageFacts | None:
+        """The image of that name or id; None where this host has none. ``within``: seconds, at most."""
+        target, doing = f"/images/{quote(ref, safe='/:@')}/json", f"looking for the image {ref}"
+        try:
+            found = wire.get_json(self.base_url, target, doing, timeout=within or self.timeout)
+        except (faults.NoImage, Gone):
+            return None
         return ImageFacts(
             id=found["Id"],
             labels=dict((found.get("Config") or {}).get("Labels") or {}),

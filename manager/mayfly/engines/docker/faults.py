@@ -6,8 +6,9 @@ client library.
     Passing
     └── Gone         the container is not there (any more): look again
     Refused
-    └── NameTaken    another container has the name, or an end of a network still bears it; ``owner`` is
-                     the container's id, where the Engine said it
+    ├── NameTaken    another container has the name, or an end of a network still bears it; ``owner`` is
+    │                the container's id, where the Engine said it
+    └── NoImage      this host has no image of that name
 
 Every sentence says what was being done, on what, what the Engine said, and the next step.
 """
@@ -26,6 +27,10 @@ from mayfly.engines.protocol import Gone, NameTaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class NoImage(Refused):
+    """This host has no image of that name."""
 
 
 _NAME_TAKEN = re.compile(
@@ -61,7 +66,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], type[Passing | Refused], str], ...] = tup
             Refused,
             "create the directory, or take it out of the configuration",
         ),
-        (r"no such image", Refused, "run `mayfly images pull` or `mayfly images build`"),
+        (r"no such image", NoImage, "run `mayfly images pull` or `mayfly images build`"),
         (
             r"could not select device driver|discover gpu vendor|unresolvable CDI devices",
             Refused,

@@ -199,7 +199,7 @@ class SimulatedEngine:
             restart=None if lives_on else RESTART,
         )
 
-    def image(self, reference: str) -> ImageFacts | None:
+    def image(self, reference: str, *, within: float | None = None) -> ImageFacts | None:  # noqa: ARG002
         """The image; there are those that were named at the start."""
         self._asked("image")
         if reference not in self.images:
