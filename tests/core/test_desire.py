@@ -60,13 +60,14 @@ def want(*pools: PoolSpec, survey: Survey = SURVEY, hardware: Hardware = HARDWAR
         ("networks", {"gpus": 0, "network": "host"}, None),
         ("picks_gpu", {}, "does not let Mayfly say which GPU an agent gets: leave out `gpus`"),
         ("picks_gpu", {"gpus": 0}, None),
+        ("sandbox", {"gpus": 0, "sandbox": "slot"}, "for a slot: leave out `sandbox`"),
         ("standby", {"gpus": 0}, None),
     ],
 )
 def test_what_an_engine_cannot_do_holds_the_pools_that_ask_for_it(
     lacks: str, keys: dict[str, Any], told: str | None
 ) -> None:
-    engine = replace(EVERYTHING, **{lacks: False})
+    engine = replace(EVERYTHING, **{lacks: False})  # type: ignore[arg-type]
     found = want(pool(**keys), survey=replace(SURVEY, engine=engine))
     assert {spec.engine for spec in found.slots} == {engine}
     if told is None:
@@ -74,6 +75,13 @@ def test_what_an_engine_cannot_do_holds_the_pools_that_ask_for_it(
     else:
         assert all(told in sentence for sentence in found.obstacles.values())
         assert found.obstacles.keys() == {spec.name for spec in found.slots}
+
+
+def test_why_an_engine_keeps_no_network_is_told() -> None:
+    engine = EVERYTHING.without_sandbox("it is rootless")
+    found = want(pool(gpus=0, sandbox="slot"), survey=replace(SURVEY, engine=engine))
+    (sentence,) = found.obstacles.values()
+    assert sentence.endswith("namespace for a slot, as it is rootless: leave out `sandbox`")
 
 
 def test_every_capability_is_asked_for_by_somebody_who_decides() -> None:

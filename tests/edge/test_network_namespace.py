@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.model import ContainerId
-from mayfly.edge.network_namespace import BYTES, MANY, counted, sockets
+from mayfly.edge.network_namespace import BYTES, MANY, Traces, counted, sockets, traces
 from mayfly.engines.docker.sandbox import only_the_engines
 
 HOLDER = ContainerId("c0ffee" * 8)
@@ -120,3 +120,18 @@ def test_the_kernel_counts_a_socket_that_is_bound_to_nothing() -> None:
     assert used() > before + 250
     for one in many:
         one.close()
+
+
+def test_where_connections_are_tracked_and_not_told_of_nothing_is_known(tmp_path: Path) -> None:
+    a_namespace(tmp_path)
+    net = tmp_path / "7" / "net"
+    sent = "eth0: 1 1 0 0 0 0 0 0 5 2 0 0 0 0 0 0\n"
+    (net / "dev").write_text(f"Inter-|\n face |\n    lo: {'9 ' * 16}\n  {sent}")
+    assert traces(7, HOLDER, tmp_path) == Traces(2, 0), "this kernel tracks nothing"
+    tracks = tmp_path / "sys/net/netfilter"
+    tracks.mkdir(parents=True)
+    (tracks / "nf_conntrack_max").write_text("65536\n")
+    assert traces(7, HOLDER, tmp_path) is None
+    (net / "stat").mkdir()
+    (net / "stat" / "nf_conntrack").write_text("entries searched\n0000000a 0\n0000000a 0\n")
+    assert traces(7, HOLDER, tmp_path) == Traces(2, 10)

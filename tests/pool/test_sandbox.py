@@ -164,15 +164,18 @@ def test_a_namespace_that_a_packet_has_left_is_not_handed_on(make: Callable[...,
     """Whoever may know of it, the host's connection tracking too, knows of a namespace that is no more."""
     manager = make(POOL.format(more="", root=""))
     manager.start()
-    joined = set()
-    for _ in range(4):
-        joined.add(sandbox(manager)["container"])
+    joined: list[str] = []
+
+    def handed_on() -> bool:
+        """A packet of the kernel's own, an answer to ARP, costs a holder now and then."""
+        joined.append(sandbox(manager)["container"])
         assert job(manager, "hostname -I").count(".") == 3
-    assert len(joined) <= 2, "while nothing is sent they are handed on"
+        return len(set(joined)) < len(joined)
+
+    until(handed_on, "while nothing is sent one is handed on")
     for _ in range(2):
-        kept = set(holders(manager))
         used = sandbox(manager)["container"]
-        assert used in kept
+        assert used in holders(manager)
         assert job(manager, "echo out >/dev/udp/192.0.2.1/9; echo sent") == "sent\n"
         until(lambda used=used: used not in holders(manager), "the one that it was in goes")  # type: ignore[misc]
 

@@ -5,7 +5,7 @@ What it cannot do the rules leave out, or refuse in a sentence; they never ask w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,11 @@ class Capabilities:
         True  # what a running container counts for where processors are short may be changed
     )
     sandbox: bool = True  # a network namespace can be kept for a slot, and looked into
+    unkept: str = ""  # why none can; "": nobody said
+
+    def without_sandbox(self, why: str) -> Capabilities:
+        """These, where no network namespace can be kept for a slot."""
+        return replace(self, sandbox=False, unkept=why)
 
 
 EVERYTHING = Capabilities()

@@ -431,7 +431,8 @@ def _beyond(pool: PoolSpec, engine: Capabilities) -> str | None:
         why = "the engine does not let Mayfly say which GPU an agent gets: leave out `gpus`"
         return f'pool "{pool.name}": {why}'
     if pool.sandbox == "slot" and not engine.sandbox:
-        why = "the engine keeps no network namespace for a slot: leave out `sandbox`"
+        cause = f", as {engine.unkept}" if engine.unkept else ""
+        why = f"the engine keeps no network namespace for a slot{cause}: leave out `sandbox`"
         return f'pool "{pool.name}": {why}'
     return None
 

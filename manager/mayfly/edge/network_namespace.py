@@ -23,6 +23,7 @@ HARMLESS = frozenset({"0", "6", "12"})
 # More than anybody keeps: where there are more sockets, or the kernel has more to say, it is not listened to.
 MANY = 64
 BYTES = 64 * 1024  # of one file
+TRACKS = "sys/net/netfilter/nf_conntrack_max"  # where it is, connections are tracked
 SENT = 9  # the column of net/dev after the name that has the packets sent
 OF_ALL_NAMESPACES = frozenset({"orphan", "alloc", "mem", "memory"})
 
@@ -90,7 +91,7 @@ def traces(process: int, container: ContainerId, proc: Path = PROC) -> Traces | 
     """Those of that process's namespace; ``None`` where it is not that container's, or is not shown."""
     place = proc / str(process)
     try:
-        found = Traces(_sent(place), _tracked(place))
+        found = Traces(_sent(place), _tracked(place, proc))
         return found if _is_of(place, container) else None
     except (OSError, ValueError, IndexError):
         return None
@@ -102,9 +103,13 @@ def _sent(place: Path) -> int:
     return sum(int(counts.split()[SENT]) for name, _, counts in rows if name.strip() != "lo")
 
 
-def _tracked(place: Path) -> int:
-    rows = _rows(place, "stat/nf_conntrack")  # one for each processor, and the same number in each
-    return max((int(row[0], 16) for row in rows), default=0)
+def _tracked(place: Path, proc: Path) -> int:
+    """``ValueError`` where the kernel tracks connections and does not tell of them (NF_CONNTRACK_PROCFS)."""
+    # A row for each processor, and the same number in each.
+    found = [int(row[0], 16) for row in _rows(place, "stat/nf_conntrack")]
+    if not found and (proc / TRACKS).exists():
+        raise ValueError("how many connections are tracked is not shown")
+    return max(found, default=0)
 
 
 def _is_of(place: Path, container: ContainerId) -> bool:

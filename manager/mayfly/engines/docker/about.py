@@ -16,7 +16,21 @@ from mayfly.engines.protocol import Capabilities, EngineFacts
 NAME = "Docker Engine"
 OLDEST_API = (1, 41)
 SELF_REMOVAL_MENDED = (24, 0, 8)  # moby#46308
-ON_THE_KERNEL = frozenset({"", "runc", "io.containerd.runc.v2", "crun", "nvidia"})  # runtimes
+# Runtimes whose containers have the kernel's network stack: by how they are called, or by their program.
+ON_THE_KERNEL = frozenset(
+    {
+        "",
+        "runc",
+        "io.containerd.runc.v2",
+        "crun",
+        "nvidia",
+        "nvidia-cdi",
+        "nvidia-legacy",
+        "nvidia-container-runtime",
+        "nvidia-container-runtime.cdi",
+        "nvidia-container-runtime.legacy",
+    }
+)
 RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
 
 
@@ -44,6 +58,7 @@ def engine_facts(
     spoken = numbers(version["ApiVersion"])
     kernel = numbers(info.get("KernelVersion", ""))
     lives_on = bool(info.get("LiveRestoreEnabled"))
+    unkept = _unkept(info)
     faulty = lives_on and number < SELF_REMOVAL_MENDED
     return EngineFacts(
         name=NAME,
@@ -53,7 +68,8 @@ def engine_facts(
         capabilities=Capabilities(
             removes_itself=not faulty,
             outlives_restart=lives_on,
-            sandbox=_shares_networks(info),
+            sandbox=not unkept,
+            unkept=unkept,
         ),
         remaps_users=any(
             str(option).startswith(("name=userns", "name=rootless"))
@@ -74,14 +90,18 @@ def engine_facts(
     )
 
 
-def _shares_networks(info: Mapping[str, Any]) -> bool:
-    """Whether containers may be in one network namespace that can be seen from here: not below a daemon in a
-    namespace of its own, nor where another runtime has a network of its own in each.
+def _unkept(info: Mapping[str, Any]) -> str:
+    """Why containers may not be in one network namespace that can be seen from here: below a daemon in a
+    namespace of its own, or where another runtime has a network of its own in each; ``""``: they may.
     """
-    rootless = any(
-        str(one).startswith("name=rootless") for one in info.get("SecurityOptions") or ()
-    )
-    return not rootless and info.get("DefaultRuntime", "runc") in ON_THE_KERNEL
+    if any(str(one).startswith("name=rootless") for one in info.get("SecurityOptions") or ()):
+        return "it is rootless"
+    name = str(info.get("DefaultRuntime", "runc"))
+    known = (info.get("Runtimes") or {}).get(name) or {}
+    program = str(known.get("path") or known.get("runtimeType") or name)
+    if name in ON_THE_KERNEL or program.rpartition("/")[2] in ON_THE_KERNEL:
+        return ""
+    return f'its default runtime "{name}" may have a network stack of its own'
 
 
 LINES = EngineLines(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -52,6 +53,8 @@ from mayfly.engines.protocol import (
 AT_GATE = 2  # processes of an agent that waits: the init and the gate
 SETTLING = 3.0  # seconds in which the Engine has its own sockets in a namespace that it made
 SETTLING_AGAIN = 0.02
+BLIND_SECONDS = 60.0  # until it is tried again whether a namespace can be looked into
+UNSEEN = "network namespaces of its containers cannot be looked into from here"
 TERMINAL_GRACE = 1  # seconds that a person's command has to end
 
 
@@ -71,12 +74,20 @@ class DockerEngine(DockerClient):
 
     lines = LINES
 
-    def __init__(self, base_url: str, *, timeout: float = 30) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: float = 30,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(base_url, timeout=timeout)
         self._gates: dict[Generation, GateSocket] = {}
         self._networks: set[str] = set()
         self._holders: dict[ContainerId, _Held] = {}
-        self._blind = False  # no namespace of its containers can be looked into from here
+        # Until then no namespace of its containers can be looked into from here, as far as is known.
+        self._blind_until = 0.0
+        self._clock = clock
         self._frozen: dict[ContainerId, bool] = {}  # those that were: whether they still are
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
@@ -111,17 +122,18 @@ class DockerEngine(DockerClient):
         return holder
 
     def facts(self) -> EngineFacts:
-        """What the Engine says of itself, and what was found out of it."""
+        """What the Engine says of itself, and what was found out of it, which holds for a minute."""
         found = super().facts()
-        seen = found.capabilities.sandbox and not self._blind
-        return replace(found, capabilities=replace(found.capabilities, sandbox=seen))
+        if self._clock() >= self._blind_until:
+            return found
+        return replace(found, capabilities=found.capabilities.without_sandbox(UNSEEN))
 
     def _unsettled(self, name: str, holder: ContainerId) -> Passing:
         """Why a holder is of no use: it cannot be seen, or the Engine takes too long."""
         known = self._holders.get(holder)
         unseen = known is not None and counted(known.process, holder) is None
-        self._blind = unseen and self.first_process(holder) is not None
-        if self._blind:
+        if unseen and self.first_process(holder) is not None:
+            self._blind_until = self._clock() + BLIND_SECONDS
             return Passing(
                 f"the network namespace of container {name} cannot be looked into from here: leave out "
                 "`sandbox`, or run Mayfly beside an Engine of this host that is not rootless"
@@ -182,7 +194,7 @@ class DockerEngine(DockerClient):
 
         def turn(told: StreamTurn) -> None:
             self._holders.clear()
-            self._blind = False
+            self._blind_until = 0.0
             turned(told)
 
         return super().watch(ring, turn, cursor=cursor)
