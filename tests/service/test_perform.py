@@ -51,7 +51,9 @@ def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
 ) -> None:
     engine = SimulatedEngine(images=(IMAGE,))
     world = World(engine, tmp_path)
-    plan = world.plan()
+    slot = world.sandboxed()
+    holder = world.holder(slot)
+    plan = world.joining(slot, holder)
     container = engine.prepare(plan)
     kept = Workspaces(tmp_path / "kept", Bounds(1 << 20, 1 << 24, 1 << 25), list)
     digest = kept.keep(1000, [b"input"], 5)
@@ -67,7 +69,7 @@ def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
     agent = cast("Agent", object())
     open_ = Open(
         Generation(plan.generation), plan.slot, POOL, container, JobId("j"), "it is next",
-        brings=True, uid=1000,
+        sandbox=holder, brings=True, uid=1000,
     )  # fmt: skip
     found = performer.perform(open_, agent)
     assert isinstance(found, Done)
@@ -79,3 +81,6 @@ def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
     assert told.at_fault is at_fault
     assert engine.at_gate(container)
     assert "open" not in engine.calls
+    assert not engine.sandbox_was_used(holder), (
+        "its network is watched before anything is put there"
+    )

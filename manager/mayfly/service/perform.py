@@ -219,14 +219,14 @@ class Performer:
             if agent is None or action.job is None:
                 raise Refused(f"there is nothing to open the gate of {action.generation} with")
             enrolment = self._provider(action.pool).enrol(agent, ())
+        if action.sandbox is not None:
+            self._engine.watch_sandbox(action.sandbox)
         if enrolment.brought is not None:
             try:
                 self._bring(action.container, enrolment.brought)
             except Fault as fault:
                 return Done(action, unbrought=fault)
         data = frame(action.generation, enrolment.files)
-        if action.sandbox is not None:
-            self._engine.watch_sandbox(action.sandbox)
         self._engine.open(action.generation, action.container, data)
         return Done(action)
 
