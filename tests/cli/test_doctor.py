@@ -118,6 +118,15 @@ def with_cache(image: str | None, engine: EngineFacts) -> Facts:
     return replace(WELL, config=Config(HostSpec("box"), (pool,)), engine=engine, exposure=exposed)
 
 
+def with_job_image(*volumes: str) -> Facts:
+    """A pool with a limit that allows a job image which declares volumes, and one that does not."""
+    allowing = replace(LOCAL, limits=Limits(disk=1000), job_images=("lab/*",))
+    other = replace(allowing, name=PoolName("other"), job_images=())
+    seen = ImageSeen("sha256:3", GATE_PROTOCOL, volumes=volumes)
+    config = Config(HostSpec("box"), (other, allowing))
+    return replace(WELL, config=config, job_images={"lab/asked:1": seen})
+
+
 def with_volumes(*volumes: str, limit: int | None) -> Facts:
     """A pool whose image declares volumes, with a cache and a tmpfs over some."""
     pool = replace(
@@ -246,6 +255,13 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         State.WARN,
         "what jobs write into /vol does not count towards `disk`",
         "without its VOLUME",
+    ),
+    (
+        with_job_image("/vol"),
+        "image.present",
+        State.WARN,
+        f"pool {LOCAL.name}: lab/asked:1: what jobs write into /vol does not count towards `disk`",
+        "build lab/asked:1 without its VOLUME",
     ),
     (with_image("12.9"), "image.cuda", State.WARN, "minor-version", "mayfly images select"),
     (with_image("13.0", compat=True), "image.cuda", State.WARN, "forward", "mayfly images select"),

@@ -176,6 +176,7 @@ class EngineContract:
         assert found is not None
         assert found.labels["io.mayfly.gate"] == GATE_PROTOCOL
         assert engine.image("mayfly/no-such-image:ever") is None
+        assert IMAGE in engine.image_names()
 
     def test_a_prepared_agent_stands_at_its_gate_and_is_listed_as_planned(
         self, world: World, until: Until

@@ -17,8 +17,9 @@ from shlex import quote
 from mayfly.cli.exposure import Exposure, number_of
 from mayfly.cli.image_line import build_line
 from mayfly.core import images, naming
-from mayfly.core.desire import Hardware, Survey, leases_of, of_another
+from mayfly.core.desire import Hardware, ImageSeen, Survey, leases_of, of_another
 from mayfly.core.injection import choose
+from mayfly.core.job_images import allows
 from mayfly.core.model import (
     GATE_PROTOCOL,
     LABEL_CUDA,
@@ -85,6 +86,7 @@ class Facts:
     engine_problem: str = ""
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
     survey: Survey | None = None
+    job_images: Mapping[str, ImageSeen] = field(default_factory=dict)  # there, and allowed to jobs
     hardware: Hardware = field(default_factory=Hardware)
     char_links: bool | None = None  # whether /dev/char knows the GPUs; None: there are none
     secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
@@ -362,10 +364,13 @@ def _images(facts: Facts) -> Iterator[Verdict]:
         named = facts.survey.images.get(pool.image or "")
         if named is not None and (why := of_another(pool.image or "", named, pool)) is not None:
             yield fail(why, f"# build {pool.image} FROM mayfly/{pool.provider}:cpu")
-        if named is not None and (uncounted := _uncounted(pool, named.volumes)):
-            text = f"what jobs write into {', '.join(uncounted)} does not count towards `disk`"
-            fix = f"# build {pool.image} without its VOLUME, or mount a cache or a tmpfs there"
-            yield warn(f"pool {pool.name}: {text}", fix)
+        own = {pool.image or "": named} if named is not None else {}
+        asked = {name: seen for name, seen in facts.job_images.items() if allows(pool, name)}
+        for image, seen in (own | asked).items():
+            if uncounted := _uncounted(pool, seen.volumes):
+                text = f"what jobs write into {', '.join(uncounted)} does not count towards `disk`"
+                fix = f"# build {image} without its VOLUME, or mount a cache or a tmpfs there"
+                yield warn(f"pool {pool.name}: {image}: {text}", fix)
 
 
 def _uncounted(pool: PoolSpec, volumes: Iterable[str]) -> list[str]:

@@ -21,7 +21,8 @@ from mayfly.cli.exposure import look as exposure_of
 from mayfly.cli.host_hardware import hardware_for
 from mayfly.cli.trouble import Trouble
 from mayfly.core import naming
-from mayfly.core.desire import Hardware, Survey, references
+from mayfly.core.desire import Hardware, ImageSeen, Survey, references
+from mayfly.core.job_images import allows
 from mayfly.core.model import (
     Condition,
     Config,
@@ -46,8 +47,10 @@ from mayfly.providers.configuration import load
 from mayfly.providers.configuration import unusable as unusable_providers
 from mayfly.providers.installed import load as provider_of
 from mayfly.service.engine_observer import survey_of
+from mayfly.service.images_seen import image_seen
 
 ENGINE_SECONDS = 15.0
+JOB_IMAGES = 100  # that are looked at: a pattern may be for all of a host's
 # An image without these words can say nothing: any other code than the two tells nothing.
 REACHED, NOT_REACHED = 10, 11
 METADATA = f"""timeout 3 bash -c ': >/dev/tcp/169.254.169.254/80' 2>/dev/null
@@ -120,6 +123,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
             survey = survey_of(
                 engine, config, info, references(config, facts.hardware), MountedPaths()
             )
+            job_images = _job_images(engine, config)
             strangers = sorted(c.name for c in engine.list() if c.host != own and bears_its_name(c))
     except Fault as fault:
         return replace(facts, engine_problem=str(fault))
@@ -127,9 +131,20 @@ def _engine(facts: Facts, config: Config) -> Facts:
         facts,
         engine=info,
         survey=survey,
+        job_images=job_images,
         strangers=tuple(strangers),
         rooms=(*facts.rooms, *_rooms(*map(Path, info.places))),
     )
+
+
+def _job_images(engine: Engine, config: Config) -> dict[str, ImageSeen]:
+    """The images on this Engine that jobs may ask for, the first of them by name."""
+    pools = [pool for pool in config.pools if pool.job_images]
+    if not pools:
+        return {}
+    allowed = (name for name in engine.image_names() if any(allows(pool, name) for pool in pools))
+    looked_at = ((name, image_seen(engine, name)) for name in sorted(allowed)[:JOB_IMAGES])
+    return {name: seen for name, seen in looked_at if seen is not None}
 
 
 def _host_id(state: Path) -> HostId | None:

@@ -229,6 +229,9 @@ class Engine(Protocol):
         ``within``: the seconds after which its silence is a fault, where they are to be fewer than usual.
         """
 
+    def image_names(self) -> tuple[str, ...]:
+        """The images of this host by name and tag."""
+
     def watch(
         self,
         ring: Callable[[EngineEvent], None],

@@ -149,6 +149,13 @@ class DockerClient:
             volumes=tuple((found.get("Config") or {}).get("Volumes") or ()),
         )
 
+    def image_names(self) -> tuple[str, ...]:
+        """The images of this host by name and tag."""
+        doing = "listing the images"
+        listed = wire.get_json(self.base_url, "/images/json", doing, timeout=self.timeout)
+        named = (name for image in listed for name in image.get("RepoTags") or ())
+        return tuple(name for name in named if "<none>" not in name)
+
     def image_environment(self, ref: str) -> Mapping[str, str]:
         """The variables that the image sets; ``Refused`` where this host has no such image."""
         known = self._image_environments.get(ref)

@@ -207,6 +207,11 @@ class SimulatedEngine:
         labels = {LABEL_GATE: GATE_PROTOCOL, **self.image_labels.get(reference, {})}
         return ImageFacts(reference, labels, None, (reference,), ())
 
+    def image_names(self) -> tuple[str, ...]:
+        """Those that were named at the start."""
+        self._asked("image_names")
+        return tuple(self.images)
+
     def watch(
         self,
         ring: Callable[[EngineEvent], None],
