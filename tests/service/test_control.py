@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -35,6 +36,7 @@ from mayfly.core.commands import (
     ResumeManager,
     RetrySlots,
     RunJob,
+    Seen,
     SubmitJob,
     SubmitRun,
     UncordonSlots,
@@ -321,6 +323,19 @@ COMMANDS: list[tuple[str, object, Command]] = [
     ("/v1/retry", {"slots": ["local-0"]}, RetrySlots(ANYONE, ("local-0",))),
     ("/v1/reload", {"dry_run": True}, ReloadConfig(ANYONE, dry_run=True)),
 ]
+
+
+def test_a_submission_whose_image_nobody_tells_of_in_time_is_not_handed_on(
+    manager: StandIn, ask: Ask
+) -> None:
+    def hangs(images: Iterable[str]) -> Seen:
+        assert tuple(images) == ("lab/torch:latest",)
+        raise Passing("the Engine is busy")
+
+    manager.control.images = hangs
+    found = ask("POST", "/v1/jobs", {"argv": ["id"], "image": "lab/torch"})
+    assert (found.status, found.json["error"]) == (503, "the Engine is busy")
+    assert manager.commands == []
 
 
 @pytest.mark.parametrize(("path", "body", "wanted"), COMMANDS)
