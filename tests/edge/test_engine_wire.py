@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.model import ContainerId, Generation
-from mayfly.edge.faults import Passing
+from mayfly.core.workspace import Unbrought
+from mayfly.edge.faults import Passing, Unbringable
+from mayfly.edge.tree_archive import END
 from mayfly.engines.docker import events, wire
 from mayfly.engines.docker.engine import DockerEngine
 from mayfly.engines.docker.gate_socket import GateSocket
@@ -122,3 +125,18 @@ def test_a_gate_whose_way_is_dead_is_closed_when_it_gets_another(tmp_path: Path)
         engine.open(generation, container, b"job")
     assert heard == [b"job"]
     assert ours.fileno() == -1
+
+
+def test_a_long_refusal_of_a_tree_which_comes_in_chunks_is_understood(tmp_path: Path) -> None:
+    path = "/".join(["y" * 200] * 21)
+    said = json.dumps({"message": f"open /workspace/{path}: file name too long"}).encode() + b"\n"
+    pieces = [said[at : at + 2048] for at in range(0, len(said), 2048)]
+    body = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in (*pieces, b""))
+
+    def answer(conn: socket.socket) -> None:
+        conn.sendall(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+
+    with served(tmp_path, answer) as url, pytest.raises(Unbringable) as caught:
+        DockerEngine(url).put_tree(ContainerId("c" * 64), [END])
+    assert caught.value.why is Unbrought.NAME_TOO_LONG
+    assert str(caught.value).endswith("y: file name too long")

@@ -86,9 +86,24 @@ def _headed(conn: socket.socket, deadline: float) -> tuple[int, int, bytes]:
     return (*parsed, bytes(received))
 
 
-def _complaint(conn: socket.socket, first: bytes, deadline: float) -> str:
-    """The Engine's own words in a failure whose body has begun to come."""
-    return message(first + _rest(conn, deadline, _HEAD_MAX, until=b"}\n"))
+def _complaint(conn: socket.socket, received: bytes, length: int, deadline: float) -> str:
+    """The Engine's own words in a failure whose head, of that length, and some of its body have come."""
+    body = received[length:] + _rest(conn, deadline, _HEAD_MAX, until=b"}\n")
+    chunked = b"\r\ntransfer-encoding: chunked\r\n" in received[:length].lower()
+    return message(_unchunked(body) if chunked else body)
+
+
+def _unchunked(body: bytes) -> bytes:
+    """What is in a body in chunks, as a long answer to HTTP/1.1 is; it may break off."""
+    out = bytearray()
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        if length <= 0:
+            break
+        out += body[:length]
+        body = body[length + 2 :]
+    return bytes(out)
 
 
 def open_stream(
@@ -119,7 +134,7 @@ def open_stream(
         if status < 300:
             conn.settimeout(timeout)
             return Opened(conn, received[length:])
-        text = _complaint(conn, received[length:], deadline)
+        text = _complaint(conn, received, length, deadline)
         conn.close()
     except (OSError, ValueError) as error:
         conn.close()
@@ -162,7 +177,7 @@ def put_stream(
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it has answered already
             status, length, received = _headed(conn, deadline)
-            text = _complaint(conn, received[length:], deadline) if status >= 300 else ""
+            text = _complaint(conn, received, length, deadline) if status >= 300 else ""
         except (OSError, ValueError) as error:
             raise faults.unreachable(base_url, doing, error) from error
     if status >= 300:
