@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import pytest
 
 from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.tree_manifest import TreeEntry
+from mayfly.core.workspace import Owner, Unbrought
+from mayfly.edge.faults import Unbringable
+from mayfly.edge.tree_archive import END, TreeArchive
 from mayfly.engines.docker.engine import DockerEngine
 from mayfly.engines.protocol import Engine
 from tests.engine.contract import CLAIMS, IMAGE, EngineContract, World
 from tests.engine.private_engine import PrivateEngine
+from tests.waiting import Until
 
 pytestmark = pytest.mark.engine
 
@@ -44,3 +50,23 @@ class TestDocker(EngineContract):
     def prints(self) -> Callable[[World, AgentPlan], None]:
         """Nothing: the job itself does."""
         return lambda world, plan: None
+
+    @pytest.mark.parametrize(
+        ("paths", "why"),
+        [
+            (["x" * 300], Unbrought.NAME_TOO_LONG),
+            (["/".join(["x" * 200] * 21)], Unbrought.NAME_TOO_LONG),
+            (["a", "a/b"], Unbrought.KIND),
+        ],
+    )
+    def test_a_tree_that_no_container_can_take_is_its_jobs_fault(
+        self, world: World, until: Until, paths: list[str], why: Unbrought
+    ) -> None:
+        container = world.started(world.plan(), until)
+        archive = TreeArchive(Owner(1000, 1000), 0.0)
+        entries = [TreeEntry(path, "file", 0o644, 1, "0" * 64) for path in paths]
+        with pytest.raises(Unbringable) as caught:
+            world.engine.put_tree(
+                container, chain(archive.workspace(entries, lambda _: [b"x"]), [END])
+            )
+        assert caught.value.why is why
