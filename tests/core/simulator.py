@@ -46,6 +46,7 @@ from mayfly.core.facts import (
     GateOpening,
     JobCancelling,
     JobEnded,
+    JobRequeued,
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
@@ -666,6 +667,7 @@ class Manager:
     gates: dict[Generation, str] = field(default_factory=dict)  # opened, ever -> by which run
     sizes: dict[Generation, int] = field(default_factory=dict)
     inbox: list[Stimulus] = field(default_factory=list)
+    unmade: set[Generation] = field(default_factory=set)  # for a fault that passes
     heard: int = 0  # deaths that this manager was told of
     life: int | None = None  # of the Engine, when this manager last looked
     asked: tuple[Request, ...] = ()  # by the last step, once its facts were on disk
@@ -867,6 +869,10 @@ class Manager:
             if isinstance(fact, AgentDoomed) and fact.reason is DoomReason.FORCED
         ]
         assert not forced, "only a person forces an agent to end"
+        counted = {
+            one.generation for one in step.facts if isinstance(one, JobRequeued) and one.counted
+        }
+        assert not counted & self.unmade, "what passes cost a job a try"
         self._check_late(found)
         if step.world.containers is None:
             self._check_unknown(found)
@@ -926,6 +932,8 @@ class Manager:
         try:
             gave = self.host.perform(action, fate)
         except Fault as fault:
+            if isinstance(action, Prepare) and not fault.lasting:
+                self.unmade.add(action.generation)
             family = Family.REFUSED if fault.lasting else Family.PASSING
             self.inbox.append(
                 ActionDone(action, busy=fault.busy, unclean=fault.unclean)
