@@ -50,6 +50,7 @@ MODULES = (
     "state",
     "stimuli",
     "throttle",
+    "workspace",
 )
 
 
