@@ -23,20 +23,20 @@ from mayfly.core.model import (
 Subject: TypeAlias = str
 
 
-class _OfAgent:
-    """Done to one agent: whatever else is to be done about it waits for that."""
+class _OfGeneration:
+    """Done to one agent, or one holder: whatever else is to be done about it waits for that."""
 
     __slots__ = ()
     generation: Generation
 
     @property
     def subject(self) -> Subject:
-        """The agent."""
+        """The agent, or the holder."""
         return self.generation
 
 
 @dataclass(frozen=True, slots=True)
-class Prepare(_OfAgent):
+class Prepare(_OfGeneration):
     """Create a container for the slot, start it and hold on to its gate."""
 
     generation: Generation
@@ -52,7 +52,7 @@ class Prepare(_OfAgent):
 
 
 @dataclass(frozen=True, slots=True)
-class Enrol(_OfAgent):
+class Enrol(_OfGeneration):
     """Ask the service for what makes this one agent able to take one job."""
 
     generation: Generation
@@ -63,7 +63,7 @@ class Enrol(_OfAgent):
 
 
 @dataclass(frozen=True, slots=True)
-class Open(_OfAgent):
+class Open(_OfGeneration):
     """Write the frame into the agent's gate; what goes in was committed before."""
 
     generation: Generation
@@ -78,7 +78,7 @@ class Open(_OfAgent):
 
 
 @dataclass(frozen=True, slots=True)
-class Rename(_OfAgent):
+class Rename(_OfGeneration):
     """Give the slot's own agent the slot's name."""
 
     generation: Generation
@@ -89,7 +89,7 @@ class Rename(_OfAgent):
 
 
 @dataclass(frozen=True, slots=True)
-class Signal(_OfAgent):
+class Signal(_OfGeneration):
     """Send a signal to the agent, one step of its stop ladder."""
 
     generation: Generation
@@ -100,7 +100,7 @@ class Signal(_OfAgent):
 
 
 @dataclass(frozen=True, slots=True)
-class Freeze(_OfAgent):
+class Freeze(_OfGeneration):
     """Stop all of the agent's processes where they are; it prints too much."""
 
     generation: Generation
@@ -110,7 +110,7 @@ class Freeze(_OfAgent):
 
 
 @dataclass(frozen=True, slots=True)
-class Thaw(_OfAgent):
+class Thaw(_OfGeneration):
     """Let the processes of a frozen agent go on."""
 
     generation: Generation
@@ -136,7 +136,7 @@ class Weigh:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove(_OfAgent):
+class Remove(_OfGeneration):
     """Remove the agent's container, killing what runs in it."""
 
     generation: Generation
@@ -146,7 +146,7 @@ class Remove(_OfAgent):
 
 
 @dataclass(frozen=True, slots=True)
-class TakeResults(_OfAgent):
+class TakeResults(_OfGeneration):
     """Keep what a job's owner wants of its agent's ended container."""
 
     generation: Generation
@@ -194,7 +194,7 @@ class SetSchedulable:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget(_OfAgent):
+class Forget(_OfGeneration):
     """Give up the witness of an agent whose container is gone and whose outcome is on disk."""
 
     generation: Generation
@@ -227,7 +227,7 @@ class MakeSandbox:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckSandbox:
+class CheckSandbox(_OfGeneration):
     """See whether a job has left anything in a network namespace that its agent is gone from."""
 
     generation: Generation
@@ -235,25 +235,15 @@ class CheckSandbox:
     container: ContainerId
     reason: str
 
-    @property
-    def subject(self) -> Subject:
-        """The holder."""
-        return self.generation
-
 
 @dataclass(frozen=True, slots=True)
-class RemoveSandbox:
+class RemoveSandbox(_OfGeneration):
     """Remove a holder in whose network namespace nobody is."""
 
     generation: Generation
     slot: SlotName
     container: ContainerId
     reason: str
-
-    @property
-    def subject(self) -> Subject:
-        """The holder."""
-        return self.generation
 
 
 Action: TypeAlias = (

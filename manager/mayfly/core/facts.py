@@ -370,45 +370,6 @@ class ClockJumped:
     by: float  # seconds; negative: it was set back
 
 
-Fact: TypeAlias = (
-    AgentCreated
-    | AgentAdopted
-    | AgentArmed
-    | AgentReady
-    | AgentEnrolled
-    | GateOpening
-    | AgentOpened
-    | AgentConfirmed
-    | AgentDismissed
-    | AgentCordoned
-    | AgentThrottled
-    | AgentUnthrottled
-    | AgentDoomed
-    | AgentStopStepped
-    | AgentAttached
-    | AgentDetached
-    | AgentExited
-    | ResultsTaken
-    | AgentRemoved
-    | SlotCooled
-    | SlotRecovered
-    | SlotHeld
-    | SlotReleased
-    | SlotCordoned
-    | SlotUncordoned
-    | SlotBooked
-    | SlotUnbooked
-    | JobSubmitted
-    | RunSubmitted
-    | JobRequeued
-    | JobCancelling
-    | JobEnded
-    | ManagerPaused
-    | ManagerResumed
-    | ClockJumped
-)
-
-
 AgentFact: TypeAlias = (
     AgentCreated
     | AgentAdopted
@@ -439,6 +400,22 @@ SlotFact: TypeAlias = (
     | SlotUncordoned
     | SlotBooked
     | SlotUnbooked
+)
+
+
+Fact: TypeAlias = (
+    AgentFact
+    | AgentAttached
+    | AgentDetached
+    | SlotFact
+    | JobSubmitted
+    | RunSubmitted
+    | JobRequeued
+    | JobCancelling
+    | JobEnded
+    | ManagerPaused
+    | ManagerResumed
+    | ClockJumped
 )
 
 
