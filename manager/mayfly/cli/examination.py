@@ -22,7 +22,7 @@ from mayfly.cli.host_hardware import hardware_for
 from mayfly.cli.trouble import Trouble
 from mayfly.core import naming
 from mayfly.core.desire import Hardware, ImageSeen, Survey, references
-from mayfly.core.job_images import allows
+from mayfly.core.job_images import allowed
 from mayfly.core.model import (
     Condition,
     Config,
@@ -142,8 +142,8 @@ def _job_images(engine: Engine, config: Config) -> dict[str, ImageSeen]:
     pools = [pool for pool in config.pools if pool.job_images]
     if not pools:
         return {}
-    allowed = (name for name in engine.image_names() if any(allows(pool, name) for pool in pools))
-    looked_at = ((name, image_seen(engine, name)) for name in sorted(allowed)[:JOB_IMAGES])
+    found = (name for name in engine.image_names() if allowed(pools, name))
+    looked_at = ((name, image_seen(engine, name)) for name in sorted(found)[:JOB_IMAGES])
     return {name: seen for name, seen in looked_at if seen is not None}
 
 

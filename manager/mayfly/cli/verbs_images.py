@@ -34,7 +34,6 @@ ProviderOption = Annotated[
 HEADINGS = ("CUDA", "TOOLKIT", "DRIVER", "COMPUTE", "ARCHITECTURES", "DISTRIBUTIONS", "END OF LIFE")
 PLAIN = ("cpu", "wheels")
 ARCHITECTURES = ("amd64", "arm64")
-IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,254}")
 OURS = "mayfly/"  # what the names of Mayfly's own images begin with
 
 
@@ -211,7 +210,7 @@ def build(
     for option, given in (("--flavour", flavour), ("--distribution", distribution)):
         if given is not None and (base is not None or all(name in PLAIN for name in wanted)):
             raise Usage(f"{option} chooses a base image of CUDA, and none is wanted here")
-    if tag is not None and (len(wanted) > 1 or not IMAGE_NAME.fullmatch(tag)):
+    if tag is not None and (len(wanted) > 1 or not _is_tag(tag)):
         raise Usage(
             f"--tag is the name of one image, such as lab/torch:2.5, and {len(wanted)} are to be built"
             if len(wanted) > 1
@@ -246,6 +245,13 @@ def build(
                 "nothing can be fetched; a base image that NVIDIA has deleted is named anew with --base"
             )
         print(called)
+
+
+def _is_tag(name: str) -> bool:
+    """Whether an image can be called so: nobody chooses a digest."""
+    from mayfly.core.job_images import NAME  # noqa: PLC0415
+
+    return re.fullmatch(NAME, name) is not None and "@" not in name
 
 
 def _complete(provider: str, name: str, given: Mapping[str, str]) -> None:

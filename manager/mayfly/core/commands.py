@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TypeAlias
 
 from mayfly.core.desire import ImageSeen
@@ -49,7 +48,6 @@ class Payload:
 
 # What the engine has of images that are asked for (None: nothing); left out: it did not say.
 Seen: TypeAlias = Mapping[str, ImageSeen | None]
-NOTHING_SEEN: Seen = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

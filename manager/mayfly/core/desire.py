@@ -19,6 +19,7 @@ from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.image_line import build_line
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu, Leases, assign
+from mayfly.core.memory import Job
 from mayfly.core.model import (
     GATE_PROTOCOL,
     LABEL_CUDA,
@@ -118,16 +119,14 @@ def leases_of(config: Config, hardware: Hardware) -> Leases:
     return assign(config.pools, hardware.gpus, hardware.unknown)
 
 
-def references(
-    config: Config, hardware: Hardware, asked: Iterable[str] = frozenset()
-) -> frozenset[str]:
-    """Every image that the configuration needs, as far as that is known, and those that jobs have ``asked``
-    for and a pool allows.
+def references(config: Config, hardware: Hardware, jobs: Iterable[Job] = ()) -> frozenset[str]:
+    """Every image that the configuration needs, as far as that is known, and those that queued ones of the
+    ``jobs`` ask for and a pool allows.
     """
     leases = leases_of(config, hardware)
     chosen = (_image(pool, leases, hardware)[0] for pool in config.pools)
     allowed = (
-        image for image in asked if any(job_images.allows(pool, image) for pool in config.pools)
+        image for image in job_images.asked_for(jobs) if job_images.allowed(config.pools, image)
     )
     return frozenset(reference for reference in (*chosen, *allowed) if reference is not None)
 

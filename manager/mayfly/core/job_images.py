@@ -14,6 +14,8 @@ from dataclasses import replace
 from mayfly.core.memory import Job
 from mayfly.core.model import Desired, JobImage, PoolName, PoolSpec, SlotSpec
 
+# What an engine takes for the name of an image, with a registry, a tag or a digest.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}"
 ANY = "*"
 LATEST = ":latest"
 BY_ID = "sha256:"  # what begins so is no name
@@ -23,6 +25,11 @@ SHOWN = 6  # of what a sentence lists
 def allows(pool: PoolSpec, image: str) -> bool:
     """Whether jobs of the pool may ask for the image."""
     return pool.embedded and any(_matches(pattern, image) for pattern in pool.job_images)
+
+
+def allowed(pools: Iterable[PoolSpec], image: str) -> bool:
+    """Whether jobs of any of the pools may ask for the image."""
+    return any(allows(pool, image) for pool in pools)
 
 
 def _matches(pattern: str, image: str) -> bool:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic import WithJsonSchema as Shape
 from pydantic.functional_validators import PlainValidator
 
+from mayfly.core.job_images import NAME
 from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.edge import config_values as values
 
@@ -86,7 +87,7 @@ HostNameText = Annotated[
     str, form(r"[A-Za-z0-9][A-Za-z0-9-]*", "must be letters, digits and -, not - first")
 ]
 CudaText = Annotated[str, form(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
-ImageText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", "is not an image's name")]
+ImageText = Annotated[str, form(NAME, "is not an image's name")]
 ImagePattern = Annotated[
     str,
     form(r"[A-Za-z0-9*][A-Za-z0-9._/:@*-]{0,254}", "is not an image's name, in which * may stand"),

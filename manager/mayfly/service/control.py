@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from mayfly.core.attaching import PROTOCOL, Size
-from mayfly.core.commands import NOTHING_SEEN, AttachAgent, Caller, Seen, images_of, with_seen
+from mayfly.core.commands import AttachAgent, Caller, Seen, images_of, with_seen
 from mayfly.core.model import Generation, JobId, JobState, SlotName
 from mayfly.core.quantities import rfc3339
 from mayfly.core.runs import PATH_MAX, REF_MAX
@@ -228,7 +228,7 @@ class Control:
         recording: Callable[[], Mapping[str, object]] = dict,
         attach: Callable[[AttachAgent, Wanted], Reply] = nowhere,
         use: Callable[[], Mapping[str, object]] = dict,
-        images: Callable[[Iterable[str]], Seen] = lambda _: NOTHING_SEEN,
+        images: Callable[[Iterable[str]], Seen] = lambda _: {},
         version: str = "",
         on_failure: OnFailure = _nothing,
     ) -> None:

@@ -23,7 +23,6 @@ from mayfly.core import naming
 from mayfly.core.desire import references
 from mayfly.core.facts import AgentDetached
 from mayfly.core.gpus import Gpus
-from mayfly.core.job_images import asked_for
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Generation, HostId
@@ -352,8 +351,7 @@ def _observers(
 
 def _images(state: State) -> frozenset[str]:
     """Those that agents are made of, or are to be."""
-    asked = asked_for(state.memory.jobs.values())
-    return references(state.config, state.gpus.hardware, asked)
+    return references(state.config, state.gpus.hardware, state.memory.jobs.values())
 
 
 def _beginning(host: HostId, config: Config, memory: Memory, now: float) -> State:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mayfly.core.desire import ImageSeen
-from mayfly.core.job_images import allows
+from mayfly.core.job_images import allowed
 from mayfly.core.model import Config
 from mayfly.edge.faults import Fault, Passing
 from mayfly.engines.protocol import Engine
@@ -45,7 +45,7 @@ class ImagesSeen:
         deadline = self.clock() + SECONDS
         found: dict[str, ImageSeen | None] = {}
         for image in dict.fromkeys(images):
-            if not any(allows(pool, image) for pool in pools):
+            if not allowed(pools, image):
                 continue
             left = deadline - self.clock()
             if left <= 0:

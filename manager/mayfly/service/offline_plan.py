@@ -13,7 +13,6 @@ from mayfly.core import machine
 from mayfly.core.command_effects import plan_document
 from mayfly.core.desire import Hardware, references
 from mayfly.core.gpus import Gpus
-from mayfly.core.job_images import asked_for
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Generation, HostId, PoolName, Witness
 from mayfly.core.outcomes import End, Outcome, Result
@@ -45,7 +44,7 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
     config = config.with_installation_key(key)
     engine = load_engine(config.host)
     info, containers = engine.facts(), looked_at(key, engine.list())
-    wanted = references(config, hardware, asked_for(memory.jobs.values()))
+    wanted = references(config, hardware, memory.jobs.values())
     survey = survey_of(engine, config, info, wanted, MountedPaths())
     providers = {pool.name: load(pool, config.host, host, state_dir) for pool in config.pools}
     traits = Services(lambda pool: providers[pool.name], lambda _: None).preview(config)

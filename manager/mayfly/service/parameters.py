@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 
 from mayfly.core.attaching import SIDE_MAX, TYPE
-from mayfly.core.job_images import BY_ID, tagged
+from mayfly.core.job_images import BY_ID, NAME, tagged
 from mayfly.core.model import JobState, Priority
 from mayfly.core.quantities import parse_time
 from mayfly.core.runs import PATH_MAX
@@ -29,7 +29,6 @@ COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 CUDA = re.compile(r"\d{1,3}\.\d{1,3}")
 IMAGE_MAX = 255
-IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 ARGV_BYTES = 256 * 1024
 ENV_BYTES = 256 * 1024
 ONE_BYTES = (
@@ -265,7 +264,7 @@ def image(value: object) -> str | None:
     found = text(value, "image", IMAGE_MAX)
     if found is None:
         return None
-    if IMAGE.fullmatch(found) is None or found.startswith(BY_ID):
+    if re.fullmatch(NAME, found) is None or found.startswith(BY_ID):
         raise BadRequest("image must be an image's name, such as lab/torch:2.5")
     return tagged(found)
 
