@@ -24,6 +24,7 @@ from mayfly.cli.following import (
     follow_job,
     followed_group,
 )
+from mayfly.cli.job_state import StateOption
 from mayfly.cli.misunderstood import (
     late_input_told,
     see_that_it_is_a_program,
@@ -49,7 +50,7 @@ from mayfly.cli.talk import (
 )
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.core.exit_codes import signal_of
-from mayfly.core.model import Cause, JobState, Priority
+from mayfly.core.model import Cause, Priority
 
 INTERRUPTED = 130
 MOST = 20_000  # jobs of one list
@@ -60,15 +61,6 @@ PriorityOption = Annotated[
         metavar="CLASS",
         help="high (operators alone), normal or low.",
         autocompletion=of_words(Priority),
-    ),
-]
-StateOption = Annotated[
-    str | None,
-    typer.Option(
-        "--state",
-        metavar="STATE",
-        help="Only those that are queued, running, failed…",
-        autocompletion=of_words(JobState),
     ),
 ]
 

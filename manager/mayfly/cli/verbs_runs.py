@@ -12,10 +12,10 @@ import typer
 from mayfly.cli import render_runs
 from mayfly.cli.client import Client, segment
 from mayfly.cli.completion import complete_run
+from mayfly.cli.job_state import StateOption
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.talk import client, colours, moment_of, needs, print_json, say, terminal_width
 from mayfly.cli.trouble import Usage
-from mayfly.cli.verbs_jobs import StateOption
 from mayfly.core import naming
 
 HEADS = "refs/heads/"
