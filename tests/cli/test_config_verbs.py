@@ -289,6 +289,26 @@ def test_init_names_an_authority_by_its_whole_path(
     assert pool.ca == str(tmp_path / "ca.pem")
 
 
+@pytest.mark.parametrize(
+    ("ca", "why"),
+    [
+        ("none.pem", "is not a file on this host"),
+        (".", "is not a file on this host"),
+        ("empty.pem", "holds no certificate: it has to be a PEM file"),
+    ],
+)
+def test_init_says_what_an_authority_s_file_lacks(
+    mayfly: Mayfly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: str, why: str
+) -> None:
+    path = tmp_path / "config.toml"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.pem").touch()
+    words = ("init", "--no-images", "--config", path, "--provider", "local")
+    refused = mayfly(*words, "--ca", ca)
+    assert (refused.code, path.exists()) == (2, False)
+    assert refused.err.startswith(f"mayfly: --ca {ca} {why}")
+
+
 def test_an_image_is_built_before_there_is_a_configuration_where_init_would_have_it(
     tmp_path: Path,
 ) -> None:

@@ -20,6 +20,7 @@ from mayfly.cli.paste import here, next_steps, pasted
 from mayfly.cli.talk import config_path, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.whole_file import replace_file
+from mayfly.core.mounts import ca_problem
 from mayfly.edge.sources import DEFAULT_FILE
 from mayfly.providers import Package
 from mayfly.providers.installed import package, packages
@@ -158,16 +159,15 @@ def init(
 
 
 def _authorities(ca: str | None) -> str | None:
-    """The whole path of the file of authorities; ``Usage`` where it has none."""
+    """The whole path of the file of authorities; ``Usage`` where it is none."""
     if ca is None:
         return None
     from mayfly.edge.mounted import MountedPaths  # noqa: PLC0415
 
     path = str(Path(ca).absolute())
-    seen = MountedPaths().look([path])[path]
-    if seen.error or not seen.certificates:
-        why = f": {seen.error}" if seen.error else ""
-        raise Usage(f"--ca {ca} holds no certificate{why}: it has to be a PEM file")
+    problem = ca_problem(MountedPaths().look([path])[path], f"--ca {ca}")
+    if problem is not None:
+        raise Usage(problem)
     return path
 
 

@@ -91,12 +91,7 @@ def problems(
                 yield mount.source, text
     if pool.ca is not None and pool.ca in sources:
         what, seen = f'ca {pool.ca} of pool "{pool.name}"', sources[pool.ca]
-        text = _unfit(seen, what)
-        if text is None and (not seen.identity or seen.directory):
-            text = f"{what} is not a file on this host: put it there, or change `ca`"
-        elif text is None and not seen.certificates:
-            text = f"{what} holds no certificate: it has to be a PEM file"
-        text = text or _in_a_cache(seen.real, what, "ca", caches)
+        text = ca_problem(seen, what) or _in_a_cache(seen.real, what, "ca", caches)
         if text is not None:
             yield pool.ca, text
     calls = profile(pool)
@@ -108,6 +103,18 @@ def problems(
         text = text or _in_a_cache(seen.real, what, "seccomp", caches)
         if text is not None:
             yield calls, text
+
+
+def ca_problem(seen: Source, what: str) -> str | None:
+    """Why what stands there is no file of authorities, of whatever it is called; ``None``: it is one."""
+    unfit = _unfit(seen, what)
+    if unfit is not None:
+        return unfit
+    if not seen.identity or seen.directory:
+        return f"{what} is not a file on this host: put it there, or change `ca`"
+    if not seen.certificates:
+        return f"{what} holds no certificate: it has to be a PEM file"
+    return None
 
 
 def _unfit(seen: Source, what: str) -> str | None:
