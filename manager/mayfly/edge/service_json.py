@@ -48,14 +48,14 @@ class Pages:
     """
 
     def __init__(self) -> None:
-        self.count = self._entries = self._size = self._stale = 0
+        self.count = self.seen = self._size = self._stale = 0
         self._known: set[object] = set()
 
     def entries(self, content: bytes, listed: object) -> list[Mapping[str, object]]:
         """The objects of one more page, which was read from ``content``."""
         found = [mapping(entry) for entry in _listed(listed)]
         self.count += 1
-        self._entries += len(found)
+        self.seen += len(found)
         self._size += len(content)
         new = {entry["id"] for entry in found if isinstance(entry.get("id"), int)} - self._known
         self._known |= new
@@ -68,7 +68,7 @@ class Pages:
             )
         for number, most, what in (
             (self.count, PAGES_MOST, "pages"),
-            (self._entries, ENTRIES_MOST, "entries"),
+            (self.seen, ENTRIES_MOST, "entries"),
             (self._size, SIZE_MOST, "bytes"),
         ):
             if number > most:

@@ -125,7 +125,6 @@ class GiteaApi:
     def _pages(
         self, path: str, key: str, operation: str, query: Mapping[str, str]
     ) -> Iterator[Mapping[str, object]]:
-        seen = 0
         pages = Pages()
         while True:
             asked = {**query, "limit": str(PAGE), "page": str(pages.count + 1)}
@@ -133,8 +132,7 @@ class GiteaApi:
             body = mapping(reply.body)
             entries = pages.entries(reply.content, body.get(key) or [])
             yield from entries
-            seen += len(entries)
-            if not entries or seen >= integer(body.get("total_count", 0)):
+            if not entries or pages.seen >= integer(body.get("total_count", 0)):
                 return
 
     def disable(self, number: int, disabled: bool) -> Mapping[str, object] | None:

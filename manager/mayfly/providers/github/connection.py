@@ -6,14 +6,14 @@ A call is made once more with a renewed token after a 401, which did nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 
 from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.service_json import mapping, text
+from mayfly.edge.service_json import Pages, mapping, text
 from mayfly.edge.web import Budget, Moved, ServiceReply, Web
 from mayfly.providers.github.place import GitHubAddress, place_of
 from mayfly.providers.github.settings import GitHubSettings
@@ -140,6 +140,16 @@ class Connection:
             if attempt == 1 and not self._identity.renew():
                 break
         raise self.web.fault(reply, operation)
+
+    def listed(
+        self, path: str, key: str, operation: str, pages: Pages
+    ) -> Iterator[Mapping[str, object]]:
+        """The entries of a list under the place's actions: one conditional call per hundred."""
+        at: str | None = f"{self.place.path}/actions/{path}?per_page=100"
+        while at is not None:
+            reply = self.call("GET", at, operation, conditional=True)
+            yield from pages.entries(reply.content, mapping(reply.body).get(key))
+            at = reply.next_page
 
     def _renamed(self, moved: Moved) -> Refused:
         """The sentence for a repository that has another name now, with that name where it is to be had."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from mayfly.core.model import PoolSpec
+from mayfly.core.model import PoolSpec, RosterEntry
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.service_json import integer, mapping, text
@@ -77,21 +77,16 @@ class Enroller:
         if self._settings.enrolment == "jit":
             self._see_minting()
 
-    def take_back_lost(self, runners: list[Mapping[str, object]]) -> None:
+    def take_back_lost(self, entries: Iterable[RosterEntry]) -> None:
         """Remove registrations whose configuration was lost on its way to us: nobody can ever use them."""
-        for runner in runners:
-            name = text(runner.get("name"))
+        for entry in entries:
             with self._lock:
-                lost = (
-                    name in self._lost
-                    and self._runners.ours(runner)
-                    and runner.get("status") != "online"
-                )
+                lost = entry.name in self._lost and not entry.foreign and not entry.online
             if lost:
                 with suppress(Passing):
-                    if not self._runners.remove(str(integer(runner.get("id")))).busy:
+                    if not self._runners.remove(entry.id).busy:
                         with self._lock:
-                            self._lost.discard(name)
+                            self._lost.discard(entry.name)
 
     def _labels(self, given: tuple[str, ...]) -> list[str]:
         """Nothing is added by GitHub: all that jobs may ask for, and what tells that it is ours."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mayfly.edge.faults import Refused
-from mayfly.edge.service_json import Pages, integer, mapping, text
+from mayfly.edge.service_json import Pages, integer, text
 from mayfly.edge.web import clean
 from mayfly.providers.github.connection import Connection
 
@@ -40,12 +40,9 @@ class Groups:
 
     def all(self) -> Iterator[Mapping[str, object]]:
         """Every runner group of the place."""
-        pages = Pages()
-        path: str | None = f"{self._connection.place.path}/actions/runner-groups?per_page=100"
-        while path is not None:
-            reply = self._connection.call("GET", path, "list the runner groups", conditional=True)
-            yield from pages.entries(reply.content, mapping(reply.body).get("runner_groups"))
-            path = reply.next_page
+        return self._connection.listed(
+            "runner-groups", "runner_groups", "list the runner groups", Pages()
+        )
 
     def check(self, number: int) -> None:
         """See that there is one of that number."""

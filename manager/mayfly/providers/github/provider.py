@@ -82,10 +82,9 @@ class GitHub:
 
     def roster(self) -> Roster | None:
         """Our runners of this pool, and others that bear our names."""
-        runners = self._runners.look()
-        self._enroller.take_back_lost(runners)
-        entries = (self._runners.entry(runner) for runner in runners)
-        return Roster(tuple(entry for entry in entries if entry is not None), self._clock())
+        entries = self._runners.look()
+        self._enroller.take_back_lost(entries)
+        return Roster(tuple(entries), self._clock())
 
     def answer(self) -> None:
         """One small call, to see whether GitHub answers; no part of its limit while nothing changes."""

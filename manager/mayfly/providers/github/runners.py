@@ -21,15 +21,19 @@ class Runners:
         self.versions: frozenset[str] = frozenset()  # of ours, at the last look
         self.pages = 1  # of the last list
 
-    def look(self) -> list[Mapping[str, object]]:
+    def look(self) -> list[RosterEntry]:
         """Ours, and those that bear our names; and which versions ours have."""
-        runners = [runner for runner in self.all() if self.entry(runner) is not None]
-        self.versions = frozenset(
-            str(runner["version"])
-            for runner in runners
-            if self.ours(runner) and runner.get("version")
-        )
-        return runners
+        found: list[RosterEntry] = []
+        versions: set[str] = set()
+        for runner in self.all():
+            entry = self._entry(runner)
+            if entry is None:
+                continue
+            found.append(entry)
+            if not entry.foreign and runner.get("version"):
+                versions.add(str(runner["version"]))
+        self.versions = frozenset(versions)
+        return found
 
     def one(self) -> None:
         """Any runner of the place: one conditional call, for the sake of its being answered."""
@@ -38,15 +42,11 @@ class Runners:
 
     def all(self) -> Iterator[Mapping[str, object]]:
         """Every runner of the place: one conditional call per hundred."""
-        path: str | None = f"{self._connection.place.path}/actions/runners?per_page=100"
         pages = Pages()
-        while path is not None:
-            reply = self._connection.call("GET", path, "list the runners", conditional=True)
-            yield from pages.entries(reply.content, mapping(reply.body).get("runners"))
-            path = reply.next_page
+        yield from self._connection.listed("runners", "runners", "list the runners", pages)
         self.pages = pages.count
 
-    def entry(self, runner: Mapping[str, object]) -> RosterEntry | None:
+    def _entry(self, runner: Mapping[str, object]) -> RosterEntry | None:
         """One of our names or with our mark, as the roster has it; ``None`` where it is another's."""
         name = text(runner.get("name"))
         ours = self.ours(runner)
