@@ -512,7 +512,7 @@ def _root_in_agents(pool: PoolSpec) -> str | None:
     """Who can leave files of root's in its caches; ``None``: nobody but Mayfly's own gate is root there."""
     if pool.sudo:
         return "a job"
-    for image in (*([pool.image] if pool.image is not None else []), *pool.job_images):
+    for image in filter(None, (pool.image, *pool.job_images)):
         if not image.startswith("mayfly/"):
             return f"{image}, whose gate is root,"
     return None

@@ -18,7 +18,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import TypeAlias, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -232,8 +232,8 @@ class Handler(BaseHTTPRequestHandler):
             self._incoming.allow(length + HEAD_MAX, READ_SECONDS)
             body = self.rfile.read(length)
             if len(body) == length:
-                request = Request(self.command, target.path, query, body, self.caller)
-                self._answer(self._respond(replace(request, upgrade=self._upgrade())))
+                asked = (self.command, target.path, query, body, self.caller)
+                self._answer(self._respond(Request(*asked, upgrade=self._upgrade())))
             return
         self._incoming.allow(length + HEAD_MAX, PIECES_SECONDS, PIECES_LEAST)
         sent = Sent(self.rfile, length)

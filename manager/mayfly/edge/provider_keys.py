@@ -56,6 +56,7 @@ def unencrypted(table: Table | None) -> Sentences:
     """What is wrong with addresses of the service over which a token would leave this host in clear text."""
     for name in table.model_fields_set if table is not None else ():
         value = getattr(table, name)
+        # A package beside Mayfly may read an address that is spelt in another way than `ServiceUrl` allows.
         plain = isinstance(value, str) and value.lstrip().lower().startswith("http:")
         if plain and not _of_this_host(value):
             text = "is not https: everybody on the way could read the token; if it has to be"
