@@ -20,7 +20,7 @@ SENDS = ("bash", "-c", "echo sent >/dev/udp/192.0.2.1/9")
 
 
 def measure(engine: PrivateEngine, rounds: int = ROUNDS, turns: int = TURNS) -> list[Figure]:
-    """All three, each kind in its turn."""
+    """The four figures, each kind in its turn."""
     off = {}
     for kind, more in KINDS.items():
         pool = slot_gap.POOL.format(standby="false") + more
