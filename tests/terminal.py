@@ -22,6 +22,11 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {k: v for k, v in more.items() if k == "NO_COLOR"}
 
 
+def unmeasured() -> dict[str, str]:
+    """The same without coverage, for a process whose imports or time are looked at."""
+    return environment(COVERAGE_PROCESS_CONFIG="", COVERAGE_PROCESS_START="")
+
+
 class Terminal:
     """A pseudo-terminal of 80 columns with a command in it."""
 
