@@ -442,8 +442,10 @@ class ProviderContract:
                 bench.fake.heal()
                 bench.fake.fail("", "", replace(page(path, elsewhere), status=status))
                 for call in (provider.roster, lambda: provider.enrol(agent(), self.labels)):
+                    before = len(bench.fake.calls)
                     with suppress(Passing, Refused):
                         call()
+                    assert len(bench.fake.calls) > before
             other.setblocking(False)
             with pytest.raises(BlockingIOError):
                 other.accept()

@@ -237,7 +237,7 @@ def test_what_the_engine_does_not_come_to_starting_is_given_up(
     _, end = Person(door).end()
     assert end.exit_code is None
     assert "has not begun it within 0.2 s, and the job goes on: attach again" in end.sentence
-    until(lambda: inside.left == [end.sentence], 30)
+    until(lambda: inside.left == [end.sentence])
     inside.engine.begins = True
     person = Person(door)
     person.say(framed(Kind.INPUT, b"hello"))
@@ -249,7 +249,7 @@ def test_what_prints_nothing_for_longer_than_a_beginning_takes_goes_on(
 ) -> None:
     inside = make(beginning=0.0)
     person = Person(door)
-    until(lambda: inside.executions[0].looked_at > 0, 30)
+    until(lambda: inside.executions[0].looked_at > 0)
     person.say(framed(Kind.INPUT, b"hello"))
     assert person.hear() == Frame(Kind.OUT, b"hello")
     assert inside.executions[0].looked_at == 1, "and is looked at once"
@@ -261,7 +261,7 @@ def test_one_of_which_the_engine_does_not_say_whether_it_has_begun_goes_on(
     inside = make(beginning=0.0)
     inside.engine.begins = None
     person = Person(door)
-    until(lambda: inside.executions[0].looked_at > 2, 30)
+    until(lambda: inside.executions[0].looked_at > 2)
     person.say(framed(Kind.INPUT, b"hello"))
     assert person.hear() == Frame(Kind.OUT, b"hello")
 
