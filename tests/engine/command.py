@@ -33,7 +33,7 @@ class EngineHangs(AssertionError):
 
 
 def docker(
-    url: str, *argv: str, check: bool = True, quiet: bool = True
+    url: str, *argv: str, check: bool = True, quiet: bool = True, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run ``docker ARGV`` there; ``EngineHangs`` where it does not end in time.
 
@@ -42,6 +42,7 @@ def docker(
     try:
         return subprocess.run(
             ["docker", "-H", url, *argv],
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if quiet else None,
             text=True,
@@ -50,6 +51,11 @@ def docker(
         )
     except subprocess.TimeoutExpired:
         raise _hangs(url, f"docker {' '.join(argv)}") from None
+
+
+def build(url: str, tag: str, dockerfile: str) -> None:
+    """Make an image of that text, with no files beside it, there."""
+    docker(url, "build", "-q", "-t", tag, "-", quiet=False, stdin=dockerfile)
 
 
 def let_go(url: str, container: str) -> None:

@@ -9,7 +9,6 @@ import json
 import shutil
 import socketserver
 import sqlite3
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine.command import build
 from tests.fakes.clock import MovedClock
 from tests.harness import Manager, stopped, until
 from tests.hurried import hurried
@@ -41,6 +41,7 @@ name = "local"
 slots = 1
 """
 JOB = "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 6"
+ITS_IMAGE = "test/its-image:1"
 SLEEP = ("debian:bookworm-slim", "sleep", "1000")
 
 
@@ -139,12 +140,12 @@ def test_an_engine_that_is_too_old_is_refused(api: str) -> None:
 
 
 def test_an_image_of_another_protocol_holds_its_slots_until_it_is_built_again(make: Make) -> None:
-    manager = make('[[pool]]\nname = "odd"\nimage = "test/its-image:1"\n' + ONE)
-    build(manager, "FROM mayfly/local:cpu\nLABEL io.mayfly.gate=99\n")
+    manager = make(f'[[pool]]\nname = "odd"\nimage = "{ITS_IMAGE}"\n' + ONE)
+    build(manager.docker_host, ITS_IMAGE, "FROM mayfly/local:cpu\nLABEL io.mayfly.gate=99\n")
     manager.start(wait="answer")
     assert "speaks gate protocol 99" in manager.in_phase("held", "odd-0")["note"]
     manager.in_phase("idle", "local-0")
-    build(manager, "FROM mayfly/local:cpu\n")
+    build(manager.docker_host, ITS_IMAGE, "FROM mayfly/local:cpu\n")
     manager.in_phase("idle", "odd-0")
 
 
@@ -175,14 +176,6 @@ def says_why(manager: Manager, slot: str, why: str) -> None:
     until(lambda: why in manager.cli("describe", slot).stdout, "describe says why")
     line = why.partition(": ")[2]
     until(lambda: line in manager.cli("logs", slot, "--previous").stderr, "logs has the line")
-
-
-def build(manager: Manager, dockerfile: str) -> None:
-    """Make the odd pool's image."""
-    subprocess.run(
-        ["docker", "-H", manager.docker_host, "build", "-q", "-t", "test/its-image:1", "-"],
-        input=dockerfile, text=True, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 def test_a_foreign_container_with_a_slot_s_name_is_told_and_left_alone(make: Make) -> None:

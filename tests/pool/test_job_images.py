@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from tests.engine.command import build
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until
 
@@ -23,23 +23,15 @@ env = { GREETING = "hello" }
 MARK = "cat /asked 2>/dev/null || echo of the pool; echo $GREETING"
 
 
-def build(engine: PrivateEngine, tag: str, base: str) -> None:
+def with_a_file(engine: PrivateEngine, tag: str, base: str) -> None:
     """An image on that base that has one file more."""
-    lines = f"FROM {base}\nRUN echo {tag} >/asked\n"
-    subprocess.run(
-        ["docker", "-H", engine.url, "build", "-q", "-t", tag, "-"],
-        input=lines, text=True, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    build(engine.url, tag, f"FROM {base}\nRUN echo {tag} >/asked\n")
 
 
 @pytest.fixture(scope="module")
 def manager(worker_engine: PrivateEngine) -> Iterator[Manager]:
-    build(worker_engine, "test/asked:1", "mayfly/local:cpu")
-    subprocess.run(
-        ["docker", "-H", worker_engine.url, "build", "-q", "-t", "test/bare:1", "-"],
-        input="FROM scratch\nLABEL nothing=here\n", text=True, check=True,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    with_a_file(worker_engine, "test/asked:1", "mayfly/local:cpu")
+    build(worker_engine.url, "test/bare:1", "FROM scratch\nLABEL nothing=here\n")
     with Manager(worker_engine.url, POOL) as made:
         made.start()
         yield made
@@ -74,7 +66,7 @@ def test_what_cannot_be_asked_for_is_refused_with_what_can(manager: Manager) -> 
 def test_a_job_whose_image_is_gone_waits_says_so_and_runs_once_it_is_back(
     manager: Manager, worker_engine: PrivateEngine
 ) -> None:
-    build(worker_engine, "test/asked:2", "mayfly/local:cpu")
+    with_a_file(worker_engine, "test/asked:2", "mayfly/local:cpu")
     blocks = manager.queue("sleep", "600")
     manager.started(blocks)
     job = manager.queue("sh", "-c", MARK, image="test/asked:2")
@@ -85,6 +77,6 @@ def test_a_job_whose_image_is_gone_waits_says_so_and_runs_once_it_is_back(
     other = manager.queue("sh", "-c", MARK)
     assert manager.ended(other)["state"] == "succeeded"
     assert manager.job(job)["state"] == "queued"
-    build(worker_engine, "test/asked:2", "mayfly/local:cpu")
+    with_a_file(worker_engine, "test/asked:2", "mayfly/local:cpu")
     assert manager.ended(job)["state"] == "succeeded"
     assert manager.output(job).startswith("test/asked:2\n")

@@ -16,6 +16,7 @@ import pytest
 
 from mayfly.core.model import LABEL_SANDBOX
 from mayfly.providers.configuration import schema
+from tests.engine.command import build
 from tests.harness import Manager, until
 
 if TYPE_CHECKING:
@@ -234,11 +235,7 @@ def pools(engine: PrivateEngine) -> Iterator[Pools]:
         (manager.home / "calls.json").write_text(json.dumps(profile))
         (manager.home / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
         manager.docker("network", "create", "lab")
-        subprocess.run(
-            ["docker", "-H", engine.url, "build", "-q", "-t", "test/of-ones-own:1", "-"],
-            input="FROM mayfly/local:cpu\nENV MADE_BY=us\n", text=True, check=True,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        build(engine.url, "test/of-ones-own:1", "FROM mayfly/local:cpu\nENV MADE_BY=us\n")
         inner = manager.home / "outer/inner"
         subprocess.run(["mount", "-t", "tmpfs", "none", str(inner)], check=True)
         try:
