@@ -43,19 +43,19 @@ class Kept:
 
     def __init__(self, url: str, directory: Path, **limits: Any) -> None:
         self.generation = Generation("")
-        self.rung: SimpleQueue[tuple[str, str, float]] = SimpleQueue()
+        self.rung: SimpleQueue[tuple[str, str]] = SimpleQueue()
         self.lines: list[tuple[int, bytes]] = []
         self.keeper = OutputKeeper(
             url,
             directory,
-            ring=lambda generation, line: self.rung.put((generation, line, time.time())),
-            ended=lambda generation: self.rung.put((generation, END, time.time())),
+            ring=lambda generation, line: self.rung.put((generation, line)),
+            ended=lambda generation: self.rung.put((generation, END)),
             on_line=lambda _, stream, line: self.lines.append((stream, line)),
             **limits,
         )
         self.keeper.start()
 
-    def wait(self, line: str, seconds: float = 120) -> tuple[str, str, float]:
+    def wait(self, line: str, seconds: float = 120) -> tuple[str, str]:
         """The next ring with that line."""
         limit = time.monotonic() + seconds
         while True:
@@ -154,7 +154,9 @@ def test_lines_are_handed_out_one_by_one_where_they_are_asked_for(
     assert b"does not end with its launcher's last line" in kept.text(generation, 0)
 
 
-def test_the_bell_rings_with_the_line_and_not_at_intervals(agents: Agents, tmp_path: Path) -> None:
+def test_the_bell_rings_for_each_line_without_the_engine_being_asked(
+    agents: Agents, tmp_path: Path
+) -> None:
     script = "echo mayfly: at gate g; while read -r _; do echo mayfly: ended 0; done"
     with GoBetween(tmp_path, agents.url) as between:
         it = Kept(between.url, tmp_path / "output")
