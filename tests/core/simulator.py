@@ -408,8 +408,9 @@ class Host:
                 return self._hold(action, started=fate is not Fate.HALF)
             case RemoveSandbox(generation=generation, container=container):
                 self.holders.pop(generation, None)
-                inside = [one for one in self.boxes.values() if one.sandbox == container]
-                assert not any(one.live and one.sent for one in inside), "its network was taken"
+                assert not any(one.live and one.sent for one in self._inside(container)), (
+                    "its network was taken"
+                )
             case Open(sandbox=sandbox) if sandbox is not None and not self._is_clean(sandbox):
                 raise Fault(unclean=True)
             case Open(sandbox=sandbox, job=job):
@@ -420,8 +421,9 @@ class Host:
                 holder = self.holder(container)
                 if holder is None or holder.littered or not holder.watched:
                     raise Fault(unclean=True)
-                inside = [one for one in self.boxes.values() if one.sandbox == container]
-                assert not any(self._runs(one) for one in inside), "a look while somebody is in"
+                assert not any(map(self._runs, self._inside(container))), (
+                    "a look while somebody is in"
+                )
                 holder.fresh = True
             case Rename(to=to):
                 if box is None or any(other.name == to for other in self.boxes.values()):
@@ -457,12 +459,15 @@ class Host:
         if box is None or not box.live:
             raise Fault
         assert not box.sent, "a gate was written twice"
-        for other in self.boxes.values():
-            together = other is not box and other.sandbox == box.sandbox is not None
-            assert not (together and self._runs(other)), "two agents share a sandbox"
+        if box.sandbox is not None:
+            others = (one for one in self._inside(box.sandbox) if one is not box)
+            assert not any(map(self._runs, others)), "two agents share a sandbox"
         box.sent = True
         box.job = job
         self._say(box.generation, "opened")
+
+    def _inside(self, sandbox: ContainerId) -> list[Box]:
+        return [one for one in self.boxes.values() if one.sandbox == sandbox]
 
     def _runs(self, box: Box) -> bool:
         return box.live and box.generation not in self.empty
@@ -509,8 +514,9 @@ class Host:
             if holder is None:
                 raise Fault
             assert holder.fresh, "it joins where a job was, and nobody has looked"
-            inside = [one for one in self.boxes.values() if one.sandbox == action.sandbox]
-            assert not any(self._runs(one) for one in inside), "two agents share a sandbox"
+            assert not any(map(self._runs, self._inside(action.sandbox))), (
+                "two agents share a sandbox"
+            )
         if spec.image != "image" and spec.image not in self.images:
             raise Fault(lasting=True)
         box = Box(

@@ -16,7 +16,6 @@ from mayfly.core.facts import (
     SlotCooled,
     SlotHeld,
     SlotRecovered,
-    SlotReleased,
     SlotUnbooked,
 )
 from mayfly.core.job_images import allows, offers, tagged
@@ -25,6 +24,7 @@ from mayfly.core.model import (
     DoomReason,
     Hold,
     JobId,
+    JobImage,
     JobState,
     PoolName,
     PoolSpec,
@@ -199,7 +199,8 @@ def test_a_slot_that_cannot_be_booked_for_the_next_job_begins_the_first_that_ask
     first, second, third = (found.submit("a", image=image) for image in (X, X, None))
     found.run()
     assert running(found) == {"a-0": third}
-    found.record([SlotReleased(found.now, name, "ann"), SlotRecovered(found.now, name)])
+    found.release(name)
+    found.record([SlotRecovered(found.now, name)])
     found.desired = known
     for job in (first, second):
         end(found, "a-0")
@@ -290,8 +291,8 @@ def test_an_agent_of_an_image_that_was_built_anew_is_made_again_before_its_job_b
     for subject in list(found.flight):
         found.finish(subject, Fate.DONE)
     found.host.images = {"lab/x again"}
-    anew = {key: type(one)("lab/x again") for key, one in found.desired.job_images.items()}
-    found.desired = type(found.desired)(found.desired.slots, job_images=anew)
+    anew = dict.fromkeys(found.desired.job_images, JobImage("lab/x again"))
+    found.desired = replace(found.desired, job_images=anew)
     found.host.asked[job] = "lab/x again"
     found.run()
     assert running(found) == {"a-0": job}

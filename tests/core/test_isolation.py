@@ -48,7 +48,7 @@ POOL = PoolName("p")
 PEERS = Breach("peers", "reach each other", "sudo sysctl -w x=1")
 CLOUD = Breach("metadata", "reach the metadata", "sudo iptables …")
 SURVEY = Survey(images={"image": ImageSeen("sha256:1", GATE_PROTOCOL)})
-TOLD = PoolSpec(POOL, image="image", sandbox="job")
+TOLD = PoolSpec(POOL, image="image")
 REQUIRED = replace(TOLD, isolation="required")
 
 

@@ -61,9 +61,9 @@ OTHER = Source("1:2", directory=True)
 FILE = Source("1:9", certificates=True)
 GONE, HANGS = Source(""), Source(None)
 POOLS = {
-    "dataset": PoolSpec(POOL, image="image", sandbox="job", datasets=(Dataset("/d", "/data"),)),
-    "cache": PoolSpec(POOL, image="image", sandbox="job", caches=(Cache("/d", "/data"),)),
-    "ca": PoolSpec(POOL, image="image", sandbox="job", ca="/d"),
+    "dataset": PoolSpec(POOL, image="image", datasets=(Dataset("/d", "/data"),)),
+    "cache": PoolSpec(POOL, image="image", caches=(Cache("/d", "/data"),)),
+    "ca": PoolSpec(POOL, image="image", ca="/d"),
 }
 SEEN = {
     "dataset": (THERE, OTHER),
@@ -133,7 +133,7 @@ def test_what_is_wrong_with_a_path_holds_the_slot_with_its_sentence(
 )
 def test_where_a_link_leads_is_held_to_the_same_as_a_path(real: str, says: str | None) -> None:
     """A job that may write above another pool's source puts a link there (it had the whole host so)."""
-    other = PoolSpec(PoolName("a"), image="image", sandbox="job", caches=(Cache("/nc", "/c"),))
+    other = PoolSpec(PoolName("a"), image="image", caches=(Cache("/nc", "/c"),))
     seen = replace(survey(GONE), sources={
         "/d": replace(THERE, real=real), "/nc": replace(OTHER, real="/disk/nc"),
     })  # fmt: skip
@@ -145,12 +145,12 @@ def test_where_a_link_leads_is_held_to_the_same_as_a_path(real: str, says: str |
 @pytest.mark.parametrize(
     "pool",
     [
-        PoolSpec(POOL, image="image", sandbox="job", ca="/d"),
-        PoolSpec(POOL, image="image", sandbox="job", security=PoolSecurity(seccomp="/d")),
+        PoolSpec(POOL, image="image", ca="/d"),
+        PoolSpec(POOL, image="image", security=PoolSecurity(seccomp="/d")),
     ],
 )
 def test_no_file_that_an_agent_is_made_by_is_a_job_s_to_change(pool: PoolSpec) -> None:
-    other = PoolSpec(PoolName("a"), image="image", sandbox="job", caches=(Cache("/nc", "/c"),))
+    other = PoolSpec(PoolName("a"), image="image", caches=(Cache("/nc", "/c"),))
     sources = {"/d": replace(FILE, real="/disk/nc/file"), "/nc": replace(OTHER, real="/disk/nc")}
     seen = replace(survey(GONE), sources=sources)
     config = Config(HostSpec("box"), (other, pool))
@@ -160,7 +160,7 @@ def test_no_file_that_an_agent_is_made_by_is_a_job_s_to_change(pool: PoolSpec) -
 
 
 def test_a_cache_that_leads_to_the_whole_host_holds_its_own_pool_alone() -> None:
-    other = PoolSpec(PoolName("a"), image="image", sandbox="job", caches=(Cache("/nc", "/c"),))
+    other = PoolSpec(PoolName("a"), image="image", caches=(Cache("/nc", "/c"),))
     seen = survey(replace(THERE, real="/"))
     seen = replace(seen, sources={**seen.sources, "/nc": replace(OTHER, real="/disk/nc")})
     config = Config(HostSpec("box"), (other, POOLS["cache"]))
@@ -278,7 +278,7 @@ def test_what_is_mounted_is_looked_at_whenever_the_engine_is_and_nothing_where_n
         box.tell(box.containers())
         box.tell(MountsSeen({"/d": THERE}))
     assert 8 <= box.looks <= 12
-    plain = Box(PoolSpec(POOL, image="image", sandbox="job"), EMBEDDED, THERE)
+    plain = Box(PoolSpec(POOL, image="image"), EMBEDDED, THERE)
     plain.submit()
     assert any(isinstance(action, Open) for action in plain.actions)
 

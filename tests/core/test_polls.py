@@ -23,7 +23,7 @@ def rest(box: Box) -> float:
 
 @pytest.fixture
 def box() -> Box:
-    return Box(PoolSpec(POOL, image="image", sandbox="job"), EMBEDDED, THERE)
+    return Box(PoolSpec(POOL, image="image"), EMBEDDED, THERE)
 
 
 def test_an_idle_host_is_looked_at_slowly_and_a_busy_one_is_not(box: Box) -> None:

@@ -77,7 +77,7 @@ from tests import replay
 
 OURS = HostId("ours00000000")
 ANN = Caller(1, 0, 0, "ann")
-POOL = PoolSpec(PoolName("p"), slots=1, image="image", embedded=True, sandbox="job")
+POOL = PoolSpec(PoolName("p"), slots=1, image="image", embedded=True)
 SECRET = "kept-from-3b9d"
 NOBODY = Generation("nobody0000000")
 Story = Iterator[None]
