@@ -49,3 +49,10 @@ packages() {
   step "installing $*" apt-get install -y --no-install-recommends "$@" ||
     fail "$need is missing, and apt-get could not install $*."
 }
+
+# Installs what the tests run beside Python: for the stub of NVML and the clocks a C compiler.
+tools() {
+  command -v git >/dev/null || packages git git
+  command -v curl >/dev/null || packages curl curl
+  command -v gcc >/dev/null || packages 'a C compiler' gcc libc6-dev
+}

@@ -18,7 +18,8 @@ def environment(**more: str) -> dict[str, str]:
     """Ours, less what would change what the command does."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MAYFLY_")}
     kept |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", "TZ": "UTC", **more}
-    kept.pop("NO_COLOR", None)
+    for name in ("NO_COLOR", "PYTHONUNBUFFERED"):  # the second hides what a buffer does
+        kept.pop(name, None)
     return kept | {k: v for k, v in more.items() if k == "NO_COLOR"}
 
 

@@ -309,6 +309,7 @@ def test_init_says_what_an_authority_s_file_lacks(
     assert refused.err.startswith(f"mayfly: --ca {ca} {why}")
 
 
+@pytest.mark.engine  # the docker command, and nobody who answers it
 def test_an_image_is_built_before_there_is_a_configuration_where_init_would_have_it(
     tmp_path: Path,
 ) -> None:

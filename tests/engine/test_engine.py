@@ -82,6 +82,7 @@ def test_it_says_where_it_writes(private_engine: PrivateEngine) -> None:
     assert Engine(private_engine.url).facts().places == (f"{private_engine.home}/data",)
 
 
+@pytest.mark.engine
 @pytest.mark.skipif(
     why_not() is None and version() < CONTAINERD_STORE_SINCE,
     reason="Engines before 27 do not say which containerd they use",

@@ -11,7 +11,7 @@ import os
 import sys
 
 from mayfly.cli import quick
-from mayfly.cli.clean_terminal import finish, guard
+from mayfly.cli.clean_terminal import finish, guard, let_go
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 
@@ -39,7 +39,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in UNWRITABLE or error.filename is not None:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer goes nowhere
+        let_go()
         if error.errno != errno.EPIPE:  # who has read enough knows
             say(f"standard output takes no more: {error.strerror}")
         sys.exit(1)

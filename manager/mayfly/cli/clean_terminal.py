@@ -6,6 +6,7 @@ think of it. Where a program reads nothing is changed. Only what Mayfly draws it
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, TextIO, cast
 
@@ -79,3 +80,8 @@ def finish() -> None:
         if isinstance(stream, CleanTerminal):
             stream.buffer.end()
     sys.stdout.flush()
+
+
+def let_go() -> None:
+    """Standard output takes no more, which is told: what is left for it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

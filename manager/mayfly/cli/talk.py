@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -125,9 +126,11 @@ def needs(option: str, given: object, other: str, there: object) -> None:
 def say(sentence: str) -> None:
     """Talk: to people, on standard error; on a terminal no word is cut at its edge.
 
-    What went to standard output before comes before it, where both lead to one file.
+    What went to standard output before comes before it, where both lead to one file. Where that takes no more
+    is told at the end, and keeps back no sentence.
     """
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     for line in talk(f"mayfly: {sentence}"):
         print(line, file=sys.stderr)
 

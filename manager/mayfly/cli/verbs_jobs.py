@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import render
+from mayfly.cli.clean_terminal import let_go
 from mayfly.cli.client import Client, Document, segment, some_of
 from mayfly.cli.completion import SlotOrJobArgument, complete_ended_job, complete_job, of_words
 from mayfly.cli.following import (
@@ -204,6 +205,7 @@ def _job_outcome(manager: Client, job: str, places: Mapping[str, Path]) -> int:
         raise type(trouble)(text) from trouble
     except OSError as error:  # the client's own are told by now: standard output takes no more
         why = error.strerror or str(error)
+        let_go()
         say(f"the job's output cannot be written: {why}; job {job} goes on: mayfly logs -f {job}")
         raise typer.Exit(1) from None
     code = _exit_code(row)
