@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from mayfly.cli.talk import Where
@@ -18,43 +17,36 @@ from mayfly.cli.talk import Where
 
 @dataclass(frozen=True, slots=True)
 class Quick:
-    """Where a verb is done, and its options by how they are typed."""
+    """The options of a verb, by how they are typed."""
 
-    module: str
-    function: str  # takes how it was called, and the options by name; gives the exit code
     flags: Mapping[str, str]
     values: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """How a verb was called: with nothing before it."""
 
     obj: Where
 
 
-SHARED = {"--socket": "socket", "--config": "config"}
-QUICK: Mapping[str, Quick] = {
-    "status": Quick(
-        "standing",
-        "show",
-        {"--watch": "watch", "-w": "watch", "--all": "every", "--json": "as_json"},
-        SHARED,
-    )
-}
+VERB = "status"
+STATUS = Quick(
+    flags={"--watch": "watch", "-w": "watch", "--all": "every", "--json": "as_json"},
+    values={"--socket": "socket", "--config": "config"},
+)
 
 
 def run(typed: Sequence[str]) -> int | None:
     """Do what was typed; its exit code, or ``None`` where that is Typer's to read."""
     completes = os.environ.get("_MAYFLY_COMPLETE")  # a shell asks what could be typed
-    verb = QUICK.get(typed[0]) if typed and not completes else None
-    options = read(verb, typed[1:]) if verb is not None else None
-    if verb is None or options is None:
+    quick = typed and typed[0] == VERB and not completes
+    options = read(STATUS, typed[1:]) if quick else None
+    if options is None:
         return None
-    code: int = vars(import_module(f"mayfly.cli.{verb.module}"))[verb.function](
-        Call(Where()), **options
-    )
-    return code
+    from mayfly.cli.standing import show  # noqa: PLC0415  not where Typer reads
+
+    return show(Call(Where()), **options)
 
 
 def read(verb: Quick, typed: Sequence[str]) -> dict[str, Any] | None:
