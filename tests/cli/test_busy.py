@@ -149,6 +149,21 @@ def test_only_where_nobody_listens_it_is_said_that_none_runs(tmp_path: Path) -> 
                 asked.result(timeout=30)
 
 
+def test_a_refusal_that_breaks_off_is_no_bug_where_another_protocol_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as breaks_off, ThreadPoolExecutor(1) as one:
+        breaks_off.bind(str(path))
+        breaks_off.listen()
+        asked = one.submit(Client(str(path)).upgraded, "/v1/jobs/j1/attach", {}, "mayfly")
+        with breaks_off.accept()[0] as connection:
+            assert connection.recv(4096).startswith(b"POST /v1/jobs/j1/attach")
+            connection.sendall(b'HTTP/1.1 404 No\r\nContent-Length: 99\r\n\r\n{"error": "there')
+        with pytest.raises(Down, match="broke off its answer"):
+            asked.result(timeout=30)
+
+
 def test_who_sends_too_much_is_told_that_and_not_that_no_manager_runs(manager: StandIn) -> None:
     with pytest.raises(Trouble, match="the body is longer than 1 MiB"):
         Client(str(manager.path)).post("/v1/jobs", {"argv": ["x" * 120_000] * 100})

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from mayfly.core.quantities import whole_number
 
 HEAD_MAX = 64 * 1024  # bytes of an answer's head, and of the line before a chunk
-WHOLE = 1 << 62  # more bytes than any body has
+BODILESS = (101, 204)  # the status of an answer that has no body
 SIZE = re.compile("[0-9A-Fa-f]{1,15}")  # of a chunk
 
 
@@ -36,11 +36,11 @@ class Answer:
         }
         self._chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
         self._left = 0 if self._chunked else self._length()
-        self._ended = self.status in (101, 204) or (not self._chunked and not self._left)
+        self._ended = self.status in BODILESS or (not self._chunked and not self._left)
 
-    def read(self, most: int = WHOLE) -> bytes:
+    def read(self, most: int | None = None) -> bytes:
         """So many bytes of the body at most, as they come, none at its end; without a number all of it."""
-        if most < WHOLE:
+        if most is not None:
             return self._piece(most)
         return b"".join(iter(lambda: self._piece(HEAD_MAX), b""))
 
@@ -72,10 +72,11 @@ class Answer:
         return line.rstrip(b"\r\n").decode("latin-1")
 
     def _length(self) -> int:
-        text = self.headers.get("content-length")
-        length = WHOLE if text is None else whole_number(text)
+        if self.status in BODILESS:
+            return 0
+        length = whole_number(self.headers.get("content-length", ""))
         if length is None:
-            raise ConnectionError("this is no answer: its length is no number")
+            raise ConnectionError("this is no answer: it has no length")
         return length
 
     def _piece(self, most: int) -> bytes:
@@ -84,12 +85,12 @@ class Answer:
         if self._chunked and not self._left and not self._chunk():
             return b""
         piece = self._file.read1(min(most, self._left))
-        if not piece and (self._chunked or self._left < WHOLE // 2):
+        if not piece:
             raise ConnectionResetError("it closed the connection before the end of its answer")
         self._left -= len(piece)
         if self._chunked and not self._left and self._line():
             raise ConnectionError("its answer has a chunk that is longer than its size")
-        self._ended = not piece or (not self._chunked and not self._left)
+        self._ended = not self._chunked and not self._left
         return piece
 
     def _chunk(self) -> int:

@@ -173,9 +173,7 @@ class Client:
             {"Connection": "Upgrade", "Upgrade": protocol},
         )
         if response.status != SWITCHING:
-            data = response.read()
-            response.close()
-            raise _refusal(response.status, data)
+            raise _refusal(response.status, self._whole(response))
         response.socket.setblocking(False)
         ahead = response.ahead()
         kept = response.socket.dup()
@@ -186,15 +184,19 @@ class Client:
         self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
     ) -> Document:
         response = self._answered(method, target, body, timeout, patience)
+        data = self._whole(response)
+        if response.status >= 400:
+            raise _refusal(response.status, data)
+        return _document(data)
+
+    def _whole(self, response: Answer) -> bytes:
+        """All of its body; the connection is let go of."""
         try:
-            data = response.read()
+            return response.read()
         except OSError as error:
             raise self._trouble(error) from error
         finally:
             response.close()
-        if response.status >= 400:
-            raise _refusal(response.status, data)
-        return _document(data)
 
     def _answered(
         self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
