@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
 
-from mayfly.edge import tcp_http
+from mayfly.edge import connections, http_connection, tcp_http
 from mayfly.edge.http_connection import HttpReply
+from mayfly.edge.places import Bounds
 from mayfly.edge.tcp_http import PLACES, TcpServer, Users, is_own_name
 from tests.harness import until
 
@@ -78,6 +80,27 @@ def test_who_asks_nothing_is_hung_up_on(server: TcpServer, monkeypatch: pytest.M
     with connect(server) as silent, connect(server) as slow:
         slow.sendall(b"GET / HT")
         assert (silent.recv(1), slow.recv(1)) == (b"", b"")
+
+
+def test_who_was_refused_and_does_not_hang_up_gives_its_place_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(where: str, error: BaseException) -> None:
+        raise AssertionError(where) from error
+
+    users = chain([1001, 1001], repeat(1002))
+    monkeypatch.setattr(tcp_http, "PLACES", Bounds(all=2, of_one=2, of_root=2))
+    monkeypatch.setattr(tcp_http._Server, "user", lambda *_: next(users))
+    monkeypatch.setattr(connections, "READING", 0.0)
+    monkeypatch.setattr(http_connection, "LINGER_SECONDS", 600.0)
+    server = TcpServer("127.0.0.1", 0, lambda _: HttpReply(200, "text/plain", b"up 1\n"), fails)
+    with ExitStack() as lingering:
+        lingering.callback(server.close)
+        for _ in range(2):
+            one = lingering.enter_context(connect(server))
+            one.sendall(b"PUT /metrics HTTP/1.0\r\n\r\n")
+            assert b" 405 " in one.makefile("rb").readline()
+        until(lambda: answered(connect(server)) == b"HTTP/1.1 200 OK", "somebody else has a place")
 
 
 def test_who_is_at_the_other_end_is_known_from_the_kernel(server: TcpServer) -> None:

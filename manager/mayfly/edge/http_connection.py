@@ -343,6 +343,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(reply)
             self.connection.shutdown(socket.SHUT_WR)
             self._incoming.allow(LINGER_MAX, LINGER_SECONDS)
+            self.server.connections.waits(self.connection, asking=False)
             while self.rfile.read1(READ_SIZE):
                 pass
 
