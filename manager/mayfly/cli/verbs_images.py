@@ -263,8 +263,7 @@ def _complete(provider: str, name: str, given: Mapping[str, str]) -> None:
     client = found.client if found is not None else None
     if client is None:
         return
-    needed = (f"{client.argument}_VERSION", f"{client.argument}_SHA256")
-    absent = [word for word in needed if not given.get(word)]
+    absent = [word for word in client.arguments if not given.get(word)]
     if absent:
         raise Usage(f"--build-arg is missing for {', '.join(absent)}: {build_line(provider, name)}")
 

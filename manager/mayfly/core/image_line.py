@@ -13,6 +13,7 @@ def build_line(provider: str, name: str, client: ImageClient | None, *, embedded
     if client is None:
         return words
     version = client.tried or "VERSION"
-    words += f" --build-arg {client.argument}_VERSION={version} --build-arg {client.argument}_SHA256=CHECKSUM"
+    chosen, checked = client.arguments
+    words += f" --build-arg {chosen}={version} --build-arg {checked}=CHECKSUM"
     what = "CHECKSUM stands" if client.tried else "both stand"
     return f"{words}   # {what} at {client.place}"

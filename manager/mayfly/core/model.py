@@ -364,6 +364,11 @@ class ImageClient:
     place: str  # where its versions stand, each with its checksum
     tried: str | None = None  # the version that was tried with the service; None: none was
 
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """The build arguments of its version and its checksum."""
+        return f"{self.argument}_VERSION", f"{self.argument}_SHA256"
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
