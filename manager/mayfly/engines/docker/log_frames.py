@@ -87,7 +87,7 @@ class Order:
     def take(self, data: bytes | bytearray) -> Taken:
         """Look at every whole frame once."""
         whole, lines, unfinished, broken, doubtful = 0, 0, False, False, False
-        last: dict[int, tuple[bytes, int]] = {}
+        last: dict[int, tuple[int, int]] = {}  # from where to where
         times = {stream: one.time for stream, one in self._newest.items()}
         try:
             for at, size in frames(data):
@@ -95,26 +95,24 @@ class Order:
                 stream, stamped = data[at], bytes(data[at + 8 : at + STAMP])
                 unfinished |= stream == OUT and data[whole - 1] != _NEWLINE
                 doubtful |= stamped <= times.get(stream, b"")
-                times[stream], last[stream] = stamped, (stamped, at)
+                times[stream], last[stream] = stamped, (at, whole)
         except ValueError:
             broken = True
         given = bytes(memoryview(data)[:whole])
         self._unturned -= whole
-        if doubtful and self._unturned >= 0:
-            fresh, behind = given, b""
+        fresh, behind = given, b""
+        if not doubtful:
+            for at, end in last.values():
+                self._begin(given[at:end])
+        elif self._unturned >= 0:
             self._remember(given)
-        elif doubtful:
-            fresh, behind = self._told_apart(given)
         else:
-            fresh, behind = given, b""
-            for stream, (stamped, at) in last.items():
-                size = int.from_bytes(given[at + 4 : at + 8], "big")
-                self._begin(stream, stamped, given[at : at + 8 + size])
+            fresh, behind = self._told_apart(given)
         return Taken(whole, lines, fresh, behind, unfinished, broken)
 
-    def _begin(self, stream: int, stamped: bytes, frame: bytes) -> None:
-        self._newest[stream] = _Newest(stamped)
-        self._newest[stream].add(frame)
+    def _begin(self, frame: bytes) -> None:
+        one = self._newest[frame[0]] = _Newest(frame[8:STAMP])
+        one.add(frame)
 
     def _remember(self, data: bytes) -> None:
         """Frames of which none has come before, whatever their times."""
@@ -124,7 +122,7 @@ class Order:
             if one is not None and one.time == stamped:
                 one.add(frame)
             else:
-                self._begin(frame[0], stamped, frame)
+                self._begin(frame)
 
     def _told_apart(self, data: bytes) -> tuple[bytes, bytes]:
         now = now_stamped()
@@ -134,7 +132,7 @@ class Order:
             one = self._newest.get(frame[0])
             stamped = frame[8:STAMP]
             if one is None or stamped > one.time or (stamped < one.time and now < one.time):
-                self._begin(frame[0], stamped, frame)
+                self._begin(frame)
                 fresh += frame
             elif stamped < one.time:
                 one.again = 0
