@@ -122,7 +122,6 @@ class LiveQueue:
             return {}
         ordered = self._orders(state).get(known.pool, ()) if waits(known) else ()
         place = next((at for at, one in enumerate(ordered, start=1) if one.id == known.id), 0)
-        order = ordered[:place]
         lasting = self._lasting(known.pool)
         room = room_of(
             known.pool,
@@ -132,13 +131,13 @@ class LiveQueue:
             lasting,
             booked=known.image is not None,
         )
-        ahead = max(0, len(order) - 1)
+        ahead = max(0, place - 1)
         at = None
-        if order and state.memory.pause is None:
-            at = starts(order, room.free_at, lasting)[known.id]
+        if place and state.memory.pause is None:
+            at = starts(ordered[:place], room.free_at, lasting)[known.id]
         told = why_for_its_image(known, state.desired, state.memory, self.now())
         told = told or why(known, ahead, room, paused=state.memory.pause is not None)
-        return {"position": len(order) or None, "starts_at": at, "why": told}
+        return {"position": place or None, "starts_at": at, "why": told}
 
     def _orders(self, state: State) -> Mapping[PoolName, tuple[Job, ...]]:
         """Of each pool all that wait, in order; worked out once for all who ask within a second."""
