@@ -63,11 +63,9 @@ def forgets_its_flight(*arguments: Any, **more: Any) -> Any:
     return decide.decide(*arguments, **{**more, "in_flight": frozenset()})
 
 
-def takes_networks_away(
-    view: Any, found: Any, chosen: Any, tended: Callable[..., Any] = sandbox.tended
-) -> Any:
+def takes_networks_away(view: Any, found: Any, tended: Callable[..., Any] = sandbox.tended) -> Any:
     """Law 3 (docs/architecture.md): a sandbox that its slot does not want goes, whoever is in it."""
-    return tended(replace(view, containers={}), found, chosen)
+    return tended(view, replace(found, inside=frozenset()))
 
 
 @pytest.mark.timeout(600)

@@ -84,7 +84,7 @@ class Box:
         queue = Queue(self.memory, self.now, self.half_life)
         given: list[Job] = []
         while len(self.running) < self.slots and (job := queue.next(POOL)) is not None:
-            queue.take(POOL, job)
+            queue.take(job)
             self.serial += 1
             generation = Generation(f"g{self.serial}")
             agent = Agent(generation, SlotName("gpu-0"), POOL, self.serial, "f", "i", (), self.now)

@@ -24,9 +24,11 @@ from mayfly.core.slots import cooling
 
 
 def book(view: View, spec: SlotSpec, job: Job) -> Act | None:
-    """Book the slot for the job that is next; ``None`` where it cannot be made ready for that."""
+    """Book the slot for the job that is next; ``None`` where it cannot be made ready for that. The queue has
+    only jobs of images that agents can be made of.
+    """
     assert job.image is not None
-    if _unfit(view, spec, job.image) is not None:
+    if unbookable(spec.name, view.desired, view.memory, view.now) is not None:
         return None
     return Act((), (SlotBooked(view.now, spec.name, job.id, job.image),))
 
@@ -58,13 +60,8 @@ def _lapsed(view: View, spec: SlotSpec | None, booking: Booking) -> str | None:
         return f"job {booking.job} does not wait for a slot any more"
     if spec.name in view.desired.undetermined or unknown(view.desired, spec.pool, booking.image):
         return None
-    return _unfit(view, spec, booking.image)
-
-
-def _unfit(view: View, spec: SlotSpec, image: str) -> str | None:
-    """Why no agent of that image can be made in the slot now."""
     why = unbookable(spec.name, view.desired, view.memory, view.now)
-    return why or problem(view.desired, spec.pool, image)
+    return why or problem(view.desired, spec.pool, booking.image)
 
 
 def unbookable(slot: SlotName, desired: Desired, memory: Memory, now: float) -> str | None:

@@ -27,6 +27,7 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
+from mayfly.core.job_images import wanted_for
 from mayfly.core.keeping import deadline, keep
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
@@ -35,7 +36,6 @@ from mayfly.core.model import (
     DoomReason,
     Generation,
     Hold,
-    JobId,
     PoolName,
     SlotName,
     SlotSpec,
@@ -137,8 +137,7 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
         if name not in wanted:
             for agent in tenancy.agents:
                 draft.take(unwanted(view, agent), agent)
-    joined = draft.sandboxes.vacant
-    for verdict in (*sweep(view), *sandbox.tended(view, draft.sandboxes, joined)):
+    for verdict in (*sweep(view), *sandbox.tended(view, draft.sandboxes)):
         draft.take(verdict)
 
 
@@ -199,12 +198,9 @@ class _Draft:
                 for uuid in agent.lease:
                     self.leased.setdefault(uuid, []).append(agent)
                 if fact.job is not None and agent.asked_image is None:
-                    self._taken(agent.pool, fact.job)
+                    self.queue.take(self.view.memory.jobs[fact.job])
             elif isinstance(fact, SlotBooked):
-                self._taken(agent.pool, fact.job)
-
-    def _taken(self, pool: PoolName, job: JobId) -> None:
-        self.queue.take(pool, self.view.memory.jobs[job])
+                self.queue.take(self.view.memory.jobs[fact.job])
 
 
 def _preparing(memory: Memory) -> int:
@@ -368,7 +364,7 @@ def _prepare(
     if draft.room <= 0:
         return
     if spec.asked_image is not None:
-        reason = f"the slot's next job asks for image {spec.asked_image}"
+        reason = wanted_for(spec.asked_image)
     draft.room -= 1
     draft.serial += 1
     generation = draft.mint()

@@ -81,6 +81,11 @@ def made_of(spec: SlotSpec, image: str, found: JobImage) -> SlotSpec:
     return replace(spec, image=found.id, reference=image, asked_image=image, fingerprint=told)
 
 
+def wanted_for(image: str) -> str:
+    """Why the slot's agent is to be of that image."""
+    return f"the slot's next job asks for image {image}"
+
+
 def usable(images: Mapping[tuple[PoolName, str], JobImage], job: Job) -> bool:
     """Whether the job is of its pool's own image, or of one that agents can be made of."""
     if job.image is None:

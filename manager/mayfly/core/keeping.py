@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from math import inf
 
 from mayfly.core.actions import SetSchedulable
+from mayfly.core.job_images import wanted_for
 from mayfly.core.memory import Agent
 from mayfly.core.model import DoomReason, Hold, Phase, PoolName, SlotSpec
 from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
@@ -196,7 +197,7 @@ def _outdated(rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent) -> D
 def _other_image(spec: SlotSpec) -> str:
     if spec.asked_image is None:
         return "it was made for a job that does not wait for it any more"
-    return f"the slot's next job asks for image {spec.asked_image}"
+    return wanted_for(spec.asked_image)
 
 
 def deadline(view: View, spec: SlotSpec, agent: Agent, *, own: bool) -> float | None:

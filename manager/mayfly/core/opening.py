@@ -80,19 +80,16 @@ def _next_job(
     if agent.asked_image != spec.asked_image:
         return None
     booking = view.memory.slot(spec.name).booking
-    waiting = queue.next(spec.pool.name) if booking is None else view.memory.jobs.get(booking.job)
-    if waiting is None:
-        return None
-    if waiting.image != agent.asked_image:
-        if booking is not None:
-            return None
-        booked = book(view, spec, waiting)
-        if booked is not None:
-            return booked
-        waiting = queue.next_of_own_image(spec.pool.name)
-        if waiting is None:
-            return None
-    return _open(view, spec, agent, container, waiting)
+    if booking is not None:
+        waiting = view.memory.jobs.get(booking.job)
+    else:
+        waiting = queue.next(spec.pool.name)
+        if waiting is not None and waiting.image is not None:
+            booked = book(view, spec, waiting)
+            if booked is not None:
+                return booked
+            waiting = queue.next_of_own_image(spec.pool.name)
+    return _open(view, spec, agent, container, waiting) if waiting is not None else None
 
 
 def _named(

@@ -72,9 +72,9 @@ class Queue:
         found = self._ordered().get(pool)
         return found.next_of_own_image() if found is not None else None
 
-    def take(self, pool: PoolName, job: Job) -> None:
+    def take(self, job: Job) -> None:
         """The job waits no more, and those behind it are nearer."""
-        self._ordered()[pool].take(job)
+        self._ordered()[job.pool].take(job)
 
     def order(self, pool: PoolName) -> Iterator[Job]:
         """All that wait, as they would start if nothing else came."""

@@ -8,6 +8,7 @@ shown that nothing is left of it, here or elsewhere. See ADR 0023.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -75,19 +76,21 @@ class Sandboxes:
     vacant: Mapping[tuple[SlotName, str], Container]  # by slot and fingerprint
     unchecked: Mapping[Generation, Container]  # that somebody was in, and nobody is any more
     newest: Mapping[SlotName, Container]  # of all that are there, of use or not
+    inside: frozenset[ContainerId | None]  # those in whose namespaces a process of an agent may be
 
 
 def sandboxes(world: World) -> Sandboxes:
     """Those of that world."""
     there = sorted(world.holders.values(), key=_age)
     usable = [one for one in there if one.live and one.id not in world.spoilt]
-    inside = _inhabited(world, world.containers or {})
+    inside = _inhabited(world)
     empty = [one for one in usable if one.id not in inside]
     return Sandboxes(
         frozenset(one.id for one in usable),
         {(one.slot, one.fingerprint): one for one in empty if one.id in world.clean},
         {one.generation: one for one in empty if one.id not in world.clean},
         {one.slot: one for one in there},
+        inside,
     )
 
 
@@ -95,13 +98,10 @@ def _age(holder: Container) -> tuple[float, Generation]:
     return holder.created, holder.generation
 
 
-def _inhabited(
-    world: World, containers: Mapping[Generation, Container]
-) -> frozenset[ContainerId | None]:
-    """The holders in whose namespaces a process of an agent may be."""
+def _inhabited(world: World) -> frozenset[ContainerId | None]:
     return frozenset(
         one.sandbox
-        for one in containers.values()
+        for one in (world.containers or {}).values()
         if one.live and one.generation not in world.ended and one.generation not in world.deaths
     )
 
@@ -120,19 +120,16 @@ def is_checked(found: Sandboxes, spec: SlotSpec) -> bool:
     return not any((one.slot, one.fingerprint) == known for one in found.unchecked.values())
 
 
-def tended(
-    view: View, found: Sandboxes, chosen: Mapping[tuple[SlotName, str], Container]
-) -> Iterable[Act]:
+def tended(view: View, found: Sandboxes) -> Iterable[Act]:
     """The look into every namespace that its agent is gone from, and the removal of every holder that no slot
-    wants any more, once nobody can be in its namespace. ``chosen`` are those that agents are to join.
+    wants any more, once nobody can be in its namespace.
     """
     if not view.world.holders:
         return
     filling = {one.slot for one in view.memory.agents.values() if is_filling(view.world, (one,))}
-    inside = _inhabited(view.world, view.containers)
-    wanted = _wanted(view, found, chosen)
+    wanted = _wanted(view, found)
     for holder in view.world.holders.values():
-        occupied = holder.live and (holder.id in inside or holder.slot in filling)
+        occupied = holder.live and (holder.id in found.inside or holder.slot in filling)
         if occupied or not view.free(holder.generation):
             continue
         subject = (holder.generation, holder.slot, holder.id)
@@ -144,26 +141,26 @@ def tended(
             yield Act((CheckSandbox(*subject, "the agent that was in it is gone"),))
 
 
-def _wanted(
-    view: View, found: Sandboxes, chosen: Mapping[tuple[SlotName, str], Container]
-) -> AbstractSet[ContainerId]:
-    """The holders that stay: of each slot those that are to be joined, and the newest; none of one that is
+def _wanted(view: View, found: Sandboxes) -> AbstractSet[ContainerId]:
+    """The holders that stay: of each slot those that may be joined, and the newest; none of one that is
     drained.
     """
     slots = {spec.name: spec for spec in view.desired.slots}
-    kept: dict[SlotName, set[ContainerId]] = {}
+    joinable = {one.id for one in found.vacant.values()}
+    wanted: set[ContainerId] = set()
+    kept: Counter[SlotName] = Counter()
     for holder in sorted(view.world.holders.values(), key=_age, reverse=True):
-        spec, own = slots.get(holder.slot), kept.setdefault(holder.slot, set())
+        spec = slots.get(holder.slot)
         if spec is None:
             continue
         if spec.name in view.desired.undetermined:
-            own.add(holder.id)
+            wanted.add(holder.id)
             continue
         cordon = view.memory.slot(spec.name).cordon
         drained = cordon is not None and cordon.drain
         fits = spec.sandboxed and holder.fingerprint == spec.fingerprint and not drained
-        joined = chosen.get((holder.slot, holder.fingerprint))
-        is_chosen = joined is not None and joined.id == holder.id
-        if fits and holder.id in found.usable and (len(own) < MOST or is_chosen):
-            own.add(holder.id)
-    return {holder for own in kept.values() for holder in own}
+        has_place = kept[spec.name] < MOST or holder.id in joinable
+        if fits and holder.id in found.usable and has_place:
+            wanted.add(holder.id)
+            kept[spec.name] += 1
+    return wanted
