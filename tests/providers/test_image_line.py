@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from mayfly.cli.image_line import build_line
 from mayfly.core.desire import Survey, desired
 from mayfly.core.model import Config, HostSpec, PoolName, PoolSpec, Traits
+from mayfly.providers import Provider
 from mayfly.providers.azure.provider import Azure
 from mayfly.providers.gitea.provider import Gitea
 from mayfly.providers.github.provider import GitHub
 from mayfly.providers.gitlab.provider import OWN_RUNNERS, SHARED_RUNNER
 from mayfly.providers.installed import packages
 from mayfly.providers.local.provider import Local
+from mayfly.service.services import Services
 from tests.pages import ROOT
 
 OWN = {
@@ -39,9 +43,9 @@ def missing(provider: str, traits: Traits) -> str:
     """What is told of a pool whose image is not there."""
     pool = PoolSpec(name=PoolName("p"), provider=provider, gpus=0)
     survey = Survey(images={f"mayfly/{provider}:cpu": None})
-    (sentence,) = desired(
-        Config(HostSpec("box"), (pool,)), survey, {pool.name: traits}
-    ).obstacles.values()
+    config = Config(HostSpec("box"), (pool,))
+    services = Services(lambda _: cast(Provider, SimpleNamespace(traits=traits)), lambda _: None)
+    (sentence,) = desired(config, survey, services.preview(config)).obstacles.values()
     return sentence
 
 

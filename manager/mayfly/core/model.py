@@ -388,7 +388,7 @@ class Traits:
     keeps_entries: bool = False
     # the service deletes an agent's entry as soon as its job is over there, whoever has ended it
     entry_ends_with_job: bool = False
-    # what its images have beside the launcher; None: no client of a service
+    # what its images have beside the launcher, as its package says; None: no client of a service
     client: ImageClient | None = None
 
 

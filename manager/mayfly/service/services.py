@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from mayfly.core.memory import Agent
 from mayfly.core.model import Config, PoolName, PoolSpec, Traits
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.requests import Trial
 from mayfly.providers import Counting, Limited, Provider, Sign
+from mayfly.providers.installed import package
 from mayfly.service.bugs import Bug
 from mayfly.service.roster_watch import Heard, RosterWatch
+
+
+def _traits(pool: PoolSpec, provider: Provider) -> Traits:
+    """What the pool's provider says of itself, and its package of its images."""
+    found = package(pool.provider)
+    return replace(provider.traits, client=found.client if found is not None else None)
 
 
 class Services:
@@ -59,14 +67,16 @@ class Services:
     @property
     def traits(self) -> dict[PoolName, Traits]:
         """What the providers say of themselves."""
-        return {name: provider.traits for name, provider in self._providers.items()}
+        return {
+            name: _traits(self._pools[name], provider) for name, provider in self._providers.items()
+        }
 
     def preview(self, config: Config) -> dict[PoolName, Traits]:
         """What the providers of another configuration would say; ``Refused`` where one cannot be had."""
         known = self.traits
         for pool in config.pools:
             if self._pools.get(pool.name) != pool:
-                known[pool.name] = self._provide(pool).traits
+                known[pool.name] = _traits(pool, self._provide(pool))
         return known
 
     def use(self, config: Config) -> Mapping[PoolName, Provider]:

@@ -33,13 +33,11 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
-CLIENT = ImageClient("AGENT", "https://github.com/microsoft/azure-pipelines-agent/releases")
-
 PACKAGE = Package(
     name="azure",
     make=make,
     keys=keys,
-    client=CLIENT,
+    client=ImageClient("AGENT", "https://github.com/microsoft/azure-pipelines-agent/releases"),
     hints=Hints(
         url="https://dev.azure.com/ORGANISATION",
         group_key="agent_pool",

@@ -28,7 +28,7 @@ from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Passing
 from mayfly.edge.service_json import text
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
-from mayfly.providers.azure import CLIENT, check
+from mayfly.providers.azure import check
 from mayfly.providers.azure.agent_pool import MARK, AgentPool, Entry
 from mayfly.providers.azure.lines import CONFIG_LIMIT, judge, read
 from mayfly.providers.azure.settings import AzureSettings
@@ -47,7 +47,6 @@ class Azure:
     """One agent pool of an organisation or of a collection of Azure DevOps Server."""
 
     traits = Traits(
-        client=CLIENT,
         can_cordon=True,
         keeps_entries=True,
         enrol_deadline=420.0,

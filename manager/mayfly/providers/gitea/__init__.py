@@ -26,13 +26,11 @@ def keys() -> ProviderKeys:
     return KEYS
 
 
-CLIENT = ImageClient("RUNNER", "https://dl.gitea.com/gitea-runner/", tried="1.0.8")
-
 PACKAGE = Package(
     name="gitea",
     make=make,
     keys=keys,
-    client=CLIENT,
+    client=ImageClient("RUNNER", "https://dl.gitea.com/gitea-runner/", tried="1.0.8"),
     hints=Hints(
         url="https://gitea.example.org/ORGANISATION",
         place_key="scope",

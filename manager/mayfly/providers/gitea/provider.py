@@ -24,7 +24,7 @@ from mayfly.providers import (
     Sign,
     diagnosis,
 )
-from mayfly.providers.gitea import CLIENT, check, lines
+from mayfly.providers.gitea import check, lines
 from mayfly.providers.gitea.enrolling import Enroller
 from mayfly.providers.gitea.runners import Runners
 from mayfly.providers.gitea.service import GiteaApi
@@ -45,7 +45,6 @@ class Gitea:
     # A runner without a job ends at once at a TERM. One with a job waits for it, and the launcher ends the
     # job's steps soon, so that the runner tells of a failure.
     traits = Traits(
-        client=CLIENT,
         proof="lines",
         stop_ladder=(StopStep("TERM", 40.0), StopStep("USR2", 5.0)),
         can_cordon=True,

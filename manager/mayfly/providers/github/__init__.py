@@ -33,13 +33,11 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
-CLIENT = ImageClient("RUNNER", "https://github.com/actions/runner/releases")
-
 PACKAGE = Package(
     name="github",
     make=make,
     keys=keys,
-    client=CLIENT,
+    client=ImageClient("RUNNER", "https://github.com/actions/runner/releases"),
     hints=Hints(
         url="https://github.com/OWNER/REPOSITORY",
         group_key="runner_group",

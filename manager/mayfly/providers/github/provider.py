@@ -24,7 +24,7 @@ from mayfly.providers import (
     Sign,
     diagnosis,
 )
-from mayfly.providers.github import CLIENT, check, lines
+from mayfly.providers.github import check, lines
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.enrolling import Enroller
 from mayfly.providers.github.groups import Groups
@@ -45,7 +45,6 @@ class GitHub:
 
     # INT cancels a job and reports it; TERM leaves the client half a minute at most.
     traits = Traits(
-        client=CLIENT,
         stop_ladder=(StopStep("INT", 90.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0)),
     )
 

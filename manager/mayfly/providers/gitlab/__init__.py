@@ -40,13 +40,11 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
-CLIENT = ImageClient("RUNNER", "https://gitlab.com/gitlab-org/gitlab-runner/-/releases")
-
 PACKAGE = Package(
     name="gitlab",
     make=make,
     keys=keys,
-    client=CLIENT,
+    client=ImageClient("RUNNER", "https://gitlab.com/gitlab-org/gitlab-runner/-/releases"),
     hints=Hints(
         url="https://gitlab.example.org/GROUP",
         place_key="scope",

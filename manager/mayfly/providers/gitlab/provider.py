@@ -33,7 +33,7 @@ from mayfly.edge.credentials import Secret
 from mayfly.edge.service_json import integer
 from mayfly.edge.vault import Vault
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
-from mayfly.providers.gitlab import CLIENT, check, lines
+from mayfly.providers.gitlab import check, lines
 from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.gitlab.slot_runners import SlotRunners
@@ -56,11 +56,9 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Gi
 # job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
 LADDER = (StopStep("QUIT", 75.0, idle=True), StopStep("TERM", 40.0), StopStep("USR2", 5.0))
 # Each slot has a runner of its own, for ever, and that can be paused.
-OWN_RUNNERS = Traits(
-    proof="lines", stop_ladder=LADDER, can_cordon=True, keeps_entries=True, client=CLIENT
-)
+OWN_RUNNERS = Traits(proof="lines", stop_ladder=LADDER, can_cordon=True, keeps_entries=True)
 # All slots share one runner that a person has made.
-SHARED_RUNNER = Traits(proof="lines", stop_ladder=LADDER, client=CLIENT)
+SHARED_RUNNER = Traits(proof="lines", stop_ladder=LADDER)
 
 
 class GitLab:
