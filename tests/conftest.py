@@ -40,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     return (yield)
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep how the tests ended for whoever reads what failed of them: 1 says that all of them ran."""
+    if not hasattr(session.config, "workerinput") and session.config.cache is not None:
+        session.config.cache.set("ended", int(exitstatus))
+
+
 def _later(item: pytest.Item) -> int:
     """What is long comes first: a worker that begins it last is waited for by all others."""
     if item.get_closest_marker("long") is not None:
