@@ -4,6 +4,7 @@ and nothing of it is sent.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ def lasting(say: Callable[[str], None], clock: Callable[[], float] = time.monoto
             say(sentence())
 
     return told
+
+
+def at_terminal(say: Callable[[str], None]) -> Progress:
+    """A progress that is told where somebody sees it."""
+    return lasting(say) if sys.stderr.isatty() else quiet
 
 
 def most_of(manager: Client) -> int | None:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mayfly.cli.allowance import Progress, lasting, most_of, quiet
+from mayfly.cli.allowance import Progress, at_terminal, most_of, quiet
 from mayfly.cli.client import Client
 from mayfly.cli.pipeline_tasks import queued
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
-from mayfly.core.quantities import spoken_size
 from mayfly.core.runs import JOBS_MOST, PATH_MAX, REF_MAX, SUBJECT_MAX, Origin
 
 if TYPE_CHECKING:
@@ -57,14 +56,14 @@ def submitted(
 
     body = body_of(origin, tasks)
     _see_that_it_is_no_more_than_may_be(body)
-    progress = lasting(say) if sys.stderr.isatty() else quiet
+    progress = at_terminal(say)
     code = tree(most_of(manager), progress)
     for sentence in code.left_out:
         say(f"not sent: {sentence}")
     sending = workspace.Sending(progress=progress)
     found = workspace.send(manager, code, sending)
     if sys.stderr.isatty():
-        say(f"{code.counted}, {spoken_size(code.size)}; {spoken_size(sending.bytes)} sent")
+        say(workspace.told(code, sending))
     answer = manager.post("/v1/runs", {**body, "workspace": found})
     return Submitted(clean(str(answer["run"])), tuple(task.name for task in tasks))
 

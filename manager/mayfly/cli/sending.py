@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mayfly.cli.allowance import KEY, lasting, most_of, quiet
+from mayfly.cli.allowance import KEY, at_terminal, most_of
 from mayfly.cli.client import Client
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
@@ -23,7 +23,7 @@ def sent_folder(manager: Client, folder: Path, results: Sequence[str] = ()) -> s
     """The workspace that the folder is; what it came to is said."""
     from mayfly.cli import workspace  # noqa: PLC0415  only where something is sent: costs 20 ms
 
-    progress = lasting(say) if sys.stderr.isatty() else quiet
+    progress = at_terminal(say)
     tree = workspace.of_folder(folder, results, most_of(manager), progress)
     for sentence in tree.left_out:
         say(f"not sent: {sentence}")
@@ -31,7 +31,7 @@ def sent_folder(manager: Client, folder: Path, results: Sequence[str] = ()) -> s
         say(f"there is nothing in {folder} that git would send: the job starts in an empty folder")
     sending = workspace.Sending(progress=progress)
     found = workspace.send(manager, tree, sending)
-    say(f"{folder}: {tree.counted}, {spoken_size(tree.size)}; {spoken_size(sending.bytes)} sent")
+    say(f"{folder}: {workspace.told(tree, sending)}")
     return found
 
 

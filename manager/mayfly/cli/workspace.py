@@ -72,6 +72,11 @@ class Sending:
     progress: Progress = quiet
 
 
+def told(tree: Tree, sending: Sending) -> str:
+    """What it came to, for people."""
+    return f"{tree.counted}, {spoken_size(tree.size)}; {spoken_size(sending.bytes)} sent"
+
+
 # -- a folder ----------------------------------------------------------------------------------------
 
 
