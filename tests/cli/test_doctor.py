@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +22,7 @@ from mayfly.cli.doctor import (
     exit_code,
     results,
 )
-from mayfly.cli.examination import loaded
+from mayfly.cli.examination import ENGINE_SECONDS, job_images_of, loaded
 from mayfly.cli.exposure import Exposure
 from mayfly.core.desire import Hardware, ImageSeen, Survey
 from mayfly.core.leases import Gpu
@@ -42,9 +42,10 @@ from mayfly.core.model import (
 )
 from mayfly.core.mounts import Source
 from mayfly.edge.catalogue import catalogue
+from mayfly.edge.faults import Passing
 from mayfly.edge.room import Room
 from mayfly.engines.docker.about import engine_facts
-from mayfly.engines.protocol import EngineFacts
+from mayfly.engines.protocol import Engine, EngineFacts, ImageFacts
 from tests.engine.go_between import GoBetween
 from tests.engine.private_engine import PrivateEngine
 
@@ -561,3 +562,42 @@ LoadCredential=inherited
     places, sealed = loaded(unit)
     assert places == {"azure-pat": "/etc/mayfly/credentials/azure-pat"}
     assert sealed == {"forge"}
+
+
+class Images:
+    """An Engine of which nothing but its images is asked; a look takes so many seconds of its clock."""
+
+    def __init__(self, takes: float) -> None:
+        self._takes = takes
+        self.now = 0.0
+
+    def image_names(self) -> tuple[str, ...]:
+        return ("lab/b:1", "other/x:1", "lab/a:1", "lab/broken:1", "lab/c:1")
+
+    def image(self, reference: str, *, within: float | None = None) -> ImageFacts | None:
+        assert within is not None
+        self.now += min(self._takes, within)
+        if self._takes > within or reference == "lab/broken:1":
+            raise Passing("it does not answer")
+        return ImageFacts("id", {}, None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("takes", "names", "why"),
+    [
+        (0.0, ["lab/a:1", "lab/b:1"], "it does not answer"),
+        (ENGINE_SECONDS - 1, ["lab/a:1"], "it does not answer"),
+        (ENGINE_SECONDS, ["lab/a:1"], "the Engine took longer than 15 s"),
+    ],
+)
+def test_what_was_read_of_job_images_is_kept_where_an_engine_tells_no_more_in_time(
+    takes: float, names: list[str], why: str
+) -> None:
+    engine = Images(takes)
+    config = config_of(replace(LOCAL, job_images=("lab/*",)))
+    found, untold = job_images_of(cast(Engine, engine), config, lambda: engine.now)
+    assert (list(found), untold) == (names, why)
+    assert engine.now <= ENGINE_SECONDS
+    told = results(replace(WELL, config=config, job_images=found, job_images_untold=untold))
+    verdicts = [one.verdict for one in told if why in one.verdict.text]
+    assert [one.state for one in verdicts] == [State.SKIP]

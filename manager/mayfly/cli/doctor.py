@@ -87,6 +87,7 @@ class Facts:
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
     survey: Survey | None = None
     job_images: Mapping[str, ImageSeen] = field(default_factory=dict)  # there, and allowed to jobs
+    job_images_untold: str = ""  # why there may be more of them; empty: there are none
     hardware: Hardware = field(default_factory=Hardware)
     char_links: bool | None = None  # whether /dev/char knows the GPUs; None: there are none
     secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
@@ -371,6 +372,11 @@ def _images(facts: Facts) -> Iterator[Verdict]:
                 text = f"what jobs write into {', '.join(uncounted)} does not count towards `disk`"
                 fix = f"# build {image} without its VOLUME, or mount a cache or a tmpfs there"
                 yield warn(f"pool {pool.name}: {image}: {text}", fix)
+
+    if facts.job_images_untold:
+        yield skip(
+            f"not every image that jobs may ask for was looked at: {facts.job_images_untold}"
+        )
 
 
 def _uncounted(pool: PoolSpec, volumes: Iterable[str]) -> list[str]:

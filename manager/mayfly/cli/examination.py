@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -123,7 +124,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
             survey = survey_of(
                 engine, config, info, references(config, facts.hardware), MountedPaths()
             )
-            job_images = _job_images(engine, config)
+            job_images, untold = job_images_of(engine, config)
             strangers = sorted(c.name for c in engine.list() if c.host != own and bears_its_name(c))
     except Fault as fault:
         return replace(facts, engine_problem=str(fault))
@@ -132,19 +133,35 @@ def _engine(facts: Facts, config: Config) -> Facts:
         engine=info,
         survey=survey,
         job_images=job_images,
+        job_images_untold=untold,
         strangers=tuple(strangers),
         rooms=(*facts.rooms, *_rooms(*map(Path, info.places))),
     )
 
 
-def _job_images(engine: Engine, config: Config) -> dict[str, ImageSeen]:
-    """The images on this Engine that jobs may ask for, the first of them by name."""
+def job_images_of(
+    engine: Engine, config: Config, clock: Callable[[], float] = time.monotonic
+) -> tuple[dict[str, ImageSeen], str]:
+    """The images on this Engine that jobs may ask for, the first of them by name; and why the Engine told of
+    no more, empty where it told of all.
+    """
+    found: dict[str, ImageSeen] = {}
     pools = [pool for pool in config.pools if pool.job_images]
     if not pools:
-        return {}
-    found = (name for name in engine.image_names() if allowed(pools, name))
-    looked_at = ((name, image_seen(engine, name)) for name in sorted(found)[:JOB_IMAGES])
-    return {name: seen for name, seen in looked_at if seen is not None}
+        return found, ""
+    deadline = clock() + ENGINE_SECONDS
+    try:
+        names = sorted(name for name in engine.image_names() if allowed(pools, name))
+        for name in names[:JOB_IMAGES]:
+            left = deadline - clock()
+            if left <= 0:
+                return found, f"the Engine took longer than {ENGINE_SECONDS:g} s"
+            seen = image_seen(engine, name, within=left)
+            if seen is not None:
+                found[name] = seen
+    except Fault as fault:
+        return found, str(fault)
+    return found, ""
 
 
 def _host_id(state: Path) -> HostId | None:
