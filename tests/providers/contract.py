@@ -341,6 +341,15 @@ class ProviderContract:
         bench.fresh()
         assert entry_of(bench.provider(), enrolment) is not None
 
+    def test_a_roster_is_of_the_moment_before_the_service_was_asked(self, bench: Bench) -> None:
+        provider = bench.provider()
+        provider.roster()  # what it asks for once is known
+        before = len(bench.fake.calls)
+        roster = provider.roster()
+        assert roster is not None
+        asked = bench.fake.calls[before].when + time.time() - time.monotonic()
+        assert roster.at <= asked, "an agent that registers meanwhile is not missed"
+
     def test_the_agents_of_another_host_are_not_ours(self, bench: Bench) -> None:
         other = bench.provider(OTHER_ID, replace(HOST, name="other"))
         theirs = other.enrol(agent(generation="l0000000zzzzz"), self.labels)

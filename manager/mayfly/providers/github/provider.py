@@ -81,9 +81,10 @@ class GitHub:
 
     def roster(self) -> Roster | None:
         """Our runners of this pool, and others that bear our names."""
+        at = self._clock()
         entries = self._runners.look()
         self._enroller.take_back_lost(entries)
-        return Roster(tuple(entries), self._clock())
+        return Roster(tuple(entries), at)
 
     def answer(self) -> None:
         """One small call, to see whether GitHub answers; no part of its limit while nothing changes."""
