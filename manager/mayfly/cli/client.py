@@ -174,11 +174,13 @@ class Client:
         )
         if response.status != SWITCHING:
             raise _refusal(response.status, self._whole(response))
-        response.socket.setblocking(False)
-        ahead = response.ahead()
-        kept = response.socket.dup()
-        response.close()
-        return kept, ahead
+        try:
+            response.socket.setblocking(False)
+            return response.socket.dup(), response.ahead()
+        except OSError as error:
+            raise self._trouble(error) from error
+        finally:
+            response.close()
 
     def _json(
         self, method: str, target: str, body: bytes | Body | None, timeout: float, patience: float
