@@ -168,8 +168,7 @@ class Soak:
             with suppress(*BROKEN):
                 self._submit_some()
             with suppress(*BROKEN):
-                rows = self._rows()
-                over = sum(row["state"] in ENDED for row in rows)
+                over = len(self.asked) - len(self._waiting())
                 if over >= told + max(20, self.wanted // 20):
                     told = over
                     seconds = time.monotonic() - began
@@ -247,16 +246,25 @@ class Soak:
         return self.engine.docker("ps", "-q", *filters, check=False).split()
 
     def _cancel(self) -> bool:
-        waiting = [row["job"] for row in self._rows() if row["state"] not in ENDED]
+        waiting = self._waiting()
         if not waiting:
             return False
         job = self.random.choice(waiting)
         self.cancelled.add(job)
         return self.manager.cli("cancel", job, timeout=30).returncode == 0
 
+    def _waiting(self) -> list[str]:
+        """The jobs that have not ended; all of them are told, whatever the limit on those that have."""
+        rows: list[dict[str, Any]] = self.manager.get("/v1/jobs?limit=1")["jobs"]
+        return [row["job"] for row in rows if row["state"] not in ENDED]
+
     def _rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.manager.get("/v1/jobs?limit=10000")["jobs"]
-        return rows
+        """All jobs: as many as one answer has of each pool."""
+        return [
+            row
+            for pool in ("kept", "own")
+            for row in self.manager.get(f"/v1/jobs?pool={pool}&limit=10000")["jobs"]
+        ]
 
     def _alive(self) -> bool:
         return self.manager.process is not None and self.manager.process.poll() is None
@@ -278,7 +286,7 @@ class Soak:
         self._start()
         until(self.manager.answers, "the manager answers")
         until(
-            lambda: all(row["state"] in ENDED for row in self._rows()),
+            lambda: not self._waiting(),
             "every job has ended",
             60 + 2 * self.wanted,
         )
