@@ -22,6 +22,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument(
+        "--burst", type=int, default=6, help="at most so many jobs are sent between two troubles"
+    )
+    parser.add_argument(
         "--no-live-restore", action="store_true", help="an Engine that ends its containers with it"
     )
     parser.add_argument(
@@ -38,7 +41,7 @@ def main() -> int:
         flush=True,
     )
     accounts = Soak(
-        given.jobs, given.seed, slots=given.slots,
+        given.jobs, given.seed, slots=given.slots, burst=given.burst,
         live_restore=not given.no_live_restore, engine=not given.engine_left_alone,
         tell=lambda text: print(f"· {text}", file=sys.stderr, flush=True),
     ).run()  # fmt: skip

@@ -99,6 +99,7 @@ class Soak:
         seed: int,
         *,
         slots: int = 4,
+        burst: int = 6,
         live_restore: bool = True,
         engine: bool = True,
         tell: Callable[[str], None] = lambda text: None,
@@ -108,6 +109,7 @@ class Soak:
         self.wanted = jobs
         self.seed = seed
         self.slots = slots
+        self.burst = burst
         self.live_restore = live_restore
         self.random = random.Random(seed)
         self.troubles = [
@@ -183,7 +185,7 @@ class Soak:
                     self.happened[name] += 1
 
     def _submit_some(self) -> None:
-        for _ in range(min(self.random.randint(1, 6), self.wanted - len(self.asked))):
+        for _ in range(min(self.random.randint(1, self.burst), self.wanted - len(self.asked))):
             kind, middle = self.random.choice(KINDS)
             code = self.random.choice((0, 0, 0, 1, 7, 42))
             pool = "own" if self.random.randrange(self.slots) < self.slots // 2 else "kept"
