@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mayfly.cli.verbs_images import _base, _target
+from mayfly.cli.image_building import base_of, target_of
 from mayfly.core import images
 from mayfly.edge.catalogue import catalogue
 
@@ -50,13 +50,13 @@ def slug(provider: str, name: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_image_is_baked_as_the_command_line_builds_it(provider: str, name: str) -> None:
     found = baked("all")["target"][slug(provider, name)]
-    target, tag, labels = _target(name, provider)
+    target, tag, labels = target_of(name, provider)
     assert (found["target"], found["tags"], found.get("labels", {})) == (target, [tag], labels)
     assert found["dockerfile"] == "dockerfiles/Dockerfile"
     assert found["platforms"] == ["linux/amd64", "linux/arm64"]
     assert found["args"].get("UID") == "1000"
     for architecture in ("amd64", "arm64"):
-        base = _base(catalogue(), name, architecture, "devel", None)
+        base = base_of(catalogue(), name, architecture, "devel", None)
         assert found["args"].get("BASE") == base
 
 
@@ -64,7 +64,7 @@ def test_nothing_else_is_baked_but_the_image_for_wheels() -> None:
     expected = {slug(provider, name) for provider in PROVIDERS for name in NAMES} | {"wheels"}
     assert set(baked("all")["target"]) == expected
     found = baked("wheels")["target"]["wheels"]
-    assert (found["target"], found["tags"], _target("wheels", "local")[:2]) == (
+    assert (found["target"], found["tags"], target_of("wheels", "local")[:2]) == (
         "local-wheels",
         ["mayfly/local:wheels"],
         ("local-wheels", "mayfly/local:wheels"),

@@ -240,15 +240,19 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "images build --uid": [(f"images build cpu --uid {n}", 2) for n in ("x", "0", "-1")],
     "images build --build-arg": [
         ("images build cpu --build-arg nonsense", 2),
-        *((f"images build cpu --provider {p}", 2) for p in ("azure", "gitea", "github", "gitlab")),
-        ("images build cpu --provider gitea --build-arg RUNNER_VERSION=1.0.8", 2),
+        *((f"images build cpu --provider {p}", 2) for p in ("azure", "github")),
+        ("images build cpu --provider gitea --build-arg RUNNER_VERSION=--x", 2),
         (
             "images build cpu --provider azure --build-arg AGENT_VERSION= --build-arg AGENT_SHA256=x",
             2,
         ),
+        (f"images build cpu --provider azure --build-arg AGENT_SHA256={'a' * 64}", 2),
     ],
     "images build --docker-host": [("images build cpu --docker-host tcp://x:1", 2)],
     "images build --no-cache": ALONE,
+    "images refresh --within": [(f"images refresh --within {n}", 2) for n in ("x", "-1", "366")],
+    "images refresh --newest": ALONE,
+    "images refresh --dry-run": ALONE,
     "images pull --from": ANY,
 }
 

@@ -169,6 +169,7 @@ provider = "gitlab"
 url = "https://gitlab.lab"
 token = { credential = "gitlab" }
 scope = "group:7"
+releases = "https://mirror.lab/gitlab-runner"
 
 [pool.security]
 runtime = "runsc"
@@ -285,7 +286,10 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             provider="gitlab",
             embedded=False,
             settings=GitLabSettings(
-                url="https://gitlab.lab", token={"credential": "gitlab"}, scope="group:7"
+                url="https://gitlab.lab",
+                token={"credential": "gitlab"},
+                scope="group:7",
+                releases="https://mirror.lab/gitlab-runner",
             ),
             security=model.PoolSecurity(runtime="runsc", read_only=True),
         ),

@@ -122,6 +122,7 @@ class FakeAzure(Fake):
     lag = 0.0  # that an entry shows online after its session has ended
     sign_in = "401"  # what a wrong token gets: 401, redirect, page
     newest = VERSION
+    checksum: str | None = "b" * 64  # of its packages; None: it does not tell
     retry_after: str | None = None  # said beside every good answer
     still_running = 400  # the status of a refusal to delete an agent that has a job
     page: int | None = None  # agents in one answer; None: all
@@ -164,6 +165,7 @@ class FakeAzure(Fake):
             ("GET", f"{DT}/pools/{{pool}}/jobrequests", self.list_requests),
             ("PATCH", f"{DT}/pools/{{pool}}/jobrequests/{{request}}", self.renew),
             ("GET", f"{DT}/packages/agent/{{rid}}", self.packages),
+            ("GET", f"{DT}/packages/agent/{{rid}}/{{version}}", self.packages),
             ("POST", f"{DT}/hubs/{{hub}}/plans/{{plan}}/logs", self.take_log),
             ("POST", f"{DT}/hubs/{{hub}}/plans/{{plan}}/events", self.take_event),
             ("POST", f"{LAB}/_apis/oauth2/token", self.agent_token),
@@ -524,10 +526,20 @@ class FakeAzure(Fake):
         return Answer(200, self._shown(entry, call))
 
     def packages(self, call: Call) -> Answer:
-        version = dict(
-            zip(("major", "minor", "patch"), map(int, self.newest.split(".")), strict=True)
-        )
-        return collection([{"type": "agent", "platform": call.at["rid"], "version": version}])
+        """The newest package, or that of a version, which is then an object of its own."""
+        asked = call.at.get("version")
+        if asked not in (None, self.newest):
+            return Answer(404, {"message": f"There is no package {asked}."})
+        parts = zip(("major", "minor", "patch"), map(int, self.newest.split(".")), strict=True)
+        rid = call.at["rid"]
+        package = {
+            "type": "agent",
+            "platform": rid,
+            "version": dict(parts),
+            "downloadUrl": f"{self.url}/vsts-agent-{rid}-{self.newest}.tar.gz",
+            "hashValue": self.checksum,
+        }
+        return collection([package]) if asked is None else Answer(200, package)
 
     # -- tokens -----------------------------------------------------------------------------------------
 

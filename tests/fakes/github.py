@@ -109,6 +109,8 @@ class FakeGitHub(Fake):
             "administration": "write",
         }
         # How it behaves.
+        self.hands_out = VERSION  # the newest runner
+        self.checksum: str | None = "a" * 64  # of its archives; None: it does not tell
         self.jit = True
         self.server_version: str | None = "3.19.0"
         self.stale = 0.0  # seconds that a list may be old
@@ -545,18 +547,19 @@ class FakeGitHub(Fake):
         scope = self._scope(call, "read")
         if isinstance(scope, Answer):
             return scope
-        name = f"actions-runner-linux-x64-{VERSION}.tar.gz"
-        return Answer(
-            200,
-            [
-                {
-                    "os": "linux",
-                    "architecture": "x64",
-                    "download_url": f"{self.url}/{name}",
-                    "filename": name,
-                }
-            ],
-        )
+        found = []
+        for system, machine in (("osx", "arm64"), ("linux", "x64"), ("linux", "arm64")):
+            name = f"actions-runner-{system}-{machine}-{self.hands_out}.tar.gz"
+            entry = {
+                "os": system,
+                "architecture": machine,
+                "download_url": f"{self.url}/{name}",
+                "filename": name,
+            }
+            if self.checksum is not None:
+                entry["sha256_checksum"] = self.checksum
+            found.append(entry)
+        return Answer(200, found)
 
     def list_groups(self, call: Call) -> Answer:
         scope = self._scope(call, "read")

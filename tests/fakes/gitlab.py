@@ -126,6 +126,7 @@ class FakeGitLab(Fake):
         self.runners: dict[int, Runner] = {}
         self.jobs: dict[int, Job] = {}
         self.trace_interval = 1
+        self.version = "19.3.1-ee"
         self.token_life: float | None = (
             None  # seconds that a runner's token is good; None: for ever
         )
@@ -136,6 +137,7 @@ class FakeGitLab(Fake):
         for method, path, handler in (
             ("POST", "/user/runners", self._create),
             ("POST", "/runners", self._register),
+            ("GET", "/version", self._version),
             ("POST", "/runners/verify", self._verify),
             ("POST", "/runners/reset_authentication_token", self._reset_own),
             ("DELETE", "/runners", self._delete_own),
@@ -303,6 +305,10 @@ class FakeGitLab(Fake):
                     self._finish(job, "failed")
 
     # -- who asks ---------------------------------------------------------------------------------
+
+    def _version(self, call: Call) -> Answer:
+        self._person(call, "read_api")
+        return Answer(200, {"version": self.version, "revision": "abcdef0"})
 
     def _person(self, call: Call, *scopes: str) -> Person:
         given = call.headers.get("private-token") or call.headers.get("authorization", "")[7:]

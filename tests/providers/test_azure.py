@@ -21,11 +21,11 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Web
 from mayfly.providers import Enrolment, Sign
 from mayfly.providers.azure.agent_pool import MARK
-from mayfly.providers.azure.check import version_of
 from mayfly.providers.azure.lines import CLOCK, judge, read
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.provider import BORN, Azure
 from mayfly.providers.azure.settings import AzureSettings
+from mayfly.providers.azure.version import version_of
 from tests.fakes.azure import DIGEST, DT, LAB, FakeAzure, verified
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, changed
@@ -617,7 +617,7 @@ def ended(code: int | None, oom: int = 0, **more: object) -> End:
         ),
         (ended(2), ("An error occurred: x",), Result.DIED_YOUNG, None, "it failed"),
         (ended(3), (), Result.IMAGE_TOO_OLD, None, "newer agent"),
-        (ended(4), (LISTENING,), Result.IMAGE_TOO_OLD, None, "AGENT_VERSION"),
+        (ended(4), (LISTENING,), Result.IMAGE_TOO_OLD, None, "images refresh"),
         (ended(4), (RUNNING, DONE), Result.IMAGE_TOO_OLD, None, "Succeeded"),
         (ended(75), (), Result.DIED_YOUNG, None, "did not end within 150 s"),
         (

@@ -16,7 +16,7 @@ import pytest
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostSpec, Severity
 from mayfly.edge.faults import Passing, Refused
-from mayfly.providers.github.check import newest_of
+from mayfly.providers.github.client_release import handed_out
 from mayfly.providers.github.place import place_of
 from mayfly.providers.github.provider import GitHub
 from tests.fakes.github import FakeGitHub, Token
@@ -350,7 +350,8 @@ def test_a_number_without_end_in_a_name_is_none_of_ours(bench: GitHubBench) -> N
     roster = bench.provider().roster()
     assert roster is not None
     assert roster.entries == ()
-    assert newest_of(f"a-2.300.1.tar.gz b-{'9' * 5000}.1.1.tar.gz") == (2, 300, 1)
+    listed = [{"filename": f"b-{'9' * 5000}.1.1.tar.gz"}, {"filename": "a-2.300.1.tar.gz"}, {}]
+    assert list(handed_out(listed)) == ["2.300.1"]
 
 
 def test_a_list_that_has_not_changed_costs_nothing_of_the_hourly_limit(bench: GitHubBench) -> None:
@@ -557,7 +558,8 @@ def test_the_check_warns_of_a_runner_that_is_older_than_what_github_hands_out(
     runner.version = "2.99.1"
     (finding,) = bench.provider().check()  # the doctor's, which has asked for nothing before
     assert "2.99.1" in finding.text
-    assert "RUNNER_VERSION=2.336.0" in finding.fix
+    assert "2.336.0" in finding.text
+    assert finding.fix == "sudo mayfly images refresh --newest"
 
 
 def test_the_check_complains_of_a_token_that_may_only_read(bench: GitHubBench) -> None:

@@ -1,16 +1,19 @@
-"""The line that builds a missing image names all that its stage of the Dockerfile asks for."""
+"""The line that builds a missing image, and the clients that the catalogue has for it."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from mayfly.cli.image_line import build_line
+from mayfly.core.client_release import is_sha256, is_version
 from mayfly.core.desire import Survey, desired
 from mayfly.core.model import Config, HostSpec, PoolName, PoolSpec, Traits
+from mayfly.edge.catalogue import client
 from mayfly.providers import Provider
 from mayfly.providers.azure.provider import Azure
 from mayfly.providers.gitea.provider import Gitea
@@ -28,15 +31,6 @@ OWN = {
     "gitlab": (OWN_RUNNERS, SHARED_RUNNER),
     "local": (Local.traits,),
 }
-
-
-def asked_for(provider: str) -> set[str]:
-    """The build arguments without which that provider's stage of the Dockerfile ends the build."""
-    text = (ROOT / "dockerfiles/Dockerfile").read_text()
-    (stage,) = re.findall(
-        rf"^FROM \S+ AS {provider}\n(.*?)(?:^FROM |\Z)", text, re.MULTILINE | re.DOTALL
-    )
-    return set(re.findall(r'^    && : "\$\{([A-Z0-9_]+):\?', stage, re.MULTILINE))
 
 
 def missing(provider: str, traits: Traits) -> str:
@@ -58,16 +52,36 @@ def test_every_provider_is_looked_at() -> None:
 )
 def test_it_is_the_same_wherever_it_is_told(provider: str, traits: Traits) -> None:
     line = build_line(provider, "cpu")
-    command, _, comment = line.partition("   # ")
-    assert set(re.findall(r"--build-arg ([A-Z0-9_]+)=", command)) == asked_for(provider)
-    assert bool(comment) == bool(asked_for(provider))
+    assert "build-arg" not in line, "version and checksum are found out by the build"
     assert f"`{line.removeprefix('sudo ')}`" in missing(provider, traits)
 
 
-def test_a_version_that_is_named_is_the_one_that_was_tried() -> None:
-    tried = {name: one.client.tried for name, one in packages().items() if one.client is not None}
-    assert {name for name, version in tried.items() if version is not None} == {"gitea"}
+def test_the_versions_of_the_catalogue_are_those_that_were_tried() -> None:
+    found = {name: client(name).version for name, one in packages().items() if one.client}
+    tried = {name: version for name, version in found.items() if version is not None}
+    assert tried.keys() == {"gitea", "gitlab"}
     built = (ROOT / "tests/real/gitea/runner/go.mod").read_text()
     assert f"gitea.com/gitea/runner v{tried['gitea']}\n" in built
-    page = (ROOT / "docs/how-to/gitea.md").read_text()
-    assert set(re.findall(r"RUNNER_VERSION=(\S+)", page)) == {tried["gitea"]}
+
+
+def test_the_catalogue_has_every_client_and_no_other() -> None:
+    carried = tomllib.loads((ROOT / "dockerfiles/clients.toml").read_text())["client"]
+    assert carried.keys() == {name for name, one in packages().items() if one.client}
+    for name in carried:
+        known = client(name)
+        assert known.version is None or is_version(known.version)
+        assert all(is_sha256(checksum) for checksum in known.sha256.values())
+        assert known.sha256.keys() <= {"amd64", "arm64"}
+
+
+@pytest.mark.parametrize("provider", [name for name, one in packages().items() if one.client])
+def test_the_build_arguments_are_those_that_its_stage_asks_for(provider: str) -> None:
+    text = (ROOT / "dockerfiles/Dockerfile").read_text()
+    (stage,) = re.findall(
+        rf"^FROM \S+ AS {provider}\n(.*?)(?:^FROM |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    described = packages()[provider].client
+    assert described is not None
+    asked_for = re.findall(r'^    && : "\$\{([A-Z0-9_]+):\?', stage, re.MULTILINE)
+    assert set(asked_for) == set(described.arguments)
+    assert f"ARG {described.argument}_URL" in stage

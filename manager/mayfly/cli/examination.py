@@ -90,7 +90,7 @@ def _host(facts: Facts, config: Config) -> Facts:
         rooms=_rooms(state),
     )
     facts = _engine(facts, config)
-    with _handed_over() as sealed:
+    with handed_over() as sealed:
         facts = replace(facts, secrets=_secrets(config, sealed))
         return replace(facts, services=_services(config, state, sealed))
 
@@ -208,7 +208,7 @@ _LOADS = re.compile(r"^LoadCredential(Encrypted)?=([^:\s]+)(?::(/\S+))?\s*$", re
 
 
 @contextmanager
-def _handed_over() -> Iterator[frozenset[str]]:
+def handed_over() -> Iterator[frozenset[str]]:
     """The credentials that systemd would hand to the manager, for as long as the doctor asks services.
 
     Those of a unit that runs are there for root to read; else they are read where `LoadCredential=` says.

@@ -9,5 +9,5 @@ from mayfly.providers.installed import package
 def build_line(provider: str, name: str) -> str:
     """The command for `mayfly/PROVIDER:NAME`, where ``name`` is ``cpu`` or a CUDA version."""
     found = package(provider)
-    client, embedded = (found.client, found.embedded) if found is not None else (None, False)
-    return f"sudo {image_line.build_line(provider, name, client, embedded=embedded)}"
+    embedded = found is not None and found.embedded
+    return f"sudo {image_line.build_line(provider, name, embedded=embedded)}"

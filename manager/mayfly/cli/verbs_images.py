@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mayfly.cli.image_building import PLAIN, build_image, version_of
 from mayfly.cli.options import ConfigOption, JsonOption
 from mayfly.cli.plain import clean
 from mayfly.cli.talk import config_path, print_json, say, terminal_width
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core import images
-from mayfly.core.model import LABEL_CUDA
+from mayfly.core.image_build import ImageBuild
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mayfly.core.images import Catalogue, Row, Version
+    from mayfly.core.images import Row, Version
+    from mayfly.core.model import Config
     from mayfly.engines.protocol import Engine
 
 images_app = typer.Typer(
@@ -32,7 +32,6 @@ ProviderOption = Annotated[
     str, typer.Option("--provider", metavar="NAME", help="Whose agent: local, azure, …")
 ]
 HEADINGS = ("CUDA", "TOOLKIT", "DRIVER", "COMPUTE", "ARCHITECTURES", "DISTRIBUTIONS", "END OF LIFE")
-PLAIN = ("cpu", "wheels")
 ARCHITECTURES = ("amd64", "arm64")
 OURS = "mayfly/"  # what the names of Mayfly's own images begin with
 
@@ -113,7 +112,7 @@ def select(
         capabilities,
         arch or architecture(),
         provider=provider,
-        pinned=_version(cuda, "--cuda") if cuda is not None else None,
+        pinned=version_of(cuda, "--cuda") if cuda is not None else None,
         compat=compat,
     )
     if as_json:
@@ -145,9 +144,9 @@ def _known_provider(name: str) -> None:
 
 def _host(driver: str | None, compute: list[str] | None) -> tuple[Version, list[Version]]:
     """The host that is asked for; what is not said is read from this one."""
-    given = [_version(word, "--compute") for text in compute or () for word in text.split(",")]
+    given = [version_of(word, "--compute") for text in compute or () for word in text.split(",")]
     if driver is not None:
-        return _version(driver, "--cuda-driver"), given
+        return version_of(driver, "--cuda-driver"), given
     if compute:
         raise Usage("--compute is of another host: say its --cuda-driver too")
     from mayfly.cli.host_hardware import hardware  # noqa: PLC0415
@@ -157,13 +156,6 @@ def _host(driver: str | None, compute: list[str] | None) -> tuple[Version, list[
         why = found.unknown or "the driver does not say which CUDA it runs"
         raise Trouble(f"{why}; for another host say --cuda-driver and --compute")
     return found.cuda, [gpu.capability for gpu in found.gpus if gpu.capability is not None]
-
-
-def _version(text: str, option: str) -> Version:
-    try:
-        return images.parse(text.strip())
-    except ValueError as error:
-        raise Usage(f"{option}: {error}") from error
 
 
 @images_app.command()
@@ -202,10 +194,6 @@ def build(
     config: ConfigOption = None,
 ) -> None:
     """Build agent images on this host's Engine, showing the progress."""
-    from mayfly.cli.loading import translated  # noqa: PLC0415
-    from mayfly.edge.catalogue import architecture, catalogue  # noqa: PLC0415
-    from mayfly.engines.docker import builder  # noqa: PLC0415
-
     _known_provider(provider)
     for option, given in (("--flavour", flavour), ("--distribution", distribution)):
         if given is not None and (base is not None or all(name in PLAIN for name in wanted)):
@@ -220,31 +208,38 @@ def build(
         raise Usage("--flavour must be base, runtime or devel")
     if docker_host is not None and not docker_host.startswith("unix:///"):
         raise Usage(f'--docker-host: {docker_host!r} must be a unix socket, "unix:///PATH"')
-    host = docker_host or _docker_host(config_path(ctx, config))
+    found = _configured(config_path(ctx, config), provider)
+    host = docker_host or _engine_of(found)
     further = dict(_pair(word) for word in build_arg or ())
-    _complete(provider, wanted[0], further)
-    known = catalogue()
+    options = ["--no-cache"] if no_cache else []
     for name in wanted:
-        found = base or _base(known, name, architecture(), flavour or "devel", distribution)
-        target, own, labels = _target(name, provider)
-        called = tag or own
-        arguments = {"UID": str(uid), **({"BASE": found} if found else {}), **further}
-        say(f"building {called}" + (f" on {found}" if found else ""))
-        with translated():
-            code = builder.build(
-                host,
-                target=target,
-                tag=called,
-                arguments=arguments,
-                labels=labels,
-                options=["--no-cache"] if no_cache else [],
-            )
-        if code != 0:
-            raise Trouble(
-                f"{called} was not built: docker ended with {code}, its reason is above. Without a network "
-                "nothing can be fetched; a base image that NVIDIA has deleted is named anew with --base"
-            )
-        print(called)
+        plan = ImageBuild(name, provider, flavour, distribution, base, uid, further)
+        print(build_image(plan, found, host, tag=tag, options=options), flush=True)
+
+
+@images_app.command()
+def refresh(
+    ctx: typer.Context,
+    *,
+    within: Annotated[
+        float,
+        typer.Option(min=0, max=365, metavar="DAYS", help="Build what is refused in so many days."),
+    ] = 10.0,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Build whatever is not the newest.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be built.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Build images again whose runner or agent its service will refuse soon; the timer does it daily."""
+    from mayfly.cli import image_refreshing  # noqa: PLC0415
+    from mayfly.cli.loading import load_config, translated  # noqa: PLC0415
+
+    found = load_config(config_path(ctx, config)).config
+    with translated():
+        image_refreshing.refresh(found, within=within, newest=newest, dry_run=dry_run)
 
 
 def _is_tag(name: str) -> bool:
@@ -254,52 +249,6 @@ def _is_tag(name: str) -> bool:
     return re.fullmatch(NAME, name) is not None and "@" not in name
 
 
-def _complete(provider: str, name: str, given: Mapping[str, str]) -> None:
-    """``Usage`` before anything is fetched, where the build would end for want of an argument."""
-    from mayfly.cli.image_line import build_line  # noqa: PLC0415  only this verb needs them
-    from mayfly.providers.installed import package  # noqa: PLC0415
-
-    found = package(provider)
-    client = found.client if found is not None else None
-    if client is None:
-        return
-    absent = [word for word in client.arguments if not given.get(word)]
-    if absent:
-        raise Usage(f"--build-arg is missing for {', '.join(absent)}: {build_line(provider, name)}")
-
-
-def _base(
-    known: Catalogue, name: str, arch: str, flavour: str, distribution: str | None
-) -> str | None:
-    """The image to build on; ``None``: the Dockerfile's own."""
-    if name in PLAIN:
-        return None
-    row = known.row(_version(name, "IMAGE"))
-    if row is None:
-        there = ", ".join(images.text(entry.cuda) for entry in known.rows)
-        raise Usage(f"CUDA {name} is not in the catalogue, which has {there}; or name a --base")
-    bases = row.bases.get(arch, {})
-    if not bases:
-        raise Trouble(f"there is no image of CUDA {name} for {arch}")
-    if distribution is None:
-        return next(iter(bases.values())).format(flavour=flavour)
-    if distribution not in bases:
-        raise Usage(f"CUDA {name} has no {distribution}: it has {', '.join(bases)}")
-    return bases[distribution].format(flavour=flavour)
-
-
-def _target(name: str, provider: str) -> tuple[str, str, dict[str, str]]:
-    """The Dockerfile's target, the tag and the labels of an image."""
-    if name == "wheels":
-        if provider != "local":
-            raise Usage("wheels is of provider local; for another, set PACKAGES when building cpu")
-        return "local-wheels", "mayfly/local:wheels", {}
-    if name == "cpu":
-        return provider, images.reference(provider, None), {}
-    _version(name, "IMAGE")
-    return provider, images.reference(provider, name), {LABEL_CUDA: name}
-
-
 def _pair(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not name:
@@ -307,19 +256,31 @@ def _pair(word: str) -> tuple[str, str]:
     return name, value
 
 
-def _docker_host(config: str | None) -> str:
-    """The Engine that the configuration names; where there is none yet, the one that ``init`` would take."""
-    from mayfly.core.model import HostSpec  # noqa: PLC0415
-    from mayfly.edge.config import ConfigError  # noqa: PLC0415
-    from mayfly.providers.configuration import load  # noqa: PLC0415
+def _configured(path: str | None, provider: str) -> Config | None:
+    """The configuration; ``None`` where there is none yet and nobody named one.
+
+    One with a mistake is a ``Trouble``, unless nothing of it is needed.
+    """
+    from mayfly.cli.loading import load_config  # noqa: PLC0415
+    from mayfly.edge.sources import DEFAULT_FILE  # noqa: PLC0415
+    from mayfly.providers.installed import packages  # noqa: PLC0415
 
     try:
-        return load(config).config.host.docker_host
-    except ConfigError:
-        if config is not None:
+        return load_config(path).config
+    except Trouble:
+        if path is not None or (not packages()[provider].embedded and DEFAULT_FILE.exists()):
             raise
-        named = os.environ.get("DOCKER_HOST", "")
-        return named if named.startswith("unix:///") else HostSpec("").docker_host
+        return None
+
+
+def _engine_of(config: Config | None) -> str:
+    """The Engine that the configuration names; without one, the one that ``init`` would take."""
+    from mayfly.core.model import HostSpec  # noqa: PLC0415
+
+    if config is not None:
+        return config.host.docker_host
+    named = os.environ.get("DOCKER_HOST", "")
+    return named if named.startswith("unix:///") else HostSpec("").docker_host
 
 
 def missing(config: str) -> list[tuple[str, str]]:

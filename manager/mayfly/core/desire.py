@@ -123,12 +123,17 @@ def references(config: Config, hardware: Hardware, jobs: Iterable[Job] = ()) -> 
     """Every image that the configuration needs, as far as that is known, and those that queued ones of the
     ``jobs`` ask for and a pool allows.
     """
-    leases = leases_of(config, hardware)
-    chosen = (_image(pool, leases, hardware)[0] for pool in config.pools)
     allowed = (
         image for image in job_images.asked_for(jobs) if job_images.allowed(config.pools, image)
     )
-    return frozenset(reference for reference in (*chosen, *allowed) if reference is not None)
+    return frozenset((*images_of(config, hardware).values(), *allowed))
+
+
+def images_of(config: Config, hardware: Hardware) -> dict[PoolName, str]:
+    """The image of each pool by name, as far as it is known."""
+    leases = leases_of(config, hardware)
+    chosen = {pool.name: _image(pool, leases, hardware)[0] for pool in config.pools}
+    return {name: reference for name, reference in chosen.items() if reference is not None}
 
 
 def _image(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[str | None, str | None]:
@@ -240,7 +245,7 @@ def desired(
         found = _resolved(pool, leases, survey, hardware)
         if _undecided(found, survey, hardware):
             undetermined |= found.leases.keys()
-        unfit = _unfit_image(found, survey, hardware, traits[pool.name])
+        unfit = _unfit_image(found, survey, hardware)
         other = _obstacle(found, survey, hardware, config.pools) or refusals.get(pool.name)
         obstacle = other or unfit
         for index in range(pool.slots):
@@ -274,11 +279,7 @@ def problem_with_job_image(reference: str, seen: ImageSeen | None, pool: PoolSpe
     """Why no agent of the pool can be made of the image that a job asks for; ``None`` where one can."""
     if seen is None:
         ours = reference.startswith("mayfly/")
-        way = (
-            _remedy(reference, pool, Traits())
-            if ours
-            else f"`docker pull {reference}`, or build it there"
-        )
+        way = _remedy(reference) if ours else f"`docker pull {reference}`, or build it there"
         return f"image {reference} is not on this Engine: {way}"
     wrong = unfit(reference, seen)
     if wrong is None:
@@ -436,14 +437,14 @@ def _beyond(pool: PoolSpec, engine: Capabilities) -> str | None:
     return None
 
 
-def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware, traits: Traits) -> str | None:
+def _unfit_image(found: _Pool, survey: Survey, hardware: Hardware) -> str | None:
     """Why no agent can be made of the pool's image; ``None`` where one can, or that is not known."""
     reference = found.image
     if reference is None or _undecided(found, survey, hardware):
         return None
     seen = survey.images[reference]
     if seen is None:
-        return f"image {reference} is not on this Engine: {_remedy(reference, found.spec, traits)}"
+        return f"image {reference} is not on this Engine: {_remedy(reference)}"
     return unfit(reference, seen) or of_another(reference, seen, found.spec)
 
 
@@ -475,7 +476,7 @@ def of_another(reference: str, seen: ImageSeen, pool: PoolSpec) -> str | None:
     )
 
 
-def _remedy(reference: str, pool: PoolSpec, traits: Traits) -> str:
+def _remedy(reference: str) -> str:
     """How an image is come by."""
     own = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):(cpu|wheels|cuda(?=\d))(\d+\.\d+)?", reference)
     if own is None and reference.startswith("mayfly/"):
@@ -486,6 +487,5 @@ def _remedy(reference: str, pool: PoolSpec, traits: Traits) -> str:
         return "`mayfly images pull`"
     provider, kind, version = own.groups()
     local = provider == "local"
-    client = traits.client if provider == pool.provider else None
-    line = build_line(provider, version or kind, client, embedded=local)
+    line = build_line(provider, version or kind, embedded=local)
     return f"`{line}`" + (" (in a checkout: `make image`)" if local and kind == "cpu" else "")

@@ -34,6 +34,9 @@ LABEL_SEAL = "io.mayfly.seal"  # that the others are ours, see core/seal.py
 LABEL_GATE = "io.mayfly.gate"
 LABEL_PROVIDER = "io.mayfly.provider"  # of an image: whose launcher its gate opens to
 LABEL_CUDA = "io.mayfly.cuda"  # of an image: the CUDA in it, such as 12.8
+LABEL_CLIENT = "io.mayfly.client"  # of an image: the version of its service's client
+LABEL_CHECKSUM = "io.mayfly.client.sha256"  # of an image: what the client's archive was checked by
+LABEL_BUILD = "io.mayfly.build"  # of an image: how it was built, see core/image_build.py
 
 
 class Phase(StrEnum):
@@ -358,11 +361,13 @@ class StopStep:
 
 @dataclass(frozen=True, slots=True)
 class ImageClient:
-    """A service's client in an agent image: its version and checksum are a person's choice."""
+    """A service's client in an agent image: which version and checksum, its service or its maker is asked."""
 
+    name: str  # as in "GitHub's runner"
     argument: str  # how its build arguments begin, as in ARGUMENT_VERSION
-    place: str  # where its versions stand, each with its checksum
-    tried: str | None = None  # the version that was tried with the service; None: none was
+    place: str  # where its versions stand for people to read
+    # days for which the service takes a version after its successor came out; None: it refuses none for that
+    good_for: float | None = None
 
     @property
     def arguments(self) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The catalogue of images, as it comes with Mayfly: ``dockerfiles/images.toml`` read into values.
+"""The catalogues of images and of clients that come with Mayfly: files of ``dockerfiles`` read into values.
 
 Reads a file of the package and the machine's architecture; it never looks at an Engine or a GPU.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import platform
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -15,10 +17,28 @@ from mayfly.core.images import Catalogue, Row, parse
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogueClient:
+    """A service's client as the catalogue has it."""
+
+    version: str | None  # that was tried; None: none was
+    sha256: Mapping[str, str]  # by architecture, where it is known
+
+
 def catalogue() -> Catalogue:
     """The catalogue that this Mayfly carries."""
-    text = (files("mayfly") / "data" / "dockerfiles" / "images.toml").read_text(encoding="utf-8")
-    return read(tomllib.loads(text))
+    return read(_carried("images.toml"))
+
+
+def client(provider: str) -> CatalogueClient:
+    """The client of that provider; nothing is known of one that is not in the catalogue."""
+    found = _carried("clients.toml")["client"].get(provider, {})
+    return CatalogueClient(found.get("version"), found.get("sha256", {}))
+
+
+def _carried(name: str) -> dict[str, Any]:
+    text = (files("mayfly") / "data" / "dockerfiles" / name).read_text(encoding="utf-8")
+    return tomllib.loads(text)
 
 
 def read(document: dict[str, Any]) -> Catalogue:

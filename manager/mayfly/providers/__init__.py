@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from mayfly.core.client_release import ClientRelease
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec, Roster, Severity, Traits
 from mayfly.core.outcomes import End, Outcome
@@ -157,6 +158,17 @@ class Answering(Protocol):
 
 
 @runtime_checkable
+class ClientSource(Protocol):
+    """A provider that can find out which client its service wants in images."""
+
+    def client_release(self, architecture: str, version: str | None = None) -> ClientRelease:
+        """The newest client that the service hands out for ``amd64`` or ``arm64``, or that ``version`` of it.
+
+        A few calls, bounded in time; a ``Fault`` says why it cannot be had.
+        """
+
+
+@runtime_checkable
 class Limited(Protocol):
     """A provider whose service tells how many calls it still allows."""
 
@@ -213,8 +225,11 @@ class Package:
     keys: Callable[[], ProviderKeys]
     # jobs come from Mayfly's own queue
     embedded: bool = False
-    # what its images have beside the launcher, whose version a person chooses; None: no client of a service
+    # what its images have beside the launcher; None: no client of a service
     client: ImageClient | None = None
+    # the client for an architecture and a version (None: the one that was tried) where its maker tells
+    # everybody the checksums; None: only a pool's service does
+    published: Callable[[str, str | None], ClientRelease] | None = None
     hints: Hints = Hints()
     # pools that something at the service is remembered for, whether the configuration has them or not
     left_behind: Callable[[Path], tuple[PoolSpec, ...]] = nothing_left

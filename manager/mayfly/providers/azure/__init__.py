@@ -37,7 +37,12 @@ PACKAGE = Package(
     name="azure",
     make=make,
     keys=keys,
-    client=ImageClient("AGENT", "https://github.com/microsoft/azure-pipelines-agent/releases"),
+    client=ImageClient(
+        "Microsoft's agent",
+        "AGENT",
+        "https://github.com/microsoft/azure-pipelines-agent/releases",
+        good_for=0.0,  # from the moment that a newer one is offered it may be given no jobs
+    ),
     hints=Hints(
         url="https://dev.azure.com/ORGANISATION",
         group_key="agent_pool",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Iterator, Mapping
 
 from mayfly.core.model import Severity
 from mayfly.edge import credentials
+from mayfly.edge.catalogue import architecture
 from mayfly.edge.service_json import mapping, text
 from mayfly.edge.web import clean
 from mayfly.providers import Finding
 from mayfly.providers.azure.agent_pool import AgentPool, Entry
+from mayfly.providers.azure.client_release import packages
+from mayfly.providers.azure.version import Version, version_of
 
 SKEW_WARNED, SKEW_BROKEN = 60.0, 300.0  # a key's signed requests are good for five minutes
 TOKEN_OLD = 335.0  # days; a personal access token lives for a year at most
@@ -36,7 +37,7 @@ def findings(pool: AgentPool, token: Mapping[str, str], now: float) -> Iterator[
 
 
 def _lag(pool: AgentPool, ours: list[Entry]) -> Iterator[Finding]:
-    fix = "# build the image again with a newer AGENT_VERSION; its how-to tells how"
+    fix = "sudo mayfly images refresh --newest"
     for entry in ours:
         update = entry.get("pendingUpdate")
         if update is not None:
@@ -60,18 +61,7 @@ def _lag(pool: AgentPool, ours: list[Entry]) -> Iterator[Finding]:
 
 def _newest(pool: AgentPool) -> Version | None:
     """The newest agent that the service offers; ``None`` where it does not say."""
-    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x64"
-    reply = pool.web.call(
-        "GET",
-        f"/_apis/distributedtask/packages/agent/linux-{machine}",
-        "see which agent is the newest",
-        query={"$top": "1"},
-        accept=(200, 404),
-    )
-    told = reply.body.get("value") if isinstance(reply.body, dict) else None
-    listed = told if isinstance(told, list) else ()
-    versions = [version_of(item.get("version")) for item in listed if isinstance(item, dict)]
-    return max((version for version in versions if version is not None), default=None)
+    return max((version for version, _ in packages(pool, architecture())), default=None)
 
 
 def _skew(pool: AgentPool) -> Iterator[Finding]:
@@ -100,24 +90,3 @@ def _age(pool: AgentPool, token: Mapping[str, str], now: float) -> Iterator[Find
         "at most, or sooner",
         "# make a new one before then, and write it where `token` points: it is read anew at each use",
     )
-
-
-class Version(tuple[int, int, int]):
-    """A version of the agent."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return ".".join(str(part) for part in self)
-
-
-def version_of(value: object) -> Version | None:
-    """A version as text or as an object of three numbers; ``None`` where it is neither."""
-    if isinstance(value, str):
-        match = re.match(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", value)
-        return Version(int(part) for part in match.groups()) if match is not None else None
-    if isinstance(value, dict):
-        parts = [value.get(key) for key in ("major", "minor", "patch")]
-        numbers = [part for part in parts if isinstance(part, int) and not isinstance(part, bool)]
-        return Version(numbers) if len(numbers) == len(parts) else None
-    return None

@@ -85,8 +85,7 @@ def read(line: str) -> Sign | None:
 CONFIG_LATE, CONFIG_FAILED = 75, 76
 UPDATE_CODES = (3, 4)
 _TOO_OLD = (
-    "the service wants a newer agent than the image has: build the image again with a newer "
-    "AGENT_VERSION"
+    "the service wants a newer agent than the image has: `sudo mayfly images refresh --newest`"
 )
 _CODES = {
     0: "it ended without a job and unasked: its key was taken back, or its entry taken by another",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mayfly.core import naming
+from mayfly.core.client_release import ClientRelease
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
     HostId,
@@ -28,7 +29,7 @@ from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.faults import Passing
 from mayfly.edge.service_json import text
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
-from mayfly.providers.azure import check
+from mayfly.providers.azure import check, client_release
 from mayfly.providers.azure.agent_pool import MARK, AgentPool, Entry
 from mayfly.providers.azure.lines import CONFIG_LIMIT, judge, read
 from mayfly.providers.azure.settings import AzureSettings
@@ -139,6 +140,10 @@ class Azure:
         if entry is None or not self._agents.ours(entry):
             return
         self._agents.lock_out(registration, entry)
+
+    def client_release(self, architecture: str, version: str | None = None) -> ClientRelease:
+        """The agent that the service offers, with its checksum."""
+        return client_release.release(self._agents, architecture, version)
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls there were, by operation and status."""

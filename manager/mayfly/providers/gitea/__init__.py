@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mayfly.core.client_release import ClientRelease
 from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec
 from mayfly.providers import Hints, Package, Provider
 
@@ -26,11 +27,19 @@ def keys() -> ProviderKeys:
     return KEYS
 
 
+def published(architecture: str, version: str | None) -> ClientRelease:
+    """The runner with the checksum that its maker says to everybody."""
+    from mayfly.providers.gitea.client_release import release  # noqa: PLC0415
+
+    return release(architecture, version)
+
+
 PACKAGE = Package(
     name="gitea",
     make=make,
     keys=keys,
-    client=ImageClient("RUNNER", "https://dl.gitea.com/gitea-runner/", tried="1.0.8"),
+    client=ImageClient("Gitea's runner", "RUNNER", "https://dl.gitea.com/gitea-runner/"),
+    published=published,
     hints=Hints(
         url="https://gitea.example.org/ORGANISATION",
         place_key="scope",

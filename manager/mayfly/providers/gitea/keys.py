@@ -37,6 +37,11 @@ class GiteaTable(Table):
     calls_per_hour: CallsPerHour = key(
         GiteaSettings, "calls_per_hour", "how many calls may be made"
     )
+    releases: ServiceUrl | None = key(
+        GiteaSettings,
+        "releases",
+        "a mirror of Gitea's downloads of its runner, for building images; absent: Gitea's own place",
+    )
 
 
 def _problems(table: GiteaTable) -> Iterator[tuple[Where, str]]:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mayfly.core import naming
+from mayfly.core.client_release import ClientRelease
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, StopStep, Traits
 from mayfly.core.outcomes import End, Outcome
+from mayfly.edge.published import WayOut
 from mayfly.providers import (
     Cordoned,
     Diagnosis,
@@ -24,7 +26,7 @@ from mayfly.providers import (
     Sign,
     diagnosis,
 )
-from mayfly.providers.gitea import check, lines
+from mayfly.providers.gitea import check, client_release, lines
 from mayfly.providers.gitea.enrolling import Enroller
 from mayfly.providers.gitea.runners import Runners
 from mayfly.providers.gitea.service import GiteaApi
@@ -95,6 +97,13 @@ class Gitea:
     def dismiss(self, registration: str) -> Dismissed:
         """Delete a registration: what has a job keeps it."""
         return self._runners.dismiss(registration)
+
+    def client_release(self, architecture: str, version: str | None = None) -> ClientRelease:
+        """The runner that was tried, with its maker's checksum."""
+        pool, settings = self._pool, self._pool.settings
+        assert isinstance(settings, GiteaSettings)
+        way = WayOut(pool.proxy, pool.no_proxy, pool.ca)
+        return client_release.release(architecture, version, settings.releases, way)
 
     def check(self) -> Diagnosis:
         """Whether we may do what we must, and what is unwise."""

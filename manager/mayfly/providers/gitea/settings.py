@@ -18,3 +18,5 @@ class GiteaSettings:
     # where runners are registered; None: where `url` points
     scope: str | None = None
     calls_per_hour: int = field(default=20_000, metadata=UNBAKED)
+    # where the runner is fetched from for images; None: its maker's own place
+    releases: str | None = field(default=None, metadata=UNBAKED)

@@ -37,7 +37,12 @@ PACKAGE = Package(
     name="github",
     make=make,
     keys=keys,
-    client=ImageClient("RUNNER", "https://github.com/actions/runner/releases"),
+    client=ImageClient(
+        "GitHub's runner",
+        "RUNNER",
+        "https://github.com/actions/runner/releases",
+        good_for=30.0,  # GitHub's page on self-hosted runners, of those that do not update themselves
+    ),
     hints=Hints(
         url="https://github.com/OWNER/REPOSITORY",
         group_key="runner_group",

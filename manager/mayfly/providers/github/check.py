@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from mayfly.core.client_release import is_older, newest
 from mayfly.core.model import Severity
-from mayfly.core.quantities import whole_number
-from mayfly.edge.service_json import items, mapping, text
+from mayfly.edge.service_json import mapping, text
 from mayfly.edge.web import clean
 from mayfly.providers import Finding
+from mayfly.providers.github.client_release import handed_out, path_of
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.groups import Groups
 
@@ -58,32 +58,14 @@ def _about_public(connection: Connection, groups: Groups) -> Iterator[Finding]:
 def _about_version(connection: Connection, versions: frozenset[str]) -> Iterator[Finding]:
     """Whether the image's runner is the one that GitHub hands out."""
     reply = connection.call(
-        "GET",
-        f"{connection.place.path}/actions/runners/downloads",
-        "look at the newest runner",
-        accept=(200, 403, 404),
+        "GET", path_of(connection), "look at the newest runner", accept=(200, 403, 404)
     )
-    if reply.status != 200 or not versions:
-        return
-    names = " ".join(text(mapping(entry).get("filename")) for entry in items(reply.body))
-    offered = newest_of(names)
-    for version in sorted(versions):
-        if offered and _number(version) < offered:
-            newest = ".".join(map(str, offered))
+    offered = newest(handed_out(reply.body)) if reply.status == 200 else None
+    for version in sorted(versions) if offered is not None else ():
+        if is_older(version, offered or ""):
             yield Finding(
                 Severity.WARNING,
-                f"the image's runner is {version}, GitHub hands out {newest}; a runner that is a month "
-                "behind gets no jobs",
-                f"# build the image again with RUNNER_VERSION={newest}",
+                f"the image's runner is {clean(version)}, GitHub hands out {offered}; a runner that is a "
+                "month behind gets no jobs",
+                "sudo mayfly images refresh --newest",
             )
-
-
-def newest_of(names: str) -> tuple[int, ...]:
-    """The newest version in the names of files; empty: none has one."""
-    versions = re.findall(r"-([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9})\.", names)
-    return max(map(_number, versions), default=())
-
-
-def _number(version: str) -> tuple[int, ...]:
-    parts = map(whole_number, version.split("."))
-    return tuple(part for part in parts if part is not None)

@@ -32,8 +32,8 @@ _NO_LONGER = "The runner no longer exists on the server."
 _UPDATING = "Runner update in progress"
 
 TOO_OLD = (
-    "image too old: GitHub gives this runner's version no jobs any more; build the image again with the "
-    "newest RUNNER_VERSION, then `mayfly retry`"
+    "image too old: GitHub gives this runner's version no jobs any more: "
+    "`sudo mayfly images refresh --newest`"
 )
 FINE = ("Succeeded", "SucceededWithIssues", "Skipped")
 FAILED = (1, 2)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mayfly.core import naming
+from mayfly.core.client_release import ClientRelease
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, StopStep, Traits
 from mayfly.core.outcomes import End, Outcome
@@ -24,7 +25,7 @@ from mayfly.providers import (
     Sign,
     diagnosis,
 )
-from mayfly.providers.github import check, lines
+from mayfly.providers.github import check, client_release, lines
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.enrolling import Enroller
 from mayfly.providers.github.groups import Groups
@@ -106,6 +107,10 @@ class GitHub:
     def dismiss(self, registration: str) -> Dismissed:
         """Remove a registration: what runs a job keeps it."""
         return self._runners.remove(registration)
+
+    def client_release(self, architecture: str, version: str | None = None) -> ClientRelease:
+        """The runner that GitHub hands out, with its checksum."""
+        return client_release.release(self._connection, architecture, version)
 
     def check(self) -> Diagnosis:
         """Whether we may do what we must, and what is unwise."""

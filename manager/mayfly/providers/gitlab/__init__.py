@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mayfly.core.client_release import ClientRelease
 from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec
 from mayfly.providers import Hints, Package, PipelineForm, Provider
 
@@ -40,11 +41,21 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
+def published(architecture: str, version: str | None) -> ClientRelease:
+    """The runner with the checksum that its maker says to everybody."""
+    from mayfly.providers.gitlab.client_release import release  # noqa: PLC0415
+
+    return release(architecture, version)
+
+
 PACKAGE = Package(
     name="gitlab",
     make=make,
     keys=keys,
-    client=ImageClient("RUNNER", "https://gitlab.com/gitlab-org/gitlab-runner/-/releases"),
+    client=ImageClient(
+        "GitLab's runner", "RUNNER", "https://gitlab.com/gitlab-org/gitlab-runner/-/releases"
+    ),
+    published=published,
     hints=Hints(
         url="https://gitlab.example.org/GROUP",
         place_key="scope",

@@ -29,6 +29,11 @@ class GitLabTable(Table):
     calls_per_hour: CallsPerHour = key(
         GitLabSettings, "calls_per_hour", "how many calls may be made"
     )
+    releases: ServiceUrl | None = key(
+        GitLabSettings,
+        "releases",
+        "a mirror of GitLab's downloads of its runner, for building images; absent: GitLab's own place",
+    )
 
 
 def _problems(table: GitLabTable) -> Iterator[tuple[Where, str]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import tomli_w
 
 from mayfly.core import naming
+from mayfly.core.client_release import ClientRelease
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
     CA_TARGET,
@@ -30,10 +31,11 @@ from mayfly.core.model import (
 )
 from mayfly.core.outcomes import End, Outcome
 from mayfly.edge.credentials import Secret
+from mayfly.edge.published import WayOut
 from mayfly.edge.service_json import integer
 from mayfly.edge.vault import Vault
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
-from mayfly.providers.gitlab import check, lines
+from mayfly.providers.gitlab import check, client_release, lines
 from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.gitlab.slot_runners import SlotRunners
@@ -215,6 +217,16 @@ class GitLab:
 
     def retire(self, registration: str) -> None:
         """A slot's runner is its next agent's too: no job can have read its token."""
+
+    def client_release(self, architecture: str, version: str | None = None) -> ClientRelease:
+        """The runner of the server's release, with its maker's checksum."""
+        pool, settings = self._pool, self._pool.settings
+        assert isinstance(settings, GitLabSettings)
+        server = None
+        if version is None and not self._access.shared:
+            server = self._access.service.version()
+        way = WayOut(pool.proxy, pool.no_proxy, pool.ca)
+        return client_release.release(architecture, version, settings.releases, way, server)
 
     def check(self) -> Diagnosis:
         """Whether GitLab is reachable and takes the token, and nobody else uses a runner of ours."""

@@ -202,6 +202,12 @@ class GitLabApi:
         reply = self.web.call("GET", path, "list a runner's managers", accept=(200, 404))
         return [mapping(one) for one in items(reply.body)] if reply.status == 200 else []
 
+    def version(self) -> str | None:
+        """What the server says of its version; ``None`` where the token may not ask."""
+        reply = self.web.call("GET", "version", "tell its version", accept=(200, 401, 403, 404))
+        found = mapping(reply.body).get("version") if reply.status == 200 else None
+        return found if isinstance(found, str) else None
+
     # -- runners, by their own token -------------------------------------------------------------------
 
     def takes(self, token: Secret, system_id: str | None) -> ServiceReply:

@@ -20,3 +20,5 @@ class GitLabSettings:
     calls_per_hour: int = field(default=3000, metadata=UNBAKED)
     # the configuration has the pool no more: its runners are only to be deleted
     left: bool = field(default=False, metadata={**UNBAKED, "key": False})
+    # where the runner is fetched from for images; None: its maker's own place
+    releases: str | None = field(default=None, metadata=UNBAKED)
