@@ -14,6 +14,8 @@ from mayfly.cli.verbs_images import missing
 
 FILES = [
     "etc/systemd/system/mayfly.service",
+    "etc/systemd/system/mayfly-refresh.service",
+    "etc/systemd/system/mayfly-refresh.timer",
     "etc/sysusers.d/mayfly.conf",
     "etc/tmpfiles.d/mayfly.conf",
     "etc/mayfly/config.example.toml",
@@ -95,7 +97,7 @@ def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None
             "config",
             "check",
             "--config",
-            tmp_path / FILES[3],
+            tmp_path / "etc/mayfly/config.example.toml",
         ],
         capture_output=True,
         text=True,

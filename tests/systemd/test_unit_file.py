@@ -44,3 +44,28 @@ def test_every_address_but_multicast_can_be_asked() -> None:
         sizes = sum(net.num_addresses for net in (*nets, *gaps))
         assert sizes == everything.num_addresses, "nothing is left out, and nothing is there twice"
         assert not any(net.overlaps(gap) for net in nets for gap in gaps)
+
+
+def test_the_timer_of_images_runs_and_stops_with_the_manager() -> None:
+    timer, service = (
+        UNIT.with_name("mayfly-refresh.timer"),
+        UNIT.with_name("mayfly-refresh.service"),
+    )
+    [wanted] = re.findall(r"^Wants=(.*)$", UNIT.read_text(), re.MULTILINE)
+    assert timer.name in wanted.split()
+    assert f"PartOf={UNIT.name}" in timer.read_text()
+    assert "OnCalendar=" in timer.read_text()
+    assert "ExecStart=/usr/local/bin/mayfly images refresh\n" in service.read_text()
+
+
+def test_systemd_takes_the_units_of_images(tmp_path: Path) -> None:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("systemd-analyze is not here")
+    for name in ("mayfly-refresh.service", "mayfly-refresh.timer"):
+        text = UNIT.with_name(name).read_text().replace("/usr/local/bin/mayfly", "/bin/true")
+        (tmp_path / name).write_text(text)
+    words = [tool, "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    ours = [line for line in done.stderr.splitlines() if "mayfly-refresh" in line]
+    assert (done.returncode, ours) == (0, [])

@@ -14,6 +14,8 @@ from typing import Literal
 MARK = "written by `mayfly install`"
 SHIPPED_COMMAND = "/usr/local/bin/mayfly"  # as the unit in the package names it
 UNIT = Path("etc/systemd/system/mayfly.service")
+REFRESH = Path("etc/systemd/system/mayfly-refresh.service")
+TIMER = Path("etc/systemd/system/mayfly-refresh.timer")
 SYSUSERS = Path("etc/sysusers.d/mayfly.conf")
 TMPFILES = Path("etc/tmpfiles.d/mayfly.conf")
 EXAMPLE = Path("etc/mayfly/config.example.toml")
@@ -50,9 +52,14 @@ def files(
 
     ``shipped`` holds the files of the package by name, ``completions`` a script for each shell.
     """
-    unit = shipped["mayfly.service"].replace(SHIPPED_COMMAND, command)
+    unit, refresh = (
+        shipped[name].replace(SHIPPED_COMMAND, command)
+        for name in ("mayfly.service", "mayfly-refresh.service")
+    )
     return [
         InstalledFile(UNIT, marked(unit)),
+        InstalledFile(REFRESH, marked(refresh)),
+        InstalledFile(TIMER, marked(shipped["mayfly-refresh.timer"])),
         InstalledFile(SYSUSERS, marked(shipped["sysusers.conf"])),
         InstalledFile(TMPFILES, marked(shipped["tmpfiles.conf"])),
         InstalledFile(EXAMPLE, marked(shipped["config.example.toml"])),

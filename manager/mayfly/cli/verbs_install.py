@@ -14,13 +14,27 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import installation, paste
-from mayfly.cli.installation import COMPLETIONS, SYSUSERS, TMPFILES, UNIT, InstallStep
+from mayfly.cli.installation import (
+    COMPLETIONS,
+    REFRESH,
+    SYSUSERS,
+    TIMER,
+    TMPFILES,
+    UNIT,
+    InstallStep,
+)
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 from mayfly.edge.sources import DEFAULT_FILE
 
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
-SHIPPED = ("mayfly.service", "sysusers.conf", "tmpfiles.conf")
+SHIPPED = (
+    "mayfly.service",
+    "mayfly-refresh.service",
+    "mayfly-refresh.timer",
+    "sysusers.conf",
+    "tmpfiles.conf",
+)
 
 
 def install(
@@ -155,7 +169,7 @@ def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list
     ):
         if path not in gone and (root / path).exists() | (path in touched):
             commands.append(words)
-    if UNIT in touched and BOOTED.is_dir():
+    if touched & {UNIT, REFRESH, TIMER} and BOOTED.is_dir():
         commands.append(["systemctl", "daemon-reload"])
     return commands
 

@@ -24,6 +24,7 @@ MASKED = "****"
 MODULES = (
     "actions",
     "capabilities",
+    "client_release",
     "commands",
     "contact",
     "desire",

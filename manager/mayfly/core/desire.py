@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from mayfly import __version__
 from mayfly.core import images, injection, job_images, mounts, naming
 from mayfly.core.capabilities import EVERYTHING, Capabilities
+from mayfly.core.client_release import ClientRecords
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.image_line import build_line
 from mayfly.core.images import Catalogue
@@ -22,6 +23,7 @@ from mayfly.core.leases import Gpu, Leases, assign
 from mayfly.core.memory import Job
 from mayfly.core.model import (
     GATE_PROTOCOL,
+    LABEL_CLIENT,
     LABEL_CUDA,
     LABEL_GATE,
     LABEL_PROVIDER,
@@ -50,16 +52,18 @@ class ImageSeen:
     cuda: str | None = None  # such as "12.8"; None: it does not say
     provider: str | None = None  # whose launcher it has; None: it does not say
     volumes: tuple[str, ...] = ()  # places whose files no limit counts
+    client: str | None = None  # the version of its service's client; None: it does not say
 
     @classmethod
     def labelled(
         cls, identity: str, labels: Mapping[str, str], volumes: tuple[str, ...] = ()
     ) -> ImageSeen:
         """The image of that id with those labels and volumes."""
-        gate, cuda, provider = (
-            _word(labels.get(name)) for name in (LABEL_GATE, LABEL_CUDA, LABEL_PROVIDER)
+        gate, cuda, provider, client = (
+            _word(labels.get(name))
+            for name in (LABEL_GATE, LABEL_CUDA, LABEL_PROVIDER, LABEL_CLIENT)
         )
-        return cls(identity, gate, cuda, provider, volumes)
+        return cls(identity, gate, cuda, provider, volumes, client or None)
 
 
 def _word(label: str | None) -> str | None:
@@ -83,6 +87,7 @@ class Survey:
     foreign_containers: tuple[
         ForeignContainer, ...
     ] = ()  # containers of others that were given GPUs
+    clients: ClientRecords = field(default_factory=ClientRecords)  # what services hand out
 
     def mount_problems(self, pool: PoolSpec, pools: Iterable[PoolSpec]) -> dict[str, str]:
         """What is wrong with the paths that the pool's agents mount, one sentence each; ``pools`` are all."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mayfly.core.client_release import ClientRecords
 from mayfly.core.desire import Survey
 from mayfly.core.model import (
     Config,
@@ -27,6 +28,7 @@ from mayfly.core.model import (
 from mayfly.core.mounts import paths
 from mayfly.core.seal import looked_at
 from mayfly.core.stimuli import LayersMeasured
+from mayfly.edge import client_records
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.room import Room, room
@@ -208,7 +210,15 @@ def survey_of(
         if any(pool.gpus for pool in config.pools)
         else (),
         hook=shutil.which("nvidia-container-runtime-hook") is not None,
+        clients=_clients(Path(config.host.state_dir)),
     )
+
+
+def _clients(state_dir: Path) -> ClientRecords:
+    """What services hand out; nothing where that cannot be read, which `images refresh` tells."""
+    with suppress(Fault):
+        return ClientRecords(client_records.read(state_dir).offers)
+    return ClientRecords()
 
 
 def nested_mounts(config: Config, info: EngineFacts) -> dict[tuple[PoolName, str], str]:

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 
 from mayfly.core import machine
 from mayfly.core.command_effects import refusal
+from mayfly.core.image_conditions import image_conditions
 from mayfly.core.machine import Step
 from mayfly.core.model import World
 from mayfly.core.polls import TICK
@@ -195,7 +196,8 @@ class Loop:
         )
         isolated = self.state.isolation.conditions(self.state.config)
         left = self.state.left_behind.conditions(self.state.config.host.state_dir)
-        conditions = [*own_health(ground), *left, *isolated, *gpus.health(self.state, now)]
+        old = image_conditions(self.state.desired.slots, self.state.survey, self.state.traits, now)
+        conditions = [*own_health(ground), *left, *isolated, *gpus.health(self.state, now), *old]
         judge, steady = parts.requests.services.judge, (began, parts.clock.steady())
         parts.report.stepped(self.state, world, now, conditions, judge, steady, recorded=recorded)
 

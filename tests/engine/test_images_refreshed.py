@@ -1,0 +1,161 @@
+"""`mayfly images refresh`: what is built again, and what is left as it is, on a real Engine.
+
+The `docker` that builds is a program of the test's own: it makes an image of the same labels, with nothing in
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mayfly.cli.image_refreshing import refresh
+from mayfly.cli.trouble import Trouble
+from mayfly.core.client_release import DAY
+from mayfly.core.image_build import ImageBuild
+from mayfly.core.model import LABEL_BUILD, LABEL_CLIENT, Config, HostSpec
+from mayfly.edge import client_records
+from tests.engine.private_engine import PrivateEngine
+from tests.fakes.github import FakeGitHub, Token
+from tests.providers.contract import pool, secret_file
+
+NOW = 1_800_000_000.0
+# Of a build it takes the tag, the labels and the client's version.
+DOCKER = """#!/bin/bash
+set -eu
+if [ "$1" = buildx ]; then exit 1; fi
+case " $* " in *" dockerfiles/Dockerfile "*) ;; *) exec REAL "$@" ;; esac
+words=()
+version=none
+while [ $# -gt 0 ]; do
+  case $1 in
+    --tag | --label) words+=("$1" "$2"); shift ;;
+    RUNNER_VERSION=*) version=${1#*=} ;;
+  esac
+  shift
+done
+printf 'FROM scratch\\nLABEL io.mayfly.client=%s\\n' "$version" | REAL build -q "${words[@]}" - >&2
+"""
+
+
+class Lab:
+    """A host with one pool at GitHub, and an image for it."""
+
+    def __init__(self, engine: PrivateEngine, service: FakeGitHub, home: Path) -> None:
+        self.engine, self.service, self.home = engine, service, home
+        self.now = NOW
+        self.name = f"mayfly/github:refreshed-{os.getpid()}"
+        spec = pool(
+            "github",
+            url=f"{service.url}/acme",
+            token=secret_file(home, "token", "ghp_good"),
+            image=self.name,
+        )
+        self.state = home / "state"
+        host = HostSpec("box", docker_host=engine.url, state_dir=str(self.state))
+        self.config = Config(host, (spec,))
+
+    def make(self, version: str, *labels: str) -> None:
+        """An image with that client."""
+        text = "".join(["FROM scratch\n", *(f"LABEL {label}\n" for label in labels)])
+        (self.home / "Dockerfile").write_text(f"{text}LABEL {LABEL_CLIENT}={version}\n")
+        self.engine.docker("build", "-q", "-t", self.name, str(self.home))
+
+    def refresh(self, **options: bool | float) -> None:
+        refresh(self.config, clock=lambda: self.now, **options)  # type: ignore[arg-type]
+
+    @property
+    def client(self) -> str:
+        form = '{{index .Config.Labels "io.mayfly.client"}}'
+        return self.engine.docker("inspect", "--format", form, self.name).strip()
+
+
+@pytest.fixture
+def lab(engine: PrivateEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    real = shutil.which("docker")
+    assert real is not None
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER.replace("REAL", real))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    with FakeGitHub() as service:
+        service.tokens["ghp_good"] = Token()
+        made = Lab(engine, service, tmp_path)
+        yield made
+        engine.docker("rmi", "-f", made.name)
+
+
+def how(**said: str) -> str:
+    """The label of how it was built, as a Dockerfile has it."""
+    plan = ImageBuild("cpu", "github", arguments=said)
+    return f"{LABEL_BUILD}={json.dumps(plan.label())}"
+
+
+def test_an_image_is_built_again_ten_days_before_its_client_is_refused(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.service.hands_out = "2.336.0"
+    lab.make("2.336.0", how(PACKAGES="git"))
+    lab.refresh()
+    assert "is 2.336.0, the newest that is known" in capsys.readouterr().out
+    lab.service.hands_out = "2.337.0"
+    lab.now += 19 * DAY
+    lab.refresh()
+    assert "the older one is refused in 11 days" in capsys.readouterr().out
+    assert lab.client == "2.336.0"
+    lab.now += 1 * DAY
+    lab.refresh(dry_run=True)
+    assert f"{lab.name}: would be built with 2.337.0" in capsys.readouterr().out
+    assert lab.client == "2.336.0"
+    lab.refresh()
+    assert lab.client == "2.337.0"
+    assert (
+        json.loads(lab.engine.docker("inspect", "-f", "{{json .Config.Labels}}", lab.name))[
+            LABEL_BUILD
+        ]
+        == ImageBuild("cpu", "github", arguments={"PACKAGES": "git"}).label()
+    )
+    lab.refresh(newest=True)
+    assert "is 2.337.0, the newest that is known" in capsys.readouterr().out
+    kept = client_records.read(lab.state)
+    assert {one.version for one in kept.offers["gpu"]} == {"2.336.0", "2.337.0"}
+    assert len(kept.pins) == 1
+
+
+def test_whatever_is_not_the_newest_is_built_where_that_is_wanted(lab: Lab) -> None:
+    lab.service.hands_out = "2.337.0"
+    lab.make("2.336.0", how())
+    lab.refresh()
+    assert lab.client == "2.336.0"
+    lab.refresh(newest=True)
+    assert lab.client == "2.337.0"
+
+
+def test_an_image_that_does_not_say_how_it_was_built_is_told(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.service.hands_out = "2.337.0"
+    lab.make("2.336.0")
+    with pytest.raises(Trouble, match=f"not refreshed: {lab.name}"):
+        lab.refresh(newest=True)
+    assert "build it once more with `mayfly images build`" in capsys.readouterr().err
+
+
+def test_a_service_that_does_not_answer_spoils_nothing_for_the_others(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.service.hands_out = "2.336.0"
+    lab.make("2.336.0", how())
+    lab.refresh()
+    lab.service.tokens.clear()
+    with pytest.raises(Trouble, match="not refreshed: pool gpu"):
+        lab.refresh()
+    said = capsys.readouterr()
+    assert "the token is wrong or has expired" in said.err
+    assert "is 2.336.0, the newest that is known" in said.out
