@@ -6,7 +6,7 @@ help:
 	@echo 'make demo      real jobs through two slots on this machine'
 	@echo 'make check     the tests that need no Docker Engine'
 	@echo 'make test      all tests, on real Docker Engines'
-	@echo 'make test-real against the real Gitea server and runner'
+	@echo 'make test-real against a real Gitea, and the SDKs of others'
 	@echo 'make coverage  the tests of make check, and which lines they ran'
 	@echo 'make bench     the numbers, into build/bench.json'
 	@echo 'make soak      jobs while manager, Engine and containers fail at random'
@@ -34,7 +34,7 @@ check:
 test:
 	@scripts/test
 
-# WORKERS=1. Gitea's server and runner are built first, once: several minutes.
+# WORKERS=1. Gitea's server and runner are built first, once: several minutes; the SDKs of others are fetched: a minute or two.
 test-real:
 	@scripts/test-real
 

@@ -22,11 +22,12 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.azure_agent import VERSION
+from tests.fakes.azure_builds import BUILDS, PROJECT, Builds
 from tests.fakes.http import Answer, Call, Fake, Handler, Wait, serve
 
 LAB = "/lab"
@@ -57,8 +58,13 @@ LOCATIONS = {
         "packages",
         "{area}/{resource}/{packageType}/{platform}/{version}",
     ),
-    "e81700f7-3be2-46de-8624-2eb35882fcaa": ("resourceAreas", "{resource}/{areaId}"),
 }
+# Of the service itself, and of its builds.
+OTHERS = (
+    ("Location", "e81700f7-3be2-46de-8624-2eb35882fcaa", "resourceAreas", "{resource}/{areaId}"),
+    ("Location", "00d9565f-ed9c-4a06-9a50-00e7896ccab4", "connectionData", "{resource}"),
+    ("build", BUILDS, "Builds", "{project}/_apis/build/{resource}/{buildId}"),
+)
 DEMAND = re.compile(r"([^\s]+)(?: -(equals|gtVersion) (.+))?")
 
 
@@ -104,6 +110,7 @@ class Job:
     agent: str | None = None  # its name
     born: str | None = None  # the capability MAYFLY_AGENT of the agent that has it
     received: bool = False
+    queued_at: float = field(default_factory=time.time)
     begun_by: set[str] = field(default_factory=set)  # the generations that have taken it up
     completed: int = 0
     locked_until: float = 0.0
@@ -127,6 +134,7 @@ class FakeAzure(Fake):
     still_running = 400  # the status of a refusal to delete an agent that has a job
     page: int | None = None  # agents in one answer; None: all
     latest = "7.2"  # the newest version of its interface
+    build_rights = frozenset({"read", "execute"})  # of every token, in builds
     keyless = False  # registrations come without a key of the agent's own
 
     def __init__(self, pools: tuple[str, ...] = ("Default", "gpu")) -> None:
@@ -139,6 +147,7 @@ class FakeAzure(Fake):
         self.agents: dict[int, Entry] = {}
         self.sessions: dict[str, Session] = {}
         self.jobs: dict[int, Job] = {}
+        self._builds = Builds(self, LAB)
         self._ids = itertools.count(11)
         self._job_ids = itertools.count(101)
         self._message_ids = itertools.count(1)
@@ -147,6 +156,7 @@ class FakeAzure(Fake):
             ("OPTIONS", f"{LAB}/_apis", self.locations),
             ("GET", f"{LAB}/_apis/resourceAreas", lambda call: collection([])),
             ("GET", f"{DT}/pools", self.list_pools),
+            ("GET", f"{DT}/pools/{{pool}}", self.get_pool),
             ("GET", f"{DT}/pools/{{pool}}/agents", self.list_agents),
             ("POST", f"{DT}/pools/{{pool}}/agents", self.add_agent),
             ("GET", f"{DT}/pools/{{pool}}/agents/{{agent}}", self.get_agent),
@@ -343,15 +353,15 @@ class FakeAzure(Fake):
         return collection(
             {
                 "id": number,
-                "area": "distributedtask",
+                "area": area,
                 "resourceName": name,
-                "routeTemplate": f"_apis/{route}",
+                "routeTemplate": route if "_apis" in route else f"_apis/{route}",
                 "resourceVersion": 1,
                 "minVersion": "1.0",
                 "maxVersion": self.latest,
                 "releasedVersion": self.latest,
             }
-            for number, (name, route) in LOCATIONS.items()
+            for area, number, name, route in places()
         )
 
     def connection(self, call: Call) -> Answer:
@@ -366,16 +376,16 @@ class FakeAzure(Fake):
                 "locationServiceData": {
                     "serviceDefinitions": [
                         {
-                            "serviceType": "distributedtask",
+                            "serviceType": area,
                             "identifier": number,
                             "displayName": name,
                             "relativeToSetting": "context",
-                            "relativePath": f"/_apis/{route}",
+                            "relativePath": f"/{route}" if "_apis" in route else f"/_apis/{route}",
                             "minVersion": "1.0",
                             "maxVersion": self.latest,
                             "releasedVersion": self.latest,
                         }
-                        for number, (name, route) in LOCATIONS.items()
+                        for area, number, name, route in places()
                     ],
                     "lastChangeId": 1,
                 },
@@ -387,23 +397,33 @@ class FakeAzure(Fake):
         if call.query.get("actionFilter") == "manage" and self._forbidden(call):
             return collection([])
         return collection(
-            {
-                "id": number,
-                "name": name,
-                "isHosted": number in self.hosted,
-                "poolType": "automation",
-            }
+            self._pool(number)
             for number, name in self.pools.items()
             if wanted is None or name.casefold() == wanted.casefold()
         )
 
+    def get_pool(self, call: Call) -> Answer:
+        number = int(call.at["pool"])
+        if number not in self.pools:
+            return no_pool(call)
+        return Answer(200, self._pool(number))
+
+    def _pool(self, number: int) -> dict[str, Any]:
+        return {
+            "id": number,
+            "name": self.pools[number],
+            "isHosted": number in self.hosted,
+            "poolType": "automation",
+            "size": len(self.agents),
+            "isLegacy": False,
+            "autoProvision": False,
+            "autoUpdate": True,
+            "createdOn": "2026-01-01T00:00:00Z",
+        }
+
     def list_agents(self, call: Call) -> Answer:
         if int(call.at["pool"]) not in self.pools:
-            return error(
-                404,
-                "TaskAgentPoolNotFoundException",
-                f"No agent pool found with identifier {call.at['pool']}.",
-            )
+            return no_pool(call)
         wanted = call.query.get("agentName")
         shown = [
             self._shown(entry, call)
@@ -647,6 +667,15 @@ class FakeAzure(Fake):
 
     # -- jobs ------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def error(status: int, key: str, message: str) -> Answer:
+        """A refusal as the service words it."""
+        return error(status, key, message)
+
+    def iso(self, when: float) -> str:
+        """A moment as the service writes it."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when + self.skew))
+
     def _request(self, job: Job) -> dict[str, Any]:
         return {
             "requestId": job.id,
@@ -654,6 +683,18 @@ class FakeAzure(Fake):
             "jobName": job.name,
             "result": job.result,
             "demands": list(job.demands),
+            "planType": "Build",
+            "planId": job.plan,
+            "scopeId": PROJECT,
+            "poolId": 2,
+            "definition": {"id": 1, "name": "library"},
+            "owner": self._builds.of(job),
+            "queueTime": self.iso(job.queued_at),
+            "matchedAgents": [
+                {"id": entry.id, "name": entry.name, "enabled": entry.enabled}
+                for entry in self.agents.values()
+                if fits(entry, job.demands)
+            ],
             "assignTime": None if job.agent is None else "2026-01-01T00:00:00Z",
             "receiveTime": "2026-01-01T00:00:00Z" if job.received else None,
         }
@@ -787,6 +828,13 @@ class FakeAzure(Fake):
         )
 
 
+def places() -> Iterator[tuple[str, str, str, str]]:
+    """Where everything is: its area, its id, its name and the route to it."""
+    for number, (name, route) in LOCATIONS.items():
+        yield "distributedtask", number, name, route
+    yield from OTHERS
+
+
 def fits(entry: Entry, demands: tuple[str, ...]) -> bool:
     """Whether the agent has all that a job demands."""
     has = {**entry.capabilities, **entry.user_capabilities, "Agent.Version": entry.version}
@@ -825,6 +873,12 @@ def error(status: int, key: str, message: str) -> Answer:
         "typeKey": key,
     }
     return Answer(status, {**body, "errorCode": 0, "eventId": 3000})
+
+
+def no_pool(call: Call) -> Answer:
+    """There is no such pool."""
+    told = f"No agent pool found with identifier {call.at['pool']}."
+    return error(404, "TaskAgentPoolNotFoundException", told)
 
 
 def gone(call: Call) -> Answer:

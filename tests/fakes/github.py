@@ -26,7 +26,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+from tests.fakes import github_documents as documents
 from tests.fakes.github_runner import VERSION
+from tests.fakes.github_workflows import Workflows
 from tests.fakes.http import Answer, Call, Fake, Wait, serve
 
 API = "/api/v3"
@@ -74,7 +76,14 @@ class Job:
     assigned_at: float = 0.0
     renewed: float = 0.0
     log: str = ""
+    repo: str = "acme/app"
+    queued_at: float = field(default_factory=time.time)
     plan: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def run(self) -> int:
+        """The number of the workflow run that it is the only job of."""
+        return 9000 + self.number
 
 
 @dataclass(slots=True)
@@ -83,6 +92,7 @@ class Token:
 
     runners: str = "write"  # write, read, none
     expires: float | None = None
+    actions: str = "write"  # as ``runners``, of workflow runs
 
 
 class FakeGitHub(Fake):
@@ -271,6 +281,14 @@ class FakeGitHub(Fake):
             "X-RateLimit-Resource": "core",
             "X-GitHub-Request-Id": f"F:{call.number}",
         }
+        token = self.tokens.get(self._bearer(call))
+        if (
+            token is not None
+            and token.expires is not None
+            and not self._bearer(call).startswith("ghs_")
+        ):
+            ends = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(token.expires))
+            answer.headers["GitHub-Authentication-Token-Expiration"] = ends
         if self.server_version:
             answer.headers["X-GitHub-Enterprise-Version"] = self.server_version
         return answer
@@ -314,7 +332,8 @@ class FakeGitHub(Fake):
     def _bearer(self, call: Call) -> str:
         return call.headers.get("authorization", "").partition(" ")[2]
 
-    def _allowed(self, call: Call, want: str) -> Answer | None:
+    def allowed(self, call: Call, want: str) -> Answer | None:
+        """The answer to a token that does not reach so far; want: read, write, actions or cancel."""
         token = self.tokens.get(self._bearer(call))
         if token is None or (token.expires is not None and time.time() + self.skew > token.expires):
             return _error(401, "Bad credentials")
@@ -324,11 +343,14 @@ class FakeGitHub(Fake):
             return _error(403, "Resource not accessible by personal access token")
         if want == "read" and token.runners == "none":
             return _error(404, "Not Found")
+        rights = {"actions": ("read", "write"), "cancel": ("write",)}.get(want)
+        if rights is not None and token.actions not in rights:
+            return _error(403, "Resource not accessible by personal access token")
         return None
 
     def _scope(self, call: Call, want: str) -> str | Answer:
         """The scope of a call, such as "orgs/acme", or why it is not to be had."""
-        denied = self._allowed(call, want)
+        denied = self.allowed(call, want)
         if denied is not None:
             return denied
         if "owner" in call.at:
@@ -370,6 +392,11 @@ class FakeGitHub(Fake):
             self.route("DELETE", f"{base}/runners/{{id}}", self.delete_runner)
             self.route("GET", f"{base}/runner-groups", self.list_groups)
             self.route("GET", f"{API}/{scope}/installation", self.installation)
+            self.route("GET", f"{base}/runners/{{id}}/labels", self.labels)
+            self.route("GET", f"{base}/runner-groups/{{group}}", self.get_group)
+            self.route("GET", f"{base}/runner-groups/{{group}}/runners", self.list_runners)
+        Workflows(self, API)
+        self.route("GET", f"{API}/orgs/{{org}}", self.get_organisation)
         self.route("GET", f"{API}/repos/{{owner}}/{{repo}}", self.get_repo)
         self.route("GET", f"{API}/repositories/{{number}}", self.get_repo_by_number)
         self.route("POST", f"{API}/app/installations/{{id}}/access_tokens", self.access_token)
@@ -491,7 +518,7 @@ class FakeGitHub(Fake):
             "runner_group_id": runner.group,
             "labels": [
                 {"id": n, "name": label, "type": "read-only"}
-                for n, label in enumerate(runner.labels)
+                for n, label in enumerate(runner.labels, runner.id * JIT_MOST)
             ],
         }
 
@@ -499,7 +526,7 @@ class FakeGitHub(Fake):
         scope = self._scope(call, "read")
         if isinstance(scope, Answer):
             return scope
-        key = f"{scope}?{sorted(call.query.items())}"
+        key = f"{scope}{call.at.get('group', '')}?{sorted(call.query.items())}"
         kept = self._lists.get(key)
         if kept is not None and time.monotonic() - kept[0] < self.stale:
             return Answer(200, kept[1].body, dict(kept[1].headers))
@@ -508,13 +535,14 @@ class FakeGitHub(Fake):
             self._show(runner)
             for runner in self.runners.values()
             if runner.scope == scope and name in (None, runner.name)
+            if call.at.get("group") in (None, str(runner.group))
         ]
-        answer = self._paged(call, "runners", found)
+        answer = self.paged(call, "runners", found)
         answer.headers["Cache-Control"] = "private, max-age=60, s-maxage=60"
         self._lists[key] = (time.monotonic(), answer)
         return Answer(200, answer.body, dict(answer.headers))
 
-    def _paged(self, call: Call, key: str, found: list[Any]) -> Answer:
+    def paged(self, call: Call, key: str, found: list[Any]) -> Answer:
         size = min(100, int(call.query.get("per_page", 30)))
         page = int(call.query.get("page", 1))
         headers = {}
@@ -567,33 +595,51 @@ class FakeGitHub(Fake):
             return scope
         if scope.startswith("repos/"):
             return _error(404, "Not Found")
-        groups = [
-            {
-                "id": number,
-                "name": group["name"],
-                "default": number == 1,
-                "visibility": "all",
-                "allows_public_repositories": group["allows_public_repositories"],
-                "restricted_to_workflows": False,
-            }
-            for number, group in self.groups.items()
-        ]
-        return self._paged(call, "runner_groups", groups)
+        at = f"{self.url}{call.path}"
+        groups = [documents.group(number, group, at) for number, group in self.groups.items()]
+        return self.paged(call, "runner_groups", groups)
+
+    def get_group(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        number = int(call.at["group"])
+        if scope.startswith("repos/") or number not in self.groups:
+            return _error(404, "Not Found")
+        at = f"{self.url}{call.path.rpartition('/')[0]}"
+        return Answer(200, documents.group(number, self.groups[number], at))
+
+    def labels(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        runner = self.runner(call.at["id"])
+        if runner is None:
+            return _error(404, "Not Found")
+        return self.paged(call, "labels", self._show(runner)["labels"])
+
+    def get_organisation(self, call: Call) -> Answer:
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        return Answer(200, documents.organisation(call.at["org"], self.url))
 
     def get_repo(self, call: Call) -> Answer:
         scope = self._scope(call, "read")
         if isinstance(scope, Answer):
             return scope
-        name = scope.removeprefix("repos/")
-        return Answer(200, {"full_name": name, **self.repos[name]})
+        return Answer(200, self._repository(scope.removeprefix("repos/")))
+
+    def _repository(self, name: str) -> dict[str, Any]:
+        return documents.repository(name, self.repos[name], f"{self.url}{API}")
 
     def get_repo_by_number(self, call: Call) -> Answer:
-        denied = self._allowed(call, "read")
+        denied = self.allowed(call, "read")
         if denied is not None:
             return denied
         for name, repo in self.repos.items():
             if str(repo["id"]) == call.at["number"]:
-                return Answer(200, {"full_name": name, **repo})
+                return Answer(200, self._repository(name))
         return _error(404, "Not Found")
 
     # -- REST: Apps ------------------------------------------------------------
@@ -631,16 +677,10 @@ class FakeGitHub(Fake):
         number = self.installed.get(account)
         if number is None:
             return _error(404, "Not Found")
-        return Answer(
-            200,
-            {
-                "id": number,
-                "account": {"login": account},
-                "app_id": int(app),
-                "permissions": self.app_permissions,
-                "suspended_at": "2026-01-01T00:00:00Z" if self.suspended else None,
-            },
+        shown = documents.installation(
+            number, account, int(app), self.app_permissions, self.url, suspended=self.suspended
         )
+        return Answer(200, shown)
 
     def access_token(self, call: Call) -> Answer:
         app = self._app(call)
@@ -717,7 +757,7 @@ class FakeGitHub(Fake):
         )
 
     def register(self, call: Call) -> Answer:
-        denied = self._allowed(call, "write")
+        denied = self.allowed(call, "write")
         if denied is not None:
             return denied
         wanted = call.json

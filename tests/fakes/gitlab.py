@@ -54,6 +54,7 @@ class Person:
     scopes: frozenset[str]
     admin: bool = False
     sees_jobs: bool = True  # Reporter or more where its runners' jobs are
+    expires: str | None = None  # the day on which the token ends; None: GitLab tells none
 
 
 @dataclass(slots=True)
@@ -103,6 +104,8 @@ class Job:
     failure: str | None = None
     trace: bytearray = field(default_factory=bytearray)
     uploaded: bytes | None = None
+    created: float = field(default_factory=time.time)
+    project: int = 7
     forced: list[int] = field(default_factory=list)  # answers still to be given once: 202, 412, 416
     taken_back: str = ""  # what becomes of it as soon as a runner has it; "": nothing
 
@@ -143,6 +146,11 @@ class FakeGitLab(Fake):
             ("DELETE", "/runners", self._delete_own),
             ("DELETE", "/runners/managers", self._delete_manager),
             ("GET", "/runners/router/discovery", self._no_router),
+            ("GET", "/user", self._self),
+            ("GET", "/personal_access_tokens/self", self._own_token),
+            ("GET", "/groups/{group}/projects", self._group_projects),
+            ("GET", "/projects/{project}/jobs/{job}", self._project_job),
+            ("GET", "/runners", self._list),
             ("GET", "/runners/all", self._list),
             ("GET", "/groups/{group}/runners", self._list),
             ("GET", "/projects/{project}/runners", self._list),
@@ -306,15 +314,15 @@ class FakeGitLab(Fake):
 
     # -- who asks ---------------------------------------------------------------------------------
 
-    def _version(self, call: Call) -> Answer:
-        self._person(call, "read_api")
-        return Answer(200, {"version": self.version, "revision": "abcdef0"})
-
-    def _person(self, call: Call, *scopes: str) -> Person:
+    def _who(self, call: Call) -> Person:
         given = call.headers.get("private-token") or call.headers.get("authorization", "")[7:]
         person = self.people.get(given)
         if person is None:
             raise Denied(401, "401 Unauthorized")
+        return person
+
+    def _person(self, call: Call, *scopes: str) -> Person:
+        person = self._who(call)
         if not person.scopes & {"api", *scopes}:
             raise _Insufficient(scopes)
         return person
@@ -479,6 +487,8 @@ class FakeGitLab(Fake):
         if call.path.endswith("/all") and not person.admin:
             raise Denied(403, "403 Forbidden")
         kind, owner = "instance_type", None
+        if call.path == f"{API}/runners":  # those that the token's owner may manage
+            return self._paged(call, [self._brief(runner) for runner in self.runners.values()])
         for name, found in (("group", "group_type"), ("project", "project_type")):
             if name in call.at:
                 kind, owner = found, self._place(name, call.at[name])
@@ -497,21 +507,62 @@ class FakeGitLab(Fake):
                 return number
         raise Denied(404, f"404 {kind.capitalize()} Not Found")
 
+    def _self(self, call: Call) -> Answer:
+        """Who the token belongs to."""
+        self._person(call, "read_api", "read_user")
+        return Answer(200, {"id": 1, "username": "somebody", "name": "Somebody", "state": "active"})
+
+    def _version(self, call: Call) -> Answer:
+        self._person(call, "read_api", "read_user")
+        return Answer(200, {"version": self.version, "revision": "0123456789a"})
+
+    def _own_token(self, call: Call) -> Answer:
+        """What a token is, told to whoever has it, whatever its scopes."""
+        person = self._who(call)
+        shown = {
+            "id": 1,
+            "name": "mayfly",
+            "revoked": False,
+            "created_at": "2026-01-01T00:00:00.000Z",
+            "scopes": sorted(person.scopes),
+            "user_id": 1,
+            "active": True,
+            "expires_at": person.expires,
+        }
+        return Answer(200, shown)
+
+    def _group_projects(self, call: Call) -> Answer:
+        """The projects of a group, those that something happened in last first."""
+        self._person(call, "read_api")
+        path = self.groups[self._place("group", call.at["group"])]
+        rows = [
+            {"id": number, "path_with_namespace": name, "name": name.rpartition("/")[2]}
+            for number, name in self.projects.items()
+            if name.startswith(f"{path}/")
+        ]
+        return self._paged(call, rows)
+
     def _group(self, call: Call) -> Answer:
         self._person(call, "read_api")
         number = self._place("group", call.at["group"])
-        return Answer(200, {"id": number, "full_path": self.groups[number]})
+        path = self.groups[number]
+        shown = {"id": number, "name": path.rpartition("/")[2], "full_path": path}
+        return Answer(200, shown)
 
     def _project(self, call: Call) -> Answer:
         self._person(call, "read_api")
         number = self._place("project", call.at["project"])
-        return Answer(200, {"id": number, "path_with_namespace": self.projects[number]})
+        path = self.projects[number]
+        shown = {"id": number, "name": path.rpartition("/")[2], "path_with_namespace": path}
+        return Answer(200, shown)
 
     def _paged(self, call: Call, rows: list[dict[str, Any]]) -> Answer:
         size = min(int(call.query.get("per_page", self.page)), 100)
         number = int(call.query.get("page", 1))
         shown = rows[(number - 1) * size : number * size]
+        pages = max(1, -(-len(rows) // size))
         headers = {"X-Page": str(number), "X-Per-Page": str(size)}
+        headers |= {"X-Total": str(len(rows)), "X-Total-Pages": str(pages)}
         if number * size < len(rows):
             query = "&".join(
                 f"{key}={value}" for key, value in {**call.query, "page": str(number + 1)}.items()
@@ -754,8 +805,12 @@ class FakeGitLab(Fake):
         return {
             "id": job.id,
             "name": f"job-{job.id}",
+            "stage": "test",
+            "ref": "main",
             "status": job.state,
             "tag_list": list(job.tags),
+            "created_at": self._iso(job.created),
+            "queued_duration": max(0.0, (job.started or time.time() + self.skew) - job.created),
             "started_at": self._iso(job.started) if job.started is not None else None,
             "finished_at": self._iso(job.finished) if job.finished is not None else None,
             "runner": {"id": job.runner} if job.runner is not None else None,
@@ -764,13 +819,23 @@ class FakeGitLab(Fake):
 
     def _project_jobs(self, call: Call) -> Answer:
         self._person(call, "read_api")
-        wanted = call.query.get("scope[]")
-        rows = [self._job_row(job) for job in self.jobs.values() if wanted in (None, job.state)]
+        number = self._place("project", call.at["project"])
+        wanted = {value for name, value in call.pairs if name in ("scope[]", "scope")}
+        rows = [
+            self._job_row(job)
+            for job in reversed(self.jobs.values())  # GitLab shows the newest first
+            if job.project == number and (not wanted or job.state in wanted)
+        ]
         return self._paged(call, rows)
 
+    def _project_job(self, call: Call) -> Answer:
+        self._person(call, "read_api")
+        return Answer(200, self._job_row(self._asked_job(call)))
+
     def _asked_job(self, call: Call) -> Job:
-        job = self.jobs.get(int(call.at["job"]))
-        if job is None:
+        number = self._place("project", call.at["project"])
+        job = self.jobs.get(int(call.at["job"])) if call.at["job"].isdigit() else None
+        if job is None or job.project != number:
             raise Denied(404, "404 Not Found")
         return job
 

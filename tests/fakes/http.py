@@ -48,6 +48,7 @@ class Call:
     content: bytes
     number: int
     at: Mapping[str, str] = field(default_factory=dict)  # what stood in the route's {places}
+    pairs: tuple[tuple[str, str], ...] = ()  # of the query, where a name may come more than once
     status: int = 0  # 0: no answer was sent
     when: float = field(default_factory=time.monotonic)
     gone: Callable[[], bool] = lambda: False  # whether its client has hung up meanwhile
@@ -332,6 +333,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {name.lower(): value for name, value in self.headers.items()},
                 content,
                 next(fake._numbers),
+                pairs=tuple(parse_qsl(parts.query, keep_blank_values=True)),
                 gone=self._gone,
             )
             fake.calls.append(call)
