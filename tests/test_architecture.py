@@ -142,7 +142,7 @@ def test_the_numbers_of_threads_are_those_of_the_code_and_fit_the_unit() -> None
     )
     timers = workers.SERVICE + 1
     service = queue - workers.BRING - workers.TAKE + workers.SERVICE + 1
-    alone = 12  # those of the table that are there once, without GPUs
+    alone = 13  # those of the table that are there once, without GPUs
     gpus = 1 + gpu_monitor.PROBERS
     clients = unix_http.CONNECTIONS.all + unix_http.USERS.bounds.all + tcp_http.PLACES.all
     doors = 2  # beside the one that is among those alone

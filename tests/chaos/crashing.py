@@ -82,9 +82,9 @@ def without_pidfds() -> None:
             return watch(self, *of)
         if turn == 1:
             return False
-        generation, container, _ = of
+        generation, container, process = of
         self._tried.add(container)
-        self._awaited.add(generation)
+        self._awaited[generation] = (container, process)
         return True
 
     ProcessEnds.watch = losing  # type: ignore[method-assign,assignment]

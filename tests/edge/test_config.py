@@ -119,6 +119,8 @@ shm = "1GiB"
 disk = "20GB"
 job_timeout = "1h30m"
 idle_recycle = 600
+connection_rate = 40
+process_rate = "none"
 
 [pool.security]
 ulimits = { nofile = { soft = 1024, hard = 4096 }, memlock = "unlimited", core = 0, rss = -1 }
@@ -231,6 +233,8 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
                 disk=20 * 10**9,
                 job_timeout=5400.0,
                 idle_recycle=600.0,
+                connection_rate=40.0,
+                process_rate=None,
             ),
             security=model.PoolSecurity(
                 ulimits={
@@ -425,7 +429,8 @@ ODD = pool('env = { A = "ðŸ˜€ \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/ð
 
 
 @pytest.mark.parametrize(
-    "text", [MINIMAL, EVERYTHING, pool('[pool.limits]\njob_timeout = "none"'), ODD]
+    "text",
+    [MINIMAL, EVERYTHING, pool('[pool.limits]\njob_timeout = "none"\nprocess_rate = "none"'), ODD],
 )
 def test_what_is_shown_loads_as_the_same_configuration(write: Write, text: str) -> None:
     found = load(write(text), environ={})
@@ -482,6 +487,10 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("[pool.limits]\nmemory = true"), "memory: must be a size"),
     (pool("[pool.limits]\njob_timeout = 'soon'"), "job_timeout: 'soon' is not a duration"),
     (pool("[pool.limits]\nidle_recycle = []"), "idle_recycle: must be a duration"),
+    (pool("[pool.limits]\nprocess_rate = 'many'"), "process_rate: must be a number"),
+    (pool("[pool.limits]\nconnection_rate = nan"), "connection_rate: must be a number"),
+    (pool("[pool.limits]\nconnection_rate = true"), "connection_rate: must be a number"),
+    (pool("[pool.limits]\nconnection_rate = 0"), "connection_rate: must be more than 0"),
     (pool("[pool.limits]\nmemory = '1GiB'\nshm = '2GiB'"), "shm: is larger than memory"),
     ("zebra = 1\n" + MINIMAL, "config.toml: zebra: there is no such key; there are host, pool"),
     ("[pol]\nx = 1\n" + MINIMAL, "config.toml: pol: there is no such key; did you mean pool?"),

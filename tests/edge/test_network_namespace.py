@@ -8,8 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.core.activity import Traffic
 from mayfly.core.model import ContainerId
-from mayfly.edge.network_namespace import BYTES, MANY, Traces, counted, sockets, traces
+from mayfly.edge.network_namespace import (
+    BYTES,
+    MANY,
+    Traces,
+    counted,
+    sockets,
+    traces,
+    tracked_by,
+    traffic,
+)
 from mayfly.engines.docker.sandbox import only_the_engines
 
 HOLDER = ContainerId("c0ffee" * 8)
@@ -135,3 +145,31 @@ def test_where_connections_are_tracked_and_not_told_of_nothing_is_known(tmp_path
     (net / "stat").mkdir()
     (net / "stat" / "nf_conntrack").write_text("entries searched\n0000000a 0\n0000000a 0\n")
     assert traces(7, HOLDER, tmp_path) == Traces(2, 10)
+
+
+def test_what_was_begun_is_counted_by_either_version_of_ip(tmp_path: Path) -> None:
+    a_namespace(tmp_path)
+    net = tmp_path / "7" / "net"
+    (net / "dev").write_text(f"Inter-|\n face |\n    lo: {'9 ' * 16}\n  eth0: {'4 ' * 16}\n")
+    (net / "snmp").write_text(
+        "Ip: Forwarding OutRequests\nIp: 1 5000\nIcmp: InMsgs OutEchos\nIcmp: 9 1\n"
+        "Tcp: MaxConn ActiveOpens\nTcp: -1 20\nUdp: InDatagrams OutDatagrams\nUdp: 7 300\n"
+    )
+    assert traffic(7, HOLDER, tmp_path) == Traffic(0, 4, 321), "a kernel without IPv6"
+    (net / "snmp6").write_text("Udp6OutDatagrams \t4000\nIcmp6OutEchos 50000\nIp6InReceives 9\n")
+    (net / "stat").mkdir()
+    (net / "stat" / "nf_conntrack").write_text("entries searched\n00000010 0\n00000010 0\n")
+    assert traffic(7, HOLDER, tmp_path) == Traffic(16, 4, 54321)
+    assert (tracked_by(7, tmp_path), tracked_by(8, tmp_path)) == (16, 0)
+    (tmp_path / "7" / "cgroup").write_text("0::/user.slice\n")
+    assert traffic(7, HOLDER, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["Tcp: ActiveOpens\n", "Tcp: ActiveOpens\nTcp: many\n", "\n" * BYTES]
+)
+def test_what_is_no_count_is_not_known(tmp_path: Path, text: str) -> None:
+    a_namespace(tmp_path)
+    (tmp_path / "7" / "net" / "dev").write_text("Inter-|\n face |\n")
+    (tmp_path / "7" / "net" / "snmp").write_text(text)
+    assert traffic(7, HOLDER, tmp_path) is None

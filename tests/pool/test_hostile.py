@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.hostile import KINDS
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until
 
@@ -35,6 +36,14 @@ source = "{home}/cache"
 target = "/cache"
 [pool.limits]
 memory = "96MiB"
+
+[[pool]]
+name = "storm"
+provider = "local"
+slots = 2
+[pool.limits]
+connection_rate = 10
+process_rate = 5
 
 [[pool]]
 name = "good"
@@ -117,6 +126,35 @@ def test_a_flood_of_output_is_frozen_and_its_job_ended_as_any_other(manager: Man
     assert manager.cli("submit", *GOOD, "--wait", "--", "true").returncode == 0
     assert manager.cli("cancel", job).returncode == 0
     assert manager.ended(job)["state"] == "cancelled"
+    until(lambda: "slot.throttled" not in manager.health(), "nothing is left to tell")
+
+
+def test_who_begins_processes_or_connections_without_end_is_frozen_and_an_honest_job_is_not(
+    manager: Manager,
+) -> None:
+    """The honest one begins as many of each as it may for long, beside those who do not."""
+    storm = ("--pool", "storm")
+    bomb = manager.submit("sh", "-c", "while :; do (:) & wait; done", options=storm)
+    flood = manager.submit("bash", "-c", KINDS["network"], options=storm)
+
+    def throttled(words: str) -> None:
+        def told() -> bool:
+            return any(words in one["text"] for one in manager.get("/v1/status")["health"])
+
+        until(told, f"one of them {words}", 120)
+
+    throttled("begins too many processes")
+    throttled("opens too many connections")
+    build = "seq 1 600 | xargs -P 4 -n 1 sh -c :; for p in $(seq 1 3000); do : >/dev/tcp/127.0.0.1/$p; done"
+    honest = manager.submit("bash", "-c", f"({build}) 2>/dev/null; exit 0", options=GOOD)
+    assert manager.ended(honest, 120)["state"] == "succeeded"
+    events = manager.get("/v1/events?limit=1000")["events"]
+    told = {one["slot"] for one in events if one["event"] == "agent.throttled"}
+    assert told >= {"storm-0", "storm-1"}
+    assert "good-0" not in told
+    for job in (bomb, flood):
+        assert manager.cli("cancel", job).returncode == 0
+        assert manager.ended(job)["state"] == "cancelled"
     until(lambda: "slot.throttled" not in manager.health(), "nothing is left to tell")
 
 

@@ -170,6 +170,7 @@ ELSEWHERE = {
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
     "operations": ("keep_failed",),
+    "hostile jobs": ("connection_rate", "process_rate"),
     "an Engine that filters nothing": ("isolation",),
     "kept networks": ("sandbox",),
     "jobs that ask for an image": ("job_images",),

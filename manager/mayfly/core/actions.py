@@ -101,7 +101,7 @@ class Signal(_OfGeneration):
 
 @dataclass(frozen=True, slots=True)
 class Freeze(_OfGeneration):
-    """Stop all of the agent's processes where they are; it prints too much."""
+    """Stop all of the agent's processes where they are; it does too much of something."""
 
     generation: Generation
     slot: SlotName

@@ -343,10 +343,13 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             draft.agent(generation, dismissed=True)
         case AgentCordoned(generation=generation, cordoned=cordoned):
             draft.agent(generation, cordoned_there=cordoned)
-        case AgentThrottled(at=at, generation=generation):
-            draft.agent(generation, throttled=at)
+        case AgentThrottled(at=at, generation=generation, excess=excess):
+            known = draft.agents.get(generation)
+            if known is not None:
+                since = at if known.throttled is None else known.throttled
+                draft.agent(generation, throttled=since, excess=(*known.excess, excess))
         case AgentUnthrottled(generation=generation):
-            draft.agent(generation, throttled=None)
+            draft.agent(generation, throttled=None, excess=())
         case AgentDoomed(at=at, generation=generation, reason=reason, by=by, detail=detail):
             known = draft.agents.get(generation)
             if known is not None and (reason in ENDS_JOBS or not known.busy):

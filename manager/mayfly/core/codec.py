@@ -23,6 +23,7 @@ from mayfly.core.runs import Origin
 MASKED = "****"
 MODULES = (
     "actions",
+    "activity",
     "capabilities",
     "client_release",
     "commands",

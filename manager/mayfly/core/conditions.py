@@ -28,7 +28,7 @@ from mayfly.core.model import (
 from mayfly.core.naming import GENERATION_LENGTH, WITNESSES
 from mayfly.core.quantities import whole_number
 from mayfly.core.signs import SHOWN, Reported, Trouble
-from mayfly.core.slots import DEADLINES, SlotStatus
+from mayfly.core.slots import DEADLINES, SlotStatus, too_much
 
 CLIENT_GRACE = 10.0  # seconds that a client may be in trouble before it is a condition
 NAMING = 15.0  # seconds that an agent may be without its slot's name, as in every hand-over
@@ -113,7 +113,7 @@ OF_SLOTS = {
     "slot.cooling": "keep losing their agents",
     "slot.vacant": "are vacant",
     "slot.failing_jobs": "fail one job after the other while other slots of the pool do not",
-    "slot.throttled": "have a job that prints too much",
+    "slot.throttled": "have a job that does too much of something",
     "slot.paused": "have a container that somebody paused",
     "slot.unkillable": "have an agent that does not die",
     "slot.unmeasured": "have an agent whose disk is not watched",
@@ -156,9 +156,10 @@ def _condition(
         text = f"slot {name} has been vacant for {now - row.since:.0f} s"
         return _of(row, "slot.vacant", Severity.WARNING, text, describe), row.note
     if row.agent is not None and row.agent.throttled is not None and not row.agent.settled:
-        text = f"the job of slot {name} prints too much: {THROTTLED}"
+        cause = f"it {too_much(row.agent)}"
+        text = f"the job of slot {name} {too_much(row.agent)}: {THROTTLED}"
         fix = f"mayfly logs {name}"
-        return _of(row, "slot.throttled", Severity.WARNING, text, fix), THROTTLED
+        return _of(row, "slot.throttled", Severity.WARNING, text, fix), cause
     if (paused := _paused(row, world)) is not None:
         text = f"the container of slot {name} is paused, by somebody and not by Mayfly"
         fix = lines.on(lines.unpause, paused)

@@ -75,7 +75,7 @@ def decide(
     ``run_id`` names this run of the manager, ``mint`` gives generations never used before, and subjects
     ``in_flight`` already have an action under way (or rest after one that failed). The services of pools that
     are ``down`` are asked for nothing. ``half_life`` is that of the shares that the queues are ordered by.
-    Idle agents that are ``cut_off`` from their service are replaced. Who is in ``debts`` of output is frozen;
+    Idle agents that are ``cut_off`` from their service are replaced. Who has too large ``debts`` is frozen;
     a manager that only observes lets it go on. Who is ``lightened`` yields to those that begin already.
     ``written``: see ``View``.
     """

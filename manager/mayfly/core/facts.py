@@ -14,6 +14,7 @@ from mayfly.core.model import (
     Cause,
     ContainerId,
     DoomReason,
+    Excess,
     Generation,
     GpuUse,
     Hold,
@@ -119,15 +120,16 @@ class AgentCordoned:
 
 @dataclass(frozen=True, slots=True)
 class AgentThrottled:
-    """agent.throttled: it prints too much, and is frozen for a while, again and again."""
+    """agent.throttled: it does too much of something, and is frozen for a while, again and again."""
 
     at: float
     generation: Generation
+    excess: Excess
 
 
 @dataclass(frozen=True, slots=True)
 class AgentUnthrottled:
-    """agent.unthrottled: it runs, and prints no more than it may."""
+    """agent.unthrottled: it runs, and does no more of anything than it may."""
 
     at: float
     generation: Generation

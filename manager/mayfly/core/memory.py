@@ -13,6 +13,7 @@ from typing import TypeAlias
 from mayfly.core.model import (
     ContainerId,
     DoomReason,
+    Excess,
     Generation,
     Hold,
     JobId,
@@ -91,7 +92,8 @@ class Agent:
     confirmed: Phase | None = None  # idle or busy, as the best witness last said
     confirmed_at: float | None = None
     idle_at: float | None = None  # when it was first confirmed idle
-    throttled: float | None = None  # since when it prints too much; None: it does not
+    throttled: float | None = None  # since when it does too much of something; None: it does not
+    excess: tuple[Excess, ...] = ()  # of what, as far as it was seen since then
     doom: Doom | None = None
     exited: float | None = None  # its outcome is on disk
     clean: bool = False  # it ended so that the service has let go of it by itself

@@ -121,6 +121,14 @@ class Removal(StrEnum):
     MANAGER = "manager"
 
 
+class Excess(StrEnum):
+    """What an agent can do so much of that others pay for it, whatever its limits are."""
+
+    OUTPUT = "output"
+    CONNECTIONS = "connections"
+    PROCESSES = "processes"
+
+
 class Hold(StrEnum):
     """What ends the hold of a slot, beside a person who says retry."""
 
@@ -184,6 +192,10 @@ class Limits:
     # None: no limit
     job_timeout: float | None = field(default=6 * 3600.0, metadata=UNBAKED)
     idle_recycle: float = field(default=24 * 3600.0, metadata=UNBAKED)
+    # What an agent may begin for ever, of each a second, before it is throttled; None: no limit.
+    connection_rate: float | None = field(default=100.0, metadata=UNBAKED)
+    # processes and threads, for each processor of the host
+    process_rate: float | None = field(default=150.0, metadata=UNBAKED)
 
 
 # The resource limits that Linux has, as ``docker run --ulimit`` calls them.

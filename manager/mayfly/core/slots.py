@@ -28,6 +28,7 @@ from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
     Desired,
     DoomReason,
+    Excess,
     Generation,
     Hold,
     Phase,
@@ -363,7 +364,20 @@ def _note(agent: Agent, phase: Phase) -> str:
         doom = agent.doom
         who = f" by {doom.by}" if doom.by else ""
         return f"{doom.reason}{who}" + (f": {doom.detail}" if doom.detail else "")
-    return "throttled: it prints too much" if agent.throttled is not None else ""
+    return f"throttled: it {too_much(agent)}" if agent.throttled is not None else ""
+
+
+# What somebody does whom others would pay for.
+TOO_MUCH: Mapping[Excess, str] = {
+    Excess.OUTPUT: "prints too much",
+    Excess.CONNECTIONS: "opens too many connections",
+    Excess.PROCESSES: "begins too many processes",
+}
+
+
+def too_much(agent: Agent) -> str:
+    """What an agent is throttled for, in words; one of an earlier Mayfly was for its output."""
+    return " and ".join(TOO_MUCH[one] for one in agent.excess or (Excess.OUTPUT,))
 
 
 def _confirmed_by(agent: Agent | None, phase: Phase, spec: SlotSpec) -> str | None:

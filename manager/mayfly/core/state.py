@@ -70,7 +70,7 @@ class State:
     contacts: Contacts = field(default_factory=Contacts)
     reported: Reported = field(default_factory=Reported)
     lightened: frozenset[Generation] = frozenset()  # agents that yield to those that begin
-    debts: Debts = NO_DEBTS  # of output
+    debts: Debts = NO_DEBTS  # of what slots did too much of
     polls: PollSchedule = field(default_factory=PollSchedule)
     in_flight: Mapping[Subject, Action] = field(default_factory=dict)
     resting: Mapping[Subject, float] = field(default_factory=dict)

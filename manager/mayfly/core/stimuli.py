@@ -159,6 +159,22 @@ class Printed:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """What an agent has begun since it was last looked at, as the kernel counts it."""
+
+    processes: int = 0  # and threads
+    connections: int = 0  # to the outside, while the engine's table of them is crowded
+
+
+@dataclass(frozen=True, slots=True)
+class ActivitySeen:
+    """Agents have begun much since the last look; whoever has not is left out."""
+
+    processors: int  # of the host
+    begun: Mapping[Generation, Begun]
+
+
+@dataclass(frozen=True, slots=True)
 class OutputKept:
     """All that an agent printed is on disk, or will never come: its container is not needed for that."""
 
@@ -305,6 +321,7 @@ Stimulus: TypeAlias = (
     | ImagesChanged
     | AgentStirred
     | Printed
+    | ActivitySeen
     | OutputKept
     | WitnessesRead
     | ClientSign

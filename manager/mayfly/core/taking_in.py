@@ -54,6 +54,7 @@ from mayfly.core.model import (
     ContainerState,
     Continuity,
     DoomReason,
+    Excess,
     Generation,
     HostId,
     Phase,
@@ -73,6 +74,7 @@ from mayfly.core.state import Opening, State
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
+    ActivitySeen,
     AgentStirred,
     ClientSign,
     ClockSet,
@@ -103,7 +105,14 @@ from mayfly.core.stimuli import (
     StreamTurned,
     WitnessesRead,
 )
-from mayfly.core.throttle import price
+from mayfly.core.throttle import (
+    OUTPUT,
+    Allowance,
+    connections,
+    dearness,
+    processes,
+    weight,
+)
 
 OPENING = (
     0.02  # seconds between looks at the witness of a gate that was written and is not yet open
@@ -157,6 +166,8 @@ class Draft:
                 self._stir(generation)
             case Printed(generation=generation, lines=lines, size=size):
                 self._on_printed(generation, lines, size)
+            case ActivitySeen():
+                self._on_activity(stimulus)
             case OutputKept(generation=generation, words=words):
                 self._on_output(generation, words)
             case WitnessesRead(found=found, unreadable=unreadable):
@@ -302,11 +313,32 @@ class Draft:
         self._set(polls=self.state.polls.soon(self.now))
 
     def _on_printed(self, generation: Generation, lines: int, size: int) -> None:
+        self._charge(generation, Excess.OUTPUT, weight(lines, size), OUTPUT)
+
+    def _on_activity(self, seen: ActivitySeen) -> None:
+        pools = {spec.pool.name: spec.pool for spec in self.state.desired.slots}
+        for generation, begun in seen.begun.items():
+            agent = self.state.memory.agents.get(generation)
+            pool = pools.get(agent.pool) if agent is not None else None
+            if pool is None:
+                continue
+            if pool.limits.process_rate is not None:
+                allowance = processes(pool.limits.process_rate * seen.processors)
+                self._charge(generation, Excess.PROCESSES, begun.processes, allowance)
+            # On the host's own network its connections are not told from the host's.
+            if pool.limits.connection_rate is not None and pool.network != "host":
+                allowance = connections(pool.limits.connection_rate)
+                self._charge(generation, Excess.CONNECTIONS, begun.connections, allowance)
+
+    def _charge(
+        self, generation: Generation, excess: Excess, amount: float, allowance: Allowance
+    ) -> None:
         agents = self.state.memory.agents
         agent = agents.get(generation)
-        if agent is not None and not agent.settled and self.state.survey.engine.freezes:
-            cost = price(lines, size, agents.values())
-            self._set(debts=self.state.debts.printed(agent, cost, self.now))
+        known = agent is not None and not agent.settled and self.state.survey.engine.freezes
+        if agent is not None and known and amount > 0:
+            cost = amount * dearness(agents.values())
+            self._set(debts=self.state.debts.charged(agent, excess, cost, allowance, self.now))
 
     def _on_output(self, generation: Generation, words: str) -> None:
         """An agent prints no more, so it has ended; if the Engine removed it, it may be forgotten already."""

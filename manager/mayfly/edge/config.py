@@ -45,6 +45,7 @@ from mayfly.edge.config_types import (
     PlainText,
     PoolNameText,
     ProfileText,
+    RateLimit,
     RuntimeText,
     SeccompText,
     Size,
@@ -128,6 +129,18 @@ class LimitsTable(Table):
     job_timeout: TimeLimit = key(model.Limits, "job_timeout", "how long one job may run")
     idle_recycle: Duration = key(
         model.Limits, "idle_recycle", "an agent idle for so long is replaced by a fresh one"
+    )
+    connection_rate: RateLimit = key(
+        model.Limits,
+        "connection_rate",
+        "connections to the outside that one agent may open a second for ever, and 5,000 at once; who opens "
+        "more is throttled while the kernel's table of them is crowded",
+    )
+    process_rate: RateLimit = key(
+        model.Limits,
+        "process_rate",
+        "processes and threads that one agent may begin a second for ever for each processor of the host, "
+        "and those of 30 s at once; who begins more is throttled",
     )
 
 

@@ -31,6 +31,11 @@ SizeLimit = Annotated[
     PlainValidator(lambda value: values.above_zero(values.or_none(values.size)(value))),
     Shape(_SIZE_SHAPE),
 ]
+RateLimit = Annotated[
+    float | None,
+    PlainValidator(lambda value: values.above_zero(values.or_none(values.number)(value))),
+    Shape({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "none"}]}),
+]
 TimeLimit = Annotated[
     float | None,
     PlainValidator(lambda value: values.above_zero(values.or_none(values.duration)(value))),

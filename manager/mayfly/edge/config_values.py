@@ -11,6 +11,7 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Callable
+from math import isfinite
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -80,6 +81,13 @@ def _quoted(value: str, parse: Callable[[str], _N]) -> _N:
 def or_none(parse: Callable[[object], float]) -> Callable[[object], float | None]:
     """The same, where ``"none"`` lifts the limit."""
     return lambda value: None if value == "none" else parse(value)
+
+
+def number(value: object) -> float:
+    """Any number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError('must be a number, or "none"')
+    return float(value)
 
 
 def above_zero(value: float | None) -> float | None:

@@ -23,6 +23,7 @@ from mayfly.core.memory import (
 )
 from mayfly.core.model import (
     DoomReason,
+    Excess,
     Generation,
     Hold,
     JobId,
@@ -91,6 +92,7 @@ def agent_from(data: Mapping[str, Any]) -> Agent:
     known = _known(Agent, data)
     for key in ("lease", "out"):
         known[key] = tuple(known.get(key) or ())
+    known["excess"] = tuple(Excess(one) for one in known.get("excess") or ())
     visits = known.get("attached") or ()
     known["attached"] = tuple(Visit(**_known(Visit, visit)) for visit in visits)
     if known.get("confirmed") is not None:

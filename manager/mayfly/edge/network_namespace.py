@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from mayfly.core.activity import Traffic
 from mayfly.core.model import ContainerId
 
 PROC = Path("/proc")
@@ -24,6 +25,14 @@ HARMLESS = frozenset({"0", "6", "12"})
 MANY = 64
 BYTES = 64 * 1024  # of one file
 TRACKS = "sys/net/netfilter/nf_conntrack_max"  # where it is, connections are tracked
+TRACKED = "stat/nf_conntrack"
+OPENING = (
+    "Tcp:ActiveOpens",
+    "Udp:OutDatagrams",
+    "Icmp:OutEchos",
+    "Udp6OutDatagrams",
+    "Icmp6OutEchos",
+)
 SENT = 9  # the column of net/dev after the name that has the packets sent
 OF_ALL_NAMESPACES = frozenset({"orphan", "alloc", "mem", "memory"})
 
@@ -106,10 +115,44 @@ def _sent(place: Path) -> int:
 def _tracked(place: Path, proc: Path) -> int:
     """``ValueError`` where the kernel tracks connections and does not tell of them (NF_CONNTRACK_PROCFS)."""
     # A row for each processor, and the same number in each.
-    found = [int(row[0], 16) for row in _rows(place, "stat/nf_conntrack")]
+    found = [int(row[0], 16) for row in _rows(place, TRACKED)]
     if not found and (proc / TRACKS).exists():
         raise ValueError("how many connections are tracked is not shown")
     return max(found, default=0)
+
+
+def tracked_by(process: int, proc: Path = PROC) -> int:
+    """How many connections the kernel remembers in the namespace of that process; 0 where it does not
+    tell."""
+    try:
+        return max((int(row[0], 16) for row in _rows(proc / str(process), TRACKED)), default=0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def traffic(process: int, container: ContainerId, proc: Path = PROC) -> Traffic | None:
+    """That of the process's namespace; ``None`` where it is not that container's, or is not shown."""
+    place = proc / str(process)
+    try:
+        found = Traffic(tracked_by(process, proc), _sent(place), _opened(place))
+        return found if _is_of(place, container) else None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _opened(place: Path) -> int:
+    """Connections by TCP, which counts for both versions of IP, datagrams, and echoes asked for (SNMP's
+    MIBs)."""
+    table = _text(place / "net" / "snmp").splitlines()
+    names = [f"{of}{name}" for line in table[::2] for of, *rest in [line.split()] for name in rest]
+    counts = [int(count) for line in table[1::2] for count in line.split()[1:]]
+    found = dict(zip(names, counts, strict=True))
+    try:
+        newer = (line.split() for line in _text(place / "net" / "snmp6").splitlines())
+        found |= {name: int(count) for name, count in newer}
+    except FileNotFoundError:
+        pass  # a kernel without IPv6
+    return sum(found.get(name, 0) for name in OPENING)
 
 
 def _is_of(place: Path, container: ContainerId) -> bool:

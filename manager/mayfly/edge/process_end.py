@@ -36,7 +36,7 @@ class ProcessEnds:
         # Whoever adds writes, the thread takes: each is one operation on a dict.
         self._watched: dict[int, tuple[Generation, ContainerId]] = {}
         self._tried: set[ContainerId] = set()
-        self._awaited: set[Generation] = set()
+        self._awaited: dict[Generation, tuple[ContainerId, int]] = {}
         self._poll = select.epoll()
         self._bell, self._ringer = os.pipe()
         self._poll.register(self._bell, select.EPOLLIN)
@@ -60,6 +60,10 @@ class ProcessEnds:
         self._tried &= containers
         return containers - self._tried
 
+    def awaited(self) -> dict[Generation, tuple[ContainerId, int]]:
+        """Whose ends are going to be told, with the numbers of their first processes."""
+        return dict(self._awaited)
+
     def awaits(self, generation: Generation) -> bool:
         """Whether its end is going to be told."""
         return generation in self._awaited
@@ -78,7 +82,7 @@ class ProcessEnds:
             os.close(descriptor)
             return False
         self._watched[descriptor] = (generation, container)
-        self._awaited.add(generation)
+        self._awaited[generation] = (container, process)
         self._poll.register(descriptor, select.EPOLLIN)
         return True
 
@@ -96,7 +100,7 @@ class ProcessEnds:
         generation, container = self._watched.pop(descriptor)
         self._poll.unregister(descriptor)
         os.close(descriptor)
-        self._awaited.discard(generation)
+        self._awaited.pop(generation, None)
         self._over(generation, container)
 
 

@@ -270,6 +270,9 @@ class Engine(Protocol):
     def first_process(self, container: ContainerId) -> int | None:
         """This host's number of its first process; ``None`` where it does not run, or has none here."""
 
+    def own_process(self) -> int | None:
+        """This host's number of the process that is asked here; ``None`` where it is none of this host."""
+
     # -- containers, changed
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create and start a container that waits at its gate, and hold on to the way into it.

@@ -46,6 +46,7 @@ from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputKeeper, OutputListener
 from mayfly.providers.installed import left_behind, load
 from mayfly.service import engine_claim
+from mayfly.service.activity_watch import ActivityWatch
 from mayfly.service.attachments import Attachments
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
@@ -138,8 +139,7 @@ def _run(
     stack: ExitStack,
 ) -> None:
     state_dir = Path(config.host.state_dir)
-    reader = HistoryReader(state_dir)
-    witnesses = Witnesses(state_dir)
+    reader, witnesses = HistoryReader(state_dir), Witnesses(state_dir)
     board, clock = StatusBoard(), Clock()
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
@@ -179,6 +179,7 @@ def _run(
     observer, mounts = _observers(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key
     )
+    activity = ActivityWatch(engine, ends.awaited, inbox.put)
     prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
@@ -242,6 +243,7 @@ def _run(
             observer.start,
             mounts.start,
             prober.start,
+            activity.start,
             old.start,
             *(s.start for s in servers),
             partial(attachments.end_left, loop.state.memory.agents.values()),
@@ -251,7 +253,7 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
-    _stop(observer, mounts, prober, old, gpus)
+    _stop(observer, mounts, prober, activity, old, gpus)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
     engine_claim.leave(engine, host, key, log, loop.state.memory)

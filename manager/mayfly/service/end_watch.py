@@ -22,7 +22,7 @@ class EndWatch:
         self._engine = engine
         self._ends = ProcessEnds(over, failed)
         self.start, self.stop = self._ends.start, self._ends.stop
-        self.awaits = self._ends.awaits
+        self.awaits, self.awaited = self._ends.awaits, self._ends.awaited
 
     def watch(self, generation: Generation, container: ContainerId) -> None:
         """Have its end told, if that is possible."""

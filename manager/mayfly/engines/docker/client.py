@@ -227,6 +227,10 @@ class DockerClient:
             return None
         return int(seen["State"].get("Pid") or 0) or None
 
+    def own_process(self) -> int | None:
+        """The number of the process that serves the Engine's socket, or has opened it for the Engine."""
+        return wire.served_by(self.base_url)
+
     # -- containers, changed ---------------------------------------------------------------
 
     def create(self, plan: ContainerPlan) -> ContainerId:

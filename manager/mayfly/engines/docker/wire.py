@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -204,6 +205,21 @@ def look_at(base_url: str, target: str, doing: str, *, timeout: float) -> str | 
         if name.lower() == PATH_STAT:
             return value.strip()
     return ""
+
+
+def served_by(base_url: str) -> int | None:
+    """The process that listens on the socket (unix(7), ``SO_PEERCRED``); ``None`` where nobody of this
+    host's."""
+    size = struct.calcsize("3i")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conn:
+            conn.settimeout(1.0)
+            conn.connect(socket_path(base_url))
+            found = conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    except OSError:
+        return None
+    process, _, _ = struct.unpack("3i", found)
+    return process or None
 
 
 def pieces(opened: Opened, deadline: float, doing: str) -> Iterator[bytes]:

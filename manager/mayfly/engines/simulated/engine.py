@@ -285,6 +285,10 @@ class SimulatedEngine:
         del container
         return None
 
+    def own_process(self) -> int | None:
+        """There are no processes."""
+        return None
+
     # -- containers, changed -----------------------------------------------------------------------
 
     def prepare(self, plan: AgentPlan) -> ContainerId:

@@ -1,0 +1,121 @@
+"""Looks how much agents begin of what no limit of theirs counts: processes, and connections to the outside.
+
+Two numbers of the whole host are read once a second; only where one of them is high, or was a moment ago,
+somebody is looked at. What it means is decided in the core. Where the kernel cannot be asked (an engine on
+another machine) nothing is said.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from mayfly.core.activity import CROWDED, Traffic, is_busy, opened
+from mayfly.core.model import ContainerId, Generation
+from mayfly.core.stimuli import ActivitySeen, Begun
+from mayfly.edge.faults import Fault
+from mayfly.edge.lasting_thread import LastingThread
+from mayfly.edge.network_namespace import tracked_by, traffic
+from mayfly.edge.process_numbers import ProcessNumbers, last_number, number_limit
+from mayfly.engines.protocol import Engine
+
+QUIET = 1.0  # seconds between two looks
+CLOSE = 0.5  # while there is something to see
+ENGINE_KEPT = 30.0  # seconds after which the engine's process is asked for again
+FEW = 25  # processes that are not worth a word
+LASTING = (
+    90.0  # seconds that agents are looked at then: as long as one may be frozen, and begin again
+)
+
+Watched = Mapping[Generation, tuple[ContainerId, int]]
+
+
+class ActivityWatch:
+    """A thread; ``agents`` names those that run, with their containers and first processes."""
+
+    def __init__(
+        self, engine: Engine, agents: Callable[[], Watched], send: Callable[[ActivitySeen], None]
+    ) -> None:
+        self._engine = engine
+        self._agents = agents
+        self._send = send
+        self._stopping = threading.Event()
+        self._thread = LastingThread(self._run, "activity-watch")
+        self._processors = os.cpu_count() or 1
+        self._numbers: dict[ContainerId, ProcessNumbers] = {}
+        self._traffic: dict[ContainerId, Traffic] = {}
+        self._until = 0.0
+        self._last: tuple[int, float] | None = None  # of the host's numbers, and when
+        self._engine_at: tuple[int | None, float] = (None, -ENGINE_KEPT)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopping.set()
+        self._thread.join(CLOSE)
+
+    def _run(self) -> None:
+        rest = QUIET
+        while not self._stopping.wait(rest):
+            rest = CLOSE if self._look() else QUIET
+
+    def _look(self) -> bool:
+        """Whether there is something to see."""
+        agents = self._agents()
+        busy, crowd = self._is_busy(), self._crowd() if agents else 0
+        if busy or crowd >= CROWDED:
+            self._until = time.monotonic() + LASTING
+        if not agents or time.monotonic() > self._until:
+            self._numbers, self._traffic = {}, {}
+            return False
+        begun = {}
+        for generation, (container, process) in agents.items():
+            processes = self._processes(container, process)
+            connections = self._opened(container, process, crowd)
+            if processes >= FEW or connections:
+                begun[generation] = Begun(processes, connections)
+        if begun:
+            self._send(ActivitySeen(self._processors, begun))
+        there = {container for container, _ in agents.values()}
+        for gone in self._numbers.keys() - there:
+            del self._numbers[gone]
+        for gone in self._traffic.keys() - there:
+            del self._traffic[gone]
+        return True
+
+    def _is_busy(self) -> bool:
+        number, now = last_number(), time.monotonic()
+        before, self._last = self._last, (number, now) if number is not None else None
+        if number is None or before is None:
+            return False
+        begun = (number - before[0]) % number_limit()
+        return is_busy(begun, now - before[1], self._processors)
+
+    def _crowd(self) -> int:
+        """How many connections are in the table that the engine reads."""
+        process, at = self._engine_at
+        if time.monotonic() - at > ENGINE_KEPT:
+            try:
+                process = self._engine.own_process()
+            except Fault:
+                process = None
+            self._engine_at = (process, time.monotonic())
+        return tracked_by(process) if process is not None else 0
+
+    def _processes(self, container: ContainerId, process: int) -> int:
+        known = self._numbers.get(container)
+        if known is None:
+            known = self._numbers[container] = ProcessNumbers(process, container)
+        return known.begun()
+
+    def _opened(self, container: ContainerId, process: int, crowd: int) -> int:
+        seen = traffic(process, container)
+        if seen is None:
+            return 0
+        before, self._traffic[container] = self._traffic.get(container), seen
+        return opened(before, seen, crowd) if before is not None else 0
