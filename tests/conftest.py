@@ -42,8 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep how the tests ended for whoever reads what failed of them: 1 says that all of them ran."""
-    if not hasattr(session.config, "workerinput") and session.config.cache is not None:
-        session.config.cache.set("ended", int(exitstatus))
+    cache = getattr(session.config, "cache", None)  # pytest without its plugin of caches has none
+    if not hasattr(session.config, "workerinput") and cache is not None:
+        cache.set("ended", int(exitstatus))
 
 
 def _later(item: pytest.Item) -> int:
