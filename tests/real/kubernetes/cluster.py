@@ -75,6 +75,7 @@ class Cluster:
             lab_settings.kubelet(home, self.machine.address, self.machine.cgroup)
         )
         (home / "tokens.csv").write_text(f"{self._token},admin,1,system:masters\n")
+        (home / "audit.json").write_text(lab_settings.audit())
         self.write_kubeconfig(home / "kubeconfig", self._token)
         words = ["openssl", "genrsa", "-out", str(home / "pki/accounts.key"), "2048"]
         subprocess.run(words, check=True, capture_output=True)
@@ -181,6 +182,19 @@ class Cluster:
         finally:
             saved.kill()
             saved.wait()
+
+    def calls(self) -> list[str]:
+        """What accounts of namespaces have asked for so far, each as VERB RESOURCE[/SUBRESOURCE]."""
+        place = self.home / "audit.log"
+        rows = (
+            [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+        )
+        found = []
+        for row in rows:
+            of = row.get("objectRef") or {}
+            parts = (of.get("resource", row["requestURI"]), of.get("subresource"))
+            found.append(f"{row['verb']} {'/'.join(part for part in parts if part)}")
+        return found
 
     def node(self) -> Any:
         """Its node, as the API shows it."""

@@ -94,12 +94,15 @@ def kubelet(home: Path, address: str, cgroup: str) -> str:
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": cgroup,
+            # Small shares let many pods on a small host: they are for the scheduler, and make nobody wait.
+            "cpuCFSQuota": False,
             "containerRuntimeEndpoint": f"unix://{home}/containerd.sock",
             "evictionHard": {"memory.available": "50Mi"},
             "failCgroupV1": False,
             "failSwapOn": False,
             "imageGCHighThresholdPercent": 100,
             "makeIPTablesUtilChains": False,
+            "maxPods": 200,
             "nodeStatusUpdateFrequency": "1s",
             "oomScoreAdj": 0,
             "podPidsLimit": 4096,
@@ -122,8 +125,28 @@ def apiserver(home: Path, address: str) -> list[str]:
         f"--service-account-signing-key-file={home}/pki/accounts.key",
         f"--service-account-key-file={home}/pki/accounts.key",
         "--allow-privileged=true",
+        f"--audit-policy-file={home}/audit.json",
+        f"--audit-log-path={home}/audit.log",
         "--kubelet-preferred-address-types=InternalIP",
     ]
+
+
+def audit() -> str:
+    """What accounts of namespaces ask for is written down: each call once, when it is answered."""
+    everyone = {
+        "level": "Metadata",
+        "userGroups": ["system:serviceaccounts"],
+        "omitStages": ["RequestReceived", "ResponseComplete"],
+    }
+    short = {**everyone, "verbs": ["create", "delete", "get", "list", "patch", "update"]}
+    short["omitStages"] = ["RequestReceived", "ResponseStarted"]
+    return json.dumps(
+        {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "rules": [short, everyone, {"level": "None"}],
+        }
+    )
 
 
 def controllers(home: Path) -> list[str]:
