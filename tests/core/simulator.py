@@ -128,6 +128,7 @@ OURS = HostId("ours00000000")
 REFUSED = 78  # the exit code of a service's client that is not let in
 JOB = "a job"  # what a client says that has taken one
 LADDER = (StopStep("TERM", 10.0),)
+MOMENT = 0.002  # seconds by which a time that is due may be late
 # What only deciding records.
 DECIDED = (AgentCreated, AgentDoomed, AgentStopStepped, GateOpening, SlotHeld, SlotUncordoned)
 
@@ -1090,12 +1091,20 @@ class Manager:
         for _ in range(passes + away + int(seconds / KNOCK)):
             self.run()
             wake = self.foreseen().wake
+            self._check_rest(until if wake is None else min(wake, until))
             if wake is None or wake > until:
                 self.host.now = until
                 self.run()
                 return
             self.host.now = wake
         raise AssertionError("it wakes too often")
+
+    def _check_rest(self, due: float) -> None:
+        """The loop rests until a step says that something is due: just before that nothing is."""
+        now, self.host.now = self.host.now, max(self.host.now, due - MOMENT)
+        before = self.foreseen()
+        assert before.empty, f"it would have rested: {before.facts} {before.actions}"
+        self.host.now = now
 
     # -- questions of the tests --
 

@@ -46,10 +46,12 @@ def opens_again(
     return opening.use(view, leased, waiting, spec, replace(agent, committed=None), tenancy)
 
 
-def dooms_the_busy(view: Any, rolling: Any, spec: Any, agent: Any, *, own: bool) -> Verdict:
+def dooms_the_busy(
+    view: Any, rolling: Any, spec: Any, agent: Any, due: float | None, *, own: bool
+) -> Verdict:
     """Law 3 (docs/architecture.md): whoever is in the way is ended, whether it works or not."""
     if not agent.busy:
-        return keeping.keep(view, rolling, spec, agent, own=own)
+        return keeping.keep(view, rolling, spec, agent, due, own=own)
     return Doom(DoomReason.FORCED)
 
 

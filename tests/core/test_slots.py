@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mayfly.core.keeping import deadline
 from mayfly.core.memory import Agent, Cordon, Doom, Memory, SlotMemory
-from mayfly.core.model import Desired, DoomReason, Generation, Phase, PoolName, SlotName
+from mayfly.core.model import Desired, DoomReason, Generation, Phase, PoolName, SlotName, World
+from mayfly.core.plan import View
 from mayfly.core.slots import (
     BACKOFF_MOST,
     DEADLINES,
@@ -92,6 +97,29 @@ def test_an_agent_is_overdue_only_after_its_deadline(
     late = overdue(agent, SPEC, due + 0.001, own=own)
     assert late is not None
     assert late[0] is reason
+
+
+@given(
+    agent=st.sampled_from([BORN, READY, COMMITTED, SERVICE, OPENED, BUSY, IDLE]),
+    own=st.booleans(),
+    age=st.floats(-10.0, 200_000.0),
+    written=st.none() | st.floats(0.0, 500.0) | st.just(inf),
+)
+def test_who_is_not_yet_at_the_deadline_is_not_overdue(
+    agent: Agent, own: bool, age: float, written: float | None
+) -> None:
+    now = T + age
+    since = {agent.generation: T + written} if written is not None else {}
+    view = View(
+        Desired(()), World({}), Memory(), now, "run", set(), {}, set(), set(), written=since
+    )
+    due = deadline(view, SPEC, agent, own=own)
+    late = overdue(agent, SPEC, now, own=own, written=since.get(agent.generation))
+    if due is not None and due <= now:
+        assert late is not None
+    if late is not None:
+        assert due is not None
+        assert due <= now + 0.0011
 
 
 @pytest.mark.parametrize("agent", [DOOMED, SETTLED])

@@ -121,10 +121,14 @@ class Hands:
     def use_providers(self, providers: object) -> None: ...
 
 
+@dataclass
 class Quiet:
-    """Wants to know nothing."""
+    """Counts signs of life, and wants to know nothing else."""
 
-    def passed(self, sentence: str) -> None: ...
+    signs: int = 0
+
+    def passed(self, sentence: str) -> None:
+        self.signs += 1
 
     def reloading(self) -> None: ...
 
@@ -141,7 +145,8 @@ class Stage:
         log, clock, metrics = Log(self.told), Clock(), Metrics(config)
         engine = SimulatedEngine()
         services = Services(lambda pool: load(pool, config.host, OURS, home), self.inbox.put)
-        report = Report(self.board, log, metrics, Quiet(), engine.lines)
+        self.listener = Quiet()
+        report = Report(self.board, log, metrics, self.listener, engine.lines)
         self.story: Story = iter(())
         self.ledger = Ledger(self.history, log)
         state = begin(OURS, "run1", config, self.ledger.load(), Gpus(), 0)
@@ -237,6 +242,9 @@ class Stage:
         document: Mapping[str, Any] = published.document
         return [line["code"] for line in document["health"]]
 
+    def steps(self) -> int:
+        return len(self.recording.document()["steps"])
+
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.told.getvalue().splitlines()]
 
@@ -260,6 +268,29 @@ def test_a_slot_is_filled_and_a_job_opens_its_gate_after_the_commit(stage: Stage
         assert isinstance(opened, Open)
         assert command.reply.get_nowait().status == 201
         assert on.history.load().agents[opened.generation].committed is not None
+
+    stage.play(story)
+
+
+def test_an_idle_loop_gives_signs_of_life_and_steps_over_nothing(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        (made,) = on.hands.begun
+        assert isinstance(made, Prepare)
+        container = on.ready(made)
+        yield
+        on.look(container, began=on.loop.state.results)
+        yield
+        on.nudge()
+        yield
+        signs, steps = on.listener.signs, on.steps()
+        yield
+        assert on.listener.signs == signs + 1
+        assert on.steps() == steps
+        on.nudge()
+        yield
+        assert on.steps() == steps + 1
 
     stage.play(story)
 

@@ -45,7 +45,7 @@ from mayfly.core.notice import doubtful_until
 from mayfly.core.opening import leased, use
 from mayfly.core.plan import NOTHING_WRITTEN, STAY, Act, Doom, Plan, Stay, Verdict, View, subjects
 from mayfly.core.queue import HALF_LIFE, Queue
-from mayfly.core.rolling import rolling
+from mayfly.core.rolling import Rolling
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
 from mayfly.core.throttle import NO_DEBTS, Debts, throttle
@@ -106,7 +106,7 @@ def decide(
         view=view,
         mint=mint,
         queue=Queue(memory, now, half_life, desired.job_images),
-        rolling=rolling(desired, memory, world, tenants, now),
+        rolling=Rolling(desired, memory, world, tenants, now),
         leased=leased(memory, world, world.containers),
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
@@ -148,7 +148,7 @@ class _Draft:
     view: View
     mint: Callable[[], Generation]
     queue: Queue
-    rolling: set[PoolName]
+    rolling: Rolling
     leased: dict[str, list[Agent]]
     room: int
     serial: int
@@ -246,14 +246,15 @@ def _agents(draft: _Draft, view: View, spec: SlotSpec, tenancy: Tenancy) -> None
         if agent.doom is not None:
             draft.take(end(view, agent, spec), agent)
             continue
-        if agent not in (own, standby) and agent.opened is None:
+        if agent is not own and agent is not standby and agent.opened is None:
             draft.take(Doom(DoomReason.UNWANTED, "the slot has an agent and a standby"), agent)
             continue
-        verdict = keep(view, draft.rolling, spec, agent, own=agent is own)
+        due = deadline(view, spec, agent, own=agent is own)
+        verdict = keep(view, draft.rolling, spec, agent, due, own=agent is own)
         draft.take(verdict, agent)
         if isinstance(verdict, Doom):
             continue
-        draft.wake(deadline(view, spec, agent, own=agent is own))
+        draft.wake(due)
         draft.take(yields(view, spec, agent), agent)
         if agent is own:
             draft.take(use(view, draft.leased, draft.queue, spec, agent, tenancy), agent)
@@ -264,9 +265,10 @@ def _hold_sick_gpus(draft: _Draft, spec: SlotSpec) -> None:
     go on.
     """
     view = draft.view
-    word, known = view.world.gpu_verdicts.get(spec.name), view.memory.slot(spec.name)
+    word = view.world.gpu_verdicts.get(spec.name)
     if word is None:
         return
+    known = view.memory.slot(spec.name)
     if word.sick is not None:
         hold = Hold.GPU if word.returns else Hold.PERSON
         if known.held is None or (known.hold is not Hold.PERSON and known.hold is not hold):

@@ -115,8 +115,10 @@ def _climb(
 
 def kept_failure(view: View, spec: SlotSpec, tenancy: Tenancy) -> Agent | None:
     """The slot's last failed agent, while its container is there for somebody to look at."""
+    if not tenancy.settled or spec.removal is not Removal.MANAGER:
+        return None
     cordon = view.memory.slot(spec.name).cordon
-    if spec.removal is not Removal.MANAGER or (cordon is not None and cordon.drain):
+    if cordon is not None and cordon.drain:
         return None
     last = next((agent for agent in reversed(tenancy.settled) if agent.failed), None)
     if last is None or last.exited is None or last.generation not in view.containers:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from math import inf
 
 from mayfly.core.actions import SetSchedulable
 from mayfly.core.job_images import wanted_for
 from mayfly.core.memory import Agent
-from mayfly.core.model import DoomReason, Hold, Phase, PoolName, SlotSpec
+from mayfly.core.model import DoomReason, Hold, Phase, SlotSpec
 from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
+from mayfly.core.rolling import Rolling
 from mayfly.core.rosters import ABSENCE, job_taken_back
 from mayfly.core.slots import (
     DEADLINES,
@@ -31,19 +31,23 @@ INTERRUPTED_GRACE = (
 
 
 def keep(
-    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent, *, own: bool
+    view: View, rolling: Rolling, spec: SlotSpec, agent: Agent, due: float | None, *, own: bool
 ) -> Verdict:
-    """Whether the agent may stay as it is; in pools that are ``rolling`` no stale one is replaced now."""
+    """Whether the agent may stay as it is; in pools that are ``rolling`` no stale one is replaced now.
+
+    ``due``: its ``deadline``.
+    """
     if agent.committed is not None and agent.opened is None and agent.run_id != view.run_id:
         return keep_committed(view, agent)
-    late = overdue(agent, spec, view.now, own=own, written=view.written.get(agent.generation))
-    if late is not None:
-        return STAY if awaits_roster(view, spec, agent) else Doom(*late)
+    if due is not None and due <= view.now:
+        late = overdue(agent, spec, view.now, own=own, written=view.written.get(agent.generation))
+        if late is not None:
+            return STAY if awaits_roster(view, spec, agent) else Doom(*late)
     if agent.opened is not None:
         return _keep_working(view, rolling, spec, agent)
     if agent.committed is not None:
         return STAY
-    return _unfit(view, rolling, spec, agent, own=own) or STAY
+    return _unfit(view, rolling, spec, agent, own=own) or _while_missed(view, agent)
 
 
 def may_hold_untracked_job(agent: Agent) -> bool:
@@ -64,15 +68,13 @@ def awaits_roster(view: View, spec: SlotSpec | None, agent: Agent) -> bool:
     return may_hold_untracked_job(agent) and (roster is None or roster.at < due)
 
 
-def _keep_working(
-    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent
-) -> Verdict:
+def _keep_working(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent) -> Verdict:
     """Whether nobody has ended its job, and what it has written is within its pool's limit."""
     job = view.memory.jobs.get(agent.job) if agent.job is not None else None
     if job is not None and job.cancelled_by is not None:
         return Doom(DoomReason.CANCELLED, by=job.cancelled_by)
-    limit, size = spec.pool.limits.disk, view.world.sizes.get(agent.generation, 0)
-    if limit is not None and size > limit:
+    limit = spec.pool.limits.disk
+    if limit is not None and (size := view.world.sizes.get(agent.generation, 0)) > limit:
         return Doom(DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
     if agent.generation in view.world.overfull:
         return Doom(DoomReason.DISK, "wrote more into its witness (/run/mayfly/w) than is for it")
@@ -86,6 +88,19 @@ def _witness_is_gone(view: View, agent: Agent) -> bool:
     return lost is not None and view.now - lost > WITNESS_LOST
 
 
+def _while_missed(view: View, agent: Agent) -> Stay:
+    """It stays while its witness or its entry at the service has not been missed for too long."""
+    lost = view.world.unwitnessed.get(agent.generation)
+    since = view.world.absent.get(agent.generation)
+    if lost is None and (since is None or agent.confirmed is None):
+        return STAY  # nearly always
+    dues = (
+        lost + WITNESS_LOST if lost is not None else inf,
+        since + ABSENCE if since is not None else inf,
+    )
+    return Stay(min(dues) + 0.001)
+
+
 def without_sandbox(view: View, agent: Agent) -> bool:
     """Whether the sandbox that it is in is gone, or not to be used: it has no network, or no clean one."""
     container = view.containers.get(agent.generation)
@@ -95,13 +110,12 @@ def without_sandbox(view: View, agent: Agent) -> bool:
 
 def _stale(view: View, spec: SlotSpec, agent: Agent) -> bool:
     """Whether it is known to be made from another configuration or image than is wanted now."""
-    known = spec.name not in view.desired.undetermined | view.desired.image_blocked
-    return known and agent.fingerprint != spec.fingerprint
+    if agent.fingerprint == spec.fingerprint:
+        return False
+    return spec.name not in view.desired.undetermined | view.desired.image_blocked
 
 
-def _keep_waiting(
-    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent
-) -> Verdict:
+def _keep_waiting(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent) -> Verdict:
     """Whether an agent that waits at its service for a job may go on waiting."""
     cordon = view.memory.slot(spec.name).cordon
     since = view.world.absent.get(agent.generation)
@@ -123,7 +137,7 @@ def _keep_waiting(
         return Doom(DoomReason.STALE, "it was made from another configuration or image")
     told = agent.cordoned_there == (cordon is not None)
     if agent.registration is None or told or not spec.can_cordon:
-        return STAY
+        return _while_missed(view, agent)
     reason = "the slot is cordoned" if cordon is not None else "the slot is uncordoned"
     return set_schedulable(view, spec, agent, cordoned=cordon is not None, reason=reason)
 
@@ -154,9 +168,7 @@ def keep_committed(view: View, agent: Agent) -> Verdict:
     return Doom(DoomReason.INTERRUPTED, "its gate was being opened when the manager stopped")
 
 
-def _unfit(
-    view: View, rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent, *, own: bool
-) -> Doom | None:
+def _unfit(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent, *, own: bool) -> Doom | None:
     """Why an agent at its gate is not to take a job; ``None`` where it may."""
     known = view.memory.slot(spec.name)
     if known.cordon is not None and known.cordon.drain:
@@ -186,7 +198,7 @@ def _unfit(
     return None
 
 
-def _outdated(rolling: AbstractSet[PoolName], spec: SlotSpec, agent: Agent) -> Doom | None:
+def _outdated(rolling: Rolling, spec: SlotSpec, agent: Agent) -> Doom | None:
     """Whether an agent that was made otherwise than is wanted goes now."""
     ready = agent.ready is not None and agent.lease == spec.lease
     if spec.pool.name in rolling and ready and spec.asked_image is None:

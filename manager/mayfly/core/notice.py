@@ -192,7 +192,7 @@ def doubtful_until(agent: Agent, world: World) -> float | None:
     if agent.settled or agent.doom is not None:
         return None
     if agent.committed is None:
-        if not _may_still_say(agent, world) or not _gone(agent, world):
+        if not _gone(agent, world) or not _may_still_say(agent, world):
             return None
         return _ended_at(agent, NOBODY, world) + LAST_WORDS
     witness = world.witnesses.get(agent.generation, NOBODY)

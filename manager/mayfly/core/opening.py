@@ -99,8 +99,9 @@ def _named(
 
     An Engine 20.10 that renames a container while it ends keeps the container's end of its network for good.
     """
-    nameable = spec.name not in view.names and view.free(naming.naming_of(spec.name))
-    if container.name == spec.name or not nameable or not spec.engine.renames:
+    if container.name == spec.name or not spec.engine.renames:
+        return Stay(until) if until is not None else STAY
+    if spec.name in view.names or not view.free(naming.naming_of(spec.name)):
         return Stay(until)
     if agent.committed is not None and agent.opened is None:
         return Stay(until)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mayfly.core.requests import Look
 
 TICK = 5.0  # seconds between looks that nobody rang for
-QUIET = 3  # ticks between them while no job runs and nothing is under way
+QUIET = 6  # ticks between them while no job runs and nothing is under way: each survey brings one
 LOOK_REST = 0.1  # seconds between two looks at the least, however often the Engine's bell rings
 SURVEY_EVERY = 30.0
 SURVEY_REST = 0.2  # seconds for what else changes with an image to have changed

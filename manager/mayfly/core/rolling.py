@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import Desired, Phase, PoolName, SlotName, SlotSpec, World
 from mayfly.core.slots import VACANCY, Tenancy, cooling, phase_of
 
 UNREADY = (Phase.PREPARING, Phase.ENDING)
+
+
+@dataclass(slots=True)
+class Rolling:
+    """The pools that are ``rolling``, found when one is asked for: where nothing is stale nobody asks."""
+
+    desired: Desired
+    memory: Memory
+    world: World
+    tenants: Mapping[SlotName, Tenancy]
+    now: float
+    _found: set[PoolName] | None = field(default=None, init=False)
+
+    def __contains__(self, pool: PoolName) -> bool:
+        return pool in self._pools()
+
+    def add(self, pool: PoolName) -> None:
+        """One of its agents is being replaced."""
+        self._pools().add(pool)
+
+    def _pools(self) -> set[PoolName]:
+        if self._found is None:
+            self._found = rolling(self.desired, self.memory, self.world, self.tenants, self.now)
+        return self._found
 
 
 def rolling(

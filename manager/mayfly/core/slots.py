@@ -20,8 +20,10 @@ and of a slot that has no agent::
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from mayfly.core.doubling import doubling
 from mayfly.core.memory import Agent, Memory, SlotMemory
@@ -219,13 +221,11 @@ VACANCY = Tenancy(())
 
 def tenancies(agents: Iterable[Agent]) -> dict[SlotName, Tenancy]:
     """The tenancy of every slot that has agents."""
-    found: dict[SlotName, list[Agent]] = {}
+    found: defaultdict[SlotName, list[Agent]] = defaultdict(list)
     for agent in agents:
-        found.setdefault(agent.slot, []).append(agent)
-    return {
-        slot: Tenancy(tuple(sorted(members, key=lambda agent: agent.serial)))
-        for slot, members in found.items()
-    }
+        found[agent.slot].append(agent)
+    by_age = attrgetter("serial")
+    return {slot: Tenancy(tuple(sorted(members, key=by_age))) for slot, members in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ PART = 1 / 8  # of what it counted for at first
 def yields(view: View, spec: SlotSpec, agent: Agent) -> Verdict:
     """Whether the agent is to count for less from now on, or when."""
     known = agent.generation in view.lightened
-    if known or not agent.busy or agent.doom is not None or agent.lease or not spec.engine.weighs:
+    if known or not spec.engine.weighs or not agent.busy or agent.doom is not None or agent.lease:
         return STAY
     due = phase_since(agent, Phase.BUSY) + FRESH
     if view.now < due:

@@ -62,6 +62,10 @@ class Ledger:
         """Whether it is too early to try a disk again that took nothing; not while somebody waits."""
         return self.retry_at is not None and now < self.retry_at and not self._waiting
 
+    def in_place(self) -> bool:
+        """Whether the state file is where it was; nobody has to commit anything for that to be told."""
+        return self._history.in_place()
+
     def commit(
         self, facts: Sequence[Fact], memory: Memory, now: float, cursor: EventCursor | None
     ) -> bool:

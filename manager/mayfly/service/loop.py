@@ -80,18 +80,22 @@ class Loop:
         ]
         due = 0.0
         while True:
-            self._take_all(due)
+            heard = self._take_all(due)
             if self._denied is not None:
                 raise self._denied
             now = parts.clock.now()
             if by := parts.clock.jumped():
                 self._batch.insert(0, ClockSet(by))  # what follows is of the clock as it is now
                 parts.ledger.reset_timers()
+                heard = True
             stopping = Stopping() in self._batch
             if parts.ledger.rests(now) and not stopping:
                 due = parts.ledger.retry_at or now
                 continue
-            due = self._pass(now)
+            if heard or now >= due or not parts.ledger.in_place():
+                due = self._pass(now)
+            else:  # a step would find nothing before that
+                parts.report.rested()
             if stopping:
                 parts.ledger.keep_cursor(self._safe_cursor(self.state))
                 return
@@ -99,15 +103,18 @@ class Loop:
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def _take_all(self, due: float) -> None:
+    def _take_all(self, due: float) -> bool:
+        """Wait until then or for a tick, and take what comes; whether anything did."""
         wait = min(max(0.0, due - self._parts.clock.now()), TICK)
-        cursor = self._parts.cursor()
+        cursor, heard = self._parts.cursor(), False
         try:
             self._take(self._parts.inbox.get(timeout=wait))
+            heard = True
             for _ in range(TAKEN_AT_ONCE):
                 self._take(self._parts.inbox.get_nowait())
         except Empty:
             self._cursor = cursor
+        return heard
 
     def _take(self, message: Message) -> None:
         match message:

@@ -159,6 +159,11 @@ class Report:
         took = steady - self._begun.pop(action.subject, steady)
         self.metrics.ended(action, took, done=done)
 
+    def rested(self) -> None:
+        """The loop is well, and had nothing to step over."""
+        if self.headline:
+            self._listener.passed(self.headline)
+
     def reloading(self) -> None:
         """The configuration is about to be read again."""
         self._listener.reloading()
