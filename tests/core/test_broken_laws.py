@@ -40,10 +40,10 @@ def broken(home: ModuleType, name: str, rule: Callable[..., Any]) -> Iterator[No
 
 
 def opens_again(
-    view: Any, leased: Any, waiting: Any, spec: Any, agent: Any, tenancy: Any
+    view: Any, leased: Any, waiting: Any, spec: Any, agent: Any, tenancy: Any, gates: Any
 ) -> Verdict:
     """Law 2 (docs/architecture.md): whose gate was being opened is taken for one that waits at it."""
-    return opening.use(view, leased, waiting, spec, replace(agent, committed=None), tenancy)
+    return opening.use(view, leased, waiting, spec, replace(agent, committed=None), tenancy, gates)
 
 
 def dooms_the_busy(

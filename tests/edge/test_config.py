@@ -149,7 +149,9 @@ provider = "github"
 [pool.github]
 url = "https://github.com/ourlab"
 runner_group = "gpu"
-enrolment = "token"
+enrolment = "scaleset"
+scale_set = "lab-gpu"
+fallback = "token"
 
 [pool.github.app]
 id = "12345"
@@ -276,7 +278,9 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
                 url="https://github.com/ourlab",
                 app=GitHubApp("12345", {"file": "/etc/mayfly/app.pem"}),
                 runner_group="gpu",
-                enrolment="token",
+                enrolment="scaleset",
+                scale_set="lab-gpu",
+                fallback="token",
             ),
         ),
         model.PoolSpec(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -71,11 +71,13 @@ class GitHubPool:
 
 
 @contextmanager
-def github_pool(engine: PrivateEngine) -> Iterator[GitHubPool]:
+def github_pool(
+    engine: PrivateEngine, service: Callable[[], FakeGitHub] = FakeGitHub
+) -> Iterator[GitHubPool]:
     """A service and a manager that is configured and not yet started."""
     tag = stub_image("github")
     engine.fetch(tag)
-    with FakeGitHub() as fake, Manager(engine.url) as manager:
+    with service() as fake, Manager(engine.url) as manager:
         fake.start_on(engine.listen(fake.port, "0.0.0.0"))
         fake.agents_url = f"http://{BRIDGE}:{fake.port}"
         fake.silence, fake.pickup, fake.abandon, fake.hold = 12.0, 6.0, 6.0, 8.0

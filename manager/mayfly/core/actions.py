@@ -194,6 +194,22 @@ class SetSchedulable:
 
 
 @dataclass(frozen=True, slots=True)
+class AcquireJobs:
+    """Take on jobs that a service offers to a pool."""
+
+    pool: PoolName
+    jobs: tuple[int, ...]  # the offers, by id
+    reason: str
+    generation: None = None
+    slot: None = None
+
+    @property
+    def subject(self) -> Subject:
+        """All that the pool is offered: jobs of one pool are acquired one time after the other."""
+        return naming.offers_of(self.pool)
+
+
+@dataclass(frozen=True, slots=True)
 class Forget(_OfGeneration):
     """Give up the witness of an agent whose container is gone and whose outcome is on disk."""
 
@@ -259,6 +275,7 @@ Action: TypeAlias = (
     | TakeResults
     | Dismiss
     | SetSchedulable
+    | AcquireJobs
     | Forget
     | MakeSandbox
     | CheckSandbox

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from mayfly.core.actions import Dismiss, Enrol, SetSchedulable
+from mayfly.core.actions import AcquireJobs, Dismiss, Enrol, SetSchedulable
 from mayfly.core.model import PoolName
 from mayfly.core.stimuli import Failure
 
@@ -44,9 +44,11 @@ class CallKind(StrEnum):
     ENROL = "enrol"
     DISMISS = "dismiss"
     CORDON = "cordon"
+    ACQUIRE = "acquire"
 
 
-ServiceAction = Enrol | Dismiss | SetSchedulable  # what calls a service for one agent
+# What calls a service for one agent, or for some of a pool.
+ServiceAction = Enrol | Dismiss | SetSchedulable | AcquireJobs
 
 
 def call_kind(action: ServiceAction) -> CallKind:
@@ -58,6 +60,8 @@ def call_kind(action: ServiceAction) -> CallKind:
             return CallKind.DISMISS
         case SetSchedulable():
             return CallKind.CORDON
+        case AcquireJobs():
+            return CallKind.ACQUIRE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from mayfly.core import naming, sandbox
-from mayfly.core.actions import Action, MakeSandbox, Prepare
+from mayfly.core import dispatch, naming, sandbox
+from mayfly.core.actions import Action, Enrol, MakeSandbox, Prepare
 from mayfly.core.agent_plan import limits_of
 from mayfly.core.booking import as_booked, lapses
+from mayfly.core.dispatch import Dispatches
 from mayfly.core.ending import OUTPUTS_AWAITED, clear, end, kept_failure, sweep, unwanted
 from mayfly.core.facts import (
     AgentCreated,
@@ -69,6 +70,8 @@ def decide(
     debts: Debts = NO_DEBTS,
     lightened: frozenset[Generation] = frozenset(),
     written: Mapping[Generation, float] = NOTHING_WRITTEN,
+    dispatches: Dispatches = dispatch.NONE,
+    enrolling: frozenset[Generation] = frozenset(),
 ) -> Plan:
     """The plan for now.
 
@@ -77,12 +80,14 @@ def decide(
     are ``down`` are asked for nothing. ``half_life`` is that of the shares that the queues are ordered by.
     Idle agents that are ``cut_off`` from their service are replaced. Who has too large ``debts`` is frozen;
     a manager that only observes lets it go on. Who is ``lightened`` yields to those that begin already.
-    ``written``: see ``View``.
+    ``written``: see ``View``. A pool of ``dispatches`` has no more agents enrolled than there are jobs for
+    it; those ``enrolling`` are on their way.
     """
     if world.containers is None:
         return Plan(wake=_next_doubt(world, memory, now))
     tenants = tenancies(memory.agents.values())
     sandboxes = sandbox.sandboxes(world)
+    gates = dispatch.gates(dispatches, memory, run_id, enrolling)
     view = View(
         desired=desired,
         world=world,
@@ -98,6 +103,7 @@ def decide(
         sandboxes=sandboxes.usable,
         lightened=lightened,
         written=written,
+        surplus=dispatch.in_surplus(dispatches, gates, memory, now),
     )
     agents, observing = memory.agents.values(), memory.pause is not None
     throttled = throttle(view, debts, agents, observing=observing)
@@ -111,6 +117,9 @@ def decide(
         room=MAX_PREPARING - _preparing(memory),
         serial=memory.serial,
         sandboxes=sandboxes,
+        dispatches=dispatches,
+        gates=gates,
+        enrolling=enrolling,
     )
     for agent, verdict in throttled:
         draft.take(verdict, agent)
@@ -139,6 +148,13 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
                 draft.take(unwanted(view, agent), agent)
     for verdict in (*sweep(view), *sandbox.tended(view, draft.sandboxes)):
         draft.take(verdict)
+    enrolling = draft.enrolling | {
+        one.generation for one in draft.actions if isinstance(one, Enrol)
+    }
+    known = (draft.dispatches, draft.gates, view.desired, view.memory, tenants, enrolling)
+    for acquire in dispatch.acquisitions(*known, view.now):
+        if view.asks(acquire.pool, acquire.subject):
+            draft.take(Act((acquire,)))
 
 
 @dataclass(slots=True)
@@ -153,6 +169,9 @@ class _Draft:
     room: int
     serial: int
     sandboxes: Sandboxes
+    dispatches: Dispatches
+    gates: dict[PoolName, int]
+    enrolling: frozenset[Generation]
     facts: list[Fact] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -177,6 +196,9 @@ class _Draft:
                 self.wake(until)
                 if agent is not None:
                     self._claim(agent, facts)
+                for action in actions:
+                    if isinstance(action, Enrol) and action.pool in self.gates:
+                        self.gates[action.pool] -= 1
             case _:
                 assert_never(verdict)
 
@@ -257,7 +279,8 @@ def _agents(draft: _Draft, view: View, spec: SlotSpec, tenancy: Tenancy) -> None
         draft.wake(due)
         draft.take(yields(view, spec, agent), agent)
         if agent is own:
-            draft.take(use(view, draft.leased, draft.queue, spec, agent, tenancy), agent)
+            known = (view, draft.leased, draft.queue, spec, agent, tenancy, draft.gates)
+            draft.take(use(*known), agent)
 
 
 def _hold_sick_gpus(draft: _Draft, spec: SlotSpec) -> None:

@@ -322,6 +322,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
         can_cordon=traits.can_cordon,
         keeps_entries=traits.keeps_entries,
         entry_ends_with_job=traits.entry_ends_with_job,
+        dispatched=traits.dispatches,
         proof=traits.proof,
         engine=survey.engine,
         labels=found.labels[name],

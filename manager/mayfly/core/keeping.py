@@ -133,6 +133,8 @@ def _keep_waiting(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent) ->
         return Doom(DoomReason.MISSED, "its witness is gone")
     if without_sandbox(view, agent):
         return Doom(DoomReason.NO_SANDBOX, NO_NETWORK)
+    if agent.generation in view.surplus:
+        return Doom(DoomReason.SURPLUS, "its service has no job for it any more")
     if _stale(view, spec, agent) and spec.pool.name not in rolling:
         return Doom(DoomReason.STALE, "it was made from another configuration or image")
     told = agent.cordoned_there == (cordon is not None)
@@ -193,6 +195,13 @@ def _unfit(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent, *, own: b
         return _outdated(rolling, spec, agent)
     if not own and not spec.standby:
         return Doom(DoomReason.UNWANTED, "the slot keeps no standby")
+    return _interrupted(view, spec, agent)
+
+
+def _interrupted(view: View, spec: SlotSpec, agent: Agent) -> Doom | None:
+    """What another run of the manager began with it and nobody can go on with."""
+    if spec.dispatched and agent.enrolled_by_run not in (None, view.run_id):
+        return Doom(DoomReason.INTERRUPTED, "its enrolment went with the manager that asked for it")
     if agent.armed is None and view.free(agent.generation):
         return Doom(DoomReason.INTERRUPTED, "it was being made when the manager stopped")
     return None

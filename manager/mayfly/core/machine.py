@@ -20,9 +20,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf
 
-from mayfly.core import naming
+from mayfly.core import dispatch, naming
 from mayfly.core.actions import (
     Action,
+    Enrol,
     Open,
 )
 from mayfly.core.apply import apply
@@ -167,7 +168,7 @@ def _witnesses_wanted(state: State) -> tuple[State, tuple[Generation, ...]]:
 def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ...]) -> Step:
     """Notice and decide by turns, until nothing more follows."""
     facts = [*state.drafting]
-    memory, world = state.drafted, state.observed.world
+    memory, world, dispatches = state.drafted, state.observed.world, state.dispatches
     half_life = state.config.host.fair_share_half_life
     gpus = state.gpus.after(facts)
     resting = {subject: until for subject, until in state.resting.items() if until > now}
@@ -178,6 +179,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
         noticed = charged(notice(memory, world, now, judge, busy), memory, half_life)
+        dispatches = dispatch.after(dispatches, noticed, memory, now)
         memory = apply(memory, noticed)
         gpus, world = gpus.judged(state.desired, memory, world, now)
         away = cut_off(memory, state.reported, state.contacts, now)
@@ -195,6 +197,8 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             debts=state.debts,
             lightened=state.lightened,
             written=_written(state),
+            dispatches=dispatches,
+            enrolling=_enrolling(state, actions),
         )
         memory = apply(memory, plan.facts)
         facts += [*noticed, *plan.facts]
@@ -229,6 +233,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         state,
         observed=state.observed.sandboxes_used(frozenset(one for one in used if one is not None)),
         memory=memory,
+        dispatches=dispatches,
         gpus=gpus,
         noise=mint.noise,
         in_flight={**state.in_flight, **{action.subject: action for action in actions}},
@@ -265,6 +270,12 @@ def _written(state: State) -> dict[Generation, float]:
         **{generation: one.written for generation, one in state.opening.items()},
         **{action.generation: inf for action in begun},
     }
+
+
+def _enrolling(state: State, begun: Iterable[Action]) -> frozenset[Generation]:
+    """Who is being enrolled."""
+    actions = (*state.in_flight.values(), *begun)
+    return frozenset(action.generation for action in actions if isinstance(action, Enrol))
 
 
 def _is_quiet(state: State, memory: Memory) -> bool:
@@ -325,12 +336,22 @@ def _asked(
     contacts, asked, knocked = contacts.calling({call.pool for call in calls}, now).ask(now)
     requests += [AskRoster(pool) for pool in asked]
     requests += [AskAnswer(pool) for pool in knocked]
+    needs = dispatch.gates(state.dispatches, memory, state.run_id, _enrolling(state, ()))
+    dispatches, heard, soon = dispatch.asked(state.dispatches, state.desired, memory, needs, now)
+    requests += heard
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
     isolation, probes, again = state.isolation.scheduled(
         state.config, state.desired, state.survey, memory, now
     )
-    dues = [time for time in (due, again) if time is not None]
-    after = replace(state, refusals=refusals, contacts=contacts, gpus=gpus, isolation=isolation)
+    dues = [time for time in (due, again, soon) if time is not None]
+    after = replace(
+        state,
+        refusals=refusals,
+        contacts=contacts,
+        dispatches=dispatches,
+        gpus=gpus,
+        isolation=isolation,
+    )
     return after, (*requests, *wanted, *probes), min(dues, default=None)
 
 

@@ -106,6 +106,7 @@ class DoomReason(StrEnum):
     )
     REFUSED = "refused"  # its service does not let it in
     UNWANTED = "unwanted"  # no slot has room for it
+    SURPLUS = "surplus"  # its service has no job for it
     CUT_OFF = "cut off"  # its client does not come back to a service that has
     BLIND = "blind"  # it does not see exactly the GPUs of its lease
     UNBROUGHT = "unbrought"  # what its job brings could not be put there, and its gate is shut
@@ -405,6 +406,8 @@ class Traits:
     keeps_entries: bool = False
     # the service deletes an agent's entry as soon as its job is over there, whoever has ended it
     entry_ends_with_job: bool = False
+    # the service hands its jobs out: an agent is enrolled for a job alone
+    dispatches: bool = False
     # what its images have beside the launcher, as its package says; None: no client of a service
     client: ImageClient | None = None
 
@@ -437,6 +440,7 @@ class SlotSpec:
     can_cordon: bool = False  # the service can be told to give an agent no new job
     keeps_entries: bool = False  # the service's entry belongs to the slot, not to one agent
     entry_ends_with_job: bool = False  # the service deletes it as soon as the job is over there
+    dispatched: bool = False  # its service hands its jobs out: an agent is enrolled for one alone
     labels: tuple[
         str, ...
     ] = ()  # what jobs at a service may ask for that the host gives: GPU model, CUDA

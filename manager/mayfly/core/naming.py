@@ -106,6 +106,11 @@ def registration_of(pool: PoolName, registration: str) -> str:
     return f"registration:{pool}:{registration}"
 
 
+def offers_of(pool: PoolName) -> str:
+    """The subject of what a service offers to a pool."""
+    return f"offers:{pool}"
+
+
 def network(host: HostId, pool: PoolName) -> str:
     """The name of the network that the agents of one pool share."""
     return f"mayfly-{host}-{pool}"

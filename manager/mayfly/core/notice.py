@@ -65,6 +65,7 @@ BLAMELESS = frozenset(
         DoomReason.OLD,
         DoomReason.INTERRUPTED,
         DoomReason.UNWANTED,
+        DoomReason.SURPLUS,
         DoomReason.CANCELLED,
         DoomReason.CUT_OFF,
         DoomReason.NO_SANDBOX,

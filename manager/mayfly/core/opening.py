@@ -6,6 +6,7 @@ No gate is opened while an earlier agent may still be at work in the slot, or an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from mayfly.core import mounts, naming
 from mayfly.core.actions import Enrol, Open, Rename
@@ -13,7 +14,14 @@ from mayfly.core.booking import book
 from mayfly.core.ending import kept_failure, registered_at_service
 from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
-from mayfly.core.model import Container, ContainerState, Generation, SlotSpec, World
+from mayfly.core.model import (
+    Container,
+    ContainerState,
+    Generation,
+    PoolName,
+    SlotSpec,
+    World,
+)
 from mayfly.core.plan import STAY, Act, Stay, Verdict, View
 from mayfly.core.queue import Queue
 from mayfly.core.slots import Tenancy, cooling, trial_due, within
@@ -22,10 +30,17 @@ RENAME_AFTER = (
     5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
 )
 Leased = Mapping[str, Sequence[Agent]]  # who may be at work on each GPU
+EVERY_GATE: Mapping[PoolName, int] = MappingProxyType({})
 
 
 def use(
-    view: View, leased: Leased, queue: Queue, spec: SlotSpec, agent: Agent, tenancy: Tenancy
+    view: View,
+    leased: Leased,
+    queue: Queue,
+    spec: SlotSpec,
+    agent: Agent,
+    tenancy: Tenancy,
+    gates: Mapping[PoolName, int] = EVERY_GATE,
 ) -> Verdict:
     """Open the gate of the slot's own agent where there is something for it, else see to its name."""
     if not view.free(agent.generation):
@@ -37,7 +52,7 @@ def use(
     if agent.committed is None and agent.ready is not None:
         shut = _shut(view, leased, spec, agent, tenancy)
         if shut is None:
-            opening = _next_use(view, queue, spec, agent, container)
+            opening = _next_use(view, queue, spec, agent, container, gates)
             if opening is not None:
                 return opening if _mounts_are_known(view, spec) else Stay(look_at_mounts=True)
         else:
@@ -56,16 +71,27 @@ def _mounts_are_known(view: View, spec: SlotSpec) -> bool:
 
 
 def _next_use(
-    view: View, queue: Queue, spec: SlotSpec, agent: Agent, container: Container
+    view: View,
+    queue: Queue,
+    spec: SlotSpec,
+    agent: Agent,
+    container: Container,
+    gates: Mapping[PoolName, int],
 ) -> Act | None:
-    """What an agent whose gate may be opened is used for; ``None`` where nothing waits for it."""
+    """What an agent whose gate may be opened is used for; ``None`` where nothing waits for it.
+
+    ``gates``: for how many jobs more a pool may have an agent enrolled, where that is bounded.
+    """
     if spec.embedded:
         return _next_job(view, queue, spec, agent, container)
     if agent.enrolled is None or agent.enrolled_by_run not in (None, view.run_id):
         # What another run of the manager was given is gone with it: it was never on disk.
         if not view.asks(spec.pool.name, naming.enrolment_of(agent.generation)):
             return None
-        enrol = Enrol(agent.generation, spec.name, spec.pool.name, "its slot is free", spec.labels)
+        if gates.get(spec.pool.name, 1) <= 0:
+            return None
+        why = "a job waits for it" if spec.pool.name in gates else "its slot is free"
+        enrol = Enrol(agent.generation, spec.name, spec.pool.name, why, spec.labels)
         return Act((enrol,))
     return _open(view, spec, agent, container, None)
 

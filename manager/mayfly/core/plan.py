@@ -62,6 +62,7 @@ class View:
     cut_off: AbstractSet[Generation] = frozenset()
     sandboxes: AbstractSet[ContainerId] = frozenset()  # holders that agents may be in
     lightened: AbstractSet[Generation] = frozenset()  # agents that yield to those that begin
+    surplus: AbstractSet[Generation] = frozenset()  # agents that their service has no job for
     # When gates that are not known to be open were written; infinite while that is under way.
     written: Mapping[Generation, float] = field(default_factory=lambda: NOTHING_WRITTEN)
 

@@ -45,6 +45,23 @@ class AskAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Have the pool's service say what jobs it has, in its own time; first acknowledge those messages."""
+
+    pool: PoolName
+    room: int  # how many jobs the pool's slots can have at once, those that they have included
+    acknowledge: tuple[int, ...]
+    labels: tuple[str, ...]  # what jobs may ask for that the host gives in each of its slots
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Have the pool's service hand out no more jobs to it, at once."""
+
+    pool: PoolName
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """An enrolment to be tried for a pool: for that agent, which never gets it, with these labels."""
 
@@ -97,6 +114,8 @@ Request: TypeAlias = (
     | ProbeIsolation
     | AskRoster
     | AskAnswer
+    | Listen
+    | Leave
     | TryEnrolment
     | ReadGpus
     | PaceGpus

@@ -157,7 +157,12 @@ def orphans(
     agents = [agent for agent in memory.agents.values() if agent.pool == pool]
     ids = {agent.registration for agent in agents}
     names = {agent.registered for agent in agents}
-    generations = {agent.generation for agent in agents}
+    # Who stands at its gate unenrolled has no entry of its own yet: what bears its name was lost on its way.
+    generations = {
+        agent.generation
+        for agent in agents
+        if agent.committed is not None or agent.enrolled is not None or agent.settled
+    }
     return frozenset(
         entry.id
         for entry in roster.entries

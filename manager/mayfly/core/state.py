@@ -16,6 +16,7 @@ from mayfly.core.actions import (
 from mayfly.core.apply import apply
 from mayfly.core.contact import Contacts
 from mayfly.core.desire import Survey
+from mayfly.core.dispatch import NONE, Dispatches
 from mayfly.core.facts import (
     Fact,
 )
@@ -68,6 +69,7 @@ class State:
     left_behind: LeftBehind = field(default_factory=LeftBehind)
     refusals: Refusals = field(default_factory=Refusals)
     contacts: Contacts = field(default_factory=Contacts)
+    dispatches: Dispatches = field(default_factory=lambda: NONE)
     reported: Reported = field(default_factory=Reported)
     lightened: frozenset[Generation] = frozenset()  # agents that yield to those that begin
     debts: Debts = NO_DEBTS  # of what slots did too much of

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from mayfly.core.actions import Action
+from mayfly.core.delivery import Delivery
 from mayfly.core.desire import Survey
 from mayfly.core.facts import Fact
 from mayfly.core.gpu_health import Reading
@@ -226,6 +227,23 @@ class RosterFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsTold:
+    """What a service that hands jobs out said of them, and which messages it was told that we have."""
+
+    pool: PoolName
+    delivery: Delivery
+    acknowledged: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobsUntold:
+    """Such a service did not say what jobs it has."""
+
+    pool: PoolName
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class EnrolmentTried:
     """What came of an enrolment that nobody gets."""
 
@@ -247,6 +265,7 @@ class ActionDone:
         ""  # of an Open: why the job's own files are not there, and nothing was written
     )
     results: Results = NOTHING_TAKEN  # of a TakeResults
+    acquired: tuple[int, ...] = ()  # of an AcquireJobs: those that are ours
     at_fault: Unbrought | None = (
         None  # what about those files is why; None: the Engine's or a disk's failure
     )
@@ -328,6 +347,8 @@ Stimulus: TypeAlias = (
     | RosterSeen
     | RosterFailed
     | ServiceAnswered
+    | JobsTold
+    | JobsUntold
     | EnrolmentTried
     | ActionDone
     | ActionFailed

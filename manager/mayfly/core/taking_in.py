@@ -12,6 +12,7 @@ from typing import assert_never
 
 from mayfly.core import naming
 from mayfly.core.actions import (
+    AcquireJobs,
     Action,
     CheckSandbox,
     Dismiss,
@@ -32,8 +33,9 @@ from mayfly.core.actions import (
     action_name,
 )
 from mayfly.core.apply import ahead
-from mayfly.core.contact import call_kind
+from mayfly.core.contact import ServiceAction, call_kind
 from mayfly.core.desire import desired
+from mayfly.core.dispatch import Dispatch
 from mayfly.core.facts import (
     AgentArmed,
     AgentConfirmed,
@@ -90,6 +92,8 @@ from mayfly.core.stimuli import (
     HostSurveyed,
     ImagesChanged,
     IsolationProbed,
+    JobsTold,
+    JobsUntold,
     LayersMeasured,
     MountsSeen,
     OutputKept,
@@ -177,6 +181,8 @@ class Draft:
                 self._on_sign(stimulus)
             case ServiceAnswered(pool=pool):
                 self._set(contacts=self.state.contacts.answered(pool))
+            case JobsTold() | JobsUntold():
+                self._on_jobs(stimulus)
             case RosterSeen() | RosterFailed() | EnrolmentTried():
                 self._on_service(stimulus)
             case ActionDone(action=action):
@@ -235,6 +241,7 @@ class Draft:
             resting={name: until + by for name, until in self.state.resting.items()},
             polls=self.state.polls.reset_timers(self.now),
             contacts=self.state.contacts.shifted(by, self.now),
+            dispatches={pool: known.shifted(by) for pool, known in self.state.dispatches.items()},
             debts=self.state.debts.shifted(by),
             opening={
                 generation: replace(one, written=one.written + by)
@@ -388,6 +395,27 @@ class Draft:
             else state.refusals.list_refused(pool, sight.failure)
         )
 
+    def _on_jobs(self, sight: JobsTold | JobsUntold) -> None:
+        known = self.state.dispatches.get(sight.pool)
+        if known is None:
+            return  # its pool is configured otherwise by now
+        if isinstance(sight, JobsUntold):
+            if known.failure is None or known.failure.text != sight.failure.text:
+                self._note("dispatch.failed", pool=sight.pool, reason=sight.failure.text)
+            self._dispatched(sight.pool, known.untold(sight.failure, self.now))
+            return
+        delivery = sight.delivery
+        if known.failure is not None:
+            self._note("dispatch.back", pool=sight.pool)
+        if delivery.unsupported and delivery.unsupported != known.unsupported:
+            self._note("dispatch.fallback", pool=sight.pool, reason=delivery.unsupported)
+        if delivery.over or delivery.assigned:
+            self._set(contacts=self.state.contacts.awaited(sight.pool, self.now))
+        self._dispatched(sight.pool, known.told(delivery, sight.acknowledged, self.now))
+
+    def _dispatched(self, pool: PoolName, known: Dispatch) -> None:
+        self._set(dispatches={**self.state.dispatches, pool: known})
+
     def _lift_rests(self, pool: PoolName) -> None:
         """The pool's service is back: what rested because it was away is done at once."""
         agents = self.state.memory.agents.values()
@@ -430,6 +458,13 @@ class Draft:
             traits=traits,
             refusals=refusals,
             contacts=self.state.contacts.use(services, changed, self.now),
+            dispatches={
+                name: Dispatch(self.now)
+                if name in changed
+                else self.state.dispatches.get(name, Dispatch(self.now))
+                for name, trait in traits.items()
+                if trait.dispatches
+            },
             gpus=self.state.gpus.use_config(config),
             isolation=self.state.isolation.kept(config),
             polls=self.state.polls.survey_soon(self.now),
@@ -493,7 +528,7 @@ class Draft:
     def _on_done(self, done: ActionDone) -> None:
         state, now, action = self.state, self.now, done.action
         match action:
-            case Enrol() | Dismiss() | SetSchedulable():
+            case Enrol() | Dismiss() | SetSchedulable() | AcquireJobs():
                 self._on_service_done(action, done)
             case MakeSandbox() | CheckSandbox() | RemoveSandbox():
                 self._on_sandbox(action, done)
@@ -530,7 +565,7 @@ class Draft:
             case _:
                 pass
 
-    def _on_service_done(self, action: Enrol | Dismiss | SetSchedulable, done: ActionDone) -> None:
+    def _on_service_done(self, action: ServiceAction, done: ActionDone) -> None:
         state, now = self.state, self.now
         self._set(contacts=state.contacts.call_done(action.pool, call_kind(action)))
         match action:
@@ -546,6 +581,10 @@ class Draft:
                 self._set(observed=state.observed.dismissed(pool, registration))
             case SetSchedulable(generation=generation, cordoned=cordoned):
                 self._pend(AgentCordoned(now, generation, cordoned))
+            case AcquireJobs(pool=pool, jobs=jobs):
+                known = state.dispatches.get(pool)
+                if known is not None:
+                    self._dispatched(pool, known.acquisition(jobs, done.acquired, now))
             case _:
                 assert_never(action)
 
@@ -585,7 +624,7 @@ class Draft:
             self._pend(*unopened(agent, why, self.state.drafted, self.now, reason))
         self._set(polls=self.state.polls.at_once(self.now))
 
-    def _called(self, action: Enrol | Dismiss | SetSchedulable, failure: Failure) -> float:
+    def _called(self, action: ServiceAction, failure: Failure) -> float:
         """A call to a service failed: the seconds until its subject's next."""
         kind = call_kind(action)
         contacts, rest = self.state.contacts.call_failed(action.pool, kind, failure, self.now)
@@ -635,7 +674,7 @@ class Draft:
             case Prepare(generation=generation) if agent is not None and not agent.settled:
                 self._set(observed=self.state.observed.doubted(self.state.results, generation))
                 self._pend(*unprepared(agent, failure.text, lasting, state.drafted, now))
-            case Dismiss() | SetSchedulable():
+            case Dismiss() | SetSchedulable() | AcquireJobs():
                 self._rest(subject, now + max(self._called(action, failure), lasting * BUSY_REST))
             case Enrol(pool=pool, labels=labels):
                 if agent is not None:

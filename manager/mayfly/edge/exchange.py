@@ -82,15 +82,24 @@ class Exchanges:
         self._local = threading.local()
 
     def make(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        timeout: float,
+        interrupt: Interrupt | None = None,
     ) -> Answer:
         """Send a request and read its whole answer; ``NoAnswer`` where none comes.
 
         ``timeout`` is for a piece of the answer, and ``CALL_TIMEOUT``, or ``timeout`` where that is longer,
-        for all of it.
+        for all of it; ``interrupt`` may end it before.
         """
         try:
             with _Deadline(max(timeout, CALL_TIMEOUT)) as deadline:
+                if interrupt is not None:
+                    interrupt.attach(deadline)
+                    deadline.check()
                 try:
                     answer = self._whole(method, url, headers, data, timeout)
                 except (requests.exceptions.RequestException, OSError):
@@ -170,7 +179,7 @@ class _Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._ends = time.monotonic() + seconds
-        self._timer = threading.Timer(seconds, self._over)
+        self._timer = threading.Timer(seconds, self.over)
         self._timer.daemon = True
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -207,11 +216,35 @@ class _Deadline:
         if self._passed:
             raise requests.exceptions.ReadTimeout("a reply that did not end") from None
 
-    def _over(self) -> None:
+    def over(self) -> None:
+        """The time is over."""
         with self._lock:
             self._passed = True
             for sock in self._sockets:
                 _shut(sock)
+
+
+class Interrupt:
+    """Lets another thread end an exchange, as if its time were over."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._deadline: _Deadline | None = None
+        self._ended = False
+
+    def attach(self, deadline: _Deadline) -> None:
+        """That exchange is the one to end."""
+        with self._lock:
+            self._deadline = deadline
+            if self._ended:
+                deadline.over()
+
+    def end(self) -> None:
+        """End it, now or as soon as it begins."""
+        with self._lock:
+            self._ended = True
+            if self._deadline is not None:
+                self._deadline.over()
 
 
 def _shut(sock: socket.socket) -> None:

@@ -27,7 +27,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from mayfly import __version__
 from mayfly.core.doubling import doubling
 from mayfly.edge.credentials import Secret
-from mayfly.edge.exchange import Exchanges, NoAnswer, Trouble
+from mayfly.edge.exchange import Exchanges, Interrupt, NoAnswer, Trouble
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.service_json import Garbage, parsed
 from mayfly.edge.token_looks import MASK, without_long_words
@@ -275,15 +275,19 @@ class Web:
         form: Mapping[str, str | Secret] | None = None,
         headers: Mapping[str, str | Secret] | None = None,
         accept: Collection[int] = (200, 201, 202, 204),
+        unread: Collection[int] = (),
         conditional: bool = False,
         timeout: float | None = None,  # seconds between two pieces of the reply; None: READ_TIMEOUT
+        interrupt: Interrupt | None = None,
     ) -> ServiceReply:
         """Make one call and return the reply if its status is one of ``accept``.
 
-        ``path`` is below the base address, or a whole address of the same host. ``operation`` says what it is
-        for, as in "list the runners". ``headers`` replace those of ``authorise``. A value of ``body`` or of
-        ``form`` may be a ``Secret``. Raises ``Refused`` where a person must act, ``Passing`` for the rest;
-        after a lost ``POST`` nobody knows whether it was done.
+        ``path`` is below the base address, or a whole address of the same host. ``operation`` says
+        what it is for, as in "list the runners". ``headers`` replace those of ``authorise``. A value
+        of ``body`` or of ``form`` may be a ``Secret``. With a status of ``unread`` a body may be any
+        text that is no web page. Another thread may end it by ``interrupt``. Raises ``Refused`` where
+        a person must act, ``Passing`` for the rest; after a lost ``POST`` nobody knows whether it was
+        done.
         """
         url = self._url(path, query)
         self._admit(operation)
@@ -297,7 +301,7 @@ class Web:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         bound = READ_TIMEOUT if timeout is None else timeout
         reply = replace(
-            self._send(method, url, operation, sent, data, bound),
+            self._send(method, url, operation, sent, data, bound, interrupt),
             secrets=(
                 *secrets_in(sent, {*self._headers, *NO_SECRETS}),
                 *_secrets_of(body if form is None else form),
@@ -308,7 +312,7 @@ class Web:
             body = parsed(kept.content)
             return ServiceReply(200, body, kept.headers, url, kept.content, repeated=True)
         if reply.status in accept:
-            if isinstance(reply.body, Garbage):
+            if isinstance(reply.body, Garbage) and (reply.body.page or reply.status not in unread):
                 raise self._page(reply, operation)
             if conditional and reply.status == 200:
                 self._keep(url, reply)
@@ -398,12 +402,13 @@ class Web:
         headers: Mapping[str, str],
         data: bytes | None,
         timeout: float,
+        interrupt: Interrupt | None,
     ) -> ServiceReply:
         tries = 2 if method == "GET" else 1
         for attempt in range(1, tries + 1):
             began = self._clock()
             try:
-                answer = self._exchanges.make(method, url, headers, data, timeout)
+                answer = self._exchanges.make(method, url, headers, data, timeout, interrupt)
             except NoAnswer as none:
                 self._count(operation, "unsent" if none.trouble is Trouble.UNSENDABLE else "lost")
                 stale, self._local.spoke = getattr(self._local, "spoke", False), False

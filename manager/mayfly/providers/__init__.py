@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from mayfly.core.client_release import ClientRelease
+from mayfly.core.delivery import Delivery
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec, Roster, Severity, Traits
 from mayfly.core.outcomes import End, Outcome
 from mayfly.core.pipeline.task import Task
+from mayfly.core.requests import Listen
 from mayfly.core.workspace import Brought
 from mayfly.edge.faults import Fault, Refused
 
@@ -166,6 +168,28 @@ class ClientSource(Protocol):
 
         A few calls, bounded in time; a ``Fault`` says why it cannot be had.
         """
+
+
+@runtime_checkable
+class Dispatching(Protocol):
+    """A provider whose service hands its jobs out to a pool, and has an agent enrolled for a job alone.
+
+    Its traits say ``dispatches``. ``listen`` has a thread of its own and may take a minute; ``leave`` comes
+    from another thread meanwhile.
+    """
+
+    def listen(self, word: Listen) -> Delivery:
+        """Acknowledge those messages, then wait for what the service says of its jobs.
+
+        Where it hands nothing out and the pool has another way configured, that is taken from then on, and
+        the delivery says so.
+        """
+
+    def acquire(self, jobs: tuple[int, ...]) -> tuple[int, ...]:
+        """Take on jobs that were offered; those that are ours now. Safe to repeat."""
+
+    def leave(self) -> None:
+        """Have it hand out no more jobs until it is listened to again."""
 
 
 @runtime_checkable

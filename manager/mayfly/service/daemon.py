@@ -253,7 +253,7 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
-    _stop(observer, mounts, prober, activity, old, gpus)
+    _stop(observer, mounts, prober, activity, old, gpus, services)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
     engine_claim.leave(engine, host, key, log, loop.state.memory)

@@ -70,6 +70,7 @@ def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
                 unclean=sight.unclean,
                 unbrought=str(unbrought or ""),
                 results=sight.results,
+                acquired=sight.acquired,
                 at_fault=unbrought.why if isinstance(unbrought, Unbringable) else None,
             )
         case Failed(action=action, fault=fault):

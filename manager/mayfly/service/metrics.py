@@ -23,6 +23,7 @@ from mayfly import __version__
 from mayfly.core import naming
 from mayfly.core.actions import Action, action_name
 from mayfly.core.conditions import OF_SLOTS
+from mayfly.core.delivery import JobCounts
 from mayfly.core.facts import AgentConfirmed, AgentCreated, AgentExited, AgentReady, Fact, JobEnded
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -120,6 +121,7 @@ class _StatusCollector(Collector):
     def __init__(self) -> None:
         self.rows: Sequence[SlotStatus] = ()
         self.conditions: tuple[Condition, ...] = ()
+        self.handed: Mapping[PoolName, JobCounts] = {}
 
     def collect(self) -> Iterable[Metric]:
         rows = self.rows
@@ -154,7 +156,28 @@ class _StatusCollector(Collector):
         for severity in Severity:
             lines = sum(1 for one in self.conditions if one.severity is severity)
             health.add_metric([severity], lines)
-        return [slots, desired, phases, cordoned, health, self._condition_family()]
+        counted = self._counted()
+        return [slots, desired, phases, cordoned, health, self._condition_family(), *counted]
+
+    def _counted(self) -> tuple[Metric, Metric]:
+        """What services that hand jobs out have counted."""
+        jobs = GaugeMetricFamily(
+            "mayfly_service_jobs",
+            "Jobs of a pool as its service last counted them, where it hands them out; those assigned "
+            "include those that run.",
+            labels=["pool", "state"],
+        )
+        agents = GaugeMetricFamily(
+            "mayfly_service_agents",
+            "Agents of a pool as its service last counted them, where it hands jobs out.",
+            labels=["pool", "state"],
+        )
+        for pool, counts in self.handed.items():
+            for state in ("available", "assigned", "running"):
+                jobs.add_metric([pool, state], getattr(counts, state))
+            for state in ("registered", "busy", "idle"):
+                agents.add_metric([pool, state], getattr(counts, state))
+        return jobs, agents
 
     def _condition_family(self) -> Metric:
         """Conditions by code and pool: how many slots each concerns, 1 where it concerns all or the host."""
@@ -315,6 +338,10 @@ class Metrics:
     def watch(self, outside: Outside) -> None:
         """Where the rest is known."""
         self.registry.register(_Beyond(outside))
+
+    def handed_out(self, counts: Mapping[PoolName, JobCounts]) -> None:
+        """What services that hand jobs out have counted."""
+        self._status_collector.handed = counts
 
     def healthy(self, conditions: Iterable[Condition]) -> None:
         """The conditions that are shown now."""

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import assert_never
 
 from mayfly.core.actions import (
+    AcquireJobs,
     Action,
     CheckSandbox,
     Dismiss,
@@ -34,6 +35,7 @@ from mayfly.core.actions import (
     Weigh,
 )
 from mayfly.core.agent_plan import agent_plan
+from mayfly.core.contact import ServiceAction
 from mayfly.core.memory import Agent
 from mayfly.core.model import NOTHING_TAKEN, ContainerId, Generation, HostId, PoolName, Results
 from mayfly.core.sandbox import sandbox_plan
@@ -46,7 +48,7 @@ from mayfly.edge.tree_archive import END, TreeArchive
 from mayfly.edge.witness import Witnesses
 from mayfly.edge.workspaces import Workspaces
 from mayfly.engines.protocol import Engine, OutputKeeper
-from mayfly.providers import Enrolment, Provider
+from mayfly.providers import Dispatching, Enrolment, Provider
 from mayfly.service.end_watch import EndWatch
 
 LEAVING = 1.0  # seconds in which what a job has closed has to be gone from its sandbox
@@ -65,6 +67,7 @@ class Done:
     unclean: bool = False  # something was left in the sandbox; of an Open: nothing was written
     unbrought: Fault | None = None  # why what its job brings is not there, and its gate is shut
     results: Results = NOTHING_TAKEN  # of a TakeResults
+    acquired: tuple[int, ...] = ()  # of an AcquireJobs: those that are ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,14 @@ class Performer:
         """Do it; ``agent`` is what was remembered of its agent when it was decided."""
         try:
             match action:
-                case Enrol() | Dismiss() | SetSchedulable():
+                case Enrol() | Dismiss() | SetSchedulable() | AcquireJobs():
                     return self._ask_service(action, agent)
                 case _:
                     return self._ask_engine(action, agent)
         except Fault as fault:
             return Failed(action, fault)
 
-    def _ask_service(self, action: Enrol | Dismiss | SetSchedulable, agent: Agent | None) -> Done:
+    def _ask_service(self, action: ServiceAction, agent: Agent | None) -> Done:
         match action:
             case Enrol():
                 return Done(action, enrolment=self._enrol(action, agent))
@@ -144,6 +147,11 @@ class Performer:
                 provider = self._provider(action.pool)
                 cordoned = provider.cordon(action.registration, action.cordoned)
                 return Done(action, busy=cordoned.busy)
+            case AcquireJobs():
+                dispatcher = self._provider(action.pool)
+                if not isinstance(dispatcher, Dispatching):
+                    raise Refused(f'pool "{action.pool}" is configured otherwise by now')
+                return Done(action, acquired=dispatcher.acquire(action.jobs))
             case _:
                 assert_never(action)
         return Done(action)

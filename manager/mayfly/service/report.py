@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
+from mayfly.core import dispatch
 from mayfly.core.actions import Action, Subject
 from mayfly.core.conditions import client_conditions, service_conditions
+from mayfly.core.delivery import JobCounts
 from mayfly.core.facts import Fact
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
@@ -102,12 +104,15 @@ class Report:
         memory, (began, ended) = state.memory, steady
         doubted = busy_without_job(memory, world, now, judge)
         refused = state.refusals.by_pool
-        conditions = [*service_conditions(state.contacts, refused, now), *conditions]
+        told = dispatch.conditions(state.dispatches, now)
+        conditions = [*service_conditions(state.contacts, refused, now), *told, *conditions]
         rows = self.publish(
             *(state.config.host, state.desired, memory, world, now, conditions, doubted),
             refused=refused,
             reported=state.reported,
+            handed=dispatch.counted(state.dispatches),
         )
+        self.metrics.handed_out(dispatch.counted(state.dispatches))
         self.metrics.passed(
             *(rows, memory, world, now, ended, ended - began),
             recorded=recorded,
@@ -126,6 +131,7 @@ class Report:
         *,
         refused: Mapping[PoolName, str] = MappingProxyType({}),
         reported: Reported = NOTHING_REPORTED,
+        handed: Mapping[PoolName, JobCounts] = MappingProxyType({}),
     ) -> list[SlotStatus]:
         """Make the state known; the rows that were shown.
 
@@ -133,7 +139,7 @@ class Report:
         ``refused``: the pools that their service refuses, and why. ``reported``: what clients tell.
         """
         rows = status.noted(status.statuses(desired, memory, now), busy_without_job, now)
-        headline = status.headline(rows, memory, world)
+        headline = status.headline(rows, memory, world, handed)
         lines = [*status.health_of(rows, memory, world, now, self.words, refused), *health]
         lines += [*client_conditions(rows, reported, now), *self._bugs.health(now)]
         doubted = status.health_of_unbegun(rows, busy_without_job, now)

@@ -17,6 +17,8 @@ from mayfly.core.observed import Observed
 from mayfly.core.requests import (
     AskAnswer,
     AskRoster,
+    Leave,
+    Listen,
     Look,
     LookAtMounts,
     Note,
@@ -89,7 +91,7 @@ class RequestHandler:
         for request in requests:
             self._carry_out(request)
 
-    def _carry_out(self, request: Request) -> None:
+    def _carry_out(self, request: Request) -> None:  # noqa: C901, PLR0912  a case for each
         match request:
             case Note(event=event, fields=fields):
                 self.log.event(event, "", **fields)
@@ -103,6 +105,10 @@ class RequestHandler:
                 self.services.ask(pool)
             case AskAnswer(pool=pool):
                 self.services.ask_answer(pool)
+            case Listen():
+                self.services.listen(request)
+            case Leave(pool=pool):
+                self.services.leave(pool)
             case TryEnrolment(pool=pool, trial=trial):
                 self.services.try_enrolment(pool, trial)
             case ReadGpus():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from mayfly.core.memory import Agent
 from mayfly.core.model import Config, PoolName, PoolSpec, Traits
 from mayfly.core.outcomes import End, Outcome, Result
-from mayfly.core.requests import Trial
-from mayfly.providers import Counting, Limited, Provider, Sign
+from mayfly.core.requests import Listen, Trial
+from mayfly.providers import Counting, Dispatching, Limited, Provider, Sign
 from mayfly.providers.installed import package
 from mayfly.service.bugs import Bug
+from mayfly.service.job_watch import JobWatch, Told
 from mayfly.service.roster_watch import Heard, RosterWatch
+
+LEAVING = 5.0  # seconds for all services to be left in when the manager stops
 
 
 def _traits(pool: PoolSpec, provider: Provider) -> Traits:
@@ -27,7 +31,7 @@ class Services:
     def __init__(
         self,
         provide: Callable[[PoolSpec], Provider],
-        send: Callable[[Heard | Bug], None],
+        send: Callable[[Heard | Told | Bug], None],
         left_behind: Callable[[], Iterable[PoolSpec]] = tuple,
         keep: Callable[[Config], None] = lambda _: None,
     ) -> None:
@@ -41,6 +45,7 @@ class Services:
         self._pools: dict[PoolName, PoolSpec] = {}
         self._providers: Mapping[PoolName, Provider] = {}
         self._watches: dict[PoolName, RosterWatch] = {}
+        self._job_watches: dict[PoolName, JobWatch] = {}
 
     @property
     def providers(self) -> Mapping[PoolName, Provider]:
@@ -102,6 +107,11 @@ class Services:
         provider = self._providers[pool]
         if not provider.traits.embedded:
             self._watches[pool] = RosterWatch(pool, provider, self._send)
+        listened = self._job_watches.pop(pool, None)
+        if listened is not None:
+            listened.stop()
+        if isinstance(provider, Dispatching) and provider.traits.dispatches:
+            self._job_watches[pool] = JobWatch(pool, provider, self._send)
 
     def judge(self, pool: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
         """What came of an agent, in its provider's words."""
@@ -124,6 +134,25 @@ class Services:
         watch = self._watches.get(pool)
         if watch is not None:
             watch.ask()
+
+    def listen(self, word: Listen) -> None:
+        """Have the pool's service say what jobs it has."""
+        watch = self._job_watches.get(word.pool)
+        if watch is not None:
+            watch.listen(word)
+
+    def leave(self, pool: PoolName) -> None:
+        """Have the pool's service hand out no more jobs."""
+        watch = self._job_watches.get(pool)
+        if watch is not None:
+            watch.leave()
+
+    def stop(self) -> None:
+        """Leave all services that hand out jobs, so that the next manager is let in at once."""
+        ends = time.monotonic() + LEAVING
+        for thread in [watch.stop() for watch in self._job_watches.values()]:
+            if thread.ident is not None:
+                thread.join(max(0.0, ends - time.monotonic()))
 
     def ask_answer(self, pool: PoolName) -> None:
         """Ask the pool's service for something small."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from mayfly.core import sandbox
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
+from mayfly.core.delivery import JobCounts
 from mayfly.core.job_conditions import job_conditions
 from mayfly.core.memory import Agent, Cordon, Memory
 from mayfly.core.model import (
@@ -165,7 +166,12 @@ def _cordon(cordon: Cordon | None) -> dict[str, object] | None:
     }
 
 
-def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
+def headline(
+    rows: Iterable[SlotStatus],
+    memory: Memory,
+    world: World,
+    handed: Mapping[PoolName, JobCounts] = MappingProxyType({}),
+) -> str:
     """One sentence: what the pool is doing, and what is in its way."""
     counts: dict[Phase, int] = {}
     everything = list(rows)
@@ -184,6 +190,10 @@ def headline(rows: Iterable[SlotStatus], memory: Memory, world: World) -> str:
     queued = sum(1 for job in memory.jobs.values() if job.agent is None)
     if queued:
         sentence += f"; {queued} job{'s' if queued > 1 else ''} queued"
+    for pool, known in handed.items():
+        if known.waiting:
+            jobs = "1 job waits" if known.waiting == 1 else f"{known.waiting} jobs wait"
+            sentence += f"; {jobs} at the service of pool {pool}"
     if memory.pause is not None:
         sentence += f"; paused by {memory.pause.by}, nothing is touched"
     if world.containers is None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from mayfly.core import naming
 from mayfly.core.actions import (
+    AcquireJobs,
     Action,
     CheckSandbox,
     Dismiss,
@@ -185,7 +186,12 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
             return f"bring-{pool}", pool, BRING
         case Open(pool=pool):
             return f"open-{pool}", pool, OPEN
-        case Enrol(pool=pool) | Dismiss(pool=pool) | SetSchedulable(pool=pool):
+        case (
+            Enrol(pool=pool)
+            | Dismiss(pool=pool)
+            | SetSchedulable(pool=pool)
+            | AcquireJobs(pool=pool)
+        ):
             return f"service-{pool}", pool, SERVICE
         case Prepare() | MakeSandbox():
             pool = action.spec.pool.name

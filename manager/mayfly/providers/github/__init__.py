@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
     """The provider of one pool; what is heavy is imported here and not before."""
-    from mayfly.providers.github import provider  # noqa: PLC0415
+    from mayfly.providers.github.provider import GitHub  # noqa: PLC0415
+    from mayfly.providers.github.scale_provider import ScaleSetGitHub  # noqa: PLC0415
 
-    return provider.make(pool, host, host_id, state_dir)
+    del state_dir
+    enrolment = getattr(pool.settings, "enrolment", None)
+    return (ScaleSetGitHub if enrolment == "scaleset" else GitHub)(pool, host, host_id)
 
 
 def keys() -> ProviderKeys:

@@ -27,7 +27,7 @@ MINTING_BURST = 60.0
 SETTLE = 15.0  # seconds until a lost registration is looked for again: lists are old at times
 TOKEN_EARLY = 300.0
 
-_ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM"}
+ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM"}
 
 
 class Enroller:
@@ -91,7 +91,7 @@ class Enroller:
     def _labels(self, given: tuple[str, ...]) -> list[str]:
         """Nothing is added by GitHub: all that jobs may ask for, and what tells that it is ours."""
         pool = self._pool
-        wanted = ["self-hosted", "Linux", _ARCHITECTURES.get(platform.machine(), "X64")]
+        wanted = ["self-hosted", "Linux", ARCHITECTURES.get(platform.machine(), "X64")]
         if pool.gpus:
             wanted.append("gpu")
         if pool.cuda is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from mayfly.edge.app_key import missing
 from mayfly.edge.config_types import (
@@ -13,12 +13,18 @@ from mayfly.edge.config_types import (
     Reference,
     ServiceUrl,
     Table,
+    form,
     key,
     said,
 )
 from mayfly.edge.provider_keys import ProviderKeys
 from mayfly.edge.sources import Where
 from mayfly.providers.github.settings import GitHubApp, GitHubSettings
+
+SetName = Annotated[
+    str,
+    form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 letters, digits, '.', '_' or '-'"),
+]
 
 
 class AppTable(Table):
@@ -47,8 +53,20 @@ class GitHubTable(Table):
     runner_group: PlainText | None = key(
         GitHubSettings, "runner_group", "the runner group; absent: the first one"
     )
-    enrolment: Literal["jit", "token"] = key(
-        GitHubSettings, "enrolment", "one-use configuration, or a registration token"
+    enrolment: Literal["jit", "token", "scaleset"] = key(
+        GitHubSettings,
+        "enrolment",
+        "one-use configuration, a registration token, or a scale set that is handed its jobs",
+    )
+    scale_set: SetName | None = key(
+        GitHubSettings,
+        "scale_set",
+        "the scale set's name, a label of its own for jobs; absent: HOST-POOL",
+    )
+    fallback: Literal["jit", "token"] | None = key(
+        GitHubSettings,
+        "fallback",
+        "how agents are enrolled where this GitHub has no scale sets; absent: they are not",
     )
     calls_per_hour: CallsPerHour = key(
         GitHubSettings,
@@ -60,6 +78,9 @@ class GitHubTable(Table):
 def _problems(table: GitHubTable) -> Iterator[tuple[Where, str]]:
     if table.url is None:
         yield ("url",), "is missing; provider github needs it"
+    for name in ("scale_set", "fallback"):
+        if getattr(table, name) is not None and table.enrolment != "scaleset":
+            yield (name,), 'is for enrolment = "scaleset" alone: set that, or leave this out'
     if table.app is None:
         if table.token is None:
             yield ("token",), "is missing; provider github needs it, or an App"

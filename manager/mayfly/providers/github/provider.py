@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from mayfly.core import naming
 from mayfly.core.client_release import ClientRelease
@@ -33,12 +32,6 @@ from mayfly.providers.github.runners import Runners
 from mayfly.providers.github.settings import GitHubSettings
 
 LIST_EVERY = 30.0  # seconds between lists at rest, for each of their pages
-
-
-def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> GitHub:
-    """The provider of a ``github`` pool; nothing is called yet."""
-    del state_dir
-    return GitHub(pool, host, host_id)
 
 
 class GitHub:

@@ -29,5 +29,9 @@ class GitHubSettings:
     app: GitHubApp | None = field(default=None, metadata=UNBAKED)
     # None: the first one
     runner_group: str | None = None
-    enrolment: Literal["jit", "token"] = "jit"
+    enrolment: Literal["jit", "token", "scaleset"] = "jit"
+    # None: HOST-POOL
+    scale_set: str | None = None
+    # how agents are enrolled where a GitHub has no scale sets; None: they are not
+    fallback: Literal["jit", "token"] | None = None
     calls_per_hour: int = field(default=3000, metadata=UNBAKED)

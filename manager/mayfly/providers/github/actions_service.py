@@ -1,0 +1,203 @@
+"""The Actions service behind a GitHub, which scale sets are asked of: its address and its token.
+
+GitHub tells both for a registration token. The token lives for minutes, and its end stands in it; it is got
+anew before that, and once after a 401. The address may be another each time. Facts and their source: GitHub's
+client for scale sets, actions/scaleset.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from mayfly.core.model import PoolSpec
+from mayfly.edge.credentials import Secret
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.service_json import mapping, text
+from mayfly.edge.web import ServiceReply, Web
+from mayfly.providers.github.connection import Connection
+
+API_VERSION = "6.0-preview"
+EARLY = 60.0  # seconds before its end that the token is got anew
+LIFE = 300.0  # of a token that does not say when it ends
+TRIES = 3  # a fresh registration token is refused for a moment, at times
+WORDS = tuple(range(400, 600))  # statuses whose body may be plain words
+AGENT = '{"system":"mayfly","kind":"scaleset"}'
+
+
+class Unsupported(Refused):
+    """This GitHub has no scale sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    web: Web
+    base: str  # its address, without what may stand behind a "?"
+    query: str  # that
+    token: Secret
+    until: float
+
+
+class ActionsService:
+    """The Actions service of one pool's place; to be used from any thread."""
+
+    def __init__(self, pool: PoolSpec, connection: Connection, clock: Callable[[], float]) -> None:
+        self._pool, self._connection, self._clock = pool, connection, clock
+        self._webs: dict[str, Web] = {}
+        self._access: _Access | None = None
+        # The listener, workers and the roster's thread come at once; one of them gets the token for all.
+        self._lock = threading.Lock()
+
+    def calls(self) -> dict[tuple[str, str], int]:
+        """How many calls were made, by operation and status."""
+        counts: dict[tuple[str, str], int] = {}
+        for web in [*self._webs.values()]:
+            for key, count in web.calls().items():
+                counts[key] = counts.get(key, 0) + count
+        return counts
+
+    def forget(self) -> None:
+        """What was got before a person put something right may be what is refused: get it again."""
+        with self._lock:
+            self._access = None
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        accept: tuple[int, ...] = (200,),
+        token: Secret | None = None,
+        timeout: float | None = None,
+    ) -> ServiceReply:
+        """One call below ``_apis``; once more with another token of ours after a 401, which did nothing.
+
+        ``token`` stands in for ours, and is not renewed here.
+        """
+        for attempt in (1, 2):
+            access = self._authorised()
+            words = {"api-version": API_VERSION, **(query or {})}
+            url = f"{access.base}/_apis/{path}?{access.query}{urlencode(words)}"
+            bearer = token if token is not None else access.token
+            reply = access.web.call(
+                method,
+                url,
+                operation,
+                body=body,
+                headers={"Authorization": Secret(f"Bearer {bearer.reveal()}")},
+                accept=(*accept, 401),
+                unread=WORDS,
+                timeout=timeout,
+            )
+            if reply.status != 401 or 401 in accept:
+                return reply
+            if attempt == 1 and token is None:
+                self._drop(access)
+                continue
+            break
+        raise access.web.fault(reply, operation)
+
+    def web(self, url: str) -> Web:
+        """What calls to another address that it names go through."""
+        parts = urlsplit(url)
+        site = f"{parts.scheme}://{parts.netloc}"
+        with self._lock:
+            return self._web(site)
+
+    def fault(self, reply: ServiceReply, operation: str) -> Fault:
+        """What an unwanted reply means."""
+        return self.web(reply.url).fault(reply, operation)
+
+    def _web(self, site: str) -> Web:
+        found = self._webs.get(site)
+        if found is None:
+            found = self._webs[site] = Web(
+                site,
+                "GitHub's Actions service",
+                self._connection.whose,
+                headers={"User-Agent": AGENT},
+                proxy=self._pool.proxy,
+                no_proxy=self._pool.no_proxy,
+                ca=self._pool.ca,
+                clock=self._clock,
+            )
+        return found
+
+    def _drop(self, access: _Access) -> None:
+        with self._lock:
+            if self._access is access:
+                self._access = None
+
+    def _authorised(self) -> _Access:
+        with self._lock:
+            known = self._access
+            if known is None or self._clock() > known.until - EARLY:
+                known = self._access = self._fetch()
+            return known
+
+    def _fetch(self) -> _Access:
+        place = self._connection.place
+        operation = "be let in to scale sets"
+        for _ in range(TRIES):
+            given = self._connection.call(
+                "POST",
+                f"{place.path}/actions/runners/registration-token",
+                "get a registration token",
+                accept=(201,),
+            )
+            token = text(mapping(given.body).get("token"))
+            reply = self._connection.web.call(
+                "POST",
+                "actions/runner-registration",
+                operation,
+                body={"url": place.web, "runner_event": "register"},
+                headers={"Authorization": Secret(f"RemoteAuth {token}")},
+                accept=(200, 201, 401, 403, 404, 405, 501),
+                unread=WORDS,
+            )
+            if reply.status in (200, 201):
+                return self._made(mapping(reply.body))
+            if reply.status in (404, 405, 501):
+                raise self.unsupported(reply.status)
+        raise Passing(
+            f"GitHub refuses {TRIES} fresh registration tokens ({reply.status}) when asked to {operation} "
+            f"for {self._connection.whose}; it is asked again",
+            10.0,
+        )
+
+    def unsupported(self, status: int) -> Unsupported:
+        """The sentence for a GitHub that knows no such call."""
+        return Unsupported(
+            f"{self._connection.place.web} has no runner scale sets (it answered {status})"
+        )
+
+    def _made(self, body: Mapping[str, object]) -> _Access:
+        url, token = text(body.get("url")), text(body.get("token"))
+        parts = urlsplit(url)
+        if not token or parts.scheme not in ("http", "https") or not parts.netloc:
+            raise Passing("GitHub told no address of its Actions service; it is asked again", 10.0)
+        site = f"{parts.scheme}://{parts.netloc}"
+        query = f"{parts.query}&" if parts.query else ""
+        now = self._clock()
+        until = expiry(token)
+        # By its own clock, which may be another: what it gives now lives, so much is known.
+        until = now + LIFE if until is None else max(until, now + EARLY + 1.0)
+        base = f"{site}{parts.path.rstrip('/')}"
+        return _Access(self._web(site), base, query, Secret(token), until)
+
+
+def expiry(token: str) -> float | None:
+    """When a JWT ends; ``None`` where it does not say."""
+    parts = token.split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["exp"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,350 @@
+"""A service that hands its jobs out: an agent for each of its jobs, and none beside them, whatever fails."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from mayfly.core.actions import AcquireJobs, Enrol
+from mayfly.core.delivery import Delivery, JobCounts, Offer
+from mayfly.core.dispatch import GRACE, SURPLUS, Dispatch, conditions
+from mayfly.core.model import DoomReason, PoolName, SlotName
+from mayfly.core.stimuli import Failure, Family, JobsTold, JobsUntold
+from tests.core.handed_out import FAILED, POOL, Dispatched, Service, slots
+from tests.core.simulator import Fate, Host
+
+FATES = st.sampled_from([Fate.DONE, Fate.DONE, Fate.FAILED, Fate.LOST])
+ANY = st.integers(0, 50)
+
+
+def manager(count: int = 2, *, unasked: bool = False) -> Dispatched:
+    """A manager whose slots stand ready."""
+    host = Host()
+    found = Dispatched(host, slots(count), service=Service(host, unasked))
+    found.settle()
+    return found
+
+
+def working(one: Dispatched) -> list[str]:
+    return sorted(str(box.slot) for box in one.host.boxes.values() if box.working)
+
+
+def finish_one(one: Dispatched) -> None:
+    one.service.finish(next(name for name, box in one.host.boxes.items() if box.working))
+
+
+@pytest.mark.parametrize("unasked", [False, True])
+def test_no_agent_is_registered_before_there_is_a_job_for_it(unasked: bool) -> None:
+    one = manager(2, unasked=unasked)
+    assert one.host.entries == {}
+    assert one.phases("service-0") == ["armed"]
+    one.service.queue()
+    one.settle()
+    assert working(one) == ["service-0"]
+    assert one.idle == []
+    finish_one(one)
+    one.settle()
+    assert one.host.entries == {}
+    assert [job.state for job in one.service.jobs] == ["over"]
+
+
+@pytest.mark.parametrize("unasked", [False, True])
+def test_no_more_jobs_are_taken_on_than_there_are_slots_and_the_rest_waits_at_the_service(
+    unasked: bool,
+) -> None:
+    one = manager(2, unasked=unasked)
+    for _ in range(7):
+        one.service.queue()
+    one.settle()
+    assert [job.state for job in one.service.jobs] == ["running"] * 2 + ["offered"] * 5
+    for _ in range(7):
+        finish_one(one)
+        one.settle()
+    assert [job.state for job in one.service.jobs] == ["over"] * 7
+    assert all(len(job.by) == 1 for job in one.service.jobs)
+    assert one.host.entries == {}
+    assert one.service.messages == {}, "all was acknowledged"
+
+
+def test_a_message_is_acknowledged_once_it_is_on_disk_and_all_that_it_offers_is_settled() -> None:
+    one = manager(1)
+    for _ in range(2):
+        one.service.queue()
+    one.settle()
+    (message,) = [n for n, told in one.service.messages.items() if told[0][0] == "offered"]
+    assert [job.state for job in one.service.jobs] == ["running", "offered"]
+    finish_one(one)
+    one.settle()
+    assert message not in one.service.messages
+
+
+def test_what_the_disk_does_not_take_is_not_acknowledged() -> None:
+    one = manager(1)
+    one.service.queue()
+    one.host.now += 2.0
+    one.turned()
+    one.answers()
+    (number,) = one.service.messages
+    one.cordon(SlotName("service-0"))  # something that is to be recorded
+    one.turned(recorded=False)
+    assert one.word is None
+    assert one.service.messages.keys() == {number}
+    assert one.known.offers == {1: ("1", number)}
+
+
+def test_a_job_that_ends_stands_for_itself_until_the_service_says_that_it_is_over() -> None:
+    one = manager(2)
+    one.service.queue()
+    one.settle()
+    (name,) = [entry.name for entry in one.host.entries.values()]
+    told, one.service.pending = one.service.pending, []
+    finish_one(one)
+    one.service.pending.clear()  # the service is late with that
+    one.settle()
+    assert one.known.counts.assigned == 1
+    assert set(one.known.ended) == {name}
+    assert one.host.entries == {}, "no agent for a job that is over"
+    one.inbox.append(JobsTold(POOL, Delivery(None, None, over=(name,))))
+    one.settle()
+    assert one.known.ended == {}
+    del told
+
+
+def test_a_job_that_is_said_to_be_ours_before_its_acquisition_is_counts_once() -> None:
+    known = Dispatch(0.0).told(Delivery(1, JobCounts(1), (Offer(7, "a"),)), (), 1.0)
+    assert known.acquisition((7,), (7,), 2.0).wanted == 1
+    told = known.told(Delivery(2, JobCounts(assigned=1), assigned=frozenset({7})), (), 1.5)
+    assert told.acquisition((7,), (7,), 2.0).wanted == 1
+
+
+def test_an_end_that_the_service_knows_first_makes_room_at_once() -> None:
+    known = Dispatch(0.0).told(
+        Delivery(1, JobCounts(assigned=1), over=("box-service-0-x",)), (), 5.0
+    )
+    assert known.ends("box-service-0-x", 6.0).ended == {}
+
+
+@pytest.mark.parametrize("how", ["cordon", "drain", "pause"])
+def test_what_a_person_takes_out_of_service_takes_no_job_on_and_leaves(how: str) -> None:
+    one = manager(1)
+    if how == "pause":
+        one.pause()
+    else:
+        one.cordon(SlotName("service-0"), drain=how == "drain")
+    one.settle()
+    assert not one.service.session
+    one.service.queue()
+    one.settle()
+    assert [job.state for job in one.service.jobs] == ["offered"]
+    assert one.host.entries == {}
+    if how == "pause":
+        one.resume()
+    else:
+        one.uncordon(SlotName("service-0"))
+    one.settle()
+    assert working(one) == ["service-0"]
+
+
+def test_a_slot_less_is_said_at_once_and_no_running_job_is_touched() -> None:
+    one = manager(2)
+    one.service.queue()
+    one.settle()
+    (busy,) = working(one)
+    one.cordon(SlotName(busy))
+    one.settle()
+    assert one.service.session
+    assert one.service.room == 2  # one that runs, and one slot
+    assert working(one) == [busy]
+
+
+def test_an_agent_whose_job_was_cancelled_goes_after_a_minute_unless_it_got_another() -> None:
+    one = manager(2)
+    job = one.service.queue()
+    while job.state == "offered":
+        one.turned()
+        for subject in list(one.flight):
+            one.finish(subject)
+        one.host.progress()
+        one.answers()
+        one.host.now += 0.5
+    one.service.cancel(job)
+    one.settle(20)
+    assert len(one.idle) == 1
+    one.host.now += SURPLUS
+    one.settle()
+    assert one.host.entries == {}
+    assert any(getattr(fact, "reason", None) is DoomReason.SURPLUS for fact in one.journal)
+
+
+def test_an_enrolment_of_a_manager_that_died_goes_with_it() -> None:
+    one = manager(1)
+    one.service.queue()
+    while not any(isinstance(action, Enrol) for action in one.flight.values()):
+        one.turned()
+        for subject in list(one.flight):
+            if not isinstance(one.flight[subject], Enrol):
+                one.finish(subject)
+        one.host.progress()
+        one.answers()
+        one.host.now += 0.5
+    one.finish(next(iter(one.flight)))
+    one.turn()  # its enrolment is on disk, its gate is being opened, and nothing was written
+    one.crash(())
+    one.service.cancel(one.service.jobs[0])
+    one.host.now += 10
+    one.settle()
+    assert one.host.entries == {}
+
+
+def test_a_manager_that_dies_between_acquiring_and_knowing_it_loses_no_job() -> None:
+    one = manager(1)
+    job = one.service.queue()
+    while not any(isinstance(action, AcquireJobs) for action in one.flight.values()):
+        one.turned()
+        one.answers()
+        one.host.now += 0.5
+    one.crash(tuple(one.flight))
+    assert job.state == "assigned"
+    one.settle()
+    assert working(one) == ["service-0"]
+    finish_one(one)
+    one.settle()
+    assert (job.state, len(job.by)) == ("over", 1)
+
+
+def test_a_pool_that_is_told_of_nothing_is_a_condition_after_a_while_and_at_once_for_good() -> None:
+    known = Dispatch(0.0).untold(FAILED, 100.0)
+    assert conditions({POOL: known}, 100.0 + GRACE - 1) == []
+    (told,) = conditions({POOL: known}, 100.0 + GRACE)
+    assert (told.code, told.pool) == ("dispatch.down", POOL)
+    lasting = Dispatch(0.0).untold(Failure(Family.REFUSED, "no such group"), 100.0)
+    assert [one.code for one in conditions({POOL: lasting}, 100.0)] == ["dispatch.down"]
+    assert conditions({POOL: known.told(Delivery(), (), 200.0)}, 300.0) == []
+
+
+def test_a_service_that_hands_nothing_out_has_an_agent_enrolled_in_each_slot() -> None:
+    one = manager(2)
+    one.inbox.append(JobsTold(POOL, Delivery(unsupported="it has no such thing")))
+    one.settle()
+    assert len(one.idle) == 2
+    assert [found.code for found in conditions({POOL: one.known}, one.now)] == ["dispatch.fallback"]
+
+
+def test_a_session_that_begins_makes_void_what_was_said_in_the_last_one() -> None:
+    known = Dispatch(0.0).told(Delivery(4, JobCounts(2), (Offer(1, "a"),)), (), 1.0)
+    assert (known.offers, known.unacknowledged, known.acknowledgeable) == ({1: ("a", 4)}, (4,), ())
+    again = known.told(Delivery(counts=JobCounts(1), begins=True), (), 2.0)
+    assert (again.offers, again.unacknowledged, again.counts.available) == ({}, (), 1)
+
+
+def test_what_a_pool_that_is_gone_is_told_is_nothing() -> None:
+    one = manager(1)
+    one.inbox += [
+        JobsTold(PoolName("other"), Delivery(1, JobCounts(assigned=9))),
+        JobsUntold(PoolName("other"), FAILED),
+    ]
+    one.settle(5)
+    assert one.host.entries == {}
+
+
+class Chaos(RuleBasedStateMachine):
+    """A day on which jobs come and go at the worst moments, and everything may fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = manager(3)
+
+    @initialize(unasked=st.booleans(), slow=st.booleans())
+    def begin(self, unasked: bool, slow: bool) -> None:
+        self.one.service.unasked = unasked
+        self.one.host.slow = slow
+
+    @rule(jobs=st.integers(1, 4))
+    def jobs_come(self, jobs: int) -> None:
+        for _ in range(jobs):
+            self.one.service.queue()
+
+    @rule(at=ANY)
+    @precondition(lambda self: self.one.service.jobs)
+    def a_job_is_cancelled(self, at: int) -> None:
+        jobs = self.one.service.jobs
+        self.one.service.cancel(jobs[at % len(jobs)])
+
+    @rule(recorded=st.sampled_from([True, True, True, False]))
+    def turns(self, recorded: bool) -> None:
+        self.one.turned(recorded=recorded)
+
+    @rule(lost=st.sampled_from([False, False, True]))
+    def the_service_answers(self, lost: bool) -> None:
+        self.one.answers(lost=lost)
+
+    @rule()
+    def the_session_is_lost(self) -> None:
+        self.one.service.session = False
+
+    @rule(at=ANY, fate=FATES)
+    @precondition(lambda self: self.one.flight)
+    def an_action_ends(self, at: int, fate: Fate) -> None:
+        subjects = list(self.one.flight)
+        self.one.finish(subjects[at % len(subjects)], fate)
+
+    @rule(done=st.lists(ANY, max_size=4))
+    def the_manager_dies(self, done: list[int]) -> None:
+        subjects = list(self.one.flight)
+        self.one.crash({subjects[at % len(subjects)] for at in done} if subjects else set())
+
+    @rule()
+    def agents_get_on(self) -> None:
+        self.one.host.progress()
+        self.one.service.progress()
+        self.one.ask_service()
+
+    @rule(at=ANY)
+    def a_job_ends(self, at: int) -> None:
+        busy = [name for name, box in self.one.host.boxes.items() if box.working]
+        if busy:
+            self.one.service.finish(busy[at % len(busy)])
+
+    @rule(at=ANY, drain=st.booleans())
+    def a_slot_is_cordoned(self, at: int, drain: bool) -> None:
+        self.one.cordon(SlotName(f"service-{at % 3}"), drain=drain)
+
+    @rule(at=ANY)
+    def a_slot_is_uncordoned(self, at: int) -> None:
+        self.one.uncordon(SlotName(f"service-{at % 3}"))
+
+    @rule(seconds=st.sampled_from([0.5, 5.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.one.host.now += seconds
+
+    @rule()
+    def a_good_while(self) -> None:
+        self.one.settle(4)
+
+    def teardown(self) -> None:
+        """Everything works again: each job has run once, or was cancelled before, and nothing is left."""
+        one = self.one
+        one.host.slow = False
+        for number in range(3):
+            one.uncordon(SlotName(f"service-{number}"))
+        for _ in range(60):
+            one.settle(8)
+            for generation, box in list(one.host.boxes.items()):
+                if box.working:
+                    one.service.finish(generation)
+            if all(job.state == "over" for job in one.service.jobs):
+                break
+            one.host.now += 20.0
+        assert [job.state for job in one.service.jobs] == ["over"] * len(one.service.jobs)
+        for job in one.service.jobs:
+            assert len(job.by) == (0 if job.cancelled else 1), job
+        for _ in range(12):
+            one.settle(8)
+            one.host.now += 30.0
+        assert one.host.entries == {}, "a registration is left"
+
+
+Chaos.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestChaos = pytest.mark.long(Chaos.TestCase)

@@ -1,0 +1,440 @@
+"""GitHub's scale sets as one pool speaks with them: sets, sessions, messages, runners, what goes wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.core.delivery import Delivery
+from mayfly.core.model import PoolName, Severity
+from mayfly.core.requests import Listen
+from mayfly.edge.faults import Passing, Refused
+from mayfly.providers import Dispatching
+from mayfly.providers.github import make
+from mayfly.providers.github.scale_provider import ScaleSetGitHub
+from tests.fakes.github_scale_sets import AGENTS, QUEUE, SETS, FakeScaleSets
+from tests.fakes.http import Fault
+from tests.harness import until
+from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, changed, pool, secret_file
+
+POOL = PoolName("gpu")
+REGISTER = ("POST", "/api/v3/actions/runner-registration")
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeScaleSets]:
+    with FakeScaleSets() as service:
+        service.poll_hold = 0.2
+        yield service
+
+
+class Bench:
+    """A pool with a scale set beside its fake."""
+
+    def __init__(self, fake: FakeScaleSets, home: Path) -> None:
+        self.fake, self.home = fake, home
+        self.pool = pool(
+            provider="github",
+            url=f"{fake.url}/acme",
+            runner_group="gpu",
+            token=secret_file(home, "token", "ghp_good"),
+            enrolment="scaleset",
+        )
+
+    def provider(self, host_id: Any = HOST_ID, **keys: Any) -> ScaleSetGitHub:
+        return ScaleSetGitHub(changed(self.pool, **keys), HOST, host_id)
+
+
+@pytest.fixture
+def bench(fake: FakeScaleSets, tmp_path: Path) -> Bench:
+    return Bench(fake, tmp_path)
+
+
+def word(room: int = 2, acknowledge: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> Listen:
+    return Listen(POOL, room, acknowledge, labels)
+
+
+def begun(provider: ScaleSetGitHub, room: int = 2) -> Delivery:
+    """A session is open."""
+    delivery = provider.listen(word(room))
+    assert delivery.begins
+    return delivery
+
+
+def test_a_pool_with_a_scale_set_is_handed_jobs_and_any_other_is_not(
+    bench: Bench, tmp_path: Path
+) -> None:
+    made = make(bench.pool, HOST, HOST_ID, tmp_path)
+    assert isinstance(made, Dispatching)
+    assert made.traits.dispatches
+    ordinary = make(changed(bench.pool, enrolment="jit"), HOST, HOST_ID, tmp_path)
+    assert not ordinary.traits.dispatches
+
+
+def test_a_set_is_made_once_with_all_that_jobs_may_ask_for(bench: Bench) -> None:
+    provider = bench.provider(labels=("big",), gpus=1)
+    delivery = provider.listen(word(labels=("H100",)))
+    assert delivery.begins
+    assert delivery.counts is not None
+    one = bench.fake.the_set("box-gpu")
+    assert one is not None
+    assert one.group == 3
+    wanted = {"box-gpu", "self-hosted", "Linux", "gpu", "big", "H100", f"mayfly-{HOST_ID}-gpu"}
+    assert wanted <= set(one.labels)
+    assert one.setting == {"disableUpdate": True}
+    provider.leave()
+    again = bench.provider(labels=("big",), gpus=1)
+    assert again.listen(word(labels=("H100",))).begins
+    assert bench.fake.count("POST", SETS) == 3  # the set, and two sessions
+    assert len(bench.fake.sets) == 1
+
+
+def test_labels_that_were_changed_are_given_to_the_set_that_is_there(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    provider.leave()
+    bench.provider(labels=("big",)).listen(word())
+    one = bench.fake.the_set("box-gpu")
+    assert one is not None
+    assert "big" in one.labels
+
+
+def test_a_server_that_drops_labels_is_told_of_with_what_reaches_the_set(bench: Bench) -> None:
+    bench.fake.labels_kept = False
+    provider = bench.provider(scale_set="lab")
+    delivery = provider.listen(word())
+    assert "has not got the labels self-hosted" in delivery.warning
+    assert "`runs-on: lab`" in delivery.warning
+    found = provider.check()
+    assert [one.severity for one in found if "has not got" in one.text] == [Severity.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([f"mayfly-{OTHER_ID}-gpu"], "another Mayfly's"),
+        (["arc-gpu"], "not made by Mayfly"),
+    ],
+)
+def test_a_set_of_that_name_that_is_not_ours_is_left_alone(
+    bench: Bench, labels: list[str], says: str
+) -> None:
+    ours = bench.provider()
+    begun(ours)
+    ours.leave()
+    one = bench.fake.the_set("box-gpu")
+    assert one is not None
+    one.labels = ["box-gpu", *labels]
+    with pytest.raises(Refused, match=f"{says}.*another `scale_set`"):
+        bench.provider().listen(word())
+    assert one.labels == ["box-gpu", *labels]
+    assert one.session is None
+    assert any(says in finding.text for finding in bench.provider().check())
+
+
+def test_offered_jobs_are_acquired_and_then_ours(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    first, second = bench.fake.queue_job(), bench.fake.queue_job()
+    offered = provider.listen(word())
+    assert [one.job for one in offered.offers] == [first.id, second.id]
+    assert offered.counts is not None
+    assert (offered.counts.available, offered.counts.assigned) == (2, 0)
+    bench.fake.snatch(second)
+    won = provider.acquire(tuple(one.id for one in offered.offers))
+    assert won == (offered.offers[0].id,)
+    assert provider.acquire(won) == won  # safe to repeat
+    ours = provider.listen(word(acknowledge=(offered.message or 0,)))
+    assert ours.assigned == {offered.offers[0].id}
+    assert ours.counts is not None
+    assert ours.counts.assigned == 1
+
+
+def test_a_service_that_assigns_by_itself_is_told_the_room_and_offers_nothing(bench: Bench) -> None:
+    bench.fake.hosted = True
+    for _ in range(3):
+        bench.fake.queue_job()
+    provider = bench.provider()
+    begun(provider)
+    delivery = provider.listen(word(room=2))
+    assert delivery.offers == ()
+    assert delivery.counts is not None
+    assert delivery.counts.assigned == 2
+    assert provider.acquire((77,)) == ()  # which it does not know
+
+
+def test_a_message_comes_until_it_is_acknowledged_to_the_next_session_too(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    bench.fake.queue_job()
+    first = provider.listen(word())
+    assert provider.listen(word()).empty  # this session has had it
+    provider.leave()
+    begun(provider)
+    assert provider.listen(word()).message == first.message
+    assert provider.listen(word(acknowledge=(first.message or 0,))).empty
+    provider.leave()
+    begun(provider)
+    assert provider.listen(word()).empty
+
+
+def test_messages_that_are_numbered_anew_are_heard(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    bench.fake.queue_job()
+    first = provider.listen(word())
+    assert provider.listen(word(acknowledge=(first.message or 0,))).empty
+    bench.fake.restart_numbers("box-gpu")
+    job = bench.fake.queue_job()
+    assert [one.job for one in provider.listen(word()).offers] == [job.id]
+
+
+def test_a_queue_that_refuses_its_token_gets_another_one_in_the_same_session(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    one = bench.fake.the_set("box-gpu")
+    assert one is not None
+    assert one.session is not None
+    session, one.session.token = one.session.id, "another"
+    bench.fake.queue_job()
+    delivery = provider.listen(word())
+    assert len(delivery.offers) == 1
+    assert one.session.id == session
+    one.session.token = "yet another"
+    assert len(provider.acquire(tuple(offer.id for offer in delivery.offers))) == 1
+    one.session.token = "and another"
+    assert provider.listen(word(acknowledge=(delivery.message or 0,))).assigned
+
+
+def test_a_token_of_ours_that_ends_or_is_refused_is_got_anew(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    bench.fake._admins.clear()
+    assert provider.enrol(agent(), ()).registration is not None
+    bench.fake.admin_life = (
+        0.0  # it says of itself that it is over, and is made use of all the same
+    )
+    bench.fake._admins.clear()
+    with pytest.raises(Refused, match="401"):
+        provider.roster()
+    bench.fake.admin_life = 3600.0
+    assert provider.roster() is not None
+
+
+def test_a_session_that_is_lost_is_opened_anew_and_what_was_said_in_it_stands_no_more(
+    bench: Bench,
+) -> None:
+    provider = bench.provider()
+    begun(provider)
+    bench.fake.expire_session("box-gpu")
+    assert provider.listen(word()).begins
+
+
+def test_a_set_that_vanishes_is_made_anew_and_no_job_is_lost(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    job = bench.fake.queue_job()
+    before = bench.fake.the_set("box-gpu")
+    bench.fake.delete_set("box-gpu")
+    assert provider.listen(word()).begins
+    after = bench.fake.the_set("box-gpu")
+    assert before is not None
+    assert after is not None
+    assert after.id != before.id
+    assert [one.job for one in provider.listen(word()).offers] == [job.id]
+    bench.fake.delete_set("box-gpu")
+    with pytest.raises(Passing, match=r"is gone; .* makes it anew"):
+        provider.enrol(agent(), ())
+    assert provider.enrol(agent(), ()).registration is not None
+
+
+def test_somebody_elses_session_is_waited_for_in_a_sentence(bench: Bench) -> None:
+    first, second = bench.provider(), bench.provider()
+    begun(first)
+    with pytest.raises(
+        Passing, match=r"listened to already \(409\).*`scale_set` of its own"
+    ) as told:
+        second.listen(word())
+    assert told.value.retry_after == 10.0
+    first.leave()
+    assert second.listen(word()).begins
+
+
+def test_whoever_leaves_ends_the_question_under_way_and_is_handed_nothing(bench: Bench) -> None:
+    bench.fake.poll_hold = 60.0
+    provider = bench.provider()
+    begun(provider)
+    heard: list[Delivery] = []
+    listening = threading.Thread(target=lambda: heard.append(provider.listen(word())), daemon=True)
+    listening.start()
+    until(lambda: bench.fake.count("GET", QUEUE), "it is asked")
+    provider.leave()
+    listening.join(10)
+    assert heard == [Delivery()]
+    one = bench.fake.the_set("box-gpu")
+    assert one is not None
+    assert one.session is None
+    assert provider.listen(word()).begins  # and may come again
+
+
+def test_a_runner_is_made_for_one_agent_listed_and_taken_back(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    enrolment = provider.enrol(agent(), ())
+    assert enrolment.registered == "box-gpu-0-l0000000abcde"
+    assert set(enrolment.files) == {"jitconfig"}
+    roster = provider.roster()
+    assert roster is not None
+    (entry,) = roster.entries
+    assert (entry.id, entry.slot, entry.online, entry.busy) == (
+        enrolment.registration,
+        "gpu-0",
+        False,
+        False,
+    )
+    assert not provider.dismiss(entry.id).busy
+    assert not provider.dismiss(entry.id).busy  # gone already
+    assert bench.fake.runners == {}
+
+
+def test_a_runner_that_runs_a_job_is_left_alone(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    enrolment = provider.enrol(agent(), ())
+    runner = bench.fake.runner(enrolment.registration or "")
+    assert runner is not None
+    bench.fake.connect(runner.id)
+    bench.fake.give(runner.id)
+    assert provider.dismiss(enrolment.registration or "").busy
+    roster = provider.roster()
+    assert roster is not None
+    assert [entry.busy for entry in roster.entries] == [True]
+
+
+def test_a_runner_that_no_list_shows_is_asked_for_by_itself(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    enrolment = provider.enrol(agent(), ())
+    bench.fake.fail("GET", AGENTS, Fault(status=200, body={"count": 0, "value": []}))
+    roster = provider.roster()
+    assert roster is not None
+    assert [entry.id for entry in roster.entries] == [enrolment.registration]
+
+
+def test_runners_of_another_set_are_not_ours(bench: Bench) -> None:
+    begun(bench.provider(scale_set="other"))
+    other = bench.provider(scale_set="other")
+    enrolment = other.enrol(agent(), ())
+    ours = bench.provider()
+    begun(ours)
+    roster = ours.roster()
+    assert roster is not None
+    assert [entry.foreign for entry in roster.entries] == [True]
+    with pytest.raises(Refused, match="not of the scale set"):
+        ours.enrol(agent(), ())
+    assert bench.fake.runner(enrolment.registration or "") is not None
+
+
+def test_a_runner_that_a_lost_reply_left_behind_is_replaced(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    bench.fake.fail("POST", f"{SETS}/7/generatejitconfig", Fault(lost="after"))
+    with pytest.raises(Passing):
+        provider.enrol(agent(), ())
+    assert len(bench.fake.runners) == 1
+    enrolment = provider.enrol(agent(), ())
+    assert [str(one) for one in bench.fake.runners] == [enrolment.registration]
+
+
+@pytest.mark.parametrize("fallback", ["jit", "token"])
+def test_a_github_without_scale_sets_is_spoken_to_by_the_fall_back_and_that_is_said(
+    bench: Bench, fallback: str
+) -> None:
+    bench.fake.has_sets = False
+    provider = bench.provider(fallback=fallback)
+    delivery = provider.listen(word())
+    assert "has no runner scale sets (it answered 404)" in delivery.unsupported
+    enrolment = provider.enrol(agent(), ())
+    assert set(enrolment.files) == (
+        {"jitconfig"} if fallback == "jit" else {"config.argv", "token"}
+    )
+    assert provider.roster() is not None
+    if fallback == "jit":
+        assert not provider.dismiss(enrolment.registration or "").busy
+
+
+def test_a_github_without_scale_sets_is_refused_where_there_is_no_fall_back(bench: Bench) -> None:
+    bench.fake.has_sets = False
+    provider = bench.provider()
+    with pytest.raises(Refused, match=r"no runner scale sets .*fallback = \"jit\""):
+        provider.listen(word())
+    with pytest.raises(Refused, match="no runner scale sets"):
+        provider.roster()
+    assert any("no runner scale sets" in found.text for found in provider.check())
+
+
+def test_a_registration_token_that_is_refused_for_a_moment_is_no_trouble(bench: Bench) -> None:
+    bench.fake.fail(*REGISTER, Fault(status=403, times=2))
+    begun(bench.provider())
+    bench.fake.fail(*REGISTER, Fault(status=401, times=3))
+    with pytest.raises(Passing, match="fresh registration tokens"):
+        bench.provider().listen(word())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=503, times=2),
+        Fault(status=429, headers={"Retry-After": "1"}),
+        Fault(lost="before", times=2),
+        Fault(lost="after", times=2),
+        Fault(garbage=b'{"messageId": 1000'),
+    ],
+)
+def test_a_question_that_fails_passes_and_loses_nothing(bench: Bench, fault: Fault) -> None:
+    provider = bench.provider()
+    begun(provider)
+    job = bench.fake.queue_job()
+    bench.fake.fail("GET", QUEUE, fault)
+    with pytest.raises(Passing):
+        provider.listen(word())
+    bench.fake.heal()
+
+    def heard() -> Delivery | None:
+        try:
+            return provider.listen(word())
+        except Passing:
+            return None  # its limit is heeded
+
+    delivery = until(heard, "it is heard", 20)
+    assert [one.job for one in delivery.offers] == [job.id]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        b"",
+        [],
+        {},
+        {"messageId": "x"},
+        {"messageId": 5, "messageType": "Other", "body": "{"},
+        {"messageId": 5, "body": '[1, {"messageType": 7}, {"messageType": "JobAvailable"}]'},
+        {"MessageID": 5, "Body": "[]", "Statistics": {"totalAssignedJobs": -3}},
+    ],
+)
+def test_what_is_no_message_of_ours_is_nothing_and_may_be_acknowledged(
+    bench: Bench, body: object
+) -> None:
+    provider = bench.provider()
+    begun(provider)
+    bench.fake.fail("GET", QUEUE, Fault(status=200, body=body))
+    delivery = provider.listen(word())
+    assert delivery.offers == ()
+    assert delivery.counts is None or delivery.counts.assigned == 0
+    if delivery.message is not None:
+        provider.listen(word(acknowledge=(delivery.message,)))
