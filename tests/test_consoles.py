@@ -45,6 +45,13 @@ RUN = {
         "tests/pool/test_quick_start.py",
         "test_the_quick_start_is_what_is_typed_and_what_appears",
     ),
+    **{
+        f"docs/how-to/{provider}.md 0": (
+            "tests/pool/test_four_lines.py",
+            "test_four_typed_lines_lead_from_nothing_to_a_job",
+        )
+        for provider in ("azure", "github", "gitlab")
+    },
     "docs/how-to/gitea.md 0": (
         "tests/real/gitea/test_gitea_page.py",
         "test_four_typed_lines_lead_to_a_green_job",
@@ -187,7 +194,8 @@ def test_what_the_pipelines_call_is_in_the_images_that_their_pages_build() -> No
         text = (ROOT / "docs/how-to" / example).read_text()
         (build,) = (
             command
-            for command, _ in of(f"docs/how-to/{name}.md")[0].typed
+            for console in of(f"docs/how-to/{name}.md")
+            for command, _ in console.typed
             if "images build" in command
         )
         assert not re.search(r"(?<![/\w])python (?!3)", text), "the images have no `python`"

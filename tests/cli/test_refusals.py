@@ -189,6 +189,20 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "init --ca": [
         (f"init --ca {path}", 2) for path in ("/no/such/ca.pem", "/etc/hostname", "/etc")
     ],
+    "init --app": [
+        *((f"init --provider {p} --app 12", 2) for p in ("local", "azure", "gitlab", "gitea")),
+    ],
+    "init --proxy": [("init --from-prototype - --proxy http://x", 2)],
+    "init --no-proxy": [("init --from-prototype - --no-proxy x", 2)],
+    "init --from": [
+        ("init --from /no/such/answers.toml", 2),
+        ("init --from /etc/hostname", 2),
+        ("init --from-prototype - --from /x", 2),
+    ],
+    "init --dry-run": ALONE,
+    "init --unchecked": ALONE,
+    "init --no-start": ALONE,
+    "init --canary": ALONE,
     "init --force": ALONE,
     "init --no-images": ALONE,
     "init --from-prototype": [("init --from-prototype nonsense", 2)],

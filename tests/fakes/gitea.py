@@ -81,6 +81,8 @@ class FakeGitea(Fake):
             self.route("PATCH", f"{base}/runners/{{id}}", self._change)
             self.route("DELETE", f"{base}/runners/{{id}}", self._delete)
             self.route("GET", f"{base}/jobs", self._jobs)
+        self.route("GET", f"{API}/user/orgs", self._user_orgs)
+        self.route("GET", f"{API}/user/repos", self._user_repos)
         self.route("POST", REGISTER, self._register)
         self.route("GET", f"{API}/version", self._version)
         self.route("GET", "/.well-known/openid-configuration", self._openid)
@@ -245,6 +247,30 @@ class FakeGitea(Fake):
             if call.query.get("status") in (None, job.status)
         ]
         return self._paged(call, "jobs", rows)
+
+    # -- what a person has ----------------------------------------------------------------------------
+
+    def _may_read(self, call: Call, *wanted: str) -> Answer | None:
+        """Why the token may not read that."""
+        scopes = self.people.get(call.headers.get("authorization", "").removeprefix("token "))
+        if scopes is None:
+            return _refusal(401, "invalid username, password or token")
+        for scope in wanted:
+            if not scopes & {"all", f"read:{scope}", f"write:{scope}"}:
+                return _refusal(
+                    403,
+                    "token does not have at least one of required scope(s), "
+                    f"required=[read:{scope}], token scope={','.join(sorted(scopes))}",
+                )
+        return None
+
+    def _user_orgs(self, call: Call) -> Answer:
+        denied = self._may_read(call, "user", "organization")
+        return denied or Answer(200, [{"id": 1, "name": "ourlab", "username": "ourlab"}])
+
+    def _user_repos(self, call: Call) -> Answer:
+        denied = self._may_read(call, "user", "repository")
+        return denied or Answer(200, [{"id": 1, "name": "train", "full_name": "ourlab/train"}])
 
     # -- registering -------------------------------------------------------------------------------------
 

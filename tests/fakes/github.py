@@ -399,6 +399,10 @@ class FakeGitHub(Fake):
         self.route("GET", f"{API}/orgs/{{org}}", self.get_organisation)
         self.route("GET", f"{API}/repos/{{owner}}/{{repo}}", self.get_repo)
         self.route("GET", f"{API}/repositories/{{number}}", self.get_repo_by_number)
+        self.route("GET", f"{API}/user", self.user)
+        self.route("GET", f"{API}/user/orgs", self.user_orgs)
+        self.route("GET", f"{API}/user/repos", self.user_repos)
+        self.route("GET", f"{API}/app/installations", self.installations)
         self.route("POST", f"{API}/app/installations/{{id}}/access_tokens", self.access_token)
         self.route("POST", f"{API}/actions/runner-registration", self.remote_auth)
         self.route("POST", f"{API}/actions/runners/register", self.register)
@@ -642,6 +646,30 @@ class FakeGitHub(Fake):
                 return Answer(200, self._repository(name))
         return _error(404, "Not Found")
 
+    # -- REST: whose a token is ------------------------------------------------------------
+
+    def _taken(self, call: Call) -> Answer | None:
+        """Why the token is not taken at all; what it may is asked elsewhere."""
+        return _error(401, "Bad credentials") if self._bearer(call) not in self.tokens else None
+
+    def user(self, call: Call) -> Answer:
+        return self._taken(call) or Answer(200, {"login": "octo", "id": 1, "type": "User"})
+
+    def user_orgs(self, call: Call) -> Answer:
+        orgs = [{"login": name, "id": number} for number, name in enumerate(sorted(self.orgs), 1)]
+        return self._taken(call) or Answer(200, orgs)
+
+    def user_repos(self, call: Call) -> Answer:
+        repos = [
+            {
+                "full_name": name,
+                "private": repo["private"],
+                "permissions": {"admin": repo.get("admin", True), "push": True, "pull": True},
+            }
+            for name, repo in self.repos.items()
+        ]
+        return self._taken(call) or Answer(200, repos)
+
     # -- REST: Apps ------------------------------------------------------------
 
     def _app(self, call: Call) -> str | Answer:
@@ -680,6 +708,16 @@ class FakeGitHub(Fake):
         shown = documents.installation(
             number, account, int(app), self.app_permissions, self.url, suspended=self.suspended
         )
+        return Answer(200, shown)
+
+    def installations(self, call: Call) -> Answer:
+        app = self._app(call)
+        if isinstance(app, Answer):
+            return app
+        shown = [
+            {"id": number, "account": {"login": account}, "app_id": int(app)}
+            for account, number in self.installed.items()
+        ]
         return Answer(200, shown)
 
     def access_token(self, call: Call) -> Answer:

@@ -55,6 +55,7 @@ class Person:
     admin: bool = False
     sees_jobs: bool = True  # Reporter or more where its runners' jobs are
     expires: str | None = None  # the day on which the token ends; None: GitLab tells none
+    owns: bool = True  # an Owner of the groups, and a Maintainer of the projects
 
 
 @dataclass(slots=True)
@@ -154,6 +155,8 @@ class FakeGitLab(Fake):
             ("GET", "/runners/all", self._list),
             ("GET", "/groups/{group}/runners", self._list),
             ("GET", "/projects/{project}/runners", self._list),
+            ("GET", "/groups", self._groups),
+            ("GET", "/projects", self._projects),
             ("GET", "/groups/{group}", self._group),
             ("GET", "/projects/{project}", self._project),
             ("GET", "/runners/{id}", self._show),
@@ -176,11 +179,13 @@ class FakeGitLab(Fake):
 
     # -- what tests do ----------------------------------------------------------------------------
 
-    def person(self, *scopes: str, admin: bool = False, sees_jobs: bool = True) -> str:
+    def person(
+        self, *scopes: str, admin: bool = False, sees_jobs: bool = True, owns: bool = True
+    ) -> str:
         """A new personal access token with these scopes."""
         with self.lock:
             token = f"glpat-{secrets.token_hex(10)}"
-            self.people[token] = Person(frozenset(scopes), admin, sees_jobs)
+            self.people[token] = Person(frozenset(scopes), admin, sees_jobs, owns=owns)
             return token
 
     def runner(
@@ -366,6 +371,27 @@ class FakeGitLab(Fake):
         moment = datetime.fromtimestamp(when or time.time() + self.skew, UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+    # -- what a person's token reaches ----------------------------------------------------------------
+
+    def _groups(self, call: Call) -> Answer:
+        """Those of which the token's owner is an Owner, whichever level is asked for."""
+        person = self._person(call, "read_api")
+        rows = [
+            {"id": number, "name": path.split("/")[-1], "full_path": path}
+            for number, path in self.groups.items()
+            if person.owns
+        ]
+        return self._paged(call, rows)
+
+    def _projects(self, call: Call) -> Answer:
+        person = self._person(call, "read_api")
+        rows = [
+            {"id": number, "name": path.split("/")[-1], "path_with_namespace": path}
+            for number, path in self.projects.items()
+            if person.owns
+        ]
+        return self._paged(call, rows)
+
     # -- runners, as people see them ------------------------------------------------------------------
 
     def _create(self, call: Call) -> Answer:
@@ -383,7 +409,8 @@ class FakeGitLab(Fake):
         if key is not None and key not in given:
             return Answer(400, {"error": f"{key} is missing"})
         owner = int(given[key]) if key is not None else None
-        if owner is not None and owner not in (self.groups if key == "group_id" else self.projects):
+        there = self.groups if key == "group_id" else self.projects
+        if owner is not None and (owner not in there or not person.owns):
             return Answer(403, {"message": "403 Forbidden"})
         runner = self._new_runner(kind, owner, "", (), untagged=True)
         try:

@@ -157,7 +157,8 @@ class Fake:
 
     def stop(self) -> None:
         """Answer no more; state is kept, and ``start`` goes on at the same address, kept free."""
-        if self._server is not None:
+        stopped = self._server is not None
+        if stopped:
             self._reserved = socket.socket()
             self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         servers = [*self._others, *([self._server] if self._server is not None else [])]
@@ -165,7 +166,7 @@ class Fake:
         for server in servers:
             server.shutdown()
             server.server_close()
-        if self._reserved is not None:
+        if stopped and self._reserved is not None:
             self._reserved.bind(("127.0.0.1", self._port))
         with self.lock:
             self.lock.notify_all()

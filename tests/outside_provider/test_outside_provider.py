@@ -13,12 +13,14 @@ from mayfly.core.model import HostId, HostSpec
 from mayfly.edge.config import ConfigError
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers import Enrolment, Provider, configuration, installed
+from tests.cli.conftest import COMMAND
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until
 from tests.outside_provider.installing import SOURCE, install, on_the_path
 from tests.outside_provider.service import AtQueue, ParcelQueue
 from tests.providers.contract import HOST, HOST_ID, ProviderContract, secret_file
 from tests.providers.outage import Client
+from tests.terminal import ROOT, environment
 
 IMAGE = "parcel/agent:cpu"
 
@@ -93,6 +95,46 @@ class ParcelBench:
 
     def fresh(self) -> None:
         """Its lists are never old."""
+
+
+def test_init_sets_a_pool_of_it_up_by_what_its_package_says(
+    site: Path, fake: ParcelQueue, tmp_path: Path
+) -> None:
+    path = tmp_path / "etc" / "config.toml"
+
+    def init(token: str, *words: str) -> subprocess.CompletedProcess[str]:
+        typed = [
+            "init",
+            "--no-images",
+            "--config",
+            str(path),
+            "--provider",
+            "parcel",
+            "--plain-http",
+        ]
+        return subprocess.run(
+            [*COMMAND, *typed, "--url", fake.url, "--token-file", "-", *words],
+            input=token,
+            env=environment(PYTHONPATH=f"{ROOT}:{site}"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    wrong = init("nonsense", "--agent-pool", "q")
+    assert (wrong.returncode, path.exists()) == (1, False)
+    assert "token is wrong" in wrong.stderr
+    assert wrong.stderr.rstrip().endswith("nothing is written")
+    bare = init("parcel-token")
+    assert (bare.returncode, path.exists()) == (1, False)
+    assert "queue: is missing; provider parcel needs it" in bare.stderr
+    done = init("parcel-token", "--agent-pool", "q")
+    assert done.returncode == 0, done.stderr
+    with on_the_path(site):
+        (made,) = configuration.load(path, environ={}).config.pools
+        assert [*secrets_of(made.settings)] == [
+            {"file": str(path.parent / "credentials" / "parcel-token")}
+        ]
 
 
 class TestParcel(ProviderContract):

@@ -72,15 +72,14 @@ def test_without_images_it_says_the_line_that_builds_them_and_with_them_a_job_ru
         assert manager.ended(manager.queue("true"))["state"] == "succeeded"
 
 
-@pytest.mark.parametrize(("provider", "client"), [("github", "RUNNER"), ("azure", "AGENT")])
-def test_an_image_with_a_service_s_client_is_not_built_unasked(
-    engine: PrivateEngine, tmp_path: Path, provider: str, client: str
+@pytest.mark.parametrize("provider", ["github", "azure"])
+def test_an_image_with_a_service_s_client_is_not_built_where_nobody_looked_at_the_service(
+    engine: PrivateEngine, tmp_path: Path, provider: str
 ) -> None:
     words = ("--provider", provider, "--agent-pool", "gpu", "--url", "https://example.org/lab")
-    done = init(engine, tmp_path / "config.toml", *words)
+    done = init(engine, tmp_path / "config.toml", "--unchecked", *words)
     assert done.returncode == 0, done.stderr
-    line = f"images build cpu --provider {provider} --build-arg {client}_VERSION=VERSION "
-    assert line in done.stderr
+    assert f"images build cpu --provider {provider}" in done.stderr
     assert f"mayfly/{provider}:cpu" not in images(engine)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,8 +74,9 @@ def _install(box: Box) -> None:
     box.must("ln -s /opt/tools/bin/uv /usr/bin/uv")
     box.show(f"{UV} install {WHEEL}")
     assert box.must("mayfly --version") == f"mayfly {__version__}"
-    box.show("mayfly install")
-    box.show("mayfly init --provider local --slots 2")
+    box.show("mayfly install")  # what the page has of it by hand
+    box.must("mayfly install --uninstall && rm -f /etc/mayfly/config.example.toml")
+    box.show("mayfly init --provider local --slots 2 --canary")
     box.show("mayfly doctor")
     box.show("systemctl enable --now mayfly")
     box.show("mayfly wait --for idle --timeout 60s")
@@ -322,6 +324,53 @@ def test_drained_stopped_and_uninstalled_it_leaves_config_and_state_alone(box: B
     assert box.sh("mayfly --version").returncode != 0
     box.must("test -f /etc/mayfly/config.toml")
     box.must(f"test -d {box.home}/state")
+
+
+def test_four_lines_lead_from_nothing_to_a_job_of_a_service(box: Box) -> None:
+    """Installed, asked, a token pasted, a job: on a host that has nothing of Mayfly, under systemd, timed."""
+    drop_ins = "/etc/systemd/system/mayfly.service.d"
+    box.must(f"rm -rf /etc/mayfly {drop_ins} {box.home}/state")
+    _prepare(box)
+    with FakeGitHub() as fake:
+        fake.start_on(socket.create_server((BRIDGE, fake.port)))
+        fake.start_on(box.engine.listen(fake.port, "0.0.0.0"))
+        fake.agents_url = f"http://{BRIDGE}:{fake.port}"
+        box.engine.docker("tag", stub_tag("github"), "mayfly/github:cpu")
+        place = f"http://{BRIDGE}:{fake.port}/acme"
+        lines = (
+            (f"{UV} install {WHEEL}", ""),
+            # On a terminal: service, address, token, the second runner group, a name, one slot.
+            (
+                "script -qec 'mayfly init --plain-http' /dev/null",
+                f"github\n{place}\nghp_good\n2\n\n1\n",
+            ),
+            ("mayfly status", ""),
+        )
+        took = []
+        for line, typed in lines:
+            began = time.monotonic()
+            done = box.sh(line, typed)
+            assert done.returncode == 0, (line, done.stdout, done.stderr, box.journal())
+            took.append(f"{time.monotonic() - began:.1f} s  {line}")
+        assert "github-0" in done.stdout
+        began = time.monotonic()
+        job = fake.queue("echo hello", ("self-hosted", "github"))
+        until(lambda: job.state == "completed", "the job runs")
+        took.append(f"{time.monotonic() - began:.1f} s  the job")
+        print(*took, sep="\n")
+        assert job.conclusion == "succeeded"
+        assert box.must("stat -c '%a %U' /etc/mayfly/credentials/github-token") == "600 root"
+        assert "LoadCredential=github-token:/etc/mayfly/credentials/github-token" in box.must(
+            f"cat {drop_ins}/credential-github-token.conf"
+        )
+        assert "ghp_good" not in box.must("cat /etc/mayfly/config.toml; journalctl -u mayfly")
+        again = box.sh(
+            "mayfly init --provider github --plain-http --url "
+            + place
+            + " --agent-pool gpu --slots 1 --credential github-token"
+        )
+        assert again.returncode == 0, (again.stdout, again.stderr)
+        box.must("mayfly drain --all --wait --timeout 90s && systemctl disable --now mayfly")
 
 
 def test_the_how_to_types_what_was_typed_here_and_shows_what_appeared(box: Box) -> None:

@@ -47,11 +47,24 @@ class PoolAnswers:
     place: str | None = None  # where agents are registered; None: where the URL points
     plain_http: bool = False  # the token may go to an http:// URL
     ca: str | None = None  # a PEM file that is trusted too
+    proxy: str | None = None  # what the service, and jobs, are reached through
+    no_proxy: str | None = None
+    app: str | None = None  # an App's id; its key is where the token would be
 
 
 def config_text(found: Found, wanted: PoolAnswers) -> str:
     """The whole file."""
     return "\n".join([*_host(found), "", *_pool(found, wanted, packages()[wanted.provider]), ""])
+
+
+def pool_text(found: Found, wanted: PoolAnswers) -> str:
+    """A file of its own for one more pool."""
+    lines = [
+        "# One more pool, which `mayfly init` has added. `mayfly config check` reads it again.",
+        "",
+        *_pool(found, wanted, packages()[wanted.provider]),
+    ]
+    return "\n".join([*lines, ""])
 
 
 def _host(found: Found) -> list[str]:
@@ -97,6 +110,10 @@ def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
         lines.append("plain_http = true  # everybody on the way to the service can read the token")
     if wanted.ca is not None:
         lines.append(f"ca = {toml_value(wanted.ca)}  # trusted too, by Mayfly and in each agent")
+    if wanted.proxy is not None:
+        lines.append(f"proxy = {toml_value(wanted.proxy)}  # what the service is reached through")
+    if wanted.no_proxy is not None:
+        lines.append(f"no_proxy = {toml_value(wanted.no_proxy)}")
     lines += [
         '# cuda = "12.8"              # default: the newest that the driver runs',
         '# labels = ["gpu"]           # what jobs ask for, at a service',
@@ -144,13 +161,23 @@ def _service(wanted: PoolAnswers, provider: Package) -> list[str]:
     elif hints.group_key:
         lines.append(f'# {hints.group_key} = "…"          # {hints.group}')
     if wanted.token_file:
-        lines.append(f"token = {{ file = {toml_value(wanted.token_file)} }}  # mode 0600, root's")
-        return lines
-    name = wanted.credential or f"{wanted.name}-token"
+        return [*lines, f"{_secret(wanted, 'file', wanted.token_file)}  # mode 0600, root's"]
+    name = wanted.credential or credential_name(wanted.name, wanted.app)
     return [
         *lines,
-        "# The token is no part of this file. systemd hands it over:",
-        "#   sudo systemctl edit mayfly   and there, under [Service]:",
+        "# The secret is no part of this file. systemd hands it over, told by a drop-in of mayfly.service:",
         f"#   LoadCredential={name}:/etc/mayfly/credentials/{name}",
-        f"token = {{ credential = {toml_value(name)} }}",
+        _secret(wanted, "credential", name),
     ]
+
+
+def credential_name(pool: str, app: str | None) -> str:
+    """What the secret of a pool is called where nobody has given it a name."""
+    return f"{pool}-token" if app is None else f"{pool}-key"
+
+
+def _secret(wanted: PoolAnswers, kind: str, where: str) -> str:
+    reference = f"{{ {kind} = {toml_value(where)} }}"
+    if wanted.app is None:
+        return f"token = {reference}"
+    return f"app = {{ id = {toml_value(wanted.app)}, key = {reference} }}"

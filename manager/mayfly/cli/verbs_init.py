@@ -1,4 +1,7 @@
-"""``init``: looks at the host, asks what it cannot know, writes a commented configuration."""
+"""``init``: from nothing to a pool that takes jobs: asked, looked at, written, started, tried.
+
+Nothing is written before the service has let the pool be; then all of it is written, or none.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,46 @@ import os
 import re
 import socket as sockets
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mayfly.cli.examination import handed_over
 from mayfly.cli.image_line import build_line
-from mayfly.cli.init_text import Found, PoolAnswers, config_text
+from mayfly.cli.init_text import Found, PoolAnswers, config_text, pool_text
+from mayfly.cli.interview import PROVIDERS, Interview, Interviewed, credential_of
 from mayfly.cli.options import ConfigOption
-from mayfly.cli.paste import here, next_steps, pasted
-from mayfly.cli.talk import config_path, say
+from mayfly.cli.paste import BOOTED, here, next_steps, pasted
+from mayfly.cli.setup_answers import Answers, read_answers
+from mayfly.cli.setup_files import (
+    Existing,
+    Layout,
+    WantedFile,
+    changed,
+    differences,
+    drop_ins,
+    existing,
+    place_of,
+    secret_files,
+    write,
+)
+from mayfly.cli.setup_flow import Question
+from mayfly.cli.setup_look import Unserved, checked
+from mayfly.cli.setup_questions import Questions
+from mayfly.cli.setup_secret import held, pointed
+from mayfly.cli.talk import client, config_path, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.whole_file import replace_file
+from mayfly.core.model import Config, PoolSpec, Severity
 from mayfly.core.mounts import ca_problem
+from mayfly.edge.credentials import Secret
 from mayfly.edge.sources import DEFAULT_FILE
-from mayfly.providers import Package
-from mayfly.providers.installed import package, packages
+from mayfly.providers.installed import package
 
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock")
-PROVIDERS = tuple(packages())
-URL_SAYS = "url"  # the group or project that the URL names
 
 
 def init(
@@ -55,7 +76,18 @@ def init(
         str | None, typer.Option("--credential", help="The token's name for systemd.")
     ] = None,
     token_file: Annotated[
-        str | None, typer.Option("--token-file", metavar="PATH", help="Or a file that holds it.")
+        str | None,
+        typer.Option(
+            "--token-file",
+            metavar="PATH",
+            help="A file that holds it and stays where it is; - reads standard input, and stores it.",
+        ),
+    ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app", metavar="ID", help="A GitHub App's id: the token is its private key."
+        ),
     ] = None,
     plain_http: Annotated[
         bool,
@@ -71,9 +103,42 @@ def init(
             help="A PEM file of authorities to trust too, such as the service's own.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            "--proxy",
+            metavar="URL",
+            help="What the service is reached through; this environment's if absent.",
+        ),
+    ] = None,
+    no_proxy: Annotated[
+        str | None,
+        typer.Option("--no-proxy", metavar="HOSTS", help="What is reached without it."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Answers in a TOML file, one key for each option."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look at the service and show what would be written.")
+    ] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Write what nobody has tried at the service.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write over what differs; it is kept as .bak beside."),
+    ] = False,
     no_images: Annotated[
         bool, typer.Option("--no-images", help="Do not build the images; say how instead.")
+    ] = False,
+    no_start: Annotated[
+        bool, typer.Option("--no-start", help="Write only: no unit, no start, no waiting.")
+    ] = False,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Run a job of the pool's own queue at the end.")
     ] = False,
     from_prototype: Annotated[
         str | None,
@@ -85,77 +150,320 @@ def init(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write a commented configuration for this host; never a secret, never over another file unasked."""
+    """Set this host up: ask, look at the service, write, build, start, and wait until a slot is idle."""
     from mayfly.edge.sources import main_file  # noqa: PLC0415
 
-    given = {
-        "--url": url,
-        "--agent-pool": agent_pool,
-        "--scope": scope,
-        "--credential": credential,
-        "--token-file": token_file,
-        "--plain-http": plain_http or None,
-    }
-    alone = {
-        "--provider": provider,
-        "--name": name,
-        "--slots": slots,
-        "--gpus": gpus,
-        "--ca": ca,
-        **given,
-    }
-    for option in (option for option, value in alone.items() if value is not None):
-        if from_prototype is not None:
-            raise Usage(f"{option} is said by the prototype's command line already")
-    if credential is not None and token_file is not None:
-        raise Usage("the token is in --credential or in --token-file, not in both")
-    authorities = _authorities(ca)
+    typed = Answers(
+        provider, name, slots, gpus, url, agent_pool, scope, credential, token_file, app,
+        plain_http or None, ca, proxy, no_proxy,
+    )  # fmt: skip
     path = main_file(config_path(ctx, config), os.environ)
-    if path.exists() and not force:
-        raise Trouble(f"{path} exists; write over it with --force, or name another with --config")
-    found = look()
-    say(_told(found))
-    if found.refused is not None:
-        say(found.refused)
     if from_prototype is not None:
-        _move(from_prototype, found, path, force=force)
-        _images(ctx, path, found, build=not no_images)
+        for option in [*typed.given(), *(["--from"] if source is not None else [])]:
+            raise Usage(f"{option} is said by the prototype's command line already")
+        _prototype(ctx, from_prototype, path, force=force, build=not no_images)
         return
-    questions = Questions(sys.stdin.isatty() and provider is None)
-    chosen = questions.ask(
-        f"Where do jobs come from ({', '.join(PROVIDERS)})",
-        provider,
-        PROVIDERS[0],
-        lambda answer: _not_a_service(answer, given),
+    answers = _joined(typed, read_answers(source)) if source is not None else typed
+    if answers.credential is not None and answers.token_file is not None:
+        raise Usage("the token is in --credential or in --token-file, not in both")
+    answers = replace(answers, ca=_authorities(answers.ca))
+    unit = path == DEFAULT_FILE and BOOTED.is_dir()
+    setup = Setup(
+        ctx,
+        Layout(path, unit),
+        Questions(sys.stdin.isatty() and source is None and answers.provider is None),
+        look(),
+        dry_run=dry_run,
+        unchecked=unchecked,
+        force=force,
+        build=not no_images,
+        start=unit and not no_start,
+        canary=canary,
     )
-    service = packages()[chosen]
-    per_slot = gpus or 0
-    if found.gpus:
-        per_slot = questions.number("GPUs for each slot", gpus, 1 if found.nvidia else 0, least=0)
-    room = found.gpus // per_slot if per_slot and found.gpus else 2
-    wanted = PoolAnswers(
-        provider=chosen,
-        name=questions.ask("A name for the pool", name, chosen, partial(_wrong, service, "name")),
-        slots=questions.number("How many slots", slots, max(1, room), least=1),
-        gpus=per_slot,
-        url=None
-        if service.embedded
-        else questions.ask(
-            "Its URL",
-            url,
-            service.hints.url,
-            partial(_wrong_url, service, plain_http=plain_http),
-        ),
-        place=questions.place(service, scope),
-        group=agent_pool or service.hints.group_default,
-        credential=credential,
-        token_file=token_file,
-        plain_http=plain_http,
-        ca=authorities,
-    )
-    replace_file(path, config_text(found, wanted))
-    _try(path)
-    _images(ctx, path, found, build=not no_images)
+    setup.do(answers)
+
+
+def _joined(typed: Answers, told: Answers) -> Answers:
+    """What the options and the answers file say together; ``Usage`` where both say the same thing."""
+    twice = [option for option in typed.given() if option in told.given()]
+    if twice:
+        raise Usage(f"{twice[0]} is said by --from already")
+    said = {
+        one.name: value for one in fields(typed) if (value := getattr(typed, one.name)) is not None
+    }
+    return replace(told, **said)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One run of the verb."""
+
+    ctx: typer.Context
+    layout: Layout
+    questions: Questions
+    found: Found
+    dry_run: bool = False
+    unchecked: bool = False
+    force: bool = False
+    build: bool = True
+    start: bool = False
+    canary: bool = False
+
+    def do(self, answers: Answers) -> None:
+        """All of it; an interruption is told what was done."""
+        written = False
+        try:
+            self._see_writable()
+            say(_told(self.found))
+            if self.found.refused is not None:
+                say(self.found.refused)
+            there = existing(self.layout.config)
+            if self._repairs(there, answers):
+                files, pools = self._mended()
+            else:
+                files, pools = self._set_up(answers, there)
+            if self.dry_run:
+                return
+            write(files)
+            written = True
+            for file in files:
+                say(f"{file.path} is written")
+            self._go_on(files, pools)
+        except KeyboardInterrupt:
+            say(
+                "interrupted: all is written; `mayfly init` goes on from there"
+                if written
+                else "interrupted: nothing is written"
+            )
+            raise
+
+    # -- what is to be written ------------------------------------------------------------------------
+
+    def _see_writable(self) -> None:
+        """Whoever may not write is told before anything is asked."""
+        place = self.layout.config
+        while not place.exists():
+            place = place.parent
+        if not self.dry_run and not os.access(place, os.W_OK):
+            raise Trouble(f"{self.layout.config} cannot be written: Permission denied; try sudo")
+
+    def _repairs(self, there: Existing, answers: Answers) -> bool:
+        """Whether what is there is to be looked at, and no pool added."""
+        if not there.there or answers.given() or not self.questions.asking:
+            return False
+        if there.mistakes is not None:
+            raise Trouble(
+                f"{self.layout.config} is there and cannot be used; mend it, or write over it with --force:\n"
+                f"{there.mistakes}"
+            )
+        say(
+            f"{self.layout.config} is there, with the pools {', '.join(there.pools) or 'of nobody'}"
+        )
+        question = Question("name", "Look at what is there, or add a pool (look, add)", "look")
+        words = ("look", "add")
+        chosen = self.questions.ask(
+            question, lambda text: None if text in words else f"one of {', '.join(words)}"
+        )
+        return chosen == "look"
+
+    def _set_up(self, answers: Answers, there: Existing) -> tuple[list[WantedFile], list[str]]:
+        """The files of one pool that its service lets be, and the pool."""
+        interview = Interview(
+            self.found,
+            self.layout,
+            self.questions,
+            # Where nobody is asked, the same words lead to the same pool each time.
+            taken=tuple(there.pools) if self.questions.asking else (),
+            unchecked=self.unchecked,
+            trial=not self.dry_run,
+        )
+        while True:
+            known = interview.hold(answers)
+            wanted = self._wanted(known)
+            try:
+                files = self._files(known, wanted, there)
+                break
+            except Unserved as refusal:
+                answers = interview.refused(refusal, known.answers)
+        if self.dry_run:
+            self._show(files)
+            return [], []
+        return self._settled(files), [wanted.name]
+
+    def _wanted(self, known: Interviewed) -> PoolAnswers:
+        answers, hints = known.answers, known.package.hints
+        stored = known.secret is not None and known.secret.text is not None
+        credential = credential_of(answers)
+        token_file = (
+            str(Path(answers.token_file).absolute()) if answers.token_file is not None else None
+        )
+        if not self.layout.unit and (stored or (known.secret is not None and token_file is None)):
+            token_file = str(self.layout.stored(credential))
+        return PoolAnswers(
+            provider=known.package.name,
+            name=str(answers.name),
+            slots=answers.slots or 1,
+            gpus=answers.gpus or 0,
+            url=answers.url,
+            place=answers.scope or None,
+            group=answers.agent_pool or hints.group_default,
+            credential=credential if answers.credential is not None else None,
+            token_file=token_file,
+            plain_http=bool(answers.plain_http),
+            ca=answers.ca,
+            proxy=answers.proxy,
+            no_proxy=answers.no_proxy,
+            app=answers.app,
+        )
+
+    def _files(self, known: Interviewed, wanted: PoolAnswers, there: Existing) -> list[WantedFile]:
+        """The files as they are to be, once their pool was seen to work; a secret first."""
+        place = place_of(wanted.name, there, self.layout, force=self.force)
+        whole = place == self.layout.config
+        text = config_text(self.found, wanted) if whole else pool_text(self.found, wanted)
+        config = _loaded(self.layout.config, place, text)
+        pool = next(one for one in config.pools if one.name == wanted.name)
+        files = [WantedFile(place, text)]
+        if known.secret is None:
+            return files
+        credential = credential_of(known.answers)
+        if wanted.token_file is not None:
+            reference = {"file": wanted.token_file}
+        else:
+            reference = {"credential": credential}
+        _see(
+            replace(pool, settings=pointed(pool.settings, reference, known.secret.reference)),
+            config,
+        )
+        if known.secret.text is not None:
+            return [*secret_files(self.layout, credential, known.secret.text), *files]
+        return [*(drop_ins(self.layout, credential) if wanted.token_file is None else ()), *files]
+
+    def _settled(self, files: Sequence[WantedFile]) -> list[WantedFile]:
+        """Those that are to be written; what a person may have edited only once somebody agreed."""
+        differing = changed(files)
+        shown = differences(differing)
+        if shown and not self.force:
+            say(f"this would change:\n{shown}")
+            if not self.questions.yes("Write it, and keep what is there as .bak", otherwise=False):
+                raise Trouble(
+                    f"{self.layout.config} exists and says something else: nothing is written; write over it "
+                    "with --force, which keeps it as .bak beside"
+                )
+        return differing
+
+    def _show(self, files: Sequence[WantedFile]) -> None:
+        for file in files:
+            if file.secret:
+                say(f"would write {file.path}: the secret, for root alone")
+            else:
+                same = not changed([file])
+                say(f"{file.path} is as it should be" if same else f"would write {file.path}:")
+                if not same:
+                    print(file.text, end="")
+        if self.start:
+            say("would then put the unit in place, start the manager and wait until a slot is idle")
+
+    # -- what is there already ------------------------------------------------------------------------
+
+    def _mended(self) -> tuple[list[WantedFile], list[str]]:
+        """Each pool looked at; a secret that its service refuses is asked for anew."""
+        config = _loaded(self.layout.config, None, "")
+        files: list[WantedFile] = []
+        for pool in config.pools:
+            files += [] if pool.embedded else self._mended_pool(pool, config)
+        return changed(files), [str(pool.name) for pool in config.pools]
+
+    def _mended_pool(self, pool: PoolSpec, config: Config) -> list[WantedFile]:
+        from mayfly.edge.provider_keys import secrets_of  # noqa: PLC0415
+
+        (reference, *_) = [*secrets_of(pool.settings)] or [{}]
+        credential = reference.get("credential")
+        place = self.layout.stored(credential) if credential else Path(reference.get("file", ""))
+        # Where it is not kept here, systemd may have it from elsewhere.
+        given = {"file": str(place)} if place.is_file() else reference
+        text: Secret | None = None
+        while True:
+            try:
+                with handed_over():
+                    _see(replace(pool, settings=pointed(pool.settings, reference, given)), config)
+                break
+            except Unserved as refusal:
+                say(str(refusal))
+                typed = self.questions.secret(
+                    f"Another secret for pool {pool.name}, Enter to leave it"
+                )
+                if not typed:
+                    raise Trouble(
+                        f'pool "{pool.name}" does not work; nothing is written'
+                    ) from refusal
+                text = Secret(typed)
+                given = held(text).reference
+        say(f'pool "{pool.name}": its service lets it be')
+        if text is None:
+            return drop_ins(self.layout, credential) if credential else []
+        files = [WantedFile(place, f"{text.reveal()}\n", secret=True)]
+        return [*files, *(drop_ins(self.layout, credential) if credential else ())]
+
+    # -- what follows -----------------------------------------------------------------------------------
+
+    def _go_on(self, files: Sequence[WantedFile], pools: Sequence[str]) -> None:
+        """Images, unit, start, an idle slot, a job."""
+        from mayfly.cli import setup_start  # noqa: PLC0415
+
+        if self.start:
+            setup_start.put(files)
+        # (A service that nobody looked at is not asked which client it wants.)
+        _images(self.ctx, self.layout.config, self.found, build=self.build and not self.unchecked)
+        named = None if self.layout.config == DEFAULT_FILE else str(self.layout.config)
+        if not self.start:
+            say(f"next: {next_steps(here(named))}")
+            return
+        setup_start.start(files)
+        say(setup_start.await_idle(client(self.ctx, None, named), pools))
+        self._try(pools)
+
+    def _try(self, pools: Sequence[str]) -> None:
+        from mayfly.cli import setup_start  # noqa: PLC0415
+
+        config = _loaded(self.layout.config, None, "")
+        for pool in config.pools:
+            if str(pool.name) not in pools:
+                continue
+            if not pool.embedded:
+                if how := first_job(pool):
+                    say(f"a first job: {how}")
+            elif self.canary or self.questions.yes(
+                f"Try a job in pool {pool.name}", otherwise=False
+            ):
+                setup_start.try_a_job(str(pool.name), None)
+
+
+def first_job(pool: PoolSpec) -> str:
+    """What a person does at the service for a first job; "" where its provider does not say."""
+    found = package(pool.provider)
+    if found is None:
+        return ""
+    group = getattr(pool.settings, found.hints.group_key or "name", "")
+    return found.hints.first_job.format(pool=pool.name, group=group)
+
+
+def _loaded(config: Path, place: Path | None, text: str) -> Config:
+    """The configuration as it would be; ``Trouble`` with every mistake."""
+    from mayfly.edge.config import ConfigError  # noqa: PLC0415  pydantic is heavy
+    from mayfly.providers.configuration import load  # noqa: PLC0415
+
+    try:
+        return load(str(config), texts={} if place is None else {place: text}).config
+    except ConfigError as error:
+        raise Trouble(f"nothing is written, since it would have mistakes:\n{error}") from error
+
+
+def _see(pool: PoolSpec, config: Config) -> None:
+    """Have the pool's provider look; what is unwise is said."""
+    for finding in checked(pool, config.host):
+        if finding.severity is not Severity.INFO:
+            say(f"{finding.text}: {finding.fix.removeprefix('# ')}")
 
 
 def _authorities(ca: str | None) -> str | None:
@@ -171,51 +479,17 @@ def _authorities(ca: str | None) -> str | None:
     return path
 
 
-def _not_a_service(answer: str, given: Mapping[str, str | bool | None]) -> str | None:
-    """Why jobs cannot come from there; ``None``: they can, and no option would be ignored."""
-    if answer not in PROVIDERS:
-        return f"there is no {answer!r}; there are {', '.join(PROVIDERS)}"
-    service = packages()[answer]
-    taken = {
-        "--agent-pool": bool(service.hints.group_key),
-        "--scope": bool(service.hints.place_key),
-    }
-    for option, value in given.items():
-        if value is not None and not taken.get(option, not service.embedded):
-            return f"{option} means nothing to {answer}"
-    return None
-
-
-def _wrong(service: Package, key: str, answer: str, *, plain_http: bool = False) -> str | None:
-    """What the configuration would say of a key that has this value; ``None``: nothing."""
-    from mayfly.edge.config import ConfigError  # noqa: PLC0415  pydantic is heavy
-    from mayfly.edge.sources import Layer, merge  # noqa: PLC0415
-    from mayfly.providers.configuration import check  # noqa: PLC0415
-
-    pool: dict[str, object] = {
-        "name": "answer",
-        "provider": service.name,
-        "plain_http": plain_http,
-    }
-    if key == "name":
-        pool[key] = answer
-    else:
-        pool[service.name] = {key: answer}
-    try:
-        check(merge([Layer("answers", {"pool": [pool]})]), "answers")
-    except ConfigError as error:
-        return next((problem.text for problem in error.problems if problem.key == key), None)
-    return None
-
-
-def _wrong_url(service: Package, answer: str, *, plain_http: bool) -> str | None:
-    """The same of its URL, and how an `http://` one is taken here."""
-    why = _wrong(service, "url", answer, plain_http=plain_http)
-    if why is None:
-        return None
-    if plain_http or _wrong(service, "url", answer, plain_http=True) is not None:
-        return f"the URL {why}"
-    return f"the URL {why}, here by --plain-http"
+def _prototype(ctx: typer.Context, source: str, path: Path, *, force: bool, build: bool) -> None:
+    """What ``--from-prototype`` does."""
+    if path.exists() and not force:
+        raise Trouble(f"{path} exists; write over it with --force, or name another with --config")
+    found = look()
+    say(_told(found))
+    if found.refused is not None:
+        say(found.refused)
+    _move(source, found, path, force=force)
+    _images(ctx, path, found, build=build)
+    say(f"next: {next_steps(here(None if path == DEFAULT_FILE else str(path)))}")
 
 
 def _move(source: str, found: Found, path: Path, *, force: bool) -> None:
@@ -251,20 +525,18 @@ def _try(path: Path) -> None:
 def _images(ctx: typer.Context, path: Path, found: Found, *, build: bool) -> None:
     """Build what images the configuration names and the Engine does not have; or say how that is done.
 
-    One with a service's client is never built unasked: its version and checksum are a person's choice.
+    Which client goes into one, and by which checksum, its service is asked.
     """
     from mayfly.cli.verbs_images import build as build_image  # noqa: PLC0415
     from mayfly.cli.verbs_images import missing  # noqa: PLC0415
 
     where = here(None if path == DEFAULT_FILE else str(path))
     for provider, name in missing(str(path)) if found.engine is not None else []:
-        found_package = package(provider)
-        if build and (found_package is None or found_package.client is None):
+        if build:
             build_image(ctx, [name], provider=provider, config=str(path))
         else:
             line = pasted(build_line(provider, name), where)
             say(f"an image is still to be built:\n  {line}")
-    say(f"next: {next_steps(where)}")
 
 
 def look() -> Found:
@@ -303,61 +575,3 @@ def _told(found: Found) -> str:
     )
     gpus = f"{found.gpus} GPUs" if found.gpus else "no GPU"
     return f"found {engine}, {gpus}"
-
-
-class Questions:
-    """Flags first; then, on a terminal, what a person types; then what is sensible.
-
-    A person who answers wrongly is told why and asked again; a wrong flag is ``Usage``.
-    """
-
-    def __init__(self, asking: bool) -> None:
-        self._asking = asking
-
-    def ask(
-        self,
-        question: str,
-        flag: str | None,
-        otherwise: str,
-        wrong: Callable[[str], str | None],
-    ) -> str:
-        """A text; ``wrong`` says what is wrong with one, or nothing."""
-        if flag is not None:
-            if (why := wrong(flag)) is not None:
-                raise Usage(why)
-            return flag
-        while self._asking:
-            print(f"{question} [{otherwise}]: ", end="", file=sys.stderr, flush=True)
-            line = sys.stdin.readline()
-            if not line:
-                raise Trouble("nobody answers any more: nothing is written")
-            answer = line.strip() or otherwise
-            if (why := wrong(answer)) is None:
-                return answer
-            say(why)
-        if (why := wrong(otherwise)) is not None:
-            raise Usage(why)
-        return otherwise
-
-    def number(self, question: str, flag: int | None, otherwise: int, *, least: int) -> int:
-        """A whole number."""
-
-        def wrong(answer: str) -> str | None:
-            if answer.isascii() and answer.isdigit() and least <= int(answer) <= 1000:
-                return None
-            return f"{answer!r} is not a whole number from {least} to 1000"
-
-        return int(self.ask(question, None if flag is None else str(flag), str(otherwise), wrong))
-
-    def place(self, provider: Package, flag: str | None) -> str | None:
-        """Where a service's runners belong; ``None`` where ``url`` names that, or nobody said."""
-        key = provider.hints.place_key
-        if not key:
-            return None
-
-        def wrong(answer: str) -> str | None:
-            return None if answer == URL_SAYS else _wrong(provider, key, answer)
-
-        asked = f"Its runners belong to ({URL_SAYS}, {provider.hints.places})"
-        answer = self.ask(asked, flag, URL_SAYS, wrong)
-        return None if answer == URL_SAYS else answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files as resources
 from pathlib import Path
@@ -54,7 +54,7 @@ def install(
     present = {want.path: text for want in wanted if (text := _text(root / want.path)) is not None}
     here = root.resolve() == Path("/")
     if uninstall:
-        if here and not dry_run and _active():
+        if here and not dry_run and active():
             raise Trouble(
                 "mayfly.service is running: first `sudo systemctl disable --now mayfly` (its agents stay; "
                 "`mayfly drain --all --wait` before that empties the host)"
@@ -62,14 +62,8 @@ def install(
         steps = installation.removal(wanted, present)
     else:
         steps = installation.plan(wanted, present)
-    for step in steps:
-        if not dry_run:
-            _do(root, step)
-        print(installation.told(step, dry=dry_run))
-    for command in _afterwards(steps, root, here=here):
-        print(f"would run {' '.join(command)}" if dry_run else f"ran {' '.join(command)}")
-        if not dry_run:
-            _run(command)
+    for line in _taken(steps, root, here=here, dry_run=dry_run):
+        print(line)
     if all(step.deed == "same" for step in steps) and not uninstall:
         say("nothing would change" if dry_run else "nothing changed")
     if dry_run:
@@ -80,13 +74,35 @@ def install(
             "your own /etc/systemd/system/mayfly.service.d, the groups mayfly and mayfly-users (`sudo "
             "groupdel mayfly`)"
         )
-    elif here and _active():
+    elif here and active():
         line = "`sudo systemctl restart mayfly` uses this version; jobs go on meanwhile"
         say(paste.pasted(f"mayfly.service runs: {line}", paste.here(None)))
     else:
-        first = "" if DEFAULT_FILE.exists() else "mayfly init, then "
-        following = f"{first}mayfly doctor, then sudo systemctl enable --now mayfly"
+        started = "mayfly doctor, then sudo systemctl enable --now mayfly"
+        following = started if DEFAULT_FILE.exists() else "mayfly init"
         say(paste.pasted(f"next: {following}", replace(paste.here(None), config=None)))
+
+
+def put_in_place() -> list[str]:
+    """Unit, groups, directories and completions on this host; a line for each step, none where all is so."""
+    wanted, root = _wanted(), Path("/")
+    present = {want.path: text for want in wanted if (text := _text(root / want.path)) is not None}
+    steps = installation.plan(wanted, present)
+    if all(step.deed == "same" for step in steps):
+        return []
+    return list(_taken(steps, root, here=True, dry_run=False))
+
+
+def _taken(steps: Sequence[InstallStep], root: Path, *, here: bool, dry_run: bool) -> Iterator[str]:
+    """Each step taken, or only told."""
+    for step in steps:
+        if not dry_run:
+            _do(root, step)
+        yield installation.told(step, dry=dry_run)
+    for command in _afterwards(steps, root, here=here):
+        if not dry_run:
+            run(command)
+        yield f"would run {' '.join(command)}" if dry_run else f"ran {' '.join(command)}"
 
 
 def _wanted() -> list[installation.InstalledFile]:
@@ -174,14 +190,15 @@ def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list
     return commands
 
 
-def _run(command: Sequence[str]) -> None:
+def run(command: Sequence[str]) -> None:
+    """Run something of the host's; ``Trouble`` where it fails."""
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=60,
+            timeout=180,  # the unit's TimeoutStartSec, and more
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -190,7 +207,8 @@ def _run(command: Sequence[str]) -> None:
         raise Trouble(f"{' '.join(command)} failed: {done.stderr.strip() or done.returncode}")
 
 
-def _active() -> bool:
+def active() -> bool:
+    """Whether systemd says that the manager runs."""
     if not BOOTED.is_dir():
         return False
     asked = ["systemctl", "is-active", "--quiet", "mayfly.service"]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mayfly.cli.trouble import Trouble
 
+NO_MODES: Mapping[Path, int] = {}
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,14 +36,18 @@ def replace_file(path: Path, text: str) -> None:
     replace_files({path: text})
 
 
-def replace_files(texts: Mapping[Path, str]) -> None:
-    """Put each text in its file's place, all of them or none; a link stays one, and its target is written."""
+def replace_files(texts: Mapping[Path, str], modes: Mapping[Path, int] = NO_MODES) -> None:
+    """Put each text in its file's place, all of them or none; a link stays one, and its target is written.
+
+    ``modes``: those that are not to be what the file has, or what is usual; one that is its owner's alone
+    comes into a directory that is, where there is none yet. An interruption changes nothing either.
+    """
     prepared: list[_Prepared] = []
     done: list[_Prepared] = []
     path = Path()
     try:
         for path, text in texts.items():
-            prepared.append(_prepare(path, text.encode()))
+            prepared.append(_prepare(path, text.encode(), modes.get(path)))
         for one in prepared:
             path = one.path
             one.new.replace(one.place)
@@ -53,6 +58,10 @@ def replace_files(texts: Mapping[Path, str]) -> None:
         for one in reversed(done):
             _put_back(one)
         raise Trouble(f"{path} cannot be written: {error.strerror}{_hint(error)}") from error
+    except BaseException:
+        for one in reversed(done):
+            _put_back(one)
+        raise
     finally:
         for one in prepared:
             for left in (one.new, one.old):
@@ -65,22 +74,23 @@ def _hint(error: OSError) -> str:
     return "; try sudo" if isinstance(error, PermissionError) else "; nothing is changed"
 
 
-def _prepare(path: Path, data: bytes) -> _Prepared:
+def _prepare(path: Path, data: bytes, mode: int | None) -> _Prepared:
     place = Path(os.path.realpath(path))
-    place.parent.mkdir(parents=True, exist_ok=True)
+    alone = mode is not None and not mode & 0o077
+    place.parent.mkdir(mode=0o700 if alone else 0o755, parents=True, exist_ok=True)
     try:
         before = place.stat()
     except FileNotFoundError:
-        return _Prepared(path, place, _written(place, data, None), None)
-    old = _written(place, place.read_bytes(), before)
+        return _Prepared(path, place, _written(place, data, None, mode), None)
+    old = _written(place, place.read_bytes(), before, None)
     try:
-        return _Prepared(path, place, _written(place, data, before), old)
+        return _Prepared(path, place, _written(place, data, before, mode), old)
     except OSError:
         old.unlink()
         raise
 
 
-def _written(place: Path, data: bytes, like: os.stat_result | None) -> Path:
+def _written(place: Path, data: bytes, like: os.stat_result | None, mode: int | None) -> Path:
     """A new file beside that place, on the disk; never one that is there, or a link."""
     beside = place.with_name(f".{place.name}.{secrets.token_hex(4)}.new")
     descriptor = os.open(beside, _NEW, 0o600)
@@ -91,7 +101,8 @@ def _written(place: Path, data: bytes, like: os.stat_result | None) -> Path:
                 for name in os.listxattr(place):
                     with contextlib.suppress(OSError):  # not every one may be set
                         os.setxattr(descriptor, name, os.getxattr(place, name))
-            os.fchmod(descriptor, stat.S_IMODE(like.st_mode) if like is not None else 0o644)
+            usual = stat.S_IMODE(like.st_mode) if like is not None else 0o644
+            os.fchmod(descriptor, usual if mode is None else mode)
             file.write(data)
             file.flush()
             os.fsync(descriptor)

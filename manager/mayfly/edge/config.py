@@ -399,13 +399,13 @@ def load(
     """Read, merge and check the configuration; ``flags`` maps ``[host]`` keys to values.
 
     ``broken`` says of providers that are installed why they cannot be used.
-    ``texts`` is what some of its files would say instead of what they say.
+    ``texts`` is what some of its files would say instead of what they say, or where there are none yet.
     Raises ``ConfigError`` with every mistake found.
     """
     environ = os.environ if environ is None else environ
     main = sources.main_file(path, environ)
     layers = list(_from_directories(environ))
-    found = sources.files(main)
+    found = sources.files(main, texts or ())
     unreadable: list[Problem] = []
     whole = True
     for file in found:

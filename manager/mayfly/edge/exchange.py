@@ -358,3 +358,9 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that this process's environment has for the address; ``None`` where it has none."""
+    found = get_environ_proxies(url)
+    return found.get(url.partition(":")[0]) or found.get("all")

@@ -88,9 +88,13 @@ def main_file(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -
     return Path(path or environ.get(ENV_FILE) or DEFAULT_FILE)
 
 
-def files(main: Path) -> tuple[Path, ...]:
-    """The main file and the drop-ins beside it, in the order in which they count."""
-    return (main, *sorted((main.parent / "conf.d").glob("*.toml")))
+def files(main: Path, further: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """The main file and the drop-ins beside it, in the order in which they count.
+
+    ``further``: files that are counted as if they were there.
+    """
+    there = {*(main.parent / "conf.d").glob("*.toml"), *further} - {main}
+    return (main, *sorted(there))
 
 
 def read_toml(path: Path, text: str | None = None) -> Layer:

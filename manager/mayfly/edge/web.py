@@ -54,6 +54,10 @@ class Moved(Refused):
         self.location = location
 
 
+class Untrusted(Refused):
+    """The other end's certificate is of no authority that is trusted here."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceReply:
     """An answer of a service; ``body`` is its JSON, or ``None`` where it sent nothing."""
@@ -428,7 +432,7 @@ class Web:
         reason = clean(none.reason)
         match none.trouble:
             case Trouble.UNTRUSTED:
-                return Refused(
+                return Untrusted(
                     f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
                     f"{self._whose} ({reason}): name its authority in `ca`, check the host's clock"
                 )

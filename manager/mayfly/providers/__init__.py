@@ -24,6 +24,7 @@ from mayfly.edge.faults import Fault, Refused
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.setting_up import Surveying
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class Dismissed:
     busy: bool = False  # it runs a job and was left alone
 
 
+UNASKED = "it could not be asked"  # how a check tells of a service that does not answer
+
+
 def diagnosis(findings: Iterator[Finding]) -> Diagnosis:
     """What a check finds, a fault that ends it included: a check raises none."""
     found: list[Finding] = []
@@ -97,7 +101,7 @@ def diagnosis(findings: Iterator[Finding]) -> Diagnosis:
     except Refused as fault:
         found.append(Finding(Severity.ERROR, str(fault), again))
     except Fault as fault:
-        found.append(Finding(Severity.ERROR, f"it could not be asked: {fault}", again))
+        found.append(Finding(Severity.ERROR, f"{UNASKED}: {fault}", again))
     return tuple(found)
 
 
@@ -218,6 +222,12 @@ class Hints:
     place: str = ""
     # what that key may be, beside where the URL points
     places: str = ""
+    # where a person makes its token, and with which rights; "": nobody has said
+    where_made: str = ""
+    # how a first job is run there, with {pool} and {group} for the names of both; "": nobody has said
+    first_job: str = ""
+    # it takes an App's id and private key in place of a token
+    app: bool = False
 
 
 def nothing_left(state_dir: Path) -> tuple[PoolSpec, ...]:
@@ -259,3 +269,5 @@ class Package:
     left_behind: Callable[[Path], tuple[PoolSpec, ...]] = nothing_left
     # how its service is told the jobs of a pipeline: imported when it is; None: it cannot be told
     pipeline: Callable[[], PipelineForm] | None = None
+    # what a token reaches at the service, for ``mayfly init``: imported when it is asked; None: nobody looks
+    survey: Callable[[], Surveying] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mayfly.core.model import Config
@@ -57,9 +58,13 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
+    texts: Mapping[Path, str] | None = None,
 ) -> Loaded:
-    """Read, merge and check the configuration; ``ConfigError`` with every mistake."""
-    return config.load(path, *_keys(), environ=environ, flags=flags)
+    """Read, merge and check the configuration; ``ConfigError`` with every mistake.
+
+    ``texts`` is what some of its files would say, whether they are there or not.
+    """
+    return config.load(path, *_keys(), environ=environ, flags=flags, texts=texts)
 
 
 def check(merged: Merged, main: str) -> Config:

@@ -7,11 +7,12 @@ a provider but its description is imported here. One that is broken is told wher
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from mayfly import providers
 from mayfly.core.model import HostId, HostSpec, PoolSpec
@@ -20,6 +21,7 @@ from mayfly.edge.plugins import Plugin, plugins
 from mayfly.providers import Package, Provider
 
 GROUP = "mayfly.providers"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,12 @@ def _left_behind(name: str, state_dir: Path) -> tuple[PoolSpec, ...]:
         return plugin.guarded(lambda: tuple(one.left_behind(state_dir)), "fails")
     except Refused:
         return ()  # the pools that use it are told more
+
+
+def guarded(name: str, call: Callable[[], _T], otherwise: str) -> _T:
+    """What the provider of that name gives; ``Refused`` where another's code raises anything but a fault."""
+    plugin = found().plugins.get(name)
+    return call() if plugin is None else plugin.guarded(call, otherwise)
 
 
 def load(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:

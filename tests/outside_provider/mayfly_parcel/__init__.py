@@ -31,5 +31,11 @@ PACKAGE = Package(
     name="parcel",
     make=make,
     keys=keys,
-    hints=Hints(jobs_from="the parcel queue", url="https://parcel.example.org"),
+    hints=Hints(
+        jobs_from="the parcel queue",
+        url="https://parcel.example.org",
+        group_key="queue",
+        group="the queue's name",
+        where_made="the queue's front desk",
+    ),
 )

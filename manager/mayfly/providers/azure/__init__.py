@@ -10,6 +10,7 @@ from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.setting_up import Surveying
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -33,6 +34,13 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
+def survey() -> Surveying:
+    """What a token reaches there."""
+    from mayfly.providers.azure.survey import survey as look  # noqa: PLC0415
+
+    return look
+
+
 PACKAGE = Package(
     name="azure",
     make=make,
@@ -48,6 +56,10 @@ PACKAGE = Package(
         group_key="agent_pool",
         group="the agent pool of the organisation",
         group_default="Default",
+        first_job='a pipeline with `pool: "{group}"`, then Run pipeline',
+        where_made="User settings (top right), Personal access tokens, New Token: scope Agent Pools "
+        "(Read & manage), by somebody who is Administrator of the agent pool",
     ),
     pipeline=pipeline,
+    survey=survey,
 )

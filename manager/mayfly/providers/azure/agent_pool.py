@@ -94,11 +94,15 @@ class AgentPool:
 
     def pools(self, operation: str, **filters: str) -> list[Entry]:
         """The agent pools of its name."""
-        query = {"poolName": self.name, "poolType": "automation", **filters}
-        reply = self._versioned("GET", "/_apis/distributedtask/pools", operation, query=query)
-        found = [mapping(pool) for pool in items(mapping(reply.body).get("value"))]
+        found = self.listed(operation, poolName=self.name, **filters)
         wanted = self.name.casefold()
         return [pool for pool in found if text(pool.get("name")).casefold() == wanted]
+
+    def listed(self, operation: str, **filters: str) -> list[Entry]:
+        """The agent pools, whatever they are called."""
+        query = {"poolType": "automation", **filters}
+        reply = self._versioned("GET", "/_apis/distributedtask/pools", operation, query=query)
+        return [mapping(pool) for pool in items(mapping(reply.body).get("value"))]
 
     def id(self) -> int:
         """Its number; ``Refused`` where there is none that takes agents."""

@@ -11,6 +11,7 @@ from mayfly.providers import Hints, Package, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.setting_up import Surveying
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -34,6 +35,13 @@ def published(architecture: str, version: str | None) -> ClientRelease:
     return release(architecture, version)
 
 
+def survey() -> Surveying:
+    """What a token reaches there."""
+    from mayfly.providers.gitea.survey import survey as look  # noqa: PLC0415
+
+    return look
+
+
 PACKAGE = Package(
     name="gitea",
     make=make,
@@ -45,5 +53,11 @@ PACKAGE = Package(
         place_key="scope",
         place="its runners' place: repo:OWNER/NAME, org:NAME, user, instance",
         places="repo:OWNER/NAME, org:NAME, user, instance",
+        first_job="in a repository, .gitea/workflows/hello.yml with `on: workflow_dispatch` and "
+        "`runs-on: [self-hosted, {pool}]`, then Actions, hello, Run workflow",
+        where_made="your avatar, Settings, Applications, Generate New Token: write:organization for an "
+        "organisation, write:repository for a repository, write:user for all of yours, write:admin for all "
+        "of the Gitea",
     ),
+    survey=survey,
 )

@@ -10,6 +10,7 @@ from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.setting_up import Surveying
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -36,6 +37,13 @@ def pipeline() -> PipelineForm:
     return FORM
 
 
+def survey() -> Surveying:
+    """What a token reaches there."""
+    from mayfly.providers.github.survey import survey as look  # noqa: PLC0415
+
+    return look
+
+
 PACKAGE = Package(
     name="github",
     make=make,
@@ -50,6 +58,12 @@ PACKAGE = Package(
         url="https://github.com/OWNER/REPOSITORY",
         group_key="runner_group",
         group="the runner group, if any",
+        first_job="in a repository, .github/workflows/hello.yml with `on: workflow_dispatch` and "
+        "`runs-on: [self-hosted, {pool}]`, then Actions, hello, Run workflow",
+        where_made="your avatar, Settings, Developer settings, Personal access tokens, Fine-grained: "
+        "for an organisation Self-hosted runners, for a repository Administration, Read and write each",
+        app=True,
     ),
     pipeline=pipeline,
+    survey=survey,
 )

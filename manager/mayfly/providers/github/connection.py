@@ -151,6 +151,13 @@ class Connection:
             yield from pages.entries(reply.content, mapping(reply.body).get(key))
             at = reply.next_page
 
+    def installations(self) -> list[str]:
+        """The accounts where the pool's App is installed, the first hundred; none for a token."""
+        app = self._settings.app
+        if app is None:
+            return []
+        return App(self._app_web, app.id, app.key, self.place.path, {}, self._clock).installations()
+
     def _renamed(self, moved: Moved) -> Refused:
         """The sentence for a repository that has another name now, with that name where it is to be had."""
         number = re.search(r"/repositories/(\d+)", moved.location)

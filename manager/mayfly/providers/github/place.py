@@ -19,6 +19,15 @@ class GitHubAddress:
     api: str
 
     @property
+    def right(self) -> str:
+        """What a token needs to register runners there: of a fine-grained one, or of a classic one."""
+        return {
+            "repository": "Administration: Read and write (a classic one: repo)",
+            "organisation": "Self-hosted runners: Read and write (a classic one: admin:org)",
+            "enterprise": "to be a classic one with manage_runners:enterprise",
+        }[self.kind]
+
+    @property
     def path(self) -> str:
         """Its beginning of every path below the API."""
         kinds = {"repository": "repos", "organisation": "orgs", "enterprise": "enterprises"}

@@ -15,7 +15,7 @@ from mayfly.edge import app_key, credentials
 from mayfly.edge.app_key import AppKey
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.service_json import integer, mapping, text
+from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, Web
 
 EARLY = 300.0  # seconds before its end that an installation's token is renewed
@@ -105,6 +105,18 @@ class App:
         """Read the key again and get another token with the next call."""
         with self._lock:
             self._key, self._token = None, None
+
+    def installations(self) -> list[str]:
+        """The accounts where it is installed, the first hundred."""
+        reply = self._signed(
+            "GET",
+            "app/installations?per_page=100",
+            "list where the App is installed",
+            body=None,
+            accept=(200,),
+        )
+        entries = map(mapping, items(reply.body))
+        return [text(mapping(entry.get("account")).get("login")) for entry in entries]
 
     def _now(self) -> float:
         """The time on GitHub's clock, as far as it is known."""

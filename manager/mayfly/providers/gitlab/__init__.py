@@ -11,6 +11,7 @@ from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.setting_up import Surveying
 
 
 def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Provider:
@@ -48,6 +49,13 @@ def published(architecture: str, version: str | None) -> ClientRelease:
     return release(architecture, version)
 
 
+def survey() -> Surveying:
+    """What a token reaches there."""
+    from mayfly.providers.gitlab.survey import survey as look  # noqa: PLC0415
+
+    return look
+
+
 PACKAGE = Package(
     name="gitlab",
     make=make,
@@ -61,7 +69,12 @@ PACKAGE = Package(
         place_key="scope",
         place="its runners' place: project:ID, group:ID, instance",
         places="group:ID, project:ID, instance",
+        first_job="in a project of it, .gitlab-ci.yml with `tags: [{pool}]` in a job, then Build, Pipelines, "
+        "New pipeline",
+        where_made="your avatar, Edit profile, Access tokens, Add new token: scopes create_runner, "
+        "manage_runner and read_api, by an Owner of the group or a Maintainer of the project",
     ),
     left_behind=left_behind,
     pipeline=pipeline,
+    survey=survey,
 )
