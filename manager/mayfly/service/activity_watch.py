@@ -11,6 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
 
 from mayfly.core.activity import CROWDED, Traffic, is_busy, opened
 from mayfly.core.model import ContainerId, Generation
@@ -18,8 +20,7 @@ from mayfly.core.stimuli import ActivitySeen, Begun
 from mayfly.edge.faults import Fault
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.network_namespace import tracked_by, traffic
-from mayfly.edge.process_numbers import ProcessNumbers, last_number, number_limit
-from mayfly.engines.protocol import Engine
+from mayfly.edge.process_numbers import MOUNTED, PROC, ProcessNumbers, last_number, number_limit
 
 QUIET = 1.0  # seconds between two looks
 CLOSE = 0.5  # while there is something to see
@@ -29,6 +30,14 @@ LASTING = (
     90.0  # seconds that agents are looked at then: as long as one may be frozen, and begin again
 )
 
+
+class Served(Protocol):
+    """Who knows its own process: an engine."""
+
+    def own_process(self) -> int | None:
+        """This host's number of it; ``None`` where it is none of this host."""
+
+
 Watched = Mapping[Generation, tuple[ContainerId, int]]
 
 
@@ -36,14 +45,23 @@ class ActivityWatch:
     """A thread; ``agents`` names those that run, with their containers and first processes."""
 
     def __init__(
-        self, engine: Engine, agents: Callable[[], Watched], send: Callable[[ActivitySeen], None]
+        self,
+        engine: Served,
+        agents: Callable[[], Watched],
+        send: Callable[[ActivitySeen], None],
+        *,
+        processors: int | None = None,
+        proc: Path = PROC,
+        mounted: Path = MOUNTED,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._agents = agents
         self._send = send
         self._stopping = threading.Event()
         self._thread = LastingThread(self._run, "activity-watch")
-        self._processors = os.cpu_count() or 1
+        self._processors = processors or os.cpu_count() or 1
+        self._proc, self._mounted, self._steady = proc, mounted, steady
         self._numbers: dict[ContainerId, ProcessNumbers] = {}
         self._traffic: dict[ContainerId, Traffic] = {}
         self._until = 0.0
@@ -62,15 +80,15 @@ class ActivityWatch:
     def _run(self) -> None:
         rest = QUIET
         while not self._stopping.wait(rest):
-            rest = CLOSE if self._look() else QUIET
+            rest = CLOSE if self.look() else QUIET
 
-    def _look(self) -> bool:
-        """Whether there is something to see."""
+    def look(self) -> bool:
+        """Look once; whether there is something to see."""
         agents = self._agents()
         busy, crowd = self._is_busy(), self._crowd() if agents else 0
         if busy or crowd >= CROWDED:
-            self._until = time.monotonic() + LASTING
-        if not agents or time.monotonic() > self._until:
+            self._until = self._steady() + LASTING
+        if not agents or self._steady() > self._until:
             self._numbers, self._traffic = {}, {}
             return False
         begun = {}
@@ -89,32 +107,34 @@ class ActivityWatch:
         return True
 
     def _is_busy(self) -> bool:
-        number, now = last_number(), time.monotonic()
+        number, now = last_number(self._proc), self._steady()
         before, self._last = self._last, (number, now) if number is not None else None
         if number is None or before is None:
             return False
-        begun = (number - before[0]) % number_limit()
+        begun = (number - before[0]) % number_limit(self._proc)
         return is_busy(begun, now - before[1], self._processors)
 
     def _crowd(self) -> int:
         """How many connections are in the table that the engine reads."""
         process, at = self._engine_at
-        if time.monotonic() - at > ENGINE_KEPT:
+        if self._steady() - at > ENGINE_KEPT:
             try:
                 process = self._engine.own_process()
             except Fault:
                 process = None
-            self._engine_at = (process, time.monotonic())
-        return tracked_by(process) if process is not None else 0
+            self._engine_at = (process, self._steady())
+        return tracked_by(process, self._proc) if process is not None else 0
 
     def _processes(self, container: ContainerId, process: int) -> int:
         known = self._numbers.get(container)
         if known is None:
-            known = self._numbers[container] = ProcessNumbers(process, container)
+            known = self._numbers[container] = ProcessNumbers(
+                process, container, self._proc, self._mounted
+            )
         return known.begun()
 
     def _opened(self, container: ContainerId, process: int, crowd: int) -> int:
-        seen = traffic(process, container)
+        seen = traffic(process, container, self._proc)
         if seen is None:
             return 0
         before, self._traffic[container] = self._traffic.get(container), seen

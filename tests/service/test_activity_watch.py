@@ -1,0 +1,133 @@
+"""Who is looked at, and when: by a /proc that says what a row is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.activity import BUSY, CROWDED
+from mayfly.core.model import ContainerId, Generation
+from mayfly.core.stimuli import ActivitySeen, Begun
+from mayfly.edge.faults import Passing
+from mayfly.service.activity_watch import ENGINE_KEPT, LASTING, ActivityWatch
+
+BOX, G = ContainerId("b" * 64), Generation("g1")
+ENGINE, FIRST = 5, 7
+QUIET = {"last": 100, "crowd": 9, "tracked": 9, "sent": 9, "opened": 9, "inner": 1}
+
+
+class World:
+    """A host with two processors and one agent."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.now, self.engine = home, 1000.0, ENGINE
+        self.agents = {G: (BOX, FIRST)}
+        self.sent: list[ActivitySeen] = []
+        self._tasks = home / f"sys/pids/docker/{BOX}/tasks"
+        self._state = dict(QUIET)
+        self.turns()
+        self.watch = ActivityWatch(
+            *(self, lambda: self.agents, self.sent.append),
+            processors=2, proc=home / "proc", mounted=home / "sys", steady=lambda: self.now,
+        )  # fmt: skip
+
+    def own_process(self) -> int | None:
+        """As an engine says it; one that hangs has no number."""
+        if not self.engine:
+            raise Passing("it hangs")
+        return self.engine
+
+    def turns(self, seconds: float = 0.5, **more: int) -> None:
+        """So much later there is so much more of these."""
+        self.now += seconds
+        for name, number in more.items():
+            self._state[name] += number
+        of, proc = self._state, self.home / "proc"
+        newest = 1000 + of["inner"]
+        columns = "0 " * 8 + str(of["sent"]) + " 0 0 0 0 0 0 0"
+        files = {
+            "loadavg": f"1 1 1 1/9 {of['last']}",
+            "sys/kernel/pid_max": "4194304",
+            f"{ENGINE}/net/stat/nf_conntrack": f"entries\n{of['crowd']:x}",
+            f"{FIRST}/net/stat/nf_conntrack": f"entries\n{of['tracked']:x}",
+            f"{FIRST}/net/dev": f"Inter-|\n face |\n eth0: 0 {columns}",
+            f"{FIRST}/net/snmp": f"Tcp: ActiveOpens\nTcp: {of['opened']}",
+            f"{FIRST}/cgroup": f"3:pids:/docker/{BOX}",
+            f"{FIRST}/status": f"NSpid: {FIRST} 1",
+            f"{newest}/status": f"NSpid: {newest} {of['inner']}",
+        }
+        for name, text in files.items():
+            (proc / name).parent.mkdir(parents=True, exist_ok=True)
+            (proc / name).write_text(text + "\n")
+        self._tasks.parent.mkdir(parents=True, exist_ok=True)
+        self._tasks.write_text(f"{FIRST}\n{newest}\n")
+
+    def begun(self) -> Begun | None:
+        """What was told of the agent at last, and nothing before."""
+        told = [*self.sent]
+        self.sent.clear()
+        assert len(told) < 2
+        return told[0].begun[G] if told else None
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    assert not world.watch.look()
+    return world
+
+
+def test_where_nothing_is_the_matter_nobody_is_looked_at(world: World) -> None:
+    for _ in range(5):
+        world.turns(1.0, last=int(BUSY), inner=int(BUSY), sent=9000, opened=9000)
+        assert not world.watch.look()
+    assert world.begun() is None
+
+
+def test_processes_are_told_from_the_second_look_on_until_it_was_calm_for_long(
+    world: World,
+) -> None:
+    world.turns(last=900, inner=800)
+    assert world.watch.look()
+    assert world.begun() is None
+    world.turns(last=900, inner=800)
+    assert world.watch.look()
+    assert world.begun() == Begun(processes=800)
+    world.turns(LASTING - 1)
+    assert world.watch.look()
+    assert world.begun() is None
+    world.turns(2.0)
+    assert not world.watch.look()
+
+
+def test_connections_are_told_while_the_engine_s_table_is_crowded(world: World) -> None:
+    world.turns(crowd=CROWDED, tracked=CROWDED, sent=5000, opened=5000)
+    assert world.watch.look()
+    world.turns(sent=3000, opened=2000)
+    assert world.watch.look()
+    assert world.begun() == Begun(connections=2000)
+    world.turns(crowd=-CROWDED, sent=3000, opened=2000)
+    assert world.watch.look()
+    assert world.begun() is None
+
+
+def test_an_engine_that_cannot_be_asked_or_is_elsewhere_costs_no_look(world: World) -> None:
+    world.engine = 0
+    world.turns(ENGINE_KEPT + 1, crowd=CROWDED, tracked=CROWDED)
+    assert not world.watch.look()
+    world.engine = 99  # no such process here
+    world.turns(ENGINE_KEPT + 1)
+    assert not world.watch.look()
+
+
+def test_an_agent_that_has_gone_is_forgotten(world: World) -> None:
+    world.turns(last=900, inner=800)
+    world.watch.look()
+    gone, world.agents = world.agents, {}
+    world.turns(last=900, inner=800)
+    assert not world.watch.look()
+    world.agents = gone
+    world.turns(last=900, inner=800)
+    world.watch.look()
+    assert world.begun() is None
