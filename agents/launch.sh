@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# shellcheck disable=SC2154 # the gate, which sources this file, sets $_room $_witness $_job_path
+# shellcheck disable=SC2154 # the gate, which sources this file, sets $_room $_witness $_account $_generation $_job_path
 # What every provider's launcher does: the job user, the witness, signals, the end. Sourced by the gate before it waits.
 #
 # A provider's file beside this one defines two functions:
@@ -221,6 +221,11 @@ launch() {
   trap 'forward KILL' USR2
   # (When that was is the file's own time: to ask `date` would take longer than all of this.)
   echo yes >"$_witness/opened" || die 73 "cannot write to the witness $_witness"
+  # Where the manager cannot see that: before there is a job that could say so.
+  if [ -n "$_account" ]; then
+    account opened
+    printf 'mayfly: opened %s %s:%s\n' "$_generation" "$_job_uid" "$_job_gid"
+  fi
   trap 'fell $?' EXIT
   exec </dev/null
 
@@ -361,8 +366,21 @@ finish() {
   count_oom_kills
   _ended=yes
   printf '%s %s\n' "$1" "$_oom_kills" 2>/dev/null >"$_witness/exit" || write_spare "$1"
+  [ -z "$_account" ] || give_account "$1"
   printf 'mayfly: ended %s\n' "$1" || :
   exit "$1"
+}
+
+# The engine reads the end of it, a few KiB, so what matters most comes last.
+give_account() {
+  if [ -f "$_witness/signs" ]; then
+    while IFS= read -r _line; do
+      account "sign $_line"
+    done <"$_witness/signs"
+  fi
+  account opened
+  [ ! -e "$_witness/signals" ] || account signalled
+  account "exit $1 $_oom_kills"
 }
 
 # Where the host's disk takes no more, the account goes into the bytes that the manager has set aside for it: over them, since

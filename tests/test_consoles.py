@@ -29,7 +29,7 @@ HEADINGS = ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
 # What a page may call beside mayfly and what is of this checkout.
 OTHERS = {
     *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
-    *("nvidia-smi", "pipx"),
+    *("kubectl", "nvidia-smi", "pipx"),
     *("python3", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
 }
 GOOD = '[host]\nname = "lab"\n[[pool]]\nname = "local"\nslots = 2\n'

@@ -12,6 +12,7 @@ import pytest
 
 from mayfly.core import model
 from mayfly.edge import config
+from mayfly.edge.cluster import Cluster
 from mayfly.edge.config import ConfigError
 from mayfly.edge.config_text import DURATIONS, SIZES, config_lines
 from mayfly.edge.faults import Refused
@@ -304,6 +305,116 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
     )
 
 
+# Of engine kubernetes alone.
+CLUSTER = """
+[host]
+name = "lab"
+engine = "kubernetes"
+
+[host.kubernetes]
+namespace = "agents"
+kubeconfig = "/etc/mayfly/kubeconfig"
+context = "lab"
+registry = "registry.lab:5000/ci"
+pull = "Always"
+pull_secrets = ["lab"]
+gpu_resource = "nvidia.com/mig-1g.10gb"
+priority_class = "ci"
+service_account = "agents"
+start_seconds = 60.0
+
+[[pool]]
+name = "gpu"
+gpus = 2
+cuda = "12.8"
+
+[[pool.dataset]]
+source = "pvc:sets/imagenet"
+target = "/datasets/imagenet"
+
+[[pool.caches]]
+source = "pvc:caches"
+target = "/cache"
+
+[pool.limits]
+memory = "8GiB"
+cpus = 2
+"""
+
+
+def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
+    found = load(write(CLUSTER), environ={}).config
+    assert found.host.engine_settings == Cluster(
+        namespace="agents",
+        kubeconfig="/etc/mayfly/kubeconfig",
+        context="lab",
+        registry="registry.lab:5000/ci",
+        pull="Always",
+        pull_secrets=("lab",),
+        gpu_resource="nvidia.com/mig-1g.10gb",
+        priority_class="ci",
+        service_account="agents",
+        start_seconds=60.0,
+    )
+    (pool,) = found.pools
+    assert (pool.gpus, pool.devices) == (0, 2)
+    assert pool.mounts[0].source == "pvc:sets/imagenet"
+
+
+@pytest.mark.parametrize(
+    ("key", "where", "said"),
+    [
+        ('network = "none"', "network", "a NetworkPolicy says whom they reach"),
+        ('isolation = "required"', "isolation", "has no equivalent yet"),
+        ('sandbox = "slot"', "sandbox", "a network namespace of its own"),
+        ('ca = "/etc/ssl/lab.pem"', "ca", "put it into the image"),
+        ('removal = "engine"', "removal", "nothing there removes an ended pod in time"),
+        ('injection = "cdi"', "injection", "the node's device plugin"),
+        ('job_images = ["lab/*"]', "job_images", "has no equivalent yet"),
+        ("share = true", "share", "has no"),
+        ('gpus = "all"', "gpus", "must be a number"),
+        ("gpus = 1", "cuda", "must be set, or `image`"),
+        ("security.cpuset = '0-3'", "security.cpuset", "the node's CPU manager"),
+        ("security.userns = 'host'", "security.userns", "has no meaning"),
+        ("security.ulimits = { nofile = 1024 }", "security.ulimits", "container runtime"),
+        ("security.seccomp = '/etc/calls.json'", "security.seccomp", "which no node has"),
+        ("limits.pids = 100", "limits.pids", "podPidsLimit"),
+        ("caches = [{ source = '/c', target = '/c' }]", "caches[0].source", "pvc:NAME"),
+        ("dataset = [{ source = 'pvc:A', target = '/c' }]", "dataset[0].source", "is no claim"),
+        ("dataset = [{ source = 'image:!', target = '/c' }]", "dataset[0].source", "no image"),
+    ],
+)
+def test_what_a_cluster_has_no_equivalent_for_is_refused_in_a_sentence(
+    write: Write, key: str, where: str, said: str
+) -> None:
+    limits = "limits.memory = '1GiB'\nlimits.cpus = 1"
+    text = f'[host]\nname = "lab"\nengine = "kubernetes"\n[[pool]]\nname = "a"\n{key}\n{limits}\n'
+    with pytest.raises(ConfigError) as caught:
+        load(write(text), environ={})
+    told = [str(one) for one in caught.value.problems]
+    assert any(where in one and said in one for one in told), told
+
+
+def test_a_pod_needs_its_memory_and_its_processors_said(write: Write) -> None:
+    text = '[host]\nname = "lab"\nengine = "kubernetes"\n[[pool]]\nname = "a"\n'
+    with pytest.raises(ConfigError) as caught:
+        load(write(text), environ={})
+    assert len([one for one in caught.value.problems if "throws out" in one.text]) == 2
+
+
+@pytest.mark.parametrize(
+    "key", ["source = 'pvc:sets'\ntarget = '/a'", "source = 'image:a'\ntarget = '/a'"]
+)
+def test_what_only_a_cluster_has_is_refused_elsewhere(write: Write, key: str) -> None:
+    with pytest.raises(ConfigError, match='without engine = "kubernetes"'):
+        load(write(f"{MINIMAL}[[pool.dataset]]\n{key}\n"), environ={})
+
+
+def test_a_clusters_keys_have_no_meaning_on_this_host(write: Write) -> None:
+    with pytest.raises(ConfigError, match='without engine = "kubernetes"'):
+        load(write('[host]\nname = "a"\n[host.kubernetes]\n[[pool]]\nname = "a"\n'), environ={})
+
+
 def test_everything_names_every_key_that_there_is() -> None:
     definitions = schema()["$defs"]
     assert definitions.keys() >= {
@@ -316,7 +427,8 @@ def test_everything_names_every_key_that_there_is() -> None:
     }
     for table in definitions:
         for key in definitions[table]["properties"]:
-            assert f"\n{key} = " in EVERYTHING or f".{key}]" in EVERYTHING, (table, key)
+            told = EVERYTHING + CLUSTER
+            assert f"\n{key} = " in told or f".{key}]" in told, (table, key)
 
 
 def test_what_is_not_written_is_what_the_core_says(write: Write) -> None:

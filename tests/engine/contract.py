@@ -75,6 +75,9 @@ class World:
         self.engine = engine
         self.host = HostId(f"test{secrets.token_hex(4)}")
         self.witnesses = Witnesses(home)
+        engine.witnesses(self.witnesses.root)
+        # As in a manager: an engine elsewhere learns by it how agents end.
+        self._follower = engine.watch(lambda _: None, lambda _: None)
         self._count = 0
 
     def plan(self, *, removal: Removal = Removal.MANAGER, name: str | None = None) -> AgentPlan:
@@ -140,6 +143,7 @@ class World:
                 if one.host == self.host:
                     self.engine.remove(one.id)
             self.engine.sweep(lambda of, _: of == self.host)
+        self._follower.stop()
         self.engine.close()
 
 
@@ -168,12 +172,14 @@ class EngineContract:
         assert facts.name
         assert facts.version
         assert facts.capabilities.outlives_restart is (facts.restart is None)
-        assert facts.capabilities.removes_itself is (facts.self_removal is None)
+        assert not (facts.capabilities.removes_itself and facts.self_removal)
         engine.ping()
 
     def test_an_image_that_is_there_says_its_gate_and_another_is_none(self, engine: Engine) -> None:
         found = engine.image(IMAGE)
         assert found is not None
+        if not found.seen:
+            pytest.skip("its images are elsewhere, and it says so")
         assert found.labels["io.mayfly.gate"] == GATE_PROTOCOL
         assert engine.image("mayfly/no-such-image:ever") is None
         assert IMAGE in engine.image_names()
@@ -186,7 +192,8 @@ class EngineContract:
         seen = world.seen(container)
         assert seen is not None
         assert (seen.host, seen.pool, seen.slot) == (plan.host, plan.pool, plan.slot)
-        assert (seen.generation, seen.fingerprint, seen.name) == (plan.generation, "f", plan.name)
+        name = plan.name if world.engine.facts().capabilities.renames else plan.spare_name
+        assert (seen.generation, seen.fingerprint, seen.name) == (plan.generation, "f", name)
         assert seen.live
         assert world.engine.at_gate(container)
         assert world.witness(plan).opened is None
@@ -238,6 +245,8 @@ class EngineContract:
     def test_what_a_job_has_made_is_there_once_it_has_ended(
         self, world: World, until: Until
     ) -> None:
+        if not world.engine.facts().capabilities.keeps_files:
+            pytest.skip("what is in an ended container cannot be had, and it says so")
         plan = world.plan()
         container = world.started(plan, until)
         archive = TreeArchive(Owner(1000, 1000), time.time())
@@ -265,7 +274,8 @@ class EngineContract:
     def test_a_gate_takes_no_frame_of_another_generation(self, world: World, until: Until) -> None:
         plan, other = world.plan(), world.plan()
         container = world.started(plan, until)
-        world.engine.open(plan.generation, container, frame(other.generation, TRUE))
+        with suppress(Passing):  # where an agent says that its gate is open, this one does not
+            world.engine.open(plan.generation, container, frame(other.generation, TRUE))
         until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
         assert world.witness(plan).opened is None
 
@@ -285,6 +295,8 @@ class EngineContract:
     def test_a_network_goes_with_its_pool_and_not_before_its_containers(
         self, world: World, until: Until
     ) -> None:
+        if not world.engine.facts().capabilities.on_this_host:
+            pytest.skip("the network is its cluster's")
         plan = replace(world.plan(), network=Network())
         container = world.started(plan, until)
 
@@ -340,7 +352,7 @@ class EngineContract:
     ) -> None:
         facts = engine.image(claiming)
         assert facts is not None
-        assert CLAIMS.items() <= facts.labels.items()
+        assert not facts.seen or CLAIMS.items() <= facts.labels.items()
         joins = engine.facts().capabilities.sandbox
         spec = replace(world.sandboxed(), image=claiming)
         holder = world.holder(spec) if joins else None

@@ -108,6 +108,7 @@ class AgentPlan:
     environment: Mapping[str, str] = field(default_factory=dict)  # the gate's and the lease's
     variables: Mapping[str, str] = field(default_factory=dict)  # the job's, of the pool's making
     injection: Injection | None = None  # how the GPUs of its lease get in; None: it has none
+    devices: int = 0  # how many GPUs the engine is to give it, where it picks them
     mounts: tuple[Mount, ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)  # target: options, as of mount(8)
     limits: Limits = field(default_factory=Limits)
@@ -138,6 +139,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         environment=environment(spec, action.generation),
         variables=job_variables(spec),
         injection=spec.injection,
+        devices=pool.devices,
         mounts=tuple(mounts),
         tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool),
         limits=limits_of(spec),
@@ -184,7 +186,7 @@ def _tmpfs(pool: PoolSpec) -> dict[str, str]:
 def limits_of(spec: SlotSpec) -> Limits:
     """The pool's; with GPUs much of the memory may be shared memory: data loaders pass batches there."""
     limits = spec.pool.limits
-    if limits.shm is None and spec.lease:
+    if limits.shm is None and (spec.lease or spec.pool.devices):
         return replace(limits, shm=limits.memory // 2 if limits.memory else SHM_WITH_GPUS)
     return limits
 
@@ -202,7 +204,7 @@ def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:
         "MAYFLY_GROUPS": ",".join(pool.groups),
         "MAYFLY_SUDO": "1" if pool.sudo else "",
     }
-    if spec.lease:
+    if spec.lease or pool.devices:
         variables["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(DRIVER_CAPABILITIES)
     return variables
 

@@ -24,6 +24,8 @@ class Capabilities:
     )
     sandbox: bool = True  # a network namespace can be kept for a slot, and looked into
     unkept: str = ""  # why none can; "": nobody said
+    on_this_host: bool = True  # its containers see this host's directories, processes and GPUs
+    keeps_files: bool = True  # the files of a container that has ended can be had
 
     def without_sandbox(self, why: str) -> Capabilities:
         """These, where no network namespace can be kept for a slot."""

@@ -55,6 +55,11 @@ class ImageSeen:
     client: str | None = None  # the version of its service's client; None: it does not say
 
     @classmethod
+    def unseen(cls, identity: str) -> ImageSeen:
+        """An image that nobody can look at from here: whether it has a gate, its agents show."""
+        return cls(identity, GATE_PROTOCOL)
+
+    @classmethod
     def labelled(
         cls, identity: str, labels: Mapping[str, str], volumes: tuple[str, ...] = ()
     ) -> ImageSeen:

@@ -37,9 +37,11 @@ def why(cause: Cause | None, end: End, agent: Agent, job: Job) -> str:
         case Cause.ENGINE_STOPPED:
             return "the Engine stopped or was restarted while it ran"
         case Cause.KILLED:
+            if end.done_to:
+                return f"it was ended from outside: {end.done_to}"
             return "somebody other than Mayfly killed its container"
         case _:
-            return "nothing tells how its container ended"
+            return end.done_to or "nothing tells how its container ended"
 
 
 def _own_end(end: End, agent: Agent) -> str:

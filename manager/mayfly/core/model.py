@@ -263,6 +263,8 @@ class PoolSpec:
     installation_key: str = field(default="", repr=False, metadata={**UNBAKED, "key": False})
     slots: int = field(default=1, metadata=UNBAKED)
     gpus: int | Literal["all"] | tuple[str | int, ...] = field(default=0, metadata=UNBAKED)
+    # how many GPUs per slot the engine is to pick; `gpus` is 0 then
+    devices: int = field(default=0, metadata={"key": False})
     # None: the newest that the driver runs
     cuda: str | None = field(default=None, metadata=UNBAKED)
     cuda_compat: bool = False
@@ -310,6 +312,8 @@ class HostSpec:
     name: str
     gpu: Literal["auto", "required", "off"] = field(default="auto", metadata=LIVE)
     engine: str = "docker"  # what runs the containers
+    # its own keys, a frozen dataclass that is known at the edge; None: it has none, or none are said
+    engine_settings: object = field(default=None, metadata={"key": False})
     docker_host: str = "unix:///var/run/docker.sock"
     state_dir: str = "/var/lib/mayfly"
     socket: str = "/run/mayfly/control.sock"
@@ -450,7 +454,7 @@ class SlotSpec:
     @property
     def standby(self) -> bool:
         """Whether its next agent is kept started while the last one works."""
-        return self.pool.standby and self.engine.standby
+        return self.pool.standby and self.engine.standby and not self.pool.devices
 
     @property
     def sandboxed(self) -> bool:
@@ -543,6 +547,7 @@ class Death:
     container: ContainerId
     exit_code: int | None  # None: the Engine did not say
     at: float
+    why: str = ""  # what was done to the container, in the engine's words; "": it ended by itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ A name once given never changes its meaning; nothing here may ask what names exi
 
 from __future__ import annotations
 
-from mayfly.core.model import Generation, HostId, JobId, PoolName, SlotName
+from mayfly.core.model import ContainerId, Generation, HostId, JobId, PoolName, SlotName
 from mayfly.core.quantities import whole_number
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -13,6 +13,7 @@ GENERATION_LENGTH = 13
 TIME_LENGTH = 8  # base 36 milliseconds: enough until the year 2059
 HOST_ID_LENGTH = 12
 WITNESSES = "agents"  # the directory of all witnesses, in that of the state
+SHORT_ID = 12
 REGISTERED_LENGTH = 64  # HOST-POOL-N-GENERATION at a service
 
 
@@ -109,6 +110,12 @@ def registration_of(pool: PoolName, registration: str) -> str:
 def offers_of(pool: PoolName) -> str:
     """The subject of what a service offers to a pool."""
     return f"offers:{pool}"
+
+
+def shown(container: ContainerId) -> str:
+    """What a person types of it: the name that stands before an @, or the beginning of a long number."""
+    name, named, _ = container.partition("@")
+    return name if named else container[:SHORT_ID]
 
 
 def network(host: HostId, pool: PoolName) -> str:

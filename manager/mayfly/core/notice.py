@@ -164,6 +164,7 @@ def _end(
         death_seen=death is not None,
         died_with=code if code is not None or died is None else died.code,
         words=died.words if died is not None else world.last_words.get(agent.generation, ""),
+        done_to=death.why if death is not None else "",
     )
 
 

@@ -37,6 +37,7 @@ class End:
     death_seen: bool = False  # the Engine said that the container died or was killed
     died_with: int | None = None  # the code that the Engine named then; None: it named none
     words: str = ""  # the last line of one that never opened
+    done_to: str = ""  # what the engine says was done to its container; "": nothing
 
 
 @dataclass(frozen=True, slots=True)

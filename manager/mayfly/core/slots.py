@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+from mayfly.core import naming
 from mayfly.core.doubling import doubling
 from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
@@ -355,7 +356,7 @@ def _kept_note(spec: SlotSpec, tenancy: Tenancy, now: float) -> str:
             left = agent.exited + spec.pool.keep_failed - now
             if left > 0:
                 what = "; its GPUs wait" if spec.lease else ""
-                return f"failed agent kept for {left / 60:.0f} min: {agent.container[:12]}{what}"
+                return f"failed agent kept for {left / 60:.0f} min: {naming.shown(agent.container)}{what}"
     return ""
 
 

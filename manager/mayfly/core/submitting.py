@@ -82,7 +82,7 @@ def entries(
     pools = _pools(command, config, desired)
     if isinstance(pools, Refused):
         return pools
-    if problem := _unfit(command, [pool for pool, _ in pools], unsent):
+    if problem := _unfit(command, [pool for pool, _ in pools], desired, unsent):
         return problem
     after = _after(command.after, memory, named)
     if isinstance(after, Refused):
@@ -148,7 +148,7 @@ def run_entries(
         pools = _pools(alone, config, desired)
         if isinstance(pools, Refused):
             return replace(pools, sentence=f"{_which(number, wanted)}: {pools.sentence}")
-        if problem := _unfit(alone, [pool for pool, _ in pools], unsent):
+        if problem := _unfit(alone, [pool for pool, _ in pools], desired, unsent):
             return replace(problem, sentence=f"{_which(number, wanted)}: {problem.sentence}")
         after = tuple(found[place].job.id for place in wanted.after)
         payload = replace(wanted.payload, env={**wanted.payload.env, **told})
@@ -190,7 +190,7 @@ def _which(number: int, wanted: RunJob) -> str:
 
 
 def _unfit(
-    command: SubmitJob, pools: Iterable[PoolSpec], unsent: tuple[str, ...]
+    command: SubmitJob, pools: Iterable[PoolSpec], desired: Desired, unsent: tuple[str, ...]
 ) -> Refused | None:
     """Why the job cannot bring, or have brought back, what it is to."""
     if unsent:
@@ -201,6 +201,15 @@ def _unfit(
     for pool in pools:
         if (why := problem_with_pool(pool, takes=bool(command.out))) is not None:
             return Refused(409, "refused", why)
+        lost = any(
+            spec.pool.name == pool.name and not spec.engine.keeps_files for spec in desired.slots
+        )
+        if command.out and lost:
+            sentence = (
+                f"nothing is brought back from pool {pool.name}: its engine keeps no files of an agent that "
+                "has ended; have the job store them, or write them to a cache"
+            )
+            return Refused(409, "refused", sentence)
     return None
 
 
@@ -365,6 +374,8 @@ def gpus_of_pools(desired: Desired) -> dict[PoolName, int]:
         asked = spec.pool.gpus
         if spec.lease:
             found.setdefault(spec.pool.name, len(spec.lease))
+        elif spec.pool.devices:
+            found.setdefault(spec.pool.name, spec.pool.devices)
         elif asked != "all":
             found.setdefault(spec.pool.name, asked if isinstance(asked, int) else len(asked))
     return found

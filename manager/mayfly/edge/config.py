@@ -21,8 +21,8 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 from pydantic.functional_validators import PlainValidator
 
 from mayfly.core import model
+from mayfly.edge import cluster, sources
 from mayfly.edge import config_values as values
-from mayfly.edge import sources
 from mayfly.edge.config_mistakes import contradictions
 from mayfly.edge.config_pruning import concerns, pruned
 from mayfly.edge.config_types import (
@@ -50,6 +50,7 @@ from mayfly.edge.config_types import (
     SeccompText,
     Size,
     SizeLimit,
+    Source,
     Table,
     Target,
     TimeLimit,
@@ -88,7 +89,10 @@ class Loaded:
 class DatasetTable(Table):
     """A directory of the host that every agent of the pool sees read-only."""
 
-    source: AbsolutePath = Field(description="the directory on the host")
+    source: Source = Field(
+        description="the directory on the host; with engine kubernetes also `pvc:CLAIM/DIRECTORY`, or "
+        "`image:REFERENCE`"
+    )
     target: Target = Field(description="where agents see it")
     env: EnvName | None = key(model.Dataset, "env", "a variable that holds the target")
     nested: Literal["refuse", "allow"] = key(
@@ -102,7 +106,9 @@ class DatasetTable(Table):
 class CacheTable(Table):
     """A directory of the host that the agents of one pool share, read-write."""
 
-    source: AbsolutePath = Field(description="the directory on the host")
+    source: Source = Field(
+        description="the directory on the host; with engine kubernetes `pvc:CLAIM/DIRECTORY`"
+    )
     target: Target = Field(description="where agents see it")
     env: EnvName | None = key(model.Cache, "env", "a variable that holds the target")
 
@@ -301,6 +307,9 @@ class HostTable(Table):
     engine: EngineText = key(
         model.HostSpec, "engine", "what runs the containers: docker, or a package that is installed"
     )
+    kubernetes: cluster.ClusterTable | None = Field(
+        default=None, description="the cluster of engine kubernetes"
+    )
     docker_host: Annotated[str, BeforeValidator(values.docker_host)] = key(
         model.HostSpec, "docker_host", "the Engine's socket"
     )
@@ -481,6 +490,7 @@ def _checked(
     if read is not None and whole:
         config, between = _translate(read, providers)
         between += contradictions(config, tuple(providers), broken)
+        between += cluster.contradictions(config)
         problems += [at(where, text) for where, text in between if not concerns(where, cuts)]
         if not problems:
             return config
@@ -548,7 +558,11 @@ def _translate(
     shape: Any, providers: Mapping[str, ProviderKeys]
 ) -> tuple[model.Config, list[tuple[Where, str]]]:
     """The configuration, and what the providers say is wrong with their tables."""
-    host = said(shape.host, "name")
+    host = said(shape.host, "name", "kubernetes")
+    on_cluster = shape.host.engine == cluster.ENGINE
+    if on_cluster or shape.host.kubernetes is not None:
+        own = shape.host.kubernetes or cluster.ClusterTable()
+        host["engine_settings"] = cluster.Cluster(**said(own))
     name = shape.host.name or default_host_name(socket.gethostname())
     pools: list[model.PoolSpec] = []
     wrong: list[tuple[Where, str]] = []
@@ -564,6 +578,8 @@ def _translate(
         pool = _pool(table, frozenset(providers))
         if keys is not None:
             pool = replace(pool, embedded=keys.embedded, settings=settings, images=keys.images)
+        if on_cluster and isinstance(pool.gpus, int):
+            pool = replace(pool, gpus=0, devices=pool.gpus)
         pools.append(pool)
     return model.Config(model.HostSpec(name=name, **host), tuple(pools)), wrong
 

@@ -78,6 +78,7 @@ Tmpfs = Annotated[
 ]
 SeccompText = Annotated[str, BeforeValidator(values.seccomp)]
 AbsolutePath = Annotated[str, BeforeValidator(values.absolute)]
+Source = Annotated[str, BeforeValidator(values.source)]
 Target = Annotated[str, BeforeValidator(values.target)]
 EnvName = Annotated[str, BeforeValidator(values.env_name)]
 Env = Annotated[dict[str, str], BeforeValidator(values.env)]

@@ -179,6 +179,16 @@ def _is_gpu(entry: object) -> bool:
     return isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < 64
 
 
+def source(value: object) -> object:
+    """An absolute path in its shortest form, or what a cluster calls otherwise: ``pvc:…``, ``image:…``."""
+    if isinstance(value, str) and value.startswith(("pvc:", "image:")):
+        _no_nul(value)
+        if ".." in value.split("/"):
+            raise ValueError(f"{value!r} must not contain ..")
+        return value
+    return absolute(value)
+
+
 def absolute(value: object) -> object:
     """An absolute path in its shortest form."""
     if isinstance(value, str):

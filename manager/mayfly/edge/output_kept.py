@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NOTE, OUT, ERR, BEGIN, END = 0, 1, 2, 16, 17
 AT_GATE = b"mayfly: at gate "
+OPENED = re.compile(rb"mayfly: opened [0-9a-z]{13} \d{1,10}:\d{1,10}\n?\Z")
 ENDED = re.compile(rb"mayfly: ended \d{1,3}\n?\Z")
 ENDED_MAX = len(b"mayfly: ended 255\n")
 FRAME_MAX = 128 * 1024
@@ -323,14 +324,15 @@ class LongLines:
 
 
 class Shears:
-    """Cuts off what the gate and the launcher print: the first line, and the end of the last one on
-    stdout.
+    """Cuts off what the gate and the launcher print: the first line, that behind it where it says that the
+    gate was opened, and the end of the last one on stdout.
 
     The same words anywhere else are the job's own and stay.
     """
 
     def __init__(self) -> None:
         self._first = False
+        self._second = False
         self._held = b""
         self._held_at = 0.0
 
@@ -341,9 +343,11 @@ class Shears:
         elif kind != OUT:
             yield Chunk(kind, at, data)
         elif self._first and data.startswith(AT_GATE):
-            self._first = False
+            self._first, self._second = False, True
+        elif self._second and OPENED.match(data):
+            self._second = False
         else:
-            self._first = False
+            self._first = self._second = False
             joined = self._held + data
             keep = _kept_back(joined)
             self._held, self._held_at = joined[len(joined) - keep :], at

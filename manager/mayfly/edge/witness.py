@@ -79,6 +79,8 @@ class Witnesses:
 
         ``Passing`` where the host cannot read it: what it says is then unknown, not nothing.
         """
+        if unheard(self.root, generation).exists():
+            raise Passing(f"agent {generation} runs elsewhere and was not heard of since the start")
         with _opened_directory(self.path(generation)) as place:
             if place is None:
                 return None
@@ -129,7 +131,15 @@ class Witnesses:
         ``Passing`` where there is more in it than is removed at once: what is left goes the next time.
         ``Refused`` where something cannot be removed.
         """
+        unheard(self.root, generation).unlink(missing_ok=True)
         remove_tree(self.path(generation))
+
+
+def unheard(root: Path, generation: Generation) -> Path:
+    """The file that says of an agent that runs on another host that nothing of it is known now; beside its
+    directory, where no agent can write.
+    """
+    return root / f"{generation}.unheard"
 
 
 @dataclass(frozen=True, slots=True)

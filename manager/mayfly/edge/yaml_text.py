@@ -34,3 +34,11 @@ _DUMPER: Any = type(
     {"increase_indent": _indented, "ignore_aliases": lambda *_: True},
 )
 _DUMPER.add_representer(str, _written)
+
+
+def parsed(text: str) -> object:
+    """What a text of YAML says, plain values alone; ``ValueError`` where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error

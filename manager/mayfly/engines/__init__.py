@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GROUP = "mayfly.engines"
 OWN = {
     "docker": "mayfly.engines.docker.engine:DockerEngine",
+    "kubernetes": "mayfly.engines.kubernetes.engine:KubernetesEngine",
     "simulated": "mayfly.engines.simulated.engine:SimulatedEngine",
 }
 FOR_TESTS = frozenset({"simulated"})  # in memory
@@ -30,7 +31,8 @@ TIMEOUT = 30.0  # seconds of a call, unless said otherwise
 def load(host: HostSpec, *, timeout: float = TIMEOUT) -> Engine:
     """The engine that the configuration names, at its address; ``Refused`` where none has that name."""
     if host.engine in OWN:
-        return maker(host.engine)(host.docker_host, timeout=timeout)
+        where = host.docker_host if host.engine_settings is None else host.engine_settings
+        return maker(host.engine)(where, timeout=timeout)
     try:
         return _made(host, timeout)
     except Refused as fault:
@@ -71,7 +73,12 @@ def maker(name: str) -> Callable[..., Engine]:
     place = OWN.get(name)
     if place is not None:
         module, _, attribute = place.partition(":")
-        return cast("Callable[..., Engine]", getattr(import_module(module), attribute))
+        try:
+            return cast("Callable[..., Engine]", getattr(import_module(module), attribute))
+        except ImportError as error:
+            raise Refused(
+                f"engine {name} needs more packages ({error.name}): pip install 'mayfly-ci[{name}]'"
+            ) from error
     plugin = _plugin(name)
     if plugin is not None:
         found = plugin.load()

@@ -90,6 +90,8 @@ class ImageFacts:
     tags: tuple[str, ...]
     digests: tuple[str, ...]
     volumes: tuple[str, ...] = ()  # places that no writable layer has, which the image declares
+    # whether it was looked at; False: it is elsewhere, and what it is its agents show
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class EngineEvent:
     generation: Generation | None = None  # None: not a container of a Mayfly
     exit_code: int | None = None  # None: not a death, or the engine did not say
     signal: str | None = None  # of a `kill`; None: another action
+    why: str = ""  # of a death: what was done to the container, in the engine's words
 
     @property
     def at(self) -> float:
@@ -232,6 +235,11 @@ class Engine(Protocol):
     def image_names(self) -> tuple[str, ...]:
         """The images of this host by name and tag."""
 
+    def witnesses(self, root: Path) -> None:
+        """Where the witnesses of all agents are, said once and before anything is asked of containers: an
+        engine whose containers do not mount them writes there what it learns.
+        """
+
     def watch(
         self,
         ring: Callable[[EngineEvent], None],
@@ -277,7 +285,8 @@ class Engine(Protocol):
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create and start a container that waits at its gate, and hold on to the way into it.
 
-        Nothing is left of one that could not be started. Where another has its name it gets the spare one.
+        Nothing is left of one that could not be started. Where another has its name it gets the spare one; an
+        engine that does not rename gives that to all.
         """
 
     def make_sandbox(self, plan: SandboxPlan) -> ContainerId:

@@ -91,7 +91,7 @@ def account(end: End, told: Told) -> Outcome:
         return Outcome(Result.NO_JOB, detail=told.no_job)
     if end.exit is None:
         cause = cut_off(end)
-        killed = ": it was killed" if cause is Cause.KILLED else ""
+        killed = f": {end.done_to or 'it was killed'}" if cause is Cause.KILLED else ""
         detail = f"its client ended without a word{killed}"
         return Outcome(Result.UNKNOWN, cause, detail=detail)
     return Outcome(Result.DIED_YOUNG, detail=told.why)
@@ -126,7 +126,8 @@ def _unopened(end: End, told: Told) -> Outcome:
         return Outcome(Result.NO_JOB, detail=_because(end, told) or "it had not taken a job")
     number = end.exit.code if end.exit is not None else end.died_with
     code = f" with exit code {number}" if number is not None else ""
-    words = f": {end.words}" if end.words else ""
+    said = end.words or end.done_to
+    words = f": {said}" if said else ""
     return Outcome(Result.DIED_YOUNG, detail=f"the agent ended at its gate{code}{words}")
 
 

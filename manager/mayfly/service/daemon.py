@@ -139,7 +139,7 @@ def _run(
     stack: ExitStack,
 ) -> None:
     state_dir = Path(config.host.state_dir)
-    reader, witnesses = HistoryReader(state_dir), Witnesses(state_dir)
+    reader, witnesses = HistoryReader(state_dir), _witnesses(state_dir, engine)
     board, clock = StatusBoard(), Clock()
     metrics = Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
@@ -260,6 +260,13 @@ def _run(
     engine.close()
 
 
+def _witnesses(state_dir: Path, engine: Engine) -> Witnesses:
+    """Those of all agents; the engine is told where they are."""
+    witnesses = Witnesses(state_dir)
+    engine.witnesses(witnesses.root)
+    return witnesses
+
+
 def _opened(control: Control, path: str, stack: ExitStack) -> list[UnixServer]:
     """The control sockets, bound, and shut with the stack."""
     servers = control.open_all(path)
@@ -348,7 +355,10 @@ def _observers(
         overfull,
         key,
     )
-    return observer, MountObserver(lambda: state().config, mounted, inbox.put)
+    mounts = MountObserver(
+        lambda: state().config, lambda: state().survey.engine, mounted, inbox.put
+    )
+    return observer, mounts
 
 
 def _images(state: State) -> frozenset[str]:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mayfly.core.capabilities import Capabilities
 from mayfly.core.client_release import ClientRecords
 from mayfly.core.desire import Survey
 from mayfly.core.model import (
@@ -25,7 +26,7 @@ from mayfly.core.model import (
     PoolName,
     PoolSpec,
 )
-from mayfly.core.mounts import paths
+from mayfly.core.mounts import Source, paths
 from mayfly.core.seal import looked_at
 from mayfly.core.stimuli import LayersMeasured
 from mayfly.edge import client_records
@@ -201,7 +202,7 @@ def survey_of(
     return Survey(
         images={reference: image_seen(engine, reference) for reference in wanted},
         mounts=nested_mounts(config, info),
-        sources=mounted.look(path for pool in config.pools for path in paths(pool)),
+        sources=looked_at_mounts(config, info.capabilities, mounted),
         runtimes=frozenset(info.runtimes),
         removal_unsafe=not info.capabilities.removes_itself,
         engine=info.capabilities,
@@ -219,6 +220,16 @@ def _clients(state_dir: Path) -> ClientRecords:
     with suppress(Fault):
         return ClientRecords(client_records.read(state_dir).offers)
     return ClientRecords()
+
+
+def looked_at_mounts(
+    config: Config, engine: Capabilities, mounted: MountedPaths
+) -> dict[str, Source]:
+    """What stands where the pools' agents mount something; on another host that is for its engine to say."""
+    wanted = [path for pool in config.pools for path in paths(pool)]
+    if not engine.on_this_host:
+        return {path: Source("elsewhere", directory=True, real=path) for path in wanted}
+    return mounted.look(wanted)
 
 
 def nested_mounts(config: Config, info: EngineFacts) -> dict[tuple[PoolName, str], str]:

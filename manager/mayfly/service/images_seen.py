@@ -26,6 +26,8 @@ def image_seen(engine: Engine, reference: str, *, within: float | None = None) -
     found = engine.image(reference, within=within)
     if found is None:
         return None
+    if not found.seen:
+        return ImageSeen.unseen(found.id)
     return ImageSeen.labelled(found.id, found.labels, found.volumes)
 
 

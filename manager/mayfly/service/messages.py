@@ -85,7 +85,7 @@ def _of_event(event: EngineEvent, host: HostId) -> Iterator[Stimulus]:
     elif event.kind == "container" and event.host != host:
         return
     elif event.action == "die" and event.generation is not None:
-        death = Death(ContainerId(event.id), event.exit_code, event.at)
+        death = Death(ContainerId(event.id), event.exit_code, event.at, event.why)
         yield stimuli.ContainerDied(event.generation, death)
     else:
         yield stimuli.EngineStirred()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mayfly.core.capabilities import Capabilities
 from mayfly.core.model import Config
-from mayfly.core.mounts import paths
 from mayfly.core.stimuli import MountsSeen
 from mayfly.edge.mounted import MountedPaths
 from mayfly.service.asked import Asked
 from mayfly.service.bugs import Bug, bug
+from mayfly.service.engine_observer import looked_at_mounts
 
 
 class MountObserver:
@@ -21,10 +22,12 @@ class MountObserver:
     def __init__(
         self,
         config: Callable[[], Config],
+        engine: Callable[[], Capabilities],
         mounted: MountedPaths,
         send: Callable[[MountsSeen | Bug], None],
     ) -> None:
         self._config = config
+        self._engine = engine
         self._mounted = mounted
         self._send = send
         self._asked = Asked("mount-observer", self._look)
@@ -36,7 +39,6 @@ class MountObserver:
 
     def _look(self) -> None:
         try:
-            wanted = [path for pool in self._config().pools for path in paths(pool)]
-            self._send(MountsSeen(self._mounted.look(wanted)))
+            self._send(MountsSeen(looked_at_mounts(self._config(), self._engine(), self._mounted)))
         except Exception as error:  # noqa: BLE001  a bug in here must not keep every gate shut
             self._send(bug("a look at what agents mount", error))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from mayfly.core import sandbox
+from mayfly.core import naming, sandbox
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.delivery import JobCounts
 from mayfly.core.job_conditions import job_conditions
@@ -37,7 +37,6 @@ from mayfly.core.slots import (
 )
 
 SCHEMA = "mayfly.status/1"
-SHORT_ID = 12
 
 
 def timestamp(at: float | None) -> str | None:
@@ -116,9 +115,9 @@ def _container(agent: Agent | None, containers: Mapping[Generation, Container]) 
     if agent is None:
         return None
     if agent.container is not None:
-        return agent.container[:SHORT_ID]
+        return naming.shown(agent.container)
     known = containers.get(agent.generation)
-    return known.id[:SHORT_ID] if known is not None else None
+    return naming.shown(known.id) if known is not None else None
 
 
 def _sandbox(
@@ -135,7 +134,7 @@ def _sandbox(
     if holder is None:
         return None
     return {
-        "container": holder[:SHORT_ID],
+        "container": naming.shown(holder),
         "usable": holder in sandboxes.usable,
         "processes": sandbox.PROCESSES,
         "memory_limit": sandbox.MEMORY,

@@ -140,6 +140,9 @@ class DockerEngine(DockerClient):
             )
         return Passing(f"the network namespace of container {name} is not as the Engine makes it")
 
+    def witnesses(self, root: Path) -> None:
+        """Its containers mount them."""
+
     def list(self) -> tuple[Container, ...]:
         """Every agent's container and every holder of any Mayfly; one that is gone is forgotten."""
         found = super().list()

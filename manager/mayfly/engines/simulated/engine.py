@@ -212,6 +212,9 @@ class SimulatedEngine:
         self._asked("image_names")
         return tuple(self.images)
 
+    def witnesses(self, root: Path) -> None:
+        """Its plans name them."""
+
     def watch(
         self,
         ring: Callable[[EngineEvent], None],

@@ -1,0 +1,234 @@
+"""What the configuration says of a cluster that runs the containers: ``[host.kubernetes]``, and what of a
+pool has no equivalent there.
+
+An operator is told so by `mayfly config check`, never by an agent that is otherwise than the pool says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from mayfly.core import model
+from mayfly.edge.config_types import AbsolutePath, Table, form, key
+from mayfly.edge.sources import Where
+
+ENGINE = "kubernetes"
+CLAIM, IMAGE = "pvc:", "image:"  # how a source begins that is no directory of a node
+_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_CLAIM = re.compile(rf"pvc:{_NAME}(/[^/\0]+)*")
+_IMAGE = re.compile(r"image:[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where the pods are made, and how."""
+
+    namespace: str = "mayfly"
+    # None: from inside the cluster, by the account of the manager's own pod
+    kubeconfig: str | None = None
+    context: str | None = None  # None: the file's current one
+    registry: str = ""  # what stands before `mayfly/…` in an image's name
+    pull: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    gpu_resource: str = "nvidia.com/gpu"
+    priority_class: str | None = None  # None: the namespace's default
+    service_account: str | None = None  # None: the namespace's default; no token is mounted
+    start_seconds: float = 100.0  # how long a pod may take until it runs
+
+
+class ClusterTable(Table):
+    """A namespace of a Kubernetes cluster that runs the agents."""
+
+    namespace: Annotated[str, form(_NAME, "is no name of a namespace")] = key(
+        Cluster, "namespace", "where the agents are, which no other Mayfly uses"
+    )
+    kubeconfig: AbsolutePath | None = key(
+        Cluster,
+        "kubeconfig",
+        "how the cluster is reached; absent: as the pod that the manager itself is",
+    )
+    context: Annotated[str, form(r"[^\0\n]{1,255}", "is no name of a context")] | None = key(
+        Cluster, "context", "which context of `kubeconfig`; absent: its current one"
+    )
+    registry: Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9.:/_-]{0,200}", "is no registry")] = key(
+        Cluster,
+        "registry",
+        'where nodes find the images that are called mayfly/…, "registry.lab:5000/ci"',
+    )
+    pull: Literal["Always", "IfNotPresent", "Never"] = key(
+        Cluster, "pull", "when a node pulls an image"
+    )
+    pull_secrets: list[Annotated[str, form(_NAME, "is no name of a secret")]] = key(
+        Cluster, "pull_secrets", "secrets of the namespace that nodes pull with"
+    )
+    gpu_resource: Annotated[
+        str, form(rf"{_NAME}(\.{_NAME})*/[A-Za-z0-9._-]{{1,63}}", "is no resource of a cluster")
+    ] = key(
+        Cluster, "gpu_resource", "what `gpus` counts: nvidia.com/gpu, nvidia.com/mig-1g.10gb, …"
+    )
+    priority_class: Annotated[str, form(_NAME, "is no name of a priority class")] | None = key(
+        Cluster, "priority_class", "of the agents; absent: the cluster's default"
+    )
+    service_account: Annotated[str, form(_NAME, "is no name of an account")] | None = key(
+        Cluster, "service_account", "of the agents, without a token; absent: the default one"
+    )
+    start_seconds: float = key(
+        Cluster,
+        "start_seconds",
+        "how long a pod may take from its creation until it runs, its image's pull included",
+        ge=5,
+        le=110,
+    )
+
+
+def named(path: str) -> bool:
+    """Whether a source is written as something of a cluster."""
+    return path.startswith((CLAIM, IMAGE))
+
+
+def contradictions(config: model.Config) -> Iterator[tuple[Where, str]]:
+    """What of the configuration a cluster has no equivalent for, or only a cluster has."""
+    chosen = config.host.engine == ENGINE
+    if not chosen and config.host.engine_settings is not None:
+        yield ("host", "kubernetes"), f'has no meaning without engine = "{ENGINE}"'
+    if chosen and config.host.gpu == "required":
+        yield ("host", "gpu"), '"required" has no meaning: the GPUs are those of nodes'
+    for index, pool in enumerate(config.pools):
+        for where, text in _of_pool(pool) if chosen else _only_there(pool):
+            yield ("pool", index, *where), text
+
+
+def _only_there(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    for where, source in _sources(pool):
+        if named(source):
+            yield where, f'{source} has no meaning without engine = "{ENGINE}"'
+
+
+def _sources(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    for at, dataset in enumerate(pool.datasets):
+        yield ("dataset", at, "source"), dataset.source
+    for at, cache in enumerate(pool.caches):
+        yield ("caches", at, "source"), cache.source
+
+
+def _of_pool(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    for where, asked, text in (*_limits(pool), *_network(pool), *_security(pool), *_gpus(pool)):
+        if asked:
+            yield where, text
+    yield from _mounts(pool)
+
+
+Row = tuple[Where, bool, str]  # the key, whether it is said, and what is wrong with that
+
+
+def _limits(pool: model.PoolSpec) -> tuple[Row, ...]:
+    limits = pool.limits
+    needed = "must be set: a pod without it is the first that a node throws out"
+    return (
+        (("limits", "memory"), limits.memory is None, needed),
+        (("limits", "cpus"), limits.cpus is None, needed),
+        (
+            ("limits", "pids"),
+            limits.pids != model.Limits().pids,
+            "is the node's to say: podPidsLimit of its kubelet",
+        ),
+        (
+            ("removal",),
+            pool.removal is model.Removal.ENGINE,
+            '"engine" has no equivalent: nothing there removes an ended pod in time',
+        ),
+        (
+            ("job_images",),
+            bool(pool.job_images),
+            "has no equivalent yet: an image's gate cannot be seen from here",
+        ),
+    )
+
+
+def _network(pool: model.PoolSpec) -> tuple[Row, ...]:
+    return (
+        (
+            ("network",),
+            pool.network is not None,
+            "has no equivalent: agents are in the pods' network, and a NetworkPolicy says whom they reach",
+        ),
+        (
+            ("isolation",),
+            pool.isolation == "required",
+            '"required" has no equivalent yet: whom agents reach is not tried on a cluster',
+        ),
+        (
+            ("sandbox",),
+            pool.sandbox == "slot",
+            '"slot" has no equivalent: each pod has a network namespace of its own',
+        ),
+        (
+            ("ca",),
+            pool.ca is not None,
+            "is a file of this host, which no node has: put it into the image",
+        ),
+    )
+
+
+def _security(pool: model.PoolSpec) -> tuple[Row, ...]:
+    security = pool.security
+    return (
+        (
+            ("security", "ulimits"),
+            bool(security.ulimits),
+            "has no equivalent: the node's container runtime says them",
+        ),
+        (
+            ("security", "cpuset"),
+            security.cpuset is not None,
+            "has no equivalent: the node's CPU manager deals processors out",
+        ),
+        (
+            ("security", "userns"),
+            security.userns is not None,
+            "has no meaning: pods are in the node's user namespace",
+        ),
+        (
+            ("security", "seccomp"),
+            (security.seccomp or "").startswith("/"),
+            'is a file of this host, which no node has: leave it out, or say "unconfined"',
+        ),
+    )
+
+
+def _gpus(pool: model.PoolSpec) -> tuple[Row, ...]:
+    return (
+        (
+            ("gpus",),
+            not isinstance(pool.gpus, int),
+            "must be a number: which GPU a pod gets is the node's to say",
+        ),
+        (
+            ("cuda",),
+            bool(pool.devices) and pool.image is None and pool.cuda is None,
+            "must be set, or `image`: the driver of a node is not seen from here",
+        ),
+        (
+            ("injection",),
+            pool.injection != "auto",
+            "has no meaning: the node's device plugin brings GPUs in",
+        ),
+        (
+            ("share",),
+            pool.share,
+            "has no equivalent: the resource that `gpu_resource` names says who shares",
+        ),
+    )
+
+
+def _mounts(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    for where, source in _sources(pool):
+        if source.startswith(CLAIM) and _CLAIM.fullmatch(source) is None:
+            yield where, f"{source} is no claim: write pvc:NAME, or pvc:NAME/DIRECTORY"
+        if source.startswith(IMAGE) and _IMAGE.fullmatch(source) is None:
+            yield where, f"{source} is no image: write image:REGISTRY/NAME:TAG"
+        if where[0] == "caches" and not source.startswith(CLAIM):
+            yield where, f"{source} must be a claim, pvc:NAME: a directory of one node is no cache"

@@ -1,0 +1,1 @@
+"""Kubernetes as an engine: a bare pod an agent, in one namespace."""

@@ -1,0 +1,202 @@
+"""How a cluster is reached and who we are there: a kubeconfig, or the account of the manager's own pod.
+
+A token in a file and one that a program gives are read again before they are old; what they say is kept in
+memory alone. Certificates that stand in a kubeconfig itself go to a file of this user's for the moment in
+which the TLS library reads them, since it takes no others.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mayfly.edge.cluster import Cluster
+from mayfly.edge.faults import Passing, Refused
+
+OWN = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+PLUGIN_SECONDS = 20.0
+AGAIN = 60.0  # seconds after which a token's file is read again
+EARLY = 60.0  # seconds before its end at which a program is asked for another token
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A cluster's API server, and how to speak with it."""
+
+    server: str  # https://HOST:PORT, without a slash at its end
+    context: ssl.SSLContext | None  # None: it is http
+    token: Callable[[], str | None] = field(default=lambda: None, repr=False)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        parts = urlsplit(self.server)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before each path."""
+        return urlsplit(self.server).path
+
+    def headers(self) -> dict[str, str]:
+        """Who we are; a certificate says it without any."""
+        token = self.token()
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def access(cluster: Cluster) -> Access:
+    """How that cluster is reached; ``Refused`` where what says so is not there, or cannot be used."""
+    if cluster.kubeconfig is None:
+        return _own()
+    return _of_file(Path(cluster.kubeconfig), cluster.context)
+
+
+def _own() -> Access:
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
+    if not host or not (OWN / "token").exists():
+        raise Refused(
+            "this manager runs in no pod: name a file in host.kubernetes.kubeconfig, such as the one that "
+            "kubectl uses"
+        )
+    host = f"[{host}]" if ":" in host else host
+    context = ssl.create_default_context(cafile=str(OWN / "ca.crt"))
+    return Access(f"https://{host}:{port or '443'}", context, _FileToken(OWN / "token"))
+
+
+def _of_file(path: Path, wanted: str | None) -> Access:
+    try:
+        # Only a cluster's configuration is YAML: whoever has none needs no parser of it.
+        from mayfly.edge.yaml_text import parsed  # noqa: PLC0415
+    except ImportError as error:
+        raise Refused(
+            "engine kubernetes needs two more packages: pip install 'mayfly-ci[kubernetes]'"
+        ) from error
+    try:
+        document = parsed(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused(f"the kubeconfig {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise Refused(f"the kubeconfig {path} is no YAML: {error}") from error
+    try:
+        return _chosen(document, path, wanted)
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise Refused(
+            f"the kubeconfig {path} is not as one has to be ({error}): see `kubectl config view`"
+        ) from error
+    except (ssl.SSLError, OSError) as error:
+        raise Refused(f"the kubeconfig {path} names a certificate of no use: {error}") from error
+
+
+def _chosen(document: Any, path: Path, wanted: str | None) -> Access:
+    name = wanted or document.get("current-context")
+    context = _named(document, "contexts", name, path)["context"]
+    cluster = _named(document, "clusters", context["cluster"], path)["cluster"]
+    user = _named(document, "users", context["user"], path).get("user") or {}
+    server = str(cluster["server"]).rstrip("/")
+    if cluster.get("proxy-url"):
+        raise Refused(f"the kubeconfig {path} names a proxy, which is not supported here")
+    tls = _tls(cluster, user, path.parent) if server.startswith("https://") else None
+    return Access(server, tls, _token(user, path.parent))
+
+
+def _named(document: Any, kind: str, name: object, path: Path) -> Any:
+    for one in document.get(kind) or ():
+        if one.get("name") == name:
+            return one
+    there = ", ".join(str(one.get("name")) for one in document.get(kind) or ()) or "none"
+    raise Refused(f"the kubeconfig {path} has none of {kind} called {name!r}; there are: {there}")
+
+
+def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], beside: Path) -> ssl.SSLContext:
+    authority = cluster.get("certificate-authority-data")
+    file = cluster.get("certificate-authority")
+    context = ssl.create_default_context(
+        cafile=str(beside / file) if file and not authority else None,
+        cadata=base64.b64decode(authority).decode() if authority else None,
+    )
+    if cluster.get("insecure-skip-tls-verify"):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if user.get("client-certificate-data"):
+        with tempfile.TemporaryDirectory() as place:
+            pair = Path(place) / "pair.pem"
+            pair.touch(mode=0o600)
+            parts = (user["client-certificate-data"], user["client-key-data"])
+            pair.write_bytes(b"\n".join(base64.b64decode(part) for part in parts))
+            context.load_cert_chain(pair)
+    elif user.get("client-certificate"):
+        key = str(beside / user["client-key"])
+        context.load_cert_chain(str(beside / user["client-certificate"]), key)
+    return context
+
+
+def _token(user: Mapping[str, Any], beside: Path) -> Callable[[], str | None]:
+    if user.get("token"):
+        said = str(user["token"])
+        return lambda: said
+    if user.get("tokenFile"):
+        return _FileToken(beside / user["tokenFile"])
+    if user.get("exec"):
+        return _PluginToken(user["exec"])
+    return lambda: None
+
+
+class _FileToken:
+    """A token in a file that somebody else renews; may be asked from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: tuple[str, float] | None = None  # and when it was read
+
+    def __call__(self) -> str:
+        known, now = self._known, time.monotonic()
+        if known is None or now - known[1] > AGAIN:
+            try:
+                known = (self._path.read_text(encoding="ascii").strip(), now)
+            except (OSError, UnicodeDecodeError) as error:
+                raise Passing(f"the token in {self._path} cannot be read: {error}") from error
+            self._known = known
+        return known[0]
+
+
+class _PluginToken:
+    """A token that a program gives (client.authentication.k8s.io), until it is nearly over."""
+
+    def __init__(self, said: Mapping[str, Any]) -> None:
+        self._argv = [str(said["command"]), *(str(one) for one in said.get("args") or ())]
+        self._more = {str(one["name"]): str(one["value"]) for one in said.get("env") or ()}
+        self._version = str(said["apiVersion"])
+        self._known: tuple[str, float] | None = None  # and until when it is good
+        self._asking = threading.Lock()
+
+    def __call__(self) -> str:
+        with self._asking:
+            if self._known is None or time.time() > self._known[1] - EARLY:
+                self._known = self._asked()
+            return self._known[0]
+
+    def _asked(self) -> tuple[str, float]:
+        told = {"apiVersion": self._version, "kind": "ExecCredential", "spec": {}}
+        environ = {**os.environ, **self._more, "KUBERNETES_EXEC_INFO": json.dumps(told)}
+        try:
+            done = subprocess.run(
+                self._argv, env=environ, capture_output=True, timeout=PLUGIN_SECONDS, check=True
+            )
+            status = json.loads(done.stdout)["status"]
+            until = status.get("expirationTimestamp")
+            end = datetime.fromisoformat(until).timestamp() if until else float("inf")
+            return str(status["token"]), end
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+            raise Passing(f"{self._argv[0]} gives no token for the cluster: {error}") from error

@@ -1,0 +1,556 @@
+"""Kubernetes as one of Mayfly's engines: bare pods of one namespace, their gates opened by attaching once.
+
+What it holds between calls belongs to this process and is made again after a restart. A pod that was attached
+to and did not say that its gate is open is never attached to again by anybody who means well: whoever called
+is told, and ends it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.capabilities import Capabilities
+from mayfly.core.gpu_health import ForeignContainer
+from mayfly.core.model import (
+    Breach,
+    Container,
+    ContainerId,
+    EngineLines,
+    Generation,
+    HostId,
+    PoolName,
+)
+from mayfly.core.sandbox import SandboxPlan
+from mayfly.edge.cluster import Cluster
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.patience import known
+from mayfly.edge.results import Taken
+from mayfly.engines.kubernetes import sockets
+from mayfly.engines.kubernetes.access import access
+from mayfly.engines.kubernetes.api import Api, Changed
+from mayfly.engines.kubernetes.manifest import CONTAINER, SELECTOR, image, pod
+from mayfly.engines.kubernetes.mirror import Mirror
+from mayfly.engines.kubernetes.output import OutputKeeper
+from mayfly.engines.kubernetes.pods import (
+    account_of,
+    container_id,
+    container_of,
+    end_of,
+    has_ended,
+    name_and_uid,
+    refused_by_node,
+    runs,
+    trouble_of,
+)
+from mayfly.engines.kubernetes.watching import PodWatch
+from mayfly.engines.protocol import (
+    EngineEvent,
+    EngineFacts,
+    EventCursor,
+    Execution,
+    Gone,
+    ImageFacts,
+    NameTaken,
+    OutputListener,
+    StreamTurn,
+)
+
+OLDEST = (1, 30)  # whose server can end an input alone
+SETTLING = 15.0  # seconds for which a trouble may be one of the first moments
+REFUSED_AGAIN = 120.0  # seconds until a node that refused a pod is asked again
+REMOVING = 25.0  # seconds for a pod to be gone; one whose node is lost is not
+ACKNOWLEDGED = 20.0  # seconds until an agent has to say that its gate is open
+LOOKING = 15.0
+AT_GATE_SOON = 15.0  # seconds for a gate to say its first line
+LINE = 4096
+TREE_SECONDS = 120.0
+LOOK = (0.05, 0.1)
+# What root sees of a launcher's records, in the words of an account (agents/launch.sh).
+RECORDS = """cd /run/mayfly/w || exit 0
+[ ! -s ready ] || echo ready
+[ ! -s opened ] || echo opened
+[ ! -s user ] || { read -r user <user; echo "user $user"; }
+"""
+AT_GATE = "[ -s /run/mayfly/w/opened ]"
+SIGNAL = 'read -r gate </run/mayfly/gate && kill -s "$1" "$gate"'
+_OPENED = re.compile(rb"mayfly: opened ([0-9a-z]{13}) ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})\r?\n")
+_USER = re.compile(r"user ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})")
+
+LINES = EngineLines(
+    unpause="# nothing: pods are not paused",
+    rename="# nothing: a pod keeps its name",
+    inspect="kubectl describe pod {name}",
+    status="kubectl cluster-info",
+    room="df -h {name}",
+)
+
+
+class KubernetesEngine:
+    """One namespace of a cluster, as ``engines.protocol.Engine``; may be used from any thread."""
+
+    lines = LINES
+
+    def __init__(
+        self, cluster: Cluster, *, timeout: float = 30, removing: float = REMOVING
+    ) -> None:
+        """``removing``: seconds for a pod to be gone."""
+        self.cluster = cluster
+        self._removing = removing
+        self._api = Api(access(cluster), timeout=timeout)
+        self._path = f"/api/v1/namespaces/{cluster.namespace}/pods"
+        self._mirror = Mirror()
+
+    # -- itself
+
+    def ping(self) -> None:
+        """Whether the API server answers."""
+        self._api.call("GET", "/version", "asking the API server")
+
+    def facts(self) -> EngineFacts:
+        """What the cluster says of itself; ``Refused`` where it is too old."""
+        said = self._api.call("GET", "/version", "asking the API server for its version")
+        version = tuple(
+            int(part) for part in re.findall(r"\d+", str(said.get("gitVersion", "")))[:3]
+        )
+        if version[:2] < OLDEST:
+            raise Refused(
+                f"this cluster is Kubernetes {said.get('gitVersion')}, and Mayfly needs 1.30 or newer"
+            )
+        return EngineFacts(
+            name="Kubernetes",
+            id=f"{self._api.access.server}/{self.cluster.namespace}",
+            version=version,
+            api=(version[0], version[1]),
+            capabilities=Capabilities(
+                renames=False,
+                removes_itself=False,
+                picks_gpu=False,
+                freezes=False,
+                weighs=False,
+                sandbox=False,
+                unkept="each pod has one of its own",
+                on_this_host=False,
+                keeps_files=False,
+            ),
+            recursive_read_only=True,
+            self_removal=None,
+        )
+
+    def image(self, reference: str, *, within: float | None = None) -> ImageFacts | None:  # noqa: ARG002
+        """The image as its nodes pull it: nobody looks at it before one of them does."""
+        return ImageFacts(image(reference, self.cluster), {}, None, (reference,), (), seen=False)
+
+    def image_names(self) -> tuple[str, ...]:
+        """None: they are the nodes'."""
+        return ()
+
+    def witnesses(self, root: Path) -> None:
+        """Where what agents say is written."""
+        self._mirror.begin(root)
+
+    def watch(
+        self,
+        ring: Callable[[EngineEvent], None],
+        turned: Callable[[StreamTurn], None],
+        *,
+        cursor: EventCursor | None = None,
+    ) -> PodWatch:
+        """Follow the namespace's pods for ever, on a thread of its own."""
+        follower = PodWatch(self._api, self._path, ring, turned, self._seen, cursor=cursor)
+        follower.start()
+        return follower
+
+    def output(
+        self,
+        directory: Path,
+        listener: OutputListener,
+        *,
+        per_agent: int,
+        total: int,
+        log_size: int,  # noqa: ARG002  the node's to say
+    ) -> OutputKeeper:
+        """Who keeps the agents' output in that directory."""
+        return OutputKeeper(
+            self._api,
+            self._path,
+            directory,
+            listener,
+            self._heard,
+            per_agent=per_agent,
+            total=total,
+        )
+
+    # -- pods, seen
+
+    def list(self) -> tuple[Container, ...]:
+        """Every agent's pod of any Mayfly in the namespace, in one call; what was not heard yet of those of
+        an earlier run is asked for.
+        """
+        said = self._api.call("GET", self._path, "listing pods", query={"labelSelector": SELECTOR})
+        found: list[Container] = []
+        for one in said.get("items") or ():
+            agent = container_of(one)
+            if agent is None:
+                continue
+            self._seen(one)
+            if self._mirror.is_unheard(agent.generation) and runs(one):
+                self._ask(one, agent.generation)
+            found.append(agent)
+        there = {agent.generation for agent in found}
+        for generation in self._mirror.unheard():
+            if generation not in there:
+                self._mirror.heard(generation)  # it is gone, and with it what it had to say
+        return tuple(found)
+
+    def _seen(self, one: Mapping[str, Any]) -> None:
+        """Write down what a pod's status says of its end."""
+        end, agent = end_of(one), container_of(one)
+        if end is not None and agent is not None:
+            self._mirror.ended(agent.generation, end)
+
+    def _ask(self, one: Mapping[str, Any], generation: Generation) -> None:
+        """Look into a pod that runs; one that cannot be looked into stays unknown."""
+        try:
+            code, said = self.exec_probe(container_id(one), ("sh", "-c", RECORDS), LOOKING)
+        except Fault:
+            return
+        if code != 0:
+            return
+        lines = said.decode(errors="replace").split("\n")
+        if "ready" in lines:
+            self._mirror.ready(generation)
+        if account_of(said.decode(errors="replace")).opened:
+            users = [user[1] for line in lines if (user := _USER.fullmatch(line)) is not None]
+            self._mirror.opened(generation, users[0] if users else None)
+        self._mirror.heard(generation)
+
+    def _heard(self, generation: Generation, line: str) -> None:
+        """One of an agent's first lines, which are printed before it has a job."""
+        if line == f"mayfly: at gate {generation}":
+            self._mirror.ready(generation)
+            return
+        said = _OPENED.fullmatch(line.encode() + b"\n")
+        if said is not None and said[1].decode() == generation:
+            self._mirror.opened(generation, said[2].decode())
+
+    def size(self, container: ContainerId) -> int | None:  # noqa: ARG002
+        """Not to be had; a pod over its limit is thrown out by its node, and that is told."""
+        return None
+
+    def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
+        """Nobody else can have a pod's GPUs."""
+        return ()
+
+    def at_gate(self, container: ContainerId) -> bool:
+        """Whether it runs nothing but its gate, or does not run."""
+        with suppress(Gone):
+            return self.exec_probe(container, ("sh", "-c", AT_GATE), LOOKING)[0] != 0
+        return True
+
+    def first_process(self, container: ContainerId) -> int | None:  # noqa: ARG002
+        """It is on another host."""
+        return None
+
+    def own_process(self) -> int | None:
+        """It is on another host."""
+        return None
+
+    # -- pods, changed
+
+    def prepare(self, plan: AgentPlan) -> ContainerId:
+        """Create a pod and wait until it runs; see ``engines.protocol``."""
+        doing = f"making pod {plan.slot}-{plan.generation}"
+        wanted = pod(plan, self.cluster)
+        try:
+            made = self._api.call("POST", self._path, doing, body=wanted)
+        except NameTaken:
+            # Nobody else gives such a name: an earlier try came through whose answer did not.
+            made = self._api.call("GET", f"{self._path}/{wanted['metadata']['name']}", doing)
+            if (made["metadata"].get("annotations") or {}) != wanted["metadata"]["annotations"]:
+                raise
+        container = container_id(made)
+        try:
+            self._runs_soon(container, doing)
+        except Fault:
+            with suppress(Fault):
+                self.remove(container)
+            raise
+        self._hear_gate(container, plan.generation)
+        return container
+
+    def _hear_gate(self, container: ContainerId, generation: Generation) -> None:
+        """Read its log until the gate's own line; one that does not say it is the core's to judge."""
+        name, _ = name_and_uid(container)
+        query = {"container": CONTAINER, "follow": "true"}
+        path = f"{self._path}/{name}/log"
+        with suppress(Fault):
+            stream = self._api.stream(
+                path, query, f"reading the log of pod {name}", idle=AT_GATE_SOON
+            )
+            try:
+                line = next(stream.lines(LINE), b"")
+            finally:
+                stream.close()
+            self._heard(generation, line.decode(errors="replace").rstrip("\n"))
+
+    def _runs_soon(self, container: ContainerId, doing: str) -> None:
+        """Wait until it runs; a ``Fault`` in the cluster's own words where it does not come to that."""
+        began = time.monotonic()
+        last = began + self.cluster.start_seconds
+        seen: Mapping[str, Any] = {}
+
+        def looked() -> bool | None:
+            nonlocal seen
+            seen = self._pod(container, doing)
+            refusal = refused_by_node(seen)
+            if refusal is not None:
+                raise Refused(f"{doing}: its node did not take it: {refusal}")
+            trouble = trouble_of(seen)
+            late = time.monotonic() - began > SETTLING
+            if trouble is not None and trouble.lasting and late:
+                raise Refused(f"{doing}: {trouble.text}")
+            return True if runs(seen) or has_ended(seen) else None
+
+        if known(looked, within=last - began, first=LOOK[0]) is None:
+            trouble = trouble_of(seen)
+            why = trouble.text if trouble is not None else "nobody says why"
+            raise Passing(
+                f"{doing}: it does not run after {self.cluster.start_seconds:g} s: {why}",
+                REFUSED_AGAIN,
+            )
+
+    def _pod(self, container: ContainerId, doing: str) -> dict[str, Any]:
+        """The pod as it is; ``Gone`` where it is not there, or another."""
+        name, uid = name_and_uid(container)
+        if not uid:
+            raise Gone(f"{doing}: there is no such pod; look again")
+        found = self._api.call("GET", f"{self._path}/{name}", doing)
+        if (found.get("metadata") or {}).get("uid") != uid:
+            raise Gone(f"{doing}: pod {name} is another one; look again")
+        return found
+
+    def open(self, generation: Generation, container: ContainerId, data: bytes) -> None:
+        """Attach once, write all the bytes, and wait until the agent says that its gate is open."""
+        name, _ = name_and_uid(container)
+        doing = f"opening the gate of pod {name}"
+        if not runs(self._pod(container, doing)):
+            raise Gone(f"{doing}: it does not run; the agent is replaced")
+        query = [("container", CONTAINER), ("stdin", "true"), ("stdout", "true")]
+        streams = self._streams(container, "attach", query, doing)
+        try:
+            streams.send(data)
+            # No end of input is sent: the frame says its length, and the launcher reads no further.
+            user = self._acknowledged(streams, generation, doing)
+        finally:
+            streams.close()
+        self._mirror.opened(generation, user)
+
+    def _acknowledged(self, streams: sockets.Streams, generation: Generation, doing: str) -> str:
+        """As whom its job runs, which its launcher says before there is one."""
+        last = time.monotonic() + ACKNOWLEDGED
+        said = b""
+        while (left := last - time.monotonic()) > 0 and not streams.over:
+            got = streams.receive(left)
+            if got is not None:
+                said = (said + got[1])[-4096:]
+            for one in _OPENED.finditer(said):
+                if one[1].decode() == generation:
+                    return one[2].decode()
+        raise Passing(f"{doing}: it did not say that it is open; the agent is replaced")
+
+    def _streams(
+        self, container: ContainerId, kind: str, query: Iterable[tuple[str, str]], doing: str
+    ) -> sockets.Streams:
+        name, _ = name_and_uid(container)
+        return sockets.connect(self._api.access, f"{self._path}/{name}/{kind}", [*query], doing)
+
+    def let_go(self, generation: Generation) -> None:
+        """Nothing is held of a gate."""
+
+    def put_tree(self, container: ContainerId, archive: Iterable[bytes]) -> None:
+        """Unpack a tar at the root of a pod at its gate."""
+        doing = f"putting files into pod {name_and_uid(container)[0]}"
+        self._enterable(container, doing)
+        words = ("tar", "-x", "-p", "--same-owner", "-f", "-", "-C", "/")
+        code, said = self._run(container, words, doing, within=TREE_SECONDS, data=archive)
+        if code != 0:
+            text = " ".join(said.decode(errors="replace").split())[:300]
+            raise Passing(f"{doing}: tar ended with {code}: {text}")
+
+    def take_tree(self, container: ContainerId, path: str) -> AbstractContextManager[Taken]:
+        """Nothing: the files of a pod that has ended cannot be had."""
+        doing = f"taking {path} from pod {name_and_uid(container)[0]}"
+        if not has_ended(self._pod(container, doing)):
+            raise Passing(f"{doing}: it runs")
+        raise Refused(f"{doing}: the files of a pod that has ended cannot be had")
+
+    def rename(self, container: ContainerId, name: str) -> None:
+        """It keeps its name."""
+        raise Refused(
+            f"pod {name_and_uid(container)[0]} cannot be called {name}: a pod keeps its name"
+        )
+
+    def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
+        """Not here: `kubectl run` does it."""
+        del words, terminal
+        raise Refused(
+            f"a person's command is not run in a pod of image {plan.image}: use `kubectl run` for that"
+        )
+
+    def signal(self, container: ContainerId, signal: str) -> None:
+        """Send a signal to its gate or launcher; one that does not run is a success."""
+        doing = f"sending {signal} to pod {name_and_uid(container)[0]}"
+        try:
+            self._enterable(container, doing)
+            words = ("sh", "-c", SIGNAL, "signal", signal)
+            code, said = self._run(container, words, doing, within=LOOKING)
+        except Gone:
+            return
+        except Passing:
+            if not self._runs(container):
+                return
+            raise
+        if code != 0 and self._runs(container):
+            text = " ".join(said.decode(errors="replace").split())[:300]
+            raise Passing(f"{doing}: kill ended with {code}: {text}")
+
+    def _runs(self, container: ContainerId) -> bool:
+        with suppress(Gone):
+            return runs(self._pod(container, "looking at a pod"))
+        return False
+
+    def freeze(self, container: ContainerId) -> None:
+        """It cannot be."""
+
+    def thaw(self, container: ContainerId) -> None:
+        """It was not frozen."""
+
+    def weigh(self, container: ContainerId, weight: float) -> None:
+        """It counts for what it asks for."""
+
+    def remove(self, container: ContainerId) -> None:
+        """Delete that pod and no other of its name, and wait until it is gone, which its node says."""
+        name, uid = name_and_uid(container)
+        doing = f"removing pod {name}"
+        if not uid:
+            return
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            # Not 0: that takes the record away while processes may run, and their exit code with it.
+            "gracePeriodSeconds": 1,
+            "preconditions": {"uid": uid},
+        }
+        try:
+            self._api.call("DELETE", f"{self._path}/{name}", doing, body=body)
+        except (Gone, Changed):
+            return
+        if (
+            known(lambda: self._is_gone(container) or None, within=self._removing, first=LOOK[0])
+            is None
+        ):
+            raise Passing(
+                f"{doing}: its node has not said that it has ended; it is looked at again"
+            )
+
+    def _is_gone(self, container: ContainerId) -> bool:
+        try:
+            seen = self._pod(container, "looking whether a pod is gone")
+        except Gone:
+            return True
+        self._seen(seen)
+        return False
+
+    def exec_probe(
+        self, container: ContainerId, argv: tuple[str, ...], timeout: float, *, user: str = "0:0"
+    ) -> tuple[int, bytes]:
+        """Run a short command inside, as ``UID:GID``; its exit code and its output, at most 64 KiB."""
+        doing = f"running {argv[0]} in pod {name_and_uid(container)[0]}"
+        self._enterable(container, doing)
+        return self._run(container, _as(user, argv), doing, within=timeout)
+
+    def _enterable(self, container: ContainerId, doing: str) -> None:
+        if not runs(self._pod(container, doing)):
+            raise Gone(f"{doing}: it does not run; the agent is replaced")
+
+    def _run(
+        self,
+        container: ContainerId,
+        argv: tuple[str, ...],
+        doing: str,
+        *,
+        within: float,
+        data: Iterable[bytes] | None = None,
+    ) -> tuple[int, bytes]:
+        name, _ = name_and_uid(container)
+        return sockets.run(
+            self._api.access, f"{self._path}/{name}/exec", argv, doing, within=within, data=data
+        )
+
+    def execute(
+        self,
+        container: ContainerId,
+        argv: tuple[str, ...],
+        *,
+        user: str,
+        variables: Mapping[str, str],
+        terminal: bool,
+    ) -> Execution:
+        """Start a process inside as ``UID:GID``; see ``engines.protocol``."""
+        doing = f"running {argv[0]} in pod {name_and_uid(container)[0]}"
+        self._enterable(container, doing)
+        words = ("env", *(f"{name}={value}" for name, value in variables.items()), *argv)
+        query = [("container", CONTAINER), ("stdin", "true"), ("stdout", "true")]
+        query += [("tty", "true")] if terminal else [("stderr", "true")]
+        query += [("command", word) for word in _as(user, words)]
+        return sockets.PodExecution(self._streams(container, "exec", query, doing))
+
+    def isolation(self, plan: AgentPlan) -> tuple[Breach, ...]:
+        """Not tried: whom a pod reaches is a NetworkPolicy's to say."""
+        raise Passing(
+            f'whether agents of pool "{plan.pool}" reach each other is not tried on a cluster: a '
+            "NetworkPolicy has to see to it"
+        )
+
+    # -- what it does not have
+
+    def make_sandbox(self, plan: SandboxPlan) -> ContainerId:
+        """None: its capabilities say so."""
+        _no_sandbox(plan.name)
+
+    def sandbox_is_empty(self, holder: ContainerId) -> bool:  # noqa: ARG002
+        """There is none."""
+        return False
+
+    def watch_sandbox(self, holder: ContainerId) -> None:
+        """There is none."""
+
+    def sandbox_was_used(self, holder: ContainerId) -> bool:  # noqa: ARG002
+        """There is none."""
+        return True
+
+    def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:
+        """Nothing is kept beside pods."""
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._api.close()
+
+
+def _no_sandbox(name: str) -> NoReturn:
+    raise Refused(f"{name}: a cluster keeps no network namespace for a slot: leave out `sandbox`")
+
+
+def _as(user: str, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command as that user, who gains nothing by it; a process beside a pod's own begins as root."""
+    if user == "0:0":
+        return argv
+    uid, _, gid = user.partition(":")
+    drop = ("--clear-groups", "--inh-caps=-all", "--no-new-privs")
+    return ("setpriv", "--reuid", uid, "--regid", gid or uid, *drop, *argv)

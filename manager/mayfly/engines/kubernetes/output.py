@@ -1,0 +1,311 @@
+"""What the agents print: a thread each that follows its pod's log, kept on disk by ``edge.output_store``.
+
+Only the log is read, never attached to, since an attachment that ends ends the gate's input. A follower goes
+on from where the kept output ends, by the line's own time; what a node has thrown away meanwhile is told
+where it is missing. The log is one stream: what was written to standard error comes among the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mayfly.core import naming
+from mayfly.core.model import ContainerId, Generation
+from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.lasting_thread import begun
+from mayfly.edge.output_kept import (
+    AT_GATE,
+    ENDED,
+    ENDED_MAX,
+    NOTE,
+    NOTHING_KEPT,
+    OUT,
+    Chunk,
+    KeptFile,
+    KeptReader,
+    Resume,
+    own_frame,
+    stamp,
+)
+from mayfly.edge.output_meter import OutputMeter
+from mayfly.edge.output_store import OutputStore
+from mayfly.engines.kubernetes.api import Api, Stream
+from mayfly.engines.kubernetes.manifest import CONTAINER
+from mayfly.engines.kubernetes.pods import has_ended, name_and_uid, runs
+from mayfly.engines.protocol import Gone, OutputListener
+
+PIECE = 16 * 1024  # bytes of a line that go into one frame
+BACKLOG = 512 * 1024  # bytes of one agent that may wait for the disk
+SILENT = 3600.0  # seconds without a line after which the log is asked for anew
+BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0)
+CUT = "the agent's pod is gone: the end of its output may be missing"
+UNBEGUN = (
+    "the first part of this output was lost: its node had thrown it away before anybody read it"
+    " (containerLogMaxSize of its kubelet)"
+)
+# What a node says in place of a log that it has not any more, with status 200.
+UNAVAILABLE = b"unable to retrieve container logs for "
+Heard = Callable[[Generation, str], None]  # of the gate's own lines, before there is a job
+
+
+class _Followed:
+    """One agent; its thread alone touches it, bar what waits for the disk."""
+
+    def __init__(
+        self, generation: Generation, container: ContainerId, file: KeptFile, meter: OutputMeter
+    ) -> None:
+        self.generation = generation
+        self.container = container
+        self.file = file
+        self.meter = meter
+        self.lines: bytearray | None = None  # None: nobody wants them
+        self.stream: Stream | None = None
+        self.resume: Resume | None = None  # None: not known yet
+        self.opened = threading.Event()  # the file, or nothing ever will be
+        self.room = threading.Semaphore(BACKLOG // PIECE)
+        self.first = (
+            0  # how many lines of the log were taken from its beginning; -1: not from there
+        )
+        self.tail = b""
+        self.parted = False
+
+
+class OutputKeeper:
+    """Follows, keeps and shows the output of all agents; see ``engines.protocol``."""
+
+    def __init__(
+        self,
+        api: Api,
+        path: str,
+        directory: Path,
+        listener: OutputListener,
+        heard: Heard,
+        *,
+        per_agent: int,
+        total: int,
+    ) -> None:
+        self._api = api
+        self._path = path
+        self._listener = listener
+        self._heard = heard
+        self._per_agent = per_agent
+        self._store = OutputStore(directory, total, listener.failed)
+        self._followed: dict[Generation, _Followed] = {}
+        self._stopping = threading.Event()
+
+    # -- asked from any thread -------------------------------------------------------------
+
+    def start(self) -> None:
+        """Look at what is kept from before, and begin."""
+        self._store.start()
+
+    def close(self) -> None:
+        """Stop following and finish writing; pods are left as they are."""
+        self._stopping.set()
+        for one in tuple(self._followed.values()):
+            one.opened.set()
+            stream = one.stream
+            if stream is not None:
+                stream.stop()
+        self._store.close()
+
+    def follow(
+        self, generation: Generation, container: ContainerId, *, lines: bool = False
+    ) -> None:
+        """Follow a pod from where its kept output ends; safe to repeat."""
+        if not naming.is_generation(generation):
+            raise Refused(f"the generation {generation!r} cannot name a file; remove its pod")
+        if generation in self._followed:
+            return
+        file = KeptFile(self._store.path(generation), self._per_agent)
+        meter = OutputMeter(generation, self._listener.printed)
+        one = _Followed(generation, container, file, meter)
+        one.lines = bytearray() if lines else None
+        self._followed[generation] = one
+        self._open(one)
+        thread = threading.Thread(
+            target=self._run, args=(one,), name=f"output-{generation}", daemon=True
+        )
+        if not begun(thread):
+            self._followed.pop(generation, None)  # it is asked for again at the next look
+
+    def read(
+        self, generation: Generation, *, follow: bool, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Chunk]:
+        """What is kept of an agent; see ``engines.protocol``."""
+        if not naming.is_generation(generation):
+            return
+        reader = KeptReader(self._store.path(generation))
+        with self._store.listening(generation) as bell, contextlib.closing(reader):
+            while not reader.ended:
+                live = follow and generation in self._followed
+                chunks = reader.more()
+                if chunks is not None:
+                    yield from chunks
+                elif not live:
+                    yield from reader.rest()
+                    if not reader.found:
+                        yield Chunk(NOTE, time.time(), NOTHING_KEPT)
+                    return
+                elif stop():
+                    return
+                else:
+                    yield Chunk(NOTE, 0.0, b"")
+                    bell.wait(0.5)
+                    bell.clear()
+
+    # -- an agent's thread -----------------------------------------------------------------
+
+    def _open(self, one: _Followed) -> None:
+        def opened(resume: Resume) -> None:
+            one.resume = resume
+            one.opened.set()
+
+        def unreadable() -> None:
+            one.opened.set()
+
+        self._store.open(one.generation, one.file, opened, unreadable)
+
+    def _run(self, one: _Followed) -> None:
+        try:
+            one.opened.wait()
+            if one.resume is not None and not one.resume.ended:
+                self._follow_on(one)
+                return
+            self._over(one)
+        except Exception as error:  # noqa: BLE001  one agent's trouble must be told, and the others go on
+            self._listener.failed(f"the output of agent {one.generation}", error)
+            self._followed.pop(one.generation, None)
+
+    def _follow_on(self, one: _Followed) -> None:
+        """Until the pod has ended and its log was read to its end, or it is gone."""
+        assert one.resume is not None
+        one.first = 0 if not (one.resume.since or one.resume.known) else -1
+        tries = 0
+        while not self._stopping.is_set():
+            last = False
+            try:
+                pod = self._pod(one)
+                last = has_ended(pod)
+                if last or runs(pod):
+                    tries = 0 if self._read_on(one, last=last) else tries + 1
+                    if last and not self._stopping.is_set():
+                        self._finish(one, gone=False)
+                        return
+                else:
+                    tries += 1
+            except Gone:
+                self._finish(one, gone=True)
+                return
+            except Fault:
+                tries += 1
+            self._stopping.wait(BACKOFF[min(tries, len(BACKOFF) - 1)] if tries else 0.0)
+
+    def _pod(self, one: _Followed) -> Any:
+        name, uid = name_and_uid(one.container)
+        pod = self._api.call("GET", f"{self._path}/{name}", f"looking at pod {name}")
+        if (pod.get("metadata") or {}).get("uid") != uid:
+            raise Gone(f"pod {name} is another one; look again")
+        return pod
+
+    def _read_on(self, one: _Followed, *, last: bool) -> bool:
+        """Whether anything new came."""
+        assert one.resume is not None
+        name, _ = name_and_uid(one.container)
+        query = {"container": CONTAINER, "timestamps": "true", "follow": str(not last).lower()}
+        newest = one.resume.newest
+        if newest:
+            at = time.gmtime(max(0, newest // 10**9 - 1))
+            query["sinceTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", at)
+        stream = self._api.stream(
+            f"{self._path}/{name}/log", query, f"reading the log of pod {name}", idle=SILENT
+        )
+        one.stream = stream
+        new, begins = False, True
+        try:
+            if self._stopping.is_set():
+                return False
+            before = b""  # of the line that goes on: its time and a space
+            for piece in stream.lines(PIECE):
+                if not before and piece.startswith(UNAVAILABLE):
+                    break
+                text = piece if before else piece.partition(b" ")[2]
+                time_of = before or piece[: len(piece) - len(text)]
+                if not _is_stamp(time_of):
+                    break
+                before = b"" if piece.endswith(b"\n") else time_of
+                new = self._take(one, time_of + text, text, begins=begins) or new
+                begins = False
+        finally:
+            one.stream = None
+            stream.close()
+            if not last:
+                self._remember(one)
+        return new
+
+    def _remember(self, one: _Followed) -> None:
+        """Read what is kept again, so that a log that is asked for once more brings nothing twice."""
+        one.opened.clear()
+        one.resume = None
+        self._open(one)
+        while not one.opened.wait(0.5) and not self._stopping.is_set():
+            pass
+        if one.resume is None:
+            one.resume = Resume()
+
+    def _take(self, one: _Followed, payload: bytes, text: bytes, *, begins: bool) -> bool:
+        """One line, or a piece of one, with its time; whether it is new."""
+        assert one.resume is not None
+        frame = struct.pack(">BxxxL", OUT, len(payload)) + payload
+        fresh = one.resume.fresh(frame)
+        if not fresh:
+            return False
+        if begins and one.first == 0 and not text.startswith(AT_GATE):
+            self._write(one, own_frame(NOTE, UNBEGUN))
+            one.first = -1
+        if 0 <= one.first < 2:
+            self._heard(one.generation, text.decode(errors="replace").rstrip("\n"))
+            self._listener.rung(one.generation)
+            one.first += 1
+        ended = ENDED.search((one.tail + text)[-ENDED_MAX:])
+        one.parted = ended is not None
+        one.tail = b"" if text.endswith(b"\n") else text[-ENDED_MAX:]
+        if ended is not None:
+            self._listener.rung(one.generation)
+        if one.lines is not None:
+            one.lines += text[: PIECE - len(one.lines)]
+            if text.endswith(b"\n"):
+                self._listener.line(one.generation, OUT, bytes(one.lines).rstrip(b"\n"))
+                one.lines.clear()
+        one.meter.add(text.count(b"\n"), len(frame))
+        self._write(one, fresh)
+        return True
+
+    def _write(self, one: _Followed, frame: bytes) -> None:
+        one.room.acquire()
+        self._store.write(one.generation, one.file, frame, lambda _: one.room.release())
+
+    def _finish(self, one: _Followed, *, gone: bool) -> None:
+        """Nothing will follow; ``gone``: and nobody can say whether this was all."""
+        if gone and not one.parted:
+            self._write(one, own_frame(NOTE, CUT))
+        self._store.end(one.generation, one.file, partial(self._over, one))
+
+    def _over(self, one: _Followed) -> None:
+        if self._followed.get(one.generation) is one:
+            del self._followed[one.generation]
+        self._listener.ended(one.generation)
+
+
+def _is_stamp(prefix: bytes) -> bool:
+    try:
+        return stamp(prefix)[0] > 0
+    except ValueError:
+        return False

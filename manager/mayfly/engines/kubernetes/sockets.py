@@ -1,0 +1,258 @@
+"""A process's streams over one connection: attached to a pod's own process, or to one started beside it.
+
+The subprotocols are ``v5.channel.k8s.io``, where one stream can be closed alone, and ``v4`` of older servers:
+each message begins with its stream's number (0 in, 1 out, 2 error, 3 how it ended, 4 the terminal's size; 255
+in v5: that stream is closed). Nothing here waits for longer than it is told.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import websocket
+
+from mayfly.edge.faults import Fault, Passing
+from mayfly.engines.kubernetes.access import Access
+from mayfly.engines.kubernetes.api import fault_of
+
+IN, OUT, ERROR, END, SIZE, CLOSED = 0, 1, 2, 3, 4, 255
+V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+PIECE = 32 * 1024
+CONNECTING = 10.0
+SENDING = 30.0  # seconds for a piece to be taken
+
+
+class Streams:
+    """One connection; used by one thread."""
+
+    def __init__(self, opened: websocket.WebSocket, doing: str) -> None:
+        self._socket = opened
+        assert opened.sock is not None
+        self._sock: socket.socket = opened.sock
+        self._doing = doing
+        self.exit: dict[str, Any] | None = None  # how it ended, as a Status; None: it has not said
+        self.over = False
+
+    @property
+    def closes_input(self) -> bool:
+        """Whether its input can be closed alone."""
+        return self._socket.getsubprotocol() == V5
+
+    def fileno(self) -> int:
+        """Of the connection."""
+        return self._sock.fileno()
+
+    def send(self, data: bytes, stream: int = IN) -> None:
+        """All of the bytes; ``Passing`` where they are not taken."""
+        try:
+            self._socket.settimeout(SENDING)
+            for at in range(0, len(data), PIECE):
+                self._socket.send_binary(bytes((stream,)) + data[at : at + PIECE])
+        except (OSError, websocket.WebSocketException) as error:
+            raise self._broken(error) from error
+
+    def end_input(self) -> None:
+        """No more will be sent; where that cannot be said alone, all of it is over."""
+        try:
+            if self.closes_input:
+                self._socket.send_binary(bytes((CLOSED, IN)))
+            else:
+                self.close()
+        except (OSError, websocket.WebSocketException) as error:
+            raise self._broken(error) from error
+
+    def receive(self, within: float) -> tuple[int, bytes] | None:
+        """The next of what its process writes; ``None``: nothing came in that time, or it is over."""
+        deadline = time.monotonic() + within
+        while not self.over:
+            left = max(0.0, deadline - time.monotonic())
+            if not self._readable(left):
+                return None
+            try:
+                self._socket.settimeout(max(left, 1.0))
+                kind, data = self._socket.recv_data()
+            except websocket.WebSocketTimeoutException:
+                return None
+            except (OSError, websocket.WebSocketException):
+                self.over = True
+                return None
+            if kind == websocket.ABNF.OPCODE_CLOSE:
+                self.over = True
+            elif data and data[0] == END:
+                self.exit = _status(data[1:])
+            elif data and data[0] in (OUT, ERROR) and len(data) > 1:
+                return data[0], bytes(data[1:])
+        return None
+
+    def _readable(self, within: float) -> bool:
+        sock = self._sock
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        return bool(select.select([self.fileno()], [], [], within)[0])
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of a process that was started here and has ended; ``None``: it has not, or nobody said."""
+        if self.exit is None:
+            return None
+        if self.exit.get("status") == "Success":
+            return 0
+        for cause in (self.exit.get("details") or {}).get("causes") or ():
+            if cause.get("reason") == "ExitCode":
+                with suppress(ValueError):
+                    return int(cause.get("message"))
+        return None
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.over = True
+        with suppress(OSError, websocket.WebSocketException):
+            self._socket.close(timeout=0)
+
+    def _broken(self, error: Exception) -> Passing:
+        return Passing(f"{self._doing}: the connection broke off ({error})")
+
+
+def _status(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def connect(
+    access: Access,
+    path: str,
+    query: Sequence[tuple[str, str]],
+    doing: str,
+    *,
+    within: float = CONNECTING,
+) -> Streams:
+    """The streams; a ``Fault`` where the server, or the node, does not let anybody to them."""
+    target = f"{access.server.replace('http', 'ws', 1)}{path}?{urlencode(query)}"
+    try:
+        opened = websocket.create_connection(
+            target,
+            timeout=within,
+            subprotocols=[V5, V4],
+            header=[f"{name}: {value}" for name, value in access.headers().items()],
+            sslopt={} if access.context is None else {"context": access.context},
+            suppress_origin=True,
+            skip_utf8_validation=True,
+            enable_multithread=False,
+            http_no_proxy=["*"],
+        )
+    except websocket.WebSocketBadStatusException as error:
+        text = bytes(error.resp_body or b"")
+        said = _status(text) or {"message": text[:300].decode(errors="replace")}
+        raise _unlet(error.status_code, said, doing) from error
+    except (OSError, websocket.WebSocketException, ValueError) as error:
+        raise Passing(f"{doing}: there is no connection to the API server ({error})") from error
+    return Streams(opened, doing)
+
+
+def _unlet(status: int, said: dict[str, Any], doing: str) -> Fault:
+    """A process that is not there (yet, or any more) is told as a bad request, or as the server's error."""
+    if status in (400, 500):
+        return Passing(f"{doing}: {said.get('message') or f'HTTP {status}'}")
+    return fault_of(status, said, doing, None)
+
+
+def run(
+    access: Access,
+    path: str,
+    argv: Sequence[str],
+    doing: str,
+    *,
+    within: float,
+    data: Iterable[bytes] | None = None,
+    most: int = 64 * 1024,
+) -> tuple[int, bytes]:
+    """A short command beside a pod's own process: its exit code and what it wrote, at most so many bytes.
+
+    ``data`` goes to its input, which is closed then.
+    """
+    deadline = time.monotonic() + within
+    query = [("container", "agent"), ("stdout", "true"), ("stderr", "true")]
+    query += [("stdin", "true")] if data is not None else []
+    streams = connect(access, path, [*query, *(("command", word) for word in argv)], doing)
+    try:
+        written = bytearray()
+        if data is not None:
+            if not streams.closes_input:
+                raise Passing(
+                    f"{doing}: the API server is older than 1.30, and cannot end an input"
+                )
+            for piece in data:
+                if time.monotonic() > deadline:
+                    raise Passing(f"{doing}: it takes longer than {within:g} s")
+                streams.send(piece)
+            streams.end_input()
+        while (left := deadline - time.monotonic()) > 0 and not streams.over:
+            got = streams.receive(left)
+            if got is not None:
+                written += got[1][: most - len(written)]
+        code = streams.exit_code
+        if code is None:
+            raise Passing(f"{doing}: nobody says how it ended")
+        return code, bytes(written)
+    finally:
+        streams.close()
+
+
+class PodExecution:
+    """A process beside a pod's own, as ``engines.protocol.Execution``; used by one thread."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._ended_input = False
+
+    def fileno(self) -> int:
+        """Of the connection."""
+        return self._streams.fileno()
+
+    def receive(self) -> tuple[tuple[int, bytes], ...] | None:
+        """What has come; see ``engines.protocol``."""
+        found: list[tuple[int, bytes]] = []
+        while (got := self._streams.receive(0.0)) is not None:
+            found.append(got)
+        return None if self._streams.over and not found else tuple(found)
+
+    def send(self, data: bytes) -> int:
+        """How many of the bytes were taken; one that reads no more takes them all."""
+        with suppress(Fault):
+            self._streams.send(data[:PIECE])
+            return min(len(data), PIECE)
+        return len(data)
+
+    def end_input(self) -> None:
+        """No more will be sent."""
+        with suppress(Fault):
+            self._streams.end_input()
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size."""
+        with suppress(Fault):
+            size: dict[Literal["Width", "Height"], int] = {"Width": columns, "Height": rows}
+            self._streams.send(json.dumps(size).encode(), SIZE)
+
+    def begun(self) -> bool | None:
+        """Whether there is a process: the connection stands only where one was started."""
+        return True
+
+    def exit_code(self) -> int | None:
+        """Of one that has ended."""
+        return self._streams.exit_code
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._streams.close()

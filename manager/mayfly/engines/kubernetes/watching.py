@@ -1,0 +1,177 @@
+"""The pods of a namespace, listed once and watched from there: a bell that says where to look.
+
+A watch goes on from the last version that was seen, which bookmarks keep young. One that breaks off is taken
+up there; one whose version the server has forgotten (410) begins with another list, and what differs from
+what was known is rung. Each start and each end rings once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mayfly.core.model import ContainerId, Continuity
+from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.lasting_thread import LastingThread
+from mayfly.engines.kubernetes.api import Api, Expired, Stream, fault_of
+from mayfly.engines.kubernetes.manifest import SELECTOR
+from mayfly.engines.kubernetes.pods import container_id, container_of, end_of, runs
+from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
+
+LASTS = 300  # seconds after which the server ends a watch, which is taken up again at once
+SILENT = (
+    LASTS + 30.0
+)  # seconds without a word after which a watch is given up: bookmarks come before
+BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+LINE = 4 * 1024 * 1024  # bytes of one event
+DOING = "watching the pods"
+Pod = Mapping[str, Any]
+
+
+class PodWatch:
+    """A thread that rings for every event of interest; ``seen`` hears of each pod as it is, before that."""
+
+    def __init__(
+        self,
+        api: Api,
+        path: str,
+        ring: Callable[[EngineEvent], None],
+        turned: Callable[[StreamTurn], None],
+        seen: Callable[[Pod], None],
+        *,
+        cursor: EventCursor | None,
+    ) -> None:
+        self._api = api
+        self._path = path
+        self._ring = ring
+        self._turned = turned
+        self._seen = seen
+        self._cursor = cursor
+        self._told_until = cursor.time_nano / 1e9 if cursor is not None else None
+        self._version = ""  # from which a watch goes on; "": a list comes first
+        self._known: dict[ContainerId, str] = {}  # of each pod, what was rung of it last
+        self._listed = False
+        self._stream: Stream | None = None
+        self._stopping = threading.Event()
+        self._thread = LastingThread(self._run, "engine-events")
+
+    @property
+    def cursor(self) -> EventCursor | None:
+        """The newest event rung; ``None``: none was."""
+        return self._cursor
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping.set()
+        stream = self._stream
+        if stream is not None:
+            stream.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        up, tries = False, 0
+        while not self._stopping.is_set():
+            try:
+                if not self._version:
+                    self._list()
+                stream = self._opened()
+                if not up:
+                    up, tries = True, 0
+                    self._turned(StreamTurn(True, Continuity.SAME, ""))
+                self._follow(stream)
+            except Expired:
+                self._version = ""
+            except Fault as fault:
+                if up and not self._stopping.is_set():
+                    up = False
+                    self._turned(StreamTurn(False, Continuity.UNKNOWN, str(fault)))
+                self._stopping.wait(BACKOFF[min(tries, len(BACKOFF) - 1)])
+                tries += 1
+
+    def _list(self) -> None:
+        found = self._api.call("GET", self._path, DOING, query={"labelSelector": SELECTOR})
+        pods = {container_id(pod): pod for pod in found.get("items") or ()}
+        for gone in self._known.keys() - pods.keys():
+            self._known.pop(gone)
+            self._tell("destroy", {}, gone)
+        for pod in pods.values():
+            self._take(pod, first=not self._listed)
+        self._listed = True
+        self._version = str((found.get("metadata") or {}).get("resourceVersion") or "")
+
+    def _opened(self) -> Stream:
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            "labelSelector": SELECTOR,
+            "timeoutSeconds": str(LASTS),
+        }
+        self._stream = self._api.stream(self._path, query, DOING, idle=SILENT)
+        if self._stopping.is_set():
+            self._stream.stop()
+        return self._stream
+
+    def _follow(self, stream: Stream) -> None:
+        """Until the server ends it; a ``Fault`` where it breaks off."""
+        try:
+            for line in stream.lines(LINE):
+                self._heard(line)
+        finally:
+            stream.close()
+
+    def _heard(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            kind, pod = str(event["type"]), dict(event["object"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Passing(f"{DOING}: an event broke off ({error})") from error
+        if kind == "ERROR":
+            raise fault_of(int(pod.get("code") or 500), pod, DOING, None)
+        self._version = str((pod.get("metadata") or {}).get("resourceVersion") or self._version)
+        if kind == "BOOKMARK":
+            return
+        self._take(pod, first=False)
+        if kind == "DELETED":
+            self._known.pop(container_id(pod), None)
+            self._tell("destroy", pod, container_id(pod))
+
+    def _take(self, pod: Pod, *, first: bool) -> None:
+        """Ring what is new of it; of the first list what an earlier run has heard is not."""
+        container = container_id(pod)
+        self._seen(pod)
+        end = end_of(pod)
+        now = "die" if end is not None else "start" if runs(pod) else "create"
+        before = self._known.get(container)
+        self._known[container] = now
+        if now == before or (before == "die" and now != "die"):
+            return
+        if first and (end is None or self._told_until is None or int(end.at) <= self._told_until):
+            return
+        self._tell(now, pod, container)
+
+    def _tell(self, action: str, pod: Pod, container: ContainerId) -> None:
+        agent, end = container_of(pod), end_of(pod)
+        at = time.time_ns()
+        self._cursor = EventCursor(at, container, action)
+        self._ring(
+            EngineEvent(
+                kind="container",
+                action=action,
+                id=container,
+                time_nano=at,
+                name=agent.name if agent is not None else container.partition("@")[0],
+                host=agent.host if agent is not None else None,
+                slot=agent.slot if agent is not None else None,
+                generation=agent.generation if agent is not None else None,
+                exit_code=end.code if end is not None and action == "die" else None,
+                why=end.why if end is not None else "",
+            )
+        )

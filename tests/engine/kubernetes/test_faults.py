@@ -1,0 +1,284 @@
+"""What a cluster does that a good one seldom does: each is told, loses nothing, and ends nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.model import ContainerId
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.gate import frame
+from mayfly.edge.witness import unheard
+from mayfly.engines.kubernetes.engine import KubernetesEngine
+from mayfly.engines.protocol import EngineEvent, Gone, StreamTurn
+from tests.engine.contract import FOREVER, TRUE, World
+from tests.fakes.kubernetes import FakeCluster
+from tests.waiting import Until
+
+Make = Callable[[FakeCluster], KubernetesEngine]
+
+
+@pytest.fixture
+def engine(fake: FakeCluster, engine_of: Make) -> KubernetesEngine:
+    return engine_of(fake)
+
+
+@pytest.fixture
+def world(engine: KubernetesEngine, tmp_path: Path) -> Iterator[World]:
+    made = World(engine, tmp_path / "state")
+    yield made
+    made.close()
+
+
+class Heard:
+    """Events and turns of one follower."""
+
+    def __init__(self, engine: KubernetesEngine) -> None:
+        self.events: list[EngineEvent] = []
+        self.turns: list[StreamTurn] = []
+        self.follower = engine.watch(self.events.append, self.turns.append)
+
+    def died(self, container: ContainerId) -> list[EngineEvent]:
+        return [one for one in self.events if one.action == "die" and one.id == container]
+
+
+@pytest.fixture
+def heard(engine: KubernetesEngine, until: Until) -> Iterator[Heard]:
+    one = Heard(engine)
+    until(lambda: any(turn.up for turn in one.turns))
+    yield one
+    one.follower.stop()
+
+
+def test_a_version_that_is_too_old_is_listed_again_and_an_end_is_told_once(
+    fake: FakeCluster, world: World, heard: Heard, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    until(lambda: any(one.id == container for one in heard.events))
+    fake.fails("WATCH", "/pods", 410, "too old resource version", "Expired")
+    fake.forget()
+    fake.pod(plan.generation).end(64, died="for a test")
+    until(lambda: heard.died(container))
+    fake.forget()
+    other = world.started(world.plan(), until)
+    until(lambda: any(one.id == other and one.action == "start" for one in heard.events))
+    assert len(heard.died(container)) == 1
+
+
+def test_a_watch_that_is_cut_goes_on_where_it_was(
+    fake: FakeCluster, world: World, heard: Heard, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    lists = fake.calls.count(f"GET {world.engine._path}")  # type: ignore[attr-defined]
+    fake.fails("CUT", "/watch", 0, "")
+    fake.fails("CUT", "/watch", 0, "")
+    fake.ring()
+    fake.pod(plan.generation).end(64, died="for a test")
+    until(lambda: heard.died(container))
+    assert fake.calls.count(f"GET {world.engine._path}") == lists  # type: ignore[attr-defined]
+
+
+def test_a_server_that_is_away_is_unknown_and_told_and_its_return_too(
+    fake: FakeCluster, world: World, heard: Heard, until: Until
+) -> None:
+    for _ in range(3):
+        fake.fails("WATCH", "/pods", 503, "etcdserver: leader changed")
+        fake.fails("CUT", "/watch", 0, "")
+    fake.fails("GET", "/pods$", 503, "etcdserver: leader changed")
+    with pytest.raises(Passing, match="leader changed"):
+        world.engine.list()
+    fake.ring()
+    until(lambda: [turn.up for turn in heard.turns][-1] is True and len(heard.turns) >= 3)
+
+
+@pytest.mark.parametrize("after", [1, 7, 40, 46])
+def test_an_attachment_that_is_cut_burns_its_pod_and_no_other_is_tried(
+    fake: FakeCluster, world: World, until: Until, after: int
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    fake.cut_attach_after = after
+    with pytest.raises(Passing):
+        world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+    until(lambda: not fake.pod(plan.generation).runs)
+    until(lambda: world.witness(plan).died is not None)
+    assert world.witness(plan).opened is None
+    assert sum("attach" in call for call in fake.calls) == 1
+
+
+def test_an_attachment_that_is_refused_is_told_and_writes_nothing(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    fake.fails("GET", "/attach", 403, 'pods "x" is forbidden: cannot create resource "pods/attach"')
+    with pytest.raises(Refused, match="cannot create resource"):
+        world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+    assert fake.pod(plan.generation).runs
+    assert world.witness(plan).opened is None
+
+
+def test_a_quota_that_is_used_up_is_told_in_the_clusters_words_and_tried_again(
+    fake: FakeCluster, world: World
+) -> None:
+    said = "exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: 2, limited: 2"
+    fake.fails("POST", "/pods$", 403, said, "Forbidden")
+    with pytest.raises(Passing, match="exceeded quota: q") as caught:
+        world.engine.prepare(world.plan())
+    assert caught.value.retry_after == 60.0
+    assert fake.pods == {}
+
+
+def test_a_pod_that_may_not_be_made_needs_a_person(fake: FakeCluster, world: World) -> None:
+    fake.fails("POST", "/pods$", 403, 'violates PodSecurity "restricted:latest"', "Forbidden")
+    with pytest.raises(Refused, match="violates PodSecurity"):
+        world.engine.prepare(world.plan())
+
+
+def test_an_answer_that_was_lost_makes_no_second_pod(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    first = world.started(plan, until)
+    assert world.engine.prepare(plan) == first
+    assert len(fake.pods) == 1
+
+
+def test_a_name_that_another_has_is_nobodys_to_take(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    world.started(plan, until)
+    fake.pod(plan.generation).document["metadata"]["annotations"]["io.mayfly.seal"] = "another"
+    with pytest.raises(Refused):
+        world.engine.prepare(plan)
+    assert len(fake.pods) == 1
+
+
+def test_a_pod_that_does_not_come_to_run_leaves_nothing(fake: FakeCluster, world: World) -> None:
+    fake.starts = False
+    with pytest.raises(Passing, match="does not run after"):
+        world.engine.prepare(world.plan())
+    assert fake.pods == {}
+
+
+def test_another_pod_of_that_name_is_not_removed(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    container = world.started(world.plan(), until)
+    name = container.partition("@")[0]
+    world.engine.remove(ContainerId(f"{name}@another"))
+    assert fake.pods[name].runs
+    with pytest.raises(Gone):
+        world.engine.exec_probe(ContainerId(f"{name}@another"), ("true",), 5.0)
+
+
+def test_a_pod_whose_node_is_lost_is_not_gone(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    world.engine._removing = 0.5  # type: ignore[attr-defined]
+    container = world.started(world.plan(), until)
+    name = container.partition("@")[0]
+    fake.stuck.add(name)
+    with pytest.raises(Passing, match="its node has not said"):
+        world.engine.remove(container)
+    seen = world.seen(container)
+    assert seen is not None
+    assert seen.live
+    fake.stuck.clear()
+
+
+def test_a_deleted_pod_is_told_as_what_was_done_to_its_agent(
+    fake: FakeCluster, world: World, heard: Heard, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    fake.delete(fake.pod(plan.generation).name)
+    until(lambda: heard.died(container))
+    assert heard.died(container)[0].why == "its pod was deleted"
+    assert world.witness(plan).opened is not None
+    assert world.witness(plan).exit is None
+
+
+def test_a_manager_that_was_away_reads_what_is_still_there(
+    fake: FakeCluster, world: World, engine_of: Make, until: Until
+) -> None:
+    """Until it has asked, nothing is known of whoever runs, and that is no end."""
+    busy, ended, gone = world.plan(), world.plan(), world.plan()
+    for plan in (busy, ended, gone):
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    world._follower.stop()
+    for plan in (busy, ended, gone):
+        for name in ("opened", "user"):
+            (world.witnesses.path(plan.generation) / name).unlink()
+    fake.pod(ended.generation).end(3)
+    fake.delete(fake.pod(gone.generation).name)
+
+    later = engine_of(fake)
+    later.witnesses(world.witnesses.root)
+    for plan in (busy, ended, gone):
+        with pytest.raises(Passing):
+            world.witnesses.read(plan.generation)
+    fake.fails("GET", "/exec", 500, "container agent not found")
+    later.list()
+    with pytest.raises(Passing):  # its node did not answer
+        world.witnesses.read(busy.generation)
+    later.list()
+    assert world.witness(busy).opened is not None
+    assert world.witness(busy).exit is None
+    assert world.witnesses.user(busy.generation) == "1000:1000"
+    end = world.witness(ended).exit
+    assert end is not None
+    assert end.code == 3
+    assert world.witness(gone).exit is None
+    assert not unheard(world.witnesses.root, gone.generation).exists()
+    world._follower = later.watch(lambda _: None, lambda _: None)
+    later.close()
+
+
+def test_an_account_that_the_node_does_not_bear_out_is_none(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    one = fake.pod(plan.generation)
+    one.account.append("exit 0 0")
+    one.end(137, account=False)
+    until(lambda: (seen := world.seen(container)) is not None and not seen.live)
+    assert world.witness(plan).exit is None
+
+
+def test_a_node_that_killed_for_memory_says_so(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    fake.pod(plan.generation).end(137, account=False, reason="OOMKilled")
+    until(lambda: (seen := world.seen(container)) is not None and not seen.live)
+    end = world.witness(plan).exit
+    assert end is not None
+    assert (end.code, end.oom_kills) == (137, 1)
+
+
+def test_a_cluster_that_does_not_know_us_says_so(fake: FakeCluster, engine_of: Make) -> None:
+    fake.fails("GET", "/version", 401, "Unauthorized", "Unauthorized")
+    with pytest.raises(Refused, match=r"does not know who this is; see host\.kubernetes"):
+        engine_of(fake).facts()
+
+
+def test_a_server_that_nobody_runs_is_passing(fake: FakeCluster, engine_of: Make) -> None:
+    engine = engine_of(fake)
+    fake.__exit__()
+    began = time.monotonic()
+    with pytest.raises(Passing, match="does not answer"):
+        engine.list()
+    assert time.monotonic() >= began

@@ -1,0 +1,524 @@
+"""A cluster of one namespace that speaks an API server's HTTP and websockets, with the faults that a real one
+does not have on demand.
+
+    with FakeCluster() as cluster:
+        cluster.fails("POST", r"/pods$", 403, "exceeded quota: …")
+        cluster.forget()              # every version before now is too old: 410
+        cluster.cut_attach_after = 7  # bytes of standard input
+
+A pod is no container here: its gate reads frames as agents/gate does, and a job is a process of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from mayfly.engines.simulated.gate import unpacked
+from tests.fakes.websocket_end import WebSocketEnd, accepted
+
+NAMESPACE = "agents"
+Document = dict[str, Any]
+
+
+def stamp() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class FakePod:
+    """One pod: what is said of it, what it prints, and the process that is its job."""
+
+    def __init__(self, cluster: FakeCluster, document: Document) -> None:
+        self.cluster = cluster
+        self.document = document
+        self.log: list[bytes] = []  # lines, each with its time
+        self.account: list[str] = []
+        self.attached: list[WebSocketEnd] = []
+        self.opened = False
+        self.burnt = False  # somebody was attached, and has left
+        self.tree: list[bytes] = []
+        self.job: subprocess.Popen[bytes] | None = None
+        self.signalled = False
+
+    @property
+    def name(self) -> str:
+        return str(self.document["metadata"]["name"])
+
+    @property
+    def generation(self) -> str:
+        environment = self.document["spec"]["containers"][0]["env"]
+        return next(str(one["value"]) for one in environment if one["name"] == "MAYFLY_GENERATION")
+
+    @property
+    def runs(self) -> bool:
+        statuses = self.document["status"].get("containerStatuses") or [{}]
+        return "running" in statuses[0].get("state", {})
+
+    def say(self, line: bytes) -> None:
+        at = datetime.now(UTC)
+        self.log.append(f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond:06d}000Z ".encode() + line)
+        for one in self.attached:
+            one.send(1, line)
+        self.cluster.ring()
+
+    def start(self) -> None:
+        self.document["status"] = {
+            "phase": "Running",
+            "podIP": "10.0.0.1",
+            "containerStatuses": [
+                {"name": "agent", "state": {"running": {"startedAt": stamp()}}, "ready": True}
+            ],
+        }
+        self.cluster.changed("MODIFIED", self.document)
+        self.say(f"mayfly: at gate {self.generation}\n".encode())
+
+    def input(self, data: bytes) -> bool:
+        """What came to standard input so far; whether the gate has read enough."""
+        head, newline, _ = data.partition(b"\n")
+        words = head.split()
+        if not newline:
+            return False
+        if len(words) != 4 or not words[2].isdigit():
+            self.end(64, died="the first line is not the header of a frame")
+            return True
+        if len(data) < len(head) + 1 + int(words[2]):
+            return False
+        files = unpacked(data, self.generation)  # type: ignore[arg-type]
+        if files is None:
+            self.end(64, died="the frame is meant for another agent")
+            return True
+        self.opened = True
+        self.account.append("opened")
+        self.say(f"mayfly: opened {self.generation} 1000:1000\n".encode())
+        threading.Thread(target=self._work, args=(files,), daemon=True).start()
+        return True
+
+    def _work(self, files: Any) -> None:
+        argv = shlex.split(files["job.argv"].decode(errors="surrogateescape").removeprefix("&\n"))
+        if "/workspace" in argv:
+            self.end(0 if self.tree else 70)
+            return
+        self.job = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert self.job.stdout is not None
+        for line in self.job.stdout:
+            self.say(line)
+        code = self.job.wait()
+        if self.runs:
+            self.end(code if code >= 0 else 128 - code)
+
+    def end(self, code: int, *, died: str = "", reason: str = "", account: bool = True) -> None:
+        """Its launcher ends, or (without ``account``) is ended."""
+        with self.cluster.lock:
+            if not self.runs:
+                return
+            if died:
+                self.account.append(f"died {code} {died}")
+            if self.opened and account:
+                if self.signalled:
+                    self.account.append("signalled")
+                self.account.append(f"exit {code} 0")
+                self.say(f"mayfly: ended {code}\n".encode())
+            status = self.document["status"]
+            status["phase"] = "Succeeded" if code == 0 else "Failed"
+            status["containerStatuses"][0]["state"] = {
+                "terminated": {
+                    "exitCode": code,
+                    "reason": reason or ("Completed" if code == 0 else "Error"),
+                    "finishedAt": stamp(),
+                    "message": "\n".join(self.account) + "\n" if self.account else "",
+                }
+            }
+            self.cluster.changed("MODIFIED", self.document)
+        if self.job is not None and self.job.poll() is None:
+            self.job.kill()
+        for one in self.attached:
+            one.close()
+
+    def signal(self, name: str) -> None:
+        if name == "KILL":
+            self.end(137, account=False)
+        elif self.job is not None:
+            self.signalled = True
+            self.end(143)
+        else:
+            self.end(143)
+
+
+class FakeCluster:
+    """The API server; a context manager."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._bell = threading.Condition(self.lock)
+        self.version = 1
+        self.oldest = 0
+        self.history: list[tuple[int, str, Document]] = []
+        self.pods: dict[str, FakePod] = {}
+        self.calls: list[str] = []
+        self.starts = True  # whether pods come to run
+        self.cut_attach_after: int | None = None
+        self.acknowledges = True
+        self.stuck: set[str] = set()  # names of pods whose node does not say that they have ended
+        self._faults: list[tuple[str, re.Pattern[str], int, str, str]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.stopping = False
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping = True
+        self.ring()
+        for one in tuple(self.pods.values()):
+            if one.job is not None and one.job.poll() is None:
+                one.job.kill()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def server(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def kubeconfig(self) -> str:
+        """What a file says that leads here."""
+        return json.dumps(
+            {
+                "current-context": "fake",
+                "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "me"}}],
+                "clusters": [{"name": "fake", "cluster": {"server": self.server}}],
+                "users": [{"name": "me", "user": {"token": "secret"}}],
+            }
+        )
+
+    # -- faults ----------------------------------------------------------------------------
+
+    def fails(self, method: str, path: str, status: int, message: str, reason: str = "") -> None:
+        """The next such call ends so."""
+        self._faults.append((method, re.compile(path), status, message, reason))
+
+    def fault(self, method: str, path: str) -> tuple[int, str, str] | None:
+        for one in self._faults:
+            if one[0] == method and one[1].search(path):
+                self._faults.remove(one)
+                return one[2:]
+        return None
+
+    def forget(self) -> None:
+        """Every version before now is too old."""
+        with self.lock:
+            self.version += 1
+            self.oldest = self.version
+            self.history.clear()
+        self.ring()
+
+    def pod(self, generation: str) -> FakePod:
+        return next(one for one in self.pods.values() if one.generation == generation)
+
+    # -- what its parts do -----------------------------------------------------------------
+
+    def ring(self) -> None:
+        with self._bell:
+            self._bell.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        with self._bell:
+            self._bell.wait(seconds)
+
+    def changed(self, kind: str, document: Document) -> None:
+        with self.lock:
+            self.version += 1
+            document["metadata"]["resourceVersion"] = str(self.version)
+            self.history.append((self.version, kind, json.loads(json.dumps(document))))
+        self.ring()
+
+    def create(self, document: Document) -> Document | None:
+        """``None``: there is one of that name."""
+        with self.lock:
+            name = document["metadata"]["name"]
+            if name in self.pods:
+                return None
+            document["metadata"]["uid"] = f"uid-{self.version}"
+            document["metadata"]["creationTimestamp"] = stamp()
+            document["status"] = {"phase": "Pending"}
+            self.pods[name] = FakePod(self, document)
+            self.changed("ADDED", document)
+            found: Document = json.loads(json.dumps(document))
+        if self.starts:
+            threading.Thread(target=self.pods[name].start, daemon=True).start()
+        return found
+
+    def delete(self, name: str) -> None:
+        """As a node does it whose pod has a second."""
+        with self.lock:
+            one = self.pods.get(name)
+            if one is None:
+                return
+            one.document["metadata"]["deletionTimestamp"] = stamp()
+            self.changed("MODIFIED", one.document)
+            if name in self.stuck:
+                return
+        one.end(137, account=False)
+        with self.lock:
+            self.pods.pop(name, None)
+            self.changed("DELETED", one.document)
+
+    def events_after(self, version: int) -> list[tuple[int, str, Document]]:
+        with self.lock:
+            return [event for event in self.history if event[0] > version]
+
+
+def _handler(cluster: FakeCluster) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        fake = cluster
+
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    fake: FakeCluster
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+    def _asked(self) -> tuple[str, dict[str, list[str]]]:
+        parts = urlsplit(self.path)
+        return parts.path, parse_qs(parts.query)
+
+    def _body(self) -> Document:
+        size = int(self.headers.get("Content-Length") or 0)
+        found: Document = json.loads(self.rfile.read(size) or b"{}")
+        return found
+
+    def _answer(self, status: int, document: Document) -> None:
+        data = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _refuse(self, status: int, message: str, reason: str = "") -> None:
+        document = {"kind": "Status", "status": "Failure", "message": message, "code": status}
+        self._answer(status, {**document, "reason": reason})
+
+    def _failing(self, method: str, path: str) -> bool:
+        self.fake.calls.append(f"{method} {path}")
+        if self.headers.get("Authorization") != "Bearer secret":
+            self._refuse(401, "Unauthorized")
+            return True
+        found = self.fake.fault(method, path)
+        if found is not None:
+            self._refuse(*found)
+        return found is not None
+
+    def do_GET(self) -> None:
+        path, query = self._asked()
+        if self.headers.get("Upgrade", "").lower() == "websocket":
+            self._upgraded(path, query)
+        elif self._failing("WATCH" if "watch" in query else "GET", path):
+            return
+        elif path == "/version":
+            self._answer(200, {"major": "1", "minor": "37", "gitVersion": "v1.37.2"})
+        elif path.endswith("/pods") and "watch" in query:
+            self._watch(int(query["resourceVersion"][0]))
+        elif path.endswith("/pods"):
+            with self.fake.lock:
+                items = [one.document for one in self.fake.pods.values()]
+                about = {"resourceVersion": str(self.fake.version)}
+                self._answer(200, {"kind": "PodList", "metadata": about, "items": items})
+        elif path.endswith("/log"):
+            self._log(path.split("/")[-2], query)
+        else:
+            one = self.fake.pods.get(path.rpartition("/")[2])
+            if one is None:
+                self._refuse(404, f'pods "{path}" not found', "NotFound")
+            else:
+                with self.fake.lock:
+                    self._answer(200, one.document)
+
+    def do_POST(self) -> None:
+        path, _ = self._asked()
+        body = self._body()
+        if self._failing("POST", path):
+            return
+        made = self.fake.create(body)
+        if made is None:
+            name = body["metadata"]["name"]
+            self._refuse(409, f'pods "{name}" already exists', "AlreadyExists")
+        else:
+            self._answer(201, made)
+
+    def do_DELETE(self) -> None:
+        path, _ = self._asked()
+        body = self._body()
+        if self._failing("DELETE", path):
+            return
+        one = self.fake.pods.get(path.rpartition("/")[2])
+        if one is None:
+            self._refuse(404, "not found", "NotFound")
+            return
+        wanted = (body.get("preconditions") or {}).get("uid")
+        if wanted != one.document["metadata"]["uid"]:
+            self._refuse(409, "Precondition failed: UID in precondition", "Conflict")
+            return
+        threading.Thread(target=self.fake.delete, args=(one.name,), daemon=True).start()
+        self._answer(200, one.document)
+
+    # -- streams ---------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+
+    def _chunk(self, data: bytes) -> bool:
+        try:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.wfile.flush()
+        except OSError:
+            return False
+        return True
+
+    def _watch(self, version: int) -> None:
+        self._begin()
+        while not self.fake.stopping:
+            if version < self.fake.oldest:
+                expired = {"kind": "Status", "code": 410, "reason": "Expired"}
+                expired["message"] = "too old resource version"
+                self._chunk(json.dumps({"type": "ERROR", "object": expired}).encode() + b"\n")
+                break
+            cut = self.fake.fault("CUT", "/watch")
+            if cut is not None:
+                return
+            for number, kind, document in self.fake.events_after(version):
+                version = number
+                line = json.dumps({"type": kind, "object": document}).encode() + b"\n"
+                if not self._chunk(line):
+                    return
+            self.fake.wait(0.2)
+        self._chunk(b"")
+
+    def _log(self, name: str, query: dict[str, list[str]]) -> None:
+        one = self.fake.pods.get(name)
+        if one is None:
+            self._refuse(404, f'pods "{name}" not found', "NotFound")
+            return
+        self._begin()
+        at, follow = 0, query.get("follow") == ["true"]
+        stamped = query.get("timestamps") == ["true"]
+        since = query.get("sinceTime", [""])[0].encode()
+        while True:
+            over = not follow or not one.runs or self.fake.stopping
+            for line in one.log[at:]:
+                at += 1
+                text = line if stamped else line.partition(b" ")[2]
+                if line >= since and not self._chunk(text):
+                    return
+            if over:
+                break
+            self.fake.wait(0.2)
+        self._chunk(b"")
+
+    def _upgraded(self, path: str, query: dict[str, list[str]]) -> None:
+        name, kind = path.split("/")[-2:]
+        if self._failing("GET", path):
+            return
+        one = self.fake.pods.get(name)
+        if one is None or not one.runs:
+            self._refuse(500, "container agent not found in pod")
+            return
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accepted(self.headers["Sec-WebSocket-Key"]))
+        self.send_header("Sec-WebSocket-Protocol", "v5.channel.k8s.io")
+        self.end_headers()
+        self.close_connection = True
+        end = WebSocketEnd(self.rfile, self.wfile)  # type: ignore[arg-type]
+        for stream in (1, 2, 3):
+            end.send(stream, b"")
+        if kind == "attach":
+            self._attach(one, end)
+        else:
+            self._exec(one, end, query["command"])
+
+    def _attach(self, one: FakePod, end: WebSocketEnd) -> None:
+        if self.fake.acknowledges:
+            one.attached.append(end)
+        data, limit = b"", self.fake.cut_attach_after
+        while (message := end.receive()) is not None:
+            if message[:1] != b"\0":
+                continue
+            data += message[1:]
+            if limit is not None and len(data) >= limit:
+                self.connection.close()
+                break
+            if not one.opened and one.input(data):
+                limit = None
+        if end in one.attached:
+            one.attached.remove(end)
+        if not one.opened:
+            one.end(64, died="standard input ended in the middle of the frame")
+
+    def _exec(self, one: FakePod, end: WebSocketEnd, argv: list[str]) -> None:
+        while argv[0] in ("setpriv", "env"):
+            known = ("cat", "true", "sh", "tar", "getent")
+            argv = argv[next(at for at, word in enumerate(argv) if word in known) :]
+        code = 0
+        match argv:
+            case ["sh", "-c", script] if "echo ready" in script:
+                said = "ready\n" + ("opened\nuser 1000:1000\n" if one.opened else "")
+                end.send(1, said.encode())
+            case ["sh", "-c", script] if "opened" in script:
+                code = 0 if one.opened else 1
+            case ["sh", "-c", _, "signal", name]:
+                one.signal(name)
+            case ["tar", *_]:
+                code = self._unpack(one, end)
+            case ["cat"]:
+                self._echo(one, end)
+            case _:
+                code = 0 if argv[0] == "true" else 1
+        causes = [{"reason": "ExitCode", "message": str(code)}]
+        failed = {"status": "Failure", "details": {"causes": causes}}
+        end.send(3, json.dumps({"status": "Success"} if code == 0 else failed).encode())
+        end.close()
+
+    def _pieces(self, end: WebSocketEnd) -> Iterator[bytes]:
+        while (message := end.receive()) is not None and message != b"\xff\0":
+            if message[:1] == b"\0":
+                yield message[1:]
+
+    def _unpack(self, one: FakePod, end: WebSocketEnd) -> int:
+        data = b"".join(self._pieces(end))
+        good = data[257:262] == b"ustar" or not data.strip(b"\0")
+        if good:
+            one.tree.append(data)
+        return 0 if good else 2
+
+    def _echo(self, one: FakePod, end: WebSocketEnd) -> None:
+        one.attached.append(end)
+        for piece in self._pieces(end):
+            end.send(1, piece)
+        one.attached.remove(end)
+
+
+def until(look: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for a state."""
+    last = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < last
+        time.sleep(0.02)
