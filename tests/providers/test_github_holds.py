@@ -69,7 +69,7 @@ FAULTS = (
     ),
     Fault(
         "a missing permission",
-        "the token lacks a permission: the how-to of its provider names them",
+        "the token lacks a permission: it needs Self-hosted runners: Read and write",
         lambda fake: setattr(fake.tokens["ghp_good"], "runners", "read"),
         lambda fake: setattr(fake.tokens["ghp_good"], "runners", "write"),
     ),

@@ -35,6 +35,8 @@ from mayfly.edge.token_looks import MASK, without_long_words
 READ_TIMEOUT = 30.0  # between two pieces of a reply
 REMEMBERED = 4 * 1024 * 1024  # bytes of replies kept for conditional requests
 SAID = 200  # characters of a service's own words in a message
+# where a service says no which, and its provider knows no better
+NAMED_ELSEWHERE = "the how-to of its provider names them"
 LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
 LIMIT_MOST = 900.0
 
@@ -342,9 +344,7 @@ class Web:
                 f"{what}; the token is wrong or has expired: put a valid one where `token` points"
             )
         if status == 403:
-            return Refused(
-                f"{what}; the token lacks a permission: the how-to of its provider names them"
-            )
+            return Refused(f"{what}; the token lacks a permission: {NAMED_ELSEWHERE}")
         if status == 404:
             return Refused(
                 f"{what}; it is not there, or the token may not see it: check {self._keys}, and the token"

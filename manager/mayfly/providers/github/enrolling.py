@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from mayfly.core.model import PoolSpec, RosterEntry
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.service_json import integer, mapping, text
 from mayfly.edge.web import Budget, ServiceReply
 from mayfly.providers import Enrolment
@@ -25,7 +25,6 @@ LABELS_MOST = 100
 MINTING_SHARE = 6  # one call in so many may mint: about 500 an hour of the 3,000
 MINTING_BURST = 60.0
 SETTLE = 15.0  # seconds until a lost registration is looked for again: lists are old at times
-GETTING = "get a registration token"
 TOKEN_EARLY = 300.0
 
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM"}
@@ -224,18 +223,6 @@ class Enroller:
             registered=name,
         )
 
-    def _unallowed(self, reply: ServiceReply) -> Fault:
-        """Why no runner may be registered: 403, or 404 where GitHub hides the place from who has no right."""
-        fault, place = self._connection.web.fault(reply, GETTING), self._connection.place
-        limited = isinstance(fault, Passing)
-        if limited or self._settings.app is not None or "disabled" in reply.said:
-            return fault
-        there = " (or there is no such place: check `url`)" if reply.status == 404 else ""
-        return Refused(
-            f"the token of {self._connection.whose} may register no runners at {place.web}{there}: it needs "
-            f"{place.right}, and its owner has to be an administrator there"
-        )
-
     def _registration_token(self) -> Secret:
         """One for all agents, for as long as it is good: an hour."""
         with self._lock:
@@ -244,11 +231,9 @@ class Enroller:
                 reply = self._connection.call(
                     "POST",
                     f"{self._connection.place.path}/actions/runners/registration-token",
-                    GETTING,
-                    accept=(201, 403, 404),
+                    "get a registration token",
+                    accept=(201,),
                 )
-                if reply.status != 201:
-                    raise self._unallowed(reply)
                 token = Secret(text(mapping(reply.body).get("token")))
                 self._registering = (token, now + 3600.0)
             return self._registering[0]
