@@ -7,10 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from mayfly.core import machine
 from mayfly.core.actions import AcquireJobs, Enrol
 from mayfly.core.delivery import Delivery, JobCounts, Offer
 from mayfly.core.dispatch import GRACE, SURPLUS, Dispatch, conditions
+from mayfly.core.events import EVENTS
 from mayfly.core.model import DoomReason, PoolName, SlotName
+from mayfly.core.requests import Note
 from mayfly.core.stimuli import Failure, Family, JobsTold, JobsUntold
 from tests.core.handed_out import FAILED, POOL, Dispatched, Service, slots
 from tests.core.simulator import Fate, Host
@@ -230,6 +233,22 @@ def test_a_service_that_hands_nothing_out_has_an_agent_enrolled_in_each_slot() -
     one.settle()
     assert len(one.idle) == 2
     assert [found.code for found in conditions({POOL: one.known}, one.now)] == ["dispatch.fallback"]
+
+
+def test_what_comes_and_goes_is_told_the_log_by_names_that_it_knows() -> None:
+    one = manager(1)
+    found: list[str] = []
+    for told in (
+        JobsUntold(POOL, FAILED),
+        JobsUntold(POOL, FAILED),
+        JobsTold(POOL, Delivery()),
+        JobsTold(POOL, Delivery(unsupported="it has no such thing")),
+    ):
+        step = machine.step(one.state, [told], one.now, one.judge)
+        one.state = step.state
+        found += [note.event for note in step.requests if isinstance(note, Note)]
+    assert found == ["dispatch.failed", "dispatch.back", "dispatch.fallback"]
+    assert set(found) <= EVENTS.keys()
 
 
 def test_a_session_that_begins_makes_void_what_was_said_in_the_last_one() -> None:

@@ -54,13 +54,18 @@ def bench(fake: FakeScaleSets, tmp_path: Path) -> Bench:
     return Bench(fake, tmp_path)
 
 
-def word(room: int = 2, acknowledge: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> Listen:
-    return Listen(POOL, room, acknowledge, labels)
+def word(
+    room: int = 2,
+    acknowledge: tuple[int, ...] = (),
+    labels: tuple[str, ...] = (),
+    turn: int = 1,
+) -> Listen:
+    return Listen(POOL, room, acknowledge, labels, turn)
 
 
-def begun(provider: ScaleSetGitHub, room: int = 2) -> Delivery:
+def begun(provider: ScaleSetGitHub, turn: int = 1) -> Delivery:
     """A session is open."""
-    delivery = provider.listen(word(room))
+    delivery = provider.listen(word(turn=turn))
     assert delivery.begins
     return delivery
 
@@ -86,7 +91,7 @@ def test_a_set_is_made_once_with_all_that_jobs_may_ask_for(bench: Bench) -> None
     wanted = {"box-gpu", "self-hosted", "Linux", "gpu", "big", "H100", f"mayfly-{HOST_ID}-gpu"}
     assert wanted <= set(one.labels)
     assert one.setting == {"disableUpdate": True}
-    provider.leave()
+    provider.leave(1)
     again = bench.provider(labels=("big",), gpus=1)
     assert again.listen(word(labels=("H100",))).begins
     assert bench.fake.count("POST", SETS) == 3  # the set, and two sessions
@@ -96,7 +101,7 @@ def test_a_set_is_made_once_with_all_that_jobs_may_ask_for(bench: Bench) -> None
 def test_labels_that_were_changed_are_given_to_the_set_that_is_there(bench: Bench) -> None:
     provider = bench.provider()
     begun(provider)
-    provider.leave()
+    provider.leave(1)
     bench.provider(labels=("big",)).listen(word())
     one = bench.fake.the_set("box-gpu")
     assert one is not None
@@ -125,7 +130,7 @@ def test_a_set_of_that_name_that_is_not_ours_is_left_alone(
 ) -> None:
     ours = bench.provider()
     begun(ours)
-    ours.leave()
+    ours.leave(1)
     one = bench.fake.the_set("box-gpu")
     assert one is not None
     one.labels = ["box-gpu", *labels]
@@ -173,13 +178,13 @@ def test_a_message_comes_until_it_is_acknowledged_to_the_next_session_too(bench:
     bench.fake.queue_job()
     first = provider.listen(word())
     assert provider.listen(word()).empty  # this session has had it
-    provider.leave()
-    begun(provider)
-    assert provider.listen(word()).message == first.message
-    assert provider.listen(word(acknowledge=(first.message or 0,))).empty
-    provider.leave()
-    begun(provider)
-    assert provider.listen(word()).empty
+    provider.leave(1)
+    begun(provider, 2)
+    assert provider.listen(word(turn=2)).message == first.message
+    assert provider.listen(word(acknowledge=(first.message or 0,), turn=2)).empty
+    provider.leave(2)
+    begun(provider, 3)
+    assert provider.listen(word(turn=3)).empty
 
 
 def test_messages_that_are_numbered_anew_are_heard(bench: Bench) -> None:
@@ -260,7 +265,7 @@ def test_somebody_elses_session_is_waited_for_in_a_sentence(bench: Bench) -> Non
     ) as told:
         second.listen(word())
     assert told.value.retry_after == 10.0
-    first.leave()
+    first.leave(1)
     assert second.listen(word()).begins
 
 
@@ -272,13 +277,17 @@ def test_whoever_leaves_ends_the_question_under_way_and_is_handed_nothing(bench:
     listening = threading.Thread(target=lambda: heard.append(provider.listen(word())), daemon=True)
     listening.start()
     until(lambda: bench.fake.count("GET", QUEUE), "it is asked")
-    provider.leave()
+    provider.leave(1)
     listening.join(10)
     assert heard == [Delivery()]
     one = bench.fake.the_set("box-gpu")
     assert one is not None
     assert one.session is None
-    assert provider.listen(word()).begins  # and may come again
+    assert provider.listen(word()) == Delivery(), "what is asked too late opens nothing"
+    assert one.session is None
+    assert provider.listen(word(turn=2)).begins  # and may come again
+    provider.leave(1)  # late
+    assert one.session is not None
 
 
 def test_a_runner_is_made_for_one_agent_listed_and_taken_back(bench: Bench) -> None:

@@ -54,6 +54,7 @@ class Dispatch:
     room: int = 0  # what it was told last: how many jobs the pool may have at once
     able: int = 0  # slots that could have a job then, sooner or later
     in_session: bool = False  # it may be handing out jobs to us
+    turn: int = 1  # one more each time that it is left
     counts: JobCounts = field(default_factory=JobCounts)
     at: float | None = None  # when it counted; None: it has not yet
     acquired: Mapping[int, float] = field(default_factory=dict)  # not yet said to be ours, since
@@ -310,8 +311,15 @@ def _asked(
     if known.in_session and len(able) < known.able:
         # What was taken out of service gets no job that is on its way in this moment; what was offered and
         # not acknowledged is offered again.
-        left = replace(known, in_session=False, offers={}, acquired={}, unacknowledged=())
-        return left, Leave(pool), min(dues, default=None)
+        left = replace(
+            known,
+            in_session=False,
+            turn=known.turn + 1,
+            offers={},
+            acquired={},
+            unacknowledged=(),
+        )
+        return left, Leave(pool, known.turn), min(dues, default=None)
     if known.asked is not None:
         if now - known.asked < UNANSWERED:
             return known, None, min([*dues, known.asked + UNANSWERED])
@@ -328,7 +336,7 @@ def _asked(
     room = max(1, len(able) - cools) + elsewhere
     labels = [spec.labels for spec in slots]
     shared = tuple(one for one in labels[0] if all(one in others for others in labels))
-    request = Listen(pool, room, known.acknowledgeable, shared)
+    request = Listen(pool, room, known.acknowledgeable, shared, known.turn)
     listening = replace(known, asked=now, room=room, able=len(able), in_session=True)
     return listening, request, min([*dues, now + UNANSWERED])
 

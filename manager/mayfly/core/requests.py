@@ -52,6 +52,7 @@ class Listen:
     room: int  # how many jobs the pool's slots can have at once, those that they have included
     acknowledge: tuple[int, ...]
     labels: tuple[str, ...]  # what jobs may ask for that the host gives in each of its slots
+    turn: int = 1  # what is asked in a turn that was left comes to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Leave:
     """Have the pool's service hand out no more jobs to it, at once."""
 
     pool: PoolName
+    turn: int  # this one and those before it
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,8 +192,10 @@ class Dispatching(Protocol):
     def acquire(self, jobs: tuple[int, ...]) -> tuple[int, ...]:
         """Take on jobs that were offered; those that are ours now. Safe to repeat."""
 
-    def leave(self) -> None:
-        """Have it hand out no more jobs until it is listened to again."""
+    def leave(self, turn: int) -> None:
+        """Have it hand out no more jobs: what was asked in that turn, or before it, comes to nothing, also
+        what is asked only then.
+        """
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ is decided in ``core/dispatch.py``. An answer may be a minute away, so nobody el
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from mayfly.service.bugs import Bug, bug
 from mayfly.service.failures import failure_of
 
 Told: TypeAlias = JobsTold | JobsUntold
+EVERY_TURN = sys.maxsize
 
 
 class JobWatch:
@@ -42,22 +44,24 @@ class JobWatch:
         self._words.put(word)
         self._thread.start_if_possible()  # where there was none to be had before
 
-    def leave(self) -> threading.Thread:
+    def leave(self, turn: int) -> threading.Thread:
         """Have the service hand out no more, at once; the thread that sees to it."""
-        thread = threading.Thread(target=self._leave, name=f"leave-{self._pool}", daemon=True)
+        thread = threading.Thread(
+            target=self._leave, args=(turn,), name=f"leave-{self._pool}", daemon=True
+        )
         if not begun(thread):
-            self._leave()
+            self._leave(turn)
         return thread
 
     def stop(self) -> threading.Thread:
         """Leave, and end after the question under way."""
         self._words.put(None)
-        return self.leave()
+        return self.leave(EVERY_TURN)
 
-    def _leave(self) -> None:
+    def _leave(self, turn: int) -> None:
         try:
             with suppress(Fault):  # it ends by itself where nobody listens any more
-                self._provider.leave()
+                self._provider.leave(turn)
         except Exception as error:  # noqa: BLE001  a bug in there must not end anybody's thread
             self._send(bug(f"leaving the jobs of pool {self._pool}", error))
 

@@ -107,8 +107,8 @@ class RequestHandler:
                 self.services.ask_answer(pool)
             case Listen():
                 self.services.listen(request)
-            case Leave(pool=pool):
-                self.services.leave(pool)
+            case Leave():
+                self.services.leave(request)
             case TryEnrolment(pool=pool, trial=trial):
                 self.services.try_enrolment(pool, trial)
             case ReadGpus():

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mayfly.core.memory import Agent
 from mayfly.core.model import Config, PoolName, PoolSpec, Traits
 from mayfly.core.outcomes import End, Outcome, Result
-from mayfly.core.requests import Listen, Trial
+from mayfly.core.requests import Leave, Listen, Trial
 from mayfly.providers import Counting, Dispatching, Limited, Provider, Sign
 from mayfly.providers.installed import package
 from mayfly.service.bugs import Bug
@@ -141,11 +141,11 @@ class Services:
         if watch is not None:
             watch.listen(word)
 
-    def leave(self, pool: PoolName) -> None:
+    def leave(self, request: Leave) -> None:
         """Have the pool's service hand out no more jobs."""
-        watch = self._job_watches.get(pool)
+        watch = self._job_watches.get(request.pool)
         if watch is not None:
-            watch.leave()
+            watch.leave(request.turn)
 
     def stop(self) -> None:
         """Leave all services that hand out jobs, so that the next manager is let in at once."""

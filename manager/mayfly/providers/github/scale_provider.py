@@ -71,10 +71,11 @@ class ScaleSetGitHub:
         self._group = settings.runner_group
         self._parts: tuple[ScaleSet, SetRunners, Sessions] | None = None
         self._fallen_back = False
-        self._wanted = False  # to be handed jobs
+        self._left = 0  # the last turn that was left
         self._session: Session | None = None
+        self._turn = 0  # in which it was opened
         self._delivered: set[int] = set()  # messages of this session that are not acknowledged
-        self._interrupt = Interrupt()
+        self._interrupt = (0, Interrupt())  # of the question under way, and its turn
         # Who listens, who leaves and who acquires are three threads, with one session between them.
         self._lock = threading.Lock()
 
@@ -99,9 +100,8 @@ class ScaleSetGitHub:
 
     def listen(self, word: Listen) -> Delivery:
         """Acknowledge, then wait for what GitHub says of the set's jobs."""
-        self._wanted = True
         try:
-            return self._listened(word)
+            return self._listened(word) if word.turn > self._left else Delivery()
         except Unsupported as fault:
             if self._fallback is None:
                 raise self._advised(fault) from None
@@ -111,8 +111,8 @@ class ScaleSetGitHub:
             self._forget()
             raise
         except Passing:
-            if not self._wanted:
-                return Delivery()  # somebody has left meanwhile
+            if word.turn <= self._left:
+                return Delivery()  # it was left meanwhile
             raise
 
     def acquire(self, jobs: tuple[int, ...]) -> tuple[int, ...]:
@@ -133,25 +133,38 @@ class ScaleSetGitHub:
             )
         return won
 
-    def leave(self) -> None:
+    def leave(self, turn: int) -> None:
         """Have GitHub hand out no more: the session ends, and so does the question under way."""
+        session: Session | None = None
         with self._lock:
-            self._wanted = False
-            session, self._session = self._session, None
-            interrupt = self._interrupt
+            self._left = max(self._left, turn)
+            if self._turn <= turn:
+                session, self._session = self._session, None
+            asked, interrupt = self._interrupt
         try:
             if session is not None:
-                self._of_set()[2].end(session)
+                self._end(session)
         finally:
-            interrupt.end()
+            if asked <= turn:
+                interrupt.end()
+
+    def _end(self, session: Session) -> None:
+        sessions = self._of_set()[2]
+        try:
+            sessions.end(session)
+        except Passing:  # else it would be in the way of the next one for a minute
+            sessions.end(session)
 
     def _listened(self, word: Listen) -> Delivery:
         _, runners, sessions = self._of_set()
         session = self._session
         if session is None:
             return self._begun(word)
+        interrupt = Interrupt()
         with self._lock:
-            interrupt = self._interrupt = Interrupt()
+            self._interrupt = (word.turn, interrupt)
+            if word.turn <= self._left:
+                return Delivery()
         try:
             for message in word.acknowledge:
                 if not sessions.acknowledge(session, message):
@@ -169,8 +182,8 @@ class ScaleSetGitHub:
             with self._lock:
                 if self._session is not None and self._session.id == session.id:
                     self._session = None
-                wanted = self._wanted
-            return self._begun(word) if wanted else Delivery()
+                left = word.turn <= self._left
+            return Delivery() if left else self._begun(word)
         delivery = answer.delivery
         runners.started(answer.started)
         runners.over(delivery.over)
@@ -182,12 +195,12 @@ class ScaleSetGitHub:
         scale_set, _, sessions = self._of_set()
         session = sessions.open(self._labels(word.labels))
         with self._lock:
-            left = not self._wanted
+            left = word.turn <= self._left
             if not left:
-                self._session = session
+                self._session, self._turn = session, word.turn
                 self._delivered.clear()
         if left:
-            sessions.end(session)
+            self._end(session)
             return Delivery()
         return Delivery(counts=session.counts, begins=True, warning=self._lacking(scale_set))
 
