@@ -167,6 +167,8 @@ class FakeCluster:
         self.starts = True  # whether pods come to run
         self.cut_attach_after: int | None = None
         self.acknowledges = True
+        self.budgets: list[Document] = []
+        self.denied: set[tuple[str, str]] = set()  # verbs and resources that Mayfly may not
         self.stuck: set[str] = set()  # names of pods whose node does not say that they have ended
         self._faults: list[tuple[str, re.Pattern[str], int, str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -329,6 +331,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._upgraded(path, query)
         elif self._failing("WATCH" if "watch" in query else "GET", path):
             return
+        elif path == "/api/v1/nodes":
+            self._answer(200, {"items": [{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}]})
         elif path == "/version":
             self._answer(200, {"major": "1", "minor": "37", "gitVersion": "v1.37.2"})
         elif path.endswith("/pods") and "watch" in query:
@@ -352,6 +356,16 @@ class _Handler(BaseHTTPRequestHandler):
         path, _ = self._asked()
         body = self._body()
         if self._failing("POST", path):
+            return
+        if path.endswith("/selfsubjectaccessreviews"):
+            asked = body["spec"]["resourceAttributes"]
+            what = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+            allowed = (asked["verb"], what) not in self.fake.denied
+            self._answer(201, {"status": {"allowed": allowed}})
+            return
+        if path.endswith("/poddisruptionbudgets"):
+            self.fake.budgets.append(body)
+            self._answer(201, body)
             return
         made = self.fake.create(body)
         if made is None:

@@ -31,7 +31,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.mounts import paths
 from mayfly.edge.room import Room
-from mayfly.engines.protocol import EngineFacts
+from mayfly.engines.protocol import EngineFacts, Finding
 
 FREE_USER = "64000:64000"  # between what Debian gives to people and to services: nobody's
 WATCHES_PER_SLOT = 64
@@ -84,6 +84,8 @@ class Facts:
     unusable: tuple[str, ...] = ()
     engine: EngineFacts | None = None
     engine_problem: str = ""
+    engine_look: str = "sudo systemctl status docker"  # where it does not answer
+    findings: tuple[Finding, ...] = ()  # of the engine's own
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
     survey: Survey | None = None
     job_images: Mapping[str, ImageSeen] = field(default_factory=dict)  # there, and allowed to jobs
@@ -223,7 +225,7 @@ def _writers(facts: Facts) -> Iterator[Verdict]:
 
 def _engine(facts: Facts) -> Iterator[Verdict]:
     if facts.engine is None:
-        look = "sudo systemctl status docker"
+        look = facts.engine_look
         if "permission" in facts.engine_problem:
             look = "sudo mayfly doctor"
         elif facts.engine_problem.startswith("host.engine: "):
@@ -233,6 +235,8 @@ def _engine(facts: Facts) -> Iterator[Verdict]:
     version = ".".join(str(number) for number in facts.engine.version)
     api = ".".join(str(number) for number in facts.engine.api)
     yield ok(f"{facts.engine.name} {version} answers, API {api}")
+    for found in facts.findings:
+        yield ok(found.text) if found.well else fail(found.text, found.fix)
 
 
 def _live_restore(facts: Facts) -> Iterator[Verdict]:
@@ -254,6 +258,8 @@ def _removal(facts: Facts) -> Iterator[Verdict]:
                        f"# take `removal` out of {', '.join(forced)}")  # fmt: skip
         else:
             yield ok(unsafe.text)
+    elif not facts.engine.capabilities.removes_itself:
+        yield ok("Mayfly removes ended containers")
     else:
         yield ok("the Engine removes ended containers, and its restart kills none")
 
@@ -347,20 +353,7 @@ def _images(facts: Facts) -> Iterator[Verdict]:
     if not facts.survey.images:
         yield skip("which images are needed is not known before the GPUs are")
     for reference, seen in facts.survey.images.items():
-        if seen is None:
-            ours = reference.startswith("mayfly/")
-            fix = _build(reference) if ours else "sudo mayfly images pull"
-            yield fail(f"{reference} is not on this Engine", fix)
-        elif seen.gate is None:
-            yield fail(
-                f"{reference} has no Mayfly gate",
-                f"# build {reference} FROM one of the mayfly/ images",
-            )
-        elif seen.gate != GATE_PROTOCOL:
-            what = f"{reference} speaks gate protocol {seen.gate}, this manager {GATE_PROTOCOL}"
-            yield fail(what, _build(reference))
-        else:
-            yield ok(f"{reference} is here, gate protocol {seen.gate}")
+        yield _image(reference, seen)
     for pool in _pools(facts):
         named = facts.survey.images.get(pool.image or "")
         if named is not None and (why := of_another(pool.image or "", named, pool)) is not None:
@@ -377,6 +370,25 @@ def _images(facts: Facts) -> Iterator[Verdict]:
         yield skip(
             f"not every image that jobs may ask for was looked at: {facts.job_images_untold}"
         )
+
+
+def _image(reference: str, seen: ImageSeen | None) -> Verdict:
+    """Whether agents can be made of an image that a pool is of."""
+    if seen is None:
+        ours = reference.startswith("mayfly/")
+        fix = _build(reference) if ours else "sudo mayfly images pull"
+        return fail(f"{reference} is not on this Engine", fix)
+    if not seen.looked_at:
+        return skip(
+            f"{seen.id} is pulled where it runs: an agent at its gate shows that it has one"
+        )
+    if seen.gate is None:
+        line = f"# build {reference} FROM one of the mayfly/ images"
+        return fail(f"{reference} has no Mayfly gate", line)
+    if seen.gate != GATE_PROTOCOL:
+        what = f"{reference} speaks gate protocol {seen.gate}, this manager {GATE_PROTOCOL}"
+        return fail(what, _build(reference))
+    return ok(f"{reference} is here, gate protocol {seen.gate}")
 
 
 def _uncounted(pool: PoolSpec, volumes: Iterable[str]) -> list[str]:
@@ -442,6 +454,9 @@ def _datasets(facts: Facts) -> Iterator[Verdict]:
     survey = facts.survey
     if survey is None or not any(paths(pool) for pool in _pools(facts)):
         yield skip("no pool has datasets or caches" if survey is not None else "no Engine answers")
+        return
+    if not survey.engine.on_this_host:
+        yield skip("they are where agents run: one that cannot have its own does not start")
         return
     for pool in _pools(facts):
         wrong = survey.mount_problems(pool, _pools(facts))

@@ -120,7 +120,9 @@ def _engine(facts: Facts, config: Config) -> Facts:
     own = _host_id(Path(config.host.state_dir))
     try:
         with _asked_sanely(config) as engine:
+            facts = replace(facts, engine_look=engine.lines.status)
             info = engine.facts()
+            findings = engine.examine()
             survey = survey_of(
                 engine, config, info, references(config, facts.hardware), MountedPaths()
             )
@@ -131,6 +133,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
     return replace(
         facts,
         engine=info,
+        findings=findings,
         survey=survey,
         job_images=job_images,
         job_images_untold=untold,

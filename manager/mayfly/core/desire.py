@@ -53,11 +53,12 @@ class ImageSeen:
     provider: str | None = None  # whose launcher it has; None: it does not say
     volumes: tuple[str, ...] = ()  # places whose files no limit counts
     client: str | None = None  # the version of its service's client; None: it does not say
+    looked_at: bool = True  # False: it is elsewhere, and taken at its word
 
     @classmethod
     def unseen(cls, identity: str) -> ImageSeen:
         """An image that nobody can look at from here: whether it has a gate, its agents show."""
-        return cls(identity, GATE_PROTOCOL)
+        return cls(identity, GATE_PROTOCOL, looked_at=False)
 
     @classmethod
     def labelled(

@@ -81,6 +81,15 @@ class EngineFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Something of the engine that whoever sets it up has to know, beyond its facts."""
+
+    well: bool
+    text: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """An image that is on this host."""
 
@@ -225,6 +234,9 @@ class Engine(Protocol):
 
     def facts(self) -> EngineFacts:
         """What it says of itself; ``Refused`` where Mayfly cannot use it."""
+
+    def examine(self) -> tuple[Finding, ...]:
+        """What it finds by looking at what Mayfly may do with it, for `mayfly doctor`; nothing is changed."""
 
     def image(self, reference: str, *, within: float | None = None) -> ImageFacts | None:
         """The image of that name or id; ``None`` where this host has none.
@@ -390,6 +402,7 @@ __all__ = [
     "EventCursor",
     "EventFollower",
     "Execution",
+    "Finding",
     "Gone",
     "ImageFacts",
     "NameTaken",

@@ -282,3 +282,49 @@ def test_a_server_that_nobody_runs_is_passing(fake: FakeCluster, engine_of: Make
     with pytest.raises(Passing, match="does not answer"):
         engine.list()
     assert time.monotonic() >= began
+
+
+def test_a_gate_is_opened_of_a_pod_that_nobody_drains(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    assert fake.budgets == []
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    (budget,) = fake.budgets
+    name, _, uid = container.partition("@")
+    assert budget["metadata"]["ownerReferences"][0]["uid"] == uid
+    assert budget["spec"]["minAvailable"] == 1
+    labels = fake.pods[name].document["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_job_runs_all_the_same_where_mayfly_may_protect_no_pod(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    fake.fails("POST", "/poddisruptionbudgets$", 403, "forbidden", "Forbidden")
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    assert world.witness(plan).opened is not None
+
+
+def test_a_doctor_is_told_which_right_is_missing(
+    fake: FakeCluster, engine: KubernetesEngine
+) -> None:
+    assert all(one.well for one in engine.examine())
+    fake.denied = {("watch", "pods"), ("create", "pods/attach")}
+    (wrong,) = [one for one in engine.examine() if not one.well]
+    assert wrong.text == "in namespace agents Mayfly may not watch pods, create pods/attach"
+    assert wrong.fix.startswith("kubectl apply -k kubernetes")
+    fake.denied = {("create", "poddisruptionbudgets")}
+    (wrong,) = [one for one in engine.examine() if not one.well]
+    assert "a drained node ends the jobs on it" in wrong.text
+
+
+def test_a_doctor_is_told_how_many_devices_nodes_have(
+    fake: FakeCluster, engine: KubernetesEngine
+) -> None:
+    assert "1 nodes have 4 nvidia.com/gpu" in [one.text for one in engine.examine()]
+    fake.fails("GET", "/nodes$", 403, "forbidden", "Forbidden")
+    assert any("may not list nodes" in one.text for one in engine.examine())

@@ -21,7 +21,6 @@ from mayfly.engines.kubernetes.pods import (
     Account,
     account_of,
     container_of,
-    devices_of,
     end_of,
     refused_by_node,
     runs,
@@ -215,15 +214,3 @@ def test_what_keeps_a_pod_from_running(status: dict[str, Any], text: str, lastin
 )
 def test_only_what_a_launcher_writes_is_an_account(text: str, wanted: Account) -> None:
     assert account_of(text) == wanted
-
-
-def test_the_devices_that_its_node_gave_it() -> None:
-    status = state(running={})
-    status["containerStatuses"][0]["allocatedResourcesStatus"] = [
-        {
-            "name": "nvidia.com/gpu",
-            "resources": [{"resourceID": "GPU-1", "health": "Healthy"}],
-        }
-    ]
-    assert devices_of(pod(status)) == ("GPU-1",)
-    assert devices_of(pod(RUNNING)) == ()

@@ -45,6 +45,7 @@ from mayfly.engines.protocol import (
     EngineEvent,
     EngineFacts,
     EventCursor,
+    Finding,
     NameTaken,
     OutputListener,
     StreamTurn,
@@ -139,6 +140,10 @@ class DockerEngine(DockerClient):
                 "`sandbox`, or run Mayfly beside an Engine of this host that is not rootless"
             )
         return Passing(f"the network namespace of container {name} is not as the Engine makes it")
+
+    def examine(self) -> tuple[Finding, ...]:
+        """Its facts say all."""
+        return ()
 
     def witnesses(self, root: Path) -> None:
         """Its containers mount them."""

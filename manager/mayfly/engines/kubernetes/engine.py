@@ -34,7 +34,8 @@ from mayfly.edge.results import Taken
 from mayfly.engines.kubernetes import sockets
 from mayfly.engines.kubernetes.access import access
 from mayfly.engines.kubernetes.api import Api, Changed
-from mayfly.engines.kubernetes.manifest import CONTAINER, SELECTOR, image, pod
+from mayfly.engines.kubernetes.examination import findings
+from mayfly.engines.kubernetes.manifest import CONTAINER, SELECTOR, budget, image, pod
 from mayfly.engines.kubernetes.mirror import Mirror
 from mayfly.engines.kubernetes.output import OutputKeeper
 from mayfly.engines.kubernetes.pods import (
@@ -54,6 +55,7 @@ from mayfly.engines.protocol import (
     EngineFacts,
     EventCursor,
     Execution,
+    Finding,
     Gone,
     ImageFacts,
     NameTaken,
@@ -67,6 +69,7 @@ REFUSED_AGAIN = 120.0  # seconds until a node that refused a pod is asked again
 REMOVING = 25.0  # seconds for a pod to be gone; one whose node is lost is not
 ACKNOWLEDGED = 20.0  # seconds until an agent has to say that its gate is open
 LOOKING = 15.0
+PROTECTING = 2.0  # seconds that a gate waits for the protection of its pod at most
 AT_GATE_SOON = 15.0  # seconds for a gate to say its first line
 LINE = 4096
 TREE_SECONDS = 120.0
@@ -141,6 +144,10 @@ class KubernetesEngine:
             recursive_read_only=True,
             self_removal=None,
         )
+
+    def examine(self) -> tuple[Finding, ...]:
+        """What Mayfly may do there, and what nodes have."""
+        return tuple(findings(self._api, self.cluster))
 
     def image(self, reference: str, *, within: float | None = None) -> ImageFacts | None:  # noqa: ARG002
         """The image as its nodes pull it: nobody looks at it before one of them does."""
@@ -342,6 +349,7 @@ class KubernetesEngine:
         if not runs(self._pod(container, doing)):
             raise Gone(f"{doing}: it does not run; the agent is replaced")
         query = [("container", CONTAINER), ("stdin", "true"), ("stdout", "true")]
+        self._protect(container, generation)
         streams = self._streams(container, "attach", query, doing)
         try:
             streams.send(data)
@@ -350,6 +358,17 @@ class KubernetesEngine:
         finally:
             streams.close()
         self._mirror.opened(generation, user)
+
+    def _protect(self, container: ContainerId, generation: Generation) -> None:
+        """Have who drains its node wait for it: it may have a job from now on. The budget goes with the pod.
+
+        Where Mayfly may not, the job runs all the same; `mayfly doctor` says so.
+        """
+        name, uid = name_and_uid(container)
+        path = f"/apis/policy/v1/namespaces/{self.cluster.namespace}/poddisruptionbudgets"
+        with suppress(Fault):
+            made = budget(name, uid, generation)
+            self._api.call("POST", path, f"protecting pod {name}", body=made, within=PROTECTING)
 
     def _acknowledged(self, streams: sockets.Streams, generation: Generation, doing: str) -> str:
         """As whom its job runs, which its launcher says before there is one."""

@@ -42,6 +42,26 @@ def pod_name(slot: SlotName, generation: Generation) -> str:
     return f"{slot}-{generation}"
 
 
+def budget(name: str, uid: str, generation: Generation) -> dict[str, Any]:
+    """What lets nobody evict that pod (policy/v1). The cluster removes it with the pod, whose own it is; no
+    controller's, for which a drain would go on.
+    """
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid, "controller": False}
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {
+            "name": name,
+            "labels": {MANAGED_BY: MAYFLY, LABEL_GENERATION: generation},
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "minAvailable": 1,
+            "selector": {"matchLabels": {LABEL_GENERATION: generation}},
+        },
+    }
+
+
 def pod(plan: AgentPlan, cluster: Cluster) -> dict[str, Any]:
     """The pod of that plan (core/v1)."""
     volumes, mounts = _volumes(plan)

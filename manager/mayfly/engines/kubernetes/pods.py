@@ -195,14 +195,6 @@ def trouble_of(pod: Mapping[str, Any]) -> PodTrouble | None:
     return None
 
 
-def devices_of(pod: Mapping[str, Any]) -> tuple[str, ...]:
-    """The devices that its node gave it, by the plugin's own names, where it says so (1.36 and newer)."""
-    found = []
-    for resource in _container_status(pod).get("allocatedResourcesStatus") or ():
-        found += [str(one.get("resourceID", "")) for one in resource.get("resources") or ()]
-    return tuple(one for one in found if one)
-
-
 def _words(reason: object, message: object) -> str:
     """As the cluster says it, on one line of a sensible length."""
     told = ": ".join(str(one) for one in (reason, message) if one)

@@ -42,6 +42,7 @@ from mayfly.engines.protocol import (
     EngineEvent,
     EngineFacts,
     EventCursor,
+    Finding,
     Gone,
     ImageFacts,
     NameTaken,
@@ -198,6 +199,10 @@ class SimulatedEngine:
             recursive_read_only=True,
             restart=None if lives_on else RESTART,
         )
+
+    def examine(self) -> tuple[Finding, ...]:
+        """There is nothing to find."""
+        return ()
 
     def image(self, reference: str, *, within: float | None = None) -> ImageFacts | None:  # noqa: ARG002
         """The image; there are those that were named at the start."""

@@ -1,0 +1,75 @@
+"""What a doctor finds of a cluster: the rights that Mayfly has there, and the devices that nodes have.
+
+Only asked, never tried: the API server says itself what somebody may do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mayfly.core.quantities import whole_number
+from mayfly.edge.cluster import Cluster
+from mayfly.edge.faults import Fault, Refused
+from mayfly.engines.kubernetes.api import Api
+from mayfly.engines.protocol import Finding
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+# Of the namespace: API group, resource, verb. docs/how-to/kubernetes.md says what for.
+NEEDED = (
+    *(("", "pods", verb) for verb in ("create", "get", "list", "watch", "delete")),
+    ("", "pods/log", "get"),
+    *(("", f"pods/{kind}", verb) for kind in ("attach", "exec") for verb in ("get", "create")),
+)
+BUDGETS = ("policy", "poddisruptionbudgets", "create")
+APPLY = "kubectl apply -k kubernetes   # of Mayfly's sources, or the like of it"
+
+
+def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
+    """What there is to find; a ``Fault`` where the API server does not answer."""
+    missing = [
+        f"{verb} {what}"
+        for group, what, verb in NEEDED
+        if not _may(api, cluster.namespace, group, what, verb)
+    ]
+    if missing:
+        text = f"in namespace {cluster.namespace} Mayfly may not {', '.join(missing)}"
+        yield Finding(False, text, APPLY)
+    else:
+        yield Finding(True, f"Mayfly has its rights in namespace {cluster.namespace}")
+    if not _may(api, cluster.namespace, *BUDGETS):
+        text = (
+            f"in namespace {cluster.namespace} Mayfly may not create poddisruptionbudgets, so that a drained "
+            "node ends the jobs on it"
+        )
+        yield Finding(False, text, APPLY)
+    yield _devices(api, cluster)
+
+
+def _may(api: Api, namespace: str, group: str, what: str, verb: str) -> bool:
+    resource, _, beneath = what.partition("/")
+    attributes = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
+    if beneath:
+        attributes["subresource"] = beneath
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    said = api.call("POST", REVIEWS, f"asking whether Mayfly may {verb} {what}", body=body)
+    return bool((said.get("status") or {}).get("allowed"))
+
+
+def _devices(api: Api, cluster: Cluster) -> Finding:
+    """How many devices the nodes have to give; to look at nodes is no right that Mayfly needs."""
+    name = cluster.gpu_resource
+    try:
+        said = api.call("GET", "/api/v1/nodes", "looking at the nodes")
+    except Refused:
+        return Finding(True, f"whether nodes have {name} is not seen: Mayfly may not list nodes")
+    except Fault as fault:
+        return Finding(True, f"whether nodes have {name} is not seen: {fault}")
+    found = [
+        whole_number(str(((node.get("status") or {}).get("allocatable") or {}).get(name, "0"))) or 0
+        for node in said.get("items") or ()
+    ]
+    return Finding(True, f"{len(found)} nodes have {sum(found)} {name}")
