@@ -101,6 +101,9 @@ standby = false
 removal = "manager"
 keep_failed = "1h"
 share = true
+stuck_after = "2h"
+cancel_stuck = "6h"
+token_expires = 2027-11-29
 injection = "cdi"
 
 [pool.azure]
@@ -269,6 +272,9 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             removal=model.Removal.MANAGER,
             keep_failed=3600.0,
             share=True,
+            stuck_after=7200.0,
+            cancel_stuck=21600.0,
+            token_expires="2027-11-29",
             injection="cdi",
         ),
         model.PoolSpec(
@@ -581,6 +587,20 @@ MISTAKES: list[tuple[str, str]] = [
     # spelling and types
     (pool("slotz = 2"), '[[pool]] "local" slotz: there is no such key; did you mean slots?'),
     (pool('keep_failed = "1h"\nremoval = "engine"'), 'removal: is "engine", which keeps nothing'),
+    (
+        pool('stuck_after = "2h"'),
+        "stuck_after: has no meaning here: the embedded queue is no service",
+    ),
+    (pool("token_expires = 2027-11-29"), "token_expires: has no meaning here"),
+    (pool('token_expires = "next year"'), "must be a day such as 2027-11-29"),
+    (
+        pool('provider = "github"\ncancel_stuck = "30m"'),
+        "cancel_stuck: must be at least stuck_after: a job is stuck first, then cancelled",
+    ),
+    (
+        pool('provider = "github"\nstuck_after = 0\ncancel_stuck = "6h"'),
+        "cancel_stuck: has no meaning with stuck_after = 0",
+    ),
     (pool("zzz = 2"), '[[pool]] "local" zzz: there is no such key; there are name, provider'),
     (pool('slots = "2"'), "[[pool]] \"local\" slots: must be a whole number, not '2'"),
     (pool("slots = true"), "slots: must be a whole number, not True"),

@@ -167,6 +167,7 @@ ELSEWHERE = {
         *("azure", "gitea", "github", "gitlab"),  # their own tables
         *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),
         *("app", "runner_group", "calls_per_hour", "scope", "plain_http"),
+        *("stuck_after", "cancel_stuck", "token_expires"),  # tests/providers/test_waiting.py
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
     "operations": ("keep_failed",),

@@ -15,6 +15,9 @@ from mayfly.core.stimuli import (
     RosterFailed,
     RosterSeen,
     ServiceAnswered,
+    WaitingAnswered,
+    WaitingSeen,
+    WaitingUnseen,
 )
 from mayfly.service.roster_watch import RosterWatch
 from tests.fakes.github import FakeGitHub
@@ -100,3 +103,27 @@ def test_what_a_trial_could_not_give_back_does_not_count_against_it(
     watched.watch.try_enrolment(TRIAL)
     assert watched.seen(EnrolmentTried) == [EnrolmentTried(POOL, None)]
     assert len(bench.fake.runners) == 1
+
+
+def test_the_jobs_that_wait_are_asked_for_and_cancelled_beside_the_list(
+    bench: GitHubBench, watched: Watched
+) -> None:
+    job = bench.fake.queue("true", ("self-hosted", str(POOL)))
+    watched.watch.ask_waiting(((),))
+    (seen,) = watched.seen(WaitingSeen)
+    assert isinstance(seen, WaitingSeen)
+    (waiting,) = seen.jobs
+    watched.watch.cancel_waiting(waiting.id)
+    assert watched.seen(WaitingAnswered) == [WaitingAnswered(POOL, waiting.id, None)]
+    assert job.conclusion == "cancelled"
+    bench.fake.tokens["ghp_good"].actions = "none"
+    watched.watch.ask_waiting(((),))
+    (unseen,) = watched.seen(WaitingUnseen)
+    assert isinstance(unseen, WaitingUnseen)
+    assert unseen.failure.lasting
+    watched.watch.cancel_waiting(waiting.id)
+    refused = watched.seen(WaitingAnswered, 2)[1]
+    assert isinstance(refused, WaitingAnswered)
+    assert refused.failure is not None
+    watched.watch.ask()  # and the list is had all the same
+    watched.seen(RosterSeen)

@@ -49,6 +49,8 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUnbooked,
     SlotUncordoned,
+    WaitingCancelled,
+    WaitingCancelling,
 )
 from mayfly.core.memory import (
     ENDS_JOBS,
@@ -171,7 +173,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.jobs[job.id] = job
             draft.followers = None
             draft.serial = max(draft.serial, job.serial)
-        case RunSubmitted():
+        case RunSubmitted() | WaitingCancelling() | WaitingCancelled():
             pass  # its jobs are remembered, each by itself
         case JobRequeued(job=job_id, counted=counted, lost=lost):
             known = draft.jobs.get(job_id)

@@ -52,6 +52,7 @@ MODULES = (
     "state",
     "stimuli",
     "throttle",
+    "waiting",
     "workspace",
 )
 

@@ -48,6 +48,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "job.requeued": INFO,
         "job.cancelling": INFO,
         "job.ended": INFO,
+        "waiting.cancelling": WARNING,
+        "waiting.cancelled": WARNING,
         "manager.paused": INFO,
         "manager.resumed": INFO,
         "clock.jumped": INFO,

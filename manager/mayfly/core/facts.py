@@ -21,6 +21,7 @@ from mayfly.core.model import (
     JobId,
     JobState,
     Phase,
+    PoolName,
     Results,
     SlotName,
 )
@@ -349,6 +350,28 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingCancelling:
+    """waiting.cancelling: a job that waits at its service in vain is about to be cancelled there."""
+
+    at: float
+    pool: PoolName
+    waiting: str  # what the service knows it by
+    name: str
+    url: str
+    waited: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCancelled:
+    """waiting.cancelled: the service was asked to; ``refusal`` says why it did not."""
+
+    at: float
+    pool: PoolName
+    waiting: str
+    refusal: str | None = None  # None: it is cancelled
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerPaused:
     """manager.paused: the manager only observes."""
 
@@ -415,6 +438,8 @@ Fact: TypeAlias = (
     | JobRequeued
     | JobCancelling
     | JobEnded
+    | WaitingCancelling
+    | WaitingCancelled
     | ManagerPaused
     | ManagerResumed
     | ClockJumped

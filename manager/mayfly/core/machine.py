@@ -39,6 +39,7 @@ from mayfly.core.job_images import asked_for
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Config,
+    Desired,
     Generation,
     PoolName,
     SlotName,
@@ -51,6 +52,8 @@ from mayfly.core.queue import charged
 from mayfly.core.requests import (
     AskAnswer,
     AskRoster,
+    AskWaiting,
+    CancelWaiting,
     LookAtMounts,
     Note,
     Request,
@@ -339,20 +342,35 @@ def _asked(
     needs = dispatch.gates(state.dispatches, memory, state.run_id, _enrolling(state, ()))
     dispatches, heard, soon = dispatch.asked(state.dispatches, state.desired, memory, needs, now)
     requests += heard
+    queues = state.queues
+    looked: tuple[PoolName, ...] = ()
+    doomed: tuple[tuple[PoolName, str], ...] = ()
+    if memory.pause is None:
+        queues, looked = queues.ask(now, contacts.down)
+        queues, doomed = queues.cancelled()
+    requests += [AskWaiting(pool, _labels(state.desired, pool)) for pool in looked]
+    requests += [CancelWaiting(pool, waiting) for pool, waiting in doomed]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
     isolation, probes, again = state.isolation.scheduled(
         state.config, state.desired, state.survey, memory, now
     )
-    dues = [time for time in (due, again, soon) if time is not None]
+    next_look = queues.next() if memory.pause is None else None
+    dues = [time for time in (due, again, soon, next_look) if time is not None]
     after = replace(
         state,
         refusals=refusals,
         contacts=contacts,
         dispatches=dispatches,
+        queues=queues,
         gpus=gpus,
         isolation=isolation,
     )
     return after, (*requests, *wanted, *probes), min(dues, default=None)
+
+
+def _labels(desired: Desired, pool: PoolName) -> tuple[tuple[str, ...], ...]:
+    """What the pool's slots give jobs to ask for, each kind of them once."""
+    return tuple(dict.fromkeys(spec.labels for spec in desired.slots if spec.pool.name == pool))
 
 
 def _slots(config: Config, pool: PoolName) -> list[SlotName]:

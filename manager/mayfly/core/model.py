@@ -297,6 +297,12 @@ class PoolSpec:
     removal: Removal | None = None  # None: see core/desire.py
     keep_failed: float = field(default=0.0, metadata=UNBAKED)
     share: bool = field(default=False, metadata=UNBAKED)
+    # seconds that a job may wait at the service although a slot is idle; 0: nobody looks
+    stuck_after: float = field(default=3600.0, metadata=UNBAKED)
+    # seconds of such waiting after which it is cancelled there; 0: never
+    cancel_stuck: float = field(default=0.0, metadata=UNBAKED)
+    # the last day of its token, YYYY-MM-DD, where the service does not tell; None: not known
+    token_expires: str | None = field(default=None, metadata=UNBAKED)
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
 
     @property

@@ -64,6 +64,22 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class AskWaiting:
+    """Ask the pool's service which jobs wait for it; its slots give jobs those labels beside the pool's."""
+
+    pool: PoolName
+    labels: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWaiting:
+    """Have the pool's service cancel a job that waits."""
+
+    pool: PoolName
+    waiting: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """An enrolment to be tried for a pool: for that agent, which never gets it, with these labels."""
 
@@ -118,6 +134,8 @@ Request: TypeAlias = (
     | AskAnswer
     | Listen
     | Leave
+    | AskWaiting
+    | CancelWaiting
     | TryEnrolment
     | ReadGpus
     | PaceGpus

@@ -33,6 +33,7 @@ from mayfly.core.model import (
     Witness,
 )
 from mayfly.core.mounts import Source
+from mayfly.core.waiting import WaitingJob
 from mayfly.core.workspace import Unbrought
 
 
@@ -219,6 +220,31 @@ class ServiceAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingSeen:
+    """What a service said of the jobs that wait for a pool."""
+
+    pool: PoolName
+    jobs: tuple[WaitingJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingUnseen:
+    """A service did not say which jobs wait."""
+
+    pool: PoolName
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingAnswered:
+    """What came of asking for the end of a job that waits."""
+
+    pool: PoolName
+    waiting: str
+    failure: Failure | None  # None: it is cancelled
+
+
+@dataclass(frozen=True, slots=True)
 class RosterFailed:
     """A service did not say who is there, or did not answer."""
 
@@ -349,6 +375,9 @@ Stimulus: TypeAlias = (
     | ServiceAnswered
     | JobsTold
     | JobsUntold
+    | WaitingSeen
+    | WaitingUnseen
+    | WaitingAnswered
     | EnrolmentTried
     | ActionDone
     | ActionFailed

@@ -47,6 +47,8 @@ from mayfly.core.facts import (
     ClockJumped,
     Fact,
     ResultsTaken,
+    WaitingCancelled,
+    WaitingCancelling,
 )
 from mayfly.core.isolation import Isolation
 from mayfly.core.model import (
@@ -107,6 +109,9 @@ from mayfly.core.stimuli import (
     Stimulus,
     Stopping,
     StreamTurned,
+    WaitingAnswered,
+    WaitingSeen,
+    WaitingUnseen,
     WitnessesRead,
 )
 from mayfly.core.throttle import (
@@ -117,6 +122,7 @@ from mayfly.core.throttle import (
     processes,
     weight,
 )
+from mayfly.core.waiting import idle_slot
 
 OPENING = (
     0.02  # seconds between looks at the witness of a gate that was written and is not yet open
@@ -152,7 +158,7 @@ class Draft:
     def _rest(self, subject: Subject, until: float) -> None:
         self._set(resting={**self.state.resting, subject: until})
 
-    def take(self, stimulus: Stimulus) -> None:  # noqa: C901, PLR0912  a case for each
+    def take(self, stimulus: Stimulus) -> None:  # noqa: C901, PLR0912, PLR0915  a case for each
         """Take one in."""
         match stimulus:
             case EngineSeen() | EngineUnseen() | HostSurveyed():
@@ -183,6 +189,8 @@ class Draft:
                 self._set(contacts=self.state.contacts.answered(pool))
             case JobsTold() | JobsUntold():
                 self._on_jobs(stimulus)
+            case WaitingSeen() | WaitingUnseen() | WaitingAnswered():
+                self._on_waiting(stimulus)
             case RosterSeen() | RosterFailed() | EnrolmentTried():
                 self._on_service(stimulus)
             case ActionDone(action=action):
@@ -242,6 +250,7 @@ class Draft:
             polls=self.state.polls.reset_timers(self.now),
             contacts=self.state.contacts.shifted(by, self.now),
             dispatches={pool: known.shifted(by) for pool, known in self.state.dispatches.items()},
+            queues=self.state.queues.shifted(by, self.now),
             debts=self.state.debts.shifted(by),
             opening={
                 generation: replace(one, written=one.written + by)
@@ -416,6 +425,31 @@ class Draft:
     def _dispatched(self, pool: PoolName, known: Dispatch) -> None:
         self._set(dispatches={**self.state.dispatches, pool: known})
 
+    def _on_waiting(self, sight: WaitingSeen | WaitingUnseen | WaitingAnswered) -> None:
+        queues, pool = self.state.queues, sight.pool
+        match sight:
+            case WaitingSeen(jobs=jobs):
+                spec = next((one for one in self.state.config.pools if one.name == pool), None)
+                if spec is None:
+                    return
+                idle = idle_slot(self.state.drafted, pool, self.now)
+                queues, doomed = queues.looked(spec, jobs, idle, self.now)
+                self._pend(
+                    *(
+                        WaitingCancelling(
+                            *(self.now, pool, job.id, job.name, job.url, self.now - job.since)
+                        )
+                        for job in doomed
+                    )
+                )
+            case WaitingUnseen(failure=failure):
+                queues = queues.unseen(pool, self.now, lasting=failure.lasting)
+            case WaitingAnswered(waiting=waiting, failure=failure):
+                refusal = failure.text if failure is not None else None
+                queues = queues.ended(pool, waiting, refusal or "")
+                self._pend(WaitingCancelled(self.now, pool, waiting, refusal))
+        self._set(queues=queues)
+
     def _lift_rests(self, pool: PoolName) -> None:
         """The pool's service is back: what rested because it was away is done at once."""
         agents = self.state.memory.agents.values()
@@ -465,6 +499,7 @@ class Draft:
                 for name, trait in traits.items()
                 if trait.dispatches
             },
+            queues=self.state.queues.use(config.pools, services, self.now),
             gpus=self.state.gpus.use_config(config),
             isolation=self.state.isolation.kept(config),
             polls=self.state.polls.survey_soon(self.now),

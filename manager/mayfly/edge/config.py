@@ -32,6 +32,7 @@ from mayfly.edge.config_types import (
     Capability,
     CpusetText,
     CudaText,
+    Day,
     Duration,
     EngineText,
     Env,
@@ -290,6 +291,22 @@ class PoolTable(Table):
         model.PoolSpec, "keep_failed", "how long a failed agent's container is kept for a look"
     )
     share: bool = key(model.PoolSpec, "share", "let its GPUs be in other slots too")
+    stuck_after: Duration = key(
+        model.PoolSpec,
+        "stuck_after",
+        "how long a job may wait at the service although a slot that fits it is idle, before that is told; "
+        "0: nobody looks",
+    )
+    cancel_stuck: Duration = key(
+        model.PoolSpec,
+        "cancel_stuck",
+        "how long such a job has waited when it is cancelled at the service, once; 0: never",
+    )
+    token_expires: Day | None = key(
+        model.PoolSpec,
+        "token_expires",
+        "the last day of its token, 2027-11-29, where the service does not tell it (Azure DevOps, Gitea)",
+    )
     injection: Literal["auto", "runtime", "cdi", "request"] = key(
         model.PoolSpec, "injection", "how GPUs get into a container"
     )

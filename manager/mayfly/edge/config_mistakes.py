@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 
 from mayfly.core import model
 from mayfly.core.agent_plan import CAPABILITIES, SUDO_CAPABILITIES
@@ -74,11 +75,28 @@ def _pool_contradictions(
             ("removal",),
             'is "engine", which keeps nothing: leave it out where there is keep_failed',
         )
+    yield from _waiting(pool, providers)
     yield from _security(pool)
     if pool.sandbox == "slot":
         yield from _kept_network(pool)
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
+
+
+def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
+    """What is said of a service's jobs and token, in a pool that has none, or against itself."""
+    if pool.provider in providers and pool.embedded:
+        defaults = {one.name: one.default for one in fields(model.PoolSpec)}
+        for name in ("stuck_after", "cancel_stuck", "token_expires"):
+            if getattr(pool, name) != defaults[name]:
+                yield (name,), "has no meaning here: the embedded queue is no service"
+    elif pool.cancel_stuck and not pool.stuck_after:
+        yield ("cancel_stuck",), "has no meaning with stuck_after = 0: nobody looks for such jobs"
+    elif pool.cancel_stuck and pool.cancel_stuck < pool.stuck_after:
+        yield (
+            ("cancel_stuck",),
+            "must be at least stuck_after: a job is stuck first, then cancelled",
+        )
 
 
 def _kept_network(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

@@ -22,7 +22,12 @@ SIZES = frozenset(
         *("results_max", "results_total"),
     )
 )
-DURATIONS = frozenset(("job_timeout", "idle_recycle", "keep_failed", "fair_share_half_life"))
+DURATIONS = frozenset(
+    (
+        *("job_timeout", "idle_recycle", "keep_failed", "fair_share_half_life"),
+        *("stuck_after", "cancel_stuck"),
+    )
+)
 
 
 def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[str]:

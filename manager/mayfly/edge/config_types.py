@@ -26,6 +26,9 @@ def form(pattern: str, otherwise: str) -> BeforeValidator:
 
 Size = Annotated[int, PlainValidator(values.size), Shape(_SIZE_SHAPE)]
 Duration = Annotated[float, PlainValidator(values.duration), Shape(_TIME_SHAPE)]
+Day = Annotated[
+    str, PlainValidator(values.day), Shape({"type": "string", "examples": ["2027-11-29"]})
+]
 SizeLimit = Annotated[
     int | None,
     PlainValidator(lambda value: values.above_zero(values.or_none(values.size)(value))),

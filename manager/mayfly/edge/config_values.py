@@ -11,6 +11,8 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import date, datetime
 from math import isfinite
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -69,6 +71,16 @@ def duration(value: object) -> float:
     if not isinstance(value, str):
         raise ValueError('must be a duration such as "30m", or seconds as a number')
     return _quoted(value, parse_duration)
+
+
+def day(value: object) -> str:
+    """A day as YYYY-MM-DD, from TOML's own kind or from text."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        with suppress(ValueError):
+            return date.fromisoformat(value).isoformat()
+    raise ValueError("must be a day such as 2027-11-29")
 
 
 def _quoted(value: str, parse: Callable[[str], _N]) -> _N:

@@ -221,8 +221,11 @@ class Web:
         no_proxy: str | None = None,
         ca: str | None = None,
         clock: Callable[[], float] = time.time,
+        watched: str = "",
     ) -> None:
         """Nothing is called yet.
+
+        ``watched`` names a header of answers whose last value is kept.
 
         ``service`` and ``whose`` ("GitHub", 'pool "gpu"') are what messages say, and ``keys``
         which of the configuration name what is asked about; ``rights`` says what a token needs, as in
@@ -252,6 +255,7 @@ class Web:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._skew: float | None = None
         self._left: float | None = None
+        self._watched, self._seen = watched, ""
 
     # -- what callers ask ------------------------------------------------------------------------
 
@@ -264,6 +268,11 @@ class Web:
     def remaining(self) -> float | None:
         """How many calls the service still allowed in its last answer; ``None``: it does not say."""
         return self._left
+
+    @property
+    def seen(self) -> str:
+        """The watched header in the last good answer; "": it had none."""
+        return self._seen
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls there were, by operation and status; ``lost``: no answer, ``unsent``: not made."""
@@ -483,6 +492,8 @@ class Web:
         left = _remaining(reply.headers)
         if left is not None:
             self._left = left
+        if self._watched and reply.status < 400:
+            self._seen = reply.headers.get(self._watched, "")
         if wait is None and left == 0:
             wait = _until_reset(reply.headers, self._clock() + (self._skew or 0.0))
         limited = self._is_limited(reply)

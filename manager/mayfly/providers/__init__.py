@@ -19,6 +19,7 @@ from mayfly.core.model import HostId, HostSpec, ImageClient, PoolSpec, Roster, S
 from mayfly.core.outcomes import End, Outcome
 from mayfly.core.pipeline.task import Task
 from mayfly.core.requests import Listen
+from mayfly.core.waiting import WaitingJob
 from mayfly.core.workspace import Brought
 from mayfly.edge.faults import Fault, Refused
 
@@ -103,6 +104,20 @@ def diagnosis(findings: Iterator[Finding]) -> Diagnosis:
     except Fault as fault:
         found.append(Finding(Severity.ERROR, f"{UNASKED}: {fault}", again))
     return tuple(found)
+
+
+def unseen_jobs(
+    pool: PoolSpec, look: Callable[[tuple[tuple[str, ...], ...]], object]
+) -> Iterator[Finding]:
+    """That nobody sees which jobs wait too long, where the token may not know: no agent needs that."""
+    if not pool.stuck_after:
+        return
+    try:
+        look(())
+    except Refused as fault:
+        severity = Severity.WARNING if pool.cancel_stuck else Severity.INFO
+        text = f"jobs that wait too long are not seen: {fault}"
+        yield Finding(severity, text, "# or do not look for them: stuck_after = 0")
 
 
 class Provider(Protocol):
@@ -204,6 +219,29 @@ class Limited(Protocol):
 
     def remaining(self) -> float | None:
         """How many those are; ``None``: it has not said. May be asked from any thread."""
+
+
+@runtime_checkable
+class Expiring(Protocol):
+    """A provider whose service tells when the pool's token ends."""
+
+    def token_end(self) -> float | None:
+        """When that is; ``None``: it has not said, or never. May be asked from any thread; makes no call."""
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """A provider whose service tells which jobs wait for an agent, and can be asked to cancel one."""
+
+    def waiting(self, labels: tuple[tuple[str, ...], ...]) -> tuple[WaitingJob, ...]:
+        """The jobs that an agent of the pool could take, and those that ask for more than any has.
+
+        ``labels`` are what the host gives jobs to ask for, one tuple for each kind of slot. A bounded number
+        of calls; it raises a fault where the service does not tell, or the token may not know.
+        """
+
+    def cancel_waiting(self, waiting: str) -> None:
+        """Cancel that one; gone already is success. A fault says why it was not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from mayfly.core.stimuli import (
     Stimulus,
     Stopping,
 )
+from mayfly.core.token_end import token_conditions
 from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.lasting_thread import lacking
@@ -205,6 +206,9 @@ class Loop:
         left = self.state.left_behind.conditions(self.state.config.host.state_dir)
         old = image_conditions(self.state.desired.slots, self.state.survey, self.state.traits, now)
         conditions = [*own_health(ground), *left, *isolated, *gpus.health(self.state, now), *old]
+        config, services = self.state.config, parts.requests.services
+        conditions += token_conditions(services.token_ends(config), now)
+        conditions += self.state.queues.conditions(config.pools, self.state.memory, now)
         judge, steady = parts.requests.services.judge, (began, parts.clock.steady())
         parts.report.stepped(self.state, world, now, conditions, judge, steady, recorded=recorded)
 

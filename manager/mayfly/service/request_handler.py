@@ -17,6 +17,8 @@ from mayfly.core.observed import Observed
 from mayfly.core.requests import (
     AskAnswer,
     AskRoster,
+    AskWaiting,
+    CancelWaiting,
     Leave,
     Listen,
     Look,
@@ -91,7 +93,7 @@ class RequestHandler:
         for request in requests:
             self._carry_out(request)
 
-    def _carry_out(self, request: Request) -> None:  # noqa: C901, PLR0912  a case for each
+    def _carry_out(self, request: Request) -> None:
         match request:
             case Note(event=event, fields=fields):
                 self.log.event(event, "", **fields)
@@ -101,22 +103,36 @@ class RequestHandler:
                 self.mounts.look()
             case ProbeIsolation():
                 self.isolation.probe(request)
-            case AskRoster(pool=pool):
-                self.services.ask(pool)
-            case AskAnswer(pool=pool):
-                self.services.ask_answer(pool)
+            case AskRoster() | AskAnswer() | AskWaiting() | CancelWaiting() | TryEnrolment():
+                self._ask(request)
             case Listen():
                 self.services.listen(request)
             case Leave():
                 self.services.leave(request)
-            case TryEnrolment(pool=pool, trial=trial):
-                self.services.try_enrolment(pool, trial)
             case ReadGpus():
                 self.gpus.look()
             case PaceGpus():
                 self.gpus.pace(request)
             case Probe():
                 self.gpus.probe(request)
+            case _:
+                assert_never(request)
+
+    def _ask(
+        self, request: AskRoster | AskAnswer | AskWaiting | CancelWaiting | TryEnrolment
+    ) -> None:
+        """Have a pool's service asked."""
+        match request:
+            case AskRoster(pool=pool):
+                self.services.ask(pool)
+            case AskAnswer(pool=pool):
+                self.services.ask_answer(pool)
+            case AskWaiting(pool=pool, labels=labels):
+                self.services.ask_waiting(pool, labels)
+            case CancelWaiting(pool=pool, waiting=waiting):
+                self.services.cancel_waiting(pool, waiting)
+            case TryEnrolment(pool=pool, trial=trial):
+                self.services.try_enrolment(pool, trial)
             case _:
                 assert_never(request)
 

@@ -21,14 +21,25 @@ from mayfly.core.stimuli import (
     RosterFailed,
     RosterSeen,
     ServiceAnswered,
+    WaitingAnswered,
+    WaitingSeen,
+    WaitingUnseen,
 )
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
-from mayfly.providers import Answering, Provider
+from mayfly.providers import Answering, Provider, Queueing
 from mayfly.service.bugs import Bug, bug
 from mayfly.service.failures import failure_of
 
-Heard: TypeAlias = RosterSeen | RosterFailed | ServiceAnswered | EnrolmentTried
+Heard: TypeAlias = (
+    RosterSeen
+    | RosterFailed
+    | ServiceAnswered
+    | EnrolmentTried
+    | WaitingSeen
+    | WaitingUnseen
+    | WaitingAnswered
+)
 
 
 class RosterWatch:
@@ -46,6 +57,8 @@ class RosterWatch:
         self._rung = threading.Event()
         self._asked = self._knocked = self._stopping = False
         self._trials: SimpleQueue[Trial] = SimpleQueue()
+        self._labels: tuple[tuple[str, ...], ...] | None = None  # to ask with which jobs wait
+        self._ending: SimpleQueue[str] = SimpleQueue()  # jobs that are to be cancelled
         self._thread = LastingThread(self._run, f"roster-{pool}")
         self._thread.start_if_possible()
 
@@ -70,6 +83,19 @@ class RosterWatch:
         self._rung.set()
         self._thread.start_if_possible()
 
+    def ask_waiting(self, labels: tuple[tuple[str, ...], ...]) -> None:
+        """Ask the service which jobs wait, where it can tell."""
+        if isinstance(self._provider, Queueing):
+            self._labels = labels
+            self._rung.set()
+            self._thread.start_if_possible()
+
+    def cancel_waiting(self, waiting: str) -> None:
+        """Have the service cancel one of them."""
+        self._ending.put(waiting)
+        self._rung.set()
+        self._thread.start_if_possible()
+
     def stop(self) -> None:
         """End after the question under way."""
         self._stopping = True
@@ -89,6 +115,35 @@ class RosterWatch:
             elif self._knocked:
                 self._knocked = False
                 self._hear(self._answer)
+            while not self._ending.empty():
+                waiting = self._ending.get()
+                self._send(WaitingAnswered(self._pool, waiting, self._cancel(waiting)))
+            if self._labels is not None:
+                labels, self._labels = self._labels, None
+                self._send(self._waiting(labels))
+
+    def _waiting(self, labels: tuple[tuple[str, ...], ...]) -> WaitingSeen | WaitingUnseen:
+        """Which jobs wait; a service that does not tell is no trouble of the pool's."""
+        assert isinstance(self._provider, Queueing)
+        try:
+            return WaitingSeen(self._pool, self._provider.waiting(labels))
+        except Fault as fault:
+            return WaitingUnseen(self._pool, failure_of(fault))
+        except Exception as error:  # noqa: BLE001  a bug in here costs this look
+            self._send(bug(f"the jobs that wait for pool {self._pool}", error))
+            return WaitingUnseen(self._pool, _unexpected(error))
+
+    def _cancel(self, waiting: str) -> Failure | None:
+        """Why a job was not cancelled; ``None``: it was."""
+        try:
+            if isinstance(self._provider, Queueing):
+                self._provider.cancel_waiting(waiting)
+        except Fault as fault:
+            return failure_of(fault)
+        except Exception as error:  # noqa: BLE001  nor may it end the thread
+            self._send(bug(f"the end of a job that waits for pool {self._pool}", error))
+            return _unexpected(error)
+        return None
 
     def _roster(self) -> RosterSeen:
         roster = self._provider.roster()

@@ -10,7 +10,8 @@ from mayfly.core.memory import Agent
 from mayfly.core.model import Config, PoolName, PoolSpec, Traits
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.core.requests import Leave, Listen, Trial
-from mayfly.providers import Counting, Dispatching, Limited, Provider, Sign
+from mayfly.core.token_end import end_of
+from mayfly.providers import Counting, Dispatching, Expiring, Limited, Provider, Sign
 from mayfly.providers.installed import package
 from mayfly.service.bugs import Bug
 from mayfly.service.job_watch import JobWatch, Told
@@ -68,6 +69,20 @@ class Services:
             if isinstance(provider, Limited)
         }
         return {name: left for name, left in found.items() if left is not None}
+
+    def token_ends(self, config: Config) -> dict[PoolName, float]:
+        """When the token of each pool ends, as its service says, or its configuration; of those alone of
+        which that is known.
+        """
+        ends: dict[PoolName, float] = {}
+        for pool in config.pools:
+            provider = self._providers.get(pool.name)
+            told = provider.token_end() if isinstance(provider, Expiring) else None
+            if told is None and pool.token_expires is not None:
+                told = end_of(pool.token_expires)
+            if told is not None:
+                ends[pool.name] = told
+        return ends
 
     @property
     def traits(self) -> dict[PoolName, Traits]:
@@ -159,3 +174,15 @@ class Services:
         watch = self._watches.get(pool)
         if watch is not None:
             watch.knock()
+
+    def ask_waiting(self, pool: PoolName, labels: tuple[tuple[str, ...], ...]) -> None:
+        """Ask the pool's service which jobs wait."""
+        watch = self._watches.get(pool)
+        if watch is not None:
+            watch.ask_waiting(labels)
+
+    def cancel_waiting(self, pool: PoolName, waiting: str) -> None:
+        """Have the pool's service cancel one of them."""
+        watch = self._watches.get(pool)
+        if watch is not None:
+            watch.cancel_waiting(waiting)

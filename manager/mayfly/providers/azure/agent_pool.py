@@ -182,6 +182,20 @@ class AgentPool:
             further = reply.headers.get("x-ms-continuationtoken") or None
             query["continuationToken"] = further or ""
 
+    def unfinished(self) -> list[object]:
+        """The requests for agents that are not finished."""
+        path = f"/_apis/distributedtask/pools/{self.id()}/jobrequests"
+        query = {"completedRequestCount": "0"}
+        reply = self._versioned("GET", path, "list the jobs that wait", query=query)
+        return list(items(mapping(reply.body).get("value")))
+
+    def change_build(
+        self, project: str, number: int, body: Mapping[str, object], operation: str
+    ) -> ServiceReply:
+        """Change a build of that project: 200, or 400, 403 or 404 and why not."""
+        path, accept = f"/{project}/_apis/build/builds/{number}", (200, 400, 403, 404)
+        return self._versioned("PATCH", path, operation, body=body, accept=accept)
+
     def entry(self, name: str) -> Entry | None:
         """The entry of that name; ``None`` where there is none."""
         for entry in self.entries(f"look for {name}", agentName=name):

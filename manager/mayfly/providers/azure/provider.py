@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mayfly.core import naming
@@ -26,13 +26,24 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.outcomes import End, Outcome
+from mayfly.core.waiting import WaitingJob
 from mayfly.edge.faults import Passing
 from mayfly.edge.service_json import text
-from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
+from mayfly.providers import (
+    Cordoned,
+    Diagnosis,
+    Dismissed,
+    Enrolment,
+    Finding,
+    Sign,
+    diagnosis,
+    unseen_jobs,
+)
 from mayfly.providers.azure import check, client_release
 from mayfly.providers.azure.agent_pool import MARK, AgentPool, Entry
 from mayfly.providers.azure.lines import CONFIG_LIMIT, judge, read
 from mayfly.providers.azure.settings import AzureSettings
+from mayfly.providers.azure.waiting import Waiting
 
 BORN = "MAYFLY_AGENT"  # the capability that tells an agent's generation
 GHOST_REST = 5.0  # seconds before a dead agent's entry that cannot be freed yet is looked at again
@@ -73,10 +84,24 @@ class Azure:
         )
         self._clock = clock
         self._agents = AgentPool(pool, settings, self._mark, clock, pause)
+        self._waiting = Waiting(self._agents, self._names)
 
     def check(self) -> Diagnosis:
         """Whether the pool is there and may be managed, what lags behind, and how old the token is."""
-        return diagnosis(check.findings(self._agents, self._token, self._clock()))
+        return diagnosis(self._findings())
+
+    def _findings(self) -> Iterator[Finding]:
+        yield from check.findings(self._agents, self._token, self._clock())
+        yield from unseen_jobs(self._pool, self.waiting)
+
+    def waiting(self, labels: tuple[tuple[str, ...], ...]) -> tuple[WaitingJob, ...]:
+        """The builds' jobs that wait for one of our agents, by one call for the whole pool."""
+        del labels
+        return self._waiting.look()
+
+    def cancel_waiting(self, waiting: str) -> None:
+        """Cancel a build whose jobs all wait."""
+        self._waiting.cancel(waiting)
 
     def roster(self) -> Roster | None:
         """The agents under this host's names, by one call for the whole pool."""

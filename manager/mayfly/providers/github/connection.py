@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 
 from mayfly.core.model import PoolSpec
@@ -20,6 +21,8 @@ from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.github.token import App, Identity, Personal
 
 VERSION = "2022-11-28"
+# GitHub says beside each answer when the token ends that asked; of an App's token it says nothing.
+END_HEADER = "GitHub-Authentication-Token-Expiration"
 
 
 class Connection:
@@ -59,6 +62,7 @@ class Connection:
             no_proxy=pool.no_proxy,
             ca=pool.ca,
             clock=self._clock,
+            watched=END_HEADER,
         )
 
     def _authorise(self) -> Mapping[str, str | Secret]:
@@ -102,6 +106,15 @@ class Connection:
     def remaining(self) -> float | None:
         """How many calls GitHub still allows in this hour; ``None``: it has not said."""
         return self._webs[0].remaining if self._webs else None
+
+    def token_end(self) -> float | None:
+        """When the pool's token ends; ``None``: it was not told, or never."""
+        told = self._webs[0].seen if self._webs and self._settings.app is None else ""
+        for form in ("%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S %z"):
+            with suppress(ValueError):
+                end = datetime.strptime(told, form)  # noqa: DTZ007  the first form says UTC in letters
+                return (end if end.tzinfo is not None else end.replace(tzinfo=UTC)).timestamp()
+        return None
 
     def forget(self) -> None:
         """Its credentials may have been replaced, or been given another right: read them again."""

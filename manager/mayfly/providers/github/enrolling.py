@@ -88,6 +88,10 @@ class Enroller:
                         with self._lock:
                             self._lost.discard(entry.name)
 
+    def labels(self, given: tuple[str, ...]) -> frozenset[str]:
+        """What a job may ask for of an agent, in lower case; a job's labels are compared so."""
+        return frozenset(label.lower() for label in self._labels(given))
+
     def _labels(self, given: tuple[str, ...]) -> list[str]:
         """Nothing is added by GitHub: all that jobs may ask for, and what tells that it is ours."""
         pool = self._pool

@@ -15,6 +15,7 @@ from mayfly.core.client_release import ClientRelease
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, StopStep, Traits
 from mayfly.core.outcomes import End, Outcome
+from mayfly.core.waiting import WaitingJob
 from mayfly.providers import (
     Cordoned,
     Diagnosis,
@@ -23,6 +24,7 @@ from mayfly.providers import (
     Finding,
     Sign,
     diagnosis,
+    unseen_jobs,
 )
 from mayfly.providers.github import check, client_release, lines
 from mayfly.providers.github.connection import Connection
@@ -30,6 +32,7 @@ from mayfly.providers.github.enrolling import Enroller
 from mayfly.providers.github.groups import Groups
 from mayfly.providers.github.runners import Runners
 from mayfly.providers.github.settings import GitHubSettings
+from mayfly.providers.github.waiting import Waiting
 
 LIST_EVERY = 30.0  # seconds between lists at rest, for each of their pages
 
@@ -59,6 +62,8 @@ class GitHub:
         self._enroller = Enroller(
             pool, settings, connection, self._runners, self._groups, mark, clock
         )
+        self._waiting = Waiting(connection, self._runners, pool, self._enroller.labels)
+        self._pool = pool
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls were made, by operation and status."""
@@ -67,6 +72,18 @@ class GitHub:
     def remaining(self) -> float | None:
         """How many calls GitHub still allows in this hour; ``None``: it has not said."""
         return self._connection.remaining()
+
+    def token_end(self) -> float | None:
+        """When the pool's token ends, as GitHub says beside its answers."""
+        return self._connection.token_end()
+
+    def waiting(self, labels: tuple[tuple[str, ...], ...]) -> tuple[WaitingJob, ...]:
+        """The workflow jobs that wait for the pool."""
+        return self._waiting.look(labels)
+
+    def cancel_waiting(self, waiting: str) -> None:
+        """Cancel a run whose jobs all wait."""
+        self._waiting.cancel(waiting)
 
     @property
     def roster_interval(self) -> float:
@@ -113,6 +130,7 @@ class GitHub:
         self._runners.look()
         self._enroller.check()
         yield from check.findings(self._connection, self._groups, self._runners.versions)
+        yield from unseen_jobs(self._pool, self.waiting)
 
     def read(self, line: str) -> Sign | None:
         """What a line of the runner means."""

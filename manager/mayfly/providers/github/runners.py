@@ -20,19 +20,22 @@ class Runners:
         self._mark, self._host, self._pool = mark, host, pool
         self.versions: frozenset[str] = frozenset()  # of ours, at the last look
         self.pages = 1  # of the last list
+        self.labels: frozenset[frozenset[str]] = frozenset()  # what each had then, in lower case
 
     def look(self) -> list[RosterEntry]:
         """Ours, and those that bear our names; and which versions ours have."""
         found: list[RosterEntry] = []
         versions: set[str] = set()
+        labels: set[frozenset[str]] = set()
         for runner in self.all():
+            labels.add(_labels(runner))
             entry = self._entry(runner)
             if entry is None:
                 continue
             found.append(entry)
             if not entry.foreign and runner.get("version"):
                 versions.add(str(runner["version"]))
-        self.versions = frozenset(versions)
+        self.versions, self.labels = frozenset(versions), frozenset(labels)
         return found
 
     def one(self) -> None:
@@ -93,3 +96,9 @@ class Runners:
             accept=(204, 404, 422),
         )
         return Dismissed(busy=reply.status == 422)
+
+
+def _labels(runner: Mapping[str, object]) -> frozenset[str]:
+    listed = runner.get("labels")
+    found = (mapping(label) for label in listed) if isinstance(listed, list) else ()
+    return frozenset(str(label.get("name")).lower() for label in found)

@@ -20,6 +20,7 @@ REGISTRATION_TOKENS = "GR1348941"  # how such tokens begin
 RUNNER_TOKENS = ("glrt-", "glrtr-")
 # Seconds that who configures a pool waits for its token: it may be on a mount that hangs.
 PATIENCE = 1.0
+TOKEN_EVERY = 6 * 3600.0  # seconds between two questions when the token ends
 
 
 class Access:
@@ -31,6 +32,8 @@ class Access:
         self._pool, self._settings, self._clock = pool, settings, clock
         self.whose = f'pool "{pool.name}"'
         self._found: GitLabScope | None = None
+        self.token_end: float | None = None  # None: it is not known, or never
+        self._token_seen: float | None = None  # when GitLab was last asked for that
         # Whether the token is a runner's own, as it was when it was last read: it makes no runners.
         self.runner_token = False
         # That is found out once for each configuration, and whenever a worker reads the token.
@@ -55,6 +58,13 @@ class Access:
             )
         self.runner_token = secret.reveal().startswith(RUNNER_TOKENS)
         return secret
+
+    def look_at_token(self) -> None:
+        """Ask GitLab when the personal access token ends, unless that was asked lately."""
+        now = self._clock()
+        if self._token_seen is None or not 0 <= now - self._token_seen < TOKEN_EVERY:
+            self._token_seen = now
+            self.token_end = self.service.own_end()
 
     @property
     def shared(self) -> bool:

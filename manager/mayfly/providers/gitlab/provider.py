@@ -9,7 +9,7 @@ two hours" and is never asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,16 +30,27 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.outcomes import End, Outcome
+from mayfly.core.waiting import WaitingJob
 from mayfly.edge.credentials import Secret
 from mayfly.edge.published import WayOut
 from mayfly.edge.service_json import integer
 from mayfly.edge.vault import Vault
-from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign, diagnosis
+from mayfly.providers import (
+    Cordoned,
+    Diagnosis,
+    Dismissed,
+    Enrolment,
+    Finding,
+    Sign,
+    diagnosis,
+    unseen_jobs,
+)
 from mayfly.providers.gitlab import check, client_release, lines
 from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.gitlab.slot_runners import SlotRunners
 from mayfly.providers.gitlab.store import RunnerStore, StoredRunner, vault
+from mayfly.providers.gitlab.waiting import Waiting
 
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
 LIST_EVERY = 60.0  # seconds between two lists of a pool
@@ -81,6 +92,7 @@ class GitLab:
         self._access = Access(pool, settings, clock)
         store = RunnerStore(vault, pool.name)
         self._runners = SlotRunners(self._access, store, pool, host, host_id, clock)
+        self._waiting = Waiting(self._access, self._runners.tags, clock)
 
     @property
     def traits(self) -> Traits:
@@ -100,6 +112,18 @@ class GitLab:
         """How many calls GitLab still allows; ``None``: it has not said."""
         return self._access.service.web.remaining
 
+    def token_end(self) -> float | None:
+        """When the pool's token ends, as GitLab says of it; asked once in some hours, beside the roster."""
+        return self._access.token_end
+
+    def waiting(self, labels: tuple[tuple[str, ...], ...]) -> tuple[WaitingJob, ...]:
+        """The pending jobs that wait for the pool."""
+        return () if self._left else self._waiting.look(labels)
+
+    def cancel_waiting(self, waiting: str) -> None:
+        """Cancel one of them."""
+        self._waiting.cancel(waiting)
+
     def roster(self) -> Roster | None:
         """The pool's runners, and whether they run a job; ``None`` where all slots share a runner."""
         at = self._clock()
@@ -110,8 +134,9 @@ class GitLab:
             return Roster(tuple(entries), at)
         secret = self._access.secret()
         if self._access.shared:
-            self._access.service.verify(secret, None)
+            self._access.token_end = self._access.service.verify(secret, None)
             return None
+        self._access.look_at_token()
         known = {kept.id: (slot, kept) for slot, kept in self._runners.store.all().items()}
         listed = self._access.service.runners(self._access.place, self._runners.mark)
         if listed is None:
@@ -230,7 +255,12 @@ class GitLab:
 
     def check(self) -> Diagnosis:
         """Whether GitLab is reachable and takes the token, and nobody else uses a runner of ours."""
-        return diagnosis(check.findings(self._access, self._runners, self._clock()))
+        return diagnosis(self._findings())
+
+    def _findings(self) -> Iterator[Finding]:
+        yield from check.findings(self._access, self._runners, self._clock())
+        if not self._access.shared:
+            yield from unseen_jobs(self._pool, self.waiting)
 
     def read(self, line: str) -> Sign | None:
         """What a line of the runner's log means; ``None``: nothing."""

@@ -20,6 +20,7 @@ from mayfly.edge.service_json import Pages, integer, items, mapping, text
 from mayfly.edge.web import Budget, ServiceReply, Web
 
 WHERE = 'say where its runners belong: scope = "group:ID", "project:ID" or "instance"'
+DAY = len("2027-11-29")
 _OWNERS = {
     "instance": "an administrator of the instance",
     "group": "an Owner of the group",
@@ -116,6 +117,14 @@ class GitLabApi:
                     f"the token of {self._whose} may not look for {path} (read_api): {WHERE}"
                 )
         raise Refused(f"GitLab at {self.web.host} has no group or project {path}: check `url`")
+
+    def own_end(self) -> float | None:
+        """When the token that asks ends: ``None``: never, or GitLab does not tell it."""
+        path, what = "personal_access_tokens/self", "see when the token ends"
+        reply = self.web.call("GET", path, what, accept=(200, 400, 401, 403, 404))
+        day = mapping(reply.body).get("expires_at") if reply.status == 200 else None
+        # GitLab lets it end as that day begins, by its own clock (UTC).
+        return moment(f"{day}T00:00:00Z") if isinstance(day, str) and len(day) == DAY else None
 
     # -- runners, by a person's token ------------------------------------------------------------------
 
