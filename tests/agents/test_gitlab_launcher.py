@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mayfly.core.model import Generation
+from mayfly.core.agent_plan import job_variables
+from mayfly.core.model import Generation, SlotName, SlotSpec
 from mayfly.core.outcomes import End, Outcome, Result
 from mayfly.edge.vault import Vault
 from mayfly.edge.witness import Witnesses
@@ -28,7 +23,9 @@ from mayfly.providers.gitlab.lines import judge, read
 from mayfly.providers.gitlab.provider import GitLab
 from tests.agents.container import CAPABILITIES, Agent
 from tests.engine.private_engine import PrivateEngine
+from tests.fakes import authority
 from tests.fakes.gitlab import FINAL, FakeGitLab
+from tests.fakes.proxy import FakeProxy
 from tests.images import ROOT, stub_image
 from tests.providers.contract import HOST, HOST_ID, pool, secret_file
 from tests.service_agent import service_agent
@@ -194,26 +191,7 @@ def test_a_job_that_is_taken_back_before_it_begins_is_no_job(
 @contextmanager
 def https(engine: PrivateEngine, certificate: Path) -> Iterator[int]:
     """A server in the Engine's network whose only authority is the new ``certificate``; its port."""
-    key = generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lab")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate.write_bytes(made.public_bytes(Encoding.PEM))
-    secret = certificate.with_suffix(".key")
-    secret.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, secret)
+    context = authority.made(certificate)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = ThreadingHTTPServer(("", 0), BaseHTTPRequestHandler, bind_and_activate=False)
@@ -249,6 +227,43 @@ def test_a_steps_git_and_curl_trust_the_pools_authority(
     assert "501" in git
     assert curl == "curl: 501"
     assert "certificate verification failed" in bare
+
+
+def test_manager_runner_and_steps_go_through_the_pools_proxy(
+    start: Callable[..., Agent], image: str, worker_engine: PrivateEngine, tmp_path: Path
+) -> None:
+    """GitLab has a name that the proxy alone knows, and is nowhere that an agent reaches by itself."""
+    with (
+        FakeGitLab(hold=2.0) as fake,
+        FakeProxy() as outside,
+        FakeProxy(listener=worker_engine.listen(outside.port)) as inside,
+    ):
+        outside.names = inside.names = {"gitlab.lab": "127.0.0.1"}
+        site = f"http://gitlab.lab:{fake.port}"
+        token = fake.person("create_runner", "manage_runner", "read_api")
+        spec = replace(
+            pool(
+                provider="gitlab",
+                url=f"{site}/ourlab",
+                token=secret_file(tmp_path, "token", token),
+                labels=("gpu",),
+            ),
+            proxy=outside.url,
+            no_proxy="mirror.lab",
+        )
+        provider = GitLab(spec, HOST, HOST_ID, Vault(tmp_path / "vault"))
+        files = provider.enrol(service_agent(spec.name), ()).files
+        environment = job_variables(SlotSpec(SlotName("gpu-0"), 0, spec, image, "0"))
+        agent = start(image=image, network_mode="host", environment=environment)
+        agent.open(files)
+        look = f"curl -s -o /dev/null -w 'by %{{http_code}}\\n' {site}/nothing"
+        alone = f"env -u http_proxy -u HTTP_PROXY {look} || true"
+        job = fake.submit(f"{look}; {alone}; echo except $no_proxy", tags=["gpu"])
+        assert agent.wait(90) == 0
+    assert fake.jobs[job].state == "success", fake.jobs[job].log
+    found = re.findall(r"01O (by \d+|except \S+)", fake.jobs[job].log)
+    assert found == ["by 404", "by 000", "except mirror.lab"]
+    assert set(outside.asked) == set(inside.asked) == {f"gitlab.lab:{fake.port}"}
 
 
 def kinds(agent: Agent) -> list[str]:

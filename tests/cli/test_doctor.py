@@ -356,6 +356,16 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "an answer by UDP that takes longer is dropped on its way through NAT, for all of this host",
         "echo net.netfilter.nf_conntrack_udp_timeout=5 | sudo tee /etc/sysctl.d/61-mayfly.conf",
     ),
+    (
+        replace(
+            WELL,
+            config=config_of(replace(LOCAL, proxy="http://127.0.0.1:3128")),
+        ),
+        "agent.proxy",
+        State.WARN,
+        "its proxy http://127.0.0.1:3128 is this host's own loopback",
+        "# let the proxy listen on an address",
+    ),
     (replace(WELL, metadata=True), "agent.metadata", State.WARN, "169.254.169.254", "iptables"),
     (replace(WELL, clock=False), "host.clock", State.WARN, "clock", "timedatectl set-ntp true"),
     (

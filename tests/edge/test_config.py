@@ -796,6 +796,12 @@ MISTAKES: list[tuple[str, str]] = [
         "authority: is not https: everybody on the way could read the token",
     ),
     (pool("proxy = 'http://p/?token=x'"), "proxy: must end before its ? or #"),
+    (
+        pool(
+            "proxy = 'socks5://p:1080'\nprovider = 'gitlab'\n[pool.gitlab]\nurl = 'https://g.lab'"
+        ),
+        "proxy: is a SOCKS proxy, by which Mayfly itself asks no service",
+    ),
     (pool("proxy = 'proxy:3128'"), "proxy: must be a URL that begins with http or https or socks5"),
     (pool("proxy = 'http://u:hunter2@p'"), "proxy: must not carry a user or password"),
     # accounts, network, capabilities

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
 from shlex import quote
+from urllib.parse import urlsplit
 
 from mayfly.cli.exposure import Exposure, number_of
 from mayfly.cli.image_line import build_line
@@ -603,6 +604,25 @@ def _of_pool(pool: str, text: str) -> str:
     return text if text.startswith(f'pool "{pool}"') else f"pool {pool}: {text}"
 
 
+def _proxies(facts: Facts) -> Iterator[Verdict]:
+    """A proxy on this host's own loopback is another address in a container: its own."""
+    pools = facts.config.pools if facts.config is not None else ()
+    if not any(pool.proxy for pool in pools):
+        yield skip("no pool has a proxy")
+    for pool in pools:
+        if pool.proxy is None:
+            continue
+        host = urlsplit(pool.proxy).hostname or ""
+        if pool.network != "host" and (host == "localhost" or re.match(r"127\.|::1$", host)):
+            yield warn(
+                f"pool {pool.name}: its proxy {pool.proxy} is this host's own loopback, which agents do not "
+                "reach: in a container that is the container",
+                "# let the proxy listen on an address of this host that containers reach, and name that one",
+            )
+        else:
+            yield ok(f"pool {pool.name}: agents get {pool.proxy}")
+
+
 def _metadata(facts: Facts) -> Iterator[Verdict]:
     if facts.metadata is None:
         yield skip("no agent is there to try it from")
@@ -700,6 +720,7 @@ CHECKS: tuple[Check, ...] = (
     Check("dataset.readable", "images", "datasets and caches", _datasets),
     Check("pool.gives", "images", "what pools give away", _given_away, WARNING),
     Check("service.allows", "services", "services", _services),
+    Check("agent.proxy", "services", "proxies", _proxies, WARNING),
     Check("agent.metadata", "services", "metadata address", _metadata, WARNING),
     Check("host.clock", "host", "clock", _clock, WARNING),
     Check("host.inotify", "host", "inotify", _watches, WARNING),

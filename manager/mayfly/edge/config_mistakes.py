@@ -56,6 +56,11 @@ def _pool_contradictions(
     elif pool.provider not in providers:
         text = f"there is no provider {pool.provider!r}"
         yield ("provider",), text + nearest(pool.provider, list(providers))
+    if (pool.proxy or "").startswith("socks5:") and not pool.embedded:
+        yield (
+            ("proxy",),
+            "is a SOCKS proxy, by which Mayfly itself asks no service: name an http one",
+        )
     yield from _mounts(pool)
     whose = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):.*", pool.image or "")
     ours = pool.images or pool.provider

@@ -7,6 +7,7 @@ connection itself is shut when the exchange's time is over. What comes back is b
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import threading
@@ -55,6 +56,7 @@ class Trouble(StrEnum):
     """What kept an exchange from its answer."""
 
     UNTRUSTED = "untrusted"  # the other end's certificate
+    PROXY = "proxy"  # the way there: it was not reached, or does not let us through
     NO_ADDRESS = "no address"  # the URL names none
     UNSENDABLE = "unsendable"  # a header has what no header may
     BROKEN = "broken"  # the connection, or the answer
@@ -68,6 +70,12 @@ class NoAnswer(Exception):
         super().__init__(reason)
         self.trouble = trouble
         self.reason = reason
+
+    @property
+    def proxy_status(self) -> int | None:
+        """What a proxy answered that was asked for a tunnel; ``None``: none did."""
+        told = re.match(r"Tunnel connection failed: ([1-5]\d\d)\b", self.reason)
+        return int(told.group(1)) if told is not None and self.trouble is Trouble.PROXY else None
 
 
 class Exchanges:
@@ -107,6 +115,8 @@ class Exchanges:
                     raise
                 deadline.check()
                 return answer
+        except requests.exceptions.ProxyError as error:
+            raise NoAnswer(Trouble.PROXY, _reason(error)) from None
         except requests.exceptions.SSLError as error:
             raise NoAnswer(Trouble.UNTRUSTED, _reason(error)) from None
         except requests.exceptions.InvalidURL as error:
@@ -150,6 +160,16 @@ class Exchanges:
             session.mount("http://", adapter)
             self._local.session = session
         return session
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy that a call there goes through, without user and password; ``None``: none."""
+        proxies = self._proxies_for(url)
+        scheme = url.partition(":")[0]
+        proxy = proxies.get(scheme) or proxies.get("all")
+        if proxy is None:
+            return None
+        before, mark, after = proxy.rpartition("@")
+        return f"{before.partition('//')[0]}//{after}" if mark and "//" in before else after
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         if self._proxy is None:
@@ -353,6 +373,11 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Of a plain address nothing is verified, but of a proxy on the way that speaks TLS."""
+        if url.lower().startswith("https:"):
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)

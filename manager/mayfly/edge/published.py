@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from mayfly import __version__
-from mayfly.edge.exchange import Exchanges, NoAnswer
+from mayfly.edge.exchange import Exchanges, NoAnswer, Trouble
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.web import clean
 
@@ -56,7 +56,7 @@ def _text(url: str, way: WayOut) -> str | None:
         try:
             answer = exchanges.make("GET", at, headers, None, TIMEOUT)
         except NoAnswer as none:
-            raise _unreached(at, none) from None
+            raise _unreached(at, none, exchanges.proxy_for(at)) from None
         if answer.status in (301, 302, 303, 307, 308):
             at = _next(at, answer.headers.get("Location", ""))
             continue
@@ -72,8 +72,18 @@ def _text(url: str, way: WayOut) -> str | None:
     raise Refused(f"{url} leads on and on")
 
 
-def _unreached(url: str, none: NoAnswer) -> Fault:
+def _unreached(url: str, none: NoAnswer, proxy: str | None) -> Fault:
     host = urlsplit(url).netloc
+    if none.trouble is Trouble.PROXY:
+        status = f"answered {none.proxy_status}" if none.proxy_status else clean(none.reason)
+        return Passing(
+            f"the proxy {clean(proxy or '')} on the way to {host}: {status}; check `proxy`"
+        )
+    if none.trouble is Trouble.UNTRUSTED:
+        return Refused(
+            f"{host} shows a certificate that is not trusted ({clean(none.reason)}): name its authority, or "
+            "that of a proxy that looks into what passes, in `ca`"
+        )
     return Passing(
         f"{host} gave no answer ({clean(none.reason)}); check the network and `proxy`, or try again"
     )

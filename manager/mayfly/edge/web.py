@@ -38,6 +38,7 @@ SAID = 200  # characters of a service's own words in a message
 LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
 LIMIT_MOST = 900.0
 
+LOGIN = "let it take this host without one; `proxy` carries no password"
 NO_SECRETS = ("Content-Type", "If-None-Match")
 SHORTEST = 8  # characters of a secret; a shorter one would be masked in every word
 
@@ -346,6 +347,8 @@ class Web:
             return Passing(
                 f"{what}; its rate limit is reached, the next call is made in {wait:.0f} s", wait
             )
+        if status == 407:
+            return Refused(f"{what}; the proxy wants a login: {LOGIN}")
         if status == 203 or (_is_page(reply) and status < 500):
             return self._page(reply, operation)
         if status == 401:
@@ -358,8 +361,6 @@ class Web:
             return Refused(
                 f"{what}; it is not there, or the token may not see it: check {self._keys}, and the token"
             )
-        if status == 407:
-            return Refused(f"{what}; the proxy wants a login: check `proxy`")
         if status in (408, 425) or status >= 500 or status < 200:
             return Passing(f"{what}; it is tried again", _retry_after(reply.headers, self._clock()))
         return Refused(
@@ -439,12 +440,20 @@ class Web:
 
     def _unanswered(self, none: NoAnswer, url: str, operation: str) -> Fault:
         reason = clean(none.reason)
+        proxy = self._exchanges.proxy_for(url)
         match none.trouble:
             case Trouble.UNTRUSTED:
+                behind = (
+                    f" (the proxy {clean(proxy)} may look into what passes, then it is the proxy's own)"
+                    if proxy is not None
+                    else ""
+                )
                 return Untrusted(
                     f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
-                    f"{self._whose} ({reason}): name its authority in `ca`, check the host's clock"
+                    f"{self._whose} ({reason}): name its authority in `ca`{behind}, check the host's clock"
                 )
+            case Trouble.PROXY:
+                return self._not_let_through(none, clean(proxy or "on the way"), operation)
             case Trouble.NO_ADDRESS:
                 return Refused(f"{clean(url)} is no address: check `url` of {self._whose}")
             case Trouble.UNSENDABLE:
@@ -457,6 +466,38 @@ class Web:
                     f"{self._service} gave no answer when asked to {operation} for {self._whose} "
                     f"({reason}); it is asked again",
                     unanswered=none.trouble is Trouble.SLOW,
+                )
+
+    def _not_let_through(self, none: NoAnswer, proxy: str, operation: str) -> Fault:
+        """What a proxy did in place of passing a call on."""
+        for_whom = f"so nobody can {operation} for {self._whose}"
+        status = none.proxy_status
+        match status:
+            case None if "WRONG_VERSION_NUMBER" in none.reason:
+                return Refused(
+                    f"the proxy {proxy} speaks no TLS itself, {for_whom}: write it as http:// in `proxy`"
+                )
+            case None:
+                return Passing(
+                    f"the proxy {proxy} cannot be reached ({clean(none.reason)}), {for_whom}: check `proxy`; "
+                    "it is asked again"
+                )
+            case 407:
+                return Refused(f"the proxy {proxy} wants a login, {for_whom}: {LOGIN}")
+            case 400 | 404 | 405 | 501:
+                return Refused(
+                    f"the proxy {proxy} is none, or none for https (it answered {status}), {for_whom}: "
+                    "check `proxy`"
+                )
+            case _ if status < 500:
+                return Refused(
+                    f"the proxy {proxy} does not let us through to {self._service} ({status}), "
+                    f"{for_whom}: have it allowed there, or name the host in `no_proxy`"
+                )
+            case _:
+                return Passing(
+                    f"the proxy {proxy} does not reach {self._service} ({status}), {for_whom}: a host that "
+                    "only this network knows belongs into `no_proxy`; it is asked again"
                 )
 
     # -- what a reply tells beside its content ------------------------------------------------------
@@ -528,8 +569,13 @@ class Web:
             )
         return Refused(
             f"{self._service} sent a web page instead of data ({reply.status}) when asked to {operation} for "
-            f"{self._whose}: a sign-in page or a proxy stands there; check `url`, `proxy` and the token"
+            f"{self._whose}: a sign-in page or {self._proxy_named(reply.url)} stands there; check `url`, "
+            "`proxy` and the token"
         )
+
+    def _proxy_named(self, url: str) -> str:
+        proxy = self._exchanges.proxy_for(url)
+        return "a proxy" if proxy is None else f"the proxy {clean(proxy)}"
 
 
 # -- what a reply says ---------------------------------------------------------------------------------
