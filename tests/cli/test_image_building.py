@@ -104,7 +104,11 @@ def test_a_build_needs_no_argument(host: Host, github: FakeGitHub) -> None:
     assert arguments["RUNNER_URL"].startswith(github.url)
     labels = host.given("--label")
     assert labels["io.mayfly.client.sha256"] == "a" * 64
-    assert json.loads(labels["io.mayfly.build"]) == {"name": "12.8", "provider": "github"}
+    assert json.loads(labels["io.mayfly.build"]) == {
+        "name": "12.8",
+        "provider": "github",
+        "tag": "mayfly/github:cuda12.8",
+    }
     assert f"GitHub's runner {github.hands_out}, checksum aaaaaaaaaaaa… as told by" in done.stderr
     (pin,) = host.records["pins"].values()
     assert pin["sha256"] == "a" * 64
@@ -141,6 +145,7 @@ def test_further_arguments_are_kept_for_the_next_build(host: Host, github: FakeG
     assert json.loads(host.given("--label")["io.mayfly.build"]) == {
         "name": "12.8",
         "provider": "github",
+        "tag": "mayfly/github:cuda12.8",
         "flavour": "base",
         "uid": 1234,
         "arguments": {"PACKAGES": "git python3"},

@@ -168,7 +168,7 @@ def test_a_service_that_names_no_time_is_a_warning() -> None:
     [
         ImageBuild("cpu", "github"),
         ImageBuild("12.8", "azure", "base", "ubuntu22.04", None, 1234, {"PACKAGES": "git jq"}),
-        ImageBuild("cpu", "gitlab", base="lab/x:1"),
+        ImageBuild("cpu", "gitlab", base="lab/x:1", tag="lab/x:1-agent"),
     ],
 )
 def test_an_image_says_how_it_was_built(plan: ImageBuild) -> None:

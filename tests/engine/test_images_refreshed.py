@@ -91,9 +91,9 @@ def lab(engine: PrivateEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         engine.docker("rmi", "-f", made.name)
 
 
-def how(**said: str) -> str:
+def how(tag: str, **said: str) -> str:
     """The label of how it was built, as a Dockerfile has it."""
-    plan = ImageBuild("cpu", "github", arguments=said)
+    plan = ImageBuild("cpu", "github", arguments=said, tag=tag)
     return f"{LABEL_BUILD}={json.dumps(plan.label())}"
 
 
@@ -101,7 +101,7 @@ def test_an_image_is_built_again_ten_days_before_its_client_is_refused(
     lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab.service.hands_out = "2.336.0"
-    lab.make("2.336.0", how(PACKAGES="git"))
+    lab.make("2.336.0", how(lab.name, PACKAGES="git"))
     lab.refresh()
     assert "is 2.336.0, the newest that is known" in capsys.readouterr().out
     lab.service.hands_out = "2.337.0"
@@ -119,7 +119,7 @@ def test_an_image_is_built_again_ten_days_before_its_client_is_refused(
         json.loads(lab.engine.docker("inspect", "-f", "{{json .Config.Labels}}", lab.name))[
             LABEL_BUILD
         ]
-        == ImageBuild("cpu", "github", arguments={"PACKAGES": "git"}).label()
+        == ImageBuild("cpu", "github", arguments={"PACKAGES": "git"}, tag=lab.name).label()
     )
     lab.refresh(newest=True)
     assert "is 2.337.0, the newest that is known" in capsys.readouterr().out
@@ -130,7 +130,7 @@ def test_an_image_is_built_again_ten_days_before_its_client_is_refused(
 
 def test_whatever_is_not_the_newest_is_built_where_that_is_wanted(lab: Lab) -> None:
     lab.service.hands_out = "2.337.0"
-    lab.make("2.336.0", how())
+    lab.make("2.336.0", how(lab.name))
     lab.refresh()
     assert lab.client == "2.336.0"
     lab.refresh(newest=True)
@@ -147,11 +147,25 @@ def test_an_image_that_does_not_say_how_it_was_built_is_told(
     assert "build it once more with `mayfly images build`" in capsys.readouterr().err
 
 
+def test_an_image_that_is_built_from_one_of_ours_is_never_replaced(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It inherits the labels of what it stands on."""
+    lab.service.hands_out = "2.337.0"
+    lab.make("2.336.0", how("mayfly/github:cuda12.8"), "ours=yes")
+    with pytest.raises(Trouble, match=f"not refreshed: {lab.name}"):
+        lab.refresh(newest=True)
+    assert (
+        "it is built FROM mayfly/github:cuda12.8: build that one again" in capsys.readouterr().err
+    )
+    assert lab.client == "2.336.0"
+
+
 def test_a_service_that_does_not_answer_spoils_nothing_for_the_others(
     lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab.service.hands_out = "2.336.0"
-    lab.make("2.336.0", how())
+    lab.make("2.336.0", how(lab.name))
     lab.refresh()
     lab.service.tokens.clear()
     with pytest.raises(Trouble, match="not refreshed: pool gpu"):

@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 def made(certificate: Path, *names: str) -> ssl.SSLContext:
     """Write a new certificate for 127.0.0.1 and these names there; what a server with it takes."""
     key = generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lab")])
+    # Two authorities of one name are taken for each other.
+    serial = x509.random_serial_number()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"lab {serial}")])
     now = datetime.now(UTC)
     usage = dict.fromkeys(
         (
@@ -31,7 +33,7 @@ def made(certificate: Path, *names: str) -> ssl.SSLContext:
         False,
     )
     signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        x509.CertificateBuilder(name, name, key.public_key(), serial)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(

@@ -100,7 +100,7 @@ def image(worker_engine: PrivateEngine, public: tuple[Path, ssl.SSLContext]) -> 
 def start(
     worker_engine: PrivateEngine, tmp_path: Path, until: Callable[..., object]
 ) -> Iterator[Callable[..., Agent]]:
-    client = docker.APIClient(worker_engine.url, version="auto", timeout=120)
+    client = docker.APIClient(worker_engine.url, version="auto", timeout=900)
     with ExitStack() as stack:
         stack.callback(client.close)
         yield lambda **options: stack.enter_context(agent(client, tmp_path, until, **options))
@@ -121,14 +121,16 @@ def test_every_tool_trusts_the_pools_authority_beside_the_public_ones(
             ("without", {}),
         ):
             script = "cd /tmp\n" + "".join(
-                f"said=$({look.replace('URL', f'https://127.0.0.1:{port}')} 2>&1); "
+                f"said=$(timeout 60 {look.replace('URL', f'https://127.0.0.1:{port}')} 2>&1); "
                 f'if printf %s "$said" | grep -qE "{UNTRUSTED}"; then echo {name} {where} untrusted; '
                 f"elif [ $? -eq 1 ]; then echo {name} {where} trusted; fi\n"
                 for name, look in LOOKS.items()
                 for where, port in (("ours", ours), ("theirs", theirs))
             )
             one = start(image=image, network_mode="host", binds=binds)
-            for line in one.run("bash", "-c", script).splitlines():
+            one.take("bash", "-c", script)
+            one.wait(900)
+            for line in one.output().splitlines():
                 name, where, told = line.split()
                 found[case, name, where] = told
     for name in LOOKS:

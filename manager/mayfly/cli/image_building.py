@@ -52,7 +52,7 @@ def build_image(
     labels = {
         **labels,
         **choice.labels,
-        LABEL_BUILD: replace(plan, arguments=kept).label(),
+        LABEL_BUILD: replace(plan, arguments=kept, tag=called).label(),
     }
     arguments = {
         "UID": str(plan.uid),

@@ -105,6 +105,8 @@ def _rebuilt(image: ClientImage, behind: ClientLag, config: Config, *, dry_run: 
     """Why it was not built; ``None`` where it was, or would be."""
     if image.build is None:
         return "it does not say how it was built: build it once more with `mayfly images build`"
+    if image.build.tag != image.name:
+        return f"it is built FROM {image.build.tag}: build that one again, then this one as you did"
     if dry_run:
         print(f"{image.name}: would be built with {behind.newest}")
         return None

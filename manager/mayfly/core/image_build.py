@@ -1,6 +1,7 @@
 """How an agent image was built, as its label ``io.mayfly.build`` says it, so that it can be built again.
 
-Pure. Version and checksum of the client are not in it: the next build asks for those anew.
+Pure. Version and checksum of the client are not in it: the next build asks for those anew. An image built
+FROM one of ours inherits the label, which then names another image than itself.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ class ImageBuild:
     uid: int = 1000
     # further build arguments, but for those of the client's version and archive
     arguments: Mapping[str, str] = field(default_factory=dict)
+    # what it was called; None: not said yet
+    tag: str | None = None
 
     def label(self) -> str:
         """The label's text; what is as it is by default is left out."""
         said: dict[str, object] = {"name": self.name, "provider": self.provider}
-        for key in ("flavour", "distribution", "base"):
+        for key in ("tag", "flavour", "distribution", "base"):
             if (value := getattr(self, key)) is not None:
                 said[key] = value
         if self.uid != 1000:
@@ -49,7 +52,8 @@ def build_of(label: str | None) -> ImageBuild | None:
     if not isinstance(said, dict):
         return None
     uid, arguments = said.get("uid", 1000), said.get("arguments", {})
-    words = {key: said.get(key) for key in ("name", "provider", "flavour", "distribution", "base")}
+    texts = ("name", "provider", "flavour", "distribution", "base", "tag")
+    words = {key: said.get(key) for key in texts}
     if not all(isinstance(value, str) or value is None for value in words.values()):
         return None
     if words["name"] is None or words["provider"] is None:
@@ -66,4 +70,5 @@ def build_of(label: str | None) -> ImageBuild | None:
         words["base"],
         uid,
         arguments,
+        words["tag"],
     )
