@@ -107,6 +107,16 @@ def test_of_two_services_the_one_that_refuses_first_counts() -> None:
     assert found.newest == "2.1.0"
 
 
+def test_what_a_service_says_of_the_end_goes_before_what_is_reckoned() -> None:
+    records = seen((20, "2.0.0"), (19, "2.1.0")).refused("p", "2.0.0", NOW + 3 * DAY)
+    found = lag(records, ["p"], "2.0.0", 30.0)
+    assert found is not None
+    assert found.refused == NOW + 3 * DAY
+    again = lag(records.refused("p", "2.0.0", None), ["p"], "2.0.0", 30.0)
+    assert again is not None
+    assert again.refused == NOW + 10 * DAY
+
+
 def test_one_that_is_not_refused_for_its_age_is_never_due() -> None:
     found = lag(seen((50, "1.0.0"), (40, "1.1.0")), ["p"], "1.0.0", None)
     assert found is not None

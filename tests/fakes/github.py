@@ -121,6 +121,7 @@ class FakeGitHub(Fake):
         # How it behaves.
         self.hands_out = VERSION  # the newest runner
         self.checksum: str | None = "a" * 64  # of its archives; None: it does not tell
+        self.deprecated: dict[str, str] = {}  # version -> when an enterprise's is refused
         self.jit = True
         self.server_version: str | None = "3.19.0"
         self.stale = 0.0  # seconds that a list may be old
@@ -388,6 +389,7 @@ class FakeGitHub(Fake):
             self.route("POST", f"{base}/runners/registration-token", self.registration_token)
             self.route("GET", f"{base}/runners", self.list_runners)
             self.route("GET", f"{base}/runners/downloads", self.downloads)
+            self.route("GET", f"{base}/runners/deprecations/{{version}}", self.deprecations)
             self.route("GET", f"{base}/runners/{{id}}", self.get_runner)
             self.route("DELETE", f"{base}/runners/{{id}}", self.delete_runner)
             self.route("GET", f"{base}/runner-groups", self.list_groups)
@@ -592,6 +594,17 @@ class FakeGitHub(Fake):
                 entry["sha256_checksum"] = self.checksum
             found.append(entry)
         return Answer(200, found)
+
+    def deprecations(self, call: Call) -> Answer:
+        """Of Enterprise Cloud alone."""
+        scope = self._scope(call, "read")
+        if isinstance(scope, Answer):
+            return scope
+        version = call.at["version"]
+        if not scope.startswith("enterprises/") or version not in self.deprecated:
+            return _error(404, "Not Found")
+        at = self.deprecated[version]
+        return Answer(200, {"runner_version": version, "runtime_deprecates_at": at})
 
     def list_groups(self, call: Call) -> Answer:
         scope = self._scope(call, "read")

@@ -11,7 +11,7 @@ from mayfly.core.client_release import ClientRelease
 from mayfly.edge.catalogue import client
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.published import WayOut, checksum
-from mayfly.providers import ClientSource
+from mayfly.providers import ClientRefusing, ClientSource
 from mayfly.providers.installed import load, packages
 from tests.fakes.azure import FakeAzure
 from tests.fakes.gitea import FakeGitea
@@ -79,6 +79,20 @@ class TestGitHub:
         fake.checksum = told
         with pytest.raises(Refused, match="RUNNER_SHA256, which stands in the release's notes"):
             self.at(fake, tmp_path).client_release("amd64")
+
+    def test_an_enterprise_is_told_until_when_a_runner_is_good(
+        self, fake: FakeGitHub, tmp_path: Path
+    ) -> None:
+        fake.deprecated = {"2.330.0": "2026-12-01T00:00:00Z", "2.331.0": "soon"}
+        url = f"{fake.url}/enterprises/works"
+        works = source(tmp_path, "github", "ghp_good", url=url)
+        acme = self.at(fake, tmp_path)
+        assert isinstance(works, ClientRefusing)
+        assert isinstance(acme, ClientRefusing)
+        assert works.client_refused("2.330.0") == 1796083200.0
+        assert works.client_refused("2.331.0") is None
+        assert works.client_refused("2.332.0") is None
+        assert acme.client_refused("2.330.0") is None
 
     def test_another_architecture_is_not_there(self, fake: FakeGitHub, tmp_path: Path) -> None:
         with pytest.raises(Refused, match="no runner for Linux on riscv64"):

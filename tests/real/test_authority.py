@@ -34,7 +34,7 @@ LOOKS = {
     "pip": "pip download --disable-pip-version-check --retries 0 -i URL nothing",
     "python": "python3 -c 'import urllib.request as r; r.urlopen(\"URL\")'",
     "requests": "python3 -c 'import requests; requests.get(\"URL\")'",
-    "wget": "wget -q -O /dev/null URL",
+    "wget": "wget -nv -t 1 -O /dev/null URL",
 }
 UNTRUSTED = "certificate|SELF_SIGNED|UNABLE_TO_|issuer"
 ALONE = {"wget"}  # that trust the system's file, whatever a variable says

@@ -25,7 +25,7 @@ from mayfly.core.client_release import (
 from mayfly.core.model import LABEL_CHECKSUM, Config, HostSpec, ImageClient, PoolSpec
 from mayfly.edge import catalogue, client_records
 from mayfly.edge.faults import Fault
-from mayfly.providers import ClientSource
+from mayfly.providers import ClientRefusing, ClientSource
 from mayfly.providers.installed import load, package
 
 PARTS = ("VERSION", "SHA256", "SHA256_ARM64", "URL")
@@ -140,6 +140,15 @@ def offered(
     if version is None:
         _remember(state, lambda known: known.noted(pool.name, release.version, clock()))
     return release
+
+
+def deadline(pool: PoolSpec, config: Config, version: str) -> None:
+    """Remember what the pool's service says of when it refuses that version, where it may say so at all."""
+    state = Path(config.host.state_dir)
+    provider = load(pool, config.host, naming.host_id(0), state)
+    if isinstance(provider, ClientRefusing):
+        at = provider.client_refused(version)
+        _remember(state, lambda known: known.refused(pool.name, version, at))
 
 
 def _hold(

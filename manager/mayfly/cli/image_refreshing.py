@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mayfly.cli.client_choice import offered
+from mayfly.cli.client_choice import deadline, offered
 from mayfly.cli.examination import handed_over
 from mayfly.cli.host_hardware import hardware_for
 from mayfly.cli.image_building import build_image
@@ -52,6 +53,7 @@ def refresh(
     found = list(client_images(config))
     if not found:
         say("no pool's image has a service's client in it: nothing to do")
+    _ask_deadlines(config, found)
     for image in found:
         behind = lag(client_records.read(state), image.pools, image.version, image.client.good_for)
         if behind is None:
@@ -82,6 +84,16 @@ def _ask(config: Config, clock: Callable[[], float]) -> dict[str, str]:
             except (Fault, Trouble) as why:
                 failed[f"pool {pool.name}"] = str(why)
     return failed
+
+
+def _ask_deadlines(config: Config, found: Iterable[ClientImage]) -> None:
+    """Ask until when the clients in the images are good, where a service may say it."""
+    versions = {pool: image.version for image in found for pool in image.pools}
+    with handed_over():
+        for pool in config.pools:
+            if pool.name in versions:
+                with suppress(Fault, Trouble):
+                    deadline(pool, config, versions[pool.name])
 
 
 def client_images(config: Config) -> Iterator[ClientImage]:

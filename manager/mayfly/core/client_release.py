@@ -52,6 +52,8 @@ class ClientRecords:
 
     offers: Mapping[str, tuple[Offered, ...]] = field(default_factory=dict)  # by pool
     pins: Mapping[str, Pin] = field(default_factory=dict)  # by ``pin_name``
+    # by pool and version, when its service said that it refuses it
+    refusals: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def noted(self, pool: str, version: str, now: float) -> ClientRecords:
         """With that version as what the pool's service hands out now."""
@@ -76,6 +78,13 @@ class ClientRecords:
                 f"({known.sha256[:12]}…)"
             )
         return self
+
+    def refused(self, pool: str, version: str, at: float | None) -> ClientRecords:
+        """With what the pool's service said of when it refuses that version; ``None``: it named no time."""
+        said = {name: when for name, when in self.refusals.get(pool, {}).items() if name != version}
+        if at is not None:
+            said[version] = at
+        return replace(self, refusals={**self.refusals, pool: said})
 
     def offered(self, pool: str) -> str | None:
         """What the pool's service handed out when it was last asked; ``None``: it never was."""
@@ -181,7 +190,9 @@ def lag(
         offered = records.offered(pool)
         since = records.superseded(pool, version)
         if offered is not None and since is not None:
-            behind.append(ClientLag(version, offered, refused_at(since, good_for)))
+            said = records.refusals.get(pool, {}).get(version)
+            refused = said if said is not None else refused_at(since, good_for)
+            behind.append(ClientLag(version, offered, refused))
     return min(
         behind,
         key=lambda one: one.refused if one.refused is not None else float("inf"),

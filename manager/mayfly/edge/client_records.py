@@ -86,6 +86,7 @@ def _document(records: ClientRecords) -> dict[str, Any]:
             name: {"sha256": pin.sha256, "told_by": pin.told_by, "at": pin.at}
             for name, pin in records.pins.items()
         },
+        "refusals": {pool: dict(said) for pool, said in records.refusals.items()},
     }
 
 
@@ -102,5 +103,9 @@ def _records(document: Any) -> ClientRecords:
         {
             name: Pin(str(pin["sha256"]), str(pin["told_by"]), float(pin["at"]))
             for name, pin in document["pins"].items()
+        },
+        {
+            pool: {version: float(at) for version, at in said.items()}
+            for pool, said in document.get("refusals", {}).items()
         },
     )

@@ -214,6 +214,14 @@ class Dispatching(Protocol):
 
 
 @runtime_checkable
+class ClientRefusing(Protocol):
+    """A provider whose service may say when it refuses a version of its client."""
+
+    def client_refused(self, version: str) -> float | None:
+        """When (seconds since the epoch); ``None``: it names no time."""
+
+
+@runtime_checkable
 class Limited(Protocol):
     """A provider whose service tells how many calls it still allows."""
 

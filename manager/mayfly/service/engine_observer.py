@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mayfly.core.capabilities import Capabilities
@@ -218,7 +218,7 @@ def survey_of(
 def _clients(state_dir: Path) -> ClientRecords:
     """What services hand out; nothing where that cannot be read, which `images refresh` tells."""
     with suppress(Fault):
-        return ClientRecords(client_records.read(state_dir).offers)
+        return replace(client_records.read(state_dir), pins={})
     return ClientRecords()
 
 

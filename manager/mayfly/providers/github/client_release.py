@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from urllib.parse import quote
 
 from mayfly.core.client_release import ClientRelease, is_sha256, is_url
 from mayfly.edge.faults import Refused
@@ -45,6 +47,20 @@ def release(connection: Connection, architecture: str, version: str | None = Non
             )
         return ClientRelease(found, checksum, url if is_url(url) else None, where)
     raise Refused(f"{where} hands out no runner for Linux on {clean(architecture)}")
+
+
+def refused(connection: Connection, version: str) -> float | None:
+    """When GitHub refuses that runner; ``None``: it does not say, as to whoever is no enterprise."""
+    if connection.place.kind != "enterprise":
+        return None
+    path = f"{connection.place.path}/actions/runners/deprecations/{quote(version, safe='')}"
+    operation = "ask how long a runner is good for"
+    reply = connection.call("GET", path, operation, accept=(200, 403, 404))
+    told = mapping(reply.body).get("runtime_deprecates_at") if reply.status == 200 else None
+    try:
+        return datetime.fromisoformat(told).timestamp() if isinstance(told, str) else None
+    except ValueError:
+        return None
 
 
 def path_of(connection: Connection) -> str:

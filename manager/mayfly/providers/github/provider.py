@@ -122,6 +122,10 @@ class GitHub:
         """The runner that GitHub hands out, with its checksum."""
         return client_release.release(self._connection, architecture, version)
 
+    def client_refused(self, version: str) -> float | None:
+        """When GitHub refuses that runner, which it says of an enterprise's alone."""
+        return client_release.refused(self._connection, version)
+
     def check(self) -> Diagnosis:
         """Whether we may do what we must, and what is unwise."""
         return diagnosis(self._findings())
