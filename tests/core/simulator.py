@@ -102,6 +102,8 @@ from mayfly.core.state import State, begin
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
+    ActivitySeen,
+    Begun,
     ClockSet,
     Commanded,
     ContainerDied,
@@ -1039,6 +1041,10 @@ class Manager:
     def prints(self, generation: Generation, size: int) -> None:
         """An agent has printed so many bytes more."""
         self.inbox.append(Printed(generation, 0, size))
+
+    def storms(self, generation: Generation, processes: int, connections: int) -> None:
+        """An agent has begun so many more, on a host with two processors."""
+        self.inbox.append(ActivitySeen(2, {generation: Begun(processes, connections)}))
 
     def doom(self, generation: Generation, reason: DoomReason) -> None:
         agent = self.drafted.agents.get(generation)

@@ -191,6 +191,12 @@ class Chaos(RuleBasedStateMachine):
         if running:
             self.manager.prints(running[at % len(running)], size * MIB)
 
+    @rule(at=ANY, begun=st.sampled_from([(4000, 0), (0, 9000), (90_000, 90_000)]))
+    def a_job_begins_much(self, at: int, begun: tuple[int, int]) -> None:
+        running = [box.generation for box in self.host.boxes.values() if box.running]
+        if running:
+            self.manager.storms(running[at % len(running)], *begun)
+
     @rule(at=ANY)
     def a_job_forges_its_end(self, at: int) -> None:
         running = [box.generation for box in self.host.boxes.values() if box.running]
