@@ -366,8 +366,12 @@ finish() {
   count_oom_kills
   _ended=yes
   printf '%s %s\n' "$1" "$_oom_kills" 2>/dev/null >"$_witness/exit" || write_spare "$1"
-  [ -z "$_account" ] || give_account "$1"
-  printf 'mayfly: ended %s\n' "$1" || :
+  if [ -n "$_account" ]; then
+    # (Nothing is printed: a pod's two streams are copied apart, and what the job said last may come after it.)
+    give_account "$1"
+  else
+    printf 'mayfly: ended %s\n' "$1" || :
+  fi
   exit "$1"
 }
 

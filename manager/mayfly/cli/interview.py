@@ -159,10 +159,6 @@ class Interview:
         if (why := not_a_service(provider, answers)) is not None:
             raise Usage(why)
         package = packages()[provider]
-        if answers.credential is not None and not credentials.valid_name(answers.credential):
-            raise Usage(
-                f"--credential {answers.credential!r} is not a credential's name: letters, digits, . _ - only"
-            )
         if answers.url is not None:
             answers = replace(answers, url=addressed(answers.url))
             if (why := wrong_url(package, answers.url or "", answers)) is not None:

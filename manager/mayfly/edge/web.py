@@ -35,6 +35,8 @@ from mayfly.edge.token_looks import MASK, without_long_words
 READ_TIMEOUT = 30.0  # between two pieces of a reply
 REMEMBERED = 4 * 1024 * 1024  # bytes of replies kept for conditional requests
 SAID = 200  # characters of a service's own words in a message
+# where a service says no which, and its provider knows no better
+NAMED_ELSEWHERE = "the how-to of its provider names them"
 LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
 LIMIT_MOST = 900.0
 
@@ -214,7 +216,6 @@ class Web:
         whose: str,
         *,
         keys: str = "`url`",
-        rights: str = "the how-to of its provider names them",
         authorise: Authorise = dict,
         headers: Mapping[str, str] | None = None,
         budget: Budget | None = None,
@@ -229,8 +230,7 @@ class Web:
         ``watched`` names a header of answers whose last value is kept.
 
         ``service`` and ``whose`` ("GitHub", 'pool "gpu"') are what messages say, and ``keys``
-        which of the configuration name what is asked about; ``rights`` says what a token needs, as in
-        "it needs …". ``headers`` go on every
+        which of the configuration name what is asked about. ``headers`` go on every
         call, and those that ``authorise`` gives when it is asked, before each. ``proxy`` and ``no_proxy``
         stand in for the environment's; the certificates of ``ca`` (a PEM file) are trusted beside the
         system's.
@@ -239,7 +239,7 @@ class Web:
         self.host = urlsplit(base).netloc
         self._service = f"{service} at {self.host}"
         self._whose = whose
-        self._keys, self._rights = keys, rights
+        self._keys = keys
         self._authorise = authorise
         self._headers = {
             "User-Agent": f"mayfly/{__version__}",
@@ -356,7 +356,7 @@ class Web:
                 f"{what}; the token is wrong or has expired: put a valid one where `token` points"
             )
         if status == 403:
-            return Refused(f"{what}; the token lacks a permission: {self._rights}")
+            return Refused(f"{what}; the token lacks a permission: {NAMED_ELSEWHERE}")
         if status == 404:
             return Refused(
                 f"{what}; it is not there, or the token may not see it: check {self._keys}, and the token"

@@ -11,7 +11,9 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
+from itertools import chain
 from pathlib import Path
+from tarfile import BLOCKSIZE, HeaderError, TarInfo
 from typing import Any, NoReturn
 
 from mayfly.core.agent_plan import AgentPlan
@@ -27,6 +29,7 @@ from mayfly.core.model import (
     PoolName,
 )
 from mayfly.core.sandbox import SandboxPlan
+from mayfly.core.workspace import STDIN, WORKSPACE
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.patience import known
@@ -81,6 +84,11 @@ RECORDS = """cd /run/mayfly/w || exit 0
 [ ! -s user ] || { read -r user <user; echo "user $user"; }
 """
 AT_GATE = "[ -s /run/mayfly/w/opened ]"
+# What the user cannot make itself is made before: its workspace, and what its job is to read.
+UNPACK = f"""owner=$1 && shift
+mkdir -p {WORKSPACE} && : >>{STDIN} && chmod 0600 {STDIN} && chown "$owner" {WORKSPACE} {STDIN} && "$@" &&
+  find {STDIN} -perm 0600 -delete"""
+UNPACKING = ("tar", "-x", "-p", "--overwrite", "-f", "-", "-C", "/")
 SIGNAL = 'read -r gate </run/mayfly/gate && kill -s "$1" "$gate"'
 _OPENED = re.compile(rb"mayfly: opened ([0-9a-z]{13}) ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})\r?\n")
 _USER = re.compile(r"user ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})")
@@ -393,11 +401,23 @@ class KubernetesEngine:
         """Nothing is held of a gate."""
 
     def put_tree(self, container: ContainerId, archive: Iterable[bytes]) -> None:
-        """Unpack a tar at the root of a pod at its gate."""
+        """Unpack a tar at the root of a pod at its gate, as the one user whose all of it is: root has not the
+        capability to change the mode of what it has given away.
+        """
         doing = f"putting files into pod {name_and_uid(container)[0]}"
         self._enterable(container, doing)
-        words = ("tar", "-x", "-p", "--same-owner", "-f", "-", "-C", "/")
-        code, said = self._run(container, words, doing, within=TREE_SECONDS, data=archive)
+        pieces = iter(archive)
+        head = b""
+        while len(head) < BLOCKSIZE and (piece := next(pieces, None)) is not None:
+            head += piece
+        try:
+            first = TarInfo.frombuf(head[:BLOCKSIZE], "utf-8", "surrogateescape")
+        except HeaderError as error:
+            raise Passing(f"{doing}: it is no tar ({error})") from error
+        user = f"{first.uid}:{first.gid}"
+        words = ("sh", "-c", UNPACK, "unpack", user, *_as(user, UNPACKING))
+        data = chain([head], pieces)
+        code, said = self._run(container, words, doing, within=TREE_SECONDS, data=data)
         if code != 0:
             text = " ".join(said.decode(errors="replace").split())[:300]
             raise Passing(f"{doing}: tar ended with {code}: {text}")

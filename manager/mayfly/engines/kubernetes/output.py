@@ -18,7 +18,7 @@ from typing import Any
 
 from mayfly.core import naming
 from mayfly.core.model import ContainerId, Generation
-from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.lasting_thread import begun
 from mayfly.edge.output_kept import (
     AT_GATE,
@@ -224,9 +224,12 @@ class OutputKeeper:
         if newest:
             at = time.gmtime(max(0, newest // 10**9 - 1))
             query["sinceTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", at)
-        stream = self._api.stream(
-            f"{self._path}/{name}/log", query, f"reading the log of pod {name}", idle=SILENT
-        )
+        doing = f"reading the log of pod {name}"
+        try:
+            stream = self._api.stream(f"{self._path}/{name}/log", query, doing, idle=SILENT)
+        except Gone as gone:
+            # A kubelet that starts again does not know its pods yet: that says nothing of the pod.
+            raise Passing(str(gone)) from gone
         one.stream = stream
         new, begins = False, True
         try:

@@ -51,8 +51,6 @@ class AgentPool:
             self.url,
             "Azure DevOps",
             self.whose,
-            rights="it needs the scope Agent Pools (Read & manage), and its owner to be Administrator of the "
-            "agent pool",
             authorise=self._authorise,
             # Without it a wrong token gets the sign-in page.
             headers={"X-TFS-FedAuthRedirect": "Suppress"},

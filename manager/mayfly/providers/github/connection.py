@@ -15,7 +15,7 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.service_json import Pages, mapping, text
-from mayfly.edge.web import Budget, Moved, ServiceReply, Web
+from mayfly.edge.web import NAMED_ELSEWHERE, Budget, Moved, ServiceReply, Web
 from mayfly.providers.github.place import GitHubAddress, place_of
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.github.token import App, Identity, Personal
@@ -54,7 +54,6 @@ class Connection:
             self.place.api,
             "GitHub",
             self.whose,
-            rights=f"it needs {self.place.right}, and its owner has to be an administrator there",
             authorise=authorise,
             headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION},
             budget=self._budget,
@@ -146,14 +145,21 @@ class Connection:
                 )
             except Moved as moved:
                 raise self._renamed(moved) from moved
-            except Refused:
+            except Refused as refused:
                 self.forget()
-                raise
+                raise self._with_right(refused) from refused
             if reply.status != 401:
                 return reply
             if attempt == 1 and not self._identity.renew():
                 break
         raise self.web.fault(reply, operation)
+
+    def _with_right(self, refused: Refused) -> Refused:
+        """The same, and which permission it is that lacks."""
+        if NAMED_ELSEWHERE not in str(refused):
+            return refused
+        right = f"it needs {self.place.right}, and its owner has to be an administrator there"
+        return Refused(str(refused).replace(NAMED_ELSEWHERE, right))
 
     def listed(
         self, path: str, key: str, operation: str, pages: Pages

@@ -89,7 +89,6 @@ class GitLabApi:
             "GitLab",
             self._whose,
             keys="`scope` or `url`",
-            rights="it needs the scopes create_runner and manage_runner, and read_api to list",
             authorise=lambda: {"PRIVATE-TOKEN": secret()},
             budget=Budget(calls_per_hour),
             proxy=pool.proxy,
