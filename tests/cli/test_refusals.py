@@ -181,7 +181,6 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("init --provider gitlab --scope nonsense", 2),
     ],
     "init --credential": [
-        ("init --provider azure --url https://x.org/y --credential ../x", 2),
         ("init --credential x", 2),
         ("init --provider azure --credential x --token-file /x", 2),
     ],

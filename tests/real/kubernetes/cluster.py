@@ -46,6 +46,7 @@ class Cluster:
         self._parts = parts
         self._images = images
         self._token = secrets.token_hex(16)
+        self._loaded: set[str] = set()
         self.machine = NodeMachine()
         self.home = self.machine.home
 
@@ -174,7 +175,9 @@ class Cluster:
         return done.stdout
 
     def load(self, image: str) -> None:
-        """Have it load that image of this host's Engine."""
+        """Have it load that image of this host's Engine, unless it has."""
+        if image in self._loaded:
+            return
         saved = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
         try:
             self.ctr("images", "import", "-", stdin=saved.stdout)
@@ -182,6 +185,7 @@ class Cluster:
         finally:
             saved.kill()
             saved.wait()
+        self._loaded.add(image)
 
     def calls(self) -> list[str]:
         """What accounts of namespaces have asked for so far, each as VERB RESOURCE[/SUBRESOURCE]."""

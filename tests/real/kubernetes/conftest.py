@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.real.kubernetes.cluster import Cluster
+from tests.real.kubernetes.cluster_manager import ClusterManager, pool
 from tests.real.kubernetes.lab_parts import lab_parts
 from tests.real.kubernetes.namespace import Namespace
 
@@ -24,4 +25,11 @@ def space(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespac
     """A namespace of the test's own."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
     with cluster.namespace(name) as one:
+        yield one
+
+
+@pytest.fixture
+def manager(space: Namespace) -> Iterator[ClusterManager]:
+    """A manager of two slots without GPUs, which is not yet started."""
+    with ClusterManager(space, pool(2)) as one:
         yield one

@@ -1,0 +1,46 @@
+"""What a manager may do in its namespace: the role that is shipped, or less of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.real.kubernetes.namespace import Rule
+
+ROLE = Path(__file__).parents[3] / "kubernetes/role.yaml"
+# Whose lack costs a drained node's jobs, and is told by `mayfly doctor`: nothing else fails.
+SPARED = "poddisruptionbudgets"
+
+
+def rules(*without: tuple[str, str]) -> list[Rule]:
+    """The role's rules, but for some pairs of resource and verb."""
+    return [
+        {
+            "apiGroups": rule["apiGroups"],
+            "resources": [resource],
+            "verbs": [verb for verb in rule["verbs"] if (resource, verb) not in without],
+        }
+        for rule in _rules()
+        for resource in rule["resources"]
+        if any((resource, verb) not in without for verb in rule["verbs"])
+    ]
+
+
+def each() -> Iterator[tuple[str, str]]:
+    """All pairs of resource and verb that cannot be spared."""
+    return (
+        (resource, verb)
+        for rule in _rules()
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        if resource != SPARED
+    )
+
+
+def _rules() -> list[Rule]:
+    documents = yaml.safe_load_all(ROLE.read_text())
+    (role,) = [one for one in documents if one["kind"] == "Role"]
+    found: list[Rule] = role["rules"]
+    return found
