@@ -109,12 +109,16 @@ def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None
 def test_the_unit_starts_the_command_that_was_installed() -> None:
     shipped = {
         "mayfly.service": "[Service]\nExecStart=/usr/local/bin/mayfly run\n",
+        "mayfly-refresh.service": "[Service]\nExecStart=/usr/local/bin/mayfly images refresh\n",
+        "mayfly-refresh.timer": "",
         "sysusers.conf": "",
         "tmpfiles.conf": "",
         "config.example.toml": "",
     }
     wanted = installation.files(shipped, "/opt/mayfly/bin/mayfly", {})
-    assert "ExecStart=/opt/mayfly/bin/mayfly run\n" in wanted[0].text
+    units = {want.path.name: want.text for want in wanted}
+    assert "ExecStart=/opt/mayfly/bin/mayfly run\n" in units["mayfly.service"]
+    assert "ExecStart=/opt/mayfly/bin/mayfly images refresh\n" in units["mayfly-refresh.service"]
 
 
 @pytest.mark.parametrize("first", ["#compdef mayfly", "#!/bin/sh"])
