@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.cli.quick import VERB
+from mayfly.cli.quick import VERBS
 from mayfly.core.commands import Command, verb_of
 from mayfly.service.pending_command import Answer
 from tests import copies
@@ -36,7 +36,7 @@ Mayfly = Callable[..., Ran]
 def command(socket: Path, *arguments: object) -> list[str]:
     """The command line; where the verb is a quick one, such that it is."""
     words, named = [str(word) for word in arguments], ["--socket", str(socket)]
-    if words and words[0] == VERB:
+    if words and words[0] in VERBS:
         return [*COMMAND, words[0], *named, *words[1:]]
     return [*COMMAND, *named, *words]
 

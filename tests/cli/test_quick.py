@@ -17,7 +17,8 @@ import typer.main
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.cli.quick import STATUS, VERB, read
+from mayfly.cli.quick import VERBS, read
+from mayfly.cli.running import manage
 from mayfly.cli.standing import show
 from mayfly.cli.verbs import app
 from tests.cli.conftest import Mayfly
@@ -28,41 +29,49 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 HEAVY = {"typer", "click", "http.client", "email", "ssl", "rich", "pydantic"}
 OF_OTHERS = {  # which no way of asking for the status is to import
-    *("pydantic", "docker", "rich", "structlog", "requests", "sqlite3", "prometheus_client"),
+    *("pydantic", "docker", "rich", "requests", "sqlite3", "prometheus_client"),
     "pynvml",
 }
 
 
-def described() -> click.Command:
+STATUS = VERBS["status"]
+FUNCTIONS: dict[str, Callable[..., int]] = {"status": show, "run": manage}
+
+
+def described(verb: str) -> click.Command:
     """The verb as Typer describes it."""
     group: Any = typer.main.get_command(app)
-    command: click.Command = group.commands[VERB]
+    command: click.Command = group.commands[verb]
     return command
 
 
-def options() -> Iterator[click.Parameter]:
-    return (one for one in described().params if one.name != "help")
+def options(verb: str) -> Iterator[click.Parameter]:
+    return (one for one in described(verb).params if one.name != "help")
 
 
-def test_a_quick_verb_has_every_option_that_typer_knows_and_no_other() -> None:
-    told = {word: one for one in options() for word in one.opts}
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_quick_verb_has_every_option_that_typer_knows_and_no_other(verb: str) -> None:
+    told = {word: one for one in options(verb) for word in one.opts}
     flags = {word: one.name for word, one in told.items() if getattr(one, "is_flag", False)}
     values = {word: one.name for word, one in told.items() if word not in flags}
-    assert STATUS.flags == flags
-    assert STATUS.values == values
+    assert VERBS[verb].flags == flags
+    assert VERBS[verb].values == values
     assert all(one.nargs == 1 and not one.multiple for one in told.values())
     assert not any(one.secondary_opts for one in told.values())
     defaults = {
         name: one.default
-        for name, one in inspect.signature(show).parameters.items()
+        for name, one in inspect.signature(FUNCTIONS[verb]).parameters.items()
         if one.default is not inspect.Parameter.empty
     }
-    assert defaults == {one.name: one.default for one in options()}
+    assert defaults == {one.name: one.default for one in options(verb)}
+    does = FUNCTIONS[verb]
+    assert does.__module__ == f"mayfly.cli.{VERBS[verb].module}"
+    assert does.__name__ == VERBS[verb].function
 
 
 def as_typer_reads(words: list[str]) -> dict[str, Any]:
     """The options that were typed, or the error that they are."""
-    with described().make_context(VERB, list(words)) as context:
+    with described("status").make_context("status", list(words)) as context:
         return {
             name: value
             for name, value in context.params.items()
@@ -85,6 +94,23 @@ def test_what_is_read_without_typer_is_read_as_typer_reads_it(words: list[str]) 
 @pytest.mark.parametrize("words", [["--help"], ["--js"], ["-wa"], ["--json", "more"], ["--socket"]])
 def test_what_is_not_exactly_an_option_is_typers_to_read(words: list[str]) -> None:
     assert read(STATUS, words) is None
+
+
+def test_a_manager_keeps_nothing_in_memory_that_it_does_not_need(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[host]\nnope = 1\n")
+    script = (
+        f"import sys; sys.argv = ['mayfly', 'run', '--config', '{tmp_path}/config.toml']\n"
+        "from mayfly.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 1, end\n"
+        "import mayfly.service.daemon\n"
+        "print(sorted({'typer', 'click', 'rich', 'pygments', 'asyncio'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=unmeasured()
+    )
+    assert done.stdout.strip() == "[]", done
+    assert "nope" in done.stderr
 
 
 def test_status_imports_nothing_heavy() -> None:

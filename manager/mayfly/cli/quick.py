@@ -1,4 +1,4 @@
-"""What is typed most, read without a parser: a verb and options that are each exactly as they are called.
+"""What is typed most, and what stays, read without a parser: a verb and options, each just as it is called.
 
 Whatever else is typed is Typer's to read, and to refuse: an option that is shortened, joined with its value
 or with others, or wrong, and ``--help``. So nothing is read here in another way than there; a test holds the
@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from mayfly.cli.talk import Where
 
+PLACES = MappingProxyType({"--socket": "socket", "--config": "config"})
+
 
 @dataclass(frozen=True, slots=True)
 class Quick:
-    """The options of a verb, by how they are typed."""
+    """What does a verb, and its options by how they are typed."""
 
+    module: str  # of mayfly.cli
+    function: str
     flags: Mapping[str, str]
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(default_factory=lambda: PLACES)
 
 
 @dataclass(slots=True)
@@ -30,23 +36,24 @@ class Call:
     obj: Where
 
 
-VERB = "status"
-STATUS = Quick(
-    flags={"--watch": "watch", "-w": "watch", "--all": "every", "--json": "as_json"},
-    values={"--socket": "socket", "--config": "config"},
-)
+SHOWN = {"--watch": "watch", "-w": "watch", "--all": "every", "--json": "as_json"}
+VERBS = {
+    "status": Quick("standing", "show", SHOWN),
+    # A daemon would keep a parser in memory for ever.
+    "run": Quick("running", "manage", {"--take-over": "take_over"}),
+}
 
 
 def run(typed: Sequence[str]) -> int | None:
     """Do what was typed; its exit code, or ``None`` where that is Typer's to read."""
     completes = os.environ.get("_MAYFLY_COMPLETE")  # a shell asks what could be typed
-    quick = typed and typed[0] == VERB and not completes
-    options = read(STATUS, typed[1:]) if quick else None
-    if options is None:
+    verb = VERBS.get(typed[0]) if typed and not completes else None
+    options = read(verb, typed[1:]) if verb is not None else None
+    if verb is None or options is None:
         return None
-    from mayfly.cli.standing import show  # noqa: PLC0415  not where Typer reads
-
-    return show(Call(Where()), **options)
+    does = getattr(import_module(f"mayfly.cli.{verb.module}"), verb.function)
+    code: int = does(Call(Where()), **options)
+    return code
 
 
 def read(verb: Quick, typed: Sequence[str]) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from mayfly.cli.options import ConfigOption, SocketOption
-from mayfly.cli.talk import Where, config_path
 
 
 def run(
@@ -20,17 +19,6 @@ def run(
     config: ConfigOption = None,
 ) -> None:
     """Run the manager in the foreground; systemd calls it."""
-    from mayfly.cli.loading import load_config, translated  # noqa: PLC0415  the daemon's alone
-    from mayfly.providers.configuration import load  # noqa: PLC0415
-    from mayfly.service.daemon import run as run_daemon  # noqa: PLC0415
+    from mayfly.cli.running import manage  # noqa: PLC0415  the daemon's alone
 
-    socket = socket or (ctx.obj.socket if isinstance(ctx.obj, Where) else None)
-    path = config_path(ctx, config)
-    flags = {"socket": socket} if socket else {}
-    loaded = load_config(path, flags)
-    with translated():
-        run_daemon(
-            loaded.config,
-            take_over=take_over,
-            reload=lambda: load(path, flags=flags).config,  # its faults are the loop's to tell
-        )
+    manage(ctx, take_over=take_over, socket=socket, config=config)

@@ -1,5 +1,5 @@
-"""The Engine's HTTP as bytes on its unix socket, for what a client library does badly: streams and
-hijacked sockets.
+"""The Engine's HTTP as bytes on its unix socket, for what a client library does badly: streams, hijacked
+sockets, and what is asked for every job (0.2 ms of processor time a call instead of 1.2).
 
 Requests are HTTP/1.0 (a body then ends with the connection and is never chunked) and carry no API
 version: what is asked here has kept its meaning in all versions. Nothing here retries, and nothing
@@ -23,6 +23,7 @@ from mayfly.engines.docker import faults
 _HEAD_MAX = 64 * 1024
 PATH_STAT = "x-docker-container-path-stat"
 BODY_MAX = 64 * 1024 * 1024
+SO_ALREADY = 304  # what was asked for is so
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def open_stream(
         conn.connect(socket_path(base_url))
         conn.sendall(request(method, target, upgrade=upgrade, body=body))
         status, length, received = _headed(conn, deadline)
-        if status < 300:
+        if status < 300 or status == SO_ALREADY:
             conn.settimeout(timeout)
             return Opened(conn, received[length:])
         text = _complaint(conn, received, length, deadline)
@@ -240,7 +241,27 @@ def pieces(opened: Opened, deadline: float, doing: str) -> Iterator[bytes]:
 
 def get_json(base_url: str, target: str, doing: str, *, timeout: float) -> Any:
     """The parsed body of a GET."""
-    opened = open_stream(base_url, "GET", target, doing, timeout=timeout)
+    return _asked(base_url, "GET", target, doing, timeout, None)
+
+
+def post_json(base_url: str, target: str, doing: str, document: Any, *, timeout: float) -> Any:
+    """The parsed body of the answer to a POST of that document."""
+    return _asked(base_url, "POST", target, doing, timeout, json.dumps(document).encode())
+
+
+def do(
+    base_url: str, method: str, target: str, doing: str, *, timeout: float, document: Any = None
+) -> None:
+    """Have something done; what the answer says beside that it was is not read."""
+    body = json.dumps(document).encode() if document is not None else b""
+    opened = open_stream(base_url, method, target, doing, timeout=timeout, body=body)
+    opened.socket.close()
+
+
+def _asked(
+    base_url: str, method: str, target: str, doing: str, timeout: float, body: bytes | None
+) -> Any:
+    opened = open_stream(base_url, method, target, doing, timeout=timeout, body=body)
     try:
         return json.loads(read_all(opened, timeout))
     except (OSError, ValueError) as error:
