@@ -131,3 +131,12 @@ def test_an_agent_that_has_gone_is_forgotten(world: World) -> None:
     world.turns(last=900, inner=800)
     world.watch.look()
     assert world.begun() is None
+
+
+def test_what_a_host_begins_while_no_agent_has_a_job_is_nobodys(world: World) -> None:
+    agents, world.agents = world.agents, {}
+    world.turns(last=int(1000 * BUSY))
+    assert not world.watch.look()
+    world.agents = agents
+    world.turns()
+    assert not world.watch.look()

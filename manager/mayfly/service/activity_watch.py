@@ -42,7 +42,7 @@ Watched = Mapping[Generation, tuple[ContainerId, int]]
 
 
 class ActivityWatch:
-    """A thread; ``agents`` names those that run, with their containers and first processes."""
+    """A thread; ``agents`` names those that may have a job, with their containers and first processes."""
 
     def __init__(
         self,
@@ -85,10 +85,13 @@ class ActivityWatch:
     def look(self) -> bool:
         """Look once; whether there is something to see."""
         agents = self._agents()
-        busy, crowd = self._is_busy(), self._crowd() if agents else 0
+        if not agents:
+            self._numbers, self._traffic, self._last = {}, {}, None
+            return False
+        busy, crowd = self._is_busy(), self._crowd()
         if busy or crowd >= CROWDED:
             self._until = self._steady() + LASTING
-        if not agents or self._steady() > self._until:
+        if self._steady() > self._until:
             self._numbers, self._traffic = {}, {}
             return False
         begun = {}
