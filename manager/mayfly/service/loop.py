@@ -28,6 +28,7 @@ from mayfly.core.stimuli import (
 from mayfly.core.token_end import token_conditions
 from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.free_memory import give_back
 from mayfly.edge.lasting_thread import lacking
 from mayfly.engines.protocol import EventCursor, StreamTurn
 from mayfly.service.bugs import Bug
@@ -42,6 +43,7 @@ from mayfly.service.perform import Done, Failed
 from mayfly.service.report import Ground, Report, own_health
 from mayfly.service.request_handler import RequestHandler, Worker
 
+BUSY_WHILE = 100  # passes after which what they took is given back, once there is nothing to do
 TAKEN_AT_ONCE = 200  # messages between two steps: who sends much delays no step by more
 
 
@@ -69,6 +71,7 @@ class Loop:
         self._parts = parts
         self._ground = Ground(parts.report.words)
         self._batch: list[Stimulus] = []  # taken, and not stepped over yet
+        self._passes = 0  # since memory was given back
         self._denied: Refused | None = None
         self._cursor: EventCursor | None = None  # all events up to it have been taken in
 
@@ -97,10 +100,16 @@ class Loop:
                 due = self._pass(now)
             else:  # a step would find nothing before that
                 parts.report.rested()
+                self._give_back()
             if stopping:
                 parts.ledger.keep_cursor(self._safe_cursor(self.state))
                 return
             parts.ledger.upkeep(now, self.state.config.host)
+
+    def _give_back(self) -> None:
+        if self._passes > BUSY_WHILE:
+            self._passes = 0
+            give_back()
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -164,6 +173,7 @@ class Loop:
         """Step over what was taken, record, begin, publish, answer; when the next is due at the latest."""
         parts, began = self._parts, self._parts.clock.steady()
         batch, self._batch = self._batch, []
+        self._passes += 1
         step = parts.recorder.step(self.state, batch, now)
         if step.witnesses:
             self.state = parts.recorder.keep(batch, now, step, recorded=True)
