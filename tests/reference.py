@@ -20,6 +20,7 @@ from mayfly.edge.pipeline_file import DefaultsTable, FileTable, JobTable
 from mayfly.providers.configuration import schema
 from mayfly.service import openapi
 from mayfly.service.control import Control
+from tests import seen
 from tests.service.exposition import begun
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
@@ -51,6 +52,7 @@ def sections() -> dict[tuple[str, str], str]:
         for name, shape in (("file", FileTable), ("defaults", DefaultsTable), ("job", JobTable))
     }
     found["control-socket.md", "paths"] = "\n".join(_paths())
+    found["seen-with.md", "seen"] = "\n".join(seen.table())
     found["metrics.md", "metrics"] = "\n".join(_metrics())
     return found
 

@@ -32,6 +32,18 @@ from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, changed
 from tests.providers.test_azure_contract import AzureBench
 from tests.waiting import rest
 
+pytestmark = [
+    pytest.mark.seen(
+        "azure",
+        "registration",
+        "list of agents",
+        "no new job",
+        "removal",
+        "service principal",
+        with_="fake",
+    ),
+]
+
 NAME = "box-gpu-0"
 AGENTS = f"{DT}/pools/2/agents"
 

@@ -18,7 +18,10 @@ from tests.providers.azure_pool import AzurePool, azure_pool
 from tests.providers.leaks import leaks, surfaces
 from tests.providers.test_azure import assertion
 
-pytestmark = pytest.mark.engine
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.seen("azure", "a job from start to end", with_="fake"),
+]
 FIRST, SECOND = "box-az-0", "box-az-1"
 
 

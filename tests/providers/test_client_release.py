@@ -21,6 +21,11 @@ from tests.fakes.http import Fault
 from tests.fakes.releases import FakeReleases
 from tests.providers.contract import HOST, HOST_ID, pool, secret_file
 
+pytestmark = [
+    pytest.mark.seen("github", "updates", with_="fake"),
+    pytest.mark.seen("azure", "updates", with_="fake"),
+]
+
 ONE, TWO = "1" * 64, "2" * 64
 
 

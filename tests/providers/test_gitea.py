@@ -17,6 +17,12 @@ from tests.fakes.gitea import REGISTER, FakeGitea, Runner
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, OTHER_ID, agent, changed, pool, secret_file
 
+pytestmark = [
+    pytest.mark.seen(
+        "gitea", "registration", "list of agents", "no new job", "removal", with_="fake"
+    ),
+]
+
 SITE = "https://gitea.lab"
 MARK = f"mayfly-{HOST_ID}-gpu"
 

@@ -32,6 +32,18 @@ from tests.providers.test_github_contract import (
 )
 from tests.waiting import rest
 
+pytestmark = [
+    pytest.mark.seen(
+        "github",
+        "registration",
+        "list of agents",
+        "removal",
+        "GitHub App",
+        "runner groups",
+        with_="fake",
+    ),
+]
+
 MINT = ("POST", "/api/v3/orgs/acme/actions/runners/generate-jitconfig")
 
 

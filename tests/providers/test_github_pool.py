@@ -22,7 +22,10 @@ from tests.hurried import SOON, hurried
 from tests.providers.github_pool import GitHubPool, github_pool
 from tests.providers.leaks import leaks, surfaces
 
-pytestmark = pytest.mark.engine
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.seen("github", "a job from start to end", with_="fake"),
+]
 SCORES = (
     "echo step $(cat /proc/self/oom_score_adj); for p in /proc/[0-9]*; do read -r n <$p/comm; "
     "case $n in Runner.*) echo $n $(cat $p/oom_score_adj);; esac; done | sort"

@@ -11,7 +11,10 @@ from tests.engine.private_engine import PrivateEngine
 from tests.harness import until
 from tests.providers.scaleset_pool import ScaleSetPool, scaleset_pool
 
-pytestmark = pytest.mark.engine
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.seen("github", "scale sets", with_="fake"),
+]
 
 
 @pytest.fixture

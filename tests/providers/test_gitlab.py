@@ -25,6 +25,12 @@ from tests.fakes.gitlab import REGISTRATION_TOKEN, FakeGitLab, Runner
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, agent, pool, secret_file
 
+pytestmark = [
+    pytest.mark.seen(
+        "gitlab", "registration", "list of agents", "no new job", "removal", with_="fake"
+    ),
+]
+
 DAY = 86400.0
 SCOPES = ("create_runner", "manage_runner", "read_api")
 

@@ -19,7 +19,10 @@ from tests.hurried import SOON, hurried
 from tests.providers.gitlab_pool import SCOPES, GitLabPool, gitlab_pool
 from tests.providers.leaks import leaks, surfaces
 
-pytestmark = pytest.mark.engine
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.seen("gitlab", "a job from start to end", with_="fake"),
+]
 ONE = ("gl-0",)
 VAULTS = ("gitlab",)  # where a slot's runner and its token are kept for the next agent
 

@@ -25,6 +25,16 @@ from tests.fakes.gitlab import FakeGitLab
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, pool, secret_file
 
+pytestmark = [
+    pytest.mark.seen(
+        "github", "jobs that wait", "cancelling a job that waits", "the token's end", with_="fake"
+    ),
+    pytest.mark.seen(
+        "gitlab", "jobs that wait", "cancelling a job that waits", "the token's end", with_="fake"
+    ),
+    pytest.mark.seen("azure", "jobs that wait", "cancelling a job that waits", with_="fake"),
+]
+
 HOUR = 3600.0
 HOST_GIVES = (("a100", "cuda-12.8"),)
 

@@ -11,7 +11,11 @@ import requests
 from tests.fakes.gitea import REGISTER, FakeGitea
 from tests.real.gitea.real_server import GiteaServer
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(600),
+    pytest.mark.seen("gitea", "no new job", with_="server"),
+]
 BASE = "/api/v1/orgs/ourlab/actions"
 READ, WRITE, NONE, WRONG = "read:organization", "write:organization", "", "f" * 40
 

@@ -17,7 +17,13 @@ from tests.providers.leaks import leaks, surfaces
 from tests.real.gitea.real_pool import TAG, WAITS, GiteaPool, gitea_pool
 from tests.real.gitea.real_server import PERSON, GiteaServer, Parts
 
-pytestmark = [pytest.mark.real, pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.engine,
+    pytest.mark.timeout(600),
+    pytest.mark.seen("gitea", "cancelled jobs", with_="client"),
+    pytest.mark.seen("gitea", "cancelled jobs", with_="server"),
+]
 ONE = "g-0"
 # Sweeps what nobody stands behind within seconds, not minutes.
 SWEEPS = ("core.rosters.ORPHANED=3", "core.polls.TICK=0.5")

@@ -7,7 +7,20 @@ import pytest
 from tests.harness import until
 from tests.real.gitea.real_pool import GiteaPool
 
-pytestmark = [pytest.mark.real, pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.engine,
+    pytest.mark.timeout(600),
+    pytest.mark.seen("gitea", "a job from start to end", with_="client"),
+    pytest.mark.seen(
+        "gitea",
+        "registration",
+        "list of agents",
+        "a job from start to end",
+        "removal",
+        with_="server",
+    ),
+]
 
 
 def test_fifty_jobs_go_through_two_slots_and_nothing_is_left_registered(pool: GiteaPool) -> None:

@@ -9,7 +9,19 @@ import pytest
 from tests.fakes.azure import FakeAzure
 from tests.real.sdk.sdks import Raised, Sdk, sdk
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(600),
+    pytest.mark.seen(
+        "azure",
+        "registration",
+        "list of agents",
+        "no new job",
+        "removal",
+        "cancelling a job that waits",
+        with_="sdk",
+    ),
+]
 POOL = 2
 
 

@@ -12,7 +12,21 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from tests.fakes.github import API, FakeGitHub
 from tests.real.sdk.sdks import Raised, Sdk, sdk
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(600),
+    pytest.mark.seen(
+        "github",
+        "registration",
+        "list of agents",
+        "removal",
+        "GitHub App",
+        "runner groups",
+        "jobs that wait",
+        "cancelling a job that waits",
+        with_="sdk",
+    ),
+]
 ORG, REPO = {"org": "acme"}, {"owner": "acme", "repo": "app"}
 SCOPES = [("org", ORG), ("repo", REPO)]
 

@@ -9,7 +9,21 @@ import pytest
 from tests.fakes.gitlab import FakeGitLab
 from tests.real.sdk.sdks import Raised, Sdk, sdk
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(600),
+    pytest.mark.seen(
+        "gitlab",
+        "registration",
+        "list of agents",
+        "no new job",
+        "removal",
+        "jobs that wait",
+        "cancelling a job that waits",
+        "the token's end",
+        with_="sdk",
+    ),
+]
 SYSTEM = "s_0123456789ab"
 
 
