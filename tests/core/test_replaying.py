@@ -84,8 +84,8 @@ def test_the_same_is_0_and_another_is_1(tmp_path: Path, report: dict[str, Any]) 
             "is of another version, or damaged (KeyError: 'state')",
         ),
         (
-            lambda report: json.dumps(report).replace('"Started"', '"Begun"'),
-            "is of another version, or damaged (ValueError: there is no 'Begun'",
+            lambda report: json.dumps(report).replace('"Started"', '"Commenced"'),
+            "is of another version, or damaged (ValueError: there is no 'Commenced'",
         ),
         (
             lambda report: report | {"recording": report["recording"] | {"steps": 7}},
