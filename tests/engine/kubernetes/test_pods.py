@@ -162,6 +162,12 @@ def test_a_pod_that_its_node_did_not_take_was_no_agent(reason: str) -> None:
     assert refused_by_node(seen) == f"{reason}: Allocate failed"
 
 
+def test_a_pod_that_a_kubelet_refused_after_its_own_restart_was_no_agent() -> None:
+    unfound = {"exitCode": 137, "reason": "ContainerStatusUnknown", "finishedAt": None}
+    seen = {"phase": "Failed", "reason": "UnexpectedAdmissionError", **state(terminated=unfound)}
+    assert refused_by_node(pod(seen)) == "UnexpectedAdmissionError"
+
+
 def test_a_pod_that_ran_was_taken() -> None:
     assert refused_by_node(pod({"phase": "Failed", "reason": "Evicted"})) is None
     ran = {"phase": "Failed", "reason": "NodeShutdown", **state(terminated=ENDED)}

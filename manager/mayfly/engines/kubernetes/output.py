@@ -38,7 +38,7 @@ from mayfly.edge.output_meter import OutputMeter
 from mayfly.edge.output_store import OutputStore
 from mayfly.engines.kubernetes.api import Api, Stream
 from mayfly.engines.kubernetes.manifest import CONTAINER
-from mayfly.engines.kubernetes.pods import has_ended, name_and_uid, runs
+from mayfly.engines.kubernetes.pods import has_ended, name_and_uid, never_began, runs
 from mayfly.engines.protocol import Gone, OutputListener
 
 PIECE = 16 * 1024  # bytes of a line that go into one frame
@@ -194,6 +194,9 @@ class OutputKeeper:
             try:
                 pod = self._pod(one)
                 last = has_ended(pod)
+                if last and never_began(pod):
+                    self._finish(one, gone=True)
+                    return
                 if last or runs(pod):
                     tries = 0 if self._read_on(one, last=last) else tries + 1
                     if last and not self._stopping.is_set():

@@ -177,8 +177,18 @@ def refused_by_node(pod: Mapping[str, Any]) -> str | None:
     """Why its node did not take it; ``None``: it did. Such a pod was no agent, and ran nothing."""
     status = _status(pod)
     reason = str(status.get("reason") or "")
-    never = status.get("phase") == "Failed" and not status.get("containerStatuses")
+    never = status.get("phase") == "Failed" and never_began(pod)
     return _words(reason, status.get("message")) if never and _REFUSED.fullmatch(reason) else None
+
+
+def never_began(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod that has ended has no container that is known to have run, so that it has no log.
+
+    A kubelet that starts again and refuses a pod says of its container that it was not found, with code 137
+    and no time.
+    """
+    ended = _container_state(pod).get("terminated")
+    return not _container_status(pod) or (ended is not None and not ended.get("finishedAt"))
 
 
 def trouble_of(pod: Mapping[str, Any]) -> PodTrouble | None:
