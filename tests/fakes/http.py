@@ -120,6 +120,7 @@ class Fake:
     """A service on 127.0.0.1: a context manager, or ``start`` and ``stop``."""
 
     skew = 0.0  # seconds that its clock is ahead
+    address = "127.0.0.1"  # where clients find it; another one answers there by ``start_on``
 
     def __init__(self) -> None:
         self.lock = threading.Condition(threading.RLock())
@@ -189,7 +190,7 @@ class Fake:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self.address}:{self._port}"
 
     # -- what it does -------------------------------------------------------------------------------
 
