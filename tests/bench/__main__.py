@@ -14,7 +14,16 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from tests.bench import deciding, hostile, idle, kept_network, queued, slot_gap, throughput
+from tests.bench import (
+    deciding,
+    hostile,
+    idle,
+    kept_network,
+    queued,
+    scaleset_handover,
+    slot_gap,
+    throughput,
+)
 from tests.bench.figures import Figure, table
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
 
@@ -32,6 +41,7 @@ ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "hostile_each": lambda engine: hostile.measure_each(engine()),
     "decide": lambda engine: deciding.measure(),
     "idle": lambda engine: idle.measure(engine()),
+    "scaleset_handover": lambda engine: scaleset_handover.measure(engine()),
     "breakdown": lambda engine: slot_gap.breakdown(engine()),
 }
 

@@ -53,6 +53,14 @@ def pool(text: str) -> str:
     return MINIMAL + text
 
 
+SCALE_SET = """provider = "github"
+[pool.github]
+url = "https://github.com/ourlab"
+token = {{ credential = "github" }}
+{keys}
+"""
+
+
 EVERYTHING = """
 [host]
 name = "lab-7"
@@ -644,6 +652,19 @@ MISTAKES: list[tuple[str, str]] = [
     (
         f"[host]\nname = '{'h' * 40}'\n[[pool]]\nname = 'pool-seven'\nslots = 11",
         f"name: {'h' * 40}-pool-seven-10-GENERATION has 55 + 13 characters, and services take 64",
+    ),
+    # a scale set
+    (
+        pool(SCALE_SET.format(keys="scale_set = 'lab'")),
+        'scale_set: is for enrolment = "scaleset" alone: set that, or leave this out',
+    ),
+    (
+        pool(SCALE_SET.format(keys="enrolment = 'token'\nfallback = 'jit'")),
+        'fallback: is for enrolment = "scaleset" alone: set that, or leave this out',
+    ),
+    (
+        pool(SCALE_SET.format(keys="enrolment = 'scaleset'\nscale_set = 'a b'")),
+        "scale_set: 'a b' is not 1 to 64 letters, digits, '.', '_' or '-'",
     ),
     # GPUs and images
     (pool("gpus = 'none'"), 'gpus: must be a number, "all", or a list of "GPU-…", "MIG-…"'),

@@ -23,7 +23,7 @@ from mayfly.providers.github.settings import GitHubApp, GitHubSettings
 
 SetName = Annotated[
     str,
-    form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 letters, digits, '.', '_' or '-'"),
+    form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "is not 1 to 64 letters, digits, '.', '_' or '-'"),
 ]
 
 
