@@ -235,6 +235,23 @@ def test_where_an_engine_gives_no_other_name_the_next_agent_keeps_its_own_and_wo
     assert manager.memory.jobs[job].agent == standby.generation
 
 
+def test_before_it_is_known_what_the_engine_can_do_no_agent_is_given_another_name() -> None:
+    manager = filled()
+    manager.submit("a")
+    manager.run()
+    busy, standby = manager.tenancy("a-0").agents
+    known = manager.desired
+    manager.desired = replace(known, undetermined=frozenset({SlotName("a-0")}))
+    manager.host.ends(busy.generation, 0)
+    manager.run()
+    manager.pass_time(RENAME_AFTER + 0.1)
+    manager.run()
+    assert manager.host.boxes[standby.generation].name == f"a-0.{standby.generation}"
+    manager.desired = known
+    manager.run()
+    assert manager.host.boxes[standby.generation].name == "a-0"
+
+
 def test_turning_standbys_off_removes_the_standby() -> None:
     manager = filled()
     manager.submit("a")

@@ -393,6 +393,8 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ("security.ulimits = { nofile = 1024 }", "security.ulimits", "container runtime"),
         ("security.seccomp = '/etc/calls.json'", "security.seccomp", "which no node has"),
         ("limits.pids = 100", "limits.pids", "podPidsLimit"),
+        ("limits.process_rate = 10", "limits.process_rate", "a pod is not frozen"),
+        ("limits.connection_rate = 10", "limits.connection_rate", "a pod is not frozen"),
         ("caches = [{ source = '/c', target = '/c' }]", "caches[0].source", "pvc:NAME"),
         ("dataset = [{ source = 'pvc:A', target = '/c' }]", "dataset[0].source", "is no claim"),
         ("dataset = [{ source = 'image:!', target = '/c' }]", "dataset[0].source", "no image"),

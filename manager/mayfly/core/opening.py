@@ -129,6 +129,8 @@ def _named(
         return Stay(until) if until is not None else STAY
     if spec.name in view.names or not view.free(naming.naming_of(spec.name)):
         return Stay(until)
+    if spec.name in view.desired.undetermined:
+        return Stay(until)  # whether the engine renames is told with the images
     if agent.committed is not None and agent.opened is None:
         return Stay(until)
     if agent.opened is not None and within(view.now, agent.opened, RENAME_AFTER):

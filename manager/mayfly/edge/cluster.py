@@ -125,15 +125,25 @@ Row = tuple[Where, bool, str]  # the key, whether it is said, and what is wrong 
 
 
 def _limits(pool: model.PoolSpec) -> tuple[Row, ...]:
-    limits = pool.limits
+    limits, usual = pool.limits, model.Limits()
     needed = "must be set: a pod without it is the first that a node throws out"
     return (
         (("limits", "memory"), limits.memory is None, needed),
         (("limits", "cpus"), limits.cpus is None, needed),
         (
             ("limits", "pids"),
-            limits.pids != model.Limits().pids,
+            limits.pids != usual.pids,
             "is the node's to say: podPidsLimit of its kubelet",
+        ),
+        (
+            ("limits", "process_rate"),
+            limits.process_rate != usual.process_rate,
+            "has no equivalent: a pod is not frozen, and its node counts no processes for it",
+        ),
+        (
+            ("limits", "connection_rate"),
+            limits.connection_rate != usual.connection_rate,
+            "has no equivalent: a pod is not frozen, and its node counts no connections for it",
         ),
         (
             ("removal",),
