@@ -11,7 +11,12 @@ import pytest
 from tests.harness import until
 from tests.real.scaleset.emulated_pool import EmulatedPool
 
-pytestmark = [pytest.mark.real, pytest.mark.engine, pytest.mark.long]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.engine,
+    pytest.mark.long,
+    pytest.mark.seen("github", "scale sets", with_="emulator"),
+]
 FAULTS = (
     ("getMessage", 503),
     ("deleteMessage", 503),
