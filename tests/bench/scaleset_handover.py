@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from datetime import datetime
 from typing import Any
 
 from tests.bench.figures import Figure, median, p95
@@ -57,12 +58,13 @@ def _round(pool: ScaleSetPool) -> float:
     job = pool.fake.queue_job("true")
     until(lambda: job.state == "completed", "its job is done")
 
-    def opened() -> float | None:
+    def opened() -> str | None:
         rows = [row for row in _rows(pool) if row["agent"] in (job.runner or "")]
         return next((row["opened"] for row in rows if row.get("opened")), None)
 
     # By the time of a file, which the kernel takes from its last tick.
-    return until(opened, "its agent's life is told") + time.clock_getres(COARSE) / 2 - began
+    told = until(opened, "its agent's life is told")
+    return datetime.fromisoformat(told).timestamp() + time.clock_getres(COARSE) / 2 - began
 
 
 def _rows(pool: ScaleSetPool) -> list[dict[str, Any]]:
