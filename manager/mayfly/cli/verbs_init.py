@@ -86,7 +86,9 @@ def init(
     app: Annotated[
         str | None,
         typer.Option(
-            "--app", metavar="ID", help="A GitHub App's id: the token is its private key."
+            "--app",
+            metavar="ID",
+            help="An App's id, where the service has such: the token is its private key.",
         ),
     ] = None,
     plain_http: Annotated[

@@ -24,7 +24,7 @@ class ClientRelease:
     sha256: str
     # where the archive is; None: its maker's own place, which the Dockerfile knows
     url: str | None
-    # who told the checksum, as in "GitHub at api.github.com"
+    # who told the checksum, as in "the service at api.example.org"
     told_by: str
 
 

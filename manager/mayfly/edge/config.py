@@ -305,7 +305,7 @@ class PoolTable(Table):
     token_expires: Day | None = key(
         model.PoolSpec,
         "token_expires",
-        "the last day of its token, 2027-11-29, where the service does not tell it (Azure DevOps, Gitea)",
+        "the last day of its token, 2027-11-29, where the service does not tell it",
     )
     injection: Literal["auto", "runtime", "cdi", "request"] = key(
         model.PoolSpec, "injection", "how GPUs get into a container"
