@@ -386,7 +386,7 @@ class StopStep:
 class ImageClient:
     """A service's client in an agent image: which version and checksum, its service or its maker is asked."""
 
-    name: str  # as in "GitHub's runner"
+    name: str  # as people call it, as in "the runner"
     argument: str  # how its build arguments begin, as in ARGUMENT_VERSION
     place: str  # where its versions stand for people to read
     # days for which the service takes a version after its successor came out; None: it refuses none for that
