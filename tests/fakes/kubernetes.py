@@ -500,7 +500,7 @@ class _Handler(BaseHTTPRequestHandler):
                 code = 0 if one.opened else 1
             case ["sh", "-c", _, "signal", name]:
                 one.signal(name)
-            case ["tar", *_]:
+            case ["sh", "-c", _, "unpack", *_]:
                 code = self._unpack(one, end)
             case ["cat"]:
                 self._echo(one, end)
