@@ -388,16 +388,24 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ("share = true", "share", "has no"),
         ('gpus = "all"', "gpus", "must be a number"),
         ("gpus = 1", "cuda", "must be set, or `image`"),
-        ("security.cpuset = '0-3'", "security.cpuset", "the node's CPU manager"),
-        ("security.userns = 'host'", "security.userns", "has no meaning"),
-        ("security.ulimits = { nofile = 1024 }", "security.ulimits", "container runtime"),
-        ("security.seccomp = '/etc/calls.json'", "security.seccomp", "which no node has"),
-        ("limits.pids = 100", "limits.pids", "podPidsLimit"),
-        ("limits.process_rate = 10", "limits.process_rate", "a pod is not frozen"),
-        ("limits.connection_rate = 10", "limits.connection_rate", "a pod is not frozen"),
-        ("caches = [{ source = '/c', target = '/c' }]", "caches[0].source", "pvc:NAME"),
-        ("dataset = [{ source = 'pvc:A', target = '/c' }]", "dataset[0].source", "is no claim"),
-        ("dataset = [{ source = 'image:!', target = '/c' }]", "dataset[0].source", "no image"),
+        ("security.cpuset = '0-3'", "security cpuset: ", "the node's CPU manager"),
+        ("security.userns = 'host'", "security userns: ", "has no meaning"),
+        ("security.ulimits = { nofile = 1024 }", "security ulimits: ", "container runtime"),
+        ("security.seccomp = '/etc/calls.json'", "security seccomp: ", "which no node has"),
+        ("limits.pids = 100", "limits pids: ", "podPidsLimit"),
+        ("limits.process_rate = 10", "limits process_rate: ", "a pod is not frozen"),
+        ("limits.connection_rate = 10", "limits connection_rate: ", "a pod is not frozen"),
+        ("caches = [{ source = '/c', target = '/c' }]", "caches number 1 source: ", "pvc:NAME"),
+        (
+            "dataset = [{ source = 'pvc:A', target = '/c' }]",
+            "dataset number 1 source: ",
+            "is no claim",
+        ),
+        (
+            "dataset = [{ source = 'image:!', target = '/c' }]",
+            "dataset number 1 source: ",
+            "no image",
+        ),
     ],
 )
 def test_what_a_cluster_has_no_equivalent_for_is_refused_in_a_sentence(
@@ -409,6 +417,18 @@ def test_what_a_cluster_has_no_equivalent_for_is_refused_in_a_sentence(
         load(write(text), environ={})
     told = [str(one) for one in caught.value.problems]
     assert any(where in one and said in one for one in told), told
+
+
+def test_a_pools_name_is_one_that_a_label_can_be(write: Write) -> None:
+    text = CLUSTER.replace('name = "gpu"', 'name = "gpu-"')
+    with pytest.raises(ConfigError, match="pods bear it as a label"):
+        load(write(text), environ={})
+
+
+def test_names_of_a_cluster_may_have_dots(write: Write) -> None:
+    text = CLUSTER.replace("pvc:caches", "pvc:caches.lab/a.b").replace('["lab"]', '["lab.pull"]')
+    (pool,) = load(write(text), environ={}).config.pools
+    assert pool.caches[0].source == "pvc:caches.lab/a.b"
 
 
 def test_a_pod_needs_its_memory_and_its_processors_said(write: Write) -> None:

@@ -167,6 +167,8 @@ class FakeCluster:
         self.starts = True  # whether pods come to run
         self.cut_attach_after: int | None = None
         self.acknowledges = True
+        self.looks_end: int | None = None  # with this code, where one is said
+        self.elsewhere: str | None = None  # where who asks for streams is sent
         self.budgets: list[Document] = []
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that Mayfly may not
         self.stuck: set[str] = set()  # names of pods whose node does not say that they have ended
@@ -450,6 +452,11 @@ class _Handler(BaseHTTPRequestHandler):
         name, kind = path.split("/")[-2:]
         if self._failing("GET", path):
             return
+        if self.fake.elsewhere is not None:
+            self.send_response(302)
+            self.send_header("Location", f"{self.fake.elsewhere}{self.path}")
+            self.end_headers()
+            return
         one = self.fake.pods.get(name)
         if one is None or not one.runs:
             self._refuse(500, "container agent not found in pod")
@@ -498,6 +505,7 @@ class _Handler(BaseHTTPRequestHandler):
                 end.send(1, said.encode())
             case ["sh", "-c", script] if "opened" in script:
                 code = 0 if one.opened else 1
+                code = code if self.fake.looks_end is None else self.fake.looks_end
             case ["sh", "-c", _, "signal", name]:
                 one.signal(name)
             case ["sh", "-c", _, "unpack", *_]:

@@ -18,7 +18,8 @@ from mayfly.edge.sources import Where
 ENGINE = "kubernetes"
 CLAIM, IMAGE = "pvc:", "image:"  # how a source begins that is no directory of a node
 _NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_CLAIM = re.compile(rf"pvc:{_NAME}(/[^/\0]+)*")
+_NAMES = rf"{_NAME}(\.{_NAME})*"  # of all that may have dots: claims, secrets, classes, accounts
+_CLAIM = re.compile(rf"pvc:{_NAMES}(/[^/\0]+)*")
 _IMAGE = re.compile(r"image:[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 
 
@@ -61,7 +62,7 @@ class ClusterTable(Table):
     pull: Literal["Always", "IfNotPresent", "Never"] = key(
         Cluster, "pull", "when a node pulls an image"
     )
-    pull_secrets: list[Annotated[str, form(_NAME, "is no name of a secret")]] = key(
+    pull_secrets: list[Annotated[str, form(_NAMES, "is no name of a secret")]] = key(
         Cluster, "pull_secrets", "secrets of the namespace that nodes pull with"
     )
     gpu_resource: Annotated[
@@ -69,10 +70,10 @@ class ClusterTable(Table):
     ] = key(
         Cluster, "gpu_resource", "what `gpus` counts: nvidia.com/gpu, nvidia.com/mig-1g.10gb, …"
     )
-    priority_class: Annotated[str, form(_NAME, "is no name of a priority class")] | None = key(
+    priority_class: Annotated[str, form(_NAMES, "is no name of a priority class")] | None = key(
         Cluster, "priority_class", "of the agents; absent: the cluster's default"
     )
-    service_account: Annotated[str, form(_NAME, "is no name of an account")] | None = key(
+    service_account: Annotated[str, form(_NAMES, "is no name of an account")] | None = key(
         Cluster, "service_account", "of the agents, without a token; absent: the default one"
     )
     start_seconds: float = key(
@@ -115,6 +116,8 @@ def _sources(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
 
 
 def _of_pool(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    if pool.name.endswith("-"):
+        yield ("name",), "must not end with -: pods bear it as a label, which takes none there"
     for where, asked, text in (*_limits(pool), *_network(pool), *_security(pool), *_gpus(pool)):
         if asked:
             yield where, text

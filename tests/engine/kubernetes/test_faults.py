@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -158,6 +161,67 @@ def test_a_name_that_another_has_is_nobodys_to_take(
     with pytest.raises(Refused):
         world.engine.prepare(plan)
     assert len(fake.pods) == 1
+
+
+def test_what_a_cluster_adds_to_a_pod_makes_it_nobody_elses(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    first = world.started(plan, until)
+    of_a_network = {"cni.projectcalico.org/podIP": "10.0.0.1/32"}
+    fake.pod(plan.generation).document["metadata"]["annotations"].update(of_a_network)
+    assert world.engine.prepare(plan) == first
+
+
+def test_a_look_that_fails_says_nothing_of_a_gate(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    """Whoever is taken to be at its gate may be removed, and a job can make each look fail."""
+    plan = world.plan()
+    container = world.started(plan, until)
+    assert world.engine.at_gate(container)
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    assert not world.engine.at_gate(container)
+    fake.looks_end = 137
+    with pytest.raises(Passing, match="is not known"):
+        world.engine.at_gate(container)
+
+
+def test_a_removal_that_somebody_came_between_is_none(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    world.engine._removing = 0.5  # type: ignore[attr-defined]
+    container = world.started(world.plan(), until)
+    fake.fails("DELETE", "/pods/", 409, "Operation cannot be fulfilled on pods", "Conflict")
+    with pytest.raises(Passing, match="has not said that it has ended"):
+        world.engine.remove(container)
+    assert world.seen(container) is not None
+    world.engine.remove(container)
+    assert fake.pods == {}
+
+
+def test_who_we_are_is_told_to_the_one_server_alone(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    container = world.started(world.plan(), until)
+    with FakeCluster() as other:
+        fake.elsewhere = other.server
+        with pytest.raises(Passing, match="no connection"):
+            world.engine.exec_probe(container, ("true",), 5.0)
+        assert other.calls == []
+
+
+def test_streams_are_read_of_a_manager_with_many_files(
+    world: World, until: Until, request: pytest.FixtureRequest
+) -> None:
+    container = world.started(world.plan(), until)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    with Path("/dev/null").open("rb") as one, ExitStack() as many:
+        for _ in range(1100):
+            many.callback(os.close, os.dup(one.fileno()))
+        assert world.engine.exec_probe(container, ("true",), 5.0)[0] == 0
 
 
 def test_a_pod_that_does_not_come_to_run_leaves_nothing(fake: FakeCluster, world: World) -> None:

@@ -154,6 +154,27 @@ def test_datasets_and_caches_by_claim_image_and_directory() -> None:
     assert mounts["/cache"]["subPath"] == "cache"
 
 
+def test_claims_with_long_names_are_each_a_volume() -> None:
+    long = "sets-" + "x" * 70
+    names = (f"{long}-a", f"{long}-b")
+    pool = replace(POOL, datasets=tuple(Dataset(f"pvc:{one}", f"/{one}") for one in names))
+    spec = pod_of(pool)["spec"]
+    volumes = {one["name"]: one for one in spec["volumes"]}
+    mounts = {one["mountPath"]: one["name"] for one in spec["containers"][0]["volumeMounts"]}
+    for one in names:
+        assert volumes[mounts[f"/{one}"]]["persistentVolumeClaim"] == {"claimName": one}
+        assert len(mounts[f"/{one}"]) <= 63
+
+
+def test_a_variable_comes_as_it_was_written() -> None:
+    """A kubelet replaces $(NAME), and makes one $ of two."""
+    found = {
+        one["name"]: one["value"]
+        for one in container_of(replace(POOL, env={"A": "$(B)$$c"}))["env"]
+    }
+    assert found["MAYFLY_ENV_A"] == "$$(B)$$$$c"
+
+
 def test_nothing_of_this_host_is_mounted_and_the_room_is_in_memory() -> None:
     spec = pod_of()["spec"]
     assert not any("hostPath" in one for one in spec["volumes"])

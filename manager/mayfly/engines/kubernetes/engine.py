@@ -263,10 +263,19 @@ class KubernetesEngine:
         return ()
 
     def at_gate(self, container: ContainerId) -> bool:
-        """Whether it runs nothing but its gate, or does not run."""
-        with suppress(Gone):
-            return self.exec_probe(container, ("sh", "-c", AT_GATE), LOOKING)[0] != 0
-        return True
+        """Whether it runs nothing but its gate, or does not run; ``Passing`` where the look itself fails, as
+        in a pod whose job has taken all memory or processes.
+        """
+        try:
+            code, _ = self.exec_probe(container, ("sh", "-c", AT_GATE), LOOKING)
+        except Gone:
+            return True
+        if code not in (0, 1):
+            name, _ = name_and_uid(container)
+            raise Passing(
+                f"whether pod {name} is at its gate is not known: the look ended with {code}"
+            )
+        return code == 1
 
     def first_process(self, container: ContainerId) -> int | None:  # noqa: ARG002
         """It is on another host."""
@@ -287,7 +296,9 @@ class KubernetesEngine:
         except NameTaken:
             # Nobody else gives such a name: an earlier try came through whose answer did not.
             made = self._api.call("GET", f"{self._path}/{wanted['metadata']['name']}", doing)
-            if (made["metadata"].get("annotations") or {}) != wanted["metadata"]["annotations"]:
+            # (A cluster adds its own to what was asked for.)
+            there = made["metadata"].get("annotations") or {}
+            if not wanted["metadata"]["annotations"].items() <= there.items():
                 raise
         container = container_id(made)
         try:
@@ -488,8 +499,10 @@ class KubernetesEngine:
         }
         try:
             self._api.call("DELETE", f"{self._path}/{name}", doing, body=body)
-        except (Gone, Changed):
+        except Gone:
             return
+        except Changed:
+            pass  # another has its name, or it was changed in this moment: which of the two is seen now
         if (
             known(lambda: self._is_gone(container) or None, within=self._removing, first=LOOK[0])
             is None

@@ -117,7 +117,7 @@ def _container(plan: AgentPlan, cluster: Cluster, mounts: list[dict[str, Any]]) 
         "stdinOnce": True,
         "tty": False,
         "env": [
-            {"name": name, "value": value or ""}
+            {"name": name, "value": _literal(value or "")}
             for name, value in environment.items()
             if name not in _ITS_DEVICES or not plan.devices
         ],
@@ -127,6 +127,11 @@ def _container(plan: AgentPlan, cluster: Cluster, mounts: list[dict[str, Any]]) 
         "terminationMessagePolicy": "File",
         "volumeMounts": mounts,
     }
+
+
+def _literal(value: str) -> str:
+    """So that it reaches the container as it is: a kubelet replaces $(NAME), and makes one $ of two."""
+    return value.replace("$", "$$")
 
 
 # What a device plugin says itself in a container that it gives devices.
@@ -208,19 +213,18 @@ def _volumes(plan: AgentPlan) -> tuple[list[dict[str, Any]], list[dict[str, Any]
     for number, (target, options) in enumerate(plan.tmpfs.items()):
         if target != ROOM:
             add(f"memory-{number}", _memory(_size(options)), mountPath=target)
+    claims: dict[
+        str, str
+    ] = {}  # the volume of each: a pod names one once, whatever is mounted where
     for number, mount in enumerate(plan.mounts):
         if mount.target == WITNESS_TARGET:
             continue  # of this host; what its launcher writes there comes by the pod's status
         source, place = _source(mount)
-        add(_volume_name(mount, number), source, mountPath=mount.target, **place)
+        name = f"mount-{number}"
+        if mount.source.startswith(CLAIM):
+            name = claims.setdefault(source["persistentVolumeClaim"]["claimName"], name)
+        add(name, source, mountPath=mount.target, **place)
     return volumes, mounts
-
-
-def _volume_name(mount: Mount, number: int) -> str:
-    """One for each claim: a pod names a claim once, whatever of it is mounted where."""
-    if mount.source.startswith(CLAIM):
-        return f"claim-{mount.source.removeprefix(CLAIM).partition('/')[0]}"[:63]
-    return f"mount-{number}"
 
 
 def _source(mount: Mount) -> tuple[dict[str, Any], dict[str, Any]]:

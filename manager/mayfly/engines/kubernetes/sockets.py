@@ -96,7 +96,10 @@ class Streams:
         sock = self._sock
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
             return True
-        return bool(select.select([self.fileno()], [], [], within)[0])
+        # (Not select, which takes no descriptor beyond 1023.)
+        looked = select.poll()
+        looked.register(self.fileno(), select.POLLIN)
+        return bool(looked.poll(within * 1000))
 
     @property
     def exit_code(self) -> int | None:
@@ -150,6 +153,7 @@ def connect(
             skip_utf8_validation=True,
             enable_multithread=False,
             http_no_proxy=["*"],
+            redirect_limit=0,  # who we are is for that server alone
         )
     except websocket.WebSocketBadStatusException as error:
         text = bytes(error.resp_body or b"")
