@@ -126,7 +126,6 @@ class FakePod:
                 if self.signalled:
                     self.account.append("signalled")
                 self.account.append(f"exit {code} 0")
-                self.say(f"mayfly: ended {code}\n".encode())
             status = self.document["status"]
             status["phase"] = "Succeeded" if code == 0 else "Failed"
             status["containerStatuses"][0]["state"] = {
@@ -176,6 +175,7 @@ class FakeCluster:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.stopping = False
+        self.released = threading.Event()  # when those who are held get their answer
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -183,6 +183,7 @@ class FakeCluster:
 
     def __exit__(self, *_: object) -> None:
         self.stopping = True
+        self.released.set()
         self.ring()
         for one in tuple(self.pods.values()):
             if one.job is not None and one.job.poll() is None:
@@ -409,6 +410,8 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _watch(self, version: int) -> None:
+        if self.fake.fault("HOLD", "/watch") is not None:
+            self.fake.released.wait()
         self._begin()
         while not self.fake.stopping:
             if version < self.fake.oldest:
@@ -431,6 +434,11 @@ class _Handler(BaseHTTPRequestHandler):
         one = self.fake.pods.get(name)
         if one is None:
             self._refuse(404, f'pods "{name}" not found', "NotFound")
+            return
+        if self.fake.fault("UNAVAILABLE", "/log") is not None:
+            self._begin()
+            self._chunk(b"unable to retrieve container logs for containerd://x")
+            self._chunk(b"")
             return
         self._begin()
         at, follow = 0, query.get("follow") == ["true"]

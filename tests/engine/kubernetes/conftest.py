@@ -25,6 +25,7 @@ def engine_of(tmp_path: Path) -> Callable[[FakeCluster], KubernetesEngine]:
     def made(fake: FakeCluster) -> KubernetesEngine:
         file = tmp_path / "kubeconfig"
         file.write_text(fake.kubeconfig())
+        file.chmod(0o600)
         return KubernetesEngine(
             Cluster(namespace=NAMESPACE, kubeconfig=str(file), start_seconds=5.0), timeout=5
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -99,6 +101,40 @@ def test_a_server_that_is_away_is_unknown_and_told_and_its_return_too(
     until(lambda: [turn.up for turn in heard.turns][-1] is True and len(heard.turns) >= 3)
 
 
+def test_a_watch_that_ends_at_once_is_taken_up_ever_more_slowly(
+    fake: FakeCluster, heard: Heard, until: Until
+) -> None:
+    began = time.monotonic()
+    for _ in range(4):
+        fake.fails("CUT", "/watch", 0, "")
+    fake.ring()
+    until(lambda: not fake._faults)
+    assert time.monotonic() - began > 1.0
+    assert heard.turns
+
+
+def test_a_follower_ends_while_its_server_answers_nothing(
+    fake: FakeCluster, engine: KubernetesEngine, until: Until
+) -> None:
+    fake.fails("HOLD", "/watch", 0, "")
+    follower = engine.watch(lambda _: None, lambda _: None)
+    until(lambda: not fake._faults)
+    stopping = threading.Thread(target=follower.stop, daemon=True)
+    stopping.start()
+    until(lambda: not stopping.is_alive(), 20)
+    assert not fake.released.is_set()
+
+
+def test_a_connection_that_is_silent_is_asked_after(engine: KubernetesEngine) -> None:
+    query = {"watch": "true", "resourceVersion": "1"}
+    stream = engine._api.stream(engine._path, query, "watching", idle=5.0)
+    assert stream._socket is not None
+    assert stream._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+    stream.stop()
+    stream.close()
+
+
 @pytest.mark.parametrize("after", [1, 7, 40, 46])
 def test_an_attachment_that_is_cut_burns_its_pod_and_no_other_is_tried(
     fake: FakeCluster, world: World, until: Until, after: int
@@ -135,6 +171,12 @@ def test_a_quota_that_is_used_up_is_told_in_the_clusters_words_and_tried_again(
         world.engine.prepare(world.plan())
     assert caught.value.retry_after == 60.0
     assert fake.pods == {}
+
+
+def test_a_namespace_that_is_not_there_needs_a_person(fake: FakeCluster, world: World) -> None:
+    fake.fails("POST", "/pods$", 404, 'namespaces "agents" not found', "NotFound")
+    with pytest.raises(Refused, match=r"not found: make it, or see host\.kubernetes\.namespace"):
+        world.engine.prepare(world.plan())
 
 
 def test_a_pod_that_may_not_be_made_needs_a_person(fake: FakeCluster, world: World) -> None:
@@ -307,6 +349,32 @@ def test_a_manager_that_was_away_reads_what_is_still_there(
     later.close()
 
 
+def test_a_pod_that_cannot_be_looked_into_is_in_nobodys_way(
+    fake: FakeCluster,
+    world: World,
+    engine_of: Make,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A list looks into few pods where nodes do not answer, and the next one into the others."""
+    monkeypatch.setattr("mayfly.engines.kubernetes.engine.ASKING", -1.0)
+    plans = [world.plan(), world.plan()]
+    for plan in plans:
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    later = engine_of(fake)
+    later.witnesses(world.witnesses.root)
+    root = world.witnesses.root
+    fake.fails("GET", "/exec", 500, "no route to host")
+    assert len(later.list()) == 2
+    assert all(unheard(root, plan.generation).exists() for plan in plans)
+    later.list()
+    assert [unheard(root, plan.generation).exists() for plan in plans] == [True, False]
+    later.list()
+    assert not any(unheard(root, plan.generation).exists() for plan in plans)
+    later.close()
+
+
 def test_an_account_that_the_node_does_not_bear_out_is_none(
     fake: FakeCluster, world: World, until: Until
 ) -> None:
@@ -384,6 +452,16 @@ def test_a_doctor_is_told_which_right_is_missing(
     fake.denied = {("create", "poddisruptionbudgets")}
     (wrong,) = [one for one in engine.examine() if not one.well]
     assert "a drained node ends the jobs on it" in wrong.text
+
+
+def test_a_doctor_is_told_that_others_can_be_mayfly(
+    engine: KubernetesEngine, tmp_path: Path
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.chmod(0o640)
+    (wrong,) = [one for one in engine.examine() if not one.well]
+    assert wrong.text == f"{file} can be read by others (mode 0640)"
+    assert wrong.fix == f"sudo chmod 600 {file}"
 
 
 def test_a_doctor_is_told_how_many_devices_nodes_have(

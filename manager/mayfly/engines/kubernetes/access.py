@@ -29,6 +29,9 @@ from mayfly.edge.faults import Passing, Refused
 OWN = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLUGIN_SECONDS = 20.0
 AGAIN = 60.0  # seconds after which a token's file is read again
+# Keys of a kubeconfig's cluster and user that change where or who we are, and are not known here.
+UNSUPPORTED = ("proxy-url", "tls-server-name")
+AS = ("as", "as-uid", "as-groups", "as-user-extra", "username", "auth-provider")
 EARLY = 60.0  # seconds before its end at which a program is asked for another token
 
 
@@ -106,8 +109,11 @@ def _chosen(document: Any, path: Path, wanted: str | None) -> Access:
     cluster = _named(document, "clusters", context["cluster"], path)["cluster"]
     user = _named(document, "users", context["user"], path).get("user") or {}
     server = str(cluster["server"]).rstrip("/")
-    if cluster.get("proxy-url"):
-        raise Refused(f"the kubeconfig {path} names a proxy, which is not supported here")
+    for key in (
+        *(one for one in UNSUPPORTED if cluster.get(one)),
+        *(one for one in AS if user.get(one)),
+    ):
+        raise Refused(f"the kubeconfig {path} says {key}, which is not supported here")
     tls = _tls(cluster, user, path.parent) if server.startswith("https://") else None
     return Access(server, tls, _token(user, path.parent))
 
@@ -143,11 +149,11 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], beside: Path) -> s
 
 
 def _token(user: Mapping[str, Any], beside: Path) -> Callable[[], str | None]:
+    if user.get("tokenFile"):  # which is the younger of the two, where both are there
+        return _FileToken(beside / user["tokenFile"])
     if user.get("token"):
         said = str(user["token"])
         return lambda: said
-    if user.get("tokenFile"):
-        return _FileToken(beside / user["tokenFile"])
     if user.get("exec"):
         return _PluginToken(user["exec"])
     return lambda: None
@@ -198,5 +204,14 @@ class _PluginToken:
             until = status.get("expirationTimestamp")
             end = datetime.fromisoformat(until).timestamp() if until else float("inf")
             return str(status["token"]), end
-        except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
-            raise Passing(f"{self._argv[0]} gives no token for the cluster: {error}") from error
+        except subprocess.CalledProcessError as error:
+            # (Its arguments, which may be secret, are told to nobody.)
+            said = error.stderr.decode(errors="replace").split("\n")
+            why = next(
+                (line for line in reversed(said) if line.strip()), f"code {error.returncode}"
+            )
+        except subprocess.TimeoutExpired:
+            why = f"it takes longer than {PLUGIN_SECONDS:g} s"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = f"{type(error).__name__}: {error}"
+        raise Passing(f"{self._argv[0]} gives no token for the cluster: {why[:300]}")

@@ -10,7 +10,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -25,6 +25,9 @@ MOST = 64 * 1024 * 1024  # bytes of an answer
 CONNECTIONS = 16
 MERGE = "application/merge-patch+json"
 QUOTA_AGAIN = 60.0  # seconds until a namespace whose quota is used up is asked again
+# A connection that is silent for long is asked after, so that nobody on the way forgets it, and one that was
+# forgotten breaks off: seconds until then, seconds between two questions, and how many are not answered.
+ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
 class Changed(Passing):
@@ -81,9 +84,22 @@ class Api:
             raise fault_of(answer.status, document, doing, answer.headers.get("Retry-After"))
         return document
 
-    def stream(self, path: str, query: Mapping[str, str], doing: str, *, idle: float) -> Stream:
-        """An answer that goes on; silent for ``idle`` seconds it is a fault."""
-        return Stream(self.access, path, query, doing, idle=idle, connect=min(self._timeout, 5.0))
+    def stream(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        doing: str,
+        *,
+        idle: float,
+        begins: float | None = None,
+        held: Callable[[Stream], None] = lambda _: None,
+    ) -> Stream:
+        """An answer that goes on; silent for ``idle`` seconds it is a fault, and where it has not begun
+        within ``begins`` seconds (``None``: ``idle``). ``held`` hears of it before it is asked for, so that
+        it can be stopped while nothing is answered.
+        """
+        waits = (min(self._timeout, 5.0), idle if begins is None else begins, idle)
+        return Stream(self.access, path, query, doing, waits, held)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -99,10 +115,11 @@ class Stream:
         path: str,
         query: Mapping[str, str],
         doing: str,
-        *,
-        idle: float,
-        connect: float,
+        waits: tuple[float, float, float],
+        held: Callable[[Stream], None],
     ) -> None:
+        """``waits``: seconds for the connection, for the answer to begin, and for each piece of it."""
+        connect, begins, idle = waits
         self._doing = doing
         host, port = access.address
         if access.context is None:
@@ -115,10 +132,15 @@ class Stream:
         try:
             self._connection.connect()
             self._socket = self._connection.sock
-            self._socket.settimeout(idle)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in ALIVE:
+                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+            self._socket.settimeout(begins)
+            held(self)
             target = f"{access.prefix}{path}{_asked(query)}"
             self._connection.request("GET", target, headers=access.headers())
             self._answer = self._connection.getresponse()
+            self._socket.settimeout(idle)
             if self._answer.status >= 300:
                 data = self._answer.read(MOST)
                 raise fault_of(self._answer.status, _document(data), doing, None)
@@ -184,6 +206,8 @@ def fault_of(status: int, document: Mapping[str, Any], doing: str, again: str | 
     said = " ".join(str(document.get("message") or f"HTTP {status}").split())[:1000]
     text, reason = f"{doing}: {said}", document.get("reason")
     match status:
+        case 404 if said.startswith("namespaces "):
+            return Refused(f"{text}: make it, or see host.kubernetes.namespace")
         case 404:
             return Gone(f"{text}; look again")
         case 409 if reason == "AlreadyExists":

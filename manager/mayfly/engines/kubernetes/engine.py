@@ -72,6 +72,7 @@ REFUSED_AGAIN = 120.0  # seconds until a node that refused a pod is asked again
 REMOVING = 25.0  # seconds for a pod to be gone; one whose node is lost is not
 ACKNOWLEDGED = 20.0  # seconds until an agent has to say that its gate is open
 LOOKING = 15.0
+ASKING = 20.0  # seconds after which a list looks into no more pods: the next one does
 PROTECTING = 2.0  # seconds that a gate waits for the protection of its pod at most
 AT_GATE_SOON = 15.0  # seconds for a gate to say its first line
 LINE = 4096
@@ -116,6 +117,7 @@ class KubernetesEngine:
         self._api = Api(access(cluster), timeout=timeout)
         self._path = f"/api/v1/namespaces/{cluster.namespace}/pods"
         self._mirror = Mirror()
+        self._asked: dict[Generation, float] = {}  # when whoever was not heard yet was asked last
 
     # -- itself
 
@@ -209,14 +211,16 @@ class KubernetesEngine:
         """
         said = self._api.call("GET", self._path, "listing pods", query={"labelSelector": SELECTOR})
         found: list[Container] = []
+        unheard: dict[Generation, Mapping[str, Any]] = {}
         for one in said.get("items") or ():
             agent = container_of(one)
             if agent is None:
                 continue
             self._seen(one)
             if self._mirror.is_unheard(agent.generation) and runs(one):
-                self._ask(one, agent.generation)
+                unheard[agent.generation] = one
             found.append(agent)
+        self._ask_all(unheard)
         there = {agent.generation for agent in found}
         for generation in self._mirror.unheard():
             if generation not in there:
@@ -228,6 +232,18 @@ class KubernetesEngine:
         end, agent = end_of(one), container_of(one)
         if end is not None and agent is not None:
             self._mirror.ended(agent.generation, end)
+
+    def _ask_all(self, unheard: Mapping[Generation, Mapping[str, Any]]) -> None:
+        """Look into those pods, whoever waits longest first: a node that does not answer delays a list, and
+        is not in the way of the others for ever.
+        """
+        last = time.monotonic() + ASKING
+        self._asked = {one: at for one, at in self._asked.items() if one in unheard}
+        for generation in sorted(unheard, key=lambda one: self._asked.get(one, 0.0)):
+            self._asked[generation] = time.monotonic()
+            self._ask(unheard[generation], generation)
+            if time.monotonic() > last:
+                return
 
     def _ask(self, one: Mapping[str, Any], generation: Generation) -> None:
         """Look into a pod that runs; one that cannot be looked into stays unknown."""

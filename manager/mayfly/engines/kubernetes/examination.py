@@ -5,7 +5,11 @@ Only asked, never tried: the API server says itself what somebody may do.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from shlex import quote
 
 from mayfly.core.quantities import whole_number
 from mayfly.edge.cluster import Cluster
@@ -26,6 +30,7 @@ APPLY = "kubectl apply -k kubernetes   # of Mayfly's sources, or the like of it"
 
 def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
     """What there is to find; a ``Fault`` where the API server does not answer."""
+    yield from _kubeconfig(cluster)
     missing = [
         f"{verb} {what}"
         for group, what, verb in NEEDED
@@ -43,6 +48,16 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
         )
         yield Finding(False, text, APPLY)
     yield _devices(api, cluster)
+
+
+def _kubeconfig(cluster: Cluster) -> Iterator[Finding]:
+    """Who has it is Mayfly for the cluster, and may run commands in every agent."""
+    with suppress(OSError):
+        if cluster.kubeconfig is not None:
+            mode = stat.S_IMODE(Path(cluster.kubeconfig).stat().st_mode)
+            if mode & 0o077:
+                text = f"{cluster.kubeconfig} can be read by others (mode {mode:04o})"
+                yield Finding(False, text, f"sudo chmod 600 {quote(cluster.kubeconfig)}")
 
 
 def _may(api: Api, namespace: str, group: str, what: str, verb: str) -> bool:

@@ -22,8 +22,6 @@ from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.lasting_thread import begun
 from mayfly.edge.output_kept import (
     AT_GATE,
-    ENDED,
-    ENDED_MAX,
     NOTE,
     NOTHING_KEPT,
     OUT,
@@ -50,8 +48,12 @@ UNBEGUN = (
     "the first part of this output was lost: its node had thrown it away before anybody read it"
     " (containerLogMaxSize of its kubelet)"
 )
-# What a node says in place of a log that it has not any more, with status 200.
-UNAVAILABLE = b"unable to retrieve container logs for "
+SKIPPED = (
+    "output may be missing before here: its node's log turned faster than it was read"
+    " (containerLogMaxSize of its kubelet)"
+)
+UNREAD = "its node has no log of the agent any more: the end of its output may be missing"
+OURS = b"mayfly: "  # how all of the gate's lines begin, also that of one that could not come to stand there
 Heard = Callable[[Generation, str], None]  # of the gate's own lines, before there is a job
 
 
@@ -73,8 +75,8 @@ class _Followed:
         self.first = (
             0  # how many lines of the log were taken from its beginning; -1: not from there
         )
-        self.tail = b""
-        self.parted = False
+        self.overlaps = False  # what comes is to begin with something that is kept
+        self.unread = False  # its node has said that it has no log of it
 
 
 class OutputKeeper:
@@ -195,17 +197,17 @@ class OutputKeeper:
                 pod = self._pod(one)
                 last = has_ended(pod)
                 if last and never_began(pod):
-                    self._finish(one, gone=True)
+                    self._finish(one, CUT)
                     return
                 if last or runs(pod):
                     tries = 0 if self._read_on(one, last=last) else tries + 1
                     if last and not self._stopping.is_set():
-                        self._finish(one, gone=False)
+                        self._finish(one, UNREAD if one.unread else None)
                         return
                 else:
                     tries += 1
             except Gone:
-                self._finish(one, gone=True)
+                self._finish(one, CUT)
                 return
             except Fault:
                 tries += 1
@@ -228,23 +230,25 @@ class OutputKeeper:
             at = time.gmtime(max(0, newest // 10**9 - 1))
             query["sinceTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", at)
         doing = f"reading the log of pod {name}"
+        held = partial(setattr, one, "stream")
         try:
-            stream = self._api.stream(f"{self._path}/{name}/log", query, doing, idle=SILENT)
+            path = f"{self._path}/{name}/log"
+            stream = self._api.stream(path, query, doing, idle=SILENT, held=held)
         except Gone as gone:
             # A kubelet that starts again does not know its pods yet: that says nothing of the pod.
             raise Passing(str(gone)) from gone
-        one.stream = stream
         new, begins = False, True
+        one.overlaps, one.unread = bool(one.resume.known), False
         try:
             if self._stopping.is_set():
                 return False
             before = b""  # of the line that goes on: its time and a space
             for piece in stream.lines(PIECE):
-                if not before and piece.startswith(UNAVAILABLE):
-                    break
                 text = piece if before else piece.partition(b" ")[2]
                 time_of = before or piece[: len(piece) - len(text)]
                 if not _is_stamp(time_of):
+                    # "unable to retrieve container logs for ..." comes in place of a log, with status 200.
+                    one.unread = True
                     break
                 before = b"" if piece.endswith(b"\n") else time_of
                 new = self._take(one, time_of + text, text, begins=begins) or new
@@ -273,18 +277,18 @@ class OutputKeeper:
         fresh = one.resume.fresh(frame)
         if not fresh:
             return False
+        if one.overlaps:
+            one.overlaps = False
+            if not one.resume.met:
+                self._write(one, own_frame(NOTE, SKIPPED))
         if begins and one.first == 0 and not text.startswith(AT_GATE):
-            self._write(one, own_frame(NOTE, UNBEGUN))
+            if not text.startswith(OURS):
+                self._write(one, own_frame(NOTE, UNBEGUN))
             one.first = -1
         if 0 <= one.first < 2:
             self._heard(one.generation, text.decode(errors="replace").rstrip("\n"))
             self._listener.rung(one.generation)
             one.first += 1
-        ended = ENDED.search((one.tail + text)[-ENDED_MAX:])
-        one.parted = ended is not None
-        one.tail = b"" if text.endswith(b"\n") else text[-ENDED_MAX:]
-        if ended is not None:
-            self._listener.rung(one.generation)
         if one.lines is not None:
             one.lines += text[: PIECE - len(one.lines)]
             if text.endswith(b"\n"):
@@ -298,10 +302,10 @@ class OutputKeeper:
         one.room.acquire()
         self._store.write(one.generation, one.file, frame, lambda _: one.room.release())
 
-    def _finish(self, one: _Followed, *, gone: bool) -> None:
-        """Nothing will follow; ``gone``: and nobody can say whether this was all."""
-        if gone and not one.parted:
-            self._write(one, own_frame(NOTE, CUT))
+    def _finish(self, one: _Followed, missing: str | None) -> None:
+        """Nothing will follow; ``missing``: why nobody can say whether this was all."""
+        if missing is not None:
+            self._write(one, own_frame(NOTE, missing))
         self._store.end(one.generation, one.file, partial(self._over, one))
 
     def _over(self, one: _Followed) -> None:

@@ -25,6 +25,8 @@ LASTS = 300  # seconds after which the server ends a watch, which is taken up ag
 SILENT = (
     LASTS + 30.0
 )  # seconds without a word after which a watch is given up: bookmarks come before
+BEGINS = 30.0  # seconds for an answer to begin, which a server does at once
+BRIEF = 5.0  # seconds of a watch that is taken up again as slowly as one that failed
 BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 LINE = 4 * 1024 * 1024  # bytes of one event
 DOING = "watching the pods"
@@ -78,12 +80,13 @@ class PodWatch:
     def _run(self) -> None:
         up, tries = False, 0
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 if not self._version:
                     self._list()
                 stream = self._opened()
                 if not up:
-                    up, tries = True, 0
+                    up = True
                     self._turned(StreamTurn(True, Continuity.SAME, ""))
                 self._follow(stream)
             except Expired:
@@ -92,8 +95,8 @@ class PodWatch:
                 if up and not self._stopping.is_set():
                     up = False
                     self._turned(StreamTurn(False, Continuity.UNKNOWN, str(fault)))
-                self._stopping.wait(BACKOFF[min(tries, len(BACKOFF) - 1)])
-                tries += 1
+            tries = tries + 1 if time.monotonic() - began < BRIEF else 0
+            self._stopping.wait(BACKOFF[min(tries, len(BACKOFF) - 1)])
 
     def _list(self) -> None:
         found = self._api.call("GET", self._path, DOING, query={"labelSelector": SELECTOR})
@@ -114,10 +117,14 @@ class PodWatch:
             "labelSelector": SELECTOR,
             "timeoutSeconds": str(LASTS),
         }
-        self._stream = self._api.stream(self._path, query, DOING, idle=SILENT)
+        return self._api.stream(
+            self._path, query, DOING, idle=SILENT, begins=BEGINS, held=self._holds
+        )
+
+    def _holds(self, stream: Stream) -> None:
+        self._stream = stream
         if self._stopping.is_set():
-            self._stream.stop()
-        return self._stream
+            stream.stop()
 
     def _follow(self, stream: Stream) -> None:
         """Until the server ends it; a ``Fault`` where it breaks off."""

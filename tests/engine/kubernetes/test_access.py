@@ -1,0 +1,93 @@
+"""How a cluster is reached, by what a kubeconfig says; nobody is asked but a program that gives a token."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.edge.cluster import Cluster
+from mayfly.edge.faults import Passing, Refused
+from mayfly.engines.kubernetes.access import Access, access
+
+
+def reached(
+    place: Path,
+    user: dict[str, Any],
+    cluster: dict[str, Any] | None = None,
+    context: str | None = None,
+) -> Access:
+    said = {
+        "current-context": "lab",
+        "contexts": [{"name": "lab", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [
+            {"name": "c", "cluster": {"server": "http://lab:8080/at/", **(cluster or {})}}
+        ],
+        "users": [{"name": "u", "user": user}],
+    }
+    file = place / "kubeconfig"
+    file.write_text(json.dumps(said))
+    return access(Cluster(kubeconfig=str(file), context=context))
+
+
+def program(place: Path, script: str) -> dict[str, Any]:
+    file = place / "gives-token"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    version = "client.authentication.k8s.io/v1"
+    return {"exec": {"apiVersion": version, "command": str(file), "args": ["--key", "secret"]}}
+
+
+def test_a_token_that_stands_there(tmp_path: Path) -> None:
+    found = reached(tmp_path, {"token": "abc"})
+    assert found.headers() == {"Authorization": "Bearer abc"}
+    assert (found.address, found.prefix) == (("lab", 8080), "/at")
+    assert "abc" not in repr(found)
+
+
+def test_a_token_in_a_file_comes_before_one_that_stands_there(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("younger\n")
+    found = reached(tmp_path, {"token": "older", "tokenFile": "token"})
+    assert found.headers() == {"Authorization": "Bearer younger"}
+
+
+def test_a_token_that_a_program_gives_is_asked_for_once_while_it_is_good(tmp_path: Path) -> None:
+    told = json.dumps({"status": {"token": "given", "expirationTimestamp": "2999-01-01T00:00:00Z"}})
+    found = reached(tmp_path, program(tmp_path, f"echo x >>{tmp_path}/asked; echo '{told}'"))
+    for _ in range(2):
+        assert found.headers() == {"Authorization": "Bearer given"}
+    assert (tmp_path / "asked").read_text() == "x\n"
+
+
+def test_a_program_that_gives_none_is_told_with_its_own_last_word_and_no_argument(
+    tmp_path: Path,
+) -> None:
+    found = reached(tmp_path, program(tmp_path, "echo 'your login is over' >&2; exit 3"))
+    with pytest.raises(
+        Passing, match="gives no token for the cluster: your login is over"
+    ) as caught:
+        found.headers()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "key"),
+    [
+        ({"as": "admin"}, {}, "as"),
+        ({"username": "me", "password": "x"}, {}, "username"),
+        ({}, {"proxy-url": "http://proxy"}, "proxy-url"),
+        ({}, {"tls-server-name": "other"}, "tls-server-name"),
+    ],
+)
+def test_what_is_not_supported_is_refused_not_passed_over(
+    tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(Refused, match=f"says {key}, which is not supported"):
+        reached(tmp_path, user, cluster)
+
+
+def test_a_context_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="none of contexts called 'other'; there are: lab"):
+        reached(tmp_path, {}, context="other")
