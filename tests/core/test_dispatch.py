@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -10,10 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from mayfly.core import machine
 from mayfly.core.actions import AcquireJobs, Enrol
 from mayfly.core.delivery import Delivery, JobCounts, Offer
-from mayfly.core.dispatch import GRACE, SURPLUS, Dispatch, conditions
+from mayfly.core.dispatch import (
+    GRACE,
+    SETTLED,
+    SURPLUS,
+    UNANSWERED,
+    Dispatch,
+    asked,
+    conditions,
+)
 from mayfly.core.events import EVENTS
 from mayfly.core.model import DoomReason, PoolName, SlotName
-from mayfly.core.requests import Note
+from mayfly.core.requests import Leave, Note
 from mayfly.core.stimuli import Failure, Family, JobsTold, JobsUntold
 from tests.core.handed_out import FAILED, POOL, Dispatched, Service, slots
 from tests.core.simulator import Fate, Host
@@ -32,6 +43,17 @@ def manager(count: int = 2, *, unasked: bool = False) -> Dispatched:
 
 def working(one: Dispatched) -> list[str]:
     return sorted(str(box.slot) for box in one.host.boxes.values() if box.working)
+
+
+def without_a_job_given(one: Dispatched) -> None:
+    """One pass in which the service gives no agent a job."""
+    one.turned()
+    for subject in list(one.flight):
+        one.finish(subject)
+    one.host.progress()
+    one.ask_service()
+    one.answers()
+    one.host.now += 0.5
 
 
 def finish_one(one: Dispatched) -> None:
@@ -113,6 +135,38 @@ def test_a_job_that_ends_stands_for_itself_until_the_service_says_that_it_is_ove
     one.settle()
     assert one.known.ended == {}
     del told
+
+
+@pytest.mark.parametrize("unasked", [False, True])
+def test_an_agent_that_ends_well_without_a_job_costs_the_job_no_more_than_a_minute(
+    unasked: bool,
+) -> None:
+    one = manager(1, unasked=unasked)
+    job = one.service.queue()
+    while not any(box.running for box in one.host.boxes.values()):
+        without_a_job_given(one)
+    one.host.ends(next(name for name, box in one.host.boxes.items() if box.running), 0)
+    while not one.known.ended:
+        without_a_job_given(one)
+    one.settle()
+    assert job.state == "assigned"
+    one.host.now += SETTLED
+    one.settle()
+    assert working(one) == ["service-0"], "nobody has said anything new, and the job is had"
+
+
+def test_where_no_slot_is_left_nobody_is_asked_however_long_an_answer_is_away() -> None:
+    one = manager(2)
+    while one.word is None:
+        one.turned()
+        one.host.now += 0.5
+    known, need = one.known, {POOL: 0}
+    nothing = replace(one.state.desired, slots=())
+    left, (request,), _ = asked({POOL: known}, nothing, one.memory, need, one.now)
+    assert isinstance(request, Leave)
+    assert left[POOL].asked is not None
+    late = one.now + UNANSWERED + 1
+    assert asked(left, nothing, one.memory, need, late)[1:] == ((), None)
 
 
 def test_a_job_that_is_said_to_be_ours_before_its_acquisition_is_counts_once() -> None:
@@ -225,6 +279,22 @@ def test_a_pool_that_is_told_of_nothing_is_a_condition_after_a_while_and_at_once
     lasting = Dispatch(0.0).untold(Failure(Family.REFUSED, "no such group"), 100.0)
     assert [one.code for one in conditions({POOL: lasting}, 100.0)] == ["dispatch.down"]
     assert conditions({POOL: known.told(Delivery(), (), 200.0)}, 300.0) == []
+
+
+def test_who_does_not_answer_is_asked_less_and_less_often_and_at_once_again_after_an_answer() -> (
+    None
+):
+    known, at, asked_at = Dispatch(0.0), 100.0, []
+    while at < 400:
+        asked_at.append(at)
+        known = known.untold(FAILED, at)
+        at = known.due
+    rests = [later - one for one, later in pairwise(asked_at)]
+    assert rests[:5] == [5, 5, 10, 20, 30]
+    assert set(rests[5:]) == {30}
+    patient = Failure(Family.PASSING, "its limit is reached", retry_after=90.0)
+    assert known.untold(patient, 500.0).due == 590.0
+    assert known.told(Delivery(counts=JobCounts()), (), 500.0).untold(FAILED, 501.0).due == 506.0
 
 
 def test_a_service_that_hands_nothing_out_has_an_agent_enrolled_in_each_slot() -> None:

@@ -47,7 +47,7 @@ def heard(service: Service, times: int) -> list[object]:
     watch = JobWatch(POOL, service, sent.append)
     for _ in range(times):
         watch.listen(WORD)
-    until(lambda: not service.answers, "all was asked")
+    until(lambda: sum(not isinstance(one, Bug) for one in sent) == times, "all was answered")
     watch.stop().join(10)
     names = [thread.name for thread in threading.enumerate()]
     until(lambda: f"jobs-{POOL}" not in {one.name for one in threading.enumerate()}, str(names))
@@ -79,3 +79,32 @@ def test_leaving_tells_the_turn_and_a_bug_in_it_is_told() -> None:
     assert [type(one) for one in sent] == [Bug]
     watch.stop().join(10)
     assert len(service.left) == 2
+
+
+class Late(Service):
+    """What answers once it is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.gone = threading.Event()
+
+    def listen(self, word: Listen) -> Delivery:
+        self.asked.set()
+        assert self.gone.wait(10)
+        return Delivery()
+
+    def leave(self, turn: int) -> None:
+        super().leave(turn)
+        self.gone.set()
+
+
+def test_whoever_listens_next_is_told_of_nothing_that_came_of_the_question_before() -> None:
+    service, sent = Late(), list[object]()
+    watch = JobWatch(POOL, service, sent.append)
+    watch.listen(WORD)
+    watch.listen(WORD)
+    assert service.asked.wait(10)
+    watch.stop().join(10)
+    until(lambda: f"jobs-{POOL}" not in {one.name for one in threading.enumerate()}, "it ends")
+    assert sent == []

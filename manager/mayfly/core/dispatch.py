@@ -4,7 +4,7 @@ It is asked one long question after the other (``Listen``), each with how many j
 at once. The answer's counts are the truth of how many jobs there are, and our own memory is that of how many
 agents stand for one; lists of single jobs are hints. A count is as old as the answer that it came with, so an
 agent that has ended with its job goes on standing for it until the service says that the job is over, or has
-counted anew well after that.
+answered without that well after the end.
 
 Offered jobs are acquired only for agents that stand at their gate. What was answered is acknowledged once the
 step that took it in is on disk, and all that was offered in it is settled: until then it is delivered again.
@@ -35,10 +35,12 @@ from mayfly.core.requests import Leave, Listen
 from mayfly.core.slots import VACANCY, Tenancy, cooling, within
 from mayfly.core.stimuli import Failure
 
-RETRY = 5.0  # seconds until a service is asked again that failed to answer
+# Seconds until a service is asked again that failed to answer: for as long as it has failed already, and at
+# the least and the most.
+RETRY, RETRY_MOST = 5.0, 30.0
 PAUSE = 1.0  # seconds from one question to the next where the answer was empty
 UNANSWERED = 300.0  # seconds after which a question that nobody answered is asked anew
-SETTLED = 60.0  # seconds after an end until a count that has not been told of it is believed
+SETTLED = 60.0  # seconds after an end until an answer that does not tell of it is believed
 KEPT = 900.0  # seconds for which it is remembered that a job is over
 SURPLUS = 60.0  # seconds that agents may stand open without a job for them
 GRACE = 30.0  # seconds of failing after which it is a condition
@@ -120,14 +122,14 @@ class Dispatch:
             over=over,
             ended={name: at for name, at in after.ended.items() if name not in over},
         )
-        return after.counted(delivery.counts, now) if delivery.counts is not None else after
+        if delivery.counts is not None:
+            after = replace(after, counts=delivery.counts, at=now)
+        return after.settled(now)
 
-    def counted(self, counts: JobCounts, now: float) -> Dispatch:
-        """It has counted."""
+    def settled(self, now: float) -> Dispatch:
+        """Without what it should have told by now: where an answer has no count, the last one stands."""
         return replace(
             self,
-            counts=counts,
-            at=now,
             acquired={key: at for key, at in self.acquired.items() if within(now, at, SETTLED)},
             ended={name: at for name, at in self.ended.items() if within(now, at, SETTLED)},
         )
@@ -135,7 +137,8 @@ class Dispatch:
     def untold(self, failure: Failure, now: float) -> Dispatch:
         """It has not answered."""
         since = self.failing_since if self.failing_since is not None else now
-        due = now + max(RETRY, failure.retry_after or 0.0)
+        rest = min(RETRY_MOST, max(RETRY, now - since))
+        due = now + max(rest, failure.retry_after or 0.0)
         return replace(self, due=due, asked=None, failing_since=since, failure=failure)
 
     def acquisition(self, asked: Iterable[int], won: Iterable[int], now: float) -> Dispatch:
@@ -320,12 +323,11 @@ def _asked(
             unacknowledged=(),
         )
         return left, Leave(pool, known.turn), min(dues, default=None)
-    if known.asked is not None:
-        if now - known.asked < UNANSWERED:
-            return known, None, min([*dues, known.asked + UNANSWERED])
-    elif not able:
+    if known.asked is not None and now - known.asked < UNANSWERED:
+        return known, None, min([*dues, known.asked + UNANSWERED])
+    if not able:
         return known, None, min(dues, default=None)
-    elif now < known.due:
+    if known.asked is None and now < known.due:
         return known, None, min([*dues, known.due])
     elsewhere = sum(
         1

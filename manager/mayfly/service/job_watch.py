@@ -36,6 +36,7 @@ class JobWatch:
         self._provider = provider
         self._send = send
         self._words: SimpleQueue[Listen | None] = SimpleQueue()  # None: end
+        self._stopping = False
         self._thread = LastingThread(self._run, f"jobs-{pool}")
         self._thread.start_if_possible()
 
@@ -54,7 +55,10 @@ class JobWatch:
         return thread
 
     def stop(self) -> threading.Thread:
-        """Leave, and end after the question under way."""
+        """Leave, and end after the question under way; whoever listens next is told of nothing that comes of
+        it.
+        """
+        self._stopping = True
         self._words.put(None)
         return self.leave(EVERY_TURN)
 
@@ -66,8 +70,10 @@ class JobWatch:
             self._send(bug(f"leaving the jobs of pool {self._pool}", error))
 
     def _run(self) -> None:
-        while (word := self._words.get()) is not None:
-            self._send(self._asked(word))
+        while (word := self._words.get()) is not None and not self._stopping:
+            told = self._asked(word)
+            if not self._stopping:
+                self._send(told)
 
     def _asked(self, word: Listen) -> Told:
         try:
