@@ -8,7 +8,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from mayfly.core.apply import apply
-from mayfly.core.facts import ManagerPaused, WaitingCancelled, WaitingCancelling
+from mayfly.core.facts import (
+    ManagerPaused,
+    ManagerResumed,
+    WaitingCancelled,
+    WaitingCancelling,
+)
 from mayfly.core.memory import Agent, Cordon, Memory, Pause, SlotMemory
 from mayfly.core.model import Generation, Phase, PoolName, PoolSpec, Roster, SlotName, Traits
 from mayfly.core.plan import Plan
@@ -16,6 +21,7 @@ from mayfly.core.requests import AskWaiting, CancelWaiting, Trial
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
+    Commanded,
     EnrolmentTried,
     Failure,
     Family,
@@ -286,3 +292,19 @@ def test_a_paused_manager_neither_looks_nor_cancels() -> None:
     minutes(manager, 60)
     assert manager.looks == []
     assert manager.cancelled == []
+
+
+@pytest.mark.parametrize("first", ["pause", "answer"])
+def test_what_was_seen_before_a_pause_is_not_cancelled_after_it(first: str) -> None:
+    manager = waited()
+    minutes(manager, 8)
+    assert manager.phases("gpu-0")[0] == "idle"
+    seen = WaitingSeen(POOL, (replace(job(0, 7), since=manager.now - 7 * HOUR),))
+    pause_fact = ManagerPaused(manager.now, Pause(manager.now, "alice"))
+    both = [Commanded((pause_fact,)), seen]
+    manager.inbox += both if first == "pause" else reversed(both)
+    manager.jobs = ()  # it has begun meanwhile
+    minutes(manager, 30)
+    manager.inbox.append(Commanded((ManagerResumed(manager.now, "alice"),)))
+    minutes(manager, 60)
+    assert "7" not in manager.cancelled

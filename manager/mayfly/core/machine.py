@@ -348,6 +348,8 @@ def _asked(
     if memory.pause is None:
         queues, looked = queues.ask(now, contacts.down)
         queues, doomed = queues.cancelled()
+    else:
+        queues = queues.spared()
     requests += [AskWaiting(pool, _labels(state.desired, pool)) for pool in looked]
     requests += [CancelWaiting(pool, waiting) for pool, waiting in doomed]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)

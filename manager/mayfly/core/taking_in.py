@@ -432,8 +432,9 @@ class Draft:
                 spec = next((one for one in self.state.config.pools if one.name == pool), None)
                 if spec is None:
                     return
-                idle = idle_slot(self.state.drafted, pool, self.now)
-                queues, doomed = queues.looked(spec, jobs, idle, self.now)
+                memory = self.state.drafted
+                idle, observing = idle_slot(memory, pool, self.now), memory.pause is not None
+                queues, doomed = queues.looked(spec, jobs, idle, self.now, observing=observing)
                 self._pend(
                     *(
                         WaitingCancelling(

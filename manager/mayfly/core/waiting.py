@@ -2,7 +2,8 @@
 
 Pure. A job is stuck where it has waited longer than its pool's ``stuck_after`` although the pool has an idle
 slot that fits it, or asks for what no agent at the service can give. What was not seen is not stuck: a look
-that failed leaves nothing behind, and a job is cancelled only by a look that has just shown it.
+that failed leaves nothing behind, and a job is cancelled only by a look that has just shown it: what a pause
+came before is decided anew after it.
 """
 
 from __future__ import annotations
@@ -116,9 +117,15 @@ class Queues:
         return Queues({**self.pools, pool: queue})
 
     def looked(
-        self, spec: PoolSpec, jobs: tuple[WaitingJob, ...], idle: SlotName | None, now: float
+        self,
+        spec: PoolSpec,
+        jobs: tuple[WaitingJob, ...],
+        idle: SlotName | None,
+        now: float,
+        *,
+        observing: bool = False,
     ) -> tuple[Queues, tuple[WaitingJob, ...]]:
-        """After a look; and the jobs that are to be cancelled, each once."""
+        """After a look; and the jobs that are to be cancelled, each once; ``observing``: none is."""
         queue = self.pools.get(spec.name)
         if queue is None:
             return self, ()
@@ -126,7 +133,7 @@ class Queues:
         doomed = tuple(
             job
             for job in jobs
-            if spec.cancel_stuck and now - job.since >= spec.cancel_stuck
+            if not observing and spec.cancel_stuck and now - job.since >= spec.cancel_stuck
             if is_stuck(spec, job, idle, now) and job.alone and job.id not in ended
         )
         queue = replace(
@@ -164,6 +171,21 @@ class Queues:
         return Queues(
             {name: replace(one, cancelling=()) for name, one in self.pools.items()}
         ), found
+
+    def spared(self) -> Queues:
+        """Nothing is cancelled now: by the time that it may be, what was seen is old."""
+        if not any(one.cancelling for one in self.pools.values()):
+            return self
+        return Queues(
+            {
+                name: replace(
+                    one,
+                    cancelling=(),
+                    ended={job: why for job, why in one.ended.items() if job not in one.cancelling},
+                )
+                for name, one in self.pools.items()
+            }
+        )
 
     def shifted(self, by: float, now: float) -> Queues:
         """The wall clock has jumped."""
