@@ -199,9 +199,17 @@ def test_a_build_goes_through_the_pool_s_proxy(host: Host, github: FakeGitHub) -
     assert "proxy" not in host.given("--label")["io.mayfly.build"]
 
 
-def test_a_damaged_record_is_told_and_not_replaced(host: Host, github: FakeGitHub) -> None:
+NEVER = (
+    f'{{"schema": 1, "offers": {{}}, "pins": {{}}, "refusals": {{"gpu": {{"2.0": 1{"0" * 400}}}}}}}'
+)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", NEVER], ids=["cut", "another", "no number"])
+def test_a_damaged_record_is_told_and_not_replaced(
+    host: Host, github: FakeGitHub, text: str
+) -> None:
     host.state.mkdir()
-    (host.state / "clients.json").write_text("{")
+    (host.state / "clients.json").write_text(text)
     done = host.run("build", "cpu", "--provider", "github")
     assert "is damaged" in done.stderr
-    assert (host.state / "clients.json").read_text() == "{"
+    assert (host.state / "clients.json").read_text() == text

@@ -656,6 +656,7 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("[pool.limits]\nprocess_rate = 'many'"), "process_rate: must be a number"),
     (pool("[pool.limits]\nconnection_rate = nan"), "connection_rate: must be a number"),
     (pool("[pool.limits]\nconnection_rate = true"), "connection_rate: must be a number"),
+    (pool(f"[pool.limits]\nprocess_rate = 1{'0' * 400}"), "process_rate: must be a number"),
     (pool("[pool.limits]\nconnection_rate = 0"), "connection_rate: must be more than 0"),
     (pool("[pool.limits]\nmemory = '1GiB'\nshm = '2GiB'"), "shm: is larger than memory"),
     ("zebra = 1\n" + MINIMAL, "config.toml: zebra: there is no such key; there are host, pool"),

@@ -36,7 +36,14 @@ def read(state_dir: Path) -> ClientRecords:
         raise Refused(f"{place} cannot be read: {error.strerror}; try sudo") from error
     try:
         return _records(json.loads(content))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise Refused(
             f"{place} is damaged: look what happened to it; without it each client's checksum is taken anew"
         ) from error

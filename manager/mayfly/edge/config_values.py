@@ -97,9 +97,11 @@ def or_none(parse: Callable[[object], float]) -> Callable[[object], float | None
 
 def number(value: object) -> float:
     """Any number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError('must be a number, or "none"')
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number may have any length
+            if isfinite(value):
+                return float(value)
+    raise ValueError('must be a number, or "none"')
 
 
 def above_zero(value: float | None) -> float | None:

@@ -12,6 +12,7 @@ from mayfly.core.delivery import Delivery, JobCounts, Offer
 
 ENTRIES = 1_000  # of one message; the service sends 50
 LONGEST = 200  # characters of an id or a name
+LARGEST = 2**63 - 1  # of its numbers, which are of 64 bits
 
 
 def delivery_of(body: object) -> Delivery:
@@ -94,7 +95,9 @@ def _entries(body: object) -> Iterator[dict[str, object]]:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST:
+        return None
+    return value
 
 
 def _text(value: object) -> str:
