@@ -99,7 +99,7 @@ class Debts:
         if before.generation != agent.generation:
             owed = min(owed, allowance.burst)
         debt = Debt(agent.generation, 0.0, now, allowance, agent.throttled is not None)
-        most = allowance.burst + LONGEST * debt.rate
+        most = allowance.burst - allowance.room + LONGEST * debt.rate
         debt = replace(debt, size=min(owed + size, most))
         others = {
             name: left
