@@ -310,7 +310,7 @@ def _detach(
 
 
 def _throttled(memory: Memory, generation: Generation) -> bool:
-    """Whether the agent is frozen now and then for what it prints."""
+    """Whether the agent is frozen now and then for what it does too much of."""
     agent = memory.agents.get(generation)
     return agent is not None and agent.throttled is not None and not agent.settled
 
