@@ -301,7 +301,7 @@ def test_what_was_seen_before_a_pause_is_not_cancelled_after_it(first: str) -> N
     assert manager.phases("gpu-0")[0] == "idle"
     seen = WaitingSeen(POOL, (replace(job(0, 7), since=manager.now - 7 * HOUR),))
     pause_fact = ManagerPaused(manager.now, Pause(manager.now, "alice"))
-    both = [Commanded((pause_fact,)), seen]
+    both: list[Stimulus] = [Commanded((pause_fact,)), seen]
     manager.inbox += both if first == "pause" else reversed(both)
     manager.jobs = ()  # it has begun meanwhile
     minutes(manager, 30)
