@@ -63,6 +63,12 @@ def test_every_test_and_file_that_a_page_names_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_test_that_a_page_says_runs_its_lines_is_there(page: Path) -> None:
+    for name in re.findall(r"(?<![\w/.-])tests/[\w/-]+\.py", page.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_python_of_a_checkout_is_named_by_its_path(page: Path) -> None:
     """A bare machine has no `python`, and its `python3` none of what the tests need."""
     assert not re.search(r"(?<![/\w])python3? -m tests", page.read_text())

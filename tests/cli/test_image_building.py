@@ -152,11 +152,21 @@ def test_further_arguments_are_kept_for_the_next_build(host: Host, github: FakeG
     }
 
 
+def test_a_proxy_that_a_person_gives_stays_out_of_the_image(host: Host, github: FakeGitHub) -> None:
+    given = "HTTPS_PROXY=http://alice:hunter22@proxy.lab:3128"
+    words = ("--build-arg", given, "--build-arg", "PACKAGES=git")
+    assert host.run("build", "cpu", "--provider", "github", *words).returncode == 0
+    assert host.given("--build-arg")["HTTPS_PROXY"] == given.partition("=")[2]
+    labels = host.given("--label")
+    assert json.loads(labels["io.mayfly.build"])["arguments"] == {"PACKAGES": "git"}
+    assert "hunter22" not in "".join(labels.values())
+
+
 def test_without_a_pool_it_says_what_comes_first(host: Host) -> None:
     host.pools = '[[pool]]\nname = "own"\n'
     done = host.run("build", "cpu", "--provider", "azure")
     assert done.returncode == 2
-    assert "First `mayfly init --provider azure`" in done.stderr
+    assert "First `mayfly init`" in done.stderr
     assert "AGENT_VERSION" in done.stderr
 
 

@@ -255,7 +255,7 @@ class Proxy(Fake):
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(200, "a sign-in page or a proxy stands there"), (407, "the proxy wants a login")],
+    [(200, "a sign-in page or the proxy http://"), (407, "the proxy wants a login")],
 )
 @pytest.mark.parametrize("way", ["option", "environment"])
 def test_a_proxy_in_between_is_told(
@@ -368,6 +368,16 @@ def test_an_app_is_taken_by_its_id_and_key(github: Bench, init: Init, tmp_path: 
     other = init(*github.typed("--app", "4711", "--name", "b"), stdin=pem)
     assert other.code == 1
     assert "is installed nowhere" in other.err
+
+
+def test_where_nobody_is_asked_github_s_own_choice_of_a_group_is_taken(
+    github: Bench, init: Init, tmp_path: Path
+) -> None:
+    github.words = ()
+    github.fake.groups = dict(reversed(github.fake.groups.items()))
+    assert init(*github.typed(), stdin=github.token).code == 0
+    settings: Any = load(config(tmp_path), environ={}).config.pools[0].settings
+    assert settings.runner_group == "Default"
 
 
 # -- a file that is there ---------------------------------------------------------------------------------

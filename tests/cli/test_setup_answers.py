@@ -29,6 +29,7 @@ def test_the_keys_are_the_options(tmp_path: Path) -> None:
         (b"zzz = 1\n", ["zzz: there is no such key; there are provider, name"]),
         (b"slots = 'two'\n", ["slots: must be a whole number, not 'two'"]),
         (b"slots = true\n", ["slots: must be a whole number, not True"]),
+        (b"slots = 0\ngpus = -1\n", ["slots: must be 1 or more, not 0", "gpus: must be 0 or more"]),
         (b"url = 5\nplain_http = 'no'\n", ["url: must be a text", "plain_http: must be true or"]),
         (b"token = 'ghp_x'\n", ["token: a secret has no place in this file"]),
         (b"[github]\nurl = 'x'\n", ["github: there is no such key"]),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ from mayfly.core.delivery import Delivery
 from mayfly.core.model import PoolName, Severity
 from mayfly.core.requests import Listen
 from mayfly.edge.faults import Passing, Refused
-from mayfly.providers import Dispatching
+from mayfly.providers import ClientRefusing, Dispatching, Expiring
 from mayfly.providers.github import make
+from mayfly.providers.github.actions_service import ActionsService
+from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.scale_provider import ScaleSetGitHub
+from mayfly.providers.github.settings import GitHubSettings
 from tests.fakes.github_scale_sets import AGENTS, QUEUE, SETS, FakeScaleSets
 from tests.fakes.http import Fault
 from tests.harness import until
@@ -384,6 +389,40 @@ def test_a_github_without_scale_sets_is_refused_where_there_is_no_fall_back(benc
     with pytest.raises(Refused, match="no runner scale sets"):
         provider.roster()
     assert any("no runner scale sets" in found.text for found in provider.check())
+
+
+def test_when_the_token_ends_is_known_of_a_set_too(bench: Bench, fake: FakeScaleSets) -> None:
+    provider = bench.provider()
+    assert isinstance(provider, Expiring)
+    assert isinstance(provider, ClientRefusing)
+    assert provider.token_end() is None
+    end = float(int(time.time()) + 86_400)
+    fake.tokens["ghp_good"] = replace(fake.tokens["ghp_good"], expires=end)
+    begun(provider)
+    assert provider.token_end() == end
+
+
+def test_who_wants_waiting_jobs_cancelled_is_told_that_none_is(bench: Bench) -> None:
+    said = "so none is cancelled"
+    assert not [one for one in bench.provider().check() if said in one.text]
+    wanting = replace(bench.pool, cancel_stuck=3600.0)
+    found = ScaleSetGitHub(wanting, HOST, HOST_ID).check()
+    assert [one.severity for one in found if said in one.text] == [Severity.WARNING]
+
+
+def test_no_token_goes_to_an_address_that_is_readable_on_the_way(tmp_path: Path) -> None:
+    place = pool(
+        provider="github",
+        url="https://git.lab.org/acme",
+        token=secret_file(tmp_path, "token", "ghp_good"),
+        enrolment="scaleset",
+    )
+    settings = place.settings
+    assert isinstance(settings, GitHubSettings)
+    service = ActionsService(place, Connection(place, settings, time.time), time.time)
+    assert service.web("https://queue.lab.org/q/1").base == "https://queue.lab.org"
+    with pytest.raises(Refused, match=r"http://queue\.lab\.org .* readable on the way"):
+        service.web("http://queue.lab.org/q/1")
 
 
 def test_a_registration_token_that_is_refused_for_a_moment_is_no_trouble(bench: Bench) -> None:

@@ -236,6 +236,11 @@ def test_gitlab_is_asked_when_a_token_ends_once_in_six_hours(
     provider.roster()
     assert time.gmtime(provider.token_end())[:4] == (2027, 11, 29, 0)
     assert gitlab.count("GET", "/api/v4/personal_access_tokens") == 1
+    # A token in its place is another one: what was known of the first says nothing of it.
+    secret_file(tmp_path, "token", gitlab.person("api"))
+    provider.roster()
+    assert provider.token_end() is None
+    assert gitlab.count("GET", "/api/v4/personal_access_tokens") == 2
 
 
 # -- Azure Pipelines -----------------------------------------------------------------------------------------
@@ -271,6 +276,26 @@ def test_a_build_at_azure_is_cancelled(azure: FakeAzure, tmp_path: Path) -> None
     assert job.result == "canceled"
     assert seen(provider) == []
     provider.cancel_waiting(one.id)
+
+
+def test_what_has_begun_since_it_was_seen_to_wait_is_left_alone(
+    github: FakeGitHub, gitlab: FakeGitLab, azure: FakeAzure, tmp_path: Path
+) -> None:
+    run, number = github.queue("true", ("lab",)), gitlab.submit("true", tags=["lab"])
+    azure.configure("box-gpu-0", {})
+    build = azure.queue("true")
+    providers: tuple[Queueing, ...] = (
+        at_github(github, tmp_path / "a"),
+        at_gitlab(gitlab, tmp_path / "b"),
+        at_azure(azure, tmp_path / "c"),
+    )
+    waited = [seen(provider) for provider in providers]
+    run.state = gitlab.jobs[number].state = "running"
+    azure.connect("box-gpu-0")
+    for provider, (one,) in zip(providers, waited, strict=True):
+        with pytest.raises(Refused, match="has begun meanwhile"):
+            provider.cancel_waiting(one.id)
+    assert (run.state, gitlab.jobs[number].state, build.result) == ("running", "running", None)
 
 
 # -- all ---------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def _asked(
         raise Trouble(f"which {client.name} to build in is not known: {fault}; or say {named}")
     raise Usage(
         f"which {client.name} to build in is not known: no pool of provider {provider} is configured whose "
-        f"service could be asked. First `mayfly init --provider {provider}`, or say {named} ({client.place})"
+        f"service could be asked. First `mayfly init`, or say {named} ({client.place})"
     )
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PLAIN = ("cpu", "wheels")
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+# what docker keeps out of an image by itself, since a password may be in it (Dockerfile, "Predefined ARGs")
+NOT_KEPT = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"}
 
 
 def build_image(
@@ -48,7 +50,11 @@ def build_image(
     choice = client_choice.chosen(plan.provider, plan.arguments, config, arch)
     described = package(plan.provider)
     of_client = client_choice.own_arguments(described.client if described is not None else None)
-    kept = {name: value for name, value in plan.arguments.items() if name not in of_client}
+    kept = {
+        name: value
+        for name, value in plan.arguments.items()
+        if name not in of_client and name.lower() not in NOT_KEPT
+    }
     labels = {
         **labels,
         **choice.labels,

@@ -62,6 +62,7 @@ KINDS: Mapping[str, type] = {
     one.name: {"slots": int, "gpus": int, "plain_http": bool}.get(one.name, str)
     for one in fields(Answers)
 }
+LEAST: Mapping[str, int] = {"slots": 1, "gpus": 0}
 _WORDS = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
@@ -96,3 +97,5 @@ def _mistakes(tree: Mapping[str, object]) -> Iterator[str]:
             yield f"{clean(key)}: there is no such key{meant}"
         elif type(value) is not KINDS[key]:
             yield f"{key}: must be {_WORDS[KINDS[key]]}, not {clean(repr(value))}"
+        elif isinstance(value, int) and value < LEAST.get(key, value):
+            yield f"{key}: must be {LEAST[key]} or more, not {value}"

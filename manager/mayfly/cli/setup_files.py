@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_IMODE
 
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
@@ -19,6 +20,7 @@ from mayfly.edge import sources
 from mayfly.edge.credentials import Secret
 
 DROP_INS = Path("/etc/systemd/system/mayfly.service.d")
+LOAD = "LoadCredential="
 ALONE = 0o600
 
 
@@ -29,14 +31,33 @@ class Layout:
     config: Path  # the main file
     # systemd hands secrets over: the configuration is the usual one, and its unit starts the manager
     unit: bool
+    drop_ins: Path = DROP_INS
+
+    @property
+    def kept(self) -> Path:
+        """The directory of the secrets."""
+        return self.config.parent.absolute() / "credentials"
 
     def stored(self, credential: str) -> Path:
-        """The file of a secret."""
-        return self.config.parent.absolute() / "credentials" / credential
+        """The file of a secret: the one that systemd takes it from already, where a person has said so."""
+        return self.named_by_a_person(credential) or self.kept / credential
+
+    def named_by_a_person(self, credential: str) -> Path | None:
+        """What a drop-in that is not ours says of where systemd takes it from; ``None``: none does."""
+        if not self.unit:
+            return None
+        for file in sorted(self.drop_ins.glob("*.conf")):
+            if file == self.drop_in(credential):
+                continue
+            for line in (_text(file) or "").splitlines():
+                name, _, path = line.strip().removeprefix(LOAD).partition(":")
+                if line.strip().startswith(LOAD) and name == credential and path.startswith("/"):
+                    return Path(path)
+        return None
 
     def drop_in(self, credential: str) -> Path:
         """What tells systemd of a secret."""
-        return DROP_INS / f"credential-{credential}.conf"
+        return self.drop_ins / f"credential-{credential}.conf"
 
     def own_file(self, pool: str) -> Path:
         """The file of a pool that was added."""
@@ -124,15 +145,11 @@ def secret_files(layout: Layout, credential: str, text: Secret) -> list[WantedFi
 
 def drop_ins(layout: Layout, credential: str) -> list[WantedFile]:
     """What tells systemd of a secret; nothing where something does already, or nobody need."""
-    line = f"LoadCredential={credential}:"
-    if not layout.unit:
+    if not layout.unit or layout.named_by_a_person(credential) is not None:
         return []
-    for file in sorted(DROP_INS.glob("*.conf")):
-        if file != layout.drop_in(credential) and line in (_text(file) or ""):
-            return []
     text = (
         "# Made by `mayfly init`: systemd hands this secret to the manager, and to nobody else.\n"
-        f"[Service]\n{line}{layout.stored(credential)}\n"
+        f"[Service]\n{LOAD}{credential}:{layout.stored(credential)}\n"
     )
     return [WantedFile(layout.drop_in(credential), text)]
 
@@ -159,12 +176,21 @@ def differences(wanted: Sequence[WantedFile]) -> str:
 def write(wanted: Sequence[WantedFile]) -> None:
     """All of them or none; what is written over and was no secret is kept beside."""
     texts: dict[Path, str] = {}
+    modes = {one.path: ALONE for one in wanted if one.secret}
     for one in wanted:
         before = _text(one.path)
         if before is not None and not one.secret:
-            texts[one.path.with_name(f"{one.path.name}.bak")] = before
+            kept = one.path.with_name(f"{one.path.name}.bak")
+            texts[kept] = before
+            modes[kept] = S_IMODE(one.path.stat().st_mode)  # a pool's `env` may be nobody else's
         texts[one.path] = one.text
-    replace_files(texts, {one.path: ALONE for one in wanted if one.secret})
+    replace_files(texts, modes)
+
+
+def handed_since(layout: Layout, began: float) -> bool:
+    """Whether anything that systemd hands over was written after that time, in seconds since the epoch."""
+    places = [*layout.drop_ins.glob("*.conf"), *layout.kept.glob("*")]
+    return any(place.stat().st_mtime >= began for place in places)
 
 
 def _text(path: Path) -> str | None:

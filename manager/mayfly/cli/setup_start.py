@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mayfly.cli.client import Client, Document
 from mayfly.cli.plain import clean
-from mayfly.cli.setup_files import DROP_INS, WantedFile
+from mayfly.cli.setup_files import DROP_INS, Layout, WantedFile, handed_since
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.cli.verbs_install import active, own_command, put_in_place, run
@@ -26,17 +27,29 @@ def put(written: Sequence[WantedFile]) -> None:
         run(["systemctl", "daemon-reload"])
 
 
-def start(written: Sequence[WantedFile]) -> None:
-    """The manager runs with what was written; one that runs already goes on with its jobs."""
-    handed = any(one.path.parent == DROP_INS or one.secret for one in written)
+def start(layout: Layout, written: Sequence[WantedFile]) -> None:
+    """The manager runs with what is there; one that runs already goes on with its jobs.
+
+    What counts is what it has read, not only what was ``written`` now: an ``init`` before may have been
+    interrupted.
+    """
     if not active():
         say("starting the manager: systemctl enable --now mayfly")
         _started(["systemctl", "enable", "--now", "mayfly"])
-    elif handed:
+    elif any(one.secret for one in written) or handed_since(layout, _began()):
         say("restarting the manager, which costs no job: systemctl restart mayfly")
+        run(["systemctl", "daemon-reload"])
         _started(["systemctl", "restart", "mayfly"])
-    elif written:
-        run(["systemctl", "reload", "mayfly"])
+    else:
+        _started(["systemctl", "reload", "mayfly"])
+
+
+def _began() -> float:
+    """When the manager that runs was started (seconds since the epoch); 0 where systemd does not say."""
+    asked = ["systemctl", "show", "mayfly", "--property=ExecMainStartTimestampMonotonic", "--value"]
+    told = run(asked).strip()
+    ago = time.monotonic() - int(told) / 1e6 if told.isdigit() and int(told) else time.time()
+    return time.time() - ago
 
 
 def _started(command: list[str]) -> None:

@@ -421,7 +421,7 @@ class Setup:
         if not self.start:
             say(f"next: {next_steps(here(named))}")
             return
-        setup_start.start(files)
+        setup_start.start(self.layout, files)
         say(setup_start.await_idle(client(self.ctx, None, named), pools))
         self._try(pools)
 

@@ -190,8 +190,8 @@ def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list
     return commands
 
 
-def run(command: Sequence[str]) -> None:
-    """Run something of the host's; ``Trouble`` where it fails."""
+def run(command: Sequence[str]) -> str:
+    """Run something of the host's, and return what it says; ``Trouble`` where it fails."""
     try:
         done = subprocess.run(
             command,
@@ -205,6 +205,7 @@ def run(command: Sequence[str]) -> None:
         raise Trouble(f"{' '.join(command)}: {error}") from error
     if done.returncode != 0:
         raise Trouble(f"{' '.join(command)} failed: {done.stderr.strip() or done.returncode}")
+    return done.stdout
 
 
 def active() -> bool:

@@ -90,6 +90,7 @@ class Dismissed:
     busy: bool = False  # it runs a job and was left alone
 
 
+BEGUN = "a job of it has begun meanwhile, so it is left alone"  # of what was to be cancelled
 UNASKED = "it could not be asked"  # how a check tells of a service that does not answer
 
 
@@ -249,7 +250,9 @@ class Queueing(Protocol):
         """
 
     def cancel_waiting(self, waiting: str) -> None:
-        """Cancel that one; gone already is success. A fault says why it was not."""
+        """Cancel that one; gone already is success. A fault says why it was not, and it is not where it has
+        begun since it was seen to wait.
+        """
 
 
 @dataclass(frozen=True, slots=True)

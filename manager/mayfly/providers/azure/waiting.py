@@ -8,13 +8,14 @@ service says.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from mayfly.core.waiting import WaitingJob
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, mapping, text
 from mayfly.edge.web import clean
+from mayfly.providers import BEGUN
 from mayfly.providers.azure.agent_pool import AgentPool
 
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -30,7 +31,7 @@ class Waiting:
     def look(self) -> tuple[WaitingJob, ...]:
         """The jobs that wait and that one of our agents matches."""
         requests = [mapping(one) for one in self._agents.unfinished()]
-        at_work = {_build(one) for one in requests if one.get("assignTime") is not None}
+        at_work = _at_work(requests)
         found = []
         for one in requests:
             since, build = _moment(one.get("queueTime")), _build(one)
@@ -63,6 +64,8 @@ class Waiting:
         """Cancel the build; one that is over is none that waits."""
         project, _, number = waiting.partition("/")
         what = "cancel a build that waits"
+        if (project, int(number)) in _at_work(map(mapping, self._agents.unfinished())):
+            raise Refused(BEGUN)
         reply = self._agents.change_build(project, int(number), {"status": "cancelling"}, what)
         if reply.status == 403:
             raise Refused(
@@ -70,6 +73,11 @@ class Waiting:
             )
         if reply.status == 400 and "completed" not in reply.said:
             raise self._agents.web.fault(reply, what)
+
+
+def _at_work(requests: Iterable[Mapping[str, object]]) -> set[tuple[str, int] | None]:
+    """The builds of which an agent has a job."""
+    return {_build(one) for one in requests if one.get("assignTime") is not None}
 
 
 def _build(request: Mapping[str, object]) -> tuple[str, int] | None:

@@ -18,7 +18,7 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.service_json import mapping, text
-from mayfly.edge.web import ServiceReply, Web
+from mayfly.edge.web import ServiceReply, Web, clean
 from mayfly.providers.github.connection import Connection
 
 API_VERSION = "6.0-preview"
@@ -49,6 +49,7 @@ class ActionsService:
         self._pool, self._connection, self._clock = pool, connection, clock
         self._webs: dict[str, Web] = {}
         self._access: _Access | None = None
+        self.token_end: float | None = None  # of the pool's token, as GitHub said of it last
         # The listener, workers and the roster's thread come at once; one of them gets the token for all.
         self._lock = threading.Lock()
 
@@ -116,6 +117,11 @@ class ActionsService:
         return self.web(reply.url).fault(reply, operation)
 
     def _web(self, site: str) -> Web:
+        if site.startswith("http://") and self._connection.place.web.startswith("https://"):
+            raise Refused(
+                f"GitHub names {clean(site)} for its Actions service, where tokens would be readable on the "
+                f"way: not followed; {self._connection.whose} needs an https:// address of it"
+            )
         found = self._webs.get(site)
         if found is None:
             found = self._webs[site] = Web(
@@ -152,6 +158,7 @@ class ActionsService:
                 "get a registration token",
                 accept=(201,),
             )
+            self.token_end = self._connection.token_end()  # the next call bears another token
             token = text(mapping(given.body).get("token"))
             reply = self._connection.web.call(
                 "POST",

@@ -96,6 +96,11 @@ class ScaleSetGitHub:
         way = self._ordinary
         return self._connection.remaining() if way is None else way.remaining()
 
+    def token_end(self) -> float | None:
+        """When the pool's token ends, as GitHub says beside its answers."""
+        way = self._ordinary
+        return self._service.token_end if way is None else way.token_end()
+
     # -- jobs --------------------------------------------------------------------------------------
 
     def listen(self, word: Listen) -> Delivery:
@@ -320,6 +325,10 @@ class ScaleSetGitHub:
         """The runner that GitHub hands out, with its checksum."""
         return client_release.release(self._connection, architecture, version)
 
+    def client_refused(self, version: str) -> float | None:
+        """When GitHub refuses that runner, which it says of an enterprise's alone."""
+        return client_release.refused(self._connection, version)
+
     def check(self) -> Diagnosis:
         """Whether we may do what we must, and what is unwise."""
         way = self._ordinary
@@ -342,6 +351,12 @@ class ScaleSetGitHub:
         if lacking:
             yield Finding(Severity.WARNING, lacking, "# name that label in your workflows")
         yield from check.findings(self._connection, self._groups, runners.versions)
+        if self._pool.cancel_stuck:
+            yield Finding(
+                Severity.WARNING,
+                "jobs that wait for a scale set are not looked at one by one, so none is cancelled",
+                "# leave `cancel_stuck` out, or cancel what waits too long at GitHub",
+            )
 
     def read(self, line: str) -> Sign | None:
         """What a line of the runner means."""

@@ -51,8 +51,9 @@ def _groups(connection: Connection) -> Survey:
     )
     if reply.status != 200:
         return Survey()  # who may not see them may still register; the check tells
-    names = [text(group.get("name")) for group in Groups(connection, None).all()]
-    own = [name for name in names if name != HOSTED]
+    # The first is what is taken where nobody is asked: the one that GitHub itself would take.
+    groups = sorted(Groups(connection, None).all(), key=lambda one: one.get("default") is not True)
+    own = [name for name in (text(one.get("name")) for one in groups) if name != HOSTED]
     if len(own) < 2:
         return Survey()
     offers = tuple(Offer(clean(name), {"runner_group": name}) for name in own[:OFFERED])

@@ -16,6 +16,7 @@ from mayfly.core.waiting import WaitingJob
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import clean
+from mayfly.providers import BEGUN
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.runners import Runners
 
@@ -123,8 +124,11 @@ class Waiting:
         """Cancel the run; one that is over already is none that waits."""
         repository, _, number = waiting.rpartition("/")
         what = "cancel a run that waits"
-        path = f"repos/{repository}/actions/runs/{int(number)}/cancel"
-        reply = self._connection.call("POST", path, what, accept=(202, 403, 404, 409))
+        path = f"repos/{repository}/actions/runs/{int(number)}"
+        now = self._connection.call("GET", path, "look at a run that waits", accept=(200, 403, 404))
+        if now.status == 200 and mapping(now.body).get("status") == "in_progress":
+            raise Refused(BEGUN)
+        reply = self._connection.call("POST", f"{path}/cancel", what, accept=(202, 403, 404, 409))
         if reply.status == 403:
             fault = self._connection.web.fault(reply, what)
             raise (

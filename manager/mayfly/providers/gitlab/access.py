@@ -34,6 +34,7 @@ class Access:
         self._found: GitLabScope | None = None
         self.token_end: float | None = None  # None: it is not known, or never
         self._token_seen: float | None = None  # when GitLab was last asked for that
+        self._token_known = 0  # which token that was about, by its hash
         # Whether the token is a runner's own, as it was when it was last read: it makes no runners.
         self.runner_token = False
         # That is found out once for each configuration, and whenever a worker reads the token.
@@ -57,6 +58,8 @@ class Access:
                 "create_runner and manage_runner"
             )
         self.runner_token = secret.reveal().startswith(RUNNER_TOKENS)
+        if self._token_known != hash(secret):
+            self._token_known, self._token_seen, self.token_end = hash(secret), None, None
         return secret
 
     def look_at_token(self) -> None:

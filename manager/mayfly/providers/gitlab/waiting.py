@@ -14,6 +14,7 @@ from mayfly.core.waiting import WaitingJob
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import clean
+from mayfly.providers import BEGUN
 from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.service import insufficient, moment
 
@@ -94,8 +95,11 @@ class Waiting:
         """Cancel the job; one that is gone is none that waits."""
         project, _, job = waiting.partition("/")
         web, what = self._access.service.web, "cancel a job that waits"
-        path = f"projects/{int(project)}/jobs/{int(job)}/cancel"
-        reply = web.call("POST", path, what, accept=(200, 201, 403, 404))
+        path = f"projects/{int(project)}/jobs/{int(job)}"
+        now = web.call("GET", path, "look at a job that waits", accept=(200, 403, 404))
+        if now.status == 200 and mapping(now.body).get("status") == "running":
+            raise Refused(BEGUN)
+        reply = web.call("POST", f"{path}/cancel", what, accept=(200, 201, 403, 404))
         if reply.status == 403:
             if insufficient(reply):
                 raise Refused(f"the token of {self._access.whose} needs the scope api for that")
