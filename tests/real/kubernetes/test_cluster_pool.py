@@ -81,6 +81,14 @@ def test_a_job_outlives_the_parts_of_its_cluster(
     until(manager.rests, "every slot is idle again")
 
 
+def test_a_variable_reaches_a_job_as_it_was_written(manager: ClusterManager) -> None:
+    manager.configure(pool(1, "env = { SAID = 'a$$b $(HOME) $c' }\n"))
+    manager.start()
+    job = manager.queue("sh", "-c", 'printf "%s\\n" "$SAID"')
+    assert account(manager.ended(job)) == ("succeeded", None, 0)
+    assert manager.output(job) == "a$$b $(HOME) $c\n"
+
+
 def test_a_job_whose_pod_is_deleted_is_lost_and_says_so(manager: ClusterManager) -> None:
     manager.start()
     job = waiting(manager)
