@@ -516,4 +516,4 @@ def test_check_names_the_engine_that_is_not_there(mayfly: Mayfly, tmp_path: Path
     sentence = 'engine: there is no engine "dockr"; did you mean docker?'
     assert f"{config}:3: [host] {sentence}" in ran.err
     config.write_text(config.read_text().replace("dockr", "zzz"))
-    assert "there are: docker\n" in mayfly("config", "check", "--config", config).err
+    assert "there are: docker, kubernetes\n" in mayfly("config", "check", "--config", config).err

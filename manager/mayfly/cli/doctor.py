@@ -384,8 +384,8 @@ def _image(reference: str, seen: ImageSeen | None) -> Verdict:
             f"{seen.id} is pulled where it runs: an agent at its gate shows that it has one"
         )
     if seen.gate is None:
-        line = f"# build {reference} FROM one of the mayfly/ images"
-        return fail(f"{reference} has no Mayfly gate", line)
+        fix = f"# build {reference} FROM one of the mayfly/ images"
+        return fail(f"{reference} has no Mayfly gate", fix)
     if seen.gate != GATE_PROTOCOL:
         what = f"{reference} speaks gate protocol {seen.gate}, this manager {GATE_PROTOCOL}"
         return fail(what, _build(reference))
