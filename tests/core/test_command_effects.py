@@ -469,6 +469,7 @@ HOST_KEYS: dict[str, object] = {
     "name": "lab2",
     "gpu": "off",
     "engine": "other",
+    "engine_settings": "others",
     "docker_host": "unix:///other.sock",
     "state_dir": "/other",
     "socket": "/other.sock",
@@ -496,7 +497,8 @@ def test_every_key_of_the_host_that_a_start_alone_reads_is_told_at_a_reload(key:
     reread = Reread(replace(before, host=host), BOTH.desired)
     found = effects(ReloadConfig(ANN, dry_run=True), replace(BOTH, reread=reread))
     assert isinstance(found, CommandResult)
-    assert found.body["restart"] == ([] if key in READ_AGAIN else [f"host.{key}"])
+    named = before.host.engine if key == "engine_settings" else key
+    assert found.body["restart"] == ([] if key in READ_AGAIN else [f"host.{named}"])
 
 
 def test_the_plan_is_shown_and_nothing_is_changed() -> None:

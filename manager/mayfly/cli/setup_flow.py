@@ -16,6 +16,7 @@ from typing import Literal
 
 from mayfly.cli.init_text import Found
 from mayfly.cli.setup_answers import Answers
+from mayfly.core.quantities import whole_number
 from mayfly.providers import Package
 from mayfly.providers.setting_up import Offer, Survey
 
@@ -138,12 +139,13 @@ def _free(wanted: str, taken: Sequence[str]) -> str:
 
 def picked(survey: Survey, answer: str, url: str | None) -> dict[str, str] | str:
     """The keys that an answer to a survey's question names, or why it names none."""
-    if answer.isascii() and answer.isdigit() and 1 <= int(answer[:6]) <= len(survey.offers):
-        return dict(survey.offers[int(answer[:6]) - 1].keys)
+    number = whole_number(answer)
+    if number is not None and 1 <= number <= len(survey.offers):
+        return dict(survey.offers[number - 1].keys)
     for offer in survey.offers:
         if answer in (offer.shown, *offer.keys.values()):
             return dict(offer.keys)
-    if survey.typed and not answer.isdigit():
+    if survey.typed and answer.strip("0123456789"):
         if survey.typed == "url" and "://" not in answer:
             answer = f"{(url or '').rstrip('/')}/{answer.strip('/')}"
         return {survey.typed: answer}

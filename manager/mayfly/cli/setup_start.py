@@ -14,6 +14,7 @@ from mayfly.cli.talk import say
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.cli.verbs_install import active, own_command, put_in_place, run
 from mayfly.cli.verbs_status import await_status
+from mayfly.core.quantities import whole_number
 
 PATIENCE = 300.0  # seconds until a slot of the pool is idle
 TRIED = ("sh", "-c", "echo hello from $(hostname)")
@@ -47,8 +48,8 @@ def start(layout: Layout, written: Sequence[WantedFile]) -> None:
 def _began() -> float:
     """When the manager that runs was started (seconds since the epoch); 0 where systemd does not say."""
     asked = ["systemctl", "show", "mayfly", "--property=ExecMainStartTimestampMonotonic", "--value"]
-    told = run(asked).strip()
-    ago = time.monotonic() - int(told) / 1e6 if told.isdigit() and int(told) else time.time()
+    told = whole_number(run(asked).strip())
+    ago = time.monotonic() - told / 1e6 if told else time.time()
     return time.time() - ago
 
 

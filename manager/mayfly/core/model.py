@@ -343,7 +343,12 @@ class HostSpec:
         """
         at_start = [one.name for one in fields(self) if not one.metadata.get("live", False)]
         kept = {name: getattr(self, name) for name in at_start}
-        differ = tuple(name for name in at_start if kept[name] != getattr(wanted, name))
+        differ = tuple(
+            # (They are a table of the engine's name.)
+            wanted.engine if name == "engine_settings" else name
+            for name in at_start
+            if kept[name] != getattr(wanted, name)
+        )
         return replace(wanted, **kept), differ
 
 

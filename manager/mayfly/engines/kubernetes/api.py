@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from mayfly.core.quantities import whole_number
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.engines.kubernetes.access import Access
 from mayfly.engines.protocol import Gone, NameTaken
@@ -231,4 +232,4 @@ def fault_of(status: int, document: Mapping[str, Any], doing: str, again: str | 
 
 
 def _seconds(said: str | None) -> float | None:
-    return float(said) if said is not None and said.isdigit() else None
+    return whole_number(said) if said is not None else None
