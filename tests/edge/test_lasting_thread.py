@@ -55,10 +55,12 @@ def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
         "edge/mounted.py",  # one look, which may hang
         "edge/repository.py",  # the deadline of one question to git
         "engines/docker/output.py",  # one question
+        "engines/kubernetes/output.py",  # one agent's output, and whatever goes wrong with it is told
         "edge/tcp_http.py",  # accepts, and catches whatever a client brings
         "edge/unix_http.py",  # the same
         "providers/gitlab/access.py",  # one reading of a token, which may hang
         "service/attachments.py",  # what one manager has left behind, once
+        "service/job_watch.py",  # one service is left, and whatever goes wrong with it is told
         "service/workers.py",  # catches whatever an action raises
     }
     making = {

@@ -188,7 +188,7 @@ def test_an_image_that_is_too_old_holds_its_slot_and_says_so(filled: AzurePool) 
 
     def held() -> bool:
         told = filled.manager.health().get("slot.held", "")
-        return "slot az-0 is held" in told and "build the image again" in told
+        return "slot az-0 is held" in told and "mayfly images refresh --newest" in told
 
     until(held, "the slot is held", 60)
     filled.manager.in_phase("idle", "az-1")
