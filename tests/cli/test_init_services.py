@@ -326,6 +326,25 @@ def test_a_full_disk_leaves_nothing_half_written(github: Bench, init: Init, tmp_
         assert {file.name for file in place.rglob("*") if file.is_file()} == {"filler"}
 
 
+@pytest.mark.parametrize("option", ["--proxy", "--no-proxy"])
+def test_a_proxy_that_can_be_none_is_told_before_anybody_is_asked(
+    github: Bench, init: Init, tmp_path: Path, option: str
+) -> None:
+    ran = init(*github.typed(option, "foo:::\tbar"), stdin=github.token)
+    assert (ran.code, nothing(tmp_path), github.fake.calls) == (2, True, [])
+    assert f"{option}: " in ran.err
+
+
+def test_places_are_offered_with_what_the_option_takes(init: Init) -> None:
+    with ExitStack() as stack:
+        gitlab = _bench("gitlab", stack)
+        gitlab.words = ()
+        ran = init(*gitlab.typed(), stdin=gitlab.token)
+        assert ran.code == 2
+        assert "--scope" in ran.err
+        assert "the group ourlab (group:10)" in ran.err
+
+
 def test_without_a_token_nothing_is_written_unless_that_is_said(
     github: Bench, init: Init, tmp_path: Path
 ) -> None:
@@ -498,6 +517,87 @@ def test_an_interruption_writes_nothing_and_the_terminal_is_as_it_was(
     assert (code, nothing(tmp_path)) == (130, True), shown
     assert "interrupted: nothing is written" in shown
     assert screen.settings() == before
+
+
+def test_an_app_that_is_refused_may_be_another_app_or_a_token(
+    github: Bench, terminal: OnTerminal, tmp_path: Path
+) -> None:
+    pem = tmp_path / "key.pem"
+    pem.write_text(make_key(tmp_path))
+    screen = terminal("init", "--no-images", "--plain-http", "--config", config(tmp_path))
+    typed(
+        screen,
+        ("Where do jobs come from", "github\n"),
+        ("Its URL", f"{github.fake.url}/acme\n"),
+        ("Its token", "app\n"),
+        ("The App's id", "4712\n"),
+        ("The file of App 4712's private key", f"{pem}\n"),
+        ("401", ""),
+        ("Its URL", "\n"),
+        ("Its token", "\n"),  # as before
+        ("401", ""),
+        ("Its URL", "\n"),
+        ("Its token", "app\n"),
+        ("The App's id [4712]", "4713\n"),
+        ("The file of App 4713's private key", f"{pem}\n"),
+        ("401", ""),
+        ("Its URL", "\n"),
+        ("Its token", "ghp_good\n"),
+        ("Which runner group", "\n"),
+        ("A name for the pool", "\n"),
+        ("How many slots", "\n"),
+    )
+    code, shown = screen.end()
+    assert code == 0, shown
+    settings: Any = load(config(tmp_path), environ={}).config.pools[0].settings
+    assert (settings.app, settings.token is None) == (None, False)
+
+
+def test_where_an_authority_is_asked_for_another_address_may_be_given(
+    github: Bench, terminal: OnTerminal, tmp_path: Path, private: Path
+) -> None:
+    screen = terminal("init", "--no-images", "--config", config(tmp_path))
+    typed(
+        screen,
+        ("Where do jobs come from", "github\n"),
+        ("Its URL", f"{github.url}\n"),
+        ("Its token", "ghp_good\n"),
+        ("A PEM file of the authority to trust", "\n"),
+        ("Its URL", "\n"),
+        ("Its token", "\n"),
+        ("A PEM file of the authority to trust", f"{private}\n"),
+        ("Which runner group", "\n"),
+        ("A name for the pool", "\n"),
+        ("How many slots", "\n"),
+    )
+    code, shown = screen.end()
+    assert code == 0, shown
+    assert load(config(tmp_path), environ={}).config.pools[0].ca == str(private)
+
+
+def test_a_name_that_cannot_be_written_is_asked_for_again(
+    github: Bench, init: Init, terminal: OnTerminal, tmp_path: Path
+) -> None:
+    assert init("--provider", "local", "--name", "one").code == 0
+    with config(tmp_path).open("a") as file:
+        file.write('\n[[pool]]\nname = "two"\nprovider = "local"\nslots = 1\n')
+    screen = terminal("init", "--no-images", "--plain-http", "--config", config(tmp_path))
+    typed(
+        screen,
+        ("Look at what is there, or add a pool", "add\n"),
+        ("Where do jobs come from", "github\n"),
+        ("Its URL", f"{github.fake.url}/acme\n"),
+        ("Its token", "ghp_good\n"),
+        ("Which runner group", "\n"),
+        ("A name for the pool", "two\n"),
+        ("beside others", ""),
+        ("A name for the pool", "three\n"),
+        ("How many slots", "\n"),
+    )
+    code, shown = screen.end()
+    assert code == 0, shown
+    names = [pool.name for pool in load(config(tmp_path), environ={}).config.pools]
+    assert names == ["one", "two", "three"]
 
 
 def test_what_is_there_is_looked_at_and_a_secret_that_ended_is_replaced(

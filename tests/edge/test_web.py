@@ -250,6 +250,34 @@ def test_a_service_that_is_not_there_is_a_passing_thing_without_its_address_in_t
         client.call("GET", "thing?token=abc", "look")
 
 
+def test_a_service_that_speaks_no_tls_is_told_so_and_not_for_a_bad_certificate(
+    service: Service,
+) -> None:
+    client = Web(service.url.replace("http:", "https:"), "Things", "pool", authorise=dict)
+    with pytest.raises(Refused, match="speaks no TLS"):
+        client.call("GET", "thing", "look")
+
+
+def test_a_connection_that_ends_in_the_midst_of_tls_is_a_passing_thing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        address = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        client = Web(address, "Things", "pool", authorise=dict)
+        with pytest.raises(Passing, match="gave no answer"):
+            client.call("GET", "thing", "look")
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.parametrize("body", [b"<html>sign in</html>", b"  <!doctype html><p>hello"])
 def test_a_web_page_instead_of_data_is_told_as_such(service: Service, body: bytes) -> None:
     service.fail("GET", "/thing", Fault(garbage=body))

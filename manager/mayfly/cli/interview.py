@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,14 @@ from mayfly.cli.setup_flow import (
 )
 from mayfly.cli.setup_look import Unserved, bare_pool, surveyed
 from mayfly.cli.setup_questions import Questions
-from mayfly.cli.setup_secret import LARGEST, GivenSecret, from_bytes, from_key_file, held
+from mayfly.cli.setup_secret import (
+    LARGEST,
+    GivenSecret,
+    from_bytes,
+    from_key_file,
+    held,
+    no_key_file,
+)
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.mounts import ca_problem
@@ -39,6 +46,7 @@ from mayfly.providers.setting_up import Survey
 
 PROVIDERS = tuple(packages())
 APP = "app"  # typed in place of a token
+NONE = "none"  # typed in place of a file
 STDIN = "-"  # in place of a file
 TOKEN = "token-file"  # noqa: S105  the option that names one
 
@@ -62,11 +70,14 @@ class Interview:
         questions: Questions,
         *,
         taken: Sequence[str],
+        unfit: Callable[[str], str | None],
         unchecked: bool,
         trial: bool,
     ) -> None:
+        """``unfit`` says why what is there lets no pool of that name be written; ``None``: it does."""
         self._found, self._layout, self._questions = found, layout, questions
-        self._taken, self._unchecked, self._trial = taken, unchecked, trial
+        self._taken, self._unfit = taken, unfit
+        self._unchecked, self._trial = unchecked, trial
         self._secret: GivenSecret | None = None
         self._former: Answers = Answers()  # what the service refused
 
@@ -140,13 +151,17 @@ class Interview:
             raise Unserved(f"{refusal}; nothing is written") from refusal
         say(str(refusal))
         if refusal.untrusted:
-            question = Question("secret", "A PEM file of the authority to trust", None)
-            path = self._questions.ask(question, _not_authorities)
-            return replace(answers, ca=str(Path(path).absolute()))
+            asked = f"A PEM file of the authority to trust, or {NONE} to give another address"
+            path = self._questions.ask(
+                Question("secret", asked, NONE),
+                lambda text: None if text == NONE else _not_authorities(text),
+            )
+            if path != NONE:
+                return replace(answers, ca=str(Path(path).absolute()))
         say("nothing is written; Enter takes what was said before, ^C ends this")
         self._former = replace(answers, agent_pool=None, scope=None)
         self._kept, self._secret = self._secret, None
-        return replace(answers, url=None, agent_pool=None, scope=None)
+        return replace(answers, url=None, agent_pool=None, scope=None, app=None)
 
     _looked_at = ""
     _kept: GivenSecret | None = None  # a secret that was refused; Enter takes it once more
@@ -166,6 +181,9 @@ class Interview:
         for key, value in (("name", answers.name), (package.hints.place_key, answers.scope)):
             if value is not None and (why := wrong_value(package, key, value)) is not None:
                 raise Usage(why)
+        for key, value in (("proxy", answers.proxy), ("no_proxy", answers.no_proxy)):
+            if value is not None and (why := wrong_value(package, key, value)) is not None:
+                raise Usage(f"--{key.replace('_', '-')}: {why}")
         return self._given_secret(package, answers)
 
     def _given_secret(self, package: Package, answers: Answers) -> Answers:
@@ -214,7 +232,11 @@ class Interview:
                 return self._chosen(step, package, answers, survey)
             case "name":
                 return replace(
-                    answers, name=ask(step, lambda text: wrong_value(package, "name", text))
+                    answers,
+                    name=ask(
+                        step,
+                        lambda text: wrong_value(package, "name", text) or self._unfit(text),
+                    ),
                 )
             case "gpus" | "slots":
                 least = step.least or 0
@@ -268,9 +290,9 @@ class Interview:
             typed = self._questions.secret(text)
             if not typed and self._kept is not None:
                 self._secret = self._kept
-                return answers
+                return replace(answers, app=self._former.app)
             if typed == APP and package.hints.app:
-                question = Question("secret", "The App's id", None)
+                question = Question("secret", "The App's id", self._former.app)
                 answers = replace(answers, app=self._questions.ask(question, _no_id))
             elif typed:
                 self._secret = held(Secret(typed))
@@ -279,15 +301,8 @@ class Interview:
                 say("an answer is needed")
 
     def _key_of(self, app: str) -> GivenSecret:
-        def wrong(path: str) -> str | None:
-            try:
-                from_key_file(path)
-            except Usage as trouble:
-                return str(trouble)
-            return None
-
         question = Question("secret", f"The file of App {app}'s private key (.pem)", None)
-        return held(from_key_file(self._questions.ask(question, wrong)))
+        return held(from_key_file(self._questions.ask(question, no_key_file)))
 
 
 def credential_of(answers: Answers) -> str:
@@ -354,7 +369,7 @@ def wrong_value(service: Package, key: str, answer: str, *, plain_http: bool = F
         "provider": service.name,
         "plain_http": plain_http,
     }
-    if key == "name":
+    if key in ("name", "proxy", "no_proxy"):
         pool[key] = answer
     else:
         pool[service.name] = {key: answer}

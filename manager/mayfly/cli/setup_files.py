@@ -129,12 +129,19 @@ def place_of(pool: str, there: Existing, layout: Layout, *, force: bool) -> Path
         return layout.config
     if pool not in there.pools:
         return layout.own_file(pool)
-    file = there.pools[pool]
-    if list(there.pools.values()).count(file) > 1:
-        raise Trouble(
-            f'pool "{pool}" stands in {file} beside others: edit it there, or add one of another --name'
-        )
-    return file
+    if (why := unfit(pool, there)) is not None:
+        raise Trouble(why)
+    return there.pools[pool]
+
+
+def unfit(pool: str, there: Existing) -> str | None:
+    """Why no pool of that name can be written where one is; ``None``: it can."""
+    file = there.pools.get(pool)
+    if file is None or list(there.pools.values()).count(file) < 2:
+        return None
+    return (
+        f'pool "{pool}" stands in {file} beside others: edit it there, or add one of another name'
+    )
 
 
 def secret_files(layout: Layout, credential: str, text: Secret) -> list[WantedFile]:

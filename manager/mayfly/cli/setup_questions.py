@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from mayfly.cli.setup_flow import Question
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.providers.setting_up import Offer
 
 GONE = "nobody answers any more: nothing is written"
 
@@ -64,7 +65,7 @@ class Questions:
 
 def _unasked(question: Question, wrong: Callable[[str], str | None]) -> str:
     if question.default is None:
-        there = ", ".join(offer.shown for offer in question.offers)
+        there = ", ".join(map(_typed, question.offers))
         option = question.option or f"--{question.key}"
         raise Usage(
             f"{question.text}? Say it by {option}" + (f"; there are: {there}" if there else "")
@@ -72,6 +73,12 @@ def _unasked(question: Question, wrong: Callable[[str], str | None]) -> str:
     if (why := wrong(question.default)) is not None:
         raise Usage(why)
     return question.default
+
+
+def _typed(offer: Offer) -> str:
+    """An offer, and what an option says in its place where that is something else."""
+    values = [value for value in offer.keys.values() if value != offer.shown]
+    return f"{offer.shown} ({', '.join(values)})" if values else offer.shown
 
 
 @contextmanager

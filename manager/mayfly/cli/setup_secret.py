@@ -58,6 +58,15 @@ def from_key_file(path: str) -> Secret:
         raise Usage(f"{path} cannot be read: {error.strerror}") from error
 
 
+def no_key_file(path: str) -> str | None:
+    """Why a private key cannot be read from there; ``None``: it can."""
+    try:
+        from_key_file(path)
+    except Usage as trouble:
+        return str(trouble)
+    return None
+
+
 def pointed(settings: T, at: Mapping[str, str], to: Mapping[str, str]) -> T:
     """A provider's settings with one reference to a secret in another's place, however deep it stands."""
     if not is_dataclass(settings) or isinstance(settings, type):

@@ -33,6 +33,7 @@ from mayfly.cli.setup_files import (
     existing,
     place_of,
     secret_files,
+    unfit,
     write,
 )
 from mayfly.cli.setup_flow import Question
@@ -276,6 +277,7 @@ class Setup:
             self.questions,
             # Where nobody is asked, the same words lead to the same pool each time.
             taken=tuple(there.pools) if self.questions.asking else (),
+            unfit=lambda name: unfit(name, there),
             unchecked=self.unchecked,
             trial=not self.dry_run,
         )

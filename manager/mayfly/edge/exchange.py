@@ -56,6 +56,7 @@ class Trouble(StrEnum):
     """What kept an exchange from its answer."""
 
     UNTRUSTED = "untrusted"  # the other end's certificate
+    NO_TLS = "no TLS"  # the other end speaks none, as where http:// was meant
     PROXY = "proxy"  # the way there: it was not reached, or does not let us through
     NO_ADDRESS = "no address"  # the URL names none
     UNSENDABLE = "unsendable"  # a header has what no header may
@@ -118,7 +119,7 @@ class Exchanges:
         except requests.exceptions.ProxyError as error:
             raise NoAnswer(Trouble.PROXY, _reason(error)) from None
         except requests.exceptions.SSLError as error:
-            raise NoAnswer(Trouble.UNTRUSTED, _reason(error)) from None
+            raise NoAnswer(_of_tls(error), _reason(error)) from None
         except requests.exceptions.InvalidURL as error:
             raise NoAnswer(Trouble.NO_ADDRESS, _reason(error)) from None
         except (requests.exceptions.InvalidHeader, UnicodeError) as error:
@@ -179,14 +180,31 @@ class Exchanges:
         return {"http": self._proxy, "https": self._proxy}
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause in a few words, without the address, whose query might be anything."""
+def _innermost(error: BaseException) -> BaseException:
     while True:
         context = None if error.__suppress_context__ else error.__context__
+        given = error.args[0] if error.args else None
         inner = error.__cause__ or context or getattr(error, "reason", None)
+        inner = inner if isinstance(inner, BaseException) else given
         if not isinstance(inner, BaseException):
-            break
+            return error
         error = inner
+
+
+def _of_tls(error: BaseException) -> Trouble:
+    """What a TLS that did not come about means; a connection that ended in its midst is no certificate."""
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Trouble.UNTRUSTED
+    # (What OpenSSL calls an answer that begins as no TLS does, by its version.)
+    if getattr(cause, "reason", None) in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return Trouble.NO_TLS
+    return Trouble.BROKEN
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in a few words, without the address, whose query might be anything."""
+    error = _innermost(error)
     words = getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
     return str(words) or type(error).__name__
 

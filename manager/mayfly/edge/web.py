@@ -452,6 +452,11 @@ class Web:
                     f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
                     f"{self._whose} ({reason}): name its authority in `ca`{behind}, check the host's clock"
                 )
+            case Trouble.NO_TLS:
+                return Refused(
+                    f"{self._service} speaks no TLS at that address, so nobody can {operation} for "
+                    f"{self._whose}: check the port in `url`, or write http:// there"
+                )
             case Trouble.PROXY:
                 return self._not_let_through(none, clean(proxy or "on the way"), operation)
             case Trouble.NO_ADDRESS:

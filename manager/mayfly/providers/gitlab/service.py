@@ -275,9 +275,10 @@ class GitLabApi:
                 f"the token of {self._whose} may make no runners at {self.web.host}: give it the scopes "
                 "create_runner and manage_runner"
             )
+        there = "" if place.kind == "instance" else "that it is there, and "  # (403 is for both)
         return Refused(
-            f"the token of {self._whose} may make no runners for {place} at {self.web.host}: it has to "
-            f"belong to {_OWNERS[place.kind]}"
+            f"the token of {self._whose} may make no runners for {place} at {self.web.host}: see {there}"
+            f"that the token belongs to {_OWNERS[place.kind]}"
         )
 
 
