@@ -326,13 +326,12 @@ def test_a_full_disk_leaves_nothing_half_written(github: Bench, init: Init, tmp_
         assert {file.name for file in place.rglob("*") if file.is_file()} == {"filler"}
 
 
-@pytest.mark.parametrize("option", ["--proxy", "--no-proxy"])
 def test_a_proxy_that_can_be_none_is_told_before_anybody_is_asked(
-    github: Bench, init: Init, tmp_path: Path, option: str
+    github: Bench, init: Init, tmp_path: Path
 ) -> None:
-    ran = init(*github.typed(option, "foo:::\tbar"), stdin=github.token)
+    ran = init(*github.typed("--proxy", "foo:::bar"), stdin=github.token)
     assert (ran.code, nothing(tmp_path), github.fake.calls) == (2, True, [])
-    assert f"{option}: " in ran.err
+    assert "--proxy: " in ran.err
 
 
 def test_places_are_offered_with_what_the_option_takes(init: Init) -> None:
