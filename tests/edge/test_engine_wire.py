@@ -135,6 +135,10 @@ def test_a_long_refusal_of_a_tree_which_comes_in_chunks_is_understood(tmp_path: 
 
     def answer(conn: socket.socket) -> None:
         conn.sendall(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+        # Who closes with something unread takes back what it has sent.
+        conn.settimeout(0.5)
+        while conn.recv(65536):
+            pass
 
     with served(tmp_path, answer) as url, pytest.raises(Unbringable) as caught:
         DockerEngine(url).put_tree(ContainerId("c" * 64), [END])

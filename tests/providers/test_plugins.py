@@ -152,7 +152,7 @@ def test_where_nothing_uses_them_they_are_in_nobodys_way_and_the_doctor_tells_of
     with seen(site):
         (pool,) = configuration.load(path, environ={}).config.pools
         installed.load(pool, HOST, HOST_ID, tmp_path)
-        assert engines.names() == ("docker", *sorted(ENGINES))
+        assert engines.names() == ("docker", *sorted(ENGINES), "kubernetes")
     env = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"}
     said = {}
     for verb in ("config check", "doctor"):
