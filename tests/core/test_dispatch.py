@@ -56,6 +56,16 @@ def without_a_job_given(one: Dispatched) -> None:
     one.host.now += 0.5
 
 
+def test_a_pool_that_is_configured_anew_is_replaced_while_there_is_no_job() -> None:
+    one = manager(3)
+    anew = tuple(replace(spec, fingerprint="another") for spec in one.desired.slots)
+    one.desired = replace(one.desired, slots=anew)
+    one.settle()
+    agents = [agent for agent in one.memory.agents.values() if not agent.settled]
+    assert {agent.fingerprint for agent in agents} == {"another"}
+    assert [one.phases(f"service-{index}")[0] for index in range(3)] == ["idle"] * 3
+
+
 def finish_one(one: Dispatched) -> None:
     one.service.finish(next(name for name, box in one.host.boxes.items() if box.working))
 
@@ -64,7 +74,7 @@ def finish_one(one: Dispatched) -> None:
 def test_no_agent_is_registered_before_there_is_a_job_for_it(unasked: bool) -> None:
     one = manager(2, unasked=unasked)
     assert one.host.entries == {}
-    assert one.phases("service-0") == ["armed"]
+    assert one.phases("service-0") == ["idle"]
     one.service.queue()
     one.settle()
     assert working(one) == ["service-0"]

@@ -31,7 +31,7 @@ def stand_ready(pool: ScaleSetPool) -> None:
     def ready() -> bool:
         rows = pool.manager.json("status")["slots"]
         one = pool.fake.the_set("box-gh")
-        at_gate = all(row["phase"] == "armed" for row in rows)
+        at_gate = all(row["phase"] == "idle" for row in rows)
         return at_gate and one is not None and one.session is not None
 
     until(ready, "all slots stand ready")

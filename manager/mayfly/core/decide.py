@@ -405,6 +405,7 @@ def _prepare(
         lease=spec.lease,
         born=view.now,
         embedded=spec.embedded,
+        dispatched=spec.dispatched,
         memory=limits.memory,
         shm=limits.shm,
         asked_image=spec.asked_image,

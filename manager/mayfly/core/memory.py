@@ -73,6 +73,7 @@ class Agent:
     lease: tuple[str, ...]
     born: float
     embedded: bool = True
+    dispatched: bool = False  # its service hands its jobs out, and it is enrolled for one alone
     container: ContainerId | None = None  # None: not known to exist yet
     armed: float | None = None  # its container was started and its gate attached
     ready: float | None = None  # it said that it waits at its gate

@@ -82,7 +82,8 @@ def _works(agent: Agent) -> bool:
     """Whether an agent shows that its image and configuration are good: at its gate, or at its service."""
     if agent.settled or agent.doom is not None:
         return False
-    return agent.ready is not None if agent.embedded else agent.confirmed is not None
+    at_gate = agent.embedded or agent.dispatched
+    return agent.ready is not None if at_gate else agent.confirmed is not None
 
 
 def _awaits_its_turn(agent: Agent, tenancy: Tenancy) -> bool:

@@ -116,7 +116,8 @@ def phase_of(agent: Agent, *, own: bool) -> Phase:
     if agent.ready is None and agent.committed is None:
         return Phase.PREPARING
     if agent.committed is None:
-        return Phase.IDLE if own and agent.embedded else Phase.ARMED
+        # Where a job alone opens the gate, who waits there lacks nothing else.
+        return Phase.IDLE if own and (agent.embedded or agent.dispatched) else Phase.ARMED
     if agent.opened is None:
         return Phase.ENROLLING
     if agent.embedded:
