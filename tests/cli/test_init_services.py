@@ -583,7 +583,6 @@ def test_a_name_that_cannot_be_written_is_asked_for_again(
     screen = terminal("init", "--no-images", "--plain-http", "--config", config(tmp_path))
     typed(
         screen,
-        ("Look at what is there, or add a pool", "add\n"),
         ("Where do jobs come from", "github\n"),
         ("Its URL", f"{github.fake.url}/acme\n"),
         ("Its token", "ghp_good\n"),
