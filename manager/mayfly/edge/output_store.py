@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mayfly.core.model import Generation
 from mayfly.edge.lasting_thread import LastingThread
+from mayfly.edge.output_kept import NOTE, NOTHING_KEPT, Chunk, KeptReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,6 +126,33 @@ class OutputStore:
             yield bell
         finally:
             self.do(partial(self._unlisten, generation, bell))
+
+    def read(
+        self, generation: Generation, *, live: Callable[[], bool], stop: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        """What is kept of an agent, on the thread of whoever reads.
+
+        It goes on until the output has ended, ``live()`` says that nobody adds to it, or ``stop()``, both
+        asked every 0.5 s. While nothing comes, a chunk without data says that all there is was read.
+        """
+        reader = KeptReader(self.path(generation))
+        with self.listening(generation) as bell, contextlib.closing(reader):
+            while not reader.ended:
+                goes_on = live()
+                chunks = reader.more()
+                if chunks is not None:
+                    yield from chunks
+                elif not goes_on:
+                    yield from reader.rest()
+                    if not reader.found:
+                        yield Chunk(NOTE, time.time(), NOTHING_KEPT)
+                    return
+                elif stop():
+                    return
+                else:
+                    yield Chunk(NOTE, 0.0, b"")
+                    bell.wait(0.5)
+                    bell.clear()
 
     # -- the thread ------------------------------------------------------------------------
 

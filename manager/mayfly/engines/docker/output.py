@@ -33,11 +33,9 @@ from mayfly.edge.output_kept import (
     ENDED_MAX,
     ERR,
     NOTE,
-    NOTHING_KEPT,
     OUT,
     Chunk,
     KeptFile,
-    KeptReader,
     LongLines,
     Resume,
     frames,
@@ -218,24 +216,9 @@ class OutputKeeper:
         """
         if not _NAME.match(generation):
             return
-        reader = KeptReader(self._store.path(generation))
-        with self._store.listening(generation) as bell, contextlib.closing(reader):
-            while not reader.ended:
-                live = follow and generation in self._followed
-                chunks = reader.more()
-                if chunks is not None:
-                    yield from chunks
-                elif not live:
-                    yield from reader.rest()
-                    if not reader.found:
-                        yield Chunk(NOTE, time.time(), NOTHING_KEPT)
-                    return
-                elif stop():
-                    return
-                else:
-                    yield Chunk(NOTE, 0.0, b"")
-                    bell.wait(0.5)
-                    bell.clear()
+        yield from self._store.read(
+            generation, live=lambda: follow and generation in self._followed, stop=stop
+        )
 
     def _open(self, one: _Followed) -> None:
         self._store.open(

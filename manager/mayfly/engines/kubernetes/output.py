@@ -7,7 +7,6 @@ where it is missing. The log is one stream: what was written to standard error c
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import threading
 import time
@@ -23,11 +22,9 @@ from mayfly.edge.lasting_thread import begun
 from mayfly.edge.output_kept import (
     AT_GATE,
     NOTE,
-    NOTHING_KEPT,
     OUT,
     Chunk,
     KeptFile,
-    KeptReader,
     Resume,
     own_frame,
     stamp,
@@ -144,24 +141,9 @@ class OutputKeeper:
         """What is kept of an agent; see ``engines.protocol``."""
         if not naming.is_generation(generation):
             return
-        reader = KeptReader(self._store.path(generation))
-        with self._store.listening(generation) as bell, contextlib.closing(reader):
-            while not reader.ended:
-                live = follow and generation in self._followed
-                chunks = reader.more()
-                if chunks is not None:
-                    yield from chunks
-                elif not live:
-                    yield from reader.rest()
-                    if not reader.found:
-                        yield Chunk(NOTE, time.time(), NOTHING_KEPT)
-                    return
-                elif stop():
-                    return
-                else:
-                    yield Chunk(NOTE, 0.0, b"")
-                    bell.wait(0.5)
-                    bell.clear()
+        yield from self._store.read(
+            generation, live=lambda: follow and generation in self._followed, stop=stop
+        )
 
     # -- an agent's thread -----------------------------------------------------------------
 
