@@ -18,7 +18,7 @@ import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
@@ -204,6 +204,14 @@ class _Kept:
     tag: str
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
+
+
+def summed(counts: Iterable[Mapping[tuple[str, str], int]]) -> dict[tuple[str, str], int]:
+    """The calls of several, each as ``Web.calls`` has them, as those of one."""
+    total: Counter[tuple[str, str]] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(total)
 
 
 class Web:

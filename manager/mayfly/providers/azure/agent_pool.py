@@ -17,7 +17,7 @@ from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.service_json import Pages, integer, items, mapping, text
-from mayfly.edge.web import Budget, ServiceReply, Web
+from mayfly.edge.web import Budget, ServiceReply, Web, summed
 from mayfly.providers.azure.lost_key import LOST_KEY
 from mayfly.providers.azure.principal import Principal
 from mayfly.providers.azure.settings import AzureSettings
@@ -67,9 +67,8 @@ class AgentPool:
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls there were, by operation and status."""
-        return self.web.calls() | (
-            self._principal.web.calls() if self._principal is not None else {}
-        )
+        principal = [self._principal.web.calls()] if self._principal is not None else []
+        return summed([self.web.calls(), *principal])
 
     def _authorise(self) -> Mapping[str, str | Secret]:
         if self._principal is not None:

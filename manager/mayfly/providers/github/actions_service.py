@@ -18,7 +18,7 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.service_json import mapping, text
-from mayfly.edge.web import ServiceReply, Web, clean
+from mayfly.edge.web import ServiceReply, Web, clean, summed
 from mayfly.providers.github.connection import Connection
 
 API_VERSION = "6.0-preview"
@@ -55,11 +55,7 @@ class ActionsService:
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls were made, by operation and status."""
-        counts: dict[tuple[str, str], int] = {}
-        for web in [*self._webs.values()]:
-            for key, count in web.calls().items():
-                counts[key] = counts.get(key, 0) + count
-        return counts
+        return summed(web.calls() for web in [*self._webs.values()])
 
     def forget(self) -> None:
         """What was got before a person put something right may be what is refused: get it again."""

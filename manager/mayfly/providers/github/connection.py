@@ -15,7 +15,7 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.service_json import Pages, mapping, text
-from mayfly.edge.web import NAMED_ELSEWHERE, Budget, Moved, ServiceReply, Web
+from mayfly.edge.web import NAMED_ELSEWHERE, Budget, Moved, ServiceReply, Web, summed
 from mayfly.providers.github.place import GitHubAddress, place_of
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.github.token import App, Identity, Personal
@@ -96,11 +96,7 @@ class Connection:
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls were made, by operation and status."""
-        counts: dict[tuple[str, str], int] = {}
-        for web in self._webs:
-            for key, count in web.calls().items():
-                counts[key] = counts.get(key, 0) + count
-        return counts
+        return summed(web.calls() for web in self._webs)
 
     def remaining(self) -> float | None:
         """How many calls GitHub still allows in this hour; ``None``: it has not said."""

@@ -5,7 +5,6 @@ Minting is not idempotent: after a lost reply the name is taken, and who took it
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from mayfly.edge.web import Budget, ServiceReply
 from mayfly.providers import Enrolment
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.groups import FIRST_GROUP, Groups
+from mayfly.providers.github.labels import labels_of
 from mayfly.providers.github.runners import Runners
 from mayfly.providers.github.settings import GitHubSettings
 
@@ -26,8 +26,6 @@ MINTING_SHARE = 6  # one call in so many may mint: about 500 an hour of the 3,00
 MINTING_BURST = 60.0
 SETTLE = 15.0  # seconds until a lost registration is looked for again: lists are old at times
 TOKEN_EARLY = 300.0
-
-ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM"}
 
 
 class Enroller:
@@ -93,16 +91,9 @@ class Enroller:
         return frozenset(label.lower() for label in self._labels(given))
 
     def _labels(self, given: tuple[str, ...]) -> list[str]:
-        """Nothing is added by GitHub: all that jobs may ask for, and what tells that it is ours."""
-        pool = self._pool
-        wanted = ["self-hosted", "Linux", ARCHITECTURES.get(platform.machine(), "X64")]
-        if pool.gpus:
-            wanted.append("gpu")
-        if pool.cuda is not None:
-            wanted.append(f"cuda-{pool.cuda}")
-        wanted += [*pool.labels, *given, str(pool.name)]
+        """All that jobs may ask for, and what tells that it is ours."""
         kept: dict[str, str] = {}
-        for label in wanted[: LABELS_MOST - 1]:
+        for label in labels_of(self._pool, given)[: LABELS_MOST - 1]:
             kept.setdefault(label.lower(), label)
         return [*kept.values(), self._mark]
 

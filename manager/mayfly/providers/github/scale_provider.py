@@ -7,7 +7,6 @@ by the pool's `fallback`, where it has one. Facts and their source: GitHub's cli
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from mayfly.core.outcomes import End, Outcome
 from mayfly.core.requests import Listen
 from mayfly.edge.exchange import Interrupt
 from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.web import summed
 from mayfly.providers import (
     Cordoned,
     Diagnosis,
@@ -34,8 +34,8 @@ from mayfly.providers import (
 from mayfly.providers.github import check, client_release, lines
 from mayfly.providers.github.actions_service import ActionsService, Unsupported
 from mayfly.providers.github.connection import Connection
-from mayfly.providers.github.enrolling import ARCHITECTURES
 from mayfly.providers.github.groups import Groups
+from mayfly.providers.github.labels import labels_of
 from mayfly.providers.github.provider import GitHub
 from mayfly.providers.github.scale_set import ScaleSet
 from mayfly.providers.github.set_runners import SetRunners
@@ -83,13 +83,8 @@ class ScaleSetGitHub:
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls were made, by operation and status."""
-        counts = self._connection.calls()
-        others = [self._service.calls()]
-        others += [self._fallback.calls()] if self._fallback is not None else []
-        for one in others:
-            for key, count in one.items():
-                counts[key] = counts.get(key, 0) + count
-        return counts
+        fallback = [self._fallback.calls()] if self._fallback is not None else []
+        return summed([self._connection.calls(), self._service.calls(), *fallback])
 
     def remaining(self) -> float | None:
         """How many calls GitHub still allows in this hour; ``None``: it has not said."""
@@ -198,7 +193,7 @@ class ScaleSetGitHub:
 
     def _begun(self, word: Listen) -> Delivery:
         scale_set, _, sessions = self._of_set()
-        session = sessions.open(self._labels(word.labels))
+        session = sessions.open(labels_of(self._pool, word.labels))
         with self._lock:
             left = word.turn <= self._left
             if not left:
@@ -229,16 +224,6 @@ class ScaleSetGitHub:
             f'the scale set "{scale_set.name}" of pool {self._pool.name} has not got the labels {missing}: '
             f"GitHub takes no more than its name here, so jobs reach it by `runs-on: {scale_set.name}` alone"
         )
-
-    def _labels(self, given: tuple[str, ...]) -> tuple[str, ...]:
-        """All that jobs may ask for."""
-        pool = self._pool
-        wanted = ["self-hosted", "Linux", ARCHITECTURES.get(platform.machine(), "X64")]
-        if pool.gpus:
-            wanted.append("gpu")
-        if pool.cuda is not None:
-            wanted.append(f"cuda-{pool.cuda}")
-        return (*wanted, *pool.labels, *given, str(pool.name))
 
     def _of_set(self) -> tuple[ScaleSet, SetRunners, Sessions]:
         """What belongs to the set; ``Refused`` where ``url`` names no place."""
