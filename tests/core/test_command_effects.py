@@ -501,6 +501,19 @@ def test_every_key_of_the_host_that_a_start_alone_reads_is_told_at_a_reload(key:
     assert found.body["restart"] == ([] if key in READ_AGAIN else [f"host.{named}"])
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("pods", "pods"), ("pods", "docker"), ("docker", "pods")]
+)
+def test_a_table_of_an_engine_that_comes_or_goes_is_told_by_its_name(
+    before: str, after: str
+) -> None:
+    def host(engine: str, said: str) -> HostSpec:
+        settings = said if engine == "pods" else None
+        return replace(BOTH.config.host, engine=engine, engine_settings=settings)
+
+    assert "pods" in host(before, "one").reread(host(after, "another"))[1]
+
+
 def test_the_plan_is_shown_and_nothing_is_changed() -> None:
     action = Remove(WAITS.generation, A0, ContainerId("c" * 64), "its job has ended")
     found = effects(

@@ -343,11 +343,10 @@ class HostSpec:
         """
         at_start = [one.name for one in fields(self) if not one.metadata.get("live", False)]
         kept = {name: getattr(self, name) for name in at_start}
+        table = (self if self.engine_settings is not None else wanted).engine
+        called = {"engine_settings": table}  # as the configuration has it
         differ = tuple(
-            # (They are a table of the engine's name.)
-            wanted.engine if name == "engine_settings" else name
-            for name in at_start
-            if kept[name] != getattr(wanted, name)
+            called.get(name, name) for name in at_start if kept[name] != getattr(wanted, name)
         )
         return replace(wanted, **kept), differ
 
