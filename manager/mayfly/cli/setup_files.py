@@ -15,7 +15,7 @@ from stat import S_IMODE
 
 from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
-from mayfly.cli.whole_file import replace_files
+from mayfly.cli.whole_file import replace_files, text_of
 from mayfly.edge import sources
 from mayfly.edge.credentials import Secret
 
@@ -49,7 +49,7 @@ class Layout:
         for file in sorted(self.drop_ins.glob("*.conf")):
             if file == self.drop_in(credential):
                 continue
-            for line in (_text(file) or "").splitlines():
+            for line in (text_of(file) or "").splitlines():
                 name, _, path = line.strip().removeprefix(LOAD).partition(":")
                 if line.strip().startswith(LOAD) and name == credential and path.startswith("/"):
                     return Path(path)
@@ -163,14 +163,14 @@ def drop_ins(layout: Layout, credential: str) -> list[WantedFile]:
 
 def changed(wanted: Sequence[WantedFile]) -> list[WantedFile]:
     """Those that are not as they are to be."""
-    return [one for one in wanted if not one.same(_text(one.path))]
+    return [one for one in wanted if not one.same(text_of(one.path))]
 
 
 def differences(wanted: Sequence[WantedFile]) -> str:
     """What would be another in files that are there; a secret is never part of it."""
     shown: list[str] = []
     for one in wanted:
-        before = _text(one.path)
+        before = text_of(one.path)
         if before is None or one.secret:
             continue
         lines = difflib.unified_diff(
@@ -185,7 +185,7 @@ def write(wanted: Sequence[WantedFile]) -> None:
     texts: dict[Path, str] = {}
     modes = {one.path: ALONE for one in wanted if one.secret}
     for one in wanted:
-        before = _text(one.path)
+        before = text_of(one.path)
         if before is not None and not one.secret:
             kept = one.path.with_name(f"{one.path.name}.bak")
             texts[kept] = before
@@ -198,12 +198,3 @@ def handed_since(layout: Layout, began: float) -> bool:
     """Whether anything that systemd hands over was written after that time, in seconds since the epoch."""
     places = [*layout.drop_ins.glob("*.conf"), *layout.kept.glob("*")]
     return any(place.stat().st_mtime >= began for place in places)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Trouble(f"{path} cannot be read: {error.strerror}; try sudo") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from mayfly.cli.client import Client, Document
 from mayfly.cli.plain import clean
@@ -106,10 +105,9 @@ def _still(pools: Sequence[str]) -> Callable[[Document], str | None]:
     return left
 
 
-def try_a_job(pool: str, config: Path | None) -> None:
+def try_a_job(pool: str) -> None:
     """A job through the embedded queue, shown as whoever submits it sees it."""
-    named = ["--config", str(config)] if config is not None else []
-    words = [own_command(), *named, "submit", "--wait", "--pool", pool, "--", *TRIED]
+    words = [own_command(), "submit", "--wait", "--pool", pool, "--", *TRIED]
     say(f"trying a job: mayfly submit --wait --pool {pool} -- sh -c 'echo hello from $(hostname)'")
     done = subprocess.run(words, timeout=600, check=False)
     if done.returncode != 0:

@@ -440,7 +440,7 @@ class Setup:
             elif self.canary or self.questions.yes(
                 f"Try a job in pool {pool.name}", otherwise=False
             ):
-                setup_start.try_a_job(str(pool.name), None)
+                setup_start.try_a_job(str(pool.name))
 
 
 def first_job(pool: PoolSpec) -> str:

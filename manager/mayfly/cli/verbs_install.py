@@ -25,6 +25,7 @@ from mayfly.cli.installation import (
 )
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
+from mayfly.cli.whole_file import text_of
 from mayfly.edge.sources import DEFAULT_FILE
 
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
@@ -51,7 +52,7 @@ def install(
 ) -> None:
     """Put the systemd unit, group, directories and completions in place."""
     wanted = _wanted()
-    present = {want.path: text for want in wanted if (text := _text(root / want.path)) is not None}
+    present = _present(wanted, root)
     here = root.resolve() == Path("/")
     if uninstall:
         if here and not dry_run and active():
@@ -86,8 +87,7 @@ def install(
 def put_in_place() -> list[str]:
     """Unit, groups, directories and completions on this host; a line for each step, none where all is so."""
     wanted, root = _wanted(), Path("/")
-    present = {want.path: text for want in wanted if (text := _text(root / want.path)) is not None}
-    steps = installation.plan(wanted, present)
+    steps = installation.plan(wanted, _present(wanted, root))
     if all(step.deed == "same" for step in steps):
         return []
     return list(_taken(steps, root, here=True, dry_run=False))
@@ -111,6 +111,11 @@ def _wanted() -> list[installation.InstalledFile]:
     return installation.files(
         shipped | {"config.example.toml": _example()}, own_command(), _completions()
     )
+
+
+def _present(wanted: Sequence[installation.InstalledFile], root: Path) -> dict[Path, str]:
+    """What stands in the places of those files, where anything does."""
+    return {want.path: text for want in wanted if (text := text_of(root / want.path)) is not None}
 
 
 def _example() -> str:
@@ -146,15 +151,6 @@ def _completions() -> dict[str, str]:
         )
         for shell in COMPLETIONS
     }
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Trouble(f"{path} cannot be read: {error.strerror}; try sudo") from error
 
 
 def _do(root: Path, step: InstallStep) -> None:

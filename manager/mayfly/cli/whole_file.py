@@ -1,4 +1,4 @@
-"""Writing files of the configuration whole or not at all, so that a manager never reads half of them.
+"""Reading files of the configuration, and writing them whole or not at all: no manager reads half of one.
 
 Every new file is on the disk before the first one is put in its place; where one cannot be put there, those
 before it are put back.
@@ -29,6 +29,16 @@ class _Prepared:
     new: Path
     # what stands there now, once more; None: nothing does
     old: Path | None
+
+
+def text_of(path: Path) -> str | None:
+    """What a file says; ``None`` where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Trouble(f"{path} cannot be read: {error.strerror}; try sudo") from error
 
 
 def replace_file(path: Path, text: str) -> None:
