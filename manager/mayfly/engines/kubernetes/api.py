@@ -24,7 +24,6 @@ from mayfly.engines.protocol import Gone, NameTaken
 
 MOST = 64 * 1024 * 1024  # bytes of an answer
 CONNECTIONS = 16
-MERGE = "application/merge-patch+json"
 QUOTA_AGAIN = 60.0  # seconds until a namespace whose quota is used up is asked again
 # A connection that is silent for long is asked after, so that nobody on the way forgets it, and one that was
 # forgotten breaks off: seconds until then, seconds between two questions, and how many are not answered.

@@ -218,7 +218,6 @@ class PodExecution:
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
-        self._ended_input = False
 
     def fileno(self) -> int:
         """Of the connection."""
