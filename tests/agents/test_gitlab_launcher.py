@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from mayfly.edge.witness import Witnesses
 from mayfly.providers.gitlab.lines import judge, read
 from mayfly.providers.gitlab.provider import GitLab
 from tests.agents.container import CAPABILITIES, Agent
+from tests.engine.https_server import https_server
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes import authority
 from tests.fakes.gitlab import FINAL, FakeGitLab
@@ -188,28 +185,11 @@ def test_a_job_that_is_taken_back_before_it_begins_is_no_job(
     assert outcome(agent).detail == f"job {job} succeeded"
 
 
-@contextmanager
-def https(engine: PrivateEngine, certificate: Path) -> Iterator[int]:
-    """A server in the Engine's network whose only authority is the new ``certificate``; its port."""
-    context = authority.made(certificate)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = ThreadingHTTPServer(("", 0), BaseHTTPRequestHandler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = context.wrap_socket(engine.listen(port), server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield port
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_a_steps_git_and_curl_trust_the_pools_authority(
     enter: Any, worker_engine: PrivateEngine, fake: FakeGitLab, tmp_path: Path
 ) -> None:
     """Debian's git is made with another library than what reads the variables of the rest."""
-    with https(worker_engine, tmp_path / "ca.pem") as port:
+    with https_server(worker_engine, authority.made(tmp_path / "ca.pem")) as port:
         url = f"https://127.0.0.1:{port}/x"
         script = (
             f"set +e; git ls-remote {url} 2>&1; curl -sS -o /dev/null -w 'curl: %{{http_code}}\\n' {url}; "

@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.fakes.forwarding import joined
+
 HOP = frozenset({"proxy-connection", "proxy-authorization", "connection", "keep-alive"})
 
 
@@ -76,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._said(200, "Connection established")
         with far:
-            _joined(self.connection, far)
+            joined(self.connection, far)
 
     def _absolute(self) -> None:
         self.close_connection = True
@@ -134,19 +136,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Silence."""
-
-
-def _joined(near: socket.socket, far: socket.socket) -> None:
-    """Pass everything on in both directions until both have ended."""
-
-    def one_way(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while piece := source.recv(65536):
-                target.sendall(piece)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    back = threading.Thread(target=one_way, args=(far, near), daemon=True)
-    back.start()
-    one_way(near, far)
-    back.join()

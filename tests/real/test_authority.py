@@ -7,19 +7,18 @@ authority from a variable (wget, which reads the system's file alone) is held to
 from __future__ import annotations
 
 import hashlib
-import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import docker
 import pytest
 
 from tests.agents.container import Agent, agent
+from tests.engine.https_server import https_server
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes import authority
 from tests.images import ROOT
@@ -40,30 +39,16 @@ UNTRUSTED = "certificate|SELF_SIGNED|UNABLE_TO_|issuer"
 ALONE = {"wget"}  # that trust the system's file, whatever a variable says
 
 
-@contextmanager
-def server(engine: PrivateEngine, context: ssl.SSLContext) -> Iterator[int]:
-    """What answers 404 to everything, in the Engine's network; its port."""
+class Handler(BaseHTTPRequestHandler):
+    """Answers 404 to everything but its root."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/" else 404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/" else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Silence."""
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    made = ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
-    made.socket.close()
-    made.socket = context.wrap_socket(engine.listen(port), server_side=True)
-    threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield port
-    finally:
-        made.shutdown()
-        made.server_close()
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Silence."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +99,10 @@ def test_every_tool_trusts_the_pools_authority_beside_the_public_ones(
     tmp_path: Path,
 ) -> None:
     private = authority.made(tmp_path / "ca.pem")
-    with server(worker_engine, private) as ours, server(worker_engine, public[1]) as theirs:
+    with (
+        https_server(worker_engine, private, Handler) as ours,
+        https_server(worker_engine, public[1], Handler) as theirs,
+    ):
         found = {}
         for case, binds in (
             ("with", {str(tmp_path / "ca.pem"): {"bind": "/etc/mayfly/ca.pem", "mode": "ro"}}),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.engine.private_engine import PrivateEngine
+from tests.fakes.github import FakeGitHub
 from tests.fakes.http import Fault
 from tests.providers.github_pool import GitHubPool, github_pool
 from tests.soak.service import LASTS, Account
@@ -17,6 +18,28 @@ DELETE = ("DELETE", "/api/v3/orgs/acme/actions/runners/")
 LIMIT = {"Retry-After": "2"}
 
 
+def accounts_of(fake: FakeGitHub) -> list[Account]:
+    """All jobs that were queued there."""
+    with fake.lock:
+        fake._pass_time()
+        return [
+            Account(
+                job.number,
+                job.acquired,
+                job.completed,
+                job.conclusion == "lost communication",
+                job.state == "completed",
+            )
+            for job in fake.jobs
+        ]
+
+
+def registrations_of(fake: FakeGitHub) -> list[str]:
+    """What is still registered there."""
+    with fake.lock:
+        return [runner.name for runner in fake.runners.values()]
+
+
 class GitHubService(GitHubPool):
     """A pool that can be soaked."""
 
@@ -24,22 +47,10 @@ class GitHubService(GitHubPool):
         self.fake.queue(script)
 
     def accounts(self) -> list[Account]:
-        with self.fake.lock:
-            self.fake._pass_time()
-            return [
-                Account(
-                    job.number,
-                    job.acquired,
-                    job.completed,
-                    job.conclusion == "lost communication",
-                    job.state == "completed",
-                )
-                for job in self.fake.jobs
-            ]
+        return accounts_of(self.fake)
 
     def registrations(self) -> list[str]:
-        with self.fake.lock:
-            return [runner.name for runner in self.fake.runners.values()]
+        return registrations_of(self.fake)
 
     def trouble(self, chance: random.Random) -> str:
         """A fault that GitHub or the way there has."""

@@ -11,6 +11,7 @@ from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github_scale_sets import AGENTS, QUEUE, SETS, TENANT
 from tests.fakes.http import Fault
 from tests.providers.scaleset_pool import ScaleSetPool, scaleset_pool
+from tests.soak.github import accounts_of, registrations_of
 from tests.soak.service import LASTS, Account
 
 LIMIT = {"Retry-After": "1"}
@@ -25,22 +26,10 @@ class ScaleSetService(ScaleSetPool):
         self.fake.queue_job(script)
 
     def accounts(self) -> list[Account]:
-        with self.fake.lock:
-            self.fake._pass_time()
-            return [
-                Account(
-                    job.number,
-                    job.acquired,
-                    job.completed,
-                    job.conclusion == "lost communication",
-                    job.state == "completed",
-                )
-                for job in self.fake.jobs
-            ]
+        return accounts_of(self.fake)
 
     def registrations(self) -> list[str]:
-        with self.fake.lock:
-            return [runner.name for runner in self.fake.runners.values()]
+        return registrations_of(self.fake)
 
     def trouble(self, chance: random.Random) -> str:
         """A fault that GitHub or the way there has."""

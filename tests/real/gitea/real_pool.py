@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.engine.private_engine import PrivateEngine
+from tests.fakes.forwarding import Forwarder
 from tests.harness import Manager, until
 from tests.images import Stub, image_with
-from tests.real.gitea.real_server import Forwarder, GiteaServer, Parts
+from tests.real.gitea.real_server import GiteaServer, Parts
 
 RUNNER = "1.0.8"
 WAITS = "until [ -e /tmp/go ]; do sleep 0.1; done"  # a job that ends once it may

@@ -17,7 +17,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -318,47 +317,3 @@ class GiteaServer:
         headers = {"X-Csrf-Token": web.cookies.get("_csrf", "")}
         reply = web.post(f"{run_page}/cancel", headers=headers, timeout=30)
         assert reply.status_code == 200, f"{reply.status_code} {reply.text[:300]}"
-
-
-class Forwarder:
-    """Carries connections from a listener, in another network namespace, to a port out here."""
-
-    def __init__(self, listener: socket.socket, port: int) -> None:
-        self._listener, self._port = listener, port
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """Take no more."""
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                inside, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._carry, args=(inside,), daemon=True).start()
-
-    def _carry(self, inside: socket.socket) -> None:
-        try:
-            outside = socket.create_connection(("127.0.0.1", self._port), timeout=10)
-        except OSError:
-            inside.close()
-            return
-        outside.settimeout(None)
-        back = threading.Thread(target=_pump, args=(outside, inside), daemon=True)
-        back.start()
-        _pump(inside, outside)
-        back.join()
-        inside.close()
-        outside.close()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while piece := source.recv(65536):
-            sink.sendall(piece)
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.engine.private_engine import PrivateEngine
+from tests.fakes.forwarding import Forwarder
 from tests.harness import Manager
 from tests.images import stub_image
 from tests.real.scaleset.emulated_pool import EmulatedPool
-from tests.real.scaleset.emulator import Door, Emulator, program
+from tests.real.scaleset.emulator import Emulator, program
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def pool(built: Path, engine: PrivateEngine) -> Iterator[EmulatedPool]:
     tag = stub_image("github")
     engine.fetch(tag)
     with Emulator(built) as emulator, Manager(engine.url) as manager:
-        door = Door(engine.listen(emulator.port, "0.0.0.0"), emulator.port)
+        door = Forwarder(engine.listen(emulator.port, "0.0.0.0"), emulator.port)
         try:
             yield EmulatedPool(emulator, manager, tag)
         finally:

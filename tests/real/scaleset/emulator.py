@@ -10,9 +10,7 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -97,36 +95,3 @@ class Emulator:
         reply = requests.request(method, f"{self.url}/_emulator/{path}", json=body, timeout=20)
         reply.raise_for_status()
         return reply.json() if reply.content else None
-
-
-class Door:
-    """A listener in another network namespace that leads to the emulator."""
-
-    def __init__(self, listener: socket.socket, port: int) -> None:
-        self._listener, self._port = listener, port
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def close(self) -> None:
-        """Let nobody in any more."""
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                outside, _ = self._listener.accept()
-                inside = socket.create_connection(("127.0.0.1", self._port), 10)
-            except OSError:
-                return
-            for pair in ((outside, inside), (inside, outside)):
-                threading.Thread(target=_pass_on, args=pair, daemon=True).start()
-
-
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for end in (source, sink):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
