@@ -205,10 +205,13 @@ def gates(
 
     A pool that is left out has an agent enrolled in each slot. ``enrolling``: those that are being enrolled.
     """
-    found: dict[PoolName, int] = {}
-    for pool, known in dispatches.items():
-        if not known.unsupported:
-            found[pool] = known.wanted - len(known.ended)
+    found = {
+        pool: known.wanted - len(known.ended)
+        for pool, known in dispatches.items()
+        if not known.unsupported
+    }
+    if not found:
+        return found  # on most hosts, at every step
     for agent in memory.agents.values():
         if agent.pool not in found or not _stands(agent, run_id, enrolling):
             continue
