@@ -22,6 +22,7 @@ import websocket
 from mayfly.edge.faults import Fault, Passing
 from mayfly.engines.kubernetes.access import Access
 from mayfly.engines.kubernetes.api import fault_of
+from mayfly.engines.kubernetes.manifest import CONTAINER
 
 IN, OUT, ERROR, END, SIZE, CLOSED = 0, 1, 2, 3, 4, 255
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
@@ -186,7 +187,7 @@ def run(
     ``data`` goes to its input, which is closed then.
     """
     deadline = time.monotonic() + within
-    query = [("container", "agent"), ("stdout", "true"), ("stderr", "true")]
+    query = [("container", CONTAINER), ("stdout", "true"), ("stderr", "true")]
     query += [("stdin", "true")] if data is not None else []
     streams = connect(access, path, [*query, *(("command", word) for word in argv)], doing)
     try:
