@@ -329,6 +329,9 @@ def test_drained_stopped_and_uninstalled_it_leaves_config_and_state_alone(box: B
 def test_four_lines_lead_from_nothing_to_a_job_of_a_service(box: Box) -> None:
     """Installed, asked, a token pasted, a job: on a host that has nothing of Mayfly, under systemd, timed."""
     drop_ins = "/etc/systemd/system/mayfly.service.d"
+    if box.sh("mayfly --version").returncode == 0:  # no test before has taken it away
+        box.must("mayfly drain --all --wait --timeout 60s && systemctl disable --now mayfly")
+        box.must(f"mayfly install --uninstall && {UV} uninstall mayfly-ci")
     box.must(f"rm -rf /etc/mayfly {drop_ins} {box.home}/state")
     _prepare(box)
     with FakeGitHub() as fake:
