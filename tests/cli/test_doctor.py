@@ -357,6 +357,24 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "echo net.netfilter.nf_conntrack_udp_timeout=5 | sudo tee /etc/sysctl.d/61-mayfly.conf",
     ),
     (
+        replace(WELL, config=config_of(replace(SERVED, slots=2)), exposure=Exposure(hurries=False)),
+        "host.neighbours",
+        State.WARN,
+        "jobs that never rest can make the start of all other agents twice as slow",
+        "printf '%s\\n' 'w /sys/kernel/rcu_expedited - - - - 1' | sudo tee ",
+    ),
+    (
+        replace(
+            WELL,
+            config=config_of(replace(SERVED, slots=2)),
+            exposure=Exposure(hurries=True, weight=1024),
+        ),
+        "host.neighbours",
+        State.WARN,
+        "jobs that never rest",
+        "'%s\\n' 'd /sys/fs/cgroup/cpu/docker 0755' 'w /sys/fs/cgroup/cpu/docker/cpu.shares - - - - 102' |",
+    ),
+    (
         replace(
             WELL,
             config=config_of(replace(LOCAL, proxy="http://127.0.0.1:3128")),
@@ -403,6 +421,23 @@ def test_connections_are_a_matter_where_a_service_s_jobs_can_send_what_slows_age
     world = replace(WELL, config=config_of(*pools), exposure=Exposure(unanswered=30))
     found = [result.verdict for result in results(world) if result.check.code == "host.connections"]
     assert {verdict.state for verdict in found} == {State.SKIP}
+
+
+@pytest.mark.parametrize(
+    ("pools", "seen", "state"),
+    [
+        ((replace(SERVED, slots=1), replace(LOCAL, slots=8)), Exposure(hurries=False), State.SKIP),
+        ((replace(SERVED, slots=2),), Exposure(weight=1024), State.SKIP),
+        ((replace(SERVED, slots=2),), Exposure(hurries=True), State.OK),
+        ((replace(SERVED, slots=2),), Exposure(hurries=True, weight=102), State.OK),
+    ],
+)
+def test_neighbours_are_a_matter_where_a_service_s_jobs_run_side_by_side(
+    pools: tuple[PoolSpec, ...], seen: Exposure, state: State
+) -> None:
+    world = replace(WELL, config=config_of(*pools), exposure=seen)
+    found = [result.verdict for result in results(world) if result.check.code == "host.neighbours"]
+    assert {verdict.state for verdict in found} == {state}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from shlex import quote
 from urllib.parse import urlsplit
 
-from mayfly.cli.exposure import Exposure, number_of
+from mayfly.cli.exposure import CONTAINERS_WEIGHT, EXPEDITED, Exposure, number_of
 from mayfly.cli.image_line import build_line
 from mayfly.core import images, naming
 from mayfly.core.desire import Hardware, ImageSeen, Survey, leases_of, of_another
@@ -37,6 +37,8 @@ from mayfly.engines.protocol import EngineFacts, Finding
 FREE_USER = "64000:64000"  # between what Debian gives to people and to services: nobody's
 WATCHES_PER_SLOT = 64
 UNANSWERED = 10  # seconds that the kernel may remember a packet which was not answered
+NEIGHBOURS = "/etc/tmpfiles.d/mayfly-neighbours.conf"
+LITTLE_WEIGHT = 102  # CPU shares of all containers together, with which the Engine goes before them
 # With which root in a container is root of the host.
 HOSTS_POWERS = frozenset(
     [
@@ -579,6 +581,30 @@ def _connections(facts: Facts) -> Iterator[Verdict]:
         yield ok(f"packets that nobody answers are remembered for {seconds} s")
 
 
+def _neighbours(facts: Facts) -> Iterator[Verdict]:
+    """The Engine and the kernel make agents for all pools; both can be told to go before jobs."""
+    hurries, weight = facts.exposure.hurries, facts.exposure.weight
+    heavy = weight is not None and weight > LITTLE_WEIGHT
+    if sum(pool.slots for pool in _pools(facts) if not pool.embedded) < 2:
+        yield skip("no service gives jobs to several slots of this host")
+    elif hurries is None:
+        yield skip("the kernel does not say whether it hurries what a new container waits for")
+    elif not hurries or heavy:
+        lines = [] if hurries else [f"w {EXPEDITED} - - - - 1"]
+        if heavy:
+            lines += [
+                f"d {CONTAINERS_WEIGHT.parent} 0755",
+                f"w {CONTAINERS_WEIGHT} - - - - {LITTLE_WEIGHT}",
+            ]
+        yield warn(
+            "jobs that never rest can make the start of all other agents twice as slow: nothing hurries it",
+            f"printf '%s\\n' {' '.join(quote(line) for line in lines)} | sudo tee {NEIGHBOURS} && "
+            f"sudo systemd-tmpfiles --create {NEIGHBOURS}",
+        )
+    else:
+        yield ok("the start of an agent goes before jobs that never rest")
+
+
 # -- services --------------------------------------------------------------------------------------
 
 
@@ -725,6 +751,7 @@ CHECKS: tuple[Check, ...] = (
     Check("host.clock", "host", "clock", _clock, WARNING),
     Check("host.inotify", "host", "inotify", _watches, WARNING),
     Check("host.connections", "host", "connections", _connections, WARNING),
+    Check("host.neighbours", "host", "neighbours", _neighbours, WARNING),
     Check("host.disk", "host", "disk", _disk),
     Check("host.state", "host", "state directory", _state),
     Check("host.unit", "host", "systemd unit", _unit, WARNING),

@@ -19,6 +19,9 @@ from mayfly.core.quantities import whole_number
 FIRST_PERSON, LAST_PERSON = 1000, 59_999  # as login.defs and adduser have them
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 DEAD_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
+EXPEDITED = Path("/sys/kernel/rcu_expedited")
+# What all containers together count for beside the host's processes, on cgroup v1 with the driver cgroupfs.
+CONTAINERS_WEIGHT = Path("/sys/fs/cgroup/cpu/docker/cpu.shares")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class Exposure:
     inotify: int | None = None  # instances that one number may have; None: it is not known
     # seconds that the kernel remembers a packet which was not answered; None: it is not known
     unanswered: int | None = None
+    # whether the kernel hurries what the making of a container waits for; None: it is not known
+    hurries: bool | None = None
+    # of all containers, in CPU shares (1,024 is any process's); None: it is not known, or not one
+    weight: int | None = None
 
 
 def look(config: Config, files: Iterable[Path]) -> Exposure:
@@ -49,6 +56,8 @@ def look(config: Config, files: Iterable[Path]) -> Exposure:
         raising=frozenset(cache for cache in caches if _raises(Path(cache))),
         inotify=_setting(INSTANCES),
         unanswered=_setting(DEAD_CONNECTIONS),
+        hurries=None if (found := _setting(EXPEDITED)) is None else found > 0,
+        weight=_setting(CONTAINERS_WEIGHT),
     )
 
 
