@@ -69,6 +69,7 @@ TROUBLES = (
 )
 ENGINE_TROUBLES = frozenset({"engine restarted", "engine killed"})
 AGENTS, HOLDERS = "", HOLDER  # what a container's label says of whose it is
+PATIENCE = 20.0  # seconds that jobs may take to end before the next trouble comes
 DISK = "512m"  # of the manager's state directory: a tmpfs of its own
 BROKEN = (OSError, http.client.HTTPException, AssertionError)
 
@@ -170,19 +171,35 @@ class Soak:
             with suppress(*BROKEN):
                 self._submit_some()
             with suppress(*BROKEN):
-                over = len(self.asked) - len(self._waiting())
+                over = self._over()
                 if over >= told + max(20, self.wanted // 20):
                     told = over
                     seconds = time.monotonic() - began
                     self.tell(f"{over} of {self.wanted} jobs after {seconds:.0f} s")
                 if len(self.asked) >= self.wanted and over >= 0.9 * self.wanted:
                     return
-            time.sleep(self.random.uniform(0.2, 1.2))
+            self._let_some_end(self.random.randint(0, self.burst))
             names, weights = zip(*self.troubles, strict=True)
             (name,) = self.random.choices(names, weights)
             with suppress(*BROKEN):
                 if self._trouble(name):
                     self.happened[name] += 1
+
+    def _let_some_end(self, jobs: int) -> None:
+        """So many, or as many as do in a while: a manager that dies each second gets little done."""
+        wanted = -1
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and self._alive():
+            with suppress(*BROKEN):
+                over = self._over()
+                wanted = over + jobs if wanted < 0 else wanted
+                if over >= min(wanted, len(self.asked)):
+                    return
+            time.sleep(self.random.uniform(0.2, 0.6))
+
+    def _over(self) -> int:
+        """Jobs of those that were asked for that have ended."""
+        return len(self.asked) - len(self._waiting())
 
     def _submit_some(self) -> None:
         for _ in range(min(self.random.randint(1, self.burst), self.wanted - len(self.asked))):
