@@ -800,7 +800,7 @@ class Manager:
 
     def ask_service(self) -> None:
         """What the service says of each pool."""
-        known = self._taken().drafted.agents.values()
+        known = self.memory.agents.values()
         services = {agent.pool for agent in known if not agent.embedded}
         services |= {spec.pool.name for spec in self.desired.slots if not spec.embedded}
         for of in sorted(services):
@@ -814,7 +814,10 @@ class Manager:
     @property
     def in_flight(self) -> frozenset[str]:
         """Subjects with an action under way, and those that rest after one that failed."""
-        taken = machine.taken_in(self.state, self.inbox, self.now)
+        return self._blocked(self.state, self.inbox)
+
+    def _blocked(self, state: State, inbox: Sequence[Stimulus]) -> frozenset[str]:
+        taken = machine.taken_in(state, inbox, self.now)
         resting = {subject for subject, until in taken.resting.items() if until > self.now}
         return frozenset(taken.in_flight) | resting
 
@@ -826,7 +829,7 @@ class Manager:
         ``recorded``: the disk takes the facts; if not, nothing is begun and nothing has happened. ``sights``:
         what is seen in place of what is there now.
         """
-        blocked = self.in_flight
+        before, inbox = self.state, self.inbox
         late = sights is not None
         sights = [*self.inbox, *(sights if sights is not None else self.sight())]
         if self.host.answers and not late:
@@ -837,9 +840,10 @@ class Manager:
             read = self._witnesses(step.witnesses)
             step = machine.step(step.state, [read], self.now, self.judge)
         assert not step.unfinished, "noticing and deciding come to no end"
-        told = len(machine.taken_in(self._ready(), sights, self.now).drafting)
-        found = step.facts[told:]
-        self._check(step, found, blocked)
+        # Most steps record nothing and do nothing: these two take as long as a step.
+        drafting = machine.taken_in(self._ready(), sights, self.now).drafting if step.facts else ()
+        found = step.facts[len(drafting) :]
+        self._check(step, found, self._blocked(before, inbox) if step.actions else frozenset())
         decided = tuple(fact for fact in found if isinstance(fact, DECIDED))
         plan = Plan(decided, step.actions, step.wake)
         if not recorded and step.facts:
@@ -1070,6 +1074,10 @@ class Manager:
 
     def run(self, passes: int = 60) -> int:
         """Perfect execution until nothing is left to do now; the passes that it took."""
+        return self._run(passes)[0]
+
+    def _run(self, passes: int = 60) -> tuple[int, Step]:
+        """The same, and the step that there would be now."""
         for taken in range(passes):
             self.ask_service()
             plan = self.turn()
@@ -1077,16 +1085,13 @@ class Manager:
                 self.finish(subject)
             self.host.progress()
             self.ask_service()
-            if plan.empty and not self.flight and not self._unnoticed():
-                return taken
+            if plan.empty and not self.flight and (foreseen := self.foreseen()).empty:
+                return taken, foreseen
         raise AssertionError(f"no end after {passes} passes: {plan}")
 
     def foreseen(self) -> Step:
         """What the next step would be."""
         return machine.step(self._taken(), (), self.now, self.judge)
-
-    def _unnoticed(self) -> bool:
-        return not self.foreseen().empty
 
     def pass_time(self, seconds: float, passes: int = 400) -> None:
         """Perfect execution while the time passes, waking when the machine says so: seldom, but for a subject
@@ -1095,8 +1100,7 @@ class Manager:
         until = self.host.now + seconds
         away = 0 if self.host.service_answers else int(seconds / REST)
         for _ in range(passes + away + int(seconds / KNOCK)):
-            self.run()
-            wake = self.foreseen().wake
+            wake = self._run()[1].wake
             self._check_rest(until if wake is None else min(wake, until))
             if wake is None or wake > until:
                 self.host.now = until

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mayfly.core.actions import Prepare
@@ -90,11 +90,27 @@ KINDS: dict[str, tuple[tuple[object, ...], Callable[[Moody, bool], None], str]] 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12)
+@example(before=3000.0, lasts=1000.0)
+@settings(max_examples=4)
 @given(before=SECONDS, lasts=SECONDS)
 def test_what_held_a_slot_goes_and_the_slot_is_filled_without_a_person(
     kind: str, before: float, lasts: float
 ) -> None:
+    goes_and_the_slot_is_filled(kind, before, lasts)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=50)
+@given(before=SECONDS, lasts=SECONDS)
+def test_what_held_a_slot_goes_whenever_it_came_and_however_long_it_lasted(
+    kind: str, before: float, lasts: float
+) -> None:
+    goes_and_the_slot_is_filled(kind, before, lasts)
+
+
+def goes_and_the_slot_is_filled(kind: str, before: float, lasts: float) -> None:
+    """Something that holds slots comes after so many seconds, and lasts so many."""
     group, turn, says = KINDS[kind]
     manager = Moody(Host(), desire(group))  # type: ignore[arg-type]
     slots = [spec.name for spec in manager.desired.slots]

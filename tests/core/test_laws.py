@@ -485,6 +485,6 @@ def accounted(manager: Manager) -> None:
             assert job in host.runs
 
 
-Chaos.TestCase.settings = settings(max_examples=50, stateful_step_count=DAY, deadline=None)
+Chaos.TestCase.settings = settings(max_examples=30, stateful_step_count=DAY, deadline=None)
 # `make soak` has thousands of days. Ten seconds of a processor of one's own, and minutes where many share it.
 TestWhateverFails = pytest.mark.timeout(600)(Chaos.TestCase)

@@ -229,7 +229,6 @@ def begins(
     for _ in range(seconds):
         if not frozen(manager, generation):
             manager.inbox.append(ActivitySeen(processors, {generation: begun}))
-        manager.run()
         manager.pass_time(1.0)
 
 
