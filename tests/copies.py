@@ -127,10 +127,12 @@ def start(
     *,
     session: bool = False,
     terminal: bool = False,
+    folder: str | None = None,
 ) -> Copy | subprocess.Popen[bytes]:
     """Begin a command line, by a copy where possible; ``files``: its standard input, output, error.
 
-    ``terminal``: the first is its terminal, and ^C typed there reaches it.
+    ``terminal``: the first is its terminal, and ^C typed there reaches it. ``folder``: where it begins; None:
+    where this process is.
     """
     begins = beginning(words, environment)
     if begins is not None:
@@ -147,12 +149,13 @@ def start(
             stdout=stdout,
             stderr=stderr,
             start_new_session=session,
+            cwd=folder,
         )
     reads, writes = os.pipe()
     asked = {
         "words": (*MAYFLY, "run") if begins.limits else words,
-        "environment": environment,
-        "folder": str(Path.cwd()),
+        "environment": dict(environment),
+        "folder": folder or str(Path.cwd()),
         "session": session or terminal,
         "terminal": terminal,
     }
@@ -182,6 +185,16 @@ def run(
             copy.wait()
             raise
         return subprocess.CompletedProcess(list(words), code, _whole(out), _whole(told))
+
+
+def command(
+    *words: str | Path, environment: Mapping[str, str] | None = None, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """``mayfly WORDS`` to its end, in text; ``environment``: None is this process's."""
+    whole = (*MAYFLY, *map(str, words))
+    done = run(whole, os.environ if environment is None else environment, typed.encode())
+    said = [str(stream, "utf-8") for stream in (done.stdout, done.stderr)]
+    return subprocess.CompletedProcess(done.args, done.returncode, *said)
 
 
 def _whole(file: IO[bytes]) -> bytes:

@@ -8,10 +8,11 @@ import resource
 import socket
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import copies
 
 CONFIG = """
 [host]
@@ -29,13 +30,7 @@ env = {{ LICENCE = "hunter2" }}
 def test_without_manager_and_engine_it_says_what_it_could_not_learn(tmp_path: Path) -> None:
     config, file = tmp_path / "config.toml", tmp_path / "report.json"
     config.write_text(CONFIG.format(home=tmp_path))
-    command = [sys.executable, "-m", "mayfly.cli.app", "bugreport"]
-    done = subprocess.run(
-        [*command, "--output", str(file), "--config", str(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = copies.command("bugreport", "--output", file, "--config", config)
     assert done.returncode == 0, done.stderr
     assert "not in it: manager, status, events, recording; the report says why" in done.stderr
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -52,21 +47,15 @@ def test_without_manager_and_engine_it_says_what_it_could_not_learn(tmp_path: Pa
 def test_a_file_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(CONFIG.format(home=tmp_path))
-    command = [sys.executable, "-m", "mayfly.cli.app", "bugreport", "--config", str(config)]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "none/report.json")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    away = tmp_path / "none/report.json"
+    done = copies.command("bugreport", "--config", config, "--output", away)
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def report(*arguments: object, **given: object) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "mayfly.cli.app", "bugreport", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60, **given)  # type: ignore[call-overload, no-any-return]
+def report(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    return copies.run((*copies.MAYFLY, "bugreport", *map(str, arguments)), os.environ)
 
 
 @pytest.mark.parametrize("text", [None, b"[host\n", b"\xff\xfe", b"[host]\nsocket = 7\n"])
@@ -103,11 +92,11 @@ def test_a_full_disk_leaves_no_half_of_a_report(tmp_path: Path) -> None:
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 
-    done = report(
-        "--output",
-        file,
-        "--config",
-        config,
+    done = subprocess.run(
+        [*copies.MAYFLY, "bugreport", "--output", file, "--config", config],
+        capture_output=True,
+        check=False,
+        timeout=60,
         preexec_fn=small,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )

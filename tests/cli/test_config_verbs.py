@@ -23,7 +23,8 @@ from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers.configuration import load
 from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.installed import packages
-from tests.cli.conftest import COMMAND, Mayfly, plain
+from tests import copies
+from tests.cli.conftest import Mayfly, plain
 from tests.fakes.nvml import Hardware
 from tests.terminal import Terminal, environment
 
@@ -325,13 +326,8 @@ def test_an_image_is_built_before_there_is_a_configuration_where_init_would_have
     tmp_path: Path,
 ) -> None:
     engine = f"unix://{tmp_path}/nobody"
-    done = subprocess.run(
-        [*COMMAND, "images", "build", "cpu"],
-        env=environment(MAYFLY_CONFIG=str(tmp_path / "none.toml"), DOCKER_HOST=engine),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    around = environment(MAYFLY_CONFIG=str(tmp_path / "none.toml"), DOCKER_HOST=engine)
+    done = copies.command("images", "build", "cpu", environment=around)
     assert (done.returncode, engine in done.stderr) == (1, True), done.stderr
 
 
@@ -468,9 +464,8 @@ def test_help_is_what_a_newcomer_types(mayfly: Mayfly) -> None:
 
 def mayfly_help(*words: str) -> str:
     """What the bare command prints; the fixture puts options before the verb."""
-    ran = subprocess.run(
-        [*COMMAND, *words], capture_output=True, text=True, check=True, env=environment()
-    )
+    ran = copies.command(*words, environment=environment())
+    assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 

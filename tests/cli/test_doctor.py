@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +44,7 @@ from mayfly.edge.faults import Passing
 from mayfly.edge.room import Room
 from mayfly.engines.docker.about import engine_facts
 from mayfly.engines.protocol import Engine, EngineFacts, ImageFacts
+from tests import copies
 from tests.engine.go_between import GoBetween
 from tests.engine.private_engine import PrivateEngine
 
@@ -557,12 +556,7 @@ def doctored(tmp_path: Path, host: str = "") -> dict[str, Any]:
     config.write_text(
         f'[host]\nname = "box"\nstate_dir = "{tmp_path}/s"\n{host}\n[[pool]]\nname = "local"\n'
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mayfly.cli.app", "doctor", "--json", "--config", config],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = copies.command("doctor", "--json", "--config", config)
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 

@@ -9,18 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests import copies
 from tests.fakes.github import FakeGitHub
 
 
 def doctor(config: Path, **environment: str) -> dict[str, list[dict[str, Any]]]:
     """What `mayfly doctor --json` says, by check."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mayfly.cli.app", "doctor", "--json", "--config", config],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    around = {**os.environ, **environment}
+    done = copies.command("doctor", "--json", "--config", config, environment=around)
     found: dict[str, list[dict[str, Any]]] = {}
     for row in json.loads(done.stdout)["checks"]:
         found.setdefault(row["code"], []).append(row)

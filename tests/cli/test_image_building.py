@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import copies
 from tests.fakes.azure import FakeAzure
 from tests.fakes.github import FakeGitHub, Token
 from tests.fakes.gitlab import FakeGitLab
@@ -61,13 +61,8 @@ class Host:
         config.write_text(f'[host]\nname = "box"\nstate_dir = "{self.state}"\n{self.pools}')
         path = f"{self.home / 'bin'}:{os.environ['PATH']}"
         self.asked.unlink(missing_ok=True)
-        return subprocess.run(
-            [sys.executable, "-m", "mayfly.cli.app", "--config", str(config), "images", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": path, "ASKED": str(self.asked), **environment},
-        )
+        around = {"PATH": path, "ASKED": str(self.asked), **environment}
+        return copies.command("--config", config, "images", *words, environment=around)
 
     def given(self, option: str) -> dict[str, str]:
         """The build's arguments, or its labels."""

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from mayfly.edge.catalogue import catalogue
+from tests import copies
 from tests.fakes.nvml import Hardware
 
 
 def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with nothing around it but what is given."""
-    return subprocess.run(
-        [sys.executable, "-m", "mayfly.cli.app", "images", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": "/usr/bin:/bin", "MAYFLY_CONFIG": "/nonexistent", **(environment or {})},
-    )
+    """The command with nothing around it but what is given."""
+    around = {"PATH": "/usr/bin:/bin", "MAYFLY_CONFIG": "/nonexistent", **(environment or {})}
+    return copies.command("images", *words, environment=around)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

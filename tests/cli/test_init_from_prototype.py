@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from mayfly.cli.trouble import Usage
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.configuration import load
-from tests.cli.conftest import COMMAND, Ran
-from tests.terminal import ROOT, environment
+from tests import copies
+from tests.cli.conftest import Ran
+from tests.terminal import environment
 
 PAT = "q7secretsecretsecretsecretsecretsecretsecretsecretse"
 LINE = (
@@ -28,23 +28,8 @@ GPUS = Found("box", "unix:///var/run/docker.sock", "27.0", ("nvidia", "runc"), g
 
 def init(text: str, config: Path, *words: str) -> Ran:
     """What the command makes of the old one on its standard input."""
-    done = subprocess.run(
-        [
-            *COMMAND,
-            "init",
-            "--no-images",
-            "--config",
-            config,
-            "--from-prototype",
-            *(words or ("-",)),
-        ],
-        input=text,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        cwd=ROOT,
-        check=False,
-    )
+    typed = ("init", "--no-images", "--config", str(config), "--from-prototype", *(words or ("-",)))
+    done = copies.command(*typed, environment=environment(), typed=text)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

@@ -11,6 +11,7 @@ import pytest
 from mayfly.cli import installation
 from mayfly.cli.installation import MARK, UNIT, InstalledFile
 from mayfly.cli.verbs_images import missing
+from tests import copies
 
 FILES = [
     "etc/systemd/system/mayfly.service",
@@ -29,8 +30,7 @@ analyze = pytest.mark.skipif(
 
 
 def install(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mayfly.cli.app", "install", "--root", str(root), *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return copies.command("install", "--root", root, *more)
 
 
 def present(root: Path) -> list[str]:
@@ -89,20 +89,8 @@ def test_uninstalling_takes_away_ours_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None:
     install(tmp_path)
-    checked = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mayfly.cli.app",
-            "config",
-            "check",
-            "--config",
-            tmp_path / "etc/mayfly/config.example.toml",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    example = tmp_path / "etc/mayfly/config.example.toml"
+    checked = copies.command("config", "check", "--config", example)
     assert checked.returncode == 0, checked.stderr
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +13,7 @@ import pytest
 
 from mayfly.edge.faults import Refused
 from mayfly.engines.docker.engine import DockerEngine
+from tests import copies
 from tests.fakes.podman import podman
 from tests.harness import Manager
 
@@ -73,13 +72,8 @@ def test_the_doctor_says_it_of_the_engine(found: Found) -> None:
 
 def test_init_takes_it_for_no_engine_and_says_why(found: Found, tmp_path: Path) -> None:
     config = tmp_path / "mayfly.toml"
-    done = subprocess.run(
-        [sys.executable, "-m", "mayfly.cli.app", "init", "--no-images", "--config", config],
-        env={**os.environ, "DOCKER_HOST": found.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    around = {**os.environ, "DOCKER_HOST": found.url}
+    done = copies.command("init", "--no-images", "--config", config, environment=around)
     assert done.returncode == 0, done.stderr
     assert f"mayfly: {found.sentence}" in done.stderr.splitlines()
     assert found.url not in config.read_text()
