@@ -24,6 +24,7 @@ from mayfly.edge.repository import Repository
 from tests.harness import until
 from tests.pipelines.box import Box
 from tests.pipelines.example import ENVIRONMENT, commit, git, write
+from tests.relayed import Relayed
 
 CLOSED = "others who push cannot run "  # this checkout may be anywhere
 A, B = "a" * 40, "b" * 40
@@ -49,6 +50,14 @@ def box(tmp_path: Path) -> Iterator[Box]:
     found = Box(tmp_path / "box")
     yield found
     found.close()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Path]:
+    """The command that the hook calls."""
+    (tmp_path / "bin").mkdir()
+    with Relayed(tmp_path / "bin") as mayfly:
+        yield mayfly.path
 
 
 @dataclass
@@ -88,13 +97,13 @@ Install = Callable[..., str]
 
 @pytest.fixture
 def install(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], box: Box
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], box: Box, program: Path
 ) -> Install:
     """``install(bare, *options, code=0)``: what `mayfly pipeline install-hook` says."""
 
     def run(bare: Path, *options: str, code: int = 0) -> str:
         words = ["--socket", str(box.path), "pipeline", "install-hook", str(bare), *options]
-        monkeypatch.setattr(sys, "argv", ["mayfly", *words])
+        monkeypatch.setattr(sys, "argv", [str(program), *words])
         for name, value in ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
         capfd.readouterr()
@@ -440,13 +449,14 @@ def test_names_of_branches_and_subjects_are_shown_as_text_and_read_by_no_shell(l
     assert not any(path.name == "pwned" for path in lab.bare.parent.rglob("*"))
 
 
-def test_a_template_that_never_ends_is_told(lab: Lab) -> None:
-    """Within the minute of a processor that a push has, or this test's own time."""
+def test_a_template_that_never_ends_is_told(lab: Lab, program: Path) -> None:
+    """Within the minute of a processor that a push has, or this test's own time: a limit of the process."""
     loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     (lab.clone / ".mayfly.toml").write_text(ONE.replace("make -C", loop))
     commit(lab.clone)
     hook = lab.bare / "hooks/post-receive"
-    hook.write_text(hook.read_text().replace("pushed=", "ulimit -S -t 2\npushed="))
+    own = hook.read_text().replace(str(program), str(Path(sys.executable).with_name("mayfly")))
+    hook.write_text(own.replace("pushed=", "ulimit -S -t 2\npushed="))
     assert "mayfly: main: these jobs take too much to work out" in lab.push()
 
 
