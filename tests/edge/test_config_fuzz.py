@@ -18,7 +18,7 @@ from mayfly.providers.configuration import check, load, schema
 pytestmark = pytest.mark.long
 
 MANY = (
-    int(os.environ.get("MAYFLY_FUZZ", "2000")) // 4
+    int(os.environ.get("MAYFLY_FUZZ", "800")) // 4
 )  # four tests share it, here and in tests/service
 
 KEYS = sorted({key for table in schema()["$defs"].values() for key in table["properties"]})

@@ -22,9 +22,7 @@ from mayfly.service.control import Control
 from tests.service.conftest import Ask, connect
 from tests.service.standin import StandIn, job, slot, status
 
-MANY = (
-    int(os.environ.get("MAYFLY_FUZZ", "2000")) // 4
-)  # four tests share it, here and in tests/edge
+MANY = int(os.environ.get("MAYFLY_FUZZ", "800")) // 4  # four tests share it, here and in tests/edge
 LIMIT = 10.0  # seconds; what takes longer hangs
 
 
