@@ -18,7 +18,7 @@ MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
 PLACES = {"Condition": 3, "Finding": 2, "fail": 1, "warn": 1, "_of": 4}
 COMMANDS = {
     *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
-    *("echo", "grep", "ls", "kubectl"),
+    *("echo", "printf", "grep", "ls", "kubectl"),
 }
 OF_ROOT = {"docker", "iptables", "journalctl"}
 ALICE, ROOT = Here(), Here(root=True)
