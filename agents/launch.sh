@@ -222,9 +222,12 @@ launch() {
   # (When that was is the file's own time: to ask `date` would take longer than all of this.)
   echo yes >"$_witness/opened" || die 73 "cannot write to the witness $_witness"
   # Where the manager cannot see that: before there is a job that could say so.
+  _key=
   if [ -n "$_account" ]; then
     account opened
-    printf 'mayfly: opened %s %s:%s\n' "$_generation" "$_job_uid" "$_job_gid"
+    # What comes with it in the end is the launcher's: nobody in the job can know it, but where the job may become root.
+    [ "${MAYFLY_ACCOUNT:-}" != printed ] || [ -n "$_job_sudo" ] || read -r _key </proc/sys/kernel/random/uuid
+    printf 'mayfly: opened %s %s:%s%s\n' "$_generation" "$_job_uid" "$_job_gid" "${_key:+ $_key}"
   fi
   trap 'fell $?' EXIT
   exec </dev/null
@@ -264,7 +267,7 @@ launch() {
 # What the job sees of the container's environment: all of it but the launcher's own part.
 job_environment() {
   # (Those of the pool and the image have other names yet; `job-environment` gives them their own.)
-  unset MAYFLY_GENERATION MAYFLY_USER MAYFLY_GROUPS MAYFLY_SUDO OLDPWD
+  unset MAYFLY_GENERATION MAYFLY_USER MAYFLY_GROUPS MAYFLY_SUDO MAYFLY_ACCOUNT MAYFLY_GPUS OLDPWD
   export HOME="$_job_home" USER="$_job_name" LOGNAME="$_job_name" SHELL=/bin/sh PATH="$_job_path"
   if [ -n "$_trusted" ]; then
     export SSL_CERT_FILE="$_trusted" REQUESTS_CA_BUNDLE="$_trusted" CURL_CA_BUNDLE="$_trusted"
@@ -367,7 +370,7 @@ finish() {
   _ended=yes
   printf '%s %s\n' "$1" "$_oom_kills" 2>/dev/null >"$_witness/exit" || write_spare "$1"
   if [ -n "$_account" ]; then
-    # (Nothing is printed: a pod's two streams are copied apart, and what the job said last may come after it.)
+    # (No line of its end is printed: a pod's two streams are copied apart, and what the job said last may come after it.)
     give_account "$1"
   else
     printf 'mayfly: ended %s\n' "$1" || :
@@ -379,12 +382,18 @@ finish() {
 give_account() {
   if [ -f "$_witness/signs" ]; then
     while IFS= read -r _line; do
-      account "sign $_line"
+      tell "sign $_line"
     done <"$_witness/signs"
   fi
-  account opened
-  [ ! -e "$_witness/signals" ] || account signalled
-  account "exit $1 $_oom_kills"
+  tell opened
+  [ ! -e "$_witness/signals" ] || tell signalled
+  tell "exit $1 $_oom_kills"
+}
+
+# Adds a line to the account, and prints it with the key for a manager that would hear of it sooner than by the engine.
+tell() {
+  account "$1"
+  [ -z "$_key" ] || printf 'mayfly: %s %s\n' "$_key" "$1" || :
 }
 
 # Where the host's disk takes no more, the account goes into the bytes that the manager has set aside for it: over them, since

@@ -60,6 +60,26 @@ def test_its_job_runs_and_its_end_is_told_in_the_account(elsewhere: Agent, accou
     assert account.read_text().splitlines() == ["opened", "opened", "exit 7 0"]
 
 
+def test_its_account_is_printed_behind_a_key_once_nothing_of_its_job_runs(
+    start: Start, account: Path, until: Until
+) -> None:
+    made = start(
+        init=False,
+        at_gate=False,
+        environment={"MAYFLY_ACCOUNT": "printed"},
+        tmpfs={"/run/mayfly": "size=16m,mode=0777"},
+        mounts=[Mount("/dev/termination-log", str(account), type="bind")],
+    )
+    until(made.raw)
+    made.open(files(["sh", "-c", "setsid sh -c 'while :; do echo on; done' & env; exit 7"]))
+    assert made.wait() == 7
+    _, second, *rest = made.raw().decode().splitlines()
+    opened, _, key = second.rpartition(" ")
+    assert opened == f"mayfly: opened {made.generation} 1000:1000"
+    assert rest[-2:] == [f"mayfly: {key} opened", f"mayfly: {key} exit 7 0"]
+    assert not [line for line in rest[:-2] if key in line or "MAYFLY_ACCOUNT" in line]
+
+
 def test_its_job_cannot_write_the_account(elsewhere: Agent, account: Path) -> None:
     elsewhere.open(files(["sh", "-c", "echo exit 0 0 >/dev/termination-log; echo $?"]))
     elsewhere.wait()

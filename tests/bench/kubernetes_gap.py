@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 from tests.bench.figures import Figure, Goal, median, p95
 from tests.bench.idle import _resident
@@ -29,6 +30,24 @@ LONG_ENOUGH = 6  # seconds in which a slot gets its standby, where it may have o
 MEMORY = 64 + 30  # MiB
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a slot has."""
+
+    name: str
+    what: str
+    gpus: bool
+    claimed: bool
+    goal: float  # seconds
+
+
+KINDS = (
+    Kind("", "no GPU", gpus=False, claimed=False, goal=0.5),
+    Kind("_claim", "a GPU by a shared claim", gpus=True, claimed=True, goal=0.5),
+    Kind("_gpu", "a GPU", gpus=True, claimed=False, goal=3.0),
+)
+
+
 def measure() -> list[Figure]:
     """The gaps, with a device and without, then the calls of 64 slots; nothing where there is no cluster."""
     if (why := why_not()) is not None:
@@ -40,9 +59,9 @@ def measure() -> list[Figure]:
         return []
     with Cluster(parts) as cluster:
         figures = []
-        for name, keys, goal in (("", "", 0.5), ("_gpu", "gpus = 1\n", 3.0)):
+        for kind in KINDS:
             with cluster.namespace("gap") as space:
-                figures += _gap(space, name, keys, goal)
+                figures += _gap(space, kind)
         with cluster.namespace("calls") as space:
             figures += _calls(space)
     return figures
@@ -51,10 +70,14 @@ def measure() -> list[Figure]:
 # -- the gap ---------------------------------------------------------------------------------------
 
 
-def _gap(space: Namespace, name: str, keys: str, goal: float) -> list[Figure]:
+def _gap(space: Namespace, kind: Kind) -> list[Figure]:
     gaps, loop = [], []
-    device = {RESOURCE: "1"} if keys else {}
-    with ClusterManager(space, pool(1, keys)) as manager:
+    device = {RESOURCE: "1"} if kind.gpus else {}
+    pools = pool(1, "gpus = 1\n" if kind.gpus else "")
+    with ClusterManager(space, pools) as manager:
+        if kind.claimed:
+            claimed = f'device_class = "{space.cluster.device_class()}"\n'
+            manager.configure(pools, cluster=claimed)
         manager.start()
         for number in range(ROUNDS + 1):
             gap, beside = _hand_over(manager), _jobs(space, device, number)
@@ -65,11 +88,11 @@ def _gap(space: Namespace, name: str, keys: str, goal: float) -> list[Figure]:
                 manager.in_phase("idle")
     return [
         Figure(
-            name=f"kubernetes_gap{name}",
-            what=f"gap between two jobs on a cluster, {'a GPU' if keys else 'no GPU'}",
+            name=f"kubernetes_gap{kind.name}",
+            what=f"gap between two jobs on a cluster, {kind.what}",
             value=median(gaps),
             unit="s",
-            goal=Goal(goal),
+            goal=Goal(kind.goal),
             beside="two Jobs",
             beside_value=median(loop),
             p95=p95(gaps),

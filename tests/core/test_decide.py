@@ -220,6 +220,19 @@ def test_an_engine_that_keeps_no_standby_gets_none() -> None:
         assert manager.phases("a-0") == ["idle"]
 
 
+@pytest.mark.parametrize(("claims", "standby"), [("", None), ("any", "armed")])
+def test_where_an_engine_picks_gpus_a_standby_needs_those_of_its_slot(
+    claims: str, standby: str | None
+) -> None:
+    able_to = Capabilities(picks_gpu=False, claims=claims)
+    manager = filled(
+        tuple(replace(spec, engine=able_to) for spec in specs(replace(pool("a"), devices=1)))
+    )
+    manager.submit("a")
+    manager.run()
+    assert manager.phases("a-0") == ["busy", *([standby] if standby is not None else [])]
+
+
 def test_where_an_engine_gives_no_other_name_the_next_agent_keeps_its_own_and_works() -> None:
     manager = filled(able(Capabilities(renames=False)))
     manager.submit("a")

@@ -333,6 +333,8 @@ registry = "registry.lab:5000/ci"
 pull = "Always"
 pull_secrets = ["lab"]
 gpu_resource = "nvidia.com/mig-1g.10gb"
+device_class = "mig.nvidia.com"
+device_selector = 'device.attributes["gpu.nvidia.com"].profile == "1g.10gb"'
 priority_class = "ci"
 service_account = "agents"
 start_seconds = 60.0
@@ -366,6 +368,8 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         pull="Always",
         pull_secrets=("lab",),
         gpu_resource="nvidia.com/mig-1g.10gb",
+        device_class="mig.nvidia.com",
+        device_selector='device.attributes["gpu.nvidia.com"].profile == "1g.10gb"',
         priority_class="ci",
         service_account="agents",
         start_seconds=60.0,

@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from mayfly.engines.simulated.gate import unpacked
+from tests.fakes.kubernetes_claims import FakeClaims
 from tests.fakes.websocket_end import WebSocketEnd, accepted
 
 NAMESPACE = "agents"
@@ -48,6 +50,8 @@ class FakePod:
         self.tree: list[bytes] = []
         self.job: subprocess.Popen[bytes] | None = None
         self.signalled = False
+        self.over = False  # as its runtime knows it, whatever its status says
+        self.key = ""  # what its launcher's account comes with on its output
 
     @property
     def name(self) -> str:
@@ -57,6 +61,19 @@ class FakePod:
     def generation(self) -> str:
         environment = self.document["spec"]["containers"][0]["env"]
         return next(str(one["value"]) for one in environment if one["name"] == "MAYFLY_GENERATION")
+
+    @property
+    def asked_to_print(self) -> bool:
+        """Whether its launcher is to print its account."""
+        environment = self.document["spec"]["containers"][0]["env"]
+        return {"name": "MAYFLY_ACCOUNT", "value": "printed"} in environment
+
+    @property
+    def claim(self) -> str | None:
+        """The claim that it uses."""
+        used = self.document["spec"].get("resourceClaims") or [{}]
+        name = used[0].get("resourceClaimName")
+        return None if name is None else str(name)
 
     @property
     def runs(self) -> bool:
@@ -71,6 +88,11 @@ class FakePod:
         self.cluster.ring()
 
     def start(self) -> None:
+        claim = self.claim
+        while claim is not None and claim not in self.cluster.claims.there:
+            if self.cluster.stopping or self.name not in self.cluster.pods:
+                return
+            self.cluster.wait(0.1)  # as a scheduler does
         self.document["status"] = {
             "phase": "Running",
             "podIP": "10.0.0.1",
@@ -98,7 +120,10 @@ class FakePod:
             return True
         self.opened = True
         self.account.append("opened")
-        self.say(f"mayfly: opened {self.generation} 1000:1000\n".encode())
+        if self.asked_to_print:
+            self.key = str(uuid.uuid4())
+        said = f"mayfly: opened {self.generation} 1000:1000 {self.key}".rstrip()
+        self.say(f"{said}\n".encode())
         threading.Thread(target=self._work, args=(files,), daemon=True).start()
         return True
 
@@ -118,14 +143,22 @@ class FakePod:
     def end(self, code: int, *, died: str = "", reason: str = "", account: bool = True) -> None:
         """Its launcher ends, or (without ``account``) is ended."""
         with self.cluster.lock:
-            if not self.runs:
+            if not self.runs or self.over:
                 return
+            self.over = True
             if died:
                 self.account.append(f"died {code} {died}")
             if self.opened and account:
-                if self.signalled:
-                    self.account.append("signalled")
-                self.account.append(f"exit {code} 0")
+                given = ["opened", *(["signalled"] if self.signalled else []), f"exit {code} 0"]
+                self.account += given
+                for line in given if self.key else []:
+                    self.say(f"mayfly: {self.key} {line}\n".encode())
+        if self.job is not None and self.job.poll() is None:
+            self.job.kill()
+        for one in tuple(self.attached):
+            one.close()
+        self.cluster.told.wait()
+        with self.cluster.lock:
             status = self.document["status"]
             status["phase"] = "Succeeded" if code == 0 else "Failed"
             status["containerStatuses"][0]["state"] = {
@@ -137,10 +170,6 @@ class FakePod:
                 }
             }
             self.cluster.changed("MODIFIED", self.document)
-        if self.job is not None and self.job.poll() is None:
-            self.job.kill()
-        for one in self.attached:
-            one.close()
 
     def signal(self, name: str) -> None:
         if name == "KILL":
@@ -162,6 +191,10 @@ class FakeCluster:
         self.oldest = 0
         self.history: list[tuple[int, str, Document]] = []
         self.pods: dict[str, FakePod] = {}
+        self.claims = FakeClaims()
+        self.has_claims = True  # whether it has resource.k8s.io/v1 at all
+        self.told = threading.Event()  # whether statuses say how pods have ended
+        self.told.set()
         self.calls: list[str] = []
         self.starts = True  # whether pods come to run
         self.cut_attach_after: int | None = None
@@ -169,6 +202,7 @@ class FakeCluster:
         self.looks_end: int | None = None  # with this code, where one is said
         self.elsewhere: str | None = None  # where who asks for streams is sent
         self.budgets: list[Document] = []
+        self.taints: list[Document] = []
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that Mayfly may not
         self.stuck: set[str] = set()  # names of pods whose node does not say that they have ended
         self._faults: list[tuple[str, re.Pattern[str], int, str, str]] = []
@@ -184,6 +218,7 @@ class FakeCluster:
     def __exit__(self, *_: object) -> None:
         self.stopping = True
         self.released.set()
+        self.told.set()
         self.ring()
         for one in tuple(self.pods.values()):
             if one.job is not None and one.job.poll() is None:
@@ -277,6 +312,7 @@ class FakeCluster:
         with self.lock:
             self.pods.pop(name, None)
             self.changed("DELETED", one.document)
+            self.claims.collect({one.document["metadata"]["uid"] for one in self.pods.values()})
 
     def events_after(self, version: int) -> list[tuple[int, str, Document]]:
         with self.lock:
@@ -338,6 +374,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"items": [{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}]})
         elif path == "/version":
             self._answer(200, {"major": "1", "minor": "37", "gitVersion": "v1.37.2"})
+        elif path.startswith("/apis/resource.k8s.io/v1"):
+            self._of_claims(path, query)
         elif path.endswith("/pods") and "watch" in query:
             self._watch(int(query["resourceVersion"][0]))
         elif path.endswith("/pods"):
@@ -355,6 +393,30 @@ class _Handler(BaseHTTPRequestHandler):
                 with self.fake.lock:
                     self._answer(200, one.document)
 
+    def _of_claims(self, path: str, query: dict[str, list[str]]) -> None:
+        if not self.fake.has_claims:
+            self._refuse(404, "the server could not find the requested resource", "NotFound")
+        elif path.endswith("/resourceclaims"):
+            with self.fake.lock:
+                self._answer(200, self.fake.claims.selected(query.get("labelSelector", [""])[0]))
+        elif path.endswith("/resourceslices"):
+            self._answer(200, self.fake.claims.slices())
+        else:
+            kinds = [{"name": "resourceclaims"}, {"name": "devicetaintrules"}]
+            self._answer(200, {"kind": "APIResourceList", "resources": kinds})
+
+    def do_PATCH(self) -> None:
+        path, _ = self._asked()
+        body = self._body()
+        if self._failing("PATCH", path):
+            return
+        with self.fake.lock:
+            one = self.fake.claims.merge(path.rpartition("/")[2], body)
+            if one is None:
+                self._refuse(404, "not found", "NotFound")
+            else:
+                self._answer(200, one)
+
     def do_POST(self) -> None:
         path, _ = self._asked()
         body = self._body()
@@ -370,10 +432,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.fake.budgets.append(body)
             self._answer(201, body)
             return
-        made = self.fake.create(body)
+        if path.endswith("/devicetaintrules"):
+            if body in self.fake.taints:
+                self._refuse(409, "already exists", "AlreadyExists")
+                return
+            self.fake.taints.append(body)
+            self._answer(201, body)
+            return
+        if path.endswith("/resourceclaims"):
+            with self.fake.lock:
+                made = self.fake.claims.create(body)
+            self.fake.ring()
+        else:
+            made = self.fake.create(body)
         if made is None:
             name = body["metadata"]["name"]
-            self._refuse(409, f'pods "{name}" already exists', "AlreadyExists")
+            self._refuse(409, f'"{name}" already exists', "AlreadyExists")
         else:
             self._answer(201, made)
 
@@ -449,6 +523,10 @@ class _Handler(BaseHTTPRequestHandler):
             for line in one.log[at:]:
                 at += 1
                 text = line if stamped else line.partition(b" ")[2]
+                if b"broken" in line and self.fake.fault("BREAK", "/log") is not None:
+                    self._chunk(text[: len(text) // 2 + 10])
+                    self._chunk(b"")
+                    return
                 if line >= since and not self._chunk(text):
                     return
             if over:
@@ -466,7 +544,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         one = self.fake.pods.get(name)
-        if one is None or not one.runs:
+        if one is None or not one.runs or one.over:
             self._refuse(500, "container agent not found in pod")
             return
         self.send_response(101)

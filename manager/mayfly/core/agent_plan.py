@@ -27,6 +27,7 @@ from mayfly.core.model import (
     Ulimit,
 )
 from mayfly.core.quantities import whole_number
+from mayfly.core.seal import slot_key
 
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
@@ -117,6 +118,8 @@ class AgentPlan:
     removes_itself: bool = True
     log_max_size: int = 10 * 1024 * 1024  # bytes of the engine's own log
     stop_grace: int = STOP_GRACE
+    # what the engine seals with what it keeps for the slot; told to nobody
+    slot_key: str = field(default="", repr=False)
 
 
 def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int) -> AgentPlan:
@@ -147,6 +150,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         network=Network(pool.network, pool.dns, action.sandbox),
         removes_itself=spec.removal is Removal.ENGINE,
         log_max_size=log_max_size,
+        slot_key=slot_key(pool.installation_key, host, pool.name, spec.name),
     )
 
 

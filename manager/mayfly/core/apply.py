@@ -21,6 +21,7 @@ from mayfly.core.facts import (
     AgentDismissed,
     AgentDoomed,
     AgentEnrolled,
+    AgentEquipped,
     AgentExited,
     AgentFact,
     AgentOpened,
@@ -141,6 +142,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | AgentAdopted()
             | AgentArmed()
             | AgentReady()
+            | AgentEquipped()
             | AgentEnrolled()
             | GateOpening()
             | AgentOpened()
@@ -315,6 +317,8 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             draft.agent(generation, armed=at, container=container)
         case AgentReady(at=at, generation=generation):
             draft.agent(generation, ready=at)
+        case AgentEquipped(generation=generation, devices=devices):
+            draft.agent(generation, devices=devices)
         case AgentEnrolled(at=at, generation=generation):
             draft.agent(
                 generation,

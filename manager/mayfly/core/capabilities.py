@@ -17,6 +17,8 @@ class Capabilities:
     removes_itself: bool = True  # an ended container may be removed by the engine
     outlives_restart: bool = True  # containers go on while the engine is restarted
     picks_gpu: bool = True  # the manager says which GPU a container gets
+    # by what GPUs that the engine picks are claimed for a slot and all its agents; "": each agent gets others
+    claims: str = ""
     networks: bool = True  # each pool may have a network of its own
     freezes: bool = True  # all processes of a container may be stopped where they are, and go on
     weighs: bool = (

@@ -316,7 +316,13 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
         pool=pool,
         image=identity or found.image or "",
         fingerprint=fingerprint(
-            pool, identity, lease, removal, way, mounts.identities(pool, survey.sources)
+            pool,
+            identity,
+            lease,
+            removal,
+            way,
+            mounts.identities(pool, survey.sources),
+            survey.engine.claims,
         ),
         lease=lease,
         injection=way,
@@ -360,6 +366,7 @@ def fingerprint(
     removal: Removal,
     way: Injection | None = None,
     sources: tuple[str | None, ...] = (),
+    claims: str = "",
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     baked = baked_parts(without_secrets(pool))
@@ -369,6 +376,8 @@ def fingerprint(
         told.append([way.kind, *way.devices])
     if sources:
         told.append(list(sources))
+    if pool.devices and claims:
+        told.append(claims)
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

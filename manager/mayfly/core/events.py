@@ -20,6 +20,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "agent.adopted": INFO,
         "agent.armed": INFO,
         "agent.ready": INFO,
+        "agent.equipped": INFO,
         "agent.enrolled": INFO,
         "gate.opening": INFO,
         "agent.opened": INFO,

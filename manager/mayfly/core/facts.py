@@ -63,6 +63,15 @@ class AgentReady:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentEquipped:
+    """agent.equipped: its engine has said which GPUs it chose for it."""
+
+    at: float
+    generation: Generation
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AgentEnrolled:
     """agent.enrolled: the service gave what opens its gate."""
 
@@ -400,6 +409,7 @@ AgentFact: TypeAlias = (
     | AgentAdopted
     | AgentArmed
     | AgentReady
+    | AgentEquipped
     | AgentEnrolled
     | GateOpening
     | AgentOpened

@@ -110,6 +110,8 @@ class Agent:
     shm: int | None = (
         None  # bytes of shared memory; None: as many as the engine gives, or not known
     )
+    # what its engine gave it by its own choice, as far as it has said so: UUIDs, or what else names a device
+    devices: tuple[str, ...] = ()
     asked_image: str | None = None  # the image by name, where a job asked for it; None: the pool's
 
     @property

@@ -464,7 +464,8 @@ class SlotSpec:
     @property
     def standby(self) -> bool:
         """Whether its next agent is kept started while the last one works."""
-        return self.pool.standby and self.engine.standby and not self.pool.devices
+        shared = not self.pool.devices or bool(self.engine.claims)
+        return self.pool.standby and self.engine.standby and shared
 
     @property
     def sandboxed(self) -> bool:
@@ -531,6 +532,8 @@ class Container:
     image: str  # the image's id
     created: float
     lease: tuple[str, ...] = ()  # the GPUs that it was given
+    # those that the engine gave it by its own choice, as far as it says so
+    devices: tuple[str, ...] = ()
     seal: str = field(default="", repr=False)  # as it stands there; "" once it was looked at
     sealed: bool = False  # whether the seal is this installation's
     holds: bool = False  # it is a slot's holder, and no agent

@@ -15,6 +15,7 @@ from mayfly.core.apply import apply
 from mayfly.core.facts import (
     AgentAdopted,
     AgentDoomed,
+    AgentEquipped,
     AgentExited,
     AgentOpened,
     AgentReady,
@@ -119,6 +120,9 @@ def _of_agent(
         opened = min(max(witness.opened or now, agent.committed or agent.born), now)
         yield AgentOpened(opened, agent.generation)
         agent = reprieved(replace(agent, opened=opened))
+    seen = world.containers.get(agent.generation) if world.containers is not None else None
+    if seen is not None and seen.devices and seen.devices != agent.devices:
+        yield AgentEquipped(now, agent.generation, seen.devices)
     end = _end(agent, witness, world, now, in_flight)
     if end is not None:
         # Nobody may have looked when it ended; and a clock set back leaves times of the future behind.

@@ -39,6 +39,12 @@ def seal(
     return hmac.new(key.encode(), _bytes(told), hashlib.sha256).hexdigest()[:32]
 
 
+def slot_key(key: str, host: HostId, pool: PoolName, slot: SlotName) -> str:
+    """What an engine seals with what it keeps for a slot beside its containers; it is to stand nowhere."""
+    told = f"slot\0{host}\0{pool}\0{slot}"
+    return hmac.new(key.encode(), _bytes(told), hashlib.sha256).hexdigest()
+
+
 def looked_at(key: str, containers: Iterable[Container]) -> tuple[Container, ...]:
     """The containers, each with whether its seal is that of this key; the seal itself goes no further."""
     return tuple(replace(one, sealed=_bears_seal(key, one), seal="") for one in containers)

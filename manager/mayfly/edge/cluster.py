@@ -35,6 +35,9 @@ class Cluster:
     pull: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
+    # None: devices are counted, and each pod gets others
+    device_class: str | None = None
+    device_selector: str | None = None  # None: any of the class
     priority_class: str | None = None  # None: the namespace's default
     service_account: str | None = None  # None: the namespace's default; no token is mounted
     start_seconds: float = 100.0  # how long a pod may take until it runs
@@ -70,6 +73,17 @@ class ClusterTable(Table):
     ] = key(
         Cluster, "gpu_resource", "what `gpus` counts: nvidia.com/gpu, nvidia.com/mig-1g.10gb, …"
     )
+    device_class: Annotated[str, form(_NAMES, "is no name of a device class")] | None = key(
+        Cluster,
+        "device_class",
+        "the class of devices that a slot's `gpus` are claimed from (DRA), for all its agents; absent: "
+        "they are counted as `gpu_resource`",
+    )
+    device_selector: Annotated[str, form(r"[^\0]{1,4096}", "is too long")] | None = key(
+        Cluster,
+        "device_selector",
+        'which devices of the class, in CEL: device.attributes["gpu.nvidia.com"].uuid == "GPU-…"',
+    )
     priority_class: Annotated[str, form(_NAMES, "is no name of a priority class")] | None = key(
         Cluster, "priority_class", "of the agents; absent: the cluster's default"
     )
@@ -97,6 +111,9 @@ def contradictions(config: model.Config) -> Iterator[tuple[Where, str]]:
         yield ("host", "kubernetes"), f'has no meaning without engine = "{ENGINE}"'
     if chosen and config.host.gpu == "required":
         yield ("host", "gpu"), '"required" has no meaning: the GPUs are those of nodes'
+    settings = config.host.engine_settings
+    if isinstance(settings, Cluster) and settings.device_selector and not settings.device_class:
+        yield ("host", "kubernetes", "device_selector"), "has no meaning without `device_class`"
     for index, pool in enumerate(config.pools):
         for where, text in _of_pool(pool) if chosen else _only_there(pool):
             yield ("pool", index, *where), text

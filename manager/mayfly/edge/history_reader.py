@@ -31,7 +31,8 @@ EVENTS_LAST = EVENTS_FIRST.replace("ORDER BY seq", "ORDER BY seq DESC")
 LIVES = (
     "FROM lives WHERE exited >= ? AND (? IS NULL OR slot = ?)"
     " AND (? IS NULL OR outcome = ? OR cause = ?)"
-    " AND (? IS NULL OR instr(json_extract(data, '$.lease'), ?))"
+    " AND (? IS NULL OR"
+    " instr(json_extract(data, '$.lease') || ifnull(json_extract(data, '$.devices'), ''), ?))"
     " ORDER BY exited DESC LIMIT ?"
 )
 _WANTED = (
@@ -398,7 +399,7 @@ def _life_row(row: sqlite3.Row) -> dict[str, Any]:
         "ended_for": doom.get("reason"),
         "ended_by": doom.get("by"),
         "image": data["image"],
-        "gpus": data["lease"],
+        "gpus": data["lease"] or data.get("devices", []),
         "gpu_use": data.get("gpu_use", []),
         "container": data["container"],
         "born": data["born"],

@@ -90,7 +90,7 @@ def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
 def agent_from(data: Mapping[str, Any]) -> Agent:
     """An agent from its JSON."""
     known = _known(Agent, data)
-    for key in ("lease", "out"):
+    for key in ("lease", "devices", "out"):
         known[key] = tuple(known.get(key) or ())
     known["excess"] = tuple(Excess(one) for one in known.get("excess") or ())
     visits = known.get("attached") or ()

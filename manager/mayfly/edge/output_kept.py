@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NOTE, OUT, ERR, BEGIN, END = 0, 1, 2, 16, 17
 AT_GATE = b"mayfly: at gate "
-OPENED = re.compile(rb"mayfly: opened [0-9a-z]{13} \d{1,10}:\d{1,10}\n?\Z")
+OPENED = re.compile(rb"mayfly: opened [0-9a-z]{13} \d{1,10}:\d{1,10}( [0-9a-f-]{36})?\n?\Z")
 ENDED = re.compile(rb"mayfly: ended \d{1,3}\n?\Z")
 ENDED_MAX = len(b"mayfly: ended 255\n")
 FRAME_MAX = 128 * 1024

@@ -105,7 +105,7 @@ def _slot(
         "sandbox": _sandbox(row, containers, sandboxes),
         "image": row.spec.reference,
         "job_image": agent.asked_image if agent is not None else None,
-        "gpus": list(row.spec.lease),
+        "gpus": list(row.spec.lease or (agent.devices if agent is not None else ())),
         "job": agent.job if agent is not None else None,
         "note": row.note,
     }

@@ -18,6 +18,7 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.gate import frame
 from mayfly.edge.witness import unheard
 from mayfly.engines.kubernetes.engine import KubernetesEngine
+from mayfly.engines.kubernetes.pods import VANISHED
 from mayfly.engines.protocol import EngineEvent, Gone, StreamTurn
 from tests.engine.contract import FOREVER, TRUE, World
 from tests.fakes.kubernetes import FakeCluster
@@ -99,6 +100,21 @@ def test_a_server_that_is_away_is_unknown_and_told_and_its_return_too(
         world.engine.list()
     fake.ring()
     until(lambda: [turn.up for turn in heard.turns][-1] is True and len(heard.turns) >= 3)
+
+
+def test_a_pod_that_went_while_nobody_watched_was_deleted(
+    fake: FakeCluster, world: World, heard: Heard, until: Until
+) -> None:
+    container = world.started(world.plan(), until)
+    until(lambda: any(one.id == container and one.action == "start" for one in heard.events))
+    fake.fails("HOLD", "/watch", 0, "")
+    fake.fails("CUT", "/watch", 0, "")
+    fake.ring()
+    fake.delete(container.partition("@")[0])
+    fake.forget()
+    fake.released.set()
+    until(lambda: heard.died(container))
+    assert [one.why for one in heard.died(container)] == [VANISHED]
 
 
 def test_a_watch_that_ends_at_once_is_taken_up_ever_more_slowly(
@@ -325,13 +341,17 @@ def test_a_manager_that_was_away_reads_what_is_still_there(
         for name in ("opened", "user"):
             (world.witnesses.path(plan.generation) / name).unlink()
     fake.pod(ended.generation).end(3)
-    fake.delete(fake.pod(gone.generation).name)
+    about = fake.pod(gone.generation).document["metadata"]
+    lost = ContainerId(f"{about['name']}@{about['uid']}")
+    fake.delete(about["name"])
 
     later = engine_of(fake)
     later.witnesses(world.witnesses.root)
     for plan in (busy, ended, gone):
         with pytest.raises(Passing):
             world.witnesses.read(plan.generation)
+    heard: list[EngineEvent] = []
+    world._follower = later.watch(heard.append, lambda _: None)
     fake.fails("GET", "/exec", 500, "container agent not found")
     later.list()
     with pytest.raises(Passing):  # its node did not answer
@@ -345,7 +365,8 @@ def test_a_manager_that_was_away_reads_what_is_still_there(
     assert end.code == 3
     assert world.witness(gone).exit is None
     assert not unheard(world.witnesses.root, gone.generation).exists()
-    world._follower = later.watch(lambda _: None, lambda _: None)
+    (told,) = [one for one in heard if one.id == lost]
+    assert (told.action, told.host, told.why) == ("die", world.host, VANISHED)
     later.close()
 
 

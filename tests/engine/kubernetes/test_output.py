@@ -114,6 +114,16 @@ def test_a_keeper_that_goes_on_repeats_nothing_and_misses_nothing(
     assert later.text(generation) == "one\ntwo\n"
 
 
+def test_a_log_that_breaks_off_in_a_line_repeats_nothing_of_it(
+    fake: FakeCluster, world: World, until: Until, kept: Callable[[], Kept]
+) -> None:
+    one = kept()
+    fake.fails("BREAK", "/log", 0, "")
+    generation = opened(world, until, "echo one; echo broken here; sleep 600", one.keeper)
+    until(lambda: "here\n" in one.text(generation))
+    assert one.text(generation) == "one\nbroken here\n"
+
+
 def test_a_log_that_its_node_has_not_any_more_is_told(
     fake: FakeCluster, world: World, until: Until, kept: Callable[[], Kept]
 ) -> None:

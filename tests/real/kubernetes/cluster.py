@@ -200,6 +200,14 @@ class Cluster:
             found.append(f"{row['verb']} {'/'.join(part for part in parts if part)}")
         return found
 
+    def device_class(self) -> str:
+        """A class with all GPUs of the driver of claims, which is there afterwards."""
+        classes = "/apis/resource.k8s.io/v1/deviceclasses"
+        if self.api.there(f"{classes}/{DRIVER}") is None:
+            drivers = {"cel": {"expression": f'device.driver == "{DRIVER}"'}}
+            self.api.post(classes, {"metadata": {"name": DRIVER}, "spec": {"selectors": [drivers]}})
+        return DRIVER
+
     def node(self) -> Any:
         """Its node, as the API shows it."""
         return self.api.get(f"/api/v1/nodes/{NODE}")

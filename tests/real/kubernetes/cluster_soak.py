@@ -53,7 +53,7 @@ class ClusterSoak(Soak):
             notes.mkdir()
             notes.chmod(0o777)
             with self._claim(notes):
-                self.manager.configure(self._pools())
+                self.manager.configure(self._pools(), cluster=self._claiming())
                 self._start()
                 until(self.manager.answers, "the manager answers")
                 began = time.monotonic()
@@ -68,6 +68,10 @@ class ClusterSoak(Soak):
             ("points at which it killed itself", ", ".join(sorted(set(self.points)))),
         ]
         return accounts
+
+    def _claiming(self) -> str:
+        """Every second seed has its GPUs by claims."""
+        return f'device_class = "{self.cluster.device_class()}"\n' if self.seed % 2 else ""
 
     def _pools(self) -> str:
         """Half of the slots have a GPU each."""

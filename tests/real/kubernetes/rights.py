@@ -12,6 +12,7 @@ from tests.real.kubernetes.namespace import Rule
 ROLE = Path(__file__).parents[3] / "kubernetes/role.yaml"
 # Whose lack costs a drained node's jobs, and is told by `mayfly doctor`: nothing else fails.
 SPARED = "poddisruptionbudgets"
+CLAIMS = "resourceclaims"  # which pools without claims of devices need none of
 
 
 def rules(*without: tuple[str, str]) -> list[Rule]:
@@ -30,12 +31,20 @@ def rules(*without: tuple[str, str]) -> list[Rule]:
 
 def each() -> Iterator[tuple[str, str]]:
     """All pairs of resource and verb that cannot be spared."""
+    return (pair for pair in _pairs() if pair[0] not in (SPARED, CLAIMS))
+
+
+def each_of_claims() -> Iterator[tuple[str, str]]:
+    """Those that cannot be spared where devices are claimed, beside these."""
+    return (pair for pair in _pairs() if pair[0] == CLAIMS)
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
     return (
         (resource, verb)
         for rule in _rules()
         for resource in rule["resources"]
         for verb in rule["verbs"]
-        if resource != SPARED
     )
 
 

@@ -88,13 +88,7 @@ def test_a_claim_is_a_gpu_by_its_uuid_and_two_pods_share_it(space: Namespace) ->
     wanted = CLAIMED_GPUS[2]
     selector = {"cel": {"expression": f'device.attributes["{DRIVER}"].uuid == "{wanted}"'}}
     api = space.cluster.api
-    if api.there(f"{CLAIMS}/deviceclasses/{DRIVER}") is None:
-        drivers = {"cel": {"expression": f'device.driver == "{DRIVER}"'}}
-        api.post(
-            f"{CLAIMS}/deviceclasses",
-            {"metadata": {"name": DRIVER}, "spec": {"selectors": [drivers]}},
-        )
-    exactly = {"deviceClassName": DRIVER, "selectors": [selector]}
+    exactly = {"deviceClassName": space.cluster.device_class(), "selectors": [selector]}
     claim = {"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}}
     api.post(
         f"{CLAIMS}/namespaces/{space.name}/resourceclaims",

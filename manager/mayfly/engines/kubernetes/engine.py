@@ -7,10 +7,12 @@ is told, and ends it.
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from tarfile import BLOCKSIZE, HeaderError, TarInfo
@@ -34,17 +36,28 @@ from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.patience import known
 from mayfly.edge.results import Taken
-from mayfly.engines.kubernetes import sockets
+from mayfly.engines.kubernetes import claims, sockets
 from mayfly.engines.kubernetes.access import access
 from mayfly.engines.kubernetes.api import Api, Changed
+from mayfly.engines.kubernetes.claims import GROUP, Claims
+from mayfly.engines.kubernetes.ends import OPENED, Ends
 from mayfly.engines.kubernetes.examination import findings
-from mayfly.engines.kubernetes.manifest import CONTAINER, SELECTOR, budget, image, pod
+from mayfly.engines.kubernetes.manifest import (
+    CONTAINER,
+    SELECTOR,
+    budget,
+    image,
+    pod,
+    pod_name,
+)
 from mayfly.engines.kubernetes.mirror import Mirror
 from mayfly.engines.kubernetes.output import OutputKeeper
 from mayfly.engines.kubernetes.pods import (
     account_of,
+    claim_of,
     container_id,
     container_of,
+    devices_of,
     end_of,
     has_ended,
     name_and_uid,
@@ -52,6 +65,7 @@ from mayfly.engines.kubernetes.pods import (
     runs,
     trouble_of,
 )
+from mayfly.engines.kubernetes.quarantine import Quarantine
 from mayfly.engines.kubernetes.watching import PodWatch
 from mayfly.engines.protocol import (
     EngineEvent,
@@ -91,7 +105,6 @@ mkdir -p {WORKSPACE} && : >>{STDIN} && chmod 0600 {STDIN} && chown "$owner" {WOR
   find {STDIN} -perm 0600 -delete"""
 UNPACKING = ("tar", "-x", "-p", "--overwrite", "-f", "-", "-C", "/")
 SIGNAL = 'read -r gate </run/mayfly/gate && kill -s "$1" "$gate"'
-_OPENED = re.compile(rb"mayfly: opened ([0-9a-z]{13}) ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})\r?\n")
 _USER = re.compile(r"user ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})")
 
 LINES = EngineLines(
@@ -117,6 +130,10 @@ class KubernetesEngine:
         self._api = Api(access(cluster), timeout=timeout)
         self._path = f"/api/v1/namespaces/{cluster.namespace}/pods"
         self._mirror = Mirror()
+        self._claims = Claims(self._api, cluster)
+        self._quarantine = Quarantine(self._api, self._claims)
+        self._agents: dict[ContainerId, Container] = {}  # those that were seen last
+        self._ends = Ends(self._api.access, self._path, self._mirror, self._agents.get)
         self._asked: dict[Generation, float] = {}  # when whoever was not heard yet was asked last
 
     # -- itself
@@ -135,6 +152,8 @@ class KubernetesEngine:
             raise Refused(
                 f"this cluster is Kubernetes {said.get('gitVersion')}, and Mayfly needs 1.30 or newer"
             )
+        if self.cluster.device_class is not None:
+            self._has_claims(str(said.get("gitVersion")))
         return EngineFacts(
             name="Kubernetes",
             id=f"{self._api.access.server}/{self.cluster.namespace}",
@@ -144,6 +163,9 @@ class KubernetesEngine:
                 renames=False,
                 removes_itself=False,
                 picks_gpu=False,
+                claims=json.dumps([self.cluster.device_class, self.cluster.device_selector])
+                if self.cluster.device_class is not None
+                else "",
                 freezes=False,
                 weighs=False,
                 sandbox=False,
@@ -154,6 +176,16 @@ class KubernetesEngine:
             recursive_read_only=True,
             self_removal=None,
         )
+
+    def _has_claims(self, version: str) -> None:
+        """``Refused`` where the cluster gives no devices by claims."""
+        try:
+            self._api.call("GET", GROUP, "asking the API server for claims of devices")
+        except Gone:
+            raise Refused(
+                f"this cluster is Kubernetes {version} without resource.k8s.io/v1, which "
+                "host.kubernetes.device_class wants: leave that out, or see for 1.34 or newer"
+            ) from None
 
     def examine(self) -> tuple[Finding, ...]:
         """What Mayfly may do there, and what nodes have."""
@@ -179,7 +211,8 @@ class KubernetesEngine:
         cursor: EventCursor | None = None,
     ) -> PodWatch:
         """Follow the namespace's pods for ever, on a thread of its own."""
-        follower = PodWatch(self._api, self._path, ring, turned, self._seen, cursor=cursor)
+        once = self._ends.tell(ring)
+        follower = PodWatch(self._api, self._path, once, turned, self._seen, cursor=cursor)
         follower.start()
         return follower
 
@@ -198,7 +231,7 @@ class KubernetesEngine:
             self._path,
             directory,
             listener,
-            self._heard,
+            self._ends,
             per_agent=per_agent,
             total=total,
         )
@@ -221,17 +254,39 @@ class KubernetesEngine:
                 unheard[agent.generation] = one
             found.append(agent)
         self._ask_all(unheard)
+        for gone in self._agents.keys() - {agent.id for agent in found}:
+            self._agents.pop(gone, None)
         there = {agent.generation for agent in found}
         for generation in self._mirror.unheard():
-            if generation not in there:
-                self._mirror.heard(generation)  # it is gone, and with it what it had to say
-        return tuple(found)
+            if generation not in there and self._ends.vanished(generation):
+                self._mirror.heard(generation)
+        return self._equipped(found, said.get("items") or ())
+
+    def _equipped(
+        self, agents: Sequence[Container], pods: Sequence[Mapping[str, Any]]
+    ) -> tuple[Container, ...]:
+        """The same with the devices that they were given."""
+        by_claim = {
+            container_id(one): claim for one in pods if (claim := claim_of(one)) is not None
+        }
+        counted = {container_id(one): devices_of(one, self.cluster.gpu_resource) for one in pods}
+        given: Mapping[str, tuple[str, ...]] = {}
+        if by_claim:
+            with suppress(Fault):  # the next look tries again
+                given = self._claims.devices(by_claim.values())
+        return tuple(
+            replace(one, devices=given.get(by_claim.get(one.id, ""), ()) or counted.get(one.id, ()))
+            for one in agents
+        )
 
     def _seen(self, one: Mapping[str, Any]) -> None:
         """Write down what a pod's status says of its end."""
         end, agent = end_of(one), container_of(one)
+        if agent is not None:
+            self._agents[agent.id] = agent
         if end is not None and agent is not None:
             self._mirror.ended(agent.generation, end)
+            self._quarantine.look(one, end)
 
     def _ask_all(self, unheard: Mapping[Generation, Mapping[str, Any]]) -> None:
         """Look into those pods, whoever waits longest first: a node that does not answer delays a list, and
@@ -260,15 +315,6 @@ class KubernetesEngine:
             users = [user[1] for line in lines if (user := _USER.fullmatch(line)) is not None]
             self._mirror.opened(generation, users[0] if users else None)
         self._mirror.heard(generation)
-
-    def _heard(self, generation: Generation, line: str) -> None:
-        """One of an agent's first lines, which are printed before it has a job."""
-        if line == f"mayfly: at gate {generation}":
-            self._mirror.ready(generation)
-            return
-        said = _OPENED.fullmatch(line.encode() + b"\n")
-        if said is not None and said[1].decode() == generation:
-            self._mirror.opened(generation, said[2].decode())
 
     def size(self, container: ContainerId) -> int | None:  # noqa: ARG002
         """Not to be had; a pod over its limit is thrown out by its node, and that is told."""
@@ -306,7 +352,8 @@ class KubernetesEngine:
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create a pod and wait until it runs; see ``engines.protocol``."""
         doing = f"making pod {plan.slot}-{plan.generation}"
-        wanted = pod(plan, self.cluster)
+        claim = self._claim(plan)
+        wanted = pod(plan, self.cluster, claim)
         try:
             made = self._api.call("POST", self._path, doing, body=wanted)
         except NameTaken:
@@ -317,7 +364,10 @@ class KubernetesEngine:
             if not wanted["metadata"]["annotations"].items() <= there.items():
                 raise
         container = container_id(made)
+        self._mirror.made(plan.generation, container, plan.host)
         try:
+            if claim is not None:
+                self._claims.hold(plan, made)
             self._runs_soon(container, doing)
         except Fault:
             with suppress(Fault):
@@ -325,6 +375,14 @@ class KubernetesEngine:
             raise
         self._hear_gate(container, plan.generation)
         return container
+
+    def _claim(self, plan: AgentPlan) -> str | None:
+        """The claim that its devices are of, by name: the slot's, or one that begins with it; ``None``: they
+        are of none.
+        """
+        if not claims.wanted(plan, self.cluster):
+            return None
+        return self._claims.of_slot(plan) or pod_name(plan.slot, plan.generation)
 
     def _hear_gate(self, container: ContainerId, generation: Generation) -> None:
         """Read its log until the gate's own line; one that does not say it is the core's to judge."""
@@ -339,7 +397,7 @@ class KubernetesEngine:
                 line = next(stream.lines(LINE), b"")
             finally:
                 stream.close()
-            self._heard(generation, line.decode(errors="replace").rstrip("\n"))
+            self._ends.heard(generation, line.decode(errors="replace").rstrip("\n"))
 
     def _runs_soon(self, container: ContainerId, doing: str) -> None:
         """Wait until it runs; a ``Fault`` in the cluster's own words where it does not come to that."""
@@ -389,10 +447,10 @@ class KubernetesEngine:
         try:
             streams.send(data)
             # No end of input is sent: the frame says its length, and the launcher reads no further.
-            user = self._acknowledged(streams, generation, doing)
+            user, key = self._acknowledged(streams, generation, doing)
         finally:
             streams.close()
-        self._mirror.opened(generation, user)
+        self._mirror.opened(generation, user, key)
 
     def _protect(self, container: ContainerId, generation: Generation) -> None:
         """Have who drains its node wait for it: it may have a job from now on. The budget goes with the pod.
@@ -405,17 +463,21 @@ class KubernetesEngine:
             made = budget(name, uid, generation)
             self._api.call("POST", path, f"protecting pod {name}", body=made, within=PROTECTING)
 
-    def _acknowledged(self, streams: sockets.Streams, generation: Generation, doing: str) -> str:
-        """As whom its job runs, which its launcher says before there is one."""
+    def _acknowledged(
+        self, streams: sockets.Streams, generation: Generation, doing: str
+    ) -> tuple[str, str]:
+        """As whom its job runs, and what its account will come with (``""``: it does not say), which its
+        launcher says before there is one.
+        """
         last = time.monotonic() + ACKNOWLEDGED
         said = b""
         while (left := last - time.monotonic()) > 0 and not streams.over:
             got = streams.receive(left)
             if got is not None:
                 said = (said + got[1])[-4096:]
-            for one in _OPENED.finditer(said):
+            for one in OPENED.finditer(said):
                 if one[1].decode() == generation:
-                    return one[2].decode()
+                    return one[2].decode(), (one[3] or b"").decode()
         raise Passing(f"{doing}: it did not say that it is open; the agent is replaced")
 
     def _streams(
@@ -608,6 +670,7 @@ class KubernetesEngine:
 
     def close(self) -> None:
         """Let go of the connections."""
+        self._ends.close()
         self._api.close()
 
 

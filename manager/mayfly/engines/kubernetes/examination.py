@@ -15,7 +15,9 @@ from mayfly.core.quantities import whole_number
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.kubernetes.api import Api
-from mayfly.engines.protocol import Finding
+from mayfly.engines.kubernetes.claims import GROUP
+from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
+from mayfly.engines.protocol import Finding, Gone
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 # Of the namespace: API group, resource, verb. docs/how-to/kubernetes.md says what for.
@@ -24,6 +26,8 @@ NEEDED = (
     ("", "pods/log", "get"),
     *(("", f"pods/{kind}", verb) for kind in ("attach", "exec") for verb in ("get", "create")),
 )
+# Where GPUs are claimed.
+CLAIMS = tuple(("resource.k8s.io", "resourceclaims", verb) for verb in ("create", "list", "patch"))
 BUDGETS = ("policy", "poddisruptionbudgets", "create")
 APPLY = "kubectl apply -k kubernetes   # of Mayfly's sources, or the like of it"
 
@@ -33,7 +37,7 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
     yield from _kubeconfig(cluster)
     missing = [
         f"{verb} {what}"
-        for group, what, verb in NEEDED
+        for group, what, verb in (*NEEDED, *(CLAIMS if cluster.device_class is not None else ()))
         if not _may(api, cluster.namespace, group, what, verb)
     ]
     if missing:
@@ -47,7 +51,11 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
             "node ends the jobs on it"
         )
         yield Finding(False, text, APPLY)
-    yield _devices(api, cluster)
+    if cluster.device_class is not None:
+        yield _claimed(api, cluster.device_class)
+        yield _tainted(api, cluster)
+    else:
+        yield _devices(api, cluster)
 
 
 def _kubeconfig(cluster: Cluster) -> Iterator[Finding]:
@@ -72,6 +80,39 @@ def _may(api: Api, namespace: str, group: str, what: str, verb: str) -> bool:
     }
     said = api.call("POST", REVIEWS, f"asking whether Mayfly may {verb} {what}", body=body)
     return bool((said.get("status") or {}).get("allowed"))
+
+
+def _claimed(api: Api, name: str) -> Finding:
+    """Whether there is that class, and what drivers have; to look at either is no right that Mayfly needs."""
+    try:
+        api.call("GET", f"{GROUP}/deviceclasses/{name}", "looking at classes of devices")
+    except Gone:
+        text = f"there is no device class {name}, so no pod gets a GPU; see host.kubernetes.device_class"
+        return Finding(False, text, "kubectl get deviceclasses")
+    except Refused:
+        text = f"whether there is a device class {name} is not seen: Mayfly may not look at classes"
+        return Finding(True, text)
+    try:
+        said = api.call("GET", f"{GROUP}/resourceslices", "looking at devices")
+    except Refused:
+        text = f"there is a device class {name}; Mayfly may not list resourceslices, so UUIDs are not told"
+        return Finding(True, text)
+    count = sum(
+        len((one.get("spec") or {}).get("devices") or ()) for one in said.get("items") or ()
+    )
+    return Finding(True, f"there is a device class {name}, and drivers have {count} devices in all")
+
+
+def _tainted(api: Api, cluster: Cluster) -> Finding:
+    """Whether devices that do not answer can be kept from other pods; no right that Mayfly needs."""
+    kinds = api.call("GET", GROUP, "asking the API server for claims of devices").get("resources")
+    if all(one.get("name") != TAINTS for one in kinds or ()):
+        text = f"devices that do not answer are not tainted: this cluster has no {TAINTS}"
+        return Finding(True, text)
+    if not _may(api, cluster.namespace, "resource.k8s.io", TAINTS, "create"):
+        text = f"devices that do not answer are not tainted: Mayfly may not create {TAINTS}"
+        return Finding(True, text)
+    return Finding(True, "devices that do not answer are tainted")
 
 
 def _devices(api: Api, cluster: Cluster) -> Finding:

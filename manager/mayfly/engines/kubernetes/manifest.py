@@ -23,6 +23,7 @@ from mayfly.core.model import (
 from mayfly.edge.cluster import CLAIM, IMAGE, Cluster
 
 CONTAINER = "agent"
+GPUS = "gpus"  # what a pod, its container and its claim call its devices
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MAYFLY = "mayfly"
 SELECTED = (LABEL_HOST, LABEL_POOL, LABEL_SLOT, LABEL_GENERATION)  # labels, to be asked by
@@ -62,9 +63,10 @@ def budget(name: str, uid: str, generation: Generation) -> dict[str, Any]:
     }
 
 
-def pod(plan: AgentPlan, cluster: Cluster) -> dict[str, Any]:
-    """The pod of that plan (core/v1)."""
+def pod(plan: AgentPlan, cluster: Cluster, claim: str | None = None) -> dict[str, Any]:
+    """The pod of that plan (core/v1); ``claim``: the one that its devices are of, ``None``: none is."""
     volumes, mounts = _volumes(plan)
+    claims = [] if claim is None else [{"name": GPUS, "resourceClaimName": claim}]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -94,7 +96,8 @@ def pod(plan: AgentPlan, cluster: Cluster) -> dict[str, Any]:
                 },
                 **_names(plan),
                 **({"tolerations": [_toleration(cluster)]} if plan.devices else {}),
-                "containers": [_container(plan, cluster, mounts)],
+                "containers": [_container(plan, cluster, mounts, claimed=claim is not None)],
+                "resourceClaims": claims,
                 "volumes": volumes,
             }
         ),
@@ -105,9 +108,14 @@ def _without_nothing(said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None and value != []}
 
 
-def _container(plan: AgentPlan, cluster: Cluster, mounts: list[dict[str, Any]]) -> dict[str, Any]:
-    environment = at_gate(plan.environment, plan.variables, {})
-    size = _resources(plan, cluster)
+def _container(
+    plan: AgentPlan, cluster: Cluster, mounts: list[dict[str, Any]], *, claimed: bool
+) -> dict[str, Any]:
+    own = {**plan.environment, "MAYFLY_ACCOUNT": "printed"}
+    if plan.devices:
+        own["MAYFLY_GPUS"] = str(plan.devices)
+    environment = at_gate(own, plan.variables, {})
+    size = _resources(plan, cluster, claimed=claimed)
     return {
         "name": CONTAINER,
         "image": image(plan.image, cluster),
@@ -121,7 +129,11 @@ def _container(plan: AgentPlan, cluster: Cluster, mounts: list[dict[str, Any]]) 
             for name, value in environment.items()
             if name not in _ITS_DEVICES or not plan.devices
         ],
-        "resources": {"requests": size, "limits": size},
+        "resources": {
+            "requests": size,
+            "limits": size,
+            **({"claims": [{"name": GPUS}]} if claimed else {}),
+        },
         "securityContext": _security(plan),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
@@ -134,7 +146,7 @@ def _literal(value: str) -> str:
     return value.replace("$", "$$")
 
 
-# What a device plugin says itself in a container that it gives devices.
+# What a device plugin, or a driver of claims, says itself in a container that it gives devices.
 _ITS_DEVICES = frozenset({"NVIDIA_VISIBLE_DEVICES"})
 
 
@@ -144,7 +156,7 @@ def image(named: str, cluster: Cluster) -> str:
     return f"{cluster.registry.rstrip('/')}/{named}" if ours else named
 
 
-def _resources(plan: AgentPlan, cluster: Cluster) -> dict[str, str]:
+def _resources(plan: AgentPlan, cluster: Cluster, *, claimed: bool) -> dict[str, str]:
     limits = plan.limits
     found = {}
     if limits.cpus is not None:
@@ -153,7 +165,7 @@ def _resources(plan: AgentPlan, cluster: Cluster) -> dict[str, str]:
         found["memory"] = str(limits.memory)
     if limits.disk is not None:
         found["ephemeral-storage"] = str(limits.disk)
-    if plan.devices:
+    if plan.devices and not claimed:
         found[cluster.gpu_resource] = str(plan.devices)
     return found
 

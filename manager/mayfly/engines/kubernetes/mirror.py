@@ -14,11 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from mayfly.core import naming
-from mayfly.core.model import Generation
+from mayfly.core.model import ContainerId, Generation, HostId
 from mayfly.edge.faults import Passing
 from mayfly.edge.witness import SIGN, SIGNS, unheard
 from mayfly.engines.kubernetes.pods import DIED_OF_OOM, PodEnd
 
+KEY, POD = "key", "pod"
 NEWS = 5.0  # seconds within which an end is told as of now: a pod's status has whole seconds
 
 
@@ -36,6 +37,20 @@ class Mirror:
                 known = naming.is_generation(entry.name) and entry.is_dir()
                 if known and not (entry / "exit").exists() and not (entry / "died").exists():
                     unheard(root, Generation(entry.name)).touch()
+
+    def made(self, generation: Generation, container: ContainerId, host: HostId) -> None:
+        """Which pod it is, for a manager that finds it gone."""
+        self._write(generation, POD, f"{container} {host}\n")
+
+    def pod(self, generation: Generation) -> tuple[ContainerId, HostId] | None:
+        """Which pod it was, and whose; ``None``: nobody wrote that down."""
+        if self._root is None:
+            return None
+        with suppress(OSError):
+            text = (self._root / generation / POD).read_text(encoding="utf-8")
+            container, _, host = text.strip().partition(" ")
+            return ContainerId(container), HostId(host)
+        return None
 
     def is_unheard(self, generation: Generation) -> bool:
         """Whether an earlier manager's agent has not been asked."""
@@ -56,11 +71,23 @@ class Mirror:
         """It stands at its gate."""
         self._write(generation, "ready", f"{generation}\n")
 
-    def opened(self, generation: Generation, user: str | None) -> None:
-        """Its gate was opened; ``user``: as whom its job runs, ``UID:GID``, ``None``: it did not say."""
+    def opened(self, generation: Generation, user: str | None, key: str = "") -> None:
+        """Its gate was opened; ``user``: as whom its job runs, ``UID:GID``, ``None``: it did not say;
+        ``key``: what its launcher's account will come with, ``""``: it did not say.
+        """
+        if key:
+            self._write(generation, KEY, f"{key}\n")
         if user is not None:
             self._write(generation, "user", f"{user}\n")
         self._write(generation, "opened", "yes\n")
+
+    def key(self, generation: Generation) -> str:
+        """What its launcher's account will come with; ``""``: it has not said."""
+        if self._root is None:
+            return ""
+        with suppress(OSError):
+            return (self._root / generation / KEY).read_text(encoding="utf-8").strip()
+        return ""
 
     def ended(self, generation: Generation, end: PodEnd) -> None:
         """Nothing of it runs any more."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mayfly.core import naming
 from mayfly.core.model import ContainerId, Generation
@@ -39,7 +39,7 @@ from mayfly.engines.protocol import Gone, OutputListener
 PIECE = 16 * 1024  # bytes of a line that go into one frame
 BACKLOG = 512 * 1024  # bytes of one agent that may wait for the disk
 SILENT = 3600.0  # seconds without a line after which the log is asked for anew
-BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0)
+BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 CUT = "the agent's pod is gone: the end of its output may be missing"
 UNBEGUN = (
     "the first part of this output was lost: its node had thrown it away before anybody read it"
@@ -51,7 +51,20 @@ SKIPPED = (
 )
 UNREAD = "its node has no log of the agent any more: the end of its output may be missing"
 OURS = b"mayfly: "  # how all of the gate's lines begin, also that of one that could not come to stand there
-Heard = Callable[[Generation, str], None]  # of the gate's own lines, before there is a job
+ACCOUNT = 128  # lines of a launcher's account, which has fewer
+
+
+class AgentsWord(Protocol):
+    """Who listens to what agents say of themselves in their output."""
+
+    def heard(self, generation: Generation, line: str) -> None:
+        """One of the gate's own lines, before there is a job."""
+
+    def key(self, generation: Generation) -> str:
+        """What the lines of its launcher's account begin with; ``""``: nobody knows."""
+
+    def told(self, generation: Generation, container: ContainerId, account: str) -> None:
+        """All of that account: it is about to end. (This may wait, some seconds.)"""
 
 
 class _Followed:
@@ -74,6 +87,9 @@ class _Followed:
         )
         self.overlaps = False  # what comes is to begin with something that is kept
         self.unread = False  # its node has said that it has no log of it
+        self.key = ""  # what its launcher's account comes with; "": not known
+        self.account: list[str] = []  # of it, so far
+        self.told = False  # all of it was passed on
 
 
 class OutputKeeper:
@@ -85,7 +101,7 @@ class OutputKeeper:
         path: str,
         directory: Path,
         listener: OutputListener,
-        heard: Heard,
+        word: AgentsWord,
         *,
         per_agent: int,
         total: int,
@@ -93,7 +109,7 @@ class OutputKeeper:
         self._api = api
         self._path = path
         self._listener = listener
-        self._heard = heard
+        self._word = word
         self._per_agent = per_agent
         self._store = OutputStore(directory, total, listener.failed)
         self._followed: dict[Generation, _Followed] = {}
@@ -172,6 +188,7 @@ class OutputKeeper:
         """Until the pod has ended and its log was read to its end, or it is gone."""
         assert one.resume is not None
         one.first = 0 if not (one.resume.since or one.resume.known) else -1
+        one.key = self._word.key(one.generation)
         tries = 0
         while not self._stopping.is_set():
             last = False
@@ -226,6 +243,8 @@ class OutputKeeper:
                 return False
             before = b""  # of the line that goes on: its time and a space
             for piece in stream.lines(PIECE):
+                if not last and not piece.endswith(b"\n") and len(piece) < PIECE:
+                    break  # it broke off in a line, of which all comes with the next answer
                 text = piece if before else piece.partition(b" ")[2]
                 time_of = before or piece[: len(piece) - len(text)]
                 if not _is_stamp(time_of):
@@ -233,7 +252,9 @@ class OutputKeeper:
                     one.unread = True
                     break
                 before = b"" if piece.endswith(b"\n") else time_of
-                new = self._take(one, time_of + text, text, begins=begins) or new
+                jobs = self._without_account(one, text)
+                if jobs or not text:
+                    new = self._take(one, time_of + jobs, jobs, begins=begins) or new
                 begins = False
         finally:
             one.stream = None
@@ -241,6 +262,22 @@ class OutputKeeper:
             if not last:
                 self._remember(one)
         return new
+
+    def _without_account(self, one: _Followed, text: bytes) -> bytes:
+        """What of it is not its launcher's account; that is passed on as soon as it is whole."""
+        if not one.key:
+            return text
+        mark = f"mayfly: {one.key} ".encode()
+        at = text.find(mark)
+        if at < 0:
+            return text
+        line = text[at + len(mark) :].decode(errors="replace").rstrip("\n")
+        if not one.told and len(one.account) < ACCOUNT:
+            one.account.append(line)
+            if line.startswith("exit "):
+                one.told = True
+                self._word.told(one.generation, one.container, "\n".join(one.account))
+        return text[:at]
 
     def _remember(self, one: _Followed) -> None:
         """Read what is kept again, so that a log that is asked for once more brings nothing twice."""
@@ -268,7 +305,8 @@ class OutputKeeper:
                 self._write(one, own_frame(NOTE, UNBEGUN))
             one.first = -1
         if 0 <= one.first < 2:
-            self._heard(one.generation, text.decode(errors="replace").rstrip("\n"))
+            self._word.heard(one.generation, text.decode(errors="replace").rstrip("\n"))
+            one.key = one.key or self._word.key(one.generation)
             self._listener.rung(one.generation)
             one.first += 1
         if one.lines is not None:

@@ -15,8 +15,10 @@ from typing import Any
 from mayfly.core import naming
 from mayfly.core.container_labels import is_slots, labelled
 from mayfly.core.model import Container, ContainerId, ContainerState
-from mayfly.engines.kubernetes.manifest import CONTAINER, pod_name
+from mayfly.engines.kubernetes.manifest import CONTAINER, GPUS, pod_name
 
+DELETED = "its pod was deleted"
+VANISHED = "its pod was deleted while Mayfly did not look, and how it ended is gone with it"
 OOM_KILLED = "OOMKilled"
 DIED_OF_OOM = 137
 # What a kubelet calls a pod that it did not take (pkg/kubelet/lifecycle, and the managers' own).
@@ -104,6 +106,27 @@ def _state(pod: Mapping[str, Any]) -> ContainerState:
     return ContainerState.RUNNING if "running" in _container_state(pod) else ContainerState.CREATED
 
 
+def devices_of(pod: Mapping[str, Any], resource: str) -> tuple[str, ...]:
+    """Which of a counted resource its kubelet has given it, in the words of the device plugin, which NVIDIA's
+    are UUIDs; nothing where the cluster does not say so (ResourceHealthStatus, on by default since 1.36).
+    """
+    found = [
+        str(device.get("resourceID") or "")
+        for one in _container_status(pod).get("allocatedResourcesStatus") or ()
+        if one.get("name") == resource
+        for device in one.get("resources") or ()
+    ]
+    return tuple(sorted(device for device in found if device))
+
+
+def claim_of(pod: Mapping[str, Any]) -> str | None:
+    """The claim that its devices are of, by name; ``None``: they are of none."""
+    for one in (pod.get("spec") or {}).get("resourceClaims") or ():
+        if one.get("name") == GPUS and one.get("resourceClaimName"):
+            return str(one["resourceClaimName"])
+    return None
+
+
 def _status(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] = pod.get("status") or {}
     return found
@@ -169,7 +192,7 @@ def why_of(pod: Mapping[str, Any]) -> str:
     if status.get("reason"):
         return _words(status.get("reason"), status.get("message"))
     if _deleted(pod) is not None:
-        return "its pod was deleted"
+        return DELETED
     return ""
 
 

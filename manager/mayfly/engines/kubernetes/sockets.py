@@ -8,6 +8,7 @@ in v5: that stream is closed). Nothing here waits for longer than it is told.
 from __future__ import annotations
 
 import json
+import re
 import select
 import socket
 import ssl
@@ -27,8 +28,17 @@ from mayfly.engines.kubernetes.manifest import CONTAINER
 IN, OUT, ERROR, END, SIZE, CLOSED = 0, 1, 2, 3, 4, 255
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 PIECE = 32 * 1024
+# Of an attachment, and of a command (findContainer of pkg/kubelet/kubelet_pods.go asks for those that run). A
+# kubelet that does not know the pod yet says another thing.
+_NOT_RUNNING = re.compile(
+    rf'container {CONTAINER} not found in pod|container not found \("{CONTAINER}"\)'
+)
 CONNECTING = 10.0
 SENDING = 30.0  # seconds for a piece to be taken
+
+
+class NotRunning(Passing):
+    """Its container does not run, as its kubelet says, which has just asked the runtime."""
 
 
 class Streams:
@@ -168,7 +178,9 @@ def connect(
 def _unlet(status: int, said: dict[str, Any], doing: str) -> Fault:
     """A process that is not there (yet, or any more) is told as a bad request, or as the server's error."""
     if status in (400, 500):
-        return Passing(f"{doing}: {said.get('message') or f'HTTP {status}'}")
+        text = str(said.get("message") or f"HTTP {status}")
+        kind = NotRunning if _NOT_RUNNING.search(text) else Passing
+        return kind(f"{doing}: {text}")
     return fault_of(status, said, doing, None)
 
 

@@ -18,7 +18,7 @@ from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.engines.kubernetes.api import Api, Expired, Stream, fault_of
 from mayfly.engines.kubernetes.manifest import SELECTOR
-from mayfly.engines.kubernetes.pods import container_id, container_of, end_of, runs
+from mayfly.engines.kubernetes.pods import VANISHED, container_id, container_of, end_of, runs
 from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
 
 LASTS = 300  # seconds after which the server ends a watch, which is taken up again at once
@@ -55,6 +55,7 @@ class PodWatch:
         self._told_until = cursor.time_nano / 1e9 if cursor is not None else None
         self._version = ""  # from which a watch goes on; "": a list comes first
         self._known: dict[ContainerId, str] = {}  # of each pod, what was rung of it last
+        self._last: dict[ContainerId, Pod] = {}  # each pod as it was seen last
         self._listed = False
         self._stream: Stream | None = None
         self._stopping = threading.Event()
@@ -102,8 +103,10 @@ class PodWatch:
         found = self._api.call("GET", self._path, DOING, query={"labelSelector": SELECTOR})
         pods = {container_id(pod): pod for pod in found.get("items") or ()}
         for gone in self._known.keys() - pods.keys():
-            self._known.pop(gone)
-            self._tell("destroy", {}, gone)
+            last = self._last.pop(gone, {})
+            if self._known.pop(gone) != "die":
+                self._tell("die", last, gone, why=VANISHED)
+            self._tell("destroy", last, gone)
         for pod in pods.values():
             self._take(pod, first=not self._listed)
         self._listed = True
@@ -142,13 +145,14 @@ class PodWatch:
             raise Passing(f"{DOING}: an event broke off ({error})") from error
         if kind == "ERROR":
             raise fault_of(int(pod.get("code") or 500), pod, DOING, None)
-        self._version = str((pod.get("metadata") or {}).get("resourceVersion") or self._version)
-        if kind == "BOOKMARK":
-            return
-        self._take(pod, first=False)
+        if kind != "BOOKMARK":
+            self._take(pod, first=False)
         if kind == "DELETED":
             self._known.pop(container_id(pod), None)
+            self._last.pop(container_id(pod), None)
             self._tell("destroy", pod, container_id(pod))
+        # Not before all of it is written down: a watch goes on behind it.
+        self._version = str((pod.get("metadata") or {}).get("resourceVersion") or self._version)
 
     def _take(self, pod: Pod, *, first: bool) -> None:
         """Ring what is new of it; of the first list what an earlier run has heard is not."""
@@ -158,13 +162,14 @@ class PodWatch:
         now = "die" if end is not None else "start" if runs(pod) else "create"
         before = self._known.get(container)
         self._known[container] = now
+        self._last[container] = pod
         if now == before or (before == "die" and now != "die"):
             return
         if first and (end is None or self._told_until is None or int(end.at) <= self._told_until):
             return
         self._tell(now, pod, container)
 
-    def _tell(self, action: str, pod: Pod, container: ContainerId) -> None:
+    def _tell(self, action: str, pod: Pod, container: ContainerId, why: str = "") -> None:
         agent, end = container_of(pod), end_of(pod)
         at = time.time_ns()
         self._cursor = EventCursor(at, container, action)
@@ -179,6 +184,6 @@ class PodWatch:
                 slot=agent.slot if agent is not None else None,
                 generation=agent.generation if agent is not None else None,
                 exit_code=end.code if end is not None and action == "die" else None,
-                why=end.why if end is not None else "",
+                why=end.why if end is not None else why,
             )
         )

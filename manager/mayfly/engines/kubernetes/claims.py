@@ -1,0 +1,179 @@
+"""The claim of devices that is a slot's lease, where a cluster gives devices so (resource.k8s.io/v1).
+
+All agents of a slot use one claim, so that a standby stands ready on the very devices that another works on,
+and a slot keeps its devices from one agent to the next. A claim has its users' pods for owners: the cluster
+removes it with the last of them, when nobody holds it and it is no lease any more. So none is left behind,
+whatever becomes of the manager.
+
+Its name is that of the first pod that used it, and never given twice: a kubelet may remember another of that
+name. What it asks for is part of its seal, so a slot whose configuration has changed gets another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.model import LABEL_HOST, LABEL_POOL, LABEL_SLOT
+from mayfly.edge.cluster import Cluster
+from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.engines.kubernetes.api import Api
+from mayfly.engines.kubernetes.manifest import GPUS, MANAGED_BY, MAYFLY
+from mayfly.engines.protocol import Gone, NameTaken
+
+GROUP = "/apis/resource.k8s.io/v1"
+KIND = "resourceclaims"
+SEAL = "io.mayfly.claim"  # an annotation
+OF = (LABEL_HOST, LABEL_POOL, LABEL_SLOT)
+Device = tuple[str, str, str]  # its driver, pool and name
+MERGE = "application/strategic-merge-patch+json"
+
+
+def wanted(plan: AgentPlan, cluster: Cluster) -> bool:
+    """Whether that agent's devices are claimed."""
+    return bool(plan.devices) and cluster.device_class is not None
+
+
+def spec(devices: int, cluster: Cluster) -> dict[str, Any]:
+    """What a slot's claim asks for."""
+    exactly: dict[str, Any] = {
+        "deviceClassName": cluster.device_class,
+        "allocationMode": "ExactCount",
+        "count": devices,
+    }
+    if cluster.device_selector is not None:
+        exactly["selectors"] = [{"cel": {"expression": cluster.device_selector}}]
+    return {"devices": {"requests": [{"name": GPUS, "exactly": exactly}]}}
+
+
+def seal(plan: AgentPlan, name: str, asked: Mapping[str, Any]) -> str:
+    """What only this installation can write on the claim of that name for that slot."""
+    told = "\0".join((name, json.dumps(asked, sort_keys=True)))
+    return hmac.new(plan.slot_key.encode(), told.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def claim(plan: AgentPlan, cluster: Cluster, owner: Mapping[str, Any]) -> dict[str, Any]:
+    """The claim that begins with the pod ``owner``."""
+    name, asked = str(owner["name"]), spec(plan.devices, cluster)
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": {
+            "name": name,
+            "labels": {MANAGED_BY: MAYFLY, **{label: plan.labels.get(label, "") for label in OF}},
+            "annotations": {SEAL: seal(plan, name, asked)},
+            "ownerReferences": [dict(owner)],
+        },
+        "spec": asked,
+    }
+
+
+def _allocated(claim: Mapping[str, Any]) -> tuple[Device, ...]:
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    return tuple(
+        (str(one.get("driver")), str(one.get("pool")), str(one.get("device")))
+        for one in (allocation.get("devices") or {}).get("results") or ()
+    )
+
+
+class Claims:
+    """The claims of a namespace; may be used from any thread."""
+
+    def __init__(self, api: Api, cluster: Cluster) -> None:
+        self._api = api
+        self._cluster = cluster
+        self._given: Mapping[str, tuple[str, ...]] = {}  # of those that were looked at last
+        self._path = f"{GROUP}/namespaces/{cluster.namespace}/{KIND}"
+
+    def of_slot(self, plan: AgentPlan) -> str | None:
+        """The slot's claim by name, as this agent wants it; ``None``: it has none, or one that goes."""
+        asked = spec(plan.devices, self._cluster)
+        labels = {MANAGED_BY: MAYFLY, **{label: plan.labels.get(label, "") for label in OF}}
+        query = {"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())}
+        said = self._api.call(
+            "GET", self._path, f"looking for the claim of {plan.slot}", query=query
+        )
+        ours = [
+            str(about["name"])
+            for about in (one.get("metadata") or {} for one in said.get("items") or ())
+            if not about.get("deletionTimestamp")
+            and hmac.compare_digest(
+                str((about.get("annotations") or {}).get(SEAL, "")).encode(),
+                seal(plan, str(about["name"]), asked).encode(),
+            )
+        ]
+        return max(ours, default=None)
+
+    def devices(self, names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """What those claims were given, as far as it is known: UUIDs where Mayfly may read what drivers say
+        of their devices (resourceslices), else DRIVER/POOL/DEVICE. A claim that is used keeps what it has.
+        """
+        wanted = frozenset(names)
+        if not wanted <= self._given.keys():
+            found = self._all()
+            uuids = self._uuids() if any(found.values()) else {}
+            self._given = {
+                name: tuple(sorted(uuids.get(device, "/".join(device)) for device in devices))
+                for name, devices in found.items()
+                if devices
+            }
+        return self._given
+
+    def allocated(self, name: str) -> tuple[Device, ...]:
+        """What that claim has now; nothing where there is no such claim."""
+        return self._all().get(name, ())
+
+    def _all(self) -> dict[str, tuple[Device, ...]]:
+        query = {"labelSelector": f"{MANAGED_BY}={MAYFLY}"}
+        said = self._api.call("GET", self._path, "looking at claims", query=query)
+        return {
+            str((one.get("metadata") or {}).get("name")): _allocated(one)
+            for one in said.get("items") or ()
+        }
+
+    def _uuids(self) -> Mapping[Device, str]:
+        """What drivers say of their devices; nothing where Mayfly may not read it."""
+        found: dict[Device, str] = {}
+        with suppress(Fault):
+            said = self._api.call("GET", f"{GROUP}/resourceslices", "looking at devices")
+            for spec in (one.get("spec") or {} for one in said.get("items") or ()):
+                place = str(spec.get("driver")), str((spec.get("pool") or {}).get("name"))
+                for device in spec.get("devices") or ():
+                    uuid = ((device.get("attributes") or {}).get("uuid") or {}).get("string")
+                    if uuid:
+                        found[(*place, str(device.get("name")))] = str(uuid)
+        return found
+
+    def hold(self, plan: AgentPlan, pod: Mapping[str, Any]) -> None:
+        """Have that pod own the claim that it uses, which is made where the pod is its first; ``Passing``
+        where the claim is going, and the pod with it.
+        """
+        about = pod["metadata"]
+        (used,) = (pod["spec"].get("resourceClaims") or [{}])[:1]
+        name, doing = str(used.get("resourceClaimName") or ""), f"claiming devices for {plan.slot}"
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": about["name"], "uid": about["uid"]}
+        if name == about["name"]:
+            try:
+                self._api.call("POST", self._path, doing, body=claim(plan, self._cluster, owner))
+            except NameTaken:
+                if self.of_slot(plan) != name:
+                    raise Refused(
+                        f"{doing}: claim {name} is not Mayfly's; remove it, or leave it: the next agent has "
+                        "another name"
+                    ) from None
+                # (An earlier try came through.)
+            else:
+                return
+        body = {"metadata": {"ownerReferences": [owner]}}
+        try:
+            now = self._api.call("PATCH", f"{self._path}/{name}", doing, body=body, kind=MERGE)
+        except Gone as gone:
+            raise Passing(f"{doing}: the slot's claim is gone; another is made") from gone
+        about = now.get("metadata") or {}
+        if about.get("deletionTimestamp"):
+            raise Passing(f"{doing}: the slot's claim is going; another is made")

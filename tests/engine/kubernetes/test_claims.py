@@ -1,0 +1,221 @@
+"""GPUs by claims: a slot's agents share one, which is made, kept, replaced and left alone as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.model import ContainerId, Generation
+from mayfly.edge.cluster import Cluster
+from mayfly.edge.faults import Passing, Refused
+from mayfly.engines.kubernetes.engine import KubernetesEngine
+from tests.engine.contract import World
+from tests.fakes.kubernetes import NAMESPACE, FakeCluster
+from tests.fakes.kubernetes_claims import uuid_of
+from tests.waiting import Until
+
+Claiming = Callable[..., KubernetesEngine]
+NEXT = Generation("0m1abcd2efgh4")
+THIRD = Generation("0m1abcd2efgh5")
+
+
+@pytest.fixture
+def claiming(fake: FakeCluster, tmp_path: Path) -> Claiming:
+    """What makes an engine that claims devices there."""
+
+    def made(**keys: Any) -> KubernetesEngine:
+        file = tmp_path / "kubeconfig"
+        file.write_text(fake.kubeconfig())
+        file.chmod(0o600)
+        settings = Cluster(namespace=NAMESPACE, kubeconfig=str(file), start_seconds=5.0)
+        keys = {"device_class": "gpu.fake", **keys}
+        return KubernetesEngine(replace(settings, **keys), timeout=5)
+
+    return made
+
+
+@pytest.fixture
+def world(claiming: Claiming, tmp_path: Path) -> Iterator[World]:
+    made = World(claiming(), tmp_path / "state")
+    yield made
+    made.close()
+
+
+def plan_of(world: World) -> AgentPlan:
+    """An agent of a slot with two GPUs."""
+    return replace(world.plan(), devices=2, slot_key="the slot's")
+
+
+def following(world: World, plan: AgentPlan, generation: Generation) -> AgentPlan:
+    """The next agent of that slot."""
+    world.witnesses.make(generation)
+    labels = {**plan.labels, "io.mayfly.generation": generation}
+    environment = {**plan.environment, "MAYFLY_GENERATION": generation}
+    return replace(plan, generation=generation, labels=labels, environment=environment)
+
+
+def owners(fake: FakeCluster, name: str) -> set[str]:
+    """The pods that a claim belongs to."""
+    about = fake.claims.there[name]["metadata"]
+    return {one["name"] for one in about["ownerReferences"]}
+
+
+def name_of(container: ContainerId) -> str:
+    return container.partition("@")[0]
+
+
+def test_the_first_agent_of_a_slot_makes_its_claim_and_asks_for_no_counted_device(
+    fake: FakeCluster, world: World
+) -> None:
+    container = world.engine.prepare(plan_of(world))
+    (claim,) = fake.claims.there.values()
+    assert claim["metadata"]["name"] == name_of(container)
+    (request,) = claim["spec"]["devices"]["requests"]
+    assert request["exactly"]["deviceClassName"] == "gpu.fake"
+    assert request["exactly"]["count"] == 2
+    spec = fake.pods[name_of(container)].document["spec"]
+    assert spec["containers"][0]["resources"]["claims"] == [{"name": "gpus"}]
+    assert "nvidia.com/gpu" not in spec["containers"][0]["resources"]["limits"]
+
+
+def test_the_next_agent_shares_it_and_it_goes_with_the_last(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    second = world.engine.prepare(following(world, plan, NEXT))
+    name = name_of(first)
+    assert fake.pods[name_of(second)].claim == name
+    assert owners(fake, name) == {name, name_of(second)}
+    world.engine.remove(first)
+    assert set(fake.claims.there) == {name}
+    world.engine.remove(second)
+    until(lambda: not fake.claims.there)
+
+
+def test_another_manager_of_the_same_state_goes_on_with_it(
+    fake: FakeCluster, world: World, claiming: Claiming
+) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    later = claiming()
+    second = later.prepare(following(world, plan, NEXT))
+    assert fake.pods[name_of(second)].claim == name_of(first)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"device_selector": "true"}, {"device_class": "gpu.other"}],
+    ids=["selector", "class"],
+)
+def test_a_slot_whose_configuration_has_changed_gets_another(
+    fake: FakeCluster, world: World, claiming: Claiming, changed: dict[str, str]
+) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    second = claiming(**changed).prepare(following(world, plan, NEXT))
+    assert fake.pods[name_of(second)].claim == name_of(second)
+    assert owners(fake, name_of(first)) == {name_of(first)}
+
+
+@pytest.mark.parametrize("how", ["copied", "without a seal", "another's"])
+def test_what_a_stranger_has_made_is_left_alone(fake: FakeCluster, world: World, how: str) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    ours = fake.claims.there.pop(name_of(first))
+    seals = {"copied": ours["metadata"]["annotations"], "without a seal": {}}
+    about = {
+        **ours["metadata"],
+        "name": "a-strangers",
+        "annotations": seals.get(how, {"io.mayfly.claim": "0" * 32}),
+        "ownerReferences": [],
+    }
+    fake.claims.there["a-strangers"] = {**ours, "metadata": about}
+    second = world.engine.prepare(following(world, plan, NEXT))
+    assert fake.pods[name_of(second)].claim == name_of(second)
+    assert fake.claims.there["a-strangers"]["metadata"]["ownerReferences"] == []
+
+
+def test_a_strangers_of_the_very_name_is_left_alone_too(fake: FakeCluster, world: World) -> None:
+    plan = plan_of(world)
+    name = f"{plan.slot}-{plan.generation}"
+    fake.claims.there[name] = {"metadata": {"name": name}}
+    with pytest.raises(Refused, match="is not Mayfly's"):
+        world.engine.prepare(plan)
+    assert "ownerReferences" not in fake.claims.there[name]["metadata"]
+    assert name not in fake.pods
+
+
+def test_a_claim_that_is_going_takes_no_agent_with_it(fake: FakeCluster, world: World) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    claim = fake.claims.there[name_of(first)]
+    fake.fails("PATCH", "/resourceclaims/", 404, "not found", "NotFound")
+    with pytest.raises(Passing, match="another is made"):
+        world.engine.prepare(following(world, plan, NEXT))
+    assert set(fake.pods) == {name_of(first)}
+    claim["metadata"]["deletionTimestamp"] = "2026-11-29T12:00:00Z"
+    third = world.engine.prepare(following(world, plan, THIRD))
+    assert fake.pods[name_of(third)].claim == name_of(third)
+
+
+def test_what_a_claim_was_given_is_told_by_uuid(fake: FakeCluster, world: World) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    second = world.engine.prepare(following(world, plan, NEXT))
+    given = (uuid_of(0), uuid_of(1))
+    assert {one.id: one.devices for one in world.engine.list()} == {first: given, second: given}
+
+
+def test_where_mayfly_may_not_read_what_drivers_say_devices_are_told_by_name(
+    fake: FakeCluster, world: World
+) -> None:
+    fake.fails("GET", "/resourceslices", 403, "forbidden", "Forbidden")
+    container = world.engine.prepare(plan_of(world))
+    seen = world.seen(container)
+    assert seen is not None
+    assert seen.devices == ("gpu.fake/node-1/gpu-0", "gpu.fake/node-1/gpu-1")
+
+
+@pytest.mark.parametrize(("code", "tainted"), [(69, {"gpu-0", "gpu-1"}), (70, set())])
+def test_devices_that_do_not_answer_their_agent_are_tainted_once(
+    fake: FakeCluster, world: World, code: int, tainted: set[str]
+) -> None:
+    plan = plan_of(world)
+    container = world.engine.prepare(plan)
+    fake.pod(plan.generation).end(code, died="its GPUs do not answer")
+    for _ in range(2):
+        assert world.seen(container)
+    selected = [one["spec"]["deviceSelector"] for one in fake.taints]
+    assert {one["device"] for one in selected} == tainted
+    assert len(selected) == len(tainted)
+
+
+@pytest.mark.parametrize(
+    ("denied", "well", "said"),
+    [
+        (set(), True, "devices that do not answer are tainted"),
+        ({("create", "devicetaintrules")}, True, "may not create devicetaintrules"),
+        ({("patch", "resourceclaims")}, False, "may not patch resourceclaims"),
+    ],
+)
+def test_a_doctor_is_told_what_may_be_done_with_devices(
+    fake: FakeCluster, claiming: Claiming, denied: set[tuple[str, str]], well: bool, said: str
+) -> None:
+    fake.denied = denied
+    found = claiming().examine()
+    assert any(one.well is well and said in one.text for one in found)
+
+
+def test_a_cluster_that_gives_no_devices_by_claims_says_so(
+    fake: FakeCluster, claiming: Claiming
+) -> None:
+    assert claiming().facts().capabilities.claims
+    fake.has_claims = False
+    with pytest.raises(Refused, match=r"without resource\.k8s\.io/v1"):
+        claiming().facts()

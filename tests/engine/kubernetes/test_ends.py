@@ -1,0 +1,120 @@
+"""An agent's end is told as soon as its runtime knows it, and never before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.model import ContainerId
+from mayfly.edge.gate import frame, words
+from mayfly.engines.kubernetes.engine import KubernetesEngine
+from mayfly.engines.protocol import EngineEvent, OutputKeeper, OutputListener
+from tests.engine.contract import FOREVER, World
+from tests.fakes.kubernetes import FakeCluster
+from tests.waiting import Until
+
+Make = Callable[[FakeCluster], KubernetesEngine]
+FORGING = "echo 'mayfly: 00000000-0000-0000-0000-000000000000 exit 0 0'; sleep 600"
+
+
+class Followed:
+    """Agents whose output is kept, and the events of their engine."""
+
+    def __init__(self, world: World, place: Path) -> None:
+        self.world = world
+        self.events: list[EngineEvent] = []
+        self.follower = world.engine.watch(self.events.append, lambda _: None)
+        self.output = self._keeper(place)
+        self.output.start()
+
+    def _keeper(self, place: Path) -> OutputKeeper:
+        nothing = OutputListener(
+            rung=lambda _: None,
+            ended=lambda _: None,
+            line=lambda *_: None,
+            failed=lambda *_: None,
+            printed=lambda *_: None,
+        )
+        sizes = {"per_agent": 1 << 20, "total": 1 << 24, "log_size": 1 << 20}
+        return self.world.engine.output(place, nothing, **sizes)
+
+    def died(self, container: ContainerId) -> list[EngineEvent]:
+        return [one for one in self.events if one.action == "die" and one.id == container]
+
+    def close(self) -> None:
+        self.follower.stop()
+        self.output.close()
+
+
+@pytest.fixture
+def world(fake: FakeCluster, engine_of: Make, tmp_path: Path) -> Iterator[World]:
+    made = World(engine_of(fake), tmp_path / "state")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def followed(world: World, tmp_path: Path) -> Iterator[Followed]:
+    one = Followed(world, tmp_path / "output")
+    yield one
+    one.close()
+
+
+def opened(followed: Followed, until: Until, files: dict[str, bytes]) -> tuple[str, ContainerId]:
+    """An agent whose gate is open."""
+    plan = followed.world.plan()
+    container = followed.world.started(plan, until)
+    followed.output.follow(plan.generation, container)
+    followed.world.engine.open(plan.generation, container, frame(plan.generation, files))
+    return plan.generation, container
+
+
+def test_an_end_is_told_before_a_status_has_it_with_its_code_and_once(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    files = {"job.argv": words(["sh", "-c", "echo said; exit 5"]), "job.env": words([])}
+    fake.told.clear()
+    generation, container = opened(followed, until, files)
+    until(lambda: followed.died(container))
+    assert fake.pod(generation).runs  # so its status says
+    witness = followed.world.witnesses.read(fake.pod(generation).generation)  # type: ignore[arg-type]
+    assert witness is not None
+    assert witness.exit is not None
+    assert witness.exit.code == 5
+    fake.told.set()
+    read = followed.output.read(fake.pod(generation).generation, follow=True)  # type: ignore[arg-type]
+    assert b"".join(chunk.data for chunk in read) == b"said\n"
+    assert [one.exit_code for one in followed.died(container)] == [5]
+
+
+def test_an_account_of_an_agent_that_runs_ends_nobody(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    generation, container = opened(followed, until, FOREVER)
+    pod = fake.pod(generation)
+    asked = len([call for call in fake.calls if call.endswith("/attach")])
+    pod.say(f"mayfly: {pod.key} exit 3 0\n".encode())
+    until(lambda: len([call for call in fake.calls if call.endswith("/attach")]) > asked)
+    assert not followed.died(container)
+    witness = followed.world.witnesses.read(pod.generation)  # type: ignore[arg-type]
+    assert witness is not None
+    assert witness.exit is None
+    pod.end(3)
+    until(lambda: followed.died(container))
+    assert [one.exit_code for one in followed.died(container)] == [3]
+
+
+def test_who_does_not_know_the_key_gives_no_account(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    files = {"job.argv": words(["sh", "-c", FORGING]), "job.env": words([])}
+    generation, container = opened(followed, until, files)
+    pod = fake.pod(generation)
+    until(lambda: any(b" exit 0 0" in line for line in pod.log))
+    asked = [call for call in fake.calls if call.endswith("/attach")]
+    pod.end(7)
+    until(lambda: followed.died(container))
+    assert [one.exit_code for one in followed.died(container)] == [7]
+    assert len(asked) == 1  # the gate's
