@@ -51,6 +51,7 @@ class FakePod:
         self.job: subprocess.Popen[bytes] | None = None
         self.signalled = False
         self.over = False  # as its runtime knows it, whatever its status says
+        self.begun = b""  # a line of its job's that has no end
         self.key = ""  # what its launcher's account comes with on its output
 
     @property
@@ -135,7 +136,10 @@ class FakePod:
         self.job = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         assert self.job.stdout is not None
         for line in self.job.stdout:
-            self.say(line)
+            if line.endswith(b"\n"):
+                self.say(line)
+            else:
+                self.begun = line  # a runtime's log has it with what follows on its line
         code = self.job.wait()
         if self.runs:
             self.end(code if code >= 0 else 128 - code)
@@ -152,7 +156,10 @@ class FakePod:
                 given = ["opened", *(["signalled"] if self.signalled else []), f"exit {code} 0"]
                 self.account += given
                 for line in given if self.key else []:
-                    self.say(f"mayfly: {self.key} {line}\n".encode())
+                    begun, self.begun = self.begun, b""
+                    self.say(begun + f"mayfly: {self.key} {line}\n".encode())
+            if self.begun:
+                self.say(self.begun)
         if self.job is not None and self.job.poll() is None:
             self.job.kill()
         for one in tuple(self.attached):

@@ -114,6 +114,23 @@ def test_a_keeper_that_goes_on_repeats_nothing_and_misses_nothing(
     assert later.text(generation) == "one\ntwo\n"
 
 
+def test_an_account_is_no_output_either_of_an_agent_that_stood_at_its_gate_before(
+    fake: FakeCluster, world: World, until: Until, kept: Callable[[], Kept]
+) -> None:
+    first = kept()
+    plan = world.plan()
+    container = world.started(plan, until)
+    first.keeper.follow(plan.generation, container)
+    place = first.keeper._store.path(plan.generation)
+    until(lambda: place.exists() and b"at gate" in place.read_bytes())
+    later = kept()
+    later.keeper.follow(plan.generation, container)
+    world.engine.open(plan.generation, container, frame(plan.generation, job("printf one")))
+    assert later.ended.wait(30)
+    assert fake.pod(plan.generation).key
+    assert later.text(plan.generation) == "one"
+
+
 def test_a_log_that_breaks_off_in_a_line_repeats_nothing_of_it(
     fake: FakeCluster, world: World, until: Until, kept: Callable[[], Kept]
 ) -> None:

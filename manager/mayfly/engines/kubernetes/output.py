@@ -188,7 +188,6 @@ class OutputKeeper:
         """Until the pod has ended and its log was read to its end, or it is gone."""
         assert one.resume is not None
         one.first = 0 if not (one.resume.since or one.resume.known) else -1
-        one.key = self._word.key(one.generation)
         tries = 0
         while not self._stopping.is_set():
             last = False
@@ -265,6 +264,10 @@ class OutputKeeper:
 
     def _without_account(self, one: _Followed, text: bytes) -> bytes:
         """What of it is not its launcher's account; that is passed on as soon as it is whole."""
+        if OURS not in text:
+            return text
+        # (Of one that stood at its gate already another manager has heard the first line.)
+        one.key = one.key or self._word.key(one.generation)
         if not one.key:
             return text
         mark = f"mayfly: {one.key} ".encode()
@@ -306,7 +309,6 @@ class OutputKeeper:
             one.first = -1
         if 0 <= one.first < 2:
             self._word.heard(one.generation, text.decode(errors="replace").rstrip("\n"))
-            one.key = one.key or self._word.key(one.generation)
             self._listener.rung(one.generation)
             one.first += 1
         if one.lines is not None:
