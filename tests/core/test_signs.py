@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from mayfly.core import rosters
 from mayfly.core.facts import AgentConfirmed, AgentDoomed
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
@@ -20,7 +21,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.rosters import absent, confirmations
-from mayfly.core.signs import Reported, heard, wants_roster
+from mayfly.core.signs import LINGER, Reported, heard, wants_roster
 from mayfly.core.stimuli import ClientSign
 from mayfly.providers import Sign
 from tests.service_agent import service_agent
@@ -162,6 +163,27 @@ def test_a_client_that_says_that_it_is_back_is_in_no_trouble_and_takes_no_job_fo
     back = ClientSign(AGENT.generation, "reconnected")
     reported, fact = heard(AGENT, back, proof, reported, {AGENT.generation}, 6.0, unlisted=True)
     assert (dict(reported.troubles), fact) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "online", "after", "over"),
+    [
+        (None, True, LINGER, True),
+        (None, True, LINGER - 1.0, False),
+        (None, False, LINGER, False),
+        (None, None, LINGER, False),
+        (0.0, True, LINGER, False),
+    ],
+    ids=["seen", "too soon", "not online", "not told", "says more of it"],
+)
+def test_a_client_that_does_not_say_that_it_is_back_is_back_once_its_service_shows_it_for_long(
+    quiet: float | None, online: bool | None, after: float, over: bool
+) -> None:
+    cut_off = ClientSign(AGENT.generation, "trouble", "no answer", quiet)
+    reported, _ = heard(AGENT, cut_off, "roster", Reported(), {AGENT.generation}, 5.0)
+    roster = Roster((RosterEntry("7", "box-gl-0", online, False, SlotName("gl-0")),), 5.0 + after)
+    there = rosters.online(Memory({AGENT.generation: AGENT}), POOL, roster)
+    assert (reported.listed(there, roster.at).troubles == {}) is over
 
 
 def test_trouble_that_stops_in_between_is_counted_anew(services: Services) -> None:

@@ -39,6 +39,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.outcomes import End, Result
+from mayfly.core.signs import LINGER
 from mayfly.core.stimuli import RosterFailed
 from mayfly.edge import service_json, web
 from mayfly.edge.faults import Passing, Refused
@@ -548,6 +549,24 @@ class ProviderContract:
         while manager.now < back + 120.0:
             manager.one_second()
             assert manager.well
+
+    def test_trouble_of_a_client_that_never_says_that_it_is_back_is_not_told_for_ever(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        if bench.client.cut_off is None:
+            pytest.skip("its client does not tell of it")
+        manager = at_service(bench, provider, PoolSpec(POOL, "of-the-contract", embedded=False))
+        _until_well(manager, 30.0)
+        own = manager.own(SlotName("gpu-0"))
+        manager.hears(own, bench.client.cut_off)
+        manager.one_second(20.0)
+        (told,) = manager.conditions()
+        assert told.code == "service.unreachable"
+        start = manager.now
+        while manager.now < start + LINGER + 60.0:
+            manager.one_second(10.0)
+        assert manager.well
+        assert manager.own(SlotName("gpu-0")) == own
 
     def test_an_agent_whose_job_is_taken_back_before_it_begins_is_idle_again(
         self, bench: Bench, provider: Provider

@@ -151,14 +151,15 @@ class AtService(Served):
                 del self.hanging[generation]
             elif self.now >= until + AGAIN and not self.silent:
                 del self.hanging[generation]
-                self._say(generation, client.back if told else None)
+                self.hears(generation, client.back if told else None)
             elif self.now >= until and not told:
                 self.hanging[generation] = (until, True)
-                self._say(generation, client.cut_off)
+                self.hears(generation, client.cut_off)
             elif self.now >= until + AGAIN:
                 self.hanging[generation] = (self.now + client.patience, True)
 
-    def _say(self, generation: Generation, line: str | None) -> None:
+    def hears(self, generation: Generation, line: str | None) -> None:
+        """What follows from a line of that agent's client."""
         sign = self.provider.read(line) if line is not None else None
         if sign is not None:
             self.inbox.append(ClientSign(generation, sign.kind, sign.text, sign.quiet))

@@ -29,7 +29,6 @@ class GitHubBench:
     client = Client(
         100.0,
         "2026-11-29 00:00:00Z: Runner connect error: no answer. Retrying until reconnected.",
-        "2026-11-29 00:00:00Z: Runner reconnected.",
     )
     knows_busy = True
     keys: ClassVar[dict[str, Any]] = {}

@@ -78,6 +78,14 @@ def absent(memory: Memory, pool: PoolName, roster: Roster) -> frozenset[Generati
     )
 
 
+def online(memory: Memory, pool: PoolName, roster: Roster) -> frozenset[Generation]:
+    """The pool's agents that the roster shows online."""
+    found = (
+        (agent, entry_of(agent, roster)) for agent in memory.agents.values() if agent.pool == pool
+    )
+    return frozenset(agent.generation for agent, entry in found if entry and entry.online)
+
+
 def _online(agent: Agent, roster: Roster) -> bool:
     entry = entry_of(agent, roster)
     return entry is not None and entry.online is not False

@@ -19,6 +19,7 @@ from mayfly.core.stimuli import ClientSign
 
 TROUBLE_GAP = 120.0  # seconds without a word of trouble after which it is over
 SHOWN = 45.0  # seconds without one after which it is not shown any more: clients repeat themselves
+LINGER = 360.0  # seconds for which a service may show a client online that is cut off from it
 PHASE_OF_SIGN = {"listening": Phase.IDLE, "job_started": Phase.BUSY}
 IN_CONTACT = frozenset({*PHASE_OF_SIGN, "reconnected", "job_begun", "job_dropped"})
 
@@ -78,6 +79,18 @@ class Reported:
             slot: known for slot, known in self.troubles.items() if slot != agent.slot or not over
         }
         return replace(self, troubles=troubles, begun=self.begun - {agent.generation})
+
+    def listed(self, online: AbstractSet[Generation], at: float) -> Reported:
+        """A service shows those agents online: their trouble is over, though not every client says so."""
+        over = {
+            slot
+            for slot, one in self.troubles.items()
+            if one.until is None and one.generation in online and at - one.last >= LINGER
+        }
+        if not over:
+            return self
+        kept = {slot: one for slot, one in self.troubles.items() if slot not in over}
+        return replace(self, troubles=kept)
 
     def in_contact(self, agent: Agent, known: AbstractSet[Generation], now: float) -> Reported:
         """Its client is in contact with its service; those that are not ``known`` any more are forgotten."""

@@ -71,7 +71,7 @@ from mayfly.core.notice import unmade, unopened, unprepared
 from mayfly.core.polls import SURVEY_REST
 from mayfly.core.refusals import Refusals
 from mayfly.core.requests import Note, Request, Trial
-from mayfly.core.rosters import namesakes
+from mayfly.core.rosters import namesakes, online
 from mayfly.core.signs import heard, wants_roster
 from mayfly.core.slots import CLOCK_SLACK
 from mayfly.core.state import Opening, State
@@ -396,6 +396,9 @@ class Draft:
         observed = state.observed.listed(pool, roster, state.memory, kept, self.now)
         before = namesakes(state.observed.world.rosters)
         self._set(observed=observed)
+        if roster is not None:
+            there = online(state.memory, pool, roster)
+            self._set(reported=self.state.reported.listed(there, roster.at))
         if namesakes(observed.world.rosters) != before:
             self._desire()
         self._refuse(

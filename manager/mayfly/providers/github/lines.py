@@ -1,7 +1,10 @@
 """What GitHub's runner says and how it ends: its lines and exit codes, and what they mean.
 
 Pure. A job's name is anybody's text: nothing is read past the fixed beginning of a line, except the result at
-its very end. Exit code 0 does not tell that a job ran, so the signs do (facts: github.md, 4.2 and 4.3).
+its very end. Exit code 0 does not tell that a job ran, so the signs do.
+
+The runner says once that it cannot ask for jobs, and nothing when it can again (actions/runner,
+``BrokerMessageListener``): "Runner reconnected" is said of a session alone.
 """
 
 from __future__ import annotations
