@@ -72,6 +72,7 @@ class FakeScaleSets(FakeGitHub):
         self.poll_hold = 50.0
         self.linger = 50.0
         self.lapse = 300.0
+        self.service_at: str | None = None  # where its Actions service is; None: where it is itself
         self.admin_life = 3600.0
         self.queue_life = 3600.0
         self.batch = 50
@@ -185,7 +186,7 @@ class FakeScaleSets(FakeGitHub):
         self._admins[token] = expires
         self.tokens[token] = Token("write", expires)
         self.issued[f"admin token {len(self._admins)}"] = token
-        return Answer(200, {"url": f"{self.url}{TENANT}/", "token": token})
+        return Answer(200, {"url": f"{self.service_at or self.url}{TENANT}/", "token": token})
 
     def _denied(self, call: Call) -> Answer | None:
         if "api-version" not in call.query:
@@ -371,7 +372,7 @@ class FakeScaleSets(FakeGitHub):
             "sessionId": one.session.id,
             "ownerName": one.session.owner,
             "runnerScaleSet": self._show_set(one),
-            "messageQueueUrl": f"{self.url}{QUEUE}?set={one.id}",
+            "messageQueueUrl": f"{self.service_at or self.url}{QUEUE}?set={one.id}",
             "messageQueueAccessToken": one.session.token,
             "statistics": self._statistics(one),
         }

@@ -156,6 +156,13 @@ class Fake:
         self._others.append(server)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
+    def leave_others(self) -> None:
+        """Answer at its own address alone."""
+        others, self._others = self._others, []
+        for server in others:
+            server.shutdown()
+            server.server_close()
+
     def stop(self) -> None:
         """Answer no more; state is kept, and ``start`` goes on at the same address, kept free."""
         stopped = self._server is not None

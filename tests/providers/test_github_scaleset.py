@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +18,9 @@ from mayfly.core.requests import Listen
 from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import ClientRefusing, Dispatching, Expiring
 from mayfly.providers.github import make
-from mayfly.providers.github.actions_service import ActionsService
+from mayfly.providers.github.actions_service import MOVED, ActionsService
 from mayfly.providers.github.connection import Connection
-from mayfly.providers.github.scale_provider import ScaleSetGitHub
+from mayfly.providers.github.scale_provider import UNHEARD, ScaleSetGitHub
 from mayfly.providers.github.settings import GitHubSettings
 from tests.fakes.github_scale_sets import AGENTS, QUEUE, SETS, FakeScaleSets
 from tests.fakes.http import Fault
@@ -423,6 +424,30 @@ def test_no_token_goes_to_an_address_that_is_readable_on_the_way(tmp_path: Path)
     assert service.web("https://queue.lab.org/q/1").base == "https://queue.lab.org"
     with pytest.raises(Refused, match=r"http://queue\.lab\.org .* readable on the way"):
         service.web("http://queue.lab.org/q/1")
+
+
+def test_a_service_that_moves_is_asked_where_it_is_now(bench: Bench) -> None:
+    """Its address and its queue's are told with their tokens, which would live on for long."""
+    now = time.time()
+    bench.fake.start_on(old := socket.create_server(("127.0.0.1", 0)))
+    bench.fake.service_at = f"http://127.0.0.1:{old.getsockname()[1]}"
+    provider = ScaleSetGitHub(bench.pool, HOST, HOST_ID, lambda: now)
+    begun(provider)
+    bench.fake.leave_others()
+    bench.fake.service_at = None
+    job = bench.fake.queue_job()
+    for _ in range(UNHEARD):
+        with pytest.raises(Passing):
+            provider.listen(word())
+    before = bench.fake.count(*REGISTER)
+    for later in (MOVED - 1.0, 1.0):
+        now += later
+        with pytest.raises(Passing):
+            provider.roster()
+    assert bench.fake.count(*REGISTER) == before
+    assert provider.roster() is not None
+    assert [one.job for one in provider.listen(word()).offers] == [job.id]
+    assert bench.fake.count("POST", f"{SETS}/") == 1, "no other session"
 
 
 def test_a_registration_token_that_is_refused_for_a_moment_is_no_trouble(bench: Bench) -> None:

@@ -99,6 +99,47 @@ class Late(Service):
         self.gone.set()
 
 
+class Reluctant(Service):
+    """What is not left before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+
+    def leave(self, turn: int) -> None:
+        assert self.let.wait(10)
+        super().leave(turn)
+
+
+class Asked(Service):
+    """What tells when it was asked, and what was left by then."""
+
+    def __init__(self, before: Service) -> None:
+        super().__init__(Delivery(7))
+        self.before = before
+        self.asked = threading.Event()
+        self.left_by_then: list[int] = []
+
+    def listen(self, word: Listen) -> Delivery:
+        self.left_by_then = list(self.before.left)
+        self.asked.set()
+        return super().listen(word)
+
+
+def test_whoever_listens_next_waits_until_the_one_before_has_left() -> None:
+    before = Reluctant()
+    first = JobWatch(POOL, before, lambda _: None)
+    first.stop()
+    service, sent = Asked(before), list[object]()
+    watch = JobWatch(POOL, service, sent.append, first)
+    watch.listen(WORD)
+    assert not service.asked.wait(0.3)
+    before.let.set()
+    until(lambda: sent == [JobsTold(POOL, Delivery(7), (5,))], "it is heard")
+    assert len(service.left_by_then) == 1
+    watch.stop().join(10)
+
+
 def test_whoever_listens_next_is_told_of_nothing_that_came_of_the_question_before() -> None:
     service, sent = Late(), list[object]()
     watch = JobWatch(POOL, service, sent.append)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -24,15 +25,23 @@ from mayfly.service.failures import failure_of
 
 Told: TypeAlias = JobsTold | JobsUntold
 EVERY_TURN = sys.maxsize
+LEFT = 10.0  # seconds that whoever listens next waits until the one before has left
 
 
 class JobWatch:
     """Listens to one pool's service until stopped."""
 
     def __init__(
-        self, pool: PoolName, provider: Dispatching, send: Callable[[Told | Bug], None]
+        self,
+        pool: PoolName,
+        provider: Dispatching,
+        send: Callable[[Told | Bug], None],
+        before: JobWatch | None = None,
     ) -> None:
+        """``before`` is the one that was stopped for this one: a service lets in one at a time."""
         self._pool = pool
+        self._before = before
+        self._leaving: threading.Thread | None = None  # once it is stopped
         self._provider = provider
         self._send = send
         self._words: SimpleQueue[Listen | None] = SimpleQueue()  # None: end
@@ -60,7 +69,15 @@ class JobWatch:
         """
         self._stopping = True
         self._words.put(None)
-        return self.leave(EVERY_TURN)
+        self._leaving = self.leave(EVERY_TURN)
+        return self._leaving
+
+    def gone(self) -> None:
+        """Wait until it has left and asks nothing more, but not for ever; it was stopped."""
+        ends = time.monotonic() + LEFT
+        if self._leaving is not None and self._leaving.ident is not None:
+            self._leaving.join(LEFT)
+        self._thread.join(max(0.0, ends - time.monotonic()))
 
     def _leave(self, turn: int) -> None:
         try:
@@ -70,6 +87,9 @@ class JobWatch:
             self._send(bug(f"leaving the jobs of pool {self._pool}", error))
 
     def _run(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before.gone()
         while (word := self._words.get()) is not None and not self._stopping:
             told = self._asked(word)
             if not self._stopping:

@@ -126,7 +126,7 @@ class Services:
         if listened is not None:
             listened.stop()
         if isinstance(provider, Dispatching) and provider.traits.dispatches:
-            self._job_watches[pool] = JobWatch(pool, provider, self._send)
+            self._job_watches[pool] = JobWatch(pool, provider, self._send, listened)
 
     def judge(self, pool: PoolName, end: End, signs: tuple[str, ...]) -> Outcome:
         """What came of an agent, in its provider's words."""

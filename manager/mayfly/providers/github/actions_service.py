@@ -24,6 +24,7 @@ from mayfly.providers.github.connection import Connection
 API_VERSION = "6.0-preview"
 EARLY = 60.0  # seconds before its end that the token is got anew
 LIFE = 300.0  # of a token that does not say when it ends
+MOVED = 60.0  # seconds before an address that answers badly is asked for again
 TRIES = 3  # a fresh registration token is refused for a moment, at times
 WORDS = tuple(range(400, 600))  # statuses whose body may be plain words
 AGENT = '{"system":"mayfly","kind":"scaleset"}'
@@ -39,6 +40,7 @@ class _Access:
     base: str  # its address, without what may stand behind a "?"
     query: str  # that
     token: Secret
+    since: float
     until: float
 
 
@@ -83,16 +85,22 @@ class ActionsService:
             words = {"api-version": API_VERSION, **(query or {})}
             url = f"{access.base}/_apis/{path}?{access.query}{urlencode(words)}"
             bearer = token if token is not None else access.token
-            reply = access.web.call(
-                method,
-                url,
-                operation,
-                body=body,
-                headers={"Authorization": Secret(f"Bearer {bearer.reveal()}")},
-                accept=(*accept, 401),
-                unread=WORDS,
-                timeout=timeout,
-            )
+            try:
+                reply = access.web.call(
+                    method,
+                    url,
+                    operation,
+                    body=body,
+                    headers={"Authorization": Secret(f"Bearer {bearer.reveal()}")},
+                    accept=(*accept, 401),
+                    unread=WORDS,
+                    timeout=timeout,
+                )
+            except Passing:
+                # It may have moved: where it is is told with the next token.
+                if self._clock() - access.since >= MOVED:
+                    self._drop(access)
+                raise
             if reply.status != 401 or 401 in accept:
                 return reply
             if attempt == 1 and token is None:
@@ -193,7 +201,7 @@ class ActionsService:
         # By its own clock, which may be another: what it gives now lives, so much is known.
         until = now + LIFE if until is None else max(until, now + EARLY + 1.0)
         base = f"{site}{parts.path.rstrip('/')}"
-        return _Access(self._web(site), base, query, Secret(token), until)
+        return _Access(self._web(site), base, query, Secret(token), now, until)
 
 
 def expiry(token: str) -> float | None:

@@ -43,6 +43,7 @@ from mayfly.providers.github.set_session import Lost, Session, Sessions
 from mayfly.providers.github.settings import GitHubSettings
 
 LIST_EVERY = 60.0  # seconds between lists at rest
+UNHEARD = 2  # questions in a row that failed, after which the queue's address is got anew
 
 
 class ScaleSetGitHub:
@@ -74,6 +75,7 @@ class ScaleSetGitHub:
         self._left = 0  # the last turn that was left
         self._session: Session | None = None
         self._turn = 0  # in which it was opened
+        self._unheard = 0  # questions in a row that failed
         self._delivered: set[int] = set()  # messages of this session that are not acknowledged
         self._interrupt = (0, Interrupt())  # of the question under way, and its turn
         # Who listens, who leaves and who acquires are three threads, with one session between them.
@@ -113,6 +115,7 @@ class ScaleSetGitHub:
         except Passing:
             if word.turn <= self._left:
                 return Delivery()  # it was left meanwhile
+            self._unheard += 1
             raise
 
     def acquire(self, jobs: tuple[int, ...]) -> tuple[int, ...]:
@@ -166,6 +169,9 @@ class ScaleSetGitHub:
             if word.turn <= self._left:
                 return Delivery()
         try:
+            if self._unheard >= UNHEARD:
+                session = self._renewed(sessions, session)
+                self._unheard = 0
             for message in word.acknowledge:
                 if not sessions.acknowledge(session, message):
                     session = self._renewed(sessions, session)
@@ -184,6 +190,7 @@ class ScaleSetGitHub:
                     self._session = None
                 left = word.turn <= self._left
             return Delivery() if left else self._begun(word)
+        self._unheard = 0
         delivery = answer.delivery
         runners.started(answer.started)
         runners.over(delivery.over)
