@@ -18,7 +18,7 @@ from mayfly.cli.image_refreshing import refresh
 from mayfly.cli.trouble import Trouble
 from mayfly.core.client_release import DAY
 from mayfly.core.image_build import ImageBuild
-from mayfly.core.model import LABEL_BUILD, LABEL_CLIENT, Config, HostSpec
+from mayfly.core.model import LABEL_BUILD, LABEL_CLIENT, LABEL_PROVIDER, Config, HostSpec
 from mayfly.edge import client_records
 from tests.engine.private_engine import PrivateEngine
 from tests.fakes.github import FakeGitHub, Token
@@ -158,6 +158,22 @@ def test_an_image_that_is_built_from_one_of_ours_is_never_replaced(
     assert (
         "it is built FROM mayfly/github:cuda12.8: build that one again" in capsys.readouterr().err
     )
+    assert lab.client == "2.336.0"
+
+
+@pytest.mark.parametrize("says", ["its launcher", "its build"])
+def test_an_image_of_another_provider_is_told_and_never_replaced(
+    lab: Lab, capsys: pytest.CaptureFixture[str], says: str
+) -> None:
+    lab.service.hands_out = "2.337.0"
+    label = f"{LABEL_PROVIDER}=gitlab"
+    if says == "its build":
+        label = f"{LABEL_BUILD}={json.dumps(ImageBuild('cpu', 'gitlab', tag=lab.name).label())}"
+    lab.make("2.336.0", label)
+    with pytest.raises(Trouble, match=f"not refreshed: {lab.name}"):
+        lab.refresh(newest=True)
+    told = capsys.readouterr().err
+    assert "for provider gitlab, and pool gpu is of github" in " ".join(told.split())
     assert lab.client == "2.336.0"
 
 

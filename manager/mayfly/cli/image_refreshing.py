@@ -17,7 +17,14 @@ from mayfly.cli.trouble import Trouble
 from mayfly.core.client_release import ClientLag, lag
 from mayfly.core.desire import images_of
 from mayfly.core.image_build import ImageBuild, build_of
-from mayfly.core.model import LABEL_BUILD, LABEL_CLIENT, Config, ImageClient, PoolName
+from mayfly.core.model import (
+    LABEL_BUILD,
+    LABEL_CLIENT,
+    LABEL_PROVIDER,
+    Config,
+    ImageClient,
+    PoolName,
+)
 from mayfly.edge import client_records
 from mayfly.edge.catalogue import architecture
 from mayfly.edge.faults import Fault
@@ -33,10 +40,28 @@ class ClientImage:
 
     name: str
     pools: tuple[PoolName, ...]  # that use it, all of one provider
+    provider: str
     client: ImageClient
     version: str
     # how it was built; None: it does not say
     build: ImageBuild | None
+    # whose launcher is in it, as its label says; None: it does not say
+    launcher: str | None = None
+
+    @property
+    def strange(self) -> str | None:
+        """Why it is none of its pools' provider; ``None``: it is, as far as it says."""
+        built = self.build.provider if self.build is not None else None
+        other = next(
+            (one for one in (self.launcher, built) if one not in (None, self.provider)), None
+        )
+        if other is None:
+            return None
+        pools = ", ".join(self.pools)
+        return (
+            f"its label says that it is for provider {other}, and pool {pools} is of {self.provider}: name "
+            f"another `image` there, or build it: `mayfly images build --provider {self.provider}`"
+        )
 
 
 def refresh(
@@ -55,6 +80,9 @@ def refresh(
         say("no pool's image has a service's client in it: nothing to do")
     _ask_deadlines(config, found)
     for image in found:
+        if (why := image.strange) is not None:
+            failed[image.name] = why
+            continue
         behind = lag(client_records.read(state), image.pools, image.version, image.client.good_for)
         if behind is None:
             print(f"{image.name}: {image.client.name} is {image.version}, the newest that is known")
@@ -110,7 +138,8 @@ def client_images(config: Config) -> Iterator[ClientImage]:
         version = seen.labels.get(LABEL_CLIENT) if seen is not None else None
         if client is not None and seen is not None and version:
             build = build_of(seen.labels.get(LABEL_BUILD))
-            yield ClientImage(name, tuple(pools), client, version, build)
+            launcher = seen.labels.get(LABEL_PROVIDER)
+            yield ClientImage(name, tuple(pools), provider, client, version, build, launcher)
 
 
 def _rebuilt(image: ClientImage, behind: ClientLag, config: Config, *, dry_run: bool) -> str | None:
