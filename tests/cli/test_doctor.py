@@ -20,7 +20,13 @@ from mayfly.cli.doctor import (
     exit_code,
     results,
 )
-from mayfly.cli.examination import ENGINE_SECONDS, job_images_of, loaded
+from mayfly.cli.examination import (
+    ENGINE_SECONDS,
+    credential_places,
+    job_images_of,
+    loaded,
+    unhanded,
+)
 from mayfly.cli.exposure import Exposure
 from mayfly.core.desire import Hardware, ImageSeen, Survey
 from mayfly.core.leases import Gpu
@@ -601,6 +607,34 @@ LoadCredential=inherited
     places, sealed = loaded(unit)
     assert places == {"azure-pat": "/etc/mayfly/credentials/azure-pat"}
     assert sealed == {"forge"}
+
+
+def test_a_secret_that_was_written_since_the_manager_began_is_what_it_would_be_handed_now(
+    tmp_path: Path,
+) -> None:
+    written, gone = tmp_path / "written", tmp_path / "gone"
+    written.write_text("new")
+    files = {"written": str(written), "gone": str(gone), "unhanded": str(gone)}
+    handed = {"written": "/run/old", "gone": "/run/kept", "sealed": "/run/opened"}
+    others = {"gone": "/run/kept", "sealed": "/run/opened", "unhanded": str(gone)}
+    now = credential_places(files, handed, running=False)
+    assert now == {"written": str(written), **others}
+    assert credential_places(files, handed, running=True) == {"written": "/run/old", **others}
+
+
+def test_a_secret_that_the_running_manager_was_not_handed_is_told_with_what_hands_it_over(
+    tmp_path: Path,
+) -> None:
+    for name, text in (("same", "a"), ("new", "b"), ("old", "c"), ("handed", "a")):
+        (tmp_path / name).write_text(text)
+    place = {name: str(tmp_path / name) for name in ("same", "new", "old", "handed", "gone")}
+    files = {"kept": place["same"], "replaced": place["new"], "moved": place["gone"]}
+    handed = {"kept": place["handed"], "replaced": place["old"], "moved": place["old"]}
+    assert unhanded(files, handed) == ("replaced",)
+    told = results(replace(WELL, unhanded=("replaced",)))
+    (verdict,) = (one.verdict for one in told if "credential replaced" in one.verdict.text)
+    assert (verdict.state, "systemctl restart mayfly" in verdict.fix) == (State.WARN, True)
+    assert not any("credential replaced" in one.verdict.text for one in results(WELL))
 
 
 class Images:

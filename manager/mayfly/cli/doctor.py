@@ -96,6 +96,8 @@ class Facts:
     hardware: Hardware = field(default_factory=Hardware)
     char_links: bool | None = None  # whether /dev/char knows the GPUs; None: there are none
     secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
+    # credentials of which the manager that runs was handed something else than their files say now
+    unhanded: tuple[str, ...] = ()
     services: Mapping[PoolName, ServiceExam] = field(default_factory=dict)
     clock: bool | None = None  # whether it is kept in step; None: nobody can say
     rooms: tuple[Room, ...] = ()  # where Mayfly and the Engine write
@@ -195,6 +197,11 @@ def _secrets(facts: Facts) -> Iterator[Verdict]:
             yield ok(f"{name} can be read, and by nobody else")
         else:
             yield fail(f"{name}: {problem}", _secret_fix(name, problem))
+    for name in facts.unhanded:
+        yield warn(
+            f"credential {name} was written since the manager was started, which has the old one",
+            "sudo systemctl restart mayfly   # which costs no job",
+        )
 
 
 def _secret_fix(name: str, problem: str) -> str:

@@ -90,8 +90,9 @@ def _host(facts: Facts, config: Config) -> Facts:
         rooms=_rooms(state),
     )
     facts = _engine(facts, config)
-    with handed_over() as sealed:
-        facts = replace(facts, secrets=_secrets(config, sealed))
+    files, handed, _ = _credentials()
+    with handed_over(running=True) as sealed:
+        facts = replace(facts, secrets=_secrets(config, sealed), unhanded=unhanded(files, handed))
         return replace(facts, services=_services(config, state, sealed))
 
 
@@ -211,18 +212,18 @@ _LOADS = re.compile(r"^LoadCredential(Encrypted)?=([^:\s]+)(?::(/\S+))?\s*$", re
 
 
 @contextmanager
-def handed_over() -> Iterator[frozenset[str]]:
-    """The credentials that systemd would hand to the manager, for as long as the doctor asks services.
+def handed_over(*, running: bool = False) -> Iterator[frozenset[str]]:
+    """The credentials that systemd would hand to the manager now, for as long as somebody asks services.
 
-    Those of a unit that runs are there for root to read; else they are read where `LoadCredential=` says.
-    Nothing is copied. Yields the names that only systemd can open, because they are encrypted.
+    They are read where `LoadCredential=` says, else from the unit that runs; ``running``: the other way
+    round, as the manager that runs has them. Nothing is copied. Yields the names that only systemd can open,
+    because they are encrypted.
     """
     if os.environ.get("CREDENTIALS_DIRECTORY"):
         yield frozenset()
         return
-    places, sealed = loaded(_ask("systemctl", "cat", UNIT) or "")
-    with suppress(OSError):
-        places |= {path.name: str(path) for path in HANDED.iterdir()}
+    files, handed, sealed = _credentials()
+    places = credential_places(files, handed, running=running)
     with tempfile.TemporaryDirectory(prefix="mayfly-doctor-") as made:
         for name, path in places.items():
             (Path(made) / name).symlink_to(path)
@@ -231,6 +232,44 @@ def handed_over() -> Iterator[frozenset[str]]:
             yield sealed - places.keys()
         finally:
             del os.environ["CREDENTIALS_DIRECTORY"]
+
+
+def credential_places(
+    files: Mapping[str, str], handed: Mapping[str, str], *, running: bool
+) -> dict[str, str]:
+    """Where each credential is read: the ``files`` of the unit, and what systemd has ``handed`` over.
+
+    A file may have been written since the manager was started, and what it was handed may be worth nothing.
+    """
+    if running:
+        return {**files, **handed}
+    there = {name: path for name, path in files.items() if Path(path).is_file()}
+    return {**files, **handed, **there}
+
+
+def unhanded(files: Mapping[str, str], handed: Mapping[str, str]) -> tuple[str, ...]:
+    """The credentials of which the unit that runs was handed something else than its file says now."""
+    return tuple(
+        name
+        for name in sorted(files.keys() & handed.keys())
+        if (said := _content(files[name])) is not None and said != _content(handed[name])
+    )
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
+
+
+def _credentials() -> tuple[dict[str, str], dict[str, str], frozenset[str]]:
+    """The unit's files, what it was handed, and the names of those that are encrypted."""
+    files, sealed = loaded(_ask("systemctl", "cat", UNIT) or "")
+    handed: dict[str, str] = {}
+    with suppress(OSError):
+        handed = {path.name: str(path) for path in HANDED.iterdir()}
+    return files, handed, sealed
 
 
 def loaded(unit: str) -> tuple[dict[str, str], frozenset[str]]:
