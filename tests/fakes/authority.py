@@ -1,4 +1,4 @@
-"""A private authority that is one server's own certificate, as a service of one's own has it."""
+"""A private authority, and what it has signed for one server, as a service of one's own has it."""
 
 from __future__ import annotations
 
@@ -9,50 +9,77 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 
 
 def made(certificate: Path, *names: str) -> ssl.SSLContext:
-    """Write a new certificate for 127.0.0.1 and these names there; what a server with it takes."""
-    key = generate_private_key(65537, 2048)
+    """Write the certificate of a new authority there; what a server takes that has one of it.
+
+    The server's is for 127.0.0.1 and these names; it shows its own alone, so that whoever does not know the
+    authority cannot have it from the server.
+    """
     # Two authorities of one name are taken for each other.
     serial = x509.random_serial_number()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"lab {serial}")])
-    now = datetime.now(UTC)
-    usage = dict.fromkeys(
-        (
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "crl_sign",
-            "encipher_only",
-            "decipher_only",
-        ),
-        False,
+    root = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"lab {serial}")])
+    server = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a server of the lab")])
+    authority_key, server_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
+    authority = (
+        _begun(root, root, authority_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .sign(authority_key, hashes.SHA256())
     )
     signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), serial)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        _begun(server, root, server_key.public_key())
         .add_extension(
             x509.SubjectAlternativeName(
                 [x509.IPAddress(ip_address("127.0.0.1")), *map(x509.DNSName, names)]
             ),
             critical=False,
         )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage("digital_signature"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
-            x509.KeyUsage(digital_signature=True, key_cert_sign=True, **usage), critical=True
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+            critical=False,
         )
-        .sign(key, hashes.SHA256())
+        .sign(authority_key, hashes.SHA256())
     )
-    certificate.write_bytes(signed.public_bytes(Encoding.PEM))
-    secret = certificate.with_suffix(".key")
-    secret.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    certificate.write_bytes(authority.public_bytes(Encoding.PEM))
+    chain = certificate.with_suffix(".server")
+    chain.write_bytes(
+        signed.public_bytes(Encoding.PEM)
+        + server_key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, secret)
+    context.load_cert_chain(chain)
     return context
+
+
+def _begun(of: x509.Name, by: x509.Name, key: object) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder(by, of, key, x509.random_serial_number())  # type: ignore[arg-type]
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)  # type: ignore[arg-type]
+    )
+
+
+def _usage(*what: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{name: name in what for name in USAGES})

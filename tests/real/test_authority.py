@@ -1,12 +1,15 @@
 """Programs that nobody here wrote, in an agent with a private authority: they trust it and the public roots.
 
-As Debian has them: curl, git, Node, pip and Python with its own `ssl` and with requests. What takes no
-authority from a variable (wget, which reads the system's file alone) is held to that: the page says so.
+As Debian has them: curl, git, Node, pip and Python with its own `ssl` and with requests. That a tool trusts a
+server is seen by its request there, that it does not by its own words: a tool that is missing, or cannot
+connect, is neither. What takes no authority from a variable (wget, which reads the system's file alone) is
+held to that: the page says so.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -27,7 +30,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 TOOLS = "curl git nodejs python3 python3-pip python3-requests python3-venv wget"
 LOOKS = {
     "curl": "curl -sS -o /dev/null URL",
-    "git": "git ls-remote URL/repo",
+    "git": "git ls-remote URL",
     "node": """node -e 'require("https").get("URL", r => process.exit(0))
         .on("error", e => { console.log(e.code); process.exit(1) })'""",
     "pip": "pip download --disable-pip-version-check --retries 0 -i URL nothing",
@@ -35,20 +38,29 @@ LOOKS = {
     "requests": "python3 -c 'import requests; requests.get(\"URL\")'",
     "wget": "wget -nv -t 1 -O /dev/null URL",
 }
-UNTRUSTED = "certificate|SELF_SIGNED|UNABLE_TO_|issuer"
+# The words of each for a certificate of an authority that it does not know.
+UNTRUSTED = re.compile("certificate|SELF_SIGNED|UNABLE_TO_|issuer", re.IGNORECASE)
 ALONE = {"wget"}  # that trust the system's file, whatever a variable says
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers 404 to everything but its root."""
+class Server:
+    """One that remembers what it was asked for: a request that arrives has come through TLS."""
 
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/" else 404)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        asked = self.asked
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Silence."""
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_response(404)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Silence."""
+
+        self.handler = Handler
 
 
 @pytest.fixture(scope="module")
@@ -91,40 +103,51 @@ def start(
         yield lambda **options: stack.enter_context(agent(client, tmp_path, until, **options))
 
 
-def test_every_tool_trusts_the_pools_authority_beside_the_public_ones(
+def verdict(server: Server, path: str, said: str) -> str:
+    """What a tool thinks of a server, by what arrived there and, of nothing, by its own words."""
+    if any(one.startswith(path) for one in server.asked):
+        return "trusted"
+    return "untrusted" if UNTRUSTED.search(said) else f"neither asked nor refused: {said!r}"
+
+
+def test_every_tool_trusts_the_pools_authority_beside_the_public_ones_and_nobody_elses(
     start: Callable[..., Agent],
     worker_engine: PrivateEngine,
     image: str,
     public: tuple[Path, ssl.SSLContext],
     tmp_path: Path,
 ) -> None:
-    private = authority.made(tmp_path / "ca.pem")
-    with (
-        https_server(worker_engine, private, Handler) as ours,
-        https_server(worker_engine, public[1], Handler) as theirs,
-    ):
-        found = {}
-        for case, binds in (
-            ("with", {str(tmp_path / "ca.pem"): {"bind": "/etc/mayfly/ca.pem", "mode": "ro"}}),
-            ("without", {}),
-        ):
+    contexts = {
+        "ours": authority.made(tmp_path / "ca.pem"),
+        "theirs": public[1],
+        "a stranger's": authority.made(tmp_path / "stranger.pem"),
+    }
+    servers = {whose: Server() for whose in contexts}
+    found = {}
+    with ExitStack() as stack:
+        ports = {
+            whose: stack.enter_context(https_server(worker_engine, context, servers[whose].handler))
+            for whose, context in contexts.items()
+        }
+        mine = {str(tmp_path / "ca.pem"): {"bind": "/etc/mayfly/ca.pem", "mode": "ro"}}
+        for case, binds in (("with", mine), ("without", {})):
+            asked = [(name, whose, port) for name in LOOKS for whose, port in ports.items()]
             script = "cd /tmp\n" + "".join(
-                f"said=$(timeout 60 {look.replace('URL', f'https://127.0.0.1:{port}')} 2>&1); "
-                f'if printf %s "$said" | grep -qE "{UNTRUSTED}"; then echo {name} {where} untrusted; '
-                f"elif [ $? -eq 1 ]; then echo {name} {where} trusted; fi\n"
-                for name, look in LOOKS.items()
-                for where, port in (("ours", ours), ("theirs", theirs))
+                f"said=$(timeout 60 {LOOKS[name].replace('URL', f'https://127.0.0.1:{port}/{case}/{name}')} "
+                f"2>&1 | tr '\\n' ' ')\nprintf '%s\\n' \"$said\"\n"
+                for name, _, port in asked
             )
             one = start(image=image, network_mode="host", binds=binds)
             one.take("bash", "-c", script)
             one.wait(900)
-            for line in one.output().splitlines():
-                name, where, told = line.split()
-                found[case, name, where] = told
-    for name in LOOKS:
-        both = "untrusted" if name in ALONE else "trusted"
-        assert found["with", name, "ours"] == both, name
-        assert found["with", name, "theirs"] == "trusted", name
-        assert found["without", name, "ours"] == "untrusted", name
-        # (Node has roots of its own, as Debian builds it the system's.)
-        assert found["without", name, "theirs"] == "trusted", name
+            lines = one.output().splitlines()
+            assert len(lines) == len(asked), lines
+            for (name, whose, _), said in zip(asked, lines, strict=True):
+                found[case, name, whose] = verdict(servers[whose], f"/{case}/{name}", said)
+    wanted = {
+        (case, name, whose): "trusted"
+        if whose == "theirs" or (case == "with" and whose == "ours" and name not in ALONE)
+        else "untrusted"
+        for case, name, whose in found
+    }
+    assert found == wanted
