@@ -27,19 +27,21 @@ PARTS = {
     "azure": (
         *("registration", "list of agents", "a job from start to end", "no new job", "removal"),
         *("jobs that wait", "cancelling a job that waits", "service principal", "updates"),
+        *("a job that init runs",),
     ),
     "gitea": (
         *("registration", "list of agents", "a job from start to end", "no new job", "removal"),
-        *("cancelled jobs",),
+        *("cancelled jobs", "a job that init runs"),
     ),
     "github": (
         *("registration", "list of agents", "a job from start to end", "removal", "GitHub App"),
         *("runner groups", "jobs that wait", "cancelling a job that waits", "the token's end"),
-        *("scale sets", "updates"),
+        *("scale sets", "updates", "a job that init runs"),
     ),
     "gitlab": (
         *("registration", "list of agents", "a job from start to end", "no new job", "removal"),
         *("jobs that wait", "cancelling a job that waits", "the token's end"),
+        *("a job that init runs",),
     ),
 }
 

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mayfly.cli.app import main
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers.configuration import load
 from tests.cli.conftest import Ran, plain
+from tests.fakes.authority import made as made_authority
 from tests.fakes.azure import FakeAzure
 from tests.fakes.gitea import FakeGitea
 from tests.fakes.github import FakeGitHub, Token
@@ -286,35 +288,49 @@ def test_a_proxy_of_the_environment_is_written_down_for_the_manager_that_has_non
     assert load(config(tmp_path), environ={}).config.pools[0].proxy == proxy.url
 
 
-@pytest.fixture
-def private(tmp_path: Path, github: Bench) -> Path:
-    """GitHub answers by TLS, with a certificate of its own authority: that."""
-    pem, key = tmp_path / "ca.pem", tmp_path / "ca.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", key, "-out", pem),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem, key)
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """A private authority, and what a server with a certificate of it takes."""
+    pem = tmp_path_factory.mktemp("authority") / "ca.pem"
+    return pem, made_authority(pem)
+
+
+def secured(bench: Bench, authority: tuple[Path, ssl.SSLContext]) -> Path:
+    """The service answers by TLS, with a certificate of that authority; the authority's file."""
+    pem, context = authority
     listener = socket.create_server(("127.0.0.1", 0))
-    github.url = f"https://127.0.0.1:{listener.getsockname()[1]}/acme"
-    github.fake.start_on(context.wrap_socket(listener, server_side=True))
+    site = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    bench.url = bench.url.replace(bench.fake.url, site)
+    if bench.provider == "gitea":
+        bench.fake.root_url = site
+    bench.fake.start_on(context.wrap_socket(listener, server_side=True))
     return pem
 
 
+@pytest.fixture
+def private(authority: tuple[Path, ssl.SSLContext], github: Bench) -> Path:
+    """GitHub answers by TLS, with a certificate of its own authority: that."""
+    return secured(github, authority)
+
+
 def test_a_private_authority_is_told_and_taken_by_ca(
-    github: Bench, init: Init, tmp_path: Path, private: Path
+    bench: Bench, init: Init, tmp_path: Path, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
-    words = ("--provider", "github", "--url", github.url, "--token-file", "-")
-    refused(init(*words, stdin=github.token), tmp_path, "certificate", "--ca FILE")
-    ran = init(*words, "--ca", str(private), stdin=github.token)
+    private = secured(bench, authority)
+    words = ("--provider", bench.provider, "--url", bench.url, *bench.words, "--token-file", "-")
+    refused(init(*words, stdin=bench.token), tmp_path, "certificate", "--ca FILE")
+    assert bench.fake.calls == [], "whom nobody trusts is told no token"
+    ran = init(*words, "--ca", str(private), stdin=bench.token)
     assert ran.code == 0, ran.err
     assert load(config(tmp_path), environ={}).config.pools[0].ca == str(private)
+    assert bench.fake.calls
+    stranger = tmp_path / "stranger.pem"
+    made_authority(stranger)
+    (tmp_path / "etc" / "config.toml").unlink()
+    ran = init(*words, "--ca", str(stranger), stdin=bench.token)
+    assert ran.code == 1, "another authority is not enough"
+    assert "certificate" in ran.err
+    assert not config(tmp_path).exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written(github: Bench, init: Init, tmp_path: Path) -> None:
@@ -598,26 +614,127 @@ def test_a_name_that_cannot_be_written_is_asked_for_again(
     assert names == ["one", "two", "three"]
 
 
+def _ended(bench: Bench) -> str:
+    """The pool's token is worth nothing any more; another one that is."""
+    fake = bench.fake
+    if bench.provider == "gitlab":
+        fake.forget_token(bench.token)
+        return str(fake.person(*RIGHTS))
+    if bench.provider == "gitea":
+        fake.people.clear()
+        return str(fake.person("write:organization"))
+    fake.tokens["another-one"] = fake.tokens.pop(bench.token)
+    return "another-one"
+
+
 def test_what_is_there_is_looked_at_and_a_secret_that_ended_is_replaced(
-    github: Bench, init: Init, terminal: OnTerminal, tmp_path: Path
+    bench: Bench, init: Init, terminal: OnTerminal, tmp_path: Path
 ) -> None:
-    assert init(*github.typed(), stdin=github.token).code == 0
+    assert init(*bench.typed("--name", "ci"), stdin=bench.token).code == 0
     before = config(tmp_path).read_text()
-    github.fake.tokens["ghp_new"] = github.fake.tokens.pop("ghp_good")
+    new = _ended(bench)
     screen = terminal("init", "--no-images", "--config", config(tmp_path))
+    stored = tmp_path / "etc" / "credentials" / "ci-token"
     typed(
         screen,
         ("Look at what is there, or add a pool", "\n"),
         ("401", ""),
-        ("Another secret for pool github", "ghp_new\n"),
+        ("Another secret for pool ci", f"{new}\n"),
         ("its service lets it be", ""),
     )
     code, shown = screen.end()
     assert code == 0, shown
-    stored = tmp_path / "etc" / "credentials" / "github-token"
-    assert (stored.read_text(), stored.stat().st_mode & 0o777) == ("ghp_new\n", 0o600)
+    assert (stored.read_text(), stored.stat().st_mode & 0o777) == (f"{new}\n", 0o600)
     assert config(tmp_path).read_text() == before
-    assert "ghp_new" not in shown
+    assert new not in shown
+
+
+@cache
+def another_key() -> str:
+    words = ["openssl", "genrsa", "-traditional", "2048"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("way", ["file", "pasted"])
+def test_the_key_of_an_app_that_was_revoked_is_replaced_by_its_file_or_pasted(
+    github: Bench, init: Init, terminal: OnTerminal, tmp_path: Path, way: str
+) -> None:
+    old, new = make_key(tmp_path), another_key()
+    key = public_numbers(old)
+    github.fake.apps["4711"] = (key.n, key.e)
+    assert init(*github.typed("--app", "4711", "--name", "ci"), stdin=old).code == 0
+    key = public_numbers(new)
+    github.fake.apps["4711"] = (key.n, key.e)
+    downloaded = tmp_path / "new.pem"
+    downloaded.write_text(new)
+    screen = terminal("init", "--no-images", "--config", config(tmp_path))
+    typed(
+        screen,
+        ("Look at what is there, or add a pool", "\n"),
+        ("does not take the key of App 4711 (401)", ""),
+        ("The file of another private key of App 4711", "/nobody/has/it.pem\n"),
+        ("cannot be read: No such file", ""),
+        ("The file of another", f"{downloaded}\n" if way == "file" else f"{new.strip()}\n"),
+        ("its service lets it be", ""),
+    )
+    code, shown = screen.end()
+    assert code == 0, shown
+    stored = tmp_path / "etc" / "credentials" / "ci-key"
+    assert stored.read_text().strip() == new.strip()
+    assert stored.stat().st_mode & 0o777 == 0o600
+    assert "is none of them" not in shown
+
+
+def test_a_pool_that_is_left_broken_or_cannot_be_reached_keeps_the_others_from_nothing(
+    github: Bench, init: Init, terminal: OnTerminal, tmp_path: Path
+) -> None:
+    assert init(*github.typed("--name", "a"), stdin=github.token).code == 0
+    assert init(*github.typed("--name", "b"), stdin=github.token).code == 0
+    with ExitStack() as stack:
+        away = _bench("azure", stack)
+        assert init(*away.typed("--name", "c"), stdin=away.token).code == 0
+        new = _ended(github)
+        away.fake.stop()
+        screen = terminal("init", "--no-images", "--config", config(tmp_path))
+        typed(
+            screen,
+            ("Look at what is there, or add a pool", "\n"),
+            ("Another secret for pool a", "\n"),
+            ("Another secret for pool b", f"{new}\n"),
+            ('pool "b": its service lets it be', ""),
+            ("gave no answer", ""),
+            ("Try pool c again [Y/n]", "n\n"),
+        )
+        code, shown = screen.end()
+    assert code == 1, shown
+    assert "pools a, c still do not work, as said above" in plain(shown)
+    stored = tmp_path / "etc" / "credentials"
+    assert (stored / "b-token").read_text() == f"{new}\n"
+    assert (stored / "a-token").read_text() == f"{github.token}\n"
+
+
+def test_a_key_that_is_pasted_where_a_token_is_asked_for_is_taken_for_an_app_s(
+    github: Bench, terminal: OnTerminal, tmp_path: Path
+) -> None:
+    pem = make_key(tmp_path)
+    key = public_numbers(pem)
+    github.fake.apps["4711"] = (key.n, key.e)
+    screen = terminal("init", "--no-images", "--plain-http", "--config", config(tmp_path))
+    typed(
+        screen,
+        ("Where do jobs come from", "github\n"),
+        ("Its URL", f"{github.fake.url}/acme\n"),
+        ("Its token", f"{pem.strip()}\n"),
+        ("The id of the App whose key that is", "4711\n"),
+        ("Which runner group", "\n"),
+        ("A name for the pool", "\n"),
+        ("How many slots", "\n"),
+    )
+    code, shown = screen.end()
+    assert code == 0, shown
+    settings: Any = load(config(tmp_path), environ={}).config.pools[0].settings
+    assert settings.app.id == "4711"
+    assert pem.splitlines()[1] not in shown
 
 
 def test_who_may_not_write_is_told_before_anything_is_asked(

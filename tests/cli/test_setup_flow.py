@@ -10,7 +10,7 @@ from mayfly.cli.init_text import Found
 from mayfly.cli.setup_answers import Answers
 from mayfly.cli.setup_flow import Look, Question, Ready, Situation, addressed, next_step, picked
 from mayfly.providers.installed import packages
-from mayfly.providers.setting_up import Offer, Survey
+from mayfly.providers.setting_up import OFFERED, Offer, Survey
 
 HOST = Found("lab", None)
 GPUS = Found("lab", "unix:///run/docker.sock", "28.1", ("nvidia", "runc"), 8)
@@ -86,6 +86,30 @@ def test_of_several_places_one_is_preferred_only_where_the_service_has_one_for_w
     assert asked(at(URL, secret=True, survey=alone)).default == "1"
     optional = replace(others, needed=False)
     assert asked(at(URL, secret=True, survey=optional)).default == "1"
+
+
+def test_an_example_of_an_address_is_shown_and_never_taken_for_an_answer() -> None:
+    step = asked(at(Answers("azure")))
+    assert (step.text, step.default) == (
+        "Its URL, such as https://dev.azure.com/ORGANISATION",
+        None,
+    )
+    template = asked(at(Answers("azure"), unchecked=True))
+    assert (template.text, template.default) == ("Its URL", "https://dev.azure.com/ORGANISATION")
+
+
+def test_where_the_offers_are_none_or_not_all_it_is_shown_how_another_is_typed() -> None:
+    git = Answers("gitlab", url="https://gitlab.lab")
+    place = Survey("", "Where do its runners belong", needed=True, typed="scope")
+    nothing = asked(at(git, secret=True, survey=place))
+    assert nothing.text == "Where do its runners belong (group:ID, project:ID, instance)"
+    few = replace(place, offers=(Offer("the group a", {"scope": "group:1"}),))
+    assert asked(at(git, secret=True, survey=few)).text == "Where do its runners belong"
+    many = replace(
+        place, offers=tuple(Offer(f"{n}", {"scope": f"group:{n}"}) for n in range(OFFERED))
+    )
+    assert "(the first 40, or group:ID" in asked(at(git, secret=True, survey=many)).text
+    assert "type it as the question shows it" in str(picked(place, "10", None))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.azure_agent import VERSION
-from tests.fakes.azure_builds import BUILDS, PROJECT, Builds
+from tests.fakes.azure_builds import BUILDS, PROJECT, Builds, Definition
 from tests.fakes.http import Answer, Call, Fake, Handler, Wait, serve
 
 LAB = "/lab"
@@ -116,6 +116,8 @@ class Job:
     locked_until: float = 0.0
     log: str = ""
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    began: float | None = None  # when it was given to an agent
+    ended: float | None = None
     plan: str = field(default_factory=lambda: str(uuid.uuid4()))
     job: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -135,6 +137,7 @@ class FakeAzure(Fake):
     page: int | None = None  # agents in one answer; None: all
     latest = "7.2"  # the newest version of its interface
     build_rights = frozenset({"read", "execute"})  # of every token, in builds
+    build_refusal = 403  # the status of a refusal of those; 401: of a token that has not the scope
     keyless = False  # registrations come without a key of the agent's own
 
     def __init__(self, pools: tuple[str, ...] = ("Default", "gpu")) -> None:
@@ -147,6 +150,7 @@ class FakeAzure(Fake):
         self.agents: dict[int, Entry] = {}
         self.sessions: dict[str, Session] = {}
         self.jobs: dict[int, Job] = {}
+        self.definitions: list[Definition] = []
         self._builds = Builds(self, LAB)
         self._ids = itertools.count(11)
         self._job_ids = itertools.count(101)
@@ -715,7 +719,7 @@ class FakeAzure(Fake):
                     continue
                 if entry.pending is not None or not fits(entry, job.demands):
                     continue
-                entry.request, job.agent = job.id, entry.name
+                entry.request, job.agent, job.began = job.id, entry.name, time.time()
                 job.born = entry.capabilities.get("MAYFLY_AGENT")
                 job.locked_until = time.time() + self.renewal
                 body = {
@@ -773,7 +777,7 @@ class FakeAzure(Fake):
         return next((job for job in self.jobs.values() if job.plan == call.at["plan"]), None)
 
     def _finish(self, job: Job, result: str) -> None:
-        job.result = result
+        job.result, job.ended = result, time.time()
         for entry in self.agents.values():
             if entry.request == job.id:
                 entry.request, entry.last_request = None, job.id

@@ -12,7 +12,9 @@ fake.
 
 from __future__ import annotations
 
+import base64
 import itertools
+import re
 import secrets
 import time
 import uuid
@@ -56,6 +58,14 @@ class Job:
     status: str = "queued"
     conclusion: str | None = None
     runner: int | None = None
+    name: str = "job"
+    began: float | None = None
+    ended: float | None = None
+
+    @property
+    def run(self) -> int:
+        """The number of the run that it is the only job of."""
+        return 5000 + self.id
 
 
 class FakeGitea(Fake):
@@ -72,6 +82,8 @@ class FakeGitea(Fake):
         self.jobs: dict[int, Job] = {}
         self.registration: dict[str, str] = {}  # place -> its registration token
         self.may_disable = True  # False: older than 1.26
+        self.workflows: dict[str, str] = {}  # of the repository, file -> its text
+        self.disabled_workflows: set[str] = set()
         self._ids = itertools.count(1)
         for place in ("admin", "user", "orgs/{org}", "repos/{owner}/{name}"):
             base = f"{API}/{place}/actions"
@@ -81,6 +93,14 @@ class FakeGitea(Fake):
             self.route("PATCH", f"{base}/runners/{{id}}", self._change)
             self.route("DELETE", f"{base}/runners/{{id}}", self._delete)
             self.route("GET", f"{base}/jobs", self._jobs)
+        repository = f"{API}/repos/{{owner}}/{{name}}"
+        self.route("GET", repository, self._repository)
+        self.route("GET", f"{repository}/contents/{{path*}}", self._content)
+        self.route("GET", f"{repository}/actions/workflows", self._workflows)
+        self.route("POST", f"{repository}/actions/workflows/{{file}}/dispatches", self._dispatch)
+        self.route("GET", f"{repository}/actions/runs/{{run}}", self._run)
+        self.route("GET", f"{repository}/actions/runs/{{run}}/jobs", self._run_jobs)
+        self.route("GET", f"{API}/orgs/{{org}}/repos", self._org_repos)
         self.route("GET", f"{API}/user/orgs", self._user_orgs)
         self.route("GET", f"{API}/user/repos", self._user_repos)
         self.route("POST", REGISTER, self._register)
@@ -128,6 +148,7 @@ class FakeGitea(Fake):
             if runner.id not in self.runners or runner.disabled or busy or not fits:
                 return False
             job.status, job.runner, runner.seen = "in_progress", runner.id, time.time()
+            job.began = time.time()
             return True
 
     def report(self, runner: Runner) -> None:
@@ -138,7 +159,7 @@ class FakeGitea(Fake):
     def finish(self, job: Job, conclusion: str = "success") -> None:
         """The job is over, whoever ended it: its runner goes with it where it was for one job."""
         with self.lock:
-            job.status, job.conclusion = "completed", conclusion
+            job.status, job.conclusion, job.ended = "completed", conclusion, time.time()
             runner = self.runners.get(job.runner or 0)
             if runner is not None and runner.ephemeral:
                 del self.runners[runner.id]
@@ -147,7 +168,8 @@ class FakeGitea(Fake):
 
     def _place(self, call: Call, *, write: bool) -> str | Answer:
         """The place that is asked about, or why it is not to be seen."""
-        place = call.path.removeprefix(f"{API}/").split("/actions/")[0]
+        place = re.split("/actions/|/contents/", call.path.removeprefix(f"{API}/"))[0]
+        place = place.removesuffix("/repos") if place.startswith("orgs/") else place
         kind, _, name = place.partition("/")
         given = call.headers.get("authorization", "").removeprefix("token ")
         scopes = self.people.get(given)
@@ -235,14 +257,7 @@ class FakeGitea(Fake):
         if isinstance(place, Answer):
             return place
         rows = [
-            {
-                "id": job.id,
-                "labels": job.labels,
-                "status": job.status,
-                "runner_id": job.runner or 0,
-                "steps": [],
-                **({"conclusion": job.conclusion} if job.conclusion is not None else {}),
-            }
+            self._job_row(job)
             for job in self.jobs.values()
             if call.query.get("status") in (None, job.status)
         ]
@@ -271,6 +286,115 @@ class FakeGitea(Fake):
     def _user_repos(self, call: Call) -> Answer:
         denied = self._may_read(call, "user", "repository")
         return denied or Answer(200, [{"id": 1, "name": "train", "full_name": "ourlab/train"}])
+
+    # -- workflows -------------------------------------------------------------------------------------
+
+    def _org_repos(self, call: Call) -> Answer:
+        denied = self._may_read(call, "organization")
+        return denied or Answer(200, [{"id": 1, "name": "train", "full_name": "ourlab/train"}])
+
+    def _repository(self, call: Call) -> Answer:
+        place = self._place(call, write=False)
+        shown = {"id": 1, "full_name": "ourlab/train", "default_branch": "main"}
+        return place if isinstance(place, Answer) else Answer(200, shown)
+
+    def _workflows(self, call: Call) -> Answer:
+        place = self._place(call, write=False)
+        if isinstance(place, Answer):
+            return place
+        shown = [
+            {
+                "id": file,
+                "name": file.partition(".")[0],
+                "path": f".gitea/workflows/{file}",
+                "state": "disabled_manually" if file in self.disabled_workflows else "active",
+                "created_at": _iso(None),
+                "updated_at": _iso(None),
+                "deleted_at": _iso(None),
+                "url": f"{self.url}{API}/{place}/actions/workflows/{file}",
+                "html_url": f"{self.url}/ourlab/train/src/branch/main/.gitea/workflows/{file}",
+                "badge_url": f"{self.url}/ourlab/train/actions/workflows/{file}/badge.svg?branch=main",
+            }
+            for file in self.workflows
+        ]
+        return Answer(200, {"workflows": shown, "total_count": len(shown)})
+
+    def _content(self, call: Call) -> Answer:
+        place = self._place(call, write=False)
+        if isinstance(place, Answer):
+            return place
+        text = self.workflows.get(call.at["path"].removeprefix(".gitea/workflows/"))
+        if text is None:
+            return _refusal(404, "object does not exist")
+        content = base64.b64encode(text.encode()).decode()
+        return Answer(200, {"type": "file", "encoding": "base64", "content": content})
+
+    def _dispatch(self, call: Call) -> Answer:
+        place = self._place(call, write=True)
+        if isinstance(place, Answer):
+            return place
+        file, ref = call.at["file"], (call.json or {}).get("ref")
+        text = self.workflows.get(file)
+        if text is None:
+            return _refusal(404, f'workflow "{file}" doesn\'t exist')
+        if ref != "main":
+            return _refusal(404, f'ref "{ref}" doesn\'t exist')
+        if file in self.disabled_workflows:
+            return _refusal(403, "workflow is disabled")
+        # (One without `workflow_dispatch` Gitea runs all the same.)
+        wanted = re.search(r"runs-on: \[?([^\]\n]+)", text)
+        job = self.submit(*(word.strip() for word in wanted[1].split(",")) if wanted else ())
+        job.name = file.partition(".")[0]
+        if call.query.get("return_run_details") != "true":
+            return Answer(204)
+        at = f"{self.url}{API}/{place}/actions/runs/{job.run}"
+        page = f"{self.url}/ourlab/train/actions/runs/{job.run}"
+        return Answer(200, {"workflow_run_id": job.run, "run_url": at, "html_url": page})
+
+    def _asked_run(self, call: Call) -> Job | Answer:
+        place = self._place(call, write=False)
+        if isinstance(place, Answer):
+            return place
+        found = (job for job in self.jobs.values() if str(job.run) == call.at["run"])
+        return next(found, _refusal(404, "run does not exist"))
+
+    def _run(self, call: Call) -> Answer:
+        job = self._asked_run(call)
+        if isinstance(job, Answer):
+            return job
+        page = f"{self.url}/ourlab/train/actions/runs/{job.run}"
+        shown = {
+            "id": job.run,
+            "status": job.status,
+            "html_url": page,
+            "event": "workflow_dispatch",
+        }
+        if job.conclusion is not None:
+            shown["conclusion"] = job.conclusion
+        return Answer(200, shown)
+
+    def _run_jobs(self, call: Call) -> Answer:
+        job = self._asked_run(call)
+        if isinstance(job, Answer):
+            return job
+        return self._paged(call, "jobs", [self._job_row(job)])
+
+    def _job_row(self, job: Job) -> dict[str, Any]:
+        runner = self.runners.get(job.runner or 0)
+        return {
+            "id": job.id,
+            "run_id": job.run,
+            "name": job.name,
+            "labels": job.labels,
+            "status": job.status,
+            "started_at": _iso(job.began),
+            "completed_at": _iso(job.ended),
+            "steps": [],
+            **({"runner_id": job.runner} if job.runner is not None else {}),
+            # of one that is gone Gitea knows no name
+            **({"runner_name": runner.name} if runner is not None else {}),
+            **({"conclusion": job.conclusion} if job.conclusion is not None else {}),
+        }
 
     # -- registering -------------------------------------------------------------------------------------
 
@@ -324,6 +448,11 @@ class FakeGitea(Fake):
     def missing(self, call: Call) -> Answer:
         del call
         return Answer(404, b"404 page not found\n")
+
+
+def _iso(when: float | None) -> str:
+    """A moment as Gitea writes it; of none it writes the first one."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when or 0.0))
 
 
 def _refusal(status: int, message: str) -> Answer:

@@ -77,6 +77,11 @@ class Job:
     renewed: float = 0.0
     log: str = ""
     repo: str = "acme/app"
+    event: str = "push"
+    workflow: str = "test.yml"
+    runner_id: int | None = None  # of the runner that has it or had it
+    began: float | None = None
+    ended: float | None = None
     queued_at: float = field(default_factory=time.time)
     plan: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -93,6 +98,8 @@ class Token:
     runners: str = "write"  # write, read, none
     expires: float | None = None
     actions: str = "write"  # as ``runners``, of workflow runs
+    contents: str = "read"  # as ``runners``, of files
+    app: bool = False  # it is an App's, which may look at a repository whatever else it may
 
 
 class FakeGitHub(Fake):
@@ -105,6 +112,9 @@ class FakeGitHub(Fake):
         self.enterprises = {"works"}
         self.repos: dict[str, dict[str, Any]] = {"acme/app": {"id": 501, "private": True}}
         self.renamed: dict[str, str] = {}  # old full name -> new full name
+        # What there is to run: of a repository, file -> its text.
+        self.workflows: dict[str, dict[str, str]] = {}
+        self.disabled_workflows: set[str] = set()
         self.groups: dict[int, dict[str, Any]] = {
             1: {"name": "Default", "allows_public_repositories": False},
             2: {"name": "GitHub Actions", "allows_public_repositories": False},
@@ -210,6 +220,7 @@ class FakeGitHub(Fake):
                 1,
                 float("inf"),
             )
+            job.runner_id, job.began = runner.id, time.time()
             runner.job = job
             return job
 
@@ -220,6 +231,7 @@ class FakeGitHub(Fake):
                 if runner.job is job:
                     self._remove(runner)
             job.state, job.conclusion, job.completed = "completed", conclusion, job.completed + 1
+            job.ended = time.time()
             self.lock.notify_all()
 
     def take_back(self, job: Job) -> None:
@@ -334,7 +346,9 @@ class FakeGitHub(Fake):
         return call.headers.get("authorization", "").partition(" ")[2]
 
     def allowed(self, call: Call, want: str) -> Answer | None:
-        """The answer to a token that does not reach so far; want: read, write, actions or cancel."""
+        """The answer to a token that does not reach so far; want: read, write, actions, cancel, contents
+        or repository.
+        """
         token = self.tokens.get(self._bearer(call))
         if token is None or (token.expires is not None and time.time() + self.skew > token.expires):
             return _error(401, "Bad credentials")
@@ -344,6 +358,10 @@ class FakeGitHub(Fake):
             return _error(403, "Resource not accessible by personal access token")
         if want == "read" and token.runners == "none":
             return _error(404, "Not Found")
+        if want == "repository" and token.runners == "none" and not token.app:
+            return _error(404, "Not Found")
+        if want == "contents" and token.contents == "none":
+            return _error(403, "Resource not accessible by personal access token")
         rights = {"actions": ("read", "write"), "cancel": ("write",)}.get(want)
         if rights is not None and token.actions not in rights:
             return _error(403, "Resource not accessible by personal access token")
@@ -642,7 +660,7 @@ class FakeGitHub(Fake):
         return Answer(200, documents.organisation(call.at["org"], self.url))
 
     def get_repo(self, call: Call) -> Answer:
-        scope = self._scope(call, "read")
+        scope = self._scope(call, "repository")
         if isinstance(scope, Answer):
             return scope
         return Answer(200, self._repository(scope.removeprefix("repos/")))
@@ -749,7 +767,14 @@ class FakeGitHub(Fake):
                 )
         text = f"ghs_{app}_{uuid.uuid4().hex}.{uuid.uuid4().hex}"
         expires = time.time() + self.skew + self.token_life
-        self.tokens[text] = Token("write", expires)
+        runners = wanted.keys() & {"organization_self_hosted_runners", "administration"}
+        self.tokens[text] = Token(
+            "write" if runners else "none",
+            expires,
+            wanted.get("actions", "none"),
+            wanted.get("contents", "none"),
+            app=True,
+        )
         self.issued[f"the App's token {text[-8:]}"] = text
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
         return Answer(
@@ -959,6 +984,7 @@ class FakeGitHub(Fake):
             return Answer(status, body)
         job.state, job.acquired, job.renewed = "running", job.acquired + 1, time.monotonic()
         runner.seen = time.monotonic()
+        job.runner_id, job.began = runner.id, time.time()
         base = self.agents_url or self.url
         endpoint = {
             "name": "SystemVssConnection",
@@ -1012,7 +1038,7 @@ class FakeGitHub(Fake):
         if job.state != "completed":
             job.conclusion, job.completed = call.json["conclusion"], job.completed + 1
             job.log = base64.b64decode(call.json.get("log", "")).decode(errors="replace")
-            job.state = "completed"
+            job.state, job.ended = "completed", time.time()
             if runner is not None:
                 self._remove(runner)
         return Answer(200, None)

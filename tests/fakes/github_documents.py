@@ -6,6 +6,7 @@ are those of GitHub's OpenAPI description (API version 2022-11-28).
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -202,11 +203,11 @@ def run(job: Any, repo: Mapping[str, Any], status: str, api: str) -> dict[str, A
         "name": "test",
         "head_branch": "main",
         "head_sha": "0" * 40,
-        "path": ".github/workflows/test.yml",
+        "path": f".github/workflows/{job.workflow}",
         "display_title": job.name,
         "run_number": job.number,
         "run_attempt": 1,
-        "event": "push",
+        "event": job.event,
         "status": status,
         "conclusion": conclusion(job.conclusion),
         "workflow_id": 1,
@@ -230,8 +231,9 @@ def run(job: Any, repo: Mapping[str, Any], status: str, api: str) -> dict[str, A
 
 
 def job(one: Any, repo: Mapping[str, Any], status: str, runner: Any) -> dict[str, Any]:
-    """A job of a workflow; ``runner`` is the one that has it, ``None``: nobody."""
-    started = stamp(one.queued_at)  # as GitHub has it of a job that waits, too
+    """A job of a workflow; ``runner`` is the one that has it, ``None``: nobody, or it is gone by now."""
+    started = stamp(one.began or one.queued_at)  # as GitHub has it of a job that waits, too
+    had = status != "queued" and one.runner_id is not None
     return {
         "id": one.run * 10,
         "run_id": one.run,
@@ -245,17 +247,53 @@ def job(one: Any, repo: Mapping[str, Any], status: str, runner: Any) -> dict[str
         "conclusion": conclusion(one.conclusion),
         "created_at": stamp(one.queued_at),
         "started_at": started,
-        "completed_at": started if status == "completed" else None,
+        "completed_at": stamp(one.ended or one.queued_at) if status == "completed" else None,
         "name": one.name,
         "steps": [],
         "check_run_url": f"{repo['url']}/check-runs/{one.run}",
         "labels": list(one.labels),
-        "runner_id": runner.id if runner is not None else None,
-        "runner_name": runner.name if runner is not None else None,
+        "runner_id": one.runner_id if had else None,
+        "runner_name": one.runner if had else None,
         "runner_group_id": runner.group if runner is not None else None,
         "runner_group_name": None,
         "workflow_name": "test",
         "head_branch": "main",
+    }
+
+
+def workflow(number: int, path: str, repo: Mapping[str, Any], *, active: bool) -> dict[str, Any]:
+    """A workflow, by its file."""
+    at = f"{repo['url']}/actions/workflows/{number}"
+    return {
+        "id": number,
+        "node_id": f"W_{number}",
+        "name": path.rpartition("/")[2].partition(".")[0],
+        "path": path,
+        "state": "active" if active else "disabled_manually",
+        "created_at": BORN,
+        "updated_at": BORN,
+        "url": at,
+        "html_url": f"{repo['html_url']}/blob/main/{path}",
+        "badge_url": f"{repo['html_url']}/workflows/{number}/badge.svg",
+    }
+
+
+def content(path: str, data: str, repo: Mapping[str, Any]) -> dict[str, Any]:
+    """A file."""
+    at = f"{repo['url']}/contents/{path}"
+    return {
+        "type": "file",
+        "encoding": "base64",
+        "size": len(data),
+        "name": path.rpartition("/")[2],
+        "path": path,
+        "content": base64.encodebytes(data.encode()).decode(),
+        "sha": "0" * 40,
+        "url": at,
+        "git_url": at,
+        "html_url": f"{repo['html_url']}/blob/main/{path}",
+        "download_url": f"{repo['html_url']}/raw/main/{path}",
+        "_links": {"self": at, "git": at, "html": f"{repo['html_url']}/blob/main/{path}"},
     }
 
 

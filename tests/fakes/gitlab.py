@@ -17,6 +17,7 @@ By hand, with a token and a waiting job printed at its start:
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
@@ -107,6 +108,8 @@ class Job:
     uploaded: bytes | None = None
     created: float = field(default_factory=time.time)
     project: int = 7
+    pipeline: int = 5
+    name: str = ""  # "": after its number
     forced: list[int] = field(default_factory=list)  # answers still to be given once: 202, 412, 416
     taken_back: str = ""  # what becomes of it as soon as a runner has it; "": nothing
 
@@ -127,6 +130,7 @@ class FakeGitLab(Fake):
         self.people: dict[str, Person] = {}
         self.groups = {10: "ourlab", 11: "ourlab/vision"}
         self.projects = {7: "ourlab/library"}
+        self.ci_files: dict[int, str] = {}  # of a project, what its .gitlab-ci.yml says
         self.runners: dict[int, Runner] = {}
         self.jobs: dict[int, Job] = {}
         self.trace_interval = 1
@@ -171,6 +175,10 @@ class FakeGitLab(Fake):
             ("POST", "/jobs/{job}/artifacts", self._upload),
             ("GET", "/jobs/{job}/artifacts", self._download),
             ("GET", "/projects/{project}/jobs", self._project_jobs),
+            ("GET", "/projects/{project}/repository/files/{file}", self._file),
+            ("POST", "/projects/{project}/pipeline", self._make_pipeline),
+            ("GET", "/projects/{project}/pipelines/{pipeline}", self._pipeline),
+            ("GET", "/projects/{project}/pipelines/{pipeline}/jobs", self._pipeline_jobs),
             ("GET", "/projects/{project}/jobs/{job}/trace", self._trace),
             ("POST", "/projects/{project}/jobs/{job}/cancel", self._cancel),
         ):
@@ -563,11 +571,22 @@ class FakeGitLab(Fake):
         self._person(call, "read_api")
         path = self.groups[self._place("group", call.at["group"])]
         rows = [
-            {"id": number, "path_with_namespace": name, "name": name.rpartition("/")[2]}
+            self._project_row(number)
             for number, name in self.projects.items()
             if name.startswith(f"{path}/")
         ]
         return self._paged(call, rows)
+
+    def _project_row(self, number: int) -> dict[str, Any]:
+        path = self.projects[number]
+        return {
+            "id": number,
+            "name": path.rpartition("/")[2],
+            "path_with_namespace": path,
+            "default_branch": "main",
+            "ci_config_path": "",
+            "web_url": f"{self.url}/{path}",
+        }
 
     def _group(self, call: Call) -> Answer:
         self._person(call, "read_api")
@@ -578,10 +597,80 @@ class FakeGitLab(Fake):
 
     def _project(self, call: Call) -> Answer:
         self._person(call, "read_api")
+        return Answer(200, self._project_row(self._place("project", call.at["project"])))
+
+    # -- pipelines ---------------------------------------------------------------------------------------
+
+    def _file(self, call: Call) -> Answer:
+        self._person(call, "read_api", "read_repository")
         number = self._place("project", call.at["project"])
-        path = self.projects[number]
-        shown = {"id": number, "name": path.rpartition("/")[2], "path_with_namespace": path}
+        text = self.ci_files.get(number)
+        if text is None or unquote(call.at["file"]) != ".gitlab-ci.yml":
+            raise Denied(404, "404 File Not Found")
+        shown = {
+            "file_name": ".gitlab-ci.yml",
+            "file_path": ".gitlab-ci.yml",
+            "size": len(text),
+            "encoding": "base64",
+            "content": base64.b64encode(text.encode()).decode(),
+            "ref": call.query.get("ref", "HEAD"),
+        }
         return Answer(200, shown)
+
+    def _make_pipeline(self, call: Call) -> Answer:
+        person = self._person(call)
+        number = self._place("project", call.at["project"])
+        if not person.owns:
+            raise Denied(403, "403 Forbidden")
+        text = self.ci_files.get(number)
+        if _params(call).get("ref") != "main":
+            raise Denied(400, {"base": ["Reference not found"]})
+        if text is None:
+            raise Denied(400, {"base": ["Missing CI config file"]})
+        pipeline = self._id()
+        for name, body in re.findall(r"^([\w-]+):\n((?:[ \t].*\n?)+)", text, re.MULTILINE):
+            tags, script = (re.search(rf"{key}: \[([^\]]*)\]", body) for key in ("tags", "script"))
+            job = self.jobs[
+                self.submit(
+                    script[1].strip("'\"") if script else "true",
+                    tags=[tag.strip() for tag in tags[1].split(",")] if tags else (),
+                )
+            ]
+            job.pipeline, job.name, job.project = pipeline, name, number
+        return Answer(201, self._pipeline_row(number, pipeline))
+
+    def _pipeline_row(self, project: int, pipeline: int) -> dict[str, Any]:
+        states = {job.state for job in self.jobs.values() if job.pipeline == pipeline}
+        status = "skipped"
+        for one in ("running", "canceling", "pending", "failed", "canceled", "success"):
+            if one in states:
+                status = one
+                break
+        address = f"{self.url}/{self.projects[project]}/-/pipelines/{pipeline}"
+        return {
+            "id": pipeline,
+            "project_id": project,
+            "ref": "main",
+            "source": "api",
+            "status": status,
+            "web_url": address,
+        }
+
+    def _asked_pipeline(self, call: Call) -> tuple[int, int]:
+        self._person(call, "read_api")
+        number, wanted = self._place("project", call.at["project"]), call.at["pipeline"]
+        there = {job.pipeline for job in self.jobs.values() if job.project == number}
+        if not wanted.isdigit() or int(wanted) not in there:
+            raise Denied(404, "404 Not found")
+        return number, int(wanted)
+
+    def _pipeline(self, call: Call) -> Answer:
+        return Answer(200, self._pipeline_row(*self._asked_pipeline(call)))
+
+    def _pipeline_jobs(self, call: Call) -> Answer:
+        _, pipeline = self._asked_pipeline(call)
+        rows = [self._job_row(job) for job in self.jobs.values() if job.pipeline == pipeline]
+        return self._paged(call, rows)
 
     def _paged(self, call: Call, rows: list[dict[str, Any]]) -> Answer:
         size = min(int(call.query.get("per_page", self.page)), 100)
@@ -831,18 +920,29 @@ class FakeGitLab(Fake):
     def _job_row(self, job: Job) -> dict[str, Any]:
         return {
             "id": job.id,
-            "name": f"job-{job.id}",
+            "name": job.name or f"job-{job.id}",
             "stage": "test",
             "ref": "main",
             "status": job.state,
+            "duration": (
+                job.finished - job.started
+                if job.started is not None and job.finished is not None
+                else None
+            ),
             "tag_list": list(job.tags),
             "created_at": self._iso(job.created),
             "queued_duration": max(0.0, (job.started or time.time() + self.skew) - job.created),
             "started_at": self._iso(job.started) if job.started is not None else None,
             "finished_at": self._iso(job.finished) if job.finished is not None else None,
-            "runner": {"id": job.runner} if job.runner is not None else None,
+            "runner": self._runner_of(job),
             "web_url": f"{self.url}/ourlab/library/-/jobs/{job.id}",
         }
+
+    def _runner_of(self, job: Job) -> dict[str, Any] | None:
+        if job.runner is None:
+            return None
+        known = self.runners.get(job.runner)
+        return {"id": job.runner, "description": known.description if known is not None else None}
 
     def _project_jobs(self, call: Call) -> Answer:
         self._person(call, "read_api")

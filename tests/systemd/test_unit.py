@@ -340,12 +340,14 @@ def test_four_lines_lead_from_nothing_to_a_job_of_a_service(box: Box) -> None:
         fake.agents_url = f"http://{BRIDGE}:{fake.port}"
         box.engine.docker("tag", stub_tag("github"), "mayfly/github:cpu")
         place = f"http://{BRIDGE}:{fake.port}/acme"
+        hello = "on: workflow_dispatch\njobs:\n  hello:\n    runs-on: [self-hosted, github]\n"
+        fake.workflows["acme/app"] = {"hello.yml": hello}
         lines = (
             (f"{UV} install {WHEEL}", ""),
-            # On a terminal: service, address, token, the second runner group, a name, one slot.
+            # On a terminal: service, address, token, the second runner group, a name, one slot, a job.
             (
                 "script -qec 'mayfly init --plain-http' /dev/null",
-                f"github\n{place}\nghp_good\n2\n\n1\n",
+                f"github\n{place}\nghp_good\n2\n\n1\n1\n",
             ),
             ("mayfly status", ""),
         )
@@ -355,6 +357,10 @@ def test_four_lines_lead_from_nothing_to_a_job_of_a_service(box: Box) -> None:
             done = box.sh(line, typed)
             assert done.returncode == 0, (line, done.stdout, done.stderr, box.journal())
             took.append(f"{time.monotonic() - began:.1f} s  {line}")
+            if typed:
+                told = " ".join(done.stdout.split())
+                assert "job hello ran on github-0 in" in told, told
+                assert "ended as success: http" in told, told
         assert "github-0" in done.stdout
         began = time.monotonic()
         job = fake.queue("echo hello", ("self-hosted", "github"))

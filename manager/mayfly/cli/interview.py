@@ -33,6 +33,7 @@ from mayfly.cli.setup_secret import (
     from_key_file,
     held,
     no_key_file,
+    pasted_key,
 )
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble, Usage
@@ -291,7 +292,13 @@ class Interview:
             if not typed and self._kept is not None:
                 self._secret = self._kept
                 return replace(answers, app=self._former.app)
-            if typed == APP and package.hints.app:
+            if pasted_key(typed) and not package.hints.app:
+                say(f"that is a private key, and {package.name} takes a token")
+            elif pasted_key(typed):
+                self._secret = held(Secret(typed))
+                question = Question("secret", "The id of the App whose key that is", None)
+                return replace(answers, app=self._questions.ask(question, _no_id))
+            elif typed == APP and package.hints.app:
                 question = Question("secret", "The App's id", self._former.app)
                 answers = replace(answers, app=self._questions.ask(question, _no_id))
             elif typed:
@@ -349,9 +356,13 @@ def not_a_service(answer: str, answers: Answers) -> str | None:
         "--agent-pool": bool(service.hints.group_key),
         "--scope": bool(service.hints.place_key),
         "--app": service.hints.app,
+        "--canary": service.embedded,
+        "--canary-job": service.canary is not None,
         **dict.fromkeys(("--provider", "--name", "--slots", "--gpus", "--ca"), True),
         **dict.fromkeys(("--proxy", "--no-proxy"), True),
     }
+    if answers.canary and service.canary is not None:
+        return f"--canary is of Mayfly's own queue: name what {answer} is to run by --canary-job"
     for option in answers.given():
         if not taken.get(option, not service.embedded):
             return f"{option} means nothing to {answer}"

@@ -37,6 +37,8 @@ class Answers:
     ca: str | None = None
     proxy: str | None = None
     no_proxy: str | None = None
+    canary_job: str | None = None  # what is run at the service at the end
+    canary: bool | None = None  # a job of the pool's own queue is run at the end
 
     def given(self) -> Mapping[str, object]:
         """What was said, by the option's name."""
@@ -45,6 +47,11 @@ class Answers:
             for one in fields(self)
             if (value := getattr(self, one.name)) is not None
         }
+
+    def of_a_pool(self) -> Mapping[str, object]:
+        """The same of what a pool is to be, without what is tried at the end."""
+        given = self.given()
+        return {option: said for option, said in given.items() if not option.startswith("--canary")}
 
     def keys(self, hints: Hints) -> dict[str, str]:
         """The keys of the provider's own table that were answered."""
@@ -59,7 +66,7 @@ class Answers:
 
 
 KINDS: Mapping[str, type] = {
-    one.name: {"slots": int, "gpus": int, "plain_http": bool}.get(one.name, str)
+    one.name: {"slots": int, "gpus": int, "plain_http": bool, "canary": bool}.get(one.name, str)
     for one in fields(Answers)
 }
 LEAST: Mapping[str, int] = {"slots": 1, "gpus": 0}

@@ -18,7 +18,7 @@ from mayfly.cli.init_text import Found
 from mayfly.cli.setup_answers import Answers
 from mayfly.core.quantities import whole_number
 from mayfly.providers import Package
-from mayfly.providers.setting_up import Offer, Survey
+from mayfly.providers.setting_up import OFFERED, Offer, Survey
 
 URL_SAYS = "url"  # the answer of who has the address name the place
 
@@ -92,7 +92,10 @@ def next_step(now: Situation) -> Question | Look | Ready:
 def _of_service(now: Situation, package: Package) -> Question | Look | None:
     answers, hints, survey = now.answers, package.hints, now.survey
     if answers.url is None:
-        return Question("url", "Its URL", hints.url or None)
+        if now.unchecked or not hints.url:
+            return Question("url", "Its URL", hints.url or None)
+        # An example is no answer: Enter would take it for one.
+        return Question("url", f"Its URL, such as {hints.url}", None)
     if now.unchecked:
         if hints.place_key and answers.scope is None:
             text = f"Its runners belong to ({URL_SAYS}, {hints.places})"
@@ -114,12 +117,25 @@ def _of_service(now: Situation, package: Package) -> Question | Look | None:
         )
         return Question(
             "choice",
-            survey.question,
+            f"{survey.question}{_how(survey, package)}",
             None if preferred is None else str(preferred),
             survey.offers,
             _option(survey, package),
         )
     return None
+
+
+def _how(survey: Survey, package: Package) -> str:
+    """How an answer is typed where the offers do not show it, or not all of them."""
+    hints = package.hints
+    example = hints.places if survey.typed == hints.place_key else hints.url
+    if not survey.typed:
+        return ""
+    if not survey.offers:
+        return f" ({example})" if example else ""
+    return (
+        f" (the first {OFFERED}, or {example or 'a name'})" if len(survey.offers) == OFFERED else ""
+    )
 
 
 def _option(survey: Survey, package: Package) -> str:
@@ -150,6 +166,8 @@ def picked(survey: Survey, answer: str, url: str | None) -> dict[str, str] | str
             answer = f"{(url or '').rstrip('/')}/{answer.strip('/')}"
         return {survey.typed: answer}
     most = len(survey.offers)
+    if not most:
+        return f"{answer!r} is none: type it as the question shows it"
     return f"{answer!r} is none of them: a number from 1 to {most}, or a name"
 
 

@@ -12,27 +12,30 @@ from pathlib import Path
 from mayfly.cli.trouble import Trouble
 from mayfly.core.model import HostId, HostSpec, PoolName, PoolSpec, Severity
 from mayfly.edge.faults import Fault, Passing
-from mayfly.edge.web import Untrusted
+from mayfly.edge.web import ANOTHER, NAME_IT, Untrusted
 from mayfly.providers import UNASKED, Finding, Package
 from mayfly.providers.setting_up import Access, Survey
 
+HERE = " (here: --ca FILE)"  # of an authority that is not trusted
 AGAIN = ("; it is asked again", "; it is tried again")  # what a manager does
 
 
 class Unserved(Trouble):
     """The service does not let the pool be, or does not answer."""
 
-    def __init__(self, message: str, *, untrusted: bool = False) -> None:
+    def __init__(self, message: str, *, untrusted: bool = False, passing: bool = False) -> None:
         super().__init__(message)
         # another authority might help
         self.untrusted = untrusted
+        # it did not answer, or not now: what was asked with is not what is wrong
+        self.passing = passing
 
 
 def sentence(fault: Fault) -> str:
     """A fault as whoever sets a pool up is told it."""
-    text = str(fault)
+    text = str(fault).removesuffix(ANOTHER)
     if isinstance(fault, Untrusted):
-        return f"{text} (here: --ca FILE)"
+        return f"{text}{HERE}"
     if isinstance(fault, Passing):
         return _unreached(text)
     return text
@@ -67,7 +70,11 @@ def surveyed(
     try:
         return guarded(package.name, lambda: look()(access), "cannot look at its service")
     except Fault as fault:
-        raise Unserved(sentence(fault), untrusted=isinstance(fault, Untrusted)) from fault
+        raise Unserved(
+            sentence(fault),
+            untrusted=isinstance(fault, Untrusted),
+            passing=isinstance(fault, Passing),
+        ) from fault
 
 
 def bare_pool(
@@ -86,15 +93,23 @@ def checked(pool: PoolSpec, host: HostSpec) -> list[Finding]:
             provider = load(pool, host, HostId("init"), Path(nothing))
             found = guarded(pool.provider, provider.check, "cannot look at its service")
         except Fault as fault:
-            raise Unserved(sentence(fault)) from fault
+            raise Unserved(sentence(fault), passing=isinstance(fault, Passing)) from fault
     for finding in found:
         if finding.severity is Severity.ERROR:
-            raise Unserved(_told(finding))
+            raise Unserved(
+                _told(finding),
+                untrusted=NAME_IT in finding.text,
+                passing=finding.text.startswith(UNASKED),
+            )
     return list(found)
 
 
 def _told(finding: Finding) -> str:
     """A finding with what to do, where its sentence does not say that itself."""
+    if NAME_IT in finding.text:
+        return f"{finding.text}{HERE}"
+    if finding.text.endswith(ANOTHER):
+        return finding.text.removesuffix(ANOTHER)
     if finding.fix.startswith("# "):
         return f"{finding.text}: {finding.fix.removeprefix('# ')}"
     return _unreached(finding.text) if finding.text.startswith(UNASKED) else finding.text

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mayfly.cli.setup_flow import Question
+from mayfly.cli.setup_secret import pasted_key
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.providers.setting_up import Offer
 
+KEY_ENDS = "-----END "
+KEY_LINES = 300  # of a key that is pasted, at the most
 GONE = "nobody answers any more: nothing is written"
 
 
@@ -56,7 +59,17 @@ class Questions:
             say("y or n")
 
     def _line(self, prompt: str) -> str:
+        """One line; of a private key that is pasted all of them, or each would answer a question."""
         print(prompt, end="", file=sys.stderr, flush=True)
+        lines = [self._read()]
+        if not pasted_key(lines[0]):
+            return lines[0]
+        with _unseen():
+            while not lines[-1].startswith(KEY_ENDS) and len(lines) < KEY_LINES:
+                lines.append(self._read())
+        return "\n".join(lines)
+
+    def _read(self) -> str:
         line = sys.stdin.readline()
         if not line:
             raise Trouble(GONE)

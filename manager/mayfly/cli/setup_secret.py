@@ -49,8 +49,18 @@ def from_bytes(data: bytes, what: str) -> Secret:
     return Secret(text)
 
 
+def pasted_key(text: str) -> bool:
+    """Whether that is a private key itself, or the beginning of one, as its file has it."""
+    return text.startswith("-----BEGIN ")
+
+
 def from_key_file(path: str) -> Secret:
-    """A private key as it was downloaded: it is copied, so it may be readable by others where it is."""
+    """A private key as it was downloaded: it is copied, so it may be readable by others where it is.
+
+    What somebody pasted in place of its path is the key.
+    """
+    if pasted_key(path):
+        return from_bytes(path.encode(), "what was pasted")
     try:
         with Path(path).expanduser().open("rb") as file:
             return from_bytes(file.read(LARGEST + 1), path)
@@ -65,6 +75,12 @@ def no_key_file(path: str) -> str | None:
     except Usage as trouble:
         return str(trouble)
     return None
+
+
+def app_of(settings: object) -> str | None:
+    """The id of the App whose private key a pool's secret is; ``None``: it is a token."""
+    app = getattr(settings, "app", None)
+    return str(app.id) if app is not None else None
 
 
 def pointed(settings: T, at: Mapping[str, str], to: Mapping[str, str]) -> T:

@@ -13,7 +13,7 @@ from mayfly.cli.talk import say
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.cli.verbs_install import active, own_command, put_in_place, run
 from mayfly.cli.verbs_status import await_status
-from mayfly.core.quantities import whole_number
+from mayfly.core.quantities import spoken_age, whole_number
 
 PATIENCE = 300.0  # seconds until a slot of the pool is idle
 TRIED = ("sh", "-c", "echo hello from $(hostname)")
@@ -64,6 +64,7 @@ def _started(command: list[str]) -> None:
 
 def await_idle(manager: Client, pools: Sequence[str], seconds: float = PATIENCE) -> str:
     """Wait until each pool has an idle slot; a sentence on them. ``Trouble`` where one waits for a person."""
+    say(f"waiting until a slot of pool {', '.join(pools)} is idle, at most {spoken_age(seconds)}")
     try:
         shown = await_status(manager, _still(pools), seconds)
     except TimedOut as late:

@@ -16,12 +16,12 @@ from typing import Annotated
 
 import typer
 
-from mayfly.cli.examination import handed_over
 from mayfly.cli.image_line import build_line
 from mayfly.cli.init_text import Found, PoolAnswers, config_text, pool_text
 from mayfly.cli.interview import PROVIDERS, Interview, Interviewed, credential_of
 from mayfly.cli.options import ConfigOption
 from mayfly.cli.paste import BOOTED, here, next_steps, pasted
+from mayfly.cli.plain import clean
 from mayfly.cli.setup_answers import Answers, read_answers
 from mayfly.cli.setup_files import (
     Existing,
@@ -39,15 +39,14 @@ from mayfly.cli.setup_files import (
 from mayfly.cli.setup_flow import Question
 from mayfly.cli.setup_look import Unserved, checked
 from mayfly.cli.setup_questions import Questions
-from mayfly.cli.setup_secret import held, pointed
+from mayfly.cli.setup_secret import pointed
 from mayfly.cli.talk import client, config_path, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.whole_file import replace_file
 from mayfly.core.model import Config, PoolSpec, Severity
 from mayfly.core.mounts import ca_problem
-from mayfly.edge.credentials import Secret
 from mayfly.edge.sources import DEFAULT_FILE
-from mayfly.providers.installed import package
+from mayfly.providers.installed import package, packages
 
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock")
 
@@ -143,6 +142,15 @@ def init(
     canary: Annotated[
         bool, typer.Option("--canary", help="Run a job of the pool's own queue at the end.")
     ] = False,
+    canary_job: Annotated[
+        str | None,
+        typer.Option(
+            "--canary-job",
+            metavar="JOB",
+            help="Run that workflow or pipeline of the service at the end, as OWNER/REPOSITORY/FILE.yml or "
+            "PROJECT/PIPELINE.",
+        ),
+    ] = None,
     from_prototype: Annotated[
         str | None,
         typer.Option(
@@ -158,11 +166,11 @@ def init(
 
     typed = Answers(
         provider, name, slots, gpus, url, agent_pool, scope, credential, token_file, app,
-        plain_http or None, ca, proxy, no_proxy,
+        plain_http or None, ca, proxy, no_proxy, canary_job, canary or None,
     )  # fmt: skip
     path = main_file(config_path(ctx, config), os.environ)
     if from_prototype is not None:
-        for option in [*typed.given(), *(["--from"] if source is not None else [])]:
+        for option in [*typed.of_a_pool(), *(["--from"] if source is not None else [])]:
             raise Usage(f"{option} is said by the prototype's command line already")
         _prototype(ctx, from_prototype, path, force=force, build=not no_images)
         return
@@ -181,7 +189,6 @@ def init(
         force=force,
         build=not no_images,
         start=unit and not no_start,
-        canary=canary,
     )
     setup.do(answers)
 
@@ -210,11 +217,10 @@ class Setup:
     force: bool = False
     build: bool = True
     start: bool = False
-    canary: bool = False
 
     def do(self, answers: Answers) -> None:
         """All of it; an interruption is told what was done."""
-        written = False
+        written, left = False, ""
         try:
             self._see_writable()
             say(_told(self.found))
@@ -222,7 +228,7 @@ class Setup:
                 say(self.found.refused)
             there = existing(self.layout.config)
             if self._repairs(there, answers):
-                files, pools = self._mended()
+                files, pools, left = self._mended()
             else:
                 files, pools = self._set_up(answers, there)
             if self.dry_run:
@@ -231,7 +237,9 @@ class Setup:
             written = True
             for file in files:
                 say(f"{file.path} is written")
-            self._go_on(files, pools)
+            self._go_on(files, pools, answers)
+            if left:
+                raise Trouble(left)
         except KeyboardInterrupt:
             say(
                 "interrupted: all is written; `mayfly init` goes on from there"
@@ -252,15 +260,16 @@ class Setup:
 
     def _repairs(self, there: Existing, answers: Answers) -> bool:
         """Whether what is there is to be looked at, and no pool added."""
-        if not there.there or answers.given() or not self.questions.asking:
+        if not there.there or answers.of_a_pool() or not self.questions.asking:
             return False
         if there.mistakes is not None:
             raise Trouble(
                 f"{self.layout.config} is there and cannot be used; mend it, or write over it with --force:\n"
                 f"{there.mistakes}"
             )
+        pools = ", ".join(there.pools)
         say(
-            f"{self.layout.config} is there, with the pools {', '.join(there.pools) or 'of nobody'}"
+            f"{self.layout.config} is there, with " + (f"the pools {pools}" if pools else "no pool")
         )
         question = Question("name", "Look at what is there, or add a pool (look, add)", "look")
         words = ("look", "add")
@@ -290,7 +299,7 @@ class Setup:
             except Unserved as refusal:
                 answers = interview.refused(refusal, known.answers)
         if self.dry_run:
-            self._show(files)
+            self._show(files, known.answers)
             return [], []
         return self._settled(files), [wanted.name]
 
@@ -356,7 +365,7 @@ class Setup:
                 )
         return differing
 
-    def _show(self, files: Sequence[WantedFile]) -> None:
+    def _show(self, files: Sequence[WantedFile], answers: Answers) -> None:
         for file in files:
             if file.secret:
                 say(f"would write {file.path}: the secret, for root alone")
@@ -367,51 +376,31 @@ class Setup:
                     print(file.text, end="")
         if self.start:
             say("would then put the unit in place, start the manager and wait until a slot is idle")
+            if answers.canary_job is not None:
+                say(
+                    f"would then run {clean(answers.canary_job)} at the service, and wait for its end"
+                )
+            elif answers.canary:
+                say("would then run a job of the pool's own queue, and wait for its end")
+            elif (
+                self.questions.asking
+                and answers.provider is not None
+                and (packages()[answers.provider].canary is not None)
+            ):
+                say("would then offer to run a job that is at the service already")
 
     # -- what is there already ------------------------------------------------------------------------
 
-    def _mended(self) -> tuple[list[WantedFile], list[str]]:
-        """Each pool looked at; a secret that its service refuses is asked for anew."""
-        config = _loaded(self.layout.config, None, "")
-        files: list[WantedFile] = []
-        for pool in config.pools:
-            files += [] if pool.embedded else self._mended_pool(pool, config)
-        return changed(files), [str(pool.name) for pool in config.pools]
+    def _mended(self) -> tuple[list[WantedFile], list[str], str]:
+        """What is to be written, the pools that work then, and a sentence on those that do not."""
+        from mayfly.cli.setup_mending import mended  # noqa: PLC0415
 
-    def _mended_pool(self, pool: PoolSpec, config: Config) -> list[WantedFile]:
-        from mayfly.edge.provider_keys import secrets_of  # noqa: PLC0415
-
-        (reference, *_) = [*secrets_of(pool.settings)] or [{}]
-        credential = reference.get("credential")
-        place = self.layout.stored(credential) if credential else Path(reference.get("file", ""))
-        # Where it is not kept here, systemd may have it from elsewhere.
-        given = {"file": str(place)} if place.is_file() else reference
-        text: Secret | None = None
-        while True:
-            try:
-                with handed_over():
-                    _see(replace(pool, settings=pointed(pool.settings, reference, given)), config)
-                break
-            except Unserved as refusal:
-                say(str(refusal))
-                typed = self.questions.secret(
-                    f"Another secret for pool {pool.name}, Enter to leave it"
-                )
-                if not typed:
-                    raise Trouble(
-                        f'pool "{pool.name}" does not work; nothing is written'
-                    ) from refusal
-                text = Secret(typed)
-                given = held(text).reference
-        say(f'pool "{pool.name}": its service lets it be')
-        if text is None:
-            return drop_ins(self.layout, credential) if credential else []
-        files = [WantedFile(place, f"{text.reveal()}\n", secret=True)]
-        return [*files, *(drop_ins(self.layout, credential) if credential else ())]
+        found = mended(_loaded(self.layout.config, None, ""), self.layout, self.questions, _see)
+        return changed(found.files), list(found.working), found.left
 
     # -- what follows -----------------------------------------------------------------------------------
 
-    def _go_on(self, files: Sequence[WantedFile], pools: Sequence[str]) -> None:
+    def _go_on(self, files: Sequence[WantedFile], pools: Sequence[str], answers: Answers) -> None:
         """Images, unit, start, an idle slot, a job."""
         from mayfly.cli import setup_start  # noqa: PLC0415
 
@@ -422,22 +411,29 @@ class Setup:
         named = None if self.layout.config == DEFAULT_FILE else str(self.layout.config)
         if not self.start:
             say(f"next: {next_steps(here(named))}")
+            if answers.canary or answers.canary_job is not None:
+                say("no job is tried: the manager is not started by this")
             return
         setup_start.start(self.layout, files)
         say(setup_start.await_idle(client(self.ctx, None, named), pools))
-        self._try(pools)
+        self._try(pools, answers)
 
-    def _try(self, pools: Sequence[str]) -> None:
-        from mayfly.cli import setup_start  # noqa: PLC0415
+    def _try(self, pools: Sequence[str], answers: Answers) -> None:
+        from mayfly.cli import canary_job, setup_start  # noqa: PLC0415
 
         config = _loaded(self.layout.config, None, "")
-        for pool in config.pools:
-            if str(pool.name) not in pools:
-                continue
+        tried = [pool for pool in config.pools if str(pool.name) in pools]
+        services = [pool for pool in tried if not pool.embedded]
+        named = answers.canary_job
+        if named is not None and len(services) != 1:
+            say(f"{clean(named)} is not run: of {len(services)} pools nobody knows which it is for")
+            named = None
+        for pool in tried:
             if not pool.embedded:
                 if how := first_job(pool):
                     say(f"a first job: {how}")
-            elif self.canary or self.questions.yes(
+                canary_job.try_at_service(pool, config.host, self.questions, named)
+            elif answers.canary or self.questions.yes(
                 f"Try a job in pool {pool.name}", otherwise=False
             ):
                 setup_start.try_a_job(str(pool.name))

@@ -127,3 +127,18 @@ def registered(host: str, of: SlotName, generation: Generation | None = None) ->
     """The name at a service: ``HOST-POOL-N``, or ``HOST-POOL-N-GENERATION``."""
     parts = [host, of] if generation is None else [host, of, generation]
     return "-".join(parts)
+
+
+def slot_registered(name: str, host: str, pool: PoolName) -> SlotName | None:
+    """The slot whose agent has that name at a service; ``None``: it is none of that pool on that host.
+
+    A service may spell a name in another case than it was given.
+    """
+    ours = f"{host}-{pool}-"
+    if name[: len(ours)].lower() != ours.lower():
+        return None
+    number, _, born = name[len(ours) :].partition("-")
+    index = whole_number(number)
+    if index is None or (born and not is_generation(born)):
+        return None
+    return slot(pool, index)

@@ -37,6 +37,9 @@ REMEMBERED = 4 * 1024 * 1024  # bytes of replies kept for conditional requests
 SAID = 200  # characters of a service's own words in a message
 # where a service says no which, and its provider knows no better
 NAMED_ELSEWHERE = "the how-to of its provider names them"
+# what is to be done about a token that is refused, where it stands in a configuration
+NAME_IT = "name its authority in `ca`"  # of a certificate that is not trusted
+ANOTHER = ": put a valid one where `token` points"
 LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
 LIMIT_MOST = 900.0
 
@@ -360,9 +363,7 @@ class Web:
         if status == 203 or (_is_page(reply) and status < 500):
             return self._page(reply, operation)
         if status == 401:
-            return Refused(
-                f"{what}; the token is wrong or has expired: put a valid one where `token` points"
-            )
+            return Refused(f"{what}; the token is wrong or has expired{ANOTHER}")
         if status == 403:
             return Refused(f"{what}; the token lacks a permission: {NAMED_ELSEWHERE}")
         if status == 404:
@@ -458,7 +459,7 @@ class Web:
                 )
                 return Untrusted(
                     f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
-                    f"{self._whose} ({reason}): name its authority in `ca`{behind}, check the host's clock"
+                    f"{self._whose} ({reason}): {NAME_IT}{behind}, check the host's clock"
                 )
             case Trouble.NO_TLS:
                 return Refused(

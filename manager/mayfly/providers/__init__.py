@@ -25,6 +25,7 @@ from mayfly.edge.faults import Fault, Refused
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.canary_job import CanaryMaker
     from mayfly.providers.setting_up import Surveying
 
 
@@ -322,3 +323,5 @@ class Package:
     pipeline: Callable[[], PipelineForm] | None = None
     # what a token reaches at the service, for ``mayfly init``: imported when it is asked; None: nobody looks
     survey: Callable[[], Surveying] | None = None
+    # what can be run there by hand, for a first job: imported when it is; None: it has no call for that
+    canary: Callable[[], CanaryMaker] | None = None

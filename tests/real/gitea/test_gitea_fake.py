@@ -18,6 +18,10 @@ pytestmark = [
 ]
 BASE = "/api/v1/orgs/ourlab/actions"
 READ, WRITE, NONE, WRONG = "read:organization", "write:organization", "", "f" * 40
+LOOKS, RUNS = "read:repository", "write:repository"
+REPOSITORY = "/api/v1/repos/ourlab/train"
+HELLO = "on: workflow_dispatch\njobs:\n  hello:\n    runs-on: [nobody]\n    steps:\n      - run: 'true'\n"
+SCOPES = (READ, WRITE, LOOKS, RUNS)
 
 
 class Both:
@@ -25,8 +29,8 @@ class Both:
 
     def __init__(self, server: GiteaServer, fake: FakeGitea) -> None:
         self._sides = (
-            (server.url, {scope: server.token(scope) for scope in (READ, WRITE)}),
-            (fake.url, {scope: fake.person(scope) for scope in (READ, WRITE)}),
+            (server.url, {scope: server.token(scope) for scope in SCOPES}),
+            (fake.url, {scope: fake.person(scope) for scope in SCOPES}),
         )
 
     def ask(
@@ -61,6 +65,10 @@ class Both:
 def both(server: GiteaServer) -> Iterator[Both]:
     server.make_repository("ourlab", "train")
     with FakeGitea() as fake:
+        pushed = HELLO.replace("workflow_dispatch", "pull_request")
+        fake.workflows = {"hello.yml": HELLO, "pushed.yml": pushed}
+        for file, text in fake.workflows.items():
+            server.add_workflow("ourlab/train", file, text)
         yield Both(server, fake)
 
 
@@ -91,6 +99,14 @@ def shape(value: object) -> Any:
         ("GET", "/api/v1/user/actions/runners", WRITE),
         ("GET", "/api/v1/repos/ourlab/train/actions/jobs", WRITE),
         ("GET", "/api/v1/orgs/nobody/actions/runners", WRITE),
+        ("GET", REPOSITORY, LOOKS),
+        ("GET", f"{REPOSITORY}/actions/workflows", LOOKS),
+        ("GET", f"{REPOSITORY}/actions/workflows", WRITE),
+        ("GET", f"{REPOSITORY}/contents/.gitea/workflows/hello.yml", LOOKS),
+        ("GET", f"{REPOSITORY}/contents/.gitea/workflows/nobody.yml", LOOKS),
+        ("GET", f"{REPOSITORY}/actions/runs/987654321", LOOKS),
+        ("GET", "/api/v1/orgs/ourlab/repos", READ),
+        ("GET", "/api/v1/orgs/ourlab/repos", LOOKS),
     ],
 )
 def test_the_same_call_has_the_same_answer(both: Both, method: str, path: str, scope: str) -> None:
@@ -102,6 +118,41 @@ def test_the_same_call_has_the_same_answer(both: Both, method: str, path: str, s
         assert told == {key: shape(real.json()).get(key) for key in told}
     elif real.status_code in (401, 403):
         assert real.json()["message"] == fake.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("file", "scope", "ref"),
+    [
+        ("hello.yml", LOOKS, "main"),
+        ("hello.yml", RUNS, "nobranch"),
+        ("nobody.yml", RUNS, "main"),
+    ],
+)
+def test_a_workflow_that_is_not_run_is_refused_alike(
+    both: Both, file: str, scope: str, ref: str
+) -> None:
+    path = f"{REPOSITORY}/actions/workflows/{file}/dispatches?return_run_details=true"
+    real, fake = both.ask("POST", path, scope, {"ref": ref})
+    assert (real.status_code, real.json()["message"]) == (fake.status_code, fake.json()["message"])
+
+
+def test_a_workflow_is_run_by_hand_and_its_run_and_jobs_are_shown_alike(both: Both) -> None:
+    path = f"{REPOSITORY}/actions/workflows/pushed.yml/dispatches?return_run_details=true"
+    assert [one.status_code for one in both.ask("POST", path, RUNS, {"ref": "main"})] == [200, 200]
+    path = f"{REPOSITORY}/actions/workflows/hello.yml/dispatches"
+    replies = both.ask("POST", f"{path}?return_run_details=true", RUNS, {"ref": "main"})
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert shape(replies[0].json()) == shape(replies[1].json())
+    for below in ("", "/jobs"):
+        shown = []
+        for side, reply in enumerate(replies):
+            number = reply.json()["workflow_run_id"]
+            at = f"{REPOSITORY}/actions/runs/{number}{below}"
+            shown.append(both.ask_one(side, "GET", at, LOOKS).json())
+        real, fake = map(shape, shown)
+        if below:
+            real, fake = real["jobs"][0], fake["jobs"][0]
+        assert fake == {key: real.get(key) for key in fake}
 
 
 def test_a_runner_is_registered_shown_disabled_and_deleted_alike(both: Both) -> None:

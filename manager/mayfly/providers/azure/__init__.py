@@ -10,6 +10,7 @@ from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.canary_job import CanaryMaker
     from mayfly.providers.setting_up import Surveying
 
 
@@ -41,6 +42,13 @@ def survey() -> Surveying:
     return look
 
 
+def canary() -> CanaryMaker:
+    """What can be run there by hand."""
+    from mayfly.providers.azure.canary import make as maker  # noqa: PLC0415
+
+    return maker
+
+
 PACKAGE = Package(
     name="azure",
     make=make,
@@ -62,4 +70,5 @@ PACKAGE = Package(
     ),
     pipeline=pipeline,
     survey=survey,
+    canary=canary,
 )

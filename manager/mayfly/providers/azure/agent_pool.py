@@ -100,7 +100,7 @@ class AgentPool:
     def listed(self, operation: str, **filters: str) -> list[Entry]:
         """The agent pools, whatever they are called."""
         query = {"poolType": "automation", **filters}
-        reply = self._versioned("GET", "/_apis/distributedtask/pools", operation, query=query)
+        reply = self.versioned("GET", "/_apis/distributedtask/pools", operation, query=query)
         return [mapping(pool) for pool in items(mapping(reply.body).get("value"))]
 
     def id(self) -> int:
@@ -121,7 +121,7 @@ class AgentPool:
             self._id = integer(found[0].get("id"))
         return self._id
 
-    def _versioned(
+    def versioned(
         self,
         method: str,
         path: str,
@@ -162,7 +162,7 @@ class AgentPool:
     ) -> ServiceReply:
         """One call on the pool's agents; a pool that is gone is looked up anew by the next one."""
         path = f"/_apis/distributedtask/pools/{self.id()}/agents{below}"
-        reply = self._versioned(method, path, operation, query=query, body=body, accept=accept)
+        reply = self.versioned(method, path, operation, query=query, body=body, accept=accept)
         if reply.status == 404 and method == "GET":
             self._id = None
             raise self.web.fault(reply, operation)
@@ -183,7 +183,7 @@ class AgentPool:
         """The requests for agents that are not finished."""
         path = f"/_apis/distributedtask/pools/{self.id()}/jobrequests"
         query = {"completedRequestCount": "0"}
-        reply = self._versioned("GET", path, "list the jobs that wait", query=query)
+        reply = self.versioned("GET", path, "list the jobs that wait", query=query)
         return list(items(mapping(reply.body).get("value")))
 
     def change_build(
@@ -191,7 +191,7 @@ class AgentPool:
     ) -> ServiceReply:
         """Change a build of that project: 200, or 400, 403 or 404 and why not."""
         path, accept = f"/{project}/_apis/build/builds/{number}", (200, 400, 403, 404)
-        return self._versioned("PATCH", path, operation, body=body, accept=accept)
+        return self.versioned("PATCH", path, operation, body=body, accept=accept)
 
     def entry(self, name: str) -> Entry | None:
         """The entry of that name; ``None`` where there is none."""

@@ -34,7 +34,7 @@ class Waiting:
         at_work = _at_work(requests)
         found = []
         for one in requests:
-            since, build = _moment(one.get("queueTime")), _build(one)
+            since, build = moment(one.get("queueTime")), _build(one)
             if one.get("result") is not None or one.get("assignTime") is not None:
                 continue
             if since is None or build is None or not self._matches(one):
@@ -96,7 +96,8 @@ def _name(request: Mapping[str, object], key: str) -> str:
     return str(one.get("name", "")) if isinstance(one, dict) else ""
 
 
-def _moment(value: object) -> float | None:
+def moment(value: object) -> float | None:
+    """A time of the service as seconds since the epoch; ``None`` where it is none."""
     try:
         return datetime.fromisoformat(str(value)).timestamp()
     except ValueError:

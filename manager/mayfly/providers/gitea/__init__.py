@@ -11,6 +11,7 @@ from mayfly.providers import Hints, Package, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.canary_job import CanaryMaker
     from mayfly.providers.setting_up import Surveying
 
 
@@ -42,6 +43,13 @@ def survey() -> Surveying:
     return look
 
 
+def canary() -> CanaryMaker:
+    """What can be run there by hand."""
+    from mayfly.providers.gitea.canary import make as maker  # noqa: PLC0415
+
+    return maker
+
+
 PACKAGE = Package(
     name="gitea",
     make=make,
@@ -60,4 +68,5 @@ PACKAGE = Package(
         "of the Gitea",
     ),
     survey=survey,
+    canary=canary,
 )

@@ -10,6 +10,7 @@ from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.canary_job import CanaryMaker
     from mayfly.providers.setting_up import Surveying
 
 
@@ -44,6 +45,13 @@ def survey() -> Surveying:
     return look
 
 
+def canary() -> CanaryMaker:
+    """What can be run there by hand."""
+    from mayfly.providers.github.canary import make as maker  # noqa: PLC0415
+
+    return maker
+
+
 PACKAGE = Package(
     name="github",
     make=make,
@@ -66,4 +74,5 @@ PACKAGE = Package(
     ),
     pipeline=pipeline,
     survey=survey,
+    canary=canary,
 )

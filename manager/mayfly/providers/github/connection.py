@@ -29,9 +29,15 @@ class Connection:
     """The GitHub of one pool."""
 
     def __init__(
-        self, pool: PoolSpec, settings: GitHubSettings, clock: Callable[[], float]
+        self,
+        pool: PoolSpec,
+        settings: GitHubSettings,
+        clock: Callable[[], float],
+        rights: Mapping[str, str] | None = None,
     ) -> None:
+        """``rights`` are what an App's token is asked for; ``None``: those that runners need."""
         self._pool, self._settings, self._clock = pool, settings, clock
+        self._rights = rights
         self.whose = f'pool "{pool.name}"'
         self._webs: tuple[Web, ...] = ()
         # Made now, so that no two threads make them; a wrong `url` is told at the first call.
@@ -84,12 +90,14 @@ class Connection:
                     "GitHub lets no App manage the runners of an enterprise: give a classic token with "
                     "manage_runners:enterprise as `token`"
                 )
-            right = (
+            right = self._rights or (
                 {"organization_self_hosted_runners": "write"}
                 if self.place.kind == "organisation"
                 else {"administration": "write"}
             )
-            return App(self._app_web, app.id, app.key, self.place.path, right, self._clock)
+            # With "actions" it sees jobs that wait, and cancels them.
+            wished = () if self._rights else ("actions",)
+            return App(self._app_web, app.id, app.key, self.place.path, right, self._clock, wished)
         if token is not None:
             return Personal(token)
         raise Refused(f"{self.whose} has neither `token` nor `app`: give one of them")

@@ -73,13 +73,19 @@ class App:
         place: str,
         permissions: Mapping[str, str],
         clock: Callable[[], float] = time.time,
+        wished: tuple[str, ...] = (),
     ) -> None:
-        """``place`` is "orgs/NAME" or "repos/OWNER/NAME"; ``permissions`` are all that the token may do."""
+        """``place`` is "orgs/NAME" or "repos/OWNER/NAME"; ``permissions`` are all that the token may do.
+
+        Those that are ``wished`` are asked for as far as the installation has them.
+        """
         self._web = web
         self._app = app
         self._reference = key
         self._place = place
         self._permissions = permissions
+        self._wished = wished
+        self._granted: dict[str, str] = {}  # of those, as the installation has them
         self._clock = clock
         self._key: AppKey | None = None
         self._installation: int | None = None
@@ -130,7 +136,7 @@ class App:
             "POST",
             f"app/installations/{self._installation}/access_tokens",
             operation,
-            body={"permissions": dict(self._permissions)},
+            body={"permissions": {**self._granted, **self._permissions}},
             accept=(201, 403, 404, 422),
         )
         if reply.status == 201:
@@ -160,6 +166,14 @@ class App:
         found = mapping(reply.body)
         if found.get("suspended_at"):
             raise self._suspended()
+        granted = found.get("permissions")
+        if isinstance(granted, dict):
+            levels = {name: granted.get(name) for name in self._wished}
+            self._granted = {
+                name: level
+                for name, level in levels.items()
+                if isinstance(level, str) and level in ("read", "write")
+            }
         return integer(found.get("id"))
 
     def _suspended(self) -> Refused:

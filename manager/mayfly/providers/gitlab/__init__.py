@@ -11,6 +11,7 @@ from mayfly.providers import Hints, Package, PipelineForm, Provider
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
+    from mayfly.providers.canary_job import CanaryMaker
     from mayfly.providers.setting_up import Surveying
 
 
@@ -56,6 +57,13 @@ def survey() -> Surveying:
     return look
 
 
+def canary() -> CanaryMaker:
+    """What can be run there by hand."""
+    from mayfly.providers.gitlab.canary import make as maker  # noqa: PLC0415
+
+    return maker
+
+
 PACKAGE = Package(
     name="gitlab",
     make=make,
@@ -77,4 +85,5 @@ PACKAGE = Package(
     left_behind=left_behind,
     pipeline=pipeline,
     survey=survey,
+    canary=canary,
 )

@@ -1,0 +1,105 @@
+"""A canary job: one small job that a person has run at the service, to see it end on a slot of this host.
+
+Only what is there already is run, and only what a person has named: nothing is ever written at the service. A
+``Fault`` says why it cannot be listed, begun or looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from mayfly.core.model import PoolSpec
+
+LOOKED_AT = 10  # places whose files are read to find what can be run
+READ = 20  # files that are read for that
+OFFERED = 20  # that a person is shown
+
+
+@dataclass(frozen=True, slots=True)
+class RunnableJob:
+    """Something that can be run by hand at the service: a workflow, a pipeline."""
+
+    # what it is named by
+    name: str
+    # its jobs ask for the pool's agents, as far as that can be read; False: nobody knows
+    asks_for_us: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BegunRun:
+    """What was begun."""
+
+    id: str
+    # where a person sees it, or the list that it is in
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenJob:
+    """One job of it, as the service shows it."""
+
+    name: str
+    # the name of the agent that has it; None: none has
+    agent: str | None
+    ended: bool
+    # the service's word for its end, such as success; "": it has not ended
+    result: str = ""
+    succeeded: bool = False
+    # that it ran, by the service's clock; None: it does not say
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRun:
+    """What was begun, as the service shows it."""
+
+    ended: bool
+    result: str  # "": it has not ended
+    jobs: tuple[SeenJob, ...]
+    url: str = ""  # where a person sees it; "": where it was begun
+
+
+class CanaryJobs(Protocol):
+    """What can be run at the service of one pool."""
+
+    # how one is named, such as OWNER/REPOSITORY/FILE.yml
+    form: str
+
+    def runnable(self) -> tuple[RunnableJob, ...]:
+        """What there is, those first that ask for the pool's agents; a bounded number of calls."""
+
+    def begin(self, name: str) -> BegunRun:
+        """Run it."""
+
+    def look(self, run: BegunRun) -> SeenRun:
+        """How it stands."""
+
+
+CanaryMaker = Callable[[PoolSpec], CanaryJobs]
+
+
+def asks_for(text: str, pool: PoolSpec) -> bool:
+    """Whether a workflow's or a pipeline's text has the pool's name or one of its labels, as a word."""
+    lines = "\n".join(line.partition("#")[0] for line in text.splitlines())
+    wanted = [str(pool.name), *pool.labels]
+    return any(re.search(rf"(?<![\w.-]){re.escape(one)}(?![\w.-])", lines) for one in wanted)
+
+
+def ours_first(found: Iterable[RunnableJob]) -> tuple[RunnableJob, ...]:
+    """As many as a person is shown, those first that ask for the pool's agents."""
+    return tuple(sorted(found, key=lambda one: not one.asks_for_us))[:OFFERED]
+
+
+def file_text(body: Mapping[str, object]) -> str | None:
+    """A file as the services' REST gives it, in base64; ``None`` where it is given otherwise."""
+    content = body.get("content")
+    if body.get("encoding") != "base64" or not isinstance(content, str):
+        return None
+    try:
+        return base64.b64decode(content).decode(errors="replace")
+    except ValueError:
+        return None
