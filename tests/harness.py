@@ -194,6 +194,17 @@ class Manager:
         assert "held" not in phases.values(), f"{phases}\n{self.log.read_text()}"
         return set(phases.values()) <= {"idle"}
 
+    def rested(self, *command: str) -> None:
+        """Have a manager with every slot idle and none cordoned, for the next of several tests on it;
+        ``command`` starts one where none runs.
+        """
+        if self.process is None or self.process.poll() is not None:
+            self.start(*command, wait="answer")
+        self.cli("uncordon", "--all")
+        until(self.rests, "every slot is idle")
+        slots = {row["slot"] for row in self.get("/v1/status")["slots"]}
+        until(lambda: slots <= {*self.containers()}, "each agent bears its slot's name")
+
     def kill(self, sig: int = signal.SIGKILL) -> int | None:
         """Send the manager a signal and wait for its end; its exit code, None where none ran."""
         if self.process is None:

@@ -25,6 +25,9 @@ class GitLabPool:
     fake: FakeGitLab
     manager: Manager
     tag: str
+    first: str = (
+        ""  # of tests that share it: the agent that the one which runs has found in its slot
+    )
 
     def secret(self, text: str) -> None:
         """Put a token where the pool's `token` points."""

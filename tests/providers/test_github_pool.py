@@ -26,10 +26,6 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.seen("github", "a job from start to end", with_="fake"),
 ]
-SCORES = (
-    "echo step $(cat /proc/self/oom_score_adj); for p in /proc/[0-9]*; do read -r n <$p/comm; "
-    "case $n in Runner.*) echo $n $(cat $p/oom_score_adj);; esac; done | sort"
-)
 
 
 @pytest.fixture
@@ -51,8 +47,7 @@ def started(pool: GitHubPool) -> None:
 
 
 def history(pool: GitHubPool) -> list[dict[str, Any]]:
-    found = pool.manager.json("history")
-    rows: list[dict[str, Any]] = next(value for value in found.values() if isinstance(value, list))
+    rows: list[dict[str, Any]] = pool.manager.get("/v1/history")["agents"]
     return rows
 
 
@@ -61,41 +56,12 @@ def metrics(pool: GitHubPool) -> str:
     return pool.manager.read("/v1/metrics").decode()
 
 
-def test_each_agent_does_one_job_and_is_gone_with_its_registration(pool: GitHubPool) -> None:
-    pool.manager.start()
-    script = f"echo done by $RUNNER_OS; id -u; {SCORES}"
-    jobs = [pool.fake.queue(script) for _ in range(3)]
-    for job in jobs:
-        done(pool, job)
-    assert [(job.conclusion, job.acquired, job.completed) for job in jobs] == [
-        ("succeeded", 1, 1)
-    ] * 3
-    # Of a full memory a step dies before the runner and its worker, which have to report it.
-    scores = "step 1000\nRunner.Listener 500\nRunner.Worker 500\n"
-    assert [job.log for job in jobs] == [f"done by Linux\n1000\n{scores}"] * 3
-    assert len({job.runner for job in jobs}) == 3
-    ended = until(
-        lambda: rows if len(rows := history(pool)) >= 3 else None, "three agents in the history"
-    )
-    assert {row["outcome"] for row in ended} == {"job_done"}
-
-
-def test_idle_is_confirmed_by_the_roster(pool: GitHubPool) -> None:
-    pool.manager.start()
-    row = pool.manager.in_phase("idle", "gh-0")
-    assert row["confirmed_by"] == "roster"
-    pool.fake.queue("sleep 30")
-    until(
-        lambda: any(pool.manager.slot(name)["phase"] == "busy" for name in ("gh-0", "gh-1")),
-        "a slot is busy",
-    )
-
-
 def test_a_wrong_token_holds_the_pool_with_a_sentence_until_a_right_one_is_there(
     pool: GitHubPool,
 ) -> None:
     token = pool.manager.home / "token"
     token.write_text("ghp_wrong")
+    pool.configure(1)
     pool.manager.start(*hurried("providers.github.provider.LIST_EVERY=1", *SOON), wait="answer")
     row = pool.manager.in_phase("held", "gh-0")
     assert "401" in row["note"]
@@ -106,6 +72,7 @@ def test_a_wrong_token_holds_the_pool_with_a_sentence_until_a_right_one_is_there
 
 
 def test_an_unknown_group_holds_the_pool_and_names_those_there_are(pool: GitHubPool) -> None:
+    pool.configure(1)
     pool.fake.groups.pop(3)
     started(pool)
     row = pool.manager.in_phase("held", "gh-0")
@@ -159,55 +126,6 @@ def test_idle_registrations_that_the_service_takes_back_are_replaced_without_pen
     assert sum(map(int, counted)) >= len(rows)
     job = pool.fake.queue("true")
     assert done(pool, job).conclusion == "succeeded"
-
-
-def test_a_drain_lets_go_of_the_idle_and_waits_for_the_busy(pool: GitHubPool) -> None:
-    pool.manager.start()
-    job = pool.fake.queue("while [ ! -e /tmp/go ]; do sleep 0.05; done")
-    until(lambda: job.state == "running", "the job runs")
-    pool.manager.cli("drain", "--all")
-    until(lambda: len(pool.fake.runners) == 1, "the idle runner is let go")
-    (left,) = pool.fake.runners.values()
-    assert left.job is job
-    (busy,) = until(
-        lambda: names if len(names := pool.manager.containers()) == 1 else None,
-        "one container is left",
-    )
-    pool.manager.let_go_in(busy)
-    assert done(pool, job).conclusion == "succeeded"
-    waited = pool.manager.cli("wait", "--for", "drained", "--timeout", "100")
-    assert waited.returncode == 0
-    assert pool.fake.runners == {}
-    assert pool.manager.containers() == []
-
-
-def test_a_manager_that_is_killed_and_started_again_adopts_idle_and_busy_runners(
-    pool: GitHubPool,
-) -> None:
-    pool.manager.start()
-    job = pool.fake.queue("while [ ! -e /tmp/go ]; do sleep 0.05; done; echo still here")
-    until(lambda: job.state == "running", "the job runs")
-    until(
-        lambda: (
-            sorted(pool.manager.slot(name)["phase"] for name in ("gh-0", "gh-1"))
-            == ["busy", "idle"]
-        ),
-        "one busy, one idle",
-    )
-    before = {runner.name for runner in pool.fake.runners.values()}
-    pool.manager.kill()
-    started(pool)
-    until(
-        lambda: (
-            sorted(pool.manager.slot(name)["phase"] for name in ("gh-0", "gh-1"))
-            == ["busy", "idle"]
-        ),
-        "one busy, one idle again",
-    )
-    assert {runner.name for runner in pool.fake.runners.values()} == before
-    slot = next(name for name in ("gh-0", "gh-1") if pool.manager.slot(name)["phase"] == "busy")
-    pool.manager.let_go_in(slot)
-    assert done(pool, job).log == "still here\n"
 
 
 def test_config_sh_enrols_where_one_use_configurations_are_missing(pool: GitHubPool) -> None:
@@ -354,33 +272,6 @@ def canary(pool: GitHubPool, slot: str) -> dict[str, Any]:
     said = pool.manager.json("doctor", "--canary", slot)["checks"]
     (row,) = [check for check in said if check["code"] == "agent.canary"]
     return dict(row)
-
-
-def test_a_canary_comes_to_the_service_and_goes_again_and_its_slot_is_filled(
-    pool: GitHubPool,
-) -> None:
-    pool.manager.start()
-    before = {row["agent"] for row in pool.manager.get("/v1/status")["slots"]}
-    job = pool.fake.queue("sleep 6; echo first")
-
-    def at_work() -> str | None:
-        rows = pool.manager.get("/v1/status")["slots"]
-        return next((row["slot"] for row in rows if row["phase"] == "busy"), None)
-
-    busy = until(at_work, "a slot has the job")
-    row = canary(pool, busy)
-    assert row["state"] == "ok", row
-    assert "was let in, shown by the roster, and let go again" in row["text"]
-    assert job.conclusion == "succeeded"
-    flown = [one for one in history(pool) if one["slot"] == busy and one["agent"] not in before]
-    assert {one["outcome"] for one in flown} == {
-        "no_job"
-    }  # the canary and standbys that were let go
-    now = pool.manager.slot(busy)
-    assert now["cordoned"] is None
-    assert now["agent"] not in {one["agent"] for one in history(pool)}
-    names = {runner.name for runner in pool.fake.runners.values()}
-    assert not any(name.endswith(one["agent"]) for name in names for one in flown)
 
 
 def test_a_canary_that_is_not_let_in_says_why_and_its_slot_stays_as_it_was(

@@ -29,7 +29,7 @@ def stand_ready(pool: ScaleSetPool) -> None:
     until(pool.manager.answers, "the manager answers")
 
     def ready() -> bool:
-        rows = pool.manager.json("status")["slots"]
+        rows = pool.manager.get("/v1/status")["slots"]
         one = pool.fake.the_set("box-gh")
         at_gate = all(row["phase"] == "idle" for row in rows)
         return at_gate and one is not None and one.session is not None
