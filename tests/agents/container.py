@@ -140,6 +140,7 @@ def agent(engine: docker.APIClient, state: Path, until: Any, **options: Any) -> 
     at_gate = options.pop("at_gate", True)
     host: dict[str, Any] = {
         "init": True,
+        "network_mode": "none",
         "cap_drop": ["ALL"],
         "cap_add": CAPABILITIES,
         "security_opt": ["no-new-privileges"],

@@ -43,7 +43,7 @@ class GpuManager(Manager):
 
     def on_gpu(self, *command: str) -> str:
         """Submit a job to the pool with GPUs."""
-        return self.submit(*command, options=["--pool", "gpu"])
+        return self.queue(*command, pool="gpu")
 
     def output(self, job: str) -> str:
         return str(self.logs(job).stdout)
