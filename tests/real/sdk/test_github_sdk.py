@@ -96,7 +96,8 @@ def test_what_registers_runners_and_what_they_are_made_of(
     assert token["token"]
     assert token["expires_at"]
     packages = ask(f"actions.list_runner_applications_for_{scope}", **place)
-    assert {one["os"] for one in packages} == {"linux"}
+    there = {(one["os"], one["architecture"]) for one in packages}
+    assert {("linux", "x64"), ("linux", "arm64")} <= there
 
 
 def test_runner_groups_and_their_runners(ask: Sdk) -> None:
