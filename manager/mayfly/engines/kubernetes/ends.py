@@ -24,7 +24,7 @@ from mayfly.engines.kubernetes.pods import VANISHED, PodEnd, account_of, name_an
 from mayfly.engines.protocol import EngineEvent
 
 ASKING = 3.0  # seconds after which the pod's status is waited for
-AGAIN = 0.02  # seconds until the runtime is asked again whose streams have ended
+AGAIN = 0.01  # seconds until the runtime is asked again whose streams have ended
 ANSWERED = 2.0  # seconds for the kubelet to answer
 OPENED = re.compile(
     rb"mayfly: opened ([0-9a-z]{13}) ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})(?: ([0-9a-f-]{36}))?\r?\n"

@@ -439,13 +439,14 @@ class KubernetesEngine:
         """Attach once, write all the bytes, and wait until the agent says that its gate is open."""
         name, _ = name_and_uid(container)
         doing = f"opening the gate of pod {name}"
-        if not runs(self._pod(container, doing)):
-            raise Gone(f"{doing}: it does not run; the agent is replaced")
         query = [("container", CONTAINER), ("stdin", "true"), ("stdout", "true")]
-        self._protect(container, generation)
-        streams = self._streams(container, "attach", query, doing)
+        try:
+            streams = self._streams(container, "attach", query, doing)
+        except sockets.NotRunning as error:
+            raise Gone(f"{doing}: it does not run; the agent is replaced") from error
         try:
             streams.send(data)
+            self._protect(container, generation)  # while its job begins
             # No end of input is sent: the frame says its length, and the launcher reads no further.
             user, key = self._acknowledged(streams, generation, doing)
         finally:
