@@ -1,6 +1,6 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv wheel image demo check test test-real test-kubernetes kube-lab lint bench soak coverage
+.PHONY: help venv wheel image manager-image demo check test test-real test-kubernetes kube-lab lint bench soak coverage
 
 help:
 	@echo 'make demo      real jobs through two slots on this machine'
@@ -15,6 +15,7 @@ help:
 	@echo 'make venv      .venv with mayfly in it'
 	@echo 'make wheel     the package, into dist/'
 	@echo 'make image     the agent image mayfly/local:cpu'
+	@echo 'make manager-image  the manager as an image, for a cluster'
 
 venv:
 	@scripts/venv
@@ -24,6 +25,9 @@ wheel:
 
 image:
 	@scripts/image
+
+manager-image:
+	@scripts/manager-image
 
 demo:
 	@scripts/demo

@@ -27,6 +27,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "reference"
 SHARED = {"--socket", "--config", "--help"}  # said once, for all verbs
 TABLES = {
     "host": "HostTable",
+    "kubernetes": "ClusterTable",
     "pool": "PoolTable",
     "limits": "LimitsTable",
     "security": "SecurityTable",

@@ -29,7 +29,7 @@ HEADINGS = ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
 # What a page may call beside mayfly and what is of this checkout.
 OTHERS = {
     *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
-    *("kubectl", "nvidia-smi", "pipx"),
+    *("base64", "helm", "kubectl", "nvidia-smi", "pipx", "rm"),
     *("python3", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
 }
 GOOD = '[host]\nname = "lab"\n[[pool]]\nname = "local"\nslots = 2\n'
@@ -77,6 +77,24 @@ RUN = {
         )
         for number in range(3)
     },
+    **{
+        f"docs/how-to/kubernetes.md {number}": (
+            "tests/real/kubernetes/test_manager_pages.py",
+            "test_each_line_leads_from_nothing_to_a_job_of_a_manager_beside_the_cluster",
+        )
+        for number in (0, 1, 3, 4, 5, 6)
+    },
+    **{
+        f"docs/how-to/manager-in-a-cluster.md {number}": (
+            "tests/real/kubernetes/test_manager_pages.py",
+            "test_each_line_leads_from_an_image_to_a_job_from_the_desk",
+        )
+        for number in (0, 1, 3, 4)
+    },
+    "docs/how-to/boxes-and-a-cluster.md": (
+        "tests/real/kubernetes/test_manager_pages.py",
+        "test_a_pool_moves_from_a_box_to_the_cluster_line_by_line",
+    ),
     "docs/reference/configuration.md": (
         HERE,
         "test_the_configuration_is_looked_at_as_the_page_shows",
@@ -116,7 +134,9 @@ def simple(command: str) -> Iterator[list[str]]:
     lexer.whitespace_split = True
     words: list[str] = []
     for word in lexer:
-        if set(word) <= set("();<>|&"):
+        if set(word) <= set("<>"):
+            next(lexer)  # a file
+        elif set(word) <= set("();<>|&"):
             yield words
             words = []
         else:

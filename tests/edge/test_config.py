@@ -455,6 +455,19 @@ def test_a_clusters_keys_have_no_meaning_on_this_host(write: Write) -> None:
         load(write('[host]\nname = "a"\n[host.kubernetes]\n[[pool]]\nname = "a"\n'), environ={})
 
 
+def test_a_manager_that_is_a_pod_has_its_metrics_at_the_pods_address(write: Write) -> None:
+    head = '[host]\nname = "a"\nengine = "kubernetes"\n[host.kubernetes]\n'
+    pool = '[[pool]]\nname = "a"\nlimits = { memory = "1GiB", cpus = 1 }\n'
+    where = 'metrics = "0.0.0.0:9925"\n'
+    assert load(write(f"{head}{where}{pool}"), environ={}).config.host.metrics == "0.0.0.0:9925"
+    for keys, why in (
+        (f'{where}kubeconfig = "/k"\n', "is for a manager that is a pod itself"),
+        ('metrics = "pod:9925"\n', "must be an IP address and a port"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            load(write(f"{head}{keys}{pool}"), environ={})
+
+
 def test_everything_names_every_key_that_there_is() -> None:
     definitions = schema()["$defs"]
     assert definitions.keys() >= {

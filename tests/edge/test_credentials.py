@@ -40,6 +40,12 @@ def test_without_systemd_a_credential_says_what_to_write() -> None:
         read({"credential": "azure-pat"}, {})
 
 
+def test_in_a_pod_a_credential_that_is_not_there_is_a_key_of_its_secret(tmp_path: Path) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    with pytest.raises(Refused, match="add it to the Secret that the manager's pod has at"):
+        read({"credential": "azure-pat"}, environ)
+
+
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "a\0b", ".hidden"])
 def test_a_credential_s_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refused, match="is not a credential's name"):

@@ -12,15 +12,19 @@ A pod is no container here: its gate reads frames as agents/gate does, and a job
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,6 +34,17 @@ from tests.fakes.websocket_end import WebSocketEnd, accepted
 
 NAMESPACE = "agents"
 Document = dict[str, Any]
+MANAGER: Document = {
+    "metadata": {"name": "mayfly-0", "uid": "m"},
+    "status": {
+        "phase": "Running",
+        "containerStatuses": [{"name": "manager", "state": {"running": {}}, "ready": True}],
+    },
+}
+FIXED: dict[str, Document] = {
+    "/api/v1/nodes": {"items": [{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}]},
+    "/version": {"major": "1", "minor": "37", "gitVersion": "v1.37.2"},
+}
 
 
 def stamp() -> str:
@@ -210,6 +225,8 @@ class FakeCluster:
         self.elsewhere: str | None = None  # where who asks for streams is sent
         self.budgets: list[Document] = []
         self.taints: list[Document] = []
+        self.lease: Document | None = None  # who runs the namespace
+        self.manager: Path | None = None  # the socket of a manager that is a pod here
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that Mayfly may not
         self.stuck: set[str] = set()  # names of pods whose node does not say that they have ended
         self._faults: list[tuple[str, re.Pattern[str], int, str, str]] = []
@@ -268,6 +285,18 @@ class FakeCluster:
             self.oldest = self.version
             self.history.clear()
         self.ring()
+
+    def leased(self, document: Document) -> Document | None:
+        """Take a lease as it is written; ``None`` where somebody else was quicker."""
+        with self.lock:
+            about = document["metadata"]
+            now = (self.lease or {}).get("metadata", {}).get("resourceVersion")
+            if about.get("resourceVersion") != now:
+                return None
+            self.version += 1
+            about["resourceVersion"] = str(self.version)
+            self.lease = json.loads(json.dumps(document))
+            return document
 
     def pod(self, generation: str) -> FakePod:
         return next(one for one in self.pods.values() if one.generation == generation)
@@ -377,28 +406,28 @@ class _Handler(BaseHTTPRequestHandler):
             self._upgraded(path, query)
         elif self._failing("WATCH" if "watch" in query else "GET", path):
             return
-        elif path == "/api/v1/nodes":
-            self._answer(200, {"items": [{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}]})
-        elif path == "/version":
-            self._answer(200, {"major": "1", "minor": "37", "gitVersion": "v1.37.2"})
         elif path.startswith("/apis/resource.k8s.io/v1"):
             self._of_claims(path, query)
+        elif path in FIXED:
+            self._answer(200, FIXED[path])
         elif path.endswith("/pods") and "watch" in query:
             self._watch(int(query["resourceVersion"][0]))
         elif path.endswith("/pods"):
-            with self.fake.lock:
-                items = [one.document for one in self.fake.pods.values()]
-                about = {"resourceVersion": str(self.fake.version)}
-                self._answer(200, {"kind": "PodList", "metadata": about, "items": items})
+            self._list("component=manager" in query.get("labelSelector", [""])[0])
+        elif path.endswith("/leases/mayfly"):
+            self._the_lease()
         elif path.endswith("/log"):
             self._log(path.split("/")[-2], query)
         else:
-            one = self.fake.pods.get(path.rpartition("/")[2])
-            if one is None:
-                self._refuse(404, f'pods "{path}" not found', "NotFound")
-            else:
-                with self.fake.lock:
-                    self._answer(200, one.document)
+            self._the_pod(path)
+
+    def _the_pod(self, path: str) -> None:
+        one = self.fake.pods.get(path.rpartition("/")[2])
+        if one is None:
+            self._refuse(404, f'pods "{path}" not found', "NotFound")
+        else:
+            with self.fake.lock:
+                self._answer(200, one.document)
 
     def _of_claims(self, path: str, query: dict[str, list[str]]) -> None:
         if not self.fake.has_claims:
@@ -424,6 +453,20 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(200, one)
 
+    def _the_lease(self) -> None:
+        if self.fake.lease is None:
+            self._refuse(404, 'leases.coordination.k8s.io "mayfly" not found', "NotFound")
+        else:
+            self._answer(200, self.fake.lease)
+
+    def _list(self, managers: bool) -> None:
+        with self.fake.lock:
+            items = [one.document for one in self.fake.pods.values()]
+            if managers:
+                items = [MANAGER] if self.fake.manager is not None else []
+            about = {"resourceVersion": str(self.fake.version)}
+            self._answer(200, {"kind": "PodList", "metadata": about, "items": items})
+
     def do_POST(self) -> None:
         path, _ = self._asked()
         body = self._body()
@@ -438,6 +481,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith("/poddisruptionbudgets"):
             self.fake.budgets.append(body)
             self._answer(201, body)
+            return
+        if path.endswith("/leases"):
+            self._leased(body, "AlreadyExists")
             return
         if path.endswith("/devicetaintrules"):
             if body in self.fake.taints:
@@ -457,6 +503,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(409, f'"{name}" already exists', "AlreadyExists")
         else:
             self._answer(201, made)
+
+    def do_PUT(self) -> None:
+        path, _ = self._asked()
+        body = self._body()
+        if not self._failing("PUT", path):
+            self._leased(body, "Conflict")
+
+    def _leased(self, body: Document, conflict: str) -> None:
+        taken = self.fake.leased(body)
+        if taken is None:
+            self._refuse(409, "the object has been modified", conflict)
+        else:
+            self._answer(200, taken)
 
     def do_DELETE(self) -> None:
         path, _ = self._asked()
@@ -551,7 +610,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         one = self.fake.pods.get(name)
-        if one is None or not one.runs or one.over:
+        enters = name == MANAGER["metadata"]["name"] and self.fake.manager is not None
+        if not enters and (one is None or not one.runs or one.over):
             self._refuse(500, "container agent not found in pod")
             return
         self.send_response(101)
@@ -564,10 +624,44 @@ class _Handler(BaseHTTPRequestHandler):
         end = WebSocketEnd(self.rfile, self.wfile)  # type: ignore[arg-type]
         for stream in (1, 2, 3):
             end.send(stream, b"")
-        if kind == "attach":
+        if one is None:
+            self._run(end, query["command"])
+        elif kind == "attach":
             self._attach(one, end)
         else:
             self._exec(one, end, query["command"])
+
+    def _run(self, end: WebSocketEnd, argv: list[str]) -> None:
+        """A process of this machine, as one beside a manager whose socket is there."""
+        process = subprocess.Popen(
+            [sys.executable, *argv[1:]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "MAYFLY_HOST__SOCKET": str(self.fake.manager)},
+            bufsize=0,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said, told = process.stdout, process.stderr
+
+        def ends() -> None:
+            while data := said.read(65536):
+                end.send(1, data)
+            end.send(2, told.read())
+            code = process.wait()
+            causes = [{"reason": "ExitCode", "message": str(code)}]
+            failed = {"status": "Failure", "details": {"causes": causes}}
+            end.send(3, json.dumps({"status": "Success"} if code == 0 else failed).encode())
+            end.close()
+
+        threading.Thread(target=ends, daemon=True).start()
+        with suppress(OSError):
+            for piece in self._pieces(end):
+                process.stdin.write(piece)
+            process.stdin.close()
+        process.wait()
 
     def _attach(self, one: FakePod, end: WebSocketEnd) -> None:
         if self.fake.acknowledges:

@@ -90,13 +90,16 @@ class Client:
         patience: float = PATIENCE,
         seconds: float = SECONDS,
         fitted: Callable[[str], str] = str,
+        connect: Callable[[float], socket.socket] | None = None,
     ) -> None:
         """``say`` tells people, once, that a place is waited for, at most ``patience`` seconds.
 
         ``seconds`` is how long the manager may say nothing. ``fitted`` makes lines to paste such that they
-        work here.
+        work here. ``connect`` leads to the manager where ``path`` is no socket of this host, but its name; it
+        is given the seconds that a connection waits.
         """
         self.path = path
+        self._connect = connect or (lambda timeout: _connected(path, timeout))
         self._fitted = fitted
         self._patience = patience
         self._seconds = seconds
@@ -235,7 +238,7 @@ class Client:
         if body is not None:
             headers["Content-Length"] = str(length)
         try:
-            connection = _connected(self.path, timeout)
+            connection = self._connect(timeout)
         except OSError as error:
             raise self._trouble(error) from error
         try:

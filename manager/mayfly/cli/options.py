@@ -12,6 +12,12 @@ SocketOption = Annotated[
 ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Another configuration file.")
 ]
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context", metavar="NAME", help="A cluster of your kubeconfig, and the manager in it."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 FolderArgument = Annotated[
     str, typer.Argument(metavar="[FOLDER]", help="Of a repository; the one you are in.")

@@ -88,13 +88,14 @@ class Here:
     config: str | None = None
     # the socket that --socket names; None: nobody named one
     socket: str | None = None
+    context: str | None = None  # of the cluster whose manager was asked; None: this host's was
     unit: bool = True  # whether systemd knows mayfly.service
     systemd: bool = True  # whether it runs here
     timekeeper: bool = True  # whether there is one that timedatectl could start
     docker_file: bool = True  # whether Docker has a file of its own already, which is to be edited
 
 
-def here(config: str | None, socket: str | None = None) -> Here:
+def here(config: str | None, socket: str | None = None, context: str | None = None) -> Here:
     """This user on this host."""
     named = config or os.environ.get("MAYFLY_CONFIG")
     unit = any(Path(place, "mayfly.service").exists() for place in UNITS)
@@ -105,6 +106,7 @@ def here(config: str | None, socket: str | None = None) -> Here:
         root,
         path,
         socket,
+        context,
         unit,
         BOOTED.exists(),
         any(any(Path(place).glob("*.list")) for place in TIMEKEEPERS),
@@ -169,4 +171,5 @@ def _fitted(found: re.Match[str], place: Here) -> str:
         options += f"--config {quote(place.config)} " if place.config else ""
         asks = not verb.startswith(("images ", "config ", "init"))  # the manager
         options += f"--socket {quote(place.socket)} " if place.socket and asks else ""
+        options += f"--context {quote(place.context)} " if place.context and asks else ""
     return f"{sudo}mayfly {options}{verb}"

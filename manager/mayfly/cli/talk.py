@@ -27,6 +27,7 @@ class Where:
 
     socket: str | None = None
     config: str | None = None
+    context: str | None = None  # of a kubeconfig; None: the manager is on this host
 
 
 class Called(Protocol):
@@ -38,6 +39,8 @@ class Called(Protocol):
 def client(ctx: Called, socket: str | None, config: str | None) -> Client:
     """A client for the socket that the options name, those behind the verb first."""
     before = ctx.obj if isinstance(ctx.obj, Where) else Where()
+    if before.context is not None:
+        return _in_cluster(ctx, before.context, socket, config)
     path = (
         find_socket(None, config)
         if socket is None and config is not None
@@ -50,6 +53,20 @@ def client(ctx: Called, socket: str | None, config: str | None) -> Client:
         return pasted(line, place(ctx, socket, config))
 
     return Client(path, say, fitted=fitted)
+
+
+def _in_cluster(ctx: Called, context: str, socket: str | None, config: str | None) -> Client:
+    """A client for the manager that is a pod of that context's."""
+    if socket is not None or config is not None or ctx.obj.socket or ctx.obj.config:
+        raise Usage("--context is of a manager in a cluster: --socket and --config go without it")
+    from mayfly.cli.cluster_socket import connected  # noqa: PLC0415  brings TLS and websockets
+
+    return Client(
+        f"--context {context}",
+        say,
+        fitted=lambda line: pasted(line, place(ctx, socket, config)),
+        connect=lambda timeout: connected(context, timeout),
+    )
 
 
 @cache
@@ -70,7 +87,7 @@ def _mistaken(config: str | None) -> bool:
 def place(ctx: Called, socket: str | None, config: str | None) -> Here:
     """Where what is said to a person is to be typed."""
     before = ctx.obj if isinstance(ctx.obj, Where) else Where()
-    return here(config or before.config, socket or before.socket)
+    return here(config or before.config, socket or before.socket, before.context)
 
 
 def config_path(ctx: Called, config: str | None) -> str | None:

@@ -14,8 +14,9 @@ from typer.core import TyperGroup
 
 from mayfly import __version__
 from mayfly.cli.help_words import worded
-from mayfly.cli.options import ConfigOption, SocketOption
+from mayfly.cli.options import ConfigOption, ContextOption, SocketOption
 from mayfly.cli.talk import Where
+from mayfly.cli.trouble import Usage
 
 # Where each verb is, in the order of the help. Only the one that was typed is imported and described to
 # Typer: all of them together take longer than what most of them do.
@@ -54,6 +55,10 @@ VERBS = {
     "config": "verbs_config",
     "images": "verbs_images",
 }
+# Those that look at this host, or change it: a manager elsewhere has nothing to do with them.
+OF_THIS_HOST = frozenset(
+    {"run", "init", "install", "doctor", "bugreport", "shell", "config", "images"}
+)
 # What follows `submit` belongs to the job's command.
 SETTINGS: dict[str, dict[str, Any]] = {
     "attach": {"allow_interspersed_args": False},
@@ -112,10 +117,15 @@ def _before(
     ctx: typer.Context,
     socket: SocketOption = None,
     config: ConfigOption = None,
+    context: ContextOption = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Keep named slots on a GPU host filled with single-job CI agents."""
     del version
-    ctx.obj = Where(socket, config)
+    if context is not None and ctx.invoked_subcommand in OF_THIS_HOST:
+        raise Usage(
+            f"mayfly {ctx.invoked_subcommand} is about this host: --context goes with what a manager is asked"
+        )
+    ctx.obj = Where(socket, config, context)

@@ -14,7 +14,15 @@ from mayfly.cli.completion import SlotOption, SlotOrJobArgument
 from mayfly.cli.following import Away
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.standing import first_status, fitted, slot_of
-from mayfly.cli.talk import client, config_path, moment_of, place, print_json, terminal_width
+from mayfly.cli.talk import (
+    Where,
+    client,
+    config_path,
+    moment_of,
+    place,
+    print_json,
+    terminal_width,
+)
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Usage
 from mayfly.core.model import Cause
 from mayfly.core.outcomes import Result
@@ -207,10 +215,15 @@ def plan(
     config: ConfigOption = None,
 ) -> None:
     """Show what the next pass would do and why; without the daemon, rosters are unknown."""
+    elsewhere = isinstance(ctx.obj, Where) and ctx.obj.context is not None
     try:
         document = client(ctx, socket, config).get("/v1/plan")
     except Down:
+        if elsewhere:
+            raise
         document = {}
+    if not document and elsewhere:  # this host's plan would be another one
+        raise Down("the manager has not finished a pass yet: ask again")
     if not document:
         # Not while the other trouble is dealt with: what the Engine says is not to be taken for that.
         document = _offline(config_path(ctx, config))

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from pydantic import BeforeValidator
+
 from mayfly.core import model
+from mayfly.edge import config_values as values
 from mayfly.edge.config_types import AbsolutePath, Table, form, key
 from mayfly.edge.sources import Where
 
@@ -41,6 +44,7 @@ class Cluster:
     priority_class: str | None = None  # None: the namespace's default
     service_account: str | None = None  # None: the namespace's default; no token is mounted
     start_seconds: float = 100.0  # how long a pod may take until it runs
+    metrics: str | None = None  # of a manager that is a pod; None: on the control socket only
 
 
 class ClusterTable(Table):
@@ -97,6 +101,11 @@ class ClusterTable(Table):
         ge=5,
         le=110,
     )
+    metrics: Annotated[str, BeforeValidator(values.listened)] | None = key(
+        Cluster,
+        "metrics",
+        'where a manager that is a pod itself serves metrics, /livez and /readyz, "0.0.0.0:9925"',
+    )
 
 
 def named(path: str) -> bool:
@@ -114,6 +123,11 @@ def contradictions(config: model.Config) -> Iterator[tuple[Where, str]]:
     settings = config.host.engine_settings
     if isinstance(settings, Cluster) and settings.device_selector and not settings.device_class:
         yield ("host", "kubernetes", "device_selector"), "has no meaning without `device_class`"
+    if isinstance(settings, Cluster) and settings.metrics and settings.kubeconfig is not None:
+        yield (
+            ("host", "kubernetes", "metrics"),
+            "is for a manager that is a pod itself, without `kubeconfig`: elsewhere there is host.metrics",
+        )
     for index, pool in enumerate(config.pools):
         for where, text in _of_pool(pool) if chosen else _only_there(pool):
             yield ("pool", index, *where), text

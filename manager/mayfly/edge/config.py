@@ -580,6 +580,7 @@ def _translate(
     if on_cluster or shape.host.kubernetes is not None:
         own = shape.host.kubernetes or cluster.ClusterTable()
         host["engine_settings"] = cluster.Cluster(**said(own))
+        host["metrics"] = shape.host.metrics or own.metrics
     name = shape.host.name or default_host_name(socket.gethostname())
     pools: list[model.PoolSpec] = []
     wrong: list[tuple[Where, str]] = []

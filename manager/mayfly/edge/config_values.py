@@ -315,6 +315,19 @@ def loopback(value: object) -> object:
     return value
 
 
+def listened(value: object) -> object:
+    """An IP address of this machine, or 0.0.0.0 or [::] for all of them, and a port."""
+    if isinstance(value, str):
+        host, _, port = value.rpartition(":")
+        try:
+            ipaddress.ip_address(host.strip("[]"))
+        except ValueError:
+            host = ""
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f'{value!r} must be an IP address and a port, "0.0.0.0:9925"')
+    return value
+
+
 def address(value: object) -> object:
     """An IP address."""
     if isinstance(value, str):

@@ -77,6 +77,11 @@ def _from_systemd(name: str, environ: Mapping[str, str]) -> Secret:
             "to mayfly.service, or use { file = … } outside systemd"
         )
     handed = Path(directory) / name
+    if not handed.exists() and environ.get("KUBERNETES_SERVICE_HOST"):
+        raise Refused(
+            f"credential {name!r} was not handed over: add it to the Secret that the manager's pod has at "
+            f"{directory}"
+        )
     if not handed.exists():
         raise Refused(
             f"credential {name!r} was not handed over: add LoadCredential={name}:/path to mayfly.service "

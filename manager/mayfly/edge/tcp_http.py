@@ -1,4 +1,5 @@
 """HTTP on a loopback address, where any user of the host may knock: places by user, short waits, own names.
+A manager that is a pod listens on that pod's address.
 
 Whoever asks is not known to be anybody: only what everybody may read belongs here. A browser that was led to
 this address under another name is turned away (DNS rebinding).
@@ -82,13 +83,18 @@ class _Server(Server):
 
 
 def is_own_name(named: str, own: str) -> bool:
-    """Whether a Host header names this host: by loopback, or as it is configured."""
+    """Whether a Host header names this host: by loopback, or as it is configured. Who listens on all
+    addresses is known by each of them, and by a service's name in a cluster, where no page leads a browser.
+    """
     host, _, port = named.rpartition(":") if not named.endswith("]") else (named, "", "")
     host = (host if whole_number(port) is not None and host else named).strip("[]").lower()
+    if host in ("localhost", own.lower()):
+        return True
+    everywhere = ipaddress.ip_address(own).is_unspecified if own[:1] in "0:" else False
     try:
-        return host in ("localhost", own.lower()) or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback or everywhere
     except ValueError:
-        return False
+        return everywhere and host.endswith((".svc", ".svc.cluster.local"))
 
 
 class Users:

@@ -41,6 +41,10 @@ class Gone(Passing):
     """The container is not there: look again."""
 
 
+class Superseded(Refused):
+    """Another manager has taken this engine over: this one has to end."""
+
+
 class Unmeasured(Passing):
     """A container has more files than are counted in time."""
 

@@ -28,12 +28,13 @@ class StatusBoard:
 
     def __init__(self) -> None:
         self._latest: Published | None = None
+        self._at = time.monotonic()
         self._changed = threading.Condition()
 
     def publish(self, document: Mapping[str, object]) -> int:
         """Make this document the current one and wake the waiting; its number. Loop thread only."""
         rev = 1 if self._latest is None else self._latest.rev + 1
-        self._latest = Published(rev, document)
+        self._latest, self._at = Published(rev, document), time.monotonic()
         with self._changed:
             self._changed.notify_all()
         return rev
@@ -41,6 +42,10 @@ class StatusBoard:
     def read(self) -> Published | None:
         """The current publication; ``None`` before the first pass has ended."""
         return self._latest
+
+    def silent(self) -> float:
+        """For how many seconds nothing has been published."""
+        return time.monotonic() - self._at
 
     def wait(self, after: int, timeout: float) -> Published | None:
         """The current publication once its number is above ``after``, or after ``timeout`` seconds."""

@@ -68,6 +68,7 @@ from mayfly.service.metrics import Metrics, Outside, serve
 from mayfly.service.mount_observer import MountObserver
 from mayfly.service.old_content import OldContent
 from mayfly.service.perform import Performer
+from mayfly.service.probes import why_not_alive, why_not_ready
 from mayfly.service.queue_view import LiveQueue
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
@@ -213,7 +214,7 @@ def _run(
     _follow(output, loop.state.memory)
     metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
     if config.host.metrics is not None:
-        stack.callback(_scraped(config.host.metrics, metrics, log, erred))
+        stack.callback(_scraped(config.host.metrics, metrics, board, log, erred))
 
     attachments = Attachments(
         engine, witnesses, inbox.put, lambda generation: _throttled(loop.state.memory, generation)
@@ -413,12 +414,20 @@ def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:
 
 
 def _scraped(
-    address: str, metrics: Metrics, log: Log, erred: Callable[[str, BaseException], None]
+    address: str,
+    metrics: Metrics,
+    board: StatusBoard,
+    log: Log,
+    erred: Callable[[str, BaseException], None],
 ) -> Callable[[], None]:
-    """Serve the metrics on loopback too; a port that somebody else has must not stop the pool."""
+    """Serve the metrics at an address too; a port that somebody else has must not stop the pool."""
+    probes = {
+        "/livez": partial(why_not_alive, board),
+        "/readyz": partial(why_not_ready, board),
+    }
     try:
         return serve(
-            address, metrics.text, lambda path, error: erred(f"the answer to {path}", error)
+            address, metrics.text, lambda path, error: erred(f"the answer to {path}", error), probes
         )
     except OSError as error:
         log.event("metrics.refused", address=address, reason=error.strerror or str(error))

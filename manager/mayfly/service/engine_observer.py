@@ -33,7 +33,7 @@ from mayfly.edge import client_records
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.room import Room, room
-from mayfly.engines.protocol import Engine, EngineFacts
+from mayfly.engines.protocol import Engine, EngineFacts, Superseded
 from mayfly.service.asked import Asked
 from mayfly.service.bugs import Bug, bug
 from mayfly.service.images_seen import image_seen
@@ -163,7 +163,8 @@ class EngineObserver:
             self._seen = tuple(running)
             self._running(running)
         except Refused as fault:
-            self._send(PollFailed(began, fault) if self._claimed else EngineDenied(fault))
+            over = not self._claimed or isinstance(fault, Superseded)
+            self._send(EngineDenied(fault) if over else PollFailed(began, fault))
         except Fault as fault:
             self._send(PollFailed(began, fault))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from prometheus_client import (
     CollectorRegistry,
@@ -44,6 +45,7 @@ from mayfly.edge.http_connection import HttpReply, OnFailure, Request, error_rep
 from mayfly.edge.tcp_http import TcpServer
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
 
 FORMER_ACTIONS = {"set_schedulable": "tell", "forget": "bury"}  # both are shown for one release
 ACTIONS = (
@@ -504,14 +506,24 @@ class Metrics:
 
 
 def serve(
-    address: str, exposition: Callable[[], bytes], on_failure: OnFailure
+    address: str,
+    exposition: Callable[[], bytes],
+    on_failure: OnFailure,
+    probes: Mapping[str, Callable[[], str | None]] = MappingProxyType({}),
 ) -> Callable[[], None]:
-    """Serve the metrics at ``HOST:PORT``; returns how to stop that. ``OSError`` where the port is taken."""
+    """Serve the metrics at ``HOST:PORT``, and beside them paths that say whether all is well, or why not;
+    returns how to stop that. ``OSError`` where the port is taken.
+    """
     host, _, port = address.rpartition(":")
 
     def respond(request: Request) -> HttpReply:
+        probe = probes.get(request.path)
+        if probe is not None:
+            why = probe()
+            return HttpReply(503 if why else 200, TEXT, f"{why or 'ok'}\n".encode())
         if request.path not in ("/", "/metrics"):
-            return error_reply(404, "there are only /metrics", "no_such_path")
+            there = ", ".join(("/metrics", *probes))
+            return error_reply(404, f"there are only {there}", "no_such_path")
         return HttpReply(200, CONTENT_TYPE, exposition())
 
     return TcpServer(host.strip("[]"), int(port), respond, on_failure).close

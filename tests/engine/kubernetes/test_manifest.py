@@ -20,6 +20,7 @@ from mayfly.core.model import (
     PoolSpec,
     SlotName,
     SlotSpec,
+    StopStep,
 )
 from mayfly.edge.cluster import Cluster
 from mayfly.engines.kubernetes.manifest import image, pod
@@ -73,6 +74,23 @@ def test_a_limit_of_the_disk_is_one_of_its_node() -> None:
     limits = replace(POOL.limits, disk=2**30)
     found = container_of(replace(POOL, limits=limits))["resources"]
     assert found["limits"]["ephemeral-storage"] == str(2**30)
+
+
+@pytest.mark.parametrize(
+    ("ladder", "seconds"),
+    [
+        ((), 30),
+        ((StopStep("INT", 60.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0)), 40),
+        ((StopStep("TERM", 10.0), StopStep("USR2", 5.0)), 30),
+    ],
+)
+def test_who_is_deleted_by_somebody_else_has_the_time_of_its_ladder_from_a_term_on(
+    ladder: tuple[StopStep, ...], seconds: int
+) -> None:
+    spec = SlotSpec(SlotName("gpu-0"), 0, POOL, "mayfly/local:cpu", "f", ladder=ladder)
+    action = Prepare(GENERATION, spec, "gpu-0", "a test wants it")
+    plan = agent_plan(action, host=HostId("lab"), witness="/state/agents/x", log_max_size=1)
+    assert pod(plan, Cluster())["spec"]["terminationGracePeriodSeconds"] == seconds
 
 
 def test_standard_input_is_once_and_no_terminal() -> None:

@@ -24,12 +24,15 @@ CONTROLLERS = (
     "namespace",
     "node-lifecycle",
     "persistentvolume-binder",
+    "persistentvolume-protection",
+    "persistentvolumeclaim-protection",
     "pod-garbage-collector",
     "resourceclaim",
     "resourcequota",
     "root-ca-certificate-publisher",
     "serviceaccount",
     "serviceaccount-token",
+    "statefulset",
     "taint-eviction",
 )
 

@@ -19,7 +19,7 @@ def rules(*without: tuple[str, str]) -> list[Rule]:
     """The role's rules, but for some pairs of resource and verb."""
     return [
         {
-            "apiGroups": rule["apiGroups"],
+            **{key: rule[key] for key in ("apiGroups", "resourceNames") if key in rule},
             "resources": [resource],
             "verbs": [verb for verb in rule["verbs"] if (resource, verb) not in without],
         }

@@ -101,6 +101,41 @@ def test_a_job_whose_pod_is_deleted_is_lost_and_says_so(manager: ClusterManager)
     until(manager.rests, "every slot is idle again")
 
 
+def test_a_job_whose_pod_somebody_deletes_is_told_and_has_time_to_end(
+    manager: ClusterManager,
+) -> None:
+    manager.start()
+    script = "trap 'echo saved; exit 9' TERM; echo ready; while :; do sleep 0.1; done"
+    job = manager.queue("sh", "-c", script)
+    manager.started(job)
+    until(lambda: "ready" in manager.output(job), "it waits for a TERM")
+    pod = manager.pod_of(manager.job(job)["slot"])
+    manager.space.cluster.api.delete(f"{manager.space.path}/pods/{pod}")
+    assert account(manager.ended(job))[:2] == ("lost", "killed")
+    assert manager.output(job).startswith("ready\nsaved\n")
+
+
+def test_a_pod_at_its_gate_that_somebody_deletes_ends_by_the_first_signal(
+    manager: ClusterManager,
+) -> None:
+    manager.start()
+    api, pod = manager.space.cluster.api, manager.pod_of("local-0")
+    place = f"{manager.space.path}/pods/{pod}"
+    api.patch(place, {"metadata": {"finalizers": ["mayfly.test/looked-at"]}})
+    try:
+        api.delete(place)
+
+        def ended() -> dict[str, Any] | None:
+            (state,) = [row["state"] for row in api.get(place)["status"]["containerStatuses"]]
+            found: dict[str, Any] | None = state.get("terminated")
+            return found
+
+        assert until(ended, "it has ended")["exitCode"] == 143, "not 137: nobody killed it"
+    finally:
+        api.patch(place, {"metadata": {"finalizers": None}})
+    until(manager.rests, "every slot is idle again")
+
+
 def test_a_drain_waits_for_a_job_and_for_nothing_else(
     manager: ClusterManager, cluster: Cluster
 ) -> None:

@@ -67,6 +67,22 @@ def access(cluster: Cluster) -> Access:
     return _of_file(Path(cluster.kubeconfig), cluster.context)
 
 
+def of_context(name: str, environ: Mapping[str, str]) -> tuple[Access, str | None]:
+    """How a person reaches the cluster of that context, where kubectl finds it, and its namespace (``None``:
+    it names none). Of several files the first that has it counts.
+    """
+    named = environ.get("KUBECONFIG") or str(Path(environ.get("HOME", "/")) / ".kube/config")
+    files = [Path(one) for one in named.split(":") if one]
+    there = [one for one in files if one.exists()] or files[:1]
+    for file in there:
+        document = _document(file)
+        found = [one for one in document.get("contexts") or () if one.get("name") == name]
+        if found or file is there[-1]:
+            access = _of_document(document, file, name)
+            return access, (found[0].get("context") or {}).get("namespace") if found else None
+    raise Refused("no kubeconfig is named")
+
+
 def _own() -> Access:
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
     if not host or not (OWN / "token").exists():
@@ -80,6 +96,10 @@ def _own() -> Access:
 
 
 def _of_file(path: Path, wanted: str | None) -> Access:
+    return _of_document(_document(path), path, wanted)
+
+
+def _document(path: Path) -> Any:
     try:
         # Only a cluster's configuration is YAML: whoever has none needs no parser of it.
         from mayfly.edge.yaml_text import parsed  # noqa: PLC0415
@@ -88,11 +108,17 @@ def _of_file(path: Path, wanted: str | None) -> Access:
             "engine kubernetes needs two more packages: pip install 'mayfly-ci[kubernetes]'"
         ) from error
     try:
-        document = parsed(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Refused(f"the kubeconfig {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Refused(f"the kubeconfig {path} is no YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise Refused(f"the kubeconfig {path} is not as one has to be: see `kubectl config view`")
+    return found
+
+
+def _of_document(document: Any, path: Path, wanted: str | None) -> Access:
     try:
         return _chosen(document, path, wanted)
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:

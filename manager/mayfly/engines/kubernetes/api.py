@@ -24,6 +24,7 @@ from mayfly.engines.protocol import Gone, NameTaken
 
 MOST = 64 * 1024 * 1024  # bytes of an answer
 CONNECTIONS = 16
+SEE_DOCTOR = "; see `mayfly doctor`"
 QUOTA_AGAIN = 60.0  # seconds until a namespace whose quota is used up is asked again
 # A connection that is silent for long is asked after, so that nobody on the way forgets it, and one that was
 # forgotten breaks off: seconds until then, seconds between two questions, and how many are not answered.
@@ -45,8 +46,12 @@ class OverQuota(Passing):
 class Api:
     """One API server; may be used from any thread."""
 
-    def __init__(self, access: Access, *, timeout: float) -> None:
+    def __init__(
+        self, access: Access, *, timeout: float, may_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """``may_change`` raises where nothing may be changed now."""
         self.access = access
+        self._may_change = may_change
         self._timeout = timeout
         pools: Any = {} if access.context is None else {"ssl_context": access.context}
         self._pool = urllib3.PoolManager(maxsize=CONNECTIONS, retries=False, **pools)
@@ -63,6 +68,8 @@ class Api:
         within: float | None = None,
     ) -> dict[str, Any]:
         """The answer's document; ``doing`` begins the sentence of a failure."""
+        if method != "GET":
+            self._may_change()
         seconds = self._timeout if within is None else within
         deadline = time.monotonic() + seconds
         headers = {**self.access.headers(), "Accept": "application/json", "Content-Type": kind}
@@ -221,7 +228,7 @@ def fault_of(status: int, document: Mapping[str, Any], doing: str, again: str | 
         case 401:
             return Refused(f"{text}: the cluster does not know who this is; see host.kubernetes")
         case 403:
-            return Refused(f"{text}; see `mayfly doctor`")
+            return Refused(f"{text}{SEE_DOCTOR}")
         case 429:
             return Passing(text, _seconds(again))
         case _ if status < 500:

@@ -25,6 +25,7 @@ from mayfly.core.model import (
     Breach,
     Container,
     ContainerId,
+    Continuity,
     EngineLines,
     Generation,
     HostId,
@@ -42,6 +43,7 @@ from mayfly.engines.kubernetes.api import Api, Changed
 from mayfly.engines.kubernetes.claims import GROUP, Claims
 from mayfly.engines.kubernetes.ends import OPENED, Ends
 from mayfly.engines.kubernetes.examination import findings
+from mayfly.engines.kubernetes.lease import CALL, NamespaceLease, holder_of
 from mayfly.engines.kubernetes.manifest import (
     CONTAINER,
     SELECTOR,
@@ -127,7 +129,10 @@ class KubernetesEngine:
         """``removing``: seconds for a pod to be gone."""
         self.cluster = cluster
         self._removing = removing
-        self._api = Api(access(cluster), timeout=timeout)
+        reached = access(cluster)
+        self._lease = NamespaceLease(Api(reached, timeout=CALL), cluster.namespace)
+        self._holder: str | None = None  # None: no state directory was named
+        self._api = Api(reached, timeout=timeout, may_change=self._lease.assure)
         self._path = f"/api/v1/namespaces/{cluster.namespace}/pods"
         self._mirror = Mirror()
         self._claims = Claims(self._api, cluster)
@@ -202,6 +207,7 @@ class KubernetesEngine:
     def witnesses(self, root: Path) -> None:
         """Where what agents say is written."""
         self._mirror.begin(root)
+        self._holder = holder_of(root.parent)
 
     def watch(
         self,
@@ -210,7 +216,15 @@ class KubernetesEngine:
         *,
         cursor: EventCursor | None = None,
     ) -> PodWatch:
-        """Follow the namespace's pods for ever, on a thread of its own."""
+        """Follow the namespace's pods for ever, on a thread of its own. Who does so wants to run it, and
+        changes nothing there without its lease.
+        """
+
+        def leased(held: bool, why: str) -> None:
+            turned(StreamTurn(held, Continuity.SAME if held else Continuity.UNKNOWN, why))
+
+        if self._holder is not None:
+            self._lease.begin(self._holder, leased)
         once = self._ends.tell(ring)
         follower = PodWatch(self._api, self._path, once, turned, self._seen, cursor=cursor)
         follower.start()
@@ -242,6 +256,7 @@ class KubernetesEngine:
         """Every agent's pod of any Mayfly in the namespace, in one call; what was not heard yet of those of
         an earlier run is asked for.
         """
+        self._lease.assure()
         said = self._api.call("GET", self._path, "listing pods", query={"labelSelector": SELECTOR})
         found: list[Container] = []
         unheard: dict[Generation, Mapping[str, Any]] = {}
@@ -484,6 +499,7 @@ class KubernetesEngine:
     def _streams(
         self, container: ContainerId, kind: str, query: Iterable[tuple[str, str]], doing: str
     ) -> sockets.Streams:
+        self._lease.assure()
         name, _ = name_and_uid(container)
         return sockets.connect(self._api.access, f"{self._path}/{name}/{kind}", [*query], doing)
 
@@ -619,6 +635,7 @@ class KubernetesEngine:
         within: float,
         data: Iterable[bytes] | None = None,
     ) -> tuple[int, bytes]:
+        self._lease.assure()
         name, _ = name_and_uid(container)
         return sockets.run(
             self._api.access, f"{self._path}/{name}/exec", argv, doing, within=within, data=data
@@ -670,8 +687,9 @@ class KubernetesEngine:
         """Nothing is kept beside pods."""
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Give the lease back, and let go of the connections."""
         self._ends.close()
+        self._lease.end()
         self._api.close()
 
 

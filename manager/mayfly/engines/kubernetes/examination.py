@@ -16,6 +16,7 @@ from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.claims import GROUP
+from mayfly.engines.kubernetes.lease import NAME as LEASE
 from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.protocol import Finding, Gone
 
@@ -25,6 +26,7 @@ NEEDED = (
     *(("", "pods", verb) for verb in ("create", "get", "list", "watch", "delete")),
     ("", "pods/log", "get"),
     *(("", f"pods/{kind}", verb) for kind in ("attach", "exec") for verb in ("get", "create")),
+    *(("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "update")),
 )
 # Where GPUs are claimed.
 CLAIMS = tuple(("resource.k8s.io", "resourceclaims", verb) for verb in ("create", "list", "patch"))
@@ -71,6 +73,8 @@ def _kubeconfig(cluster: Cluster) -> Iterator[Finding]:
 def _may(api: Api, namespace: str, group: str, what: str, verb: str) -> bool:
     resource, _, beneath = what.partition("/")
     attributes = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
+    if resource == "leases" and verb != "create":  # which has no name when it is judged
+        attributes["name"] = LEASE
     if beneath:
         attributes["subresource"] = beneath
     body = {

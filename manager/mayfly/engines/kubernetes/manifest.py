@@ -30,7 +30,6 @@ SELECTED = (LABEL_HOST, LABEL_POOL, LABEL_SLOT, LABEL_GENERATION)  # labels, to 
 SELECTOR = f"{MANAGED_BY}={MAYFLY},{LABEL_GENERATION}"
 ROOM_SIZE = "64Mi"
 SHM = 64 * 1024 * 1024  # bytes of /dev/shm where nobody says otherwise
-GRACE = 30  # seconds, where somebody else deletes the pod
 # Who would move a pod to save nodes is asked not to.
 STAYS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
@@ -89,7 +88,8 @@ def pod(plan: AgentPlan, cluster: Cluster, claim: str | None = None) -> dict[str
                 "priorityClassName": cluster.priority_class,
                 "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
                 "runtimeClassName": plan.security.runtime,
-                "terminationGracePeriodSeconds": GRACE,
+                # Where somebody else deletes the pod; who stands at a gate needs none of it.
+                "terminationGracePeriodSeconds": plan.stop_grace,
                 "securityContext": {
                     "seccompProfile": _seccomp(plan),
                     "supplementalGroups": [int(group) for group in plan.security.groups],
