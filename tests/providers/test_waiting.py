@@ -18,12 +18,14 @@ from mayfly.edge.vault import Vault
 from mayfly.providers import Expiring, Queueing
 from mayfly.providers.azure.provider import Azure
 from mayfly.providers.github.provider import GitHub
+from mayfly.providers.github.settings import GitHubApp
 from mayfly.providers.gitlab.provider import GitLab
 from tests.fakes.azure import FakeAzure
 from tests.fakes.github import FakeGitHub
 from tests.fakes.gitlab import FakeGitLab
 from tests.fakes.http import Fault
 from tests.providers.contract import HOST, HOST_ID, pool, secret_file
+from tests.providers.test_github_contract import make_key, public_numbers
 
 pytestmark = [
     pytest.mark.seen(
@@ -60,8 +62,8 @@ def azure() -> Iterator[FakeAzure]:
 def at_github(fake: FakeGitHub, home: Path, place: str = "acme", **keys: Any) -> GitHub:
     home.mkdir(exist_ok=True)
     token = secret_file(home, "token", "ghp_good")
-    keys = {"labels": ("lab",), "gpus": 1, **keys}
-    spec = pool(provider="github", url=f"{fake.url}/{place}", token=token, **keys)
+    keys = {"labels": ("lab",), "gpus": 1, "token": token, **keys}
+    spec = pool(provider="github", url=f"{fake.url}/{place}", **keys)
     return GitHub(spec, HOST, HOST_ID)
 
 
@@ -85,6 +87,28 @@ def seen(provider: Queueing) -> list[WaitingJob]:
 
 
 # -- GitHub ----------------------------------------------------------------------------------------------
+
+
+def test_an_app_sees_and_cancels_jobs_that_wait_once_it_has_the_right_for_it(
+    github: FakeGitHub, tmp_path: Path
+) -> None:
+    pem = make_key(tmp_path)
+    key = public_numbers(pem)
+    github.apps["4711"] = (key.n, key.e)
+    github.token_life = 60.0  # so that each call has a token of its own
+    provider = at_github(
+        github, tmp_path, token=None, app=GitHubApp("4711", {"file": str(tmp_path / "app.pem")})
+    )
+    job = github.queue("true", ("self-hosted", "lab"))
+    with pytest.raises(Refused, match="the repository right Actions"):
+        seen(provider)
+    github.app_permissions["actions"] = "read"
+    (waiting,) = seen(provider)
+    with pytest.raises(Refused, match="the repository right Actions"):
+        provider.cancel_waiting(waiting.id)
+    github.app_permissions["actions"] = "write"
+    provider.cancel_waiting(waiting.id)
+    assert job.conclusion == "cancelled"
 
 
 @pytest.mark.parametrize(

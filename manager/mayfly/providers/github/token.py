@@ -129,7 +129,8 @@ class App:
         return self._clock() + (self._web.skew or 0.0)
 
     def _fetch(self) -> tuple[Secret, float]:
-        if self._installation is None:
+        if self._installation is None or self._wished:
+            # An owner may have granted one since the last token.
             self._installation = self._find()
         operation = "get a token for the App's installation"
         reply = self._signed(
