@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from mayfly.core.model import ContainerId
 from mayfly.edge.gate import frame, words
 from mayfly.engines.kubernetes.engine import KubernetesEngine
+from mayfly.engines.kubernetes.pods import DELETED
 from mayfly.engines.protocol import EngineEvent, OutputKeeper, OutputListener
 from tests.engine.contract import FOREVER, World
-from tests.fakes.kubernetes import FakeCluster
+from tests.fakes.kubernetes import FakeCluster, stamp
 from tests.waiting import Until
 
 Make = Callable[[FakeCluster], KubernetesEngine]
@@ -104,6 +106,22 @@ def test_an_account_of_an_agent_that_runs_ends_nobody(
     pod.end(3)
     until(lambda: followed.died(container))
     assert [one.exit_code for one in followed.died(container)] == [3]
+
+
+def test_why_an_agent_was_ended_from_outside_is_waited_for(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    generation, container = opened(followed, until, FOREVER)
+    pod = fake.pod(generation)
+    pod.document["metadata"]["deletionTimestamp"] = stamp()
+    fake.told.clear()
+    ending = threading.Thread(target=pod.signal, args=("TERM",))
+    ending.start()
+    until(lambda: any(b" exit 143 0" in line for line in pod.log))
+    fake.told.set()
+    ending.join()
+    until(lambda: followed.died(container))
+    assert [one.why for one in followed.died(container)] == [DELETED]
 
 
 def test_who_does_not_know_the_key_gives_no_account(

@@ -86,7 +86,8 @@ class Ends:
         whoever waits for it is rung.
         """
         said = account_of(account)
-        if said.exit is None or not self._ends_soon(container):
+        # Why somebody ended it from outside is the cluster's to say, in the pod's status.
+        if said.exit is None or said.signalled or not self._ends_soon(container):
             return
         agent = self._agent_of(container)
         if agent is None:
