@@ -100,7 +100,11 @@ def _kept(manager: Manager) -> list[str]:
 
 # Those beside another that comes to the same; the laws die around every commit.
 SOAKED = frozenset(
-    ("before agent.created", "container started", "after agent.opened", "before agent.removed")
+    (
+        *("before agent.created", "after agent.created", "container started"),
+        *("before gate.opening", "after agent.opened", "before agent.removed"),
+        "after job.ended",  # which has a test of its own below
+    )
 )
 
 
