@@ -138,10 +138,11 @@ class World:
 
     def close(self) -> None:
         """Leave nothing behind."""
-        with suppress(Fault):
-            for one in self.engine.list():
-                if one.host == self.host:
+        for one in self.engine.list():
+            if one.host == self.host:
+                with suppress(Fault):
                     self.engine.remove(one.id)
+        with suppress(Fault):
             self.engine.sweep(lambda of, _: of == self.host)
         self._follower.stop()
         self.engine.close()

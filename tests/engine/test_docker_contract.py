@@ -1,8 +1,8 @@
-"""Docker Engine keeps the contract, on an Engine of the test's own."""
+"""Docker Engine keeps the contract, on the worker's Engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 
 import pytest
@@ -23,27 +23,21 @@ pytestmark = pytest.mark.engine
 CLAIMING = "image/that-claims:much"
 
 
-@pytest.fixture(scope="module")
-def living() -> Iterator[PrivateEngine]:
-    with PrivateEngine(images=(IMAGE,)) as started:
-        yield started
-
-
 class TestDocker(EngineContract):
     @pytest.fixture
-    def engine(self, living: PrivateEngine) -> Engine:
-        return DockerEngine(living.url)
+    def engine(self, worker_engine: PrivateEngine) -> Engine:
+        return DockerEngine(worker_engine.url)
 
     @pytest.fixture
-    def claiming(self, living: PrivateEngine) -> str:
-        made = living.docker("create", IMAGE)
+    def claiming(self, worker_engine: PrivateEngine) -> str:
+        made = worker_engine.docker("create", IMAGE)
         labels = [
             word
             for claim in CLAIMS.items()
             for word in ("--change", f"LABEL {claim[0]}={claim[1]}")
         ]
-        living.docker("commit", *labels, made, CLAIMING)
-        living.docker("rm", made)
+        worker_engine.docker("commit", *labels, made, CLAIMING)
+        worker_engine.docker("rm", made)
         return CLAIMING
 
     @pytest.fixture

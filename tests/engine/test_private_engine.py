@@ -23,42 +23,40 @@ pytestmark = pytest.mark.engine
 
 
 def test_the_nvidia_runtime_records_what_it_was_asked_for_and_runs_it(
-    private_engine: PrivateEngine, private_agents: Agents, until: Until
+    worker_engine: PrivateEngine, agents: Agents, until: Until
 ) -> None:
     plan = replace(
-        private_agents.plan("exit 5", env={"NVIDIA_VISIBLE_DEVICES": "GPU-1234"}), runtime="nvidia"
+        agents.plan("exit 5", env={"NVIDIA_VISIBLE_DEVICES": "GPU-1234"}), runtime="nvidia"
     )
-    cid = private_agents.engine.create(plan)
-    private_agents.engine.start(cid)
+    cid = agents.engine.create(plan)
+    agents.engine.start(cid)
 
     def ended() -> Inspection | None:
         """the container has ended"""
-        seen = inspect(private_agents.engine, cid)
+        seen = inspect(agents.engine, cid)
         return seen if seen is not None and seen.finished else None
 
     assert until(ended).exit_code == 5
-    recorded = private_engine.recorded(cid)
+    recorded = worker_engine.recorded(cid)
     assert recorded.env["NVIDIA_VISIBLE_DEVICES"] == "GPU-1234"
     assert recorded.config["process"]["oomScoreAdj"] == 500
     assert "create" in recorded.argv
 
 
-def test_agents_of_one_network_do_not_reach_each_other(
-    private_agents: Agents, until: Until
-) -> None:
-    engine = private_agents.engine
-    name = f"{private_agents.host}-net"
-    engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
-    engine.ensure_network(name, HostId(private_agents.host), PoolName("pool"))
+def test_agents_of_one_network_do_not_reach_each_other(agents: Agents, until: Until) -> None:
+    engine = agents.engine
+    name = f"{agents.host}-net"
+    engine.ensure_network(name, HostId(agents.host), PoolName("pool"))
+    engine.ensure_network(name, HostId(agents.host), PoolName("pool"))
     serve = "$s=IO::Socket::INET->new(Listen=>1,LocalPort=>9);1 while $s->accept"
     listen = f"exec perl -MIO::Socket -e '{serve}'"
-    server = private_agents.plan(listen, network=name)
+    server = agents.plan(listen, network=name)
     cid = engine.create(server)
     engine.start(cid)
     own = ("timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/$(hostname -i)/9")
     address = engine.exec_probe(cid, ("hostname", "-i"), 10)[1].decode().strip()
     until(lambda: engine.exec_probe(cid, ("grep", "-q", ":0009 ", "/proc/net/tcp"), 10)[0] == 0)
-    other, _ = private_agents.run("exec sleep 60", network=name)
+    other, _ = agents.run("exec sleep 60", network=name)
     reach = ("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{address}/9")
     assert engine.exec_probe(other, reach, 10)[0] != 0
     assert engine.exec_probe(cid, own, 10)[0] == 0
