@@ -40,8 +40,11 @@ POOL = """
 [[pool]]
 name = "local"
 provider = "local"
-slots = 2
+slots = 1
+network = "none"
 """
+TWO = POOL.replace("slots = 1", "slots = 2")
+NETWORKED = POOL.replace('network = "none"\n', "")
 
 
 T = TypeVar("T")

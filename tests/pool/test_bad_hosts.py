@@ -20,7 +20,7 @@ import pytest
 
 from tests.engine.command import build
 from tests.fakes.clock import MovedClock
-from tests.harness import Manager, stopped, until
+from tests.harness import TWO, Manager, stopped, until
 from tests.hurried import hurried
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ ONE = """
 [[pool]]
 name = "local"
 slots = 1
+network = "none"
 """
 JOB = "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 6"
 ITS_IMAGE = "test/its-image:1"
@@ -179,7 +180,7 @@ def says_why(manager: Manager, slot: str, why: str) -> None:
 
 
 def test_a_foreign_container_with_a_slot_s_name_is_told_and_left_alone(make: Make) -> None:
-    manager = make()
+    manager = make(TWO)
     foreign = manager.docker("run", "-d", "--name", "local-0", *SLEEP).strip()
     try:
         manager.start(*hurried("core.taking_in.NAME_REST=1", "core.conditions.NAMING=2"))

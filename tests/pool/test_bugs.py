@@ -51,7 +51,9 @@ def test_a_bug_is_counted_told_by_status_and_doctor_and_got_over(
     with GoBetween(tmp_path, engine.url) as between:
         manager = make()
         manager.docker_host = between.url
-        manager.configure('[[pool]]\nname = "local"\nprovider = "local"\nslots = 2\n')
+        manager.configure(
+            '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\nnetwork = "none"\n'
+        )
         between.nonsense[request_line] = nonsense
         manager.start(wait="answer")
         told = until(lambda: manager.health().get("manager.bug"), "status tells of it")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 
-ONE = '[[pool]]\nname = "local"\nslots = 1\n'
+ONE = '[[pool]]\nname = "local"\nslots = 1\nnetwork = "none"\n'
 
 
 def lives(manager: Manager, *words: str) -> list[dict[str, object]]:

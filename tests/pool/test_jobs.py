@@ -137,11 +137,11 @@ def test_a_slot_without_gpus_is_void(manager: Manager) -> None:
 
 
 def test_docker_stop_of_a_busy_agent_gives_the_job_its_time(manager: Manager, cache: Path) -> None:
-    job = manager.submit(
+    job = manager.queue(
         "sh", "-c",
         "trap 'sleep 2; echo written >/cache/termed; exit 7' TERM; echo up >/cache/up; "
         "while :; do sleep 0.1; done",
-        options=ONE,
+        pool="one",
     )  # fmt: skip
     wait_for(cache / "up")
     manager.docker("stop", "-t", "60", manager.slot("one-0")["container"])
@@ -151,10 +151,10 @@ def test_docker_stop_of_a_busy_agent_gives_the_job_its_time(manager: Manager, ca
 
 
 def test_a_job_that_ends_well_on_docker_stop_has_succeeded(manager: Manager, cache: Path) -> None:
-    job = manager.submit(
+    job = manager.queue(
         "sh", "-c",
         "trap 'exit 0' TERM; echo up >/cache/up0; while :; do sleep 0.1; done",
-        options=ONE,
+        pool="one",
     )  # fmt: skip
     wait_for(cache / "up0")
     manager.docker("stop", "-t", "60", manager.slot("one-0")["container"])
@@ -166,13 +166,13 @@ def test_daemons_that_a_job_leaves_are_dead_before_the_next_gate_opens(
     manager: Manager, cache: Path
 ) -> None:
     beat = "trap '' TERM HUP INT; while :; do date +%s.%N; done >>/cache/beats"
-    leaves = manager.submit(
+    leaves = manager.queue(
         "bash", "-c",
         f"(setsid bash -c \"{beat}\" & ) ; nohup setsid bash -c \"{beat}\" & "
         "while [ ! -s /cache/beats ]; do sleep 0.05; done; exit 0",
-        options=ONE,
+        pool="one",
     )  # fmt: skip
-    follows = manager.submit("sleep", "0.5", options=ONE)
+    follows = manager.queue("sleep", "0.5", pool="one")
     assert manager.ended(leaves)["exit_code"] == 0
     second = manager.ended(follows)
     assert second["state"] == "succeeded"
@@ -250,8 +250,8 @@ def test_a_job_that_forks_without_end_ends_at_its_limit(manager: Manager) -> Non
 
 
 def test_a_job_that_fills_its_memory_failed_for_it(manager: Manager) -> None:
-    job = manager.submit(
-        "sh", "-c", "head -c 400000000 /dev/zero | tail -n 1 | wc -c; exit 3", options=ONE
+    job = manager.queue(
+        "sh", "-c", "head -c 400000000 /dev/zero | tail -n 1 | wc -c; exit 3", pool="one"
     )
     row = manager.ended(job)
     assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "oom", 3)
@@ -259,20 +259,20 @@ def test_a_job_that_fills_its_memory_failed_for_it(manager: Manager) -> None:
 
 
 def test_a_job_that_closes_its_output_is_waited_for(manager: Manager) -> None:
-    job = manager.submit("bash", "-c", "exec >&- 2>&-; sleep 1; exit 6", options=ONE)
+    job = manager.queue("bash", "-c", "exec >&- 2>&-; sleep 1; exit 6", pool="one")
     row = manager.ended(job)
     assert row["exit_code"] == 6
     assert moment(row["finished"]) - moment(row["started"]) >= 1
 
 
 def test_a_forged_end_opens_no_gate_and_changes_no_account(manager: Manager, cache: Path) -> None:
-    forges = manager.submit(
+    forges = manager.queue(
         "sh", "-c",
         "echo mayfly: ended 0; echo up >/cache/forged; "
         "until [ -e /cache/forged-enough ]; do sleep 0.1; done; exit 3",
-        options=ONE,
+        pool="one",
     )  # fmt: skip
-    follows = manager.submit("true", options=ONE)
+    follows = manager.queue("true", pool="one")
     manager.started(forges)
     wait_for(cache / "forged")
     manager.passed()
@@ -287,7 +287,7 @@ def test_a_forged_end_opens_no_gate_and_changes_no_account(manager: Manager, cac
 
 def test_jobs_that_ignore_term_are_ended_by_the_ladder(manager: Manager, cache: Path) -> None:
     script = 'trap "" TERM; echo up >/cache/deaf-$1; while :; do sleep 1; done'
-    cancelled = manager.submit("sh", "-c", script, "-", "c", options=LOCAL)
+    cancelled = manager.queue("sh", "-c", script, "-", "c", pool="local")
     late = manager.submit("sh", "-c", script, "-", "t", options=(*LOCAL, "--timeout", "3"))
     wait_for(cache / "deaf-c")
     wait_for(cache / "deaf-t")
@@ -301,9 +301,7 @@ def test_jobs_that_ignore_term_are_ended_by_the_ladder(manager: Manager, cache: 
 
 
 def test_a_cancelled_job_that_obeys_keeps_its_code(manager: Manager) -> None:
-    job = manager.submit(
-        "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done", options=LOCAL
-    )
+    job = manager.queue("sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done", pool="local")
     manager.started(job)
     assert manager.cli("cancel", job).returncode == 0
     row = manager.ended(job)
@@ -314,8 +312,8 @@ def test_a_cancelled_job_that_obeys_keeps_its_code(manager: Manager) -> None:
 
 
 def test_a_queued_job_is_cancelled_at_once(manager: Manager) -> None:
-    first = manager.submit("sleep", "100", options=ONE)
-    second = manager.submit("sh", "-c", "touch /cache/never", options=ONE)
+    first = manager.queue("sleep", "100", pool="one")
+    second = manager.queue("sh", "-c", "touch /cache/never", pool="one")
     manager.started(first)
     assert manager.job(second)["state"] == "queued"
     assert manager.cli("cancel", second).returncode == 0
@@ -327,13 +325,13 @@ def test_a_queued_job_is_cancelled_at_once(manager: Manager) -> None:
 
 
 def test_the_table_of_states_and_causes(manager: Manager, cache: Path) -> None:
-    killed = manager.submit("sh", "-c", "echo up >/cache/killed; sleep 100", options=ONE)
+    killed = manager.queue("sh", "-c", "echo up >/cache/killed; sleep 100", pool="one")
     wait_for(cache / "killed")
     manager.docker("kill", manager.slot("one-0")["container"])
-    fine = manager.submit("true", options=LOCAL)
-    failed = manager.submit("false", options=LOCAL)
-    missing = manager.submit("no-such-command", options=LOCAL)
-    itself = manager.submit("sh", "-c", "kill -TERM $$", options=LOCAL)
+    fine = manager.queue("true", pool="local")
+    failed = manager.queue("false", pool="local")
+    missing = manager.queue("no-such-command", pool="local")
+    itself = manager.queue("sh", "-c", "kill -TERM $$", pool="local")
     expected: dict[str, tuple[Any, Any, Any]] = {
         killed: ("lost", "killed", None),
         fine: ("succeeded", None, 0),

@@ -11,6 +11,7 @@ KEEPING = """
 name = "local"
 provider = "local"
 slots = 1
+network = "none"
 keep_failed = "30m"
 """
 

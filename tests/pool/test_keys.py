@@ -59,6 +59,7 @@ env = "CACHE"
 
 [[pool]]
 name = "own"
+standby = false
 slots = 2
 [[pool.caches]]
 source = "{home}/cache"
@@ -66,6 +67,7 @@ target = "/cache"
 
 [[pool]]
 name = "lab"
+standby = false
 slots = 2
 network = "lab"
 removal = "engine"
@@ -75,15 +77,18 @@ target = "/cache"
 
 [[pool]]
 name = "alone"
+standby = false
 network = "none"
 image = "test/of-ones-own:1"
 
 [[pool]]
 name = "host"
+standby = false
 network = "host"
 
 [[pool]]
 name = "named"
+standby = false
 network = "bridge"
 dns = ["192.0.2.53", "192.0.2.54"]
 
@@ -95,6 +100,7 @@ cap_drop = ["SETFCAP"]
 
 [[pool]]
 name = "locked"
+standby = false
 [pool.security]
 runtime = "io.containerd.runc.v2"
 seccomp = "{home}/calls.json"
@@ -106,20 +112,24 @@ userns = "host"
 
 [[pool]]
 name = "brief"
+standby = false
 limits = {{ job_timeout = "2s", idle_recycle = "3s" }}
 
 [[pool]]
 name = "small"
+standby = false
 limits = {{ disk = "4MiB" }}
 
 [[pool]]
 name = "nested"
+standby = false
 [[pool.dataset]]
 source = "{home}/outer"
 target = "/data"
 
 [[pool]]
 name = "allowed"
+standby = false
 [[pool.dataset]]
 source = "{home}/outer"
 target = "/data"

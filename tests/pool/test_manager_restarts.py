@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import docker
 import pytest
 
-from tests.harness import Manager, stopped, until
+from tests.engine import command
+from tests.harness import NETWORKED, Manager, stopped, until
 from tests.hurried import BRISK, hurried
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ POOL = """
 name = "local"
 provider = "local"
 slots = {slots}
+network = "none"
 {more}
 [[pool.caches]]
 source = "{home}/cache"
@@ -143,7 +145,7 @@ def test_a_job_that_floods_its_output_ends_while_the_manager_is_held_still(
     job = manager.queue(
         "sh", "-c",
         "echo up >/cache/up; until [ -e /cache/go ]; do sleep 0.1; done; "
-        "head -c 104857600 /dev/zero | tr '\\0' x | fold -w 1000; exit 5",
+        "head -c 33554432 /dev/zero | tr '\\0' x | fold -w 1000; exit 5",
     )  # fmt: skip
     written(manager.home / "cache/up")
     assert manager.process is not None
@@ -237,7 +239,10 @@ def test_a_queue_outlives_its_manager(manager: Manager) -> None:
     assert (manager.home / "cache/order").read_text().split() == ["0", "1", "2", "3", "4"]
 
 
-def test_a_manager_that_stops_with_nothing_left_removes_its_networks(manager: Manager) -> None:
+def test_a_manager_that_stops_with_nothing_left_removes_its_networks(
+    make: Callable[..., Manager],
+) -> None:
+    manager = make(NETWORKED)
     manager.start()
     named = ("network", "ls", "--filter", f"label=io.mayfly.host={manager.host_id()}", "-q")
     manager.kill(signal.SIGTERM)
@@ -249,3 +254,22 @@ def test_a_manager_that_stops_with_nothing_left_removes_its_networks(manager: Ma
     assert manager.kill(signal.SIGTERM) == 0
     assert manager.docker(*named) == ""
     assert not manager.socket.exists()
+
+
+def test_a_pool_that_was_at_work_leaves_no_network_that_the_engine_lets_go(
+    make: Callable[..., Manager],
+) -> None:
+    manager = make(NETWORKED)
+    manager.start()
+    jobs = [manager.queue("sleep", "0.3") for _ in range(8)]
+    for job in jobs:
+        assert manager.ended(job)["state"] == "succeeded"
+    mine = ("network", "ls", "-q", "--filter", f"label=io.mayfly.host={manager.host_id()}")
+    assert manager.cli("drain", "--all", "--wait", "--timeout", "100").returncode == 0
+    assert manager.kill(signal.SIGTERM) == 0
+    for network in manager.docker(*mine).split():
+        # The Engine loses count at times (moby/moby#43286): a network of nobody that nobody can remove.
+        assert manager.docker("network", "inspect", "-f", "{{len .Containers}}", network) == "0\n"
+        refusal = command.docker(manager.docker_host, "network", "rm", network, check=False).stderr
+        assert "has active endpoints" in refusal
+        assert "network.kept" in manager.log.read_text()

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from tests.engine.private_engine import PrivateEngine, why_not
-from tests.harness import Manager, until
+from tests.harness import NETWORKED, Manager, until
 
 pytestmark = pytest.mark.engine
 
 ADDRESS = "169.254.169.254"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine() -> Iterator[PrivateEngine]:
-    """An Engine whose network is the test's to change."""
+    """An Engine whose network is the tests' to change, each of which leaves it as it was."""
     if (why := why_not()) is not None:
         pytest.skip(why)
     with PrivateEngine() as started:
@@ -50,8 +50,11 @@ def answering(namespace: str, empty: Path) -> Iterator[None]:
 def on_the_host(engine: PrivateEngine, empty: Path) -> Iterator[None]:
     """As where a proxy on the host itself stands for the cloud."""
     engine.sh(f"ip address add {ADDRESS}/32 dev lo")
-    with answering(engine.namespace, empty):
-        yield
+    try:
+        with answering(engine.namespace, empty):
+            yield
+    finally:
+        engine.sh(f"ip address del {ADDRESS}/32 dev lo")
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def test_an_address_that_agents_reach_is_told_and_what_is_to_be_typed_mends_it(
 ) -> None:
     with ExitStack() as stack:
         stack.enter_context(where(engine, tmp_path))
-        manager = stack.enter_context(Manager(engine.url))
+        manager = stack.enter_context(Manager(engine.url, NETWORKED))
         manager.start()
         row = seen(manager)
         assert row["state"] == "warn"
@@ -97,6 +100,7 @@ def test_an_address_that_agents_reach_is_told_and_what_is_to_be_typed_mends_it(
         assert strict.returncode == 1
         assert f"    fix: {row['fix']}" in strict.stdout.splitlines()
         engine.sh(row["fix"].removeprefix("sudo "))
+        stack.callback(engine.sh, row["fix"].removeprefix("sudo ").replace(" -I ", " -D "))
         assert seen(manager)["state"] == "ok"
         # The host itself still reaches it.
         engine.sh(f"python3 -c 'import socket; socket.create_connection((\"{ADDRESS}\", 80), 5)'")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engine.go_between import GoBetween
-from tests.harness import POOL, Manager, disk, full, until
+from tests.harness import NETWORKED, POOL, TWO, Manager, disk, full, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +26,7 @@ name = "{name}"
 provider = "local"
 slots = 1
 standby = false
+network = "none"
 {more}
 """
 DATASET = """
@@ -111,7 +112,7 @@ def test_a_foreign_container_with_a_slots_name_is_left_alone(
 ) -> None:
     foreign = engine.docker("create", "--name", "local-0", "debian:bookworm-slim", "sleep", "5")
     try:
-        manager = make()
+        manager = make(TWO)
         manager.start(wait="answer")
         manager.in_phase("idle", "local-1")
         manager.in_phase("idle", "local-0")
@@ -130,7 +131,7 @@ def test_a_network_that_has_not_let_go_of_a_slots_name_holds_no_slot(
     with GoBetween(tmp_path, engine.url) as between:
         manager = make()
         manager.docker_host = between.url
-        manager.configure(ONE.format(name="local", more=""))
+        manager.configure(NETWORKED)
         left = "endpoint with name local-0 already exists in network mayfly-x-local"
         between.refusals[r"POST .*/containers/[^/]+/start"] = left
         manager.start()
@@ -191,7 +192,7 @@ def first_busy(manager: Manager, job: str) -> str:
 
 
 def test_networks_of_a_mayfly_without_containers_are_removed(make: Callable[..., Manager]) -> None:
-    first, second = make(), make()
+    first, second = make(NETWORKED), make()
     first.start()
     first.kill(signal.SIGTERM)  # what it has begun at the Engine, it ends
     first.docker("rm", "-f", *first.containers())

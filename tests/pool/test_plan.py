@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import Manager, until
+from tests.harness import TWO, Manager, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 
-ONE = '[[pool]]\nname = "local"\nslots = 1\n'
+ONE = '[[pool]]\nname = "local"\nslots = 1\nnetwork = "none"\n'
 
 
 def told(manager: Manager) -> list[tuple[str, str, str]]:
@@ -43,7 +43,7 @@ def comes_to_rest(manager: Manager) -> None:
 
 
 def test_before_a_manager_has_ever_run_it_tells_what_one_would_do(make: Make) -> None:
-    manager = make()
+    manager = make(TWO)
     assert told(manager) == [
         ("prepare", "local-0", "the slot has no agent"),
         ("prepare", "local-1", "the slot has no agent"),

@@ -15,7 +15,7 @@ from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until
 from tests.pipelines.example import ENVIRONMENT, commit, git, write
 
-TWO = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 2\n'
+TWO = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 2\nnetwork = "none"\n'
 FILE = """
 [job.test]
 paths = "stages/{stage}/**"

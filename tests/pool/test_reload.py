@@ -10,9 +10,9 @@ import pytest
 from tests.harness import Manager, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    Make = Callable[..., Manager]
+    from tests.engine.private_engine import PrivateEngine
 
 pytestmark = pytest.mark.engine
 
@@ -20,6 +20,7 @@ POOL = """
 [[pool]]
 name = "local"
 slots = {slots}
+network = "none"
 {more}
 [[pool.caches]]
 source = "{home}/cache"
@@ -28,15 +29,29 @@ target = "/cache"
 JOB = "echo up >/cache/up; while [ ! -e /cache/go ]; do sleep 0.1; done; exit 6"
 
 
+@pytest.fixture(scope="module")
+def managers(engine: PrivateEngine) -> Iterator[Manager]:
+    """One manager, for all tests here."""
+    with Manager(engine.url) as one:
+        (one.home / "cache").mkdir()
+        (one.home / "cache").chmod(0o777)
+        changed(one, 2, "")
+        yield one
+
+
 @pytest.fixture
-def manager(make: Make) -> Manager:
-    """A manager with two idle slots and a cache."""
-    one = make()
-    (one.home / "cache").mkdir()
-    (one.home / "cache").chmod(0o777)
-    one.configure(POOL.format(home=one.home, slots=2, more=""))
-    one.start()
-    return one
+def manager(managers: Manager) -> Manager:
+    """A manager with two idle slots, of the same pool whatever a test before has made of it, and a cache."""
+    for left in (managers.home / "cache").iterdir():
+        left.unlink()
+    changed(managers, 2, "")
+    managers.rested()
+    before = agents(managers)
+    anew = reloaded(managers)["replaced"]
+    until(lambda: all(agents(managers)[slot] != before[slot] for slot in anew), "all are new")
+    until(lambda: len(agents(managers)) == 2, "there are two slots")
+    managers.rested()  # a slot that had gone may have been cordoned
+    return managers
 
 
 def changed(manager: Manager, slots: int, more: str) -> None:
@@ -130,8 +145,9 @@ def test_a_wrong_configuration_is_refused_and_the_old_one_goes_on(
         assert "slots" in done.stderr.replace("slotss", "")
     else:
         assert manager.process is not None
+        said = len(manager.log.read_text())
         manager.process.send_signal(signal.SIGHUP)
-        until(lambda: "config.rejected" in manager.log.read_text(), "the log says so")
-        assert "slotss" in manager.log.read_text()
+        until(lambda: "config.rejected" in manager.log.read_text()[said:], "the log says so")
+        assert "slotss" in manager.log.read_text()[said:]
     assert agents(manager) == before
     assert manager.ended(manager.queue("true"))["state"] == "succeeded"

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until
 from tests.terminal import Terminal
 
-POOL = """
-[[pool]]
-name = "local"
-provider = "local"
-slots = 1
-env = {{ COLOUR = "blue" }}
-[pool.limits]
-memory = "256MiB"
-[[pool.dataset]]
-source = "{data}"
-target = "/datasets/answers"
-env = "DATA"
-"""
 
-
-def test_a_shell_sees_what_a_job_sees_and_the_slot_is_given_back(
-    make: Callable[..., Manager], tmp_path: Path
-) -> None:
-    (tmp_path / "answer").write_text("42\n")
-    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE----- of the lab\n")
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        place.chmod(0o755)
-    more = f'ca = "{tmp_path}/ca.pem"\ngroups = ["audio"]\nenv ='
-    manager = make(POOL.format(data=tmp_path).replace("env =", more, 1))
-    manager.start()
-    script = 'hostname; echo $COLOUR; cat "$DATA/answer"; touch "$DATA/x" || echo ro; '
-    script += 'tail -n 1 "$SSL_CERT_FILE"; grep -c BEGIN "$SSL_CERT_FILE"; '
-    script += (
-        "id; umask; pwd; grep -E '^(Cap|NoNew)' /proc/self/status; env -u MAYFLY_JOB | sort; exit 7"
-    )
-    job = manager.cli("submit", "--wait", "--", "sh", "-c", script)
-    done = manager.cli("shell", "local-0", "--", "sh", "-c", script)
-    assert done.stdout.splitlines() == job.stdout.splitlines(), done.stderr
-    seen = done.stdout.splitlines()
-    assert seen[:5] == ["local-0", "blue", "42", "ro", "-----BEGIN CERTIFICATE----- of the lab"]
-    assert int(seen[5]) > 1  # beside what the image trusts
-    assert done.returncode == job.returncode == 7
-    assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
-    assert manager.slot()["cordoned"] is None
-    assert manager.containers() == ["local-0"]
-    assert "local-0-shell" not in manager.docker("ps", "-a", "--format", "{{.Names}}")
-
-
-def test_a_slot_that_was_cordoned_before_stays_so(make: Callable[..., Manager]) -> None:
-    manager = make()
-    manager.start()
+def test_a_slot_that_was_cordoned_before_stays_so(manager: Manager) -> None:
     assert manager.cli("cordon", "local-0", "--note", "disk", "--for", "2h").returncode == 0
     before = manager.slot()["cordoned"]
     assert manager.cli("shell", "local-0", "--", "true").returncode == 0
@@ -67,6 +22,20 @@ def test_a_slot_that_was_cordoned_before_stays_so(make: Callable[..., Manager]) 
     flown = manager.cli("doctor", "--canary", "local-0")
     assert "a fresh agent went from its gate to its end" in flown.stdout
     assert manager.slot()["cordoned"]["note"] == "disk"
+
+
+@pytest.fixture(scope="module")
+def managers(engine: PrivateEngine) -> Iterator[Manager]:
+    """One manager, for all tests here that want nothing of its pool."""
+    with Manager(engine.url) as one:
+        yield one
+
+
+@pytest.fixture
+def manager(managers: Manager) -> Manager:
+    """A manager with an idle slot."""
+    managers.rested()
+    return managers
 
 
 @pytest.fixture
@@ -94,10 +63,8 @@ def given_back(manager: Manager) -> None:
 
 
 def test_a_shell_on_a_terminal_has_a_prompt_the_window_s_size_and_its_exit_code(
-    make: Callable[..., Manager], terminal: Callable[..., Terminal]
+    manager: Manager, terminal: Callable[..., Terminal]
 ) -> None:
-    manager = make()
-    manager.start()
     screen = terminal(manager, "shell", "local-0")
     screen.until("runner@local-0:~$")
     screen.type("id -un; echo from $(hostname)\n")
@@ -121,10 +88,8 @@ def test_a_shell_on_a_terminal_has_a_prompt_the_window_s_size_and_its_exit_code(
 
 
 def test_a_terminal_that_goes_away_gives_the_slot_back(
-    make: Callable[..., Manager], terminal: Callable[..., Terminal]
+    manager: Manager, terminal: Callable[..., Terminal]
 ) -> None:
-    manager = make()
-    manager.start()
     screen = terminal(manager, "shell", "local-0")
     screen.until("runner@local-0:~$")
     screen.type("trap '' HUP TERM; sleep 1000\n")
@@ -134,10 +99,8 @@ def test_a_terminal_that_goes_away_gives_the_slot_back(
 
 
 def test_a_terminal_that_goes_away_while_a_job_is_waited_for_leaves_the_job_alone(
-    make: Callable[..., Manager], terminal: Callable[..., Terminal]
+    manager: Manager, terminal: Callable[..., Terminal]
 ) -> None:
-    manager = make(POOL.format(data=Path("/")).partition("[[pool.dataset]]")[0])
-    manager.start()
     job = manager.queue("sleep", "5")
     manager.started(job)
     screen = terminal(manager, "shell", "local-0")
@@ -147,21 +110,7 @@ def test_a_terminal_that_goes_away_while_a_job_is_waited_for_leaves_the_job_alon
     given_back(manager)
 
 
-def test_there_is_no_shell_in_a_slot_that_is_not_there(make: Callable[..., Manager]) -> None:
-    manager = make()
-    manager.start()
+def test_there_is_no_shell_in_a_slot_that_is_not_there(manager: Manager) -> None:
     done = manager.cli("shell", "local-7")
     assert done.returncode == 4
     assert "local-7" in done.stderr
-
-
-def test_a_canary_goes_all_the_way_and_the_doctor_says_so(make: Callable[..., Manager]) -> None:
-    manager = make()
-    manager.start()
-    done = manager.cli("doctor", "--json", "--canary", "local-0")
-    rows = {row["code"]: row for row in json.loads(done.stdout)["checks"]}
-    assert rows["agent.canary"]["state"] == "ok", rows["agent.canary"]
-    assert rows["manager.health"]["state"] == "ok"
-    assert rows["agent.metadata"]["state"] == "ok"
-    manager.in_phase("idle")
-    assert sorted(manager.containers()) == ["local-0", "local-1"]

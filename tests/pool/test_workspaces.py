@@ -17,13 +17,12 @@ from tests import copies
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import Manager, until
 
-ONE = '[[pool]]\nname = "local"\nprovider = "local"\nslots = 1\n'
 LOOK = 'pwd; cat; ls -A; ls -ld . sub/run | cut -c1-10; touch new sub/new && echo "mine $(id -u)"'
 
 
 @pytest.fixture(scope="module")
 def manager(worker_engine: PrivateEngine) -> Iterator[Manager]:
-    with Manager(worker_engine.url, ONE) as made:
+    with Manager(worker_engine.url) as made:
         made.start()
         yield made
 
