@@ -44,8 +44,6 @@ _TROUBLES = (
         "another agent of its name has a session: a dead one's lapses after about five minutes",
     ),
     ("Stop retry on SessionConflictException", "another agent of its name kept its session"),
-    ("Failed to create a session", NO_SESSION),
-    ("Failed to create session", NO_SESSION),
     ("Access denied", "the service does not know its key"),
     ("VS30063", "the token is wrong or has expired"),
     ("Must not run", "the image runs its agent as root"),
@@ -53,6 +51,9 @@ _TROUBLES = (
     ("The agent no longer exists on the server", "its entry in the agent pool is gone"),
     ("The local machine's clock may be out of sync", CLOCK),
     ("Current server time is", CLOCK),
+    # Why stands behind it, where it is not one of the above.
+    ("Failed to create a session", NO_SESSION),
+    ("Failed to create session", NO_SESSION),
 )
 _FINE = ("Succeeded", "SucceededWithIssues", "Skipped")
 _UPDATES = ("Agent update in progress", "Downgrading agent to a lower version")
