@@ -144,8 +144,10 @@ def test_the_rights_are_enough(world: World) -> None:
     lived(world)
 
 
-# Where the server's own words name neither.
+# Where the server's own words name neither, or nobody is told them.
 TOLD = {
+    ("pods", "list"): "the watch has begun",
+    ("pods", "watch"): "the watch has begun",
     ("pods/log", "get"): "it stands at its gate",
     ("pods/attach", "create"): "opening the gate of pod .* is forbidden",
     ("pods/exec", "create"): "running true in pod .* is forbidden",
