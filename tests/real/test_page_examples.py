@@ -6,9 +6,9 @@ are put in as NVIDIA's runtime and Mayfly do it.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +27,8 @@ LIBRARY = {
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The variables by which pip finds its registry, as it is configured here; skipped where none answers."""
+def registry(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What `docker run` is told so that pip finds its registry, as here; skipped where none answers."""
     pip = [sys.executable, "-m", "pip"]
     place = tmp_path_factory.mktemp("fetched")
     asked = subprocess.run(
@@ -39,19 +39,22 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     )
     if asked.returncode != 0:
         pytest.skip(f"no registry of Python packages answers: {asked.stderr[-200:]}")
-    told = {}
+    told: list[str] = []
     for key, variable in (("index-url", "PIP_INDEX_URL"), ("trusted-host", "PIP_TRUSTED_HOST")):
         said = subprocess.run(
             [*pip, "config", "get", f"global.{key}"], capture_output=True, text=True, check=False
         )
         if said.returncode == 0:
-            told[variable] = said.stdout.strip()
+            told += ["-e", f"{variable}={said.stdout.strip()}"]
+    trusted = os.environ.get("PIP_CERT")
+    if trusted:
+        told += ["-v", f"{trusted}:/etc/registry.pem:ro", "-e", "PIP_CERT=/etc/registry.pem"]
     return told
 
 
 @pytest.mark.parametrize("service", sorted(STUBS))
 def test_an_example_runs_in_the_image_that_its_page_builds(
-    service: str, registry: Mapping[str, str], tmp_path: Path
+    service: str, registry: list[str], tmp_path: Path
 ) -> None:
     stub = replace(STUBS[service], arguments={"PACKAGES": packages_of(service)})
     tag = image_with(service, stub, f"mayfly/{service}:example-{stub.version}")
@@ -66,9 +69,7 @@ def test_an_example_runs_in_the_image_that_its_page_builds(
     tmp_path.chmod(0o755)
     words = ["docker", "run", "--rm", "--network", "host", "--user", "1000", "-w", "/work"]
     words += ["-v", f"{work}:/work", "-v", f"{tools}:/usr/bin/nvidia-smi:ro"]
-    words += ["-e", "IMAGENET_DIR=/tmp", "-e", "HOME=/home/runner"]
-    for name, value in registry.items():
-        words += ["-e", f"{name}={value}"]
+    words += ["-e", "IMAGENET_DIR=/tmp", "-e", "HOME=/home/runner", *registry]
     script = "\n".join(EXAMPLES[service].lines(read(service)))
     done = subprocess.run(
         [*words, "--entrypoint", "/bin/bash", tag, "-e", "-c", script],
