@@ -29,8 +29,8 @@ USAGES = (
 def made(certificate: Path, *names: str) -> ssl.SSLContext:
     """Write the certificate of a new authority there; what a server takes that has one of it.
 
-    The server's is for 127.0.0.1 and these names; it shows its own alone, so that whoever does not know the
-    authority cannot have it from the server.
+    The server's is for 127.0.0.1 and these names and addresses; it shows its own alone, so that whoever does
+    not know the authority cannot have it from the server.
     """
     # Two authorities of one name are taken for each other.
     serial = x509.random_serial_number()
@@ -47,7 +47,7 @@ def made(certificate: Path, *names: str) -> ssl.SSLContext:
         _begun(server, root, server_key.public_key())
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.IPAddress(ip_address("127.0.0.1")), *map(x509.DNSName, names)]
+                [x509.IPAddress(ip_address("127.0.0.1")), *map(_general_name, names)]
             ),
             critical=False,
         )
@@ -83,3 +83,10 @@ def _begun(of: x509.Name, by: x509.Name, key: object) -> x509.CertificateBuilder
 
 def _usage(*what: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{name: name in what for name in USAGES})
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

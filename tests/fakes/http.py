@@ -121,6 +121,7 @@ class Fake:
 
     skew = 0.0  # seconds that its clock is ahead
     address = "127.0.0.1"  # where clients find it; another one answers there by ``start_on``
+    scheme = "http"  # what they speak there
 
     def __init__(self) -> None:
         self.lock = threading.Condition(threading.RLock())
@@ -197,7 +198,7 @@ class Fake:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://{self.address}:{self._port}"
+        return f"{self.scheme}://{self.address}:{self._port}"
 
     # -- what it does -------------------------------------------------------------------------------
 

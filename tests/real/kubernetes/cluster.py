@@ -174,9 +174,9 @@ class Cluster:
         assert done.returncode == 0, f"ctr {' '.join(argv)}: {done.stderr}"
         return done.stdout
 
-    def load(self, image: str) -> None:
-        """Have it load that image of this host's Engine, unless it has."""
-        if image in self._loaded:
+    def load(self, image: str, *, anew: bool = False) -> None:
+        """Have it load that image of this host's Engine, unless it has; ``anew``: whatever it has."""
+        if image in self._loaded and not anew:
             return
         saved = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
         try:

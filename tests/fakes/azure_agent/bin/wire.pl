@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use IO::Socket::INET;
 use IO::Select;
+use Socket;
 
 our $bearer = '';
 our $agent_version = '0';
@@ -65,11 +66,36 @@ sub json_value {
   die "json\n";
 }
 
+# What is written to and read from, and the process that speaks TLS, if one does: it trusts whom the image trusts.
+sub connected {
+  my ($secure, $host, $port) = @_;
+  return (IO::Socket::INET->new(PeerAddr => $host, PeerPort => $port, Timeout => 10), 0) unless $secure;
+  socketpair my $here, my $there, AF_UNIX, SOCK_STREAM, PF_UNSPEC or return (undef, 0);
+  my $child = fork;
+  return (undef, 0) unless defined $child;
+  if (!$child) {
+    close $here;
+    open STDIN, '<&', $there; open STDOUT, '>&', $there; open STDERR, '>', '/dev/null';
+    my $named = $host =~ /^[0-9.]+$/ ? '-verify_ip' : '-verify_hostname';
+    exec 'openssl', 's_client', '-quiet', '-verify_return_error', $named, $host, '-connect', "$host:$port" or POSIX::_exit(127);
+  }
+  close $there;
+  select((select($here), $| = 1)[0]);
+  return ($here, $child);
+}
+sub parted {
+  my ($socket, $child) = @_;
+  close $socket;
+  if ($child) { kill 'TERM', $child; waitpid $child, 0 }
+}
+
 # (status, decoded body); status 0 where no answer came, -1 where $given{while} did not want it any more.
 sub http {
   my ($method, $url, $body, %given) = @_;
-  my ($host, $port, $path) = $url =~ m{^http://([^:/]+)(?::(\d+))?(/.*)?$} or return (0, undef);
-  my $socket = IO::Socket::INET->new(PeerAddr => $host, PeerPort => $port || 80, Timeout => 10) or return (0, undef);
+  my ($secure, $host, $port, $path) = $url =~ m{^http(s?)://([^:/]+)(?::(\d+))?(/.*)?$} or return (0, undef);
+  my ($socket, $child) = connected($secure, $host, $port || ($secure ? 443 : 80));
+  return (0, undef) unless $socket;
+  local $SIG{PIPE} = 'IGNORE';
   my $type = $given{form} ? 'application/x-www-form-urlencoded' : 'application/json; api-version=6.0-preview';
   my $content = !defined $body ? '' : ref $body ? to_json($body) : $body;
   my $auth = exists $given{auth} ? $given{auth} : $bearer && "Bearer $bearer";
@@ -79,14 +105,14 @@ sub http {
     "Connection: close\r\n\r\n", $content;
   my ($select, $reply, $end) = (IO::Select->new($socket), '', time + 100);
   while (1) {
-    if ($given{while} && !$given{while}->()) { close $socket; return (-1, undef) }
-    if (time > $end) { close $socket; return (0, undef) }
+    if ($given{while} && !$given{while}->()) { parted($socket, $child); return (-1, undef) }
+    if (time > $end) { parted($socket, $child); return (0, undef) }
     next unless $select->can_read(0.1);
     my $got = sysread $socket, my $piece, 65536;
     last unless $got;
     $reply .= $piece;
   }
-  close $socket;
+  parted($socket, $child);
   my ($head, $text) = split /\r\n\r\n/, $reply, 2;
   my ($status) = ($head || '') =~ m{^HTTP/1\.\d (\d+)} or return (0, undef);
   return ($status, eval { from_json($text) });
