@@ -112,7 +112,7 @@ def test_a_job_whose_pod_somebody_deletes_is_told_and_has_time_to_end(
     pod = manager.pod_of(manager.job(job)["slot"])
     manager.space.cluster.api.delete(f"{manager.space.path}/pods/{pod}")
     assert account(manager.ended(job))[:2] == ("lost", "killed")
-    assert manager.output(job).startswith("ready\nsaved\n")
+    assert "saved" in manager.output(job).splitlines()
 
 
 def test_a_pod_at_its_gate_that_somebody_deletes_ends_by_the_first_signal(
