@@ -22,7 +22,7 @@ POOL = """
 [[pool]]
 name = "local"
 provider = "local"
-slots = 2
+slots = {slots}
 {more}
 [[pool.caches]]
 source = "{home}/cache"
@@ -50,7 +50,7 @@ def mortal() -> Iterator[PrivateEngine]:
 
 
 @contextmanager
-def made(engine: PrivateEngine, more: str = "") -> Iterator[Manager]:
+def made(engine: PrivateEngine, more: str = "", slots: int = 1) -> Iterator[Manager]:
     """A manager with a cache, not yet started; afterwards nothing of it is left.
 
     An Engine that was killed while it started a container may list it for ever and not be able to remove it:
@@ -59,7 +59,7 @@ def made(engine: PrivateEngine, more: str = "") -> Iterator[Manager]:
     manager = Manager(engine.url)
     (manager.home / "cache").mkdir()
     (manager.home / "cache").chmod(0o777)
-    manager.configure(POOL.format(home=manager.home, more=more))
+    manager.configure(POOL.format(home=manager.home, more=more, slots=slots))
     try:
         yield manager
     finally:
@@ -76,7 +76,7 @@ def written(file: Path) -> str:
 
 
 def agents(manager: Manager) -> list[str]:
-    """The agents of both slots."""
+    """The agents of all slots."""
     return [row["agent"] for row in manager.get("/v1/status")["slots"]]
 
 
@@ -89,7 +89,7 @@ def knows_the_engine(manager: Manager) -> bool:
 def test_with_live_restore_jobs_and_idle_agents_outlive_the_engine(
     living: PrivateEngine, sig: signal.Signals
 ) -> None:
-    with made(living) as manager:
+    with made(living, slots=2) as manager:
         manager.start(*hurried(BRISK))
         assert "engine.restart_ends_jobs" not in manager.health()
         job = manager.queue("sh", "-c", JOB)
@@ -147,8 +147,15 @@ def test_neither_manager_nor_engine_runs_while_a_job_ends(living: PrivateEngine)
         assert (row["state"], row["cause"], row["exit_code"]) == ("failed", "exit", 6)
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("removal", ["engine", "manager"])
+@pytest.mark.parametrize(
+    ("sig", "removal"),
+    [
+        (signal.SIGTERM, "engine"),
+        (signal.SIGKILL, "manager"),
+        pytest.param(signal.SIGTERM, "manager", marks=pytest.mark.soak),
+        pytest.param(signal.SIGKILL, "engine", marks=pytest.mark.soak),
+    ],
+)
 def test_without_live_restore_the_manager_warns_and_the_account_names_the_engine(
     mortal: PrivateEngine, sig: signal.Signals, removal: str
 ) -> None:
@@ -179,7 +186,7 @@ def test_the_engine_stops_while_no_manager_runs(mortal: PrivateEngine) -> None:
 
 
 def test_an_engine_that_answers_nothing_stops_no_job(mortal: PrivateEngine) -> None:
-    with made(mortal) as manager:
+    with made(mortal, slots=2) as manager:
         manager.start(*hurried(BRISK))
         job = manager.queue("sh", "-c", JOB)
         written(manager.home / "cache/ran")
