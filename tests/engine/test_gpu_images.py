@@ -44,7 +44,7 @@ def labelled(engine: PrivateEngine, tag: str, cuda: str) -> None:
 
 
 def pool(name: str, more: str) -> str:
-    return f'[[pool]]\nname = "{name}"\ngpus = 1\n{more}\n'
+    return f'[[pool]]\nname = "{name}"\ngpus = 1\nnetwork = "none"\n{more}\n'
 
 
 def test_a_pool_a_cuda_version_runs_each_on_its_own_image_and_one_too_new_is_held(

@@ -20,12 +20,13 @@ from tests.harness import until
 
 pytestmark = pytest.mark.engine
 
-CPU = '[[pool]]\nname = "cpu"\nslots = 1\n'
+CPU = '[[pool]]\nname = "cpu"\nslots = 1\nnetwork = "none"\n'
 CDI_SINCE = (28, 2, 0)
 
 
 def pool(more: str = "") -> str:
-    return f'[[pool]]\nname = "gpu"\nslots = 2\ngpus = 1\nimage = "mayfly/local:cpu"\n{more}\n{CPU}'
+    keys = 'slots = 2\ngpus = 1\nnetwork = "none"\nimage = "mayfly/local:cpu"'
+    return f'[[pool]]\nname = "gpu"\n{keys}\n{more}\n{CPU}'
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def registry(engine: PrivateEngine) -> Iterator[Registry]:
 
 
 def pool(image: str) -> str:
-    return f'[[pool]]\nname = "local"\nimage = "{image}"\n'
+    return f'[[pool]]\nname = "local"\nimage = "{image}"\nnetwork = "none"\n'
 
 
 def published(engine: PrivateEngine, tag: str, label: str = f"{LABEL_GATE}={GATE_PROTOCOL}") -> str:

@@ -213,5 +213,5 @@ def test_it_fills_a_pool_with_an_image_of_its_own(
 
 def told(manager: Manager) -> list[dict[str, str]]:
     """The agents that did a job."""
-    rows = manager.json("history")["agents"]
+    rows = manager.get("/v1/history")["agents"]
     return [row for row in rows if row["outcome"] != "no_job"]
