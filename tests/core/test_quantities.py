@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 import mayfly
 from mayfly.core.quantities import (
+    LATEST,
+    in_calendar,
+    moment,
     parse_duration,
     parse_size,
     parse_time,
@@ -21,6 +25,8 @@ from mayfly.core.quantities import (
     written_duration,
     written_size,
 )
+
+ZONES = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
 @pytest.mark.parametrize(
@@ -83,10 +89,32 @@ def test_a_time_is_utc_where_it_does_not_say(text: str, seconds: float) -> None:
     assert parse_time(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "12:00", "0001-01-01T00:00:00+23:00"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a time"):
+ENDS = ("0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00")
+ANY = st.floats() | st.integers(-(10**400), 10**400)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "12:00", *ENDS])
+def test_what_is_no_time_of_the_calendar_is_refused(text: str) -> None:
+    assert moment(text) is None
+    with pytest.raises(ValueError, match="is not a time of the years 1970 to 9999"):
         parse_time(text)
+
+
+def test_the_calendar_has_its_last_second() -> None:
+    assert rfc3339(parse_time("9999-12-31T23:59:59Z")) == "9999-12-31T23:59:59.000Z"
+
+
+@given(st.text() | st.integers() | st.none() | st.datetimes(timezones=ZONES).map(str))
+def test_a_time_from_outside_can_be_shown_or_is_none(value: object) -> None:
+    at = moment(value)
+    assert at is None or parse_time(rfc3339(at)) == pytest.approx(at, abs=0.0011)
+
+
+@given(ANY)
+def test_any_number_is_shown_as_a_time_and_as_an_age(seconds: float) -> None:
+    assert 0 <= parse_time(rfc3339(seconds)) <= LATEST
+    assert len(spoken_age(seconds)) <= 5
+    assert in_calendar(seconds) in (seconds, None)
 
 
 @pytest.mark.parametrize(

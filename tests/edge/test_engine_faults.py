@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mayfly.core.model import ContainerState
+from mayfly.core.quantities import moment
 from mayfly.core.workspace import Unbrought
 from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.engines.docker.faults import NoImage, answered, unreachable, untaken
-from mayfly.engines.docker.values import container_state, moment, numbers
+from mayfly.engines.docker.values import container_state, numbers
 from mayfly.engines.protocol import Gone, NameTaken
 
 ID = "0123456789ab" * 5 + "0123"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly.core.model import ContainerId, ContainerState
+from mayfly.core.quantities import moment
 from mayfly.engines.docker import wire
 from mayfly.engines.docker.engine import DockerEngine as Engine
-from mayfly.engines.docker.values import container_state, moment
+from mayfly.engines.docker.values import container_state
 from mayfly.engines.protocol import Gone
 
 

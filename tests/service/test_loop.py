@@ -46,6 +46,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.observed import Observed
 from mayfly.core.outcomes import Outcome, Result
+from mayfly.core.quantities import parse_time
 from mayfly.core.recording import Difference, Recorder, Recording, replayed
 from mayfly.core.requests import ProbeIsolation
 from mayfly.core.state import begin
@@ -136,15 +137,20 @@ class Quiet:
 class Stage:
     """A loop, and what it works with."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self,
+        home: Path,
+        kind: type[Services] = Services,
+        board: type[StatusBoard] = StatusBoard,
+    ) -> None:
         self.inbox: SimpleQueue[Message] = SimpleQueue()
         self.hands, self.told = Hands(), io.StringIO()
         self.history = BrokenHistory(home)
-        self.board, self.witnesses = StatusBoard(), Witnesses(home)
+        self.board, self.witnesses = board(), Witnesses(home)
         config = Config(HostSpec("box", state_dir=str(home)), (POOL,))
         log, clock, metrics = Log(self.told), Clock(), Metrics(config)
         engine = SimulatedEngine()
-        services = Services(lambda pool: load(pool, config.host, OURS, home), self.inbox.put)
+        services = kind(lambda pool: load(pool, config.host, OURS, home), self.inbox.put)
         self.listener = Quiet()
         report = Report(self.board, log, metrics, self.listener, engine.lines)
         self.story: Story = iter(())
@@ -236,11 +242,13 @@ class Stage:
     def submit(self) -> PendingCommand:
         return self.command(SubmitJob(ANN, Payload(("true",), {"A": SECRET}), None, None))
 
-    def conditions(self) -> list[str]:
+    def shown(self) -> Mapping[str, Any]:
         published = self.board.read()
         assert published is not None
-        document: Mapping[str, Any] = published.document
-        return [line["code"] for line in document["health"]]
+        return published.document
+
+    def conditions(self) -> list[str]:
+        return [line["code"] for line in self.shown()["health"]]
 
     def steps(self) -> int:
         return len(self.recording.document()["steps"])
@@ -603,3 +611,86 @@ def test_a_recording_keeps_the_last_stimuli_and_the_state_that_they_begin_at(
     found: list[Difference] = []
     replayed(document, found.append)
     assert found == []
+
+
+class BrokenServices(Services):
+    """Their answers are more than what is made of them can stand."""
+
+    def token_ends(self, config: Config) -> dict[PoolName, float]:
+        raise OverflowError("a date of the year 20000")
+
+
+def test_conditions_that_cannot_be_made_are_told_as_a_bug_and_the_others_are_shown(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path, kind=BrokenServices)
+
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        on.history.broken = True
+        refused = on.submit()
+        yield
+        assert refused.reply.get_nowait().status == 503
+        on.nudge()
+        yield
+        assert {"disk.refused", "manager.bug"} <= {*on.conditions()}
+        assert on.events().count("loop.failed") == 1
+
+    stage.play(story)
+
+
+class BrokenBoard(StatusBoard):
+    """What is published once is more than it can stand."""
+
+    broken = False
+
+    def publish(self, document: Mapping[str, object]) -> int:
+        if self.broken:
+            raise ValueError("year 0 is out of range")
+        return super().publish(document)
+
+
+def test_a_state_that_cannot_be_shown_ends_no_loop(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, board=BrokenBoard)
+    board = stage.board
+    assert isinstance(board, BrokenBoard)
+
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        board.broken = True
+        command = on.command(CordonSlots(ANN, (SlotName("p-0"),), None, "disk"))
+        yield
+        assert command.reply.get_nowait().status == 200
+        assert on.events().count("loop.failed") == 1
+        board.broken = False
+        on.nudge()
+        yield
+        assert on.shown()["slots"][0]["cordoned"]["note"] == "disk"
+        assert "manager.bug" in on.conditions()
+
+    stage.play(story)
+
+
+@pytest.mark.parametrize("until", [parse_time("9999-12-31T23:59:59Z") + 3600, 1e300, -1e300])
+def test_a_state_on_disk_with_a_time_that_no_calendar_has_is_loaded_and_shown(
+    tmp_path: Path, until: float
+) -> None:
+    def cordon(on: Stage) -> Story:
+        on.look()
+        yield
+        on.command(CordonSlots(ANN, (SlotName("p-0"),), until, "for ever"))
+        yield
+        assert "manager.bug" not in on.conditions()
+
+    def later(on: Stage) -> Story:
+        on.look()
+        yield
+        assert "manager.bug" not in on.conditions()
+        (slot,) = on.shown()["slots"]
+        if until > 0:
+            assert slot["cordoned"]["until"] == "9999-12-31T23:59:59.000Z"
+
+    Stage(tmp_path).play(cordon)
+    Stage(tmp_path).play(later)

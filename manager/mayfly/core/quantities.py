@@ -18,6 +18,8 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_BYTES = 2**62
 _MAX_SECONDS = 100 * 365 * 86400.0
+_LONGEST = 9999 * 86400.0  # that is spoken of
+LATEST = 253402300799.0  # 9999-12-31T23:59:59Z, the last second of the standard library's calendar
 NOBODY_AT_ALL = 2**32 - 1  # of users, the kernel's word for "none"
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -64,26 +66,55 @@ def whole_number(text: str) -> int | None:
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(seconds, UTC)
+    """Seconds since the epoch as RFC 3339 in UTC with milliseconds.
+
+    Total: what no calendar has (``in_calendar``) is its nearest end, and what is no number its begin. Whoever
+    shows a time must not fail at one that a stranger gave, or that an older Mayfly wrote.
+    """
+    at = min(max(0.0, seconds), LATEST) if seconds == seconds else 0.0  # noqa: PLR0124  not a number
+    moment = datetime.fromtimestamp(at, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def in_calendar(seconds: float) -> float | None:
+    """The seconds since the epoch, where they are of the years 1970 to 9999 in UTC; ``None``: they are not.
+
+    (Outside of them, and of "not a number", the standard library's calendar raises.)
+    """
+    return float(seconds) if 0 <= seconds <= LATEST else None
+
+
+def moment(value: object) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time or a date (UTC) from outside; ``None`` where it is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return epoch(datetime.fromisoformat(value.strip()))
+    except (ValueError, OverflowError):
+        return None
+
+
+def epoch(at: datetime) -> float | None:
+    """Seconds since the epoch (UTC where it does not say); ``None`` of what ``in_calendar`` refuses."""
+    try:
+        return in_calendar((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return None
 
 
 def parse_time(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time or a date (UTC); else ``ValueError``."""
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        seconds = -1.0
-    if seconds < 0:
-        raise ValueError('is not a time; write for example "2026-11-21T09:30:00Z"')
+    seconds = moment(text)
+    if seconds is None:
+        raise ValueError(
+            'is not a time of the years 1970 to 9999; write for example "2026-11-21T09:30:00Z"'
+        )
     return seconds
 
 
 def spoken_age(seconds: float) -> str:
-    """A duration in at most five characters: ``4s``, ``12m``, ``3h05``, ``2d``."""
-    whole = max(0, int(seconds))
+    """A duration in at most five characters: ``4s``, ``12m``, ``3h05``, ``2d``; total, ``9999d`` at most."""
+    whole = int(min(seconds, _LONGEST)) if seconds > 0 else 0
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 
 from mayfly.core.model import Condition, PoolName, Severity
+from mayfly.core.quantities import rfc3339
 
 DAY = 86400.0
 # Days ahead, and how much it matters then.
@@ -29,7 +30,8 @@ def token_conditions(ends: Mapping[PoolName, float], now: float) -> list[Conditi
         severity = next((one for days, one in TOLD if left <= days), None)
         if severity is None:
             continue
-        day = datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        written = rfc3339(end)
+        day = f"{written[:10]} {written[11:16]} UTC"
         if left <= 0:
             text = (
                 f"the token of pool {pool} has ended ({day}): its service refuses what Mayfly asks"

@@ -14,7 +14,7 @@ from mayfly.core import machine
 from mayfly.core.command_effects import refusal
 from mayfly.core.image_conditions import image_conditions
 from mayfly.core.machine import Step
-from mayfly.core.model import World
+from mayfly.core.model import Condition, World
 from mayfly.core.polls import TICK
 from mayfly.core.recording import Recorder
 from mayfly.core.state import State, accounted
@@ -212,15 +212,38 @@ class Loop:
             descriptors=descriptors(),
             no_threads=lacking(),
         )
-        isolated = self.state.isolation.conditions(self.state.config)
-        left = self.state.left_behind.conditions(self.state.config.host.state_dir)
-        old = image_conditions(self.state.desired.slots, self.state.survey, self.state.traits, now)
-        conditions = [*own_health(ground), *left, *isolated, *gpus.health(self.state, now), *old]
-        config, services = self.state.config, parts.requests.services
-        conditions += token_conditions(services.token_ends(config), now)
-        conditions += self.state.queues.conditions(config.pools, self.state.memory, now)
-        judge, steady = parts.requests.services.judge, (began, parts.clock.steady())
-        parts.report.stepped(self.state, world, now, conditions, judge, steady, recorded=recorded)
+        self._show(ground, world, now, began, recorded=recorded)
+
+    def _show(
+        self, ground: Ground, world: World, now: float, began: float, *, recorded: bool
+    ) -> None:
+        """Make the state known, with all conditions. What cannot be shown must not end what goes on."""
+        parts, state = self._parts, self.state
+        report, config, services = parts.report, state.config, parts.requests.services
+        sources: dict[str, Callable[[], list[Condition]]] = {
+            "the manager's own ground": lambda: own_health(ground),
+            "what is left behind": lambda: [*state.left_behind.conditions(config.host.state_dir)],
+            "the isolation": lambda: [*state.isolation.conditions(config)],
+            "the GPUs": lambda: [*parts.requests.gpus.health(state, now)],
+            "the images": lambda: [
+                *image_conditions(state.desired.slots, state.survey, state.traits, now)
+            ],
+            "the tokens' ends": lambda: token_conditions(services.token_ends(config), now),
+            "the jobs that wait": lambda: state.queues.conditions(config.pools, state.memory, now),
+        }
+        conditions = [
+            line
+            for what, source in sources.items()
+            for line in report.asked(f"telling of {what}", source, now)
+        ]
+        steady = (began, parts.clock.steady())
+        try:
+            report.stepped(
+                *(state, world, now, conditions, services.judge, steady), recorded=recorded
+            )
+        except Exception as error:  # noqa: BLE001  to show the state must not end what all pools go on by
+            report.met("showing the state", error, now)
+            report.rested()
 
     def _begin(self, step: Step) -> None:
         for action in step.actions:

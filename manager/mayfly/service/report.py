@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -35,10 +35,11 @@ from mayfly.edge.room import Room
 from mayfly.engines.protocol import EngineFacts
 from mayfly.service import status
 from mayfly.service.board import StatusBoard
-from mayfly.service.bugs import Bug, Bugs
+from mayfly.service.bugs import Bug, Bugs, bug
 from mayfly.service.metrics import Metrics
 
 NOTHING_REPORTED = Reported()
+AGAIN = 600.0  # seconds after which a bug that stays is told again
 ENOUGH = 65536  # file descriptors for more slots than there are in a configuration
 
 
@@ -88,6 +89,9 @@ class Report:
         self.headline = ""
         self._busy_without_job: frozenset[Generation] = frozenset()  # of whom the log has told
         self._begun: dict[Subject, float] = {}
+        self._met: dict[
+            str, tuple[str, float]
+        ] = {}  # the last bug of each source, and when it was told
 
     def stepped(
         self,
@@ -104,8 +108,19 @@ class Report:
         memory, (began, ended) = state.memory, steady
         doubted = busy_without_job(memory, world, now, judge)
         refused = state.refusals.by_pool
-        told = dispatch.conditions(state.dispatches, now)
-        conditions = [*service_conditions(state.contacts, refused, now), *told, *conditions]
+        conditions = [
+            *self.asked(
+                "telling of the services",
+                lambda: [*service_conditions(state.contacts, refused, now)],
+                now,
+            ),
+            *self.asked(
+                "telling of the scale sets",
+                lambda: [*dispatch.conditions(state.dispatches, now)],
+                now,
+            ),
+            *conditions,
+        ]
         rows = self.publish(
             *(state.config.host, state.desired, memory, world, now, conditions, doubted),
             refused=refused,
@@ -140,8 +155,16 @@ class Report:
         """
         rows = status.noted(status.statuses(desired, memory, now), busy_without_job, now)
         headline = status.headline(rows, memory, world, handed)
-        lines = [*status.health_of(rows, memory, world, now, self.words, refused), *health]
-        lines += [*client_conditions(rows, reported, now), *self._bugs.health(now)]
+        lines = self.asked(
+            "telling of the slots",
+            lambda: [*status.health_of(rows, memory, world, now, self.words, refused)],
+            now,
+        )
+        lines += health
+        lines += self.asked(
+            "telling of the clients", lambda: [*client_conditions(rows, reported, now)], now
+        )
+        lines += self._bugs.health(now)
         doubted = status.health_of_unbegun(rows, busy_without_job, now)
         lines += doubted.values()
         for generation in doubted.keys() - self._busy_without_job:
@@ -178,6 +201,24 @@ class Report:
         """Somebody met what only a bug in Mayfly explains."""
         self.metrics.failed()
         self._bugs.take(met, now)
+
+    def asked(
+        self, where: str, source: Callable[[], list[Condition]], now: float
+    ) -> list[Condition]:
+        """The conditions of one source; none where it meets a bug, which is told in their place."""
+        try:
+            return source()
+        except Exception as error:  # noqa: BLE001  to tell of one thing must not keep the loop from all others
+            self.met(where, error, now)
+            return []
+
+    def met(self, where: str, error: Exception, now: float) -> None:
+        """A bug in Mayfly was met while something was shown: told, and again each ten minutes."""
+        found = bug(where, error)
+        known, at = self._met.get(where, ("", 0.0))
+        if known != found.error or not 0 <= now - at < AGAIN:
+            self._met[where] = found.error, now
+            self.erred(found, now)
 
     def recorded(self, facts: Iterable[Fact], before: Memory, after: Memory) -> None:
         """Facts are on disk."""

@@ -28,6 +28,7 @@ from mayfly.core.model import (
     HostId,
     PoolName,
 )
+from mayfly.core.quantities import moment
 from mayfly.core.reserved_paths import within
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.patience import comes_true
@@ -49,7 +50,7 @@ from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
 from mayfly.engines.docker.taking import mounted_places, problem_with_step
 from mayfly.engines.docker.ulimits import own_ulimits
-from mayfly.engines.docker.values import ContainerPlan, Dialect, Network, gpus_of, moment
+from mayfly.engines.docker.values import ContainerPlan, Dialect, Network, gpus_of
 from mayfly.engines.protocol import (
     EngineEvent,
     EngineFacts,
@@ -141,7 +142,7 @@ class DockerClient:
         return ImageFacts(
             id=found["Id"],
             labels=dict((found.get("Config") or {}).get("Labels") or {}),
-            created=moment(found.get("Created") or ""),
+            created=moment(found.get("Created")),
             tags=tuple(found.get("RepoTags") or ()),
             digests=tuple(found.get("RepoDigests") or ()),
             volumes=tuple((found.get("Config") or {}).get("Volumes") or ()),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mayfly.core.agent_plan import Mount
@@ -125,15 +124,6 @@ def container_state(word: str) -> ContainerState:
         return ContainerState(word)
     except ValueError:
         return ContainerState.RUNNING
-
-
-def moment(text: str) -> float | None:
-    """Seconds since the epoch of an RFC 3339 time; None for the Engine's word for never (the year
-    1).
-    """
-    if not text or text.startswith("0001-"):
-        return None
-    return datetime.fromisoformat(text).timestamp()
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -18,11 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mayfly.core.quantities import moment
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing, Refused
 
@@ -228,7 +228,8 @@ class _PluginToken:
             )
             status = json.loads(done.stdout)["status"]
             until = status.get("expirationTimestamp")
-            end = datetime.fromisoformat(until).timestamp() if until else float("inf")
+            # (Of an end that is no time nobody knows when it is: it is asked anew each time.)
+            end = moment(until) or 0.0 if until else float("inf")
             return str(status["token"]), end
         except subprocess.CalledProcessError as error:
             # (Its arguments, which may be secret, are told to nobody.)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from mayfly.core import naming
 from mayfly.core.container_labels import is_slots, labelled
 from mayfly.core.model import Container, ContainerId, ContainerState
+from mayfly.core.quantities import moment
 from mayfly.engines.kubernetes.manifest import CONTAINER, GPUS, pod_name
 
 DELETED = "its pod was deleted"
@@ -237,11 +237,7 @@ def _words(reason: object, message: object) -> str:
 
 def seconds(stamp: object) -> float | None:
     """RFC 3339 in seconds since the epoch; ``None``: it is no time."""
-    try:
-        at = datetime.fromisoformat(str(stamp))
-    except ValueError:
-        return None
-    return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+    return moment(stamp)
 
 
 _LINE = re.compile(r"(exit|died) ([0-9]{1,3}) ([^\n]{1,300})")

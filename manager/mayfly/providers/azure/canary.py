@@ -12,12 +12,12 @@ from typing import cast
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import moment
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, clean
 from mayfly.providers.azure.agent_pool import AgentPool
 from mayfly.providers.azure.settings import AzureSettings
-from mayfly.providers.azure.waiting import moment
 from mayfly.providers.canary_job import (
     LOOKED_AT,
     BegunRun,

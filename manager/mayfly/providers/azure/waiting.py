@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
+from mayfly.core.quantities import moment
 from mayfly.core.waiting import WaitingJob
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, mapping, text
@@ -94,11 +94,3 @@ def _build(request: Mapping[str, object]) -> tuple[str, int] | None:
 def _name(request: Mapping[str, object], key: str) -> str:
     one = request.get(key)
     return str(one.get("name", "")) if isinstance(one, dict) else ""
-
-
-def moment(value: object) -> float | None:
-    """A time of the service as seconds since the epoch; ``None`` where it is none."""
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
-        return None

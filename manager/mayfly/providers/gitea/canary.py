@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from typing import cast
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import moment
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, clean
@@ -139,7 +139,7 @@ class Workflows:
         number, agent = job.get("runner_id"), job.get("runner_name")
         if not isinstance(agent, str) or not agent:
             agent = self._names.get(number) if isinstance(number, int) else None
-        began, end = _moment(job.get("started_at")), _moment(job.get("completed_at"))
+        began, end = moment(job.get("started_at")), moment(job.get("completed_at"))
         return SeenJob(
             _word(job.get("name")),
             agent,
@@ -171,13 +171,6 @@ class Workflows:
 
 def _word(value: object) -> str:
     return clean(value) if isinstance(value, str) else ""
-
-
-def _moment(value: object) -> float | None:
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
-        return None
 
 
 def make(pool: PoolSpec) -> Workflows:

@@ -13,6 +13,7 @@ from typing import cast
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import moment
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, clean
@@ -29,7 +30,7 @@ from mayfly.providers.canary_job import (
 )
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.settings import GitHubSettings
-from mayfly.providers.github.waiting import NAME, moment
+from mayfly.providers.github.waiting import NAME
 
 FORM = "OWNER/REPOSITORY/FILE.yml"
 WORKFLOW = re.compile(

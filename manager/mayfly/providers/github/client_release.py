@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from urllib.parse import quote
 
 from mayfly.core.client_release import ClientRelease, is_sha256, is_url
+from mayfly.core.quantities import moment
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import items, mapping
 from mayfly.edge.web import clean
@@ -57,10 +57,7 @@ def refused(connection: Connection, version: str) -> float | None:
     operation = "ask how long a runner is good for"
     reply = connection.call("GET", path, operation, accept=(200, 403, 404))
     told = mapping(reply.body).get("runtime_deprecates_at") if reply.status == 200 else None
-    try:
-        return datetime.fromisoformat(told).timestamp() if isinstance(told, str) else None
-    except ValueError:
-        return None
+    return moment(told)
 
 
 def path_of(connection: Connection) -> str:

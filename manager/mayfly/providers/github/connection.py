@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import epoch
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.service_json import Pages, mapping, text
@@ -115,8 +116,8 @@ class Connection:
         told = self._webs[0].seen if self._webs and self._settings.app is None else ""
         for form in ("%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S %z"):
             with suppress(ValueError):
-                end = datetime.strptime(told, form)  # noqa: DTZ007  the first form says UTC in letters
-                return (end if end.tzinfo is not None else end.replace(tzinfo=UTC)).timestamp()
+                # (The first form says UTC in letters.)
+                return epoch(datetime.strptime(told, form))  # noqa: DTZ007
         return None
 
     def forget(self) -> None:

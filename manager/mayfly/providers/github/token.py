@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Protocol
 
+from mayfly.core.quantities import moment
 from mayfly.edge import app_key, credentials
 from mayfly.edge.app_key import AppKey
 from mayfly.edge.credentials import Secret
@@ -220,7 +220,7 @@ class App:
 
 
 def _moment(stamp: str) -> float:
-    try:
-        return datetime.fromisoformat(stamp).timestamp()
-    except ValueError:
-        raise Passing(f"GitHub gave a token with an end that is no time: {stamp[:40]!r}") from None
+    end = moment(stamp)
+    if end is None:
+        raise Passing(f"GitHub gave a token with an end that is no time: {stamp[:40]!r}")
+    return end

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import moment
 from mayfly.core.waiting import WaitingJob
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
@@ -138,11 +138,3 @@ class Waiting:
             )
         if reply.status == 409 and "completed" not in reply.said:
             raise self._connection.web.fault(reply, what)
-
-
-def moment(value: object) -> float | None:
-    """An ISO time as seconds since the epoch; ``None`` where it is none."""
-    try:
-        return datetime.fromisoformat(text(value)).timestamp()
-    except ValueError:
-        return None

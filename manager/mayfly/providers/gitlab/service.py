@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import moment
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import Pages, integer, items, mapping, text
@@ -285,16 +285,6 @@ class GitLabApi:
 def insufficient(reply: ServiceReply) -> bool:
     """Whether the answer says that the token's scopes do not reach so far."""
     return isinstance(reply.body, dict) and reply.body.get("error") == "insufficient_scope"
-
-
-def moment(value: object) -> float | None:
-    """An ISO time as seconds since the epoch; ``None`` where it is none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        return datetime.fromisoformat(value).timestamp()
-    except ValueError:
-        return None
 
 
 def _token(body: Mapping[str, object]) -> tuple[Secret, float | None]:

@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from mayfly.core.model import HostId, HostSpec, PoolSpec, SlotName
+from mayfly.core.quantities import moment
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.service_json import integer
 from mayfly.providers.gitlab.access import Access
-from mayfly.providers.gitlab.service import moment
 from mayfly.providers.gitlab.store import RunnerStore, StoredRunner
 
 LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from mayfly.core.quantities import in_calendar, moment
 from mayfly.core.waiting import WaitingJob
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
@@ -16,7 +17,7 @@ from mayfly.edge.web import clean
 from mayfly.providers import BEGUN
 from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.projects import Projects
-from mayfly.providers.gitlab.service import insufficient, moment
+from mayfly.providers.gitlab.service import insufficient
 
 
 class Waiting:
@@ -49,13 +50,11 @@ class Waiting:
         return tuple(found)
 
     def _waits(self, number: int, path: str, job: Mapping[str, object]) -> Iterator[WaitingJob]:
-        queued, born = job.get("queued_duration"), moment(job.get("created_at"))
-        now = self._clock()
-        if isinstance(queued, int | float):
-            since = now - queued
-        elif born is not None:
+        queued, born, now = job.get("queued_duration"), moment(job.get("created_at")), self._clock()
+        since = in_calendar(now - queued) if isinstance(queued, int | float) else None
+        if since is None and born is not None:
             since = born - (self._access.service.web.skew or 0.0)
-        else:
+        if since is None:
             return
         yield WaitingJob(
             id=f"{number}/{integer(job.get('id'))}",
