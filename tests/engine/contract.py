@@ -504,7 +504,7 @@ class EngineContract:
 
     def _beside(self, world: World, container: ContainerId) -> Execution:
         return world.engine.execute(
-            container, ("cat",), user="1000:1000", variables={"MARK": "m"}, terminal=False
+            container, ("/bin/cat",), user="1000:1000", variables={"MARK": "m"}, terminal=False
         )
 
     def _heard(self, beside: Execution, until: Until) -> bytes | None:

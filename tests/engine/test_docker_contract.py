@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -21,6 +22,13 @@ from tests.waiting import Until
 pytestmark = pytest.mark.engine
 
 CLAIMING = "image/that-claims:much"
+LEADING = "image/that-leads:elsewhere"
+# Programs that a job might have left in a cache, by the names of those that root runs.
+LEFT = """mkdir -m 0777 /leads && cd /leads
+for one in env sh bash getent tar setpriv timeout sleep mkdir chown cat id; do
+  printf '#!/bin/sh\\necho %s >>/leads/ran\\n' $one >$one
+done
+chmod 0755 * && chown -R 1000:1000 /leads"""
 
 
 class TestDocker(EngineContract):
@@ -39,6 +47,35 @@ class TestDocker(EngineContract):
         worker_engine.docker("commit", *labels, made, CLAIMING)
         worker_engine.docker("rm", made)
         return CLAIMING
+
+    @pytest.fixture
+    def leading(self, worker_engine: PrivateEngine) -> str:
+        """An agent image that names a folder which anybody may write wherever a program looks for a file."""
+        words = ("run", "-d", "--entrypoint", "/bin/sh", IMAGE, "-ec", LEFT)
+        made = worker_engine.docker(*words)
+        worker_engine.docker("wait", made)
+        says = ["PATH=/leads:/usr/bin:/bin", "LD_PRELOAD=/leads/none.so", "BASH_ENV=/leads/id"]
+        changes = [word for one in says for word in ("--change", f"ENV {one}")]
+        entrypoint = ("--change", 'ENTRYPOINT ["/opt/mayfly/gate", "local"]')
+        worker_engine.docker("commit", *changes, *entrypoint, made, LEADING)
+        worker_engine.docker("rm", made)
+        return LEADING
+
+    def test_nothing_of_roots_goes_by_what_an_image_says(
+        self, world: World, until: Until, leading: str
+    ) -> None:
+        """An image that searches a cache for programs: what a job has left there runs as no other."""
+        plan = replace(world.plan(), image=leading)
+        container = world.started(plan, until)
+        engine = world.engine
+        _, entry = engine.exec_probe(container, ("getent", "passwd", "1000"), 10.0)
+        assert entry.startswith(b"runner:"), entry
+        code, said = engine.exec_probe(container, ("bash", "-c", "timeout 5 id -u; env"), 10.0)
+        assert (code, said.split(b"\n")[0]) == (0, b"0")
+        assert not any(word in said for word in (b"LD_PRELOAD", b"BASH_ENV", b"/leads")), said
+        engine.exec_probe(container, ("sh", "-c", "sleep 0"), 10.0, user="1000:1000")
+        assert engine.exec_probe(container, ("test", "-e", "/leads/ran"), 10.0)[0] == 1
+        assert engine.exec_probe(container, ("test", "-x", "/leads/getent"), 10.0)[0] == 0
 
     @pytest.fixture
     def prints(self) -> Callable[[World, AgentPlan], None]:

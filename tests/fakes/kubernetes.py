@@ -222,6 +222,10 @@ class FakeCluster:
         self.cut_attach_after: int | None = None
         self.acknowledges = True
         self.looks_end: int | None = None  # with this code, where one is said
+        self.flood = (
+            0  # bytes in each of the messages that such a process sends without end; 0: it does not
+        )
+        self.begun: list[tuple[str, ...]] = []  # what was started beside pods' own, word for word
         self.elsewhere: str | None = None  # where who asks for streams is sent
         self.budgets: list[Document] = []
         self.taints: list[Document] = []
@@ -682,22 +686,23 @@ class _Handler(BaseHTTPRequestHandler):
             one.end(64, died="standard input ended in the middle of the frame")
 
     def _exec(self, one: FakePod, end: WebSocketEnd, argv: list[str]) -> None:
-        while argv[0] in ("setpriv", "env"):
-            known = ("cat", "true", "sh", "tar", "getent")
+        self.fake.begun.append(tuple(argv))
+        while argv[0] in ("/usr/bin/setpriv", "/usr/bin/env"):
+            known = ("/bin/cat", "true", "/bin/sh", "tar", "getent")
             argv = argv[next(at for at, word in enumerate(argv) if word in known) :]
         code = 0
         match argv:
-            case ["sh", "-c", script] if "echo ready" in script:
+            case ["/bin/sh", "-c", script] if "echo ready" in script:
                 said = "ready\n" + ("opened\nuser 1000:1000\n" if one.opened else "")
                 end.send(1, said.encode())
-            case ["sh", "-c", script] if "opened" in script:
+            case ["/bin/sh", "-c", script] if "opened" in script:
                 code = 0 if one.opened else 1
                 code = code if self.fake.looks_end is None else self.fake.looks_end
-            case ["sh", "-c", _, "signal", name]:
+            case ["/bin/sh", "-c", _, "signal", name]:
                 one.signal(name)
-            case ["sh", "-c", _, "unpack", *_]:
+            case ["/bin/sh", "-c", _, "unpack", *_]:
                 code = self._unpack(one, end)
-            case ["cat"]:
+            case ["/bin/cat"]:
                 self._echo(one, end)
             case _:
                 code = 0 if argv[0] == "true" else 1
@@ -719,6 +724,8 @@ class _Handler(BaseHTTPRequestHandler):
         return 0 if good else 2
 
     def _echo(self, one: FakePod, end: WebSocketEnd) -> None:
+        while self.fake.flood and not end.broken:
+            end.send(1, b"y" * self.fake.flood)
         one.attached.append(end)
         for piece in self._pieces(end):
             end.send(1, piece)

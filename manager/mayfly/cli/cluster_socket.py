@@ -148,6 +148,8 @@ def _carry(end: socket.socket, streams: sockets.Streams, ahead: bytes) -> None:
                     end.sendall(got[1])
             if streams.over:
                 break
+            if streams.has_more():
+                continue
             if any(ready == end.fileno() for ready, _ in looked.poll()):
                 data = end.recv(sockets.PIECE)
                 if not data:

@@ -378,6 +378,6 @@ def _metadata(facts: Facts, document: Mapping[str, Any]) -> bool | None:
         if slot.get("phase") == "idle" and slot.get("container"):
             with suppress(Fault):
                 cid = ContainerId(slot["container"])
-                code, _ = engine.exec_probe(cid, ("bash", "-c", METADATA), 10.0)
+                code, _ = engine.exec_probe(cid, ("/usr/bin/env", "bash", "-c", METADATA), 10.0)
                 return {REACHED: True, NOT_REACHED: False}.get(code)
     return None

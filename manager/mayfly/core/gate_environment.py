@@ -23,6 +23,13 @@ _HARMLESS = re.compile(
 # Of what the NVIDIA runtime reads, what asks for no device: an image gets those of its agent's lease alone,
 # and not the switches, storage and MIG controls of the host.
 _OF_IMAGES = re.compile(r"NVIDIA_(REQUIRE_[A-Z0-9_]+|DISABLE_REQUIRE|DRIVER_CAPABILITIES)")
+# What leads the loader, the C library, a shell or tar to a file: of these an engine that cannot see what an
+# image sets says that they are empty, which is as if they were not there.
+LEADING = (
+    *("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "LD_PROFILE_OUTPUT", "GLIBC_TUNABLES"),
+    *("GCONV_PATH", "LOCPATH", "NLSPATH", "GETCONF_DIR", "HOSTALIASES", "RESOLV_HOST_CONF"),
+    *("MALLOC_TRACE", "BASH_ENV", "ENV", "CDPATH", "TAR_OPTIONS"),
+)
 NAMES = "MAYFLY_ENV"
 ASIDE = "MAYFLY_ENV_"
 

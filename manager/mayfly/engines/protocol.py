@@ -159,7 +159,12 @@ class Execution(Protocol):
     def receive(self) -> tuple[tuple[int, bytes], ...] | None:
         """What has come, each with its stream (1 stdout, 2 stderr; with a terminal all of it 1); ``None``: it
         has ended, or the way to it has.
+
+        Some KiB a call, however much is there: whoever calls says when more is wanted.
         """
+
+    def has_more(self) -> bool:
+        """Whether something has come already that ``fileno`` does not show: it is received without a wait."""
 
     def send(self, data: bytes) -> int:
         """How many of the bytes were taken, of those that it no longer reads all."""
@@ -369,7 +374,11 @@ class Engine(Protocol):
     def exec_probe(
         self, container: ContainerId, argv: tuple[str, ...], timeout: float, *, user: str = "0:0"
     ) -> tuple[int, bytes]:
-        """Run a short command inside, as ``UID:GID``; its exit code and its output, at most 64 KiB."""
+        """Run a short command inside, as ``UID:GID``; its exit code and its output, at most 64 KiB.
+
+        It begins by a path and with none of the container's variables (``core.bare_command``), whoever's
+        they are: a job may be at work there, and this may be root.
+        """
 
     def execute(
         self,
@@ -382,6 +391,8 @@ class Engine(Protocol):
     ) -> Execution:
         """Start a process inside as ``UID:GID``, within the container's limits and with no more rights than
         that user has there, with a terminal of its own or three pipes; ``Gone`` where it does not run.
+
+        The first of the words is a path. It has the container's variables, which reach nothing of root's.
         """
 
     def isolation(self, plan: AgentPlan) -> tuple[Breach, ...]:

@@ -396,17 +396,21 @@ class _Relay:
     def _ready(self) -> set[object]:
         """The ends from which something has come, of those from which it may."""
         early = self._paid - time.monotonic() - BURST
+        reads = early <= 0 and len(self._to_client) < HELD
         wanted = (
             (self._client, early <= 0 and len(self._to_process) < HELD, bool(self._to_client)),
-            (self._execution, early <= 0 and len(self._to_client) < HELD, bool(self._to_process)),
+            (self._execution, reads, bool(self._to_process)),
         )
         wait = min(TURN, early) if early > 0 else TURN if self._size is None else RESIZED
+        more: set[object] = {self._execution} if reads and self._execution.has_more() else set()
+        if more:
+            wait = 0.0
         with selectors.DefaultSelector() as selector:
             for end, read, write in wanted:
                 if events := selectors.EVENT_READ * read | selectors.EVENT_WRITE * write:
                     selector.register(end, events)
             found = selector.select(wait)
-        return {key.fileobj for key, events in found if events & selectors.EVENT_READ}
+        return more | {key.fileobj for key, events in found if events & selectors.EVENT_READ}
 
     def _from_client(self) -> bool:
         data = self._client.recv(READ)

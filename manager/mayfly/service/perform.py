@@ -243,7 +243,7 @@ class Performer:
         kept, user = self._workspaces, brought.user
         if kept is None:
             raise Unbringable("this manager keeps nothing for jobs", Unbrought.NOTHING_KEPT)
-        words = ("getent", "passwd", user.partition(":")[0])
+        words = ("/usr/bin/env", "getent", "passwd", user.partition(":")[0])
         _, entry = self._engine.exec_probe(container, words, PROBED)
         whose = owner(user, entry)
         if whose is None:

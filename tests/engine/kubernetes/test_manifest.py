@@ -9,6 +9,7 @@ import pytest
 
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, agent_plan
+from mayfly.core.gate_environment import LEADING
 from mayfly.core.model import (
     Cache,
     Dataset,
@@ -205,8 +206,20 @@ def test_nothing_of_this_host_is_mounted_and_the_room_is_in_memory() -> None:
 def test_a_pools_variables_bear_other_names_until_nothing_is_roots() -> None:
     pool = replace(POOL, env={"LD_PRELOAD": "/cache/evil.so"})
     found = {one["name"]: one["value"] for one in container_of(pool)["env"]}
-    assert "LD_PRELOAD" not in found
+    assert found["LD_PRELOAD"] == ""
     assert found["MAYFLY_ENV_LD_PRELOAD"] == "/cache/evil.so"
+
+
+@pytest.mark.parametrize("devices", [0, 1])
+def test_what_an_image_sets_to_lead_a_program_reaches_nothing_of_roots(devices: int) -> None:
+    """Nobody sees what it sets: what the pod does not say, the image may."""
+    found = {
+        one["name"]: one["value"] for one in container_of(replace(POOL, devices=devices))["env"]
+    }
+    assert {name: found[name] for name in LEADING} == dict.fromkeys(LEADING, "")
+    assert set(LEADING) <= set(found["MAYFLY_ENV"].split()), "for a job they are not there at all"
+    driver = "/usr/local/nvidia/lib:/usr/local/nvidia/lib64" if devices else ""
+    assert found["MAYFLY_ENV_LD_LIBRARY_PATH"] == driver
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import docker
 
+from mayfly.core.bare_command import bare
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
     LABEL_GENERATION,
@@ -416,7 +417,7 @@ class DockerClient:
         doing = f"running {argv[0]} in container {cid[:12]}"
         deadline = time.monotonic() + timeout
         with self._asking(doing) as api:
-            made = api.exec_create(cid, list(argv), stdin=False, user=user)["Id"]
+            made = api.exec_create(cid, list(bare(argv)), stdin=False, user=user)["Id"]
         opened = wire.open_stream(
             self.base_url,
             "POST",

@@ -313,7 +313,14 @@ class DockerEngine(DockerClient):
                 containers.append(self.create(replace(made, name=f"{name}-{secrets.token_hex(3)}")))
                 self.start(containers[-1])
             here, peer = containers
-            words = ("bash", "-c", isolation.LOOK, "look", *self.addresses_in(peer, network))
+            words = (
+                "/usr/bin/env",
+                "bash",
+                "-c",
+                isolation.LOOK,
+                "look",
+                *self.addresses_in(peer, network),
+            )
             _, said = self.exec_probe(here, words, isolation.SECONDS)
         except Fault:
             self._networks.discard(network)

@@ -54,6 +54,12 @@ class DockerExecution:
         found = self._taken()
         return None if over and not found else found
 
+    def has_more(self) -> bool:
+        """Whether a whole frame came with the answer's head, or was left."""
+        if self._terminal or len(self._held) < _HEAD:
+            return self._terminal and bool(self._held)
+        return len(self._held) >= _HEAD + int.from_bytes(self._held[4:_HEAD], "big")
+
     def _taken(self) -> tuple[tuple[int, bytes], ...]:
         if self._terminal:
             data = bytes(self._held)

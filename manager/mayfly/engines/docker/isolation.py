@@ -6,11 +6,12 @@ filtered nothing comes back. Neither container is listed as an agent, and both e
 
 from __future__ import annotations
 
+from mayfly.core.bare_command import bare
 from mayfly.core.model import Breach
 from mayfly.edge.faults import Passing
 
 LABEL = "io.mayfly.probe"  # of both: whose they are
-SLEEP = ("sleep", "30")  # seconds that both are there at the most
+SLEEP = bare(("sleep", "30"))  # seconds that both are there at the most
 SECONDS = 20.0  # for the looks from inside
 METADATA = "169.254.169.254"
 METADATA_LINE = (

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mayfly.core.bare_command import bare
 from mayfly.core.sandbox import MEMORY, PIDS, SandboxPlan
 from mayfly.edge.network_namespace import Sockets
 from mayfly.engines.docker.values import ContainerPlan
 
-SLEEP = ("sleep", "infinity")
+SLEEP = bare(("sleep", "infinity"))
 NOBODY = "65534:65534"
 # Of the namespace: no port stays taken after a job's end, and no speed is learnt from it.
 SYSCTLS = {"net.ipv4.tcp_max_tw_buckets": "0", "net.ipv4.tcp_no_metrics_save": "1"}

@@ -19,6 +19,7 @@ from tarfile import BLOCKSIZE, HeaderError, TarInfo
 from typing import Any, NoReturn
 
 from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.bare_command import bare
 from mayfly.core.capabilities import Capabilities
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
@@ -105,7 +106,7 @@ AT_GATE = "[ -s /run/mayfly/w/opened ]"
 UNPACK = f"""owner=$1 && shift
 mkdir -p {WORKSPACE} && : >>{STDIN} && chmod 0600 {STDIN} && chown "$owner" {WORKSPACE} {STDIN} && "$@" &&
   find {STDIN} -perm 0600 -delete"""
-UNPACKING = ("tar", "-x", "-p", "--overwrite", "-f", "-", "-C", "/")
+UNPACKING = ("/usr/bin/env", "tar", "-x", "-p", "--overwrite", "-f", "-", "-C", "/")
 SIGNAL = 'read -r gate </run/mayfly/gate && kill -s "$1" "$gate"'
 _USER = re.compile(r"user ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})")
 
@@ -318,7 +319,7 @@ class KubernetesEngine:
     def _ask(self, one: Mapping[str, Any], generation: Generation) -> None:
         """Look into a pod that runs; one that cannot be looked into stays unknown."""
         try:
-            code, said = self.exec_probe(container_id(one), ("sh", "-c", RECORDS), LOOKING)
+            code, said = self.exec_probe(container_id(one), ("/bin/sh", "-c", RECORDS), LOOKING)
         except Fault:
             return
         if code != 0:
@@ -344,7 +345,7 @@ class KubernetesEngine:
         in a pod whose job has taken all memory or processes.
         """
         try:
-            code, _ = self.exec_probe(container, ("sh", "-c", AT_GATE), LOOKING)
+            code, _ = self.exec_probe(container, ("/bin/sh", "-c", AT_GATE), LOOKING)
         except Gone:
             return True
         if code not in (0, 1):
@@ -521,7 +522,7 @@ class KubernetesEngine:
         except HeaderError as error:
             raise Passing(f"{doing}: it is no tar ({error})") from error
         user = f"{first.uid}:{first.gid}"
-        words = ("sh", "-c", UNPACK, "unpack", user, *_as(user, UNPACKING))
+        words = ("/bin/sh", "-c", UNPACK, "unpack", user, *_as(user, UNPACKING))
         data = chain([head], pieces)
         code, said = self._run(container, words, doing, within=TREE_SECONDS, data=data)
         if code != 0:
@@ -553,7 +554,7 @@ class KubernetesEngine:
         doing = f"sending {signal} to pod {name_and_uid(container)[0]}"
         try:
             self._enterable(container, doing)
-            words = ("sh", "-c", SIGNAL, "signal", signal)
+            words = ("/bin/sh", "-c", SIGNAL, "signal", signal)
             code, said = self._run(container, words, doing, within=LOOKING)
         except Gone:
             return
@@ -637,9 +638,8 @@ class KubernetesEngine:
     ) -> tuple[int, bytes]:
         self._lease.assure()
         name, _ = name_and_uid(container)
-        return sockets.run(
-            self._api.access, f"{self._path}/{name}/exec", argv, doing, within=within, data=data
-        )
+        path, words = f"{self._path}/{name}/exec", bare(argv)
+        return sockets.run(self._api.access, path, words, doing, within=within, data=data)
 
     def execute(
         self,
@@ -653,7 +653,7 @@ class KubernetesEngine:
         """Start a process inside as ``UID:GID``; see ``engines.protocol``."""
         doing = f"running {argv[0]} in pod {name_and_uid(container)[0]}"
         self._enterable(container, doing)
-        words = ("env", *(f"{name}={value}" for name, value in variables.items()), *argv)
+        words = ("/usr/bin/env", *(f"{name}={value}" for name, value in variables.items()), *argv)
         query = [("container", CONTAINER), ("stdin", "true"), ("stdout", "true")]
         query += [("tty", "true")] if terminal else [("stderr", "true")]
         query += [("command", word) for word in _as(user, words)]
@@ -703,4 +703,4 @@ def _as(user: str, argv: tuple[str, ...]) -> tuple[str, ...]:
         return argv
     uid, _, gid = user.partition(":")
     drop = ("--clear-groups", "--inh-caps=-all", "--no-new-privs")
-    return ("setpriv", "--reuid", uid, "--regid", gid or uid, *drop, *argv)
+    return ("/usr/bin/setpriv", "--reuid", uid, "--regid", gid or uid, *drop, *argv)

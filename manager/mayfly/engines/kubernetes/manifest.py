@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mayfly.core.agent_plan import ROOM, WITNESS_TARGET, AgentPlan, Mount
-from mayfly.core.gate_environment import at_gate
+from mayfly.core.gate_environment import LEADING, at_gate
 from mayfly.core.model import (
     LABEL_GENERATION,
     LABEL_HOST,
@@ -114,7 +114,11 @@ def _container(
     own = {**plan.environment, "MAYFLY_ACCOUNT": "printed"}
     if plan.devices:
         own["MAYFLY_GPUS"] = str(plan.devices)
-    environment = at_gate(own, plan.variables, {})
+    # Nobody sees what the image sets. What would lead root's programs is empty; the pool's reaches the job.
+    unseen = dict.fromkeys(LEADING, "")
+    if plan.devices:
+        unseen["LD_LIBRARY_PATH"] = _DRIVER
+    environment = at_gate(own, plan.variables, unseen)
     size = _resources(plan, cluster, claimed=claimed)
     return {
         "name": CONTAINER,
@@ -146,6 +150,8 @@ def _literal(value: str) -> str:
     return value.replace("$", "$$")
 
 
+# Where some clusters put the driver, and what CUDA's own images say: for the job.
+_DRIVER = "/usr/local/nvidia/lib:/usr/local/nvidia/lib64"
 # What a device plugin, or a driver of claims, says itself in a container that it gives devices.
 _ITS_DEVICES = frozenset({"NVIDIA_VISIBLE_DEVICES"})
 

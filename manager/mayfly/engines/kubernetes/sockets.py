@@ -28,6 +28,10 @@ from mayfly.engines.kubernetes.manifest import CONTAINER
 IN, OUT, ERROR, END, SIZE, CLOSED = 0, 1, 2, 3, 4, 255
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 PIECE = 32 * 1024
+READ = (
+    64 * 1024
+)  # bytes after which whoever reads a process's streams is asked whether more is wanted
+MESSAGES = 64  # as many, where they are small
 # Of an attachment, and of a command (findContainer of pkg/kubelet/kubelet_pods.go asks for those that run). A
 # kubelet that does not know the pod yet says another thing.
 _NOT_RUNNING = re.compile(
@@ -81,9 +85,13 @@ class Streams:
             raise self._broken(error) from error
 
     def receive(self, within: float) -> tuple[int, bytes] | None:
-        """The next of what its process writes; ``None``: nothing came in that time, or it is over."""
+        """The next of what its process writes; ``None``: nothing came in that time, it is over, or much came
+        that says nothing.
+        """
         deadline = time.monotonic() + within
-        while not self.over:
+        for _ in range(MESSAGES):
+            if self.over:
+                return None
             left = max(0.0, deadline - time.monotonic())
             if not self._readable(left):
                 return None
@@ -103,9 +111,12 @@ class Streams:
                 return data[0], bytes(data[1:])
         return None
 
+    def has_more(self) -> bool:
+        """Whether bytes were deciphered already that nobody has read."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+
     def _readable(self, within: float) -> bool:
-        sock = self._sock
-        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        if self.has_more():
             return True
         # (Not select, which takes no descriptor beyond 1023.)
         looked = select.poll()
@@ -239,9 +250,17 @@ class PodExecution:
     def receive(self) -> tuple[tuple[int, bytes], ...] | None:
         """What has come; see ``engines.protocol``."""
         found: list[tuple[int, bytes]] = []
-        while (got := self._streams.receive(0.0)) is not None:
+        size = 0
+        while size < READ and len(found) < MESSAGES:
+            if (got := self._streams.receive(0.0)) is None:
+                break
             found.append(got)
+            size += len(got[1])
         return None if self._streams.over and not found else tuple(found)
+
+    def has_more(self) -> bool:
+        """Whether something has come that the connection does not show."""
+        return self._streams.has_more()
 
     def send(self, data: bytes) -> int:
         """How many of the bytes were taken; one that reads no more takes them all."""

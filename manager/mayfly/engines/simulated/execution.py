@@ -40,6 +40,10 @@ class SimulatedExecution:
             return None
         return ((1, data),) if data else None
 
+    def has_more(self) -> bool:
+        """Its socket shows all that there is."""
+        return False
+
     def send(self, data: bytes) -> int:
         """It says so many of them back."""
         try:
