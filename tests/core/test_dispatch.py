@@ -14,7 +14,11 @@ from mayfly.core import machine
 from mayfly.core.actions import AcquireJobs, Enrol
 from mayfly.core.delivery import Delivery, JobCounts, Offer
 from mayfly.core.dispatch import (
+    BREATH,
     GRACE,
+    MOST_AT_ONCE,
+    MOST_OFFERS,
+    MOST_OVER,
     SETTLED,
     SURPLUS,
     UNANSWERED,
@@ -24,7 +28,7 @@ from mayfly.core.dispatch import (
 )
 from mayfly.core.events import EVENTS
 from mayfly.core.model import DoomReason, PoolName, SlotName
-from mayfly.core.requests import Leave, Note
+from mayfly.core.requests import Leave, Listen, Note
 from mayfly.core.stimuli import Failure, Family, JobsTold, JobsUntold
 from tests.core.handed_out import FAILED, POOL, Dispatched, Service, slots
 from tests.core.simulator import Fate, Host
@@ -336,6 +340,52 @@ def test_a_session_that_begins_makes_void_what_was_said_in_the_last_one() -> Non
     assert (known.offers, known.unacknowledged, known.acknowledgeable) == ({1: ("a", 4)}, (4,), ())
     again = known.told(Delivery(counts=JobCounts(1), begins=True), (), 2.0)
     assert (again.offers, again.unacknowledged, again.counts.available) == ({}, (), 1)
+
+
+def test_a_service_that_tells_without_end_fills_nothing_and_is_asked_with_a_pause() -> None:
+    known = Dispatch(0.0)
+    for number in range(1, 41):
+        known = replace(known, asked=known.due)
+        offers = tuple(Offer(number * 1_000 + one, f"{number}-{one}") for one in range(1_000))
+        over = tuple(f"{number}-{one}" for one in range(1_000))
+        known = known.told(Delivery(number, JobCounts(1), offers, over=over), (), known.due)
+        assert known.due == pytest.approx(number * BREATH)
+    assert len(known.offers) == MOST_OFFERS
+    assert known.unacknowledged == (1, 2), "what has no room is left to the service"
+    assert len(known.over) == MOST_OVER
+    assert list(known.over)[-1] == "40-999", "the last are kept"
+
+
+def test_messages_without_offers_are_acknowledged_some_at_a_time_the_oldest_first() -> None:
+    known = Dispatch(0.0)
+    for number in range(3 * MOST_AT_ONCE):
+        known = known.told(Delivery(number), (), float(number))
+    assert known.acknowledgeable == tuple(range(MOST_AT_ONCE))
+
+
+def test_what_had_no_room_is_told_again_in_the_next_session_once_there_is() -> None:
+    one = manager(1)
+    half = MOST_OFFERS // 2
+
+    def told(number: int) -> Dispatch:
+        offers = tuple(Offer(number * half + each, f"{number}-{each}") for each in range(half))
+        return known.told(Delivery(number, JobCounts(3 * half), offers), (), one.now)
+
+    def said() -> tuple[Listen | Leave, ...]:
+        at = known.due
+        return asked({POOL: replace(known, asked=None)}, one.desired, one.memory, {POOL: 0}, at)[1]
+
+    known = one.known
+    for number in (1, 2, 3):
+        known = told(number)
+    assert known.overfull
+    assert [type(word) for word in said()] == [Listen]
+    gone = frozenset(f"1-{each}" for each in range(half))
+    known = known.told(Delivery(4, gone=gone), (), one.now)
+    assert said() == (Leave(POOL, known.turn),)
+    left, _, _ = asked({POOL: known}, one.desired, one.memory, {POOL: 0}, known.due)
+    assert (left[POOL].offers, left[POOL].overfull) == ({}, False)
+    assert left[POOL].turn == known.turn + 1
 
 
 def test_what_a_pool_that_is_gone_is_told_is_nothing() -> None:

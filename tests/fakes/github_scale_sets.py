@@ -73,6 +73,7 @@ class FakeScaleSets(FakeGitHub):
         self.linger = 50.0
         self.lapse = 300.0
         self.service_at: str | None = None  # where its Actions service is; None: where it is itself
+        self.queue_at: str | None = None  # where its messages are; None: at its Actions service
         self.admin_life = 3600.0
         self.queue_life = 3600.0
         self.batch = 50
@@ -372,7 +373,7 @@ class FakeScaleSets(FakeGitHub):
             "sessionId": one.session.id,
             "ownerName": one.session.owner,
             "runnerScaleSet": self._show_set(one),
-            "messageQueueUrl": f"{self.service_at or self.url}{QUEUE}?set={one.id}",
+            "messageQueueUrl": f"{self.queue_at or self.service_at or self.url}{QUEUE}?set={one.id}",
             "messageQueueAccessToken": one.session.token,
             "statistics": self._statistics(one),
         }

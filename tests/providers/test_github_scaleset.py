@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -16,11 +17,12 @@ from mayfly.core.delivery import Delivery
 from mayfly.core.model import PoolName, Severity
 from mayfly.core.requests import Listen
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.web import Budget
 from mayfly.providers import ClientRefusing, Dispatching, Expiring
 from mayfly.providers.github import make
 from mayfly.providers.github.actions_service import MOVED, ActionsService
 from mayfly.providers.github.connection import Connection
-from mayfly.providers.github.scale_provider import UNHEARD, ScaleSetGitHub
+from mayfly.providers.github.scale_provider import LASTS, REOPEN, UNHEARD, ScaleSetGitHub
 from mayfly.providers.github.settings import GitHubSettings
 from tests.fakes.github_scale_sets import AGENTS, QUEUE, SETS, FakeScaleSets
 from tests.fakes.http import Fault
@@ -245,6 +247,82 @@ def test_a_session_that_is_lost_is_opened_anew_and_what_was_said_in_it_stands_no
     assert provider.listen(word()).begins
 
 
+def test_a_session_that_is_lost_as_soon_as_it_is_opened_is_opened_less_and_less_often(
+    bench: Bench,
+) -> None:
+    now = time.time()
+    provider = ScaleSetGitHub(bench.pool, HOST, HOST_ID, lambda: now)
+    begun(provider)
+    bench.fake.expire_session("box-gpu")
+    assert provider.listen(word()).begins, "once may happen to anybody"
+    waits = []
+    for _ in range(3):
+        bench.fake.expire_session("box-gpu")
+        with pytest.raises(Passing, match="as soon as it is opened") as told:
+            provider.listen(word())
+        waits.append(told.value.retry_after)
+        now += waits[-1] or 0.0
+        assert provider.listen(word()).begins
+    assert waits == [REOPEN, 2 * REOPEN, 4 * REOPEN]
+    now += LASTS
+    bench.fake.expire_session("box-gpu")
+    assert provider.listen(word()).begins
+
+
+def connections_to(port: int) -> int:
+    """How many connections of this host to that port are open, as the kernel has them."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+def test_a_service_that_names_another_address_with_each_session_has_the_others_closed(
+    bench: Bench,
+) -> None:
+    now = time.time()
+    provider = ScaleSetGitHub(bench.pool, HOST, HOST_ID, lambda: now)
+    ports = []
+    for _ in range(4):
+        bench.fake.start_on(other := socket.create_server(("127.0.0.1", 0)))
+        ports.append(other.getsockname()[1])
+        bench.fake.queue_at = f"http://127.0.0.1:{ports[-1]}"
+        begun(provider)
+        provider.listen(word())
+        assert connections_to(ports[-1]) == 1
+        bench.fake.expire_session("box-gpu")
+        now += LASTS
+    calls = provider.calls()
+    until(lambda: not any(map(connections_to, ports[:-1])), "the others are closed")
+    assert calls["wait for jobs", "202"] == 4
+
+
+def test_all_addresses_of_a_service_have_one_budget(bench: Bench) -> None:
+    settings = bench.pool.settings
+    assert isinstance(settings, GitHubSettings)
+    connection = Connection(bench.pool, settings, time.time)
+    service = ActionsService(bench.pool, connection, time.time, Budget(60, 2))
+    bench.fake.start_on(other := socket.create_server(("127.0.0.1", 0)))
+    for at in (bench.fake.url, f"http://127.0.0.1:{other.getsockname()[1]}"):
+        service.web(f"{at}/q").call("GET", f"{at}/q", "wait for jobs", accept=(404,))
+    with pytest.raises(Passing, match="used up its budget of 60 calls an hour"):
+        service.call("GET", "runtime/runnerscalesets", "list the sets")
+
+
+def test_who_began_a_job_is_kept_of_our_own_agents_alone(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    ours = agent()
+    name = provider.enrol(ours, ()).registered
+    entries = [
+        {"messageType": "JobStarted", "runnerName": one}
+        for one in [*(f"stranger-{number}" for number in range(900)), name]
+    ]
+    body = {"messageId": 5, "body": json.dumps(entries)}
+    bench.fake.fail("GET", QUEUE, Fault(status=200, body=body))
+    provider.listen(word())
+    _, runners, _ = provider._of_set()
+    assert runners._busy == {name}
+
+
 def test_a_set_that_vanishes_is_made_anew_and_no_job_is_lost(bench: Bench) -> None:
     provider = bench.provider()
     begun(provider)
@@ -420,7 +498,8 @@ def test_no_token_goes_to_an_address_that_is_readable_on_the_way(tmp_path: Path)
     )
     settings = place.settings
     assert isinstance(settings, GitHubSettings)
-    service = ActionsService(place, Connection(place, settings, time.time), time.time)
+    connection = Connection(place, settings, time.time)
+    service = ActionsService(place, connection, time.time, Budget(60))
     assert service.web("https://queue.lab.org/q/1").base == "https://queue.lab.org"
     with pytest.raises(Refused, match=r"http://queue\.lab\.org .* readable on the way"):
         service.web("http://queue.lab.org/q/1")

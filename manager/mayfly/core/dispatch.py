@@ -8,6 +8,9 @@ answered without that well after the end.
 
 Offered jobs are acquired only for agents that stand at their gate. What was answered is acknowledged once the
 step that took it in is on disk, and all that was offered in it is settled: until then it is delivered again.
+
+What is kept of a service's words is bounded, and so is how often it may say them. A message whose offers find
+no room is left to the service: it comes again with the next session, which is begun when there is room.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
+from itertools import islice
 from types import MappingProxyType
 
 from mayfly.core.actions import AcquireJobs
@@ -39,6 +44,10 @@ from mayfly.core.stimuli import Failure
 # the least and the most.
 RETRY, RETRY_MOST = 5.0, 30.0
 PAUSE = 1.0  # seconds from one question to the next where the answer was empty
+BREATH = 0.25  # the same where it was not
+MOST_OFFERS = 2_000  # that are kept; a message has a thousand at most
+MOST_OVER = 2_000  # names that are kept of agents whose job is over
+MOST_AT_ONCE = 100  # messages that are acknowledged with one question
 UNANSWERED = 300.0  # seconds after which a question that nobody answered is asked anew
 SETTLED = 60.0  # seconds after an end until an answer that does not tell of it is believed
 KEPT = 900.0  # seconds for which it is remembered that a job is over
@@ -62,6 +71,7 @@ class Dispatch:
     acquired: Mapping[int, float] = field(default_factory=dict)  # not yet said to be ours, since
     offers: Mapping[int, tuple[str, int]] = field(default_factory=dict)  # their job and message
     unacknowledged: tuple[int, ...] = ()
+    overfull: bool = False  # a message of this session was left to the service, for want of room
     # Names of agents that ended with a job, and of those whose job the service knows to be over; since when.
     ended: Mapping[str, float] = field(default_factory=dict)
     over: Mapping[str, float] = field(default_factory=dict)
@@ -78,16 +88,23 @@ class Dispatch:
 
     @property
     def acknowledgeable(self) -> tuple[int, ...]:
-        """The messages in which nothing is unsettled."""
+        """The messages in which nothing is unsettled: the oldest, as many as one question carries."""
         open_ = {message for _, message in self.offers.values()}
-        return tuple(one for one in self.unacknowledged if one not in open_)
+        settled = (one for one in self.unacknowledged if one not in open_)
+        return tuple(islice(settled, MOST_AT_ONCE))
+
+    @property
+    def has_room_again(self) -> bool:
+        """Whether what was left to the service may be said now."""
+        return self.overfull and 2 * len(self.offers) <= MOST_OFFERS
 
     # -- what comes of asking it --
 
     def told(self, delivery: Delivery, acknowledged: Iterable[int], now: float) -> Dispatch:
         """It has answered."""
         done = set(acknowledged)
-        due = max(now, (self.asked or now) + PAUSE) if delivery.empty else now
+        rest = PAUSE if delivery.empty else BREATH
+        due = max(now, (self.asked if self.asked is not None else now) + rest)
         after = replace(
             self,
             due=due,
@@ -99,23 +116,21 @@ class Dispatch:
         )
         if delivery.begins:
             after = replace(
-                after, offers={}, acquired={}, unacknowledged=(), warning=delivery.warning
+                after,
+                offers={},
+                acquired={},
+                unacknowledged=(),
+                overfull=False,
+                warning=delivery.warning,
             )
-        if delivery.message is not None and delivery.message not in after.unacknowledged:
-            after = replace(after, unacknowledged=(*after.unacknowledged, delivery.message))
-        offers = dict(after.offers)
-        if delivery.message is not None:
-            offers |= {one.id: (one.job, delivery.message) for one in delivery.offers}
-        offers = {
-            key: known
-            for key, known in offers.items()
-            if key not in delivery.assigned and known[0] not in delivery.gone
-        }
+        after = after.offered(delivery)
         over = {name: since for name, since in after.over.items() if now - since < KEPT}
-        over |= dict.fromkeys(delivery.over, now)
+        for name in delivery.over:
+            over.pop(name, None)  # the last one told stands last
+            over[name] = now
+        over = dict(islice(over.items(), max(0, len(over) - MOST_OVER), None))
         after = replace(
             after,
-            offers=offers,
             acquired={
                 key: at for key, at in after.acquired.items() if key not in delivery.assigned
             },
@@ -125,6 +140,26 @@ class Dispatch:
         if delivery.counts is not None:
             after = replace(after, counts=delivery.counts, at=now)
         return after.settled(now)
+
+    def offered(self, delivery: Delivery) -> Dispatch:
+        """With what is offered in it, where there is room, and without what is somebody's now."""
+        offers = {
+            key: known
+            for key, known in self.offers.items()
+            if key not in delivery.assigned and known[0] not in delivery.gone
+        }
+        if delivery.message is None:
+            return replace(self, offers=offers)
+        new = {
+            one.id: (one.job, delivery.message)
+            for one in delivery.offers
+            if one.id not in delivery.assigned and one.job not in delivery.gone
+        }
+        if len(offers.keys() | new.keys()) > MOST_OFFERS:
+            return replace(self, offers=offers, overfull=True)
+        known = self.unacknowledged
+        messages = known if delivery.message in known else (*known, delivery.message)
+        return replace(self, offers=offers | new, unacknowledged=messages)
 
     def settled(self, now: float) -> Dispatch:
         """Without what it should have told by now: where an answer has no count, the last one stands."""
@@ -274,7 +309,7 @@ def acquisitions(
                 at_gate = at_gate and own.generation not in enrolling
                 cools = cooling(memory.slot(spec.name), now)
                 free += at_gate and own.enrolled is None and not cools
-        jobs = tuple(sorted(known.offers))[: max(0, free)]
+        jobs = tuple(nsmallest(max(0, free), known.offers))
         if jobs:
             found.append(AcquireJobs(pool, jobs, f"{len(jobs)} agents stand ready for them"))
     return found
@@ -314,9 +349,9 @@ def _asked(
     dues = [] if need >= 0 or now - since >= SURPLUS else [since + SURPLUS]
     if known.failing_since is not None and now - known.failing_since < GRACE:
         dues.append(known.failing_since + GRACE)
-    if known.in_session and len(able) < known.able:
+    if known.in_session and (len(able) < known.able or known.has_room_again):
         # What was taken out of service gets no job that is on its way in this moment; what was offered and
-        # not acknowledged is offered again.
+        # not acknowledged is offered again, and so is what had no room.
         left = replace(
             known,
             in_session=False,
@@ -324,6 +359,7 @@ def _asked(
             offers={},
             acquired={},
             unacknowledged=(),
+            overfull=False,
         )
         return left, Leave(pool, known.turn), min(dues, default=None)
     if known.asked is not None and now - known.asked < UNANSWERED:

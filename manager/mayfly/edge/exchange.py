@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
+from weakref import WeakSet
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -89,6 +90,15 @@ class Exchanges:
         self._ca = ca
         self._proxy, self._no_proxy = proxy, no_proxy
         self._local = threading.local()
+        self._lock = threading.Lock()
+        self._open: WeakSet[requests.Session] = WeakSet()
+
+    def close(self) -> None:
+        """Close the connections that are kept; one that is under way ends by itself, and is not kept."""
+        with self._lock:
+            sessions = list(self._open)
+        for session in sessions:
+            session.close()
 
     def make(
         self,
@@ -160,6 +170,8 @@ class Exchanges:
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             self._local.session = session
+            with self._lock:
+                self._open.add(session)
         return session
 
     def proxy_for(self, url: str) -> str | None:

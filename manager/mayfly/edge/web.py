@@ -286,6 +286,10 @@ class Web:
         """The watched header in the last good answer; "": it had none."""
         return self._seen
 
+    def close(self) -> None:
+        """Close the connections that are kept; it can be called again all the same."""
+        self._exchanges.close()
+
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls there were, by operation and status; ``lost``: no answer, ``unsent``: not made."""
         with self._lock:

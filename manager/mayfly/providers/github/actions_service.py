@@ -11,6 +11,7 @@ import base64
 import json
 import threading
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -18,7 +19,7 @@ from mayfly.core.model import PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.service_json import mapping, text
-from mayfly.edge.web import ServiceReply, Web, clean, summed
+from mayfly.edge.web import Budget, ServiceReply, Web, clean, summed
 from mayfly.providers.github.connection import Connection
 
 API_VERSION = "6.0-preview"
@@ -47,9 +48,17 @@ class _Access:
 class ActionsService:
     """The Actions service of one pool's place; to be used from any thread."""
 
-    def __init__(self, pool: PoolSpec, connection: Connection, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: PoolSpec, connection: Connection, clock: Callable[[], float], budget: Budget
+    ) -> None:
+        """``budget`` is of all calls to it, whatever its addresses are."""
         self._pool, self._connection, self._clock = pool, connection, clock
+        self._budget = budget
+        # No more than two are kept: a service that names another address each time fills nothing.
         self._webs: dict[str, Web] = {}
+        self._queue_site = ""  # of the session that is open, or was
+        # The calls that went through those that are closed, and the others.
+        self._counted: tuple[Mapping[tuple[str, str], int], tuple[Web, ...]] = ({}, ())
         self._access: _Access | None = None
         self.token_end: float | None = None  # of the pool's token, as GitHub said of it last
         # The listener, workers and the roster's thread come at once; one of them gets the token for all.
@@ -57,7 +66,10 @@ class ActionsService:
 
     def calls(self) -> dict[tuple[str, str], int]:
         """How many calls were made, by operation and status."""
-        return summed(web.calls() for web in [*self._webs.values()])
+        former, webs = (
+            self._counted
+        )  # without the lock, which is held as long as GitHub lets us wait
+        return summed([former, *(web.calls() for web in webs)])
 
     def forget(self) -> None:
         """What was got before a person put something right may be what is refused: get it again."""
@@ -111,14 +123,25 @@ class ActionsService:
 
     def web(self, url: str) -> Web:
         """What calls to another address that it names go through."""
-        parts = urlsplit(url)
-        site = f"{parts.scheme}://{parts.netloc}"
+        site = _site(url)
         with self._lock:
-            return self._web(site)
+            web = self._web(site)
+            self._queue_site = site
+            self._close_others({site, self._access.web.base if self._access is not None else site})
+            return web
+
+    def _close_others(self, sites: AbstractSet[str]) -> None:
+        """Close all but these."""
+        former = self._counted[0]
+        for site in self._webs.keys() - sites:
+            web = self._webs.pop(site)
+            former = summed([former, web.calls()])
+            web.close()
+        self._counted = (former, (*self._webs.values(),))
 
     def fault(self, reply: ServiceReply, operation: str) -> Fault:
-        """What an unwanted reply means."""
-        return self.web(reply.url).fault(reply, operation)
+        """What an unwanted reply of the service itself means."""
+        return self._new_web(_site(reply.url)).fault(reply, operation)
 
     def _web(self, site: str) -> Web:
         if site.startswith("http://") and self._connection.place.web.startswith("https://"):
@@ -128,17 +151,22 @@ class ActionsService:
             )
         found = self._webs.get(site)
         if found is None:
-            found = self._webs[site] = Web(
-                site,
-                "GitHub's Actions service",
-                self._connection.whose,
-                headers={"User-Agent": AGENT},
-                proxy=self._pool.proxy,
-                no_proxy=self._pool.no_proxy,
-                ca=self._pool.ca,
-                clock=self._clock,
-            )
+            found = self._webs[site] = self._new_web(site)
+            self._counted = (self._counted[0], (*self._webs.values(),))
         return found
+
+    def _new_web(self, site: str) -> Web:
+        return Web(
+            site,
+            "GitHub's Actions service",
+            self._connection.whose,
+            headers={"User-Agent": AGENT},
+            budget=self._budget,
+            proxy=self._pool.proxy,
+            no_proxy=self._pool.no_proxy,
+            ca=self._pool.ca,
+            clock=self._clock,
+        )
 
     def _drop(self, access: _Access) -> None:
         with self._lock:
@@ -150,6 +178,7 @@ class ActionsService:
             known = self._access
             if known is None or self._clock() > known.until - EARLY:
                 known = self._access = self._fetch()
+                self._close_others({known.web.base, self._queue_site})
             return known
 
     def _fetch(self) -> _Access:
@@ -202,6 +231,11 @@ class ActionsService:
         until = now + LIFE if until is None else max(until, now + EARLY + 1.0)
         base = f"{site}{parts.path.rstrip('/')}"
         return _Access(self._web(site), base, query, Secret(token), now, until)
+
+
+def _site(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def expiry(token: str) -> float | None:

@@ -15,13 +15,14 @@ from dataclasses import replace
 from mayfly.core import naming
 from mayfly.core.client_release import ClientRelease
 from mayfly.core.delivery import Delivery
+from mayfly.core.doubling import doubling
 from mayfly.core.memory import Agent
 from mayfly.core.model import HostId, HostSpec, PoolSpec, Roster, Severity
 from mayfly.core.outcomes import End, Outcome
 from mayfly.core.requests import Listen
 from mayfly.edge.exchange import Interrupt
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.edge.web import summed
+from mayfly.edge.web import Budget, summed
 from mayfly.providers import (
     Cordoned,
     Diagnosis,
@@ -43,6 +44,11 @@ from mayfly.providers.github.set_session import Lost, Session, Sessions
 from mayfly.providers.github.settings import GitHubSettings
 
 LIST_EVERY = 60.0  # seconds between lists at rest
+# Calls an hour: for one question after the other, and for a slot with one job of ten seconds after the other.
+CALLS, CALLS_OF_SLOT = 10_000, 4_000
+LASTS = 60.0  # seconds that a session is open at the least, else it was lost at once
+REOPEN, REOPEN_MOST = 5.0, 300.0  # seconds until one is opened after several that were lost at once
+MOST_DELIVERED = 1_000  # numbers of messages that are kept
 UNHEARD = 2  # questions in a row that failed, after which the queue's address is got anew
 
 
@@ -66,7 +72,8 @@ class ScaleSetGitHub:
         self.traits = replace(GitHub.traits, dispatches=True)
         self._connection = connection = Connection(pool, settings, clock)
         self._groups = Groups(connection, settings.runner_group)
-        self._service = ActionsService(pool, connection, clock)
+        budget = Budget(CALLS + CALLS_OF_SLOT * pool.slots)
+        self._service = ActionsService(pool, connection, clock, budget)
         self._name = settings.scale_set or f"{host.name}-{pool.name}"
         self._mark = f"mayfly-{host_id}-{pool.name}".lower()
         self._group = settings.runner_group
@@ -77,6 +84,9 @@ class ScaleSetGitHub:
         self._turn = 0  # in which it was opened
         self._unheard = 0  # questions in a row that failed
         self._delivered: set[int] = set()  # messages of this session that are not acknowledged
+        self._opened_at = 0.0  # when it was opened
+        self._short = 0  # sessions in a row that were lost at once
+        self._reopen_at = 0.0  # not before
         self._interrupt = (0, Interrupt())  # of the question under way, and its turn
         # Who listens, who leaves and who acquires are three threads, with one session between them.
         self._lock = threading.Lock()
@@ -185,23 +195,44 @@ class ScaleSetGitHub:
         except Lost:
             answer = None
         if answer is None:
-            with self._lock:
-                if self._session is not None and self._session.id == session.id:
-                    self._session = None
-                left = word.turn <= self._left
-            return Delivery() if left else self._begun(word)
+            return self._begun(word) if self._lost(session, word.turn) else Delivery()
         self._unheard = 0
         delivery = answer.delivery
         runners.started(answer.started)
         runners.over(delivery.over)
         if delivery.message is not None:
             self._delivered.add(delivery.message)
+            if len(self._delivered) > MOST_DELIVERED:
+                self._delivered.remove(min(self._delivered))  # the last one counts
         return delivery
+
+    def _lost(self, session: Session, turn: int) -> bool:
+        """A session is no more; whether another is wanted, less and less often where each is lost at once."""
+        with self._lock:
+            if self._session is not None and self._session.id == session.id:
+                self._session = None
+            if turn <= self._left:
+                return False
+        now = self._clock()
+        at_once = 0 <= now - self._opened_at < LASTS
+        self._short = self._short + 1 if at_once else 0
+        self._reopen_at = now
+        if self._short > 1:
+            self._reopen_at += doubling(REOPEN, REOPEN_MOST, self._short - 1)
+        return True
 
     def _begun(self, word: Listen) -> Delivery:
         scale_set, _, sessions = self._of_set()
+        wait = self._reopen_at - self._clock()
+        if 0 < wait <= REOPEN_MOST:  # else the clock has jumped
+            raise Passing(
+                f'GitHub ends each session of the scale set "{scale_set.name}" as soon as it is opened, '
+                f"{self._short} in a row; the next one is opened in {wait:.0f} s",
+                wait,
+            )
         session = sessions.open(labels_of(self._pool, word.labels))
         with self._lock:
+            self._opened_at, self._unheard = self._clock(), 0
             left = word.turn <= self._left
             if not left:
                 self._session, self._turn = session, word.turn

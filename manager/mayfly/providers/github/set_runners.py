@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from mayfly.core import naming
 from mayfly.core.model import Generation, PoolName, RosterEntry
@@ -22,6 +23,7 @@ from mayfly.providers.github.scale_set import ScaleSet, kind_of, path_of
 from mayfly.providers.github.set_messages import lowered
 
 AGENTS = "distributedtask/pools/0/agents"
+MOST_BUSY = 10_000  # names that are kept until the next look: a pool has no more slots
 SETTLE = 10.0  # seconds until a name is tried again that is taken and not shown
 
 
@@ -33,15 +35,17 @@ class SetRunners:
     ) -> None:
         self._service, self._set = service, scale_set
         self._host, self._pool, self._whose = host, pool, whose
+        self._pattern = rf"{re.escape(f'{host}-{pool}')}-(\d{{1,4}})-([a-z0-9]{{13}})"
         self._ours: dict[str, str] = {}  # those made by us and not known to be gone: id and name
         self._busy: set[str] = set()  # names
         self._lock = threading.Lock()
         self.versions: frozenset[str] = frozenset()  # at the last look
 
     def started(self, names: tuple[str, ...]) -> None:
-        """Those have begun a job."""
+        """Those have begun a job; what bears no name of ours is nothing to us."""
+        ours = (name for name in names if self._named(name) is not None)
         with self._lock:
-            self._busy |= set(names)
+            self._busy |= set(islice(ours, MOST_BUSY - len(self._busy)))
 
     def over(self, names: tuple[str, ...]) -> None:
         """The jobs of those are over."""
@@ -158,11 +162,13 @@ class SetRunners:
         )
         return self._entry(lowered(mapping(reply.body))) if reply.status == 200 else None
 
+    def _named(self, name: str) -> re.Match[str] | None:
+        return re.fullmatch(self._pattern, name)
+
     def _entry(self, runner: Mapping[str, object]) -> RosterEntry | None:
         """What it is to us; ``None`` where it bears none of our names."""
         name = text(runner.get("name"))
-        pattern = rf"{re.escape(f'{self._host}-{self._pool}')}-(\d{{1,4}})-([a-z0-9]{{13}})"
-        named = re.fullmatch(pattern, name)
+        named = self._named(name)
         number = self._set.known
         if named is None:
             return None
