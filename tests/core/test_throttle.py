@@ -136,6 +136,47 @@ def test_who_prints_too_much_is_frozen_and_thawed_in_turns_and_let_go_when_it_is
     assert [type(one) for one in told] == [AgentThrottled, AgentUnthrottled]
 
 
+@pytest.mark.parametrize(
+    "excess",
+    [Printed(Generation(""), 0, BURST + MIB), ActivitySeen(2, {})],
+    ids=["prints", "begins"],
+)
+def test_an_image_that_does_too_much_before_its_gate_is_frozen_too_and_gets_its_job_later(
+    excess: Printed | ActivitySeen,
+) -> None:
+    manager = Manager(Host(), desire(specs(replace(POOL, limits=Limits(process_rate=300.0)))))
+    manager.run()
+    generation = manager.own("a-0")
+    assert manager.memory.agents[generation].committed is None
+    if isinstance(excess, Printed):
+        manager.prints(generation, excess.size)
+    else:
+        begun = Begun(processes=int(2 * 300 * (PROCESSES_AT_ONCE + 10)))
+        manager.inbox.append(ActivitySeen(2, {generation: begun}))
+    manager.run()
+    assert frozen(manager, generation)
+    manager.submit("a")
+    manager.run()
+    assert manager.memory.agents[generation].committed is None, "what is frozen reads nothing"
+    manager.pass_time(60.0)
+    assert manager.memory.agents[generation].opened is not None
+
+
+def test_no_gate_is_opened_while_its_agent_is_being_frozen() -> None:
+    manager = Manager(Host(), desire(specs(POOL)))
+    manager.run()
+    generation = manager.own("a-0")
+    manager.prints(generation, BURST + MIB)
+    manager.submit("a")
+    for _ in range(3):
+        manager.turn()
+        assert isinstance(manager.flight.get(generation), Freeze)
+    assert manager.memory.agents[generation].committed is None
+    manager.run()
+    manager.pass_time(60.0)
+    assert manager.memory.agents[generation].opened is not None
+
+
 def test_who_prints_within_its_allowance_is_left_alone() -> None:
     manager, generation = at_work()
     for _ in range(100):

@@ -113,7 +113,7 @@ OF_SLOTS = {
     "slot.cooling": "keep losing their agents",
     "slot.vacant": "are vacant",
     "slot.failing_jobs": "fail one job after the other while other slots of the pool do not",
-    "slot.throttled": "have a job that does too much of something",
+    "slot.throttled": "have an agent that does too much of something",
     "slot.paused": "have a container that somebody paused",
     "slot.unkillable": "have an agent that does not die",
     "slot.unmeasured": "have an agent whose disk is not watched",
@@ -157,7 +157,8 @@ def _condition(
         return _of(row, "slot.vacant", Severity.WARNING, text, describe), row.note
     if row.agent is not None and row.agent.throttled is not None and not row.agent.settled:
         cause = f"it {too_much(row.agent)}"
-        text = f"the job of slot {name} {too_much(row.agent)}: {THROTTLED}"
+        who = "job" if row.agent.committed is not None else "image"  # whose programs it runs
+        text = f"the {who} of slot {name} {too_much(row.agent)}: {THROTTLED}"
         fix = f"mayfly logs {name}"
         return _of(row, "slot.throttled", Severity.WARNING, text, fix), cause
     if (paused := _paused(row, world)) is not None:

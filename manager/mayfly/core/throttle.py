@@ -171,7 +171,8 @@ def _throttle(
         return Act((Thaw(*where, "it may go on"),)) if tries else STAY
     if container.state is not ContainerState.RUNNING or observing:
         return STAY
-    if over and agent.doom is None and agent.opened is not None:
+    opening = agent.committed is not None and agent.opened is None  # which must not wait for a thaw
+    if over and agent.doom is None and not opening:
         why = "it does more than others can be made to pay for: " + ", ".join(over)
         return Act((Freeze(*where, why),), facts, until=enough) if tries else STAY
     if agent.throttled is None:

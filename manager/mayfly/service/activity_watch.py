@@ -42,7 +42,9 @@ Watched = Mapping[Generation, tuple[ContainerId, int]]
 
 
 class ActivityWatch:
-    """A thread; ``agents`` names those that may have a job, with their containers and first processes."""
+    """A thread; ``agents`` names all that run, with their containers and first processes: an image does what
+    it likes before its gate is opened, too.
+    """
 
     def __init__(
         self,
