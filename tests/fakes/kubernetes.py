@@ -222,9 +222,7 @@ class FakeCluster:
         self.cut_attach_after: int | None = None
         self.acknowledges = True
         self.looks_end: int | None = None  # with this code, where one is said
-        self.flood = (
-            0  # bytes in each of the messages that such a process sends without end; 0: it does not
-        )
+        self.flood = 0  # bytes in each of a thousand messages of such a process; 0: it sends none
         self.begun: list[tuple[str, ...]] = []  # what was started beside pods' own, word for word
         self.elsewhere: str | None = None  # where who asks for streams is sent
         self.budgets: list[Document] = []
@@ -724,7 +722,7 @@ class _Handler(BaseHTTPRequestHandler):
         return 0 if good else 2
 
     def _echo(self, one: FakePod, end: WebSocketEnd) -> None:
-        while self.fake.flood and not end.broken:
+        for _ in range(1000 if self.fake.flood else 0):
             end.send(1, b"y" * self.fake.flood)
         one.attached.append(end)
         for piece in self._pieces(end):

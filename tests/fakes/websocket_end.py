@@ -24,7 +24,6 @@ class WebSocketEnd:
         self._reader = reader
         self._writer = writer
         self._writing = threading.Lock()
-        self.broken = False  # whoever was there has left
 
     def receive(self) -> bytes | None:
         """The next message; ``None``: it is over."""
@@ -66,4 +65,4 @@ class WebSocketEnd:
                 self._writer.write(data)
                 self._writer.flush()
             except (OSError, ValueError):
-                self.broken = True
+                return

@@ -120,6 +120,18 @@ def test_what_is_said_goes_in_and_what_comes_out_is_heard_and_the_end_has_its_co
     until(lambda: inside.left == ["its process ended"], 30)
 
 
+def test_what_came_with_the_way_to_it_is_handed_on_before_anything_else_comes(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    """As a shell's prompt may have: its connection shows nothing more until somebody types."""
+    inside = make()
+    inside.engine.ahead = b"$ "
+    person = Person(door)
+    assert person.hear() == Frame(Kind.OUT, b"$ ")
+    person.say(framed(Kind.INPUT, b"hello"))
+    assert person.hear() == Frame(Kind.OUT, b"hello")
+
+
 def test_a_terminal_has_a_size_and_a_type_and_may_get_another_size(
     make: Callable[..., LetIn], door: Path, until: Until
 ) -> None:

@@ -124,6 +124,7 @@ class SimulatedEngine:
         self.networks: set[tuple[HostId, PoolName]] = set()  # of pools that have none of their own
         self.executions: dict[ContainerId, list[SimulatedExecution]] = {}
         # whether what it starts beside an agent's own begins; None: it does not say
+        self.ahead = b""  # what a process beside a job has said before anybody can listen
         self.begins: bool | None = True
         self.breaches: tuple[Breach, ...] = ()  # of isolation
         self.weights: dict[ContainerId, float] = {}  # of those whose weight was changed
@@ -478,7 +479,7 @@ class SimulatedEngine:
         del terminal
         self._asked("execute")
         self._enterable(container, f"running {argv[0]} in")
-        execution = SimulatedExecution(argv, user, frozenset(variables.values()))
+        execution = SimulatedExecution(argv, user, frozenset(variables.values()), self.ahead)
         execution.has_begun = self.begins
         self.executions.setdefault(container, []).append(execution)
         return execution

@@ -14,10 +14,13 @@ ENDED, KILLED = 0, 137
 class SimulatedExecution:
     """As ``engines.protocol.Execution``, over a pair of sockets of this process."""
 
-    def __init__(self, argv: tuple[str, ...], user: str, marks: frozenset[str]) -> None:
+    def __init__(
+        self, argv: tuple[str, ...], user: str, marks: frozenset[str], ahead: bytes = b""
+    ) -> None:
         self.argv = argv
         self.user = user
         self.marks = marks  # the values of its variables
+        self._ahead = ahead  # said with the way to it: its socket does not show that
         self.has_begun: bool | None = True
         self.looked_at = 0  # how often it was asked whether it has begun
         self.sizes: list[tuple[int, int]] = []
@@ -31,7 +34,10 @@ class SimulatedExecution:
         return self._ours.fileno()
 
     def receive(self) -> tuple[tuple[int, bytes], ...] | None:
-        """What it has said back."""
+        """What it has said."""
+        if self._ahead:
+            said, self._ahead = self._ahead, b""
+            return ((1, said),)
         try:
             data = self._ours.recv(65536)
         except BlockingIOError:
@@ -41,8 +47,8 @@ class SimulatedExecution:
         return ((1, data),) if data else None
 
     def has_more(self) -> bool:
-        """Its socket shows all that there is."""
-        return False
+        """Whether it has said something with the way to it."""
+        return bool(self._ahead)
 
     def send(self, data: bytes) -> int:
         """It says so many of them back."""
