@@ -263,6 +263,13 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "without its VOLUME",
     ),
     (
+        with_volumes(*(f"/v{at:04}" + "x" * 999 for at in range(1000)), limit=1000),
+        "image.present",
+        State.WARN,
+        f"/v0005{'x' * 94}, … (1000 in all) does not count towards `disk`",
+        "without its VOLUME",
+    ),
+    (
         with_job_image("/vol"),
         "image.present",
         State.WARN,

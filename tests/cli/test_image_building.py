@@ -20,10 +20,14 @@ from tests.fakes.github import FakeGitHub, Token
 from tests.fakes.gitlab import FakeGitLab
 from tests.fakes.releases import FakeReleases
 
-DOCKER = """#!/bin/sh
-case "$1" in buildx) exit 1 ;; esac
+ID = f"sha256:{'1' * 64}"
+DOCKER = f"""#!/bin/sh
+case "$1" in
+  buildx) exit 1 ;;
+  image) echo "{ID} $(tr '\\0' '\\n' <"$ASKED" | sed -n 's/^io.mayfly.build=//p')"; exit ${{HAS_IT:-0}} ;;
+esac
 printf '%s\\0' "$@" >"$ASKED"
-exit ${ENDS_WITH:-0}
+exit ${{ENDS_WITH:-0}}
 """
 
 
@@ -69,6 +73,12 @@ class Host:
         words = self.asked.read_text().split("\0")
         pairs = (words[at + 1] for at, word in enumerate(words) if word == option)
         return dict(pair.split("=", 1) for pair in pairs)
+
+    @property
+    def builds(self) -> list[dict[str, Any]]:
+        found = json.loads((self.state / "builds.json").read_text())["builds"]
+        assert isinstance(found, list)
+        return found
 
     @property
     def records(self) -> dict[str, Any]:
@@ -145,6 +155,41 @@ def test_further_arguments_are_kept_for_the_next_build(host: Host, github: FakeG
         "uid": 1234,
         "arguments": {"PACKAGES": "git python3"},
     }
+
+
+def test_what_was_built_is_kept_by_the_image_s_id_for_root_alone(
+    host: Host, github: FakeGitHub
+) -> None:
+    words = ("--build-arg", "PACKAGES=git", "--base", "lab/base:1", "--tag", "lab/agent:1")
+    assert host.run("build", "cpu", "--provider", "github", *words).returncode == 0
+    plan = {
+        "name": "cpu",
+        "provider": "github",
+        "tag": "lab/agent:1",
+        "base": "lab/base:1",
+        "arguments": {"PACKAGES": "git"},
+    }
+    assert host.builds == [{"image": ID, "plan": plan}]
+    assert (host.state / "builds.json").stat().st_mode & 0o077 == 0
+
+
+def test_an_argument_of_a_builder_s_own_is_built_with_and_not_kept(
+    host: Host, github: FakeGitHub
+) -> None:
+    """It names a program that the builder fetches and runs."""
+    words = ("--build-arg", "BUILDKIT_SYNTAX=lab/frontend", "--build-arg", "UV=")
+    assert host.run("build", "cpu", "--provider", "github", *words).returncode == 0
+    assert host.given("--build-arg")["BUILDKIT_SYNTAX"] == "lab/frontend"
+    assert host.builds[0]["plan"]["arguments"] == {"UV": ""}
+
+
+def test_an_image_that_the_engine_does_not_have_afterwards_is_told(
+    host: Host, github: FakeGitHub
+) -> None:
+    done = host.run("build", "cpu", "--provider", "github", HAS_IT="1")
+    assert done.returncode == 0
+    assert "`mayfly images refresh` will not build mayfly/github:cpu again" in done.stderr
+    assert not (host.state / "builds.json").exists()
 
 
 def test_a_proxy_that_a_person_gives_stays_out_of_the_image(host: Host, github: FakeGitHub) -> None:

@@ -35,6 +35,7 @@ from mayfly.edge.room import Room
 from mayfly.engines.protocol import EngineFacts, Finding
 
 FREE_USER = "64000:64000"  # between what Debian gives to people and to services: nobody's
+FEW, LONG_PLACE = 6, 100  # of what an image says that one sentence names, and characters of each
 WATCHES_PER_SLOT = 64
 UNANSWERED = 10  # seconds that the kernel may remember a packet which was not answered
 NEIGHBOURS = "/etc/tmpfiles.d/mayfly-neighbours.conf"
@@ -372,7 +373,7 @@ def _images(facts: Facts) -> Iterator[Verdict]:
         asked = {name: seen for name, seen in facts.job_images.items() if allows(pool, name)}
         for image, seen in (own | asked).items():
             if uncounted := _uncounted(pool, seen.volumes):
-                text = f"what jobs write into {', '.join(uncounted)} does not count towards `disk`"
+                text = f"what jobs write into {_few(uncounted)} does not count towards `disk`"
                 fix = f"# build {image} without its VOLUME, or mount a cache or a tmpfs there"
                 yield warn(f"pool {pool.name}: {image}: {text}", fix)
 
@@ -380,6 +381,12 @@ def _images(facts: Facts) -> Iterator[Verdict]:
         yield skip(
             f"not every image that jobs may ask for was looked at: {facts.job_images_untold}"
         )
+
+
+def _few(places: Sequence[str]) -> str:
+    """What an image says, which may be anything, in a sentence."""
+    told = ", ".join(place[:LONG_PLACE] for place in places[:FEW])
+    return told + (f", … ({len(places)} in all)" if len(places) > FEW else "")
 
 
 def _image(reference: str, seen: ImageSeen | None) -> Verdict:

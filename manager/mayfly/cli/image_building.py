@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core import images
-from mayfly.core.image_build import ImageBuild
-from mayfly.core.model import LABEL_BUILD, LABEL_CUDA
+from mayfly.core.image_build import ARGUMENTS, ImageBuild
+from mayfly.core.model import LABEL_BUILD, LABEL_CUDA, HostSpec
 
 if TYPE_CHECKING:
     from mayfly.core.images import Catalogue, Version
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 PLAIN = ("cpu", "wheels")
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
-# what docker keeps out of an image by itself, since a password may be in it (Dockerfile, "Predefined ARGs")
-NOT_KEPT = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"}
 
 
 def build_image(
@@ -50,16 +49,9 @@ def build_image(
     choice = client_choice.chosen(plan.provider, plan.arguments, config, arch)
     described = package(plan.provider)
     of_client = client_choice.own_arguments(described.client if described is not None else None)
-    kept = {
-        name: value
-        for name, value in plan.arguments.items()
-        if name not in of_client and name.lower() not in NOT_KEPT
-    }
-    labels = {
-        **labels,
-        **choice.labels,
-        LABEL_BUILD: replace(plan, arguments=kept, tag=called).label(),
-    }
+    kept = {name: value for name, value in plan.arguments.items() if name in ARGUMENTS - of_client}
+    built = replace(plan, arguments=kept, tag=called)
+    labels = {**labels, **choice.labels, LABEL_BUILD: built.label()}
     arguments = {
         "UID": str(plan.uid),
         **({"BASE": found} if found else {}),
@@ -82,7 +74,23 @@ def build_image(
             f"{called} was not built: docker ended with {code}, its reason is above. Without a network "
             "nothing can be fetched; a base image that NVIDIA has deleted is named anew with --base"
         )
+    if described is not None and described.client is not None:
+        _remember(config, docker_host, built)
     return called
+
+
+def _remember(config: Config | None, docker_host: str, built: ImageBuild) -> None:
+    """Keep how it was built, so that ``images refresh`` may do it again; where that cannot be, it is said."""
+    from mayfly.edge import build_records  # noqa: PLC0415
+    from mayfly.edge.faults import Fault  # noqa: PLC0415
+    from mayfly.engines.docker import builder  # noqa: PLC0415
+
+    state = Path((config.host if config is not None else HostSpec("host")).state_dir)
+    try:
+        image = builder.built(docker_host, str(built.tag), LABEL_BUILD, built.label())
+        build_records.note(state, image, built)
+    except Fault as fault:
+        say(f"`mayfly images refresh` will not build {built.tag} again: {fault}")
 
 
 def _proxies(provider: str, config: Config | None) -> Mapping[str, str]:

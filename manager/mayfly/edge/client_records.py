@@ -7,33 +7,24 @@ replaced: the checksums in it are what a changed archive would be noticed by.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mayfly.core.client_release import ClientRecords, Offered, Pin
-from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.lock_file import locked
+from mayfly.edge import state_file
+from mayfly.edge.faults import Refused
 
 NAME = "clients.json"
 SCHEMA = 1
-LONGEST = 4 * 1024 * 1024
-PATIENCE = 30.0  # seconds that another who writes is waited for
 
 
 def read(state_dir: Path) -> ClientRecords:
     """The records; none where there is no file. ``Refused`` where it cannot be read."""
     place = state_dir / NAME
-    try:
-        with place.open("rb") as file:
-            content = file.read(LONGEST + 1)
-    except FileNotFoundError:
+    content = state_file.content(place)
+    if content is None:
         return ClientRecords()
-    except OSError as error:
-        raise Refused(f"{place} cannot be read: {error.strerror}; try sudo") from error
     try:
         return _records(json.loads(content))
     except (
@@ -52,34 +43,10 @@ def read(state_dir: Path) -> ClientRecords:
 def change(state_dir: Path, how: Callable[[ClientRecords], ClientRecords]) -> ClientRecords:
     """Read, change and write them, one at a time; a ``Fault`` where that cannot be."""
     place = state_dir / NAME
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(state_dir / f".{NAME}.lock", PATIENCE) as ours:
-            if not ours:
-                raise Passing(
-                    f"somebody else has been writing {place} for {PATIENCE:.0f} s: try again"
-                )
-            changed = how(read(state_dir))
-            _write(place, json.dumps(_document(changed), indent=1, sort_keys=True) + "\n")
-            return changed
-    except OSError as error:
-        raise Refused(f"{place} cannot be written: {error.strerror}; try sudo") from error
-
-
-def _write(place: Path, text: str) -> None:
-    new = place.with_name(f".{place.name}.{secrets.token_hex(4)}.new")
-    try:
-        descriptor = os.open(
-            new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(place)
-    finally:
-        with suppress(FileNotFoundError):
-            new.unlink()
+    with state_file.alone(place):
+        changed = how(read(state_dir))
+        state_file.write(place, json.dumps(_document(changed), indent=1, sort_keys=True) + "\n")
+        return changed
 
 
 def _document(records: ClientRecords) -> dict[str, Any]:

@@ -57,6 +57,19 @@ def build(
         return _docker(docker_host, [*words, *options, "."], place)
 
 
+def built(docker_host: str, tag: str, label: str, text: str) -> str:
+    """The id of the image that is called so and has that label, as it was just built; ``Refused`` where the
+    Engine has none: a builder elsewhere keeps what it builds to itself.
+    """
+    form = f'{{{{.Id}}}} {{{{index .Config.Labels "{label}"}}}}'
+    words = [_program(), "image", "inspect", "--format", form, tag]
+    done = subprocess.run(words, env=_environment(docker_host), capture_output=True, check=False)
+    image, _, said = done.stdout.decode(errors="replace").rstrip("\n").partition(" ")
+    if done.returncode != 0 or said != text:
+        raise Refused(f"the Engine does not have {tag} as it was built: look at `docker buildx ls`")
+    return image
+
+
 def pull(docker_host: str, source: str, reference: str) -> None:
     """Fetch ``source`` from its registry and call it ``reference``; its progress goes to standard error.
 
