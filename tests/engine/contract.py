@@ -427,7 +427,7 @@ class EngineContract:
             world.engine.freeze(container)
             assert state() is ContainerState.PAUSED
             with pytest.raises(Passing):
-                world.engine.exec_probe(container, ("true",), 10.0)
+                world.engine.exec_probe(container, ("/bin/true",), 10.0)
         for _ in range(2):
             world.engine.thaw(container)
             assert state() is ContainerState.RUNNING
@@ -471,7 +471,7 @@ class EngineContract:
         with pytest.raises((Gone, Passing)):
             world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
         with pytest.raises(Fault):
-            world.engine.exec_probe(container, ("true",), 5.0)
+            world.engine.exec_probe(container, ("/bin/true",), 5.0)
         assert world.engine.at_gate(container)
 
     def test_a_process_beside_the_job_is_talked_to_and_ends_with_the_container(

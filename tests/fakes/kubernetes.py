@@ -686,7 +686,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _exec(self, one: FakePod, end: WebSocketEnd, argv: list[str]) -> None:
         self.fake.begun.append(tuple(argv))
         while argv[0] in ("/usr/bin/setpriv", "/usr/bin/env"):
-            known = ("/bin/cat", "true", "/bin/sh", "tar", "getent")
+            known = ("/bin/cat", "/bin/true", "/bin/sh", "tar", "getent")
             argv = argv[next(at for at, word in enumerate(argv) if word in known) :]
         code = 0
         match argv:
@@ -703,7 +703,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["/bin/cat"]:
                 self._echo(one, end)
             case _:
-                code = 0 if argv[0] == "true" else 1
+                code = 0 if argv[0] == "/bin/true" else 1
         causes = [{"reason": "ExitCode", "message": str(code)}]
         failed = {"status": "Failure", "details": {"causes": causes}}
         end.send(3, json.dumps({"status": "Success"} if code == 0 else failed).encode())

@@ -376,8 +376,8 @@ class Engine(Protocol):
     ) -> tuple[int, bytes]:
         """Run a short command inside, as ``UID:GID``; its exit code and its output, at most 64 KiB.
 
-        It begins by a path and with none of the container's variables (``core.bare_command``), whoever's
-        they are: a job may be at work there, and this may be root.
+        The first word is a path. It has a search path of its own and none of the container's variables
+        (``core.bare_command``): a job may be at work there, and this may be root.
         """
 
     def execute(

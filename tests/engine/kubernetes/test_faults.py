@@ -265,7 +265,7 @@ def test_who_we_are_is_told_to_the_one_server_alone(
     with FakeCluster() as other:
         fake.elsewhere = other.server
         with pytest.raises(Passing, match="no connection"):
-            world.engine.exec_probe(container, ("true",), 5.0)
+            world.engine.exec_probe(container, ("/bin/true",), 5.0)
         assert other.calls == []
 
 
@@ -279,7 +279,7 @@ def test_streams_are_read_of_a_manager_with_many_files(
     with Path("/dev/null").open("rb") as one, ExitStack() as many:
         for _ in range(1100):
             many.callback(os.close, os.dup(one.fileno()))
-        assert world.engine.exec_probe(container, ("true",), 5.0)[0] == 0
+        assert world.engine.exec_probe(container, ("/bin/true",), 5.0)[0] == 0
 
 
 def test_a_pod_that_does_not_come_to_run_leaves_nothing(fake: FakeCluster, world: World) -> None:
@@ -297,7 +297,7 @@ def test_another_pod_of_that_name_is_not_removed(
     world.engine.remove(ContainerId(f"{name}@another"))
     assert fake.pods[name].runs
     with pytest.raises(Gone):
-        world.engine.exec_probe(ContainerId(f"{name}@another"), ("true",), 5.0)
+        world.engine.exec_probe(ContainerId(f"{name}@another"), ("/bin/true",), 5.0)
 
 
 def test_a_pod_whose_node_is_lost_is_not_gone(

@@ -39,9 +39,9 @@ def test_all_that_is_started_is_named_in_full_and_goes_by_no_variable_of_the_pod
         container, [*archive.workspace([TreeEntry("a", "file", 0o644, 1, "0" * 64)], _one), END]
     )
     engine.at_gate(container)
-    engine.exec_probe(container, ("getent", "passwd", "1000"), 5.0)
+    engine.exec_probe(container, ("/usr/bin/env", "getent", "passwd", "1000"), 5.0)
     engine.open(plan.generation, container, frame(plan.generation, FOREVER))
-    engine.exec_probe(container, ("true",), 5.0, user="1000:1000")
+    engine.exec_probe(container, ("/bin/true",), 5.0, user="1000:1000")
     beside = engine.execute(
         container, ("/bin/cat",), user="1000:1000", variables={"MARK": "m"}, terminal=False
     )

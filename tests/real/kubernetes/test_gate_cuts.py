@@ -131,7 +131,7 @@ def lived(world: World) -> None:
         plan = world.plan()
         container = world.engine.prepare(plan)
         until(lambda: world.witness(plan).ready, "it stands at its gate", 10)
-        assert world.engine.exec_probe(container, ("true",), 10.0)[0] == 0
+        assert world.engine.exec_probe(container, ("/bin/true",), 10.0)[0] == 0
         world.engine.open(plan.generation, container, frame(plan.generation, JOB))
         until(lambda: world.witness(plan).exit, "its job has ended", 20)
         assert world.seen(container)

@@ -459,6 +459,7 @@ class SimulatedEngine:
     ) -> tuple[int, bytes]:
         """Nothing can be run inside: it says nothing and succeeds."""
         del timeout, user
+        _named_in_full(argv)
         self._asked("exec_probe")
         self._enterable(container, "running a command in")
         for execution in self.executions.get(container, []):
@@ -477,6 +478,7 @@ class SimulatedEngine:
     ) -> SimulatedExecution:
         """A process that says back what it is told."""
         del terminal
+        _named_in_full(argv)
         self._asked("execute")
         self._enterable(container, f"running {argv[0]} in")
         execution = SimulatedExecution(argv, user, frozenset(variables.values()), self.ahead)
@@ -604,3 +606,9 @@ class SimulatedEngine:
                 for event in [event for event in self._events if event.time_nano > last]:
                     follower.take(event)
             follower.turned(turn)
+
+
+def _named_in_full(argv: tuple[str, ...]) -> None:
+    """Whoever has something run inside says where its program is: a search path there is a job's to use."""
+    if not argv[0].startswith("/"):
+        raise ValueError(f"{argv[0]} is no path of a program")
