@@ -32,6 +32,7 @@ class Service(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.value = 1
+        self.more: dict[str, str] = {}
         self.route("GET", "/thing", self.thing)
         self.route("POST", "/thing", self.make)
         self.moved_to = ""
@@ -45,7 +46,7 @@ class Service(Fake):
         tag = f'"{self.value}"'
         if call.headers.get("if-none-match") == tag:
             return Answer(304, None, {"ETag": tag})
-        return Answer(200, {"value": self.value}, {"ETag": tag})
+        return Answer(200, {"value": self.value, **self.more}, {"ETag": tag})
 
     def make(self, call: Call) -> Answer:
         self.value += 1
@@ -512,7 +513,7 @@ def test_what_is_kept_is_bounded_in_bytes(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_module, "REMEMBERED", 100)
-    service.value = int("9" * 60)
+    service.more = {"padding": "x" * 60}
     client = web(service)
     for page in ("1", "2"):
         client.call("GET", "/thing", "look", query={"page": page}, conditional=True)

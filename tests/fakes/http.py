@@ -133,6 +133,8 @@ class Fake:
         self._others: list[_Server] = []
         self._port = 0
         self._reserved: socket.socket | None = None  # holds the port while nobody answers there
+        # What is done to each answer at last: a service that says what none should.
+        self.spoil: Callable[[Answer], Answer] = lambda answer: answer
 
     # -- its life ----------------------------------------------------------------------------------
 
@@ -394,6 +396,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _reply(self, call: Call, answer: Answer) -> None:
+        answer = self.server.fake.spoil(answer)
         body = answer.body
         content = (
             body
@@ -404,7 +407,10 @@ class _Handler(BaseHTTPRequestHandler):
         )
         call.status = answer.status
         try:
-            self.send_response(answer.status)
+            if "Date" in answer.headers:  # in place of its own
+                self.send_response_only(answer.status)
+            else:
+                self.send_response(answer.status)
             kind = "application/json; charset=utf-8"
             if isinstance(body, bytes):
                 kind = "text/html" if body.lstrip()[:1] == b"<" else "application/octet-stream"

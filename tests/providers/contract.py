@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -39,16 +40,18 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.outcomes import End, Result
+from mayfly.core.quantities import LATEST, rfc3339, spoken_age
 from mayfly.core.signs import LINGER
 from mayfly.core.stimuli import RosterFailed
+from mayfly.core.token_end import token_conditions
 from mayfly.edge import service_json, web
-from mayfly.edge.faults import Passing, Refused
-from mayfly.providers import Answering, Counting, Enrolment, Provider
+from mayfly.edge.faults import WAIT_MOST, Passing, Refused
+from mayfly.providers import Answering, Counting, Enrolment, Expiring, Provider, Queueing
 from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.gitea.settings import GiteaSettings
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.gitlab.settings import GitLabSettings
-from tests.fakes.http import Fake, Fault
+from tests.fakes.http import Answer, Fake, Fault
 from tests.harness import until
 from tests.providers.outage import SLOTS, AtService, Client, at_service
 from tests.waiting import rest
@@ -163,6 +166,29 @@ def page(path: str, further: str) -> Fault:
     named = {"Link": f'<{further}>; rel="next"', "Location": further}
     named["x-ms-continuationtoken"] = further
     return Fault(200, [entry] if "/api/v4/" in path else listed, named, times=None)
+
+
+# A date as a service writes it, and what it says in its place: times that no calendar has, or hardly.
+_DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+ENDS = ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59Z")
+
+
+def ended(answer: Answer, end: str) -> Answer:
+    """The answer with that time in place of each of its own, and a date and a number like it in headers."""
+
+    def twisted(value: object) -> object:
+        if isinstance(value, Mapping):
+            return {key: twisted(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [twisted(one) for one in value]
+        return end if isinstance(value, str) and _DATED.match(value) else value
+
+    more = {
+        "Date": f"Mon, 20 Jan {'9' * 20 if end[0] == '9' else '0001'} 00:00:00 +2359",
+        "X-RateLimit-Reset": "1e308",
+        "GitHub-Authentication-Token-Expiration": f"{end[:10]} {end[11:19]} {end[19:].replace(':', '')}",
+    }
+    return Answer(answer.status, twisted(answer.body), answer.headers | more)
 
 
 class ProviderContract:
@@ -448,9 +474,12 @@ class ProviderContract:
         _, path = bench.listing()
         with socket.create_server(("127.0.0.1", 0)) as other:
             elsewhere = f"http://127.0.0.1:{other.getsockname()[1]}/more"
-            for status in (200, 201, 301, 307, 401):
+            for status, further in (
+                *((status, elsewhere) for status in (200, 201, 301, 307, 401)),
+                *((status, "https://[x/") for status in (200, 307)),  # which is no address
+            ):
                 bench.fake.heal()
-                bench.fake.fail("", "", replace(page(path, elsewhere), status=status))
+                bench.fake.fail("", "", replace(page(path, further), status=status))
                 for call in (provider.roster, lambda: provider.enrol(agent(), self.labels)):
                     before = len(bench.fake.calls)
                     with suppress(Passing, Refused):
@@ -459,6 +488,43 @@ class ProviderContract:
             other.setblocking(False)
             with pytest.raises(BlockingIOError):
                 other.accept()
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_times_that_no_calendar_has_are_faults_or_can_be_shown(
+        self, bench: Bench, provider: Provider, end: str
+    ) -> None:
+        """Whatever is said of when: nothing but a fault comes out, and what comes can be told by `status`."""
+        bench.fake.spoil = lambda answer: ended(answer, end)
+        queueing = provider.waiting if isinstance(provider, Queueing) else lambda _: ()
+        for _ in (1, 2):
+            for call in (
+                provider.roster,
+                lambda: provider.enrol(agent(), self.labels),
+                provider.check,
+            ):
+                with suppress(Passing, Refused):
+                    call()
+            with suppress(Passing, Refused):
+                for job in queueing((self.labels,)):
+                    assert rfc3339(job.since)
+                    assert len(spoken_age(time.time() - job.since)) <= 5
+            if isinstance(provider, Expiring):
+                told = provider.token_end()
+                assert told is None or 0 <= told <= LATEST
+                token_conditions({POOL: told} if told is not None else {}, time.time())
+        bench.fake.spoil = lambda answer: answer
+        assert provider.roster() is not None
+
+    def test_no_wait_that_a_service_asks_for_is_longer_than_a_limit_lasts(
+        self, bench: Bench, provider: Provider
+    ) -> None:
+        for wish in ("31536000000", "inf", "nan", "1e308", "Fri, 31 Dec 9999 23:59:59 GMT"):
+            said = Fault(status=503, headers={"Retry-After": wish}, body={"message": "unicorn"})
+            bench.fake.fail(*bench.listing(), said)
+            with pytest.raises(Passing, match="503") as caught:
+                provider.roster()
+            assert caught.value.retry_after is None or caught.value.retry_after <= WAIT_MOST
+        assert provider.roster() is not None
 
     def test_a_rate_limit_is_obeyed_before_the_next_call(
         self, bench: Bench, provider: Provider

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,21 @@ def test_which_jobs_wait_for_the_pool_at_gitlab(gitlab: FakeGitLab, tmp_path: Pa
     assert 2 * HOUR - 60 < time.time() - one.since < 2 * HOUR + 60
     project = at_gitlab(gitlab, tmp_path / "p", url=f"{gitlab.url}/ourlab/library")
     assert [found.id for found in seen(project)] == [one.id]
+
+
+@pytest.mark.parametrize("queued", [1e18, -1e18, 3e9])
+def test_a_wait_at_gitlab_that_no_calendar_has_is_counted_from_when_the_job_was_made(
+    gitlab: FakeGitLab, tmp_path: Path, queued: float
+) -> None:
+    ours = gitlab.submit("true", tags=["lab"])
+    gitlab.spoil = lambda answer: replace(
+        answer,
+        body=[{**job, "queued_duration": queued} for job in answer.body]
+        if isinstance(answer.body, list) and answer.body and "tag_list" in answer.body[0]
+        else answer.body,
+    )
+    (one,) = seen(at_gitlab(gitlab, tmp_path))
+    assert abs(one.since - gitlab.jobs[ours].created) < 60
 
 
 def test_a_job_at_gitlab_is_cancelled(gitlab: FakeGitLab, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mayfly.cli.client import Client
 from mayfly.cli.doctor import Facts, ServiceExam
 from mayfly.cli.exposure import look as exposure_of
 from mayfly.cli.host_hardware import hardware_for
+from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
 from mayfly.core import naming
 from mayfly.core.desire import Hardware, ImageSeen, Survey, references
@@ -295,6 +296,9 @@ def _secrets(config: Config, sealed: frozenset[str]) -> dict[str, str | None]:
     return found
 
 
+TOLD = 200  # characters of an error that only a bug explains
+
+
 def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolName, ServiceExam]:
     host = _host_id(state) or naming.host_id(0)
     found: dict[PoolName, ServiceExam] = {}
@@ -310,10 +314,12 @@ def _services(config: Config, state: Path, sealed: frozenset[str]) -> dict[PoolN
 
 def _service(pool: PoolSpec, config: Config, host: HostId, state: Path) -> ServiceExam:
     try:
-        provider = provider_of(pool, config.host, host, state)
-    except Refused as fault:
+        found = provider_of(pool, config.host, host, state).check()
+    except Fault as fault:
         return ServiceExam(refused=str(fault))
-    found = provider.check()
+    except Exception as error:  # noqa: BLE001  what one service says must not keep the others unasked
+        what = f"{type(error).__name__}: {error}"
+        return ServiceExam(refused=f"a bug in Mayfly, please report it: {clean(what)[:TOLD]}")
     told = tuple((finding.severity, finding.text, finding.fix) for finding in found)
     return ServiceExam(findings=told)
 

@@ -19,6 +19,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_BYTES = 2**62
 _MAX_SECONDS = 100 * 365 * 86400.0
 _LONGEST = 9999 * 86400.0  # that is spoken of
+_MOST = 2**64
 LATEST = 253402300799.0  # 9999-12-31T23:59:59Z, the last second of the standard library's calendar
 NOBODY_AT_ALL = 2**32 - 1  # of users, the kernel's word for "none"
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -74,6 +75,13 @@ def rfc3339(seconds: float) -> str:
     at = min(max(0.0, seconds), LATEST) if seconds == seconds else 0.0  # noqa: PLR0124  not a number
     moment = datetime.fromtimestamp(at, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def number(value: object) -> float | None:
+    """The number that somebody outside has given; ``None``: it is none, or of more than 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if -_MOST <= value <= _MOST else None
 
 
 def in_calendar(seconds: float) -> float | None:

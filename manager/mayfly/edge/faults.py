@@ -15,13 +15,17 @@ from __future__ import annotations
 
 from mayfly.core.workspace import Unbrought
 
+# Seconds for which somebody outside may have us wait: limits begin anew after an hour, and a little.
+WAIT_MOST = 3700.0
+
 
 class Fault(Exception):
     """A failure of something outside, in one sentence for the operator."""
 
 
 class Passing(Fault):
-    """It may succeed later; ``retry_after`` is in seconds, ``None`` where nobody said.
+    """It may succeed later; ``retry_after`` is in seconds, ``None`` where nobody said, ``WAIT_MOST`` at most:
+    it may be what a service, a proxy or a cluster has asked for.
 
     ``unanswered``: an answer was waited for until the time was over.
     """
@@ -30,8 +34,14 @@ class Passing(Fault):
         self, message: str, retry_after: float | None = None, *, unanswered: bool = False
     ) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after = _bounded(retry_after)
         self.unanswered = unanswered
+
+
+def _bounded(seconds: float | None) -> float | None:
+    if seconds is None or seconds != seconds:  # noqa: PLR0124  not a number
+        return None
+    return float(min(max(0.0, seconds), WAIT_MOST))
 
 
 class Refused(Fault):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from mayfly import __version__
+from mayfly.edge.addresses import joined, split
 from mayfly.edge.exchange import Exchanges, NoAnswer, Trouble
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.web import clean
@@ -90,8 +91,8 @@ def _unreached(url: str, none: NoAnswer, proxy: str | None) -> Fault:
 
 
 def _next(at: str, location: str) -> str:
-    target = urljoin(at, location)
-    schemes = (urlsplit(at).scheme, urlsplit(target).scheme)
+    target = joined(at, location)
+    schemes = (split(at).scheme, split(target).scheme)
     if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
         raise Refused(f"{clean(at)} leads to {clean(target)}: not followed")
     return target

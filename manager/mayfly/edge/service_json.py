@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Never
 
+from mayfly.core.quantities import number
 from mayfly.edge.faults import Passing, Refused
 
 ENTRIES = 2_000  # of a list that has no pages
@@ -66,12 +68,12 @@ class Pages:
                 "asked again",
                 30.0,
             )
-        for number, most, what in (
+        for amount, most, what in (
             (self.count, PAGES_MOST, "pages"),
             (self.seen, ENTRIES_MOST, "entries"),
             (self._size, SIZE_MOST, "bytes"),
         ):
-            if number > most:
+            if amount > most:
                 raise Refused(
                     f"the service's list of this place has more than {most} {what}, too many to be read: "
                     "point the pool at a narrower place (a repository instead of its organisation, an agent "
@@ -102,6 +104,20 @@ def _unexpected(wanted: str, value: object) -> Passing:
     )
 
 
+def _float(digits: str) -> float:
+    value = float(digits)
+    return value if number(value) is not None else _unbounded(digits)
+
+
+def _integer(digits: str) -> int:
+    value = int(digits)
+    return value if number(value) is not None else _unbounded(digits)
+
+
+def _unbounded(digits: str) -> Never:
+    raise ValueError(f"a number without bounds: {digits[:20]}")
+
+
 class Garbage:
     """A body that is not JSON; ``page`` where it looks like HTML."""
 
@@ -112,13 +128,18 @@ class Garbage:
 
 
 def parsed(content: bytes) -> object:
-    """The JSON; ``None`` of nothing, ``Garbage`` of anything else."""
+    """The JSON; ``None`` of nothing, ``Garbage`` of anything else.
+
+    A number in it is finite, and of 64 bits: no sum or product of two of them leads out of a ``float``.
+    """
     if not content.strip():
         return None
     if content.count(b"{") + content.count(b"[") > INNER_MOST:
         return Garbage(page=False)
     try:
-        value = json.loads(content)
+        value = json.loads(
+            content, parse_float=_float, parse_int=_integer, parse_constant=_unbounded
+        )
         if b"\\ud" in content or b"\\uD" in content:
             json.dumps(value, ensure_ascii=False).encode()  # half a character is no text
     except (ValueError, RecursionError):

@@ -21,14 +21,15 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from mayfly import __version__
 from mayfly.core.doubling import doubling
+from mayfly.edge.addresses import joined
 from mayfly.edge.credentials import Secret
 from mayfly.edge.exchange import Exchanges, Interrupt, NoAnswer, Trouble
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.faults import WAIT_MOST, Fault, Passing, Refused
+from mayfly.edge.header_values import date_of, remaining, retry_after, until_reset
 from mayfly.edge.service_json import Garbage, parsed
 from mayfly.edge.token_looks import MASK, without_long_words
 
@@ -84,7 +85,7 @@ class ServiceReply:
         for part in self.headers.get("Link", "").split(","):
             address, _, relation = part.partition(";")
             if 'rel="next"' in relation:
-                return _joined(self.url, address.strip().strip("<>"))
+                return joined(self.url, address.strip().strip("<>"))
         return None
 
     @property
@@ -152,16 +153,6 @@ def origin(url: str) -> tuple[str, str, int | None]:
     except ValueError:
         return ("", "", None)
     return (parts.scheme, (parts.hostname or "").lower(), port)
-
-
-def _joined(base: str, address: str) -> str:
-    """The address as a service gave it, whole; ``Passing`` where it is none."""
-    try:
-        joined = urljoin(base, address)
-        urlsplit(joined)
-    except ValueError:
-        raise Passing(f"the service named an address that is none: {clean(address)}") from None
-    return joined
 
 
 class Budget:
@@ -375,7 +366,7 @@ class Web:
                 f"{what}; it is not there, or the token may not see it: check {self._keys}, and the token"
             )
         if status in (408, 425) or status >= 500 or status < 200:
-            return Passing(f"{what}; it is tried again", _retry_after(reply.headers, self._clock()))
+            return Passing(f"{what}; it is tried again", retry_after(reply.headers, self._clock()))
         return Refused(
             f"{what}; the configuration of {self._whose} asks for what the service does not take"
         )
@@ -535,26 +526,26 @@ class Web:
                 self._kept.popitem(last=False)
 
     def _set_skew(self, reply: ServiceReply, at: float) -> None:
-        date = _date(reply.headers.get("Date"))
+        date = date_of(reply.headers.get("Date"))
         if date is not None:
             self._skew = date + 0.5 - at
 
     def _is_limited(self, reply: ServiceReply) -> bool:
         if reply.status == 429:
             return True
-        told = "Retry-After" in reply.headers or _remaining(reply.headers) == 0
+        told = "Retry-After" in reply.headers or remaining(reply.headers) == 0
         return reply.status == 403 and (told or "rate limit" in reply.said.lower())
 
     def _heed(self, reply: ServiceReply) -> None:
         """Leave the service alone for as long as it asked, also where it asked beside a good answer."""
-        wait = None if reply.status >= 500 else _retry_after(reply.headers, self._clock())
-        left = _remaining(reply.headers)
+        wait = None if reply.status >= 500 else retry_after(reply.headers, self._clock())
+        left = remaining(reply.headers)
         if left is not None:
             self._left = left
         if self._watched and reply.status < 400:
             self._seen = reply.headers.get(self._watched, "")
         if wait is None and left == 0:
-            wait = _until_reset(reply.headers, self._clock() + (self._skew or 0.0))
+            wait = until_reset(reply.headers, self._clock() + (self._skew or 0.0))
         limited = self._is_limited(reply)
         with self._lock:
             if not limited:
@@ -563,10 +554,10 @@ class Web:
                 self._limit.times += 1
                 wait = doubling(LIMIT_FIRST, LIMIT_MOST, self._limit.times)
             if wait is not None and wait > 0:
-                self._limit.until = max(self._limit.until, time.monotonic() + min(wait, 3700.0))
+                self._limit.until = max(self._limit.until, time.monotonic() + min(wait, WAIT_MOST))
 
     def _moved(self, reply: ServiceReply, operation: str) -> Refused:
-        location = _joined(reply.url, reply.headers.get("Location", ""))
+        location = joined(reply.url, reply.headers.get("Location", ""))
         target = urlsplit(location)
         if origin(location) != origin(self.base) or _LOGIN.search(target.path):
             return Refused(
@@ -601,42 +592,3 @@ class Web:
 
 def _is_page(reply: ServiceReply) -> bool:
     return isinstance(reply.body, Garbage) and reply.body.page
-
-
-def _remaining(headers: Mapping[str, str]) -> float | None:
-    for name in ("X-RateLimit-Remaining", "RateLimit-Remaining"):
-        value = _number(headers.get(name))
-        if value is not None:
-            return value
-    return None
-
-
-def _until_reset(headers: Mapping[str, str], server_now: float) -> float | None:
-    for name in ("X-RateLimit-Reset", "RateLimit-Reset"):
-        value = _number(headers.get(name))
-        if value is not None:
-            return max(1.0, value - server_now if value > 1e9 else value)
-    return None
-
-
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    told = headers.get("Retry-After")
-    seconds = _number(told)
-    if seconds is None:
-        date = _date(told)
-        seconds = date - now if date is not None else None
-    return max(1.0, seconds) if seconds is not None else None
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        return float(value) if value is not None else None
-    except ValueError:
-        return None
-
-
-def _date(value: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp() if value else None
-    except (TypeError, ValueError):
-        return None

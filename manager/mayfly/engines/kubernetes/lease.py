@@ -21,7 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mayfly.edge.faults import Fault, Passing
+from mayfly.core.quantities import number
+from mayfly.edge.faults import WAIT_MOST, Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.protocol import Gone, Superseded
@@ -163,7 +164,7 @@ class NamespaceLease:
         now = self._clock()
         if self._seen is None or self._seen[0] != record:
             self._seen = (record, now)
-        lasts = float(spec.get("leaseDurationSeconds") or LASTS)
+        lasts = min(number(spec.get("leaseDurationSeconds")) or LASTS, WAIT_MOST)
         if now - self._seen[1] > lasts:
             return True
         self._why = (

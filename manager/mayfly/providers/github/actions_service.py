@@ -8,7 +8,6 @@ client for scale sets, actions/scaleset.
 from __future__ import annotations
 
 import base64
-import json
 import threading
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -16,9 +15,11 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import in_calendar, number
+from mayfly.edge.addresses import split
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.edge.service_json import mapping, text
+from mayfly.edge.service_json import mapping, parsed, text
 from mayfly.edge.web import Budget, ServiceReply, Web, clean, summed
 from mayfly.providers.github.connection import Connection
 
@@ -220,7 +221,7 @@ class ActionsService:
 
     def _made(self, body: Mapping[str, object]) -> _Access:
         url, token = text(body.get("url")), text(body.get("token"))
-        parts = urlsplit(url)
+        parts = split(url)
         if not token or parts.scheme not in ("http", "https") or not parts.netloc:
             raise Passing("GitHub told no address of its Actions service; it is asked again", 10.0)
         site = f"{parts.scheme}://{parts.netloc}"
@@ -242,7 +243,8 @@ def expiry(token: str) -> float | None:
     """When a JWT ends; ``None`` where it does not say."""
     parts = token.split(".")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"])
-    except (IndexError, ValueError, KeyError, TypeError):
+        claims = parsed(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, ValueError):
         return None
+    end = number(claims.get("exp")) if isinstance(claims, dict) else None
+    return in_calendar(end) if end is not None else None

@@ -8,9 +8,9 @@ too; the place in the queue is this session's alone, and begins at the first mes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from mayfly.core.delivery import Delivery, JobCounts
+from mayfly.edge.addresses import split
 from mayfly.edge.credentials import Secret
 from mayfly.edge.exchange import Interrupt
 from mayfly.edge.faults import Passing
@@ -110,7 +110,7 @@ class Sessions:
 
         ``Lost`` where the session is no more.
         """
-        joint = "&" if urlsplit(session.queue).query else "?"
+        joint = "&" if split(session.queue).query else "?"
         reply = self._queue(session).call(
             "GET",
             session.queue if last == 0 else f"{session.queue}{joint}lastMessageId={last}",
@@ -133,7 +133,7 @@ class Sessions:
 
     def acknowledge(self, session: Session, message: int) -> bool:
         """Have a message not delivered again; gone already is success. ``False``: the token is refused."""
-        parts = urlsplit(session.queue)  # whose own query, if it has one, stays
+        parts = split(session.queue)  # whose own query, if it has one, stays
         path = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/{message}"
         reply = self._queue(session).call(
             "DELETE",
@@ -176,4 +176,5 @@ class Sessions:
             raise Passing(
                 f"GitHub opened a session without a queue ({kind_of(reply) or 'no word why'})", 5.0
             )
+        split(queue)  # which is none where it is no address
         return Session(number, identity, queue, Secret(token), counts_of(body.get("statistics")))

@@ -12,6 +12,7 @@ from typing import cast
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import number
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, clean
@@ -146,7 +147,7 @@ def _job(job: Mapping[str, object]) -> SeenJob:
         ended,
         clean(status) if ended else "",
         status == "success",
-        float(took) if ended and isinstance(took, int | float) else None,
+        number(took) if ended else None,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mayfly.core import quantities
 from mayfly.core.model import PoolName, PoolSpec, SlotName
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
@@ -53,8 +54,7 @@ class StoredRunner:
             return found if isinstance(found, str) else None
 
         def number(key: str) -> float | None:
-            found = value.get(key)
-            return float(found) if isinstance(found, (int, float)) else None
+            return quantities.number(value.get(key))
 
         identity, earlier = value.get("id"), value.get("earlier")
         return cls(

@@ -53,7 +53,7 @@ class Waiting:
         queued, born, now = job.get("queued_duration"), moment(job.get("created_at")), self._clock()
         since = in_calendar(now - queued) if isinstance(queued, int | float) else None
         if since is None and born is not None:
-            since = born - (self._access.service.web.skew or 0.0)
+            since = in_calendar(born - (self._access.service.web.skew or 0.0))
         if since is None:
             return
         yield WaitingJob(
