@@ -133,6 +133,9 @@ def test_an_image_is_built_again_ten_days_before_its_client_is_refused(
         ]
         == ImageBuild("cpu", "github", arguments={"PACKAGES": "git"}, tag=lab.name).label()
     )
+    again = lab.engine.docker("inspect", "--format", "{{.Id}}", lab.name).strip()
+    plan = ImageBuild("cpu", "github", arguments={"PACKAGES": "git"}, tag=lab.name)
+    assert build_records.read(lab.state)[again] == plan
     lab.refresh(newest=True)
     assert "is 2.337.0, the newest that is known" in capsys.readouterr().out
     kept = client_records.read(lab.state)
