@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
+import email
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,15 +48,24 @@ class Person:
     """One who is let in over the real socket."""
 
     def __init__(self, path: Path, to: str = "jobs/j1", **body: Any) -> None:
-        client = http.client.HTTPConnection("mayfly", timeout=30)
-        client.sock = connect(path)
-        headers = {"Connection": "Upgrade", "Upgrade": PROTOCOL}
-        client.request("POST", f"/v1/{to}/attach", json.dumps(body).encode(), headers)
-        response = client.getresponse()
-        self.status = response.status
-        self.protocol = response.headers.get("Upgrade")
-        self.told: Any = json.loads(response.read()) if self.status != 101 else None
-        self.socket: socket.socket = client.sock
+        self.socket = connect(path)
+        self.socket.settimeout(30)
+        said = json.dumps(body).encode()
+        head = f"POST /v1/{to}/attach HTTP/1.1\r\nHost: mayfly\r\nConnection: Upgrade\r\n"
+        head += f"Upgrade: {PROTOCOL}\r\nContent-Length: {len(said)}\r\n\r\n"
+        self.socket.sendall(head.encode() + said)
+        # Byte by byte: what comes behind the head may be a frame already.
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += self.socket.recv(1)
+        first, _, fields = answer.decode().partition("\r\n")
+        headers = email.message_from_string(fields)
+        self.status = int(first.split()[1])
+        self.protocol = headers.get("Upgrade")
+        self.told: Any = None
+        if self.status != 101:
+            with self.socket.makefile("rb") as rest:
+                self.told = json.loads(rest.read(int(headers["Content-Length"])))
         self._frames = Frames()
         self._seen: list[Frame] = []
 
