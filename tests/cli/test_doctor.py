@@ -372,19 +372,32 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         replace(WELL, config=config_of(replace(SERVED, slots=2)), exposure=Exposure(hurries=False)),
         "host.neighbours",
         State.WARN,
-        "jobs that never rest can make the start of all other agents twice as slow",
+        "all other agents twice as slow: the kernel does not hurry it",
         "printf '%s\\n' 'w /sys/kernel/rcu_expedited - - - - 1' | sudo tee ",
     ),
-    (
-        replace(
-            WELL,
-            config=config_of(replace(SERVED, slots=2)),
-            exposure=Exposure(hurries=True, weight=1024),
-        ),
-        "host.neighbours",
-        State.WARN,
-        "jobs that never rest",
-        "'%s\\n' 'd /sys/fs/cgroup/cpu/docker 0755' 'w /sys/fs/cgroup/cpu/docker/cpu.shares - - - - 102' |",
+    *(
+        (
+            replace(
+                WELL,
+                engine=replace(ENGINE, cgroup_driver="cgroupfs"),
+                config=config_of(replace(SERVED, slots=2)),
+                exposure=Exposure(hurries=hurries, weighs=True, weight=weight),
+            ),
+            "host.neighbours",
+            State.WARN,
+            text,
+            # all of it each time, or what was set before is gone with the file
+            (
+                "'w /sys/kernel/rcu_expedited - - - - 1' 'd /sys/fs/cgroup/cpu/docker 0755' "
+                "'w /sys/fs/cgroup/cpu/docker/cpu.shares - - - - 102' |"
+            ),
+        )
+        for hurries, weight, text in (
+            (True, 1024, "slow: containers weigh as much as the Engine"),
+            (True, None, "slow: containers weigh as much as the Engine"),
+            (False, 102, "slow: the kernel does not hurry it"),
+            (False, 1024, "does not hurry it and containers weigh as much as the Engine"),
+        )
     ),
     (
         replace(
@@ -436,20 +449,32 @@ def test_connections_are_a_matter_where_a_service_s_jobs_can_send_what_slows_age
 
 
 @pytest.mark.parametrize(
-    ("pools", "seen", "state"),
+    ("pools", "seen", "state", "text"),
     [
-        ((replace(SERVED, slots=1), replace(LOCAL, slots=8)), Exposure(hurries=False), State.SKIP),
-        ((replace(SERVED, slots=2),), Exposure(weight=1024), State.SKIP),
-        ((replace(SERVED, slots=2),), Exposure(hurries=True), State.OK),
-        ((replace(SERVED, slots=2),), Exposure(hurries=True, weight=102), State.OK),
+        (
+            (replace(SERVED, slots=1), replace(LOCAL, slots=8)),
+            Exposure(hurries=False),
+            State.SKIP,
+            "several slots",
+        ),
+        ((replace(SERVED, slots=2),), Exposure(weight=1024), State.SKIP, "does not say"),
+        # the driver systemd: of a weight nothing is known
+        (
+            (replace(SERVED, slots=2),),
+            Exposure(hurries=True, weighs=True),
+            State.OK,
+            "waits for",
+        ),
     ],
 )
 def test_neighbours_are_a_matter_where_a_service_s_jobs_run_side_by_side(
-    pools: tuple[PoolSpec, ...], seen: Exposure, state: State
+    pools: tuple[PoolSpec, ...], seen: Exposure, state: State, text: str
 ) -> None:
-    world = replace(WELL, config=config_of(*pools), exposure=seen)
+    engine = replace(ENGINE, cgroup_driver="systemd")
+    world = replace(WELL, engine=engine, config=config_of(*pools), exposure=seen)
     found = [result.verdict for result in results(world) if result.check.code == "host.neighbours"]
-    assert {verdict.state for verdict in found} == {state}
+    assert [verdict.state for verdict in found] == [state]
+    assert text in found[0].text
 
 
 @pytest.mark.parametrize(

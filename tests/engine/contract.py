@@ -137,15 +137,18 @@ class World:
         return next((one for one in self.engine.list() if one.id == container), None)
 
     def close(self) -> None:
-        """Leave nothing behind."""
-        for one in self.engine.list():
-            if one.host == self.host:
-                with suppress(Fault):
-                    self.engine.remove(one.id)
-        with suppress(Fault):
-            self.engine.sweep(lambda of, _: of == self.host)
-        self._follower.stop()
-        self.engine.close()
+        """Leave nothing behind, as far as this engine lets anybody."""
+        try:
+            with suppress(Fault):
+                for one in self.engine.list():
+                    if one.host == self.host:
+                        with suppress(Fault):
+                            self.engine.remove(one.id)
+            with suppress(Fault):
+                self.engine.sweep(lambda of, _: of == self.host)
+        finally:
+            self._follower.stop()
+            self.engine.close()
 
 
 class EngineContract:

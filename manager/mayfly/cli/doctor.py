@@ -597,26 +597,36 @@ def _connections(facts: Facts) -> Iterator[Verdict]:
 
 def _neighbours(facts: Facts) -> Iterator[Verdict]:
     """The Engine and the kernel make agents for all pools; both can be told to go before jobs."""
-    hurries, weight = facts.exposure.hurries, facts.exposure.weight
-    heavy = weight is not None and weight > LITTLE_WEIGHT
+    seen = facts.exposure
+    driver = facts.engine.cgroup_driver if facts.engine is not None else ""
+    weighs = seen.weighs and driver == "cgroupfs"
+    light = not weighs or (seen.weight is not None and seen.weight <= LITTLE_WEIGHT)
     if sum(pool.slots for pool in _pools(facts) if not pool.embedded) < 2:
         yield skip("no service gives jobs to several slots of this host")
-    elif hurries is None:
+    elif seen.hurries is None:
         yield skip("the kernel does not say whether it hurries what a new container waits for")
-    elif not hurries or heavy:
-        lines = [] if hurries else [f"w {EXPEDITED} - - - - 1"]
-        if heavy:
+    elif seen.hurries and light:
+        weigh = ", and all containers together weigh little" if weighs else ""
+        yield ok(f"the kernel hurries what a new container waits for{weigh}")
+    else:
+        # All lines, whatever is set at the moment: the file is written anew.
+        lines = [f"w {EXPEDITED} - - - - 1"]
+        if weighs:
             lines += [
                 f"d {CONTAINERS_WEIGHT.parent} 0755",
                 f"w {CONTAINERS_WEIGHT} - - - - {LITTLE_WEIGHT}",
             ]
         yield warn(
-            "jobs that never rest can make the start of all other agents twice as slow: nothing hurries it",
+            "jobs that never rest can make the start of all other agents twice as slow: "
+            + " and ".join(
+                (
+                    *(() if seen.hurries else ("the kernel does not hurry it",)),
+                    *(() if light else ("containers weigh as much as the Engine",)),
+                )
+            ),
             f"printf '%s\\n' {' '.join(quote(line) for line in lines)} | sudo tee {NEIGHBOURS} && "
             f"sudo systemd-tmpfiles --create {NEIGHBOURS}",
         )
-    else:
-        yield ok("the start of an agent goes before jobs that never rest")
 
 
 # -- services --------------------------------------------------------------------------------------

@@ -39,7 +39,9 @@ class Exposure:
     unanswered: int | None = None
     # whether the kernel hurries what the making of a container waits for; None: it is not known
     hurries: bool | None = None
-    # of all containers, in CPU shares (1,024 is any process's); None: it is not known, or not one
+    # whether cgroup v1 has a group for all containers, or can be given one
+    weighs: bool = False
+    # of all containers, in CPU shares (1,024 is any process's); None: they have no group of their own (yet)
     weight: int | None = None
 
 
@@ -57,6 +59,7 @@ def look(config: Config, files: Iterable[Path]) -> Exposure:
         inotify=_setting(INSTANCES),
         unanswered=_setting(DEAD_CONNECTIONS),
         hurries=None if (found := _setting(EXPEDITED)) is None else found > 0,
+        weighs=CONTAINERS_WEIGHT.parents[1].joinpath("cpu.shares").exists(),
         weight=_setting(CONTAINERS_WEIGHT),
     )
 
