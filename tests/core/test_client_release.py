@@ -8,6 +8,7 @@ import pytest
 
 from mayfly.core.client_release import (
     DAY,
+    MOST_OFFERED,
     ClientRecords,
     ClientRelease,
     is_older,
@@ -122,6 +123,14 @@ def test_one_that_is_not_refused_for_its_age_is_never_due() -> None:
     assert found is not None
     assert not found.due(NOW, 365)
     assert found.told("Gitea's runner", NOW) == "Gitea's runner is 1.0.0, and 1.1.0 is out"
+
+
+def test_a_service_that_offers_another_version_each_time_fills_nothing() -> None:
+    records = ClientRecords()
+    for number in range(MOST_OFFERED + 50):
+        records = records.noted("gpu", f"2.{number}.0", NOW + number)
+    kept = [one.version for one in records.offers["gpu"]]
+    assert kept == [f"2.{number}.0" for number in range(50, MOST_OFFERED + 50)]
 
 
 def test_a_checksum_that_was_told_once_is_held_to() -> None:

@@ -19,7 +19,14 @@ from mayfly.core.model import (
     Witness,
     World,
 )
-from mayfly.core.rosters import BUSY_WITHOUT_JOB, GONE, busy_without_job, job_taken_back
+from mayfly.core.rosters import (
+    BUSY_WITHOUT_JOB,
+    GONE,
+    OTHERS,
+    bounded,
+    busy_without_job,
+    job_taken_back,
+)
 from mayfly.providers.azure import lines as azure_lines
 from mayfly.providers.gitea import lines as gitea_lines
 from mayfly.providers.github import lines as github_lines
@@ -152,3 +159,15 @@ def test_a_job_is_taken_back_when_its_entry_has_been_gone_from_rosters_for_a_whi
 def test_no_other_job_is(why: str, found: object) -> None:
     assert callable(found)
     assert not found(), why
+
+
+def test_a_roster_without_end_shows_each_agent_of_ours_and_a_bounded_number_of_others() -> None:
+    others = [RosterEntry(f"x{n}", f"other-{n}", online=True, busy=False) for n in range(10_000)]
+    unknown = replace(AGENT, generation=Generation("g2"), registration=None, registered=None)
+    early = RosterEntry("9", "?", online=True, busy=False, generation=unknown.generation)
+    memory = Memory({one.generation: one for one in (AGENT, unknown)})
+    found = bounded(memory, POOL, Roster((*others, BUSY, early), T)).entries
+    assert found[-2:] == (BUSY, early)
+    assert found[:-2] == tuple(others[:OTHERS])
+    few = Roster((*others[:9], BUSY), T)
+    assert bounded(memory, POOL, few) is few

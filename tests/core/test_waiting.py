@@ -35,6 +35,8 @@ from mayfly.core.waiting import (
     DENIED,
     FIRST,
     IDLE_FOR,
+    LACKS,
+    MOST,
     OFTEN,
     SELDOM,
     Queue,
@@ -137,6 +139,20 @@ def test_a_job_is_cancelled_once_it_has_waited_so_long_and_once_alone() -> None:
     assert queues.cancelled()[1] == ()
     queues, again = queues.looked(SPEC, jobs, SlotName("gpu-0"), NOW + OFTEN)
     assert again == ()
+
+
+def test_of_jobs_without_end_those_are_kept_that_have_waited_for_longest() -> None:
+    jobs = tuple(job(9 * HOUR + number, number) for number in range(3 * MOST))
+    queues, doomed = Queues({POOL: Queue(0.0)}).looked(SPEC, jobs, SlotName("gpu-0"), NOW)
+    kept = queues.pools[POOL].jobs
+    assert {one.id for one in kept} == {one.id for one in jobs[-MOST:]}
+    assert set(doomed) == set(kept)
+
+
+def test_a_job_that_asks_for_labels_without_end_is_told_in_a_sentence() -> None:
+    greedy = replace(job(2 * HOUR, fits=False), lacks=tuple(f"label-{n}" for n in range(2_000)))
+    (told,) = conditions(greedy)
+    assert f"label-{LACKS - 1}, … (https" in told
 
 
 def test_nothing_is_cancelled_that_waits_its_turn_or_where_nobody_asked_for_it() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 DAY = 86400.0
+MOST_OFFERED = 200  # versions that are remembered of a pool
 _VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){1,3})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL = re.compile(r"https?://[!-~]+")
@@ -60,7 +61,8 @@ class ClientRecords:
         found = {one.version: one for one in self.offers.get(pool, ())}
         known = found.get(version, Offered(version, now, now))
         found[version] = replace(known, last=max(known.last, now))
-        return replace(self, offers={**self.offers, pool: tuple(found.values())})
+        last = sorted(found.values(), key=lambda one: one.last)[-MOST_OFFERED:]
+        return replace(self, offers={**self.offers, pool: tuple(last)})
 
     def pinned(
         self, provider: str, architecture: str, release: ClientRelease, now: float

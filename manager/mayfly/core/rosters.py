@@ -8,6 +8,7 @@ a roster well after its job (``FREED``) shows it idle. An agent that no roster s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from mayfly.core.facts import AgentConfirmed, Fact
 from mayfly.core.memory import ENDS_JOBS, Agent, Memory
@@ -30,6 +31,8 @@ ORPHANED = 150.0  # seconds that an entry of ours may be there without an agent
 GONE = 20.0  # seconds for a client to end by itself once its entry has gone with its job
 FREED = 90.0  # seconds after which a roster that shows a busy agent without its job is newer than the job
 
+OTHERS = 500  # entries of no agent of ours that are looked at; the others are once those are gone
+
 BUSY_WITHOUT_JOB = (
     300.0  # seconds that a service may list an agent as busy whose client reports no job
 )
@@ -51,6 +54,24 @@ def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:
         if agent.confirmed is not phase and roster.at >= agent.opened:
             learnt = entry.id if agent.registration is None else None
             yield AgentConfirmed(now, agent.generation, phase, learnt)
+
+
+def bounded(memory: Memory, pool: PoolName, roster: Roster) -> Roster:
+    """With all entries of our agents, and no more than ``OTHERS`` beside: each agent is looked for in it, at
+    each step.
+    """
+    if len(roster.entries) <= OTHERS:
+        return roster
+    agents = [agent for agent in memory.agents.values() if agent.pool == pool]
+    generations = {agent.generation for agent in agents}
+    ids, names = {one.registration for one in agents}, {one.registered for one in agents}
+    entries, others = [], 0
+    for entry in roster.entries:
+        known = entry.generation in generations or entry.id in ids or entry.name in names
+        others += not known
+        if known or others <= OTHERS:
+            entries.append(entry)
+    return replace(roster, entries=tuple(entries))
 
 
 def entry_of(agent: Agent, roster: Roster) -> RosterEntry | None:

@@ -71,7 +71,7 @@ from mayfly.core.notice import unmade, unopened, unprepared
 from mayfly.core.polls import SURVEY_REST
 from mayfly.core.refusals import Refusals
 from mayfly.core.requests import Note, Request, Trial
-from mayfly.core.rosters import namesakes, online
+from mayfly.core.rosters import bounded, namesakes, online
 from mayfly.core.signs import heard, wants_roster
 from mayfly.core.slots import CLOCK_SLACK
 from mayfly.core.state import Opening, State
@@ -392,7 +392,9 @@ class Draft:
         else:
             self._set(contacts=state.contacts.list_failed(pool, sight.failure, self.now))
         kept = frozenset(spec.name for spec in state.desired.slots if spec.keeps_entries)
-        roster = sight.roster if isinstance(sight, RosterSeen) else None
+        roster = None
+        if isinstance(sight, RosterSeen) and sight.roster is not None:
+            roster = bounded(state.memory, pool, sight.roster)
         observed = state.observed.listed(pool, roster, state.memory, kept, self.now)
         before = namesakes(state.observed.world.rosters)
         self._set(observed=observed)

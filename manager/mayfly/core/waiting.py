@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 
 from mayfly.core.memory import Memory
 from mayfly.core.model import Condition, Phase, PoolName, PoolSpec, Severity, SlotName
@@ -20,6 +21,8 @@ OFTEN, SELDOM = 300.0, 1800.0  # seconds between two looks, at the least and at 
 DENIED = 6 * 3600.0  # seconds after which what was refused is asked for again
 IDLE_FOR = 120.0  # seconds that a slot has been idle before a job should have come to it
 KEPT = 3.0  # times the pause between looks for which what one showed is told
+MOST = 1_000  # jobs that are kept of one pool: those that have waited for longest
+LACKS = 10  # labels that a sentence names
 FORGOTTEN = 900.0  # seconds after which an answer is not waited for any more
 
 
@@ -129,6 +132,8 @@ class Queues:
         queue = self.pools.get(spec.name)
         if queue is None:
             return self, ()
+        if len(jobs) > MOST:
+            jobs = tuple(nsmallest(MOST, jobs, key=lambda job: job.since))
         ended = {job.id: queue.ended[job.id] for job in jobs if job.id in queue.ended}
         doomed = tuple(
             job
@@ -228,7 +233,7 @@ def _condition(
         code, why = "waiting.stuck", f"although {idle} is idle"
         fix = f"# look there why it was not given out, or cancel it: {first.url}"
     else:
-        lacks = ", ".join(first.lacks)
+        lacks = ", ".join(first.lacks[:LACKS]) + (", …" if len(first.lacks) > LACKS else "")
         code, why = "waiting.unserved", f"for what no agent has: {lacks or 'its labels'}"
         fix = f"# give the pool those `labels`, or mend what the job asks for: {first.url}"
     text = f"{waited} {why} ({first.url}){others}"

@@ -14,6 +14,7 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import Enrolment
 from mayfly.providers.gitea.runners import Runners
 from mayfly.providers.gitea.service import GiteaApi, Registered
+from mayfly.providers.lost_names import LostNames
 
 BEYOND = (
     3600.0  # seconds that the runner's own limit is above the pool's, which is Mayfly's to keep
@@ -34,23 +35,19 @@ class Enroller:
         self._lock = threading.Lock()
         self._token: Secret | None = None
         # Names that may be taken by a registration that never reached us.
-        self._lost: set[str] = set()
+        self._lost = LostNames()
 
     def enrol(self, name: str, labels: tuple[str, ...]) -> Enrolment:
         """A registration under that name, as files for a gate."""
         shown = self._labels(labels)
-        with self._lock:
-            lost = name in self._lost
-        if lost:
+        if name in self._lost:
             self._runners.clear_name(name)
         try:
             made = self._registered(name, shown)
         except Passing:
-            with self._lock:
-                self._lost.add(name)
+            self._lost.add(name)
             raise
-        with self._lock:
-            self._lost.discard(name)
+        self._lost.discard(name)
         self._runners.know(made.id)
         return Enrolment(
             files={

@@ -20,6 +20,7 @@ from mayfly.providers.github.groups import FIRST_GROUP, Groups
 from mayfly.providers.github.labels import labels_of
 from mayfly.providers.github.runners import Runners
 from mayfly.providers.github.settings import GitHubSettings
+from mayfly.providers.lost_names import LostNames
 
 LABELS_MOST = 100
 MINTING_SHARE = 6  # one call in so many may mint: about 500 an hour of the 3,000
@@ -48,7 +49,7 @@ class Enroller:
         self._registering: tuple[Secret, float] | None = None
         self._lock = threading.Lock()
         # Names that may be taken by a registration that never reached us.
-        self._lost: set[str] = set()
+        self._lost = LostNames()
 
     def enrol(self, name: str, labels: tuple[str, ...]) -> Enrolment:
         """A registration under that name, as files for a gate."""
@@ -78,13 +79,10 @@ class Enroller:
     def take_back_lost(self, entries: Iterable[RosterEntry]) -> None:
         """Remove registrations whose configuration was lost on its way to us: nobody can ever use them."""
         for entry in entries:
-            with self._lock:
-                lost = entry.name in self._lost and not entry.foreign and not entry.online
-            if lost:
+            if entry.name in self._lost and not entry.foreign and not entry.online:
                 with suppress(Passing):
                     if not self._runners.remove(entry.id).busy:
-                        with self._lock:
-                            self._lost.discard(entry.name)
+                        self._lost.discard(entry.name)
 
     def labels(self, given: tuple[str, ...]) -> frozenset[str]:
         """What a job may ask for of an agent, in lower case; a job's labels are compared so."""
@@ -98,13 +96,11 @@ class Enroller:
         return [*kept.values(), self._mark]
 
     def _enrol_at_once(self, name: str, labels: list[str]) -> Enrolment:
-        with self._lock:
-            self._lost.discard(name)
+        self._lost.discard(name)
         try:
             return self._minted(name, labels)
         except Passing:
-            with self._lock:
-                self._lost.add(name)
+            self._lost.add(name)
             raise
 
     def _minted(self, name: str, labels: list[str]) -> Enrolment:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from mayfly.core.model import PoolSpec
 from mayfly.core.quantities import moment
@@ -21,8 +22,10 @@ from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.runners import Runners
 
 REPOSITORIES = 10  # of an organisation
+JOBS = 1_000  # of one look, which are compared with what all runners have
 RUNS = 20  # in one look, the oldest first
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
+LACKS = 20  # labels of a job that are kept
 RIGHT = (
     "give the token of {} the repository right Actions: read-only to see jobs that wait, and read and write "
     "to cancel them"
@@ -48,12 +51,13 @@ class Waiting:
         own = {label.lower() for label in (*self._pool.labels, str(self._pool.name))}
         own |= {label.lower() for labels in given for label in labels}
         runs = sorted(self._runs(), key=lambda one: (text(one[1].get("created_at")), one[0]))
-        found = []
-        for repository, run in runs[:RUNS]:
-            for job in self._jobs(repository, run):
-                one = self._waits(repository, run, job, ours, own)
-                found += [one] if one is not None else []
-        return tuple(found)
+        jobs = (
+            (repository, run, job)
+            for repository, run in runs[:RUNS]
+            for job in self._jobs(repository, run)
+        )
+        waits = (self._waits(*each, ours, own) for each in islice(jobs, JOBS))
+        return tuple(one for one in waits if one is not None)
 
     def _repositories(self) -> Iterator[str]:
         place = self._connection.place
@@ -117,7 +121,7 @@ class Waiting:
             url=f"{site}/{repository}/actions/runs/{number}",
             fits=fits,
             alone=run.get("status") == "queued",
-            lacks=tuple(clean(label) for label in sorted(asked - most)) if not fits else (),
+            lacks=tuple(clean(label) for label in sorted(asked - most)[:LACKS]) if not fits else (),
         )
 
     def cancel(self, waiting: str) -> None:
