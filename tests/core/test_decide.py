@@ -33,9 +33,11 @@ from mayfly.core.facts import (
 )
 from mayfly.core.keeping import INTERRUPTED_GRACE
 from mayfly.core.model import (
+    STOP_GRACE,
     Cause,
     ContainerId,
     ContainerState,
+    Death,
     Desired,
     DoomReason,
     Generation,
@@ -47,9 +49,10 @@ from mayfly.core.model import (
     SlotSpec,
     StopStep,
 )
+from mayfly.core.notice import DOUBT
 from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
-from mayfly.core.slots import DEADLINES, STANDBY_LIFE, TRIAL_FIRST
+from mayfly.core.slots import DEADLINES, STANDBY_LIFE, TRIAL_FIRST, UNSEEN_MARGIN, status_of
 from mayfly.core.stimuli import EngineSeen, ProcessesGone
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
@@ -231,6 +234,76 @@ def test_where_an_engine_picks_gpus_a_standby_needs_those_of_its_slot(
     manager.submit("a")
     manager.run()
     assert manager.phases("a-0") == ["busy", *([standby] if standby is not None else [])]
+
+
+# -- agents whose end nobody saw -----------------------------------------------------------------
+
+FAR = Capabilities(renames=False, picks_gpu=False, claims="any", on_this_host=False)
+
+
+def forgotten(capabilities: Capabilities, death: Death | None) -> tuple[Manager, JobId]:
+    """A manager whose busy agent's container is gone at once, with another job that waits for its standby."""
+    slots = tuple(
+        replace(spec, engine=capabilities) for spec in specs(replace(pool("a"), devices=1))
+    )
+    manager = filled(slots)
+    manager.submit("a")
+    manager.run()
+    waiting = manager.submit("a")
+    busy = manager.own("a-0")
+    box = manager.host.boxes.pop(busy)
+    if death is not None:
+        told = replace(death, container=box.id, at=manager.host.now)
+        manager.host.deaths.append((busy, told))
+    manager.run()
+    manager.pass_time(DOUBT + 0.1)
+    manager.run()
+    assert busy not in manager.memory.agents
+    return manager, waiting
+
+
+GONE = Death(ContainerId("id"), None, 0.0, "its pod was deleted")
+
+
+@pytest.mark.parametrize("death", [None, GONE], ids=["nothing told", "told as gone"])
+def test_a_gate_stays_shut_while_processes_may_run_of_an_agent_whose_end_nobody_saw(
+    death: Death | None,
+) -> None:
+    manager, waiting = forgotten(FAR, death)
+    assert manager.phases("a-0")[0] == "idle"
+    assert manager.memory.jobs[waiting].agent is None
+    spec = manager.desired.slots[0]
+    known = manager.memory
+    status = status_of(spec, manager.desired, known, manager.tenancy("a-0"), manager.host.now)
+    assert "nobody has said that the last agent's processes have ended" in status.note
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN - DOUBT - 2.0)
+    manager.run()
+    assert manager.memory.jobs[waiting].agent is None
+    manager.pass_time(2.1)
+    manager.run()
+    assert manager.memory.jobs[waiting].agent is not None
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "death"),
+    [(FAR, replace(GONE, exit_code=137)), (replace(FAR, on_this_host=True), None)],
+    ids=["its code is known", "the kernel of this host is asked"],
+)
+def test_who_is_known_to_have_ended_keeps_no_gate_shut(
+    capabilities: Capabilities, death: Death | None
+) -> None:
+    manager, waiting = forgotten(capabilities, death)
+    assert manager.memory.jobs[waiting].agent is not None
+
+
+def test_an_agent_that_was_at_its_gate_keeps_none_shut() -> None:
+    manager = filled(able(replace(FAR, claims="")))
+    del manager.host.boxes[manager.own("a-0")]
+    waiting = manager.submit("a")
+    manager.run()
+    manager.pass_time(10.0)
+    manager.run()
+    assert manager.memory.jobs[waiting].agent is not None
 
 
 def test_where_an_engine_gives_no_other_name_the_next_agent_keeps_its_own_and_works() -> None:

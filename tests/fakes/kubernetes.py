@@ -352,6 +352,14 @@ class FakeCluster:
             self.changed("DELETED", one.document)
             self.claims.collect({one.document["metadata"]["uid"] for one in self.pods.values()})
 
+    def force_delete(self, name: str) -> FakePod:
+        """As `--force --grace-period=0` does it: it is gone at once, and its processes go on."""
+        with self.lock:
+            one = self.pods.pop(name)
+            self.changed("DELETED", one.document)
+            self.claims.collect({one.document["metadata"]["uid"] for one in self.pods.values()})
+            return one
+
     def events_after(self, version: int) -> list[tuple[int, str, Document]]:
         with self.lock:
             return [event for event in self.history if event[0] > version]

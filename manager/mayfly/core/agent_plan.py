@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import ceil
 
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
 from mayfly.core.container_labels import labels_of
 from mayfly.core.model import (
     CA_TARGET,
+    STOP_GRACE,
     ContainerId,
     Generation,
     HostId,
@@ -25,7 +25,6 @@ from mayfly.core.model import (
     Removal,
     SlotName,
     SlotSpec,
-    StopStep,
     Ulimit,
 )
 from mayfly.core.quantities import whole_number
@@ -55,7 +54,6 @@ CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_E
 SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108  of the container, where all may write
 OOM_SCORE = 500
 SHM_WITH_GPUS = 8 * 1024**3  # bytes, where nothing else is said
-STOP_GRACE = 30  # seconds that a person's polite stop leaves the job at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +151,8 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         removes_itself=spec.removal is Removal.ENGINE,
         log_max_size=log_max_size,
         slot_key=slot_key(pool.installation_key, host, pool.name, spec.name),
-        stop_grace=_stop_grace(spec.ladder),
+        stop_grace=spec.stop_grace,
     )
-
-
-def _stop_grace(ladder: tuple[StopStep, ...]) -> int:
-    """Seconds from somebody else's TERM until the kill: what an agent's client needs for its job. One at its
-    gate ends at once.
-    """
-    steps = [step.signal for step in ladder]
-    left = ladder[steps.index("TERM") :] if "TERM" in steps else ()
-    return max(STOP_GRACE, ceil(sum(step.grace for step in left)))
 
 
 def _security(pool: PoolSpec) -> Security:

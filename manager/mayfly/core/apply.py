@@ -369,6 +369,8 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             known = draft.agents.get(generation)
             if known is not None:
                 draft.slot(known.slot, vacant_since=at)
+                if fact.unseen:
+                    draft.slot(known.slot, unseen_end=at)
                 for name, run in failed_runs.after_end(draft.slots, known, fact).items():
                     draft.slot(name, failed_run=run)
         case ResultsTaken(at=at, generation=generation):

@@ -200,6 +200,7 @@ class AgentExited:
     gpus: tuple[GpuUse, ...] = ()
     clean: bool = False
     job_succeeded: bool | None = None  # None: it had no job, or what came of it is not known
+    unseen: bool = False  # it is gone, and nobody said that its processes have ended
 
     @property
     def failed(self) -> bool:

@@ -190,6 +190,8 @@ class SlotMemory:
     )
     failed_run: FailedRun | None = None  # None: its last job succeeded, or it has had none
     vacant_since: float | None = None
+    # When its last agent went of which nobody said that its processes have ended.
+    unseen_end: float | None = None
     cordon: Cordon | None = None
     booking: Booking | None = None
 

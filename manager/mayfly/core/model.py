@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from math import ceil
 from shlex import quote
 from types import MappingProxyType
 from typing import Literal, NewType
@@ -147,6 +148,7 @@ class Severity(StrEnum):
     ERROR = "error"
 
 
+STOP_GRACE = 30  # seconds that a person's polite stop leaves the job at least
 CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 
 
@@ -466,6 +468,15 @@ class SlotSpec:
         """Whether its next agent is kept started while the last one works."""
         shared = not self.pool.devices or bool(self.engine.claims)
         return self.pool.standby and self.engine.standby and shared
+
+    @property
+    def stop_grace(self) -> int:
+        """Seconds from somebody else's TERM until the kill: what an agent's client needs for its job. One at
+        its gate ends at once.
+        """
+        steps = [step.signal for step in self.ladder]
+        left = self.ladder[steps.index("TERM") :] if "TERM" in steps else ()
+        return max(STOP_GRACE, ceil(sum(step.grace for step in left)))
 
     @property
     def sandboxed(self) -> bool:

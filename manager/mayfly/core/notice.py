@@ -169,6 +169,18 @@ def _end(
         died_with=code if code is not None or died is None else died.code,
         words=died.words if died is not None else world.last_words.get(agent.generation, ""),
         done_to=death.why if death is not None else "",
+        unseen=_unseen(agent, witness, world, code),
+    )
+
+
+def _unseen(agent: Agent, witness: Witness, world: World, code: int | None) -> bool:
+    """Whether it may have had a job, is gone, and nobody said that its processes have ended: an engine may
+    forget a container before its host has ended it.
+    """
+    if agent.committed is None or witness.exit is not None or agent.generation in world.ended:
+        return False
+    return (
+        code is None and world.containers is not None and agent.generation not in world.containers
     )
 
 
@@ -255,6 +267,7 @@ def settle(
         clean=outcome.result is Result.JOB_DONE
         or (outcome.result is Result.NO_JOB and end.doom is None),
         job_succeeded=outcome.succeeded,
+        unseen=end.unseen,
     )
     if agent.committed is not None:
         yield from _job_account(agent, end, outcome, at, memory, now)

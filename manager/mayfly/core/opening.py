@@ -24,7 +24,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.plan import STAY, Act, Stay, Verdict, View
 from mayfly.core.queue import Queue
-from mayfly.core.slots import Tenancy, cooling, trial_due, within
+from mayfly.core.slots import Tenancy, cooling, still_ending, trial_due, within
 
 RENAME_AFTER = (
     5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
@@ -150,6 +150,9 @@ def _shut(
     known = view.memory.slot(spec.name)
     if known.cordon is not None or spec.name in view.desired.undetermined:
         return STAY
+    unseen = still_ending(known, spec, view.now)
+    if unseen is not None:
+        return Stay(unseen)
     if known.held is not None and not spec.embedded and not trial_due(known, spec, view.now):
         return Stay(known.trial_at)
     if not spec.embedded and cooling(known, view.now):

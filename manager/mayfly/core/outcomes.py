@@ -38,6 +38,7 @@ class End:
     died_with: int | None = None  # the code that the Engine named then; None: it named none
     words: str = ""  # the last line of one that never opened
     done_to: str = ""  # what the engine says was done to its container; "": nothing
+    unseen: bool = False  # its container is gone, and nobody said that its processes have ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,9 @@ TRIAL_FIRST = 30.0  # seconds between a refused agent and the next
 TRIAL_MOST = 300.0
 SHORT_IMAGE = len("sha256:") + 12
 UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration no longer has
+UNSEEN_MARGIN = (
+    15.0  # seconds in which a host hears that it is to end an agent, and kills it at last
+)
 CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
 
 
@@ -88,6 +91,17 @@ def cooling(known: SlotMemory, now: float) -> bool:
     """Whether the slot waits after a young death; not longer than it ever would, whatever the clock says."""
     until = known.cooling_until
     return until is not None and now < until <= now + BACKOFF_MOST + CLOCK_SLACK
+
+
+def still_ending(known: SlotMemory, spec: SlotSpec, now: float) -> float | None:
+    """Until when processes of an agent may run that is gone and of whose end nobody said anything, on a host
+    that this one cannot look at: who ends it there gives it its grace. ``None``: none can.
+    """
+    since = known.unseen_end
+    if since is None or spec.engine.on_this_host:
+        return None
+    lasts = spec.stop_grace + UNSEEN_MARGIN
+    return since + lasts if within(now, since, lasts) else None
 
 
 def trial_wait(hold: Hold, trials: int) -> float:
@@ -258,7 +272,8 @@ def status_of(
     else:
         phase = phase_of(own, own=True)
         since = _slot_since(own, phase, known)
-        note = _note(own, phase) or _kept_note(spec, tenancy, now)
+        note = _note(own, phase) or _unseen_note(spec, known, own, now)
+        note = note or _kept_note(spec, tenancy, now)
         if known.held is not None and phase in (Phase.PREPARING, Phase.ARMED):
             phase, since, note = Phase.HELD, known.vacant_since, known.held  # one is tried
         if known.booking is not None and not note:
@@ -348,6 +363,14 @@ def _without_agent(
     if known.cordon is not None:
         return Phase.VACANT, known.vacant_since, "drained" if known.cordon.drain else "cordoned"
     return Phase.VACANT, known.vacant_since, "about to be filled"
+
+
+def _unseen_note(spec: SlotSpec, known: SlotMemory, own: Agent, now: float) -> str:
+    """That the gate of the slot's agent waits for another of which nobody knows whether it has ended."""
+    until = still_ending(known, spec, now)
+    if until is None or own.committed is not None:
+        return ""
+    return f"takes a job in {until - now:.0f} s: nobody has said that the last agent's processes have ended"
 
 
 def _kept_note(spec: SlotSpec, tenancy: Tenancy, now: float) -> str:

@@ -117,6 +117,22 @@ def test_a_pod_that_went_while_nobody_watched_was_deleted(
     assert [one.why for one in heard.died(container)] == [VANISHED]
 
 
+def test_of_a_pod_that_was_deleted_without_waiting_nobody_says_that_it_has_ended(
+    fake: FakeCluster, world: World, heard: Heard, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    pod = fake.force_delete(container.partition("@")[0])
+    until(lambda: any(one.id == container and one.action == "destroy" for one in heard.events))
+    assert all(one.id != container for one in world.engine.list())
+    assert pod.job is not None
+    assert pod.job.poll() is None
+    assert [one for one in heard.events if one.id == container and one.exit_code is not None] == []
+    assert world.witness(plan).exit is None
+    pod.job.kill()
+
+
 def test_a_watch_that_ends_at_once_is_taken_up_ever_more_slowly(
     fake: FakeCluster, heard: Heard, until: Until
 ) -> None:
