@@ -66,7 +66,9 @@ def test_the_newest_of_several_is_found() -> None:
     assert newest(["latest"]) is None
 
 
-@pytest.mark.parametrize("word", ["-x", "2", "2.336.0 ", "2.3;id", "$(id)", "2.336.0-rc1", ""])
+@pytest.mark.parametrize(
+    "word", ["-x", "2", "2.336.0 ", "2.3;id", "$(id)", "2.336.0-rc1", "٢.٣٣٦", ""]
+)
 def test_what_is_no_version_is_not_built_in(word: str) -> None:
     assert not is_version(word)
 

@@ -174,13 +174,42 @@ def test_a_whole_number_is_digits_and_not_many(text: str, number: int | None) ->
     assert whole_number(text) == number
 
 
-def test_nobody_reads_digits_that_are_none() -> None:
+def lines_with(pattern: str) -> list[str]:
+    """The lines of the package that have it: file and line."""
     package = Path(mayfly.__file__).parent
-    read_so = [
+    return [
         f"{path.relative_to(package)}: {line.strip()}"
-        for path in package.rglob("*.py")
+        for path in sorted(package.rglob("*.py"))
         for line in path.read_text(encoding="utf-8").splitlines()
-        if re.search(r"\.is(digit|decimal|numeric)\(", line) and "isascii()" not in line
+        if re.search(pattern, line)
+    ]
+
+
+def test_nobody_reads_digits_that_are_none() -> None:
+    read_so = [
+        line for line in lines_with(r"\.is(digit|decimal|numeric)\(") if "isascii()" not in line
     ]
     of_bytes = ("engines/docker/wire.py", "edge/checkout.py")  # which have ten digits
     assert [line for line in read_so if not line.startswith(of_bytes)] == []
+    # Nor by a pattern: that of a text takes the digits of every script.
+    by_pattern = [
+        line for line in lines_with(r"\\d") if "re.ASCII" not in line and 'rb"' not in line
+    ]
+    assert by_pattern == []
+
+
+# What raises at a time or an address that a stranger gave, and where alone it is read.
+READERS = {
+    r"\bdatetime\.fromisoformat\(": ("core/quantities.py", "edge/output_kept.py"),  # its own stamps
+    r"\bdatetime\.fromtimestamp\(": ("core/quantities.py", "edge/output_kept.py"),
+    r"\bparsedate_to_datetime\(": ("edge/header_values.py",),
+    r"\bstrptime\(": ("providers/github/connection.py",),  # bounded by `epoch`
+    r"\burljoin\(": ("edge/addresses.py",),
+    r"\b3_?700\b": ("edge/faults.py",),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_comes_from_outside_is_read_in_one_place(reader: str) -> None:
+    found = {line.partition(":")[0] for line in lines_with(reader)}
+    assert found <= {*READERS[reader]}

@@ -56,10 +56,12 @@ class ClientImage:
     @property
     def line(self) -> str:
         """The command that builds it, as far as its name tells."""
-        own = re.fullmatch(rf"mayfly/{re.escape(self.provider)}:(cpu|cuda(\d+\.\d+))", self.name)
+        own = re.fullmatch(
+            rf"mayfly/{re.escape(self.provider)}:(cpu|cuda([0-9]+\.[0-9]+))", self.name
+        )
         if own is not None:
             return f"`{build_line(self.provider, own[2] or own[1], embedded=False)}`"
-        cuda = self.seen.cuda if re.fullmatch(r"\d+\.\d+", self.seen.cuda or "") else None
+        cuda = self.seen.cuda if re.fullmatch(r"[0-9]+\.[0-9]+", self.seen.cuda or "") else None
         words = build_line(self.provider, cuda or "cpu", embedded=False)
         return f"`{words} --tag {self.name}`" if "@" not in self.name else f"`{words}`"
 

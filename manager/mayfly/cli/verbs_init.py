@@ -546,7 +546,7 @@ def look() -> Found:
     from mayfly.edge.faults import Fault, Refused  # noqa: PLC0415
     from mayfly.engines import load as load_engine  # noqa: PLC0415  brings docker
 
-    devices = [p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+    devices = [p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia[0-9]+", p.name)]
     host = default_host_name(sockets.gethostname())
     refused = None
     for address in _engines():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 DAY = 86400.0
 MOST_OFFERED = 200  # versions that are remembered of a pool
-_VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){1,3})")
+_VERSION = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9}){1,3})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL = re.compile(r"https?://[!-~]+")
 
@@ -143,7 +143,7 @@ def newest(versions: Iterable[str]) -> str | None:
 
 def is_version(text: str) -> bool:
     """Whether it is a version as a build takes it, such as 2.336.0."""
-    return re.fullmatch(r"\d{1,9}(?:\.\d{1,9}){1,3}", text) is not None
+    return re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9}){1,3}", text) is not None
 
 
 def is_sha256(text: str) -> bool:

@@ -226,7 +226,7 @@ def _labels(lease: tuple[str, ...], image: str | None, hardware: Hardware) -> tu
         for gpu in hardware.gpus or ()
         if {gpu.uuid, *(part.uuid for part in gpu.mig)} & set(lease)
     ]
-    cuda = re.search(r":cuda(\d+\.\d+)$", image or "")
+    cuda = re.search(r":cuda([0-9]+\.[0-9]+)$", image or "")
     found = [*models, *([f"cuda-{cuda.group(1)}"] if cuda is not None else [])]
     return tuple(dict.fromkeys(label for label in found if label))
 
@@ -499,7 +499,9 @@ def of_another(reference: str, seen: ImageSeen, pool: PoolSpec) -> str | None:
 
 def _remedy(reference: str) -> str:
     """How an image is come by."""
-    own = re.fullmatch(r"mayfly/([a-z][a-z0-9-]*):(cpu|wheels|cuda(?=\d))(\d+\.\d+)?", reference)
+    own = re.fullmatch(
+        r"mayfly/([a-z][a-z0-9-]*):(cpu|wheels|cuda(?=[0-9]))([0-9]+\.[0-9]+)?", reference
+    )
     if own is None and reference.startswith("mayfly/"):
         return (
             "it is none of those that `mayfly images list` shows, and in no registry that is known"

@@ -360,7 +360,7 @@ def cuda_of_pools(desired: Desired) -> dict[PoolName, str]:
     """The CUDA version of each pool that has one: which it names, or that of the image chosen for it."""
     found: dict[PoolName, str] = {}
     for spec in desired.slots:
-        told = re.search(r":cuda(\d+\.\d+)$", spec.reference)
+        told = re.search(r":cuda([0-9]+\.[0-9]+)$", spec.reference)
         version = spec.pool.cuda or (told.group(1) if told is not None else None)
         if version is not None:
             found.setdefault(spec.pool.name, version)

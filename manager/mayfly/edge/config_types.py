@@ -95,7 +95,7 @@ PoolNameText = Annotated[
 HostNameText = Annotated[
     str, form(r"[A-Za-z0-9][A-Za-z0-9-]*", "must be letters, digits and -, not - first")
 ]
-CudaText = Annotated[str, form(r"\d{1,2}\.\d{1,2}", 'is not a CUDA version such as "12.8"')]
+CudaText = Annotated[str, form(r"[0-9]{1,2}\.[0-9]{1,2}", 'is not a CUDA version such as "12.8"')]
 ImageText = Annotated[str, form(NAME, "is not an image's name")]
 ImagePattern = Annotated[
     str,
@@ -109,7 +109,7 @@ ProfileText = Annotated[
 CpusetText = Annotated[
     str,
     form(
-        r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?){0,255}",
+        r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?){0,255}",
         'is not a list of processors such as "0-7,16"',
     ),
 ]

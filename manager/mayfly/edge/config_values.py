@@ -77,7 +77,7 @@ def day(value: object) -> str:
     """A day as YYYY-MM-DD, from TOML's own kind or from text."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         with suppress(ValueError):
             return date.fromisoformat(value).isoformat()
     raise ValueError("must be a day such as 2027-11-29")

@@ -76,7 +76,7 @@ class NoAnswer(Exception):
     @property
     def proxy_status(self) -> int | None:
         """What a proxy answered that was asked for a tunnel; ``None``: none did."""
-        told = re.match(r"Tunnel connection failed: ([1-5]\d\d)\b", self.reason)
+        told = re.match(r"Tunnel connection failed: ([1-5][0-9][0-9])\b", self.reason)
         return int(told.group(1)) if told is not None and self.trouble is Trouble.PROXY else None
 
 

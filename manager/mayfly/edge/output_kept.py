@@ -102,7 +102,7 @@ def stamp(payload: bytes) -> tuple[int, int]:
     text, space, _ = payload.partition(b" ")
     if not space:
         return 0, 0
-    moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.decode()))
+    moment = datetime.fromisoformat(re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text.decode()))
     return int(moment.timestamp() * 1e6) * 1000, len(text) + 1
 
 

@@ -19,7 +19,7 @@ MISTAKES_MAX = 50  # of one text's grammar
 
 _UNCLOSED = "what is opened here is not closed"
 _TRUTH = re.compile(r"true|false|yes|no|on|off", re.IGNORECASE)
-_AT = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)\s*$")
+_AT = re.compile(r"\s*\(at (?:line ([0-9]+), column [0-9]+|end of document)\)\s*$")
 _ASSIGNMENT = re.compile(r"""\s*([A-Za-z0-9_.\- "']+?)\s*=\s*(.*)""")
 _STRAY = re.compile(r"""\s*[^\[\]{}"'=#]+(?:#.*)?""")  # a line that opens nothing and says nothing
 _TOKEN = re.compile(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_LETTER = re.compile(r"[ACDMRTUXB]\d{0,3}")
+_LETTER = re.compile(r"[ACDMRTUXB][0-9]{0,3}")
 
 
 class ChangesError(ValueError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_IMAGE = re.compile(r"cuda-?(\d{1,2}\.\d{1,2})")
-_VERSION = re.compile(r"\d{1,2}\.\d{1,2}")
+_IMAGE = re.compile(r"cuda-?([0-9]{1,2}\.[0-9]{1,2})")
+_VERSION = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}")
 
 
 def cuda_versions(document: object) -> tuple[str, ...]:

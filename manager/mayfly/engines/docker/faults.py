@@ -40,7 +40,7 @@ _NAME_TAKEN = re.compile(
 # A container that is gone may leave its end of a network behind, for a moment or until the Engine restarts.
 _END_LEFT = re.compile(r"endpoint with name (\S+) already exists in network")
 
-UNKILLED = r"could not kill|cannot kill|did not receive an exit event|PID \d+ is zombie"
+UNKILLED = r"could not kill|cannot kill|did not receive an exit event|PID [0-9]+ is zombie"
 NO_NETWORK = r"network \S+ not found"
 
 # What the Engine says, the family, and the next step; the first that matches counts.

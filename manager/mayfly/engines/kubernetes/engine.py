@@ -152,7 +152,7 @@ class KubernetesEngine:
         """What the cluster says of itself; ``Refused`` where it is too old."""
         said = self._api.call("GET", "/version", "asking the API server for its version")
         version = tuple(
-            int(part) for part in re.findall(r"\d+", str(said.get("gitVersion", "")))[:3]
+            int(part) for part in re.findall(r"[0-9]+", str(said.get("gitVersion", "")))[:3]
         )
         if version[:2] < OLDEST:
             raise Refused(

@@ -259,7 +259,7 @@ def _older(reply: ServiceReply, asked: str) -> str | None:
     refused = reply.status == 400 and isinstance(reply.body, dict)
     if not refused or TOO_NEW not in str(mapping(reply.body).get("typeKey")):
         return None
-    told = re.search(r"supports is (\d{1,3})\.(\d{1,3})", reply.said)
+    told = re.search(r"supports is ([0-9]{1,3})\.([0-9]{1,3})", reply.said)
     if told is None or _parts(told.group(1, 2)) >= _parts(asked.split(".")):
         return None
     return ".".join(told.group(1, 2))

@@ -17,7 +17,7 @@ CONFIG_LIMIT = (
 )
 
 NO_SESSION = "the service gave it no session"
-_STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
+_STAMP = r"[0-9]{4}-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z: "
 _LISTENING = re.compile(_STAMP + r"Listening for Jobs\s*")
 _CUT_OFF = re.compile(_STAMP + r"(Agent connect error: .*)")
 _RECONNECTED = re.compile(_STAMP + r"Agent reconnected\.\s*")

@@ -80,7 +80,7 @@ class Azure:
         self._pool, self._host, self._token = pool, host.name, settings.token
         self._mark = f"{host_id}/{pool.name}"
         self._names = re.compile(
-            re.escape(f"{host.name}-{pool.name}-") + r"(\d{1,4})", re.IGNORECASE
+            re.escape(f"{host.name}-{pool.name}-") + r"([0-9]{1,4})", re.IGNORECASE
         )
         self._clock = clock
         self._agents = AgentPool(pool, settings, self._mark, clock, pause)

@@ -17,7 +17,7 @@ class Version(tuple[int, int, int]):
 def version_of(value: object) -> Version | None:
     """A version as text or as an object of three numbers; ``None`` where it is neither."""
     if isinstance(value, str):
-        match = re.match(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", value)
+        match = re.match(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", value)
         return Version(int(part) for part in match.groups()) if match is not None else None
     if isinstance(value, dict):
         parts = [value.get(key) for key in ("major", "minor", "patch")]

@@ -17,7 +17,7 @@ ENDLESS = 3 * 3600.0  # ENDLESS_TASK_TIMEOUT of an app.ini that says nothing of 
 def of_version(service: GiteaApi) -> Iterator[Finding]:
     """Whether it is a Gitea that lets a runner be disabled."""
     said = clean(service.version())
-    number = re.match(r"v?(\d{1,4})\.(\d{1,4})", said)
+    number = re.match(r"v?([0-9]{1,4})\.([0-9]{1,4})", said)
     if "+gitea-" in said:
         yield Finding(
             Severity.ERROR,

@@ -20,7 +20,7 @@ _LINE = re.compile(rf'time="[^"]{{1,40}}" level=[a-z]{{1,10}} msg={_QUOTED}(.*)'
 _ERROR = re.compile(rf" error=(?:{_QUOTED}|(\S+))")
 # (Its labels follow, which may be more than is read of a line.)
 _LISTENING = re.compile(r"runner: \S+, with version: \S+, with labels: \[")
-_TASK = re.compile(r"task (\d{1,18}) repo is (\S{1,201}) ")
+_TASK = re.compile(r"task ([0-9]{1,18}) repo is (\S{1,201}) ")
 _TROUBLE = ("failed to fetch task", "fail to invoke Declare")
 _UNKNOWN = "unregistered runner"
 _ENDING = "context canceled"  # a call that was under way when the runner was told to end

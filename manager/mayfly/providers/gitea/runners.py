@@ -57,7 +57,7 @@ class Runners:
         """One of our names or with our mark, as the roster has it; ``None`` where it is another's."""
         number, name, ours = integer(runner.get("id")), text(runner.get("name")), self.ours(runner)
         prefix = ".+" if ours else re.escape(self._host)
-        pattern = rf"(?:{prefix})-{re.escape(self._pool)}-(\d{{1,4}})-([0-9a-z]{{13}})"
+        pattern = rf"(?:{prefix})-{re.escape(self._pool)}-([0-9]{{1,4}})-([0-9a-z]{{13}})"
         named = re.fullmatch(pattern, name)
         if not ours and named is None:
             return None

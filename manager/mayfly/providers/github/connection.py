@@ -185,7 +185,7 @@ class Connection:
 
     def _renamed(self, moved: Moved) -> Refused:
         """The sentence for a repository that has another name now, with that name where it is to be had."""
-        number = re.search(r"/repositories/(\d+)", moved.location)
+        number = re.search(r"/repositories/([0-9]+)", moved.location)
         if number is None:
             return moved
         try:

@@ -16,7 +16,9 @@ from mayfly.edge.web import clean
 from mayfly.providers import Sign
 from mayfly.providers.account import JobEnd, Told, account
 
-_STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: (.*)", re.DOTALL)
+_STAMPED = re.compile(
+    r"[0-9]{4}-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z: (.*)", re.DOTALL
+)
 _RESULT = re.compile(r"completed with result: ([A-Za-z]{1,32})\s*\Z")
 _TOO_OLD = re.compile(r"An error occur+ed: Runner version v\S{1,40} is deprecated")
 _TROUBLE = (

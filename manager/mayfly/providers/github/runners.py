@@ -55,7 +55,7 @@ class Runners:
         ours = self.ours(runner)
         prefix = ".+" if ours else re.escape(self._host)
         named = re.fullmatch(
-            rf"(?:{prefix})-{re.escape(self._pool)}-(\d{{1,4}})-([0-9a-z]{{13}})", name
+            rf"(?:{prefix})-{re.escape(self._pool)}-([0-9]{{1,4}})-([0-9a-z]{{13}})", name
         )
         if not ours and named is None:
             return None

@@ -35,7 +35,7 @@ class SetRunners:
     ) -> None:
         self._service, self._set = service, scale_set
         self._host, self._pool, self._whose = host, pool, whose
-        self._pattern = rf"{re.escape(f'{host}-{pool}')}-(\d{{1,4}})-([a-z0-9]{{13}})"
+        self._pattern = rf"{re.escape(f'{host}-{pool}')}-([0-9]{{1,4}})-([a-z0-9]{{13}})"
         self._ours: dict[str, str] = {}  # those made by us and not known to be gone: id and name
         self._busy: set[str] = set()  # names
         self._lock = threading.Lock()

@@ -30,7 +30,7 @@ def release(
     """
     tried = client("gitlab").version
     assert tried is not None
-    own = re.match(r"(\d{1,4})\.(\d{1,4})\.", server or "")
+    own = re.match(r"([0-9]{1,4})\.([0-9]{1,4})\.", server or "")
     wanted = [version] if version else [f"{own[1]}.{own[2]}.0"] if own else []
     for one in dict.fromkeys([*wanted, *([] if version else [tried])]):
         found = _release(architecture, one, releases, way or WayOut())

@@ -40,7 +40,9 @@ _DROPPED = tuple(
     f"Submitting job to coordinator... {why}" for why in ("job failed", "not found", "forbidden")
 )
 _CANCELLING = "canceling"
-_SIGN = re.compile(r"job=(?P<job>\d*) reason=(?P<reason>\w*) exit=(?P<exit>\d*) msg=(?P<msg>.*)")
+_SIGN = re.compile(
+    r"job=(?P<job>[0-9]*) reason=(?P<reason>\w*) exit=(?P<exit>[0-9]*) msg=(?P<msg>.*)"
+)
 _FATAL = "fatal: "
 
 REFUSED = "GitLab lets this runner have no jobs: its token is not valid any more, or the runner was deleted"

@@ -55,7 +55,7 @@ def place_of(scope: str) -> GitLabScope:
     """What a pool's ``scope`` names."""
     if scope == "instance":
         return GitLabScope("instance", None)
-    match = re.fullmatch(r"(group|project):(\d+)", scope)
+    match = re.fullmatch(r"(group|project):([0-9]+)", scope)
     if match is None:
         raise Refused(f'`scope` {scope!r} is none of "group:ID", "project:ID" and "instance"')
     return GitLabScope("group" if match[1] == "group" else "project", int(match[2]))

@@ -102,7 +102,7 @@ class RunnerStore:
 
     def __init__(self, vault: Vault, pool: PoolName) -> None:
         self._vault = vault
-        self._pattern = re.compile(rf"{re.escape(pool)}-\d+")
+        self._pattern = re.compile(rf"{re.escape(pool)}-[0-9]+")
 
     def get(self, slot: SlotName) -> StoredRunner | None:
         """The slot's runner; ``None`` where none is remembered."""
