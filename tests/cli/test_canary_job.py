@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mayfly.cli.canary_job import Patience, offered, try_at_service
+from mayfly.cli.first_jobs import try_all
 from mayfly.cli.interview import not_a_service
 from mayfly.cli.setup_answers import Answers
 from mayfly.cli.setup_questions import Questions
@@ -317,6 +319,41 @@ def test_where_nobody_is_asked_and_none_is_named_nothing_is_run(lab: Lab) -> Non
     assert len(lab.fake.calls) == before
 
 
+@pytest.mark.parametrize(
+    "fault", [Fault(lost="after"), Fault(status=502)], ids=["lost", "a proxy's error"]
+)
+def test_where_the_reply_to_its_beginning_is_lost_it_is_not_said_that_none_runs(
+    lab: Lab, fault: Fault
+) -> None:
+    lab.fake.fail("POST", "/", replace(fault))
+    told = refused(lab)
+    assert f"all is set up, and {lab.name} may have begun, which is not known: " in told
+    assert f": see {lab.fake.url}/" in told
+    assert "no job was tried" not in told
+    assert "again" not in told
+    assert len(lab.jobs()) == (fault.status is None)
+
+
+@pytest.mark.parametrize("lab", ["azure", "gitea", "gitlab"], indirect=True)
+def test_where_the_reply_to_its_beginning_has_no_number_it_may_have_begun(lab: Lab) -> None:
+    lab.fake.fail("POST", "/", Fault(garbage=b"{}"))
+    assert "may have begun" in refused(lab)
+    assert len(lab.jobs()) == 1
+
+
+def test_one_that_is_named_for_no_pool_of_a_service_or_for_several_ends_in_trouble(
+    lab: Lab,
+) -> None:
+    own = PoolSpec(PoolName("own"), "local", embedded=True)
+    answers = Answers(canary_job=lab.name)
+    with pytest.raises(Trouble, match="no pool that was set up is of one"):
+        try_all([own], BOX, answers, Questions(False))
+    both = [own, lab.pool, changed(lab.pool, name=PoolName("other"))]
+    with pytest.raises(Trouble, match="it may be for any of the pools gpu, other"):
+        try_all(both, BOX, answers, Questions(False))
+    assert lab.jobs() == []
+
+
 # -- a person ----------------------------------------------------------------------------------------------
 
 
@@ -336,9 +373,10 @@ def test_a_person_is_offered_what_is_there_and_enter_runs_nothing(
     assert f" 1  {lab.name}  (asks for this pool)\n" in told
     assert "  2  " not in told, "what has no button is not offered"
     assert lab.jobs() == []
-    answered(lab, monkeypatch, "9\n1\n", lab.take, lambda: lab.finish(lab.ends_well))
+    answered(lab, monkeypatch, "9\n00012\n0001\n", lab.take, lambda: lab.finish(lab.ends_well))
     told = " ".join(capsys.readouterr().err.split())
     assert "'9' is none of them" in told
+    assert "'00012' is none of them" in told
     assert f"ended as {lab.ends_well}" in told
 
 
@@ -383,6 +421,96 @@ def test_an_app_is_asked_for_the_right_to_run_workflows_and_told_where_it_lacks_
     github.fake.app_permissions["actions"] = "write"
     tried(github, github.take, lambda: github.finish("success"))
     assert "ended as success" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("contents", ["read", None])
+def test_an_app_s_token_reads_which_workflows_have_a_button_where_the_app_may(
+    github: AtGitHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    contents: str | None,
+) -> None:
+    pem = make_key(tmp_path)
+    key = public_numbers(pem)
+    github.fake.apps["4711"] = (key.n, key.e)
+    github.fake.app_permissions["actions"] = "write"
+    if contents is not None:
+        github.fake.app_permissions["contents"] = contents
+    app = GitHubApp("4711", secret_file(tmp_path, "app.pem", pem))
+    github.pool = changed(github.pool, token=None, app=app)
+    answered(github, monkeypatch, "\n")
+    told = capsys.readouterr().err
+    assert "acme/app/hello.yml" in told
+    assert ("acme/app/pushed.yml" in told) is (contents is None), (
+        "without the right all are offered"
+    )
+
+
+def test_a_gitea_that_says_no_number_of_its_run_has_begun_it(tmp_path: Path) -> None:
+    with FakeGitea() as fake:
+        lab = AtGitea(fake, tmp_path)
+        fake.fail("POST", "/", Fault(status=204))
+        told = refused(lab)
+    assert "may have begun" in told
+    assert f"does not say which run it is (1.26 does): see {fake.url}/ourlab/train/actions" in told
+
+
+# -- Azure DevOps' names -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Iterator[AtAzure]:
+    with FakeAzure() as fake:
+        yield AtAzure(fake, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["library/h*", "library/*", "library/hell?", "library/nightly/*"])
+def test_a_pattern_of_names_runs_nothing(azure: AtAzure, name: str) -> None:
+    azure.fake.definitions.append(Definition(7, "hello", path="\\nightly"))
+    with pytest.raises(Trouble, match=r"no job was tried: .* has no pipeline"):
+        tried(azure, named=name)
+    assert azure.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "script"),
+    [
+        ("library/hello", "at the top"),
+        ("library/Hello", "at the top"),
+        ("library/team/nightly/hello", "of the night"),
+        ("library/only", "only there"),
+        ("library/team/only", "only there"),
+    ],
+)
+def test_a_pipeline_is_told_from_another_of_its_name_by_its_folder(
+    azure: AtAzure, name: str, script: str
+) -> None:
+    azure.fake.definitions = [
+        Definition(4, "hello", "of the night", path="\\team\\nightly"),
+        Definition(5, "hello", "at the top"),
+        Definition(6, "only", "only there", path="\\team"),
+        Definition(7, "only-not", "another", path="\\team"),
+    ]
+    tried(azure, azure.take, lambda: azure.finish("succeeded"), named=name)
+    assert azure.job().script == script
+
+
+def test_a_name_that_two_folders_have_runs_nothing_and_both_are_offered(
+    azure: AtAzure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    azure.fake.definitions = [
+        Definition(5, "hello", path="\\day"),
+        Definition(6, "hello", path="\\night"),
+    ]
+    told = refused(azure)
+    assert "2 pipelines are called hello: name one with its folder" in told
+    assert "library/day/hello, library/night/hello" in told
+    assert azure.jobs() == []
+    answered(azure, monkeypatch, "\n")
+    told = capsys.readouterr().err
+    assert "library/day/hello" in told
+    assert "library/night/hello" in told
 
 
 def test_a_workflow_that_has_to_be_given_something_is_told(github: AtGitHub) -> None:

@@ -554,7 +554,7 @@ def test_an_app_that_is_refused_may_be_another_app_or_a_token(
         ("Its URL", "\n"),
         ("Its token", "app\n"),
         ("The App's id [4712]", "4713\n"),
-        ("The file of App 4713's private key", f"{pem}\n"),
+        ("The file of App 4713's private key", f"{pem.read_text().strip()}\n"),
         ("401", ""),
         ("Its URL", "\n"),
         ("Its token", "ghp_good\n"),
@@ -564,6 +564,7 @@ def test_an_app_that_is_refused_may_be_another_app_or_a_token(
     )
     code, shown = screen.end()
     assert code == 0, shown
+    assert [line for line in pem.read_text().splitlines() if line in shown] == []
     settings: Any = load(config(tmp_path), environ={}).config.pools[0].settings
     assert (settings.app, settings.token is None) == (None, False)
 
@@ -683,6 +684,9 @@ def test_the_key_of_an_app_that_was_revoked_is_replaced_by_its_file_or_pasted(
     assert stored.read_text().strip() == new.strip()
     assert stored.stat().st_mode & 0o777 == 0o600
     assert "is none of them" not in shown
+    # Nothing of a key is shown, also not of its first line, which comes before anybody knows what it is.
+    assert [line for line in new.splitlines() if line in shown] == []
+    assert (str(downloaded) in shown) is (way == "file")
 
 
 def test_a_pool_that_is_left_broken_or_cannot_be_reached_keeps_the_others_from_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.http import Answer, Call
@@ -25,6 +26,7 @@ class Definition:
     pool: str = "gpu"
     enabled: bool = True
     wrong: str = ""  # why it cannot be run; "": it can
+    path: str = "\\"  # the folder that it is in
 
 
 class Builds:
@@ -95,19 +97,19 @@ class Builds:
         if call.at["project"] not in (PROJECT, "library"):
             told = "TF200016: The following project does not exist."
             return self._fake.error(404, "ProjectDoesNotExistWithNameException", told)
-        wanted = call.query.get("name")
+        wanted = call.query.get("name", "*").casefold()  # a pattern
         shown = [
             {
                 "id": one.id,
                 "name": one.name,
-                "path": "\\",
+                "path": one.path,
                 "type": "build",
                 "queueStatus": "enabled" if one.enabled else "disabled",
                 "queue": {"id": 1, "name": one.pool, "pool": {"id": 2, "name": one.pool}},
                 "project": {"id": PROJECT, "name": "library"},
             }
             for one in self._fake.definitions
-            if wanted in (None, one.name)
+            if fnmatchcase(one.name.casefold(), wanted)
         ]
         return self._refused(call, "read") or Answer(200, {"count": len(shown), "value": shown})
 

@@ -18,9 +18,16 @@ from mayfly.cli.talk import say
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.core import naming
 from mayfly.core.model import HostSpec, PoolSpec, SlotName
-from mayfly.core.quantities import spoken_age
+from mayfly.core.quantities import spoken_age, whole_number
 from mayfly.edge.faults import Fault, Passing
-from mayfly.providers.canary_job import BegunRun, CanaryJobs, RunnableJob, SeenJob, SeenRun
+from mayfly.providers.canary_job import (
+    BegunRun,
+    CanaryJobs,
+    PerhapsBegun,
+    RunnableJob,
+    SeenJob,
+    SeenRun,
+)
 from mayfly.providers.installed import guarded, package
 from mayfly.providers.setting_up import Offer
 
@@ -70,6 +77,11 @@ def try_at_service(
             if wanted is None:
                 return
             begun = guarded(found.name, lambda: jobs.begin(wanted), CANNOT)
+        except PerhapsBegun as fault:
+            raise Trouble(
+                f"all is set up, and {clean(wanted or '')} may have begun, which is not known: "
+                f"{_told(fault)}: see {clean(fault.url)}"
+            ) from fault
         except Fault as fault:
             why = _told(fault)
             if named is None:
@@ -113,21 +125,19 @@ def _chosen(jobs: CanaryJobs, questions: Questions) -> str | None:
     answer = questions.ask(question, lambda text: _wrong(there, text, jobs.form))
     if answer == NONE:
         return None
-    return there[int(answer) - 1].name if _is_number(answer) else answer
+    number = whole_number(answer)
+    return there[number - 1].name if number is not None else answer
 
 
 def _shown(one: RunnableJob) -> str:
     return clean(one.name) + ("  (asks for this pool)" if one.asks_for_us else "")
 
 
-def _is_number(answer: str) -> bool:
-    return answer.isascii() and answer.isdigit()
-
-
 def _wrong(there: Sequence[RunnableJob], answer: str, form: str) -> str | None:
-    if answer == NONE or (not _is_number(answer) and "/" in answer):
+    number = whole_number(answer)
+    if answer == NONE or (number is None and "/" in answer):
         return None
-    if _is_number(answer) and 1 <= int(answer[:4]) <= len(there):
+    if number is not None and 1 <= number <= len(there):
         return None
     return f"{answer!r} is none of them: a number from 1 to {len(there)}, {form}, or {NONE}"
 

@@ -38,6 +38,7 @@ from mayfly.cli.setup_secret import (
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.mounts import ca_problem
+from mayfly.core.quantities import whole_number
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault
@@ -308,7 +309,8 @@ class Interview:
                 say("an answer is needed")
 
     def _key_of(self, app: str) -> GivenSecret:
-        question = Question("secret", f"The file of App {app}'s private key (.pem)", None)
+        text = f"The file of App {app}'s private key (.pem)"
+        question = Question("secret", text, None, unseen=True)
         return held(from_key_file(self._questions.ask(question, no_key_file)))
 
 
@@ -410,7 +412,8 @@ def _not_authorities(path: str) -> str | None:
 
 
 def _not_a_number(answer: str, least: int) -> str | None:
-    if answer.isascii() and answer.isdigit() and least <= int(answer[:9]) <= 1000:
+    number = whole_number(answer)
+    if number is not None and least <= number <= 1000:
         return None
     return f"{answer!r} is not a whole number from {least} to 1000"
 

@@ -39,6 +39,8 @@ class Question:
     option: str = ""
     # a number from that on is wanted; None: a text
     least: int | None = None
+    # a secret may be pasted in the answer's place: nothing is shown while it is typed
+    unseen: bool = False
 
 
 class Look:

@@ -107,7 +107,7 @@ def _another_secret(pool: PoolSpec, place: Path, questions: Questions) -> Secret
         return Secret(typed) if typed else None
     asked = f"The file of another private key of App {app} (.pem), or {NONE} to leave it"
     file = questions.ask(
-        Question("secret", asked, NONE),
+        Question("secret", asked, NONE, unseen=True),
         lambda text: None if text == NONE else no_key_file(text),
     )
     return from_key_file(file) if file != NONE else None

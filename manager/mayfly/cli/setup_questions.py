@@ -10,6 +10,7 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mayfly.cli.plain import clean
 from mayfly.cli.setup_flow import Question
 from mayfly.cli.setup_secret import pasted_key
 from mayfly.cli.talk import say
@@ -35,9 +36,15 @@ class Questions:
         for number, offer in enumerate(question.offers, 1):
             print(f"  {number:2}  {offer.shown}", file=sys.stderr)
         while True:
-            answer = self._line(f"{question.text}{shown}: ") or (question.default or "")
+            if question.unseen:
+                answer = self.secret(f"{question.text}{shown}")
+            else:
+                answer = self._line(f"{question.text}{shown}: ")
+            answer = answer or (question.default or "")
             why = wrong(answer) if answer else "an answer is needed"
             if why is None:
+                if question.unseen and not pasted_key(answer):
+                    say(clean(answer))
                 return answer
             say(why)
 

@@ -46,7 +46,7 @@ from mayfly.cli.whole_file import replace_file
 from mayfly.core.model import Config, PoolSpec, Severity
 from mayfly.core.mounts import ca_problem
 from mayfly.edge.sources import DEFAULT_FILE
-from mayfly.providers.installed import package, packages
+from mayfly.providers.installed import packages
 
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock")
 
@@ -172,6 +172,10 @@ def init(
     if from_prototype is not None:
         for option in [*typed.of_a_pool(), *(["--from"] if source is not None else [])]:
             raise Usage(f"{option} is said by the prototype's command line already")
+        # Only a file is written and images are built: nothing is looked at, started or tried.
+        others = {"--dry-run": dry_run, "--unchecked": unchecked}
+        for option in [*typed.given(), *(name for name, said in others.items() if said)]:
+            raise Usage(f"{option} means nothing to --from-prototype, which only writes")
         _prototype(ctx, from_prototype, path, force=force, build=not no_images)
         return
     answers = _joined(typed, read_answers(source)) if source is not None else typed
@@ -419,33 +423,11 @@ class Setup:
         self._try(pools, answers)
 
     def _try(self, pools: Sequence[str], answers: Answers) -> None:
-        from mayfly.cli import canary_job, setup_start  # noqa: PLC0415
+        from mayfly.cli.first_jobs import try_all  # noqa: PLC0415
 
         config = _loaded(self.layout.config, None, "")
         tried = [pool for pool in config.pools if str(pool.name) in pools]
-        services = [pool for pool in tried if not pool.embedded]
-        named = answers.canary_job
-        if named is not None and len(services) != 1:
-            say(f"{clean(named)} is not run: of {len(services)} pools nobody knows which it is for")
-            named = None
-        for pool in tried:
-            if not pool.embedded:
-                if how := first_job(pool):
-                    say(f"a first job: {how}")
-                canary_job.try_at_service(pool, config.host, self.questions, named)
-            elif answers.canary or self.questions.yes(
-                f"Try a job in pool {pool.name}", otherwise=False
-            ):
-                setup_start.try_a_job(str(pool.name))
-
-
-def first_job(pool: PoolSpec) -> str:
-    """What a person does at the service for a first job; "" where its provider does not say."""
-    found = package(pool.provider)
-    if found is None:
-        return ""
-    group = getattr(pool.settings, found.hints.group_key or "name", "")
-    return found.hints.first_job.format(pool=pool.name, group=group)
+        try_all(tried, config.host, answers, self.questions)
 
 
 def _loaded(config: Path, place: Path | None, text: str) -> Config:

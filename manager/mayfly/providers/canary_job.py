@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from mayfly.core.model import PoolSpec
+from mayfly.edge.faults import Passing
 
 LOOKED_AT = 10  # places whose files are read to find what can be run
 READ = 20  # files that are read for that
@@ -63,6 +65,26 @@ class SeenRun:
     url: str = ""  # where a person sees it; "": where it was begun
 
 
+class PerhapsBegun(Passing):
+    """The service was asked to run it, and what came of that is not known.
+
+    ``url``: where a person sees it.
+    """
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+@contextmanager
+def may_have_begun(url: str) -> Iterator[None]:
+    """Around the call that begins it: what is lost from there on is no word that nothing runs."""
+    try:
+        yield
+    except Passing as fault:
+        raise PerhapsBegun(str(fault), url) from fault
+
+
 class CanaryJobs(Protocol):
     """What can be run at the service of one pool."""
 
@@ -73,7 +95,7 @@ class CanaryJobs(Protocol):
         """What there is, those first that ask for the pool's agents; a bounded number of calls."""
 
     def begin(self, name: str) -> BegunRun:
-        """Run it."""
+        """Run it; ``Refused`` and ``Passing`` say that it was not begun, but for ``PerhapsBegun``."""
 
     def look(self, run: BegunRun) -> SeenRun:
         """How it stands."""

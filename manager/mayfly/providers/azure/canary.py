@@ -24,10 +24,11 @@ from mayfly.providers.canary_job import (
     RunnableJob,
     SeenJob,
     SeenRun,
+    may_have_begun,
     ours_first,
 )
 
-FORM = "PROJECT/PIPELINE"
+FORM = "PROJECT/PIPELINE, or PROJECT/FOLDER/PIPELINE"
 RIGHT = (
     "the token of {} may run no pipeline: it would need the scope Build (Read & execute), and its owner a "
     "place in the project"
@@ -54,8 +55,7 @@ class Pipelines:
             below = f"/{quote(name, safe='')}/_apis/build/definitions"
             for entry in self._listed(below, "list the pipelines", 100):
                 if entry.get("queueStatus", "enabled") == "enabled":
-                    pipeline = text(entry.get("name"))
-                    yield RunnableJob(f"{name}/{pipeline}", self._asks_for_us(entry))
+                    yield RunnableJob(f"{name}/{_named(entry)}", self._asks_for_us(entry))
 
     def _asks_for_us(self, definition: Mapping[str, object]) -> bool:
         """Whether its jobs go to the agent pool where its text says nothing."""
@@ -74,26 +74,47 @@ class Pipelines:
         if not project.strip() or not pipeline.strip():
             raise Refused(f"{clean(name)!r} names no pipeline: it is {FORM}")
         at = f"/{quote(project, safe='')}/_apis/build"
+        body = {"definition": {"id": self._number(at, project, pipeline)}}
+        site = f"{self._agents.url}/{quote(project, safe='')}/_build"
+        with may_have_begun(site):
+            reply = self._call(
+                "POST", f"{at}/builds", f"run {name}", body=body, accept=(200, 201, 400)
+            )
+            if reply.status == 400:
+                raise Refused(f"Azure DevOps does not run {clean(name)}: {reply.said}")
+            number = integer(mapping(reply.body).get("id"))
+        return BegunRun(f"{at}/builds/{number}", f"{site}/results?buildId={number}")
+
+    def _number(self, at: str, project: str, pipeline: str) -> int:
+        """The id of the one pipeline of that name, with its folder or, where no other has it, without.
+
+        (What the service is asked for is a pattern: it answers with more than that.)
+        """
+        name = pipeline.rpartition("/")[2]
         reply = self._call(
             "GET",
             f"{at}/definitions",
             "find the pipeline",
-            query={"name": pipeline},
+            query={"name": name},
             accept=(200, 404),
         )
-        found = items(mapping(reply.body).get("value")) if reply.status == 200 else []
+        listed = items(mapping(reply.body).get("value")) if reply.status == 200 else []
+        rows = list(map(mapping, listed))
+        # Azure DevOps tells no names apart by their case.
+        found = [row for row in rows if _named(row).casefold() == pipeline.casefold()]
+        if not found:
+            found = [row for row in rows if text(row.get("name")).casefold() == pipeline.casefold()]
+        if len(found) > 1:
+            there = ", ".join(sorted(f"{clean(project)}/{clean(_named(row))}" for row in found[:5]))
+            raise Refused(
+                f"{len(found)} pipelines are called {clean(pipeline)}: name one with its folder, as {there}"
+            )
         if not found:
             raise Refused(
                 f"{self._agents.url} has no pipeline {clean(pipeline)} in a project {clean(project)} that "
                 "the token may see"
             )
-        body = {"definition": {"id": integer(mapping(found[0]).get("id"))}}
-        reply = self._call("POST", f"{at}/builds", f"run {name}", body=body, accept=(200, 201, 400))
-        if reply.status == 400:
-            raise Refused(f"Azure DevOps does not run {clean(name)}: {reply.said}")
-        number = integer(mapping(reply.body).get("id"))
-        page = f"{self._agents.url}/{quote(project, safe='')}/_build/results?buildId={number}"
-        return BegunRun(f"{at}/builds/{number}", page)
+        return integer(found[0].get("id"))
 
     def look(self, run: BegunRun) -> SeenRun:
         """The build, and the jobs of its timeline."""
@@ -130,6 +151,13 @@ class Pipelines:
         if reply.status in (401, 403):
             raise Refused(RIGHT.format(self._agents.whose))
         return reply
+
+
+def _named(definition: Mapping[str, object]) -> str:
+    """A pipeline's name below its project, with its folder: two folders may have one of a name."""
+    path = definition.get("path")
+    folders = path.split("\\") if isinstance(path, str) else []
+    return "/".join([*filter(None, folders), text(definition.get("name"))])
 
 
 def _word(value: object) -> str:

@@ -26,6 +26,7 @@ from mayfly.providers.canary_job import (
     SeenRun,
     asks_for,
     file_text,
+    may_have_begun,
     ours_first,
 )
 from mayfly.providers.gitea.service import GiteaApi
@@ -98,21 +99,23 @@ class Workflows:
         branch = text(mapping(about.body).get("default_branch"))
         self._read_names()
         path = f"{at}/actions/workflows/{file}/dispatches?return_run_details=true"
-        reply = self._call("POST", path, f"run {name}", (200, 204, 400, 404, 422), {"ref": branch})
-        if reply.status not in (200, 204):
-            raise Refused(
-                f"Gitea does not run {name} ({reply.status}): {reply.said or 'it says no more'}; it has to "
-                f"be on {clean(branch)}"
-            )
-        made = mapping(reply.body or {})
-        number = integer(made.get("workflow_run_id"))
+        page = f"{self._service.place.site}/{repository}/actions"
+        with may_have_begun(page):
+            accept = (200, 204, 400, 404, 422)
+            reply = self._call("POST", path, f"run {name}", accept, {"ref": branch})
+            if reply.status == 204:
+                raise Passing("Gitea took it, and does not say which run it is (1.26 does)")
+            if reply.status != 200:
+                raise Refused(
+                    f"Gitea does not run {name} ({reply.status}): {reply.said or 'it says no more'}; it has "
+                    f"to be on {clean(branch)}"
+                )
+            made = mapping(reply.body)
+            number = integer(made.get("workflow_run_id"))
         address = made.get("html_url")
-        page = (
-            address
-            if isinstance(address, str)
-            else f"{self._service.place.site}/{repository}/actions"
+        return BegunRun(
+            f"{at}/actions/runs/{number}", address if isinstance(address, str) else page
         )
-        return BegunRun(f"{at}/actions/runs/{number}", page)
 
     def look(self, run: BegunRun) -> SeenRun:
         """The run and its jobs."""

@@ -26,6 +26,7 @@ from mayfly.providers.canary_job import (
     SeenRun,
     asks_for,
     file_text,
+    may_have_begun,
     ours_first,
 )
 from mayfly.providers.github.connection import Connection
@@ -49,8 +50,8 @@ class Workflows:
     def __init__(self, pool: PoolSpec, clock: Callable[[], float] = time.time) -> None:
         settings = cast(GitHubSettings, pool.settings)
         self._pool = pool
-        # An App's token for runners may nothing else.
-        self._connection = Connection(pool, settings, clock, {"actions": "write"})
+        # An App's token for runners may do nothing else.
+        self._connection = Connection(pool, settings, clock, {"actions": "write"}, ("contents",))
         self._known: set[int] = set()  # runs that there were before
 
     def runnable(self) -> tuple[RunnableJob, ...]:
@@ -103,13 +104,16 @@ class Workflows:
         branch = text(about.get("default_branch"))
         path = f"repos/{repository}/actions/workflows/{file}"
         self._known = {integer(run.get("id")) for run in self._runs(path)}
-        reply = self._call(
-            "POST",
-            f"{path}/dispatches",
-            f"run {name}",
-            body={"ref": branch},
-            accept=(200, 204, 404, 422),
-        )
+        site = self._connection.place.web.removesuffix(f"/{self._connection.place.name}")
+        page = f"{site}/{repository}/actions/workflows/{file}"
+        with may_have_begun(page):
+            reply = self._call(
+                "POST",
+                f"{path}/dispatches",
+                f"run {name}",
+                body={"ref": branch},
+                accept=(200, 204, 404, 422),
+            )
         if reply.status == 404:
             raise Refused(f"{repository} has no workflow {file} on {clean(branch)}")
         if reply.status == 422:
@@ -117,8 +121,7 @@ class Workflows:
                 f"GitHub does not run {name} by hand: {reply.said}; it needs `on: workflow_dispatch` on "
                 f"{clean(branch)}, and no input that has to be given"
             )
-        site = self._connection.place.web.removesuffix(f"/{self._connection.place.name}")
-        return BegunRun(path, f"{site}/{repository}/actions/workflows/{file}")
+        return BegunRun(path, page)
 
     def look(self, run: BegunRun) -> SeenRun:
         """The run, once GitHub shows it, and its jobs."""

@@ -35,10 +35,15 @@ class Connection:
         settings: GitHubSettings,
         clock: Callable[[], float],
         rights: Mapping[str, str] | None = None,
+        # With "actions" it sees jobs that wait, and cancels them.
+        wished: tuple[str, ...] = ("actions",),
     ) -> None:
-        """``rights`` are what an App's token is asked for; ``None``: those that runners need."""
+        """``rights`` are what an App's token is asked for; ``None``: those that runners need.
+
+        What is ``wished`` is asked for as far as the App has it.
+        """
         self._pool, self._settings, self._clock = pool, settings, clock
-        self._rights = rights
+        self._rights, self._wished = rights, wished
         self.whose = f'pool "{pool.name}"'
         self._webs: tuple[Web, ...] = ()
         # Made now, so that no two threads make them; a wrong `url` is told at the first call.
@@ -96,9 +101,9 @@ class Connection:
                 if self.place.kind == "organisation"
                 else {"administration": "write"}
             )
-            # With "actions" it sees jobs that wait, and cancels them.
-            wished = () if self._rights else ("actions",)
-            return App(self._app_web, app.id, app.key, self.place.path, right, self._clock, wished)
+            return App(
+                *(self._app_web, app.id, app.key, self.place.path, right, self._clock, self._wished)
+            )
         if token is not None:
             return Personal(token)
         raise Refused(f"{self.whose} has neither `token` nor `app`: give one of them")

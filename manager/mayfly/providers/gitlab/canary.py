@@ -23,6 +23,7 @@ from mayfly.providers.canary_job import (
     SeenRun,
     asks_for,
     file_text,
+    may_have_begun,
     ours_first,
 )
 from mayfly.providers.gitlab.access import Access
@@ -92,20 +93,25 @@ class Pipelines:
         if not isinstance(branch, str):
             raise Refused(f"the project {name} has no branch yet, so no pipeline")
         path = f"projects/{integer(row.get('id'))}"
-        reply = self._call(
-            "POST",
-            f"{path}/pipeline",
-            f"run the pipeline of {name}",
-            body={"ref": branch},
-            accept=(201, 400),
-        )
-        if reply.status == 400:
-            raise Refused(
-                f"GitLab runs no pipeline of {name} on {clean(branch)}: {reply.said}; it needs a {FILE} there"
+        site = row.get("web_url")
+        page = f"{site if isinstance(site, str) else name}/-/pipelines"
+        with may_have_begun(page):
+            reply = self._call(
+                "POST",
+                f"{path}/pipeline",
+                f"run the pipeline of {name}",
+                body={"ref": branch},
+                accept=(201, 400),
             )
-        made = mapping(reply.body)
-        number = integer(made.get("id"))
-        return BegunRun(f"{path}/pipelines/{number}", text(made.get("web_url")))
+            if reply.status == 400:
+                raise Refused(
+                    f"GitLab runs no pipeline of {name} on {clean(branch)}: {reply.said}; it needs a "
+                    f"{FILE} there"
+                )
+            made = mapping(reply.body)
+            number = integer(made.get("id"))
+        address = made.get("web_url")
+        return BegunRun(f"{path}/pipelines/{number}", address if isinstance(address, str) else page)
 
     def look(self, run: BegunRun) -> SeenRun:
         """The pipeline and its jobs."""
