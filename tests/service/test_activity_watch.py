@@ -23,12 +23,14 @@ class World:
     def __init__(self, home: Path) -> None:
         self.home, self.now, self.engine = home, 1000.0, ENGINE
         self.agents = {G: (BOX, FIRST)}
+        self.waiting: dict[Generation, tuple[ContainerId, int]] = {}
         self.sent: list[ActivitySeen] = []
         self._tasks = home / f"sys/pids/docker/{BOX}/tasks"
         self._state = dict(QUIET)
         self.turns()
         self.watch = ActivityWatch(
             *(self, lambda: self.agents, self.sent.append),
+            waiting=lambda: self.waiting,
             processors=2, proc=home / "proc", mounted=home / "sys", steady=lambda: self.now,
         )  # fmt: skip
 
@@ -99,6 +101,22 @@ def test_processes_are_told_from_the_second_look_on_until_it_was_calm_for_long(
     assert world.begun() is None
     world.turns(2.0)
     assert not world.watch.look()
+
+
+def test_who_waits_at_its_gate_is_looked_at_in_its_turn_and_of_many_a_few_at_a_time(
+    world: World,
+) -> None:
+    nobody = ContainerId("c" * 64), 9
+    world.agents = {}
+    world.waiting = {Generation(f"g{number}"): nobody for number in range(9)} | {G: (BOX, FIRST)}
+    told = []
+    for _ in range(9):  # four of nine each time: everybody four times
+        world.turns(last=900, inner=800)
+        assert world.watch.look()
+        told.append(world.begun())
+    seen = [begun.processes for begun in told if begun is not None]
+    assert len(seen) == 3  # the first look has nothing to compare with
+    assert sum(seen) in range(4 * 800, 9 * 800)
 
 
 def test_connections_are_told_while_the_engine_s_table_is_crowded(world: World) -> None:

@@ -25,6 +25,7 @@ from mayfly.edge.process_numbers import MOUNTED, PROC, ProcessNumbers, last_numb
 QUIET = 1.0  # seconds between two looks
 CLOSE = 0.5  # while there is something to see
 ENGINE_KEPT = 30.0  # seconds after which the engine's process is asked for again
+IN_TURN = 4  # of those that wait at their gates, at each look: most begin nothing, and there may be hundreds
 FEW = 25  # processes that are not worth a word
 LASTING = (
     90.0  # seconds that agents are looked at then: as long as one may be frozen, and begin again
@@ -42,8 +43,8 @@ Watched = Mapping[Generation, tuple[ContainerId, int]]
 
 
 class ActivityWatch:
-    """A thread; ``agents`` names all that run, with their containers and first processes: an image does what
-    it likes before its gate is opened, too.
+    """A thread; ``agents`` names those that may have a job, with their containers and first processes, and
+    ``waiting`` the others, whose image does what it likes, too.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ActivityWatch:
         agents: Callable[[], Watched],
         send: Callable[[ActivitySeen], None],
         *,
+        waiting: Callable[[], Watched] = dict,
         processors: int | None = None,
         proc: Path = PROC,
         mounted: Path = MOUNTED,
@@ -59,6 +61,8 @@ class ActivityWatch:
     ) -> None:
         self._engine = engine
         self._agents = agents
+        self._waiting = waiting
+        self._turn = Generation("")  # the last of those that wait that was looked at
         self._send = send
         self._stopping = threading.Event()
         self._thread = LastingThread(self._run, "activity-watch")
@@ -86,8 +90,8 @@ class ActivityWatch:
 
     def look(self) -> bool:
         """Look once; whether there is something to see."""
-        agents = self._agents()
-        if not agents:
+        agents, waiting = self._agents(), self._waiting()
+        if not agents and not waiting:
             self._numbers, self._traffic, self._last = {}, {}, None
             return False
         busy, crowd = self._is_busy(), self._crowd()
@@ -97,19 +101,30 @@ class ActivityWatch:
             self._numbers, self._traffic = {}, {}
             return False
         begun = {}
-        for generation, (container, process) in agents.items():
+        for generation, (container, process) in (*agents.items(), *self._next(waiting)):
             processes = self._processes(container, process)
             connections = self._opened(container, process, crowd)
             if processes >= FEW or connections:
                 begun[generation] = Begun(processes, connections)
         if begun:
             self._send(ActivitySeen(self._processors, begun))
-        there = {container for container, _ in agents.values()}
+        there = {container for container, _ in (*agents.values(), *waiting.values())}
         for gone in self._numbers.keys() - there:
             del self._numbers[gone]
         for gone in self._traffic.keys() - there:
             del self._traffic[gone]
         return True
+
+    def _next(self, waiting: Watched) -> list[tuple[Generation, tuple[ContainerId, int]]]:
+        """The next few, each in its turn."""
+        names = sorted(waiting)
+        names = [name for name in names if name > self._turn] + [
+            name for name in names if name <= self._turn
+        ]
+        chosen = names[:IN_TURN]
+        if chosen:
+            self._turn = chosen[-1]
+        return [(name, waiting[name]) for name in chosen]
 
     def _is_busy(self) -> bool:
         number, now = last_number(self._proc), self._steady()

@@ -25,7 +25,7 @@ from mayfly.core.facts import AgentDetached
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
-from mayfly.core.model import Config, Generation, HostId
+from mayfly.core.model import Config, ContainerId, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, Printed, ProcessesGone
@@ -180,7 +180,12 @@ def _run(
     observer, mounts = _observers(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key
     )
-    activity = ActivityWatch(engine, ends.awaited, inbox.put)
+    activity = ActivityWatch(
+        engine,
+        lambda: _awaited(ends, loop.state.memory, at_work=True),
+        inbox.put,
+        waiting=lambda: _awaited(ends, loop.state.memory, at_work=False),
+    )
     prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
@@ -314,6 +319,18 @@ def _throttled(memory: Memory, generation: Generation) -> bool:
     """Whether the agent is frozen now and then for what it does too much of."""
     agent = memory.agents.get(generation)
     return agent is not None and agent.throttled is not None and not agent.settled
+
+
+def _awaited(
+    ends: EndWatch, memory: Memory, *, at_work: bool
+) -> dict[Generation, tuple[ContainerId, int]]:
+    """The agents that may have a job, or those that may not yet, with their first processes."""
+    agents = memory.agents
+    return {
+        generation: where
+        for generation, where in ends.awaited().items()
+        if generation in agents and (agents[generation].committed is not None) is at_work
+    }
 
 
 def _bell(
