@@ -1,4 +1,4 @@
-"""The chart's objects that no value changes are those of kustomize, and what tests/real renders is left to it."""
+"""The chart's objects that no value changes are those of kustomize; tests/real renders the others."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ A, B, C, D, ROOT = 1001, 1002, 1003, 1004, 0
 class Door:
     """Connections of which it is known who was hung up on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_yields: bool = False) -> None:
         self.hung_up: list[tuple[int, bool]] = []  # whose, and whether it had asked nothing
         self.users: dict[socket.socket, int] = {}
-        self.connections = Connections(BOUNDS, self._hang_up)
+        self.connections = Connections(BOUNDS, self._hang_up, longest_yields=longest_yields)
         self._opened = ExitStack()
 
     def _hang_up(self, connection: socket.socket, asking: bool) -> None:
@@ -110,3 +110,15 @@ def test_a_place_that_is_left_is_another_s(door: Door) -> None:
     door.connections.leave(first)
     assert door.come(A)
     assert not door.come(A)
+
+
+def test_behind_one_address_who_comes_gets_the_place_of_who_is_waited_for_longest() -> None:
+    door = Door(longest_yields=True)
+    first, *_ = door.come(*[A] * BOUNDS.of_one)
+    assert door.come(A)
+    assert first not in door.users
+    door.come(*range(2000, 2000 + BOUNDS.all))
+    working = [one for one in door.users if door.connections.works(one)]
+    assert not door.come(B), "what the manager is at work for is never given up"
+    assert set(working) == set(door.users)
+    door.close()

@@ -18,7 +18,15 @@ import pytest
 from mayfly.edge import connections, http_connection, tcp_http
 from mayfly.edge.http_connection import HttpReply
 from mayfly.edge.places import Bounds
-from mayfly.edge.tcp_http import PLACES, TcpServer, Users, is_own_name
+from mayfly.edge.tcp_http import (
+    PLACES,
+    UNKNOWN,
+    TcpServer,
+    Users,
+    cluster_domains,
+    is_own_name,
+    whose_place,
+)
 from tests.harness import until
 
 GET = b"GET /metrics HTTP/1.0\r\n\r\n"
@@ -180,3 +188,76 @@ def test_a_browser_that_was_led_here_under_another_name_reads_nothing(
 def test_two_hosts_are_two_claims(server: TcpServer) -> None:
     both = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
     assert answered(connect(server), both).startswith(b"HTTP/1.1 421")
+
+
+@pytest.fixture
+def everywhere() -> Iterator[TcpServer]:
+    """A server as a manager has it that is a pod."""
+
+    def fails(where: str, error: BaseException) -> None:
+        raise AssertionError(where) from error
+
+    made = TcpServer("0.0.0.0", 0, lambda _: HttpReply(200, "text/plain", b"ok\n"), fails)
+    yield made
+    made.close()
+
+
+def test_slow_connections_from_a_probe_s_own_address_keep_the_probe_out_of_nothing(
+    everywhere: TcpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_http._Server, "head_seconds", 600.0)
+    with ExitStack() as slow:
+        for _ in range(3):
+            for _ in range(PLACES.all):
+                slow.enter_context(connect(everywhere)).sendall(b"GET /livez HT")
+            assert answered(connect(everywhere)) == b"HTTP/1.1 200 OK"
+
+
+def test_the_places_of_others_go_by_the_address_that_they_come_from() -> None:
+    apart = ["10.244.0.1", "10.244.0.7", "fd00::1", "fd00::7", "::1"]
+    assert len({whose_place(one) for one in apart}) == len(apart)
+    assert all(whose_place(one) < 0 for one in apart), "no user's"
+    assert whose_place("::ffff:10.244.0.7") == whose_place("10.244.0.7")
+    assert whose_place("fe80::7%eth0") == whose_place("fe80::7")
+    assert {whose_place(one) for one in ("127.0.0.1", "127.8.8.8", "::1")} == {UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("10.244.0.7:9925", True),
+        ("[fd00::7]:9925", True),
+        ("mayfly:9925", True),
+        ("mayfly.ci:9925", True),
+        ("mayfly.ci.svc:9925", True),
+        ("mayfly.ci.svc.cluster.test:9925", True),
+        ("mayfly.ci.svc.cluster.test.:9925", True),
+        ("mayfly-0.mayfly.ci.svc.cluster.local", True),
+        ("mayfly.elsewhere:9925", False),
+        ("mayfly.ci.evil.example", False),
+        ("mayfly.ci.svc.evil.example", False),
+        ("evil.example", False),
+        (".ci", False),
+        ("", False),
+    ],
+)
+def test_a_pod_s_manager_answers_to_its_service_s_names(
+    tmp_path: Path, named: str, meant: bool
+) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text(
+        "nameserver 10.96.0.10\nsearch ci.svc.cluster.test svc.cluster.test cluster.test lab.example\n"
+        "options ndots:5\n"
+    )
+    domains = cluster_domains(file)
+    assert domains == ("ci.svc.cluster.test",)
+    for own in ("0.0.0.0", "::"):
+        assert is_own_name(named, own, domains) is meant
+    assert not is_own_name(named, "127.0.0.1", domains)
+    assert not is_own_name(named, "localhost", domains)
+
+
+def test_a_host_outside_of_a_cluster_has_no_service_s_names(tmp_path: Path) -> None:
+    assert cluster_domains(tmp_path / "none") == ()
+    assert not is_own_name("mayfly", "0.0.0.0", ())
+    assert not is_own_name("mayfly", "", ())

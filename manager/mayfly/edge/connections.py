@@ -4,6 +4,9 @@ A client that sends its request slowly, or does not read its answer, has its pla
 Once there are none, somebody with more of them than who comes gives up the one that has been waited for
 longest: slow clients that are begun again at once take nobody's way in. What the manager is at work for is
 never given up.
+
+Where many who come cannot be told apart, as behind one address, nobody has to have more: who comes gets the
+place of whoever has been waited for longest.
 """
 
 from __future__ import annotations
@@ -38,9 +41,12 @@ HangUp = Callable[
 class Connections:
     """Who has a connection now. From any thread; nothing here waits."""
 
-    def __init__(self, bounds: Bounds, hang_up: HangUp) -> None:
-        """``hang_up`` ends a connection from outside, without waiting; it is not closed meanwhile."""
+    def __init__(self, bounds: Bounds, hang_up: HangUp, *, longest_yields: bool = False) -> None:
+        """``hang_up`` ends a connection from outside, without waiting; it is not closed meanwhile.
+        ``longest_yields``: also to who has as many connections, or is the same.
+        """
         self._bounds = bounds
+        self._longest_yields = longest_yields
         self._hang_up = hang_up
         self._lock = threading.Lock()
         self._places: dict[socket.socket, _Place] = {}
@@ -65,7 +71,7 @@ class Connections:
             for connection, place in self._places.items()
             if place.awaited is not None
             and place.awaited <= now
-            and taken[place.user] > taken[user] + 1
+            and (self._longest_yields or taken[place.user] > taken[user] + 1)
         ]
         for _, _, connection in sorted(waiting, key=lambda one: one[:2]):
             whose = self._places[connection].user

@@ -395,10 +395,12 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         respond: Respond,
         on_failure: OnFailure,
         bounds: Bounds,
+        *,
+        longest_yields: bool = False,
     ) -> None:
         self.respond = respond
         self.on_failure = on_failure
-        self.connections = Connections(bounds, _hang_up)
+        self.connections = Connections(bounds, _hang_up, longest_yields=longest_yields)
         super().__init__(address, Handler, bind_and_activate=False)  # type: ignore[arg-type]
 
     def caller(self, connection: socket.socket) -> Caller:

@@ -1,5 +1,6 @@
 """HTTP on a loopback address, where any user of the host may knock: places by user, short waits, own names.
-A manager that is a pod listens on that pod's address.
+A manager that is a pod listens on that pod's address: there places go by the address of who comes, and who
+is slow makes room for who comes, since a cluster ends a manager whose probes are not answered.
 
 Whoever asks is not known to be anybody: only what everybody may read belongs here. A browser that was led to
 this address under another name is turned away (DNS rebinding).
@@ -26,6 +27,7 @@ PLACES = Bounds(all=24, of_one=6, of_root=12, kept_for_root=2)
 HEAD_SECONDS = 5.0
 UNKNOWN = -1  # a user whom the kernel does not name
 ANYBODY = Caller(0, UNKNOWN, UNKNOWN, "somebody", operator=False)
+RESOLVER = Path("/etc/resolv.conf")
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 FRESH = 0.5  # seconds for which what was read of a table is believed
 ESTABLISHED = b"01"
@@ -69,32 +71,83 @@ class _Server(Server):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._host = host
         self._users = Users()
-        super().__init__((host, port), respond, on_failure, PLACES)
+        self._domains = cluster_domains(RESOLVER)
+        # Many may be behind one address there: pods of a node's network, and the kubelet that probes.
+        others = not _is_loopback(host)
+        super().__init__((host, port), respond, on_failure, PLACES, longest_yields=others)
 
     def caller(self, connection: socket.socket) -> Caller:
         del connection
         return ANYBODY
 
     def user(self, connection: socket.socket) -> int:
-        return self._users.of(connection)
+        uid = self._users.of(connection)
+        return uid if uid != UNKNOWN else whose_place(str(connection.getpeername()[0]))
 
     def is_meant(self, hosts: Sequence[str]) -> bool:
-        return all(is_own_name(host, self._host) for host in hosts)
+        return all(is_own_name(host, self._host, self._domains) for host in hosts)
 
 
-def is_own_name(named: str, own: str) -> bool:
+def whose_place(address: str) -> int:
+    """Whose place somebody takes whom the kernel does not name: of another machine or pod its address's,
+    which no uid is; of this host nobody's in particular.
+    """
+    found = ipaddress.ip_address(address.partition("%")[0])
+    found = getattr(found, "ipv4_mapped", None) or found
+    return UNKNOWN if found.is_loopback else UNKNOWN - 1 - int(found)
+
+
+def cluster_domains(file: Path) -> tuple[str, ...]:
+    """Where a pod's resolver looks for services, ``NAMESPACE.svc.DOMAIN``; elsewhere there are none."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").lower().splitlines()
+    except OSError:
+        return ()
+    words = [line.split() for line in lines]
+    searched = next((found[1:] for found in reversed(words) if found[:1] == ["search"]), [])
+    return tuple(one.rstrip(".") for one in searched if one.split(".")[1:2] == ["svc"])
+
+
+def is_own_name(named: str, own: str, domains: Sequence[str] = ()) -> bool:
     """Whether a Host header names this host: by loopback, or as it is configured. Who listens on all
-    addresses is known by each of them, and by a service's name in a cluster, where no page leads a browser.
+    addresses is known by each of them, and by a service's name in a cluster, where no page leads a browser:
+    ``SERVICE``, ``SERVICE.NAMESPACE`` and so on, as ``domains`` complete it.
     """
     host, _, port = named.rpartition(":") if not named.endswith("]") else (named, "", "")
-    host = (host if whole_number(port) is not None and host else named).strip("[]").lower()
+    host = host if whole_number(port) is not None and host else named
+    host = host.strip("[]").lower().removesuffix(".")
     if host in ("localhost", own.lower()):
         return True
-    everywhere = ipaddress.ip_address(own).is_unspecified if own[:1] in "0:" else False
+    everywhere = _is_everywhere(own)
     try:
         return ipaddress.ip_address(host).is_loopback or everywhere
     except ValueError:
-        return everywhere and host.endswith((".svc", ".svc.cluster.local"))
+        return everywhere and _is_service(host, domains)
+
+
+def _is_service(host: str, domains: Sequence[str]) -> bool:
+    """Whether it is a name that nobody outside of the cluster gives away."""
+    service, _, rest = host.partition(".")
+    if not service:
+        return False
+    # (No top-level domain is called svc, and none has ``local``.)
+    return host.endswith((".svc", ".svc.cluster.local")) or any(
+        rest in ("", domain, domain.partition(".")[0]) for domain in domains
+    )
+
+
+def _is_everywhere(own: str) -> bool:
+    try:
+        return ipaddress.ip_address(own).is_unspecified
+    except ValueError:  # a name
+        return False
+
+
+def _is_loopback(own: str) -> bool:
+    try:
+        return ipaddress.ip_address(own).is_loopback
+    except ValueError:
+        return own == "localhost"
 
 
 class Users:
