@@ -29,7 +29,7 @@ HEADINGS = ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
 # What a page may call beside mayfly and what is of this checkout.
 OTHERS = {
     *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
-    *("base64", "helm", "kubectl", "nvidia-smi", "pipx", "rm"),
+    *("base64", "cmp", "cp", "helm", "kubectl", "nvidia-smi", "pipx", "rm", "sleep"),
     *("python3", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
 }
 GOOD = '[host]\nname = "lab"\n[[pool]]\nname = "local"\nslots = 2\n'
@@ -145,8 +145,9 @@ def simple(command: str) -> Iterator[list[str]]:
 
 
 def bare(words: list[str]) -> list[str]:
-    """Without sudo, env and the variables before a command."""
-    while words and (words[0] in ("sudo", "env") or re.fullmatch(r"\w+=.*", words[0])):
+    """Without sudo, env, the variables and a loop's words before a command."""
+    before = ("sudo", "env", "until", "do", "done")
+    while words and (words[0] in before or re.fullmatch(r"\w+=.*", words[0])):
         words = words[1:]
     return words
 

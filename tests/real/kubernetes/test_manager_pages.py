@@ -63,6 +63,11 @@ def status(desk: Desk) -> dict[str, Any]:
     return found
 
 
+def slots(desk: Desk) -> set[str]:
+    """Which it has."""
+    return {str(row["slot"]) for row in status(desk)["slots"]}
+
+
 def rests(desk: Desk) -> bool:
     """Whether each slot of it is idle."""
     done = desk.mayfly("--context", "lab", "status", "--json")
@@ -237,9 +242,14 @@ def test_where_there_is_no_way_to_a_manager_one_sentence_says_why(
 def test_a_pool_moves_from_a_box_to_the_cluster_line_by_line(
     inside: Desk, worker_engine: PrivateEngine
 ) -> None:
+    with_cpu = block_of(INSIDE, "toml")
+    host, _, cpu = with_cpu.partition("[[pool]]")
+    other = f"{host}[[pool]]{cpu.replace('cpu', 'other', 1)}"
     config = inside.place / "kubernetes/manager/config.toml"
-    (inside.place / "config.toml").write_text(config.read_text())
-    (inside.place / "box").mkdir()
+    config.write_text(other)
+    inside.type_block(INSIDE, 4)
+    until(lambda: slots(inside) == {"other-0", "other-1"}, "the cluster has no pool cpu")
+    (inside.place / "config.toml").write_text(f"{other}\n[[pool]]{cpu}")
     with Manager(
         worker_engine.url,
         '[[pool]]\nname = "cpu"\nslots = 2\n[[pool]]\nname = "stays"\nslots = 1\n',
@@ -249,7 +259,9 @@ def test_a_pool_moves_from_a_box_to_the_cluster_line_by_line(
         try:
             inside.type_block(BOTH, 0)
             inside.type_block(BOTH, 1)
-            assert {row["phase"] for row in status(inside)["slots"]} <= {"idle"}
+            there = {"other-0", "other-1", "cpu-0", "cpu-1"}
+            assert slots(inside) == there, "the box is drained once they are there"
+            assert {row["phase"] for row in status(inside)["slots"]} == {"idle"}
             box.configure('[[pool]]\nname = "stays"\nslots = 1\n')
             inside.type_block(BOTH, 2)
             until(lambda: len(box.get("/v1/status")["slots"]) == 1, "the pool is gone")
