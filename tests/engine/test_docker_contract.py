@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 
@@ -28,31 +28,41 @@ CLAIMING = "image/that-claims:much"
 LEADING = "image/that-leads:elsewhere"
 
 
+def removed_after(engine: PrivateEngine, image: str) -> Iterator[str]:
+    """An image for one test: other files are given the same Engine."""
+    try:
+        yield image
+    finally:
+        engine.docker("rmi", "-f", image)
+
+
 class TestDocker(EngineContract):
     @pytest.fixture
     def engine(self, worker_engine: PrivateEngine) -> Engine:
         return DockerEngine(worker_engine.url)
 
     @pytest.fixture
-    def claiming(self, worker_engine: PrivateEngine) -> str:
+    def claiming(self, worker_engine: PrivateEngine) -> Iterator[str]:
         made = worker_engine.docker("create", IMAGE)
         labels = [
             word
             for claim in CLAIMS.items()
             for word in ("--change", f"LABEL {claim[0]}={claim[1]}")
         ]
-        worker_engine.docker("commit", *labels, made, CLAIMING)
-        worker_engine.docker("rm", made)
-        return CLAIMING
+        try:
+            worker_engine.docker("commit", *labels, made, CLAIMING)
+        finally:
+            worker_engine.docker("rm", made)
+        yield from removed_after(worker_engine, CLAIMING)
 
     @pytest.fixture
-    def leading(self, worker_engine: PrivateEngine) -> str:
+    def leading(self, worker_engine: PrivateEngine) -> Iterator[str]:
         """An agent image in which programs are searched for where anybody may write."""
         words = ("docker", "-H", worker_engine.url, "build", "-q", "-t", LEADING, "-")
         said = f"FROM {IMAGE}\n{LINES}"
         around = {**os.environ, "DOCKER_BUILDKIT": "0"}
         subprocess.run(words, input=said, text=True, capture_output=True, check=True, env=around)
-        return LEADING
+        yield from removed_after(worker_engine, LEADING)
 
     def test_nothing_of_roots_goes_by_what_an_image_says(
         self, world: World, until: Until, leading: str

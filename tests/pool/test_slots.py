@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.copies import MAYFLY
 from tests.harness import Manager, until
 from tests.hurried import BRISK, hurried
+from tests.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,17 +154,19 @@ def test_wait_tells_a_held_slot_from_an_idle_pool(manager: Manager) -> None:
     assert manager.cli("wait", "--for", "idle", "--timeout", "100").returncode == 0
     manager.kill()
     manager.configure(POOL.format(home=manager.home) + HELD)
-    manager.start(wait=None)
-    done = manager.cli("wait", "--for", "idle", "--timeout", "100")
-    assert done.returncode == 1
-    assert "held-0" in done.stderr
-    assert manager.cli("status").returncode == 1
-    job = busy(manager)
-    assert manager.cli("wait", "--for", "idle", "--timeout", "1").returncode == 5
-    assert manager.cli("wait", "--for", "drained", "--timeout", "1").returncode == 5
-    assert manager.cli("cancel", job).returncode == 0
-    manager.ended(job)
-    manager.kill()  # the next one knows nothing of that pool
+    try:
+        manager.start(wait=None)
+        done = manager.cli("wait", "--for", "idle", "--timeout", "100")
+        assert done.returncode == 1
+        assert "held-0" in done.stderr
+        assert manager.cli("status").returncode == 1
+        job = busy(manager)
+        assert manager.cli("wait", "--for", "idle", "--timeout", "1").returncode == 5
+        assert manager.cli("wait", "--for", "drained", "--timeout", "1").returncode == 5
+        assert manager.cli("cancel", job).returncode == 0
+        manager.ended(job)
+    finally:
+        manager.kill()  # the next one knows nothing of that pool
 
 
 def test_without_a_manager(manager: Manager) -> None:
@@ -183,10 +186,15 @@ def test_without_a_manager(manager: Manager) -> None:
 
 def test_wait_waits_for_a_manager_that_comes(manager: Manager) -> None:
     manager.kill()
-    with ThreadPoolExecutor() as beside:
-        done = beside.submit(manager.cli, "wait", "--for", "idle", "--timeout", "100")
+    words = [*MAYFLY, "wait", "--for", "idle", "--timeout", "100"]
+    screen = Terminal(words, 200, **manager.environment())
+    try:
+        screen.until("waiting: ")  # it has seen that none answers
         manager.start(*hurried(BRISK))
-        assert done.result().returncode == 0
+        code, shown = screen.end()
+    finally:
+        screen.close()
+    assert code == 0, shown
     assert [row["phase"] for row in manager.get("/v1/status")["slots"]] == ["idle", "idle"]
 
 

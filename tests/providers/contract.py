@@ -213,12 +213,14 @@ class ProviderContract:
         *_, finding = provider.check()
         assert finding.severity is Severity.ERROR
         assert "could not be asked" in finding.text
+        assert (finding.passing, finding.untrusted) == (True, False)
         bench.fake.start()
         bench.spoil_token()
         *_, finding = bench.provider().check()
         assert finding.severity is Severity.ERROR
         assert "token" in finding.text or "key" in finding.text
         assert finding.fix
+        assert (finding.passing, finding.untrusted) == (False, False)
         for secret in bench.secrets:
             assert secret not in finding.text
 

@@ -327,6 +327,7 @@ def test_microsofts_agent_ends_as_its_source_says(
         fake.heal()
         fake.agents |= agents
         fake.sessions.clear()
+        fake.jobs.clear()
     found = judged("azure", code, one.lines, azure.judge)
     assert (found.result, words in found.detail) == (result, True), found
     assert sum(said in line for line in one.lines) == 1, one.lines

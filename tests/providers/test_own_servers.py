@@ -118,6 +118,8 @@ def test_what_is_bad_about_the_proxy_is_one_sentence_of_the_doctor_s(site: Site)
 
 
 def test_an_authority_that_nobody_named_is_told_with_the_key_for_it(site: Site) -> None:
-    (sentence,) = site.said(site.provider(ca=None))
+    provider = site.provider(ca=None)
+    (sentence,) = site.said(provider)
     assert "a certificate that is not trusted" in sentence
     assert "in `ca`" in sentence
+    assert [one.untrusted for one in provider.check() if one.severity is Severity.ERROR] == [True]

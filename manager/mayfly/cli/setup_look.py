@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mayfly.cli.trouble import Trouble
 from mayfly.core.model import HostId, HostSpec, PoolName, PoolSpec, Severity
-from mayfly.edge.faults import Fault, Passing
-from mayfly.edge.web import ANOTHER, NAME_IT, Untrusted
-from mayfly.providers import UNASKED, Finding, Package
+from mayfly.edge.faults import Fault, Passing, Untrusted
+from mayfly.edge.web import ANOTHER
+from mayfly.providers import Finding, Package
 from mayfly.providers.setting_up import Access, Survey
 
 HERE = " (here: --ca FILE)"  # of an authority that is not trusted
@@ -39,6 +39,14 @@ def sentence(fault: Fault) -> str:
     if isinstance(fault, Passing):
         return _unreached(text)
     return text
+
+
+def _unserved(fault: Fault) -> Unserved:
+    return Unserved(
+        sentence(fault),
+        untrusted=isinstance(fault, Untrusted),
+        passing=isinstance(fault, Passing),
+    )
 
 
 def _unreached(text: str) -> str:
@@ -70,11 +78,7 @@ def surveyed(
     try:
         return guarded(package.name, lambda: look()(access), "cannot look at its service")
     except Fault as fault:
-        raise Unserved(
-            sentence(fault),
-            untrusted=isinstance(fault, Untrusted),
-            passing=isinstance(fault, Passing),
-        ) from fault
+        raise _unserved(fault) from fault
 
 
 def bare_pool(
@@ -93,23 +97,18 @@ def checked(pool: PoolSpec, host: HostSpec) -> list[Finding]:
             provider = load(pool, host, HostId("init"), Path(nothing))
             found = guarded(pool.provider, provider.check, "cannot look at its service")
         except Fault as fault:
-            raise Unserved(sentence(fault), passing=isinstance(fault, Passing)) from fault
+            raise _unserved(fault) from fault
     for finding in found:
         if finding.severity is Severity.ERROR:
-            raise Unserved(
-                _told(finding),
-                untrusted=NAME_IT in finding.text,
-                passing=finding.text.startswith(UNASKED),
-            )
+            raise Unserved(_told(finding), untrusted=finding.untrusted, passing=finding.passing)
     return list(found)
 
 
 def _told(finding: Finding) -> str:
     """A finding with what to do, where its sentence does not say that itself."""
-    if NAME_IT in finding.text:
+    if finding.untrusted:
         return f"{finding.text}{HERE}"
-    if finding.text.endswith(ANOTHER):
-        return finding.text.removesuffix(ANOTHER)
     if finding.fix.startswith("# "):
         return f"{finding.text}: {finding.fix.removeprefix('# ')}"
-    return _unreached(finding.text) if finding.text.startswith(UNASKED) else finding.text
+    text = finding.text.removesuffix(ANOTHER)
+    return _unreached(text) if finding.passing else text

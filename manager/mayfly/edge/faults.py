@@ -5,6 +5,7 @@
     Fault
     ├── Passing      the same call may succeed later (``retry_after`` seconds, if known)
     └── Refused      it will not succeed until a person changes something
+        ├── Untrusted    the other end's certificate is of no authority that is trusted here
         └── Unbringable  what a job brings is itself why: it cannot be put into any agent
 
 An answer ("busy", "gone") is a value and no error. An edge never lets its library's exceptions out; the
@@ -46,6 +47,10 @@ def _bounded(seconds: float | None) -> float | None:
 
 class Refused(Fault):
     """It needs a person."""
+
+
+class Untrusted(Refused):
+    """The other end's certificate is of no authority that is trusted here."""
 
 
 class Unbringable(Refused):

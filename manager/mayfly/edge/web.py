@@ -28,7 +28,7 @@ from mayfly.core.doubling import doubling
 from mayfly.edge.addresses import joined
 from mayfly.edge.credentials import Secret
 from mayfly.edge.exchange import Exchanges, Interrupt, NoAnswer, Trouble
-from mayfly.edge.faults import WAIT_MOST, Fault, Passing, Refused
+from mayfly.edge.faults import WAIT_MOST, Fault, Passing, Refused, Untrusted
 from mayfly.edge.header_values import date_of, remaining, retry_after, until_reset
 from mayfly.edge.service_json import Garbage, parsed
 from mayfly.edge.token_looks import MASK, without_long_words
@@ -39,7 +39,6 @@ SAID = 200  # characters of a service's own words in a message
 # where a service says no which, and its provider knows no better
 NAMED_ELSEWHERE = "the how-to of its provider names them"
 # what is to be done about a token that is refused, where it stands in a configuration
-NAME_IT = "name its authority in `ca`"  # of a certificate that is not trusted
 ANOTHER = ": put a valid one where `token` points"
 LIMIT_FIRST = 60.0  # seconds to wait where a limit came without a time
 LIMIT_MOST = 900.0
@@ -59,10 +58,6 @@ class Moved(Refused):
     def __init__(self, message: str, location: str) -> None:
         super().__init__(message)
         self.location = location
-
-
-class Untrusted(Refused):
-    """The other end's certificate is of no authority that is trusted here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,7 +449,7 @@ class Web:
                 )
                 return Untrusted(
                     f"{self._service} shows a certificate that is not trusted, so nobody can {operation} for "
-                    f"{self._whose} ({reason}): {NAME_IT}{behind}, check the host's clock"
+                    f"{self._whose} ({reason}): name its authority in `ca`{behind}, check the host's clock"
                 )
             case Trouble.NO_TLS:
                 return Refused(

@@ -21,7 +21,7 @@ from mayfly.core.pipeline.task import Task
 from mayfly.core.requests import Listen
 from mayfly.core.waiting import WaitingJob
 from mayfly.core.workspace import Brought
-from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.faults import Fault, Passing, Refused, Untrusted
 
 if TYPE_CHECKING:
     from mayfly.edge.provider_keys import ProviderKeys
@@ -72,6 +72,10 @@ class Finding:
     severity: Severity
     text: str
     fix: str
+    # the service's certificate is of no authority that is trusted here
+    untrusted: bool = False
+    # the service did not answer, or not now
+    passing: bool = False
 
 
 Diagnosis = tuple[Finding, ...]
@@ -92,7 +96,6 @@ class Dismissed:
 
 
 BEGUN = "a job of it has begun meanwhile, so it is left alone"  # of what was to be cancelled
-UNASKED = "it could not be asked"  # how a check tells of a service that does not answer
 
 
 def diagnosis(findings: Iterator[Finding]) -> Diagnosis:
@@ -102,9 +105,11 @@ def diagnosis(findings: Iterator[Finding]) -> Diagnosis:
     try:
         found.extend(findings)
     except Refused as fault:
-        found.append(Finding(Severity.ERROR, str(fault), again))
+        untrusted = isinstance(fault, Untrusted)
+        found.append(Finding(Severity.ERROR, str(fault), again, untrusted=untrusted))
     except Fault as fault:
-        found.append(Finding(Severity.ERROR, f"{UNASKED}: {fault}", again))
+        text = f"it could not be asked: {fault}"
+        found.append(Finding(Severity.ERROR, text, again, passing=isinstance(fault, Passing)))
     return tuple(found)
 
 
