@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mayfly.core.model import PoolSpec
+from mayfly.core.quantities import moment
 from mayfly.edge.faults import Passing
+from mayfly.edge.web import clean
 
 LOOKED_AT = 10  # places whose files are read to find what can be run
 READ = 20  # files that are read for that
@@ -102,6 +104,32 @@ class CanaryJobs(Protocol):
 
 
 CanaryMaker = Callable[[PoolSpec], CanaryJobs]
+
+
+def word(value: object) -> str:
+    """What a service calls something, on one line; "" where it says nothing."""
+    return clean(value) if isinstance(value, str) else ""
+
+
+def seen_job(
+    name: object,
+    agent: object,
+    result: object,
+    *,
+    ended: bool,
+    succeeded: bool,
+    times: tuple[object, object],
+) -> SeenJob:
+    """A job by what a service's row says; ``times``: when it began and when it ended, as it writes them."""
+    began, end = map(moment, times)
+    return SeenJob(
+        word(name),
+        agent if isinstance(agent, str) and agent else None,
+        ended,
+        word(result) if ended else "",
+        succeeded,
+        end - began if ended and began is not None and end is not None else None,
+    )
 
 
 def asks_for(text: str, pool: PoolSpec) -> bool:

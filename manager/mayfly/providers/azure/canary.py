@@ -12,7 +12,6 @@ from typing import cast
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
-from mayfly.core.quantities import moment
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, clean
@@ -26,6 +25,8 @@ from mayfly.providers.canary_job import (
     SeenRun,
     may_have_begun,
     ours_first,
+    seen_job,
+    word,
 )
 
 FORM = "PROJECT/PIPELINE, or PROJECT/FOLDER/PIPELINE"
@@ -126,7 +127,7 @@ class Pipelines:
         ended = build.get("status") == "completed"
         return SeenRun(
             ended,
-            _word(build.get("result")) if ended else "",
+            word(build.get("result")) if ended else "",
             tuple(
                 _job(record)
                 for record in map(mapping, items(records or []))
@@ -160,21 +161,14 @@ def _named(definition: Mapping[str, object]) -> str:
     return "/".join([*filter(None, folders), text(definition.get("name"))])
 
 
-def _word(value: object) -> str:
-    return clean(value) if isinstance(value, str) else ""
-
-
 def _job(record: Mapping[str, object]) -> SeenJob:
-    ended = record.get("state") == "completed"
-    began, end = moment(record.get("startTime")), moment(record.get("finishTime"))
-    agent = record.get("workerName")
-    return SeenJob(
-        _word(record.get("name")),
-        agent if isinstance(agent, str) and agent else None,
-        ended,
-        _word(record.get("result")) if ended else "",
-        record.get("result") == "succeeded",
-        end - began if ended and began is not None and end is not None else None,
+    return seen_job(
+        record.get("name"),
+        record.get("workerName"),
+        record.get("result"),
+        ended=record.get("state") == "completed",
+        succeeded=record.get("result") == "succeeded",
+        times=(record.get("startTime"), record.get("finishTime")),
     )
 
 

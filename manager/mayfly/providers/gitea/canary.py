@@ -6,36 +6,36 @@ Source: Gitea's own description of its REST (1.26).
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
-from mayfly.core.quantities import moment
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, clean
 from mayfly.providers.canary_job import (
     LOOKED_AT,
-    READ,
     BegunRun,
     RunnableJob,
     SeenJob,
     SeenRun,
-    asks_for,
     file_text,
     may_have_begun,
     ours_first,
+    word,
+)
+from mayfly.providers.canary_workflows import (
+    FORM,
+    REPOSITORY,
+    parts,
+    with_button,
+    workflow_job,
 )
 from mayfly.providers.gitea.service import GiteaApi
 from mayfly.providers.gitea.settings import GiteaSettings
 
-FORM = "OWNER/REPOSITORY/FILE.yml"
-REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
-WORKFLOW = re.compile(rf"({REPOSITORY.pattern})/([A-Za-z0-9_.-]{{1,200}}\.ya?ml)")
-BY_HAND = re.compile(r"^[^#]*\bworkflow_dispatch\b", re.MULTILINE)
 SCOPE = "the token of {} may run no workflow: it would need the scope write:repository"
 
 
@@ -51,23 +51,15 @@ class Workflows:
 
     def runnable(self) -> tuple[RunnableJob, ...]:
         """The workflows of the place's repositories that have a button."""
-        return ours_first(self._workflows())
+        return ours_first(with_button(self._workflows(), self._text, self._pool))
 
-    def _workflows(self) -> Iterator[RunnableJob]:
-        read = 0
+    def _workflows(self) -> Iterator[tuple[str, str, Mapping[str, object]]]:
         for repository in self._repositories():
             at = f"repos/{repository}"
             reply = self._call("GET", f"{at}/actions/workflows", "list the workflows", (200, 404))
             listed = mapping(reply.body).get("workflows") if reply.status == 200 else []
             for workflow in map(mapping, items(listed or [])):
-                name = f"{repository}/{text(workflow.get('id'))}"
-                if workflow.get("state") != "active" or not WORKFLOW.fullmatch(name):
-                    continue
-                path = text(workflow.get("path"))
-                words = self._text(repository, path) if read < READ else None
-                read += 1
-                if words is None or BY_HAND.search(words):
-                    yield RunnableJob(name, words is not None and asks_for(words, self._pool))
+                yield repository, text(workflow.get("id")), workflow
 
     def _repositories(self) -> Iterator[str]:
         place = self._service.place
@@ -88,10 +80,7 @@ class Workflows:
 
     def begin(self, name: str) -> BegunRun:
         """Run it on the repository's default branch."""
-        named = WORKFLOW.fullmatch(name)
-        if named is None:
-            raise Refused(f"{clean(name)!r} names no workflow: it is {FORM}")
-        repository, file = named.groups()
+        repository, file = parts(name)
         at = f"repos/{repository}"
         about = self._call("GET", at, "look at the repository", (200, 404))
         if about.status == 404:
@@ -128,7 +117,7 @@ class Workflows:
         address = found.get("html_url")
         return SeenRun(
             ended,
-            _word(found.get("conclusion")) if ended else "",
+            word(found.get("conclusion")) if ended else "",
             shown,
             address if isinstance(address, str) else "",
         )
@@ -138,19 +127,10 @@ class Workflows:
             self._names[integer(runner.get("id"))] = text(runner.get("name"))
 
     def _job(self, job: Mapping[str, object]) -> SeenJob:
-        ended = job.get("status") == "completed"
         number, agent = job.get("runner_id"), job.get("runner_name")
-        if not isinstance(agent, str) or not agent:
+        if not agent:
             agent = self._names.get(number) if isinstance(number, int) else None
-        began, end = moment(job.get("started_at")), moment(job.get("completed_at"))
-        return SeenJob(
-            _word(job.get("name")),
-            agent,
-            ended,
-            _word(job.get("conclusion")) if ended else "",
-            job.get("conclusion") == "success",
-            end - began if ended and began is not None and end is not None else None,
-        )
+        return workflow_job(job, agent)
 
     def _call(
         self,
@@ -170,10 +150,6 @@ class Workflows:
                 else Refused(f"{SCOPE.format(self._service.whose)} ({reply.said})")
             )
         return reply
-
-
-def _word(value: object) -> str:
-    return clean(value) if isinstance(value, str) else ""
 
 
 def make(pool: PoolSpec) -> Workflows:

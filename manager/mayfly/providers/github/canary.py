@@ -6,39 +6,31 @@ REST reference (workflows, workflow runs, workflow jobs, repository contents).
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 from urllib.parse import quote
 
 from mayfly.core.model import PoolSpec
-from mayfly.core.quantities import moment
 from mayfly.edge.faults import Refused
 from mayfly.edge.service_json import integer, items, mapping, text
 from mayfly.edge.web import ServiceReply, clean
 from mayfly.providers.canary_job import (
     LOOKED_AT,
-    READ,
     BegunRun,
     RunnableJob,
-    SeenJob,
     SeenRun,
-    asks_for,
     file_text,
     may_have_begun,
     ours_first,
+    word,
 )
+from mayfly.providers.canary_workflows import FORM, parts, with_button, workflow_job
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.github.waiting import NAME
 
-FORM = "OWNER/REPOSITORY/FILE.yml"
-WORKFLOW = re.compile(
-    r"([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})/([A-Za-z0-9_.-]{1,200}\.ya?ml)"
-)
 FOLDER = ".github/workflows/"
-BY_HAND = re.compile(r"^[^#]*\bworkflow_dispatch\b", re.MULTILINE)
 RIGHT = "the token of {} may run no workflow: it would need the repository right Actions: Read and write"
 
 
@@ -56,23 +48,15 @@ class Workflows:
 
     def runnable(self) -> tuple[RunnableJob, ...]:
         """The workflows of the place's repositories that have a button."""
-        return ours_first(self._workflows())
+        return ours_first(with_button(self._workflows(), self._text, self._pool))
 
-    def _workflows(self) -> Iterator[RunnableJob]:
-        read = 0
+    def _workflows(self) -> Iterator[tuple[str, str, Mapping[str, object]]]:
         for repository in self._repositories():
             reply = self._call(
                 "GET", f"repos/{repository}/actions/workflows?per_page=100", "list the workflows"
             )
             for workflow in map(mapping, items(mapping(reply.body).get("workflows"))):
-                path = text(workflow.get("path"))
-                name = f"{repository}/{path.removeprefix(FOLDER)}"
-                if workflow.get("state") != "active" or not WORKFLOW.fullmatch(name):
-                    continue
-                words = self._text(repository, path) if read < READ else None
-                read += 1
-                if words is None or BY_HAND.search(words):
-                    yield RunnableJob(name, words is not None and asks_for(words, self._pool))
+                yield repository, text(workflow.get("path")).removeprefix(FOLDER), workflow
 
     def _repositories(self) -> Iterator[str]:
         place = self._connection.place
@@ -96,10 +80,7 @@ class Workflows:
 
     def begin(self, name: str) -> BegunRun:
         """Run it on the repository's default branch."""
-        named = WORKFLOW.fullmatch(name)
-        if named is None:
-            raise Refused(f"{clean(name)!r} names no workflow: it is {FORM}")
-        repository, file = named.groups()
+        repository, file = parts(name)
         about = mapping(self._call("GET", f"repos/{repository}", "look at the repository").body)
         branch = text(about.get("default_branch"))
         path = f"repos/{repository}/actions/workflows/{file}"
@@ -137,8 +118,8 @@ class Workflows:
         ended = found.get("status") == "completed"
         return SeenRun(
             ended,
-            _word(found.get("conclusion")) if ended else "",
-            tuple(_job(mapping(job)) for job in jobs),
+            word(found.get("conclusion")) if ended else "",
+            tuple(workflow_job(job, job.get("runner_name")) for job in map(mapping, jobs)),
             text(found.get("html_url")),
         )
 
@@ -165,28 +146,6 @@ class Workflows:
                 raise Refused(RIGHT.format(self._connection.whose))
             raise fault
         return reply
-
-
-def _word(value: object) -> str:
-    return clean(value) if isinstance(value, str) else ""
-
-
-def _at(value: object) -> float | None:
-    return moment(value) if isinstance(value, str) else None
-
-
-def _job(job: Mapping[str, object]) -> SeenJob:
-    ended = job.get("status") == "completed"
-    began, end = _at(job.get("started_at")), _at(job.get("completed_at"))
-    agent = job.get("runner_name")
-    return SeenJob(
-        clean(text(job.get("name"))),
-        agent if isinstance(agent, str) and agent else None,
-        ended,
-        _word(job.get("conclusion")) if ended else "",
-        job.get("conclusion") == "success",
-        end - began if ended and began is not None and end is not None else None,
-    )
 
 
 def make(pool: PoolSpec) -> Workflows:
