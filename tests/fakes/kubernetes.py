@@ -117,6 +117,9 @@ class FakePod:
             ],
         }
         self.cluster.changed("MODIFIED", self.document)
+        if self.cluster.unwell is not None:
+            self.end(self.cluster.unwell, died="its GPUs do not answer")
+            return
         self.say(f"mayfly: at gate {self.generation}\n".encode())
 
     def input(self, data: bytes) -> bool:
@@ -221,6 +224,7 @@ class FakeCluster:
         self.starts = True  # whether pods come to run
         self.cut_attach_after: int | None = None
         self.acknowledges = True
+        self.unwell: int | None = None  # with what agents end before they stand at their gates
         self.looks_end: int | None = None  # with this code, where one is said
         self.flood = 0  # bytes in each of a thousand messages of such a process; 0: it sends none
         self.begun: list[tuple[str, ...]] = []  # what was started beside pods' own, word for word
@@ -445,6 +449,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.endswith("/resourceclaims"):
             with self.fake.lock:
                 self._answer(200, self.fake.claims.selected(query.get("labelSelector", [""])[0]))
+        elif (
+            path.endswith("/devicetaintrules") and ("list", "devicetaintrules") in self.fake.denied
+        ):
+            self._refuse(403, "forbidden", "Forbidden")
+        elif path.endswith("/devicetaintrules"):
+            self._answer(200, {"items": self.fake.taints})
         elif path.endswith("/resourceslices"):
             self._answer(200, self.fake.claims.slices())
         else:
@@ -496,7 +506,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._leased(body, "AlreadyExists")
             return
         if path.endswith("/devicetaintrules"):
-            if body in self.fake.taints:
+            name = body["metadata"]["name"]
+            if any(one["metadata"]["name"] == name for one in self.fake.taints):
                 self._refuse(409, "already exists", "AlreadyExists")
                 return
             self.fake.taints.append(body)

@@ -182,24 +182,96 @@ def test_where_mayfly_may_not_read_what_drivers_say_devices_are_told_by_name(
     assert seen.devices == ("gpu.fake/node-1/gpu-0", "gpu.fake/node-1/gpu-1")
 
 
-@pytest.mark.parametrize(("code", "tainted"), [(69, {"gpu-0", "gpu-1"}), (70, set())])
+def unwell(fake: FakeCluster, world: World, plan: AgentPlan, code: int = 69) -> ContainerId:
+    """An agent of that plan that ended at its gate, as those do whose GPUs do not answer, and is gone."""
+    fake.unwell = code
+    container = world.engine.prepare(plan)
+    fake.unwell = None
+    assert world.seen(container)
+    world.engine.remove(container)
+    return container
+
+
+def tainted(fake: FakeCluster) -> list[str]:
+    return [one["spec"]["deviceSelector"]["device"] for one in fake.taints]
+
+
+def well(world: World, plan: AgentPlan) -> None:
+    """An agent of that plan's image whose devices answer, so that it stands at its gate."""
+    container = world.engine.prepare(plan)
+    assert world.seen(container)
+    assert world.witness(plan).ready is not None
+
+
+@pytest.mark.parametrize(("code", "devices"), [(69, ["gpu-0", "gpu-1"]), (70, [])])
 def test_devices_that_do_not_answer_their_agent_are_tainted_once(
-    fake: FakeCluster, world: World, code: int, tainted: set[str]
+    fake: FakeCluster, world: World, code: int, devices: list[str]
 ) -> None:
     plan = plan_of(world)
+    fake.unwell = code
     container = world.engine.prepare(plan)
-    fake.pod(plan.generation).end(code, died="its GPUs do not answer")
     for _ in range(2):
         assert world.seen(container)
-    selected = [one["spec"]["deviceSelector"] for one in fake.taints]
-    assert {one["device"] for one in selected} == tainted
-    assert len(selected) == len(tainted)
+    assert tainted(fake) == devices
+
+
+def test_an_image_that_finds_every_device_sick_costs_its_pool_one_claim(
+    fake: FakeCluster, world: World, claiming: Claiming
+) -> None:
+    unwell(fake, world, plan_of(world))
+    unwell(fake, world, plan_of(world))
+    again = World(claiming(), world.witnesses.root.parent)
+    again.host = world.host
+    unwell(fake, again, following(again, plan_of(again), THIRD))
+    again.close()
+    assert tainted(fake) == ["gpu-0", "gpu-1"]
+
+
+def test_a_slot_whose_image_has_seen_devices_answer_taints_one_claim_until_a_person_has_looked(
+    fake: FakeCluster, world: World
+) -> None:
+    well(world, plan_of(world))
+    plan = plan_of(world)
+    unwell(fake, world, plan)
+    unwell(fake, world, following(world, plan, NEXT))
+    assert tainted(fake) == ["gpu-2", "gpu-3"]
+    unwell(fake, world, plan_of(world))
+    assert tainted(fake)[2:] == ["gpu-6", "gpu-7"]
+    fake.taints.clear()
+    unwell(fake, world, following(world, plan, THIRD))
+    assert tainted(fake) == ["gpu-8", "gpu-9"]
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_taint_that_the_cluster_does_not_take_at_once_is_tried_again(
+    fake: FakeCluster, world: World, status: int
+) -> None:
+    fake.fails("POST", "/devicetaintrules", status, "not now")
+    unwell(fake, world, plan_of(world))
+    world.engine.list()
+    assert tainted(fake) == ["gpu-0", "gpu-1"]
+
+
+def test_where_mayfly_may_not_taint_it_asks_once(fake: FakeCluster, world: World) -> None:
+    fake.fails("POST", "/devicetaintrules", 403, "forbidden", "Forbidden")
+    unwell(fake, world, plan_of(world))
+    world.engine.list()
+    assert tainted(fake) == []
+
+
+def test_a_doctor_is_told_which_devices_wait_for_a_person(fake: FakeCluster, world: World) -> None:
+    plan = plan_of(world)
+    unwell(fake, world, plan)
+    (found,) = [one for one in world.engine.examine() if "until you have looked" in one.text]
+    assert not found.well
+    assert f"gpu.fake/node-1/gpu-0 (of {plan.slot}; rule mayfly-" in found.text
 
 
 @pytest.mark.parametrize(
     ("denied", "well", "said"),
     [
-        (set(), True, "devices that do not answer are tainted"),
+        (set(), True, "are tainted; none is now"),
+        ({("list", "devicetaintrules")}, True, "may not list devicetaintrules"),
         ({("create", "devicetaintrules")}, True, "may not create devicetaintrules"),
         ({("patch", "resourceclaims")}, False, "may not patch resourceclaims"),
     ],

@@ -270,6 +270,7 @@ class KubernetesEngine:
                 unheard[agent.generation] = one
             found.append(agent)
         self._ask_all(unheard)
+        self._quarantine.again()
         for gone in self._agents.keys() - {agent.id for agent in found}:
             self._agents.pop(gone, None)
         there = {agent.generation for agent in found}
@@ -303,6 +304,12 @@ class KubernetesEngine:
         if end is not None and agent is not None:
             self._mirror.ended(agent.generation, end)
             self._quarantine.look(one, end)
+        elif (
+            agent is not None
+            and not self._quarantine.knows(one)
+            and self._mirror.is_ready(agent.generation)
+        ):
+            self._quarantine.answered(one)
 
     def _ask_all(self, unheard: Mapping[Generation, Mapping[str, Any]]) -> None:
         """Look into those pods, whoever waits longest first: a node that does not answer delays a list, and

@@ -6,17 +6,20 @@ Only asked, never tried: the API server says itself what somebody may do.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
+from mayfly.core.model import LABEL_SLOT
 from mayfly.core.quantities import whole_number
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.claims import GROUP
 from mayfly.engines.kubernetes.lease import NAME as LEASE
+from mayfly.engines.kubernetes.manifest import MANAGED_BY, MAYFLY
 from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.protocol import Finding, Gone
 
@@ -31,6 +34,7 @@ NEEDED = (
 # Where GPUs are claimed.
 CLAIMS = tuple(("resource.k8s.io", "resourceclaims", verb) for verb in ("create", "list", "patch"))
 BUDGETS = ("policy", "poddisruptionbudgets", "create")
+OURS = {"labelSelector": f"{MANAGED_BY}={MAYFLY}"}
 APPLY = "kubectl apply -k kubernetes   # of Mayfly's sources, or the like of it"
 
 
@@ -116,7 +120,24 @@ def _tainted(api: Api, cluster: Cluster) -> Finding:
     if not _may(api, cluster.namespace, "resource.k8s.io", TAINTS, "create"):
         text = f"devices that do not answer are not tainted: Mayfly may not create {TAINTS}"
         return Finding(True, text)
-    return Finding(True, "devices that do not answer are tainted")
+    try:
+        said = api.call("GET", f"{GROUP}/{TAINTS}", "looking at taints", query=OURS)
+    except Refused:
+        text = f"devices that do not answer are tainted; Mayfly may not list {TAINTS}, so those are not told"
+        return Finding(True, text, f"kubectl get {TAINTS} --selector {OURS['labelSelector']}")
+    rules = [_rule_of(one) for one in said.get("items") or ()]
+    if rules:
+        text = f"did not answer an agent, and are given to nobody until you have looked: {'; '.join(rules)}"
+        return Finding(False, text, f"kubectl delete {TAINTS} NAME   # once the device is well")
+    return Finding(True, "devices that do not answer are tainted; none is now")
+
+
+def _rule_of(rule: Mapping[str, Any]) -> str:
+    device = (rule.get("spec") or {}).get("deviceSelector") or {}
+    about = rule.get("metadata") or {}
+    place = "/".join(str(device.get(part)) for part in ("driver", "pool", "device"))
+    slot = (about.get("labels") or {}).get(LABEL_SLOT) or "a slot"
+    return f"{place} (of {slot}; rule {about.get('name')})"
 
 
 def _devices(api: Api, cluster: Cluster) -> Finding:

@@ -71,6 +71,10 @@ class Mirror:
         """It stands at its gate."""
         self._write(generation, "ready", f"{generation}\n")
 
+    def is_ready(self, generation: Generation) -> bool:
+        """Whether it is known to have come to its gate."""
+        return self._root is not None and (self._root / generation / "ready").exists()
+
     def opened(self, generation: Generation, user: str | None, key: str = "") -> None:
         """Its gate was opened; ``user``: as whom its job runs, ``UID:GID``, ``None``: it did not say;
         ``key``: what its launcher's account will come with, ``""``: it did not say.

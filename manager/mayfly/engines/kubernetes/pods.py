@@ -91,7 +91,7 @@ def container_of(pod: Mapping[str, Any]) -> Container | None:
         container=container_id(pod),
         name=name,
         state=_state(pod),
-        image=str(((pod.get("spec") or {}).get("containers") or [{}])[0].get("image", "")),
+        image=image_of(pod),
         created=seconds(about.get("creationTimestamp")) or 0.0,
     )
     if name == pod_name(found.slot, found.generation):
@@ -125,6 +125,11 @@ def claim_of(pod: Mapping[str, Any]) -> str | None:
         if one.get("name") == GPUS and one.get("resourceClaimName"):
             return str(one["resourceClaimName"])
     return None
+
+
+def image_of(pod: Mapping[str, Any]) -> str:
+    """Its agent's image, as it was asked for."""
+    return str(((pod.get("spec") or {}).get("containers") or [{}])[0].get("image", ""))
 
 
 def _status(pod: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,34 +4,46 @@ That is a rule of the cluster's (DeviceTaintRule of resource.k8s.io/v1), and to 
 needs: where it may not, or the cluster has none, a claim that is made anew may get the same device, and
 `mayfly doctor` says so. Only devices by claims are told apart by name; those that are counted are their
 plugin's to take out. Whoever has seen to the device removes the rule.
+
+An image whose own nvidia-smi is broken finds every device sick, so what is tainted is bounded: the devices of
+one claim a slot, and of one claim a pool while no agent of that image has seen any device answer. The bound
+is the rule's name, which a cluster gives once: it holds whoever runs the manager, and ends with the rule.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
-from mayfly.edge.faults import Fault
+from mayfly.core.model import LABEL_HOST, LABEL_POOL, LABEL_SLOT
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.claims import GROUP, Claims, Device
 from mayfly.engines.kubernetes.manifest import MANAGED_BY, MAYFLY
-from mayfly.engines.kubernetes.pods import PodEnd, claim_of
+from mayfly.engines.kubernetes.pods import PodEnd, claim_of, image_of
+from mayfly.engines.protocol import NameTaken
 
 KIND = "devicetaintrules"
 TAINT = "io.mayfly/unwell"
 NO_ANSWER = 69  # what a gate ends with whose GPUs do not answer (agents/gpus)
+OF_POOL = (LABEL_HOST, LABEL_POOL)
+OF_SLOT = (*OF_POOL, LABEL_SLOT)
+Rule = dict[str, Any]
 
 
-def rule(device: Device) -> dict[str, Any]:
-    """What keeps new pods from that device; who works on it goes on."""
+def rule(device: Device, labels: Mapping[str, str], bound: tuple[str, ...], number: int) -> Rule:
+    """What keeps new pods from that device, the claim's ``number``-th; who works on it goes on. ``bound``: of
+    whom it is the one claim, as labels.
+    """
     driver, pool, name = device
-    number = hashlib.sha256("/".join(device).encode()).hexdigest()[:16]
+    whose = "\0".join(labels.get(label, "") for label in bound)
+    said = hashlib.sha256(whose.encode()).hexdigest()[:16]
+    about = {label: labels[label] for label in OF_SLOT if labels.get(label)}
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "DeviceTaintRule",
-        "metadata": {"name": f"mayfly-{number}", "labels": {MANAGED_BY: MAYFLY}},
+        "metadata": {"name": f"mayfly-{said}-{number}", "labels": {MANAGED_BY: MAYFLY, **about}},
         "spec": {
             "deviceSelector": {"driver": driver, "pool": pool, "device": name},
             "taint": {"key": TAINT, "effect": "NoSchedule"},
@@ -45,7 +57,19 @@ class Quarantine:
     def __init__(self, api: Api, claims: Claims) -> None:
         self._api = api
         self._claims = claims
+        self._answered: set[str] = set()  # the images whose agents have seen devices answer
         self._tried: set[str] = set()  # the claims whose devices were seen to
+        self._due: dict[
+            str, tuple[Rule, ...]
+        ] = {}  # what of a claim's the cluster did not take yet
+
+    def knows(self, pod: Mapping[str, Any]) -> bool:
+        """Whether nothing new is learnt by that agent's coming to its gate."""
+        return claim_of(pod) is None or image_of(pod) in self._answered
+
+    def answered(self, pod: Mapping[str, Any]) -> None:
+        """Its claimed devices have answered: it stands at its gate."""
+        self._answered.add(image_of(pod))
 
     def look(self, pod: Mapping[str, Any], end: PodEnd) -> None:
         """Taint the devices of an agent that ended at its gate because they do not answer; once a claim."""
@@ -56,13 +80,32 @@ class Quarantine:
             return
         self._tried.add(claim)
         try:
-            self._taint(self._claims.allocated(claim))
+            devices = self._claims.allocated(claim)
         except Fault:
             self._tried.discard(claim)  # the next look tries again
+            return
+        labels = (pod.get("metadata") or {}).get("labels") or {}
+        bound = OF_SLOT if image_of(pod) in self._answered else OF_POOL
+        rules = tuple(rule(one, labels, bound, number) for number, one in enumerate(devices))
+        self._taint(claim, rules, first=True)
 
-    def _taint(self, devices: Iterable[Device]) -> None:
-        for device in devices:
-            with suppress(Fault):  # it is there, or Mayfly may not, which the doctor says
-                self._api.call(
-                    "POST", f"{GROUP}/{KIND}", f"tainting {'/'.join(device)}", body=rule(device)
-                )
+    def again(self) -> None:
+        """Try once more what the cluster did not take in a bad moment."""
+        for claim, rules in tuple(self._due.items()):
+            self._taint(claim, rules, first=False)
+
+    def _taint(self, claim: str, rules: tuple[Rule, ...], *, first: bool) -> None:
+        """``first``: none of them was tried, so that one that is there is another claim's."""
+        self._due.pop(claim, None)
+        for number, one in enumerate(rules):
+            device = "/".join(one["spec"]["deviceSelector"].values())
+            try:
+                self._api.call("POST", f"{GROUP}/{KIND}", f"tainting {device}", body=one)
+            except NameTaken:
+                if first and number == 0:
+                    return  # what was tainted before waits for a person
+            except Refused:
+                return  # Mayfly may not, which the doctor says
+            except Passing:
+                self._due[claim] = rules[number:]
+                return
