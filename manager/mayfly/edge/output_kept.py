@@ -22,13 +22,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mayfly.edge.launcher_lines import OPENED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 NOTE, OUT, ERR, BEGIN, END = 0, 1, 2, 16, 17
 AT_GATE = b"mayfly: at gate "
-OPENED = re.compile(rb"mayfly: opened [0-9a-z]{13} \d{1,10}:\d{1,10}( [0-9a-f-]{36})?\n?\Z")
 ENDED = re.compile(rb"mayfly: ended \d{1,3}\n?\Z")
 ENDED_MAX = len(b"mayfly: ended 255\n")
 FRAME_MAX = 128 * 1024
@@ -344,7 +345,7 @@ class Shears:
             yield Chunk(kind, at, data)
         elif self._first and data.startswith(AT_GATE):
             self._first, self._second = False, True
-        elif self._second and OPENED.match(data):
+        elif self._second and OPENED.fullmatch(data.removesuffix(b"\n") + b"\n"):
             self._second = False
         else:
             self._first = self._second = False

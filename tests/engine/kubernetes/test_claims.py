@@ -182,6 +182,37 @@ def test_where_mayfly_may_not_read_what_drivers_say_devices_are_told_by_name(
     assert seen.devices == ("gpu.fake/node-1/gpu-0", "gpu.fake/node-1/gpu-1")
 
 
+def test_a_bad_moment_of_the_cluster_names_no_device_otherwise(
+    fake: FakeCluster, world: World
+) -> None:
+    fake.fails("GET", "/resourceslices", 503, "leader changed")
+    container = world.engine.prepare(plan_of(world))
+    for devices in ((), (uuid_of(0), uuid_of(1))):
+        seen = world.seen(container)
+        assert seen is not None
+        assert seen.devices == devices
+
+
+def test_what_is_known_of_devices_is_told_in_a_bad_moment_and_not_asked_for_again(
+    fake: FakeCluster, world: World
+) -> None:
+    container = world.engine.prepare(plan_of(world))
+    world.engine.list()
+    waiting = world.engine.prepare(plan_of(world))
+    claim = fake.claims.there[name_of(waiting)]
+    given = claim.pop("status")
+    fake.fails("GET", "/resourceclaims", 503, "leader changed")
+    for _ in range(3):
+        assert [one.devices for one in world.engine.list() if one.id == container] == [
+            (uuid_of(0), uuid_of(1))
+        ]
+    assert sum("resourceslices" in call for call in fake.calls) == 1
+    claim["status"] = given
+    seen = world.seen(waiting)
+    assert seen is not None
+    assert seen.devices == (uuid_of(2), uuid_of(3))
+
+
 def unwell(fake: FakeCluster, world: World, plan: AgentPlan, code: int = 69) -> ContainerId:
     """An agent of that plan that ended at its gate, as those do whose GPUs do not answer, and is gone."""
     fake.unwell = code

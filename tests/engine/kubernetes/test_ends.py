@@ -124,6 +124,55 @@ def test_why_an_agent_was_ended_from_outside_is_waited_for(
     assert [one.why for one in followed.died(container)] == [DELETED]
 
 
+@pytest.mark.parametrize(
+    ("status", "most"), [(403, 1), (429, 12), (500, 12)], ids=["may not", "too much", "fails"]
+)
+def test_a_kubelet_that_does_not_say_is_not_asked_without_end_and_the_status_tells(
+    fake: FakeCluster, followed: Followed, until: Until, status: int, most: int
+) -> None:
+    generation, container = opened(followed, until, FOREVER)
+    pod = fake.pod(generation)
+    for _ in range(400):
+        fake.fails("GET", "/attach", status, "not now")
+    asked = attachments(fake)
+    fake.told.clear()
+    ending = threading.Thread(target=pod.end, args=(3,))
+    ending.start()
+    until(lambda: attachments(fake) > asked)
+    witness = followed.world.engine._ends  # type: ignore[attr-defined]
+    until(lambda: not witness.asking)
+    assert not followed.died(container)
+    assert attachments(fake) - asked <= most
+    fake.told.set()
+    ending.join()
+    until(lambda: followed.died(container))
+    assert [one.exit_code for one in followed.died(container)] == [3]
+
+
+def test_an_end_that_the_disk_does_not_take_is_told_by_the_status(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    generation, container = opened(followed, until, FOREVER)
+    place = followed.world.witnesses.root / generation / ".exit"
+    place.mkdir()  # so that nothing can be written there
+    fake.told.clear()
+    ending = threading.Thread(target=fake.pod(generation).end, args=(3,))
+    asked = attachments(fake)
+    ending.start()
+    until(lambda: attachments(fake) > asked)
+    until(lambda: not followed.world.engine._ends.asking)  # type: ignore[attr-defined]
+    assert not followed.died(container)
+    place.rmdir()
+    fake.told.set()
+    ending.join()
+    until(lambda: followed.died(container))
+    assert [one.exit_code for one in followed.died(container)] == [3]
+
+
+def attachments(fake: FakeCluster) -> int:
+    return sum(call.endswith("/attach") for call in tuple(fake.calls))
+
+
 def test_who_does_not_know_the_key_gives_no_account(
     fake: FakeCluster, followed: Followed, until: Until
 ) -> None:

@@ -468,6 +468,38 @@ def test_a_gate_is_opened_of_a_pod_that_nobody_drains(
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
+def protected(fake: FakeCluster) -> list[str]:
+    return [one["metadata"]["name"] for one in fake.budgets]
+
+
+def test_what_the_cluster_did_not_protect_at_once_it_is_asked_for_again(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    for status in (503, 429):
+        fake.fails("POST", "/poddisruptionbudgets$", status, "not now")
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    world.engine.list()
+    assert protected(fake) == []
+    for _ in range(2):
+        world.engine.list()
+    assert protected(fake) == [container.partition("@")[0]]
+
+
+def test_a_later_manager_protects_whom_the_former_did_not(
+    fake: FakeCluster, world: World, engine_of: Make, until: Until
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    fake.fails("POST", "/poddisruptionbudgets$", 503, "not now")
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    later = engine_of(fake)
+    later.witnesses(world.witnesses.root)
+    later.list()
+    assert protected(fake) == [container.partition("@")[0]]
+
+
 def test_a_job_runs_all_the_same_where_mayfly_may_protect_no_pod(
     fake: FakeCluster, world: World, until: Until
 ) -> None:

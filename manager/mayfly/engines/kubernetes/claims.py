@@ -15,15 +15,15 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.model import LABEL_HOST, LABEL_POOL, LABEL_SLOT
 from mayfly.edge.cluster import Cluster
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.manifest import GPUS, MANAGED_BY, MAYFLY
+from mayfly.engines.kubernetes.pods import claim_of
 from mayfly.engines.protocol import Gone, NameTaken
 
 GROUP = "/apis/resource.k8s.io/v1"
@@ -73,11 +73,11 @@ def claim(plan: AgentPlan, cluster: Cluster, owner: Mapping[str, Any]) -> dict[s
     }
 
 
-def _allocated(claim: Mapping[str, Any]) -> tuple[Device, ...]:
-    allocation = (claim.get("status") or {}).get("allocation") or {}
+def _allocated(one: Mapping[str, Any]) -> tuple[Device, ...]:
+    allocation = (one.get("status") or {}).get("allocation") or {}
     return tuple(
-        (str(one.get("driver")), str(one.get("pool")), str(one.get("device")))
-        for one in (allocation.get("devices") or {}).get("results") or ()
+        (str(result.get("driver")), str(result.get("pool")), str(result.get("device")))
+        for result in (allocation.get("devices") or {}).get("results") or ()
     )
 
 
@@ -113,15 +113,18 @@ class Claims:
         """What those claims were given, as far as it is known: UUIDs where Mayfly may read what drivers say
         of their devices (resourceslices), else DRIVER/POOL/DEVICE. A claim that is used keeps what it has.
         """
-        wanted = frozenset(names)
-        if not wanted <= self._given.keys():
-            found = self._all()
-            uuids = self._uuids() if any(found.values()) else {}
-            self._given = {
-                name: tuple(sorted(uuids.get(device, "/".join(device)) for device in devices))
-                for name, devices in found.items()
-                if devices
-            }
+        if frozenset(names) <= self._given.keys():
+            return self._given
+        try:
+            found = {name: devices for name, devices in self._all().items() if devices}
+            uuids = self._uuids() if found.keys() - self._given.keys() else {}
+        except Passing:
+            return self._given  # the next look tries again
+        self._given = {
+            name: self._given.get(name)
+            or tuple(sorted(uuids.get(device, "/".join(device)) for device in devices))
+            for name, devices in found.items()
+        }
         return self._given
 
     def allocated(self, name: str) -> tuple[Device, ...]:
@@ -137,16 +140,18 @@ class Claims:
         }
 
     def _uuids(self) -> Mapping[Device, str]:
-        """What drivers say of their devices; nothing where Mayfly may not read it."""
+        """What drivers say of their devices; nothing where Mayfly may not read it, or nobody has it."""
         found: dict[Device, str] = {}
-        with suppress(Fault):
+        try:
             said = self._api.call("GET", f"{GROUP}/resourceslices", "looking at devices")
-            for spec in (one.get("spec") or {} for one in said.get("items") or ()):
-                place = str(spec.get("driver")), str((spec.get("pool") or {}).get("name"))
-                for device in spec.get("devices") or ():
-                    uuid = ((device.get("attributes") or {}).get("uuid") or {}).get("string")
-                    if uuid:
-                        found[(*place, str(device.get("name")))] = str(uuid)
+        except (Refused, Gone):
+            return found
+        for told in (one.get("spec") or {} for one in said.get("items") or ()):
+            place = str(told.get("driver")), str((told.get("pool") or {}).get("name"))
+            for device in told.get("devices") or ():
+                uuid = ((device.get("attributes") or {}).get("uuid") or {}).get("string")
+                if uuid:
+                    found[(*place, str(device.get("name")))] = str(uuid)
         return found
 
     def hold(self, plan: AgentPlan, pod: Mapping[str, Any]) -> None:
@@ -154,8 +159,7 @@ class Claims:
         where the claim is going, and the pod with it.
         """
         about = pod["metadata"]
-        (used,) = (pod["spec"].get("resourceClaims") or [{}])[:1]
-        name, doing = str(used.get("resourceClaimName") or ""), f"claiming devices for {plan.slot}"
+        name, doing = claim_of(pod) or "", f"claiming devices for {plan.slot}"
         owner = {"apiVersion": "v1", "kind": "Pod", "name": about["name"], "uid": about["uid"]}
         if name == about["name"]:
             try:

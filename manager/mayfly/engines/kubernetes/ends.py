@@ -9,26 +9,25 @@ taken all of its namespace with it. What is not answered in time is said by the 
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
 
+from mayfly.core.doubling import doubling
 from mayfly.core.model import Container, ContainerId, Generation
-from mayfly.edge.faults import Fault
+from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.launcher_lines import OPENED
 from mayfly.engines.kubernetes import sockets
 from mayfly.engines.kubernetes.access import Access
 from mayfly.engines.kubernetes.manifest import CONTAINER
 from mayfly.engines.kubernetes.mirror import Mirror
-from mayfly.engines.kubernetes.pods import VANISHED, PodEnd, account_of, name_and_uid
+from mayfly.engines.kubernetes.pods import VANISHED, Account, PodEnd, account_of, name_and_uid
 from mayfly.engines.protocol import EngineEvent
 
 ASKING = 3.0  # seconds after which the pod's status is waited for
 AGAIN = 0.01  # seconds until the runtime is asked again whose streams have ended
+BACKOFF_MOST = 0.5  # seconds between two questions that were not answered
 ANSWERED = 2.0  # seconds for the kubelet to answer
-OPENED = re.compile(
-    rb"mayfly: opened ([0-9a-z]{13}) ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})(?: ([0-9a-f-]{36}))?\r?\n"
-)
 
 
 class Ends:
@@ -48,6 +47,7 @@ class Ends:
         self._ring: Callable[[EngineEvent], None] = lambda _: None
         self._listened = False  # whether anybody hears of ends yet
         self._stopping = threading.Event()
+        self.asking: set[ContainerId] = set()  # whose runtimes are asked now whether they run
         self._rung: set[str] = set()  # ends that were told, until their pods are gone
 
     def tell(self, ring: Callable[[EngineEvent], None]) -> Callable[[EngineEvent], None]:
@@ -87,14 +87,25 @@ class Ends:
         """
         said = account_of(account)
         # Why somebody ended it from outside is the cluster's to say, in the pod's status.
-        if said.exit is None or said.signalled or not self._ends_soon(container):
+        if said.exit is None or said.signalled:
+            return
+        self.asking.add(container)
+        try:
+            self._told(generation, container, said, said.exit[0])
+        finally:
+            self.asking.discard(container)
+
+    def _told(
+        self, generation: Generation, container: ContainerId, said: Account, code: int
+    ) -> None:
+        if not self._ends_soon(container):
             return
         agent = self._agent_of(container)
         if agent is None:
             return  # its pod is gone, which the watch tells
         now = time.time_ns()
-        self._rung.add(container)
-        self._mirror.ended(generation, PodEnd(said.exit[0], now / 1e9, said))
+        self._mirror.ended(generation, PodEnd(code, now / 1e9, said))
+        self._rung.add(container)  # not before: where the disk is full the pod's status tells it
         self._ring(
             EngineEvent(
                 kind="container",
@@ -105,7 +116,7 @@ class Ends:
                 host=agent.host,
                 slot=agent.slot,
                 generation=generation,
-                exit_code=said.exit[0],
+                exit_code=code,
             )
         )
 
@@ -137,6 +148,7 @@ class Ends:
         name, _ = name_and_uid(container)
         query = [("container", CONTAINER), ("stdout", "true")]
         doing = f"asking whether pod {name} runs"
+        tries = 0
         while time.monotonic() < last and not self._stopping.is_set():
             try:
                 streams = sockets.connect(
@@ -144,9 +156,15 @@ class Ends:
                 )
             except sockets.NotRunning:
                 return True
-            except Fault:
-                self._stopping.wait(AGAIN)
+            except Passing as fault:
+                tries += 1
+                pause = max(doubling(AGAIN, BACKOFF_MOST, tries), fault.retry_after or 0.0)
+                if time.monotonic() + pause >= last:
+                    return False
+                self._stopping.wait(pause)
                 continue
+            except Fault:
+                return False  # who may not attach need not ask again
             try:
                 while not streams.over and (left := last - time.monotonic()) > 0:
                     streams.receive(left)

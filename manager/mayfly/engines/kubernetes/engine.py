@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from itertools import chain
@@ -36,13 +36,14 @@ from mayfly.core.sandbox import SandboxPlan
 from mayfly.core.workspace import STDIN, WORKSPACE
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.launcher_lines import OPENED
 from mayfly.edge.patience import known
 from mayfly.edge.results import Taken
 from mayfly.engines.kubernetes import claims, sockets
 from mayfly.engines.kubernetes.access import access
 from mayfly.engines.kubernetes.api import Api, Changed
 from mayfly.engines.kubernetes.claims import GROUP, Claims
-from mayfly.engines.kubernetes.ends import OPENED, Ends
+from mayfly.engines.kubernetes.ends import Ends
 from mayfly.engines.kubernetes.examination import findings
 from mayfly.engines.kubernetes.lease import CALL, NamespaceLease, holder_of
 from mayfly.engines.kubernetes.manifest import (
@@ -90,7 +91,9 @@ REMOVING = 25.0  # seconds for a pod to be gone; one whose node is lost is not
 ACKNOWLEDGED = 20.0  # seconds until an agent has to say that its gate is open
 LOOKING = 15.0
 ASKING = 20.0  # seconds after which a list looks into no more pods: the next one does
-PROTECTING = 2.0  # seconds that a gate waits for the protection of its pod at most
+PROTECTING = (
+    2.0  # seconds for the protection of a pod whose job begins; what fails a list tries again
+)
 AT_GATE_SOON = 15.0  # seconds for a gate to say its first line
 LINE = 4096
 TREE_SECONDS = 120.0
@@ -140,6 +143,7 @@ class KubernetesEngine:
         self._quarantine = Quarantine(self._api, self._claims)
         self._agents: dict[ContainerId, Container] = {}  # those that were seen last
         self._ends = Ends(self._api.access, self._path, self._mirror, self._agents.get)
+        self._unprotected: dict[ContainerId, Generation] = {}  # whose jobs a drain would end
         self._asked: dict[Generation, float] = {}  # when whoever was not heard yet was asked last
 
     # -- itself
@@ -271,6 +275,7 @@ class KubernetesEngine:
             found.append(agent)
         self._ask_all(unheard)
         self._quarantine.again()
+        self._protect_again({agent.id for agent in found if agent.live})
         for gone in self._agents.keys() - {agent.id for agent in found}:
             self._agents.pop(gone, None)
         there = {agent.generation for agent in found}
@@ -337,6 +342,7 @@ class KubernetesEngine:
         if account_of(said.decode(errors="replace")).opened:
             users = [user[1] for line in lines if (user := _USER.fullmatch(line)) is not None]
             self._mirror.opened(generation, users[0] if users else None)
+            self._unprotected[container_id(one)] = generation  # as far as this manager knows
         self._mirror.heard(generation)
 
     def size(self, container: ContainerId) -> int | None:  # noqa: ARG002
@@ -479,13 +485,29 @@ class KubernetesEngine:
     def _protect(self, container: ContainerId, generation: Generation) -> None:
         """Have who drains its node wait for it: it may have a job from now on. The budget goes with the pod.
 
-        Where Mayfly may not, the job runs all the same; `mayfly doctor` says so.
+        Where Mayfly may not, the job runs all the same; `mayfly doctor` says so. What the cluster does not take
+        in this moment the next list tries again.
         """
         name, uid = name_and_uid(container)
         path = f"/apis/policy/v1/namespaces/{self.cluster.namespace}/poddisruptionbudgets"
-        with suppress(Fault):
-            made = budget(name, uid, generation)
+        made = budget(name, uid, generation)
+        self._unprotected.pop(container, None)
+        try:
             self._api.call("POST", path, f"protecting pod {name}", body=made, within=PROTECTING)
+        except Refused:
+            return  # it is there, or Mayfly may not
+        except Passing:
+            self._unprotected[container] = generation
+
+    def _protect_again(self, running: Collection[ContainerId]) -> None:
+        """Once more for those that the cluster did not protect; in a bad moment a list waits for one of them."""
+        for container, generation in tuple(self._unprotected.items()):
+            if container not in running:
+                self._unprotected.pop(container, None)
+                continue
+            self._protect(container, generation)
+            if container in self._unprotected:
+                return
 
     def _acknowledged(
         self, streams: sockets.Streams, generation: Generation, doing: str

@@ -180,19 +180,20 @@ def connect(
     except websocket.WebSocketBadStatusException as error:
         text = bytes(error.resp_body or b"")
         said = _status(text) or {"message": text[:300].decode(errors="replace")}
-        raise _unlet(error.status_code, said, doing) from error
+        again = (error.resp_headers or {}).get("retry-after")
+        raise _unlet(error.status_code, said, doing, again) from error
     except (OSError, websocket.WebSocketException, ValueError) as error:
         raise Passing(f"{doing}: there is no connection to the API server ({error})") from error
     return Streams(opened, doing)
 
 
-def _unlet(status: int, said: dict[str, Any], doing: str) -> Fault:
+def _unlet(status: int, said: dict[str, Any], doing: str, again: str | None) -> Fault:
     """A process that is not there (yet, or any more) is told as a bad request, or as the server's error."""
     if status in (400, 500):
         text = str(said.get("message") or f"HTTP {status}")
         kind = NotRunning if _NOT_RUNNING.search(text) else Passing
         return kind(f"{doing}: {text}")
-    return fault_of(status, said, doing, None)
+    return fault_of(status, said, doing, again)
 
 
 def run(
