@@ -231,6 +231,9 @@ class FakeCluster:
         self.elsewhere: str | None = None  # where who asks for streams is sent
         self.budgets: list[Document] = []
         self.taints: list[Document] = []
+        self.between: Callable[[], object] | None = (
+            None  # what happens before the next change of a claim
+        )
         self.lease: Document | None = None  # who runs the namespace
         self.manager: Path | None = None  # the socket of a manager that is a pod here
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that Mayfly may not
@@ -466,6 +469,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if self._failing("PATCH", path):
             return
+        between, self.fake.between = self.fake.between, None
+        if between is not None:
+            between()
         with self.fake.lock:
             one = self.fake.claims.merge(path.rpartition("/")[2], body)
             if one is None:

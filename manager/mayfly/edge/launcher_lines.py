@@ -1,4 +1,4 @@
-"""What a launcher prints of itself before there is a job (agents/launch.sh), in one grammar for all readers."""
+"""What a launcher prints of itself before there is a job (agents/launch.sh), in one grammar for all."""
 
 from __future__ import annotations
 

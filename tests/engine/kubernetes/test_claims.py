@@ -164,6 +164,20 @@ def test_a_claim_that_is_going_takes_no_agent_with_it(fake: FakeCluster, world: 
     assert fake.pods[name_of(third)].claim == name_of(third)
 
 
+def test_a_claim_whose_last_owner_goes_while_a_pod_joins_takes_that_pod_with_it(
+    fake: FakeCluster, world: World
+) -> None:
+    plan = plan_of(world)
+    first = name_of(world.engine.prepare(plan))
+    fake.between = lambda: fake.force_delete(first)
+    with pytest.raises(Passing, match="another is made"):
+        world.engine.prepare(following(world, plan, NEXT))
+    assert fake.pods == {}
+    assert fake.claims.there == {}
+    third = name_of(world.engine.prepare(following(world, plan, THIRD)))
+    assert owners(fake, third) == {third}
+
+
 def test_what_a_claim_was_given_is_told_by_uuid(fake: FakeCluster, world: World) -> None:
     plan = plan_of(world)
     first = world.engine.prepare(plan)

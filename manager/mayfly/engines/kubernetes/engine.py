@@ -485,8 +485,8 @@ class KubernetesEngine:
     def _protect(self, container: ContainerId, generation: Generation) -> None:
         """Have who drains its node wait for it: it may have a job from now on. The budget goes with the pod.
 
-        Where Mayfly may not, the job runs all the same; `mayfly doctor` says so. What the cluster does not take
-        in this moment the next list tries again.
+        Where Mayfly may not, the job runs all the same; `mayfly doctor` says so. What the cluster does not
+        take in this moment the next list tries again.
         """
         name, uid = name_and_uid(container)
         path = f"/apis/policy/v1/namespaces/{self.cluster.namespace}/poddisruptionbudgets"
@@ -500,7 +500,7 @@ class KubernetesEngine:
             self._unprotected[container] = generation
 
     def _protect_again(self, running: Collection[ContainerId]) -> None:
-        """Once more for those that the cluster did not protect; in a bad moment a list waits for one of them."""
+        """Once more for those that the cluster did not protect; in a bad moment a list waits for one."""
         for container, generation in tuple(self._unprotected.items()):
             if container not in running:
                 self._unprotected.pop(container, None)
