@@ -503,6 +503,8 @@ def test_a_person_is_told_what_is_wrong_and_asked_again_and_the_token_is_never_s
         ("Whose runners are they to be", "1\n"),
         ("Which runner group [1]", "2\n"),
         ("A name for the pool [github]", "\n"),
+        ("How many slots", "00000000199999\n"),
+        ("is not a whole number from 1 to 1000", ""),
         ("How many slots", "1\n"),
     )
     code, shown = screen.end()
@@ -674,7 +676,9 @@ def test_the_key_of_an_app_that_was_revoked_is_replaced_by_its_file_or_pasted(
         ("Look at what is there, or add a pool", "\n"),
         ("does not take the key of App 4711 (401)", ""),
         ("The file of another private key of App 4711", "/nobody/has/it.pem\n"),
-        ("cannot be read: No such file", ""),
+        ("it.pem cannot be read: No such file", ""),
+        ("The file of another", f"{new.splitlines()[1]}\n"),
+        ("what was typed cannot be read: ", ""),
         ("The file of another", f"{downloaded}\n" if way == "file" else f"{new.strip()}\n"),
         ("its service lets it be", ""),
     )

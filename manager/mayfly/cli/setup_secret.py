@@ -65,7 +65,9 @@ def from_key_file(path: str) -> Secret:
         with Path(path).expanduser().open("rb") as file:
             return from_bytes(file.read(LARGEST + 1), path)
     except OSError as error:
-        raise Usage(f"{path} cannot be read: {error.strerror}") from error
+        # A line of a key has no dot; a file that was downloaded does.
+        shown = path if "." in path else "what was typed"
+        raise Usage(f"{shown} cannot be read: {error.strerror}") from error
 
 
 def no_key_file(path: str) -> str | None:
