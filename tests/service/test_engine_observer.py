@@ -1,4 +1,4 @@
-"""Looks at the host beside the Engine: what is left of pools that are gone goes."""
+"""Looks at the Engine and the host: what is left of pools that are gone goes, who is superseded ends."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pytest
+
 from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.model import Config, Generation, HostId, HostSpec, PoolName, PoolSpec, SlotName
+from mayfly.edge.cluster import Cluster
 from mayfly.edge.mounted import MountedPaths
+from mayfly.engines.kubernetes import lease
+from mayfly.engines.kubernetes.engine import KubernetesEngine
+from mayfly.engines.protocol import Superseded
 from mayfly.engines.simulated.engine import SimulatedEngine
-from mayfly.service.engine_observer import EngineObserver
+from mayfly.service.engine_observer import EngineDenied, EngineObserver, EngineSnapshot
+from tests.fakes.kubernetes import NAMESPACE, FakeCluster
 from tests.harness import until
 
 OURS, THEIRS = HostId("ours00000000"), HostId("theirs000000")
@@ -64,3 +71,47 @@ def test_the_network_of_a_pool_that_is_gone_goes_once_no_container_is_in_it(tmp_
     surveyed()
     until(lambda: engine.networks == {(OURS, "stays"), (THEIRS, "other")}, "the other one, too")
     observer.stop()
+
+
+def test_a_manager_at_work_whose_namespace_another_has_taken_over_is_told_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEWED", 0.05)
+    seen: SimpleQueue[Any] = SimpleQueue()
+    with FakeCluster() as fake:
+        file = tmp_path / "kubeconfig"
+        file.write_text(fake.kubeconfig())
+        engine = KubernetesEngine(Cluster(namespace=NAMESPACE, kubeconfig=str(file)), timeout=5)
+        engine.witnesses(tmp_path / "witness")
+        follower = engine.watch(lambda _: None, lambda _: None)
+        config = Config(HostSpec("box", state_dir=str(tmp_path)), ())
+        observer = EngineObserver(
+            engine,
+            OURS,
+            lambda: config,
+            frozenset,
+            lambda: 0,
+            lambda: None,
+            seen.put,
+            MountedPaths(),
+            lambda _: None,
+            lambda _: False,
+            "key",
+        )
+        observer.start()
+        observer.look()
+        assert isinstance(seen.get(timeout=60), EngineSnapshot), "it is at work"
+        with fake.lock:
+            assert fake.lease is not None
+            fake.lease["metadata"]["resourceVersion"] = "taken"
+            fake.lease["spec"]["holderIdentity"] = "other_0000000000000002_bbbbbbbb"
+
+        def ends() -> bool:
+            observer.look()
+            said = seen.get(timeout=60)
+            return isinstance(said, EngineDenied) and isinstance(said.fault, Superseded)
+
+        until(ends, "it is told that it has to end")
+        observer.stop()
+        follower.stop()
+        engine.close()

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from tarfile import TarInfo
 
 import pytest
 
+from mayfly.core.agent_plan import AgentPlan
+from mayfly.core.model import ContainerId
 from mayfly.edge.cluster import Cluster
-from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.faults import Fault, Passing
 from mayfly.engines.kubernetes import lease
-from mayfly.engines.kubernetes.access import access
+from mayfly.engines.kubernetes.access import Access, access
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.engine import KubernetesEngine
 from mayfly.engines.kubernetes.lease import LASTS, NamespaceLease, holder_of
-from mayfly.engines.protocol import Superseded
+from mayfly.engines.protocol import Engine, Superseded
+from tests.engine.contract import World
 from tests.fakes.kubernetes import NAMESPACE, FakeCluster
 from tests.harness import until
 
 Made = Callable[..., NamespaceLease]
+TRUE = ("/bin/true",)
 ONE, OTHER = "box-a_0000000000000001_aaaaaaaa", "box-b_0000000000000002_bbbbbbbb"
 
 
@@ -169,5 +176,135 @@ def test_an_engine_whose_lease_is_anothers_lists_and_changes_nothing(
     assert holder(fake) == OTHER
 
 
-def test_a_manager_that_has_to_end_is_refused_for_good() -> None:
-    assert issubclass(Superseded, Refused)
+def test_a_renewal_is_one_call_and_looks_only_where_somebody_else_wrote(
+    fake: FakeCluster, made: Made
+) -> None:
+    one = made()
+    one.begin(ONE, lambda *_: None)
+    one.assure()
+
+    def renewed() -> int:
+        return sum(call.startswith("PUT ") for call in tuple(fake.calls))
+
+    def looked() -> int:
+        return sum(call.startswith("GET ") for call in tuple(fake.calls))
+
+    until(lambda: renewed() >= 5, "it is renewed again and again")
+    assert looked() == 1, "at the beginning"
+    with fake.lock:
+        assert fake.lease is not None
+        fake.lease["metadata"]["resourceVersion"] = "written-by-a-person"
+    before = renewed()
+    until(lambda: renewed() >= before + 5, "it goes on")
+    assert looked() == 2
+    assert held(one)
+    one.end()
+
+
+def test_who_gives_it_back_changes_nothing_from_then_on(fake: FakeCluster, made: Made) -> None:
+    one = made()
+    one.begin(ONE, lambda *_: None)
+    one.assure()
+    one.end()
+    with pytest.raises(Passing, match="is given back"):
+        one.assure()
+    assert holder(fake) == ""
+
+
+def test_a_copy_of_the_state_directory_on_the_same_machine_waits(
+    made: Made, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    name = holder_of(tmp_path / "state")
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    first, second = made(), made()
+    first.begin(name, lambda *_: None)
+    first.assure()
+    second.begin(holder_of(tmp_path / "copy"), lambda *_: None)
+    assert not held(second)
+    first.end()
+    second.end()
+
+
+def test_a_change_has_to_be_over_before_the_lease_can_be_anothers(made: Made) -> None:
+    clock = Clock()
+    one = made(clock)
+    one.begin(ONE, lambda *_: None)
+    assert one.assure() == lease.OVER < LASTS
+    one._stopping.set()
+    one._thread.join(30)
+    clock.now += lease.HELD
+    assert one.assure() == lease.OVER - lease.HELD
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        api = Api(Access(server, None), timeout=100_000, may_change=lambda: 0.2)
+        with pytest.raises(Passing, match="does not answer"):
+            api.call("POST", "/", "making a pod", body={})
+
+
+# What changes something in the cluster, or what decisions rest on; and the calls that do neither.
+CHANGES: dict[str, Callable[[KubernetesEngine, AgentPlan, ContainerId], object]] = {
+    "execute": lambda engine, _, pod: engine.execute(
+        pod, TRUE, user="1000:1000", variables={}, terminal=False
+    ),
+    "exec_probe": lambda engine, _, pod: engine.exec_probe(pod, TRUE, 5),
+    "list": lambda engine, _, __: engine.list(),
+    "open": lambda engine, plan, pod: engine.open(plan.generation, pod, b"x"),
+    "prepare": lambda engine, plan, _: engine.prepare(plan),
+    "put_tree": lambda engine, _, pod: engine.put_tree(pod, [TarInfo("x").tobuf()]),
+    "remove": lambda engine, _, pod: engine.remove(pod),
+    "signal": lambda engine, _, pod: engine.signal(pod, "TERM"),
+}
+OTHERS = {
+    *("at_gate", "close", "converse", "examine", "facts", "first_process"),
+    *("foreign_gpu_containers", "freeze", "image", "image_names", "isolation", "let_go"),
+    *("make_sandbox", "output", "own_process", "ping", "rename", "sandbox_is_empty"),
+    *("sandbox_was_used", "size", "sweep", "take_tree", "thaw", "watch", "watch_sandbox"),
+    *("weigh", "witnesses"),
+}
+
+
+def test_each_call_of_an_engine_is_one_that_changes_something_or_not() -> None:
+    calls = {name for name, one in vars(Engine).items() if callable(one) and name[0] != "_"}
+    assert CHANGES.keys() <= calls
+    assert calls - CHANGES.keys() == OTHERS
+
+
+def test_a_manager_whose_lease_is_taken_over_at_work_changes_nothing_any_more(
+    fake: FakeCluster,
+    engine_of: Callable[[FakeCluster], KubernetesEngine],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease, "RENEWED", 0.05)
+    engine = engine_of(fake)
+    world = World(engine, tmp_path / "state")
+    follower = engine.watch(lambda _: None, lambda _: None)
+    try:
+        plan = world.plan()
+        pod = engine.prepare(plan)
+        with fake.lock:
+            assert fake.lease is not None
+            fake.lease["metadata"]["resourceVersion"] = "taken"
+            fake.lease["spec"]["holderIdentity"] = OTHER
+        until(lambda: isinstance(_refusal(engine), Superseded), "it knows")
+        with fake.lock:
+            fake.calls.clear()
+        for name, change in CHANGES.items():
+            with pytest.raises(Superseded):
+                change(engine, world.plan() if name == "prepare" else plan, pod)
+        made = [call for call in fake.calls if not call.startswith("GET ")]
+        assert made == []
+        assert not [call for call in fake.calls if call.endswith(("/attach", "/exec"))]
+        assert [one.generation for one in fake.pods.values()] == [plan.generation]
+    finally:
+        follower.stop()
+        engine.close()
+
+
+def _refusal(engine: KubernetesEngine) -> Fault | None:
+    try:
+        engine.list()
+    except Fault as fault:
+        return fault
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -47,9 +48,9 @@ class Api:
     """One API server; may be used from any thread."""
 
     def __init__(
-        self, access: Access, *, timeout: float, may_change: Callable[[], None] = lambda: None
+        self, access: Access, *, timeout: float, may_change: Callable[[], float] = lambda: math.inf
     ) -> None:
-        """``may_change`` raises where nothing may be changed now."""
+        """``may_change`` says how many seconds a change may take; it raises where nothing may be changed."""
         self.access = access
         self._may_change = may_change
         self._timeout = timeout
@@ -68,9 +69,9 @@ class Api:
         within: float | None = None,
     ) -> dict[str, Any]:
         """The answer's document; ``doing`` begins the sentence of a failure."""
-        if method != "GET":
-            self._may_change()
         seconds = self._timeout if within is None else within
+        if method != "GET":
+            seconds = min(seconds, self._may_change())
         deadline = time.monotonic() + seconds
         headers = {**self.access.headers(), "Accept": "application/json", "Content-Type": kind}
         try:
@@ -79,7 +80,7 @@ class Api:
                 f"{self.access.server}{path}{_asked(query)}",
                 body=None if body is None else json.dumps(body).encode(),
                 headers=headers,
-                timeout=urllib3.Timeout(connect=min(seconds, 5.0), read=seconds),
+                timeout=urllib3.Timeout(total=seconds, connect=min(seconds, 5.0), read=seconds),
                 preload_content=False,
                 redirect=False,
             )

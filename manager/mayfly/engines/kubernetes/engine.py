@@ -474,6 +474,7 @@ class KubernetesEngine:
         except sockets.NotRunning as error:
             raise Gone(f"{doing}: it does not run; the agent is replaced") from error
         try:
+            self._lease.assure()  # the connection may have taken its time
             streams.send(data)
             self._protect(container, generation)  # while its job begins
             # No end of input is sent: the frame says its length, and the launcher reads no further.
@@ -529,9 +530,10 @@ class KubernetesEngine:
     def _streams(
         self, container: ContainerId, kind: str, query: Iterable[tuple[str, str]], doing: str
     ) -> sockets.Streams:
-        self._lease.assure()
+        within = min(sockets.CONNECTING, self._lease.assure())
         name, _ = name_and_uid(container)
-        return sockets.connect(self._api.access, f"{self._path}/{name}/{kind}", [*query], doing)
+        path = f"{self._path}/{name}/{kind}"
+        return sockets.connect(self._api.access, path, [*query], doing, within=within)
 
     def let_go(self, generation: Generation) -> None:
         """Nothing is held of a gate."""

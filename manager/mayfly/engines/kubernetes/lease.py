@@ -6,11 +6,12 @@ have it by then; who finds that another has it has to end. The clocks of two mac
 lease has ended when nobody has renewed it for its time by the clock of whoever looks.
 
 A manager of the same state directory on the same running kernel takes it over at once: the lock of that
-directory is proof that the former one has ended.
+directory is proof that the former one has ended. (A copy of the directory is another directory.)
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import socket
 import threading
@@ -24,13 +25,14 @@ from typing import Any
 from mayfly.core.quantities import number
 from mayfly.edge.faults import WAIT_MOST, Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
-from mayfly.engines.kubernetes.api import Api
+from mayfly.engines.kubernetes.api import Api, Changed
 from mayfly.engines.protocol import Gone, Superseded
 
 NAME = "mayfly"
 LASTS = 40  # seconds after which one that nobody has renewed is over
 RENEWED = 10.0  # seconds between two renewals
-HELD = 28.0  # seconds after a renewal until which it is acted upon: less than LASTS, whatever a call takes
+HELD = 28.0  # seconds after a renewal until which a change may begin
+OVER = 38.0  # and until which it has to be over: less than LASTS
 AGAIN = 2.0  # seconds between two tries of who does not have it
 SOON = 5.0  # seconds for which whoever asks waits for the first try
 CALL = 8.0  # seconds of a call
@@ -44,7 +46,9 @@ def _booted() -> float:
 
 
 def holder_of(state_dir: Path) -> str:
-    """Who a manager of that state directory is on this machine: ``HOST_INSTALLATION_BOOT``."""
+    """Who a manager of that state directory is on this machine: ``HOST_DIRECTORY_BOOT``, the directory by
+    what stands in it and by where it is, so that a copy is another one.
+    """
     file = state_dir / "lease-holder"
     try:
         known = file.read_text(encoding="ascii").strip()
@@ -58,7 +62,12 @@ def holder_of(state_dir: Path) -> str:
         boot = BOOT.read_text(encoding="ascii").strip()[:8]
     except OSError:
         boot = secrets.token_hex(4)
-    return f"{socket.gethostname()}_{known}_{boot}"
+    try:
+        about = state_dir.stat()
+        place = f"{about.st_dev:x}-{about.st_ino:x}"
+    except OSError:
+        place = secrets.token_hex(8)
+    return f"{socket.gethostname()}_{known}-{place}_{boot}"
 
 
 class NamespaceLease:
@@ -72,6 +81,9 @@ class NamespaceLease:
         self._clock = clock
         self._holder = ""  # "": nobody has asked for it
         self._until: float | None = None  # when what is held must be renewed; None: never held
+        self._version = ""  # of the record that we wrote last; "": not known
+        self._transitions = 0  # in that record
+        self._given_back = False
         self._why = ""
         self._lost = ""  # why it is another's for good; "": it is not
         self._seen: tuple[str, float] | None = None  # another's record, and since when it is so
@@ -86,22 +98,29 @@ class NamespaceLease:
             self._holder, self._turned = holder, turned
         self._thread.start()
 
-    def assure(self) -> None:
-        """Nothing where it is held, or nobody has asked for it; ``Superseded`` where another has taken it
-        over, ``Passing`` where it is not known to be held now.
+    def assure(self) -> float:
+        """How many seconds a change may take that begins now; without end where nobody has asked for it.
+        ``Superseded`` where another has taken it over, ``Passing`` where it is not known to be held now.
         """
         if not self._holder:
-            return
+            return math.inf
         self._tried.wait(SOON)
         if self._lost:
             raise Superseded(self._lost)
-        if self._until is None or self._clock() > self._until:
+        if self._given_back:
+            raise Passing(
+                f"the lease of namespace {self._namespace} is given back: this manager ends"
+            )
+        now = self._clock()
+        if self._until is None or now > self._until:
             raise Passing(self._why or f"the lease of namespace {self._namespace} is asked for")
+        return self._until + OVER - HELD - now
 
     def end(self) -> None:
         """Renew it no more, and give it back."""
         if not self._holder:
             return
+        self._given_back = True  # before: who asks from now on may change nothing
         self._stopping.set()
         self._thread.join(CALL)
         if self._until is not None and not self._lost:
@@ -130,15 +149,16 @@ class NamespaceLease:
 
     def _once(self) -> bool:
         """Take it or renew it; whether it is held now."""
-        began = self._clock()
+        if self._version:
+            version, self._version = self._version, ""
+            with suppress(
+                Changed, Gone
+            ):  # somebody else wrote it, or an answer did not come: it is seen
+                return self._written({"resourceVersion": version}, self._transitions)
         try:
             found = self._api.call("GET", f"{self._path}/{NAME}", "looking at the lease")
         except Gone:
-            self._api.call(
-                "POST", self._path, "making the lease", body=self._record({}, transitions=0)
-            )
-            self._until = began + HELD
-            return True
+            return self._written(None, 0)
         spec = found.get("spec") or {}
         other = str(spec.get("holderIdentity") or "")
         mine = other == self._holder
@@ -152,9 +172,19 @@ class NamespaceLease:
             return False
         transitions = int(spec.get("leaseTransitions") or 0) + (0 if mine else 1)
         # A version that is not the newest is a conflict: whoever was quicker has it, and is seen next time.
-        body = self._record(found.get("metadata") or {}, transitions=transitions)
-        self._api.call("PUT", f"{self._path}/{NAME}", "renewing the lease", body=body)
+        return self._written(found.get("metadata") or {}, transitions)
+
+    def _written(self, about: Mapping[str, Any] | None, transitions: int) -> bool:
+        """Write that it is ours, over the record of which that is ``about``; ``None``: there is none."""
+        began = self._clock()
+        body = self._record(about or {}, transitions=transitions)
+        if about is None:
+            said = self._api.call("POST", self._path, "making the lease", body=body)
+        else:
+            said = self._api.call("PUT", f"{self._path}/{NAME}", "renewing the lease", body=body)
         self._until, self._seen = began + HELD, None
+        self._version = str((said.get("metadata") or {}).get("resourceVersion") or "")
+        self._transitions = transitions
         return True
 
     def _is_free(self, other: str, found: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
@@ -219,5 +249,5 @@ class NamespaceLease:
 
 
 def _machine_of(holder: str) -> list[str]:
-    """Installation and boot, which say whose lock of a state directory it is."""
+    """Directory and boot, which say whose lock of a state directory it is."""
     return holder.rsplit("_", 2)[1:]
