@@ -34,7 +34,7 @@ def asked(fake: FakeCluster, tmp_path: Path) -> Asked:
     file.write_text(fake.kubeconfig())
 
     def run(*words: str, stdin: str = "", **env: str) -> Ran:
-        given = environment(KUBECONFIG=str(file), **env)
+        given = environment(**{"KUBECONFIG": str(file), **env})
         done = copies.run((*copies.MAYFLY, *words), given, stdin.encode())
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -146,8 +146,34 @@ def test_a_pod_whose_manager_does_not_answer_is_told(
     assert f"the manager is not running: nobody answers on {tmp_path}/gone.sock there" in said.err
 
 
-def test_a_cluster_that_does_not_answer_is_told(fake: FakeCluster, asked: Asked) -> None:
-    fake.fails("GET", "/pods$", 503, "etcdserver: no leader")
+@pytest.mark.parametrize("path", ["/pods$", "/exec$"])
+def test_a_cluster_that_does_not_answer_is_no_manager_that_does_not_run(
+    fake: FakeCluster, asked: Asked, path: str
+) -> None:
+    fake.fails("GET", path, 503, "etcdserver: no leader")
     said = asked("--context", "fake", "status")
-    assert said.code == 3
+    assert said.code == 1
     assert "etcdserver: no leader" in said.err
+
+
+def test_an_account_that_the_cluster_does_not_know_is_told_what_to_do_at_this_desk(
+    fake: FakeCluster, asked: Asked
+) -> None:
+    fake.fails("GET", "/pods$", 401, "Unauthorized", "Unauthorized")
+    said = asked("--context", "fake", "status")
+    assert (said.code, said.out) == (1, "")
+    assert "does not know who this is: log in to it again" in said.err
+    assert "host.kubernetes" not in said.err, "which is a manager's"
+
+
+def test_several_kubeconfigs_are_one(fake: FakeCluster, asked: Asked, tmp_path: Path) -> None:
+    whole = json.loads(fake.kubeconfig())
+    parts = [tmp_path / "none"]
+    for kind in ("contexts", "clusters", "users"):
+        parts.append(tmp_path / kind)
+        parts[-1].write_text(json.dumps({kind: whole[kind]}))
+    said = asked("--context", "fake", "status", KUBECONFIG=":".join(map(str, parts)))
+    assert said.code == 0, said.err
+    said = asked("--context", "other", "status", KUBECONFIG=":".join(map(str, parts)))
+    assert said.code == 2
+    assert "has none of contexts called 'other'; there are: fake" in said.err

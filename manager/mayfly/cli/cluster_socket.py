@@ -23,7 +23,7 @@ from mayfly.cli.trouble import Denied, Down, Trouble, Usage
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.kubernetes import sockets
 from mayfly.engines.kubernetes.access import Access, of_context
-from mayfly.engines.kubernetes.api import SEE_DOCTOR, Api
+from mayfly.engines.kubernetes.api import Api, NotLet
 
 NAMESPACE = "mayfly"  # of a context that names none
 CONTAINER = "manager"
@@ -159,9 +159,12 @@ def _carry(end: socket.socket, streams: sockets.Streams, ahead: bytes) -> None:
 
 
 def _trouble(fault: Fault) -> Trouble:
-    if isinstance(fault, Refused):
-        text = str(fault)
-        if text.endswith(SEE_DOCTOR):
-            return Denied(f"{text.removesuffix(SEE_DOCTOR)}: {RIGHTS}")
-        return Denied(text)
-    return Down(str(fault))
+    match fault:
+        case NotLet(known=True):
+            return Denied(f"{fault.said}: {RIGHTS}")
+        case NotLet():
+            return Denied(f"{fault.said}: log in to it again; `kubectl auth whoami` asks the same")
+        case Refused():
+            return Denied(str(fault))
+        case _:  # whether the manager runs is not known
+            return Trouble(str(fault))

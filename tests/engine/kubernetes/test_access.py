@@ -10,7 +10,7 @@ import pytest
 
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing, Refused
-from mayfly.engines.kubernetes.access import Access, access
+from mayfly.engines.kubernetes.access import Access, access, of_context
 
 
 def reached(
@@ -91,3 +91,34 @@ def test_what_is_not_supported_is_refused_not_passed_over(
 def test_a_context_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="none of contexts called 'other'; there are: lab"):
         reached(tmp_path, {}, context="other")
+
+
+def test_several_files_are_one_in_which_the_first_of_a_name_counts(tmp_path: Path) -> None:
+    """As kubectl has it: contexts, clusters and users in files of their own, paths beside each."""
+
+    def file(name: str, **said: Any) -> str:
+        place = tmp_path / name
+        place.mkdir()
+        (place / "token").write_text(f"of-{name}\n")
+        (place / "config").write_text(json.dumps(said))
+        return str(place / "config")
+
+    def cluster(server: str) -> list[dict[str, Any]]:
+        return [{"name": "c", "cluster": {"server": server}}]
+
+    user = [{"name": "u", "user": {"tokenFile": "token"}}]
+    named = {"cluster": "c", "user": "u"}
+    context = [{"name": "lab", "context": {**named, "namespace": "ci"}}]
+    other = [{"name": "lab", "context": {**named, "namespace": "other"}}]
+    files = [
+        str(tmp_path / "none"),
+        file("one", clusters=cluster("http://first:1")),
+        file("two", contexts=context, clusters=cluster("http://second:2")),
+        file("three", contexts=other, users=user),
+    ]
+    found, namespace = of_context("lab", {"KUBECONFIG": ":".join(files)})
+    assert (found.server, namespace, found.token()) == ("http://first:1", "ci", "of-three")
+    with pytest.raises(
+        Refused, match=r"one/config:.*has none of contexts called 'x'; there are: lab$"
+    ):
+        of_context("x", {"KUBECONFIG": ":".join(files)})

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ AGAIN = 60.0  # seconds after which a token's file is read again
 UNSUPPORTED = ("proxy-url", "tls-server-name")
 AS = ("as", "as-uid", "as-groups", "as-user-extra", "username", "auth-provider")
 EARLY = 60.0  # seconds before its end at which a program is asked for another token
+
+Files = Sequence[
+    tuple[Path, Any]
+]  # kubeconfigs that are one, with what each says; the first comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +68,22 @@ def access(cluster: Cluster) -> Access:
     """How that cluster is reached; ``Refused`` where what says so is not there, or cannot be used."""
     if cluster.kubeconfig is None:
         return _own()
-    return _of_file(Path(cluster.kubeconfig), cluster.context)
+    return _of_files(_read([Path(cluster.kubeconfig)]), cluster.context)
 
 
 def of_context(name: str, environ: Mapping[str, str]) -> tuple[Access, str | None]:
     """How a person reaches the cluster of that context, where kubectl finds it, and its namespace (``None``:
-    it names none). Of several files the first that has it counts.
+    it names none). Several files are one: of each name the first that has it counts, and what is not there is
+    passed over.
     """
     named = environ.get("KUBECONFIG") or str(Path(environ.get("HOME", "/")) / ".kube/config")
-    files = [Path(one) for one in named.split(":") if one]
-    there = [one for one in files if one.exists()] or files[:1]
-    for file in there:
-        document = _document(file)
-        found = [one for one in document.get("contexts") or () if one.get("name") == name]
-        if found or file is there[-1]:
-            access = _of_document(document, file, name)
-            return access, (found[0].get("context") or {}).get("namespace") if found else None
-    raise Refused("no kubeconfig is named")
+    paths = [Path(one) for one in named.split(":") if one]
+    files = _read([one for one in paths if one.exists()] or paths[:1])
+    if not files:
+        raise Refused("no kubeconfig is named")
+    access = _of_files(files, name)
+    context, _ = _named(files, "contexts", name)
+    return access, context["context"].get("namespace")
 
 
 def _own() -> Access:
@@ -95,8 +98,8 @@ def _own() -> Access:
     return Access(f"https://{host}:{port or '443'}", context, _FileToken(OWN / "token"))
 
 
-def _of_file(path: Path, wanted: str | None) -> Access:
-    return _of_document(_document(path), path, wanted)
+def _read(paths: Iterable[Path]) -> Files:
+    return [(path, _document(path)) for path in paths]
 
 
 def _document(path: Path) -> Any:
@@ -118,45 +121,63 @@ def _document(path: Path) -> Any:
     return found
 
 
-def _of_document(document: Any, path: Path, wanted: str | None) -> Access:
+def _of_files(files: Files, wanted: str | None) -> Access:
     try:
-        return _chosen(document, path, wanted)
+        return _chosen(files, wanted)
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise Refused(
-            f"the kubeconfig {path} is not as one has to be ({error}): see `kubectl config view`"
+            f"the kubeconfig {_names(files)} is not as one has to be ({error}): see `kubectl config view`"
         ) from error
     except (ssl.SSLError, OSError) as error:
-        raise Refused(f"the kubeconfig {path} names a certificate of no use: {error}") from error
+        raise Refused(
+            f"the kubeconfig {_names(files)} names a certificate of no use: {error}"
+        ) from error
 
 
-def _chosen(document: Any, path: Path, wanted: str | None) -> Access:
-    name = wanted or document.get("current-context")
-    context = _named(document, "contexts", name, path)["context"]
-    cluster = _named(document, "clusters", context["cluster"], path)["cluster"]
-    user = _named(document, "users", context["user"], path).get("user") or {}
+def _chosen(files: Files, wanted: str | None) -> Access:
+    current = (document.get("current-context") for _, document in files)
+    context = _named(files, "contexts", wanted or next(filter(None, current), None))[0]["context"]
+    cluster, of_cluster = _named(files, "clusters", context["cluster"])
+    user, of_user = _named(files, "users", context["user"])
+    cluster, user = cluster["cluster"], user.get("user") or {}
     server = str(cluster["server"]).rstrip("/")
-    for key in (
-        *(one for one in UNSUPPORTED if cluster.get(one)),
-        *(one for one in AS if user.get(one)),
+    for key, path in (
+        *((one, of_cluster) for one in UNSUPPORTED if cluster.get(one)),
+        *((one, of_user) for one in AS if user.get(one)),
     ):
         raise Refused(f"the kubeconfig {path} says {key}, which is not supported here")
-    tls = _tls(cluster, user, path.parent) if server.startswith("https://") else None
-    return Access(server, tls, _token(user, path.parent))
+    # What a file names is beside that file.
+    tls = _tls(cluster, user, of_cluster.parent, of_user.parent) if _is_tls(server) else None
+    return Access(server, tls, _token(user, of_user.parent))
 
 
-def _named(document: Any, kind: str, name: object, path: Path) -> Any:
-    for one in document.get(kind) or ():
+def _is_tls(server: str) -> bool:
+    return server.startswith("https://")
+
+
+def _named(files: Files, kind: str, name: object) -> tuple[Any, Path]:
+    """The first of that kind and name, and the file that it is in."""
+    there = [(one, path) for path, document in files for one in document.get(kind) or ()]
+    for one, path in there:
         if one.get("name") == name:
-            return one
-    there = ", ".join(str(one.get("name")) for one in document.get(kind) or ()) or "none"
-    raise Refused(f"the kubeconfig {path} has none of {kind} called {name!r}; there are: {there}")
+            return one, path
+    names = ", ".join(dict.fromkeys(str(one.get("name")) for one, _ in there)) or "none"
+    raise Refused(
+        f"the kubeconfig {_names(files)} has none of {kind} called {name!r}; there are: {names}"
+    )
 
 
-def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], beside: Path) -> ssl.SSLContext:
+def _names(files: Files) -> str:
+    return ":".join(str(path) for path, _ in files)
+
+
+def _tls(
+    cluster: Mapping[str, Any], user: Mapping[str, Any], of_cluster: Path, beside: Path
+) -> ssl.SSLContext:
     authority = cluster.get("certificate-authority-data")
     file = cluster.get("certificate-authority")
     context = ssl.create_default_context(
-        cafile=str(beside / file) if file and not authority else None,
+        cafile=str(of_cluster / file) if file and not authority else None,
         cadata=base64.b64decode(authority).decode() if authority else None,
     )
     if cluster.get("insecure-skip-tls-verify"):

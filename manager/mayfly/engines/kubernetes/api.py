@@ -40,6 +40,15 @@ class Expired(Passing):
     """The server does not know that version any more: list again."""
 
 
+class NotLet(Refused):
+    """The cluster lets this account not do it, or does not know it; ``said`` is that without what to do."""
+
+    def __init__(self, said: str, then: str, *, known: bool) -> None:
+        super().__init__(f"{said}{then}")
+        self.said = said
+        self.known = known
+
+
 class OverQuota(Passing):
     """The namespace may have no more."""
 
@@ -227,9 +236,10 @@ def fault_of(status: int, document: Mapping[str, Any], doing: str, again: str | 
         case 403 if "exceeded quota" in said:
             return OverQuota(text, QUOTA_AGAIN)
         case 401:
-            return Refused(f"{text}: the cluster does not know who this is; see host.kubernetes")
+            said = f"{text}: the cluster does not know who this is"
+            return NotLet(said, "; see host.kubernetes", known=False)
         case 403:
-            return Refused(f"{text}{SEE_DOCTOR}")
+            return NotLet(text, SEE_DOCTOR, known=True)
         case 429:
             return Passing(text, _seconds(again))
         case _ if status < 500:
