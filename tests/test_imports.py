@@ -32,6 +32,7 @@ IMPURE = frozenset(
     }
 )  # fmt: skip
 PROVIDERS = frozenset(path.parent.name for path in (ROOT / "providers").glob("*/__init__.py"))
+ENGINES = frozenset(path.parent.name for path in (ROOT / "engines").glob("*/__init__.py"))
 MODULES = sorted(ROOT.rglob("*.py"))
 
 
@@ -97,6 +98,18 @@ def test_no_engine_is_known_outside_its_own_package(room: str) -> None:
     for path in sorted((ROOT / room).rglob("*.py")):
         known = [module for module in imported(path) if module.startswith("mayfly.engines.")]
         assert {module.split(".")[2] for module in known} <= {"protocol", "load"}, named(path)
+
+
+def test_cli_knows_an_engine_by_name_only_where_a_verb_is_about_that_one() -> None:
+    about = {
+        "cli/cluster_socket.py": {"kubernetes"},
+        "cli/image_building.py": {"docker"},
+        "cli/verbs_images.py": {"docker"},
+    }
+    for path in sorted((ROOT / "cli").rglob("*.py")):
+        known = [module for module in imported(path) if module.startswith("mayfly.engines.")]
+        engines = {module.split(".")[2] for module in known} & ENGINES
+        assert engines == about.get(named(path), set()), named(path)
 
 
 @pytest.mark.parametrize("room", ["core", "edge", "engines", "service", "cli"])

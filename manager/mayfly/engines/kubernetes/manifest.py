@@ -231,16 +231,15 @@ def _volumes(plan: AgentPlan) -> tuple[list[dict[str, Any]], list[dict[str, Any]
     for number, (target, options) in enumerate(plan.tmpfs.items()):
         if target != ROOM:
             add(f"memory-{number}", _memory(_size(options)), mountPath=target)
-    claims: dict[
-        str, str
-    ] = {}  # the volume of each: a pod names one once, whatever is mounted where
+    # The volume of each volume claim: a pod names one once, whatever is mounted where.
+    volume_claims: dict[str, str] = {}
     for number, mount in enumerate(plan.mounts):
         if mount.target == WITNESS_TARGET:
             continue  # of this host; what its launcher writes there comes by the pod's status
         source, place = _source(mount)
         name = f"mount-{number}"
         if mount.source.startswith(CLAIM):
-            name = claims.setdefault(source["persistentVolumeClaim"]["claimName"], name)
+            name = volume_claims.setdefault(source["persistentVolumeClaim"]["claimName"], name)
         add(name, source, mountPath=mount.target, **place)
     return volumes, mounts
 
