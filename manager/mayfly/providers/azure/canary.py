@@ -101,7 +101,7 @@ class Pipelines:
         )
         listed = items(mapping(reply.body).get("value")) if reply.status == 200 else []
         rows = list(map(mapping, listed))
-        # Azure DevOps tells no names apart by their case.
+        # Whatever the case: two that differ in it alone are told, and neither is run.
         found = [row for row in rows if _named(row).casefold() == pipeline.casefold()]
         if not found:
             found = [row for row in rows if text(row.get("name")).casefold() == pipeline.casefold()]
