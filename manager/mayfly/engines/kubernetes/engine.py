@@ -476,12 +476,13 @@ class KubernetesEngine:
         try:
             self._lease.assure()  # the connection may have taken its time
             streams.send(data)
-            self._protect(container, generation)  # while its job begins
             # No end of input is sent: the frame says its length, and the launcher reads no further.
             user, key = self._acknowledged(streams, generation, doing)
         finally:
             streams.close()
+        # At once: by its key an account is told from output, and a job may be over in a moment.
         self._mirror.opened(generation, user, key)
+        self._protect(container, generation)
 
     def _protect(self, container: ContainerId, generation: Generation) -> None:
         """Have who drains its node wait for it: it may have a job from now on. The budget goes with the pod.
