@@ -232,7 +232,7 @@ class FakeCluster:
         self.budgets: list[Document] = []
         self.taints: list[Document] = []
         self.between: Callable[[], object] | None = (
-            None  # what happens before the next change of a claim
+            None  # what happens before a claim changes or a pod is protected
         )
         self.lease: Document | None = None  # who runs the namespace
         self.manager: Path | None = None  # the socket of a manager that is a pod here
@@ -469,15 +469,18 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if self._failing("PATCH", path):
             return
-        between, self.fake.between = self.fake.between, None
-        if between is not None:
-            between()
+        self._between()
         with self.fake.lock:
             one = self.fake.claims.merge(path.rpartition("/")[2], body)
             if one is None:
                 self._refuse(404, "not found", "NotFound")
             else:
                 self._answer(200, one)
+
+    def _between(self) -> None:
+        between, self.fake.between = self.fake.between, None
+        if between is not None:
+            between()
 
     def _the_lease(self) -> None:
         if self.fake.lease is None:
@@ -505,6 +508,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(201, {"status": {"allowed": allowed}})
             return
         if path.endswith("/poddisruptionbudgets"):
+            self._between()
             self.fake.budgets.append(body)
             self._answer(201, body)
             return

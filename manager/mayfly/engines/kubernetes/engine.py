@@ -91,9 +91,7 @@ REMOVING = 25.0  # seconds for a pod to be gone; one whose node is lost is not
 ACKNOWLEDGED = 20.0  # seconds until an agent has to say that its gate is open
 LOOKING = 15.0
 ASKING = 20.0  # seconds after which a list looks into no more pods: the next one does
-PROTECTING = (
-    2.0  # seconds for the protection of a pod whose job begins; what fails a list tries again
-)
+PROTECTING = 2.0  # seconds for a pod's protection; what does not come through a list tries again
 AT_GATE_SOON = 15.0  # seconds for a gate to say its first line
 LINE = 4096
 TREE_SECONDS = 120.0
