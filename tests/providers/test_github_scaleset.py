@@ -269,6 +269,16 @@ def test_a_session_that_is_lost_as_soon_as_it_is_opened_is_opened_less_and_less_
     assert provider.listen(word()).begins
 
 
+def test_sessions_that_answer_and_are_lost_are_each_opened_anew_at_once(bench: Bench) -> None:
+    provider = bench.provider()
+    begun(provider)
+    for number in range(3):
+        bench.fake.queue_job(f"echo {number}")
+        assert provider.listen(word()).message is not None
+        bench.fake.expire_session("box-gpu")
+        assert provider.listen(word()).begins
+
+
 def connections_to(port: int) -> int:
     """How many connections of this host to that port are open, as the kernel has them."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]

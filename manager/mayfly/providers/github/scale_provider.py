@@ -46,8 +46,8 @@ from mayfly.providers.github.settings import GitHubSettings
 LIST_EVERY = 60.0  # seconds between lists at rest
 # Calls an hour: for one question after the other, and for a slot with one job of ten seconds after the other.
 CALLS, CALLS_OF_SLOT = 10_000, 4_000
-LASTS = 60.0  # seconds that a session is open at the least, else it was lost at once
-REOPEN, REOPEN_MOST = 5.0, 300.0  # seconds until one is opened after several that were lost at once
+LASTS = 60.0  # seconds within which a session that has answered nothing was lost at once
+REOPEN, REOPEN_MOST = 5.0, 60.0  # seconds until one is opened after several that were lost at once
 MOST_DELIVERED = 1_000  # numbers of messages that are kept
 UNHEARD = 2  # questions in a row that failed, after which the queue's address is got anew
 
@@ -85,6 +85,7 @@ class ScaleSetGitHub:
         self._unheard = 0  # questions in a row that failed
         self._delivered: set[int] = set()  # messages of this session that are not acknowledged
         self._opened_at = 0.0  # when it was opened
+        self._heard = False  # whether it has answered a question
         self._short = 0  # sessions in a row that were lost at once
         self._reopen_at = 0.0  # not before
         self._interrupt = (0, Interrupt())  # of the question under way, and its turn
@@ -196,7 +197,7 @@ class ScaleSetGitHub:
             answer = None
         if answer is None:
             return self._begun(word) if self._lost(session, word.turn) else Delivery()
-        self._unheard = 0
+        self._unheard, self._heard = 0, True
         delivery = answer.delivery
         runners.started(answer.started)
         runners.over(delivery.over)
@@ -214,7 +215,7 @@ class ScaleSetGitHub:
             if turn <= self._left:
                 return False
         now = self._clock()
-        at_once = 0 <= now - self._opened_at < LASTS
+        at_once = not self._heard and 0 <= now - self._opened_at < LASTS
         self._short = self._short + 1 if at_once else 0
         self._reopen_at = now
         if self._short > 1:
@@ -232,7 +233,7 @@ class ScaleSetGitHub:
             )
         session = sessions.open(labels_of(self._pool, word.labels))
         with self._lock:
-            self._opened_at, self._unheard = self._clock(), 0
+            self._opened_at, self._unheard, self._heard = self._clock(), 0, False
             left = word.turn <= self._left
             if not left:
                 self._session, self._turn = session, word.turn
