@@ -33,7 +33,9 @@ if [ -e "$here/blind" ]; then
   exit 255
 fi
 number=0
-for uuid in $(printf '%s' "$NVIDIA_VISIBLE_DEVICES" | tr , ' '); do
+# What the container was given, whoever asks with whichever variables.
+given=${NVIDIA_VISIBLE_DEVICES:-$(tr '\\0' '\\n' </proc/1/environ | sed -n 's/^NVIDIA_VISIBLE_DEVICES=//p')}
+for uuid in $(printf '%s' "$given" | tr , ' '); do
   if ! grep -qsx "$uuid" "$here/hidden"; then
     case $uuid in
       MIG-*)
