@@ -19,6 +19,7 @@ from mayfly.cli.setup_questions import Questions
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.core import naming
 from mayfly.core.model import HostSpec, PoolName, PoolSpec, SlotName
+from mayfly.providers.canary_workflows import with_button
 from mayfly.providers.github.settings import GitHubApp
 from mayfly.providers.installed import packages
 from tests.fakes.azure import FakeAzure
@@ -564,3 +565,13 @@ def test_it_means_nothing_where_a_service_has_no_call_for_it() -> None:
 )
 def test_a_slot_is_known_by_the_name_of_its_agent(name: str, slot: SlotName | None) -> None:
     assert naming.slot_registered(name, "box", PoolName("gpu")) == slot
+
+
+def test_a_workflow_of_a_million_lines_is_read_once() -> None:
+    """Each line for itself: a file is anybody's, and read by root."""
+    row = {"state": "active", "path": ".github/workflows/long.yml"}
+    lab = PoolSpec(PoolName("ci"), "github")
+    told = [*with_button([("a/b", "long.yml", row)], lambda *_: "\n" * 1_000_000, lab)]
+    assert told == []
+    told = [*with_button([("a/b", "long.yml", row)], lambda *_: "# no\nworkflow_dispatch:", lab)]
+    assert [one.name for one in told] == ["a/b/long.yml"]

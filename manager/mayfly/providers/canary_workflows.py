@@ -14,7 +14,7 @@ from mayfly.providers.canary_job import READ, RunnableJob, SeenJob, asks_for, se
 FORM = "OWNER/REPOSITORY/FILE.yml"
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 _WORKFLOW = re.compile(rf"({REPOSITORY.pattern})/([A-Za-z0-9_.-]{{1,200}}\.ya?ml)")
-_BUTTON = re.compile(r"^[^#]*\bworkflow_dispatch\b", re.MULTILINE)
+_BUTTON = re.compile(r"^[^#\n]*\bworkflow_dispatch\b", re.MULTILINE)
 
 
 def parts(name: str) -> tuple[str, str]:
