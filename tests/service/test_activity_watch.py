@@ -29,8 +29,7 @@ class World:
         self._state = dict(QUIET)
         self.turns()
         self.watch = ActivityWatch(
-            *(self, lambda: self.agents, self.sent.append),
-            waiting=lambda: self.waiting,
+            *(self, lambda: (self.agents, self.waiting), self.sent.append),
             processors=2, proc=home / "proc", mounted=home / "sys", steady=lambda: self.now,
         )  # fmt: skip
 

@@ -44,16 +44,15 @@ Watched = Mapping[Generation, tuple[ContainerId, int]]
 
 class ActivityWatch:
     """A thread; ``agents`` names those that may have a job, with their containers and first processes, and
-    ``waiting`` the others, whose image does what it likes, too.
+    the others, whose image does what it likes, too.
     """
 
     def __init__(
         self,
         engine: Served,
-        agents: Callable[[], Watched],
+        agents: Callable[[], tuple[Watched, Watched]],
         send: Callable[[ActivitySeen], None],
         *,
-        waiting: Callable[[], Watched] = dict,
         processors: int | None = None,
         proc: Path = PROC,
         mounted: Path = MOUNTED,
@@ -61,7 +60,6 @@ class ActivityWatch:
     ) -> None:
         self._engine = engine
         self._agents = agents
-        self._waiting = waiting
         self._turn = Generation("")  # the last of those that wait that was looked at
         self._send = send
         self._stopping = threading.Event()
@@ -90,7 +88,7 @@ class ActivityWatch:
 
     def look(self) -> bool:
         """Look once; whether there is something to see."""
-        agents, waiting = self._agents(), self._waiting()
+        agents, waiting = self._agents()
         if not agents and not waiting:
             self._numbers, self._traffic, self._last = {}, {}, None
             return False

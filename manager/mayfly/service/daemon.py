@@ -46,7 +46,7 @@ from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputKeeper, OutputListener
 from mayfly.providers.installed import left_behind, load
 from mayfly.service import engine_claim
-from mayfly.service.activity_watch import ActivityWatch
+from mayfly.service.activity_watch import ActivityWatch, Watched
 from mayfly.service.attachments import Attachments
 from mayfly.service.board import StatusBoard
 from mayfly.service.bugs import bug, watch_threads
@@ -180,12 +180,7 @@ def _run(
     observer, mounts = _observers(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key
     )
-    activity = ActivityWatch(
-        engine,
-        lambda: _awaited(ends, loop.state.memory, at_work=True),
-        inbox.put,
-        waiting=lambda: _awaited(ends, loop.state.memory, at_work=False),
-    )
+    activity = ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put)
     prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
@@ -321,16 +316,15 @@ def _throttled(memory: Memory, generation: Generation) -> bool:
     return agent is not None and agent.throttled is not None and not agent.settled
 
 
-def _awaited(
-    ends: EndWatch, memory: Memory, *, at_work: bool
-) -> dict[Generation, tuple[ContainerId, int]]:
-    """The agents that may have a job, or those that may not yet, with their first processes."""
-    agents = memory.agents
-    return {
-        generation: where
-        for generation, where in ends.awaited().items()
-        if generation in agents and (agents[generation].committed is not None) is at_work
-    }
+def _awaited(ends: EndWatch, memory: Memory) -> tuple[Watched, Watched]:
+    """The agents that may have a job, and those that may not yet, with their first processes."""
+    working: dict[Generation, tuple[ContainerId, int]] = {}
+    waiting: dict[Generation, tuple[ContainerId, int]] = {}
+    for generation, where in ends.awaited().items():
+        agent = memory.agents.get(generation)
+        if agent is not None:
+            (working if agent.committed is not None else waiting)[generation] = where
+    return working, waiting
 
 
 def _bell(
