@@ -424,6 +424,11 @@ class Traits:
     entry_ends_with_job: bool = False
     # the service hands its jobs out: an agent is enrolled for a job alone
     dispatches: bool = False
+    # where its client keeps a job's files in an agent: a job's own containers may mount what lies beneath it;
+    # None: its jobs can have none
+    work: str | None = None
+    # what of the client's own they mount beside that, read-only: directories of the image
+    shared: tuple[str, ...] = ()
     # what its images have beside the launcher, as its package says; None: no client of a service
     client: ImageClient | None = None
 

@@ -46,6 +46,9 @@ from mayfly.providers.azure.settings import AzureSettings
 from mayfly.providers.azure.waiting import Waiting
 
 BORN = "MAYFLY_AGENT"  # the capability that tells an agent's generation
+# Where the agent is in its image. A job container gets its work folder as /__w, and what it brings along
+# (Node for tasks) as /__a/externals.
+AGENT = "/opt/azure-agent"
 GHOST_REST = 5.0  # seconds before a dead agent's entry that cannot be freed yet is looked at again
 
 
@@ -63,6 +66,8 @@ class Azure:
         keeps_entries=True,
         enrol_deadline=420.0,
         stop_ladder=(StopStep("INT", 60.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0)),
+        work=f"{AGENT}/_work",
+        shared=(f"{AGENT}/externals",),
     )
     roster_interval = 30.0
 

@@ -23,6 +23,8 @@ NO_LIMIT = 10 * 366 * 86400.0
 FETCH_TIMEOUT = 30  # seconds; an answer that comes later is lost, and a job with it
 FETCHES = 8.0  # agents of a pool ask for jobs so many times a second together at the most
 FETCH_LEAST = 2.0  # seconds between two questions of one agent
+# Where a pool with containers of its jobs' own has their files: in the agent and in a job container alike.
+WORK = "/workspace"
 # Where the launcher has opened what the gate brought: the runner reads it as the job user.
 REGISTRATION, CONFIGURATION = "/proc/self/fd/3", "/proc/self/fd/4"
 

@@ -27,7 +27,7 @@ from mayfly.providers import (
     diagnosis,
 )
 from mayfly.providers.gitea import check, client_release, lines
-from mayfly.providers.gitea.enrolling import Enroller
+from mayfly.providers.gitea.enrolling import WORK, Enroller
 from mayfly.providers.gitea.runners import Runners
 from mayfly.providers.gitea.service import GiteaApi
 from mayfly.providers.gitea.settings import GiteaSettings
@@ -51,6 +51,7 @@ class Gitea:
         stop_ladder=(StopStep("TERM", 40.0), StopStep("USR2", 5.0)),
         can_cordon=True,
         entry_ends_with_job=True,
+        work=WORK,
     )
     roster_interval = LIST_EVERY
 

@@ -18,6 +18,7 @@ from mayfly.providers import Enrolment
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.groups import FIRST_GROUP, Groups
 from mayfly.providers.github.labels import labels_of
+from mayfly.providers.github.runner_place import WORK
 from mayfly.providers.github.runners import Runners
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.lost_names import LostNames
@@ -108,7 +109,7 @@ class Enroller:
             "name": name,
             "runner_group_id": self._groups.number(),
             "labels": labels,
-            "work_folder": "_work",
+            "work_folder": WORK,
         }
         reply = self._mint(body)
         if reply.status == 409:
@@ -201,7 +202,7 @@ class Enroller:
     def _enrol_by_token(self, name: str, labels: list[str]) -> Enrolment:
         self._groups.number()
         arguments = ["--unattended", "--url", self._connection.place.web, "--name", name]
-        arguments += ["--labels", ",".join(labels), "--no-default-labels", "--work", "_work"]
+        arguments += ["--labels", ",".join(labels), "--no-default-labels", "--work", WORK]
         if self._settings.runner_group is not None and self._connection.place.kind != "repository":
             arguments += ["--runnergroup", self._settings.runner_group]
         arguments += ["--ephemeral", "--disableupdate", "--replace"]

@@ -30,6 +30,7 @@ from mayfly.providers.github import check, client_release, lines
 from mayfly.providers.github.connection import Connection
 from mayfly.providers.github.enrolling import Enroller
 from mayfly.providers.github.groups import Groups
+from mayfly.providers.github.runner_place import EXTERNALS, RUNNER, WORK
 from mayfly.providers.github.runners import Runners
 from mayfly.providers.github.settings import GitHubSettings
 from mayfly.providers.github.waiting import Waiting
@@ -43,6 +44,8 @@ class GitHub:
     # INT cancels a job and reports it; TERM leaves the client half a minute at most.
     traits = Traits(
         stop_ladder=(StopStep("INT", 90.0), StopStep("TERM", 35.0), StopStep("USR2", 5.0)),
+        work=f"{RUNNER}/{WORK}",
+        shared=(f"{RUNNER}/{EXTERNALS}",),
     )
 
     def __init__(

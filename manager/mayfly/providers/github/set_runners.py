@@ -19,6 +19,7 @@ from mayfly.edge.service_json import Pages, integer, items, mapping, text
 from mayfly.edge.web import ServiceReply
 from mayfly.providers import Dismissed, Enrolment
 from mayfly.providers.github.actions_service import ActionsService
+from mayfly.providers.github.runner_place import WORK
 from mayfly.providers.github.scale_set import ScaleSet, kind_of, path_of
 from mayfly.providers.github.set_messages import lowered
 
@@ -127,7 +128,7 @@ class SetRunners:
             "POST",
             path_of(number, "generatejitconfig"),
             "make a runner for a job",
-            body={"name": name, "workFolder": "_work"},
+            body={"name": name, "workFolder": WORK},
             accept=(200, 201, 404, 409),
         )
 

@@ -53,6 +53,8 @@ from mayfly.providers.gitlab.store import RunnerStore, StoredRunner, vault
 from mayfly.providers.gitlab.waiting import Waiting
 
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
+# Where a pool with containers of its jobs' own has their files: in the agent and in a job's containers alike.
+BUILDS = "/builds"
 LIST_EVERY = 60.0  # seconds between two lists of a pool
 LIST_EVERY_SLOT = 10.0  # and for each of its slots: their jobs are asked for one by one
 # What a job may ask for with a variable of its own, and a runner's own answer stands above: its steps would
@@ -69,9 +71,11 @@ def make(pool: PoolSpec, host: HostSpec, host_id: HostId, state_dir: Path) -> Gi
 # job. TERM breaks a job off and reports it, for which the runner takes 30 s at most.
 LADDER = (StopStep("QUIT", 75.0, idle=True), StopStep("TERM", 40.0), StopStep("USR2", 5.0))
 # Each slot has a runner of its own, for ever, and that can be paused.
-OWN_RUNNERS = Traits(proof="lines", stop_ladder=LADDER, can_cordon=True, keeps_entries=True)
+OWN_RUNNERS = Traits(
+    proof="lines", stop_ladder=LADDER, can_cordon=True, keeps_entries=True, work=BUILDS
+)
 # All slots share one runner that a person has made.
-SHARED_RUNNER = Traits(proof="lines", stop_ladder=LADDER)
+SHARED_RUNNER = Traits(proof="lines", stop_ladder=LADDER, work=BUILDS)
 
 
 class GitLab:

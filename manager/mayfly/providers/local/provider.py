@@ -22,7 +22,7 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.outcomes import End, Outcome
-from mayfly.core.workspace import Brought, begun_there
+from mayfly.core.workspace import WORKSPACE, Brought, begun_there
 from mayfly.edge.faults import Refused
 from mayfly.edge.gate import words
 from mayfly.edge.history_reader import HistoryReader
@@ -46,6 +46,7 @@ class Local:
         embedded=True,
         can_cordon=True,
         stop_ladder=(StopStep("TERM", TERM_GRACE), StopStep("USR2", KILL_GRACE)),
+        work=WORKSPACE,
     )
     roster_interval = 3600.0
 
