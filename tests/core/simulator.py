@@ -211,13 +211,15 @@ class Box(Made):
     entry: str | None = None  # its id at the service
     image: str = "image"
     sandbox: ContainerId | None = None  # the holder that it joined
+    devices: tuple[str, ...] = ()  # what the engine has given it, as far as it says so
 
     @property
     def live(self) -> bool:
         return self.seen().live
 
     def seen(self) -> Container:
-        return self._container(self.name, self.state, sandbox=self.sandbox)
+        seen = self._container(self.name, self.state, sandbox=self.sandbox)
+        return replace(seen, devices=self.devices)
 
 
 @dataclass

@@ -370,7 +370,7 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             if known is not None:
                 draft.slot(known.slot, vacant_since=at)
                 if fact.unseen:
-                    draft.slot(known.slot, unseen_end=at)
+                    draft.slot(known.slot, unseen_end=at, unseen_devices=known.devices)
                 for name, run in failed_runs.after_end(draft.slots, known, fact).items():
                     draft.slot(name, failed_run=run)
         case ResultsTaken(at=at, generation=generation):

@@ -50,6 +50,7 @@ from mayfly.core.rolling import Rolling
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
 from mayfly.core.throttle import NO_DEBTS, Debts, throttle
+from mayfly.core.unseen_ends import unseen_ends
 from mayfly.core.yielding import yields
 
 MAX_PREPARING = 8  # containers made at once; the Engine makes them one after the other anyway
@@ -104,6 +105,7 @@ def decide(
         lightened=lightened,
         written=written,
         surplus=dispatch.in_surplus(dispatches, gates, memory, now),
+        unseen=unseen_ends(desired, memory, now, world.containers),
     )
     agents, observing = memory.agents.values(), memory.pause is not None
     throttled = throttle(view, debts, agents, observing=observing)

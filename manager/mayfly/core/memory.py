@@ -192,6 +192,7 @@ class SlotMemory:
     vacant_since: float | None = None
     # When its last agent went of which nobody said that its processes have ended.
     unseen_end: float | None = None
+    unseen_devices: tuple[str, ...] = ()  # which the engine had given it, as far as it said
     cordon: Cordon | None = None
     booking: Booking | None = None
 

@@ -25,6 +25,7 @@ from mayfly.core.model import (
 from mayfly.core.plan import STAY, Act, Stay, Verdict, View
 from mayfly.core.queue import Queue
 from mayfly.core.slots import Tenancy, cooling, still_ending, trial_due, within
+from mayfly.core.unseen_ends import on_its_gpus
 
 RENAME_AFTER = (
     5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
@@ -153,6 +154,9 @@ def _shut(
     unseen = still_ending(known, spec, view.now)
     if unseen is not None:
         return Stay(unseen)
+    elsewhere = on_its_gpus(view.unseen, spec, agent)
+    if elsewhere is not None:
+        return Stay(elsewhere.until)
     if known.held is not None and not spec.embedded and not trial_due(known, spec, view.now):
         return Stay(known.trial_at)
     if not spec.embedded and cooling(known, view.now):

@@ -24,6 +24,7 @@ from mayfly.core.model import (
     PoolName,
     World,
 )
+from mayfly.core.unseen_ends import UnseenEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class View:
     surplus: AbstractSet[Generation] = frozenset()  # agents that their service has no job for
     # When gates that are not known to be open were written; infinite while that is under way.
     written: Mapping[Generation, float] = field(default_factory=lambda: NOTHING_WRITTEN)
+    unseen: tuple[UnseenEnd, ...] = ()  # whose GPUs another slot may have been given
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from mayfly.core import naming, sandbox
+from mayfly.core import naming, sandbox, unseen_ends
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.delivery import JobCounts
 from mayfly.core.job_conditions import job_conditions
@@ -48,9 +48,12 @@ def statuses(desired: Desired, memory: Memory, now: float) -> list[SlotStatus]:
     """A status for each slot, in config order, then the slots that the configuration no longer has."""
     tenants = tenancies(memory.agents.values())
     former = sorted(tenants.keys() - {spec.name for spec in desired.slots})
+    unseen = unseen_ends.unseen_ends(desired, memory, now)
     return [
         *(
-            status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now)
+            unseen_ends.noted(
+                status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now), unseen, now
+            )
             for spec in desired.slots
         ),
         *(status_of_former(name, desired, memory, tenants[name]) for name in former),

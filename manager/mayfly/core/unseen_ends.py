@@ -1,0 +1,91 @@
+"""Agents on another host that are gone while nobody said that their processes have ended.
+
+Where the engine picks GPUs it may give those of such an agent to another slot at once, so that slot's gate
+waits, too, for the time that the processes are given there (law 6, docs/architecture.md). Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import STOP_GRACE, Desired, Generation, SlotName, SlotSpec
+from mayfly.core.slots import UNSEEN_MARGIN, SlotStatus, within
+
+NOTICED = 30.0  # seconds in which it is noticed that an agent is gone, and more
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenEnd:
+    """The agent of a slot is gone, and may still be at work on its GPUs."""
+
+    slot: SlotName
+    since: float  # when that was noticed
+    until: float  # when who ends it there has killed it at last
+    devices: tuple[str, ...]  # its GPUs, as the engine has named them; none: it did not say
+
+
+def unseen_ends(
+    desired: Desired,
+    memory: Memory,
+    now: float,
+    containers: Collection[Generation] | None = None,
+) -> tuple[UnseenEnd, ...]:
+    """Those whose time is not over; ``containers`` are the agents that have one: who has been given work and
+    has none may be at it, before there is an account of its end. ``None``: that is not asked.
+    """
+    specs = {spec.name: spec for spec in desired.slots if not spec.engine.on_this_host}
+    if not specs:
+        return ()
+    longest = max((spec.stop_grace for spec in specs.values()), default=STOP_GRACE)
+    found = [
+        (name, known.unseen_end, known.unseen_devices)
+        for name, known in memory.slots.items()
+        if known.unseen_end is not None
+    ]
+    found += [
+        (agent.slot, now, agent.devices)
+        for agent in memory.agents.values()
+        if containers is not None
+        and agent.generation not in containers
+        and agent.committed is not None
+        and not agent.settled
+    ]
+    ends = []
+    for name, since, devices in found:
+        spec = specs.get(name)
+        lasts = (spec.stop_grace if spec is not None else longest) + UNSEEN_MARGIN
+        has_gpus = spec is None or bool(spec.pool.devices or devices)
+        if has_gpus and within(now, since, lasts):
+            ends.append(UnseenEnd(name, since, since + lasts, devices))
+    return tuple(ends)
+
+
+def on_its_gpus(ends: Iterable[UnseenEnd], spec: SlotSpec, agent: Agent) -> UnseenEnd | None:
+    """Who of another slot may be at work on that agent's GPUs, for the longest; ``None``: nobody."""
+    if not spec.pool.devices:
+        return None
+    found = [one for one in ends if one.slot != spec.name and _may_be(one, agent)]
+    return max(found, key=lambda one: one.until, default=None)
+
+
+def _may_be(end: UnseenEnd, agent: Agent) -> bool:
+    if end.devices and agent.devices:
+        return not set(end.devices).isdisjoint(agent.devices)
+    # Who stood at its gate before has had its GPUs since then.
+    return agent.ready is None or agent.ready > end.since - NOTICED
+
+
+def noted(row: SlotStatus, ends: Iterable[UnseenEnd], now: float) -> SlotStatus:
+    """The row, which says so where its agent waits for another slot's."""
+    if row.note or row.agent is None or row.agent.committed is not None:
+        return row
+    end = on_its_gpus(ends, row.spec, row.agent)
+    if end is None:
+        return row
+    note = (
+        f"takes a job in {end.until - now:.0f} s: nobody has said that the last agent of {end.slot} has left "
+        "its GPU"
+    )
+    return replace(row, note=note)

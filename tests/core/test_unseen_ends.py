@@ -1,0 +1,114 @@
+"""A GPU of an agent that is gone unseen: no other slot's gate opens on it before its processes have ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mayfly.core.capabilities import Capabilities
+from mayfly.core.model import STOP_GRACE, Generation, JobId, SlotName
+from mayfly.core.notice import DOUBT
+from mayfly.core.slots import UNSEEN_MARGIN
+from mayfly.service.status import statuses
+from tests.core.simulator import Host, Manager, desire, pool, specs
+
+FAR = Capabilities(renames=False, picks_gpu=False, on_this_host=False)
+WAITS = "nobody has said that the last agent of a-0 has left its GPU"
+
+
+def gone(had: tuple[str, ...], *, devices: int = 1) -> Manager:
+    """A manager of two slots; the container of a-0's agent, which had a job and those GPUs, is gone, and its
+    processes may run.
+    """
+    of = replace(pool("a", 2, standby=False), devices=devices)
+    slots = tuple(replace(spec, engine=FAR) for spec in specs(of))
+    manager = Manager(Host(), desire(slots))
+    manager.run()
+    manager.submit("a")
+    manager.run()
+    busy = next(one for one in manager.memory.agents.values() if one.opened is not None)
+    assert busy.slot == "a-0"
+    manager.host.boxes[busy.generation].devices = had
+    manager.run()
+    del manager.host.boxes[busy.generation]
+    return manager
+
+
+def made_anew(manager: Manager, given: tuple[str, ...]) -> Generation:
+    """The agent of a-1, which is another one, and was given those GPUs."""
+    before = manager.own("a-1")
+    del manager.host.boxes[before]
+    for _ in range(20):
+        manager.run()
+        found = manager.tenancy("a-1").own
+        if found is not None and found.generation != before and found.ready is not None:
+            break
+        manager.pass_time(0.5)
+    after = manager.own("a-1")
+    assert after != before
+    manager.host.boxes[after].devices = given
+    manager.run()
+    return after
+
+
+def runs(manager: Manager, job: JobId) -> Generation | None:
+    manager.run()
+    return manager.memory.jobs[job].agent
+
+
+def note(manager: Manager) -> str:
+    rows = statuses(manager.desired, manager.memory, manager.host.now)
+    return next(row.note for row in rows if row.spec.name == SlotName("a-1"))
+
+
+@pytest.mark.parametrize(
+    ("had", "given"),
+    [(("d0",), ("d0",)), ((), ("d0",)), (("d0",), ()), (("d0", "d1"), ("d1",))],
+    ids=["the same", "what it had is not known", "what it has is not known", "one of two"],
+)
+def test_no_other_slot_works_on_a_gpu_that_processes_may_be_on(
+    had: tuple[str, ...], given: tuple[str, ...]
+) -> None:
+    manager = gone(had)
+    other = made_anew(manager, given)
+    job = manager.submit("a")
+    assert runs(manager, job) is None
+    manager.pass_time(DOUBT + 1.0)
+    assert runs(manager, job) is None
+    assert WAITS in note(manager)
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 1.0)
+    assert runs(manager, job) is not None
+    assert other in manager.memory.agents
+
+
+def test_an_agent_on_another_gpu_waits_for_nobody() -> None:
+    manager = gone(("d0",))
+    other = made_anew(manager, ("d1",))
+    assert runs(manager, manager.submit("a")) == other
+    assert WAITS not in note(manager)
+
+
+def test_before_there_is_an_account_of_that_end_it_is_waited_for_already() -> None:
+    manager = gone(("d0",))
+    manager.host.boxes[manager.own("a-1")].devices = ("d0",)
+    manager.turn()
+    assert runs(manager, manager.submit("a")) is None
+
+
+def test_an_agent_that_stood_at_its_gate_long_before_has_gpus_of_its_own() -> None:
+    of = replace(pool("a", 2, standby=False), devices=1)
+    manager = Manager(Host(), desire(tuple(replace(spec, engine=FAR) for spec in specs(of))))
+    manager.run()
+    manager.submit("a")
+    manager.run()
+    manager.pass_time(300.0)
+    manager.run()
+    busy = next(one for one in manager.memory.agents.values() if one.opened is not None)
+    del manager.host.boxes[busy.generation]
+    assert runs(manager, manager.submit("a")) == manager.own("a-1")
+
+
+def test_a_pool_without_gpus_waits_for_nobody_of_another_slot() -> None:
+    manager = gone((), devices=0)
+    assert runs(manager, manager.submit("a")) == manager.own("a-1")
