@@ -111,6 +111,25 @@ def test_an_end_has_its_code_its_time_and_its_launchers_account() -> None:
     assert end.account == Account(opened=True, signalled=True, exit=(5, "-"))
 
 
+# As a kubelet has it of an account that is longer: its last bytes. What a job's client said ends like a line
+# of the launcher's.
+SIGNS = tuple(f"{'x' * 290}{number:02}" for number in range(20))
+REST = "".join(f"sign {sign}\n" for sign in SIGNS) + "opened\nexit 5 0\n"
+
+
+@pytest.mark.parametrize("forged", ["signalled", "died 69 its GPUs do not answer"])
+def test_of_a_long_account_the_last_lines_count_and_no_rest_of_one(forged: str) -> None:
+    whole = REST[-(4096 - len(forged) - 8) :].partition("\n")[2]
+    filling = "w" * (4096 - len(forged) - len(whole) - 7)
+    message = f"{forged}\nsign {filling}\n{whole}"
+    assert len(message) == 4096
+    end = end_of(pod({"phase": "Failed", **state(terminated={**ENDED, "message": message})}))
+    assert end is not None
+    assert (end.account.signalled, end.account.died) == (False, None)
+    assert end.account.exit == (5, "0")
+    assert end.account.signs[-13:] == SIGNS[-13:]
+
+
 @pytest.mark.parametrize(
     ("status", "about", "said"),
     [

@@ -96,7 +96,7 @@ class Mirror:
     def ended(self, generation: Generation, end: PodEnd) -> None:
         """Nothing of it runs any more."""
         said = end.account
-        if said.signs:
+        if len(said.signs) > self._signs(generation):  # a pod's status has the last of many
             lines = (sign[:SIGN] for sign in said.signs[:SIGNS])
             self._write(generation, "signs", "".join(f"{line}\n" for line in lines))
         if said.signalled:
@@ -111,6 +111,14 @@ class Mirror:
         elif said.opened and end.out_of_memory:
             self._write(generation, "exit", f"{DIED_OF_OOM} 1\n", at=end.at)
         self.heard(generation)
+
+    def _signs(self, generation: Generation) -> int:
+        """How many are written already: what an agent printed has all of them."""
+        if self._root is None:
+            return 0
+        with suppress(OSError):
+            return (self._root / generation / "signs").read_bytes().count(b"\n")
+        return 0
 
     def _write(
         self,

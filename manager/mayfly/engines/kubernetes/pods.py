@@ -20,6 +20,7 @@ from mayfly.engines.kubernetes.manifest import CONTAINER, GPUS, pod_name
 DELETED = "its pod was deleted"
 VANISHED = "its pod was deleted while Mayfly did not look, and how it ended is gone with it"
 OOM_KILLED = "OOMKilled"
+MESSAGE = 4096  # bytes of a termination message that a kubelet keeps, its end
 DIED_OF_OOM = 137
 # What a kubelet calls a pod that it did not take (pkg/kubelet/lifecycle, and the managers' own).
 _REFUSED = re.compile(
@@ -178,10 +179,18 @@ def end_of(pod: Mapping[str, Any]) -> PodEnd | None:
     return PodEnd(
         code if isinstance(code, int) else None,
         at,
-        account_of(str(ended.get("message") or "")),
+        account_of(_whole_lines(str(ended.get("message") or ""))),
         why,
         ended.get("reason") == OOM_KILLED,
     )
+
+
+def _whole_lines(message: str) -> str:
+    """A message without its first line where it may be the rest of one: what a job has its client say could
+    end like a line of the launcher's.
+    """
+    cut = len(message.encode(errors="replace")) >= MESSAGE
+    return message.partition("\n")[2] if cut else message
 
 
 def _deleted(pod: Mapping[str, Any]) -> object:
