@@ -212,6 +212,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._bell = threading.Condition(self.lock)
+        self.uid = str(uuid.uuid4())  # of its namespace
         self.version = 1
         self.oldest = 0
         self.history: list[tuple[int, str, Document]] = []
@@ -425,6 +426,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         elif path.startswith("/apis/resource.k8s.io/v1"):
             self._of_claims(path, query)
+        elif path == f"/api/v1/namespaces/{NAMESPACE}":
+            self._the_namespace()
         elif path in FIXED:
             self._answer(200, FIXED[path])
         elif path.endswith("/pods") and "watch" in query:
@@ -437,6 +440,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._log(path.split("/")[-2], query)
         else:
             self._the_pod(path)
+
+    def _the_namespace(self) -> None:
+        if ("get", "namespaces") in self.fake.denied:
+            self._refuse(403, "forbidden", "Forbidden")
+        else:
+            self._answer(200, {"metadata": {"name": NAMESPACE, "uid": self.fake.uid}})
 
     def _the_pod(self, path: str) -> None:
         one = self.fake.pods.get(path.rpartition("/")[2])

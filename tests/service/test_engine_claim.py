@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.core.memory import Memory
 from mayfly.core.model import HostId
 from mayfly.edge.faults import Refused
 from mayfly.edge.gate import frame
 from mayfly.edge.log import Log
 from mayfly.engines.simulated.engine import SimulatedEngine
-from mayfly.service.engine_claim import claim
+from mayfly.service.engine_claim import KNOWN, claim
 from tests.engine.contract import FOREVER, IMAGE, World
 
 NEW = HostId("other0000000")
@@ -23,10 +24,15 @@ def world(tmp_path: Path) -> World:
     return World(SimulatedEngine(images=(IMAGE,)), tmp_path)
 
 
+def known(world: World) -> Path:
+    """The file that says which engine it was."""
+    return world.witnesses.root.parent / KNOWN
+
+
 def take_over(world: World) -> str:
     """What the log says of it."""
     told = io.StringIO()
-    claim(world.engine, NEW, take_over=True, log=Log(told))
+    claim(world.engine, NEW, known(world), Memory(), take_over=True, log=Log(told))
     return told.getvalue()
 
 
@@ -39,7 +45,7 @@ def test_who_has_a_job_keeps_its_network_and_all_others_go(world: World) -> None
     agents = [engine.prepare(plan) for plan in (*plans, world.plan())]
     engine.open(plans[0].generation, agents[0], frame(plans[0].generation, FOREVER))
     with pytest.raises(Refused, match="already serves another Mayfly"):
-        claim(engine, NEW, take_over=False, log=Log(io.StringIO()))
+        claim(engine, NEW, known(world), Memory(), take_over=False, log=Log(io.StringIO()))
     assert len(engine.list()) == 5
 
     told = take_over(world)

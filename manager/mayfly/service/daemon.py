@@ -93,7 +93,8 @@ def run(
         host = _host_id(history)
         key = _installation_key(history)
         engine = load_engine(config.host)
-        claim = partial(engine_claim.claim, engine, host, take_over=take_over, log=log)
+        known = state_dir / engine_claim.KNOWN
+        claim = partial(engine_claim.claim, engine, host, known, take_over=take_over, log=log)
         reread = reload or (lambda: config)
         _run(
             config.with_installation_key(key),
@@ -135,7 +136,7 @@ def _run(
     key: str,
     history: History,
     engine: Engine,
-    claim: Callable[[], None],
+    claim: Callable[[Memory], None],
     log: Log,
     stack: ExitStack,
 ) -> None:
@@ -345,7 +346,7 @@ def _bell(
 def _observers(
     engine: Engine,
     host: HostId,
-    claim: Callable[[], None],
+    claim: Callable[[Memory], None],
     inbox: SimpleQueue[Message],
     state: Callable[[], State],
     ends: EndWatch,
@@ -360,7 +361,7 @@ def _observers(
         lambda: state().config,
         lambda: _images(state()),
         lambda: state().results,
-        claim,
+        lambda: claim(state().memory),
         inbox.put,
         mounted,
         ends.keep,

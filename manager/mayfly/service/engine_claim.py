@@ -7,26 +7,33 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from mayfly.core.memory import Memory
 from mayfly.core.model import Container, ContainerId, HostId
 from mayfly.core.seal import bears_its_name, looked_at
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.log import Log
-from mayfly.engines.protocol import Engine
+from mayfly.edge.state_file import content, write
+from mayfly.engines.protocol import Engine, EngineFacts
 
+KNOWN = "engine-id"  # a file of the state directory
+SPELT_OUT = 6  # slots that are named
 LEAVE_GRACE = 5.0  # seconds in which a container that has ended lets go of its network
 LEAVE_AGAIN = 0.1  # seconds between two tries to remove the networks
 
 
-def claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
-    """See that the Engine is new enough and that no other Mayfly uses it, unless that one is taken over.
+def claim(
+    engine: Engine, host: HostId, known: Path, memory: Memory, *, take_over: bool, log: Log
+) -> None:
+    """See that the Engine is new enough, that it is the one on which our agents are, and that no other Mayfly
+    uses it, unless that one is taken over. ``known`` is the file that says which one it was.
 
     A container with another's labels that is not called as its agents are (a copy, say) is no use of it.
 
     ``Refused`` where it must not be used, ``Passing`` where it cannot be asked now.
     """
-    engine.facts()
+    _the_same(engine.facts(), known, memory, take_over=take_over)
     others: dict[HostId, list[Container]] = {}
     for container in engine.list():
         if container.host != host and bears_its_name(container):
@@ -45,6 +52,34 @@ def claim(engine: Engine, host: HostId, *, take_over: bool, log: Log) -> None:
         _end_gates(engine, theirs, log)
     with suppress(Fault):
         engine.sweep(lambda of, _: of != host and of not in others)
+
+
+def _the_same(info: EngineFacts, known: Path, memory: Memory, *, take_over: bool) -> None:
+    """``Refused`` where agents are remembered that are not on this engine but on another: that they are not
+    here does not say that they have ended (law 1, docs/architecture.md). An engine of this host that is made
+    anew has ended what it ran.
+    """
+    if info.capabilities.on_this_host or not info.id:
+        return
+    before = (content(known) or b"").decode(errors="replace").strip()
+    if before == info.id:
+        return
+    there = sorted(
+        {
+            agent.slot
+            for agent in memory.agents.values()
+            if agent.container is not None and not agent.settled
+        }
+    )
+    if before and there and not take_over:
+        told = ", ".join(there[:SPELT_OUT]) + (", …" if len(there) > SPELT_OUT else "")
+        raise Refused(
+            f"this {info.name} is another one ({info.id}) than the one ({before}) on which this Mayfly has "
+            f"agents ({told}): point the configuration back at that one, or start with "
+            "--take-over where it is gone for good"
+        )
+    with suppress(OSError):  # then the next start sees it
+        write(known, f"{info.id}\n")
 
 
 def _end_gates(engine: Engine, containers: list[Container], log: Log) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.model import ContainerId
+from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.gate import frame
 from mayfly.edge.witness import unheard
@@ -21,7 +22,7 @@ from mayfly.engines.kubernetes.engine import KubernetesEngine
 from mayfly.engines.kubernetes.pods import VANISHED
 from mayfly.engines.protocol import EngineEvent, Gone, StreamTurn
 from tests.engine.contract import FOREVER, TRUE, World
-from tests.fakes.kubernetes import FakeCluster
+from tests.fakes.kubernetes import NAMESPACE, FakeCluster
 from tests.waiting import Until
 
 Make = Callable[[FakeCluster], KubernetesEngine]
@@ -521,6 +522,9 @@ def test_a_doctor_is_told_which_right_is_missing(
     fake.denied = {("create", "poddisruptionbudgets")}
     (wrong,) = [one for one in engine.examine() if not one.well]
     assert "a drained node ends the jobs on it" in wrong.text
+    fake.denied = {("get", "namespaces")}
+    (wrong,) = [one for one in engine.examine() if not one.well]
+    assert "take one of another cluster for it" in wrong.text
 
 
 def test_a_doctor_is_told_that_others_can_be_mayfly(
@@ -539,3 +543,24 @@ def test_a_doctor_is_told_how_many_devices_nodes_have(
     assert "1 nodes have 4 nvidia.com/gpu" in [one.text for one in engine.examine()]
     fake.fails("GET", "/nodes$", 403, "forbidden", "Forbidden")
     assert any("may not list nodes" in one.text for one in engine.examine())
+
+
+def test_a_cluster_is_the_same_by_whatever_address_and_another_is_not(
+    fake: FakeCluster, engine: KubernetesEngine, tmp_path: Path
+) -> None:
+    tunnel = tmp_path / "tunnel"
+    tunnel.write_text(fake.kubeconfig().replace("127.0.0.1", "localhost"))
+    by_tunnel = KubernetesEngine(Cluster(namespace=NAMESPACE, kubeconfig=str(tunnel)), timeout=5)
+    assert by_tunnel.facts().id == engine.facts().id == fake.uid
+    fake.uid = "another's"
+    again = KubernetesEngine(engine.cluster, timeout=5)
+    assert again.facts().id == "another's"
+    for one in (again, by_tunnel):
+        one.close()
+
+
+def test_whoever_may_not_look_at_the_namespace_does_not_know_which_it_is(
+    fake: FakeCluster, engine: KubernetesEngine
+) -> None:
+    fake.denied = {("get", "namespaces")}
+    assert engine.facts().id == ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import copies
 from tests.fakes.kubernetes import NAMESPACE, FakeCluster, FakePod
 from tests.harness import Manager, until
 
@@ -120,3 +121,38 @@ def test_a_cluster_that_is_away_ends_nobody(fake: FakeCluster, manager: ClusterM
     assert manager.job(job)["agent"] == agent
     sleeper(fake, "600").end(0)
     assert manager.ended(job)["state"] == "succeeded"
+
+
+def test_agents_that_are_on_another_cluster_are_not_taken_for_gone(
+    fake: FakeCluster, manager: ClusterManager
+) -> None:
+    manager.start()
+    job = manager.queue("sleep", "600")
+    manager.started(job)
+    manager.kill()
+    pod, pods, here = sleeper(fake, "600"), dict(fake.pods), fake.uid
+    fake.uid = "another's"
+    fake.pods.clear()
+    manager.start(wait=None)
+    assert manager.process is not None
+    assert manager.process.wait(60) == 1
+    assert "on which this Mayfly has agents (local-0, local-1)" in manager.log.read_text()
+    fake.uid = here
+    fake.pods.update(pods)
+    manager.start(wait="answer")
+    until(lambda: manager.json("jobs")["jobs"][0]["state"] == "running", "it runs")
+    pod.end(0)
+    assert manager.ended(job)["state"] == "succeeded"
+
+
+def test_a_cluster_that_is_gone_for_good_is_taken_for_gone_where_a_person_says_so(
+    fake: FakeCluster, manager: ClusterManager
+) -> None:
+    manager.start()
+    job = manager.queue("sleep", "600")
+    manager.started(job)
+    manager.kill()
+    fake.uid = "another's"
+    fake.pods.clear()
+    manager.start(*copies.MAYFLY, "run", "--take-over", wait="answer")
+    assert manager.ended(job)["state"] == "lost"

@@ -144,6 +144,18 @@ def test_the_rights_are_enough(world: World) -> None:
     lived(world)
 
 
+@pytest.mark.parametrize("may", [True, False])
+def test_a_namespace_says_which_it_is_to_whoever_may_get_it(
+    space: Namespace, tmp_path: Path, *, may: bool
+) -> None:
+    without = () if may else (("namespaces", "get"),)
+    engine = KubernetesEngine(settings(space, tmp_path, *without))
+    about = space.cluster.api.get(space.path)["metadata"]
+    assert engine.facts().id == (about["uid"] if may else "")
+    assert all(one.well for one in engine.examine()) is may
+    engine.close()
+
+
 # Where the server's own words name neither, or nobody is told them.
 TOLD = {
     ("pods", "list"): "the watch has begun",

@@ -135,6 +135,7 @@ class KubernetesEngine:
         self._lease = NamespaceLease(Api(reached, timeout=CALL), cluster.namespace)
         self._holder: str | None = None  # None: no state directory was named
         self._api = Api(reached, timeout=timeout, may_change=self._lease.assure)
+        self._uid: str | None = None  # the namespace's; None: not asked for yet
         self._path = f"/api/v1/namespaces/{cluster.namespace}/pods"
         self._mirror = Mirror()
         self._claims = Claims(self._api, cluster)
@@ -164,7 +165,7 @@ class KubernetesEngine:
             self._has_claims(str(said.get("gitVersion")))
         return EngineFacts(
             name="Kubernetes",
-            id=f"{self._api.access.server}/{self.cluster.namespace}",
+            id=self._identity(),
             version=version,
             api=(version[0], version[1]),
             capabilities=Capabilities(
@@ -183,7 +184,21 @@ class KubernetesEngine:
             ),
             recursive_read_only=True,
             self_removal=None,
+            tainted=self._quarantine.rules() if self.cluster.device_classes else (),
         )
+
+    def _identity(self) -> str:
+        """The namespace's uid, which no other of any cluster has, whatever its address; ``""`` where Mayfly
+        may not look at it.
+        """
+        if self._uid is None:
+            path = f"/api/v1/namespaces/{self.cluster.namespace}"
+            try:
+                found = self._api.call("GET", path, "looking at the namespace")
+            except Refused:
+                return ""
+            self._uid = str((found.get("metadata") or {}).get("uid") or "")
+        return self._uid
 
     def _has_claims(self, version: str) -> None:
         """``Refused`` where the cluster gives no devices by claims."""

@@ -33,8 +33,8 @@ NEEDED = (
 )
 # Where GPUs are claimed.
 CLAIMS = tuple(("resource.k8s.io", "resourceclaims", verb) for verb in ("create", "list", "patch"))
+OWN = ("", "namespaces", "get")
 BUDGETS = ("policy", "poddisruptionbudgets", "create")
-OURS = {"labelSelector": f"{MANAGED_BY}={MAYFLY}"}
 APPLY = "kubectl apply -k kubernetes   # of Mayfly's sources, or the like of it"
 
 
@@ -57,11 +57,18 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
             "node ends the jobs on it"
         )
         yield Finding(False, text, APPLY)
-    if cluster.device_class is not None:
-        yield _claimed(api, cluster.device_class)
+    if not _may(api, cluster.namespace, *OWN):
+        text = (
+            f"Mayfly may not get its namespace {cluster.namespace}, so that it would take one of another "
+            "cluster for it"
+        )
+        yield Finding(False, text, APPLY)
+    for name in cluster.device_classes:
+        yield _claimed(api, name)
+    if cluster.device_classes:
         yield _tainted(api, cluster)
-    else:
-        yield _devices(api, cluster)
+    for name in cluster.gpu_resources:
+        yield _devices(api, name)
 
 
 def _kubeconfig(cluster: Cluster) -> Iterator[Finding]:
@@ -79,6 +86,8 @@ def _may(api: Api, namespace: str, group: str, what: str, verb: str) -> bool:
     attributes = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
     if resource == "leases" and verb != "create":  # which has no name when it is judged
         attributes["name"] = LEASE
+    if resource == "namespaces":
+        attributes["name"] = namespace
     if beneath:
         attributes["subresource"] = beneath
     body = {
