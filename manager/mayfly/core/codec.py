@@ -53,6 +53,7 @@ MODULES = (
     "signs",
     "state",
     "stimuli",
+    "tainted_devices",
     "throttle",
     "waiting",
     "workspace",

@@ -39,6 +39,7 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.mounts import Source
+from mayfly.core.tainted_devices import TaintedDevice
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -94,6 +95,7 @@ class Survey:
         ForeignContainer, ...
     ] = ()  # containers of others that were given GPUs
     clients: ClientRecords = field(default_factory=ClientRecords)  # what services hand out
+    tainted: tuple[TaintedDevice, ...] = ()  # GPUs that the engine gives to nobody
 
     def mount_problems(self, pool: PoolSpec, pools: Iterable[PoolSpec]) -> dict[str, str]:
         """What is wrong with the paths that the pool's agents mount, one sentence each; ``pools`` are all."""

@@ -757,6 +757,7 @@ class EngineLines:
     inspect: str = "look at the container {name}"
     status: str = "see whether the engine runs"
     room: str = "df -h {name}"
+    untaint: str = "let the device of rule {name} be given to agents again"
 
     def on(self, line: str, name: str) -> str:
         """The line for that one, which is one word of a shell whatever it is called."""

@@ -32,6 +32,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.sandbox import SandboxPlan
+from mayfly.core.tainted_devices import TaintedDevice
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.output_kept import Chunk
 from mayfly.edge.results import Taken
@@ -82,6 +83,7 @@ class EngineFacts:
         None  # why containers must not remove themselves; None: they may
     )
     restart: Condition | None = None  # what a restart of it costs; None: nothing
+    tainted: tuple[TaintedDevice, ...] = ()  # what it gives to nobody until a person has looked
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,6 +213,7 @@ def survey_of(
         else (),
         hook=shutil.which("nvidia-container-runtime-hook") is not None,
         clients=_clients(Path(config.host.state_dir)),
+        tainted=info.tainted,
     )
 
 

@@ -25,6 +25,7 @@ from mayfly.core.stimuli import (
     Stimulus,
     Stopping,
 )
+from mayfly.core.tainted_devices import tainted_conditions
 from mayfly.core.token_end import token_conditions
 from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Fault, Refused
@@ -225,6 +226,9 @@ class Loop:
             "what is left behind": lambda: [*state.left_behind.conditions(config.host.state_dir)],
             "the isolation": lambda: [*state.isolation.conditions(config)],
             "the GPUs": lambda: [*parts.requests.gpus.health(state, now)],
+            "the tainted devices": lambda: tainted_conditions(
+                state.survey.tainted, state.host, report.words
+            ),
             "the images": lambda: [
                 *image_conditions(state.desired.slots, state.survey, state.traits, now)
             ],

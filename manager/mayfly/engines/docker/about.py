@@ -110,6 +110,7 @@ LINES = EngineLines(
     inspect="sudo docker inspect {name}",
     status="sudo systemctl status docker",
     room="df -h {name}; sudo docker system df",
+    untaint="# nothing: it taints no device",
 )
 SELF_REMOVAL = Condition(
     "engine.removal",

@@ -69,6 +69,7 @@ from mayfly.engines.kubernetes.pods import (
     runs,
     trouble_of,
 )
+from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.kubernetes.quarantine import Quarantine
 from mayfly.engines.kubernetes.watching import PodWatch
 from mayfly.engines.protocol import (
@@ -117,6 +118,7 @@ LINES = EngineLines(
     inspect="kubectl describe pod {name}",
     status="kubectl cluster-info",
     room="df -h {name}",
+    untaint=f"kubectl delete {TAINTS} {{name}}   # once the device is well",
 )
 
 

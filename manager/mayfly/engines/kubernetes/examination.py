@@ -19,8 +19,8 @@ from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.claims import GROUP
 from mayfly.engines.kubernetes.lease import NAME as LEASE
-from mayfly.engines.kubernetes.manifest import MANAGED_BY, MAYFLY
 from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
+from mayfly.engines.kubernetes.quarantine import OURS, tainted_of
 from mayfly.engines.protocol import Finding, Gone
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -134,24 +134,16 @@ def _tainted(api: Api, cluster: Cluster) -> Finding:
     except Refused:
         text = f"devices that do not answer are tainted; Mayfly may not list {TAINTS}, so those are not told"
         return Finding(True, text, f"kubectl get {TAINTS} --selector {OURS['labelSelector']}")
-    rules = [_rule_of(one) for one in said.get("items") or ()]
+    found = map(tainted_of, said.get("items") or ())
+    rules = [f"{one.device} (of {one.slot or 'a slot'}; rule {one.rule})" for one in found]
     if rules:
         text = f"did not answer an agent, and are given to nobody until you have looked: {'; '.join(rules)}"
         return Finding(False, text, f"kubectl delete {TAINTS} NAME   # once the device is well")
     return Finding(True, "devices that do not answer are tainted; none is now")
 
 
-def _rule_of(rule: Mapping[str, Any]) -> str:
-    device = (rule.get("spec") or {}).get("deviceSelector") or {}
-    about = rule.get("metadata") or {}
-    place = "/".join(str(device.get(part)) for part in ("driver", "pool", "device"))
-    slot = (about.get("labels") or {}).get(LABEL_SLOT) or "a slot"
-    return f"{place} (of {slot}; rule {about.get('name')})"
-
-
-def _devices(api: Api, cluster: Cluster) -> Finding:
+def _devices(api: Api, name: str) -> Finding:
     """How many devices the nodes have to give; to look at nodes is no right that Mayfly needs."""
-    name = cluster.gpu_resource
     try:
         said = api.call("GET", "/api/v1/nodes", "looking at the nodes")
     except Refused:

@@ -16,17 +16,19 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from mayfly.core.model import LABEL_HOST, LABEL_POOL, LABEL_SLOT
+from mayfly.core.model import LABEL_HOST, LABEL_POOL, LABEL_SLOT, HostId, PoolName, SlotName
+from mayfly.core.tainted_devices import TaintedDevice
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.claims import GROUP, Claims, Device
 from mayfly.engines.kubernetes.manifest import MANAGED_BY, MAYFLY
 from mayfly.engines.kubernetes.pods import PodEnd, claim_of, image_of
-from mayfly.engines.protocol import NameTaken
+from mayfly.engines.protocol import Gone, NameTaken
 
 KIND = "devicetaintrules"
 TAINT = "io.mayfly/unwell"
 NO_ANSWER = 69  # what a gate ends with whose GPUs do not answer (agents/gpus)
+OURS = {"labelSelector": f"{MANAGED_BY}={MAYFLY}"}
 OF_POOL = (LABEL_HOST, LABEL_POOL)
 OF_SLOT = (*OF_POOL, LABEL_SLOT)
 Rule = dict[str, Any]
@@ -51,6 +53,20 @@ def rule(device: Device, labels: Mapping[str, str], bound: tuple[str, ...], numb
     }
 
 
+def tainted_of(one: Mapping[str, Any]) -> TaintedDevice:
+    """What a rule says."""
+    about = one.get("metadata") or {}
+    device = (one.get("spec") or {}).get("deviceSelector") or {}
+    labels = about.get("labels") or {}
+    return TaintedDevice(
+        "/".join(str(device.get(part)) for part in ("driver", "pool", "device")),
+        str(about.get("name")),
+        HostId(str(labels.get(LABEL_HOST, ""))),
+        PoolName(str(labels.get(LABEL_POOL, ""))),
+        SlotName(str(labels.get(LABEL_SLOT, ""))),
+    )
+
+
 class Quarantine:
     """Taints what agents have found sick; may be used from any thread."""
 
@@ -62,6 +78,7 @@ class Quarantine:
         self._due: dict[
             str, tuple[Rule, ...]
         ] = {}  # what of a claim's the cluster did not take yet
+        self._known: tuple[TaintedDevice, ...] = ()
 
     def knows(self, pod: Mapping[str, Any]) -> bool:
         """Whether nothing new is learnt by that agent's coming to its gate."""
@@ -93,6 +110,19 @@ class Quarantine:
         """Try once more what the cluster did not take in a bad moment."""
         for claim, rules in tuple(self._due.items()):
             self._taint(claim, rules, first=False)
+
+    def rules(self) -> tuple[TaintedDevice, ...]:
+        """What is tainted now, and whose agent found it so; nothing where Mayfly may not list that."""
+        try:
+            said = self._api.call("GET", f"{GROUP}/{KIND}", "looking at taints", query=OURS)
+        except Passing as fault:
+            if not isinstance(fault, Gone):
+                return self._known  # the next look tries again
+            said = {}
+        except Refused:
+            said = {}
+        self._known = tuple(map(tainted_of, said.get("items") or ()))
+        return self._known
 
     def _taint(self, claim: str, rules: tuple[Rule, ...], *, first: bool) -> None:
         """``first``: none of them was tried, so that one that is there is another claim's."""
