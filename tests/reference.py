@@ -29,6 +29,7 @@ TABLES = {
     "host": "HostTable",
     "kubernetes": "ClusterTable",
     "pool": "PoolTable",
+    "pool.kubernetes": "PoolClusterTable",
     "limits": "LimitsTable",
     "security": "SecurityTable",
     "dataset": "DatasetTable",

@@ -39,6 +39,7 @@ from mayfly.core.model import (
     ContainerState,
     Death,
     Desired,
+    DeviceKind,
     DoomReason,
     Generation,
     JobId,
@@ -223,14 +224,22 @@ def test_an_engine_that_keeps_no_standby_gets_none() -> None:
         assert manager.phases("a-0") == ["idle"]
 
 
-@pytest.mark.parametrize(("claims", "standby"), [("", None), ("any", "armed")])
+@pytest.mark.parametrize(
+    ("claims", "kind", "standby"),
+    [
+        ("", None, None),
+        ("any", None, "armed"),
+        ("", DeviceKind(device_class="own"), "armed"),
+        ("any", DeviceKind(gpu_resource="own"), None),
+        ("any", DeviceKind(device_selector="own"), "armed"),
+    ],
+)
 def test_where_an_engine_picks_gpus_a_standby_needs_those_of_its_slot(
-    claims: str, standby: str | None
+    claims: str, kind: DeviceKind | None, standby: str | None
 ) -> None:
     able_to = Capabilities(picks_gpu=False, claims=claims)
-    manager = filled(
-        tuple(replace(spec, engine=able_to) for spec in specs(replace(pool("a"), devices=1)))
-    )
+    of = replace(pool("a"), devices=1, device_kind=kind)
+    manager = filled(tuple(replace(spec, engine=able_to) for spec in specs(of)))
     manager.submit("a")
     manager.run()
     assert manager.phases("a-0") == ["busy", *([standby] if standby is not None else [])]

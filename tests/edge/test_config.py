@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mayfly.core import model
+from mayfly.core.model import DeviceKind
 from mayfly.edge import config
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.config import ConfigError
@@ -392,6 +393,22 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ("share = true", "share", "has no"),
         ('gpus = "all"', "gpus", "must be a number"),
         ("gpus = 1", "cuda", "must be set, or `image`"),
+        ("kubernetes = { device_class = 'a' }", "kubernetes: ", "has no meaning without `gpus`"),
+        (
+            "gpus = 1\nkubernetes = { device_selector = 'true' }",
+            "kubernetes.device_selector: ",
+            "has no meaning without `device_class`, here or in host.kubernetes",
+        ),
+        (
+            "gpus = 1\nkubernetes = { device_class = 'a', gpu_resource = 'a.b/c' }",
+            "kubernetes.device_class: ",
+            "cannot be beside `gpu_resource`",
+        ),
+        (
+            "gpus = 1\nkubernetes = { gpu_resource = 'gpu' }",
+            "gpu_resource",
+            "is no resource of a cluster",
+        ),
         ("security.cpuset = '0-3'", "security cpuset: ", "the node's CPU manager"),
         ("security.userns = 'host'", "security userns: ", "has no meaning"),
         ("security.ulimits = { nofile = 1024 }", "security ulimits: ", "container runtime"),
@@ -421,6 +438,32 @@ def test_what_a_cluster_has_no_equivalent_for_is_refused_in_a_sentence(
         load(write(text), environ={})
     told = [str(one) for one in caught.value.problems]
     assert any(where in one and said in one for one in told), told
+
+
+KIND = "\n[pool.kubernetes]\ndevice_class = 'h100.lab'\ndevice_selector = 'true'\n"
+
+
+def test_pools_of_a_cluster_may_have_gpus_of_their_own_kinds(write: Write) -> None:
+    found = load(write(f"{CLUSTER}{KIND}"), environ={}).config
+    (pool,) = found.pools
+    assert pool.device_kind == DeviceKind(device_class="h100.lab", device_selector="true")
+    assert isinstance(found.host.engine_settings, Cluster)
+    assert found.host.engine_settings.device_classes == ("mig.nvidia.com", "h100.lab")
+    before = load(write(CLUSTER), environ={}).config.host
+    assert before.reread(found.host)[1] == (), "a pool's kind is read anew while a manager runs"
+
+
+def test_a_cluster_is_shown_as_it_would_be_read_again(write: Write) -> None:
+    found = load(write(f"{CLUSTER}{KIND}"), environ={}).config
+    again = load(write("\n".join(config_lines(found, None))), environ={}).config
+    assert again.pools == found.pools
+    assert again.host == found.host
+
+
+@pytest.mark.parametrize("key", ["device_class = 'a'", "gpu_resource = 'nvidia.com/gpu'"])
+def test_a_pools_kind_of_gpus_is_a_clusters(write: Write, key: str) -> None:
+    with pytest.raises(ConfigError, match='without engine = "kubernetes"'):
+        load(write(f"{MINIMAL}[pool.kubernetes]\n{key}\n"), environ={})
 
 
 def test_a_pools_name_is_one_that_a_label_can_be(write: Write) -> None:

@@ -186,6 +186,8 @@ ELSEWHERE = {
     "hostile jobs": ("connection_rate", "process_rate"),
     "an Engine that filters nothing": ("isolation",),
     "kept networks": ("sandbox",),
+    # tests/real/kubernetes/test_claims.py
+    "a cluster": ("kubernetes", "gpu_resource", "device_class", "device_selector"),
     "jobs that ask for an image": ("job_images",),
 }
 LISTEN = (

@@ -16,6 +16,7 @@ from mayfly.core.model import (
     CA_TARGET,
     STOP_GRACE,
     ContainerId,
+    DeviceKind,
     Generation,
     HostId,
     Injection,
@@ -110,6 +111,7 @@ class AgentPlan:
     variables: Mapping[str, str] = field(default_factory=dict)  # the job's, of the pool's making
     injection: Injection | None = None  # how the GPUs of its lease get in; None: it has none
     devices: int = 0  # how many GPUs the engine is to give it, where it picks them
+    device_kind: DeviceKind | None = None  # of which kind; None: of the engine's own
     mounts: tuple[Mount, ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)  # target: options, as of mount(8)
     limits: Limits = field(default_factory=Limits)
@@ -143,6 +145,7 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         variables=job_variables(spec),
         injection=spec.injection,
         devices=pool.devices,
+        device_kind=pool.device_kind,
         mounts=tuple(mounts),
         tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool),
         limits=limits_of(spec),

@@ -324,7 +324,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
             removal,
             way,
             mounts.identities(pool, survey.sources),
-            survey.engine.claims,
+            pool.claims(survey.engine),
         ),
         lease=lease,
         injection=way,

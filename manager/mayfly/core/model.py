@@ -250,6 +250,17 @@ class PoolSecurity:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceKind:
+    """Which GPUs a pool's are, where the engine picks them and has several kinds."""
+
+    gpu_resource: str | None = (
+        None  # by what they are counted; None: they are not, or as everywhere
+    )
+    device_class: str | None = None  # what they are claimed from; None: not, or as everywhere
+    device_selector: str | None = None  # which of that; None: any, or as everywhere
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSpec:
     """One ``[[pool]]`` of the configuration, checked."""
 
@@ -267,6 +278,8 @@ class PoolSpec:
     gpus: int | Literal["all"] | tuple[str | int, ...] = field(default=0, metadata=UNBAKED)
     # how many GPUs per slot the engine is to pick; `gpus` is 0 then
     devices: int = field(default=0, metadata={"key": False})
+    # of which kind those are; None: of the engine's own
+    device_kind: DeviceKind | None = field(default=None, metadata={"key": False})
     # None: the newest that the driver runs
     cuda: str | None = field(default=None, metadata=UNBAKED)
     cuda_compat: bool = False
@@ -311,6 +324,13 @@ class PoolSpec:
     def mounts(self) -> tuple[Dataset | Cache, ...]:
         """The host's directories that its agents see."""
         return (*self.datasets, *self.caches)
+
+    def claims(self, engine: Capabilities) -> str:
+        """By what its GPUs are claimed for a slot and all its agents; ``""``: each agent gets others."""
+        kind = self.device_kind
+        if kind is None:
+            return engine.claims
+        return "" if kind.gpu_resource else engine.claims or kind.device_class or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,7 +491,7 @@ class SlotSpec:
     @property
     def standby(self) -> bool:
         """Whether its next agent is kept started while the last one works."""
-        shared = not self.pool.devices or bool(self.engine.claims)
+        shared = not self.pool.devices or bool(self.pool.claims(self.engine))
         return self.pool.standby and self.engine.standby and shared
 
     @property

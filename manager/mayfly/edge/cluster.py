@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
@@ -45,6 +45,67 @@ class Cluster:
     service_account: str | None = None  # None: the namespace's default; no token is mounted
     start_seconds: float = 100.0  # how long a pod may take until it runs
     metrics: str | None = None  # of a manager that is a pod; None: on the control socket only
+    # those that pools have of their own, when the manager began: to be looked at, and nothing else
+    pools_kinds: tuple[model.DeviceKind, ...] = field(
+        default=(), compare=False, metadata={"key": False}
+    )
+
+    def kind(self, own: model.DeviceKind | None) -> model.DeviceKind:
+        """Which devices the agents of a pool get that says so of its own (``None``: it says nothing)."""
+        if own is None:
+            return model.DeviceKind(self.gpu_resource, self.device_class, self.device_selector)
+        if own.gpu_resource is not None:
+            return own
+        selector = None if own.device_class is not None else self.device_selector
+        return model.DeviceKind(
+            self.gpu_resource,
+            own.device_class or self.device_class,
+            own.device_selector or selector,
+        )
+
+    @property
+    def kinds(self) -> tuple[model.DeviceKind, ...]:
+        """All kinds of devices that pools may have."""
+        return tuple(dict.fromkeys(self.kind(own) for own in (None, *self.pools_kinds)))
+
+    @property
+    def device_classes(self) -> tuple[str, ...]:
+        """All classes that devices are claimed from."""
+        classes = (kind.device_class for kind in self.kinds)
+        return tuple(dict.fromkeys(one for one in classes if one is not None))
+
+    @property
+    def gpu_resources(self) -> tuple[str, ...]:
+        """All resources that devices are counted as."""
+        counted = (kind.gpu_resource for kind in self.kinds if kind.device_class is None)
+        return tuple(dict.fromkeys(one for one in counted if one is not None))
+
+
+_RESOURCE = Annotated[
+    str, form(rf"{_NAME}(\.{_NAME})*/[A-Za-z0-9._-]{{1,63}}", "is no resource of a cluster")
+]
+_CLASS = Annotated[str, form(_NAMES, "is no name of a device class")]
+_SELECTOR = Annotated[str, form(r"[^\0]{1,4096}", "is too long")]
+
+
+class PoolClusterTable(Table):
+    """Which GPUs of the cluster a pool's are, where `[host.kubernetes]` does not say it for all."""
+
+    gpu_resource: _RESOURCE | None = key(
+        model.DeviceKind,
+        "gpu_resource",
+        "its GPUs are counted, as this resource: nvidia.com/mig-1g.10gb",
+    )
+    device_class: _CLASS | None = key(
+        model.DeviceKind,
+        "device_class",
+        "its GPUs are claimed, from this class of devices; absent: from that of `host.kubernetes`",
+    )
+    device_selector: _SELECTOR | None = key(
+        model.DeviceKind,
+        "device_selector",
+        'which devices of the class, in CEL: device.attributes["gpu.nvidia.com"].architecture == "Hopper"',
+    )
 
 
 class ClusterTable(Table):
@@ -72,18 +133,16 @@ class ClusterTable(Table):
     pull_secrets: list[Annotated[str, form(_NAMES, "is no name of a secret")]] = key(
         Cluster, "pull_secrets", "secrets of the namespace that nodes pull with"
     )
-    gpu_resource: Annotated[
-        str, form(rf"{_NAME}(\.{_NAME})*/[A-Za-z0-9._-]{{1,63}}", "is no resource of a cluster")
-    ] = key(
+    gpu_resource: _RESOURCE = key(
         Cluster, "gpu_resource", "what `gpus` counts: nvidia.com/gpu, nvidia.com/mig-1g.10gb, …"
     )
-    device_class: Annotated[str, form(_NAMES, "is no name of a device class")] | None = key(
+    device_class: _CLASS | None = key(
         Cluster,
         "device_class",
         "the class of devices that a slot's `gpus` are claimed from (DRA), for all its agents; absent: "
         "they are counted as `gpu_resource`",
     )
-    device_selector: Annotated[str, form(r"[^\0]{1,4096}", "is too long")] | None = key(
+    device_selector: _SELECTOR | None = key(
         Cluster,
         "device_selector",
         'which devices of the class, in CEL: device.attributes["gpu.nvidia.com"].uuid == "GPU-…"',
@@ -131,12 +190,34 @@ def contradictions(config: model.Config) -> Iterator[tuple[Where, str]]:
     for index, pool in enumerate(config.pools):
         for where, text in _of_pool(pool) if chosen else _only_there(pool):
             yield ("pool", index, *where), text
+        if isinstance(settings, Cluster) and chosen:
+            for where, text in _of_kind(pool, settings):
+                yield ("pool", index, ENGINE, *where), text
 
 
 def _only_there(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    if pool.device_kind is not None:
+        yield (ENGINE,), f'has no meaning without engine = "{ENGINE}"'
     for where, source in _sources(pool):
         if named(source):
             yield where, f'{source} has no meaning without engine = "{ENGINE}"'
+
+
+def _of_kind(pool: model.PoolSpec, settings: Cluster) -> Iterator[tuple[Where, str]]:
+    """What is wrong with the kind of devices that a pool has of its own."""
+    kind = pool.device_kind
+    if kind is None:
+        return
+    if not pool.devices:
+        yield (), "has no meaning without `gpus`"
+    claimed = next((one for one in ("device_class", "device_selector") if getattr(kind, one)), None)
+    if kind.gpu_resource is not None and claimed is not None:
+        yield (
+            (claimed,),
+            "cannot be beside `gpu_resource`: GPUs are counted as a resource, or claimed from a class",
+        )
+    elif claimed == "device_selector" and settings.device_class is None:
+        yield (claimed,), "has no meaning without `device_class`, here or in host.kubernetes"
 
 
 def _sources(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

@@ -310,6 +310,9 @@ class PoolTable(Table):
     injection: Literal["auto", "runtime", "cdi", "request"] = key(
         model.PoolSpec, "injection", "how GPUs get into a container"
     )
+    kubernetes: cluster.PoolClusterTable | None = Field(
+        default=None, description="which GPUs of a cluster its are"
+    )
 
 
 class HostTable(Table):
@@ -579,7 +582,9 @@ def _translate(
     on_cluster = shape.host.engine == cluster.ENGINE
     if on_cluster or shape.host.kubernetes is not None:
         own = shape.host.kubernetes or cluster.ClusterTable()
-        host["engine_settings"] = cluster.Cluster(**said(own))
+        tables = (table.kubernetes for table in shape.pool)
+        kinds = tuple(model.DeviceKind(**said(one)) for one in tables if one is not None)
+        host["engine_settings"] = cluster.Cluster(**said(own), pools_kinds=kinds)
         host["metrics"] = shape.host.metrics or own.metrics
     name = shape.host.name or default_host_name(socket.gethostname())
     pools: list[model.PoolSpec] = []
@@ -603,7 +608,8 @@ def _translate(
 
 
 def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
-    keys = said(table, "name", "dataset", "caches", "limits", "security", "removal", *providers)
+    own = ("name", "dataset", "caches", "limits", "security", "removal", "kubernetes")
+    keys, kind = said(table, *own, *providers), table.kubernetes
     return model.PoolSpec(
         name=model.PoolName(table.name),
         datasets=tuple(model.Dataset(**said(dataset)) for dataset in table.dataset),
@@ -611,6 +617,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         limits=model.Limits(**said(table.limits)),
         security=model.PoolSecurity(**said(table.security)),
         removal=None if table.removal is None else model.Removal(table.removal),
+        device_kind=None if kind is None else model.DeviceKind(**said(kind)),
         **keys,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from mayfly.core.model import Config
+from mayfly.core.model import Config, PoolSpec
 from mayfly.core.quantities import written_duration, written_size
 from mayfly.edge.toml_value import toml_key, toml_value
 
@@ -34,12 +34,21 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
     """The lines of a file that would load as this configuration."""
     yield "[host]"
     yield from _table(config.host, "host", origins)
+    settings, engine = config.host.engine_settings, config.host.engine
+    if settings is not None:
+        yield ""
+        yield f"[host.{engine}]"
+        yield from _table(settings, f"host.{engine}", origins)
     for pool in config.pools:
         where = f"pool.{pool.name}"
         yield ""
         yield "[[pool]]"
         yield from _table(pool, where, origins)
         yield ""
+        if pool.device_kind is not None:
+            yield f"[pool.{engine}]"
+            yield from _table(pool.device_kind, f"{where}.{engine}", origins)
+            yield ""
         if pool.settings is not None:
             yield f"[pool.{pool.provider}]"
             yield from _table(pool.settings, f"{where}.{pool.provider}", origins)
@@ -62,6 +71,8 @@ def _table(table: object, where: str, origins: Mapping[str, str] | None) -> Iter
         if field.name in _TABLES or not field.metadata.get("key", True):
             continue
         value = getattr(table, field.name)
+        if isinstance(table, PoolSpec) and field.name == "gpus":
+            value = table.devices or value
         lifted = value is None and field.default is not None
         written = '"none"' if lifted else _value(_with_unit(field.name, value))
         line = f"# {field.name} is not set" if written is None else f"{field.name} = {written}"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.agent_plan import AgentPlan
-from mayfly.core.model import ContainerId, Generation
+from mayfly.core.model import ContainerId, DeviceKind, Generation
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.kubernetes.engine import KubernetesEngine
@@ -310,6 +310,93 @@ def test_a_doctor_is_told_which_devices_wait_for_a_person(fake: FakeCluster, wor
     (found,) = [one for one in world.engine.examine() if "until you have looked" in one.text]
     assert not found.well
     assert f"gpu.fake/node-1/gpu-0 (of {plan.slot}; rule mayfly-" in found.text
+
+
+def test_what_is_tainted_is_told_until_a_person_has_taken_the_rule_away(
+    fake: FakeCluster, world: World
+) -> None:
+    plan = plan_of(world)
+    assert world.engine.facts().tainted == ()
+    unwell(fake, world, plan)
+    found = world.engine.facts().tainted
+    assert [(one.device, one.pool, one.slot, one.host) for one in found] == [
+        (f"gpu.fake/node-1/gpu-{number}", plan.pool, plan.slot, plan.host) for number in (0, 1)
+    ]
+    assert [one.rule for one in found] == [one["metadata"]["name"] for one in fake.taints]
+    fake.fails("GET", "/devicetaintrules", 503, "leader changed")
+    assert world.engine.facts().tainted == found, "what is not known now has not gone"
+    fake.taints.clear()
+    assert world.engine.facts().tainted == ()
+
+
+def test_what_mayfly_may_not_list_is_not_told(fake: FakeCluster, world: World) -> None:
+    unwell(fake, world, plan_of(world))
+    fake.denied = {("list", "devicetaintrules")}
+    assert world.engine.facts().tainted == ()
+
+
+OTHER = DeviceKind(device_class="mig.fake", device_selector="true")
+COUNTED = DeviceKind(gpu_resource="nvidia.com/mig-1g.10gb")
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "asked"),
+    [
+        ({}, OTHER, ("mig.fake", "true")),
+        ({"device_class": None}, OTHER, ("mig.fake", "true")),
+        ({"device_selector": "false"}, DeviceKind(device_class="mig.fake"), ("mig.fake", None)),
+        ({}, DeviceKind(device_selector="true"), ("gpu.fake", "true")),
+    ],
+)
+def test_a_pool_claims_from_a_class_of_its_own(
+    fake: FakeCluster,
+    claiming: Claiming,
+    tmp_path: Path,
+    host: dict[str, str | None],
+    own: DeviceKind,
+    asked: tuple[str, str | None],
+) -> None:
+    world = World(claiming(**host), tmp_path / "state")
+    container = world.engine.prepare(replace(plan_of(world), device_kind=own))
+    (claim,) = fake.claims.there.values()
+    (request,) = claim["spec"]["devices"]["requests"]
+    (one,) = request["exactly"].get("selectors") or [None]
+    found = one and one["cel"]["expression"]
+    assert (request["exactly"]["deviceClassName"], found) == asked
+    assert fake.pods[name_of(container)].claim == name_of(container)
+    world.close()
+
+
+def test_a_pool_counts_its_gpus_where_others_claim_theirs(fake: FakeCluster, world: World) -> None:
+    plan = replace(plan_of(world), device_kind=COUNTED)
+    container = world.engine.prepare(plan)
+    assert fake.claims.there == {}
+    spec = fake.pods[name_of(container)].document["spec"]
+    assert spec["containers"][0]["resources"]["limits"][COUNTED.gpu_resource] == "2"
+    assert [one["key"] for one in spec["tolerations"]] == [COUNTED.gpu_resource]
+
+
+def test_a_pool_that_claims_where_nobody_can_is_told_so(
+    fake: FakeCluster, claiming: Claiming, tmp_path: Path
+) -> None:
+    fake.has_claims = False
+    world = World(claiming(device_class=None), tmp_path / "state")
+    with pytest.raises(Refused, match=r"has no resource\.k8s\.io/v1, which `device_class` wants"):
+        world.engine.prepare(replace(plan_of(world), device_kind=OTHER))
+    assert fake.pods == {}
+    world.close()
+
+
+def test_a_doctor_looks_at_the_kinds_of_all_pools(fake: FakeCluster, claiming: Claiming) -> None:
+    engine = claiming(device_class=None, pools_kinds=(OTHER, COUNTED))
+    texts = [one.text for one in engine.examine()]
+    assert any("device class mig.fake" in text for text in texts)
+    assert any(COUNTED.gpu_resource in text for text in texts if COUNTED.gpu_resource)
+    fake.denied = {("patch", "resourceclaims")}
+    assert any("patch resourceclaims" in one.text for one in engine.examine())
+    fake.has_claims = False
+    with pytest.raises(Refused, match=r"without resource\.k8s\.io/v1"):
+        engine.facts()
 
 
 @pytest.mark.parametrize(

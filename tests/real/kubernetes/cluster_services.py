@@ -24,6 +24,7 @@ from tests.providers.gitlab_pool import SCOPES
 from tests.real.gitea.real_pool import image as gitea_image
 from tests.real.gitea.real_server import GiteaServer, parts
 from tests.real.kubernetes.cluster import Cluster
+from tests.real.kubernetes.desk import block_of
 
 SCRIPT = "echo it is $(id -u)"
 SAID = "it is 1000"
@@ -111,10 +112,13 @@ def azure(cluster: Cluster, place: Path) -> Iterator[ClusterService]:
 
 @contextmanager
 def _trusting(cluster: Cluster, image: str, certificate: Path) -> Iterator[str]:
-    """That image with one more authority; neither this host's Engine nor the node keeps it."""
-    (certificate.parent / "Dockerfile").write_text(
-        f"FROM {image}\nCOPY ca.crt /usr/local/share/ca-certificates/\nRUN update-ca-certificates\n"
-    )
+    """That image with one more authority, as the page has it; neither this host's Engine nor the node keeps
+    it.
+    """
+    certificate.chmod(0o644)
+    text = block_of("docs/how-to/kubernetes.md", "dockerfile", words={"lab-ca.pem": "ca.crt"})
+    told = f"FROM {image}\n" + text.partition("\n")[2]
+    (certificate.parent / "Dockerfile").write_text(told)
     words = ["docker", "build", "-q", "--network", "none", "-t", TRUSTING, str(certificate.parent)]
     subprocess.run(words, check=True, capture_output=True)
     try:

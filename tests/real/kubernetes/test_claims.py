@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from mayfly.edge.gate import frame
 from mayfly.engines.kubernetes.engine import KubernetesEngine
 from tests.engine.contract import World
 from tests.harness import until
-from tests.real.kubernetes.cluster import CLAIMED_GPUS, IMAGES, Cluster
+from tests.real.kubernetes.cluster import CLAIMED_GPUS, IMAGES, PLUGIN_GPUS, Cluster
 from tests.real.kubernetes.cluster_manager import ACCOUNT, ClusterManager, pool
-from tests.real.kubernetes.lab_settings import DRIVER
+from tests.real.kubernetes.lab_settings import DRIVER, NODE, RESOURCE
 from tests.real.kubernetes.namespace import Namespace
 from tests.real.kubernetes.rights import each_of_claims
 from tests.real.kubernetes.test_gate_cuts import JOB, settings
@@ -57,11 +59,11 @@ def gpus(manager: ClusterManager, cluster: Cluster) -> ClusterManager:
 
 
 @contextmanager
-def also_may(space: Namespace, verb: str, resource: str) -> Iterator[None]:
+def also_may(space: Namespace, verbs: tuple[str, ...], resource: str) -> Iterator[None]:
     """The manager may do that to the cluster's devices, as docs/how-to/kubernetes.md has it."""
     api, name = space.cluster.api, f"devices-{space.name}"
     roles = "/apis/rbac.authorization.k8s.io/v1"
-    rule = {"apiGroups": ["resource.k8s.io"], "resources": [resource], "verbs": [verb]}
+    rule = {"apiGroups": ["resource.k8s.io"], "resources": [resource], "verbs": [*verbs]}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
     account = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": space.name}
     api.post(f"{roles}/clusterroles", {"metadata": {"name": name}, "rules": [rule]})
@@ -109,7 +111,7 @@ def ran(manager: ClusterManager, job: str) -> str:
 
 
 def test_a_slot_keeps_its_gpu_and_its_standby_stands_ready_on_it(gpus: ClusterManager) -> None:
-    with also_may(gpus.space, "list", "resourceslices"):
+    with also_may(gpus.space, ("list",), "resourceslices"):
         gpus.start()
         jobs = [gpus.queue("sh", "-c", f"{DEVICE}; {WAITS}") for _ in range(2)]
         first = {str(gpus.started(job)["slot"]): job for job in jobs}
@@ -166,6 +168,58 @@ def test_a_slot_of_another_configuration_gets_another_claim(
 
     until(given, "a job has the other GPU")
     until(lambda: len(claims(gpus.space)) == 1, "the former claim is gone", 60)
+
+
+def test_each_pool_has_gpus_of_its_own_kind(manager: ClusterManager, cluster: Cluster) -> None:
+    own = "gpus = 1\n[pool.kubernetes]\n"
+    pools = pool(1, "gpus = 1\n", name="claimed")
+    pools += pool(1, f'{own}gpu_resource = "{RESOURCE}"\n', name="counted")
+    pools += pool(1, f"{own}device_selector = '{by_uuid(CLAIMED_GPUS[2])}'\n", name="chosen")
+    manager.configure(pools, cluster=claiming(cluster, by_uuid(CLAIMED_GPUS[0])))
+    manager.start()
+    given = {
+        name: ran(manager, manager.queue("sh", "-c", DEVICE, pool=name))
+        for name in ("claimed", "counted", "chosen")
+    }
+    assert given.pop("counted") in PLUGIN_GPUS
+    assert given == {"claimed": CLAIMED_GPUS[0], "chosen": CLAIMED_GPUS[2]}
+    assert manager.health() == {}
+
+
+def test_no_other_slot_works_on_the_gpu_of_a_pod_that_was_deleted_with_force(
+    manager: ClusterManager, cluster: Cluster
+) -> None:
+    one_gpu = claiming(cluster, by_uuid(CLAIMED_GPUS[3]))
+    manager.configure(pool(2, "gpus = 1\nstandby = false\n"), cluster=one_gpu)
+    manager.start(wait="answer")
+    # Its name is its shell's, which the host sees.
+    mark = f"works-on-{secrets.token_hex(8)}"
+    lost = manager.queue("sh", "-c", "trap '' TERM; while :; do sleep 0.2; done", mark)
+    slot = manager.started(lost)["slot"]
+    words = ("delete", "pod", manager.pod_of(slot), "--force", "--grace-period=0")
+    cluster.kubectl("-n", manager.space.name, *words)
+    new = manager.queue("date", "+%s.%N")
+    seen = 0.0
+
+    def over() -> bool:
+        nonlocal seen
+        if running(mark):
+            seen = time.time()
+        return manager.job(new)["state"] not in ("queued", "running")
+
+    until(over, "the next job has ended", 240)
+    assert seen > 0
+    assert seen < float(ran(manager, new))
+    assert manager.ended(lost)["state"] == "lost"
+
+
+def running(mark: str) -> bool:
+    """Whether a process of this host has that word among its own."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if mark.encode() in process.read_bytes().split(b"\0"):
+                return True
+    return False
 
 
 def test_no_claim_is_left_of_a_pool_that_is_drained(gpus: ClusterManager) -> None:
@@ -244,10 +298,15 @@ def test_a_gpu_that_does_not_answer_is_kept_from_the_slots_next_claim(
 ) -> None:
     either = f"{by_uuid(SICK)} || {by_uuid(CLAIMED_GPUS[1])}"
     manager.configure(pool(1, "gpus = 1\n", image=sick_image), cluster=claiming(cluster, either))
-    with also_may(manager.space, "create", "devicetaintrules"):
+    place = f"{RESOURCES}/devicetaintrules"
+    with also_may(manager.space, ("create", "list"), "devicetaintrules"):
         manager.start(wait="answer")
         assert ran(manager, manager.queue("sh", "-c", DEVICE)) == CLAIMED_GPUS[1]
-    rules = cluster.api.get(f"{RESOURCES}/devicetaintrules")["items"]
-    assert [one["spec"]["deviceSelector"]["device"] for one in rules] == [SICK.lower()]
+        (rule,) = cluster.api.get(place)["items"]
+        assert rule["spec"]["deviceSelector"]["device"] == SICK.lower()
+        told = until(lambda: manager.health().get("gpu.tainted"), "it is told", 60)
+        assert f"{DRIVER}/{NODE}/{SICK.lower()} did not answer an agent of slot local-0" in told
+        cluster.api.delete(f"{place}/{rule['metadata']['name']}")
+        until(lambda: "gpu.tainted" not in manager.health(), "it is told no more", 60)
     died = [row for row in manager.json("history")["agents"] if row["opened"] is None]
     assert any("fell off" in str(row["detail"]) for row in died)

@@ -36,18 +36,19 @@ MERGE = "application/strategic-merge-patch+json"
 
 def wanted(plan: AgentPlan, cluster: Cluster) -> bool:
     """Whether that agent's devices are claimed."""
-    return bool(plan.devices) and cluster.device_class is not None
+    return bool(plan.devices) and cluster.kind(plan.device_kind).device_class is not None
 
 
-def spec(devices: int, cluster: Cluster) -> dict[str, Any]:
-    """What a slot's claim asks for."""
+def spec(plan: AgentPlan, cluster: Cluster) -> dict[str, Any]:
+    """What the claim of that agent's slot asks for."""
+    kind = cluster.kind(plan.device_kind)
     exactly: dict[str, Any] = {
-        "deviceClassName": cluster.device_class,
+        "deviceClassName": kind.device_class,
         "allocationMode": "ExactCount",
-        "count": devices,
+        "count": plan.devices,
     }
-    if cluster.device_selector is not None:
-        exactly["selectors"] = [{"cel": {"expression": cluster.device_selector}}]
+    if kind.device_selector is not None:
+        exactly["selectors"] = [{"cel": {"expression": kind.device_selector}}]
     return {"devices": {"requests": [{"name": GPUS, "exactly": exactly}]}}
 
 
@@ -59,7 +60,7 @@ def seal(plan: AgentPlan, name: str, asked: Mapping[str, Any]) -> str:
 
 def claim(plan: AgentPlan, cluster: Cluster, owner: Mapping[str, Any]) -> dict[str, Any]:
     """The claim that begins with the pod ``owner``."""
-    name, asked = str(owner["name"]), spec(plan.devices, cluster)
+    name, asked = str(owner["name"]), spec(plan, cluster)
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaim",
@@ -92,12 +93,17 @@ class Claims:
 
     def of_slot(self, plan: AgentPlan) -> str | None:
         """The slot's claim by name, as this agent wants it; ``None``: it has none, or one that goes."""
-        asked = spec(plan.devices, self._cluster)
+        asked = spec(plan, self._cluster)
         labels = {MANAGED_BY: MAYFLY, **{label: plan.labels.get(label, "") for label in OF}}
         query = {"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())}
-        said = self._api.call(
-            "GET", self._path, f"looking for the claim of {plan.slot}", query=query
-        )
+        doing = f"looking for the claim of {plan.slot}"
+        try:
+            said = self._api.call("GET", self._path, doing, query=query)
+        except Gone:
+            raise Refused(
+                f"{doing}: this cluster has no resource.k8s.io/v1, which `device_class` wants: leave that "
+                "out, or see for 1.34 or newer"
+            ) from None
         ours = [
             str(about["name"])
             for about in (one.get("metadata") or {} for one in said.get("items") or ())

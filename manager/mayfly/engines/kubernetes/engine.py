@@ -163,7 +163,7 @@ class KubernetesEngine:
             raise Refused(
                 f"this cluster is Kubernetes {said.get('gitVersion')}, and Mayfly needs 1.30 or newer"
             )
-        if self.cluster.device_class is not None:
+        if self.cluster.device_classes:
             self._has_claims(str(said.get("gitVersion")))
         return EngineFacts(
             name="Kubernetes",
@@ -209,7 +209,7 @@ class KubernetesEngine:
         except Gone:
             raise Refused(
                 f"this cluster is Kubernetes {version} without resource.k8s.io/v1, which "
-                "host.kubernetes.device_class wants: leave that out, or see for 1.34 or newer"
+                "`device_class` wants: leave that out, or see for 1.34 or newer"
             ) from None
 
     def examine(self) -> tuple[Finding, ...]:
@@ -306,7 +306,7 @@ class KubernetesEngine:
         by_claim = {
             container_id(one): claim for one in pods if (claim := claim_of(one)) is not None
         }
-        counted = {container_id(one): devices_of(one, self.cluster.gpu_resource) for one in pods}
+        counted = {container_id(one): devices_of(one) for one in pods}
         given: Mapping[str, tuple[str, ...]] = {}
         if by_claim:
             with suppress(Fault):  # the next look tries again

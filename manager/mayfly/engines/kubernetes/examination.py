@@ -6,13 +6,11 @@ Only asked, never tried: the API server says itself what somebody may do.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
-from mayfly.core.model import LABEL_SLOT
 from mayfly.core.quantities import whole_number
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Refused
@@ -43,7 +41,7 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
     yield from _kubeconfig(cluster)
     missing = [
         f"{verb} {what}"
-        for group, what, verb in (*NEEDED, *(CLAIMS if cluster.device_class is not None else ()))
+        for group, what, verb in (*NEEDED, *(CLAIMS if cluster.device_classes else ()))
         if not _may(api, cluster.namespace, group, what, verb)
     ]
     if missing:
@@ -104,7 +102,7 @@ def _claimed(api: Api, name: str) -> Finding:
     try:
         api.call("GET", f"{GROUP}/deviceclasses/{name}", "looking at classes of devices")
     except Gone:
-        text = f"there is no device class {name}, so no pod gets a GPU; see host.kubernetes.device_class"
+        text = f"there is no device class {name}, so no pod gets a GPU; see `device_class`"
         return Finding(False, text, "kubectl get deviceclasses")
     except Refused:
         text = f"whether there is a device class {name} is not seen: Mayfly may not look at classes"

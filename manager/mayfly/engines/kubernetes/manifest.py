@@ -95,7 +95,7 @@ def pod(plan: AgentPlan, cluster: Cluster, claim: str | None = None) -> dict[str
                     "supplementalGroups": [int(group) for group in plan.security.groups],
                 },
                 **_names(plan),
-                **({"tolerations": [_toleration(cluster)]} if plan.devices else {}),
+                **({"tolerations": [_toleration(plan, cluster)]} if plan.devices else {}),
                 "containers": [_container(plan, cluster, mounts, claimed=claim is not None)],
                 "resourceClaims": claims,
                 "volumes": volumes,
@@ -172,7 +172,7 @@ def _resources(plan: AgentPlan, cluster: Cluster, *, claimed: bool) -> dict[str,
     if limits.disk is not None:
         found["ephemeral-storage"] = str(limits.disk)
     if plan.devices and not claimed:
-        found[cluster.gpu_resource] = str(plan.devices)
+        found[_counted(plan, cluster)] = str(plan.devices)
     return found
 
 
@@ -210,9 +210,14 @@ def _names(plan: AgentPlan) -> dict[str, Any]:
     return {"dnsPolicy": "None", "dnsConfig": {"nameservers": list(plan.network.dns)}}
 
 
-def _toleration(cluster: Cluster) -> dict[str, str]:
+def _toleration(plan: AgentPlan, cluster: Cluster) -> dict[str, str]:
     """Nodes with devices are tainted by the name of the resource, where they are for these pods alone."""
-    return {"key": cluster.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
+    return {"key": _counted(plan, cluster), "operator": "Exists", "effect": "NoSchedule"}
+
+
+def _counted(plan: AgentPlan, cluster: Cluster) -> str:
+    """As what its devices are counted, where they are."""
+    return cluster.kind(plan.device_kind).gpu_resource or cluster.gpu_resource
 
 
 def _volumes(plan: AgentPlan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -107,14 +107,16 @@ def _state(pod: Mapping[str, Any]) -> ContainerState:
     return ContainerState.RUNNING if "running" in _container_state(pod) else ContainerState.CREATED
 
 
-def devices_of(pod: Mapping[str, Any], resource: str) -> tuple[str, ...]:
-    """Which of a counted resource its kubelet has given it, in the words of the device plugin, which NVIDIA's
-    are UUIDs; nothing where the cluster does not say so (ResourceHealthStatus, on by default since 1.36).
+def devices_of(pod: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which of the counted resource that it asks for its kubelet has given it, in the words of the device
+    plugin, which NVIDIA's are UUIDs; nothing where the cluster does not say so (ResourceHealthStatus, on by
+    default since 1.36).
     """
+    asked = _container_spec(pod).get("resources") or {}
     found = [
         str(device.get("resourceID") or "")
         for one in _container_status(pod).get("allocatedResourcesStatus") or ()
-        if one.get("name") == resource
+        if "/" in str(one.get("name")) and one.get("name") in (asked.get("limits") or {})
         for device in one.get("resources") or ()
     ]
     return tuple(sorted(device for device in found if device))
@@ -130,7 +132,12 @@ def claim_of(pod: Mapping[str, Any]) -> str | None:
 
 def image_of(pod: Mapping[str, Any]) -> str:
     """Its agent's image, as it was asked for."""
-    return str(((pod.get("spec") or {}).get("containers") or [{}])[0].get("image", ""))
+    return str(_container_spec(pod).get("image", ""))
+
+
+def _container_spec(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = ((pod.get("spec") or {}).get("containers") or [{}])[0]
+    return found
 
 
 def _status(pod: Mapping[str, Any]) -> Mapping[str, Any]:
