@@ -137,9 +137,8 @@ def test_every_thread_stands_in_the_table() -> None:
 
 
 def test_the_numbers_of_threads_are_those_of_the_code_and_fit_the_unit() -> None:
-    queue = sum(
-        (workers.MAKE, workers.REMOVE, workers.SIGNAL, workers.OPEN, workers.BRING, workers.TAKE)
-    )
+    lanes = ("MAKE", "REMOVE", "SIGNAL", "OPEN", "BRING", "TAKE", "CLEAR")
+    queue = sum(getattr(workers, lane) for lane in lanes)
     timers = workers.SERVICE + 1
     service = queue - workers.BRING - workers.TAKE + workers.SERVICE + 1
     alone = 13  # those of the table that are there once, without GPUs

@@ -214,11 +214,14 @@ def test_a_slot_is_described(width: int | None) -> None:
         "agents": [
             {"agent": "0abc0000def00", "slot": "azure-0", "job": None, "outcome": "lost",
              "cause": "killed", "exit_code": None, "exited": "2026-11-21T09:00:00.000Z",
-             "seconds": {"busy": 61.2}}
+             "seconds": {"busy": 61.2}, "refused": 2,
+             "refusals": ["a privileged container is not to be had: leave out --privileged"]}
         ],
         "events": [],
     }  # fmt: skip
     lines = render_history.describe(document, NOW, width)
+    assert "refused to agent 0abc0000def00 2 times:" in " ".join(" ".join(lines).split())
+    assert "leave out --privileged" in " ".join(" ".join(lines).split())
     assert lines[0].startswith("azure-0 is held for 30m, confirmed by")
     assert any("30m" in line and "lost" in line and "1m" in line for line in lines)
     assert width is None or max(map(len, lines)) <= width

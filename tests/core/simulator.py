@@ -18,6 +18,7 @@ from mayfly.core import machine, naming
 from mayfly.core.actions import (
     Action,
     CheckSandbox,
+    Clear,
     Dismiss,
     Enrol,
     Forget,
@@ -62,6 +63,7 @@ from mayfly.core.machine import Step
 from mayfly.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
 from mayfly.core.model import (
     Cause,
+    Closing,
     Config,
     Container,
     ContainerId,
@@ -111,6 +113,7 @@ from mayfly.core.stimuli import (
     EngineUnseen,
     Failure,
     Family,
+    GatewaySeen,
     LayersMeasured,
     OutputKept,
     Printed,
@@ -212,6 +215,7 @@ class Box(Made):
     image: str = "image"
     sandbox: ContainerId | None = None  # the holder that it joined
     devices: tuple[str, ...] = ()  # what the engine has given it, as far as it says so
+    door: bool = False  # it may have containers of its own
 
     @property
     def live(self) -> bool:
@@ -219,7 +223,16 @@ class Box(Made):
 
     def seen(self) -> Container:
         seen = self._container(self.name, self.state, sandbox=self.sandbox)
-        return replace(seen, devices=self.devices)
+        return replace(seen, devices=self.devices, door=self.door)
+
+
+@dataclass
+class Belonging:
+    """A container that an agent has made: it goes on when its agent has ended."""
+
+    slot: SlotName
+    lease: tuple[str, ...]
+    share: bool
 
 
 @dataclass
@@ -265,6 +278,12 @@ class Host:
     output_kept: bool = True  # what ended containers printed is on disk at once
     gives: bool = True  # what is wanted of ended containers can be had
     anonymous: bool = False  # only a roster tells an entry's id
+    # Of agents that may have containers: whether anything was made by their doors, and which are shut.
+    doors: dict[Generation, bool] = field(default_factory=dict)
+    shut: set[Generation] = field(default_factory=set)
+    belongings: dict[Generation, Belonging] = field(default_factory=dict)
+    shuts: bool = True  # False: no door can be shut
+    gateway: str = ""  # why it is away; "": it is not
 
     # -- launchers --
 
@@ -291,6 +310,12 @@ class Host:
             if other is not box and other.running and set(other.lease) & set(box.lease):
                 assert other.share, f"{box.slot} and {other.slot} run on the same GPU"
                 assert box.share, f"{box.slot} and {other.slot} run on the same GPU"
+        for generation, left in self.belongings.items():
+            if generation != box.generation:
+                assert left.slot != box.slot, "what an ended agent made is in the slot"
+                if set(left.lease) & set(box.lease):
+                    assert left.share, "what an ended agent made is on its GPU"
+                    assert box.share, "what an ended agent made is on its GPU"
         assert not box.running
         box.running = True
         self._appears(box)
@@ -351,6 +376,25 @@ class Host:
                 self.ends(generation, 143, signalled=True)
             else:
                 self.dies(generation)
+
+    # -- what agents make --
+
+    def makes(self, generation: Generation) -> None:
+        """A container is made by an agent's door, by its job or by one that it made before."""
+        box = self.boxes[generation]
+        if box.sent and generation in self.doors and generation not in self.shut:
+            self.doors[generation] = True
+            self.belongings[generation] = Belonging(box.slot, box.lease, box.share)
+
+    def closes(self, generation: Generation) -> Closing | None:
+        """An ended agent's door is shut; ``None`` where that fails."""
+        box = self.boxes.get(generation)
+        over = box is None or not box.live or generation in self.empty
+        assert over, "the door of an agent that works is shut"
+        if not self.shuts:
+            return None
+        self.shut.add(generation)
+        return Closing(self.doors.get(generation, True))
 
     # -- the service --
 
@@ -444,7 +488,14 @@ class Host:
                 self._remove(box)
             case Forget(generation=generation):
                 assert box is None
+                assert generation not in self.belongings, "what it made is left"
+                assert action.door or generation not in self.doors
                 self.witnesses.pop(generation, None)
+                self.doors.pop(generation, None)
+                self.shut.discard(generation)
+            case Clear(generation=generation):
+                assert generation in self.shut, "it may make more"
+                self.belongings.pop(generation, None)
             case Enrol(generation=generation, slot=slot):
                 return self.enlist(generation, slot)
             case Dismiss(registration=registration, keep=True):
@@ -538,9 +589,12 @@ class Host:
             state=ContainerState.RUNNING if started else ContainerState.CREATED,
             sandbox=action.sandbox,
             image=spec.image,
+            door=spec.pool.containers,
         )
         self.boxes[generation] = box
         self.witnesses[generation] = Witness()
+        if started and box.door:
+            self.doors[generation] = False
         if started and spec.image in self.broken:
             self.dies(generation)
         elif started and spec.image not in self.hanging:
@@ -562,8 +616,10 @@ def pool(
     provider: str = "local",
     sandbox: Literal["job", "slot"] = "job",
     job_images: tuple[str, ...] = (),
+    containers: bool = False,
 ) -> PoolSpec:
     return PoolSpec(
+        containers=containers,
         job_images=job_images,
         sandbox=sandbox,
         name=PoolName(name),
@@ -582,7 +638,7 @@ def specs(
     leases: tuple[tuple[str, ...], ...] = (),
     removal: Removal = Removal.ENGINE,
 ) -> tuple[SlotSpec, ...]:
-    kept = "kept" if of.sandbox == "slot" else ""
+    kept = ("kept" if of.sandbox == "slot" else "") + ("door" if of.containers else "")
     return tuple(
         SlotSpec(
             name=naming.slot(of.name, index),
@@ -781,14 +837,22 @@ class Manager:
                 box.id: self.sizes[name] for name, box in host.boxes.items() if name in self.sizes
             }
             sights.append(LayersMeasured(sizes))
+        if host.gateway != self.state.observed.world.gateway:
+            sights.append(GatewaySeen(host.gateway))
         return sights
 
     def _ready(self) -> State:
         """The state, as a test wants the slots and GPUs."""
         return replace(self.state, desired=self.desired, gpus=self.gpus(), polls=NEVER)
 
-    def _witnesses(self, generations: Iterable[Generation]) -> WitnessesRead:
-        return WitnessesRead({name: self.host.witnesses.get(name) for name in generations})
+    def _witnesses(
+        self, generations: Iterable[Generation], closing: Iterable[Generation] = ()
+    ) -> WitnessesRead:
+        shut = {name: self.host.closes(name) for name in closing}
+        return WitnessesRead(
+            {name: self.host.witnesses.get(name) for name in generations},
+            closed={name: found for name, found in shut.items() if found is not None},
+        )
 
     def _taken(self) -> State:
         """The state with all that is to be known now, before anything is decided."""
@@ -839,7 +903,7 @@ class Manager:
         self.inbox = []
         step = machine.step(self._ready(), sights, self.now, self.judge)
         if step.witnesses:
-            read = self._witnesses(step.witnesses)
+            read = self._witnesses(step.witnesses, step.closing)
             step = machine.step(step.state, [read], self.now, self.judge)
         assert not step.unfinished, "noticing and deciding come to no end"
         # Most steps record nothing and do nothing: these two take as long as a step.

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from mayfly.core import decide, keeping, machine, notice, opening, sandbox
+from mayfly.core import belongings, decide, keeping, machine, notice, opening, sandbox
 from mayfly.core.model import DoomReason
 from mayfly.core.plan import Doom, Verdict
 from tests.core.test_laws import DAY, Chaos
@@ -65,6 +65,11 @@ def forgets_its_flight(*arguments: Any, **more: Any) -> Any:
     return decide.decide(*arguments, **{**more, "in_flight": frozenset()})
 
 
+def sees_nothing_in_the_way(_view: Any, _spec: Any, _tenancy: Any) -> bool:
+    """Law 6 (docs/architecture.md): what an ended agent made is nobody's."""
+    return False
+
+
 def takes_networks_away(view: Any, found: Any, tended: Callable[..., Any] = sandbox.tended) -> Any:
     """Law 3 (docs/architecture.md): a sandbox that its slot does not want goes, whoever is in it."""
     return tended(view, replace(found, inside=frozenset()))
@@ -78,6 +83,7 @@ def takes_networks_away(view: Any, found: Any, tended: Callable[..., Any] = sand
         (decide, "keep", dooms_the_busy, "only a person forces"),
         (notice, "_gone", is_gone_when_unseen, "unknown"),
         (machine, "decide", forgets_its_flight, "for one subject"),
+        (belongings, "in_the_way", sees_nothing_in_the_way, "what an ended agent made"),
         # It is rare, and takes half a minute to be found.
         pytest.param(
             *(sandbox, "tended", takes_networks_away, "its network was taken"),

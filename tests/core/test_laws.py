@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from mayfly.core.actions import Open, Thaw
+from mayfly.core.actions import Clear, Open, Thaw
 from mayfly.core.apply import apply
 from mayfly.core.decide import decide
 from mayfly.core.facts import AgentExited, JobEnded, JobSubmitted
@@ -58,10 +58,10 @@ IMAGES = ("lab/x", "lab/y")
 ASKED = ("lab/*",)  # what most pools let jobs ask for
 VARIANTS: tuple[Desired, ...] = (
     desire(
-        specs(pool("a", 2, sandbox="slot", job_images=ASKED)),
-        specs(pool("g", 2, job_images=ASKED), leases=GPUS),
+        specs(pool("a", 2, sandbox="slot", job_images=ASKED, containers=True)),
+        specs(pool("g", 2, job_images=ASKED, containers=True), leases=GPUS),
         specs(pool("m", 1, standby=False, job_images=ASKED), removal=Removal.MANAGER),
-        specs(pool("service", 1, provider="azure", sandbox="slot")),
+        specs(pool("service", 1, provider="azure", sandbox="slot", containers=True)),
     ),
     # Everything is to be made anew.
     desire(
@@ -73,7 +73,7 @@ VARIANTS: tuple[Desired, ...] = (
     # The GPUs change places, slots go, and the pool with a service is gone.
     desire(
         specs(pool("a", 1, standby=False)),
-        specs(pool("g", 2), leases=GPUS[::-1]),
+        specs(pool("g", 2, containers=True), leases=GPUS[::-1]),
         specs(pool("m", 1), leases=(), removal=Removal.MANAGER),
     ),
     # A GPU goes from one pool to another.
@@ -196,6 +196,39 @@ class Chaos(RuleBasedStateMachine):
         running = [box.generation for box in self.host.boxes.values() if box.running]
         if running:
             self.manager.storms(running[at % len(running)], *begun)
+
+    @rule(at=ANY)
+    def a_job_makes_a_container(self, at: int) -> None:
+        """Or one that it made does, when it has ended already."""
+        able = [one.generation for one in self.host.boxes.values() if one.door and one.sent]
+        if able:
+            self.host.makes(able[at % len(able)])
+
+    @rule(to=st.sampled_from(("a", "g")), cleared=st.booleans())
+    def a_job_leaves_a_container_and_the_next_one_waits(self, to: str, cleared: bool) -> None:
+        at_work = [one for one in self.host.boxes.values() if one.door and one.running]
+        for box in at_work:
+            self.host.makes(box.generation)
+            self.host.ends(box.generation, 0)
+        self.manager.submit(to)
+        for _ in range(3):
+            self.manager.turn()
+            for subject, action in list(self.manager.flight.items()):
+                if cleared or not isinstance(action, Clear):
+                    self.manager.finish(subject)
+            self.host.progress()
+
+    @rule(turns=st.integers(1, 3))
+    def doors_cannot_be_shut_for_a_while(self, turns: int) -> None:
+        self.host.shuts = False
+        for _ in range(turns):
+            self.manager.turn()
+            self.host.now += 1.0
+        self.host.shuts = True
+
+    @rule(why=st.sampled_from(["", "the gateway is away"]))
+    def the_gateway_goes_or_comes(self, why: str) -> None:
+        self.host.gateway = why
 
     @rule(at=ANY)
     def a_job_forges_its_end(self, at: int) -> None:
@@ -407,7 +440,7 @@ class Chaos(RuleBasedStateMachine):
 def heal(manager: Manager) -> None:
     """Nothing fails any more, and all jobs that run end."""
     host = manager.host
-    host.slow, host.service_answers = False, True
+    host.slow, host.service_answers, host.gateway = False, True, ""
     host.progress()
     host.images, host.broken = set(IMAGES), set()
     manager.desired = with_images(VARIANTS[0], IMAGES)
@@ -445,6 +478,8 @@ def converged(manager: Manager) -> None:
     assert all(box.state is ContainerState.RUNNING for box in host.boxes.values())
     assert all(agent.throttled is None for agent in memory.agents.values())
     assert len(host.boxes) == wanted
+    assert host.belongings.keys() <= {name for name, box in host.boxes.items() if box.running}
+    assert set(host.doors) == {name for name, box in host.boxes.items() if box.door}
     # A sandbox for each agent of a slot that keeps some, one more at most, and none beside.
     kept = Counter(holder.slot for holder in host.holders.values())
     assert set(kept) == {spec.name for spec in manager.desired.slots if spec.sandboxed}

@@ -98,6 +98,9 @@ user = "1001:44"
 groups = ["video", 44]
 network = "lab"
 isolation = "required"
+containers = false
+allowed_images = ["*"]
+pull = "missing"
 dns = ["10.0.0.1", "fd00::1"]
 sandbox = "job"
 proxy = "http://proxy.lab:3128"
@@ -390,6 +393,7 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ('removal = "engine"', "removal", "nothing there removes an ended pod in time"),
         ('injection = "cdi"', "injection", "the node's device plugin"),
         ('job_images = ["lab/*"]', "job_images", "has no equivalent yet"),
+        ("containers = true", "containers", "a cluster has no Engine"),
         ("share = true", "share", "has no"),
         ('gpus = "all"', "gpus", "must be a number"),
         ("gpus = 1", "cuda", "must be set, or `image`"),
@@ -966,6 +970,24 @@ MISTAKES: list[tuple[str, str]] = [
         "caches number 1 target: '/usr/local/cuda-12.8' is never a cache",
     ),
     (pool("groups = [0]"), "groups.1: a job never runs as root"),
+    (
+        pool('containers = true\nnetwork = "host"'),
+        'containers: has no meaning with network = "host": jobs\' containers are in others',
+    ),
+    (pool('containers = true\nnetwork = "lab"'), 'has no meaning with network = "lab"'),
+    (
+        pool('containers = true\nsecurity = { userns = "host" }'),
+        "containers: is not for a pool with security.userns",
+    ),
+    (pool('pull = "always"'), "pull: has no meaning without containers = true"),
+    (
+        pool('allowed_images = ["postgres:*"]'),
+        "allowed_images: has no meaning without containers = true",
+    ),
+    (
+        pool('containers = true\nallowed_images = ["no image"]'),
+        "allowed_images.1: 'no image' is not an image's name",
+    ),
     (
         pool('sandbox = "slot"\nnetwork = "host"'),
         'sandbox: "slot" has no meaning with network = "host": there is nothing to keep',

@@ -119,6 +119,26 @@ def test_an_event_says_how_many_results_there_are_and_no_name_of_one(tmp_path: P
     history.close()
 
 
+def test_what_was_refused_to_an_agent_is_counted_for_all_and_told_with_its_life(
+    tmp_path: Path,
+) -> None:
+    """The sentences may hold names of files and images: they are for whoever may see the job."""
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    created, exited, *_ = lived(1, T)
+    assert isinstance(exited, AgentExited)
+    said = ("no privileged container",)
+    kept(history, created)
+    kept(history, replace(exited, made=True, refusals=said, refused=3))
+    *_, told = reader.events()
+    assert (told["made"], told["refused"]) == (True, 3)
+    assert "privileged" not in json.dumps(told)
+    (life,) = reader.lives([exited.generation])
+    assert (life["refused"], life["refusals"]) == (3, [*said])
+    kept(history, *lived(2, T + 9.0)[:2])
+    *_, plain = reader.events()
+    assert not {"made", "refused", "refusals"} & plain.keys()
+
+
 def test_what_jobs_run_is_read_where_it_is_shown_and_nowhere_else(tmp_path: Path) -> None:
     history, reader = History(tmp_path), HistoryReader(tmp_path)
     for number in (1, 2):

@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.actions import MakeSandbox, Prepare
+from mayfly.core.admission.grant import read_grant
 from mayfly.core.agent_plan import AgentPlan, Network, agent_plan
 from mayfly.core.container_labels import NOBODYS, OURS
 from mayfly.core.memory import Memory
@@ -32,8 +33,10 @@ from mayfly.core.model import (
     Container,
     ContainerId,
     ContainerState,
+    Dataset,
     Generation,
     HostId,
+    Limits,
     PoolName,
     PoolSpec,
     Removal,
@@ -45,11 +48,13 @@ from mayfly.core.sandbox import sandbox_plan
 from mayfly.core.seal import is_ours, looked_at
 from mayfly.core.tree_manifest import TreeEntry
 from mayfly.core.workspace import Brought, Owner, begun_there
+from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame, words
 from mayfly.edge.tree_archive import END, TreeArchive
 from mayfly.edge.witness import Witnesses
 from mayfly.engines.protocol import (
+    Belonging,
     Engine,
     EngineEvent,
     Execution,
@@ -95,6 +100,43 @@ class World:
         action = Prepare(generation, spec, name or str(spec.name), "a test wants it")
         witness = str(self.witnesses.make(generation))
         return agent_plan(action, host=self.host, witness=witness, log_max_size=1 << 20)
+
+    def with_door(self, home: Path) -> AgentPlan:
+        """An agent that may have containers of its own."""
+        self._count += 1
+        generation = Generation(f"{self.host[-8:]}{self._count:05}")
+        pool = PoolSpec(
+            PoolName("contract"),
+            network="none",
+            containers=True,
+            allowed_images=("postgres:*",),
+            limits=Limits(memory=256 * 1024**2, cpus=1.5, pids=100),
+            datasets=(Dataset(str(home), "/datasets/x"),),
+        )
+        spec = SlotSpec(
+            name=SlotName(f"{self.host}-{self._count}"),
+            index=self._count,
+            pool=pool,
+            image=self.engine_image(),
+            fingerprint="f",
+            removal=Removal.MANAGER,
+            work="/workspace",
+            shared=("/usr/share/doc",),
+        )
+        action = Prepare(generation, spec, str(spec.name), "a test wants it")
+        return agent_plan(
+            action,
+            host=self.host,
+            witness=str(self.witnesses.make(generation)),
+            log_max_size=1 << 20,
+            door=str(Doors(home).make(generation)),
+        )
+
+    def engine_image(self) -> str:
+        """The agent image by id, as a slot has it."""
+        found = self.engine.image(IMAGE)
+        assert found is not None
+        return found.id
 
     def sandboxed(self) -> SlotSpec:
         """A slot that keeps its network."""
@@ -521,6 +563,33 @@ class EngineContract:
         until(look, 30)
         found = heard[-1]
         return None if found is None else b"".join(data for _, data in found)
+
+    def test_an_agent_that_may_have_containers_is_granted_what_it_has_itself_and_all_of_it_goes(
+        self, world: World, until: Until, tmp_path: Path
+    ) -> None:
+        if not world.engine.facts().capabilities.gateway:
+            pytest.skip("its agents have no containers of their own, and it says so")
+        plan = world.with_door(tmp_path)
+        container = world.started(plan, until)
+        grant = read_grant(world.engine.grant(plan, container))
+        assert plan.door is not None
+        assert (grant.host, grant.slot, grant.container) == (world.host, plan.slot, container)
+        assert (grant.seal, grant.generation) == (plan.door.seal, plan.generation)
+        assert grant.work is not None
+        assert grant.work.target == "/workspace"
+        assert grant.door == f"{plan.door.place}/docker.sock"
+        assert grant.allowed_images == ("postgres:*",)
+        seen = world.seen(container)
+        assert seen is not None
+        assert seen.door
+        own = (Belonging(plan.generation, plan.door.seal),)
+        assert world.engine.belongings(world.host) == own
+        for _ in range(2):
+            world.engine.clear(tmp_path, world.host, plan.generation, plan.door.seal)
+        world.engine.remove(container)
+        for _ in range(2):
+            world.engine.give_up(plan.generation)
+        assert world.engine.belongings(world.host) == ()
 
     def test_one_that_removes_itself_is_gone_after_its_end(
         self, world: World, until: Until

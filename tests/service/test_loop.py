@@ -51,6 +51,7 @@ from mayfly.core.recording import Difference, Recorder, Recording, replayed
 from mayfly.core.requests import ProbeIsolation
 from mayfly.core.state import begin
 from mayfly.core.stimuli import AgentStirred, OutputKept, WitnessesRead
+from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Passing
 from mayfly.edge.history import History
 from mayfly.edge.log import Log
@@ -165,6 +166,7 @@ class Stage:
             log,
             self.hands,
             self.hands,
+            Doors(home),
         )
         self.loop = Loop(
             state,

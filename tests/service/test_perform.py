@@ -12,6 +12,7 @@ from mayfly.core.memory import Agent
 from mayfly.core.model import Generation, JobId, PoolName
 from mayfly.core.stimuli import ActionDone
 from mayfly.core.workspace import Brought, Unbrought
+from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.engines.protocol import OutputListener
@@ -62,7 +63,9 @@ def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
         tmp_path, cast("OutputListener", object()), per_agent=1, total=1, log_size=1
     )
     ends = EndWatch(engine, lambda *_: None, lambda *_: None)
-    performer = Performer(world.host, engine, world.witnesses, output, ends, 1 << 20, kept)
+    performer = Performer(
+        world.host, engine, world.witnesses, output, ends, 1 << 20, kept, doors=Doors(tmp_path)
+    )
     performer.providers = {POOL: cast("Provider", Giving(brought))}
     if fault is not None:
         engine.fails("put_tree", fault)

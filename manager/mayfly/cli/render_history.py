@@ -108,6 +108,7 @@ def describe(document: Row, now: float, width: int | None) -> list[str]:
         agents, rows = agents[-SHOWN_AGENTS:], rows[-SHOWN_EVENTS:]
     if agents:
         lines += ["", "last agents", *history(agents, now, width)]
+        lines += [line for row in agents for line in _in_vain(row, width)]
     if rows:
         lines += ["", "last events", *events(rows, width)]
     return lines
@@ -129,7 +130,21 @@ def describe_job(job: Row, now: float, width: int | None) -> list[str]:
         ("gpus", render_top.gpu_use(job).removeprefix("GPU use: ")),
     ]
     told = [(name, value) for name, value in facts if value not in ("", "-")]
-    return [*lines, "", *(line for name, value in told for line in _fact(name, value, width))]
+    lines += ["", *(line for name, value in told for line in _fact(name, value, width))]
+    return [*lines, *_in_vain(job, width)]
+
+
+def _in_vain(row: Row, width: int | None) -> list[str]:
+    """What a job asked its gateway for and did not get."""
+    times = row.get("refused")
+    if not isinstance(times, int) or not times:
+        return []
+    agent = render.text(row.get("agent"))[:_SHORT]
+    often = "once" if times == 1 else f"{times} times"
+    lines = render.wrapped(f"  refused to agent {agent} {often}:", width, "  ")
+    for sentence in row.get("refusals") or ("see `mayfly describe JOB`",):
+        lines += render.wrapped(f"    - {render.text(sentence)}", width, "      ")
+    return lines
 
 
 def verdict(slot: Row, now: float) -> str:

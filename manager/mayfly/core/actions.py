@@ -210,12 +210,28 @@ class AcquireJobs:
 
 
 @dataclass(frozen=True, slots=True)
+class Clear:
+    """Remove all that an ended agent has made: containers, networks, volumes and images."""
+
+    generation: Generation
+    slot: SlotName
+    reason: str
+    unowned: bool = False  # nobody remembers the agent, so that nobody else looks after what it had
+
+    @property
+    def subject(self) -> Subject:
+        """Its belongings alone: its container may go meanwhile."""
+        return naming.belongings_of(self.generation)
+
+
+@dataclass(frozen=True, slots=True)
 class Forget(_OfGeneration):
     """Give up the witness of an agent whose container is gone and whose outcome is on disk."""
 
     generation: Generation
     slot: SlotName
     reason: str
+    door: bool = False  # its door and the volume that it worked in are given up, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +292,7 @@ Action: TypeAlias = (
     | Dismiss
     | SetSchedulable
     | AcquireJobs
+    | Clear
     | Forget
     | MakeSandbox
     | CheckSandbox

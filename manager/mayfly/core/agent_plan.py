@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from mayfly.core import naming
 from mayfly.core.actions import Prepare
@@ -29,10 +30,11 @@ from mayfly.core.model import (
     Ulimit,
 )
 from mayfly.core.quantities import whole_number
-from mayfly.core.seal import slot_key
+from mayfly.core.seal import belongs_seal, slot_key
 
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
+DOOR_TARGET = "/run/mayfly-docker"  # where an agent finds the socket that is its own
 CAPABILITIES = ("SETUID", "SETGID", "KILL", "CHOWN")
 # What a container has where nobody says otherwise (the set of the OCI engines), which `sudo = true` gets, but
 # without MKNOD, and without NET_RAW: an agent could pass itself off as its neighbour in the pool's network.
@@ -96,6 +98,22 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """What an agent gets that may have containers of its own."""
+
+    place: str  # the directory of the host that its socket comes to be in
+    seal: str  # what its belongings bear; no secret: it stands on them
+    work: str | None = None  # the directory that its jobs work in, a volume of its own; None: none
+    shared: tuple[str, ...] = ()  # directories of its image that its containers may mount, too
+    images: tuple[str, ...] = ()  # the patterns of those that it may use
+    pull: Literal["missing", "always", "never"] = "missing"
+    dropped: tuple[str, ...] = ()  # capabilities that not even root in them has
+    alone: bool = False  # its containers get no network: its pool has none
+    env: Mapping[str, str] = field(default_factory=dict)  # what its containers get: the proxy
+    ca: str | None = None  # a file of the host with the authority that they are to trust
+
+
+@dataclass(frozen=True, slots=True)
 class AgentPlan:
     """One agent's container, from its name to its end."""
 
@@ -120,18 +138,26 @@ class AgentPlan:
     removes_itself: bool = True
     log_max_size: int = 10 * 1024 * 1024  # bytes of the engine's own log
     stop_grace: int = STOP_GRACE
+    door: Door | None = None  # None: it has no containers of its own
     # what the engine seals with what it keeps for the slot; told to nobody
     slot_key: str = field(default="", repr=False)
 
 
-def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int) -> AgentPlan:
-    """The plan of the agent that is to be prepared; ``witness`` is its directory on the host."""
+def agent_plan(
+    action: Prepare, *, host: HostId, witness: str, log_max_size: int, door: str | None = None
+) -> AgentPlan:
+    """The plan of the agent that is to be prepared; ``witness`` and ``door`` are its directories on the host.
+
+    ``door``: ``None`` where its pool lets it have no containers of its own.
+    """
     spec, pool = action.spec, action.spec.pool
     mounts = [Mount(witness, WITNESS_TARGET, read_only=False)]
     mounts += [Mount(dataset.source, dataset.target) for dataset in pool.datasets]
     mounts += [Mount(cache.source, cache.target, read_only=False) for cache in pool.caches]
     if pool.ca is not None:
         mounts.append(Mount(pool.ca, CA_TARGET))
+    if door is not None:
+        mounts.append(Mount(door, DOOR_TARGET))
     return AgentPlan(
         host=host,
         pool=pool.name,
@@ -155,6 +181,23 @@ def agent_plan(action: Prepare, *, host: HostId, witness: str, log_max_size: int
         log_max_size=log_max_size,
         slot_key=slot_key(pool.installation_key, host, pool.name, spec.name),
         stop_grace=spec.stop_grace,
+        door=_door(spec, action.generation, host, door) if door is not None else None,
+    )
+
+
+def _door(spec: SlotSpec, generation: Generation, host: HostId, place: str) -> Door:
+    pool = spec.pool
+    return Door(
+        place=place,
+        seal=belongs_seal(pool.installation_key, host, pool.name, spec.name, generation),
+        work=spec.work,
+        shared=spec.shared,
+        images=pool.allowed_images,
+        pull=pool.pull,
+        dropped=pool.security.cap_drop,
+        alone=pool.network == "none",
+        env=proxy_variables(pool),
+        ca=pool.ca,
     )
 
 
@@ -224,11 +267,18 @@ def job_variables(spec: SlotSpec) -> dict[str, str]:
     for mount in pool.mounts:
         if mount.env is not None:
             variables[mount.env] = mount.target
+    variables |= proxy_variables(pool)
+    if pool.ca is not None:
+        variables |= dict.fromkeys(CA_VARIABLES, CA_TARGET)
+    return variables
+
+
+def proxy_variables(pool: PoolSpec) -> dict[str, str]:
+    """By which a client reaches what is outside."""
+    variables: dict[str, str] = {}
     if pool.proxy is not None:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             variables[name] = pool.proxy
     if pool.no_proxy is not None:
         variables |= {"no_proxy": pool.no_proxy, "NO_PROXY": pool.no_proxy}
-    if pool.ca is not None:
-        variables |= dict.fromkeys(CA_VARIABLES, CA_TARGET)
     return variables

@@ -14,6 +14,7 @@ from mayfly.core.facts import (
     AgentAdopted,
     AgentArmed,
     AgentAttached,
+    AgentCleared,
     AgentConfirmed,
     AgentCordoned,
     AgentCreated,
@@ -155,6 +156,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | AgentStopStepped()
             | AgentExited()
             | ResultsTaken()
+            | AgentCleared()
             | AgentRemoved()
         ):
             _write_agent(draft, fact)
@@ -263,6 +265,7 @@ AGENT_TIMES = (
     "idle_at",
     "throttled",
     "exited",
+    "cleared",
 )
 
 
@@ -365,7 +368,7 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             if known is not None and known.doom is not None:
                 draft.agent(generation, doom=replace(known.doom, step=step, stepped=at))
         case AgentExited(at=at, generation=generation):
-            draft.agent(generation, exited=at, clean=fact.clean, failed=fact.failed)
+            draft.agent(generation, exited=at, clean=fact.clean, failed=fact.failed, made=fact.made)
             known = draft.agents.get(generation)
             if known is not None:
                 draft.slot(known.slot, vacant_since=at)
@@ -375,6 +378,11 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
                     draft.slot(name, failed_run=run)
         case ResultsTaken(at=at, generation=generation):
             draft.agent(generation, results=at)
+        case AgentCleared(at=at, generation=generation):
+            draft.agent(generation, cleared=at)
+            known = draft.agents.get(generation)
+            if known is not None:  # what is looked at from before then may show what it had made
+                draft.slot(known.slot, vacant_since=at)
         case AgentRemoved(generation=generation):
             draft.agents.pop(generation, None)
         case _:

@@ -28,6 +28,10 @@ class Capabilities:
     unkept: str = ""  # why none can; "": nobody said
     on_this_host: bool = True  # its containers see this host's directories, processes and GPUs
     keeps_files: bool = True  # the files of a container that has ended can be had
+    gateway: bool = (
+        True  # agents may have containers of their own, by a gateway that stands before it
+    )
+    no_gateway: str = ""  # why they may not; "": nobody said
 
     def without_sandbox(self, why: str) -> Capabilities:
         """These, where no network namespace can be kept for a slot."""

@@ -24,6 +24,7 @@ MASKED = "****"
 MODULES = (
     "actions",
     "activity",
+    "belongings",
     "capabilities",
     "client_release",
     "commands",

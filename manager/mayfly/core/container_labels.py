@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mayfly.core.model import (
+    LABEL_DOOR,
     LABEL_FINGERPRINT,
     LABEL_GENERATION,
     LABEL_HOST,
@@ -51,6 +52,7 @@ def labels_of(
     pool = spec.pool
     lease = () if holds else spec.lease
     told = (host, pool.name, spec.name, generation, spec.fingerprint, lease)
+    door = {LABEL_DOOR: "1"} if pool.containers and not holds else {}
     return {
         LABEL_HOST: host,
         LABEL_POOL: pool.name,
@@ -60,6 +62,7 @@ def labels_of(
         LABEL_LEASE: ",".join(lease),
         LABEL_SANDBOX: HOLDER if holds else "",
         LABEL_SEAL: seal(pool.installation_key, *told, holds=holds),
+        **door,
     }
 
 
@@ -94,4 +97,5 @@ def labelled(
         seal=labels.get(LABEL_SEAL, ""),
         holds=labels.get(LABEL_SANDBOX) == HOLDER,
         sandbox=sandbox,
+        door=bool(labels.get(LABEL_DOOR)),
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from mayfly.core import dispatch, naming, sandbox
+from mayfly.core import belongings, dispatch, naming, sandbox
 from mayfly.core.actions import Action, Enrol, MakeSandbox, Prepare
 from mayfly.core.agent_plan import limits_of
 from mayfly.core.booking import as_booked, lapses
@@ -147,8 +147,10 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
     for name, tenancy in tenants.items():
         if name not in wanted:
             for agent in tenancy.agents:
+                draft.take(belongings.clearing(view, agent), agent)
                 draft.take(unwanted(view, agent), agent)
-    for verdict in (*sweep(view), *sandbox.tended(view, draft.sandboxes)):
+    tidied = (*sweep(view), *sandbox.tended(view, draft.sandboxes), *belongings.unowned(view))
+    for verdict in tidied:
         draft.take(verdict)
     enrolling = draft.enrolling | {
         one.generation for one in draft.actions if isinstance(one, Enrol)
@@ -261,6 +263,7 @@ def _agents(draft: _Draft, view: View, spec: SlotSpec, tenancy: Tenancy) -> None
     for agent in tenancy.settled:
         newer -= 1
         crowded = newer >= OUTPUTS_AWAITED
+        draft.take(belongings.clearing(view, agent), agent)
         draft.take(clear(view, agent, spec, kept=agent is kept, crowded=crowded), agent)
     _hold_sick_gpus(draft, spec)
     own, standby = tenancy.own, tenancy.standby
@@ -411,6 +414,7 @@ def _prepare(
         memory=limits.memory,
         shm=limits.shm,
         asked_image=spec.asked_image,
+        door=spec.pool.containers,
     )
     name = str(spec.name) if alone else naming.standby(spec.name, generation)
     prepare = Prepare(generation, spec, name, reason, joined)

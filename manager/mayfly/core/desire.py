@@ -29,6 +29,7 @@ from mayfly.core.model import (
     LABEL_PROVIDER,
     Config,
     Desired,
+    Generation,
     Injection,
     JobImage,
     PoolName,
@@ -96,6 +97,8 @@ class Survey:
     ] = ()  # containers of others that were given GPUs
     clients: ClientRecords = field(default_factory=ClientRecords)  # what services hand out
     tainted: tuple[TaintedDevice, ...] = ()  # GPUs that the engine gives to nobody
+    # of which agents of ours something is there that they have made, and whose slots those were
+    belongings: Mapping[Generation, SlotName] = field(default_factory=dict)
 
     def mount_problems(self, pool: PoolSpec, pools: Iterable[PoolSpec]) -> dict[str, str]:
         """What is wrong with the paths that the pool's agents mount, one sentence each; ``pools`` are all."""
@@ -338,6 +341,8 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
         entry_ends_with_job=traits.entry_ends_with_job,
         dispatched=traits.dispatches,
         proof=traits.proof,
+        work=traits.work if pool.containers else None,
+        shared=traits.shared if pool.containers else (),
         engine=survey.engine,
         labels=found.labels[name],
     )
@@ -380,6 +385,8 @@ def fingerprint(
         told.append(list(sources))
     if pool.devices and claims:
         told.append(claims)
+    if pool.containers:
+        told.append(["containers", list(pool.allowed_images), pool.pull])
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -453,6 +460,9 @@ def _beyond(pool: PoolSpec, engine: Capabilities) -> str | None:
     if pool.gpus != 0 and not engine.picks_gpu:
         why = "the engine does not let Mayfly say which GPU an agent gets: leave out `gpus`"
         return f'pool "{pool.name}": {why}'
+    if pool.containers and not engine.gateway:
+        cause = engine.no_gateway or "the engine lets no agent have containers of its own"
+        return f'pool "{pool.name}": {cause}: leave out `containers`'
     if pool.sandbox == "slot" and not engine.sandbox:
         cause = f", as {engine.unkept}" if engine.unkept else ""
         why = f"the engine keeps no network namespace for a slot{cause}: leave out `sandbox`"

@@ -151,9 +151,10 @@ def clear(
     if container is None:
         if registered:
             return Act(actions)
-        if agent.generation in view.world.unsure:
+        if agent.generation in view.world.unsure or agent.owes:
             return STAY
-        return Act((Forget(agent.generation, agent.slot, "its container is gone"),))
+        forget = Forget(agent.generation, agent.slot, "its container is gone", door=agent.door)
+        return Act((forget,))
     if kept:
         return Act(actions)
     until = None if crowded else _removable(view, agent, spec, container)
@@ -175,6 +176,8 @@ def _taking(view: View, agent: Agent, container: Container | None, *, crowded: b
             gone = f"{OUTPUTS_AWAITED} jobs of its slot ended before they could be had"
         told = Results(left_out=(f"all of it: {gone}",))
         return Act((), (ResultsTaken(view.now, agent.generation, agent.job, told),))
+    if agent.owes:
+        return Stay(ended + RESULTS_WAIT)  # what it has made may change them yet
     # The engine waits for its own word where the kernel's was sooner: no look is waited for.
     over = agent.generation in view.world.ended or agent.generation in view.world.deaths
     if container.live and not over:

@@ -35,6 +35,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "agent.detached": INFO,
         "agent.exited": INFO,
         "results.taken": INFO,
+        "agent.cleared": INFO,
         "agent.removed": INFO,
         "slot.cooled": WARNING,
         "slot.recovered": INFO,
@@ -82,6 +83,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "provider.back": INFO,
         "provider.refused": WARNING,
         "step.unfinished": ERROR,
+        "door.unclosed": WARNING,
         "witness.unreadable": WARNING,
     }
 )

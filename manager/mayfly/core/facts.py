@@ -201,6 +201,10 @@ class AgentExited:
     clean: bool = False
     job_succeeded: bool | None = None  # None: it had no job, or what came of it is not known
     unseen: bool = False  # it is gone, and nobody said that its processes have ended
+    made: bool = False  # it has left containers of its own, or may have
+    # What it asked its gateway for in vain: the first of it, and how often in all.
+    refusals: tuple[str, ...] = ()
+    refused: int = 0
 
     @property
     def failed(self) -> bool:
@@ -220,6 +224,14 @@ class ResultsTaken:
     generation: Generation
     job: JobId
     results: Results
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCleared:
+    """agent.cleared: nothing is left of what it made: containers, networks and volumes."""
+
+    at: float
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +435,7 @@ AgentFact: TypeAlias = (
     | AgentStopStepped
     | AgentExited
     | ResultsTaken
+    | AgentCleared
     | AgentRemoved
 )
 

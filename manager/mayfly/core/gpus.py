@@ -286,7 +286,9 @@ class Gpus:
 def _tenant(spec: SlotSpec, first: float, memory: Memory) -> Tenant:
     ended = memory.slot(spec.name).vacant_since
     at_work = any(
-        agent.committed is not None and not agent.settled and set(agent.lease) & set(spec.lease)
+        agent.committed is not None
+        and (agent.owes or not agent.settled)
+        and set(agent.lease) & set(spec.lease)
         for agent in memory.agents.values()
     )
     since = first if ended is None else max(first, ended)

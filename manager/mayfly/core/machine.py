@@ -27,6 +27,7 @@ from mayfly.core.actions import (
     Open,
 )
 from mayfly.core.apply import apply
+from mayfly.core.belongings import to_be_shut
 from mayfly.core.contact import ServiceAction
 from mayfly.core.cut_off import NOBODY, cut_off
 from mayfly.core.decide import decide
@@ -86,6 +87,8 @@ class Step:
     actions: tuple[Action, ...] = ()
     # Stimuli that it cannot decide without: the caller reads them and steps again, at once.
     witnesses: tuple[Generation, ...] = ()
+    # Those of them that have ended, and whose doors are to be shut.
+    closing: tuple[Generation, ...] = ()
     requests: tuple[Request, ...] = ()
     afterwards: tuple[Request, ...] = ()  # once the facts are on disk
     wake: float | None = None  # None: no time is due
@@ -106,13 +109,14 @@ def step(state: State, stimuli: Iterable[Stimulus], now: float, judge: Judge) ->
     if taken.stopping:
         return _last(taken, tuple(draft.requests))
     if not taken.witnesses_read:
-        taken, wanted = _witnesses_wanted(taken)
+        taken, wanted, closing = _witnesses_wanted(taken)
         if wanted:
             return Step(
                 state=taken,
                 unrecorded=taken,
                 world=taken.observed.world,
                 witnesses=wanted,
+                closing=closing,
                 requests=tuple(draft.requests),
                 wake=now,
             )
@@ -144,8 +148,10 @@ def _last(state: State, requests: tuple[Request, ...]) -> Step:
     )
 
 
-def _witnesses_wanted(state: State) -> tuple[State, tuple[Generation, ...]]:
-    """Whose witnesses are to be read now.
+def _witnesses_wanted(
+    state: State,
+) -> tuple[State, tuple[Generation, ...], tuple[Generation, ...]]:
+    """Whose witnesses are to be read now, and whose doors are to be shut before.
 
     A launcher that passes its gate rings no bell: its witness is looked at until it has.
     """
@@ -158,14 +164,16 @@ def _witnesses_wanted(state: State) -> tuple[State, tuple[Generation, ...]]:
         and agent.doom is None
         and not agent.settled
     }
-    stirred = state.stirred | opening.keys()
+    world = state.observed.world
+    closing = to_be_shut(agents.values(), world, state.in_flight)
+    stirred = state.stirred | opening.keys() | set(closing)
     if state.all_stirred:
         strangers = [name for name in state.observed.world.containers or {} if name not in agents]
         wanted = [*strangers, *(name for name, agent in agents.items() if not agent.settled)]
     else:
         wanted = [name for name in agents if name in stirred and not agents[name].settled]
     after = replace(state, opening=opening, stirred=frozenset(), all_stirred=False)
-    return after, tuple(wanted)
+    return after, tuple(wanted), tuple(closing)
 
 
 def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ...]) -> Step:
@@ -287,6 +295,8 @@ def _is_quiet(state: State, memory: Memory) -> bool:
     """
     containers = state.observed.world.containers
     if state.engine_lost is not None or containers is None or state.desired.obstacles:
+        return False
+    if state.observed.world.gateway:
         return False
     if not all(container.live for container in containers.values()):
         return False

@@ -113,6 +113,19 @@ class Agent:
     # what its engine gave it by its own choice, as far as it has said so: UUIDs, or what else names a device
     devices: tuple[str, ...] = ()
     asked_image: str | None = None  # the image by name, where a job asked for it; None: the pool's
+    door: bool = False  # it may have containers of its own
+    made: bool = False  # it has ended, and may have left some, or a network or a volume
+    cleared: float | None = None  # when all of that was gone; None: it is not, or there was nothing
+
+    @property
+    def owes(self) -> bool:
+        """Whether it has ended, and what it made may be there."""
+        return self.made and self.cleared is None
+
+    @property
+    def lingers(self) -> bool:
+        """Whether anything that it made may be at work, or may come to be."""
+        return self.door and (self.owes or not self.settled)
 
     @property
     def settled(self) -> bool:

@@ -32,6 +32,7 @@ LABEL_FINGERPRINT = "io.mayfly.fingerprint"
 LABEL_LEASE = "io.mayfly.lease"  # UUIDs by commas; empty without GPUs
 LABEL_SANDBOX = "io.mayfly.sandbox"  # whether it is a holder, see core/container_labels.py
 LABEL_SEAL = "io.mayfly.seal"  # that the others are ours, see core/seal.py
+LABEL_DOOR = "io.mayfly.door"  # of an agent that may have containers of its own; said of no other
 LABEL_GATE = "io.mayfly.gate"
 LABEL_PROVIDER = "io.mayfly.provider"  # of an image: whose launcher its gate opens to
 LABEL_CUDA = "io.mayfly.cuda"  # of an image: the CUDA in it, such as 12.8
@@ -308,6 +309,13 @@ class PoolSpec:
     ca: str | None = None  # a PEM file of the host, mounted read-only
     cap_add: tuple[str, ...] = ()
     sudo: bool = False
+    # its jobs may have containers of their own. (Of these a fingerprint takes what an agent is told of them,
+    # and only where they are allowed: see core/desire.py.)
+    containers: bool = field(default=False, metadata=UNBAKED)
+    # the images that those may be of, by name; * stands for any characters
+    allowed_images: tuple[str, ...] = field(default=("*",), metadata=UNBAKED)
+    # when such an image is fetched from its registry
+    pull: Literal["missing", "always", "never"] = field(default="missing", metadata=UNBAKED)
     standby: bool = field(default=True, metadata=UNBAKED)
     removal: Removal | None = None  # None: see core/desire.py
     keep_failed: float = field(default=0.0, metadata=UNBAKED)
@@ -486,6 +494,10 @@ class SlotSpec:
         str, ...
     ] = ()  # what jobs at a service may ask for that the host gives: GPU model, CUDA
     proof: Literal["roster", "lines"] = "roster"  # what confirms idle and busy at a service
+    # where jobs that may have containers work (None: nowhere that those may mount), and what of the image's
+    # they may mount beside that
+    work: str | None = None
+    shared: tuple[str, ...] = ()
     engine: Capabilities = EVERYTHING
 
     @property
@@ -574,11 +586,17 @@ class Container:
     sealed: bool = False  # whether the seal is this installation's
     holds: bool = False  # it is a slot's holder, and no agent
     sandbox: ContainerId | None = None  # whose network namespace it is in; None: its own
+    door: bool = False  # its agent may have containers of its own
 
     @property
     def live(self) -> bool:
         """Whether processes of it may be running."""
         return self.state in LIVE_STATES
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has run, and does not any more."""
+        return not self.live and self.state is not ContainerState.CREATED
 
 
 class Continuity(StrEnum):
@@ -626,6 +644,15 @@ class Witness:
     died: GateDeath | None = None  # None: not at its gate, or without a word
     signalled: bool = False  # the launcher was told from outside to stop
     signs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What was found when an ended agent's door was shut, by which it could have containers of its own."""
+
+    made: bool = False  # it may have made any, or a network or a volume, and they may be there
+    refusals: tuple[str, ...] = ()  # what it asked for in vain, the first of them
+    refused: int = 0  # how often
 
 
 @dataclass(frozen=True, slots=True)
@@ -754,6 +781,10 @@ class World:
     # Holders in whose sandbox nobody was yet, or where nothing is left of whoever was.
     clean: frozenset[ContainerId] = frozenset()
     spoilt: frozenset[ContainerId] = frozenset()  # holders in whose sandbox something was left
+    closed: Mapping[Generation, Closing] = field(default_factory=dict)  # whose doors were shut
+    # What agents have made whom nobody remembers, by whose it is, and whose slot that was.
+    unowned: Mapping[Generation, SlotName] = field(default_factory=dict)
+    gateway: str = ""  # why no agent can have containers of its own now; "": any can
 
 
 @dataclass(frozen=True, slots=True)

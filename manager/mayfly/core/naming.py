@@ -13,6 +13,7 @@ GENERATION_LENGTH = 13
 TIME_LENGTH = 8  # base 36 milliseconds: enough until the year 2059
 HOST_ID_LENGTH = 12
 WITNESSES = "agents"  # the directory of all witnesses, in that of the state
+GATEWAY = "gateway"  # the directory of all doors, in that of the state
 SHORT_ID = 12
 REGISTERED_LENGTH = 64  # HOST-POOL-N-GENERATION at a service
 
@@ -95,6 +96,26 @@ def throttle_of(generation: Generation) -> str:
 def weight_of(generation: Generation) -> str:
     """The subject of what an agent counts for where processors are short."""
     return f"weight:{generation}"
+
+
+def belongings_of(generation: Generation) -> str:
+    """The subject of what an agent has made."""
+    return f"belongings:{generation}"
+
+
+def belonging(generation: Generation) -> str:
+    """What the names begin with of what an agent has made."""
+    return f"mf-{generation}-"
+
+
+def work_volume(generation: Generation) -> str:
+    """The volume in which an agent works that may have containers."""
+    return f"{belonging(generation)}work"
+
+
+def shared_volume(image: str, number: int) -> str:
+    """The volume with one of the directories that an image (by its id) shares with agents' containers."""
+    return f"mf-shared-{image.rpartition(':')[2][:SHORT_ID]}-{number}"
 
 
 def enrolment_of(generation: Generation) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from mayfly.core import job_ends
+from mayfly.core import belongings, job_ends
 from mayfly.core.apply import apply
 from mayfly.core.facts import (
     AgentAdopted,
@@ -127,7 +127,9 @@ def _of_agent(
     if end is not None:
         # Nobody may have looked when it ended; and a clock set back leaves times of the future behind.
         at = min(max(_ended_at(agent, witness, world), agent.opened or agent.born), now)
-        yield from settle(agent, end, at, witness.signs, memory, now, judge)
+        closing = world.closed.get(agent.generation)
+        for fact in settle(agent, end, at, witness.signs, memory, now, judge):
+            yield belongings.with_closing(fact, agent, closing)
 
 
 def _end(
@@ -145,6 +147,8 @@ def _end(
         return None
     if witness.exit is None and agent.generation in world.unreadable:
         return None  # whether it opened, or how it ended, is unknown
+    if not belongings.is_shut(agent, world):
+        return None  # what it has made is unknown, and whether it makes more
     death = world.deaths.get(agent.generation)
     at = _ended_at(agent, witness, world)
     engine_stopped = False
@@ -226,14 +230,10 @@ def _over(agent: Agent, world: World) -> bool:
 
 
 def _gone(agent: Agent, world: World) -> bool:
-    """Whether its container is known to run no longer."""
-    if world.containers is None:
-        return False
-    container = world.containers.get(agent.generation)
-    if container is None:
-        return True
-    # A container that was made and not started is no agent's end: it is doomed, then removed.
-    return not container.live and container.state is not ContainerState.CREATED
+    """Whether its container is known to run no longer. (One that was made and not started is no agent's end:
+    it is doomed, then removed.)
+    """
+    return belongings.is_gone(agent, world)
 
 
 def _engine_stopped(agent: Agent, at: float, world: World) -> bool:
@@ -473,6 +473,7 @@ def _strays(
                 committed=container.created,
                 opened=witness.opened,
                 embedded=container.pool not in world.rosters,
+                door=container.door,
             ),
         )
         if witness.opened is None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
+    Closing,
     Container,
     ContainerId,
     ContainerState,
@@ -177,6 +178,23 @@ class Observed:
             unreadable=(self.world.unreadable - found.keys()) | unreadable,
         )
 
+    def shut(self, closed: Mapping[Generation, Closing]) -> Observed:
+        """The doors of agents that have ended are shut."""
+        return self._with(closed={**self.world.closed, **closed}) if closed else self
+
+    def gateway_seen(self, missing: str) -> Observed:
+        """Whether agents can have containers of their own."""
+        return self if missing == self.world.gateway else self._with(gateway=missing)
+
+    def unowned_seen(self, found: Mapping[Generation, SlotName], memory: Memory) -> Observed:
+        """What agents have made of which some may be remembered by nobody."""
+        left = {name: slot for name, slot in found.items() if name not in memory.agents}
+        return self if left == self.world.unowned else self._with(unowned=left)
+
+    def cleared(self, generation: Generation) -> Observed:
+        """Nothing is left of what an agent has made."""
+        return self._with(unowned=_without(self.world.unowned, generation))
+
     def news(self, found: Mapping[Generation, Witness | None]) -> dict[Generation, Witness | None]:
         """Those of the witnesses that tell anything new."""
         world = self.world
@@ -329,6 +347,7 @@ class Observed:
             unmeasured=world.unmeasured - {generation},
             unwitnessed=_without(world.unwitnessed, generation),
             absent=_without(world.absent, generation),
+            closed=_without(world.closed, generation),
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from mayfly.core import mounts, naming
+from mayfly.core import belongings, mounts, naming
 from mayfly.core.actions import Enrol, Open, Rename
 from mayfly.core.booking import book
 from mayfly.core.ending import kept_failure, registered_at_service
@@ -151,6 +151,8 @@ def _shut(
     known = view.memory.slot(spec.name)
     if known.cordon is not None or spec.name in view.desired.undetermined:
         return STAY
+    if belongings.in_the_way(view, spec, tenancy) or belongings.gateway_is_missing(view, spec):
+        return STAY
     unseen = still_ending(known, spec, view.now)
     if unseen is not None:
         return Stay(unseen)
@@ -225,10 +227,14 @@ def may_run(world: World, containers: Mapping[Generation, Container], agent: Age
 def leased(
     memory: Memory, world: World, containers: Mapping[Generation, Container]
 ) -> dict[str, list[Agent]]:
-    """Who may be at work on each GPU: agents whose gate was being opened and whose container may run."""
+    """Who may be at work on each GPU: agents whose gate was being opened and whose container may run, or one
+    that they have made.
+    """
     found: dict[str, list[Agent]] = {}
     for agent in memory.agents.values():
-        if agent.committed is not None and may_run(world, containers, agent):
+        if agent.committed is None:
+            continue
+        if agent.lingers or may_run(world, containers, agent):
             for uuid in agent.lease:
                 found.setdefault(uuid, []).append(agent)
     return found

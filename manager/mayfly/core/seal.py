@@ -45,6 +45,19 @@ def slot_key(key: str, host: HostId, pool: PoolName, slot: SlotName) -> str:
     return hmac.new(key.encode(), _bytes(told), hashlib.sha256).hexdigest()
 
 
+def belongs_seal(
+    key: str, host: HostId, pool: PoolName, slot: SlotName, generation: Generation
+) -> str:
+    """32 hexadecimal characters that what an agent makes bears, so that it is known for the agent's."""
+    told = f"belongs\0{host}\0{pool}\0{slot}\0{generation}"
+    return hmac.new(key.encode(), _bytes(told), hashlib.sha256).hexdigest()[:32]
+
+
+def bears_belongings_seal(seal: str, own: str) -> bool:
+    """Whether what stands on a label is that seal."""
+    return hmac.compare_digest(_bytes(seal), _bytes(own))
+
+
 def looked_at(key: str, containers: Iterable[Container]) -> tuple[Container, ...]:
     """The containers, each with whether its seal is that of this key; the seal itself goes no further."""
     return tuple(replace(one, sealed=_bears_seal(key, one), seal="") for one in containers)

@@ -14,6 +14,7 @@ from mayfly.core.actions import (
     Subject,
 )
 from mayfly.core.apply import apply
+from mayfly.core.belongings import Clearings
 from mayfly.core.contact import Contacts
 from mayfly.core.desire import Survey
 from mayfly.core.dispatch import NONE, Dispatches
@@ -68,6 +69,7 @@ class State:
     gpus: Gpus = field(default_factory=Gpus)
     isolation: Isolation = field(default_factory=Isolation)
     left_behind: LeftBehind = field(default_factory=LeftBehind)
+    clearings: Clearings = field(default_factory=Clearings)
     refusals: Refusals = field(default_factory=Refusals)
     contacts: Contacts = field(default_factory=Contacts)
     dispatches: Dispatches = field(default_factory=lambda: NONE)

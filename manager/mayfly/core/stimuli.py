@@ -7,7 +7,7 @@ No secret may be in one: stimuli are kept, and written into a bug report.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from mayfly.core.gpu_health import Reading
 from mayfly.core.model import (
     NOTHING_TAKEN,
     Breach,
+    Closing,
     Config,
     Container,
     ContainerId,
@@ -190,6 +191,14 @@ class WitnessesRead:
 
     found: Mapping[Generation, Witness | None]  # None: it has recorded nothing
     unreadable: frozenset[Generation] = frozenset()
+    closed: Mapping[Generation, Closing] = field(default_factory=dict)  # whose doors were shut
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySeen:
+    """Whether agents can have containers of their own now."""
+
+    missing: str  # why not; "": they can
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +378,7 @@ Stimulus: TypeAlias = (
     | ActivitySeen
     | OutputKept
     | WitnessesRead
+    | GatewaySeen
     | ClientSign
     | RosterSeen
     | RosterFailed

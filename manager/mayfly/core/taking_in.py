@@ -15,6 +15,7 @@ from mayfly.core.actions import (
     AcquireJobs,
     Action,
     CheckSandbox,
+    Clear,
     Dismiss,
     Enrol,
     Forget,
@@ -38,6 +39,7 @@ from mayfly.core.desire import desired
 from mayfly.core.dispatch import Dispatch
 from mayfly.core.facts import (
     AgentArmed,
+    AgentCleared,
     AgentConfirmed,
     AgentCordoned,
     AgentDismissed,
@@ -90,6 +92,7 @@ from mayfly.core.stimuli import (
     EngineUnseen,
     EnrolmentTried,
     Failure,
+    GatewaySeen,
     GpusRead,
     HostSurveyed,
     ImagesChanged,
@@ -180,9 +183,11 @@ class Draft:
                 self._on_activity(stimulus)
             case OutputKept(generation=generation, words=words):
                 self._on_output(generation, words)
-            case WitnessesRead(found=found, unreadable=unreadable):
+            case WitnessesRead(found=found, unreadable=unreadable, closed=closed):
                 observed = self.state.observed.witnessed(found, unreadable, self.now)
-                self._set(observed=observed, witnesses_read=True)
+                self._set(observed=observed.shut(closed), witnesses_read=True)
+            case GatewaySeen(missing=missing):
+                self._set(observed=self.state.observed.gateway_seen(missing))
             case ClientSign():
                 self._on_sign(stimulus)
             case ServiceAnswered(pool=pool):
@@ -280,7 +285,9 @@ class Draft:
                 self._set(observed=state.observed.unseen(reason), all_stirred=True)
             case HostSurveyed(survey=survey):
                 changed = survey != state.survey
-                self._set(survey=survey, observed=state.observed.mounts_looked_at(self.now))
+                observed = state.observed.mounts_looked_at(self.now)
+                observed = observed.unowned_seen(survey.belongings, state.drafted)
+                self._set(survey=survey, observed=observed)
                 if changed:
                     self._desire()
 
@@ -597,14 +604,28 @@ class Draft:
                 self._stir(generation)
             case TakeResults(generation=generation, job=job):
                 self._pend(ResultsTaken(now, generation, job, done.results))
-            case Forget(generation=generation):
+            case Clear() | Forget():
+                self._on_gone(action)
+            case _:
+                pass
+
+    def _on_gone(self, action: Clear | Forget) -> None:
+        """What an ended agent has made is gone, or all that there was of it."""
+        state, now, generation = self.state, self.now, action.generation
+        match action:
+            case Clear():
+                clearings = state.clearings.done(generation)
+                self._set(observed=state.observed.cleared(generation), clearings=clearings)
+                if generation in state.drafted.agents:
+                    self._pend(AgentCleared(now, generation))
+            case Forget():
                 left = state.left_behind.removed(generation)
                 light = state.lightened - {generation}
                 observed = state.observed.forgotten(generation)
                 self._set(observed=observed, left_behind=left, lightened=light)
                 self._pend(AgentRemoved(now, generation))
             case _:
-                pass
+                assert_never(action)
 
     def _on_service_done(self, action: ServiceAction, done: ActionDone) -> None:
         state, now = self.state, self.now
@@ -672,14 +693,28 @@ class Draft:
         self._set(contacts=contacts)
         return rest
 
-    def _on_left_behind(self, action: Forget, failure: Failure) -> None:
-        """What is left of an ended agent is still there: that is told once, and nobody waits for it."""
+    def _on_left_behind(self, action: Forget | Clear, failure: Failure) -> None:
+        """What is left of an ended agent is still there: that is told once. Nobody waits for it, but for
+        what it has made its slot does.
+        """
+        if isinstance(action, Clear):
+            self._on_uncleared(action, failure)
+            return
         before, generation = self.state.left_behind, action.generation
         if not before.tells_nothing_new(generation, failure):
             fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
             self._note("action.failed", **fields)
         left, rest = before.failed(generation, failure)
         self._set(left_behind=left)
+        self._rest(action.subject, self.now + rest)
+
+    def _on_uncleared(self, action: Clear, failure: Failure) -> None:
+        before = self.state.clearings
+        if not before.tells_nothing_new(action.generation, failure):
+            fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
+            self._note("action.failed", **fields)
+        clearings, rest = before.failed(action, failure)
+        self._set(clearings=clearings)
         self._rest(action.subject, self.now + rest)
 
     def _not_slowed(self, action: Freeze | Thaw | Weigh) -> None:
@@ -702,7 +737,7 @@ class Draft:
         self._set(polls=state.polls.survey_soon(now))  # it may be that none can be made here
 
     def _on_failed(self, action: Action, failure: Failure) -> None:
-        if isinstance(action, Forget):
+        if isinstance(action, Forget | Clear):
             self._on_left_behind(action, failure)
             return
         state, now, subject = self.state, self.now, action.subject

@@ -266,6 +266,11 @@ def _limits(pool: model.PoolSpec) -> tuple[Row, ...]:
             '"engine" has no equivalent: nothing there removes an ended pod in time',
         ),
         (
+            ("containers",),
+            pool.containers,
+            "has no equivalent: a cluster has no Engine that a job could ask for a container",
+        ),
+        (
             ("job_images",),
             bool(pool.job_images),
             "has no equivalent yet: an image's gate cannot be seen from here",

@@ -278,6 +278,23 @@ class PoolTable(Table):
         "sudo",
         "let jobs become root inside: Docker's default capabilities, no no-new-privileges",
     )
+    containers: bool = key(
+        model.PoolSpec,
+        "containers",
+        "let jobs have containers of their own: `docker run`, and what a service starts for a job. They get "
+        "the slot's GPUs and no others, and have its limits together with the agent. Needs Docker Engine 26 "
+        "or newer and the service mayfly-gateway",
+    )
+    allowed_images: list[ImagePattern] = key(
+        model.PoolSpec,
+        "allowed_images",
+        'the images that such containers may be of, ["postgres:*", "ghcr.io/ourlab/*"]; absent: any',
+    )
+    pull: Literal["missing", "always", "never"] = key(
+        model.PoolSpec,
+        "pull",
+        "when such an image is fetched: where the host has none of that name, for each container, or never",
+    )
     standby: bool = key(
         model.PoolSpec, "standby", "keep the slot's next agent started and waiting at its gate"
     )

@@ -82,6 +82,7 @@ def _pool_contradictions(
         )
     yield from _waiting(pool, providers)
     yield from _security(pool)
+    yield from _containers(pool)
     if pool.sandbox == "slot":
         yield from _kept_network(pool)
     if pool.gpus == 0 and pool.share:
@@ -101,6 +102,24 @@ def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[W
         yield (
             ("cancel_stuck",),
             "must be at least stuck_after: a job is stuck first, then cancelled",
+        )
+
+
+def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    """What does not go with containers of jobs' own."""
+    if not pool.containers:
+        usual = {one.name: one.default for one in fields(model.PoolSpec)}
+        for name in ("allowed_images", "pull"):
+            if getattr(pool, name) != usual[name]:
+                yield (name,), "has no meaning without containers = true"
+        return
+    if pool.network not in (None, "none"):
+        why = f'has no meaning with network = "{pool.network}": jobs\' containers are in others'
+        yield ("containers",), f'{why}. Leave `network` out, or say "none"'
+    if pool.security.userns is not None:
+        yield (
+            ("containers",),
+            "is not for a pool with security.userns: whose files are whose would not be kept apart",
         )
 
 

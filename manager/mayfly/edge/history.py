@@ -223,6 +223,11 @@ class History:
         if isinstance(results, dict):  # names of files, too, are for its owner and operators
             told |= {"files": results["files"], "bytes": results["size"]}
             told["left_out"] = len(results["left_out"])
+        if not told.get("refused"):
+            told.pop("refused", None)
+        if not told.get("made"):
+            told.pop("made", None)
+        told.pop("refusals", None)  # what a job asked for is for its owner and operators, too
         at = told.pop("at")
         slot, generation = told.pop("slot", None), told.pop("generation", None)
         if slot is None and generation is not None:
@@ -370,6 +375,8 @@ class History:
                         "detail": kept_text(fact.detail),
                         "job_succeeded": fact.job_succeeded,
                         "gpu_use": [_plain(asdict(use)) for use in fact.gpus],
+                        **({"refused": fact.refused} if fact.refused else {}),
+                        **({"refusals": _plain(fact.refusals)} if fact.refusals else {}),
                     }
                 ),
             ),

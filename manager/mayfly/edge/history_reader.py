@@ -401,6 +401,8 @@ def _life_row(row: sqlite3.Row) -> dict[str, Any]:
         "image": data["image"],
         "gpus": data["lease"] or data.get("devices", []),
         "gpu_use": data.get("gpu_use", []),
+        "refused": data.get("refused", 0),
+        "refusals": data.get("refusals", []),
         "container": data["container"],
         "born": data["born"],
         "opened": data["opened"],

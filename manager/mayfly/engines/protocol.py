@@ -189,6 +189,14 @@ class Execution(Protocol):
         """Let go of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """Something that an agent has made, as its labels say; whether they are true its seal tells."""
+
+    generation: Generation
+    seal: str
+
+
 class EventFollower(Protocol):
     """Who follows the engine's events."""
 
@@ -406,12 +414,30 @@ class Engine(Protocol):
         were tried.
         """
 
+    # -- what agents may have of their own; of an engine whose capabilities have no gateway nothing is asked
+    def grant(self, plan: AgentPlan, container: ContainerId) -> str:
+        """What the gateway is to know of an agent that is started and has a door, as its grant has it."""
+
+    def clear(self, state_dir: Path, host: HostId, generation: Generation, seal: str) -> None:
+        """Remove all that an ended agent has made, which bears that seal, and its door; nothing there is a
+        success. ``Passing`` where something is left, or its gateway is in the middle of something.
+        """
+
+    def give_up(self, generation: Generation) -> None:
+        """Remove what an agent that is gone had beside its container: the volume that it worked in, and the
+        limits that it had together with what it made; gone is a success.
+        """
+
+    def belongings(self, host: HostId) -> tuple[Belonging, ...]:
+        """What agents of that host have made and is there, one for each agent and seal."""
+
     def close(self) -> None:
         """Let go of every gate."""
 
 
 __all__ = [
     "AgentPlan",
+    "Belonging",
     "Capabilities",
     "Engine",
     "EngineEvent",

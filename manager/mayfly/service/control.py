@@ -413,7 +413,9 @@ class Control:
         told = {"position": None, "starts_at": None, "why": None, **standing}
         told["seconds_left"] = self._seconds_left(row)
         told["results"] = _results_of(row)
-        told["gpu_use"] = self._gpu_use(row)
+        life = self._life_of(row)
+        told["gpu_use"] = life.get("gpu_use") or []
+        told |= {"refused": life.get("refused", 0), "refusals": life.get("refusals", [])}
         return json_reply(200, {"schema": "mayfly.job/1", **_stamped(shown | told)})
 
     def _runs(self, request: Request, _: Names) -> HttpReply:
@@ -438,12 +440,12 @@ class Control:
             return error_reply(404, sentence, "no_such_run")
         return json_reply(200, {"schema": "mayfly.run/1", **_shown_run(request.caller, row)})
 
-    def _gpu_use(self, row: Row) -> object:
-        """What a job that has ended did with each of its GPUs."""
+    def _life_of(self, row: Row) -> Row:
+        """What is told of the agent of a job that has ended; nothing where nothing is."""
         if row.get("finished") is None or row.get("agent") is None:
-            return []
+            return {}
         lives = self._reader.lives([str(row["agent"])])
-        return lives[0].get("gpu_use") or [] if lives else []
+        return lives[0] if lives else {}
 
     def _events(self, request: Request, _: Names) -> HttpReply:
         query = request.query
@@ -486,7 +488,7 @@ class Control:
         ended = ended[::-1]
         if len(ended) > PAGE:
             return HttpReply(200, "application/json", self._history_in_pages(ended))
-        agents = [_stamped(row) for row in self._reader.lives(ended)]
+        agents = [_shown_life(row) for row in self._reader.lives(ended)]
         return json_reply(200, {"schema": "mayfly.history/1", "agents": agents})
 
     def _history_in_pages(self, ended: Sequence[str]) -> Iterator[bytes]:
@@ -494,7 +496,7 @@ class Control:
         yield b'{"schema":"mayfly.history/1","agents":['
         comma = b""
         for at in range(0, len(ended), PAGE):
-            rows = [_stamped(row) for row in self._reader.lives(ended[at : at + PAGE])]
+            rows = [_shown_life(row) for row in self._reader.lives(ended[at : at + PAGE])]
             if rows:
                 yield comma + as_json(rows)[1:-1]
                 comma = b","
@@ -818,6 +820,12 @@ class _Held(Iterator[bytes]):
         release, self._release = self._release, None
         if release is not None:
             release()
+
+
+def _shown_life(row: Row) -> dict[str, Any]:
+    """An agent's life as everybody may read it: what the job of somebody's asked for is told with the job."""
+    kept = {key: value for key, value in row.items() if key != "refusals" or row["job"] is None}
+    return _stamped(kept)
 
 
 def _results_of(row: Row) -> Row | None:

@@ -33,6 +33,7 @@ from mayfly.edge import systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.cgroup_use import ControlGroups
 from mayfly.edge.descriptors import raise_limit
+from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Refused
 from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
@@ -141,9 +142,9 @@ def _run(
     stack: ExitStack,
 ) -> None:
     state_dir = Path(config.host.state_dir)
-    reader, witnesses = HistoryReader(state_dir), _witnesses(state_dir, engine)
-    board, clock = StatusBoard(), Clock()
-    metrics = Metrics(config)
+    reader, doors = HistoryReader(state_dir), Doors(state_dir)
+    witnesses = _witnesses(state_dir, engine)
+    board, clock, metrics = StatusBoard(), Clock(), Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
     ledger = Ledger(history, log)
     services = _services(config, host, inbox, lambda: loop.state.memory)
@@ -174,12 +175,10 @@ def _run(
         log_size=config.host.log_max_size,
     )
     workspaces, results, old = _kept_for_jobs(config, state_dir, reader, erred)
-    performer = Performer(
-        *(host, engine, witnesses, output, ends, config.host.log_max_size, workspaces, results)
-    )
-    workers = Workers(performer, inbox.put)
+    parts = (host, engine, witnesses, output, ends, config.host.log_max_size, workspaces, results)
+    workers = Workers(Performer(*parts, doors=doors, key=key), inbox.put)
     observer, mounts = _observers(
-        engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key
+        engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key, doors
     )
     activity = ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put)
     prober = IsolationProber(engine, host, inbox.put)
@@ -193,7 +192,9 @@ def _run(
         Parts(
             inbox=inbox,
             ledger=ledger,
-            requests=RequestHandler(observer, witnesses, services, gpus, log, mounts, prober),
+            requests=RequestHandler(
+                observer, witnesses, services, gpus, log, mounts, prober, doors
+            ),
             workers=workers,
             commands=CommandHandler(
                 known_job=lambda job: ledger.promised(job) or bool(reader.members(job)),
@@ -352,6 +353,7 @@ def _observers(
     ends: EndWatch,
     overfull: Callable[[Generation], bool],
     key: str,
+    doors: Doors,
 ) -> tuple[EngineObserver, MountObserver]:
     """Who looks at the Engine and the host, and who at what agents mount."""
     mounted = MountedPaths()
@@ -367,6 +369,7 @@ def _observers(
         ends.keep,
         overfull,
         key,
+        doors.missing,
     )
     mounts = MountObserver(
         lambda: state().config, lambda: state().survey.engine, mounted, inbox.put

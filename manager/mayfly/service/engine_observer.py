@@ -25,10 +25,12 @@ from mayfly.core.model import (
     HostId,
     PoolName,
     PoolSpec,
+    SlotName,
 )
 from mayfly.core.mounts import Source, paths
-from mayfly.core.seal import looked_at
-from mayfly.core.stimuli import LayersMeasured
+from mayfly.core.naming import slot
+from mayfly.core.seal import bears_belongings_seal, belongs_seal, looked_at
+from mayfly.core.stimuli import GatewaySeen, LayersMeasured
 from mayfly.edge import client_records
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.mounted import MountedPaths
@@ -74,7 +76,7 @@ class EngineDenied:
     fault: Refused
 
 
-Observation = EngineSnapshot | PollFailed | HostSurvey | EngineDenied | LayersMeasured
+Observation = EngineSnapshot | PollFailed | HostSurvey | EngineDenied | LayersMeasured | GatewaySeen
 
 
 class EngineObserver:
@@ -93,10 +95,12 @@ class EngineObserver:
         running: Callable[[Iterable[Container]], None],
         overfull: Callable[[Generation], bool],
         key: str,
+        gateway: Callable[[], str] = lambda: "",
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
         the Engine is ours to use; ``running`` is told whose containers of ours run, ``overfull`` says whose
-        witness holds too much; ``key`` is the installation's, for the seals.
+        witness holds too much; ``key`` is the installation's, for the seals; ``gateway`` says why no agent
+        can have containers of its own now, or ``""``.
         """
         self._engine = engine
         self._key = key
@@ -110,6 +114,8 @@ class EngineObserver:
         self._mounted = mounted
         self._running = running
         self._overfull = overfull
+        self._gateway = gateway
+        self._gateway_missing = ""  # as it was last told
         self._asked = Asked("engine-observer", self._once)
         self._layers = LayerSizes(engine, send)
         self._seen: tuple[Container, ...] = ()  # ours that run
@@ -159,6 +165,7 @@ class EngineObserver:
             overfull = frozenset(
                 one.generation for one in running if self._overfull(one.generation)
             )
+            self._look_at_gateway()  # before any gate is opened for what is seen now
             self._send(EngineSnapshot(began, containers, overfull))
             self._seen = tuple(running)
             self._running(running)
@@ -168,6 +175,13 @@ class EngineObserver:
         except Fault as fault:
             self._send(PollFailed(began, fault))
 
+    def _look_at_gateway(self) -> None:
+        wanted = any(pool.containers for pool in self._config().pools)
+        missing = self._gateway() if wanted else ""
+        if missing != self._gateway_missing:
+            self._gateway_missing = missing
+            self._send(GatewaySeen(missing))
+
     def _look_around(self) -> None:
         if not self._claimed:
             return
@@ -175,7 +189,10 @@ class EngineObserver:
         try:
             info = self._engine.facts()
             config = self._config()
-            survey = survey_of(self._engine, config, info, self._wanted(), self._mounted)
+            survey = replace(
+                survey_of(self._engine, config, info, self._wanted(), self._mounted),
+                belongings=self._belongings(config, info),
+            )
             watched = {pool.name for pool in config.pools if pool.limits.disk is not None}
             self._layers.measure(one.id for one in self._seen if one.pool in watched)
             places = (room(Path(place)) for place in (config.host.state_dir, *info.places))
@@ -186,6 +203,24 @@ class EngineObserver:
         else:
             with suppress(Fault):  # what is still in use goes later
                 self._engine.sweep(self._is_gone)
+
+    def _belongings(self, config: Config, info: EngineFacts) -> dict[Generation, SlotName]:
+        """Of which agents of ours something is there that they have made, and whose slots those were: the
+        seals tell, of every slot that could be.
+        """
+        pools = [pool for pool in config.pools if pool.containers]
+        if not pools or not info.capabilities.gateway:
+            return {}
+        slots = [
+            (pool.name, slot(pool.name, i)) for pool in config.pools for i in range(pool.slots)
+        ]
+        found: dict[Generation, SlotName] = {}
+        for one in self._engine.belongings(self._host):
+            for pool, name in slots:
+                own = belongs_seal(self._key, self._host, pool, name, one.generation)
+                if bears_belongings_seal(one.seal, own):
+                    found[one.generation] = name
+        return found
 
     def _is_gone(self, host: HostId, pool: PoolName) -> bool:
         """Whether it is a pool of ours that the configuration has no more."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
 from mayfly.core import machine
+from mayfly.core.belongings import gateway_conditions
 from mayfly.core.command_effects import refusal
 from mayfly.core.image_conditions import image_conditions
 from mayfly.core.machine import Step
@@ -179,7 +180,7 @@ class Loop:
         if step.witnesses:
             self.state = parts.recorder.keep(batch, now, step, recorded=True)
             parts.requests.carry_out(step.requests)
-            batch = [parts.requests.read(step.witnesses, self.state.observed)]
+            batch = [parts.requests.read(step.witnesses, self.state.observed, step.closing)]
             step = parts.recorder.step(self.state, batch, now)
         cursor = self._safe_cursor(step.state)
         recorded = parts.ledger.commit(step.facts, step.state.memory, now, cursor)
@@ -224,6 +225,10 @@ class Loop:
         sources: dict[str, Callable[[], list[Condition]]] = {
             "the manager's own ground": lambda: own_health(ground),
             "what is left behind": lambda: [*state.left_behind.conditions(config.host.state_dir)],
+            "what agents have made": lambda: [
+                *state.clearings.conditions(),
+                *gateway_conditions(config, state.observed.world, state.memory),
+            ],
             "the isolation": lambda: [*state.isolation.conditions(config)],
             "the GPUs": lambda: [*parts.requests.gpus.health(state, now)],
             "the tainted devices": lambda: tainted_conditions(

@@ -14,10 +14,12 @@ from functools import partial
 from itertools import chain
 from typing import assert_never
 
+from mayfly.core import naming
 from mayfly.core.actions import (
     AcquireJobs,
     Action,
     CheckSandbox,
+    Clear,
     Dismiss,
     Enrol,
     Forget,
@@ -39,7 +41,9 @@ from mayfly.core.contact import ServiceAction
 from mayfly.core.memory import Agent
 from mayfly.core.model import NOTHING_TAKEN, ContainerId, Generation, HostId, PoolName, Results
 from mayfly.core.sandbox import sandbox_plan
+from mayfly.core.seal import belongs_seal
 from mayfly.core.workspace import Brought, Unbrought, owner
+from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.edge.gate import frame
 from mayfly.edge.patience import comes_true
@@ -89,6 +93,7 @@ EngineAction = (
     | Weigh
     | Remove
     | TakeResults
+    | Clear
     | Forget
     | MakeSandbox
     | CheckSandbox
@@ -109,7 +114,11 @@ class Performer:
         log_max_size: int,
         workspaces: Workspaces | None = None,
         results: ResultStore | None = None,
+        *,
+        doors: Doors,
+        key: str = "",
     ) -> None:
+        """``key`` is the installation's, for the seals."""
         self._host = host
         self._engine = engine
         self._witnesses = witnesses
@@ -118,6 +127,8 @@ class Performer:
         self._log_max_size = log_max_size
         self._workspaces = workspaces
         self._results = results
+        self._doors = doors
+        self._key = key
         self.providers: Mapping[
             PoolName, Provider
         ] = {}  # replaced as a whole when the configuration is read again
@@ -177,8 +188,10 @@ class Performer:
                 self._engine.remove(action.container)
             case TakeResults():
                 return Done(action, results=self._take(action))
+            case Clear():
+                self._clear(action)
             case Forget():
-                self._forget(action.generation)
+                self._forget(action)
             case _:
                 assert_never(action)
         return Done(action)
@@ -200,8 +213,11 @@ class Performer:
             host=self._host,
             witness=str(self._witnesses.make(action.generation)),
             log_max_size=self._log_max_size,
+            door=str(self._doors.make(action.generation)) if action.spec.pool.containers else None,
         )
         container = self._engine.prepare(plan)
+        if plan.door is not None:
+            self._doors.grant(action.generation, self._engine.grant(plan, container))
         self._output.follow(action.generation, container, lines=not action.spec.embedded)
         self._ends.watch(action.generation, container)
         return container
@@ -284,7 +300,18 @@ class Performer:
         # What is left in closing may send something yet.
         return self._is_clean(sandbox) and not self._engine.sandbox_was_used(sandbox)
 
-    def _forget(self, generation: Generation) -> None:
+    def _clear(self, action: Clear) -> None:
+        pool = naming.pool_of(action.slot)
+        seal = belongs_seal(self._key, self._host, pool, action.slot, action.generation)
+        self._engine.clear(self._doors.state_dir, self._host, action.generation, seal)
+        if action.unowned:
+            self._engine.give_up(action.generation)
+
+    def _forget(self, action: Forget) -> None:
+        generation = action.generation
         self._engine.let_go(generation)
+        if action.door:
+            self._engine.give_up(generation)
+            self._doors.remove(generation)
         self._enrolments.pop(generation, None)
         self._witnesses.remove(generation)

@@ -12,7 +12,7 @@ from typing import Protocol, assert_never
 
 from mayfly.core.actions import Action
 from mayfly.core.memory import Agent
-from mayfly.core.model import Generation, Witness
+from mayfly.core.model import Closing, Generation, Witness
 from mayfly.core.observed import Observed
 from mayfly.core.requests import (
     AskAnswer,
@@ -76,6 +76,13 @@ class WitnessReader(Protocol):
         """What one has; ``Fault`` where it is there and cannot be read."""
 
 
+class DoorCloser(Protocol):
+    """Who shuts agents' doors."""
+
+    def close(self, generation: Generation) -> Closing:
+        """Shut that one, and what was found; ``Fault`` where that is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHandler:
     """Who can do what the machine asks for."""
@@ -87,6 +94,7 @@ class RequestHandler:
     log: Log
     mounts: MountLooker
     isolation: IsolationTrier
+    doors: DoorCloser
 
     def carry_out(self, requests: Iterable[Request]) -> None:
         """Hand each on."""
@@ -136,8 +144,21 @@ class RequestHandler:
             case _:
                 assert_never(request)
 
-    def read(self, generations: Iterable[Generation], observed: Observed) -> WitnessesRead:
-        """The witnesses of these agents, as far as they tell anything that is not ``observed``."""
+    def read(
+        self,
+        generations: Iterable[Generation],
+        observed: Observed,
+        closing: Iterable[Generation] = (),
+    ) -> WitnessesRead:
+        """The witnesses of these agents, as far as they tell anything that is not ``observed``; the doors of
+        those that have ended, ``closing``, are shut before.
+        """
+        closed: dict[Generation, Closing] = {}
+        for generation in closing:
+            try:
+                closed[generation] = self.doors.close(generation)
+            except Fault as fault:
+                self.log.event("door.unclosed", generation=generation, reason=str(fault))
         found: dict[Generation, Witness | None] = {}
         unreadable = set()
         for generation in generations:
@@ -147,4 +168,4 @@ class RequestHandler:
                 unreadable.add(generation)
                 if generation not in observed.world.unreadable:  # told once, until it was read
                     self.log.event("witness.unreadable", generation=generation, reason=str(fault))
-        return WitnessesRead(observed.news(found), frozenset(unreadable))
+        return WitnessesRead(observed.news(found), frozenset(unreadable), closed)

@@ -20,6 +20,7 @@ from mayfly.core.actions import (
     AcquireJobs,
     Action,
     CheckSandbox,
+    Clear,
     Dismiss,
     Enrol,
     Forget,
@@ -54,6 +55,7 @@ SIGNAL = 2  # apart from what removes: an end that is asked for waits for nobody
 OPEN = 2
 SERVICE = 4
 TAKE = 2  # apart from what removes: a gigabyte of results takes its time
+CLEAR = 2  # apart from what removes: a gateway that hangs, or a container that does not die, takes its time
 BRING = 2  # apart from other openings: a tree of a gigabyte takes its time; by turns of their users
 
 _Task = tuple[Action, Agent | None]
@@ -205,6 +207,9 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
         case Signal() | Freeze() | Thaw() | Weigh():
             pool = naming.pool_of(action.slot)
             return f"signal-{pool}", pool, SIGNAL
+        case Clear():
+            pool = naming.pool_of(action.slot)
+            return f"clear-{pool}", pool, CLEAR
         case Rename() | Remove() | Forget() | RemoveSandbox():
             pool = naming.pool_of(action.slot)
             return f"remove-{pool}", pool, REMOVE

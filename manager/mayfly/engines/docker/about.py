@@ -31,6 +31,8 @@ ON_THE_KERNEL = frozenset(
         "nvidia-container-runtime.legacy",
     }
 )
+SUBPATHS = (26,)  # from which on a mount within a volume does not lead out of it
+GATEWAY = False  # whether there is one
 RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
 
 
@@ -59,6 +61,7 @@ def engine_facts(
     kernel = numbers(info.get("KernelVersion", ""))
     lives_on = bool(info.get("LiveRestoreEnabled"))
     unkept = _unkept(info)
+    ungated = _ungated(version.get("Version", ""), info)
     faulty = lives_on and number < SELF_REMOVAL_MENDED
     return EngineFacts(
         name=NAME,
@@ -70,6 +73,8 @@ def engine_facts(
             outlives_restart=lives_on,
             sandbox=not unkept,
             unkept=unkept,
+            gateway=not ungated,
+            no_gateway=ungated,
         ),
         remaps_users=any(
             str(option).startswith(("name=userns", "name=rootless"))
@@ -102,6 +107,22 @@ def _unkept(info: Mapping[str, Any]) -> str:
     if name in ON_THE_KERNEL or program.rpartition("/")[2] in ON_THE_KERNEL:
         return ""
     return f'its default runtime "{name}" may have a network stack of its own'
+
+
+def _ungated(version: str, info: Mapping[str, Any]) -> str:
+    """Why agents may have no containers of their own: an older Engine keeps no mount within a volume, and
+    where it remaps users a volume is not the job user's; ``""``: they may.
+    """
+    number = numbers(version)
+    if not GATEWAY:
+        return "this version of Mayfly has no gateway for containers of jobs"
+    if number < SUBPATHS:
+        return f"this Engine is {'.'.join(map(str, number[:2]))}; containers need {SUBPATHS[0]} or newer"
+    for option in info.get("SecurityOptions") or ():
+        for name, said in (("rootless", "is rootless"), ("userns", "remaps users")):
+            if str(option).startswith(f"name={name}"):
+                return f"this Engine {said}, and containers of jobs have not been tried there"
+    return ""
 
 
 LINES = EngineLines(

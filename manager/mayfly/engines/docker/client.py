@@ -43,6 +43,7 @@ from mayfly.engines.docker.container import (
     container_config,
     container_from,
     is_an_agents,
+    is_made_by_an_agent,
     not_running,
 )
 from mayfly.engines.docker.events import EventFollower
@@ -123,7 +124,9 @@ class DockerClient:
         see_that_it_serves(version, self.base_url)
         info = self._get("/info", "asking the Engine about itself")
         found = engine_facts(version, info, places(info))
-        self._dialect = Dialect(found.api, found.cgroup_version, found.places[0])
+        self._dialect = Dialect(
+            found.api, found.cgroup_version, found.places[0], found.cgroup_driver
+        )
         return found
 
     def _spoken(self) -> Dialect:
@@ -204,7 +207,11 @@ class DockerClient:
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs, each looked at once."""
         with self._asking("listing the containers of others") as api:
-            listed = [entry["Id"] for entry in api.containers() if not is_an_agents(entry)]
+            listed = [
+                entry["Id"]
+                for entry in api.containers()
+                if not is_an_agents(entry) and not is_made_by_an_agent(entry)
+            ]
         found: list[ForeignContainer] = []
         for cid in listed:
             target = f"/containers/{quote(cid)}/json"

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mayfly.core.admission.grant import LABEL_BELONGS
 from mayfly.core.agent_plan import DRIVER_CAPABILITIES, AgentPlan, Mount
 from mayfly.core.container_labels import is_slots, labelled
-from mayfly.core.model import Container, ContainerId, Injection, Ulimit
+from mayfly.core.model import Container, ContainerId, Generation, Injection, Ulimit
+from mayfly.core.naming import belonging, is_generation
 from mayfly.core.seal import bears_its_name
 from mayfly.engines.docker.sandbox import READ_ONLY
 from mayfly.engines.docker.values import (
     ContainerPlan,
     DeviceRequest,
     Dialect,
+    VolumeMount,
     container_state,
 )
 
@@ -34,6 +37,9 @@ def container_plan(
     network: str,
     env: Mapping[str, str | None],
     seccomp: str | None = None,
+    *,
+    volumes: tuple[VolumeMount, ...] = (),
+    cgroup_parent: str | None = None,
 ) -> ContainerPlan:
     """The plan as a container of Docker's, in that network, with that environment and seccomp profile."""
     limits, security = plan.limits, plan.security
@@ -70,6 +76,8 @@ def container_plan(
         read_only_paths=READ_ONLY if joins else None,
         log_max_size=plan.log_max_size,
         stop_timeout=plan.stop_grace,
+        volumes=volumes,
+        cgroup_parent=cgroup_parent,
     )
 
 
@@ -119,7 +127,7 @@ def container_config(
         "Ulimits": [
             {"Name": name, "Soft": one.soft, "Hard": one.hard} for name, one in limits.items()
         ],
-        "Mounts": [_mount(bind) for bind in plan.mounts],
+        "Mounts": [*map(_mount, plan.mounts), *map(volume_mount, plan.volumes)],
         "Tmpfs": dict(plan.tmpfs),
         "Dns": list(plan.dns),
         "LogConfig": _log(plan, dialect),
@@ -140,6 +148,8 @@ def container_config(
         host["Sysctls"] = dict(plan.sysctls)
     if plan.read_only_paths is not None:
         host["ReadonlyPaths"] = list(plan.read_only_paths)
+    if plan.cgroup_parent is not None:
+        host["CgroupParent"] = plan.cgroup_parent
     if plan.cpuset is not None:
         host["CpusetCpus"] = plan.cpuset
     if plan.userns is not None:
@@ -223,6 +233,17 @@ def _mount(bind: Mount) -> dict[str, Any]:
     }
 
 
+def volume_mount(one: VolumeMount) -> dict[str, Any]:
+    """In the words of a create."""
+    return {
+        "Type": "volume",
+        "Source": one.volume,
+        "Target": one.target,
+        "ReadOnly": one.read_only,
+        "VolumeOptions": {"NoCopy": False},
+    }
+
+
 def bears_labels(entry: Mapping[str, Any]) -> bool:
     """Whether it says that it is an agent or a holder, of any Mayfly."""
     return is_slots(entry.get("Labels") or {})
@@ -231,6 +252,13 @@ def bears_labels(entry: Mapping[str, Any]) -> bool:
 def is_an_agents(entry: Mapping[str, Any]) -> bool:
     """Whether it is called so, too: a container of an image that has such labels is not."""
     return bears_labels(entry) and bears_its_name(container_from(entry))
+
+
+def is_made_by_an_agent(entry: Mapping[str, Any]) -> bool:
+    """Whether it says that an agent has made it, and is called so."""
+    made_by = Generation((entry.get("Labels") or {}).get(LABEL_BELONGS, ""))
+    name = (entry.get("Names") or ["/"])[0].removeprefix("/")
+    return is_generation(made_by) and name.startswith(belonging(made_by))
 
 
 def container_from(entry: Mapping[str, Any]) -> Container:

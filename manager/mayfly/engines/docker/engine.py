@@ -6,15 +6,19 @@ process and is made again after a restart.
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from mayfly.core import naming
+from mayfly.core.admission.grant import LABEL_BELONGS, LABEL_BELONGS_HOST, LABEL_BELONGS_SEAL
 from mayfly.core.agent_plan import AgentPlan, Network
 from mayfly.core.container_labels import NOBODYS
 from mayfly.core.gate_environment import at_gate
@@ -29,6 +33,7 @@ from mayfly.core.model import (
 from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.network_namespace import Counts, counted, sockets, traces
+from mayfly.edge.parent_groups import ParentGroups, Together
 from mayfly.edge.patience import comes_true
 from mayfly.engines.docker import builder, isolation
 from mayfly.engines.docker.about import LINES
@@ -37,11 +42,15 @@ from mayfly.engines.docker.container import container_plan, joining
 from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.faults import no_such_network
 from mayfly.engines.docker.gate_socket import GateSocket
+from mayfly.engines.docker.granting import grant_of
 from mayfly.engines.docker.output import OutputKeeper
 from mayfly.engines.docker.sandbox import holder_plan, only_the_engines
 from mayfly.engines.docker.seccomp import calls_allowed
+from mayfly.engines.docker.ulimits import own_ulimits
 from mayfly.engines.docker.values import ContainerPlan
+from mayfly.engines.docker.volumes import Volumes
 from mayfly.engines.protocol import (
+    Belonging,
     EngineEvent,
     EngineFacts,
     EventCursor,
@@ -90,12 +99,80 @@ class DockerEngine(DockerClient):
         self._blind_until = 0.0
         self._clock = clock
         self._frozen: dict[ContainerId, bool] = {}  # those that were: whether they still are
+        # Of agents that may have containers: the volumes and the limits beside them, and as what those were
+        # made whose grant is to be written yet.
+        self._volumes = Volumes(base_url, timeout)
+        self._parents = ParentGroups()
+        self._granted: dict[Generation, ContainerPlan] = {}
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
 
     def prepare(self, plan: AgentPlan) -> ContainerId:
         """Create and start a container that waits at its gate; see ``engines.protocol``."""
-        made = self._made(plan)
+        if plan.door is None:
+            return self._prepared(plan, self._made(plan))
+        try:
+            made = self._equipped(plan)
+            container = self._prepared(plan, made)
+            try:
+                self._see_that_it_is_held(plan, container)
+            except Fault:
+                self.let_go(plan.generation)
+                self.remove(container)
+                raise
+        except Fault:
+            with suppress(Fault):
+                self.give_up(plan.generation)
+            raise
+        self._granted[plan.generation] = made
+        return container
+
+    def _equipped(self, plan: AgentPlan) -> ContainerPlan:
+        """With what stands beside an agent that may have containers."""
+        spoken = self._spoken()
+        parent = self._parents.make(plan.generation, _together(plan), spoken.driver, spoken.cgroup)
+        return replace(self._made(plan), volumes=self._volumes.ready(plan), cgroup_parent=parent)
+
+    def _see_that_it_is_held(self, plan: AgentPlan, container: ContainerId) -> None:
+        """Whether the limits are in force that the agent has together with its containers."""
+        process = self.first_process(container)
+        if process is not None and self._parents.hold(process, plan.generation, _together(plan)):
+            return
+        raise Passing(
+            f"container {container[:12]} is not in the control group that Mayfly has made for it, so that "
+            "its own containers would have no limits together with it"
+        )
+
+    def grant(self, plan: AgentPlan, container: ContainerId) -> str:
+        """What its gateway is to know; see ``engines.protocol``."""
+        made = self._granted.pop(plan.generation, None) or self._made(plan)
+        return grant_of(plan, made, container, own_ulimits())
+
+    def clear(self, state_dir: Path, host: HostId, generation: Generation, seal: str) -> None:
+        """Remove all that an ended agent has made; see ``engines.protocol``."""
+        del state_dir, host, seal
+        raise Passing(
+            f"what agent {generation} has made is cleared by its gateway, which is not here"
+        )
+
+    def give_up(self, generation: Generation) -> None:
+        """Remove what an agent that is gone had beside its container."""
+        self._granted.pop(generation, None)
+        self._volumes.remove_work(generation)
+        self._parents.remove(generation)
+
+    def belongings(self, host: HostId) -> tuple[Belonging, ...]:
+        """What agents of that host have made and is there."""
+        wanted = quote(json.dumps({"label": [LABEL_BELONGS, f"{LABEL_BELONGS_HOST}={host}"]}))
+        doing = "looking for what agents have made"
+        found: list[Belonging] = [*self._volumes.works(host)]
+        for target in (f"/containers/json?all=1&filters={wanted}", f"/networks?filters={wanted}"):
+            found += map(_belonging, self._get(target, doing))
+        listed = self._get(f"/volumes?filters={wanted}", doing)
+        found += map(_belonging, listed.get("Volumes") or ())
+        return tuple(dict.fromkeys(found))
+
+    def _prepared(self, plan: AgentPlan, made: ContainerPlan) -> ContainerId:
         try:
             try:
                 return self._started(plan.generation, made)
@@ -203,6 +280,7 @@ class DockerEngine(DockerClient):
         def turn(told: StreamTurn) -> None:
             self._holders.clear()
             self._blind_until = 0.0
+            self._volumes.forget()
             turned(told)
 
         return super().watch(ring, turn, cursor=cursor)
@@ -356,8 +434,11 @@ class DockerEngine(DockerClient):
         )
 
     def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:
-        """Remove the networks of those pools; the last fault, once all were tried."""
+        """Remove the networks of those pools, and what images shared that are gone; the last fault, once all
+        were tried.
+        """
         last: Fault | None = None
+        self._volumes.sweep()
         for network in self.networks():
             if of(network.host, network.pool):
                 try:
@@ -373,6 +454,15 @@ class DockerEngine(DockerClient):
         """Let go of every gate."""
         for generation in tuple(self._gates):
             self.let_go(generation)
+
+
+def _together(plan: AgentPlan) -> Together:
+    return Together(plan.limits.memory, plan.limits.cpus, plan.limits.pids)
+
+
+def _belonging(entry: Mapping[str, Any]) -> Belonging:
+    labels = entry.get("Labels") or {}
+    return Belonging(Generation(labels.get(LABEL_BELONGS, "")), labels.get(LABEL_BELONGS_SEAL, ""))
 
 
 def _lacking_its_network(fault: Fault, network: Network) -> Fault:

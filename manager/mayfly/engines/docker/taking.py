@@ -17,10 +17,17 @@ DIRECTORY, LINK = 1 << 31, 1 << 27
 def mounted_places(seen: Mapping[str, Any]) -> tuple[str, ...]:
     """Where something is in the container that is no part of it."""
     host = seen.get("HostConfig") or {}
-    found = [str(one.get("Destination") or "") for one in seen.get("Mounts") or ()]
+    mounts = [one for one in seen.get("Mounts") or () if not _is_where_it_works(one)]
+    found = [str(one.get("Destination") or "") for one in mounts]
     found += list(host.get("Tmpfs") or ())
     found += ["/proc", "/sys", "/dev", "/run/mayfly"]
     return tuple(dict.fromkeys(f"/{one.strip('/')}" for one in found if one.strip("/")))
+
+
+def _is_where_it_works(mount: Mapping[str, Any]) -> bool:
+    """Whether it is the volume of the agent's own in which its job worked: what is there is the job's."""
+    name = str(mount.get("Name") or "")
+    return mount.get("Type") == "volume" and name.startswith("mf-") and name.endswith("-work")
 
 
 def problem_with_step(

@@ -39,12 +39,22 @@ class DeviceRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeMount:
+    """A volume in a container; an empty one gets what the image has at that place."""
+
+    volume: str  # its name
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """What of an Engine decides how it is asked, and where it is looked at."""
 
     api: tuple[int, int] = (1, 41)
     cgroup: str = "2"  # the version that its host has
     root: str = ""  # the directory of its own files
+    driver: str = "cgroupfs"  # what makes its control groups
 
     @property
     def names_seccomp(self) -> bool:
@@ -104,6 +114,8 @@ class ContainerPlan:
     log_max_size: int = 10 * 1024 * 1024
     log_max_files: int = 2
     stop_timeout: int = 10  # seconds that `docker stop` leaves before it kills
+    volumes: tuple[VolumeMount, ...] = ()
+    cgroup_parent: str | None = None  # None: as the Engine has it
     terminal: bool | None = None  # a person's: on a terminal, or piped; None: an agent's
 
 

@@ -73,6 +73,7 @@ from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.kubernetes.quarantine import Quarantine
 from mayfly.engines.kubernetes.watching import PodWatch
 from mayfly.engines.protocol import (
+    Belonging,
     EngineEvent,
     EngineFacts,
     EventCursor,
@@ -183,6 +184,8 @@ class KubernetesEngine:
                 unkept="each pod has one of its own",
                 on_this_host=False,
                 keeps_files=False,
+                gateway=False,
+                no_gateway="a cluster has no gateway for containers of jobs",
             ),
             recursive_read_only=True,
             self_removal=None,
@@ -732,6 +735,22 @@ class KubernetesEngine:
 
     def sweep(self, of: Callable[[HostId, PoolName], bool]) -> None:
         """Nothing is kept beside pods."""
+
+    def grant(self, plan: AgentPlan, container: ContainerId) -> str:
+        """There is no gateway."""
+        del container
+        raise Refused(f"{plan.name}: a cluster has no gateway for containers of jobs")
+
+    def clear(self, state_dir: Path, host: HostId, generation: Generation, seal: str) -> None:
+        """An agent makes nothing."""
+
+    def give_up(self, generation: Generation) -> None:
+        """An agent has nothing beside its pod."""
+
+    def belongings(self, host: HostId) -> tuple[Belonging, ...]:
+        """An agent makes nothing."""
+        del host
+        return ()
 
     def close(self) -> None:
         """Give the lease back, and let go of the connections."""

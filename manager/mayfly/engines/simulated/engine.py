@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mayfly.core import naming
+from mayfly.core.admission.grant import Grant, VolumePlace, grant_text
 from mayfly.core.agent_plan import WITNESS_TARGET, AgentPlan
 from mayfly.core.container_labels import labelled
 from mayfly.core.gpu_health import ForeignContainer
@@ -38,6 +40,7 @@ from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.results import Taken
 from mayfly.engines.protocol import (
+    Belonging,
     Capabilities,
     EngineEvent,
     EngineFacts,
@@ -126,6 +129,8 @@ class SimulatedEngine:
         # whether what it starts beside an agent's own begins; None: it does not say
         self.ahead = b""  # what a process beside a job has said before anybody can listen
         self.begins: bool | None = True
+        self.belongs: dict[Generation, str] = {}  # whose belongings are there, with their seals
+        self.work_volumes: dict[Generation, str] = {}  # likewise
         self.breaches: tuple[Breach, ...] = ()  # of isolation
         self.weights: dict[ContainerId, float] = {}  # of those whose weight was changed
         self.calls: list[str] = []  # what was asked, in order
@@ -319,6 +324,8 @@ class SimulatedEngine:
                 (Path(m.source) for m in plan.mounts if m.target == WITNESS_TARGET), None
             )
             self._boxes[cid] = _Box(container, plan, witness)
+            if plan.door is not None:
+                self.work_volumes[plan.generation] = plan.door.seal
             if plan.network.name is None and joined is None:
                 self.networks.add((plan.host, plan.pool))
             self._gates[plan.generation] = cid
@@ -508,6 +515,53 @@ class SimulatedEngine:
             self.networks -= wanted - used
         if wanted & used:
             raise Passing("removing a network: a container still uses it; it is tried again")
+
+    # -- what agents may have of their own ---------------------------------------------------------
+
+    def makes(self, generation: Generation) -> None:
+        """An agent makes something by its door; what records that is its gateway's."""
+        door = self._box_of(generation).plan.door
+        assert door is not None
+        with self._lock:
+            self.belongs[generation] = door.seal
+
+    def grant(self, plan: AgentPlan, container: ContainerId) -> str:
+        """What its gateway is to know."""
+        self._asked("grant")
+        assert plan.door is not None
+        work, generation = plan.door.work, plan.generation
+        return grant_text(
+            Grant(
+                *(plan.host, plan.pool, plan.slot, generation, container, plan.door.seal),
+                door=f"{plan.door.place}/docker.sock",
+                holder=plan.network.sandbox,
+                work=VolumePlace(work, naming.work_volume(generation)) if work else None,
+                allowed_images=plan.door.images,
+                pull=plan.door.pull,
+            )
+        )
+
+    def clear(self, state_dir: Path, host: HostId, generation: Generation, seal: str) -> None:
+        """Remove what it has made, if that is its seal."""
+        del state_dir, host
+        self._asked("clear")
+        with self._lock:
+            if self.belongs.get(generation) == seal:
+                del self.belongs[generation]
+
+    def give_up(self, generation: Generation) -> None:
+        """There is nothing beside its container but the volume, which is none."""
+        self._asked("give_up")
+        with self._lock:
+            self.work_volumes.pop(generation, None)
+
+    def belongings(self, host: HostId) -> tuple[Belonging, ...]:
+        """What agents have made, and where those work that may."""
+        del host
+        self._asked("belongings")
+        with self._lock:
+            found = self.work_volumes | self.belongs
+            return tuple(Belonging(name, seal) for name, seal in found.items())
 
     def close(self) -> None:
         """Let go of every gate."""

@@ -1,0 +1,170 @@
+"""The doors: a directory per agent that may have containers of its own, shared with the gateway of the host.
+
+Below ``STATE/gateway``. The manager makes the directory, writes the grant once the agent's container is
+started, and shuts the door when the agent has ended: ``live`` becomes ``over`` in one step, after which the
+gateway can record nothing in it any more, and so makes nothing. What the gateway has recorded by then says
+whether there is anything to clear away.
+
+Nothing in a door but its socket can be reached from an agent; what its job asked for stands in ``refusals``
+all the same, and is read as anybody's text.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from mayfly.core import naming
+from mayfly.core.model import Closing, Generation
+from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.removal import remove_tree
+
+RECORD = 64 * 1024  # bytes of the refusals that are read
+MOST = 20  # refusals that are kept, each once
+SENTENCE = 300  # characters of one
+ANSWER = 2.0  # seconds for a gateway to say that it is well
+
+
+class Doors:
+    """All doors of one state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.root = state_dir / naming.GATEWAY
+        self.agents = self.root / "agents"
+
+    def path(self, generation: Generation) -> Path:
+        """The directory of that agent; ``Refused`` where that is no generation."""
+        if not naming.is_generation(generation):
+            raise Refused(f"{generation!r} is no generation of an agent")
+        return self.agents / generation
+
+    def make(self, generation: Generation) -> Path:
+        """Make a new agent's; what of it the agent gets. ``Passing`` where the disk does not take it."""
+        place = self.path(generation)
+        with _translated(f"cannot make the door {place}"):
+            self.root.mkdir(mode=0o700, exist_ok=True)
+            self.agents.mkdir(mode=0o700, exist_ok=True)
+            place.mkdir(mode=0o700, exist_ok=True)
+            door = place / "door"
+            door.mkdir(exist_ok=True)
+            door.chmod(0o755)
+            return door
+
+    def grant(self, generation: Generation, text: str) -> None:
+        """Let the agent in: the gateway serves it from now on, by that grant. ``Passing`` where the disk does
+        not take it; an agent whose door was shut is never let in again.
+        """
+        place = self.path(generation)
+        with _translated(f"cannot write the grant of {generation}"):
+            if (place / "over").exists():
+                raise Passing(f"the door of {generation} is shut")
+            live = place / "live"
+            live.mkdir(mode=0o700, exist_ok=True)
+            draft = place / "grant.new"
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(live / "grant.json")
+
+    def close(self, generation: Generation) -> Closing:
+        """Shut the door of an agent that has ended, and what is found there; shut already is a success.
+
+        ``Passing`` where that is not known. Of one whose door is not there anything may be left.
+        """
+        place = self.path(generation)
+        over = place / "over"
+        with _translated(f"cannot shut the door {place}"):
+            try:
+                (place / "live").rename(over)
+            except FileNotFoundError:
+                if not place.is_dir():
+                    return Closing(made=True)
+                if not over.is_dir():  # it was never let in
+                    return Closing()
+            except OSError:
+                if not over.is_dir():
+                    raise
+            made = (over / "made").exists()
+        return Closing(made, *_refusals(over / "refusals"))
+
+    def remove(self, generation: Generation) -> None:
+        """Remove the directory; gone already is success."""
+        remove_tree(self.path(generation))
+
+    def missing(self) -> str:
+        """Why the gateway serves nobody now; ``""``: it does."""
+        try:
+            status = self._ask("GET", "/v1/health", ANSWER)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return "the gateway does not run"
+        except (OSError, http.client.HTTPException) as error:
+            return f"the gateway does not answer ({error or type(error).__name__})"
+        return "" if status == http.client.OK else f"the gateway is not well (status {status})"
+
+    def _ask(self, method: str, target: str, timeout: float) -> int:
+        with closing(_Connection(self.root / "control.sock", timeout)) as connection:
+            connection.request(method, target)
+            reply = connection.getresponse()
+            reply.read(RECORD)
+            return reply.status
+
+
+class _Connection(http.client.HTTPConnection):
+    """To a unix socket; its directory is opened first, since the path of one may be too long."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("gateway", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        handle = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sock.connect(f"/proc/self/fd/{handle}/{self._path.name}")
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Passing(f"{doing}: {error.strerror}") from error
+
+
+def _refusals(path: Path) -> tuple[tuple[str, ...], int]:
+    """The sentences by which something was refused, each once, and how often anything was."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(RECORD).split(b"\n")
+    except OSError:  # a history without them is better than none
+        return (), 0
+    told: dict[str, None] = {}
+    number = 0
+    for line in lines:
+        sentence = _sentence(line)
+        if sentence:
+            number += 1
+            if len(told) < MOST:
+                told[sentence] = None
+    return tuple(told), number
+
+
+def _sentence(line: bytes) -> str:
+    """What a line tells, nothing in it that a screen would obey; ``""``: it is none."""
+    with suppress(ValueError, RecursionError):
+        document = json.loads(line)
+        text = document.get("text") if isinstance(document, dict) else None
+        if isinstance(text, str):
+            return "".join(one if one.isprintable() else "?" for one in text[:SENTENCE])
+    return ""

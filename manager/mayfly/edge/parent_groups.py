@@ -1,0 +1,211 @@
+"""Control groups that hold an agent and its own containers together, with its pool's limits (cgroups(7)).
+
+An engine puts each container into a group below the one that it is told; the kernel then keeps the limits of
+the lower one and of the upper one. Three ways: the files of version 1, those of version 2, and, where the
+engine has systemd make its groups, a slice, which is a unit file that systemd reads when the first container
+comes. Whether the limits are in force is looked at where a container runs, whichever way it was.
+
+It must never touch a group that is not named for an agent of Mayfly's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mayfly.core.model import Generation
+from mayfly.core.quantities import whole_number
+from mayfly.edge.faults import Passing, Refused
+
+FOLDER = "mayfly"  # the group above those of all agents
+PERIOD = 100_000  # microseconds, of which a share of the processors is a part
+MOST = 64 * 1024  # bytes of one file of the kernel's
+CONTROLLERS = ("memory", "cpu", "pids")  # those whose limits are said
+UNIT = """# Of an agent of Mayfly's and its containers; goes with them.
+[Unit]
+Description=Mayfly agent {generation} and its containers
+StopWhenUnneeded=yes
+[Slice]
+{limits}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What an agent and its containers may take together; ``None``: no limit."""
+
+    memory: int | None  # bytes, swap not added
+    cpus: float | None
+    pids: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParentGroups:
+    """Those of one host."""
+
+    mounted: Path = Path("/sys/fs/cgroup")
+    units: Path = Path("/run/systemd/system")
+    proc: Path = Path("/proc")
+
+    def make(self, generation: Generation, limits: Together, driver: str, version: str) -> str:
+        """Make an agent's, its limits in force; what the engine is told. There already is a success.
+
+        ``driver`` and ``version`` are the engine's words. ``Refused`` where this host does not let it.
+        """
+        try:
+            if driver == "systemd":
+                return self._slice(generation, limits)
+            if version == "2":
+                self._second(generation, limits)
+            else:
+                self._first(generation, limits)
+        except OSError as error:
+            raise Refused(
+                f"no control group can be made for an agent and its containers ({error.filename}: "
+                f"{error.strerror}): let Mayfly write to {self.mounted}"
+            ) from error
+        return f"/{FOLDER}/{generation}"
+
+    def hold(self, process: int, generation: Generation, limits: Together) -> bool:
+        """Whether the process of that number is in the agent's group, and the group has the limits."""
+        kept: set[str] = set()
+        for place in self._groups_of(process):
+            here = next((one for one in place.parents if _is_of(one.name, generation)), None)
+            if here is not None:
+                kept |= _kept(here, limits)
+        return kept >= {
+            name
+            for name, wanted in (("memory", limits.memory), ("pids", limits.pids))
+            if wanted is not None
+        }
+
+    def remove(self, generation: Generation) -> None:
+        """Remove an agent's; gone already is a success, ``Passing`` where something is in it yet."""
+        with suppress(FileNotFoundError):
+            (self.units / _slice_name(generation)).unlink()
+        places = [self.mounted / FOLDER / generation]
+        with suppress(OSError):
+            places += [one / FOLDER / generation for one in self.mounted.iterdir() if one.is_dir()]
+        for place in places:
+            try:
+                place.rmdir()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise Passing(f"removing the control group {place}: {error.strerror}") from error
+
+    # -- the files of the kernel --
+
+    def _first(self, generation: Generation, limits: Together) -> None:
+        said: dict[str, Mapping[str, int | None]] = {
+            "memory": {
+                "memory.limit_in_bytes": limits.memory,
+                # of memory and swap together; it is not there where the kernel does not count swap
+                "memory.memsw.limit_in_bytes": limits.memory,
+            },
+            "cpu": {"cpu.cfs_period_us": PERIOD, "cpu.cfs_quota_us": _quota(limits.cpus)},
+            "pids": {"pids.max": limits.pids},
+        }
+        for controller in CONTROLLERS:
+            root = self.mounted / controller
+            if not root.is_dir():
+                raise FileNotFoundError(0, f"the kernel has no controller {controller}", str(root))
+            upper = root / FOLDER
+            place = upper / generation
+            for one in (upper, place):
+                one.mkdir(exist_ok=True)
+                _write_if_there(one / "memory.use_hierarchy", "1")
+            for name, value in said[controller].items():
+                if value is not None and (place / name).exists():
+                    (place / name).write_text(str(value), encoding="ascii")
+
+    def _second(self, generation: Generation, limits: Together) -> None:
+        upper = self.mounted / FOLDER
+        place = upper / generation
+        for above, below in ((self.mounted, upper), (upper, place)):
+            _delegate(above)
+            below.mkdir(exist_ok=True)
+        _delegate(place)  # the engine's groups are made in it
+        quota = _quota(limits.cpus)
+        said = {
+            "memory.max": limits.memory,
+            "memory.swap.max": None if limits.memory is None else 0,
+            "pids.max": limits.pids,
+            "cpu.max": None if quota is None else f"{quota} {PERIOD}",
+        }
+        for name, value in said.items():
+            if value is not None:
+                if name == "memory.swap.max" and not (place / name).exists():
+                    continue  # a kernel that does not count swap
+                (place / name).write_text(str(value), encoding="ascii")
+
+    def _slice(self, generation: Generation, limits: Together) -> str:
+        said = {
+            "MemoryMax": limits.memory,
+            "MemorySwapMax": None if limits.memory is None else 0,
+            "TasksMax": limits.pids,
+            "CPUQuota": None if limits.cpus is None else f"{limits.cpus * 100:.2f}%",
+        }
+        lines = "\n".join(f"{name}={value}" for name, value in said.items() if value is not None)
+        name = _slice_name(generation)
+        text = UNIT.format(generation=generation, limits=lines)
+        self.units.mkdir(parents=True, exist_ok=True)
+        (self.units / name).write_text(text, encoding="utf-8")
+        return name
+
+    def _groups_of(self, process: int) -> Iterator[Path]:
+        """The directories of the groups that a process is in."""
+        for line in _text(self.proc / str(process) / "cgroup").splitlines():
+            _, names, path = (*line.split(":", 2), "", "")[:3]
+            for name in names.split(",") if names else ("",):
+                yield self.mounted / name / path.lstrip("/")
+
+
+def _slice_name(generation: Generation) -> str:
+    return f"{FOLDER}-{generation}.slice"
+
+
+def _is_of(name: str, generation: Generation) -> bool:
+    return name in (generation, _slice_name(generation))
+
+
+def _delegate(place: Path) -> None:
+    """What is below it may have limits, of the controllers that are there."""
+    there = set(_text(place / "cgroup.controllers").split())
+    if wanted := [f"+{name}" for name in CONTROLLERS if name in there]:
+        (place / "cgroup.subtree_control").write_text(" ".join(wanted), encoding="ascii")
+
+
+def _kept(place: Path, limits: Together) -> set[str]:
+    """Which of the limits are in force in that directory of a group's."""
+    files = (
+        ("memory", "memory.max", limits.memory),
+        ("memory", "memory.limit_in_bytes", limits.memory),
+        ("pids", "pids.max", limits.pids),
+    )
+    kept = set()
+    for what, name, wanted in files:
+        found = whole_number(_text(place / name).strip())
+        if wanted is not None and found is not None and found <= wanted:
+            kept.add(what)
+    return kept
+
+
+def _quota(cpus: float | None) -> int | None:
+    """Microseconds of each period; the kernel takes no less than a thousand."""
+    return None if cpus is None else max(1000, round(cpus * PERIOD))
+
+
+def _write_if_there(path: Path, text: str) -> None:
+    if path.exists() and _text(path).strip() != text:
+        path.write_text(text, encoding="ascii")
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST).decode(errors="replace")
+    except OSError:
+        return ""
