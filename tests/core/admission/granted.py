@@ -18,7 +18,7 @@ UUID = "GPU-11111111-2222-3333-4444-555555555555"
 OTHER_UUID = "GPU-99999999-2222-3333-4444-555555555555"
 AGENT = "a" * 64
 HOLDER = "b" * 64
-WORK = VolumePlace("/home/agent/work", "mayfly-work-0mabcdefghijk")
+WORK = VolumePlace("/home/agent/_work", "mayfly-work-0mabcdefghijk")
 CLIENT = VolumePlace("/home/agent/externals", "mayfly-externals")
 DATASET = MountPlace("/data/imagenet", "/srv/imagenet")
 CACHE = MountPlace("/cache/pip", "/srv/pip", read_only=False)

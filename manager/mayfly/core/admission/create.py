@@ -1,0 +1,270 @@
+"""``POST /containers/create``: a container of the job's own, put together anew from what tables let in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mayfly.core.admission import create_gpu, create_limits, create_mounts, create_network
+from mayfly.core.admission.ask import DEFAULT_NETWORKS, Ask, free_labels
+from mayfly.core.admission.create_host import HOST
+from mayfly.core.admission.create_ports import published
+from mayfly.core.admission.grant import LABEL_IMAGE, LABEL_PORTS
+from mayfly.core.admission.keys import (
+    Key,
+    anything,
+    by_name,
+    command,
+    dropped,
+    each,
+    flag,
+    matching,
+    nothing_in,
+    read_keys,
+    refused,
+    soft,
+    table,
+    text,
+    whole,
+)
+from mayfly.core.admission.objects import NAME, SPOKEN, Kind, Known, Ref
+from mayfly.core.admission.outcome import Answer, First, Forward, Outcome, Refused
+from mayfly.core.admission.ports import port_of, ports_label
+from mayfly.core.admission.request import Request, shown, target
+from mayfly.core.container_labels import NOBODYS
+
+SECOND = 10**9  # nanoseconds
+LEAST_INTERVAL = SECOND  # of a health check: each is a process that the Engine starts
+STOP_MOST = 3600
+_SIGNAL = re.compile(r"[A-Za-z0-9+-]{1,20}", re.ASCII)
+_USER = re.compile(r"[A-Za-z0-9_.:-]{0,255}\$?", re.ASCII)
+_HOSTNAME = re.compile(r"[A-Za-z0-9_.-]{0,253}", re.ASCII)
+_DURATION = whole(0, 10**18)
+
+HEALTHCHECK = (
+    Key("Test", "as it is", command),
+    Key("Interval", "a second or more", _DURATION),
+    Key("StartInterval", "a second or more", _DURATION),
+    Key("Timeout", "as it is", _DURATION),
+    Key("StartPeriod", "as it is", _DURATION),
+    Key("Retries", "as it is", whole(0, 10**6)),
+)
+NETWORKING = (Key("EndpointsConfig", "networks of the job's, by name", by_name(anything)),)
+CONFIG = (
+    Key("Image", "one that `allowed_images` allows", text),
+    Key("Hostname", "as it is", matching(_HOSTNAME.fullmatch, "a host's name")),
+    Key("Domainname", "as it is", matching(_HOSTNAME.fullmatch, "a domain")),
+    Key(
+        "User",
+        "as it is; root has the pool's capabilities",
+        matching(_USER.fullmatch, "a user"),
+    ),
+    Key("AttachStdin", "as it is", flag),
+    Key("AttachStdout", "as it is", flag),
+    Key("AttachStderr", "as it is", flag),
+    Key("Tty", "as it is", flag),
+    Key("OpenStdin", "as it is", flag),
+    Key("StdinOnce", "as it is", flag),
+    Key("Env", "as it is, but for what lets GPUs in; the pool's proxy comes first", each(text)),
+    Key("Cmd", "as it is", command),
+    Key("Entrypoint", "as it is", command),
+    Key("Shell", "as it is", command),
+    Key("WorkingDir", "as it is", text),
+    Key("Labels", "but those that begin with `io.mayfly.`", by_name(text)),
+    Key("ExposedPorts", "as it is", by_name(nothing_in)),
+    Key("Volumes", "volumes without a name, which go with the container", by_name(nothing_in)),
+    Key("Healthcheck", "see below", table(HEALTHCHECK)),
+    Key("StopSignal", "as it is", matching(_SIGNAL.fullmatch, "a signal")),
+    Key("StopTimeout", "at most an hour", whole(-1, 2**31)),
+    Key("NetworkDisabled", "as network `none`", flag),
+    refused("MacAddress", "the Engine gives it"),
+    refused("OnBuild", "it is an image's"),
+    dropped("ArgsEscaped", "it is for Windows"),
+    Key("HostConfig", "see below", table(HOST)),
+    Key("NetworkingConfig", "see below", table(NETWORKING)),
+)
+# What goes out as it came in, and what stands for it where it did not.
+_AS_IT_IS: Mapping[str, Any] = {
+    "Hostname": "",
+    "Domainname": "",
+    "User": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "WorkingDir": "",
+}
+_WHERE_SAID = ("Cmd", "Entrypoint", "Shell", "StopSignal")
+
+
+def named_in_create(request: Request) -> tuple[Ref, ...]:
+    """What a creation names, as far as it can be read: the judging comes later."""
+    body = request.body or {}
+    host = soft(body, "HostConfig")
+    found = [Ref(Kind.IMAGE, soft(body, "Image"))]
+    networks = [soft(host, "NetworkMode") or "default"]
+    networks += _texts(soft(body, "NetworkingConfig", "EndpointsConfig"))
+    modes = _texts([networks[0], soft(host, "PidMode"), soft(host, "IpcMode")])
+    joined = [one for one in modes if one.startswith(create_network.JOINS)]
+    found += [Ref(Kind.CONTAINER, one.removeprefix(create_network.JOINS)) for one in joined]
+    for network in networks:
+        name = "bridge" if network in DEFAULT_NETWORKS else network
+        found.append(Ref(Kind.NETWORK, name))
+    endpoints = soft(body, "NetworkingConfig", "EndpointsConfig")
+    links = [*_texts(soft(host, "Links")), *_texts(soft(host, "VolumesFrom"))]
+    if isinstance(endpoints, Mapping):
+        links += [link for one in endpoints.values() for link in _texts(soft(one, "Links"))]
+    found += [Ref(Kind.CONTAINER, link.partition(":")[0]) for link in links]
+    found += [Ref(Kind.VOLUME, name) for name in _volumes(host)]
+    return tuple(dict.fromkeys(one for one in found if isinstance(one.name, str) and one.name))
+
+
+def _volumes(host: Any) -> Iterable[str]:
+    for bind in _texts(soft(host, "Binds")):
+        source, colon, _ = bind.partition(":")
+        if colon and not source.startswith("/"):
+            yield source
+    mounts = soft(host, "Mounts")
+    for mount in mounts if isinstance(mounts, list) else ():
+        if soft(mount, "Type") == "volume":
+            yield soft(mount, "Source")
+
+
+def _texts(value: Any) -> list[str]:
+    return (
+        [one for one in value if isinstance(one, str)] if isinstance(value, list | Mapping) else []
+    )
+
+
+def create(ask: Ask) -> Outcome:
+    """The container, or what has to be made before, or why there is none."""
+    given = read_keys(ask.request.body or {}, CONFIG)
+    host = given.get("HostConfig") or {}
+    if not given.get("Image"):
+        raise Refused("Image is not said: a container is made of one", 400)
+    image = ask.image(given["Image"])
+    name = container_name(ask)
+    endpoints = (given.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+    networks = create_network.attached(
+        ask, name, host, endpoints, disabled=given.get("NetworkDisabled", False)
+    )
+    if isinstance(networks, First):
+        return networks
+    exposed = given.get("ExposedPorts") or {}
+    for one in exposed:
+        if port_of(one) is None:
+            raise Refused(f"ExposedPorts: {shown(one)} is no port", 400)
+    ports = published(host, (*exposed, *image.exposed))
+    if ports and (networks.joins or networks.mode == "none"):
+        raise Refused(f"a container with network {shown(networks.mode)} publishes no ports", 400)
+    places = create_mounts.mounted(ask, host, given.get("Volumes") or (), image)
+    env = variables(given.get("Env") or ())
+    way, forced = create_gpu.runtime_and_env(host, env, ask.grant)
+    labels = free_labels(given.get("Labels"), "Labels") | dict(NOBODYS) | ask.grant.labels
+    labels |= {LABEL_PORTS: ports_label(ports), LABEL_IMAGE: given["Image"]}
+    body = {
+        **{key: given.get(key, default) for key, default in _AS_IT_IS.items()},
+        **{key: given[key] for key in _WHERE_SAID if key in given},
+        # By its id: what the name means may change between the look and the creation.
+        "Image": image.id,
+        "Env": [
+            key if value is None else f"{key}={value}"
+            for key, value in ({**ask.grant.env, **env} | forced).items()
+        ],
+        "Labels": labels,
+        "ExposedPorts": {one: {} for one in exposed},
+        "HostConfig": {
+            "NetworkMode": networks.mode,
+            "IpcMode": _shares(ask, host, "IpcMode", ("private", "shareable", "none")),
+            "PidMode": _shares(ask, host, "PidMode", ("",)),
+            "Mounts": places.mounts,
+            "Tmpfs": places.tmpfs,
+            "VolumesFrom": places.volumes_from,
+            "VolumeDriver": "local",
+            "PortBindings": {},
+            "PublishAllPorts": False,
+            "Dns": _servers(host, networks, ask),
+            "DnsOptions": host.get("DnsOptions") or [],
+            "DnsSearch": host.get("DnsSearch") or [],
+            "ExtraHosts": host.get("ExtraHosts") or [],
+            **create_limits.limited(host, ask.grant),
+            **create_limits.secured(host, ask.grant),
+            **create_limits.living(host),
+            **way,
+        },
+        "NetworkingConfig": {"EndpointsConfig": networks.endpoints},
+    }
+    if "StopTimeout" in given:
+        body["StopTimeout"] = (
+            STOP_MOST if given["StopTimeout"] < 0 else min(given["StopTimeout"], STOP_MOST)
+        )
+    if healthcheck := _healthcheck(given.get("Healthcheck"), image):
+        body["Healthcheck"] = healthcheck
+    query = {"name": ask.grant.prefix + name}
+    if ask.request.query.get("platform"):
+        query["platform"] = ask.request.query["platform"]
+    return Forward(
+        "POST",
+        target(SPOKEN, "/containers/create", query),
+        body=body,
+        makes=True,
+        answer=Answer.CREATED,
+        directories=tuple(dict.fromkeys(places.directories)),
+        counts="containers",
+    )
+
+
+def container_name(ask: Ask) -> str:
+    """As the client calls it; one that it does not name is called by the gateway's token."""
+    name = ask.request.query.get("name", "").removeprefix("/")
+    if not name:
+        return f"c-{ask.request.token}"
+    if not NAME.fullmatch(name):
+        raise Refused(
+            f"{shown(name)} is no name of a container: letters, digits, _, . and - make one", 400
+        )
+    return name
+
+
+def variables(given: Iterable[str]) -> dict[str, str | None]:
+    """The environment by name, the last of each; ``None`` takes away what the image says."""
+    found: dict[str, str | None] = {}
+    for one in given:
+        name, sign, value = one.partition("=")
+        if not name:
+            raise Refused(f"Env: {shown(one)} has no name", 400)
+        found[name] = value if sign else None
+    return found
+
+
+def _shares(ask: Ask, host: Mapping[str, Any], key: str, own: tuple[str, ...]) -> str:
+    """A namespace of its own, or that of a container of the job's."""
+    mode = host.get(key) or own[0]
+    if mode.startswith(create_network.JOINS):
+        joined = ask.own(Kind.CONTAINER, mode.removeprefix(create_network.JOINS))
+        return create_network.JOINS + joined.id
+    if mode not in own:
+        raise Refused(
+            f"HostConfig.{key} {shown(mode)} is refused: it is a container's own, or one of the job's"
+        )
+    return str(mode)
+
+
+def _servers(host: Mapping[str, Any], networks: create_network.Attached, ask: Ask) -> list[str]:
+    if networks.joins or networks.mode == "none":
+        return []
+    return list(host.get("Dns") or ask.grant.dns)
+
+
+def _healthcheck(given: Mapping[str, Any] | None, image: Known) -> dict[str, Any] | None:
+    """As it is asked for, but no more often than once a second; where nobody says it, so is the image's."""
+    said = dict(given or {})
+    found = image.healthcheck or {}
+    for key in ("Interval", "StartInterval"):
+        value = said.get(key) or found.get(key) or 0
+        if type(value) is int and 0 < value < LEAST_INTERVAL:
+            said[key] = LEAST_INTERVAL
+    return said or None
