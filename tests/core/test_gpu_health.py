@@ -26,7 +26,7 @@ from mayfly.core.gpu_health import (
     recorded,
 )
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.model import ContainerId, GpuVerdict, Pending
+from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending
 
 A, B = Gpu("GPU-a", 0), Gpu("GPU-b", 1)
 SPLIT = Gpu("GPU-c", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)
@@ -239,7 +239,9 @@ def test_a_container_of_others_with_a_leased_gpu_is_found_by_whatever_name(
 
 
 def test_a_stranger_is_shown_and_our_own_are_not() -> None:
-    processes = (Process(1, 0, OURS), Process(2, 0, ALIEN), Process(3, 0), Process(4, 0, gone=True))
+    made = Process(5, 0, ALIEN, agent=Generation("mywpiww03hg4s"))  # in a container of an agent's
+    others = (Process(3, 0), Process(4, 0, gone=True), made)
+    processes = (Process(1, 0, OURS), Process(2, 0, ALIEN), *others)
     seen = reading(replace(QUIET, processes=processes))
     shown = foreign(("GPU-a", "GPU-gone"), seen, {OURS, WAITING})
     assert [(uuid, process.pid) for uuid, process in shown] == [("GPU-a", 2), ("GPU-a", 3)]

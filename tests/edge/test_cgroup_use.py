@@ -42,6 +42,26 @@ def test_processors_memory_and_processes_are_read(tmp_path: Path, files: dict[st
 
 
 @pytest.mark.parametrize("files", [FIRST, SECOND], ids=["v1", "v2"])
+def test_an_agent_counts_with_the_containers_that_it_has(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    agent = "mywpiww03hg4s"
+    moved = {}
+    for name, text in files.items():
+        for alone, beside, group in (
+            (f"/docker/{BOX}", f"/mayfly/{agent}/{BOX}", f"/mayfly/{agent}"),
+            (
+                f"/system.slice/docker-{BOX}.scope",
+                f"/mayfly.slice/mayfly-{agent}.slice/docker-{BOX}.scope",
+                f"/mayfly.slice/mayfly-{agent}.slice",
+            ),
+        ):
+            name, text = name.replace(alone, group), text.replace(alone, beside)  # noqa: PLW2901
+        moved[name] = text
+    assert use(tmp_path, moved) == Use(2.5, 700, 4)
+
+
+@pytest.mark.parametrize("files", [FIRST, SECOND], ids=["v1", "v2"])
 @pytest.mark.parametrize("text", ["max\n", "", "-3\n", "²\n", "9" * 30 + "x"])
 def test_what_is_no_number_is_not_known(tmp_path: Path, files: dict[str, str], text: str) -> None:
     changed = {name: text if name.endswith("pids.current") else had for name, had in files.items()}

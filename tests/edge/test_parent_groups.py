@@ -8,7 +8,7 @@ import pytest
 
 from mayfly.core.model import Generation
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.parent_groups import ParentGroups, Together
+from mayfly.edge.parent_groups import ParentGroups, Together, whose
 
 AGENT = Generation("mywpiww03hg4s")
 LIMITS = Together(memory=512 * 1024**2, cpus=1.5, pids=100)
@@ -144,3 +144,24 @@ def test_a_group_goes_everywhere_and_not_before_it_is_empty(tmp_path: Path) -> N
     of.remove(AGENT)
     of.remove(AGENT)
     assert not any(place.exists() for place in places)
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        (f"/mayfly/{AGENT}/c0ffee", f"/mayfly/{AGENT}"),
+        (f"/outer/mayfly/{AGENT}/c0ffee", f"/outer/mayfly/{AGENT}"),
+        (
+            f"/mayfly.slice/mayfly-{AGENT}.slice/docker-c0ffee.scope",
+            f"/mayfly.slice/mayfly-{AGENT}.slice",
+        ),
+        (f"/mayfly/{AGENT}", None),  # nothing runs in the group itself
+        ("/docker/c0ffee", None),
+        ("/mayfly/short/c0ffee", None),
+        ("/system.slice/mayfly-refresh.service", None),
+    ],
+)
+def test_whose_a_process_is_stands_in_its_groups_path(path: str, group: str | None) -> None:
+    found = whose(path)
+    assert (found.group if found is not None else None) == group
+    assert found is None or found.agent == AGENT

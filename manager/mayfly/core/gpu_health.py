@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from mayfly.core.leases import Gpu
-from mayfly.core.model import ContainerId, GpuVerdict, Pending
+from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending
 
 RECHECK = 10.0  # seconds that processes and memory have to go away after a job
 SLACK = 512 * 1024 * 1024  # bytes in use beyond the quiet GPU's that are not held against it
@@ -48,6 +48,9 @@ class Process:
     memory: int | None  # bytes; None: NVML did not say
     container: ContainerId | None = None  # None: on the host itself
     gone: bool = False  # there is no such process any more, and the driver still counts it
+    agent: Generation | None = (
+        None  # whose containers it is among; None: of none that may have some
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +300,7 @@ def foreign(
         (uuid, process)
         for uuid in lease
         for process in (reading.vitals[uuid].processes if uuid in reading.vitals else ())
-        if not process.gone and process.container not in ours
+        if not process.gone and process.container not in ours and process.agent is None
     ]
 
 

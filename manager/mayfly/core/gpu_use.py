@@ -26,7 +26,11 @@ class DeviceSum:
     def add(self, vitals: Vitals, agent: Agent, *, alone: bool) -> DeviceSum:
         """Memory counts from the gate on, for a service may say late that a job runs; load while it does."""
         container = agent.container
-        own = [process.memory for process in vitals.processes if process.container == container]
+        own = [
+            process.memory
+            for process in vitals.processes
+            if process.container == container or process.agent == agent.generation
+        ]
         memory = sum(part or 0 for part in own) if own and container is not None else None
         if memory is None and alone:
             memory = vitals.used

@@ -13,6 +13,7 @@ from pathlib import Path
 from mayfly.core.model import ContainerId
 from mayfly.core.quantities import whole_number
 from mayfly.core.use import Use
+from mayfly.edge.parent_groups import whose
 
 MOST = 64 * 1024  # bytes of one file
 
@@ -31,7 +32,9 @@ class ControlGroups:
         for line in lines:
             _, names, path = (*line.split(":", 2), "", "")[:3]
             if container in path:
-                places |= dict.fromkeys(names.split(","), path.lstrip("/"))
+                together = whose(path)  # an agent's containers count as its own
+                of = together.group if together is not None else path
+                places |= dict.fromkeys(names.split(","), of.lstrip("/"))
         if "cpuacct" in places or "memory" in places:
             return self._first(places)
         if "" in places:

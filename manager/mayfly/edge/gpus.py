@@ -26,6 +26,7 @@ from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.lasting_thread import LastingThread
+from mayfly.edge.parent_groups import whose
 
 IDENTITY_EVERY = 60.0  # seconds after which names and capabilities are asked for again
 XIDS_A_READING = 100_000  # a storm that is longer is read on at the next look
@@ -367,7 +368,10 @@ def _process(pid: int, memory: int | None) -> Process:
     except OSError:
         return Process(pid, memory, gone=True)
     found = _CONTAINER.search(groups)
-    return Process(pid, memory, ContainerId(found.group(1)) if found is not None else None)
+    container = ContainerId(found.group(1)) if found is not None else None
+    paths = (line.split(":", 2)[-1] for line in groups.splitlines())
+    together = next((one for one in map(whose, paths) if one is not None), None)
+    return Process(pid, memory, container, agent=together.agent if together is not None else None)
 
 
 def _profile(name: str) -> str:

@@ -10,6 +10,7 @@ It must never touch a group that is not named for an agent of Mayfly's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ FOLDER = "mayfly"  # the group above those of all agents
 PERIOD = 100_000  # microseconds, of which a share of the processors is a part
 MOST = 64 * 1024  # bytes of one file of the kernel's
 CONTROLLERS = ("memory", "cpu", "pids")  # those whose limits are said
+_OF_AN_AGENT = re.compile(
+    rf"^(?P<group>(?:/.*)?/{FOLDER}(?:-(?P<unit>[0-9a-z]{{13}})\.slice|/(?P<folder>[0-9a-z]{{13}})))/",
+    re.MULTILINE,
+)
 UNIT = """# Of an agent of Mayfly's and its containers; goes with them.
 [Unit]
 Description=Mayfly agent {generation} and its containers
@@ -161,6 +166,22 @@ class ParentGroups:
             _, names, path = (*line.split(":", 2), "", "")[:3]
             for name in names.split(",") if names else ("",):
                 yield self.mounted / name / path.lstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Of what a process is."""
+
+    agent: Generation
+    group: str  # the path of the agent's
+
+
+def whose(path: str) -> Whose | None:
+    """Whose the control group of that path is; ``None`` where it is in none of an agent's."""
+    found = _OF_AN_AGENT.match(path)
+    if found is None:
+        return None
+    return Whose(Generation(found["unit"] or found["folder"]), found["group"])
 
 
 def _slice_name(generation: Generation) -> str:
