@@ -77,6 +77,16 @@ SEEN = Survey(
 REMAPS = engine_facts(
     VERSION, {**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}, ("/d",)
 )
+AWAY = "the gateway does not run"
+UNGATED = replace(
+    ENGINE,
+    capabilities=replace(
+        ENGINE.capabilities,
+        gateway=False,
+        no_gateway="this Engine is 20.10; containers need 26 or newer",
+    ),
+)
+GATED = replace(ENGINE, capabilities=replace(ENGINE.capabilities, gateway=True))
 NOTHING = Exposure()
 ALICE = Exposure(people={1000: "alice"})
 SERVED = replace(LOCAL, embedded=False)
@@ -200,6 +210,20 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "# take `removal` out of ",
     ),
     (replace(WELL, strangers=("azure-0",)), "engine.alone", State.FAIL, "azure-0", "--take-over"),
+    (
+        replace(WELL, config=config_of(replace(LOCAL, containers=True)), gateway=AWAY, engine=GATED),
+        "engine.containers",
+        State.FAIL,
+        "jobs of pool local wait: the gateway does not run",
+        "sudo systemctl enable --now mayfly-gateway",
+    ),
+    (
+        replace(WELL, config=config_of(replace(LOCAL, containers=True)), engine=UNGATED),
+        "engine.containers",
+        State.FAIL,
+        "this Engine is 20.10; containers need 26 or newer",
+        "# upgrade Docker, or take `containers` out of local",
+    ),
     (replace(GPUS, hardware=NO_DRIVER), "gpu.driver", State.FAIL, "no driver", "nvidia-smi"),
     (
         replace(GPUS, hardware=Hardware((Gpu("GPU-a", 0),), (12, 8))),

@@ -91,6 +91,8 @@ class Facts:
     engine_look: str = "sudo systemctl status docker"  # where it does not answer
     findings: tuple[Finding, ...] = ()  # of the engine's own
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
+    # why the gateway serves nobody; "": it does; None: no pool needs it, or this user may not ask it
+    gateway: str | None = None
     survey: Survey | None = None
     job_images: Mapping[str, ImageSeen] = field(default_factory=dict)  # there, and allowed to jobs
     job_images_untold: str = ""  # why there may be more of them; empty: there are none
@@ -286,6 +288,25 @@ def _strangers(facts: Facts) -> Iterator[Verdict]:
         )
     else:
         yield ok("no other Mayfly uses this Engine")
+
+
+def _containers(facts: Facts) -> Iterator[Verdict]:
+    pools = ", ".join(pool.name for pool in _pools(facts) if pool.containers)
+    if not pools:
+        yield skip("no pool has containers = true")
+    elif facts.engine is None:
+        yield skip("no Engine answers")
+    elif not facts.engine.capabilities.gateway:
+        why = facts.engine.capabilities.no_gateway
+        fix = f"# upgrade Docker, or take `containers` out of {pools}"
+        yield fail(f"jobs of pool {pools} get no containers of their own: {why}", fix)
+    elif facts.gateway is None:
+        yield skip("only root may ask the gateway: sudo mayfly doctor")
+    elif facts.gateway:
+        fix = "sudo systemctl enable --now mayfly-gateway"
+        yield fail(f"jobs of pool {pools} wait: {facts.gateway}", fix)
+    else:
+        yield ok(f"the gateway serves the jobs of pool {pools}")
 
 
 # -- GPUs ------------------------------------------------------------------------------------------
@@ -761,6 +782,7 @@ CHECKS: tuple[Check, ...] = (
     Check("engine.live_restore", "engine", "live-restore", _live_restore, WARNING),
     Check("engine.removal", "engine", "removal of ended containers", _removal),
     Check("engine.alone", "engine", "other Mayflies", _strangers),
+    Check("engine.containers", "engine", "containers of jobs' own", _containers),
     Check("gpu.driver", "gpus", "driver", _driver),
     Check("gpu.leases", "gpus", "leases", _leases),
     Check("gpu.injection", "gpus", "way into containers", _injection),

@@ -37,6 +37,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.seal import bears_its_name
 from mayfly.edge import credentials
+from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.mounted import MountedPaths
@@ -140,6 +141,7 @@ def _engine(facts: Facts, config: Config) -> Facts:
         job_images=job_images,
         job_images_untold=untold,
         strangers=tuple(strangers),
+        gateway=_gateway(config),
         rooms=(*facts.rooms, *_rooms(*map(Path, info.places))),
     )
 
@@ -167,6 +169,12 @@ def job_images_of(
     except Fault as fault:
         return found, str(fault)
     return found, ""
+
+
+def _gateway(config: Config) -> str | None:
+    """Why the gateway serves no job, where a pool needs it and it may be asked."""
+    wanted = any(pool.containers for pool in config.pools)
+    return Doors(Path(config.host.state_dir)).missing() if wanted and os.geteuid() == 0 else None
 
 
 def _host_id(state: Path) -> HostId | None:

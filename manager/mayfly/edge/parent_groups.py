@@ -69,7 +69,8 @@ class ParentGroups:
         except OSError as error:
             raise Refused(
                 f"no control group can be made for an agent and its containers ({error.filename}: "
-                f"{error.strerror}): let Mayfly write to {self.mounted}"
+                f"{error.strerror}): `sudo systemctl edit mayfly`, and there, under [Service], "
+                "ProtectControlGroups=no"
             ) from error
         return f"/{FOLDER}/{generation}"
 
