@@ -213,6 +213,9 @@ class FakeCluster:
         self.lock = threading.RLock()
         self._bell = threading.Condition(self.lock)
         self.uid = str(uuid.uuid4())  # of its namespace
+        self.ahead = 0.0  # seconds that its clock is ahead of ours
+        self.quotas: list[Document] = []
+        self.classes: set[str] = set()  # of runtimes and priorities
         self.version = 1
         self.oldest = 0
         self.history: list[tuple[int, str, Document]] = []
@@ -387,6 +390,9 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Nothing."""
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(int(time.time() + self.fake.ahead))
+
     def _asked(self) -> tuple[str, dict[str, list[str]]]:
         parts = urlsplit(self.path)
         return parts.path, parse_qs(parts.query)
@@ -428,6 +434,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._of_claims(path, query)
         elif path == f"/api/v1/namespaces/{NAMESPACE}":
             self._the_namespace()
+        elif path.endswith("/resourcequotas"):
+            self._answer(200, {"items": self.fake.quotas})
+        elif path.split("/")[-2] in ("runtimeclasses", "priorityclasses"):
+            self._the_class(path.rpartition("/")[2])
         elif path in FIXED:
             self._answer(200, FIXED[path])
         elif path.endswith("/pods") and "watch" in query:
@@ -440,6 +450,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._log(path.split("/")[-2], query)
         else:
             self._the_pod(path)
+
+    def _the_class(self, name: str) -> None:
+        if name in self.fake.classes:
+            self._answer(200, {"metadata": {"name": name}})
+        else:
+            self._refuse(404, f'"{name}" not found', "NotFound")
 
     def _the_namespace(self) -> None:
         if ("get", "namespaces") in self.fake.denied:

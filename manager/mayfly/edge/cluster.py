@@ -50,6 +50,8 @@ class Cluster:
         default=(), compare=False, metadata={"key": False}
     )
 
+    pools_runtimes: tuple[str, ...] = field(default=(), compare=False, metadata={"key": False})
+
     def kind(self, own: model.DeviceKind | None) -> model.DeviceKind:
         """Which devices the agents of a pool get that says so of its own (``None``: it says nothing)."""
         if own is None:

@@ -601,7 +601,11 @@ def _translate(
         own = shape.host.kubernetes or cluster.ClusterTable()
         tables = (table.kubernetes for table in shape.pool)
         kinds = tuple(model.DeviceKind(**said(one)) for one in tables if one is not None)
-        host["engine_settings"] = cluster.Cluster(**said(own), pools_kinds=kinds)
+        named = (table.security.runtime for table in shape.pool)
+        runtimes = tuple(dict.fromkeys(one for one in named if one is not None))
+        host["engine_settings"] = cluster.Cluster(
+            **said(own), pools_kinds=kinds, pools_runtimes=runtimes
+        )
         host["metrics"] = shape.host.metrics or own.metrics
     name = shape.host.name or default_host_name(socket.gethostname())
     pools: list[model.PoolSpec] = []

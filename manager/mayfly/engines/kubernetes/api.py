@@ -20,6 +20,7 @@ import urllib3
 
 from mayfly.core.quantities import whole_number
 from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.header_values import date_of
 from mayfly.engines.kubernetes.access import Access
 from mayfly.engines.protocol import Gone, NameTaken
 
@@ -100,6 +101,24 @@ class Api:
         if answer.status >= 300:
             raise fault_of(answer.status, document, doing, answer.headers.get("Retry-After"))
         return document
+
+    def clock(self) -> float | None:
+        """What time it is at the server, in whole seconds since the epoch; ``None``: it does not say."""
+        doing = "asking the API server for its time"
+        timeout = urllib3.Timeout(total=self._timeout, connect=min(self._timeout, 5.0))
+        try:
+            answer = self._pool.request(
+                "GET",
+                f"{self.access.server}/version",
+                headers=self.access.headers(),
+                timeout=timeout,
+                preload_content=False,
+                redirect=False,
+            )
+            _read(answer, time.monotonic() + self._timeout, doing)
+        except urllib3.exceptions.HTTPError as error:
+            raise _unreached(doing, error) from error
+        return date_of(answer.headers.get("Date"))
 
     def stream(
         self,

@@ -19,6 +19,7 @@ from mayfly.engines.kubernetes.claims import GROUP
 from mayfly.engines.kubernetes.lease import NAME as LEASE
 from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.kubernetes.quarantine import OURS, tainted_of
+from mayfly.engines.kubernetes.surroundings import surroundings
 from mayfly.engines.protocol import Finding, Gone
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -67,6 +68,7 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
         yield _tainted(api, cluster)
     for name in cluster.gpu_resources:
         yield _devices(api, name)
+    yield from surroundings(api, cluster)
 
 
 def _kubeconfig(cluster: Cluster) -> Iterator[Finding]:
