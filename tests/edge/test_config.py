@@ -389,7 +389,6 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ('network = "none"', "network", "a NetworkPolicy says whom they reach"),
         ('isolation = "required"', "isolation", "has no equivalent yet"),
         ('sandbox = "slot"', "sandbox", "a network namespace of its own"),
-        ('ca = "/etc/ssl/lab.pem"', "ca", "put it into the image"),
         ('removal = "engine"', "removal", "nothing there removes an ended pod in time"),
         ('injection = "cdi"', "injection", "the node's device plugin"),
         ('job_images = ["lab/*"]', "job_images", "has no equivalent yet"),

@@ -56,6 +56,16 @@ def test_a_file_is_told_by_whether_it_holds_a_certificate(tmp_path: Path) -> Non
     assert source(f"{file}/beneath") == Source("")
 
 
+def test_a_file_of_authorities_that_is_edited_in_its_place_is_another(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----\none\n")
+    before = source(str(file))
+    assert source(str(file)) == before
+    with file.open("r+") as same:
+        same.write("-----BEGIN CERTIFICATE-----\ntwo\n")
+    assert source(str(file)) != before
+
+
 def test_what_does_not_answer_keeps_nobody_waiting_and_is_not_asked_again_before_it_does() -> None:
     back, asked = threading.Event(), []
 

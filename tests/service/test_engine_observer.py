@@ -9,14 +9,30 @@ from typing import Any
 import pytest
 
 from mayfly.core.agent_plan import AgentPlan
-from mayfly.core.model import Config, Generation, HostId, HostSpec, PoolName, PoolSpec, SlotName
+from mayfly.core.capabilities import Capabilities
+from mayfly.core.model import (
+    Cache,
+    Config,
+    Generation,
+    HostId,
+    HostSpec,
+    PoolName,
+    PoolSpec,
+    SlotName,
+)
+from mayfly.core.mounts import Source
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.mounted import MountedPaths
 from mayfly.engines.kubernetes import lease
 from mayfly.engines.kubernetes.engine import KubernetesEngine
 from mayfly.engines.protocol import Superseded
 from mayfly.engines.simulated.engine import SimulatedEngine
-from mayfly.service.engine_observer import EngineDenied, EngineObserver, EngineSnapshot
+from mayfly.service.engine_observer import (
+    EngineDenied,
+    EngineObserver,
+    EngineSnapshot,
+    looked_at_mounts,
+)
 from tests.fakes.kubernetes import NAMESPACE, FakeCluster
 from tests.harness import until
 
@@ -115,3 +131,17 @@ def test_a_manager_at_work_whose_namespace_another_has_taken_over_is_told_to_end
         observer.stop()
         follower.stop()
         engine.close()
+
+
+def test_on_another_host_a_file_of_authorities_is_looked_at_here_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    here, file = MountedPaths(), tmp_path / "ca.pem"
+    caches = (Cache("pvc:notes", "/cache"),)
+    pools = (PoolSpec(PoolName("a"), ca=str(file), caches=caches), PoolSpec(PoolName("b")))
+    config, elsewhere = Config(HostSpec("lab"), pools), Capabilities(on_this_host=False)
+    found = looked_at_mounts(config, elsewhere, here)
+    assert found[str(file)] == Source("")
+    assert found["pvc:notes"].identity == "elsewhere"
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert looked_at_mounts(config, elsewhere, here)[str(file)].certificates

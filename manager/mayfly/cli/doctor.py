@@ -495,12 +495,11 @@ def _datasets(facts: Facts) -> Iterator[Verdict]:
         return
     if not survey.engine.on_this_host:
         yield skip("they are where agents run: one that cannot have its own does not start")
-        return
     for pool in _pools(facts):
         wrong = survey.mount_problems(pool, _pools(facts))
         for path, problem in wrong.items():
             yield fail(problem, _mount_fix(path, problem))
-        for mount in pool.mounts:
+        for mount in pool.mounts if survey.engine.on_this_host else ():
             if mount.source not in wrong:
                 told = f"{mount.source} is a directory, at {mount.target} in its agents"
                 yield ok(f"pool {pool.name}: {told}")

@@ -297,11 +297,6 @@ def _network(pool: model.PoolSpec) -> tuple[Row, ...]:
             pool.sandbox == "slot",
             '"slot" has no equivalent: each pod has a network namespace of its own',
         ),
-        (
-            ("ca",),
-            pool.ca is not None,
-            "is a file of this host, which no node has: put it into the image",
-        ),
     )
 
 

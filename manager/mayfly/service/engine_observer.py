@@ -262,11 +262,15 @@ def _clients(state_dir: Path) -> ClientRecords:
 def looked_at_mounts(
     config: Config, engine: Capabilities, mounted: MountedPaths
 ) -> dict[str, Source]:
-    """What stands where the pools' agents mount something; on another host that is for its engine to say."""
+    """What stands where the pools' agents mount something; on another host that is for its engine to say, but
+    for the file of authorities, which is this host's and goes to the agents from here.
+    """
     wanted = [path for pool in config.pools for path in paths(pool)]
-    if not engine.on_this_host:
-        return {path: Source("elsewhere", directory=True, real=path) for path in wanted}
-    return mounted.look(wanted)
+    if engine.on_this_host:
+        return mounted.look(wanted)
+    here = {pool.ca for pool in config.pools if pool.ca is not None}
+    there = {path: Source("elsewhere", directory=True, real=path) for path in wanted}
+    return there | (mounted.look([*here]) if here else {})
 
 
 def nested_mounts(config: Config, info: EngineFacts) -> dict[tuple[PoolName, str], str]:

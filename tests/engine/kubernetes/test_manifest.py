@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ from mayfly.core.model import (
     StopStep,
 )
 from mayfly.edge.cluster import Cluster
+from mayfly.edge.faults import Refused
+from mayfly.engines.kubernetes.authority import authority_of
 from mayfly.engines.kubernetes.manifest import image, pod
 
 GENERATION = Generation("0m1abcd2efgh3")
@@ -148,6 +151,42 @@ def test_gpus_are_a_count_of_the_resource_and_their_taint_is_tolerated() -> None
 def test_without_gpus_it_sees_none() -> None:
     assert "tolerations" not in pod_of()["spec"]
     assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in container_of()["env"]
+
+
+def test_a_pools_authority_is_a_file_of_the_pods_own_that_its_user_can_read() -> None:
+    found = pod(plan_of(replace(POOL, ca="/etc/mayfly/lab.pem")), Cluster(), authority="PEM")
+    assert found["metadata"]["annotations"]["io.mayfly.ca"] == "PEM"
+    (volume,) = [one for one in found["spec"]["volumes"] if "downwardAPI" in one]
+    (item,) = volume["downwardAPI"]["items"]
+    assert item["fieldRef"]["fieldPath"] == "metadata.annotations['io.mayfly.ca']"
+    assert item["mode"] == 0o444
+    (container,) = found["spec"]["containers"]
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == volume["name"]]
+    assert (mount["mountPath"], mount["subPath"]) == ("/etc/mayfly/ca.pem", item["path"])
+    assert mount["readOnly"] is True
+    assert "hostPath" not in str(found)
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+
+
+def test_of_a_file_of_authorities_its_certificates_alone_go_into_a_pod(tmp_path: Path) -> None:
+    file = tmp_path / "lab.pem"
+    plan = plan_of(replace(POOL, ca=str(file)))
+    assert authority_of(plan_of()) is None
+    file.write_text(f"# the lab's\n{CERTIFICATE}{KEY}\n{CERTIFICATE}")
+    assert authority_of(plan) == 2 * CERTIFICATE
+    for text, said in (
+        (KEY, "holds no certificate"),
+        (CERTIFICATE.replace("MIIB", "M" * 200_000), "a pod takes 131072"),
+    ):
+        file.write_text(text)
+        with pytest.raises(Refused, match=said):
+            authority_of(plan)
+    file.unlink()
+    with pytest.raises(Refused, match="cannot be read: No such file"):
+        authority_of(plan)
 
 
 def test_datasets_and_caches_by_claim_image_and_directory() -> None:

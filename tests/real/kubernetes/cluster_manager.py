@@ -9,7 +9,6 @@ It runs on this host, with no more rights in the cluster than ``rights`` says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tests.harness import Manager
@@ -39,7 +38,6 @@ class ClusterManager(Manager):
         """``pools`` and ``host`` as for a manager beside an Engine."""
         self.space = space
         self._account = False
-        self.more: Mapping[str, str] = {}  # of its environment
         super().__init__("unix:///none", pools, host)
 
     def configure(self, pools: str, host: str = "", cluster: str = "") -> None:
@@ -53,10 +51,6 @@ class ClusterManager(Manager):
             f'engine = "kubernetes"\n{host}\n[host.kubernetes]\nnamespace = "{self.space.name}"\n'
             f'kubeconfig = "{kubeconfig}"\npull = "Never"\n{cluster}\n',
         )
-
-    def environment(self) -> dict[str, str]:
-        """With what a test adds to it."""
-        return {**super().environment(), **self.more}
 
     def pods(self) -> list[dict[str, Any]]:
         """All of this manager's."""

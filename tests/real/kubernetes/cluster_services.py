@@ -7,10 +7,9 @@ it takes no token. Gitea's are its own server and its own runner.
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fakes import authority
@@ -24,11 +23,9 @@ from tests.providers.gitlab_pool import SCOPES
 from tests.real.gitea.real_pool import image as gitea_image
 from tests.real.gitea.real_server import GiteaServer, parts
 from tests.real.kubernetes.cluster import Cluster
-from tests.real.kubernetes.desk import block_of
 
 SCRIPT = "echo it is $(id -u)"
 SAID = "it is 1000"
-TRUSTING = "mayfly-test/azure:trusting"
 
 
 @dataclass
@@ -43,7 +40,6 @@ class ClusterService:
     ran: Callable[
         [int], list[bool]
     ]  # has so many jobs run: of each, whether it ended well and did something
-    environment: Mapping[str, str] = field(default_factory=dict)  # of the manager
 
 
 def _reached(fake: Fake, host: str, listener: socket.socket) -> None:
@@ -90,7 +86,7 @@ def gitlab(cluster: Cluster, place: Path) -> Iterator[ClusterService]:
 
 @contextmanager
 def azure(cluster: Cluster, place: Path) -> Iterator[ClusterService]:
-    """Azure's fake, with a certificate that manager and image trust."""
+    """Azure's fake, with a certificate that manager and agents trust by the pool's `ca`."""
     with FakeAzure() as fake:
         host, certificate = cluster.machine.host, place / "ca.crt"
         context = authority.made(certificate, host)
@@ -105,27 +101,8 @@ def azure(cluster: Cluster, place: Path) -> Iterator[ClusterService]:
             return [job.result == "succeeded" and SAID in job.log for job in jobs]
 
         table = f'url = "{fake.organisation}"\nagent_pool = "gpu"\n'
-        trusts = {"REQUESTS_CA_BUNDLE": str(certificate)}
-        with _trusting(cluster, stub_image("azure"), certificate) as image:
-            yield ClusterService("azure", image, "pat-good", "", table, ran, trusts)
-
-
-@contextmanager
-def _trusting(cluster: Cluster, image: str, certificate: Path) -> Iterator[str]:
-    """That image with one more authority, as the page has it; neither this host's Engine nor the node keeps
-    it.
-    """
-    certificate.chmod(0o644)
-    text = block_of("docs/how-to/kubernetes.md", "dockerfile", words={"lab-ca.pem": "ca.crt"})
-    told = f"FROM {image}\n" + text.partition("\n")[2]
-    (certificate.parent / "Dockerfile").write_text(told)
-    words = ["docker", "build", "-q", "--network", "none", "-t", TRUSTING, str(certificate.parent)]
-    subprocess.run(words, check=True, capture_output=True)
-    try:
-        cluster.load(TRUSTING, anew=True)
-        yield TRUSTING
-    finally:
-        subprocess.run(["docker", "rmi", TRUSTING], capture_output=True, check=False)
+        keys = f'ca = "{certificate}"\n'
+        yield ClusterService("azure", stub_image("azure"), "pat-good", keys, table, ran)
 
 
 @contextmanager

@@ -38,7 +38,6 @@ def manager(space: Namespace, service: ClusterService) -> Iterator[ClusterManage
             f'{service.keys}[pool.env]\nSTUB_PACE = "20"\n[pool.{service.provider}]\n{service.table}'
             f'token = {{ file = "{token}" }}\ncalls_per_hour = 36000\n'
         )
-        one.more = service.environment
         one.configure(pool(2, keys, name="ci", provider=service.provider, image=service.image))
         yield one
 

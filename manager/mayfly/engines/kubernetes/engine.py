@@ -42,6 +42,7 @@ from mayfly.edge.results import Taken
 from mayfly.engines.kubernetes import claims, sockets
 from mayfly.engines.kubernetes.access import access
 from mayfly.engines.kubernetes.api import Api, Changed
+from mayfly.engines.kubernetes.authority import authority_of
 from mayfly.engines.kubernetes.claims import GROUP, Claims
 from mayfly.engines.kubernetes.ends import Ends
 from mayfly.engines.kubernetes.examination import findings
@@ -400,7 +401,7 @@ class KubernetesEngine:
         """Create a pod and wait until it runs; see ``engines.protocol``."""
         doing = f"making pod {plan.slot}-{plan.generation}"
         claim = self._claim(plan)
-        wanted = pod(plan, self.cluster, claim)
+        wanted = pod(plan, self.cluster, claim, authority_of(plan))
         try:
             made = self._api.call("POST", self._path, doing, body=wanted)
         except NameTaken:

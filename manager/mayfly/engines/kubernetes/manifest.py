@@ -13,6 +13,7 @@ from typing import Any
 from mayfly.core.agent_plan import ROOM, WITNESS_TARGET, AgentPlan, Mount
 from mayfly.core.gate_environment import LEADING, at_gate
 from mayfly.core.model import (
+    CA_TARGET,
     LABEL_GENERATION,
     LABEL_HOST,
     LABEL_POOL,
@@ -21,6 +22,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.edge.cluster import CLAIM, IMAGE, Cluster
+from mayfly.engines.kubernetes.authority import ANNOTATION
 
 CONTAINER = "agent"
 GPUS = "gpus"  # what a pod, its container and its claim call its devices
@@ -62,8 +64,12 @@ def budget(name: str, uid: str, generation: Generation) -> dict[str, Any]:
     }
 
 
-def pod(plan: AgentPlan, cluster: Cluster, claim: str | None = None) -> dict[str, Any]:
-    """The pod of that plan (core/v1); ``claim``: the one that its devices are of, ``None``: none is."""
+def pod(
+    plan: AgentPlan, cluster: Cluster, claim: str | None = None, authority: str | None = None
+) -> dict[str, Any]:
+    """The pod of that plan (core/v1); ``claim``: the one that its devices are of, ``None``: none is;
+    ``authority``: the certificates of its pool's `ca`, ``None``: it has none.
+    """
     volumes, mounts = _volumes(plan)
     claims = [] if claim is None else [{"name": GPUS, "resourceClaimName": claim}]
     return {
@@ -76,7 +82,11 @@ def pod(plan: AgentPlan, cluster: Cluster, claim: str | None = None) -> dict[str
                 **{name: plan.labels.get(name, "") for name in SELECTED},
             },
             # As they are: a label takes neither a list of GPUs nor much text.
-            "annotations": {**plan.labels, **STAYS},
+            "annotations": {
+                **plan.labels,
+                **STAYS,
+                **({} if authority is None else {ANNOTATION: authority}),
+            },
         },
         "spec": _without_nothing(
             {
@@ -241,12 +251,29 @@ def _volumes(plan: AgentPlan) -> tuple[list[dict[str, Any]], list[dict[str, Any]
     for number, mount in enumerate(plan.mounts):
         if mount.target == WITNESS_TARGET:
             continue  # of this host; what its launcher writes there comes by the pod's status
-        source, place = _source(mount)
+        source, place = _source(mount) if mount.target != CA_TARGET else _AUTHORITY
         name = f"mount-{number}"
         if mount.source.startswith(CLAIM):
             name = volume_claims.setdefault(source["persistentVolumeClaim"]["claimName"], name)
         add(name, source, mountPath=mount.target, **place)
     return volumes, mounts
+
+
+# Its own annotation, as the file that it is on a box.
+_AUTHORITY: tuple[dict[str, Any], dict[str, Any]] = (
+    {
+        "downwardAPI": {
+            "items": [
+                {
+                    "path": "ca.pem",
+                    "mode": 0o444,
+                    "fieldRef": {"fieldPath": f"metadata.annotations['{ANNOTATION}']"},
+                }
+            ]
+        }
+    },
+    {"subPath": "ca.pem", "readOnly": True},
+)
 
 
 def _source(mount: Mount) -> tuple[dict[str, Any], dict[str, Any]]:
