@@ -61,6 +61,6 @@ lint:
 bench:
 	@scripts/bench
 
-# JOBS, SEED, SLOTS, BURST, STEPS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake; PROVIDER=gitea through the real one.
+# JOBS, SEED, SLOTS, BURST, STEPS, REQUESTS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake; PROVIDER=gitea through the real one.
 soak:
 	@scripts/soak

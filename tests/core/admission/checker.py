@@ -10,12 +10,48 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from mayfly.core.admission.grant import Grant
 from mayfly.core.admission.outcome import Forward
+from tests.core.admission.engine import OWN
 
 PATH = re.compile(r"/v1\.[0-9]+(/[^?]*)(?:\?(.*))?|(/[^?]*)(?:\?(.*))?")
 CREATED = "/containers/create"
+LISTED = (
+    *("/containers/json", "/networks", "/volumes", "/events", "/containers/prune"),
+    *("/networks/prune", "/volumes/prune"),
+)
+WORDS = frozenset(
+    {
+        *("_ping", "archive", "attach", "auth", "changes", "connect", "containers", "create"),
+        *(
+            "disconnect",
+            "events",
+            "exec",
+            "export",
+            "history",
+            "images",
+            "info",
+            "json",
+            "kill",
+            "logs",
+        ),
+        *(
+            "networks",
+            "pause",
+            "prune",
+            "rename",
+            "resize",
+            "restart",
+            "start",
+            "stats",
+            "stop",
+            "top",
+        ),
+        *("unpause", "version", "volumes", "wait"),
+    }
+)
 # Of a HostConfig: everything that has to be empty, or not there.
 EMPTY = (
     *("Privileged", "Devices", "DeviceCgroupRules", "Cgroup", "StorageOpt", "Annotations", "Binds"),
@@ -54,8 +90,8 @@ def as_go_reads(value: Any) -> Any:
     return value
 
 
-def assert_safe(forward: Forward, grant: Grant) -> None:
-    """Nothing of it names what is not the agent's."""
+def assert_safe(forward: Forward, grant: Grant, own: frozenset[str] = OWN) -> None:
+    """Nothing of it names what is not the agent's; ``own`` are the ids of what is, and of images."""
     read = PATH.fullmatch(forward.target)
     assert read, forward.target
     path = read[1] or read[3]
@@ -63,11 +99,37 @@ def assert_safe(forward: Forward, grant: Grant) -> None:
     assert ".." not in path.split("/")
     assert set(forward.headers) <= {"Content-Type", "Connection", "Upgrade", "X-Registry-Auth"}
     assert not any("\n" in value or "\r" in value for value in forward.headers.values())
-    raw = json.dumps(forward.body)
-    assert grant.container not in raw + forward.target
-    assert grant.holder is None or grant.holder not in raw + forward.target
+    json.dumps(forward.body).encode()
+    _path(path, grant, own)
+    query = {
+        name: unquote(value)
+        for name, _, value in (
+            part.partition("=") for part in (read[2] or read[4] or "").split("&")
+        )
+    }
+    if path in LISTED:
+        labels = json.loads(query["filters"])["label"]
+        assert f"io.mayfly.belongs={grant.generation}" in labels
+        assert all(
+            not one.startswith("io.mayfly.") or one.endswith(grant.generation) for one in labels
+        )
     if path == CREATED:
-        _creation(forward, grant)
+        _creation(forward, grant, own)
+    elif path == "/images/create":
+        host, _, rest = query["fromImage"].partition("/")
+        assert "." in host
+        assert not re.match(r"[0-9.:]+$|localhost|127|\[", host)
+        assert rest
+        assert query["tag"]
+        assert set(query) <= {"fromImage", "tag", "platform"}
+    elif path.endswith(("/connect", "/disconnect")):
+        body = as_go_reads(forward.body)
+        assert body["container"] in own
+        assert set(body.get("endpointconfig", {})) <= {"aliases", "links"}
+    elif path.endswith("/exec"):
+        assert as_go_reads(forward.body)["privileged"] is False
+    elif path.endswith("/rename"):
+        assert query["name"].startswith(f"mf-{grant.generation}-")
     elif path in ("/networks/create", "/volumes/create"):
         body = as_go_reads(forward.body)
         assert body["name"].startswith(f"mf-{grant.generation}-")
@@ -78,13 +140,20 @@ def assert_safe(forward: Forward, grant: Grant) -> None:
         assert forward.makes
 
 
+def _path(path: str, grant: Grant, own: frozenset[str]) -> None:
+    """Every part of it is a word of the API's, or the id of a thing that is the agent's own."""
+    for part in path.split("/")[1:]:
+        known = part in WORDS or unquote(part) in own or part.startswith(f"mf-{grant.generation}-")
+        assert known, path
+
+
 def _marked(labels: Mapping[str, str], grant: Grant) -> None:
     assert labels["io.mayfly.belongs"] == grant.generation
     assert labels["io.mayfly.belongs.host"] == grant.host
     assert labels["io.mayfly.belongs.seal"] == grant.seal
 
 
-def _creation(forward: Forward, grant: Grant) -> None:
+def _creation(forward: Forward, grant: Grant, own: frozenset[str]) -> None:
     assert forward.makes
     assert re.search(rf"\?name=mf-{grant.generation}-[A-Za-z0-9]", forward.target)
     document = dict(forward.body or {})
@@ -98,10 +167,11 @@ def _creation(forward: Forward, grant: Grant) -> None:
         assert not host.get(key.lower()), key
     assert set(host) <= KNOWN_HOST, set(host) - KNOWN_HOST
     assert not body.get("macaddress")
-    _namespaces(host, body, grant)
+    assert document["Image"] in own
+    _namespaces(host, body, grant, own)
     _limits(host, grant)
     _gpus(host, body, grant)
-    targets = [_mount(one, grant) for one in host["mounts"]]
+    targets = [_mount(one, grant, own) for one in host["mounts"]]
     assert len(targets + list(host["tmpfs"])) == len({*targets, *host["tmpfs"]})
     for place in (*targets, *host["tmpfs"]):
         assert place.startswith("/")
@@ -112,23 +182,26 @@ def _creation(forward: Forward, grant: Grant) -> None:
         assert "dev" not in options.split(",")
 
 
-def _namespaces(host: Mapping[str, Any], body: Mapping[str, Any], grant: Grant) -> None:
+def _namespaces(
+    host: Mapping[str, Any], body: Mapping[str, Any], grant: Grant, own: frozenset[str]
+) -> None:
     prefix = f"mf-{grant.generation}-"
     mode = host["networkmode"]
-    joined = re.compile(r"container:[0-9a-f]{64}")
-    assert mode == "none" or mode.startswith(prefix) or joined.fullmatch(mode), mode
+    joins = {f"container:{one}" for one in own}
+    assert mode == "none" or mode.startswith(prefix) or mode in joins, mode
     if grant.network == "none":
-        assert mode == "none" or joined.fullmatch(mode)
+        assert mode == "none" or mode in joins
     for network, settings in body["networkingconfig"]["endpointsconfig"].items():
         assert network.startswith(prefix.lower())
         assert set(settings) <= {"aliases", "links"}
         assert all(link.startswith(prefix) for link in settings["links"])
-    assert host["pidmode"] == "" or joined.fullmatch(host["pidmode"])
-    assert host["ipcmode"] in ("private", "shareable", "none") or joined.fullmatch(host["ipcmode"])
+    assert host["pidmode"] == "" or host["pidmode"] in joins
+    assert host["ipcmode"] in ("private", "shareable", "none") or host["ipcmode"] in joins
     assert host["cgroupnsmode"] == "private"
     assert host["usernsmode"] == (grant.security.userns or "")
     for one in host["volumesfrom"]:
-        assert re.fullmatch(r"[0-9a-f]{64}(:r[ow])?", one)
+        assert one.partition(":")[0] in own
+        assert one.partition(":")[2] in ("", "ro", "rw")
     for one in host["extrahosts"]:
         assert "host-gateway" not in one
     assert all(
@@ -197,7 +270,7 @@ def _gpus(host: Mapping[str, Any], body: Mapping[str, Any], grant: Grant) -> Non
     assert host.get("devicerequests") == as_go_reads(grant.gpu.host_config.get("DeviceRequests"))
 
 
-def _mount(mount: Mapping[str, Any], grant: Grant) -> str:
+def _mount(mount: Mapping[str, Any], grant: Grant, own: frozenset[str]) -> str:
     """It is one of the agent's own places, or a volume with its labels; where it is mounted."""
     kind, source = mount["type"], mount.get("source", "")
     assert set(mount) <= {"type", "source", "target", "readonly", "volumeoptions", "bindoptions"}

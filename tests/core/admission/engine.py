@@ -6,6 +6,7 @@ made, and the request is admitted.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,14 @@ def numbered(number: int) -> str:
 DB, WEB, THEIRS, AGENT = numbered(0xD0), numbered(0xD1), numbered(0xBAD), GRANT.container
 EXEC, THEIR_EXEC = numbered(0xE0), numbered(0xBADE)
 ANONYMOUS, THEIR_VOLUME = numbered(0xA0), numbered(0xBADA)
+# The ids of what is the agent's own, and of images.
+OWN = frozenset(
+    {
+        *(DB, WEB, EXEC, ANONYMOUS),
+        *(numbered(number) for number in (0xB0, 0xC0, 0xC1, 0xC2, 0xC3)),
+        *("sha256:" + numbered(number) for number in range(0x1A0, 0x1A6)),
+    }
+)
 
 
 def _container(by_id: str, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -83,6 +92,11 @@ class Engine:
 
 def engine() -> Engine:
     """One with things of this agent's, of another's, and the host's."""
+    return Engine(dict(_things()))
+
+
+@functools.cache
+def _things() -> dict[str, Any]:
     made = Engine()
     own = GRANT.labels
     db = _container(DB, f"{PREFIX}db", own)
@@ -122,7 +136,7 @@ def engine() -> Engine:
         }
         named = (name, name.removesuffix(":latest"), image["Id"], image["Id"][7:])
         made.add("images", image, *named, rest="/json")
-    return made
+    return made.things
 
 
 def decided(

@@ -33,6 +33,7 @@ from mayfly.core.admission.outcome import Answer, First, Forward, Outcome, Refus
 from mayfly.core.admission.ports import port_of, ports_label
 from mayfly.core.admission.request import Request, shown, target
 from mayfly.core.container_labels import NOBODYS
+from mayfly.core.model import LABEL_DOOR
 
 SECOND = 10**9  # nanoseconds
 LEAST_INTERVAL = SECOND  # of a health check: each is a process that the Engine starts
@@ -164,7 +165,7 @@ def create(ask: Ask) -> Outcome:
     env = variables(given.get("Env") or ())
     way, forced = create_gpu.runtime_and_env(host, env, ask.grant)
     labels = free_labels(given.get("Labels"), "Labels") | dict(NOBODYS) | ask.grant.labels
-    labels |= {LABEL_PORTS: ports_label(ports), LABEL_IMAGE: given["Image"]}
+    labels |= {LABEL_DOOR: "", LABEL_PORTS: ports_label(ports), LABEL_IMAGE: given["Image"]}
     body = {
         **{key: given.get(key, default) for key, default in _AS_IT_IS.items()},
         **{key: given[key] for key in _WHERE_SAID if key in given},

@@ -96,9 +96,9 @@ def network_body(
 
 def network_name(ask: Ask, name: str) -> str | First:
     """A network's name at the Engine, or what has to be made before it has one."""
+    if ask.grant.network == "none":
+        raise Refused(f"pool {shown(ask.grant.pool)} gives its containers no network")
     if name in DEFAULT_NETWORKS:
-        if ask.grant.network == "none":
-            raise Refused(f"pool {shown(ask.grant.pool)} gives its containers no network")
         if Ref(Kind.NETWORK, "bridge") not in ask.known:
             return First(default_network(ask.grant))
         return ask.grant.default_network

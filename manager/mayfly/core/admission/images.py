@@ -39,7 +39,6 @@ CREDENTIALS = (
     Key("serveraddress", "the registry of an image that `allowed_images` allows", text),
     dropped("email"),
 )
-LINES = "application/x-ndjson"
 
 
 def _pull(ask: Ask) -> Outcome:
@@ -55,7 +54,7 @@ def _pull(ask: Ask) -> Outcome:
         )
     if ask.grant.pull == "missing" and Ref(Kind.IMAGE, name) in ask.known:
         told = f"Status: Image is up to date for {image_names.familiar(name)}"
-        return Reply(200, [{"status": told}], {"Content-Type": LINES})
+        return Reply(200, {"status": told})
     read = image_names.parts(name)
     assert read is not None
     domain, path, tag, digest = read

@@ -84,7 +84,7 @@ class Reply:
     """What is answered without the Engine."""
 
     status: int
-    body: Mapping[str, Any] | list[Any]
+    body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
