@@ -15,6 +15,15 @@ from typing import Any
 import typer.main
 
 from mayfly.cli.verbs import app
+from mayfly.core.admission import (
+    create,
+    create_host,
+    create_mounts,
+    create_network,
+    system,
+)
+from mayfly.core.admission.admit import ROUTES
+from mayfly.core.admission.keys import Key
 from mayfly.core.quantities import spoken_age, spoken_size
 from mayfly.edge.pipeline_file import DefaultsTable, FileTable, JobTable
 from mayfly.providers.configuration import schema
@@ -53,6 +62,7 @@ def sections() -> dict[tuple[str, str], str]:
         ("mayfly-toml.md", name): "\n".join(_keys(shape.model_json_schema(by_alias=True)))
         for name, shape in (("file", FileTable), ("defaults", DefaultsTable), ("job", JobTable))
     }
+    found |= {("containers.md", name): "\n".join(part) for name, part in _admitted()}
     found["control-socket.md", "paths"] = "\n".join(_paths())
     found["seen-with.md", "seen"] = "\n".join(seen.table())
     found["metrics.md", "metrics"] = "\n".join(_metrics())
@@ -170,6 +180,52 @@ def _paths() -> Iterator[str]:
     for route in Control.ROUTES:
         query = " ".join(f"`{name}`" for name in route.query)
         yield f"| `{route.method} {route.path}` | {query} | {route.does} |"
+
+
+# -- a job's own containers -------------------------------------------------------------------------
+
+
+def _admitted() -> Iterator[tuple[str, Iterator[str]]]:
+    yield "paths", _admitted_paths()
+    yield "create", _bodies(("", create.CONFIG))
+    yield "host", _bodies(("", create_host.HOST), ("RestartPolicy.", create_host.RESTART))
+    yield (
+        "mounts",
+        _bodies(
+            ("", create_mounts.MOUNT),
+            ("BindOptions.", create_mounts.BIND_OPTIONS),
+            ("VolumeOptions.", create_mounts.VOLUME_OPTIONS),
+            ("VolumeOptions.DriverConfig.", create_mounts.DRIVER),
+            ("TmpfsOptions.", create_mounts.TMPFS_OPTIONS),
+        ),
+    )
+    yield "endpoint", _bodies(("", create_network.ENDPOINT))
+    yield "healthcheck", _bodies(("", create.HEALTHCHECK))
+    others = [one for one in ROUTES if one.keys and one.keys is not create.CONFIG]
+    yield "bodies", _bodies(*((f"`{one.method} {one.path}`: ", one.keys) for one in others))
+
+
+def _admitted_paths() -> Iterator[str]:
+    yield "| request | what becomes of it | parameters |"
+    yield "|---|---|---|"
+    for route in ROUTES:
+        said = (f"`{one.name}`{_otherwise(one.does)}" for one in route.query)
+        yield f"| `{route.method} {route.path}` | {route.does} | {'; '.join(said)} |"
+    for family, why in system.FAMILIES.items():
+        yield f"| `{family}…` | refused: {why} | |"
+
+
+def _otherwise(does: str) -> str:
+    return "" if does == "as it is" else f" ({does})"
+
+
+def _bodies(*tables: tuple[str, tuple[Key, ...]]) -> Iterator[str]:
+    yield "| key | what becomes of it |"
+    yield "|---|---|"
+    for where, keys in tables:
+        for key in keys:
+            name = f"{where}`{key.name}`" if where.startswith("`") else f"`{where}{key.name}`"
+            yield f"| {name} | {key.does} |"
 
 
 # -- metrics ---------------------------------------------------------------------------------------

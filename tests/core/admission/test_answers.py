@@ -253,6 +253,15 @@ def test_events_are_the_agents_own() -> None:
         is None
     )
     assert shown(Answer.EVENT, {"Type": "network"}, GRANT) is None
+    network = {"ID": "c" * 64, "Attributes": {"name": f"{PREFIX}net", "type": "bridge"}}
+    told = shown(Answer.EVENT, {"Type": "network", "Action": "create", "Actor": network}, GRANT)
+    assert told["Actor"]["Attributes"] == {"name": "net", "type": "bridge"}
+    network["Attributes"] = {"name": "pool-gpu"}
+    assert shown(Answer.EVENT, {"Type": "network", "Actor": network}, GRANT) is None
+    volume = {"Type": "volume", "Actor": {"ID": f"{PREFIX}data", "Attributes": {"driver": "local"}}}
+    assert shown(Answer.EVENT, volume, GRANT)["Actor"]["ID"] == "data"
+    work = {"Type": "volume", "Actor": {"ID": WORK.volume, "Attributes": {"driver": "local"}}}
+    assert shown(Answer.EVENT, work, GRANT) is None
     assert shown(Answer.EVENT, [], GRANT) is None
 
 

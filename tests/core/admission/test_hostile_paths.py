@@ -243,6 +243,16 @@ def test_lists_are_asked_for_with_the_agents_own_label() -> None:
             assert label in _filters(outcome)["label"], path
 
 
+@pytest.mark.parametrize("kind", ["network", "volume"])
+def test_events_that_have_no_labels_are_asked_for_by_the_prefix(kind: str) -> None:
+    for name, told in ((None, PREFIX), ("theirs", PREFIX + "theirs"), ("data", f"{PREFIX}data")):
+        asked = {"type": [kind], **({kind: [name]} if name else {})}
+        outcome = forwarded("GET", f"/events?filters={_quoted(json.dumps(asked))}")
+        assert _filters(outcome) == {"type": {kind: True}, kind: {told: True}}
+    both = _quoted(json.dumps({"type": [kind, "image"]}))
+    assert "label" in _filters(forwarded("GET", f"/events?filters={both}"))
+
+
 def _quoted(text: str) -> str:
     return "".join(f"%{ord(one):02X}" if not one.isalnum() else one for one in text)
 

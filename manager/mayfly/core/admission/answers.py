@@ -191,13 +191,18 @@ def _own(documents: list[Mapping[str, Any]], grant: Grant) -> list[Mapping[str, 
 def _event(document: Any, grant: Grant) -> dict[str, Any] | None:
     actor = document.get("Actor") if isinstance(document, Mapping) else None
     attributes = (actor or {}).get("Attributes") or {}
-    if not actor or not grant.owns(attributes):
+    by_name = {"network": attributes.get("name"), "volume": (actor or {}).get("ID")}
+    name = str(by_name.get(document.get("Type")) if actor else "")
+    if not actor or not (grant.owns(attributes) or name.startswith(grant.prefix)):
         return None
     image = attributes.get(LABEL_IMAGE)
     plain = {name: value for name, value in attributes.items() if not name.startswith(RESERVED)}
     if "name" in plain:
         plain["name"] = named(plain["name"], grant)
-    found = kept(document, _EVENT) | {"Actor": {"ID": actor.get("ID"), "Attributes": plain}}
+    thing = named(str(actor.get("ID")), grant)
+    found = kept(document, _EVENT) | {"Actor": {"ID": thing, "Attributes": plain}}
+    if "id" in found:
+        found["id"] = thing
     if image and document.get("Type") == "container":
         plain["image"] = image
         found |= {"from": image} if "from" in document else {}

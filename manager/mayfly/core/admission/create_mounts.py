@@ -122,6 +122,11 @@ def mounted(ask: Ask, host: Mapping[str, Any], volumes: Iterable[str], image: Kn
         if place not in out.targets:
             out.take(place, "Volumes")
             out.mounts.append(_volume("", place, ask, read_only=False))
+    own_volumes = sum("DriverConfig" in (one.get("VolumeOptions") or {}) for one in out.mounts)
+    if own_volumes > ask.grant.bounds.volumes:
+        raise Refused(
+            f"a container with {own_volumes} volumes is refused: a job has {ask.grant.bounds.volumes} at most"
+        )
     if ask.grant.ca is not None and CA_TARGET not in out.targets:
         out.mounts.append(_host(ask.grant.ca, CA_TARGET, read_only=True))
     return out

@@ -73,6 +73,20 @@ def filtered(ask: Ask, known: tuple[str, ...], **more: str) -> str:
     return json.dumps(found, separators=(",", ":"))
 
 
+def event_filters(ask: Ask) -> str:
+    """Those of events, which have labels where they are of containers: a network's and a volume's go by name.
+
+    The Engine takes a name's beginning for it. One kind at a time can be asked for so.
+    """
+    kinds = _read(ask.request).get("type", ())
+    if kinds not in (("network",), ("volume",)):
+        return filtered(ask, OF_EVENTS)
+    found = json.loads(filtered(ask, OF_EVENTS))
+    del found["label"]
+    found[kinds[0]] = found.get(kinds[0]) or {ask.grant.prefix: True}
+    return json.dumps(found, separators=(",", ":"))
+
+
 def own_filters(ask: Ask, known: tuple[str, ...]) -> str | None:
     """The filters as they came in, of things that nobody owns; ``None``: there are none."""
     read = _read(ask.request)

@@ -119,7 +119,7 @@ def _list(ask: Ask) -> Outcome:
 
 
 def _look(rest: str, answer: Answer) -> Route:
-    query = (switch("manifests", "not passed on"), _PLATFORM)
+    query = (switch("manifests", "not passed on"), anything("platform", "not passed on"))
 
     def rule(ask: Ask) -> Outcome:
         asked(ask, query)
@@ -150,8 +150,8 @@ _KEPT = (
     "images are the host's, and shared by all agents: old ones are removed by Mayfly (images_keep)"
 )
 _BUILD = (
-    "the Engine builds no images for a job: what a build runs could not be confined as a container is. Build "
-    "in a container, by a builder that needs no rights (kaniko, buildah), and push what it made"
+    "the Engine builds no images for a job: what a Dockerfile fetches and runs could not be confined as a "
+    "container is. Build in a container, by a builder that needs no rights, and push what it made"
 )
 _CONTENT = "images come from registries alone: docker pull"
 ROUTES = (

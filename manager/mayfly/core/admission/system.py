@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mayfly.core.admission.ask import Ask
-from mayfly.core.admission.filters import OF_EVENTS, filtered, named_in_filters
+from mayfly.core.admission.filters import event_filters, named_in_filters
 from mayfly.core.admission.objects import Ref
 from mayfly.core.admission.outcome import Answer, Outcome, Streams
 from mayfly.core.admission.request import Request
@@ -13,7 +13,7 @@ from mayfly.core.admission.routes import Route, anything, asked, out, refused, w
 
 
 def _events(ask: Ask) -> Outcome:
-    said = asked(ask, _EVENTS) | {"filters": filtered(ask, OF_EVENTS)}
+    said = asked(ask, _EVENTS) | {"filters": event_filters(ask)}
     return out(ask, "/events", said, streams=Streams.LINES, answer=Answer.EVENT)
 
 
@@ -30,6 +30,7 @@ def _plain(method: str, path: str, does: str, answer: Answer = Answer.PLAIN) -> 
 
 
 _EVENTS = (when("since"), when("until"), anything("filters", "with the agent's own label"))
+_OF_EVENTS = "of the job's own containers; of its networks or volumes by the filter `type` alone"
 _SWARM = "an agent's Engine is in no swarm"
 _PLUGINS = "plugins are the host's"
 ROUTES = (
@@ -37,7 +38,14 @@ ROUTES = (
     _plain("HEAD", "/_ping", "as it is"),
     _plain("GET", "/version", "as it is", Answer.VERSION),
     _plain("GET", "/info", "a short one: releases, and what the agent may take", Answer.INFO),
-    Route("GET", "/events", "the job's own alone", _events, _EVENTS, names=_names_in_filters),
+    Route(
+        "GET",
+        "/events",
+        _OF_EVENTS,
+        _events,
+        _EVENTS,
+        names=_names_in_filters,
+    ),
     refused(
         "GET", "/system/df", "the disk is the host's: docker ps --size shows the job's containers"
     ),
