@@ -70,9 +70,9 @@ class Log:
         if isinstance(run, dict):  # whose commits say what is for its owner and operators
             fields |= {"run": run["id"], "by": run["owner"], "jobs": run["jobs"]}
         fields.pop("refusals", None)  # what a job asked for is for its owner and operators, too
-        for name in ("made", "refused"):
-            if not fields.get(name):
-                fields.pop(name, None)
+        for key in ("made", "refused"):
+            if not fields.get(key):
+                fields.pop(key, None)
         known = memory.agents.get(fields.get("generation", ""))
         if known is not None:
             fields.setdefault("slot", known.slot)
