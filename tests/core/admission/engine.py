@@ -26,7 +26,7 @@ TOKEN = "00112233aabb"
 
 def numbered(number: int) -> str:
     """An id."""
-    return f"{number:064x}"
+    return f"{number:04x}" * 16
 
 
 DB, WEB, THEIRS, AGENT = numbered(0xD0), numbered(0xD1), numbered(0xBAD), GRANT.container

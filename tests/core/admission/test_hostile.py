@@ -18,6 +18,7 @@ from tests.core.admission.engine import (
     decided,
     engine,
     forwarded,
+    numbered,
     refused,
 )
 from tests.core.admission.granted import AGENT, GRANT, HOLDER, OTHER_UUID, UUID
@@ -42,7 +43,7 @@ HOST: list[tuple[str, dict[str, Any], str]] = [
     ("a stranger's by name", {"NetworkMode": "container:mf-0mzzzzzzzzzzz-db"}, "No such container"),
     ("a network that is not there", {"NetworkMode": "container:"}, "No such container"),
     ("the pool's network", {"NetworkMode": "pool-gpu"}, "network pool-gpu not found"),
-    ("a network by the beginning of its id", {"NetworkMode": "00000000bad"}, "not found"),
+    ("a network by the beginning of its id", {"NetworkMode": numbered(0xBADC)[:12]}, "not found"),
     ("a service's network", {"NetworkMode": "service:db"}, "not found"),
     ("the host's root", {"Binds": ["/:/host"]}, '"/" is refused'),
     ("a file of the host", {"Binds": ["/etc/shadow:/x"]}, "/etc/shadow"),
@@ -83,6 +84,7 @@ HOST: list[tuple[str, dict[str, Any], str]] = [
     ("volumes from a stranger", {"VolumesFrom": [THEIRS]}, "No such container"),
     ("volumes from the agent", {"VolumesFrom": [f"{AGENT}:rw"]}, "No such container"),
     ("volumes from an own in a strange way", {"VolumesFrom": ["db:z"]}, "neither ro nor rw"),
+    ("a link without a network", {"NetworkMode": "none", "Links": ["db"]}, "no links"),
     ("a link to a stranger", {"Links": [f"{THEIRS}:db"]}, "No such container"),
     ("a bind by Mounts", {"Mounts": [{"Type": "bind", "Source": "/", "Target": "/x"}]}, '"/" is'),
     (

@@ -19,6 +19,7 @@ from tests.core.admission.engine import (
     decided,
     engine,
     forwarded,
+    numbered,
     refused,
 )
 from tests.core.admission.granted import AGENT, GRANT, HOLDER, PREFIX
@@ -49,7 +50,7 @@ PATHS: list[tuple[str, str, Any, int, str]] = [
     ("PUT", f"/containers/{THEIRS}/archive?path=/", None, 404, "No such container"),
     ("DELETE", f"/containers/{THEIRS}?force=1", None, 404, "No such container"),
     ("DELETE", "/containers/db?link=1", None, 403, "link"),
-    ("DELETE", f"/networks/{'0' * 60}badc", None, 404, "not found"),
+    ("DELETE", f"/networks/{numbered(0xBADC)}", None, 404, "not found"),
     ("DELETE", "/networks/pool-gpu", None, 404, "not found"),
     ("DELETE", "/networks/bridge", None, 403, "pre-defined"),
     ("GET", "/networks/host", None, 404, "not found"),
@@ -142,6 +143,9 @@ PATHS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/metrics", None, 404, "not known"),
     ("PUT", "/containers/create", made(), 405, "no method"),
     ("DELETE", "/containers/json", None, 404, "No such container"),
+    ("GET", "/containers/db/top?ps_args=-eo%20args,pid", None, 400, "ps_args"),
+    ("GET", "/containers/db/top?ps_args=-eo%20pid=x,args", None, 400, "ps_args"),
+    ("GET", "/containers/db/top?ps_args=-C%20sshd", None, 400, "ps_args"),
     ("POST", "/containers/db/start?checkpoint=x", None, 403, "checkpoint"),
     ("POST", "/containers/db/kill?signal=9;x", None, 400, "query"),
     ("GET", "/containers/json?filters=%7B%22x%22%3A%5B%22y%22%5D%7D", None, 403, '"x"'),
@@ -275,6 +279,14 @@ def test_names_in_filters_are_the_agents_own() -> None:
     assert asked({"network": ["pool-gpu"]})["network"] == {f"{PREFIX}pool-gpu": True}
     assert asked({"since": ["db"]})["since"] == {DB: True}
     assert asked({"since": [THEIRS]})["since"] == {PREFIX + THEIRS: True}
+
+
+@pytest.mark.parametrize(
+    "how", ["-ef", "aux", "auxww", "-o pid,cmd", "-eo pid,user,args", "axo pid,comm"]
+)
+def test_processes_are_listed_in_the_usual_ways(how: str) -> None:
+    target = forwarded("GET", f"/containers/db/top?ps_args={_quoted(how)}").target
+    assert target.endswith(f"/top?ps_args={_quoted(how)}".replace("%2D", "-"))
 
 
 def test_a_stranger_is_not_even_looked_up_by_a_name() -> None:

@@ -28,6 +28,8 @@ from mayfly.core.admission.routes import (
 )
 from mayfly.core.admission.routes import refused as refused_path
 
+# The Engine runs the host's ps and tells whose a line is by its column: a text before that could shift it.
+_PS = r"-?e?f?w{0,2}|a?u?x?w{0,2}|-?(?:e|ax)?o ?pid(?:,[a-z_%]{1,20}){0,20}"
 _PATH = anything("path", "in the container")
 _DETACH = word("detachKeys", form=r"[A-Za-z0-9\[\]@^_,\\ -]{1,64}")
 _SIGNAL = word("signal", form=r"[A-Za-z0-9+-]{1,20}")
@@ -199,7 +201,7 @@ ROUTES = (
         "GET",
         "/containers/{container}/top",
         _THEIRS,
-        word("ps_args", form=r"[A-Za-z0-9 ,=_-]{1,128}"),
+        word("ps_args", "`-ef`, `aux`, or `-o` with `pid` first", _PS),
         answer=Answer.TOP,
     ),
     on_container(

@@ -117,6 +117,8 @@ def attached(
     if mode == "host":
         network_name(ask, mode)
     if mode == "none" or mode.startswith(JOINS):
+        if host.get("Links"):
+            raise Refused(f"a container with network {shown(mode)} has no links", 400)
         for other, settings in endpoints.items():
             if other not in (mode, *DEFAULT_NETWORKS) or not is_nothing(settings):
                 raise Refused(
