@@ -172,9 +172,15 @@ def test_a_path_becomes_what_it_is_in_the_agent(
 def test_the_nearest_directory_above_a_path_counts() -> None:
     inner = VolumePlace("/home/agent/_work/_tools", "mayfly-tools")
     grant = replace(GRANT, shared=(inner,))
-    for path, volume in (("_tools/x", "mayfly-tools"), ("_toolsx", WORK.volume)):
-        body = made(host={"Binds": [f"/home/agent/_work/{path}:/x"]})
-        forward = forwarded("POST", CREATE, body, grant=grant)
+    outer = replace(GRANT, shared=(VolumePlace("/home/agent", "mayfly-home"),))
+    for path, volume, given in (
+        ("_work/_tools/x", "mayfly-tools", grant),
+        ("_work/_toolsx", WORK.volume, grant),
+        ("_work/x", WORK.volume, outer),
+        ("_workx", "mayfly-home", outer),
+    ):
+        body = made(host={"Binds": [f"/home/agent/{path}:/x"]})
+        forward = forwarded("POST", CREATE, body, grant=given)
         assert mounts_of(forward)["/x"]["Source"] == volume
 
 
@@ -311,6 +317,10 @@ def test_a_label_that_is_none_of_ours_publishes_nothing(label: str | None) -> No
         ({"OomScoreAdj": 900}, {"OomScoreAdj": 900}),
         (
             {"RestartPolicy": {"Name": "always"}},
+            {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 10}},
+        ),
+        (
+            {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 99}},
             {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 10}},
         ),
         (
