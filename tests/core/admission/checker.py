@@ -109,14 +109,13 @@ def assert_safe(forward: Forward, grant: Grant, own: frozenset[str] = OWN) -> No
     }
     if path in LISTED:
         filters = json.loads(query["filters"])
-        kind = next(iter(filters.get("type", {})), "")
-        if path == "/events" and "label" not in filters:
-            assert list(filters["type"]) == [kind]
-            assert kind in ("network", "volume")
-            assert filters[kind]
-            assert all(
-                one in own or one.startswith(f"mf-{grant.generation}-") for one in filters[kind]
-            )
+        if path == "/events":
+            values = [
+                one for name in ("container", "network", "volume") for one in filters.get(name, ())
+            ]
+            assert values
+            assert all(one in own or one.startswith(f"mf-{grant.generation}-") for one in values)
+            assert not any(one.startswith("io.mayfly.") for one in filters.get("label", ()))
             return
         labels = filters["label"]
         assert f"io.mayfly.belongs={grant.generation}" in labels

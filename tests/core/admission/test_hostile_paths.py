@@ -149,6 +149,14 @@ PATHS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/containers/db/start?checkpoint=x", None, 403, "checkpoint"),
     ("POST", "/containers/db/kill?signal=9;x", None, 400, "query"),
     ("GET", "/containers/json?filters=%7B%22x%22%3A%5B%22y%22%5D%7D", None, 403, '"x"'),
+    ("GET", "/events?filters=%7B%22volume%22%3A%5B%22%2Fvar%22%5D%7D", None, 400, "volume"),
+    (
+        "GET",
+        "/events?filters=%7B%22label%22%3A%5B%22io.mayfly.seal%22%5D%7D",
+        None,
+        403,
+        "io.mayfly.",
+    ),
     ("GET", "/containers/json?filters=nothing", None, 400, "JSON"),
     (
         "GET",
@@ -230,7 +238,6 @@ def test_lists_are_asked_for_with_the_agents_own_label() -> None:
         ("GET", "/containers/json?all=1"),
         ("GET", "/networks"),
         ("GET", "/volumes"),
-        ("GET", "/events"),
         ("POST", "/containers/prune"),
         ("POST", "/networks/prune"),
         ("POST", "/volumes/prune"),
@@ -247,14 +254,26 @@ def test_lists_are_asked_for_with_the_agents_own_label() -> None:
             assert label in _filters(outcome)["label"], path
 
 
-@pytest.mark.parametrize("kind", ["network", "volume"])
-def test_events_that_have_no_labels_are_asked_for_by_the_prefix(kind: str) -> None:
-    for name, told in ((None, PREFIX), ("theirs", PREFIX + "theirs"), ("data", f"{PREFIX}data")):
-        asked = {"type": [kind], **({kind: [name]} if name else {})}
-        outcome = forwarded("GET", f"/events?filters={_quoted(json.dumps(asked))}")
-        assert _filters(outcome) == {"type": {kind: True}, kind: {told: True}}
-    both = _quoted(json.dumps({"type": [kind, "image"]}))
-    assert "label" in _filters(forwarded("GET", f"/events?filters={both}"))
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, {"container": {PREFIX: True}}),
+        ({"type": ["network"]}, {"type": {"network": True}, "container": {PREFIX: True}}),
+        ({"container": []}, {"container": {PREFIX: True}}),
+        ({"container": ["db"]}, {"container": {DB: True}}),
+        ({"container": [THEIRS]}, {"container": {PREFIX + THEIRS: True}}),
+        ({"network": ["net", "x"]}, {"network": {f"{PREFIX}net": True, f"{PREFIX}x": True}}),
+        (
+            {"volume": ["data"], "label": ["a=b"]},
+            {"volume": {f"{PREFIX}data": True}, "label": {"a=b": True}},
+        ),
+    ],
+)
+def test_events_are_asked_for_by_the_agents_own_prefix(
+    asked: dict[str, list[str]], told: dict[str, Any]
+) -> None:
+    outcome = forwarded("GET", f"/events?filters={_quoted(json.dumps(asked))}")
+    assert _filters(outcome) == told
 
 
 def _quoted(text: str) -> str:

@@ -27,6 +27,7 @@ _THINGS = {
     "before": Kind.CONTAINER,
     "since": Kind.CONTAINER,
 }
+NAMED = ("container", "network", "volume")
 OF_CONTAINERS = (
     *(
         "ancestor",
@@ -60,13 +61,7 @@ def named_in_filters(request: Request) -> tuple[Ref, ...]:
 
 def filtered(ask: Ask, known: tuple[str, ...], **more: str) -> str:
     """The filters as they go out; ``more`` are further ones that are forced, each with its value."""
-    found: dict[str, dict[str, bool]] = {}
-    for name, values in _read(ask.request).items():
-        if name not in known:
-            raise Refused(
-                f"filter {shown(name)} is not known to this socket: {', '.join(known)} are"
-            )
-        found[name] = {_value(ask, name, value): True for value in values}
+    found = _translated(ask, known)
     found.setdefault("label", {})[f"{LABEL_BELONGS}={ask.grant.generation}"] = True
     for name, value in more.items():
         found.setdefault({"not_label": "label!"}.get(name, name), {})[value] = True
@@ -74,17 +69,27 @@ def filtered(ask: Ask, known: tuple[str, ...], **more: str) -> str:
 
 
 def event_filters(ask: Ask) -> str:
-    """Those of events, which have labels where they are of containers: a network's and a volume's go by name.
+    """Those of events, of which networks' and volumes' have no labels: they go by the prefix.
 
-    The Engine takes a name's beginning for it. One kind at a time can be asked for so.
+    The Engine takes each of these three for the id or the beginning of the name of whatever an event is of.
     """
-    kinds = _read(ask.request).get("type", ())
-    if kinds not in (("network",), ("volume",)):
-        return filtered(ask, OF_EVENTS)
-    found = json.loads(filtered(ask, OF_EVENTS))
-    del found["label"]
-    found[kinds[0]] = found.get(kinds[0]) or {ask.grant.prefix: True}
+    found = _translated(ask, OF_EVENTS)
+    if any(value.startswith("/") for value in found.get("volume", ())):
+        raise Refused("filter volume has to be the name of a volume", 400)
+    if not any(found.get(name) for name in NAMED):
+        found["container"] = {ask.grant.prefix: True}
     return json.dumps(found, separators=(",", ":"))
+
+
+def _translated(ask: Ask, known: tuple[str, ...]) -> dict[str, dict[str, bool]]:
+    found: dict[str, dict[str, bool]] = {}
+    for name, values in _read(ask.request).items():
+        if name not in known:
+            raise Refused(
+                f"filter {shown(name)} is not known to this socket: {', '.join(known)} are"
+            )
+        found[name] = {_value(ask, name, value): True for value in values}
+    return found
 
 
 def own_filters(ask: Ask, known: tuple[str, ...]) -> str | None:

@@ -29,8 +29,7 @@ def _plain(method: str, path: str, does: str, answer: Answer = Answer.PLAIN) -> 
     return Route(method, path, does, rule)
 
 
-_EVENTS = (when("since"), when("until"), anything("filters", "with the agent's own label"))
-_OF_EVENTS = "of the job's own containers; of its networks or volumes by the filter `type` alone"
+_EVENTS = (when("since"), when("until"), anything("filters", "with the agent's own prefix"))
 _SWARM = "an agent's Engine is in no swarm"
 _PLUGINS = "plugins are the host's"
 ROUTES = (
@@ -41,7 +40,7 @@ ROUTES = (
     Route(
         "GET",
         "/events",
-        _OF_EVENTS,
+        "the job's own alone",
         _events,
         _EVENTS,
         names=_names_in_filters,
