@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.admission.image_names import allowed, familiar, registry_allowed
+from mayfly.core.admission.image_names import (
+    allowed,
+    familiar,
+    registry_allowed,
+    was_pulled,
+)
 from mayfly.core.admission.objects import Kind, Known, Ref, found, lookups
 from tests.core.admission.granted import AGENT, GRANT, PREFIX
 
@@ -103,6 +108,13 @@ def test_an_image_is_there_where_a_pattern_allows_one_of_its_names(
     known = found(Ref(Kind.IMAGE, asked), IMAGE, replace(GRANT, allowed_images=patterns))
     assert (known.name if known else None) == name
     assert known is None or not known.own
+
+
+def test_an_image_was_pulled_by_any_of_its_names() -> None:
+    assert was_pulled(IMAGE, {"lab/tool:1"})
+    assert was_pulled(IMAGE, {"lab/tool@sha256:" + "2" * 64})
+    assert not was_pulled(IMAGE, {"lab/tool:latest"})
+    assert not was_pulled({"RepoTags": None}, {"lab/tool:1"})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ registry on its loopback, or an address beside it, is asked only where a pattern
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mayfly.core.admission.grant import Grant
@@ -108,6 +108,15 @@ def is_named(name: str, document: Mapping[str, Any]) -> bool:
         return any(one is not None and one[:2] == (domain, path) for one in told)
     plain = familiar(name)
     return any(familiar(str(one)) == plain for one in document.get("RepoTags") or ())
+
+
+def was_pulled(document: Mapping[str, Any], pulled: Collection[str]) -> bool:
+    """Whether one of the image's names is among those, which are as `familiar` has them.
+
+    Whoever has fetched it by one name may call it by another, or by its id.
+    """
+    told = (*(document.get("RepoTags") or ()), *(document.get("RepoDigests") or ()))
+    return any(familiar(str(name)) in pulled for name in told)
 
 
 def _matches(pattern: str, plain: str) -> bool:

@@ -96,7 +96,7 @@ def found(
     """What is to be in ``known`` for it, by the Engine's answer to one of its `lookups`.
 
     ``None``: it is as good as not there. ``container`` is the answer for the container of an exec
-    (its ``ContainerID``); ``pulled`` tells of an image whether this agent has pulled what it names.
+    (its ``ContainerID``); ``pulled`` tells of an image whether this agent has (`image_names.was_pulled`).
     """
     match ref.kind:
         case Kind.CONTAINER:
