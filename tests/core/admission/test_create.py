@@ -250,6 +250,18 @@ def test_a_container_may_share_what_is_the_jobs() -> None:
     assert told["Dns"] == []  # they are the other's
 
 
+def test_what_an_image_keeps_is_a_volume_of_the_jobs_unless_another_container_has_it() -> None:
+    world = engine()
+    path = "/v1.45/images/alpine/json"
+    world.things[path] = {**world.things[path], "Config": {"Volumes": {"/data": {}}}}
+    forward = forwarded("POST", CREATE, made(), world=world)
+    assert mounts_of(forward)["/data"]["VolumeOptions"]["Labels"] == GRANT.labels
+    forward = forwarded("POST", CREATE, made(host={"VolumesFrom": ["db"]}), world=world)
+    assert "/data" not in mounts_of(forward)
+    forward = forwarded("POST", CREATE, made(host={"Binds": ["data:/data/"]}), world=world)
+    assert mounts_of(forward)["/data"]["Source"] == f"{PREFIX}data"
+
+
 def test_links_lead_to_containers_of_the_job() -> None:
     forward = forwarded("POST", CREATE, clients.GITLAB)
     assert forward.body is not None

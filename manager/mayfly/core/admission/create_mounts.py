@@ -115,10 +115,11 @@ def mounted(ask: Ask, host: Mapping[str, Any], volumes: Iterable[str], image: Kn
         if mode not in ("", "ro", "rw"):
             raise Refused(f"HostConfig.VolumesFrom: {shown(mode)} is neither ro nor rw", 400)
         out.volumes_from.append(ask.own(Kind.CONTAINER, name).id + (f":{mode}" if mode else ""))
-    # What an image says would be a volume that nobody finds again: each is made here, and marked.
+    # What an image says would be a volume that nobody finds again: each is made here, and marked; but what is
+    # taken from another container comes before the image's, and these then go with their container.
     own = [target(place, "Volumes") for place in volumes]
     said = [target(cleaned(place), "a VOLUME of the image") for place in image.volumes]
-    for place in dict.fromkeys((*own, *said)):
+    for place in dict.fromkeys((*own, *(() if out.volumes_from else said))):
         if place not in out.targets:
             out.take(place, "Volumes")
             out.mounts.append(_volume("", place, ask, read_only=False))

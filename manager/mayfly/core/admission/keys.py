@@ -26,6 +26,7 @@ class Key:
     name: str
     does: str
     read: Read
+    empty: bool = False  # whether it may be there with nothing in it alone
 
 
 def refused(name: str, why: str) -> Key:
@@ -34,7 +35,7 @@ def refused(name: str, why: str) -> Key:
     def read(_value: Any, where: str) -> None:
         raise Refused(f"{where} is refused: {why}")
 
-    return Key(name, f"refused: {why}", read)
+    return Key(name, f"refused: {why}", read, empty=True)
 
 
 def dropped(name: str, does: str = "not passed on") -> Key:
@@ -64,7 +65,7 @@ def read_keys(document: Any, keys: Iterable[Key], where: str = "") -> dict[str, 
             told = f"{shown(spelled[key.name])} and {shown(name)}"
             raise Refused(f"{told} are one key, {where}{key.name}: say it once", 400)
         spelled[key.name] = name
-        if value is None or (is_nothing(value) and key.does.startswith("refused")):
+        if value is None or (key.empty and is_nothing(value)):
             continue
         read[key.name] = key.read(value, f"{where}{key.name}")
     return {name: value for name, value in read.items() if value is not None}
