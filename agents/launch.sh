@@ -14,6 +14,7 @@
 # Then both outputs of the client go through a pipe on to standard output, and the first such lines to the witness. The file may
 # set
 #
+#   _work        the directory that a job works in, which is a volume where its pool has `containers`, and then the job user's
 #   _patience    seconds after a TERM; what the job user still runs then, but for the client, is killed, so that the client can
 #                tell of its end
 #
@@ -237,6 +238,7 @@ launch() {
     finish 65
   }
   outlive_job
+  [ -z "$_door" ] || await_door
   read_lines
   watch_steps
   rm -rf "$_room/in" "$_room/frame" "$_room/lines" "$_room/patience"
@@ -255,6 +257,7 @@ launch() {
     [ -z "$_lines" ] || exec >&5 2>&1 5>&-
     [ -z "$_watched" ] || exec 6>&-
     job_environment
+    [ -z "$_door" ] || door_environment
     client
   ) &
   _job=$!
