@@ -6,7 +6,7 @@
 #   docker buildx bake -f dockerfiles/docker-bake.hcl --print             what would be built
 #
 # Variables come from the environment. A provider other than local wants its client's version and checksums, such as
-# GITHUB_VERSION, GITHUB_SHA256 (amd64) and GITHUB_SHA256_ARM64.
+# GITHUB_VERSION, GITHUB_SHA256 (amd64) and GITHUB_SHA256_ARM64. DOCKER=yes puts Docker's client into every image.
 #
 # The rows are those of images.toml (a test holds them together). Every provider's image of a CUDA and an architecture stands
 # on the same layers: the stage `agent` is built once for each of the two, and a provider adds its own above it.
@@ -21,6 +21,10 @@ variable "FLAVOUR" {
 
 variable "UID" {
   default = "1000"
+}
+
+variable "DOCKER" {
+  default = ""
 }
 
 variable "PLATFORMS" {
@@ -120,7 +124,8 @@ target "_agent" {
   dockerfile = "dockerfiles/Dockerfile"
   platforms  = split(",", PLATFORMS)
   args = {
-    UID = UID
+    UID    = UID
+    DOCKER = DOCKER
   }
 }
 

@@ -86,7 +86,7 @@ def test_a_client_s_version_and_checksums_reach_the_stage_that_wants_them(provid
     }
     stage = stages()[provider]
     declared = set(re.findall(r"^ARG (\w+)", stage, re.MULTILINE))
-    assert set(args) - {"BASE", "UID"} <= declared
+    assert set(args) - {"BASE", "DOCKER", "UID"} <= declared
     assert set(re.findall(r"\$\{(\w+):\?", stage)) <= set(args)
     assert f"ARG WANTED={provider}\n" in stage, (
         "what the command line passes is what bake leaves out"

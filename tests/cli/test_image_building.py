@@ -249,6 +249,23 @@ def test_a_build_goes_through_the_pool_s_proxy(host: Host, github: FakeGitHub) -
     assert "proxy" not in host.given("--label")["io.mayfly.build"]
 
 
+def test_docker_goes_in_where_a_pool_s_jobs_have_containers_and_nobody_said_otherwise(
+    host: Host, github: FakeGitHub
+) -> None:
+    assert host.run("build", "cpu", "--provider", "github").returncode == 0
+    assert "DOCKER" not in host.given("--build-arg")
+    host.pools = ""
+    host.pool("github", "ghp_good", "containers = true", url=f"{github.url}/acme")
+    assert host.run("build", "cpu", "--provider", "github").returncode == 0
+    assert host.given("--build-arg")["DOCKER"] == "yes"
+    assert "arguments" not in json.loads(host.given("--label")["io.mayfly.build"])
+    assert host.run("build", "cpu", "--provider", "local").returncode == 0
+    assert "DOCKER" not in host.given("--build-arg")
+    words = ("build", "cpu", "--provider", "github", "--build-arg", "DOCKER=")
+    assert host.run(*words).returncode == 0
+    assert host.given("--build-arg")["DOCKER"] == ""
+
+
 NEVER = (
     f'{{"schema": 1, "offers": {{}}, "pins": {{}}, "refusals": {{"gpu": {{"2.0": 1{"0" * 400}}}}}}}'
 )

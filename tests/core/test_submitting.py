@@ -18,6 +18,7 @@ from mayfly.core.model import (
     JobState,
     PoolName,
     PoolSecurity,
+    PoolSpec,
     Priority,
     SlotSpec,
 )
@@ -61,11 +62,12 @@ def submitted(
     named: dict[str, dict[JobId, JobState]] | None = None,
     wanted: str | None = None,
     unsent: tuple[str, ...] = (),
+    pools: tuple[PoolSpec, ...] = POOLS,
     **given: object,
 ) -> tuple[Entry, ...] | Refused:
     """What a box with those pools says to it."""
     command = replace(SubmitJob(by, PAYLOAD, wanted, None), **given)  # type: ignore[arg-type]
-    config = Config(HostSpec("box"), POOLS)
+    config = Config(HostSpec("box"), pools)
     return entries(
         *(command, config, Desired(SLOTS), memory or Memory(serial=9), T),
         new=JobId("new"),
@@ -140,6 +142,28 @@ def test_an_image_leads_to_the_pool_that_allows_it() -> None:
     assert taken(submitted(image="lab/jax:1", gpus=4)) == [("new", "again", "")]
     # What the Engine does not say refuses nothing.
     assert taken(submitted(image="lab/torch:2")) == [("new", "made", "")]
+
+
+def test_an_image_that_no_agent_may_be_of_is_a_container_s_where_a_pool_has_those() -> None:
+    made = replace(pool("made"), job_images=("lab/torch:*",))
+    open_ = replace(pool("open"), containers=True, job_images=("lab/own:1",))
+    some = replace(pool("some"), containers=True, allowed_images=("lab/db:*",))
+
+    def asked(image: str, wanted: str | None = None) -> tuple[str, str | None, str | None]:
+        found = submitted(image=image, wanted=wanted, pools=(made, open_, some))
+        assert not isinstance(found, Refused), found
+        job = found[0].job
+        return job.pool, job.image, job.container
+
+    assert asked("lab/torch:2") == ("made", "lab/torch:2", None)  # an agent's goes before
+    assert asked("lab/own:1") == ("open", "lab/own:1", None)
+    assert asked("python:3.12") == ("open", None, "python:3.12")
+    assert asked("lab/db:1", "some") == ("some", None, "lab/db:1")
+    refused = submitted(image="python:3.12", wanted="some", pools=(made, open_, some))
+    assert isinstance(refused, Refused)
+    assert refused.sentence.endswith(
+        "which pools allow which: made: lab/torch:*; open: lab/own:1, *; some: lab/db:*"
+    )
 
 
 def test_how_many_all_are_is_what_the_slots_have() -> None:

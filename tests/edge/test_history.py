@@ -221,6 +221,18 @@ def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
 LONG = ("sh", "-c", "x" * 130_000, "é" * 60_000)
 
 
+def test_of_which_image_a_job_s_container_is_outlives_a_restart(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    job = Job(JobId("j1"), PoolName("a"), 1, T, container="python:3.12")
+    submitted = JobSubmitted(T, job)
+    history.commit(
+        [submitted], apply(history.load(), [submitted]), {job.id: Payload(("true",), {})}
+    )
+    assert history.load().jobs[job.id] == job
+    assert reader.payload(job.id) == Payload(("true",), {}, "python:3.12")
+    assert (reader.job(job.id) or {})["image"] == "python:3.12"
+
+
 def test_of_a_job_that_has_ended_no_variable_stays_and_of_its_command_the_beginning(
     tmp_path: Path,
 ) -> None:

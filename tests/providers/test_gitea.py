@@ -311,6 +311,22 @@ def test_a_gitea_that_does_not_tell_its_address_is_no_finding(place: Place, faul
     assert place.provider.check() == ()
 
 
+def test_the_runner_of_a_pool_with_containers_speaks_to_the_agent_s_own_socket(
+    place: Place,
+) -> None:
+    keys = json.loads(place.provider.enrol(agent(), ()).files["config.yaml"])
+    assert not {"container", "host"} & set(keys)
+    place.pool = replace(place.pool, containers=True)
+    keys = json.loads(place.provider.enrol(agent(), ()).files["config.yaml"])
+    assert keys["container"]["docker_host"] == "unix:///run/mayfly-docker/docker.sock"
+    work = Gitea.traits.work
+    assert keys["container"]["workdir_parent"] == work
+    assert keys["container"]["bind_workdir"] is True
+    assert keys["host"]["workdir_parent"].startswith(f"{work}/")
+    # Only numbers are cleared away there as a task's.
+    assert not keys["host"]["workdir_parent"].removeprefix(f"{work}/").isdecimal()
+
+
 def test_a_token_of_the_person_goes_nowhere_but_to_the_api(place: Place) -> None:
     provider = place.provider
     provider.enrol(agent(), ())

@@ -13,12 +13,12 @@ from typing import Any
 import certifi
 import pytest
 
-from mayfly.core.model import Cache, Limits, PoolName, PoolSpec, Severity, SlotName
+from mayfly.core.model import Cache, Dataset, Limits, PoolName, PoolSpec, Severity, SlotName
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.vault import Vault
 from mayfly.providers import Enrolment
-from mayfly.providers.gitlab.provider import GitLab
+from mayfly.providers.gitlab.provider import FEATURES, OWN_RUNNERS, GitLab
 from mayfly.providers.gitlab.service import GitLabScope, place_of
 from mayfly.providers.installed import left_behind, load
 from tests.fakes.gitlab import REGISTRATION_TOKEN, FakeGitLab, Runner
@@ -96,6 +96,50 @@ def test_the_runner_reads_its_token_as_it_is(fake: FakeGitLab, make: Maker, toke
     found = tomllib.loads(files["config.toml"].decode())
     assert found["concurrent"] == 1
     assert found["runners"][0]["token"] == token
+
+
+def test_jobs_of_a_pool_with_containers_run_in_their_images_by_the_agent_s_own_socket(
+    make: Maker,
+) -> None:
+    found = config_of(make(containers=True, pull="always").enrol(agent(), ()))
+    assert found["executor"] == "docker"
+    assert found["builds_dir"] == OWN_RUNNERS.work
+    assert found["feature_flags"]["FF_NETWORK_PER_BUILD"] is True
+    assert found["feature_flags"].items() >= FEATURES.items()
+    docker = found["docker"]
+    assert docker["host"] == "unix:///run/mayfly-docker/docker.sock"
+    # What a job stands in has the same name in the agent, where it is a volume that a `docker run` may mount.
+    assert docker["volumes"] == [
+        "/builds:/builds",
+        "/var/run/docker.sock:/var/run/docker.sock",
+        "/cache",
+    ]
+    assert docker["pull_policy"] == ["always"]
+    assert not {"gpus", "image", "helper_image"} & set(docker)
+
+
+def test_such_jobs_have_the_pool_s_gpus_mounts_variables_and_default_images(make: Maker) -> None:
+    provider = make(
+        containers=True,
+        gpus=2,
+        env={"TZ": "UTC"},
+        datasets=(Dataset("/srv/net", "/datasets/net", "NET"),),
+        caches=(Cache("/srv/cache", "/cache"),),
+        default_image="python:3.12",
+        helper_image="lab/helper:1",
+    )
+    found = config_of(provider.enrol(agent(), ()))
+    docker = found["docker"]
+    assert (docker["gpus"], docker["service_gpus"]) == ("all", "all")
+    assert docker["volumes"][2:] == ["/cache:/cache", "/datasets/net:/datasets/net"]
+    assert (docker["image"], docker["helper_image"]) == ("python:3.12", "lab/helper:1")
+    assert found["environment"] == ["TZ=UTC", "NET=/datasets/net"]
+
+
+def test_a_pool_without_containers_runs_its_jobs_in_the_agent(make: Maker) -> None:
+    found = config_of(make().enrol(agent(), ()))
+    assert found["executor"] == "shell"
+    assert "docker" not in found
 
 
 def test_an_agent_costs_two_calls_once_its_slot_has_a_runner(fake: FakeGitLab, make: Maker) -> None:

@@ -56,6 +56,7 @@ def build_image(
         "UID": str(plan.uid),
         **({"BASE": found} if found else {}),
         **_proxies(plan.provider, config),
+        **_docker(plan.provider, config),
         **choice.arguments,
         **plan.arguments,
     }
@@ -102,6 +103,13 @@ def _proxies(provider: str, config: Config | None) -> Mapping[str, str]:
             )
             return {**dict.fromkeys(PROXIES, pool.proxy), **without}
     return {}
+
+
+def _docker(provider: str, config: Config | None) -> Mapping[str, str]:
+    """That Docker's client goes in, where jobs of a pool of the provider's may have containers."""
+    pools = config.pools if config is not None else ()
+    wanted = any(pool.containers for pool in pools if pool.provider == provider)
+    return {"DOCKER": "yes"} if wanted else {}
 
 
 def base_of(

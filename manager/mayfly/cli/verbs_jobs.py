@@ -122,9 +122,7 @@ def submit(
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option(
-            "--image", metavar="IMAGE", help="In an agent of that image, where a pool allows it."
-        ),
+        typer.Option("--image", metavar="IMAGE", help="In that image, where a pool allows it."),
     ] = None,
     matrix: Annotated[
         list[str] | None,

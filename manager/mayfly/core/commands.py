@@ -34,6 +34,8 @@ class Payload:
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    # the image of the container that it runs in; None: it runs in its agent itself
+    container: str | None = None
 
     @property
     def size(self) -> int:

@@ -18,7 +18,7 @@ from mayfly.core.job_images import NAME as IMAGE
 LONGEST = 8192  # characters of a label that is read
 # The build arguments that are used again, as the Dockerfile has them. Others are a builder's own, such as the
 # front end that it fetches and runs; the client's are asked for anew, and passwords are in proxies.
-ARGUMENTS = frozenset({"BASE", "PACKAGES", "UID", "UV"})
+ARGUMENTS = frozenset({"BASE", "DOCKER", "PACKAGES", "UID", "UV"})
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 

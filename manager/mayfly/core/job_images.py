@@ -24,7 +24,7 @@ SHOWN = 6  # of what a sentence lists
 
 def allows(pool: PoolSpec, image: str) -> bool:
     """Whether jobs of the pool may ask for the image."""
-    return pool.embedded and any(_matches(pattern, image) for pattern in pool.job_images)
+    return pool.embedded and any(matches(pattern, image) for pattern in pool.job_images)
 
 
 def allowed(pools: Iterable[PoolSpec], image: str) -> bool:
@@ -32,7 +32,7 @@ def allowed(pools: Iterable[PoolSpec], image: str) -> bool:
     return any(allows(pool, image) for pool in pools)
 
 
-def _matches(pattern: str, image: str) -> bool:
+def matches(pattern: str, image: str) -> bool:
     """``*`` stands for any characters; a name without a tag is one with ``:latest``, as engines have it."""
     parts = (re.escape(part) for part in tagged(pattern).split(ANY))
     named = tagged(image)
@@ -48,9 +48,14 @@ def tagged(name: str) -> str:
 
 
 def offers(pools: Iterable[PoolSpec]) -> str:
-    """Which pools allow which images, for a sentence; empty where none does."""
-    told = [f"{pool.name}: {_listed(pool.job_images)}" for pool in pools if pool.job_images]
+    """Which pools allow which images, of agents or of containers, for a sentence; empty where none does."""
+    told = [f"{pool.name}: {_listed(names)}" for pool in pools if (names := _names(pool))]
     return "; ".join(told[:SHOWN]) + ("; …" if len(told) > SHOWN else "")
+
+
+def _names(pool: PoolSpec) -> tuple[str, ...]:
+    beside = pool.allowed_images if pool.embedded and pool.containers else ()
+    return (*pool.job_images, *beside)
 
 
 def _listed(images: tuple[str, ...]) -> str:

@@ -239,7 +239,9 @@ class Job:
     workspace: str | None = None  # digest of the tree that it starts in; None: it brings none
     stdin: str | None = None  # digest of its standard input; None: it has none
     out: tuple[str, ...] = ()  # paths that are brought back from its container
-    image: str | None = None  # by name; None: its pool's own
+    image: str | None = None  # by name, of its agent; None: its pool's own
+    # by name, of the container that it runs in; None: it runs in its agent itself
+    container: str | None = None
 
     @property
     def brings(self) -> bool:

@@ -13,6 +13,7 @@ from itertools import product
 from math import prod
 
 from mayfly.core.commands import Caller, Payload, RunJob, SubmitJob, SubmitRun
+from mayfly.core.contained_job import contains
 from mayfly.core.desire import problem_with_job_image
 from mayfly.core.images import parse
 from mayfly.core.job_images import allows, offers
@@ -120,10 +121,21 @@ def entries(
             workspace=command.workspace,
             stdin=command.stdin,
             out=command.out,
-            image=command.image,
+            image=_agents_image(pool, command.image),
+            container=_containers_image(pool, command.image),
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
+
+
+def _agents_image(pool: PoolSpec, image: str | None) -> str | None:
+    """The image that the job's agent is to be of; ``None``: its pool's own."""
+    return image if image is not None and allows(pool, image) else None
+
+
+def _containers_image(pool: PoolSpec, image: str | None) -> str | None:
+    """The image of the container that the job runs in; ``None``: it runs in its agent itself."""
+    return None if image is None or allows(pool, image) else image
 
 
 def run_entries(
@@ -167,7 +179,8 @@ def run_entries(
             awaits=after,
             workspace=command.workspace,
             out=wanted.out,
-            image=wanted.image,
+            image=_agents_image(pools[0][0], wanted.image),
+            container=_containers_image(pools[0][0], wanted.image),
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
@@ -294,13 +307,16 @@ def _with_gpus(
 def _with_image(
     image: str, command: SubmitJob, queues: list[PoolSpec], config: Config
 ) -> list[PoolSpec] | Refused:
-    """The pools that allow the image, where agents can be made of it, as far as that is known."""
+    """The pools that allow the image, where agents can be made of it, as far as that is known; or else those
+    whose jobs may run in a container of it.
+    """
     if command.cuda:
         sentence = "an image has the CUDA that is in it: ask for image or cuda, not for both"
         return Refused(400, "bad_request", sentence)
     found = [pool for pool in queues if allows(pool, image)]
     if not found:
-        return Refused(409, "refused", _not_allowed(image, command, queues, config))
+        beside = [pool for pool in queues if contains(pool, image)]
+        return beside or Refused(409, "refused", _not_allowed(image, command, queues, config))
     if image in command.seen:
         why = problem_with_job_image(image, command.seen[image], found[0])
         if why is not None:
@@ -318,7 +334,7 @@ def _not_allowed(image: str, command: SubmitJob, queues: list[PoolSpec], config:
         whose = f"no pool with a queue lets jobs ask for image {image}"
     if elsewhere:
         return f"{whose}; which pools allow which: {elsewhere}"
-    return f"{whose}: none has job_images in the configuration"
+    return f"{whose}: none has job_images, or containers, in the configuration"
 
 
 def _by_cuda(

@@ -259,8 +259,8 @@ class History:
             "INSERT INTO jobs"
             " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size,"
             " name, priority, group_id, variant, after, awaits, retry_lost, command, alike,"
-            " workspace, stdin, out, image)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " workspace, stdin, out, image, container)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id,
                 job.serial,
@@ -285,6 +285,7 @@ class History:
                 job.stdin,
                 json.dumps(job.out),
                 job.image,
+                job.container,
             ),
         )
 

@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -104,6 +104,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # By name; none: its pool's own.
     ("ALTER TABLE jobs ADD COLUMN image TEXT",),
+    # By name, of the container that it runs in; none: it runs in its agent itself.
+    ("ALTER TABLE jobs ADD COLUMN container TEXT",),
 )
 
 

@@ -129,10 +129,13 @@ class HistoryReader:
 
     def payload(self, job: JobId) -> Payload | None:
         """What the job runs; ``None`` where there is none of that id that has not ended."""
-        rows = self._rows("SELECT argv, env FROM jobs WHERE id = ? AND finished IS NULL", (job,))
+        rows = self._rows(
+            "SELECT argv, env, container FROM jobs WHERE id = ? AND finished IS NULL", (job,)
+        )
         if not rows:
             return None
-        return Payload(tuple(json.loads(rows[0]["argv"])), json.loads(rows[0]["env"]))
+        argv, env, container = rows[0]
+        return Payload(tuple(json.loads(argv)), json.loads(env), container)
 
     def brought(self, job: JobId) -> Brought | None:
         """What the job brings; ``None`` where it begins nowhere else than any other, or has ended."""
@@ -361,6 +364,8 @@ def _job_row(row: sqlite3.Row) -> dict[str, Any]:
         "after": row["after"].split(),
         "out": json.loads(row["out"]),
         "results": told,
+        # what it asked for, whether its agent is of it or a container there
+        "image": row["image"] or row["container"],
     }
 
 

@@ -38,7 +38,7 @@ NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 JOB_COLUMNS = (
     "id, pool, serial, state, exit_code, cause, slot, agent, submitted, started, finished, timeout, tries,"
     " cancelled_by, uid, owner, size, name, priority, group_id, variant, after, awaits, forsaken,"
-    " retry_lost, lost, detail, command, workspace, stdin, out, results, image"
+    " retry_lost, lost, detail, command, workspace, stdin, out, results, image, container"
 )
 
 
@@ -147,6 +147,7 @@ def _job_from(row: sqlite3.Row) -> Job:
         stdin=row["stdin"],
         out=tuple(json.loads(row["out"])),
         image=row["image"],
+        container=row["container"],
     )
 
 

@@ -25,6 +25,20 @@ FETCHES = 8.0  # agents of a pool ask for jobs so many times a second together a
 FETCH_LEAST = 2.0  # seconds between two questions of one agent
 # Where a pool with containers of its jobs' own has their files: in the agent and in a job container alike.
 WORK = "/workspace"
+# Of such a pool. What may be mounted, and which images there are, the gateway says. A job's directory is
+# bound from there, not a volume of its own, and one without a container stands beneath it too: so a job that
+# calls `docker` itself can mount what it stands in.
+CONTAINERS: dict[str, object] = {
+    "container": {
+        "docker_host": "unix:///run/mayfly-docker/docker.sock",
+        "workdir_parent": WORK,
+        "bind_workdir": True,
+        "valid_volumes": ["**"],
+        "force_pull": False,
+        "privileged": False,
+    },
+    "host": {"workdir_parent": f"{WORK}/host"},
+}
 # Where the launcher has opened what the gate brought: the runner reads it as the job user.
 REGISTRATION, CONFIGURATION = "/proc/self/fd/3", "/proc/self/fd/4"
 
@@ -136,4 +150,5 @@ class Enroller:
                 "fetch_interval_max": f"{pause:.1f}s",
             },
             "cache": {"enabled": False},
+            **(CONTAINERS if self._pool.containers else {}),
         }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mayfly.edge.config_types import CallsPerHour, Reference, ScopeText, ServiceUrl, Table, key
+from mayfly.edge.config_types import (
+    CallsPerHour,
+    PlainText,
+    Reference,
+    ScopeText,
+    ServiceUrl,
+    Table,
+    key,
+)
 from mayfly.edge.provider_keys import ProviderKeys
 from mayfly.edge.sources import Where
 from mayfly.providers.gitlab.settings import GitLabSettings
@@ -28,6 +36,16 @@ class GitLabTable(Table):
     )
     calls_per_hour: CallsPerHour = key(
         GitLabSettings, "calls_per_hour", "how many calls may be made"
+    )
+    default_image: PlainText | None = key(
+        GitLabSettings,
+        "default_image",
+        "with `containers`: the image of a job that names none; absent: such a job fails",
+    )
+    helper_image: PlainText | None = key(
+        GitLabSettings,
+        "helper_image",
+        "with `containers`: the runner's helper image; absent: GitLab's own, of the runner's version",
     )
     releases: ServiceUrl | None = key(
         GitLabSettings,

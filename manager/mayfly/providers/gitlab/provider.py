@@ -45,16 +45,14 @@ from mayfly.providers import (
     diagnosis,
     unseen_jobs,
 )
-from mayfly.providers.gitlab import check, client_release, lines
+from mayfly.providers.gitlab import check, client_release, docker_executor, lines
 from mayfly.providers.gitlab.access import Access
+from mayfly.providers.gitlab.docker_executor import BUILDS, SHARED_CACHE
 from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.gitlab.slot_runners import SlotRunners
 from mayfly.providers.gitlab.store import RunnerStore, StoredRunner, vault
 from mayfly.providers.gitlab.waiting import Waiting
 
-SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
-# Where a pool with containers of its jobs' own has their files: in the agent and in a job's containers alike.
-BUILDS = "/builds"
 LIST_EVERY = 60.0  # seconds between two lists of a pool
 LIST_EVERY_SLOT = 10.0  # and for each of its slots: their jobs are asked for one by one
 # What a job may ask for with a variable of its own, and a runner's own answer stands above: its steps would
@@ -200,20 +198,28 @@ class GitLab:
             "name": name,
             "url": self._access.service.base,
             "token": token.reveal(),
-            "executor": "shell",
-            "shell": "bash",
-            "feature_flags": FEATURES,
+            **self._executor(),
         }
         if self._pool.ca is not None:
             keys["tls-ca-file"] = CA_TARGET
-        if any(cache.target == SHARED_CACHE for cache in self._pool.caches):
-            keys["cache_dir"] = SHARED_CACHE
         # Nothing of a token's expiry: gitlab-runner would rotate it by itself.
         return {
             "config.toml": tomli_w.dumps({"concurrent": 1, "runners": [keys]}).encode(),
             "system_id": self._runners.system_id(slot).encode(),
             "name": name.encode(),
         }
+
+    def _executor(self) -> dict[str, object]:
+        """How the runner runs a job: in a container of its own, or in the agent as the job user."""
+        settings = self._pool.settings
+        assert isinstance(settings, GitLabSettings)
+        if self._pool.containers:
+            features = FEATURES | docker_executor.FEATURES
+            return {**docker_executor.keys(self._pool, settings), "feature_flags": features}
+        keys: dict[str, object] = {"executor": "shell", "shell": "bash", "feature_flags": FEATURES}
+        if any(cache.target == SHARED_CACHE for cache in self._pool.caches):
+            keys["cache_dir"] = SHARED_CACHE
+        return keys
 
     def cordon(self, registration: str, on: bool) -> Cordoned:
         """Pause the runner, or let it go on, and look whether it runs a job already."""

@@ -20,5 +20,9 @@ class GitLabSettings:
     calls_per_hour: int = field(default=3000, metadata=UNBAKED)
     # the configuration has the pool no more: its runners are only to be deleted
     left: bool = field(default=False, metadata={**UNBAKED, "key": False})
+    # of a pool with `containers`: the image of a job that names none; None: such a job fails
+    default_image: str | None = field(default=None, metadata=UNBAKED)
+    # of such a pool: what clones, and keeps caches and artifacts; None: its maker's, of the runner's version
+    helper_image: str | None = field(default=None, metadata=UNBAKED)
     # where the runner is fetched from for images; None: its maker's own place
     releases: str | None = field(default=None, metadata=UNBAKED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mayfly.core.contained_job import in_container
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
     Cause,
@@ -69,9 +70,19 @@ class Local:
         if payload is None:
             raise Refused(f"there is no job for agent {agent.generation}: it is dismissed")
         environment = {**payload.env, "MAYFLY_JOB": str(agent.job)}
-        argv, brought = payload.argv, None
-        if agent.brings:
-            brought = self._brought(JobId(str(agent.job)))
+        brought = self._brought(JobId(str(agent.job))) if agent.brings else None
+        argv = payload.argv
+        if payload.container is not None:
+            argv = in_container(
+                self.pool,
+                payload.container,
+                argv,
+                {**environment, "MAYFLY_SLOT": agent.slot},
+                gpus=bool(agent.lease),
+                stdin=brought is not None and brought.stdin is not None,
+            )
+            environment = {}  # its container's: nothing of it changes what Docker's client does
+        if brought is not None:
             argv = begun_there(argv, brought)
         return Enrolment(
             files={
