@@ -1,7 +1,7 @@
 """The two images that the clients' jobs need, on the image of an agent with Docker's client: no registry.
 
-`job` has git, curl, bash and the docker command, what the agent of Azure Pipelines takes for a node, and the two
-words of GitLab's helper. `service` answers over HTTP with a variable's words, and says when it does.
+`job` has git, curl, bash and the docker command, what the agent of Azure Pipelines takes for a node, and the
+two words of GitLab's helper. `service` answers over HTTP with a variable's words, and says when it does.
 """
 
 from __future__ import annotations
