@@ -273,6 +273,19 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "FROM mayfly/local:",
     ),
     (
+        replace(
+            WELL,
+            config=Config(HostSpec("box"), (replace(LOCAL, containers=True),)),
+            survey=Survey(
+                images={"mayfly/local:cpu": ImageSeen("sha256:3", GATE_PROTOCOL, docker=False)}
+            ),
+        ),
+        "image.present",
+        State.WARN,
+        "mayfly/local:cpu has no docker command",
+        "mayfly images build cpu",
+    ),
+    (
         with_image("13.0"),
         "image.cuda",
         State.FAIL,

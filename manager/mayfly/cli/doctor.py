@@ -33,6 +33,7 @@ from mayfly.core.model import (
 from mayfly.core.mounts import paths
 from mayfly.edge.room import Room
 from mayfly.engines.protocol import EngineFacts, Finding
+from mayfly.providers.installed import package
 
 FREE_USER = "64000:64000"  # between what Debian gives to people and to services: nobody's
 FEW, LONG_PLACE = 6, 100  # of what an image says that one sentence names, and characters of each
@@ -398,10 +399,25 @@ def _images(facts: Facts) -> Iterator[Verdict]:
                 fix = f"# build {image} without its VOLUME, or mount a cache or a tmpfs there"
                 yield warn(f"pool {pool.name}: {image}: {text}", fix)
 
+        yield from _without_docker(pool, facts.survey.images)
     if facts.job_images_untold:
         yield skip(
             f"not every image that jobs may ask for was looked at: {facts.job_images_untold}"
         )
+
+
+def _without_docker(pool: PoolSpec, seen: Mapping[str, ImageSeen | None]) -> Iterator[Verdict]:
+    """The images of a pool with containers in which nobody finds a `docker` command to ask for them."""
+    found = package(pool.provider)
+    client = found.client if found is not None else None
+    if not pool.containers or (client is not None and not client.calls_docker):
+        return
+    ours = f"mayfly/{pool.provider}:"
+    for reference, one in seen.items():
+        named = reference == pool.image if pool.image is not None else reference.startswith(ours)
+        if named and one is not None and one.docker is False:
+            text = f"pool {pool.name}: {reference} has no docker command, by which its jobs get containers"
+            yield warn(text, _build(reference))
 
 
 def _few(places: Sequence[str]) -> str:

@@ -107,6 +107,11 @@ def _proxies(provider: str, config: Config | None) -> Mapping[str, str]:
 
 def _docker(provider: str, config: Config | None) -> Mapping[str, str]:
     """That Docker's client goes in, where jobs of a pool of the provider's may have containers."""
+    from mayfly.providers.installed import package  # noqa: PLC0415
+
+    found = package(provider)
+    if found is not None and found.client is not None and not found.client.calls_docker:
+        return {}
     pools = config.pools if config is not None else ()
     wanted = any(pool.containers for pool in pools if pool.provider == provider)
     return {"DOCKER": "yes"} if wanted else {}

@@ -25,6 +25,7 @@ from mayfly.core.model import (
     GATE_PROTOCOL,
     LABEL_CLIENT,
     LABEL_CUDA,
+    LABEL_DOCKER,
     LABEL_GATE,
     LABEL_PROVIDER,
     Config,
@@ -56,6 +57,7 @@ class ImageSeen:
     volumes: tuple[str, ...] = ()  # places whose files no limit counts
     client: str | None = None  # the version of its service's client; None: it does not say
     looked_at: bool = True  # False: it is elsewhere, and taken at its word
+    docker: bool | None = None  # whether Docker's client was put in; None: it does not say
 
     @classmethod
     def unseen(cls, identity: str) -> ImageSeen:
@@ -71,7 +73,8 @@ class ImageSeen:
             _word(labels.get(name))
             for name in (LABEL_GATE, LABEL_CUDA, LABEL_PROVIDER, LABEL_CLIENT)
         )
-        return cls(identity, gate, cuda, provider, volumes, client or None)
+        docker = None if (put := labels.get(LABEL_DOCKER)) is None else put != ""
+        return cls(identity, gate, cuda, provider, volumes, client or None, docker=docker)
 
 
 def _word(label: str | None) -> str | None:

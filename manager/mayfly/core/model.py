@@ -37,6 +37,7 @@ LABEL_GATE = "io.mayfly.gate"
 LABEL_PROVIDER = "io.mayfly.provider"  # of an image: whose launcher its gate opens to
 LABEL_CUDA = "io.mayfly.cuda"  # of an image: the CUDA in it, such as 12.8
 LABEL_CLIENT = "io.mayfly.client"  # of an image: the version of its service's client
+LABEL_DOCKER = "io.mayfly.docker"  # of an image: whether Docker's client was put in; empty: not
 LABEL_CHECKSUM = "io.mayfly.client.sha256"  # of an image: what the client's archive was checked by
 LABEL_BUILD = "io.mayfly.build"  # of an image: how it was built, see core/image_build.py
 
@@ -425,6 +426,8 @@ class ImageClient:
     place: str  # where its versions stand for people to read
     # days for which the service takes a version after its successor came out; None: it refuses none for that
     good_for: float | None = None
+    # it calls the `docker` command for a job's containers
+    calls_docker: bool = True
 
     @property
     def arguments(self) -> tuple[str, str]:

@@ -69,7 +69,10 @@ PACKAGE = Package(
     make=make,
     keys=keys,
     client=ImageClient(
-        "GitLab's runner", "RUNNER", "https://gitlab.com/gitlab-org/gitlab-runner/-/releases"
+        "GitLab's runner",
+        "RUNNER",
+        "https://gitlab.com/gitlab-org/gitlab-runner/-/releases",
+        calls_docker=False,
     ),
     published=published,
     hints=Hints(
