@@ -288,6 +288,15 @@ def test_init_takes_a_service_without_tls_where_that_is_said(
     assert pool.plain_http
 
 
+def test_init_lets_jobs_bring_containers_where_that_is_said(mayfly: Mayfly, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    assert mayfly("init", "--no-images", "--config", path, "--provider", "local").code == 0
+    assert not load(path, environ={}).config.pools[0].containers
+    words = ("--force", "--provider", "local", "--containers")
+    assert mayfly("init", "--no-images", "--config", path, *words).code == 0
+    assert load(path, environ={}).config.pools[0].containers
+
+
 @pytest.mark.parametrize("provider", ["gitea"])
 def test_init_names_an_authority_by_its_whole_path(
     mayfly: Mayfly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str

@@ -193,6 +193,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         *((f"init --provider {p} --app 12", 2) for p in ("local", "azure", "gitlab", "gitea")),
     ],
     "init --proxy": [("init --from-prototype - --proxy http://x", 2)],
+    "init --containers": [("init --from-prototype - --containers", 2)],
     "init --no-proxy": [("init --from-prototype - --no-proxy x", 2)],
     "init --from": [
         ("init --from /no/such/answers.toml", 2),

@@ -50,6 +50,7 @@ class PoolAnswers:
     proxy: str | None = None  # what the service, and jobs, are reached through
     no_proxy: str | None = None
     app: str | None = None  # an App's id; its key is where the token would be
+    containers: bool = False  # jobs may bring their own
 
 
 def config_text(found: Found, wanted: PoolAnswers) -> str:
@@ -108,6 +109,8 @@ def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
     ]
     if wanted.plain_http:
         lines.append("plain_http = true  # everybody on the way to the service can read the token")
+    if wanted.containers:
+        lines.append("containers = true  # jobs bring their own: container:, services:, docker run")
     if wanted.ca is not None:
         lines.append(f"ca = {toml_value(wanted.ca)}  # trusted too, by Mayfly and in each agent")
     if wanted.proxy is not None:

@@ -39,6 +39,7 @@ class Answers:
     no_proxy: str | None = None
     canary_job: str | None = None  # what is run at the service at the end
     canary: bool | None = None  # a job of the pool's own queue is run at the end
+    containers: bool | None = None  # jobs may bring their own
 
     def given(self) -> Mapping[str, object]:
         """What was said, by the option's name."""
@@ -66,7 +67,13 @@ class Answers:
 
 
 KINDS: Mapping[str, type] = {
-    one.name: {"slots": int, "gpus": int, "plain_http": bool, "canary": bool}.get(one.name, str)
+    one.name: {
+        "slots": int,
+        "gpus": int,
+        "plain_http": bool,
+        "canary": bool,
+        "containers": bool,
+    }.get(one.name, str)
     for one in fields(Answers)
 }
 LEAST: Mapping[str, int] = {"slots": 1, "gpus": 0}

@@ -97,6 +97,9 @@ def init(
             "--plain-http", help="Let the token go to an http:// URL, readable on the way."
         ),
     ] = False,
+    containers: Annotated[
+        bool, typer.Option("--containers", help="Let jobs bring containers of their own.")
+    ] = False,
     ca: Annotated[
         str | None,
         typer.Option(
@@ -166,7 +169,7 @@ def init(
 
     typed = Answers(
         provider, name, slots, gpus, url, agent_pool, scope, credential, token_file, app,
-        plain_http or None, ca, proxy, no_proxy, canary_job, canary or None,
+        plain_http or None, ca, proxy, no_proxy, canary_job, canary or None, containers or None,
     )  # fmt: skip
     path = main_file(config_path(ctx, config), os.environ)
     if from_prototype is not None:
@@ -327,6 +330,7 @@ class Setup:
             credential=credential if answers.credential is not None else None,
             token_file=token_file,
             plain_http=bool(answers.plain_http),
+            containers=bool(answers.containers),
             ca=answers.ca,
             proxy=answers.proxy,
             no_proxy=answers.no_proxy,
