@@ -179,6 +179,7 @@ ELSEWHERE = {
         *("app", "runner_group", "calls_per_hour", "scope", "plain_http"),
         *("scale_set", "fallback"),  # tests/providers/test_github_scaleset.py
         "releases",  # tests/providers/test_client_release.py
+        *("default_image", "helper_image"),  # tests/providers/test_gitlab.py
         *("stuck_after", "cancel_stuck", "token_expires"),  # tests/providers/test_waiting.py
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
