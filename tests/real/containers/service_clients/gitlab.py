@@ -13,7 +13,7 @@ import os
 import secrets
 from typing import Any
 
-from tests.fakes.container_clients.docker_calls import (
+from tests.real.containers.service_clients.docker_calls import (
     GPUS,
     IMAGE,
     SERVICE,
@@ -23,7 +23,7 @@ from tests.fakes.container_clients.docker_calls import (
     must,
     tell,
 )
-from tests.fakes.container_clients.engine_http import Engine, Unlike
+from tests.real.containers.service_clients.engine_http import Engine, Unlike
 
 HELPER = os.environ.get("HELPER", IMAGE)
 LABEL = "com.gitlab.gitlab-runner"

@@ -1,6 +1,6 @@
-"""The two images that the clients' jobs need, on the image of an agent with Docker's client: no registry.
+"""The two images that the clients' jobs need, on the image of an agent: no registry.
 
-`job` has git, curl, bash and the docker command, what the agent of Azure Pipelines takes for a node, and the
+`job` has git, curl and bash, what the agent of Azure Pipelines takes for a node, and the
 two words of GitLab's helper. `service` answers over HTTP with a variable's words, and says when it does.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-JOB, SERVICE = "mayfly-clients/job:1", "mayfly-clients/service:1"
+JOB, SERVICE = "base:job", "base:service"
 FILES = {
     "node": "#!/bin/sh\nexec sleep 3600\n",
     "gitlab-runner-helper": """#!/bin/bash

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from pathlib import Path
 
-from tests.fakes.container_clients.docker_calls import (
+from tests.real.containers.service_clients.docker_calls import (
+    CLIENTS,
     EXTERNALS,
     GPUS,
     IMAGE,
     SERVICE,
     WORK,
     asked_over_http,
+    bring_along,
     clear_stale,
     docker,
     ended,
@@ -46,6 +47,7 @@ def make_folders() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for name in ("_github_home", "_github_workflow"):
         (TEMP / name).mkdir(exist_ok=True)
+    bring_along()
     (WORKSPACE / "checked-out").write_text("by the runner\n")
 
 
@@ -71,6 +73,7 @@ def job(network: str) -> str:
     have(IMAGE)
     binds = [
         SOCKET,
+        *([f"{CLIENTS}:/clients:ro"] if CLIENTS else []),
         f"{WORK}:/__w",
         f"{EXTERNALS}:/__e:ro",
         f"{TEMP}:/__w/_temp",
@@ -100,7 +103,7 @@ def steps(container: str, network: str) -> None:
     script = (
         "cat checked-out; pwd; echo by the job > made; echo $SECRET; cat /__e/node;"
         "touch /__e/x 2>/dev/null && echo writable || echo read-only;"
-        "curl -fsS http://web:8080/; docker ps --format '{{.Names}}' | wc -l"
+        "curl -fsS http://web:8080/; PATH=/clients/bin:$PATH docker ps --format '{{.Names}}' | wc -l"
     )
     found = run_step(container, script, SECRET="s3cr3t")
     containers = 2  # its own and the service: no stranger's, and no agent
@@ -159,5 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert Path(EXTERNALS, "node").exists(), "what the runner brings along has a file `node`"
     ended(main)
