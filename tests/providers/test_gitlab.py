@@ -133,7 +133,7 @@ def test_such_jobs_have_the_pool_s_gpus_mounts_variables_and_default_images(make
     assert (docker["gpus"], docker["service_gpus"]) == ("all", "all")
     assert docker["volumes"][2:] == ["/cache:/cache", "/datasets/net:/datasets/net"]
     assert (docker["image"], docker["helper_image"]) == ("python:3.12", "lab/helper:1")
-    assert found["environment"] == ["TZ=UTC", "NET=/datasets/net"]
+    assert found["environment"] == ["DOCKER_BUILDKIT=0", "TZ=UTC", "NET=/datasets/net"]
 
 
 def test_a_pool_without_containers_runs_its_jobs_in_the_agent(make: Maker) -> None:

@@ -227,3 +227,11 @@ def test_an_end_is_judged_by_the_signs_and_never_by_the_exit_code(
     outcome = judge(end, signs)
     assert (outcome.result, outcome.cause) == (result, cause)
     assert outcome.detail.startswith(detail)
+
+
+def test_a_system_failure_of_a_job_with_an_image_of_its_own_is_not_the_slot_s() -> None:
+    """Else whoever names an image that is not there has the slot cool for all others."""
+    signs = (RECEIVED, said("Job failed (system failure): prepare environment", "x"))
+    found = judge(DONE, signs, contained=True)
+    assert (found.result, found.cause) == (Result.JOB_DONE, Cause.EXIT)
+    assert "job 7 failed (system failure): prepare environment" in found.detail

@@ -43,7 +43,8 @@ def keys(pool: PoolSpec, settings: GitLabSettings) -> dict[str, object]:
         docker["helper_image"] = settings.helper_image
     if pool.gpus:
         docker |= {"gpus": "all", "service_gpus": "all"}
-    told = pools_variables(pool)
+    # As the launcher has it for jobs in agents: the gateway takes no BuildKit.
+    told = {"DOCKER_BUILDKIT": "0", **pools_variables(pool)}
     return {
         "executor": "docker",
         "environment": [f"{name}={value}" for name, value in told.items()],

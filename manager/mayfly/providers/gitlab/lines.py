@@ -93,17 +93,20 @@ def _trouble(text: str, said: Mapping[str, object]) -> Sign | None:
     return None
 
 
-def judge(end: End, signs: tuple[str, ...]) -> Outcome:
-    """What came of an agent that ended so and left these signs in its witness."""
-    return account(end, told(end, signs))
+def judge(end: End, signs: tuple[str, ...], *, contained: bool = False) -> Outcome:
+    """What came of an agent that ended so and left these signs in its witness.
+
+    ``contained``: its jobs run in containers of their own.
+    """
+    return account(end, told(end, signs, contained=contained))
 
 
-def told(end: End, signs: tuple[str, ...]) -> Told:
+def told(end: End, signs: tuple[str, ...], *, contained: bool = False) -> Told:
     """What the launcher kept of its log tells."""
     kept = [match for match in map(_SIGN.fullmatch, signs) if match is not None]
     for sign in reversed(kept):
         if sign["msg"].startswith((SUCCEEDED, FAILED)):
-            return _result(sign)
+            return _result(sign, contained=contained)
     offered = [sign for sign in kept if sign["msg"] == RECEIVED or _dropped(sign)]
     # Of a job that was taken back before it began (which the launcher makes sure of) nothing has run.
     if offered and not _dropped(offered[-1]):
@@ -129,12 +132,14 @@ def _dropped(sign: re.Match[str]) -> bool:
     return sign["msg"] in (*_DROPPED, BEGUN)
 
 
-def _result(sign: re.Match[str]) -> Told:
+def _result(sign: re.Match[str], *, contained: bool) -> Told:
     text = clean(sign["msg"])
     if text == SUCCEEDED:
         return Told(ended=JobEnd(f"job {sign['job']} succeeded", succeeded=True))
     detail = f"job {sign['job']} failed{text.removeprefix(FAILED)}"
-    if text.startswith(SYSTEM_FAILURE):
+    # (Where a job brings its image and services, most of what the runner calls so is theirs: an image that is
+    # not to be had, or something that its gateway refuses.)
+    if text.startswith(SYSTEM_FAILURE) and not contained:
         # Not the job's fault, and the next job would fare no better: the slot cools.
         return Told(unfit=detail)
     cause = _CAUSES.get(sign["reason"])

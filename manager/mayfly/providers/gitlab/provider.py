@@ -278,4 +278,4 @@ class GitLab:
 
     def judge(self, end: End, signs: tuple[str, ...]) -> Outcome:
         """What came of an agent that ended so."""
-        return lines.judge(end, signs)
+        return lines.judge(end, signs, contained=self._pool.containers)
