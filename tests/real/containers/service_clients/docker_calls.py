@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 WORK = Path(os.environ.get("WORK", "/workspace"))
-EXTERNALS = WORK / "externals"  # what the client brings along, here in the work directory, too
+# What the client brings along; in the work directory where it is no client's image
+EXTERNALS = Path(os.environ.get("EXTERNALS") or WORK / "externals")
 IMAGE, SERVICE = os.environ.get("IMAGE", ""), os.environ.get("SERVICE", "")
 GPUS = os.environ.get("GPUS", "")
 # A dataset with the docker command, which the job's author mounts in its container; "": it is in the image
@@ -124,6 +125,8 @@ def asked_over_http(host: str, port: int) -> str:
 
 
 def bring_along() -> None:
+    if not EXTERNALS.is_relative_to(WORK):
+        return
     EXTERNALS.mkdir(parents=True, exist_ok=True)
     (EXTERNALS / "node").write_text("node\n")
 
