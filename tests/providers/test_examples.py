@@ -159,6 +159,23 @@ def test_an_example_is_one_for_its_service_and_its_page_leads_to_it(service: str
     assert example.group(read(service)) == own.get("runner_group", own.get("agent_pool", ""))
 
 
+@pytest.mark.parametrize(
+    ("file", "schema"),
+    [
+        ("containers-github.yml", "github-workflows"),
+        ("containers-gitlab-ci.yml", "gitlab-ci"),
+        ("containers-azure-pipelines.yml", "azure-pipelines"),
+    ],
+)
+def test_an_example_with_containers_is_one_for_its_service(file: str, schema: str) -> None:
+    document = yaml.safe_load((PLACE / file).read_text())
+    if True in document:
+        document["on"] = document.pop(True)
+    vendored = importlib.resources.files("check_jsonschema") / "builtin_schemas/vendor"
+    assert_valid(document, json.loads((vendored / f"{schema}.json").read_text()))
+    assert f"({file})" in (PLACE / "containers.md").read_text()
+
+
 @pytest.mark.parametrize("service", EXAMPLES)
 def test_each_version_of_an_example_has_its_pool_and_no_other(service: str, tmp_path: Path) -> None:
     """Three pools as the page has them, but for their CUDA version, on a host with one model of GPU."""

@@ -204,7 +204,7 @@ BODY: Mapping[str, Schema] = {
     },
     "image": _or_null(
         _text(
-            "what it runs in, an agent of it or a container, where its pool allows that; null: the pool's own",
+            "what it runs in, its agent or a container, where its pool allows that; null: the pool's own",
             maxLength=255,
         )
     ),
