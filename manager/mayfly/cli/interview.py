@@ -361,7 +361,7 @@ def not_a_service(answer: str, answers: Answers) -> str | None:
         "--canary": service.embedded,
         "--canary-job": service.canary is not None,
         **dict.fromkeys(("--provider", "--name", "--slots", "--gpus", "--ca"), True),
-        **dict.fromkeys(("--proxy", "--no-proxy"), True),
+        **dict.fromkeys(("--proxy", "--no-proxy", "--containers"), True),
     }
     if answers.canary and service.canary is not None:
         return f"--canary is of Mayfly's own queue: name what {answer} is to run by --canary-job"
