@@ -112,6 +112,8 @@ class Job:
     name: str = ""  # "": after its number
     forced: list[int] = field(default_factory=list)  # answers still to be given once: 202, 412, 416
     taken_back: str = ""  # what becomes of it as soon as a runner has it; "": nothing
+    image: str = ""  # that it names; "": none
+    services: tuple[Mapping[str, object], ...] = ()
 
     @property
     def log(self) -> str:
@@ -213,6 +215,8 @@ class FakeGitLab(Fake):
         artifacts: Sequence[str] = (),
         forced: Sequence[int] = (),
         taken_back: str = "",
+        image: str = "",
+        services: Sequence[Mapping[str, object]] = (),
     ) -> int:
         """A job that waits for a runner with its tags; its id."""
         with self.lock:
@@ -227,6 +231,8 @@ class FakeGitLab(Fake):
                 f"glcbt-64_{secrets.token_hex(10)}",
                 forced=list(forced),
                 taken_back=taken_back,
+                image=image,
+                services=tuple(services),
             )
             self.jobs[job.id] = job
             self._tick(*(runner for runner in self.runners.values() if _fits(job, runner)))
@@ -810,8 +816,8 @@ class FakeGitLab(Fake):
             "runner_info": {"timeout": job.timeout},
             "variables": shown,
             "steps": steps,
-            "image": None,
-            "services": [],
+            "image": {"name": job.image, "ports": []} if job.image else None,
+            "services": [dict(one) for one in job.services],
             "artifacts": artifacts if job.artifacts else [],
             "cache": [],
             "credentials": [],
