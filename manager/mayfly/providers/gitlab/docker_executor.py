@@ -43,7 +43,7 @@ def keys(pool: PoolSpec, settings: GitLabSettings) -> dict[str, object]:
         docker["helper_image"] = settings.helper_image
     if pool.gpus:
         docker |= {"gpus": "all", "service_gpus": "all"}
-    # As the launcher has it for jobs in agents: the gateway takes no BuildKit.
+    # As the launcher has it for jobs in agents: by the classic builder a refused build shows why.
     told = {"DOCKER_BUILDKIT": "0", **pools_variables(pool)}
     return {
         "executor": "docker",
