@@ -128,8 +128,8 @@ def action(network: str) -> None:
     (folder / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN echo built > /built\n")
     built = f"{LABEL}:{secrets.token_hex(16)}"
     builds = bool(os.environ.get("BUILDS"))
-    words = ("build", "-t", built, "-f", str(folder / "Dockerfile"), str(folder))
-    said = " ".join(docker(*words, ok=builds))
+    of = ("build", "-t", built, "-f", str(folder / "Dockerfile"), str(folder))
+    said = " ".join(docker(*of, ok=builds))
     if builds:
         images.append(built)
     else:
