@@ -435,6 +435,17 @@ def test_gpus_get_in_as_into_the_agent() -> None:
     assert host["Privileged"] is False
 
 
+@pytest.mark.parametrize(
+    "ids", [None, ["0", "1"], [UUID], ["MIG-GPU-1111/1/0"], ["0:1"], ["nvidia.com/gpu=0"]]
+)
+@pytest.mark.parametrize("driver", ["", "nvidia"])
+def test_gpus_are_asked_for_by_any_name(ids: list[str] | None, driver: str) -> None:
+    request = {"Driver": driver, "Count": 0, "DeviceIDs": ids, "Capabilities": [["gpu", "utility"]]}
+    forward = forwarded("POST", CREATE, made(host={"DeviceRequests": [request]}))
+    assert forward.body is not None
+    assert f"NVIDIA_VISIBLE_DEVICES={UUID}" in forward.body["Env"]
+
+
 def test_the_pools_variables_come_before_the_jobs() -> None:
     for env, told in (
         (None, "https_proxy=http://proxy:3128"),

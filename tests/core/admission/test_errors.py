@@ -43,6 +43,7 @@ HARMLESS = (
     (404, "manifest for lab/x:9 not found: manifest unknown: manifest unknown"),
     (404, _DENIED),
     (400, "client version 1.99 is too new. Maximum supported API version is 1.51"),
+    (404, 'failed to resolve reference "docker.io/lab/x:1": docker.io/lab/x:1: not found'),
     (400, "Minimum memory limit allowed is 6MB"),
     (409, f"Cannot kill container: db: Container {DB} is not running"),
     (500, "cannot join network of a non running container: " + DB),

@@ -38,7 +38,7 @@ def asks(host: Mapping[str, Any], env: Mapping[str, str | None]) -> bool:
         gpus = (
             "gpu" in asked or driver in ("nvidia", "cdi") or any(one.startswith(CDI) for one in ids)
         )
-        strange = [one for one in ids if "/" in one and not one.startswith(CDI)]
+        strange = [one for one in ids if "=" in one and not one.startswith(CDI)]
         if driver not in DRIVERS or not gpus or strange or (driver == "cdi" and not _cdi(ids)):
             told = strange[0] if strange else driver or ",".join(sorted(asked))
             raise Refused(

@@ -65,6 +65,7 @@ _FORMS = (
     r"cannot (?:overwrite|copy) [ \w/.\"-]{1,400}",
     rf"(?:manifest for|image|pull access denied for) {_I}[ :,'\w]{{1,200}}",
     r"no matching manifest for [\w/ ]{1,60} in the manifest list entries[ \w:-]*",
+    rf"failed to resolve reference {_Q}: [ \w.,:'/@-]{{1,300}}",
     r"unauthorized: [ \w.,:'/-]{1,300}",
     r"toomanyrequests: [ \w.,:'/-]{1,300}",
     r"denied: [ \w.,:'/-]{1,300}",
