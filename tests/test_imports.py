@@ -17,6 +17,7 @@ HOMES = {
     "cryptography": "edge/app_key.py",
     "jinja2": "edge/pipeline_templates.py",
     "yaml": "edge/yaml_text.py",
+    "h11": "engines/docker/gateway/*.py",
     "docker": "engines/docker/client.py",
     "pynvml": "edge/gpus*.py",
     "requests": "edge/exchange.py",
@@ -103,6 +104,7 @@ def test_no_engine_is_known_outside_its_own_package(room: str) -> None:
 def test_cli_knows_an_engine_by_name_only_where_a_verb_is_about_that_one() -> None:
     about = {
         "cli/cluster_socket.py": {"kubernetes"},
+        "cli/gateway_process.py": {"docker"},
         "cli/image_building.py": {"docker"},
         "cli/verbs_images.py": {"docker"},
     }

@@ -55,6 +55,7 @@ def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
         "edge/http_connection.py",  # one client
         "edge/mounted.py",  # one look, which may hang
         "edge/repository.py",  # the deadline of one question to git
+        "engines/docker/gateway/agent_namespace.py",  # one socket, in another namespace than all others
         "engines/docker/output.py",  # one question
         "engines/kubernetes/output.py",  # one agent's output, and whatever goes wrong with it is told
         "edge/tcp_http.py",  # accepts, and catches whatever a client brings

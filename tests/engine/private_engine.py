@@ -281,6 +281,10 @@ class PrivateEngine:
             stderr=output,
         )
 
+    def entering(self) -> list[str]:
+        """What a command begins with that is to run in its network namespace."""
+        return self._inside()
+
     def listen(self, port: int, address: str = "127.0.0.1") -> socket.socket:
         """A listening socket in its network namespace: what answers there is reached by its containers.
 

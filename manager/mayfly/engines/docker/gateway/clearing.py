@@ -1,0 +1,217 @@
+"""What an agent made through its door is taken away again: by label and seal, all of it, never by a prune.
+
+For the manager, before a slot's next gate opens. Safe to repeat: what is gone already is a success, and
+whatever fails is ``Passing``, so that it is tried again until nothing is left. What bears the label and not
+the seal is a stranger's, and not touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from mayfly.core.admission.grant import (
+    LABEL_BELONGS,
+    LABEL_BELONGS_HOST,
+    LABEL_BELONGS_SEAL,
+    PREFIX,
+    read_grant,
+)
+from mayfly.edge.faults import Fault, Passing
+from mayfly.engines.docker import wire
+from mayfly.engines.docker.gateway import grant_files, home
+from mayfly.engines.protocol import Gone
+
+LOOK_SECONDS = 30.0
+REMOVE_SECONDS = 60.0  # for one thing
+CLOSE_SECONDS = 40.0  # the gateway itself waits 30 s for the Engine
+ROUNDS = 5  # of looking again for what was made while it was looked
+LATE_SECONDS = 1.0  # in which an Engine ends a create whose gateway has died
+
+
+def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) -> None:
+    """Remove every belonging of that agent, whose ``live`` is ``over``, and at last its directory.
+
+    ``Passing`` where something is left, or may be.
+    """
+    place = home.agent(Path(state_dir), generation)
+    seen = close(state_dir, generation)
+    work = _work_volume(place)
+    belongs = _Belongings(base_url, host, generation, seal)
+    for turn in range(ROUNDS):
+        if not belongs.remove_containers():
+            if turn or not _died(seen, place):
+                break
+            time.sleep(LATE_SECONDS)  # a gateway that died may have left a create under way
+    else:
+        raise Passing(f"containers of agent {generation} come again and again", 1.0)
+    belongs.remove_networks()
+    belongs.remove_images()
+    belongs.remove_volumes(last=work)
+    try:
+        shutil.rmtree(place)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Passing(f"removing {place}: {error.strerror}; it is tried again") from error
+
+
+# -- the gateway -----------------------------------------------------------------------------
+
+
+def close(state_dir: str, generation: str) -> Mapping[str, Any] | None:
+    """See that no request of that agent is in flight; how the gateway fares, ``None`` where none runs.
+
+    ``Passing`` where one still is, or the gateway does not say.
+    """
+    doing = f"closing the Engine socket of agent {generation}"
+    with _control(state_dir) as address:
+        if address is None:
+            return None
+        try:
+            said = wire.post_json(
+                address, f"{home.CLOSE}{generation}", doing, {}, timeout=CLOSE_SECONDS
+            )
+            health: Mapping[str, Any] = wire.get_json(
+                address, home.HEALTH, doing, timeout=LOOK_SECONDS
+            )
+        except Fault as fault:
+            if _is_free(state_dir):
+                return None
+            raise Passing(
+                f"{doing}: the gateway does not answer; see `systemctl status mayfly-gateway`", 1.0
+            ) from fault
+    if said.get("in_flight"):
+        raise Passing(f"{doing}: the Engine has not answered all that it was asked", 1.0)
+    return health
+
+
+@contextmanager
+def _control(state_dir: str) -> Iterator[str | None]:
+    """The address of the gateway's control socket, however deep it is; ``None`` where there is none."""
+    try:
+        folder = os.open(home.folder(Path(state_dir)), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield None
+        return
+    try:
+        there = os.path.exists(f"/proc/self/fd/{folder}/{home.CONTROL}")  # noqa: PTH110  by descriptor
+        yield f"unix:///proc/self/fd/{folder}/{home.CONTROL}" if there else None
+    finally:
+        os.close(folder)
+
+
+def _is_free(state_dir: str) -> bool:
+    """Whether no gateway runs, by its lock."""
+    try:
+        held = os.open(home.lock(Path(state_dir)), os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(held)
+    return True
+
+
+def _died(gateway: Mapping[str, Any] | None, place: Path) -> bool:
+    """Whether the gateway that served this agent may have ended with something under way."""
+    if gateway is None:
+        return True
+    try:
+        made = (place / grant_files.OVER / grant_files.MADE).stat().st_mtime
+    except OSError:
+        return True
+    return float(gateway.get("started", time.time())) > made
+
+
+def _work_volume(place: Path) -> str | None:
+    for state in (grant_files.OVER, grant_files.LIVE):
+        with suppress(OSError, ValueError):
+            work = read_grant((place / state / grant_files.GRANT).read_bytes()).work
+            return None if work is None else work.volume
+    return None
+
+
+# -- the Engine ------------------------------------------------------------------------------
+
+
+class _Belongings:
+    """Those of one agent, at one Engine."""
+
+    def __init__(self, base_url: str, host: str, generation: str, seal: str) -> None:
+        self._base_url = base_url
+        self._generation = generation
+        self._seal = seal
+        self._host = host
+
+    def remove_containers(self) -> bool:
+        """Whether there was one."""
+        found = [
+            entry["Id"]
+            for entry in self._own("/containers/json?all=1&", "containers")
+            if self._is_called(entry)
+        ]
+        for cid in found:
+            self._remove(f"/containers/{cid}?force=1&v=1", f"container {cid[:12]}")
+        return bool(found)
+
+    def remove_networks(self) -> None:
+        for entry in self._own("/networks?", "networks"):
+            self._remove(f"/networks/{entry['Id']}", f"network {entry['Name']}")
+
+    def remove_images(self) -> None:
+        for entry in self._own("/images/json?", "images"):
+            self._remove(f"/images/{entry['Id']}?force=1", f"image {entry['Id'][:19]}")
+
+    def remove_volumes(self, last: str | None) -> None:
+        names = [entry["Name"] for entry in self._own("/volumes?", "volumes", "Volumes")]
+        for name in sorted(names, key=lambda name: name == last):
+            self._remove(f"/volumes/{quote(name, safe='')}?force=1", f"volume {name}")
+
+    def _own(self, target: str, kind: str, key: str | None = None) -> list[Mapping[str, Any]]:
+        wanted = quote(json.dumps({"label": [f"{LABEL_BELONGS}={self._generation}"]}))
+        doing = f"looking for the {kind} of agent {self._generation}"
+        try:
+            listed = wire.get_json(
+                self._base_url, f"{target}filters={wanted}", doing, timeout=LOOK_SECONDS
+            )
+        except Passing:
+            raise
+        except Fault as fault:
+            raise Passing(str(fault)) from fault
+        entries = (listed.get(key) if key is not None else listed) or []
+        return [entry for entry in entries if self._is_own(entry.get("Labels") or {})]
+
+    def _is_called(self, entry: Mapping[str, Any]) -> bool:
+        """As a door calls what it makes: a person's container has the labels of the image that it is of."""
+        names = entry.get("Names") or ("/",)
+        return names[0].removeprefix("/").startswith(f"{PREFIX}{self._generation}-")
+
+    def _is_own(self, labels: Mapping[str, str]) -> bool:
+        seal = labels.get(LABEL_BELONGS_SEAL, "").encode(errors="surrogatepass")
+        return labels.get(LABEL_BELONGS_HOST) == self._host and hmac.compare_digest(
+            seal, self._seal.encode()
+        )
+
+    def _remove(self, target: str, what: str) -> None:
+        doing = f"removing {what} of agent {self._generation}"
+        try:
+            wire.do(self._base_url, "DELETE", target, doing, timeout=REMOVE_SECONDS)
+        except Gone:
+            pass
+        except Passing:
+            raise
+        except Fault as fault:
+            raise Passing(f"{fault}; it is tried again") from fault

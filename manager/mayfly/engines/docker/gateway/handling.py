@@ -1,0 +1,240 @@
+"""One request from its head to the end of its answer: read, looked up, admitted, forwarded, shown.
+
+Decided is in ``core.admission`` alone. What goes out is what that made, by whole ids and never by a client's
+own bytes; what comes back goes through what it shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mayfly.core.admission.admit import admit, expects, objects
+from mayfly.core.admission.grant import Grant
+from mayfly.core.admission.objects import Known, Ref
+from mayfly.core.admission.outcome import (
+    First,
+    Forward,
+    Outcome,
+    Refuse,
+    Reply,
+    Streams,
+)
+from mayfly.core.admission.request import Request, request_head, with_body
+from mayfly.core.admission.routes import Expects
+from mayfly.engines.docker.gateway import work_directories
+from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
+from mayfly.engines.docker.gateway.door import NOT_YET, OVER, Door
+from mayfly.engines.docker.gateway.engine_connection import (
+    EngineGone,
+)
+from mayfly.engines.docker.gateway.engine_connection import asked as asked_of
+from mayfly.engines.docker.gateway.lookup import known
+from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, JSON, Passage
+from mayfly.engines.docker.gateway.published_ports import NotPublished, PublishedPorts
+from mayfly.engines.docker.gateway.showing import told_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TURNS = 4  # of what has to be made first, for one request
+BUG = "the gateway failed on this request, which is a fault of Mayfly's; its log has more"
+STARTS = ("/start", "/restart")
+
+
+class _Refused(Exception):
+    """Within this file: what is answered instead."""
+
+    def __init__(self, status: int, sentence: str, *, told: bool = True) -> None:
+        super().__init__(sentence)
+        self.refuse = Refuse(status, sentence, told)
+
+
+class Handling:
+    """Of the requests of all agents, at one Engine."""
+
+    def __init__(self, engine: str, publishing: Callable[[], Awaitable[None]]) -> None:
+        self._engine = engine
+        self._publishing = publishing  # containers that start and end are to be told of from now on
+
+    async def resume(self, door: Door) -> None:
+        """An agent's door has been opened: what was published before is listened on again."""
+        try:
+            grant = door.files.grant()
+        except ValueError:
+            return  # whoever asks is told
+        ports = None if grant is None else self._ports(door, grant)
+        if ports is not None and ports.any:
+            await self._publishing()
+            with suppress(EngineGone):  # it is looked again when the Engine is back
+                await ports.look()
+
+    async def serve(self, door: Door, client: ClientConnection, asked: Asked) -> bool:
+        """Answer it; whether another request may follow on the connection."""
+        try:
+            return await self._served(door, client, asked)
+        except _Refused as refused:
+            return await _told(door, client, refused.refuse)
+        except EngineGone as gone:
+            return not client.answered and await client.refuse(503, str(gone))
+        except (BadRequest, OSError):
+            raise
+        except Exception:  # noqa: BLE001  a bug on one request ends that one
+            door.withheld(f"{asked.method} {asked.target}: {traceback.format_exc(limit=-3)}")
+            return not client.answered and await client.refuse(500, BUG)
+
+    async def _served(self, door: Door, client: ClientConnection, asked: Asked) -> bool:
+        grant = await _grant(door)
+        request = await _read(client, asked, grant)
+        if isinstance(request, Refuse):
+            return await _told(door, client, request)
+        outcome, things = await self._admitted(door, request, grant)
+        if isinstance(outcome, Refuse):
+            return await _told(door, client, outcome)
+        if isinstance(outcome, Reply):
+            body = json.dumps(outcome.body).encode() + b"\n"
+            headers = {"Content-Type": JSON, **outcome.headers}
+            return await client.answer(outcome.status, headers.items(), body)
+        assert isinstance(outcome, Forward)
+        passage = Passage(self._engine, door, client, asked, grant, outcome)
+        await self._prepared(door, outcome)
+        match outcome.streams:
+            case Streams.NONE:
+                return await self._whole(passage, things)
+            case Streams.LINES | Streams.ANSWER:
+                return await passage.streamed()
+            case Streams.UPLOAD:
+                return await passage.uploaded()
+            case Streams.HIJACK:
+                return await passage.hijacked()
+
+    # -- deciding --------------------------------------------------------------------------
+
+    async def _admitted(
+        self, door: Door, request: Request, grant: Grant
+    ) -> tuple[Outcome, Mapping[Ref, Known]]:
+        for _ in range(TURNS):
+            outcome, things = await self._judged(door, request, grant)
+            if not isinstance(outcome, First):
+                return outcome, things
+            async with door.making_first:
+                outcome, things = await self._judged(door, request, grant)
+                if isinstance(outcome, First):  # and nobody has made it meanwhile
+                    await self._made_first(door, outcome.make, grant)
+        raise EngineGone("what this job needs is taken away as it is made; try again")
+
+    async def _judged(
+        self, door: Door, request: Request, grant: Grant
+    ) -> tuple[Outcome, Mapping[Ref, Known]]:
+        things = await known(self._engine, objects(request), grant, door.pulled)
+        return admit(request, grant, things), things
+
+    async def _made_first(self, door: Door, make: Forward, grant: Grant) -> None:
+        """One of an agent's requests at a time; that another has made it is as good."""
+        if make.makes and not await asyncio.to_thread(door.files.note_made):
+            raise _Refused(403, OVER, told=False)
+        status, said = await door.made(
+            asked_of(self._engine, make.method, make.target, make.body, seconds=ANSWER_SECONDS)
+        )
+        if status >= 300 and status != 409:
+            raise _Refused(*told_failure(door, grant, status, str(said)), told=False)
+
+    async def _prepared(self, door: Door, forward: Forward) -> None:
+        """What has to be so before the request goes out."""
+        if forward.makes and not await asyncio.to_thread(door.files.note_made):
+            raise _Refused(403, OVER, told=False)
+        for directory in forward.directories:
+            volume = await self._mountpoint(door, directory.volume)
+            try:
+                await asyncio.to_thread(work_directories.made, volume, (directory.subpath,))
+            except OSError as error:
+                raise _Refused(
+                    500, f"the directory {directory.subpath} cannot be made: {error.strerror}"
+                ) from error
+
+    async def _mountpoint(self, door: Door, volume: str) -> Path:
+        found = door.mountpoints.get(volume)
+        if found is None:
+            status, shown_volume = await asked_of(self._engine, "GET", f"/volumes/{volume}")
+            if status != 200 or not shown_volume.get("Mountpoint"):
+                raise EngineGone("the work directory of this agent is not to be found")
+            found = door.mountpoints[volume] = Path(shown_volume["Mountpoint"])
+        return found
+
+    # -- one whole answer ------------------------------------------------------------------
+
+    async def _whole(self, passage: Passage, things: Mapping[Ref, Known]) -> bool:
+        door, forward, grant = passage.door, passage.forward, passage.grant
+        if forward.counts is not None:
+            refusal = await door.counting.begin(forward.counts, grant)
+            if refusal is not None:
+                raise _Refused(409, refusal)
+        starting = await self._publish(door, forward, grant, things)
+        going = passage.asked_whole(starting)
+        head, body = await passage.unless_gone(door.made(going) if forward.makes else going)
+        return await passage.answered(head, body)
+
+    async def _publish(
+        self, door: Door, forward: Forward, grant: Grant, things: Mapping[Ref, Known]
+    ) -> PublishedPorts | None:
+        """Listen for a container that is about to start; ``None`` where none with ports is."""
+        path = forward.target.partition("?")[0]
+        if forward.method != "POST" or not path.endswith(STARTS):
+            return None
+        container = next((one for one in things.values() if f"/{one.id}/" in path), None)
+        if container is None or not container.ports:
+            return None
+        ports = self._ports(door, grant)
+        await self._publishing()
+        try:
+            name = container.name.removeprefix(grant.prefix)
+            await ports.publish(container.id, name, container.ports)
+        except NotPublished as why:
+            raise _Refused(500, str(why), told=False) from why
+        return ports
+
+    def _ports(self, door: Door, grant: Grant) -> PublishedPorts:
+        if door.ports is None:
+            inside = grant.holder or grant.container
+            door.ports = PublishedPorts(self._engine, door.place, inside)
+        return door.ports
+
+
+async def _grant(door: Door) -> Grant:
+    try:
+        grant = await door.granted()
+    except ValueError as error:
+        raise _Refused(
+            503,
+            f"this agent's grant cannot be read ({error}): Mayfly was changed; it is written again",
+        ) from error
+    if grant is None:
+        over = door.closed or door.files.is_over()
+        raise _Refused(403 if over else 503, OVER if over else NOT_YET, told=False)
+    door.bound_by(grant.bounds)
+    return grant
+
+
+async def _read(client: ClientConnection, asked: Asked, grant: Grant) -> Request | Refuse:
+    request = request_head(
+        asked.method, asked.target, asked.headers.items(), token=secrets.token_hex(6)
+    )
+    if isinstance(request, Refuse):
+        return request
+    expected = expects(request)
+    if expected is Expects.UPLOAD:
+        return request
+    body = await client.body(grant.bounds.body)
+    return with_body(request, body) if expected is Expects.JSON else request
+
+
+async def _told(door: Door, client: ClientConnection, refuse: Refuse) -> bool:
+    if refuse.told:
+        door.files.note_refusal(refuse.sentence)
+    return await client.refuse(refuse.status, refuse.sentence)

@@ -1,0 +1,57 @@
+"""What the Engine says of the things that a request names, before it is decided on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from mayfly.core.admission.grant import Grant
+from mayfly.core.admission.image_names import familiar
+from mayfly.core.admission.objects import SPOKEN, Kind, Known, Ref, found, lookups
+from mayfly.engines.docker.gateway.engine_connection import NOT_REACHED, EngineGone, asked
+
+ABREAST = 8  # questions of one request at once
+
+
+async def known(
+    engine: str, refs: Collection[Ref], grant: Grant, pulled: Collection[str]
+) -> Mapping[Ref, Known]:
+    """Those of the things that are there for this agent; ``EngineGone`` where the Engine does not say.
+
+    ``pulled``: the names of the images that the agent has pulled.
+    """
+    turns = asyncio.Semaphore(ABREAST)
+
+    async def looked(ref: Ref) -> Known | None:
+        async with turns:
+            return await _one(engine, ref, grant, pulled)
+
+    there = await asyncio.gather(*(looked(ref) for ref in refs))
+    return {ref: one for ref, one in zip(refs, there, strict=True) if one is not None}
+
+
+async def _one(engine: str, ref: Ref, grant: Grant, pulled: Collection[str]) -> Known | None:
+    for target in lookups(ref, grant):
+        document = await _document(engine, target)
+        if document is None:
+            continue
+        container = None
+        if ref.kind is Kind.EXEC:
+            owner = quote(str(document.get("ContainerID")), safe="")
+            container = await _document(engine, f"/v{SPOKEN}/containers/{owner}/json")
+        one = found(ref, document, grant, container, pulled=familiar(ref.name) in pulled)
+        if one is not None:
+            return one
+    return None
+
+
+async def _document(engine: str, target: str) -> dict[str, Any] | None:
+    """What the Engine tells of one thing; ``None`` where it has no such."""
+    status, shown = await asked(engine, "GET", target)
+    if status == 200 and isinstance(shown, dict):
+        return shown
+    if status >= 500:
+        raise EngineGone(NOT_REACHED)
+    return None

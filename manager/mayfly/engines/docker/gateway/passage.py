@@ -1,0 +1,225 @@
+"""One admitted request on its way to the Engine and back, by the kind of stream that it is.
+
+Nothing is decided here, and nothing of a client's own bytes goes out but what it uploads or says on a raw
+connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from mayfly.core.admission.answers import shown_headers
+from mayfly.core.admission.image_names import familiar
+from mayfly.core.admission.outcome import Answer, Forward, Streams
+from mayfly.engines.docker.gateway import relay
+from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
+from mayfly.engines.docker.gateway.engine_connection import EngineConnection, EngineGone, Head
+from mayfly.engines.docker.gateway.lines import documents
+from mayfly.engines.docker.gateway.showing import (
+    document_of,
+    shown_to,
+    text_of,
+    told_failure,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from mayfly.core.admission.grant import Grant
+    from mayfly.engines.docker.gateway.door import Door
+    from mayfly.engines.docker.gateway.published_ports import PublishedPorts
+
+JSON = "application/json"
+ANSWER_SECONDS = 3600.0  # for an answer that is read whole: a stop may be told to wait long
+PULLED_MOST = 256  # names of images kept in mind, of one agent
+BY_THEN = "mayfly-gateway"
+
+
+class Passage:
+    """One admitted request on its way to the Engine and back."""
+
+    def __init__(
+        self,
+        engine: str,
+        door: Door,
+        client: ClientConnection,
+        asked: Asked,
+        grant: Grant,
+        forward: Forward,
+    ) -> None:
+        self.door = door
+        self.grant = grant
+        self.forward = forward
+        self._engine = engine
+        self._client = client
+        self._asked = asked
+
+    # -- one whole answer ------------------------------------------------------------------
+
+    async def asked_whole(self, starting: PublishedPorts | None) -> tuple[Head, bytes]:
+        """The whole answer; goes on where the client does not wait for it, if it makes something."""
+        head = Head(500, {})
+        try:
+            async with (
+                asyncio.timeout(ANSWER_SECONDS),
+                EngineConnection(self._engine) as engine,
+            ):
+                await self._send(engine)
+                head = await engine.head()
+                return head, await engine.body()
+        except TimeoutError as error:
+            raise EngineGone("the Engine of this host does not answer") from error
+        finally:
+            if self.forward.counts is not None:
+                self.door.counting.end(self.forward.counts)
+            if starting is not None and head.status >= 400:
+                await starting.look()
+
+    async def unless_gone(self, going: Awaitable[tuple[Head, bytes]]) -> tuple[Head, bytes]:
+        """What it comes to; broken off where the client does not wait for it."""
+        answer = asyncio.ensure_future(going)
+        watch = asyncio.create_task(self._client.gone())
+        try:
+            await asyncio.wait({answer, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ConnectionResetError("the client has gone")
+            return answer.result()
+        finally:
+            for task in (answer, watch):
+                task.cancel()
+            await asyncio.gather(answer, watch, return_exceptions=True)
+
+    async def answered(self, head: Head, body: bytes) -> bool:
+        """The whole answer, as it is shown."""
+        if head.status >= 400:
+            return await self._failed(head, body)
+        told = shown_headers(head.headers)
+        if not self._is_json(head) or not body.strip():
+            return await self._client.answer(head.status, told.items(), body)
+        document = shown_to(self.door, self.grant, self.forward.answer, document_of(body))
+        return await self._client.answer(head.status, told.items(), text_of(document))
+
+    async def _failed(self, head: Head, body: bytes) -> bool:
+        status, sentence = told_failure(self.door, self.grant, head.status, words_of(body))
+        return await self._client.refuse(status, sentence)
+
+    # -- streams ---------------------------------------------------------------------------
+
+    async def streamed(self) -> bool:
+        """An answer as it comes, at the client's pace, until one of them has gone."""
+        async with EngineConnection(self._engine) as engine:
+            carrying = asyncio.create_task(self._carried(engine))
+            watch = asyncio.create_task(self._client.gone())
+            try:
+                await asyncio.wait({carrying, watch}, return_when=asyncio.FIRST_COMPLETED)
+                if not carrying.done():
+                    raise ConnectionResetError("the client has gone")
+                go_on = carrying.result()
+            finally:
+                for task in (carrying, watch):
+                    task.cancel()
+                await asyncio.gather(carrying, watch, return_exceptions=True)
+        return await self._client.end() if go_on else False
+
+    async def _carried(self, engine: EngineConnection) -> bool:
+        await self._send(engine)
+        head = await engine.head()
+        if head.status >= 400:
+            await self._failed(head, await engine.body())
+            return False
+        await self._client.begin(head.status, shown_headers(head.headers).items())
+        failed = False
+        if self.forward.streams is Streams.LINES:
+            async for document in documents(engine.pieces()):
+                one = shown_to(self.door, self.grant, self.forward.answer, document)
+                failed = failed or (isinstance(document, dict) and "error" in document)
+                if one is not None:
+                    await self._client.piece(text_of(one))
+        else:
+            async for piece in engine.pieces():
+                await self._client.piece(piece)
+        if self.forward.answer is Answer.PULL and not failed:
+            self._note_pulled()
+        return True
+
+    async def uploaded(self) -> bool:
+        """The client's body goes out as it comes; an answer that comes before its end ends it."""
+        async with EngineConnection(self._engine) as engine:
+            await self._send(engine, chunked=True)
+            up = asyncio.create_task(self._sent_up(engine))
+            down = asyncio.create_task(engine.head())
+            try:
+                await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+                if up.done() and isinstance(up.exception(), BadRequest):
+                    up.result()
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    head = await down
+                    body = await engine.body()
+            except TimeoutError as error:
+                raise EngineGone("the Engine of this host does not answer") from error
+            finally:
+                for task in (up, down):
+                    task.cancel()
+                await asyncio.gather(up, down, return_exceptions=True)
+        return await self.answered(head, body)
+
+    async def _sent_up(self, engine: EngineConnection) -> None:
+        async for piece in self._client.pieces(self.grant.bounds.upload):
+            await engine.piece(piece)
+        await engine.end()
+
+    async def hijacked(self) -> bool:
+        """Bytes both ways behind the answer's head; the connection ends with them."""
+        if self._asked.has_body and not self._client.read_to_its_end:
+            raise BadRequest(400, "a request for the raw connection has a body that is none")
+        async with EngineConnection(self._engine) as engine:
+            await self._send(engine)
+            head = await engine.head()
+            if head.status >= 300:
+                return await self.answered(head, await engine.body())
+            early = await self._client.switch(_switching(head))
+            await relay.relayed(
+                relay.End(self._client.reader, self._client.writer, early),
+                relay.End(engine.reader, engine.writer, engine.raw()),
+                self._client.hung_up,
+            )
+        return False
+
+    # -- both ------------------------------------------------------------------------------
+
+    async def _send(self, engine: EngineConnection, *, chunked: bool = False) -> None:
+        forward = self.forward
+        headers = {"User-Agent": BY_THEN, **forward.headers}
+        body = None
+        if forward.body is not None:
+            body = json.dumps(forward.body).encode()
+            headers.setdefault("Content-Type", JSON)
+        await engine.send(forward.method, forward.target, headers.items(), body, chunked=chunked)
+
+    def _is_json(self, head: Head) -> bool:
+        return head.headers.get("content-type", "").startswith(JSON)
+
+    def _note_pulled(self) -> None:
+        if len(self.door.pulled) < PULLED_MOST:
+            self.door.pulled.update(_pulled_names(self.forward.target))
+
+
+def _pulled_names(target: str) -> set[str]:
+    query = parse_qs(target.partition("?")[2])
+    name, tag = query.get("fromImage", [""])[0], query.get("tag", [""])[0]
+    whole = f"{name}@{tag}" if ":" in tag else f"{name}:{tag}" if tag else name
+    plain = familiar(whole)
+    return set() if plain is None else {plain}
+
+
+def _switching(head: Head) -> bytes:
+    kind = head.headers.get("content-type", "application/vnd.docker.raw-stream")
+    if head.status == 101:
+        first, more = "HTTP/1.1 101 UPGRADED", "Connection: Upgrade\r\nUpgrade: tcp\r\n"
+    else:
+        first, more = "HTTP/1.1 200 OK", ""
+    return f"{first}\r\nContent-Type: {kind}\r\n{more}\r\n".encode("latin-1")

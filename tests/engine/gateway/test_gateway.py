@@ -1,0 +1,479 @@
+"""The gateway as a process, in front of an Engine that speaks as a real one does, faults included."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.core.admission.grant import Bounds
+from tests.engine.gateway.agent import GENERATION, agent_place, given, granted
+from tests.engine.gateway.served import MODULE, Client, Gateway, door_of
+from tests.fakes.docker_engine import (
+    Ask,
+    FakeEngine,
+    Serve,
+    breaks_off,
+    chunked,
+    hijack,
+    left_alone,
+    reply,
+)
+from tests.harness import until
+
+WEB, EXEC = "a" * 64, "e" * 64
+NAME = f"mf-{GENERATION}-web"
+LABELS = granted().labels
+SHOWN = {
+    "Id": WEB,
+    "Name": f"/{NAME}",
+    "Config": {"Labels": {**LABELS, "own": "1"}, "Image": "debian"},
+    "State": {"Running": True, "Status": "running"},
+    "HostConfig": {"NetworkMode": "none"},
+    "NetworkSettings": {"Networks": {}},
+}
+RAW = {"Connection": "Upgrade", "Upgrade": "tcp"}
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    with FakeEngine() as made:
+        made.on("GET", "/_ping", reply(200, "OK"))
+        made.on("GET", f"/containers/({NAME}|{WEB}|{WEB[:12]})/json", reply(200, SHOWN))
+        made.on("GET", f"/exec/{EXEC}/json", reply(200, {"ID": EXEC, "ContainerID": WEB}))
+        for kind in ("containers", "networks"):
+            made.on("GET", f"/{kind}(/json)?", reply(200, []))
+        made.on("GET", "/volumes", reply(200, {"Volumes": []}))
+        yield made
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, engine: FakeEngine) -> Iterator[Gateway]:
+    with Gateway(tmp_path, engine.path) as made:
+        yield made
+
+
+@pytest.fixture
+def place(gateway: Gateway) -> Path:
+    """An agent whose grant is there."""
+    made = agent_place(gateway.state)
+    given(made, granted())
+    return made
+
+
+@pytest.fixture
+def client(place: Path) -> Iterator[Client]:
+    with Client(door_of(place)) as made:
+        yield made
+
+
+def refusals(place: Path) -> list[str]:
+    try:
+        text = (place / "live/refusals").read_text()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line)["text"] for line in text.splitlines()]
+
+
+# -- what is asked and answered --------------------------------------------------------------------
+
+
+def test_an_answer_has_the_engines_headers_and_not_its_names(client: Client) -> None:
+    status, headers, _ = client.ask("GET", "/_ping")
+    assert (status, headers["api-version"]) == (200, "1.51")
+    assert headers["server"] == "Docker/28.5.2 (linux)"
+    status, _, shown = client.ask("GET", "/v1.47/containers/web/json")
+    assert (status, shown["Name"], shown["Id"]) == (200, "/web", WEB)
+    assert shown["Config"]["Labels"] == {"own": "1"}
+    assert client.ask("GET", f"/v1.47/containers/{WEB[:12]}/json")[2]["Name"] == "/web"
+
+
+def test_what_is_not_there_and_what_is_anothers_are_told_alike(
+    client: Client, engine: FakeEngine, place: Path
+) -> None:
+    stranger = "b" * 64
+    engine.on(
+        "GET", f"/containers/{stranger}/json", reply(200, {**SHOWN, "Id": stranger, "Config": {}})
+    )
+    for one in ("nobody", "c" * 64, stranger):
+        status, _, said = client.ask("GET", f"/containers/{one}/json")
+        assert (status, said) == (404, {"message": f"No such container: {one}"})
+    assert refusals(place) == [], "it is no refusal that something is not there"
+
+
+def test_a_refusal_is_a_sentence_for_the_client_and_a_line_for_the_history(
+    client: Client, place: Path, engine: FakeEngine
+) -> None:
+    status, _, said = client.ask("GET", "/v1.47/swarm")
+    assert status >= 400
+    assert set(said) == {"message"}
+    assert refusals(place) == [said["message"]]
+    status, _, said = client.ask("POST", "/v1.47/containers/create", {"Image": "x", "Wrong": 1})
+    assert status >= 400
+    assert "Wrong" in said["message"]
+    assert refusals(place)[1:] == [said["message"]]
+    assert engine.asked("POST", ".*") == []
+
+
+def test_the_connection_goes_on_after_a_refusal(client: Client) -> None:
+    assert client.ask("GET", "/v1.47/swarm")[0] >= 400
+    assert client.ask("POST", "/v1.47/containers/create", {"Wrong": 1})[0] >= 400
+    assert client.ask("GET", "/_ping")[0] == 200
+
+
+# -- what is made ----------------------------------------------------------------------------------
+
+
+def making(engine: FakeEngine, place: Path, serve: Serve | None = None) -> list[bool]:
+    """Has the Engine take networks; whether each found the mark on the disk."""
+    marked: list[bool] = []
+
+    def create(ask: Ask) -> None:
+        marked.append((place / "live/made").exists())
+        (serve or reply(201, {"Id": "9" * 64, "Warning": ""}))(ask)
+
+    engine.on("POST", "/networks/create", create)
+    return marked
+
+
+NETWORK = {"Name": "net", "Driver": "bridge"}
+
+
+def test_the_mark_is_there_before_anything_is_made_and_not_without(
+    client: Client, engine: FakeEngine, place: Path
+) -> None:
+    marked = making(engine, place)
+    client.ask("GET", "/_ping")
+    client.ask("GET", "/v1.47/containers/web/json")
+    assert not (place / "live/made").exists()
+    status, _, said = client.ask("POST", "/v1.47/networks/create", NETWORK)
+    assert status == 201, said
+    assert marked == [True]
+    [ask] = engine.asked("POST", "/networks/create")
+    assert ask.json["Name"] == f"mf-{GENERATION}-net"
+    assert LABELS.items() <= ask.json["Labels"].items()
+
+
+def test_nothing_is_made_once_the_agent_is_over(
+    client: Client, engine: FakeEngine, place: Path
+) -> None:
+    marked = making(engine, place)
+    assert client.ask("POST", "/v1.47/networks/create", NETWORK)[0] == 201
+    (place / "live").rename(place / "over")
+    with suppress(ConnectionError, BrokenPipeError):  # it may be cut already
+        assert client.ask("POST", "/v1.47/networks/create", NETWORK)[0] >= 400
+    assert marked == [True]
+
+
+def test_more_than_the_bound_is_refused_by_what_the_engine_has(
+    client: Client, engine: FakeEngine, place: Path
+) -> None:
+    given(place, granted(bounds=Bounds(networks=2)))
+    making(engine, place)
+    listed = [{"Id": str(n), "Name": f"mf-{GENERATION}-{n}", "Labels": LABELS} for n in range(2)]
+    engine.on("GET", "/networks", reply(200, listed[:1]))
+    assert client.ask("POST", "/v1.47/networks/create", NETWORK)[0] == 201
+    engine.on("GET", "/networks", reply(200, listed))
+    status, _, said = client.ask("POST", "/v1.47/networks/create", NETWORK)
+    assert status == 409
+    assert "2 networks of at most 2" in said["message"]
+
+
+def test_addresses_that_are_used_up_are_told_with_what_to_do(
+    client: Client, engine: FakeEngine, place: Path
+) -> None:
+    text = "all predefined address pools have been fully subnetted"
+    making(engine, place, reply(500, {"message": text}))
+    status, _, said = client.ask("POST", "/v1.47/networks/create", NETWORK)
+    assert status == 500
+    assert "default-address-pools" in said["message"]
+
+
+# -- streams ---------------------------------------------------------------------------------------
+
+
+def test_a_wait_tells_that_it_waits_before_there_is_an_end(
+    client: Client, engine: FakeEngine
+) -> None:
+    """`docker run` does not start its container before."""
+    over = threading.Event()
+
+    def serve(ask: Ask) -> None:
+        ask.body()
+        ask.say(200, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"})
+        over.wait(30)
+        ask.chunk(b'{"StatusCode":3}\n')
+        ask.chunk(b"")
+
+    engine.on("POST", f"/containers/{WEB}/wait", serve)
+    client.send("POST", "/v1.47/containers/web/wait?condition=next-exit", b"")
+    status, told = client.head()
+    over.set()
+    assert (status, json.loads(client.content(told))["StatusCode"]) == (200, 3)
+    assert client.ask("GET", "/_ping")[0] == 200
+
+
+def test_logs_come_as_they_are_written(client: Client, engine: FakeEngine) -> None:
+    go_on = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"\x01\0\0\0\0\0\0\x04one\n"
+        go_on.wait(30)
+        yield b"\x01\0\0\0\0\0\0\x04two\n"
+
+    kind = "application/vnd.docker.multiplexed-stream"
+    engine.on("GET", f"/containers/{WEB}/logs", chunked(pieces(), kind))
+    client.send("GET", "/v1.47/containers/web/logs?follow=1&stdout=1")
+    status, told = client.head()
+    assert (status, told["content-type"]) == (200, kind)
+    assert client.chunk().endswith(b"one\n")
+    go_on.set()
+    assert client.chunk().endswith(b"two\n")
+    assert client.chunk() == b""
+
+
+def test_a_client_that_leaves_a_stream_ends_it_at_the_engine(
+    client: Client, engine: FakeEngine
+) -> None:
+    gone = threading.Event()
+
+    def serve(ask: Ask) -> None:
+        ask.say(200, {"Content-Type": "application/octet-stream", "Transfer-Encoding": "chunked"})
+        ask.chunk(b"x")
+        if ask.end.recv(1) == b"":
+            gone.set()
+
+    engine.on("GET", f"/containers/{WEB}/logs", serve)
+    client.send("GET", "/v1.47/containers/web/logs?follow=1&stdout=1")
+    client.head()
+    assert client.chunk() == b"x"
+    client.end.close()
+    assert gone.wait(30)
+
+
+def test_events_are_of_the_agents_own_and_shown_line_by_line(
+    client: Client, engine: FakeEngine
+) -> None:
+    event = {
+        "Type": "container",
+        "Action": "start",
+        "Actor": {"ID": WEB, "Attributes": {"name": NAME, "image": "debian", **LABELS}},
+    }
+    line = json.dumps(event).encode() + b"\n"
+    engine.on("GET", "/events", chunked([line[:10], line[10:] + line, b"\n"]))
+    client.send("GET", "/v1.47/events?since=1")
+    _, told = client.head()
+    lines = client.content(told).splitlines()
+    assert [json.loads(one)["Actor"]["Attributes"] for one in lines] == [
+        {"name": "web", "image": "debian"}
+    ] * 2
+    [ask] = engine.asked("GET", "/events")
+    assert GENERATION in ask.target
+
+
+def upper(ask: Ask) -> None:
+    """Says in large letters what it is told, and at its end that it was."""
+    while piece := ask.more():
+        ask.end.sendall(piece.upper())
+    ask.end.sendall(b"END")
+
+
+@pytest.mark.parametrize(("headers", "status"), [(RAW, 101), ({}, 200)])
+def test_an_exec_is_the_raw_connection_and_each_side_ends_alone(
+    client: Client, engine: FakeEngine, headers: dict[str, str], status: int
+) -> None:
+    engine.on("POST", f"/exec/{EXEC}/start", hijack(upper))
+    client.send("POST", f"/v1.47/exec/{EXEC}/start", b'{"Detach":false,"Tty":false}', headers)
+    assert client.head()[0] == status
+    client.end.sendall(b"hello")
+    assert client.exactly(5) == b"HELLO"
+    client.end.shutdown(socket.SHUT_WR)
+    assert client.rest() == b"END"
+
+
+def test_an_attach_that_the_engine_refuses_is_an_answer_like_any_other(
+    client: Client, engine: FakeEngine
+) -> None:
+    engine.on("POST", f"/containers/{WEB}/attach", reply(409, {"message": "You cannot attach"}))
+    assert client.ask("POST", "/v1.47/containers/web/attach?stream=1", headers=RAW)[0] == 409
+
+
+def test_an_archive_goes_up_as_it_comes_and_a_long_one_is_cut(
+    client: Client, engine: FakeEngine, place: Path
+) -> None:
+    received: list[int] = []
+
+    def serve(ask: Ask) -> None:
+        received.append(len(ask.body()))
+        reply(200)(Ask(ask.method, ask.target, {}, ask.end))
+
+    engine.on("PUT", f"/containers/{WEB}/archive", serve)
+    target = "/v1.47/containers/web/archive?path=/srv"
+    tar = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
+    client.send("PUT", target, headers=tar)
+    for _ in range(40):
+        client.end.sendall(b"10000\r\n" + b"t" * 65536 + b"\r\n")
+    client.end.sendall(b"0\r\n\r\n")
+    assert client.head()[0] == 200
+    assert received == [40 * 65536]
+    given(place, granted(bounds=Bounds(upload=100)))
+    with Client(door_of(place)) as other:
+        other.send(
+            "PUT", target, headers={"Content-Type": "application/x-tar", "Content-Length": "101"}
+        )
+        other.end.sendall(b"t" * 101)
+        status, told = other.head()
+        assert (status, b"more than 100" in other.content(told)) == (413, True)
+    assert received == [40 * 65536]
+
+
+def test_an_archive_that_the_engine_refuses_halfway_is_told(
+    client: Client, engine: FakeEngine
+) -> None:
+    def serve(ask: Ask) -> None:
+        ask.more()
+        reply(404, {"message": f"No such container: {WEB}"})(Ask("PUT", "", {}, ask.end))
+        left_alone(ask.end)
+
+    engine.on("PUT", f"/containers/{WEB}/archive", serve)
+    tar = {"Content-Type": "application/x-tar", "Content-Length": "50000000"}
+    client.send("PUT", "/v1.47/containers/web/archive?path=/srv", headers=tar)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        client.end.sendall(b"t" * 50_000_000)
+    assert client.head()[0] == 404
+
+
+def test_an_engine_that_breaks_off_or_is_gone_is_told_in_a_sentence(
+    client: Client, engine: FakeEngine, place: Path
+) -> None:
+    engine.on("GET", "/_ping", breaks_off)
+    status, _, said = client.ask("GET", "/_ping")
+    assert (status, "broke off" in said["message"]) == (503, True)
+    making(engine, place, breaks_off)
+    status, _, said = client.ask("POST", "/v1.47/networks/create", NETWORK)
+    assert (status, "may have been done" in said["message"]) == (503, True)
+
+
+# -- lives and ends --------------------------------------------------------------------------------
+
+
+def test_a_gateway_that_was_killed_serves_the_same_agents_again(
+    gateway: Gateway, client: Client, place: Path
+) -> None:
+    assert client.ask("GET", "/_ping")[0] == 200
+    gateway.stop(signal.SIGKILL)
+    with pytest.raises(ConnectionRefusedError):
+        Client(door_of(place))
+    gateway.start()
+    with Client(door_of(place)) as again:
+        assert again.ask("GET", "/_ping")[0] == 200
+    assert gateway.control("GET", "/v1/health")["agents"] == 1
+
+
+def test_a_second_gateway_does_not_serve_what_the_first_does(
+    gateway: Gateway, engine: FakeEngine, client: Client
+) -> None:
+    words = [sys.executable, "-P", "-m", MODULE, str(gateway.state), engine.path]
+    second = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"mayfly gateway: another gateway serves {gateway.state}; one is enough for a host\n"
+    )
+    assert client.ask("GET", "/_ping")[0] == 200
+
+
+def test_a_closed_agent_is_in_flight_until_the_engine_has_answered(
+    gateway: Gateway, client: Client, engine: FakeEngine, place: Path
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(ask: Ask) -> None:
+        asked.set()
+        answer.wait(30)
+        reply(201, {"Id": "9" * 64})(ask)
+
+    making(engine, place, slow)
+    client.send("POST", "/v1.47/networks/create", json.dumps(NETWORK).encode())
+    assert asked.wait(30)
+    (place / "live").rename(place / "over")
+    closed: list[Any] = []
+    closing = threading.Thread(
+        target=lambda: closed.append(gateway.control("POST", f"/v1/close/{GENERATION}"))
+    )
+    closing.start()
+    assert client.end.recv(4096) == b"", "it is cut at once"
+    assert closed == []
+    answer.set()
+    closing.join(30)
+    assert closed == [{"in_flight": 0}]
+    assert gateway.control("POST", "/v1/close/mb7x2k9qa0009") == {"in_flight": 0}
+
+
+def test_the_door_of_an_agent_that_is_over_is_closed(
+    gateway: Gateway, client: Client, place: Path
+) -> None:
+    assert client.ask("GET", "/_ping")[0] == 200
+    (place / "live").rename(place / "over")
+    assert client.end.recv(4096) == b""
+    until(lambda: gateway.control("GET", "/v1/health")["agents"] == 0, "it is forgotten")
+
+
+def test_one_agent_that_takes_all_it_may_costs_another_nothing(
+    gateway: Gateway, engine: FakeEngine, place: Path
+) -> None:
+    """Connections that ask for nothing, streams that nobody reads, half a head."""
+    given(place, granted(bounds=Bounds(connections=8)))
+    engine.on("GET", f"/containers/{WEB}/logs", floods)
+    greedy = [Client(door_of(place)) for _ in range(8)]
+    for one in greedy[:4]:
+        one.send("GET", "/v1.47/containers/web/logs?follow=1&stdout=1")
+        one.head()
+    greedy[4].end.sendall(b"GET /_pi")
+    other = agent_place(gateway.state, "mb7x2k9qa0002")
+    given(other, granted(generation="mb7x2k9qa0002"))
+    with Client(door_of(other)) as client:
+        for _ in range(50):
+            assert client.ask("GET", "/_ping")[0] == 200
+    used = Path(f"/proc/{gateway.pid}/statm").read_text().split()[1]
+    assert int(used) * 4096 < 200 * 1024 * 1024, "what nobody reads is not kept"
+    for one in greedy:
+        one.end.close()
+
+
+def floods(ask: Ask) -> None:
+    ask.say(200, {"Content-Type": "application/octet-stream", "Transfer-Encoding": "chunked"})
+    while True:
+        ask.chunk(b"x" * 65536)
+
+
+def test_it_gives_systemd_signs_of_life_and_says_how_it_fares(
+    gateway: Gateway, place: Path
+) -> None:
+    door_of(place)
+    told = until(lambda: _sign(gateway.told), "a sign of life")
+    assert b"1 agent may use containers" in told
+    health = gateway.control("GET", "/v1/health")
+    assert set(health) == {"version", "started", "agents", "connections"}
+    assert gateway.stop() == 0
+
+
+def _sign(told: Callable[[], bytes]) -> bytes | None:
+    said = told()
+    return said if b"WATCHDOG=1" in said else None
+
+
+def test_a_grant_of_another_version_is_told(client: Client, place: Path) -> None:
+    text = (place / "live/grant.json").read_text()
+    (place / "live/grant.json").write_text(text.replace('"seal"', '"wax"'))
+    status, _, said = client.ask("GET", "/_ping")
+    assert status == 503
+    assert "wax" in said["message"]

@@ -1,0 +1,224 @@
+"""Docker's own command and its library at an agent's socket, with a real Engine behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import docker
+import pytest
+
+from mayfly.engines.docker.gateway.clearing import clear
+from tests.engine.gateway.agent import GENERATION, HOST, SEAL, given
+from tests.engine.gateway.conftest import IMAGE, WORK, Served
+from tests.harness import until
+
+pytestmark = [pytest.mark.engine, pytest.mark.long]
+SH = ("--entrypoint", "/bin/sh")
+SLEEPS = (*("--entrypoint", "/usr/bin/sleep"), IMAGE, "infinity")
+# Answers each connection on port 8000 with what it was told, once the other side has said its last.
+ECHOES = (
+    "import socket\n"
+    "s = socket.create_server(('', 8000))\n"
+    "while True:\n"
+    "    c, _ = s.accept()\n"
+    "    said = b''\n"
+    "    while piece := c.recv(65536): said += piece\n"
+    "    c.sendall(b'%d' % len(said)); c.close()\n"
+)
+ASKS = (
+    "import socket, sys\n"
+    "c = socket.create_connection(('localhost', int(sys.argv[1])), 10)\n"
+    "c.sendall(b'x' * int(sys.argv[2])); c.shutdown(socket.SHUT_WR)\n"
+    "print(c.recv(99).decode())\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def _emptied(served: Served) -> None:
+    """Nothing is left of the test before."""
+    there = served.docker("ps", "-aq").split()
+    if there:
+        served.docker("rm", "-f", "-v", *there)
+
+
+def test_a_container_is_run_and_its_exit_code_and_both_outputs_are_its_own(served: Served) -> None:
+    done = served.run("run", "--rm", *SH, IMAGE, "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+    assert served.docker("ps", "-aq") == ""
+
+
+def test_standard_input_ends_and_output_goes_on(served: Served) -> None:
+    sent = b"x" * 3_000_000
+    done = served.run("run", "-i", "--rm", *SH, IMAGE, "-c", "wc -c; echo after", typed=sent)
+    assert (done.returncode, done.stdout) == (0, b"3000000\nafter\n"), done.stderr
+
+
+def test_a_container_is_entered_and_read_and_copied_from(served: Served, tmp_path: Path) -> None:
+    served.docker("run", "-d", "--name", "box", "--network", "none", *SLEEPS)
+    assert served.docker("exec", "-i", "box", "cat", typed="typed") == "typed"
+    assert served.run("exec", "box", "sh", "-c", "exit 5").returncode == 5
+    (tmp_path / "file").write_bytes(b"k" * 1_000_000)
+    served.docker("cp", str(tmp_path / "file"), "box:/srv/file")
+    assert served.docker("exec", "box", "wc", "-c", "/srv/file").split()[0] == "1000000"
+    served.docker("cp", "box:/srv/file", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == b"k" * 1_000_000
+    assert "sleep infinity" in served.docker("top", "box")
+    assert served.docker("ps", "-a", "--format", "{{.Names}}") == "box"
+    assert "box" in served.docker("stats", "--no-stream", "--format", "{{.Name}}")
+    [shown] = json.loads(served.docker("inspect", "box"))
+    assert shown["Name"] == "/box"
+    assert GENERATION not in json.dumps(shown)
+    with served.begun(
+        "exec", "-it", "box", "true"
+    ) as done:  # no terminal here: the command says so
+        done.communicate(timeout=60)
+
+
+def test_a_terminal_is_one(served: Served) -> None:
+    served.docker("run", "-d", "--name", "tty", "--network", "none", *SLEEPS)
+    line = f"docker -H {served.url} exec -it tty sh -c 'tty; read word; echo got $word'"
+    done = subprocess.run(
+        ["script", "-qec", line, "/dev/null"],
+        input=b"hi\n",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert b"/dev/pts/" in done.stdout, done
+    assert b"got hi" in done.stdout
+
+
+def test_logs_and_events_come_as_they_happen(served: Served) -> None:
+    events = served.begun("events", "--format", "{{.Action}} {{.Actor.Attributes.name}}")
+    script = "echo one; until [ -e /go ]; do sleep 0.1; done; echo two"
+    served.docker("run", "-d", "--name", "says", "--network", "none", *SH, IMAGE, "-c", script)
+    logs = served.begun("logs", "-f", "says")
+    assert logs.stdout is not None
+    assert logs.stdout.readline() == b"one\n"
+    served.docker("exec", "says", "touch", "/go")
+    assert logs.stdout.readline() == b"two\n"
+    assert logs.wait(60) == 0
+    assert served.docker("wait", "says") == "0"
+    assert events.stdout is not None
+    while b"die says" not in (line := events.stdout.readline()):
+        assert GENERATION.encode() not in line
+    events.kill()
+    for one in (events, logs):
+        one.communicate()
+
+
+def test_containers_find_each_other_by_name_and_no_stranger(served: Served) -> None:
+    served.docker("network", "create", "back")
+    served.docker(
+        *("run", "-d", "--name", "db", "--network", "back", "--entrypoint", "python3"),
+        *(IMAGE, "-c", ECHOES),
+    )
+    asks = ASKS.replace("'localhost'", "'db'")
+    words = ("run", "--rm", "--network", "back", "--entrypoint", "python3", IMAGE, "-c", asks)
+    until(lambda: served.run(*words, "8000", "5").stdout == b"5\n", "the database answers")
+    assert served.docker("network", "ls", "--format", "{{.Name}}").split() == [
+        "back",
+        "bridge",
+    ] or (served.docker("network", "ls", "--format", "{{.Name}}").split() == ["back"])
+    served.docker("rm", "-f", "db")
+    served.docker("network", "rm", "back")
+
+
+def test_a_bind_below_the_work_directory_is_the_agents_own_directory(served: Served) -> None:
+    done = served.docker(
+        *("run", "--rm", "-v", f"{WORK}/new/deep:/w", *SH, IMAGE, "-c", "echo hello >/w/file; pwd"),
+    )
+    assert done
+    shown = "import os; print(open('W/new/deep/file').read(), os.stat('W/new/deep').st_uid)"
+    assert served.inside(shown.replace("W/", f"{WORK}/")).split() == ["hello", "41017"]
+    done_badly = served.run("run", "--rm", "-v", "/etc:/w", IMAGE)
+    assert done_badly.returncode != 0
+    assert b"/etc" in done_badly.stderr
+
+
+def test_a_published_port_is_on_the_agents_loopback_and_survives_the_gateway(
+    served: Served,
+) -> None:
+    words = ("run", "-d", "--name", "web", "--entrypoint", "python3")
+    served.docker(*words, "-p", "8080:8000", "-p", "8000", IMAGE, "-c", ECHOES)
+    ports = served.docker("port", "web").splitlines()
+    free = next(line.rpartition(":")[2] for line in ports if not line.endswith(":8080"))
+    assert "8000/tcp -> 0.0.0.0:8080" in ports
+
+    def answers(port: str) -> bool:
+        with suppress(AssertionError):
+            return served.inside(ASKS, port, "200000") == "200000"
+        return False
+
+    until(lambda: answers("8080") and answers(free), "both answer")
+    taken = served.run("run", "--rm", "-p", "8080:80", IMAGE)
+    assert b"Bind for 0.0.0.0:8080 failed: port is already allocated" in taken.stderr
+    assert served.engine.sh("ss -ltnH").count(":8080") == 0, "nothing listens on the host"
+    served.gateway.stop(signal.SIGKILL)
+    served.gateway.start()
+    until(lambda: answers("8080") and answers(free), "it listens again")
+    assert sorted(served.docker("port", "web").splitlines()) == sorted(ports)
+    served.docker("restart", "-t", "0", "web")
+    until(lambda: answers("8080"), "it answers after a restart, at its new address")
+    served.docker("stop", "-t", "0", "web")
+    until(lambda: "refused" in _failure(served, "8080"), "nobody listens for it any more")
+
+
+def _failure(served: Served, port: str) -> str:
+    try:
+        served.inside(ASKS, port, "1")
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def test_the_library_for_python_does_what_it_does_elsewhere(served: Served) -> None:
+    client = docker.DockerClient(base_url=served.url)
+    assert client.ping()
+    said = client.containers.run(IMAGE, "-c 'echo hi'", entrypoint="/bin/sh", remove=True)
+    assert said == b"hi\n"
+    box = client.containers.run(
+        IMAGE, "infinity", entrypoint="/usr/bin/sleep", detach=True, name="lib", network_mode="none"
+    )
+    code, said = box.exec_run(["sh", "-c", "echo in; exit 4"])
+    assert (code, said) == (4, b"in\n")
+    assert [one.name for one in client.containers.list()] == ["lib"]
+    bits, stat = box.get_archive("/etc/hostname")
+    assert stat["name"] == "hostname"
+    assert b"".join(bits)
+    box.remove(force=True)
+    with pytest.raises(docker.errors.NotFound):
+        client.containers.get("lab-0")
+    client.close()
+
+
+def test_everything_that_it_made_is_gone_also_where_the_gateway_died(served: Served) -> None:
+    """Killed while containers are being made; the Engine goes on with what it was sent."""
+    served.docker("network", "create", "left")
+    served.docker("volume", "create", "data")
+    served.docker("run", "-d", "--name", "left", "-v", "data:/d", "-p", "9090:80", *SLEEPS)
+    running = [served.begun("run", "--network", "none", *SLEEPS) for _ in range(4)]
+    until(lambda: len(served.docker("ps", "-q").split()) > 1, "some are made")
+    served.gateway.stop(signal.SIGKILL)
+    for one in running:
+        one.communicate(timeout=60)
+    (served.place / "live").rename(served.place / "over")
+    assert (served.place / "over/made").exists()
+    state = str(served.gateway.state)
+    began = time.monotonic()
+    clear(served.engine.url, state, HOST, GENERATION, SEAL)
+    print(f"cleared in {time.monotonic() - began:.2f} s")
+    assert served.belongings() == []
+    assert not served.place.exists()
+    clear(served.engine.url, state, HOST, GENERATION, SEAL)
+    assert served.engine.docker("ps", "-q", "--no-trunc") == served.grant.container
+    served.gateway.start()
+    served.place.joinpath("door").mkdir(parents=True)
+    served.place.joinpath("live").mkdir()
+    given(served.place, served.grant)
+    until(lambda: served.run("version").returncode == 0, "it is served again")
