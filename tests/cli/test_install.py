@@ -15,6 +15,7 @@ from tests import copies
 
 FILES = [
     "etc/systemd/system/mayfly.service",
+    "etc/systemd/system/mayfly-gateway.service",
     "etc/systemd/system/mayfly-refresh.service",
     "etc/systemd/system/mayfly-refresh.timer",
     "etc/sysusers.d/mayfly.conf",
@@ -97,6 +98,7 @@ def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None
 def test_the_unit_starts_the_command_that_was_installed() -> None:
     shipped = {
         "mayfly.service": "[Service]\nExecStart=/usr/local/bin/mayfly run\n",
+        "mayfly-gateway.service": "[Service]\nExecStart=/usr/local/bin/mayfly gateway\n",
         "mayfly-refresh.service": "[Service]\nExecStart=/usr/local/bin/mayfly images refresh\n",
         "mayfly-refresh.timer": "",
         "sysusers.conf": "",
@@ -106,6 +108,7 @@ def test_the_unit_starts_the_command_that_was_installed() -> None:
     wanted = installation.files(shipped, "/opt/mayfly/bin/mayfly", {})
     units = {want.path.name: want.text for want in wanted}
     assert "ExecStart=/opt/mayfly/bin/mayfly run\n" in units["mayfly.service"]
+    assert "ExecStart=/opt/mayfly/bin/mayfly gateway\n" in units["mayfly-gateway.service"]
     assert "ExecStart=/opt/mayfly/bin/mayfly images refresh\n" in units["mayfly-refresh.service"]
 
 

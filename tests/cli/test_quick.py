@@ -17,6 +17,7 @@ import typer.main
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mayfly.cli.gateway_process import serve
 from mayfly.cli.quick import VERBS, read
 from mayfly.cli.running import manage
 from mayfly.cli.standing import show
@@ -35,7 +36,7 @@ OF_OTHERS = {  # which no way of asking for the status is to import
 
 
 STATUS = VERBS["status"]
-FUNCTIONS: dict[str, Callable[..., int]] = {"status": show, "run": manage}
+FUNCTIONS: dict[str, Callable[..., int]] = {"status": show, "run": manage, "gateway": serve}
 
 
 def described(verb: str) -> click.Command:

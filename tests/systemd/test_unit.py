@@ -44,6 +44,11 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 def _prepare(box: Box) -> None:
     """What differs from a host of its own: the Engine sees this box's files elsewhere than under /var/lib."""
     box.must("mkdir -p /etc/mayfly/conf.d /etc/systemd/system/mayfly.service.d")
+    box.must("mkdir -p /etc/systemd/system/mayfly-gateway.service.d")
+    box.must(
+        f"printf '[Service]\\nReadWritePaths={box.home}\\n' "
+        ">/etc/systemd/system/mayfly-gateway.service.d/box.conf"
+    )
     box.must(
         f"printf '[host]\\nstate_dir = \"{box.home}/state\"\\n' >/etc/mayfly/conf.d/10-box.toml"
     )
@@ -256,6 +261,27 @@ def test_an_upgrade_with_a_job_running_costs_nothing(box: Box) -> None:
         lambda: not before & {slot["agent"] for slot in box.json("/v1/status")["slots"]},
         "agents of the version before are replaced",
     )
+    box.must("mayfly wait --for idle --timeout 60s")
+
+
+def test_the_gateway_runs_beside_the_manager_and_each_outlives_the_others_end(box: Box) -> None:
+    asked = "systemctl show -p MainPID --value"
+    before = box.must(f"{asked} mayfly-gateway")
+    assert before != "0", box.must("journalctl --no-pager -u mayfly-gateway")
+    health = f"{box.home}/state/gateway/control.sock"
+    box.must(
+        "python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); "
+        f's.connect("{health}"); s.sendall(b"GET /v1/health HTTP/1.1\\r\\nHost: g\\r\\n\\r\\n"); '
+        'assert b"version" in s.recv(4096)\''
+    )
+    box.must("systemctl restart mayfly")
+    assert box.must(f"{asked} mayfly-gateway") == before
+    manager = box.pid()
+    box.must("systemctl kill -s KILL mayfly-gateway")
+    until(
+        lambda: box.must(f"{asked} mayfly-gateway") not in (before, "0"), "systemd starts it again"
+    )
+    assert box.pid() == manager
     box.must("mayfly wait --for idle --timeout 60s")
 
 

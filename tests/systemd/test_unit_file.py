@@ -58,14 +58,39 @@ def test_the_timer_of_images_runs_and_stops_with_the_manager() -> None:
     assert "ExecStart=/usr/local/bin/mayfly images refresh\n" in service.read_text()
 
 
-def test_systemd_takes_the_units_of_images(tmp_path: Path) -> None:
+def test_systemd_takes_the_units_beside_the_managers(tmp_path: Path) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("systemd-analyze is not here")
-    for name in ("mayfly-refresh.service", "mayfly-refresh.timer"):
+    for name in ("mayfly-gateway.service", "mayfly-refresh.service", "mayfly-refresh.timer"):
         text = UNIT.with_name(name).read_text().replace("/usr/local/bin/mayfly", "/bin/true")
         (tmp_path / name).write_text(text)
     words = [tool, "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
-    ours = [line for line in done.stderr.splitlines() if "mayfly-refresh" in line]
+    ours = [line for line in done.stderr.splitlines() if "mayfly-" in line]
     assert (done.returncode, ours) == (0, [])
+
+
+GATEWAY = UNIT.with_name("mayfly-gateway.service")
+
+
+def test_the_gateway_is_wanted_by_the_manager_and_does_not_stop_with_it() -> None:
+    [wanted] = re.findall(r"^Wants=(.*)$", UNIT.read_text(), re.MULTILINE)
+    text = GATEWAY.read_text()
+    assert GATEWAY.name in wanted.split()
+    assert not re.search(r"^(PartOf|BindsTo|Requires)=", text, re.MULTILINE)
+    for line in ("Type=notify", "WatchdogSec=60", "Restart=on-failure", "StateDirectoryMode=0700"):
+        assert f"\n{line}\n" in text
+    assert "ExecStart=/usr/local/bin/mayfly gateway\n" in text
+
+
+def test_systemd_says_how_exposed_the_gateway_is() -> None:
+    """It enters network namespaces, which takes more of root's powers than the manager has."""
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("systemd-analyze is not here")
+    words = [tool, "security", "--offline=true", "--no-pager", str(GATEWAY)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    found = re.search(r"Overall exposure level for mayfly-gateway.service: ([0-9.]+)", done.stdout)
+    assert found is not None, done.stderr
+    assert float(found[1]) <= 3.0

@@ -14,6 +14,7 @@ from typing import Literal
 MARK = "written by `mayfly install`"
 SHIPPED_COMMAND = "/usr/local/bin/mayfly"  # as the unit in the package names it
 UNIT = Path("etc/systemd/system/mayfly.service")
+GATEWAY = Path("etc/systemd/system/mayfly-gateway.service")
 REFRESH = Path("etc/systemd/system/mayfly-refresh.service")
 TIMER = Path("etc/systemd/system/mayfly-refresh.timer")
 SYSUSERS = Path("etc/sysusers.d/mayfly.conf")
@@ -52,12 +53,13 @@ def files(
 
     ``shipped`` holds the files of the package by name, ``completions`` a script for each shell.
     """
-    unit, refresh = (
+    unit, gateway, refresh = (
         shipped[name].replace(SHIPPED_COMMAND, command)
-        for name in ("mayfly.service", "mayfly-refresh.service")
+        for name in ("mayfly.service", "mayfly-gateway.service", "mayfly-refresh.service")
     )
     return [
         InstalledFile(UNIT, marked(unit)),
+        InstalledFile(GATEWAY, marked(gateway)),
         InstalledFile(REFRESH, marked(refresh)),
         InstalledFile(TIMER, marked(shipped["mayfly-refresh.timer"])),
         InstalledFile(SYSUSERS, marked(shipped["sysusers.conf"])),

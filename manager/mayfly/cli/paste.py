@@ -33,6 +33,7 @@ DOCKER_FILE = "/etc/docker/daemon.json"
 # Verbs that read what only root reads, or write where only root writes.
 OF_ROOT = (
     "run",
+    "gateway",
     "init",
     "install",
     "doctor",
@@ -57,6 +58,7 @@ VERBS = frozenset(
             "drain",
             "events",
             "fetch",
+            "gateway",
             "gpus",
         ),
         *(

@@ -41,6 +41,7 @@ VERBS = {
     "status": Quick("standing", "show", SHOWN),
     # A daemon would keep a parser in memory for ever.
     "run": Quick("running", "manage", {"--take-over": "take_over"}),
+    "gateway": Quick("gateway_process", "serve", {}, {"--config": "config"}),
 }
 
 

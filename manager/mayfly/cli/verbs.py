@@ -22,6 +22,7 @@ from mayfly.cli.trouble import Usage
 # Typer: all of them together take longer than what most of them do.
 VERBS = {
     "run": "verbs_run",
+    "gateway": "verbs_gateway",
     "status": "verbs_status",
     "describe": "verbs_history",
     "events": "verbs_history",
@@ -57,7 +58,7 @@ VERBS = {
 }
 # Those that look at this host, or change it: a manager elsewhere has nothing to do with them.
 OF_THIS_HOST = frozenset(
-    {"run", "init", "install", "doctor", "bugreport", "shell", "config", "images"}
+    {"run", "gateway", "init", "install", "doctor", "bugreport", "shell", "config", "images"}
 )
 # What follows `submit` belongs to the job's command.
 SETTINGS: dict[str, dict[str, Any]] = {

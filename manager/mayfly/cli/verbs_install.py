@@ -16,6 +16,7 @@ import typer
 from mayfly.cli import installation, paste
 from mayfly.cli.installation import (
     COMPLETIONS,
+    GATEWAY,
     REFRESH,
     SYSUSERS,
     TIMER,
@@ -31,6 +32,7 @@ from mayfly.edge.sources import DEFAULT_FILE
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 SHIPPED = (
     "mayfly.service",
+    "mayfly-gateway.service",
     "mayfly-refresh.service",
     "mayfly-refresh.timer",
     "sysusers.conf",
@@ -181,7 +183,9 @@ def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list
     ):
         if path not in gone and (root / path).exists() | (path in touched):
             commands.append(words)
-    if touched & {UNIT, REFRESH, TIMER} and BOOTED.is_dir():
+    if GATEWAY in gone and BOOTED.is_dir():
+        commands.append(["systemctl", "stop", GATEWAY.name])
+    if touched & {UNIT, GATEWAY, REFRESH, TIMER} and BOOTED.is_dir():
         commands.append(["systemctl", "daemon-reload"])
     return commands
 
