@@ -182,13 +182,18 @@ class FakeEngine:
         that was said counts."""
         self._rules.insert(0, (method, re.compile(target), serve))
 
+    def forget(self) -> None:
+        """Know no rule, and of no request."""
+        self._rules.clear()
+        self._asked.clear()
+
     def asked(self, method: str, target: str) -> list[Ask]:
-        """The requests that fit, in their order."""
-        wanted = re.compile(target)
+        """The requests that fit, in their order; both are patterns."""
+        how, wanted = re.compile(method), re.compile(target)
         return [
             ask
             for ask in self._asked
-            if ask.method == method and wanted.fullmatch(_path(ask.target))
+            if how.fullmatch(ask.method) and wanted.fullmatch(_path(ask.target))
         ]
 
     def _accept(self) -> None:

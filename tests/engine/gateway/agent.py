@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ _GRANT = Grant(
     door="/nowhere/docker.sock",
     allowed_images=("*",),
 )
+
+
+_NUMBERS = itertools.count(2)
+
+
+def another_generation() -> str:
+    """One that no test had yet."""
+    return f"mb7x2k9qa{next(_NUMBERS):04}"
 
 
 def granted(**changes: Any) -> Grant:

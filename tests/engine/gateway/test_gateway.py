@@ -10,13 +10,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mayfly.core.admission.grant import Bounds
-from tests.engine.gateway.agent import GENERATION, agent_place, given, granted
+from mayfly.core.admission.grant import Bounds, Grant
+from tests.engine.gateway.agent import agent_place, another_generation, given, granted
 from tests.engine.gateway.served import MODULE, Client, Gateway, door_of
 from tests.fakes.docker_engine import (
     Ask,
@@ -31,57 +32,97 @@ from tests.fakes.docker_engine import (
 from tests.harness import until
 
 WEB, EXEC = "a" * 64, "e" * 64
-NAME = f"mf-{GENERATION}-web"
-LABELS = granted().labels
-SHOWN = {
-    "Id": WEB,
-    "Name": f"/{NAME}",
-    "Config": {"Labels": {**LABELS, "own": "1"}, "Image": "debian"},
-    "State": {"Running": True, "Status": "running"},
-    "HostConfig": {"NetworkMode": "none"},
-    "NetworkSettings": {"Networks": {}},
-}
 RAW = {"Connection": "Upgrade", "Upgrade": "tcp"}
 
 
-@pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    with FakeEngine() as made:
-        made.on("GET", "/_ping", reply(200, "OK"))
-        made.on("GET", f"/containers/({NAME}|{WEB}|{WEB[:12]})/json", reply(200, SHOWN))
-        made.on("GET", f"/exec/{EXEC}/json", reply(200, {"ID": EXEC, "ContainerID": WEB}))
-        for kind in ("containers", "networks"):
-            made.on("GET", f"/{kind}(/json)?", reply(200, []))
-        made.on("GET", "/volumes", reply(200, {"Volumes": []}))
-        yield made
+@dataclass(frozen=True)
+class Agent:
+    """One whose grant is there, and that has a container `web`."""
+
+    place: Path
+    grant: Grant
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The container, as the Engine shows it."""
+        return {
+            "Id": WEB,
+            "Name": f"/{self.grant.prefix}web",
+            "Config": {"Labels": {**self.grant.labels, "own": "1"}, "Image": "debian"},
+            "State": {"Running": True, "Status": "running"},
+            "HostConfig": {"NetworkMode": "none"},
+            "NetworkSettings": {"Networks": {}},
+        }
+
+    def bound(self, **bounds: int) -> None:
+        """Have other bounds from now on."""
+        given(self.place, replace(self.grant, bounds=Bounds(**bounds)))
+
+    def refusals(self) -> list[str]:
+        """What it was refused."""
+        try:
+            text = (self.place / "live/refusals").read_text()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line)["text"] for line in text.splitlines()]
 
 
-@pytest.fixture
-def gateway(tmp_path: Path, engine: FakeEngine) -> Iterator[Gateway]:
-    with Gateway(tmp_path, engine.path) as made:
-        yield made
-
-
-@pytest.fixture
-def place(gateway: Gateway) -> Path:
-    """An agent whose grant is there."""
-    made = agent_place(gateway.state)
-    given(made, granted())
+def agent_of(gateway: Gateway) -> Agent:
+    grant = granted(generation=another_generation())
+    made = Agent(agent_place(gateway.state, grant.generation), grant)
+    given(made.place, grant)
     return made
 
 
-@pytest.fixture
-def client(place: Path) -> Iterator[Client]:
-    with Client(door_of(place)) as made:
+@pytest.fixture(scope="module")
+def one_engine() -> Iterator[FakeEngine]:
+    with FakeEngine() as made:
         yield made
 
 
-def refusals(place: Path) -> list[str]:
-    try:
-        text = (place / "live/refusals").read_text()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line)["text"] for line in text.splitlines()]
+@pytest.fixture(scope="module")
+def one_gateway(
+    tmp_path_factory: pytest.TempPathFactory, one_engine: FakeEngine
+) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("state"), one_engine.path) as made:
+        yield made
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
+    """The module's; one of its own for a test that ends it."""
+    if getattr(request, "param", None) is None:
+        yield request.getfixturevalue("one_gateway")
+        return
+    with Gateway(tmp_path, request.getfixturevalue("one_engine").path) as made:
+        yield made
+
+
+of_its_own = pytest.mark.parametrize("gateway", ["its own"], indirect=True)
+
+
+@pytest.fixture
+def agent(gateway: Gateway) -> Agent:
+    return agent_of(gateway)
+
+
+@pytest.fixture
+def engine(one_engine: FakeEngine, agent: Agent) -> FakeEngine:
+    one_engine.forget()
+    one_engine.on("GET", "/_ping", reply(200, "OK"))
+    name = f"{agent.grant.prefix}web"
+    one_engine.on("GET", f"/containers/({name}|{WEB}|{WEB[:12]})/json", reply(200, agent.shown))
+    one_engine.on("GET", f"/exec/{EXEC}/json", reply(200, {"ID": EXEC, "ContainerID": WEB}))
+    for kind in ("containers", "networks"):
+        one_engine.on("GET", f"/{kind}(/json)?", reply(200, []))
+    one_engine.on("GET", "/volumes", reply(200, {"Volumes": []}))
+    return one_engine
+
+
+@pytest.fixture
+def client(agent: Agent, engine: FakeEngine) -> Iterator[Client]:
+    with Client(door_of(agent.place)) as made:
+        yield made
 
 
 # -- what is asked and answered --------------------------------------------------------------------
@@ -98,29 +139,31 @@ def test_an_answer_has_the_engines_headers_and_not_its_names(client: Client) -> 
 
 
 def test_what_is_not_there_and_what_is_anothers_are_told_alike(
-    client: Client, engine: FakeEngine, place: Path
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
     stranger = "b" * 64
     engine.on(
-        "GET", f"/containers/{stranger}/json", reply(200, {**SHOWN, "Id": stranger, "Config": {}})
+        "GET",
+        f"/containers/{stranger}/json",
+        reply(200, {**agent.shown, "Id": stranger, "Config": {}}),
     )
     for one in ("nobody", "c" * 64, stranger):
         status, _, said = client.ask("GET", f"/containers/{one}/json")
         assert (status, said) == (404, {"message": f"No such container: {one}"})
-    assert refusals(place) == [], "it is no refusal that something is not there"
+    assert agent.refusals() == [], "it is no refusal that something is not there"
 
 
 def test_a_refusal_is_a_sentence_for_the_client_and_a_line_for_the_history(
-    client: Client, place: Path, engine: FakeEngine
+    client: Client, agent: Agent, engine: FakeEngine
 ) -> None:
     status, _, said = client.ask("GET", "/v1.47/swarm")
     assert status >= 400
     assert set(said) == {"message"}
-    assert refusals(place) == [said["message"]]
+    assert agent.refusals() == [said["message"]]
     status, _, said = client.ask("POST", "/v1.47/containers/create", {"Image": "x", "Wrong": 1})
     assert status >= 400
     assert "Wrong" in said["message"]
-    assert refusals(place)[1:] == [said["message"]]
+    assert agent.refusals()[1:] == [said["message"]]
     assert engine.asked("POST", ".*") == []
 
 
@@ -133,12 +176,12 @@ def test_the_connection_goes_on_after_a_refusal(client: Client) -> None:
 # -- what is made ----------------------------------------------------------------------------------
 
 
-def making(engine: FakeEngine, place: Path, serve: Serve | None = None) -> list[bool]:
+def making(engine: FakeEngine, agent: Agent, serve: Serve | None = None) -> list[bool]:
     """Has the Engine take networks; whether each found the mark on the disk."""
     marked: list[bool] = []
 
     def create(ask: Ask) -> None:
-        marked.append((place / "live/made").exists())
+        marked.append((agent.place / "live/made").exists())
         (serve or reply(201, {"Id": "9" * 64, "Warning": ""}))(ask)
 
     engine.on("POST", "/networks/create", create)
@@ -149,37 +192,40 @@ NETWORK = {"Name": "net", "Driver": "bridge"}
 
 
 def test_the_mark_is_there_before_anything_is_made_and_not_without(
-    client: Client, engine: FakeEngine, place: Path
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
-    marked = making(engine, place)
+    marked = making(engine, agent)
     client.ask("GET", "/_ping")
     client.ask("GET", "/v1.47/containers/web/json")
-    assert not (place / "live/made").exists()
+    assert not (agent.place / "live/made").exists()
     status, _, said = client.ask("POST", "/v1.47/networks/create", NETWORK)
     assert status == 201, said
     assert marked == [True]
     [ask] = engine.asked("POST", "/networks/create")
-    assert ask.json["Name"] == f"mf-{GENERATION}-net"
-    assert LABELS.items() <= ask.json["Labels"].items()
+    assert ask.json["Name"] == f"mf-{agent.grant.generation}-net"
+    assert agent.grant.labels.items() <= ask.json["Labels"].items()
 
 
 def test_nothing_is_made_once_the_agent_is_over(
-    client: Client, engine: FakeEngine, place: Path
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
-    marked = making(engine, place)
+    marked = making(engine, agent)
     assert client.ask("POST", "/v1.47/networks/create", NETWORK)[0] == 201
-    (place / "live").rename(place / "over")
+    (agent.place / "live").rename(agent.place / "over")
     with suppress(ConnectionError, BrokenPipeError):  # it may be cut already
         assert client.ask("POST", "/v1.47/networks/create", NETWORK)[0] >= 400
     assert marked == [True]
 
 
 def test_more_than_the_bound_is_refused_by_what_the_engine_has(
-    client: Client, engine: FakeEngine, place: Path
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
-    given(place, granted(bounds=Bounds(networks=2)))
-    making(engine, place)
-    listed = [{"Id": str(n), "Name": f"mf-{GENERATION}-{n}", "Labels": LABELS} for n in range(2)]
+    agent.bound(networks=2)
+    making(engine, agent)
+    listed = [
+        {"Id": str(n), "Name": f"mf-{agent.grant.generation}-{n}", "Labels": agent.grant.labels}
+        for n in range(2)
+    ]
     engine.on("GET", "/networks", reply(200, listed[:1]))
     assert client.ask("POST", "/v1.47/networks/create", NETWORK)[0] == 201
     engine.on("GET", "/networks", reply(200, listed))
@@ -189,10 +235,10 @@ def test_more_than_the_bound_is_refused_by_what_the_engine_has(
 
 
 def test_addresses_that_are_used_up_are_told_with_what_to_do(
-    client: Client, engine: FakeEngine, place: Path
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
     text = "all predefined address pools have been fully subnetted"
-    making(engine, place, reply(500, {"message": text}))
+    making(engine, agent, reply(500, {"message": text}))
     status, _, said = client.ask("POST", "/v1.47/networks/create", NETWORK)
     assert status == 500
     assert "default-address-pools" in said["message"]
@@ -261,12 +307,19 @@ def test_a_client_that_leaves_a_stream_ends_it_at_the_engine(
 
 
 def test_events_are_of_the_agents_own_and_shown_line_by_line(
-    client: Client, engine: FakeEngine
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
     event = {
         "Type": "container",
         "Action": "start",
-        "Actor": {"ID": WEB, "Attributes": {"name": NAME, "image": "debian", **LABELS}},
+        "Actor": {
+            "ID": WEB,
+            "Attributes": {
+                "name": f"{agent.grant.prefix}web",
+                "image": "debian",
+                **agent.grant.labels,
+            },
+        },
     }
     line = json.dumps(event).encode() + b"\n"
     engine.on("GET", "/events", chunked([line[:10], line[10:] + line, b"\n"]))
@@ -277,7 +330,7 @@ def test_events_are_of_the_agents_own_and_shown_line_by_line(
         {"name": "web", "image": "debian"}
     ] * 2
     [ask] = engine.asked("GET", "/events")
-    assert GENERATION in ask.target
+    assert agent.grant.generation in ask.target
 
 
 def upper(ask: Ask) -> None:
@@ -308,7 +361,7 @@ def test_an_attach_that_the_engine_refuses_is_an_answer_like_any_other(
 
 
 def test_an_archive_goes_up_as_it_comes_and_a_long_one_is_cut(
-    client: Client, engine: FakeEngine, place: Path
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
     received: list[int] = []
 
@@ -325,8 +378,8 @@ def test_an_archive_goes_up_as_it_comes_and_a_long_one_is_cut(
     client.end.sendall(b"0\r\n\r\n")
     assert client.head()[0] == 200
     assert received == [40 * 65536]
-    given(place, granted(bounds=Bounds(upload=100)))
-    with Client(door_of(place)) as other:
+    agent.bound(upload=100)
+    with Client(door_of(agent.place)) as other:
         other.send(
             "PUT", target, headers={"Content-Type": "application/x-tar", "Content-Length": "101"}
         )
@@ -353,12 +406,12 @@ def test_an_archive_that_the_engine_refuses_halfway_is_told(
 
 
 def test_an_engine_that_breaks_off_or_is_gone_is_told_in_a_sentence(
-    client: Client, engine: FakeEngine, place: Path
+    client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
     engine.on("GET", "/_ping", breaks_off)
     status, _, said = client.ask("GET", "/_ping")
     assert (status, "broke off" in said["message"]) == (503, True)
-    making(engine, place, breaks_off)
+    making(engine, agent, breaks_off)
     status, _, said = client.ask("POST", "/v1.47/networks/create", NETWORK)
     assert (status, "may have been done" in said["message"]) == (503, True)
 
@@ -366,15 +419,16 @@ def test_an_engine_that_breaks_off_or_is_gone_is_told_in_a_sentence(
 # -- lives and ends --------------------------------------------------------------------------------
 
 
+@of_its_own
 def test_a_gateway_that_was_killed_serves_the_same_agents_again(
-    gateway: Gateway, client: Client, place: Path
+    gateway: Gateway, client: Client, agent: Agent
 ) -> None:
     assert client.ask("GET", "/_ping")[0] == 200
     gateway.stop(signal.SIGKILL)
     with pytest.raises(ConnectionRefusedError):
-        Client(door_of(place))
+        Client(door_of(agent.place))
     gateway.start()
-    with Client(door_of(place)) as again:
+    with Client(door_of(agent.place)) as again:
         assert again.ask("GET", "/_ping")[0] == 200
     assert gateway.control("GET", "/v1/health")["agents"] == 1
 
@@ -392,7 +446,7 @@ def test_a_second_gateway_does_not_serve_what_the_first_does(
 
 
 def test_a_closed_agent_is_in_flight_until_the_engine_has_answered(
-    gateway: Gateway, client: Client, engine: FakeEngine, place: Path
+    gateway: Gateway, client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
     asked, answer = threading.Event(), threading.Event()
 
@@ -401,13 +455,13 @@ def test_a_closed_agent_is_in_flight_until_the_engine_has_answered(
         answer.wait(30)
         reply(201, {"Id": "9" * 64})(ask)
 
-    making(engine, place, slow)
+    making(engine, agent, slow)
     client.send("POST", "/v1.47/networks/create", json.dumps(NETWORK).encode())
     assert asked.wait(30)
-    (place / "live").rename(place / "over")
+    (agent.place / "live").rename(agent.place / "over")
     closed: list[Any] = []
     closing = threading.Thread(
-        target=lambda: closed.append(gateway.control("POST", f"/v1/close/{GENERATION}"))
+        target=lambda: closed.append(gateway.control("POST", f"/v1/close/{agent.grant.generation}"))
     )
     closing.start()
     assert client.end.recv(4096) == b"", "it is cut at once"
@@ -418,29 +472,28 @@ def test_a_closed_agent_is_in_flight_until_the_engine_has_answered(
     assert gateway.control("POST", "/v1/close/mb7x2k9qa0009") == {"in_flight": 0}
 
 
+@of_its_own
 def test_the_door_of_an_agent_that_is_over_is_closed(
-    gateway: Gateway, client: Client, place: Path
+    gateway: Gateway, client: Client, agent: Agent
 ) -> None:
     assert client.ask("GET", "/_ping")[0] == 200
-    (place / "live").rename(place / "over")
+    (agent.place / "live").rename(agent.place / "over")
     assert client.end.recv(4096) == b""
     until(lambda: gateway.control("GET", "/v1/health")["agents"] == 0, "it is forgotten")
 
 
 def test_one_agent_that_takes_all_it_may_costs_another_nothing(
-    gateway: Gateway, engine: FakeEngine, place: Path
+    gateway: Gateway, engine: FakeEngine, agent: Agent
 ) -> None:
     """Connections that ask for nothing, streams that nobody reads, half a head."""
-    given(place, granted(bounds=Bounds(connections=8)))
+    agent.bound(connections=8)
     engine.on("GET", f"/containers/{WEB}/logs", floods)
-    greedy = [Client(door_of(place)) for _ in range(8)]
+    greedy = [Client(door_of(agent.place)) for _ in range(8)]
     for one in greedy[:4]:
         one.send("GET", "/v1.47/containers/web/logs?follow=1&stdout=1")
         one.head()
     greedy[4].end.sendall(b"GET /_pi")
-    other = agent_place(gateway.state, "mb7x2k9qa0002")
-    given(other, granted(generation="mb7x2k9qa0002"))
-    with Client(door_of(other)) as client:
+    with Client(door_of(agent_of(gateway).place)) as client:
         for _ in range(50):
             assert client.ask("GET", "/_ping")[0] == 200
     used = Path(f"/proc/{gateway.pid}/statm").read_text().split()[1]
@@ -455,10 +508,11 @@ def floods(ask: Ask) -> None:
         ask.chunk(b"x" * 65536)
 
 
+@of_its_own
 def test_it_gives_systemd_signs_of_life_and_says_how_it_fares(
-    gateway: Gateway, place: Path
+    gateway: Gateway, agent: Agent
 ) -> None:
-    door_of(place)
+    door_of(agent.place)
     told = until(lambda: _sign(gateway.told), "a sign of life")
     assert b"1 agent may use containers" in told
     health = gateway.control("GET", "/v1/health")
@@ -471,9 +525,9 @@ def _sign(told: Callable[[], bytes]) -> bytes | None:
     return said if b"WATCHDOG=1" in said else None
 
 
-def test_a_grant_of_another_version_is_told(client: Client, place: Path) -> None:
-    text = (place / "live/grant.json").read_text()
-    (place / "live/grant.json").write_text(text.replace('"seal"', '"wax"'))
+def test_a_grant_of_another_version_is_told(client: Client, agent: Agent) -> None:
+    text = (agent.place / "live/grant.json").read_text()
+    (agent.place / "live/grant.json").write_text(text.replace('"seal"', '"wax"'))
     status, _, said = client.ask("GET", "/_ping")
     assert status == 503
     assert "wax" in said["message"]

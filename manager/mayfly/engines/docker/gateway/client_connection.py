@@ -25,6 +25,7 @@ BODY_SECONDS = 60.0  # without a byte of a body
 WRITE_SECONDS = 60.0  # for an answer that is not streamed
 LINGER_SECONDS = 5.0  # that a client may take to stop sending what is not read any more
 CLOSE_SECONDS = 5.0
+HUNG_UP_SECONDS = 1.0  # between two looks whether a client that says no more is still there
 LINGER_MOST = 64 * 1024 * 1024
 PIECE = 64 * 1024
 
@@ -170,12 +171,14 @@ class ClientConnection:
         return received
 
     async def gone(self) -> None:
-        """Returns once the client has closed its side, or has gone; what it sends meanwhile is kept, up to a
-        bound."""
-        while not self._ended:
-            if len(self._held) > HEAD_MOST:
-                await asyncio.Event().wait()  # it is read no further
+        """Returns once nobody is there to take an answer; what is sent meanwhile is kept, up to a bound.
+
+        Who has only closed its own side still waits for one.
+        """
+        while not self._ended and len(self._held) <= HEAD_MOST:
             self._held += await self._received(None)
+        while not self.hung_up():  # noqa: ASYNC110  the kernel has no bell for that
+            await asyncio.sleep(HUNG_UP_SECONDS)
 
     # -- what it is answered ---------------------------------------------------------------
 
