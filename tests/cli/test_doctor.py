@@ -215,7 +215,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "engine.containers",
         State.FAIL,
         "jobs of pool local wait: the gateway does not run",
-        "sudo systemctl enable --now mayfly-gateway",
+        "sudo systemctl start mayfly-gateway",
     ),
     (
         replace(WELL, config=config_of(replace(LOCAL, containers=True)), engine=UNGATED),

@@ -304,7 +304,7 @@ def _containers(facts: Facts) -> Iterator[Verdict]:
     elif facts.gateway is None:
         yield skip("only root may ask the gateway: sudo mayfly doctor")
     elif facts.gateway:
-        fix = "sudo systemctl enable --now mayfly-gateway"
+        fix = "sudo systemctl start mayfly-gateway"
         yield fail(f"jobs of pool {pools} wait: {facts.gateway}", fix)
     else:
         yield ok(f"the gateway serves the jobs of pool {pools}")

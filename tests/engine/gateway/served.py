@@ -71,8 +71,7 @@ class Gateway:
 
     def control(self, method: str, path: str) -> Any:
         """What its control socket answers."""
-        with Client(self.state / "gateway/control.sock") as client:
-            return client.ask(method, path)[2]
+        return asked_control(self.state, method, path)
 
 
 class Client:
@@ -167,6 +166,12 @@ class Client:
         if not piece:
             raise ConnectionError("closed")
         return piece
+
+
+def asked_control(state: Path, method: str, path: str) -> Any:
+    """What the control socket of the gateway there answers."""
+    with Client(state / "gateway/control.sock") as client:
+        return client.ask(method, path)[2]
 
 
 def door_of(place: Path) -> Path:

@@ -69,7 +69,7 @@ class ContainerEvents:
                 await self._taken(event)
 
     async def _taken(self, event: Any) -> None:
-        actor = event.get("Actor") or {}
+        actor = (event.get("Actor") if isinstance(event, dict) else None) or {}
         generation = (actor.get("Attributes") or {}).get(LABEL_BELONGS)
         for door in tuple(self._doors()):
             if door.generation == generation and door.ports is not None:

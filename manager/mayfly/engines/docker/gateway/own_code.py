@@ -21,8 +21,10 @@ SETTLED_SECONDS = 20.0  # since the files were written, which takes a while
 class OwnCode:
     """As it was when this process began."""
 
-    def __init__(self) -> None:
-        self._file = Path(mayfly.__file__)
+    def __init__(self, file: Path | None = None, settled: float | None = None) -> None:
+        """Its own, unless another ``file`` is to be looked at."""
+        self._file = file or Path(mayfly.__file__)
+        self._settled = SETTLED_SECONDS if settled is None else settled
         self._began_with = self._shown()
 
     def is_replaced(self) -> bool:
@@ -30,7 +32,7 @@ class OwnCode:
         shown = self._shown()
         if shown is None or shown == self._began_with:
             return False
-        return time.time() - self._file.stat().st_ctime > SETTLED_SECONDS
+        return time.time() - self._file.stat().st_ctime >= self._settled
 
     def _shown(self) -> tuple[int, int, int] | None:
         """``None`` where it is not there, as in the middle of an upgrade."""

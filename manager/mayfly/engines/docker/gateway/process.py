@@ -11,6 +11,8 @@ import fcntl
 import os
 import signal
 import time
+import traceback
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -69,14 +71,13 @@ class Gateway:
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._control.open(home.folder(self._state_dir))
-            tasks.append(asyncio.create_task(self._events.follow()))
+            tasks.append(asyncio.create_task(_lasting(self._events.follow)))
             await self._look()
-            tasks += [asyncio.create_task(each) for each in (self._looking(), self._judging())]
+            tasks += [
+                asyncio.create_task(_lasting(each)) for each in (self._looking, self._judging)
+            ]
             systemd.ready(self._sentence())
-            stopping = asyncio.create_task(self._ends.wait())
-            done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopping}:
-                task.result()  # none of them ends but by an error
+            await self._ends.wait()
             return self._begins_anew
         finally:
             if not self._begins_anew:
@@ -187,6 +188,16 @@ class Gateway:
     def _sentence(self) -> str:
         agents = len(self._doors)
         return f"{agents} agent{'' if agents == 1 else 's'} may use containers"
+
+
+async def _lasting(does: Callable[[], Awaitable[None]]) -> None:
+    """Goes on for ever: what strikes one look, or one agent, must not end what all others have."""
+    while True:
+        try:
+            await does()
+        except Exception:  # noqa: BLE001  it is told, and what was asked of it is asked again
+            say(traceback.format_exc(limit=-3))
+            await asyncio.sleep(OVER_SECONDS)
 
 
 def run(state_dir: Path, engine: str) -> int:

@@ -9,5 +9,5 @@ from contextlib import suppress
 def say(sentence: str) -> None:
     """A line; a log that takes none stops nobody."""
     with suppress(OSError):
-        sys.stderr.write(f"mayfly gateway: {sentence}\n")
+        sys.stderr.write(f"mayfly gateway: {sentence.rstrip()}\n")
         sys.stderr.flush()
