@@ -19,7 +19,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Self
@@ -36,7 +36,8 @@ class Ask:
     headers: dict[str, str]
     end: socket.socket
     held: bytes = b""
-    content: bytes = field(default=b"")
+    content: bytes = b""
+    whole: bool = False  # whether the body was read
 
     @property
     def json(self) -> Any:
@@ -50,7 +51,10 @@ class Ask:
         return self.end.recv(65536)
 
     def body(self) -> bytes:
-        """The whole body, by its length or in chunks."""
+        """The whole body, by its length or in chunks; the same again where it was read before."""
+        if self.whole:
+            return self.content
+        self.whole = True
         if self.headers.get("transfer-encoding") == "chunked":
             while True:
                 size = int(self._line(), 16)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.admission.grant import Bounds, Grant
+from mayfly.core.admission.grant import LABEL_PORTS, Bounds, Grant, VolumePlace
 from tests.engine.gateway.agent import agent_place, another_generation, given, granted
 from tests.engine.gateway.served import MODULE, Client, Gateway, door_of
 from tests.fakes.docker_engine import (
@@ -234,6 +234,82 @@ def test_more_than_the_bound_is_refused_by_what_the_engine_has(
     assert "2 networks of at most 2" in said["message"]
 
 
+IMAGE = {
+    "Id": f"sha256:{'1' * 64}",
+    "RepoTags": ["debian:latest"],
+    "RepoDigests": [],
+    "Config": {"Labels": {}, "Env": []},
+}
+
+
+def creating(engine: FakeEngine, agent: Agent, volume: Path) -> list[str]:
+    """Has the Engine take containers, and make networks once; what it was asked to make, in its order."""
+    made: list[str] = []
+    lock = threading.Lock()
+
+    def create_network(ask: Ask) -> None:
+        name = json.loads(ask.body())["Name"]
+        with lock:
+            taken = f"network {name}" in made
+            made.append(f"network {name}")
+        if taken:
+            reply(409, {"message": f"network with name {name} already exists"})(ask)
+            return
+        shown = {"Id": "9" * 64, "Name": name, "Labels": agent.grant.labels}
+        engine.on("GET", f"/networks/{name}", reply(200, shown))
+        reply(201, {"Id": "9" * 64})(ask)
+
+    def create(ask: Ask) -> None:
+        ask.body()
+        with lock:
+            made.append("container")
+        assert (volume / "new/deep").is_dir()
+        reply(201, {"Id": "7" * 64, "Warnings": []})(ask)
+
+    engine.on("GET", "/images/debian/json", reply(200, IMAGE))
+    engine.on("GET", "/volumes/work", reply(200, {"Name": "work", "Mountpoint": str(volume)}))
+    engine.on("POST", "/networks/create", create_network)
+    engine.on("POST", "/containers/create", create)
+    return made
+
+
+def test_directories_and_the_network_are_there_before_the_container(
+    client: Client, engine: FakeEngine, agent: Agent, tmp_path: Path
+) -> None:
+    """Eight at once: the network is made once."""
+    given(agent.place, replace(agent.grant, work=VolumePlace("/work", "work")))
+    made = creating(engine, agent, tmp_path)
+    asked = {
+        "Image": "debian",
+        "ExposedPorts": {"80/tcp": {}},
+        "HostConfig": {
+            "Binds": ["/work/new/deep:/d"],
+            "PortBindings": {"80/tcp": [{"HostPort": "8080"}]},
+        },
+    }
+    found: list[int] = []
+
+    def create() -> None:
+        with Client(door_of(agent.place)) as one:
+            status, _, said = one.ask("POST", "/v1.47/containers/create", asked)
+            assert status == 201, said
+            found.append(status)
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [201] * 8
+    assert made == [f"network {agent.grant.default_network}", *["container"] * 8]
+    [ask, *_] = engine.asked("POST", "/containers/create")
+    host = ask.json["HostConfig"]
+    assert not host.get("PortBindings")
+    assert json.loads(ask.json["Labels"][LABEL_PORTS]) == [[80, 8080]]
+    [mount] = host["Mounts"]
+    assert mount["VolumeOptions"]["Subpath"] == "new/deep"
+
+
 def test_addresses_that_are_used_up_are_told_with_what_to_do(
     client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
@@ -367,7 +443,7 @@ def test_an_archive_goes_up_as_it_comes_and_a_long_one_is_cut(
 
     def serve(ask: Ask) -> None:
         received.append(len(ask.body()))
-        reply(200)(Ask(ask.method, ask.target, {}, ask.end))
+        reply(200)(ask)
 
     engine.on("PUT", f"/containers/{WEB}/archive", serve)
     target = "/v1.47/containers/web/archive?path=/srv"

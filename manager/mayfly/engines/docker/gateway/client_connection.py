@@ -315,7 +315,7 @@ class ClientConnection:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.writer.wait_closed()
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, asyncio.CancelledError):
             self.writer.transport.abort()
 
 

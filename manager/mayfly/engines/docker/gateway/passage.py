@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 ANSWER_SECONDS = 3600.0  # for an answer that is read whole: a stop may be told to wait long
 PULLED_MOST = 256  # names of images kept in mind, of one agent
+HEAD_ALONE_SECONDS = 0.02  # as long as the Engine itself takes to have something to say
 BY_THEN = "mayfly-gateway"
 
 
@@ -182,6 +183,8 @@ class Passage:
             if head.status >= 300:
                 return await self.answered(head, await engine.body())
             early = await self._client.switch(_switching(head))
+            if engine.raw():  # Docker's library for Python loses what it reads together with the head
+                await asyncio.sleep(HEAD_ALONE_SECONDS)
             await relay.relayed(
                 relay.End(self._client.reader, self._client.writer, early),
                 relay.End(engine.reader, engine.writer, engine.raw()),
