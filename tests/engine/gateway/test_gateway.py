@@ -363,6 +363,16 @@ def test_logs_come_as_they_are_written(client: Client, engine: FakeEngine) -> No
     assert client.chunk() == b""
 
 
+def test_a_stream_that_fails_at_once_is_an_answer_like_any_other(
+    client: Client, engine: FakeEngine
+) -> None:
+    text = f"No such container: {WEB}"
+    engine.on("GET", f"/containers/{WEB}/logs", reply(404, {"message": text}))
+    for _ in range(2):
+        status, _, said = client.ask("GET", "/v1.47/containers/web/logs?stdout=1")
+        assert (status, said) == (404, {"message": text})
+
+
 def test_a_client_that_leaves_a_stream_ends_it_at_the_engine(
     client: Client, engine: FakeEngine
 ) -> None:

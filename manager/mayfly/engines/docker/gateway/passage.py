@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -78,7 +79,8 @@ class Passage:
             if self.forward.counts is not None:
                 self.door.counting.end(self.forward.counts)
             if starting is not None and head.status >= 400:
-                await starting.look()
+                with suppress(EngineGone):  # it is looked again when the Engine is back
+                    await starting.look()
 
     async def unless_gone(self, going: Awaitable[tuple[Head, bytes]]) -> tuple[Head, bytes]:
         """What it comes to; broken off where the client does not wait for it."""
@@ -119,19 +121,19 @@ class Passage:
                 await asyncio.wait({carrying, watch}, return_when=asyncio.FIRST_COMPLETED)
                 if not carrying.done():
                     raise ConnectionResetError("the client has gone")
-                go_on = carrying.result()
+                failure = carrying.result()
             finally:
                 for task in (carrying, watch):
                     task.cancel()
                 await asyncio.gather(carrying, watch, return_exceptions=True)
-        return await self._client.end() if go_on else False
+        return await (self._client.end() if failure is None else self._failed(*failure))
 
-    async def _carried(self, engine: EngineConnection) -> bool:
+    async def _carried(self, engine: EngineConnection) -> tuple[Head, bytes] | None:
+        """The Engine's answer where it is a failure, of which nothing is told here."""
         await self._send(engine)
         head = await engine.head()
         if head.status >= 400:
-            await self._failed(head, await engine.body())
-            return False
+            return head, await engine.body()
         await self._client.begin(head.status, shown_headers(head.headers).items())
         failed = False
         if self.forward.streams is Streams.LINES:
@@ -145,7 +147,7 @@ class Passage:
                 await self._client.piece(piece)
         if self.forward.answer is Answer.PULL and not failed:
             self._note_pulled()
-        return True
+        return None
 
     async def uploaded(self) -> bool:
         """The client's body goes out as it comes; an answer that comes before its end ends it."""
@@ -183,7 +185,9 @@ class Passage:
             if head.status >= 300:
                 return await self.answered(head, await engine.body())
             early = await self._client.switch(_switching(head))
-            if engine.raw():  # Docker's library for Python loses what it reads together with the head
+            if (
+                engine.raw()
+            ):  # Docker's library for Python loses what it reads together with the head
                 await asyncio.sleep(HEAD_ALONE_SECONDS)
             await relay.relayed(
                 relay.End(self._client.reader, self._client.writer, early),
