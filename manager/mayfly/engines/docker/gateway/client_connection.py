@@ -20,7 +20,7 @@ from mayfly.engines.docker.gateway import relay
 from mayfly.engines.docker.gateway.strict_head import END, HEAD_MOST, fault_of
 
 HEAD_SECONDS = 10.0  # from the first byte of a head to its last
-IDLE_SECONDS = 300.0  # between two requests
+IDLE_SECONDS = 3600.0  # between two requests
 BODY_SECONDS = 60.0  # without a byte of a body
 WRITE_SECONDS = 60.0  # for an answer that is not streamed
 LINGER_SECONDS = 5.0  # that a client may take to stop sending what is not read any more
