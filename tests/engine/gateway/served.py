@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
@@ -25,7 +27,9 @@ class Gateway:
         self._words = [*enter, sys.executable, "-P", "-m", MODULE, str(state), engine]
         self._process: subprocess.Popen[bytes] | None = None
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notify.bind(f"\0mayfly-gateway-{os.getpid()}-{id(self)}")
+        # By a path, which is short: a name of its own would be seen in this network namespace alone.
+        self._folder = tempfile.mkdtemp(prefix="mfg-")
+        self._notify.bind(f"{self._folder}/notify")
         self._notify.settimeout(30)
         self._log: IO[bytes] = (state / "gateway.log").open("ab")
 
@@ -36,6 +40,7 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._notify.close()
+        shutil.rmtree(self._folder)
         self._log.close()
 
     @property
@@ -45,7 +50,7 @@ class Gateway:
 
     def start(self) -> None:
         """Start it, and wait until it says that it is ready."""
-        address = "@" + self._notify.getsockname()[1:].decode()
+        address = self._notify.getsockname()
         self._process = subprocess.Popen(
             self._words, env={**os.environ, "NOTIFY_SOCKET": address}, stderr=self._log
         )

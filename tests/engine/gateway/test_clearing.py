@@ -99,7 +99,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of an agent that is over, and that has made something."""
     monkeypatch.setattr(clearing, "LATE_SECONDS", 0.0)
     made = agent_place(tmp_path)
-    given(made, granted(work=VolumePlace("/work", "work")))
+    given(made, granted(work=VolumePlace("/job", "work")))
     (made / "live/made").touch()
     (made / "live").rename(made / "over")
     return made

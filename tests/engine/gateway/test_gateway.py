@@ -277,13 +277,13 @@ def test_directories_and_the_network_are_there_before_the_container(
     client: Client, engine: FakeEngine, agent: Agent, tmp_path: Path
 ) -> None:
     """Eight at once: the network is made once."""
-    given(agent.place, replace(agent.grant, work=VolumePlace("/work", "work")))
+    given(agent.place, replace(agent.grant, work=VolumePlace("/job", "work")))
     made = creating(engine, agent, tmp_path)
     asked = {
         "Image": "debian",
         "ExposedPorts": {"80/tcp": {}},
         "HostConfig": {
-            "Binds": ["/work/new/deep:/d"],
+            "Binds": ["/job/new/deep:/d"],
             "PortBindings": {"80/tcp": [{"HostPort": "8080"}]},
         },
     }
