@@ -110,6 +110,12 @@ def test_a_link_of_the_jobs_does_not_tell_which_files_the_host_has(status: int, 
     ("words", "told"),
     [
         (
+            _AROUND
+            + "error setting rlimits for ready process: error setting rlimit type 7: operation "
+            "not permitted",
+            "failed to start: error setting rlimit type 7: operation not permitted",
+        ),
+        (
             _AROUND + 'exec: "nosuch": executable file not found in $PATH: unknown',
             'failed to start: exec: "nosuch": executable file not found in $PATH',
         ),

@@ -25,6 +25,7 @@ _START = (
     rf"exec: {_Q}: (?:permission denied|is a directory)",
     rf"exec: {_Q}: stat [^\n:]{{1,4096}}: no such file or directory",
     r"exec format error",
+    r"error setting rlimit type [0-9]{1,2}: operation not permitted",
     rf"unable to find (?:user|group) [\w.-]{{1,255}}: {_ENDS}",
     r"no users found",
     rf"chdir to cwd \({_Q}\) set in config\.json failed: (?:no such file|permission|not a)[ \w]{{1,30}}",
