@@ -332,7 +332,13 @@ class Soak:
             accounts.faults.append(f"{told['lost unknown']} jobs lost for an unknown cause")
         if told["lost engine_stopped"] and not restarts:
             accounts.faults.append("the Engine was left alone, and an account says that it stopped")
-        until(lambda: not self._secrets() or None, "no environment is on disk")
+        with suppress(
+            AssertionError
+        ):  # what was asked for and what became of it is told all the same
+            until(lambda: not self._secrets() or None, "no environment is on disk")
+        accounts.faults += [
+            f"a job's environment is on disk, in {name}" for name in self._secrets()
+        ]
         accounts.figures += [
             ("seed", self.seed),
             ("slots", self.slots),

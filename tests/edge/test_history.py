@@ -233,6 +233,33 @@ def test_of_which_image_a_job_s_container_is_outlives_a_restart(tmp_path: Path) 
     assert (reader.job(job.id) or {})["image"] == "python:3.12"
 
 
+def test_what_a_job_is_given_stands_nowhere_on_disk_as_it_is_and_its_key_goes_with_it(
+    tmp_path: Path,
+) -> None:
+    """Also while it waits: SQLite leaves copies of rows that it moves, where nothing erases them."""
+
+    def on_disk(what: bytes) -> bool:
+        return any(what in file.read_bytes() for file in tmp_path.iterdir())
+
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    given, keys, ends = {"TOKEN": "not-for-others", "Ä": "ü" * 3000}, [], []
+    for number in range(60):
+        *_, submitted, ended = lived(number, T)
+        assert isinstance(submitted, JobSubmitted)
+        after = apply(history.load(), [submitted])
+        history.commit([submitted], after, {submitted.job.id: Payload(("true",), given)})
+        assert reader.payload(submitted.job.id) == Payload(("true",), given)
+        ends.append(ended)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        keys = [key for (key,) in db.execute("SELECT key FROM job_keys")]
+    assert len(set(keys)) == 60
+    assert not on_disk(b"not-for-others")
+    kept(history, *ends)
+    assert history.scrub()
+    assert not [key for key in keys if on_disk(key)]
+    history.close()
+
+
 def test_of_a_job_that_has_ended_no_variable_stays_and_of_its_command_the_beginning(
     tmp_path: Path,
 ) -> None:

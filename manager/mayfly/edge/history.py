@@ -2,8 +2,9 @@
 
 One writer (the loop's thread) commits facts and the rows that they change in one transaction, durable when
 ``commit`` returns. Readers open the file read-only, one connection a thread. A failed commit changes nothing.
-Of a job that has ended the environment leaves the file, and of its command the beginning stays: nobody fills
-the disk with what is over. Nothing here takes longer the more there is to forget: that goes in pieces.
+Of a job that has ended the environment leaves the file, and until then nobody reads it without its key, which
+goes with it; of its command the beginning stays: nobody fills the disk with what is over. Nothing here takes
+longer the more there is to forget: that goes in pieces.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from mayfly.core.queue_estimate import likeness
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
 from mayfly.edge.history_rows import NOBODY, remembered
+from mayfly.edge.veiled import veiled
 
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
 COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
@@ -255,6 +257,10 @@ class History:
 
     def _submit(self, fact: JobSubmitted, payload: Payload) -> None:
         job = fact.job
+        env: str | bytes = json.dumps(dict(payload.env))
+        if payload.env:
+            env, key = veiled(str(env))
+            self._db.execute("INSERT INTO job_keys VALUES (?, ?)", (job.id, key))
         self._db.execute(
             "INSERT INTO jobs"
             " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size,"
@@ -266,7 +272,7 @@ class History:
                 job.serial,
                 job.pool,
                 json.dumps(payload.argv),
-                json.dumps(dict(payload.env)),
+                env,
                 job.timeout,
                 job.submitted,
                 job.uid,
@@ -352,6 +358,7 @@ class History:
             " WHERE id = ? AND (env != '{}' OR length(argv) > ?)",
             (fact.job, COMMAND_KEPT),
         )
+        self._db.execute("DELETE FROM job_keys WHERE job = ?", (fact.job,))
         self._erased |= emptied.rowcount > 0
 
     def _life(self, fact: AgentExited, after: Memory) -> None:

@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -106,6 +106,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("ALTER TABLE jobs ADD COLUMN image TEXT",),
     # By name, of the container that it runs in; none: it runs in its agent itself.
     ("ALTER TABLE jobs ADD COLUMN container TEXT",),
+    # Of the environments of jobs that have not ended (`edge/veiled.py`); those of before have none.
+    ("CREATE TABLE job_keys (job TEXT PRIMARY KEY, key BLOB NOT NULL)",),
 )
 
 

@@ -21,6 +21,7 @@ from mayfly.core.workspace import Brought
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION, check_version, translated
 from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
+from mayfly.edge.veiled import unveiled
 
 PAGE = 200  # runs that are looked at at once
 EVENTS_FIRST = "SELECT * FROM events WHERE seq > ? AND (? IS NULL OR slot = ?) ORDER BY seq LIMIT ?"
@@ -130,11 +131,15 @@ class HistoryReader:
     def payload(self, job: JobId) -> Payload | None:
         """What the job runs; ``None`` where there is none of that id that has not ended."""
         rows = self._rows(
-            "SELECT argv, env, container FROM jobs WHERE id = ? AND finished IS NULL", (job,)
+            "SELECT argv, env, container, key FROM jobs LEFT JOIN job_keys ON job_keys.job = jobs.id"
+            " WHERE id = ? AND finished IS NULL",
+            (job,),
         )
         if not rows:
             return None
-        argv, env, container = rows[0]
+        argv, env, container, key = rows[0]
+        if key is not None:
+            env = unveiled(env, key)
         return Payload(tuple(json.loads(argv)), json.loads(env), container)
 
     def brought(self, job: JobId) -> Brought | None:
