@@ -611,6 +611,23 @@ def _sign(told: Callable[[], bytes]) -> bytes | None:
     return said if b"WATCHDOG=1" in said else None
 
 
+def test_where_a_pool_pulls_always_an_image_is_there_once_the_agent_has_fetched_it(
+    client: Client, agent: Agent, engine: FakeEngine
+) -> None:
+    given(agent.place, replace(agent.grant, pull="always"))
+    image = {"Id": "sha256:" + "1" * 64, "RepoTags": ["lab/tool:1"], "Config": {}}
+    engine.on("GET", "/images/.*/json", reply(200, image))
+    engine.on("POST", "/images/create", chunked([b'{"status": "Pulling"}\r\n']))
+    names = ("lab/tool:1", "docker.io/lab/tool:1", image["Id"])
+    for name in names:
+        status, _, said = client.ask("GET", f"/images/{name}/json")
+        assert (status, "No such image" in said["message"]) == (404, True)
+    assert client.ask("POST", "/images/create?fromImage=lab/tool&tag=1")[0] == 200
+    for name in names:  # by its id, too: some clients look the name up first
+        status, _, said = client.ask("GET", f"/images/{name}/json")
+        assert (status, said.get("Id")) == (200, image["Id"])
+
+
 def test_a_grant_of_another_version_is_told(client: Client, agent: Agent) -> None:
     text = (agent.place / "live/grant.json").read_text()
     (agent.place / "live/grant.json").write_text(text.replace('"seal"', '"wax"'))

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mayfly.core.admission.grant import Grant
-from mayfly.core.admission.image_names import familiar
+from mayfly.core.admission.image_names import was_pulled
 from mayfly.core.admission.objects import SPOKEN, Kind, Known, Ref, found, lookups
 from mayfly.engines.docker.gateway.engine_connection import NOT_REACHED, EngineGone, asked
 
@@ -41,7 +41,7 @@ async def _one(engine: str, ref: Ref, grant: Grant, pulled: Collection[str]) -> 
         if ref.kind is Kind.EXEC:
             owner = quote(str(document.get("ContainerID")), safe="")
             container = await _document(engine, f"/v{SPOKEN}/containers/{owner}/json")
-        one = found(ref, document, grant, container, pulled=familiar(ref.name) in pulled)
+        one = found(ref, document, grant, container, pulled=was_pulled(document, pulled))
         if one is not None:
             return one
     return None
