@@ -109,11 +109,24 @@ POINTS: Mapping[str, Callable[[], None]] = {
 }
 
 
+# Where an agent has containers of its own.
+WITH_CONTAINERS: Mapping[str, Callable[[], None]] = {
+    "before the grant": lambda: around_engine("grant", after=False),
+    "before agent.exited": lambda: around_commit(facts.AgentExited, after=False),
+    "after agent.exited": lambda: around_commit(facts.AgentExited, after=True),
+    "before the clearing": lambda: around_engine("clear", after=False),
+    "after the clearing": lambda: around_engine("clear", after=True),
+    "before agent.cleared": lambda: around_commit(facts.AgentCleared, after=False),
+    "after agent.cleared": lambda: around_commit(facts.AgentCleared, after=True),
+    "with nothing beside it": lambda: around_engine("give_up", after=True),
+}
+
 NO_PIDFDS = "pidfds lost"
 
 
 if __name__ == "__main__":
-    without_pidfds() if sys.argv[1] == NO_PIDFDS else POINTS[sys.argv[1]]()
+    every = {**POINTS, **WITH_CONTAINERS, NO_PIDFDS: without_pidfds}
+    every[sys.argv[1]]()
     from mayfly.cli.app import main
 
     sys.argv = ["mayfly", "run"]

@@ -19,6 +19,7 @@ from mayfly.core.model import (
     SlotName,
     World,
 )
+from mayfly.core.slots import status_of
 from mayfly.core.stimuli import Failure, Family
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
@@ -191,6 +192,10 @@ def test_what_is_not_cleared_is_tried_again_and_told() -> None:
             known.finish(subject, Fate.FAILED if failed else Fate.DONE)
         known.host.now += 40.0
     known.turn()
+    tenancy = known.tenancy("a-0")
+    (spec,) = known.desired.slots
+    row = status_of(spec, known.desired, known.memory, tenancy, known.now)
+    assert row.note == "waits until what the last job's containers left is removed"
     (told,) = known.state.clearings.conditions()
     assert told.code == "belongings.left"
     assert told.slots == ("a-0",)
@@ -228,6 +233,16 @@ def test_what_an_agent_made_that_nobody_remembers_is_cleared_and_keeps_its_slot_
     known.turn()
     assert {known.memory.agents[name].slot for name in opens(known)} >= {"a-0"}
     assert not known.state.observed.world.unowned
+
+
+def test_what_was_forgotten_since_a_survey_began_keeps_no_slot_shut() -> None:
+    observed = manager().state.observed
+    lost, found = Generation("mywpiww03hg4s"), {Generation("mywpiww03hg4s"): SlotName("a-0")}
+    at_start = observed.unowned_seen(found, Memory())
+    assert lost in at_start.world.unowned, "at the start nothing was forgotten yet"
+    later = observed.unowned_seen({}, Memory()).unowned_seen(found, Memory())
+    assert not later.world.unowned
+    assert lost in later.unowned_seen(found, Memory()).world.unowned
 
 
 def test_a_container_without_a_record_is_taken_for_one_that_may_have_made_something() -> None:

@@ -101,6 +101,7 @@ isolation = "required"
 containers = false
 allowed_images = ["*"]
 pull = "missing"
+images_keep = "14d"
 dns = ["10.0.0.1", "fd00::1"]
 sandbox = "job"
 proxy = "http://proxy.lab:3128"

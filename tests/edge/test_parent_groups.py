@@ -30,6 +30,7 @@ def first(tmp_path: Path) -> ParentGroups:
         "memory/mayfly/{}/memory.memsw.limit_in_bytes",
         "cpu/mayfly/{}/cpu.cfs_period_us",
         "cpu/mayfly/{}/cpu.cfs_quota_us",
+        "cpu/mayfly/{}/cpu.shares",
         "pids/mayfly/{}/pids.max",
     ):
         (of.mounted / name.format(AGENT)).write_text("-1\n")
@@ -43,7 +44,7 @@ def second(tmp_path: Path) -> ParentGroups:
     for one in (of.mounted, place.parent, place):
         (one / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
         (one / "cgroup.subtree_control").write_text("")
-    for name in ("memory.max", "memory.swap.max", "pids.max", "cpu.max"):
+    for name in ("memory.max", "memory.swap.max", "pids.max", "cpu.max", "cpu.weight"):
         (place / name).write_text("max\n")
     return of
 
@@ -165,3 +166,24 @@ def test_whose_a_process_is_stands_in_its_groups_path(path: str, group: str | No
     found = whose(path)
     assert (found.group if found is not None else None) == group
     assert found is None or found.agent == AGENT
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "values"),
+    [
+        ("1", "cpu/mayfly/{}/cpu.shares", ("1024", "512", "102")),
+        ("2", "mayfly/{}/cpu.weight", ("100", "50", "10")),
+    ],
+)
+def test_who_may_use_little_counts_for_little_and_long_jobs_for_less(
+    tmp_path: Path, version: str, name: str, values: tuple[str, str, str]
+) -> None:
+    of = first(tmp_path) if version == "1" else second(tmp_path)
+    place = of.mounted / name.format(AGENT)
+    of.make(AGENT, LIMITS, "cgroupfs", version)
+    assert place.read_text() == values[0]
+    of.make(AGENT, Together(None, 0.5, None), "cgroupfs", version)
+    assert place.read_text() == values[1]
+    of.weigh(AGENT, 0.1)
+    assert place.read_text() == values[2]
+    of.weigh(Generation("mywpiww04hg4s"), 0.1)  # not there

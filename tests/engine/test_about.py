@@ -39,3 +39,23 @@ def test_a_default_runtime_on_the_kernels_network_keeps_networks_and_another_is_
 ) -> None:
     can = engine_facts(VERSION, info, ()).capabilities
     assert (can.sandbox, can.unkept) == (not why, why)
+
+
+@pytest.mark.parametrize(
+    ("release", "options", "why"),
+    [
+        ("20.10.24+dfsg1", [], "this Engine is 20.10; containers need 26 or newer"),
+        ("25.0.5", [], "this Engine is 25.0; containers need 26 or newer"),
+        ("26.1.5", [], ""),
+        ("28.5.2", ["name=seccomp,profile=builtin"], ""),
+        ("28.5.2", ["name=rootless"], "this Engine is rootless"),
+        ("28.5.2", ["name=userns"], "this Engine remaps users"),
+    ],
+)
+def test_which_engines_let_agents_have_containers(
+    release: str, options: list[str], why: str
+) -> None:
+    info = {"SecurityOptions": options}
+    can = engine_facts({"Version": release, "ApiVersion": "1.41"}, info, ()).capabilities
+    assert can.gateway is not bool(why)
+    assert can.no_gateway.startswith(why)

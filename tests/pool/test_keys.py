@@ -191,7 +191,7 @@ ELSEWHERE = {
     "a cluster": ("kubernetes", "gpu_resource", "device_class", "device_selector"),
     "jobs that ask for an image": ("job_images",),
     # tests/core/test_belongings.py, tests/engine/test_doors.py
-    "containers of jobs' own": ("containers", "allowed_images", "pull"),
+    "containers of jobs' own": ("containers", "allowed_images", "pull", "images_keep"),
 }
 LISTEN = (
     "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(4000, INADDR_ANY)) or die; "

@@ -70,6 +70,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "engine.restarted": INFO,
         "engine.stream_ended": WARNING,
         "history.prune_failed": WARNING,
+        "image.kept": WARNING,
+        "image.removed": INFO,
         "host.left_running": WARNING,
         "host.taken_over": INFO,
         "loop.failed": ERROR,

@@ -317,6 +317,8 @@ class PoolSpec:
     allowed_images: tuple[str, ...] = field(default=("*",), metadata=UNBAKED)
     # when such an image is fetched from its registry
     pull: Literal["missing", "always", "never"] = field(default="missing", metadata=UNBAKED)
+    # seconds that an image which a job has fetched stays without being used; None: for ever
+    images_keep: float | None = field(default=14 * 24 * 3600.0, metadata=UNBAKED)
     standby: bool = field(default=True, metadata=UNBAKED)
     removal: Removal | None = None  # None: see core/desire.py
     keep_failed: float = field(default=0.0, metadata=UNBAKED)

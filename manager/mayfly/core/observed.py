@@ -41,6 +41,8 @@ class Observed:
     world: World = field(default_factory=lambda: World(None))
     # Agents that our own actions have changed, and after which result.
     touched: Mapping[Generation, int] = field(default_factory=dict)
+    # Of whom something was there that they had made, as the last survey showed; None: there was none yet.
+    makers: frozenset[Generation] | None = None
 
     @property
     def known(self) -> bool:
@@ -187,9 +189,17 @@ class Observed:
         return self if missing == self.world.gateway else self._with(gateway=missing)
 
     def unowned_seen(self, found: Mapping[Generation, SlotName], memory: Memory) -> Observed:
-        """What agents have made of which some may be remembered by nobody."""
-        left = {name: slot for name, slot in found.items() if name not in memory.agents}
-        return self if left == self.world.unowned else self._with(unowned=left)
+        """What agents have made of which some may be remembered by nobody.
+
+        A survey shows a past moment: of whoever was forgotten since, the next one shows nothing any more.
+        """
+        left = {
+            name: slot
+            for name, slot in found.items()
+            if name not in memory.agents and (self.makers is None or name in self.makers)
+        }
+        world = self.world if left == self.world.unowned else replace(self.world, unowned=left)
+        return replace(self, world=world, makers=frozenset(found))
 
     def cleared(self, generation: Generation) -> Observed:
         """Nothing is left of what an agent has made."""

@@ -273,7 +273,7 @@ def status_of(
         phase = phase_of(own, own=True)
         since = _slot_since(own, phase, known)
         note = _note(own, phase) or _unseen_note(spec, known, own, now)
-        note = note or _kept_note(spec, tenancy, now)
+        note = note or _owed_note(tenancy) or _kept_note(spec, tenancy, now)
         if known.held is not None and phase in (Phase.PREPARING, Phase.ARMED):
             phase, since, note = Phase.HELD, known.vacant_since, known.held  # one is tried
         if known.booking is not None and not note:
@@ -371,6 +371,12 @@ def _unseen_note(spec: SlotSpec, known: SlotMemory, own: Agent, now: float) -> s
     if until is None or own.committed is not None:
         return ""
     return f"takes a job in {until - now:.0f} s: nobody has said that the last agent's processes have ended"
+
+
+def _owed_note(tenancy: Tenancy) -> str:
+    """That its agent waits until what the last one has made is gone."""
+    owes = any(agent.owes for agent in tenancy.settled)
+    return "waits until what the last job's containers left is removed" if owes else ""
 
 
 def _kept_note(spec: SlotSpec, tenancy: Tenancy, now: float) -> str:

@@ -295,6 +295,12 @@ class PoolTable(Table):
         "pull",
         "when such an image is fetched: where the host has none of that name, for each container, or never",
     )
+    images_keep: TimeLimit = key(
+        model.PoolSpec,
+        "images_keep",
+        "how long an image that a job has fetched, and that was not there before, stays after a container "
+        'was last made of it; of several pools the longest counts, "none" keeps them',
+    )
     standby: bool = key(
         model.PoolSpec, "standby", "keep the slot's next agent started and waiting at its gate"
     )

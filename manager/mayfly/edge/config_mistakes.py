@@ -109,7 +109,7 @@ def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     """What does not go with containers of jobs' own."""
     if not pool.containers:
         usual = {one.name: one.default for one in fields(model.PoolSpec)}
-        for name in ("allowed_images", "pull"):
+        for name in ("allowed_images", "pull", "images_keep"):
             if getattr(pool, name) != usual[name]:
                 yield (name,), "has no meaning without containers = true"
         return

@@ -24,7 +24,7 @@ SIZES = frozenset(
 )
 DURATIONS = frozenset(
     (
-        *("job_timeout", "idle_recycle", "keep_failed", "fair_share_half_life"),
+        *("job_timeout", "idle_recycle", "images_keep", "keep_failed", "fair_share_half_life"),
         *("stuck_after", "cancel_stuck"),
     )
 )

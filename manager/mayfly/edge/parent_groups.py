@@ -23,6 +23,11 @@ from mayfly.edge.faults import Passing, Refused
 FOLDER = "mayfly"  # the group above those of all agents
 PERIOD = 100_000  # microseconds, of which a share of the processors is a part
 MOST = 64 * 1024  # bytes of one file of the kernel's
+SHARES, LEAST_SHARES = (
+    1024,
+    2,
+)  # of a group of version 1 of which nothing is said, and the kernel's least
+WEIGHT = 100  # of one of version 2
 CONTROLLERS = ("memory", "cpu", "pids")  # those whose limits are said
 _OF_AN_AGENT = re.compile(
     rf"^(?P<group>(?:/.*)?/{FOLDER}(?:-(?P<unit>[0-9a-z]{{13}})\.slice|/(?P<folder>[0-9a-z]{{13}})))/",
@@ -44,6 +49,13 @@ class Together:
     memory: int | None  # bytes, swap not added
     cpus: float | None
     pids: int | None
+
+    @property
+    def weight(self) -> float:
+        """What they count for where processors are short, 1 being any one's; who may use a tenth of one
+        counts for a tenth.
+        """
+        return min(1.0, self.cpus) if self.cpus is not None else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,18 @@ class ParentGroups:
             if wanted is not None
         }
 
+    def weigh(self, generation: Generation, weight: float) -> None:
+        """Say what an agent and its containers count for together where processors are short; one that is not
+        there is a success, and so is a slice, which is systemd's to change.
+        """
+        for place, value in (
+            (self.mounted / "cpu" / FOLDER / generation / "cpu.shares", _shares(weight)),
+            (self.mounted / FOLDER / generation / "cpu.weight", max(1, round(weight * WEIGHT))),
+        ):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if place.parent.is_dir():
+                    place.write_text(str(value), encoding="ascii")
+
     def remove(self, generation: Generation) -> None:
         """Remove an agent's; gone already is a success, ``Passing`` where something is in it yet."""
         with suppress(FileNotFoundError):
@@ -111,7 +135,11 @@ class ParentGroups:
                 # of memory and swap together; it is not there where the kernel does not count swap
                 "memory.memsw.limit_in_bytes": limits.memory,
             },
-            "cpu": {"cpu.cfs_period_us": PERIOD, "cpu.cfs_quota_us": _quota(limits.cpus)},
+            "cpu": {
+                "cpu.cfs_period_us": PERIOD,
+                "cpu.cfs_quota_us": _quota(limits.cpus),
+                "cpu.shares": _shares(limits.weight),
+            },
             "pids": {"pids.max": limits.pids},
         }
         for controller in CONTROLLERS:
@@ -140,6 +168,7 @@ class ParentGroups:
             "memory.swap.max": None if limits.memory is None else 0,
             "pids.max": limits.pids,
             "cpu.max": None if quota is None else f"{quota} {PERIOD}",
+            "cpu.weight": max(1, round(limits.weight * WEIGHT)),
         }
         for name, value in said.items():
             if value is not None:
@@ -153,6 +182,7 @@ class ParentGroups:
             "MemorySwapMax": None if limits.memory is None else 0,
             "TasksMax": limits.pids,
             "CPUQuota": None if limits.cpus is None else f"{limits.cpus * 100:.2f}%",
+            "CPUWeight": max(1, round(limits.weight * WEIGHT)),
         }
         lines = "\n".join(f"{name}={value}" for name, value in said.items() if value is not None)
         name = _slice_name(generation)
@@ -218,6 +248,10 @@ def _kept(place: Path, limits: Together) -> set[str]:
 def _quota(cpus: float | None) -> int | None:
     """Microseconds of each period; the kernel takes no less than a thousand."""
     return None if cpus is None else max(1000, round(cpus * PERIOD))
+
+
+def _shares(weight: float) -> int:
+    return max(LEAST_SHARES, round(weight * SHARES))
 
 
 def _write_if_there(path: Path, text: str) -> None:

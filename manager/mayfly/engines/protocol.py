@@ -428,6 +428,9 @@ class Engine(Protocol):
         limits that it had together with what it made; gone is a success.
         """
 
+    def remove_image(self, name: str) -> None:
+        """Remove the image of that name; gone is a success, ``Passing`` where a container is of it."""
+
     def belongings(self, host: HostId) -> tuple[Belonging, ...]:
         """What agents of that host have made and is there, one for each agent and seal."""
 

@@ -35,6 +35,7 @@ from mayfly.edge.cgroup_use import ControlGroups
 from mayfly.edge.descriptors import raise_limit
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Refused
+from mayfly.edge.fetched_images import FetchedImages
 from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
@@ -57,6 +58,7 @@ from mayfly.service.configuration import Configuration
 from mayfly.service.control import Control
 from mayfly.service.end_watch import EndWatch
 from mayfly.service.engine_observer import EngineObserver
+from mayfly.service.fetched_images import OldImages
 from mayfly.service.former_pools import FormerPools
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
 from mayfly.service.images_seen import ImagesSeen
@@ -174,7 +176,9 @@ def _run(
         total=config.host.output_total,
         log_size=config.host.log_max_size,
     )
-    workspaces, results, old = _kept_for_jobs(config, state_dir, reader, erred)
+    workspaces, results, old = _kept_for_jobs(
+        config, state_dir, reader, _old_images(engine, doors, lambda: loop.state, log), erred
+    )
     parts = (host, engine, witnesses, output, ends, config.host.log_max_size, workspaces, results)
     workers = Workers(Performer(*parts, doors=doors, key=key), inbox.put)
     observer, mounts = _observers(
@@ -396,10 +400,17 @@ def _follow(output: OutputKeeper, memory: Memory) -> None:
             output.follow(agent.generation, agent.container, lines=not agent.embedded)
 
 
+def _old_images(engine: Engine, doors: Doors, state: Callable[[], State], log: Log) -> OldImages:
+    """What takes images away that jobs have fetched."""
+    images = FetchedImages(doors.root)
+    return OldImages(engine, images, lambda: state().config, lambda: _images(state()), log)
+
+
 def _kept_for_jobs(
     config: Config,
     state_dir: Path,
     reader: HistoryReader,
+    images: OldImages,
     erred: Callable[[str, BaseException], None],
 ) -> tuple[Workspaces, ResultStore, OldContent]:
     """What people send for their jobs, what is brought back of them, and what throws away the old of it."""
@@ -409,7 +420,8 @@ def _kept_for_jobs(
     results = ResultStore(
         *(state_dir / "results", host.results_max, host.results_total), whose=reader.owner_of_agent
     )
-    old = OldContent((workspaces.throw_old_away, results.throw_old_away), erred)
+    stores = (workspaces, results, images)
+    old = OldContent([one.throw_old_away for one in stores], erred)
     return workspaces, results, old
 
 

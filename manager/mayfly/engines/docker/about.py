@@ -32,7 +32,6 @@ ON_THE_KERNEL = frozenset(
     }
 )
 SUBPATHS = (26,)  # from which on a mount within a volume does not lead out of it
-GATEWAY = False  # whether there is one
 RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
 
 
@@ -114,8 +113,6 @@ def _ungated(version: str, info: Mapping[str, Any]) -> str:
     where it remaps users a volume is not the job user's; ``""``: they may.
     """
     number = numbers(version)
-    if not GATEWAY:
-        return "this version of Mayfly has no gateway for containers of jobs"
     if number < SUBPATHS:
         return f"this Engine is {'.'.join(map(str, number[:2]))}; containers need {SUBPATHS[0]} or newer"
     for option in info.get("SecurityOptions") or ():

@@ -40,8 +40,9 @@ from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.client import DockerClient
 from mayfly.engines.docker.container import container_plan, joining
 from mayfly.engines.docker.events import EventFollower
-from mayfly.engines.docker.faults import no_such_network
+from mayfly.engines.docker.faults import NoImage, no_such_network
 from mayfly.engines.docker.gate_socket import GateSocket
+from mayfly.engines.docker.gateway import clearing
 from mayfly.engines.docker.granting import grant_of
 from mayfly.engines.docker.output import OutputKeeper
 from mayfly.engines.docker.sandbox import holder_plan, only_the_engines
@@ -55,6 +56,7 @@ from mayfly.engines.protocol import (
     EngineFacts,
     EventCursor,
     Finding,
+    Gone,
     NameTaken,
     OutputListener,
     StreamTurn,
@@ -104,6 +106,7 @@ class DockerEngine(DockerClient):
         self._volumes = Volumes(base_url, timeout)
         self._parents = ParentGroups()
         self._granted: dict[Generation, ContainerPlan] = {}
+        self._together: dict[ContainerId, Generation] = {}  # replaced whole
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
 
@@ -125,6 +128,7 @@ class DockerEngine(DockerClient):
                 self.give_up(plan.generation)
             raise
         self._granted[plan.generation] = made
+        self._together = {**self._together, container: plan.generation}
         return container
 
     def _equipped(self, plan: AgentPlan) -> ContainerPlan:
@@ -150,16 +154,18 @@ class DockerEngine(DockerClient):
 
     def clear(self, state_dir: Path, host: HostId, generation: Generation, seal: str) -> None:
         """Remove all that an ended agent has made; see ``engines.protocol``."""
-        del state_dir, host, seal
-        raise Passing(
-            f"what agent {generation} has made is cleared by its gateway, which is not here"
-        )
+        clearing.clear(self.base_url, str(state_dir), host, generation, seal)
 
     def give_up(self, generation: Generation) -> None:
         """Remove what an agent that is gone had beside its container."""
         self._granted.pop(generation, None)
         self._volumes.remove_work(generation)
         self._parents.remove(generation)
+
+    def remove_image(self, name: str) -> None:
+        """Remove the image of that name, which no container is of."""
+        with suppress(NoImage, Gone):
+            self._do("DELETE", f"/images/{quote(name, safe='/:@')}", f"removing the image {name}")
 
     def belongings(self, host: HostId) -> tuple[Belonging, ...]:
         """What agents of that host have made and is there."""
@@ -232,6 +238,7 @@ class DockerEngine(DockerClient):
         for holder in tuple(self._holders):
             if holder not in there:
                 self._holders.pop(holder, None)
+        self._together = {one.id: one.generation for one in found if one.door}
         for container in self._frozen.keys() - there:
             self._frozen.pop(container, None)
         return found
@@ -339,6 +346,17 @@ class DockerEngine(DockerClient):
         super().thaw(cid)
         if cid in self._frozen:
             self._frozen[cid] = False
+
+    def weigh(self, cid: ContainerId, weight: float) -> None:
+        """Say what it counts for; one that has a group with its containers counts by that."""
+        generation = self._together.get(cid)
+        if generation is None:
+            super().weigh(cid, weight)
+            return
+        try:
+            self._parents.weigh(generation, weight)
+        except OSError as error:
+            raise Passing(f"changing the weight of {generation}: {error.strerror}") from error
 
     def remove(self, cid: ContainerId) -> None:
         """Remove it; see ``engines.protocol``."""

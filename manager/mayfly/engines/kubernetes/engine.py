@@ -748,6 +748,9 @@ class KubernetesEngine:
     def give_up(self, generation: Generation) -> None:
         """An agent has nothing beside its pod."""
 
+    def remove_image(self, name: str) -> None:
+        """Images are the nodes'."""
+
     def belongings(self, host: HostId) -> tuple[Belonging, ...]:
         """An agent makes nothing."""
         del host

@@ -555,6 +555,15 @@ class SimulatedEngine:
         with self._lock:
             self.work_volumes.pop(generation, None)
 
+    def remove_image(self, name: str) -> None:
+        """It is not there any more; ``Passing`` where a container is of it."""
+        self._asked("remove_image")
+        with self._lock:
+            if any(box.plan.image == name for box in self._boxes.values()):
+                raise Passing(f"removing the image {name}: a container is of it")
+            if name in self.images:
+                self.images.remove(name)
+
     def belongings(self, host: HostId) -> tuple[Belonging, ...]:
         """What agents have made, and where those work that may."""
         del host

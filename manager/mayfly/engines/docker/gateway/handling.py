@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from mayfly.core.admission.admit import admit, expects, objects
 from mayfly.core.admission.grant import Grant
-from mayfly.core.admission.objects import Known, Ref
+from mayfly.core.admission.image_names import familiar
+from mayfly.core.admission.objects import Kind, Known, Ref
 from mayfly.core.admission.outcome import (
     First,
     Forward,
@@ -103,7 +104,9 @@ class Handling:
             return await client.answer(outcome.status, headers.items(), body)
         assert isinstance(outcome, Forward)
         passage = Passage(self._engine, door, client, asked, grant, outcome)
+        passage.fetches_anew = not any(ref.kind is Kind.IMAGE for ref in things)
         await self._prepared(door, outcome)
+        _note_use(passage)
         match outcome.streams:
             case Streams.NONE:
                 return await self._whole(passage, things)
@@ -204,6 +207,14 @@ class Handling:
             inside = grant.holder or grant.container
             door.ports = PublishedPorts(self._engine, door.place, inside)
         return door.ports
+
+
+def _note_use(passage: Passage) -> None:
+    """Of a create: when its image was used last, which tells whether it is old."""
+    forward = passage.forward
+    image = forward.body.get("Image") if isinstance(forward.body, dict) else None
+    if isinstance(image, str) and (name := familiar(image)) is not None:
+        passage.images.used(name)
 
 
 async def _grant(door: Door) -> Grant:

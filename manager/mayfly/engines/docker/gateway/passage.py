@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from mayfly.core.admission.answers import shown_headers
 from mayfly.core.admission.image_names import familiar
 from mayfly.core.admission.outcome import Answer, Forward, Streams
+from mayfly.edge.fetched_images import FetchedImages
 from mayfly.engines.docker.gateway import relay
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
 from mayfly.engines.docker.gateway.engine_connection import EngineConnection, EngineGone, Head
@@ -56,6 +57,8 @@ class Passage:
         self.door = door
         self.grant = grant
         self.forward = forward
+        self.images = FetchedImages(door.place.parents[1])
+        self.fetches_anew = False  # of a pull: the host had no such image before
         self._engine = engine
         self._client = client
         self._asked = asked
@@ -211,8 +214,11 @@ class Passage:
         return head.headers.get("content-type", "").startswith(JSON)
 
     def _note_pulled(self) -> None:
+        names = _pulled_names(self.forward.target)
         if len(self.door.pulled) < PULLED_MOST:
-            self.door.pulled.update(_pulled_names(self.forward.target))
+            self.door.pulled.update(names)
+        for name in names if self.fetches_anew else ():
+            self.images.fetched(name)
 
 
 def _pulled_names(target: str) -> set[str]:
