@@ -107,6 +107,10 @@ def assert_safe(forward: Forward, grant: Grant, own: frozenset[str] = OWN) -> No
             part.partition("=") for part in (read[2] or read[4] or "").split("&")
         )
     }
+    for name in re.findall(
+        rf"mf-{grant.generation}-([^\"/?&]*)", json.dumps(forward.body) + forward.target
+    ):
+        assert not re.match(r"mf-[0-9a-z]{13}-", name) or path in LISTED, name
     if path in LISTED:
         filters = json.loads(query["filters"])
         if path == "/events":

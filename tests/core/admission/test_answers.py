@@ -177,13 +177,16 @@ def test_a_list_has_the_agents_own_alone() -> None:
 
 
 def test_networks_and_volumes_are_the_agents_own() -> None:
-    network = {
+    network: dict[str, Any] = {
         "Id": "c" * 64,
         "Name": f"{PREFIX}net",
         "Labels": {**GRANT.labels, "a": "b"},
         "Containers": {DB: {"Name": f"{PREFIX}db"}, THEIRS: {"Name": "gpu-0"}},
         "Driver": "bridge",
     }
+    default = {**network, "Labels": {**network["Labels"], "io.mayfly.belongs.default": "1"}}
+    assert len(shown(Answer.NETWORKS, [network, default], GRANT)) == 2
+    assert len(shown(Answer.CUSTOM_NETWORKS, [network, default], GRANT)) == 1
     (found,) = shown(Answer.NETWORKS, [network, {**network, "Labels": STRANGER}], GRANT)
     assert (found["Name"], found["Containers"], found["Labels"]) == (
         "net",

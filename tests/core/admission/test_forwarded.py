@@ -164,6 +164,13 @@ def test_a_connection_is_taken_over_as_the_client_asks(upgraded: bool) -> None:
         assert forward.headers == (dict(UPGRADE) if upgraded else {})
 
 
+def test_what_some_clients_say_and_the_engine_does_not_read_is_left_out() -> None:
+    forward = forwarded("GET", "/containers/json?limit=-1&all=1&size=0&trunc_cmd=0")
+    assert forward.target.startswith("/containers/json?limit=-1&all=1&size=0&filters=")
+    forward = forwarded("GET", "/images/json?only_ids=0&all=0&manifests=1&shared-size=1")
+    assert forward.target == "/images/json?all=0"
+
+
 def test_a_process_that_is_started_aside_takes_no_connection_over() -> None:
     forward = forwarded("POST", f"/exec/{EXEC}/start", {"Detach": True}, headers=UPGRADE)
     assert (forward.streams, forward.headers) == (Streams.NONE, {})

@@ -89,6 +89,7 @@ HOST: list[tuple[str, dict[str, Any], str]] = [
         "nvidia-container-devices",
     ),
     ("another's volume", {"Binds": ["mf-0mzzzzzzzzzzz-data/x:/x"]}, "name of a volume"),
+    ("another's volume by its name", {"Binds": ["mf-0mzzzzzzzzzzz-data:/x"]}, "Mayfly's own"),
     ("volumes from a stranger", {"VolumesFrom": [THEIRS]}, "No such container"),
     ("volumes from the agent", {"VolumesFrom": [f"{AGENT}:rw"]}, "No such container"),
     ("volumes from an own in a strange way", {"VolumesFrom": ["db:z"]}, "neither ro nor rw"),
@@ -397,9 +398,8 @@ HARMLESS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("the whole work", {"Binds": ["/home/agent/_work//.:/w:z"]}, {}),
     ("what the client may only read", {"Binds": ["/home/agent/externals/node:/n:rw"]}, {}),
     ("a dataset to write to", {"Binds": ["/data/imagenet:/d:rw"]}, {}),
-    ("another's volume by its name", {"Binds": ["mf-0mzzzzzzzzzzz-data:/x"]}, {}),
     ("another's volume by its id", {"Binds": [f"{THEIR_VOLUME}:/x"]}, {}),
-    ("the work of another agent", {"Binds": ["mayfly-work-0mzzzzzzzzzzz:/x"]}, {}),
+    ("a name that only looks like Mayfly's", {"Binds": ["mf-0mzzzzzzzzzz-data:/x"]}, {}),
     ("its own volume without a name", {"Binds": [f"{ANONYMOUS}:/x"]}, {}),
     (
         "a published port",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mayfly.core.admission.outcome import Forward, Refuse
+from mayfly.core.admission.grant import VolumePlace
+from mayfly.core.admission.outcome import Answer, Forward, Refuse
 from mayfly.core.admission.request import Request, request_head
 from tests.core.admission.clients import GO_ENDPOINT, made
 from tests.core.admission.engine import (
@@ -178,6 +180,10 @@ PATHS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/v1.47//containers/json", None, 400, "path"),
     ("GET", "/containers/json?all=1&all=0", None, 400, "twice"),
     ("POST", "/containers/create?name=../x", made(), 400, "name"),
+    ("POST", "/containers/create?name=mf-0mzzzzzzzzzzz-db", made(), 400, "Mayfly's own"),
+    ("POST", "/containers/db/rename?name=mf-0mzzzzzzzzzzz-db", None, 400, "Mayfly's own"),
+    ("POST", "/networks/create", {"Name": "mf-0mzzzzzzzzzzz-net"}, 400, "Mayfly's own"),
+    ("POST", "/volumes/create", {"Name": "mf-0mzzzzzzzzzzz-work"}, 400, "Mayfly's own"),
     ("POST", "/containers/create?name=a%2Fb", made(), 400, "name"),
     ("POST", "/containers/create?platform=a%0Ab", made(), 400, "control"),
     ("POST", "/containers/create?Name=x", made(), 403, '"Name"'),
@@ -285,6 +291,34 @@ def _filters(outcome: Forward) -> dict[str, Any]:
     assert isinstance(read, Request)
     filters: dict[str, Any] = json.loads(read.query["filters"])
     return filters
+
+
+def test_custom_networks_are_all_but_the_default_one() -> None:
+    custom = _quoted(json.dumps({"type": ["custom"]}))
+    assert forwarded("GET", f"/networks?filters={custom}").answer is Answer.CUSTOM_NETWORKS
+    assert forwarded("GET", "/networks").answer is Answer.NETWORKS
+
+
+def test_what_is_not_there_for_a_container_is_no_missing_image() -> None:
+    """A client would fetch the image, and ask again."""
+    for host in (
+        {"VolumesFrom": ["nobody"]},
+        {"NetworkMode": "nowhere"},
+        {"PidMode": "container:x"},
+    ):
+        outcome = refused("POST", "/containers/create", made(host=host))
+        assert (outcome.status, outcome.told) == (400, False)
+
+
+def test_the_jobs_own_directory_has_its_name_alone() -> None:
+    grant = replace(GRANT, work=VolumePlace("/w", f"{PREFIX}work"))
+    bind = made(host={"Binds": ["work:/x"]})
+    for method, path, body in (
+        ("POST", "/volumes/create", {"Name": "work"}),
+        ("POST", "/containers/create", bind),
+    ):
+        assert '"work"' in refused(method, path, body, grant=grant).sentence
+    assert refused("DELETE", "/volumes/work", grant=grant).status == 404
 
 
 def test_names_in_filters_are_the_agents_own() -> None:

@@ -16,7 +16,7 @@ from mayfly.core.admission.answers_containers import (
 )
 from mayfly.core.admission.answers_parts import Published, clean_labels, kept, named
 from mayfly.core.admission.errors import sentence, shown_error
-from mayfly.core.admission.grant import LABEL_IMAGE, RESERVED, Grant
+from mayfly.core.admission.grant import LABEL_DEFAULT, LABEL_IMAGE, RESERVED, Grant
 from mayfly.core.admission.image_names import names_of
 from mayfly.core.admission.outcome import Answer
 
@@ -259,6 +259,11 @@ _SHOWN: Mapping[Answer, Callable[[Any, Grant, Published], Any]] = {
     Answer.EXEC: lambda found, _grant, _: process(found),
     Answer.NETWORK: lambda found, grant, _: _network(found, grant),
     Answer.NETWORKS: lambda found, grant, _: [_network(one, grant) for one in _own(found, grant)],
+    Answer.CUSTOM_NETWORKS: lambda found, grant, _: [
+        _network(one, grant)
+        for one in _own(found, grant)
+        if not (one.get("Labels") or {}).get(LABEL_DEFAULT)
+    ],
     Answer.VOLUME: lambda found, grant, _: _volume(found, grant),
     Answer.VOLUMES: lambda found, grant, _: _volumes(found, grant),
     Answer.IMAGE: lambda found, grant, _: _image(found, grant),

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly.core.admission import image_names
-from mayfly.core.admission.grant import RESERVED, Grant
-from mayfly.core.admission.objects import Kind, Known, Ref
+from mayfly.core.admission.grant import PREFIX, RESERVED, Grant
+from mayfly.core.admission.objects import NAME, Kind, Known, Ref
 from mayfly.core.admission.outcome import Outcome, Refused
 from mayfly.core.admission.request import Request, shown
+from mayfly.core.naming import is_generation
 
 NOT_THERE = {
     Kind.CONTAINER: "No such container: {}",
@@ -66,6 +67,19 @@ def allowed_or_refused(name: str, grant: Grant) -> None:
     raise Refused(
         f"image {shown(name)} is not one that pool {shown(grant.pool)} allows (allowed_images: {patterns})"
     )
+
+
+def free_name(grant: Grant, name: str, what: str) -> None:
+    """`Refused` where nothing of the job's can be called so; ``what`` it is, for the sentence."""
+    if not NAME.fullmatch(name):
+        raise Refused(
+            f"{shown(name)} is no name of {what}: letters, digits, _, . and - make one", 400
+        )
+    if is_generation(name.removeprefix(PREFIX).partition("-")[0]) and name.startswith(PREFIX):
+        raise Refused(f"{shown(name)} is no name of {what} here: such names are Mayfly's own", 400)
+    taken = {place.volume for place in (grant.work, *grant.shared) if place is not None}
+    if grant.prefix + name in taken:
+        raise Refused(f"{what} cannot be called {shown(name)}: the job's own directory is", 400)
 
 
 def free_labels(labels: Mapping[str, Any] | None, where: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from mayfly.core.admission.routes import (
     anything,
     asked,
     hijacked,
+    ignored,
     number,
     on_container,
     out,
@@ -45,6 +46,7 @@ _LIST = (
     switch("all"),
     number("limit"),
     switch("size"),
+    ignored("trunc_cmd"),
     anything("filters", "with the agent's own label"),
 )
 EXEC = (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mayfly.core.admission import create_gpu, create_limits, create_mounts, create_network
-from mayfly.core.admission.ask import DEFAULT_NETWORKS, Ask, free_labels
+from mayfly.core.admission.ask import DEFAULT_NETWORKS, Ask, free_labels, free_name
 from mayfly.core.admission.create_host import HOST
 from mayfly.core.admission.create_ports import published
 from mayfly.core.admission.grant import LABEL_IMAGE, LABEL_PORTS
@@ -28,7 +28,7 @@ from mayfly.core.admission.keys import (
     text,
     whole,
 )
-from mayfly.core.admission.objects import NAME, SPOKEN, Kind, Known, Ref
+from mayfly.core.admission.objects import SPOKEN, Kind, Known, Ref
 from mayfly.core.admission.outcome import Answer, First, Forward, Outcome, Refused
 from mayfly.core.admission.ports import port_of, ports_label
 from mayfly.core.admission.request import Request, shown, target
@@ -143,10 +143,20 @@ def _texts(value: Any) -> list[str]:
 def create(ask: Ask) -> Outcome:
     """The container, or what has to be made before, or why there is none."""
     given = read_keys(ask.request.body or {}, CONFIG)
-    host = given.get("HostConfig") or {}
     if not given.get("Image"):
         raise Refused("Image is not said: a container is made of one", 400)
     image = ask.image(given["Image"])
+    try:
+        return _created(ask, given, image)
+    except Refused as refused:
+        if refused.refuse.status != 404:
+            raise
+        # Clients take a 404 for the image's, and would fetch it and ask again.
+        raise Refused(refused.refuse.sentence, 400, told=False) from None
+
+
+def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
+    host = given.get("HostConfig") or {}
     name = container_name(ask)
     endpoints = (given.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
     networks = create_network.attached(
@@ -223,10 +233,7 @@ def container_name(ask: Ask) -> str:
     name = ask.request.query.get("name", "").removeprefix("/")
     if not name:
         return f"c-{ask.request.token}"
-    if not NAME.fullmatch(name):
-        raise Refused(
-            f"{shown(name)} is no name of a container: letters, digits, _, . and - make one", 400
-        )
+    free_name(ask.grant, name, "a container")
     return name
 
 

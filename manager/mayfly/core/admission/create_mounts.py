@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mayfly.core.admission.ask import Ask, free_labels
+from mayfly.core.admission.ask import Ask, free_labels, free_name
 from mayfly.core.admission.keys import (
     Key,
     by_name,
@@ -338,4 +338,5 @@ def volume_name(ask: Ask, name: str) -> str:
         return known.name
     if not NAME.fullmatch(name):
         raise Refused(f"{shown(name)} is neither an absolute path nor the name of a volume", 400)
+    free_name(ask.grant, name, "a volume")
     return ask.grant.prefix + name

@@ -40,6 +40,7 @@ _FORMS = (
     rf"[Cc]ontainer {_N} is (?:restarting, wait until the container is running|marked for removal[ \w]*)",
     rf"[Cc]ontainer {_N} is paused, unpause the container before exec",
     r"container stopped/paused",
+    r"no command specified",
     rf"exec (?:command )?{_N} has already (?:been run|completed)",
     rf"Error: Exec command {_N} (?:is already running|has already run)",
     rf"Conflict\. The container name {_N} is {_IN_USE} {_N}\. {_REUSE}\.?",

@@ -29,25 +29,14 @@ _THINGS = {
 }
 NAMED = ("container", "network", "volume")
 OF_CONTAINERS = (
-    *(
-        "ancestor",
-        "before",
-        "exited",
-        "expose",
-        "health",
-        "id",
-        "is-task",
-        "label",
-        "label!",
-        "name",
-    ),
+    *("ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name"),
     *("network", "publish", "since", "status", "volume"),
 )
-OF_NETWORKS = ("dangling", "driver", "id", "label", "label!", "name", "scope", "type")
-OF_VOLUMES = ("dangling", "driver", "label", "label!", "name")
+OF_NETWORKS = ("dangling", "driver", "id", "label", "name", "scope", "type")
+OF_VOLUMES = ("dangling", "driver", "label", "name")
 OF_EVENTS = (*("container", "event", "image", "label", "network", "scope", "type", "volume"),)
 OF_PRUNES = ("all", "label", "label!", "until")
-OF_IMAGES = ("before", "dangling", "label", "label!", "reference", "since", "until")
+OF_IMAGES = ("before", "dangling", "label", "reference", "since", "until")
 
 
 def named_in_filters(request: Request) -> tuple[Ref, ...]:
@@ -66,6 +55,11 @@ def filtered(ask: Ask, known: tuple[str, ...], **more: str) -> str:
     for name, value in more.items():
         found.setdefault({"not_label": "label!"}.get(name, name), {})[value] = True
     return json.dumps(found, separators=(",", ":"))
+
+
+def asks_for(ask: Ask, name: str, value: str) -> bool:
+    """Whether that is among its filters."""
+    return value in _read(ask.request).get(name, ())
 
 
 def event_filters(ask: Ask) -> str:

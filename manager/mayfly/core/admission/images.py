@@ -15,7 +15,17 @@ from mayfly.core.admission.keys import Key, dropped, read_keys, text
 from mayfly.core.admission.objects import Kind, Ref
 from mayfly.core.admission.outcome import Answer, Outcome, Refused, Reply, Streams
 from mayfly.core.admission.request import Request, quoted, read_json, shown
-from mayfly.core.admission.routes import Expects, Route, anything, asked, out, refused, switch, word
+from mayfly.core.admission.routes import (
+    Expects,
+    Route,
+    anything,
+    asked,
+    ignored,
+    out,
+    refused,
+    switch,
+    word,
+)
 
 _PLATFORM = word("platform", form=r"[a-z0-9/_.-]{1,64}")
 _PULL = (
@@ -26,8 +36,7 @@ _PULL = (
 _LIST = (
     switch("all"),
     switch("digests"),
-    *(switch("shared-size", "not passed on"), switch("manifests", "not passed on")),
-    switch("identity", "not passed on"),
+    *(ignored(name) for name in ("shared-size", "manifests", "identity", "only_ids")),
     anything("filters"),
 )
 CREDENTIALS = (
@@ -112,14 +121,15 @@ def _named_in_pull(request: Request, _named: Mapping[str, str]) -> tuple[Ref, ..
 
 def _list(ask: Ask) -> Outcome:
     said = asked(ask, _LIST)
-    query = {name: value for name, value in said.items() if name in ("all", "digests")}
+    query = dict(said)
+    query.pop("filters", None)
     if (filters := own_filters(ask, OF_IMAGES)) is not None:
         query["filters"] = filters
     return out(ask, "/images/json", query, answer=Answer.IMAGES)
 
 
 def _look(rest: str, answer: Answer) -> Route:
-    query = (switch("manifests", "not passed on"), anything("platform", "not passed on"))
+    query = (ignored("manifests"), ignored("platform"))
 
     def rule(ask: Ask) -> Outcome:
         asked(ask, query)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mayfly.core.admission.ask import DEFAULT_NETWORKS, Ask, free_labels
+from mayfly.core.admission.ask import DEFAULT_NETWORKS, Ask, free_labels, free_name
 from mayfly.core.admission.create_network import (
     ENDPOINT,
     ICC,
@@ -15,7 +15,13 @@ from mayfly.core.admission.create_network import (
     network_body,
     network_name,
 )
-from mayfly.core.admission.filters import OF_NETWORKS, OF_PRUNES, filtered, named_in_filters
+from mayfly.core.admission.filters import (
+    OF_NETWORKS,
+    OF_PRUNES,
+    asks_for,
+    filtered,
+    named_in_filters,
+)
 from mayfly.core.admission.grant import LABEL_DEFAULT
 from mayfly.core.admission.keys import (
     Key,
@@ -29,7 +35,7 @@ from mayfly.core.admission.keys import (
     table,
     text,
 )
-from mayfly.core.admission.objects import NAME, SPOKEN, Kind, Ref
+from mayfly.core.admission.objects import SPOKEN, Kind, Ref
 from mayfly.core.admission.outcome import Answer, First, Forward, Outcome, Refused
 from mayfly.core.admission.request import Request, quoted, shown, target
 from mayfly.core.admission.routes import Expects, Route, asked, out, switch, word
@@ -79,8 +85,7 @@ def _create(ask: Ask) -> Outcome:
         raise Refused(f"driver {shown(driver)} is refused: a job's networks are bridges")
     if name in _PREDEFINED:
         raise Refused(f"operation is not permitted on predefined {name} network")
-    if not NAME.fullmatch(name):
-        raise Refused(f"{shown(name)} is no name of a network", 400)
+    free_name(ask.grant, name, "a network")
     labels = free_labels(given.get("Labels"), "Labels")
     body = network_body(
         ask.grant,
@@ -101,7 +106,9 @@ def _create(ask: Ask) -> Outcome:
 
 def _list(ask: Ask) -> Outcome:
     said = asked(ask, (any_text("filters"),)) | {"filters": filtered(ask, OF_NETWORKS)}
-    return out(ask, "/networks", said, answer=Answer.NETWORKS)
+    custom = asks_for(ask, "type", "custom")
+    answer = Answer.CUSTOM_NETWORKS if custom else Answer.NETWORKS
+    return out(ask, "/networks", said, answer=answer)
 
 
 def _inspect(ask: Ask) -> Outcome:

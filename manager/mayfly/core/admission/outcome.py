@@ -32,6 +32,7 @@ class Answer(StrEnum):
     EXEC = "exec"
     NETWORK = "network"
     NETWORKS = "networks"
+    CUSTOM_NETWORKS = "custom networks"  # but for the one that stands for Docker's own
     VOLUME = "volume"
     VOLUMES = "volumes"
     IMAGE = "image"

@@ -30,6 +30,12 @@ class Parameter:
     name: str
     form: re.Pattern[str]
     does: str = "as it is"
+    kept: bool = True  # whether it goes out where nothing else is done with it
+
+
+def ignored(name: str) -> Parameter:
+    """What some client says, and the Engine does not read."""
+    return Parameter(name, re.compile(r".{1,4096}", re.DOTALL), "not passed on", kept=False)
 
 
 def number(name: str, does: str = "as it is") -> Parameter:
@@ -102,7 +108,8 @@ def asked(ask: Ask, parameters: tuple[Parameter, ...]) -> dict[str, str]:
             raise Refused(f"parameter {shown(name)} is not known to this socket: leave it out")
         if not known[name].form.fullmatch(value):
             raise Refused(f"parameter {name} cannot be {shown(value)}", 400)
-        found[name] = value
+        if known[name].kept:
+            found[name] = value
     return found
 
 

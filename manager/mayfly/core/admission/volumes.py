@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mayfly.core.admission.ask import Ask, free_labels
+from mayfly.core.admission.ask import Ask, free_labels, free_name
 from mayfly.core.admission.filters import OF_PRUNES, OF_VOLUMES, filtered, named_in_filters
 from mayfly.core.admission.keys import Key, by_name, matching, read_keys, refused, text
-from mayfly.core.admission.objects import NAME, SPOKEN, Kind, Ref
-from mayfly.core.admission.outcome import Answer, Forward, Outcome, Refused
-from mayfly.core.admission.request import Request, quoted, shown, target
+from mayfly.core.admission.objects import SPOKEN, Kind, Ref
+from mayfly.core.admission.outcome import Answer, Forward, Outcome
+from mayfly.core.admission.request import Request, quoted, target
 from mayfly.core.admission.routes import Expects, Route, anything, asked, out, switch
 from mayfly.core.admission.routes import refused as refused_path
 
@@ -27,8 +27,7 @@ def _create(ask: Ask) -> Outcome:
     asked(ask, ())
     given = read_keys(ask.request.body or {}, CREATE)
     name = given.get("Name") or f"v-{ask.request.token}"
-    if not NAME.fullmatch(name):
-        raise Refused(f"{shown(name)} is no name of a volume", 400)
+    free_name(ask.grant, name, "a volume")
     return Forward(
         "POST",
         target(SPOKEN, "/volumes/create"),
