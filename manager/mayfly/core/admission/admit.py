@@ -47,13 +47,14 @@ def admit(request: Request, grant: Grant, known: Mapping[Ref, Known]) -> Outcome
     if found is None:
         return _unknown(request)
     route, named = found
-    upgrade = request.headers.get("upgrade", "").lower()
-    if upgrade and (upgrade != "tcp" or not route.upgrades):
-        return Refuse(400, f"a connection is not changed to {shown(upgrade)} by this request")
     try:
-        return route.rule(Ask(request, grant, known, named))
+        outcome = route.rule(Ask(request, grant, known, named))
     except Refused as refused:
         return refused.refuse
+    upgrade = request.headers.get("upgrade", "").lower()
+    if upgrade and (upgrade != "tcp" or not route.upgrades) and not isinstance(outcome, Refuse):
+        return Refuse(400, f"a connection is not changed to {shown(upgrade)} by this request")
+    return outcome
 
 
 def _route(request: Request) -> tuple[Route, dict[str, str]] | None:
