@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.admission.grant import LABEL_PORTS, Bounds, Grant, VolumePlace
+from mayfly.edge.fetched_images import FetchedImages
 from tests.engine.gateway.agent import agent_place, another_generation, given, granted
 from tests.engine.gateway.served import MODULE, Client, Gateway, door_of
 from tests.fakes.docker_engine import (
@@ -626,6 +627,25 @@ def test_where_a_pool_pulls_always_an_image_is_there_once_the_agent_has_fetched_
     for name in names:  # by its id, too: some clients look the name up first
         status, _, said = client.ask("GET", f"/images/{name}/json")
         assert (status, said.get("Id")) == (200, image["Id"])
+
+
+def test_an_image_that_a_job_has_fetched_is_noted_where_it_was_not_there_before(
+    client: Client, agent: Agent, engine: FakeEngine, gateway: Gateway
+) -> None:
+    noted = FetchedImages(gateway.state / "gateway")
+    engine.on("POST", "/images/create", chunked([b'{"status": "Pulling"}\r\n']))
+    engine.on("GET", "/images/.*/json", reply(404, {"message": "No such image: lab/new:1"}))
+    assert client.ask("POST", "/images/create?fromImage=lab/new&tag=1")[0] == 200
+    until(lambda: [one.name for one in noted.all()] == ["lab/new:1"], "it is noted")
+    given(agent.place, replace(agent.grant, pull="always"))
+    image = {"Id": "sha256:" + "2" * 64, "RepoTags": ["lab/old:1"], "Config": {}}
+    engine.on("GET", "/images/.*/json", reply(200, image))
+    assert client.ask("POST", "/images/create?fromImage=lab/old&tag=1")[0] == 200
+    failed = [b'{"error": "toomanyrequests"}\r\n']
+    engine.on("POST", "/images/create", chunked(failed))
+    engine.on("GET", "/images/.*/json", reply(404, {"message": "No such image: lab/none:1"}))
+    client.ask("POST", "/images/create?fromImage=lab/none&tag=1")
+    assert [one.name for one in noted.all()] == ["lab/new:1"]
 
 
 def test_a_grant_of_another_version_is_told(client: Client, agent: Agent) -> None:
