@@ -253,7 +253,7 @@ def _limits(host: Mapping[str, Any], grant: Grant) -> None:
     assert set(rest) <= allowed
     assert host["restartpolicy"]["name"] in ("no", "on-failure")
     assert 0 <= host["restartpolicy"]["maximumretrycount"] <= 10
-    assert host["logconfig"]["type"] == "local"
+    assert host["logconfig"]["type"] == "json-file"
     for one in host["ulimits"]:
         own = grant.security.ulimits.get(one["name"])
         assert own is not None or one["name"] not in ("rtprio", "rttime", "nice", "msgqueue")

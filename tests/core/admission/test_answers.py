@@ -114,7 +114,7 @@ def test_a_container_looks_as_the_job_made_it() -> None:
 
 def test_ports_are_shown_as_the_gateway_has_them() -> None:
     document = inspected(clients.CLI_SERVICE)
-    found = shown(Answer.CONTAINER, document, GRANT, {DB: {"5432/tcp": 5432}})
+    found = shown(Answer.CONTAINER, document, GRANT, {DB: {"5432/tcp": (5432,)}})
     assert found["NetworkSettings"]["Ports"] == {
         "5432/tcp": [{"HostIp": "127.0.0.1", "HostPort": "5432"}]
     }
@@ -166,12 +166,13 @@ def test_a_list_has_the_agents_own_alone() -> None:
         "State": "running",
     }
     others = [{**entry, "Id": THEIRS, "Labels": STRANGER}, {**entry, "Labels": None}]
-    (found,) = shown(Answer.CONTAINERS, [entry, *others], GRANT, {DB: {"80/tcp": 8080}})
+    (found,) = shown(Answer.CONTAINERS, [entry, *others], GRANT, {DB: {"80/tcp": (8080, 9090)}})
     nothing_of_the_host(found)
     assert found["Names"][0] == "/db"
     assert (found["Image"], found["Labels"]) == ("alpine", {"a": "b"})
     assert found["Ports"] == [
-        {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}
+        {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": at, "Type": "tcp"}
+        for at in (8080, 9090)
     ]
     assert found["Mounts"][0]["Source"] == "/home/agent/_work"
 

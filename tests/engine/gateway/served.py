@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any, Self
 
 from tests.harness import until
@@ -30,7 +32,10 @@ class Gateway:
         # By a path, which is short: a name of its own would be seen in this network namespace alone.
         self._folder = tempfile.mkdtemp(prefix="mfg-")
         self._notify.bind(f"{self._folder}/notify")
-        self._notify.settimeout(30)
+        # Whoever is told of many signs of life and reads none would have the gateway wait.
+        self._told: SimpleQueue[bytes] = SimpleQueue()
+        self._listens = threading.Thread(target=self._listen, daemon=True)
+        self._listens.start()
         self._log: IO[bytes] = (state / "gateway.log").open("ab")
 
     def __enter__(self) -> Self:
@@ -39,6 +44,8 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._notify.shutdown(socket.SHUT_RDWR)
+        self._listens.join()
         self._notify.close()
         shutil.rmtree(self._folder)
         self._log.close()
@@ -59,7 +66,11 @@ class Gateway:
 
     def told(self) -> bytes:
         """What it tells systemd next."""
-        return self._notify.recv(4096)
+        return self._told.get(timeout=30)
+
+    def _listen(self) -> None:
+        while said := self._notify.recv(4096):
+            self._told.put(said)
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal and wait for its end; its exit code."""

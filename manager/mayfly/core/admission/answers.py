@@ -62,7 +62,7 @@ _PULL = ("status", "id", "progress", "progressDetail", "aux")
 def shown(answer: Answer, document: Any, grant: Grant, published: Published | None = None) -> Any:
     """The document as the client gets it; ``None``: it is left out, which is of an event alone.
 
-    ``published`` has by a container's id what the gateway listens on for it: ``{"80/tcp": 8080}``.
+    ``published`` has by a container's id what the gateway listens on for it: ``{"80/tcp": (8080,)}``.
     """
     show = _SHOWN.get(answer)
     return document if show is None else show(document, grant, published or {})

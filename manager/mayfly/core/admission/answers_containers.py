@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mayfly.core.admission.answers_parts import Published, clean_labels, kept, named
+from mayfly.core.admission.answers_parts import Listens, Published, clean_labels, kept, named
 from mayfly.core.admission.create_network import JOINS
 from mayfly.core.admission.errors import sentence
 from mayfly.core.admission.grant import LABEL_IMAGE, LABEL_PORTS, Grant
@@ -204,7 +204,7 @@ def _networks(
     document: Mapping[str, Any],
     config: Mapping[str, Any],
     labels: Mapping[str, str],
-    listens: Mapping[str, int],
+    listens: Listens,
     grant: Grant,
 ) -> dict[str, Any]:
     settings = document.get("NetworkSettings") or {}
@@ -215,8 +215,8 @@ def _networks(
     if running:
         named_ports = [f"{one.port}/tcp" for one in published_of(labels.get(LABEL_PORTS))]
         for port in dict.fromkeys((*(config.get("ExposedPorts") or ()), *named_ports, *listens)):
-            at = listens.get(port)
-            ports[port] = [{"HostIp": LOOPBACK, "HostPort": str(at)}] if at else None
+            told = [{"HostIp": LOOPBACK, "HostPort": str(at)} for at in listens.get(port, ())]
+            ports[port] = told or None
     return {
         "Bridge": "",
         "SandboxID": settings.get("SandboxID", ""),
@@ -245,19 +245,12 @@ def _endpoints(networks: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
     }
 
 
-def _listed_ports(
-    ports: Iterable[Mapping[str, Any]], listens: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    found: dict[tuple[int, str], dict[str, Any]] = {}
-    for one in ports:
-        private, kind = one.get("PrivatePort") or 0, one.get("Type") or "tcp"
-        found[private, kind] = {"PrivatePort": private, "Type": kind}
-    for name, at in listens.items():
-        port = int(name.partition("/")[0])
-        found[port, "tcp"] = {
-            "IP": LOOPBACK,
-            "PrivatePort": port,
-            "PublicPort": at,
-            "Type": "tcp",
-        }
-    return list(found.values())
+def _listed_ports(ports: Iterable[Mapping[str, Any]], listens: Listens) -> list[dict[str, Any]]:
+    bare = {(one.get("PrivatePort") or 0, one.get("Type") or "tcp"): None for one in ports}
+    bare |= {(int(name.partition("/")[0]), "tcp"): None for name in listens}
+    found: list[dict[str, Any]] = []
+    for port, kind in bare:
+        told = {"PrivatePort": port, "Type": kind}
+        at = listens.get(f"{port}/{kind}", ())
+        found += [{"IP": LOOPBACK, **told, "PublicPort": one} for one in at] or [told]
+    return found

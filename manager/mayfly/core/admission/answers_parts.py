@@ -7,8 +7,9 @@ from typing import Any
 
 from mayfly.core.admission.grant import RESERVED, Grant
 
-# By a container's id: what the gateway listens on for it, by the container's port.
-Published = Mapping[str, Mapping[str, int]]
+# What the gateway listens on for a container, by its ports; the same by the containers' ids.
+Listens = Mapping[str, tuple[int, ...]]
+Published = Mapping[str, Listens]
 
 
 def kept(document: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

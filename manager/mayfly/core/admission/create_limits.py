@@ -198,7 +198,7 @@ def living(host: Mapping[str, Any]) -> dict[str, Any]:
         "AutoRemove": host.get("AutoRemove", False),
         "ConsoleSize": (host.get("ConsoleSize") or [0, 0])[:2],
         "LogConfig": {
-            "Type": "local",
+            "Type": "json-file",  # Docker's library for Python reads the output of no other
             "Config": {
                 "max-size": str(LOG_FILE),
                 "max-file": "2",

@@ -199,8 +199,17 @@ class Handling:
             name = container.name.removeprefix(grant.prefix)
             await ports.publish(container.id, name, container.ports)
         except NotPublished as why:
+            await self._remove_unstarted(container.id)
             raise _Refused(500, str(why), told=False) from why
         return ports
+
+    async def _remove_unstarted(self, container: str) -> None:
+        """As the Engine does with one that removes itself and cannot be started: clients wait for that."""
+        path = f"/containers/{container}"
+        status, document = await asked_of(self._engine, "GET", f"{path}/json")
+        running = status != 200 or (document.get("State") or {}).get("Running")
+        if not running and (document.get("HostConfig") or {}).get("AutoRemove"):
+            await asked_of(self._engine, "DELETE", f"{path}?force=1&v=1")
 
     def _ports(self, door: Door, grant: Grant) -> PublishedPorts:
         if door.ports is None:

@@ -13,16 +13,21 @@ if TYPE_CHECKING:
     from mayfly.core.admission.grant import Grant
     from mayfly.core.admission.outcome import Answer
     from mayfly.engines.docker.gateway.door import Door
+    from mayfly.engines.docker.gateway.published_ports import Given
 
 
 def shown_to(door: Door, grant: Grant, answer: Answer, document: Any) -> Any:
     """The document as the agent gets it; ``None``: it is left out."""
     listened = {} if door.ports is None else door.ports.listened()
-    published = {
-        container: {f"{one.port}/tcp": one.at for one in given}
-        for container, given in listened.items()
-    }
-    return shown(answer, document, grant, published)
+    return shown(answer, document, grant, {one: _by_port(given) for one, given in listened.items()})
+
+
+def _by_port(given: Given) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for one in given:
+        name = f"{one.port}/tcp"
+        found[name] = (*found.get(name, ()), one.at)
+    return found
 
 
 def told_failure(door: Door, grant: Grant, status: int, words: str) -> tuple[int, str]:
