@@ -147,6 +147,34 @@ def test_what_cannot_be_removed_now_is_tried_again(
     assert [len(engine.there[kind]) for kind in engine.there] == [3, 0, 0, 1]
 
 
+def test_an_end_that_a_killed_engine_has_forgotten_does_not_keep_a_network(
+    engine: Things, place: Path
+) -> None:
+    """An Engine 28 that was killed as it removed a container: nobody that it knows is in the network."""
+    ends = {"c9": {"Name": NAME}, "c8": {"Name": "somebody"}}
+    removing = engine._removing("networks")
+
+    def remove(ask: Ask) -> None:
+        if any(end["Name"] == NAME for end in ends.values()):
+            text = f'error while removing network: network n1 has active endpoints (name:"{NAME}")'
+            reply(403, {"message": text})(ask)
+        else:
+            removing(ask)
+
+    def disconnect(ask: Ask) -> None:
+        asked = json.loads(ask.body())
+        assert asked["Force"] is True
+        del ends[next(key for key, end in ends.items() if end["Name"] == asked["Container"])]
+        reply(200)(ask)
+
+    engine.on("DELETE", "/networks/n1", remove)
+    engine.on("GET", "/networks/n1", reply(200, {"Containers": ends}))
+    engine.on("POST", "/networks/n1/disconnect", disconnect)
+    cleared(engine, place)
+    assert list(ends) == ["c8"]
+    assert not place.exists()
+
+
 def test_an_engine_that_does_not_answer_is_no_success(engine: Things, place: Path) -> None:
     with pytest.raises(Passing):
         clear(f"{engine.url}.not", str(place.parents[2]), HOST, GENERATION, SEAL)

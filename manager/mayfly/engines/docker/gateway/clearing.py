@@ -169,7 +169,39 @@ class _Belongings:
 
     def remove_networks(self) -> None:
         for entry in self._own("/networks?", "networks"):
-            self._remove(f"/networks/{entry['Id']}", f"network {entry['Name']}")
+            network, what = entry["Id"], f"network {entry['Name']}"
+            try:
+                self._remove(f"/networks/{network}", what)
+            except Passing:
+                self._free(network)
+                self._remove(f"/networks/{network}", what)
+
+    def _free(self, network: str) -> None:
+        """Take the ends of its containers out of a network. They are gone, and an Engine that was killed may
+        know them no more, and still keep the network for one.
+        """
+        doing = f"looking who is in a network of agent {self._generation}"
+        try:
+            shown = wire.get_json(
+                self._base_url, f"/networks/{network}", doing, timeout=LOOK_SECONDS
+            )
+            names = [end.get("Name") or "" for end in (shown.get("Containers") or {}).values()]
+            for name in names:
+                if name.startswith(f"{PREFIX}{self._generation}-"):
+                    wire.do(
+                        self._base_url,
+                        "POST",
+                        f"/networks/{network}/disconnect",
+                        f"taking {name} out of its network",
+                        timeout=REMOVE_SECONDS,
+                        document={"Container": name, "Force": True},
+                    )
+        except Gone:
+            pass
+        except Passing:
+            raise
+        except Fault as fault:
+            raise Passing(str(fault)) from fault
 
     def remove_images(self) -> None:
         for entry in self._own("/images/json?", "images"):
