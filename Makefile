@@ -61,6 +61,7 @@ lint:
 bench:
 	@scripts/bench
 
-# JOBS, SEED, SLOTS, BURST, STEPS, REQUESTS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake; PROVIDER=gitea through the real one.
+# JOBS, SEED, SLOTS, BURST, STEPS, REQUESTS, FUZZ; PROVIDER=github (azure, gitlab) through that service's fake; PROVIDER=gitea through
+# the real one; CONTAINERS=1 with jobs that have containers of their own.
 soak:
 	@scripts/soak

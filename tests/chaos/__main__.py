@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.chaos.container_soak import ContainerSoak
 from tests.chaos.soak import Soak
 from tests.engine.private_engine import sweep_up, why_not
 
@@ -30,6 +31,9 @@ def main() -> int:
     parser.add_argument(
         "--engine-left-alone", action="store_true", help="the Engine itself does not fail"
     )
+    parser.add_argument(
+        "--containers", action="store_true", help="jobs have containers of their own, and a gateway"
+    )
     given = parser.parse_args()
     if (why := why_not()) is not None:
         print(why, file=sys.stderr)
@@ -40,7 +44,8 @@ def main() -> int:
         file=sys.stderr,
         flush=True,
     )
-    accounts = Soak(
+    kind = ContainerSoak if given.containers else Soak
+    accounts = kind(
         given.jobs, given.seed, slots=given.slots, burst=given.burst,
         live_restore=not given.no_live_restore, engine=not given.engine_left_alone,
         tell=lambda text: print(f"· {text}", file=sys.stderr, flush=True),

@@ -94,6 +94,10 @@ class Accounts:
 class Soak:
     """One run."""
 
+    kinds: tuple[tuple[str, str], ...] = KINDS
+    limit = 60  # seconds of a job that is to end by itself
+    crash_points: tuple[str, ...] = tuple(POINTS)
+
     def __init__(
         self,
         jobs: int,
@@ -124,12 +128,12 @@ class Soak:
     def run(self) -> Accounts:
         """Make an Engine and a manager, run the jobs through, and settle the accounts."""
         began = time.monotonic()
-        with PrivateEngine(live_restore=self.live_restore) as self.engine:  # noqa: SIM117
+        with self._engine() as self.engine:  # noqa: SIM117
             with Manager(self.engine.url) as self.manager, disk(self.manager.state, DISK):
                 (self.manager.home / "cache").mkdir()
                 (self.manager.home / "cache").chmod(0o777)
                 self.manager.configure(self._pools())
-                self._start()
+                self._keep_alive()
                 until(self.manager.answers, "the manager answers")
                 at_work = time.monotonic()
                 self._work()
@@ -138,6 +142,7 @@ class Soak:
                 accounts = self._accounts()
                 self._leftovers(accounts)
                 accounts.log = self.manager.log.read_text(errors="replace")
+                self._end()
         accounts.figures += [
             ("seconds of jobs and troubles", round(seconds, 1)),
             ("jobs a minute", round(60 * self.wanted / seconds, 1)),
@@ -147,6 +152,17 @@ class Soak:
         if left:
             accounts.faults.append(f"processes are left: {left}")
         return accounts
+
+    def _engine(self) -> PrivateEngine:
+        return PrivateEngine(live_restore=self.live_restore)
+
+    def _keep_alive(self) -> None:
+        """What systemd does: whoever has ended is started again."""
+        if not self._alive():
+            self._start()
+
+    def _end(self) -> None:
+        """End what runs beside the manager."""
 
     def _pools(self) -> str:
         """A pool of each kind, with half of the slots."""
@@ -166,8 +182,7 @@ class Soak:
         told = 0
         while True:
             assert time.monotonic() < deadline, "the jobs do not get through"
-            if not self._alive():
-                self._start()
+            self._keep_alive()
             with suppress(*BROKEN):
                 self._submit_some()
             with suppress(*BROKEN):
@@ -203,12 +218,12 @@ class Soak:
 
     def _submit_some(self) -> None:
         for _ in range(min(self.random.randint(1, self.burst), self.wanted - len(self.asked))):
-            kind, middle = self.random.choice(KINDS)
+            kind, middle = self.random.choice(self.kinds)
             code = self.random.choice((0, 0, 0, 1, 7, 42))
             pool = "own" if self.random.randrange(self.slots) < self.slots // 2 else "kept"
             job = self.manager.queue(
                 "sh", "-c", JOB.format(middle=middle, code=code),
-                env={"SECRET": SECRET}, timeout=2 if kind == "late" else 60, pool=pool,
+                env={"SECRET": SECRET}, timeout=2 if kind == "late" else self.limit, pool=pool,
             )  # fmt: skip
             self.asked[job] = Asked(kind, code)
 
@@ -224,7 +239,9 @@ class Soak:
                 time.sleep(pause)
             case "manager kills itself" | "pidfds lost":
                 self.manager.kill(signal.SIGKILL)
-                self._start(NO_PIDFDS if name == NO_PIDFDS else self.random.choice(list(POINTS)))
+                self._start(
+                    NO_PIDFDS if name == NO_PIDFDS else self.random.choice(self.crash_points)
+                )
             case "manager held still":
                 if not self._alive() or self.manager.process is None:
                     return False
@@ -302,7 +319,7 @@ class Soak:
     def _settle(self) -> None:
         """No more troubles: what is left is done in peace."""
         self.manager.kill(signal.SIGTERM)
-        self._start()
+        self._keep_alive()
         until(self.manager.answers, "the manager answers")
         until(
             lambda: not self._waiting(),

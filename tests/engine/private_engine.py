@@ -13,8 +13,8 @@ Bridge networks work inside: the daemon has a namespace with iptables of its own
 restarts, so that containers keep their network under live-restore. Nothing is routed to the outside.
 (`--bridge=none` is never used: it deletes docker0 of the namespace it starts in.)
 
-It is of this host's Docker, or of another release: MAYFLY_TEST_ENGINE names the folders of its programs, by
-colons, which are looked through first.
+It is of this host's Docker, or of another release: ``programs``, or else MAYFLY_TEST_ENGINE, names the
+folders of its programs, by colons, which are looked through first.
 
 Needs root and `dockerd`; see `why_not`. What a killed test run left behind is swept up by the next one.
 """
@@ -35,6 +35,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -81,17 +82,17 @@ class Recorded:
         return dict(pair.split("=", 1) for pair in self.config["process"]["env"])
 
 
-def _search_path() -> str:
+def _search_path(programs: str | None = None) -> str:
     """Where its programs are looked for: those of another release before this host's own, where that is
     asked for.
     """
-    other = os.environ.get("MAYFLY_TEST_ENGINE")
+    other = programs or os.environ.get("MAYFLY_TEST_ENGINE")
     return f"{other}:{os.environ['PATH']}" if other else os.environ["PATH"]
 
 
-def version() -> tuple[int, ...]:
+def version(programs: str | None = None) -> tuple[int, ...]:
     """The release of the dockerd that a private Engine is of, such as (20, 10, 24)."""
-    program = shutil.which("dockerd", path=_search_path())
+    program = shutil.which("dockerd", path=_search_path(programs))
     said = subprocess.run(
         [program or "dockerd", "--version"], capture_output=True, text=True, check=True
     )
@@ -128,7 +129,11 @@ class PrivateEngine:
         | None = None,  # such as "10.231.0.0/22", cut into /24; None: the defaults
         nvidia: bool = True,  # whether it has the runtime of that name
         settings: Mapping[str, Any] | None = None,  # further keys of daemon.json
+        programs: str
+        | None = None,  # folders of another release's; None: as MAYFLY_TEST_ENGINE says
     ) -> None:
+        self._search_path = _search_path(programs)
+        self._others = programs
         self.home = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_HOMES))
         self.url = f"unix://{self.home}/docker.sock"
         self.programs = self.home / "programs"  # what is here, its daemon finds first
@@ -155,7 +160,8 @@ class PrivateEngine:
     def __enter__(self) -> Self:
         try:
             if images := self._present():
-                data_root.take(self._key(images), self.home, lambda place: _fill(place, images))
+                fill = partial(_fill, images=images, programs=self._others)
+                data_root.take(self._key(images), self.home, fill)
             self._holder = subprocess.Popen(
                 ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep infinity"],
                 start_new_session=True,
@@ -307,7 +313,7 @@ class PrivateEngine:
     # -- inside ----------------------------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "PATH": f"{self.programs}:{_search_path()}"}
+        return {**os.environ, "PATH": f"{self.programs}:{self._search_path}"}
 
     def _inside(self) -> list[str]:
         """What a command begins with that is to run in the network namespace."""
@@ -387,14 +393,14 @@ class PrivateEngine:
 
     def _key(self, images: Mapping[str, str]) -> str:
         """What the data root depends on."""
-        program = shutil.which("dockerd", path=_search_path())
-        parts = (program, version(), sorted(images.items()))
+        program = shutil.which("dockerd", path=self._search_path)
+        parts = (program, version(self._others), sorted(images.items()))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _fill(place: Path, images: Mapping[str, str]) -> None:
+def _fill(place: Path, *, images: Mapping[str, str], programs: str | None) -> None:
     """Have an Engine load the images of this host's, and move its data root to that folder."""
-    with PrivateEngine(images=()) as engine:
+    with PrivateEngine(images=(), programs=programs) as engine:
         _load(engine.url, list(images))
         engine.rest()
         (engine.home / "data/engine-id").unlink(missing_ok=True)  # each one has its own

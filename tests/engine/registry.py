@@ -10,6 +10,7 @@ the password ``secret``.
 from __future__ import annotations
 
 import itertools
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -57,6 +58,16 @@ class Registry:
             )
         until(lambda: "listening on" in log.read_text(), f"the registry listens:\n{log}")
         return self
+
+    def freeze(self) -> None:
+        """Stop it in its tracks: it accepts connections and never answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
