@@ -226,7 +226,7 @@ def _info(document: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
         "Images": 0,
         "DriverStatus": [],
         "SystemStatus": None,
-        "Plugins": {"Volume": ["local"], "Network": ["bridge", "null"], "Log": ["local"]},
+        "Plugins": {"Volume": ["local"], "Network": ["bridge", "null"], "Log": ["json-file"]},
         "MemoryLimit": True,
         "SwapLimit": True,
         "CpuCfsPeriod": True,
