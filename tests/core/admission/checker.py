@@ -174,8 +174,9 @@ def _creation(forward: Forward, grant: Grant, own: frozenset[str]) -> None:
     host = body["hostconfig"]
     labels = document["Labels"]
     _marked(labels, grant)
-    for name in ("host", "pool", "slot", "generation", "fingerprint", "lease", "sandbox", "seal"):
+    for name in ("host", "pool", "slot", "fingerprint", "lease", "sandbox", "seal"):
         assert labels[f"io.mayfly.{name}"] == ""
+    assert "io.mayfly.generation" not in labels  # what agents are listed by
     for key in EMPTY:
         assert not host.get(key.lower()), key
     assert set(host) <= KNOWN_HOST, set(host) - KNOWN_HOST

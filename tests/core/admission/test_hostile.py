@@ -447,7 +447,7 @@ def test_an_image_says_nothing_for_a_container() -> None:
     world = engine()
     config = {
         "Env": ["NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_MIG_CONFIG_DEVICES=all"],
-        "Labels": {"io.mayfly.generation": "0mzzzzzzzzzzz"},
+        "Labels": {"io.mayfly.slot": "gpu-1"},
         "Volumes": {"/data": {}},
         "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1000},
     }
@@ -457,7 +457,7 @@ def test_an_image_says_nothing_for_a_container() -> None:
     assert outcome.body is not None
     assert "NVIDIA_VISIBLE_DEVICES=void" in outcome.body["Env"]
     assert "NVIDIA_MIG_CONFIG_DEVICES" in outcome.body["Env"]
-    assert outcome.body["Labels"]["io.mayfly.generation"] == ""
+    assert outcome.body["Labels"]["io.mayfly.slot"] == ""
     assert outcome.body["Healthcheck"] == {"Interval": 10**9}
     (mount,) = [one for one in outcome.body["HostConfig"]["Mounts"] if one["Target"] == "/data"]
     assert mount["VolumeOptions"]["Labels"] == GRANT.labels

@@ -11,6 +11,7 @@ from mayfly.core.admission.grant import PREFIX, RESERVED, Grant
 from mayfly.core.admission.objects import NAME, Kind, Known, Ref
 from mayfly.core.admission.outcome import Outcome, Refused
 from mayfly.core.admission.request import Request, shown
+from mayfly.core.admission.weights import weigh_labels
 from mayfly.core.naming import is_generation
 
 NOT_THERE = {
@@ -87,4 +88,5 @@ def free_labels(labels: Mapping[str, Any] | None, where: str) -> dict[str, str]:
     for name in labels or {}:
         if name.startswith(RESERVED):
             raise Refused(f"{where}: labels that begin with {RESERVED} are Mayfly's own")
+    weigh_labels(labels or {}, where)
     return dict(labels or {})

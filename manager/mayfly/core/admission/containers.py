@@ -28,6 +28,7 @@ from mayfly.core.admission.routes import (
     word,
 )
 from mayfly.core.admission.routes import refused as refused_path
+from mayfly.core.admission.weights import COMMAND_WEIGHS, ENVIRONMENT_WEIGHS, weigh
 
 # The Engine runs the host's ps and tells whose a line is by its column: a text before that could shift it.
 _PS = r"-?e?f?w{0,2}|a?u?x?w{0,2}|-?(?:e|ax)?o ?pid(?:,[a-z_%]{1,20}){0,20}"
@@ -50,8 +51,8 @@ _LIST = (
     anything("filters", "with the agent's own label"),
 )
 EXEC = (
-    Key("Cmd", "as it is", parts_of),
-    Key("Env", "as it is", each(text)),
+    Key("Cmd", f"at most {COMMAND_WEIGHS // 1024} KiB", parts_of),
+    Key("Env", f"at most {ENVIRONMENT_WEIGHS // 1024} KiB", each(text)),
     Key("User", "as it is", text),
     Key("WorkingDir", "as it is", text),
     Key("Tty", "as it is", flag),
@@ -128,6 +129,8 @@ def _archive(method: str, streams: Streams, does: str) -> Route:
 def _exec(ask: Ask) -> Outcome:
     given = read_keys(ask.request.body or {}, EXEC)
     container = ask.container()
+    weigh(given.get("Cmd") or (), COMMAND_WEIGHS, "Cmd")
+    weigh(given.get("Env") or (), ENVIRONMENT_WEIGHS, "Env")
     body: dict[str, Any] = {
         "Cmd": given.get("Cmd") or [],
         "Env": given.get("Env") or [],

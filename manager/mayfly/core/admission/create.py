@@ -32,8 +32,19 @@ from mayfly.core.admission.objects import SPOKEN, Kind, Known, Ref
 from mayfly.core.admission.outcome import Answer, First, Forward, Outcome, Refused
 from mayfly.core.admission.ports import port_of, ports_label
 from mayfly.core.admission.request import Request, shown, target
+from mayfly.core.admission.weights import (
+    COMMAND_WEIGHS,
+    ENVIRONMENT_WEIGHS,
+    EXPOSED,
+    IMAGES_LABEL,
+    LABELS_SAID,
+    texts_of,
+    weigh,
+    weigh_labels,
+    weight,
+)
 from mayfly.core.container_labels import NOBODYS
-from mayfly.core.model import LABEL_DOOR
+from mayfly.core.model import LABEL_DOOR, LABEL_GENERATION
 
 SECOND = 10**9  # nanoseconds
 LEAST_INTERVAL = SECOND  # of a health check: each is a process that the Engine starts
@@ -44,7 +55,7 @@ _HOSTNAME = re.compile(r"[A-Za-z0-9_.-]{0,253}", re.ASCII)
 _DURATION = whole(0, 10**18)
 
 HEALTHCHECK = (
-    Key("Test", "as it is", command),
+    Key("Test", f"at most {COMMAND_WEIGHS // 1024} KiB", command),
     Key("Interval", "a second or more", _DURATION),
     Key("StartInterval", "a second or more", _DURATION),
     Key("Timeout", "as it is", _DURATION),
@@ -67,13 +78,21 @@ CONFIG = (
     Key("Tty", "as it is", flag),
     Key("OpenStdin", "as it is", flag),
     Key("StdinOnce", "as it is", flag),
-    Key("Env", "as it is, but for what lets GPUs in; the pool's proxy comes first", each(text)),
-    Key("Cmd", "as it is", command),
+    Key(
+        "Env",
+        f"at most {ENVIRONMENT_WEIGHS // 1024} KiB, but for what lets GPUs in; the pool's proxy comes first",
+        each(text),
+    ),
+    Key(
+        "Cmd",
+        f"at most {COMMAND_WEIGHS // 1024} KiB, with `Entrypoint`, `Shell` and the image's",
+        command,
+    ),
     Key("Entrypoint", "as it is", command),
     Key("Shell", "as it is", command),
     Key("WorkingDir", "as it is", text),
-    Key("Labels", "but those that begin with `io.mayfly.`", by_name(text)),
-    Key("ExposedPorts", "as it is", by_name(nothing_in)),
+    Key("Labels", f"but those that begin with `io.mayfly.`; {LABELS_SAID}", by_name(text)),
+    Key("ExposedPorts", f"at most {EXPOSED}, the image's with them", by_name(nothing_in)),
     Key("Volumes", "volumes without a name, which go with the container", by_name(nothing_in)),
     Key("Healthcheck", "see below", table(HEALTHCHECK)),
     Key("StopSignal", "as it is", matching(_SIGNAL.fullmatch, "a signal")),
@@ -98,6 +117,8 @@ _AS_IT_IS: Mapping[str, Any] = {
     "StdinOnce": False,
     "WorkingDir": "",
 }
+# But for the one label that no container of a job bears: agents are listed by it, however many these are.
+_NO_AGENTS = {name: value for name, value in NOBODYS.items() if name != LABEL_GENERATION}
 _WHERE_SAID = ("Cmd", "Entrypoint", "Shell", "StopSignal")
 
 
@@ -165,6 +186,8 @@ def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
     if isinstance(networks, First):
         return networks
     exposed = given.get("ExposedPorts") or {}
+    if len({*exposed, *image.exposed}) > EXPOSED:
+        raise Refused(f"ExposedPorts: more than {EXPOSED} are refused, the image's with them")
     for one in exposed:
         if port_of(one) is None:
             raise Refused(f"ExposedPorts: {shown(one)} is no port", 400)
@@ -172,9 +195,11 @@ def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
     if ports and (networks.joins or networks.mode == "none"):
         raise Refused(f"a container with network {shown(networks.mode)} publishes no ports", 400)
     places = create_mounts.mounted(ask, host, given.get("Volumes") or (), image)
+    _weighed(given, image)
     env = variables(given.get("Env") or ())
     way, forced = create_gpu.runtime_and_env(host, env, ask.grant)
-    labels = free_labels(given.get("Labels"), "Labels") | dict(NOBODYS) | ask.grant.labels
+    own = _labels(free_labels(given.get("Labels"), "Labels"), image)
+    labels = own | _NO_AGENTS | ask.grant.labels
     labels |= {LABEL_DOOR: "", LABEL_PORTS: ports_label(ports), LABEL_IMAGE: given["Image"]}
     body = {
         **{key: given.get(key, default) for key, default in _AS_IT_IS.items()},
@@ -226,6 +251,26 @@ def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
         directories=tuple(dict.fromkeys(places.directories)),
         counts="containers",
     )
+
+
+def _labels(own: dict[str, str], image: Known) -> dict[str, str]:
+    """Those that the container is made with, of its own; long ones of its image are said empty."""
+    if LABEL_GENERATION in image.labels:
+        raise Refused(f"an image with the label {LABEL_GENERATION} is refused: it is an agent's")
+    emptied = {name: "" for name, value in image.labels.items() if weight([value]) > IMAGES_LABEL}
+    weigh_labels({**image.labels, **emptied, **own}, "Labels, with those of the image")
+    return emptied | own
+
+
+def _weighed(given: Mapping[str, Any], image: Known) -> None:
+    """`Refused` where the Engine's lists and events would be filled with one container."""
+    entry = given.get("Entrypoint")
+    said = (*(entry or ()), *(given.get("Cmd") or ()), *(given.get("Shell") or ()))
+    weigh((*said, *image.command), COMMAND_WEIGHS, "Cmd, with Entrypoint and the image's,")
+    check, of_image = given.get("Healthcheck") or {}, image.healthcheck or {}
+    test = check.get("Test") or texts_of(of_image.get("Test"))
+    weigh(test, COMMAND_WEIGHS, "Healthcheck.Test")
+    weigh(given.get("Env") or (), ENVIRONMENT_WEIGHS, "Env")
 
 
 def container_name(ask: Ask) -> str:

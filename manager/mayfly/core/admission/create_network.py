@@ -23,6 +23,7 @@ from mayfly.core.admission.keys import (
 from mayfly.core.admission.objects import SPOKEN, Kind, Ref
 from mayfly.core.admission.outcome import Answer, First, Forward, Refused
 from mayfly.core.admission.request import shown, target
+from mayfly.core.admission.weights import ALIASES
 
 ICC = "com.docker.network.bridge.enable_icc"
 MTU = "com.docker.network.driver.mtu"
@@ -32,7 +33,7 @@ _OWN_SUBNETS = "networks of a job take the addresses that the Engine gives them"
 ENDPOINT = (
     refused("IPAMConfig", _OWN_SUBNETS),
     Key("Links", "to containers of the job's", each(text)),
-    Key("Aliases", "as it is", each(matching(_ALIAS.fullmatch, "a name"))),
+    Key("Aliases", f"at most {ALIASES}", each(matching(_ALIAS.fullmatch, "a name"))),
     refused("MacAddress", "the Engine gives it"),
     refused("DriverOpts", "none are passed on"),
     Key("GwPriority", "not passed on", whole(-(2**31), 2**31)),
@@ -160,6 +161,8 @@ def _in_networks(
 def endpoint(ask: Ask, name: str, settings: Any, where: str) -> dict[str, Any]:
     """A container's place in a network of the job's, where it is found by its own name."""
     read = read_keys(settings, ENDPOINT, where)
+    if len(read.get("Aliases") or ()) > ALIASES:
+        raise Refused(f"{where}Aliases: more than {ALIASES} are refused")
     aliases = dict.fromkeys((*(read.get("Aliases") or ()), *((name,) if name else ())))
     return {
         "Aliases": list(aliases),

@@ -17,6 +17,7 @@ from mayfly.core.admission import image_names
 from mayfly.core.admission.grant import LABEL_PORTS, Grant
 from mayfly.core.admission.ports import Published, published_of
 from mayfly.core.admission.request import quoted
+from mayfly.core.admission.weights import texts_of
 
 # The release of the API in which bodies go out, whatever a client speaks: Engine 26's, the first that mounts
 # a directory of a volume.
@@ -59,6 +60,8 @@ class Known:
     volumes: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()  # such as "80/tcp"
     healthcheck: Mapping[str, Any] | None = field(default=None, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    command: tuple[str, ...] = ()  # with its entrypoint
     # Of an image: whether this agent has pulled it by this socket; looked at where the grant pulls always.
     pulled: bool = False
 
@@ -163,5 +166,7 @@ def _image(asked: str, document: Mapping[str, Any], grant: Grant, *, pulled: boo
         volumes=tuple(config.get("Volumes") or ()),
         exposed=tuple(config.get("ExposedPorts") or ()),
         healthcheck=config.get("Healthcheck"),
+        labels=config.get("Labels") or {},
+        command=(*texts_of(config.get("Entrypoint")), *texts_of(config.get("Cmd"))),
         pulled=pulled,
     )
