@@ -420,6 +420,26 @@ def test_events_are_of_the_agents_own_and_shown_line_by_line(
     assert agent.grant.generation in ask.target
 
 
+def test_a_pull_is_shown_as_it_goes_and_counts_once_it_is_through(
+    client: Client, engine: FakeEngine, agent: Agent
+) -> None:
+    """Where a pool pulls always, nobody has an image that they have not fetched themselves."""
+    given(agent.place, replace(agent.grant, pull="always"))
+    engine.on("GET", "/images/debian/json", reply(200, IMAGE))
+    engine.on("POST", "/containers/create", reply(201, {"Id": "7" * 64, "Warnings": []}))
+    asked = {"Image": "debian", "HostConfig": {"NetworkMode": "none"}}
+    fails = b'{"error":"no","errorDetail":{"message":"toomanyrequests: no"}}\r\n'
+    for pieces, status in (
+        ([fails], 404),
+        ([b'{"status":"Pulling"}\r\n', b'{"status":"Done"}\r\n'], 201),
+    ):
+        engine.on("POST", "/images/create", chunked(pieces))
+        client.send("POST", "/v1.47/images/create?fromImage=debian&tag=latest", b"")
+        _, told = client.head()
+        assert len(client.content(told).splitlines()) == len(pieces)
+        assert client.ask("POST", "/v1.47/containers/create", asked)[0] == status
+
+
 def upper(ask: Ask) -> None:
     """Says in large letters what it is told, and at its end that it was."""
     while piece := ask.more():
