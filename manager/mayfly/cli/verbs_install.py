@@ -97,6 +97,13 @@ def put_in_place() -> list[str]:
 
 def _taken(steps: Sequence[InstallStep], root: Path, *, here: bool, dry_run: bool) -> Iterator[str]:
     """Each step taken, or only told."""
+    ends = any(step.path == GATEWAY and step.deed == "removed" for step in steps)
+    # The manager that wanted it is stopped, and it is not.
+    if ends and here and active(GATEWAY.name):
+        command = ["systemctl", "stop", GATEWAY.name]
+        if not dry_run:
+            run(command)
+        yield f"would run {' '.join(command)}" if dry_run else f"ran {' '.join(command)}"
     for step in steps:
         if not dry_run:
             _do(root, step)
@@ -183,8 +190,6 @@ def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list
     ):
         if path not in gone and (root / path).exists() | (path in touched):
             commands.append(words)
-    if GATEWAY in gone and BOOTED.is_dir():
-        commands.append(["systemctl", "stop", GATEWAY.name])
     if touched & {UNIT, GATEWAY, REFRESH, TIMER} and BOOTED.is_dir():
         commands.append(["systemctl", "daemon-reload"])
     return commands
@@ -208,9 +213,9 @@ def run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def active() -> bool:
-    """Whether systemd says that the manager runs."""
+def active(unit: str = UNIT.name) -> bool:
+    """Whether systemd says that the manager runs, or another unit."""
     if not BOOTED.is_dir():
         return False
-    asked = ["systemctl", "is-active", "--quiet", "mayfly.service"]
+    asked = ["systemctl", "is-active", "--quiet", unit]
     return subprocess.run(asked, timeout=30, check=False).returncode == 0
