@@ -199,10 +199,9 @@ class KubernetesEngine:
         """
         if self._uid is None:
             path = f"/api/v1/namespaces/{self.cluster.namespace}"
-            try:
+            found: Mapping[str, Any] = {}
+            with suppress(Refused):  # asked once: nothing else needs it
                 found = self._api.call("GET", path, "looking at the namespace")
-            except Refused:
-                return ""
             self._uid = str((found.get("metadata") or {}).get("uid") or "")
         return self._uid
 
