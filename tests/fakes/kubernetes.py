@@ -180,7 +180,7 @@ class FakePod:
                 self.say(self.begun)
         if self.job is not None and self.job.poll() is None:
             self.job.kill()
-        for one in tuple(self.attached):
+        for one in tuple(self.attached) if not self.cluster.lingering else ():
             one.close()
         self.cluster.told.wait()
         with self.cluster.lock:
@@ -213,6 +213,7 @@ class FakeCluster:
         self.lock = threading.RLock()
         self._bell = threading.Condition(self.lock)
         self.uid = str(uuid.uuid4())  # of its namespace
+        self.lingering = False  # whether attachments stand although their container has ended
         self.ahead = 0.0  # seconds that its clock is ahead of ours
         self.quotas: list[Document] = []
         self.classes: set[str] = set()  # of runtimes and priorities

@@ -108,6 +108,23 @@ def test_an_account_of_an_agent_that_runs_ends_nobody(
     assert [one.exit_code for one in followed.died(container)] == [3]
 
 
+def test_an_attachment_that_stands_after_its_container_delays_no_end(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    fake.lingering = True
+    fake.told.clear()
+    generation, container = opened(followed, until, FOREVER)
+    pod = fake.pod(generation)
+    ending = threading.Thread(target=pod.end, args=(3,))
+    pod.say(f"mayfly: {pod.key} exit 3 0\n".encode())
+    until(lambda: pod.attached)
+    ending.start()
+    until(lambda: followed.died(container))
+    assert pod.runs, "so its status says"
+    fake.told.set()
+    ending.join()
+
+
 def test_why_an_agent_was_ended_from_outside_is_waited_for(
     fake: FakeCluster, followed: Followed, until: Until
 ) -> None:

@@ -2,9 +2,9 @@
 
 A launcher prints its account last, behind a key that nobody in its job can know. That rings: from then on the
 kubelet is asked whether the container runs, by attaching to its output. While it does, the attachment stands,
-and ends with the container's streams; once it does not, the kubelet, which asks the runtime each time, has no
-such container to attach to. That answer alone is taken for the end, since a first process that is gone has
-taken all of its namespace with it. What is not answered in time is said by the pod's status.
+and mostly ends with the container's streams; once it does not, the kubelet, which asks the runtime each time,
+has no such container to attach to. That answer alone is taken for the end, since a first process that is gone
+has taken all of its namespace with it. What is not answered in time is said by the pod's status.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from mayfly.engines.protocol import EngineEvent
 
 ASKING = 3.0  # seconds after which the pod's status is waited for
 AGAIN = 0.01  # seconds until the runtime is asked again whose streams have ended
+# Seconds for which an attachment is waited for before it is asked once more, at first and at most: one that
+# was begun while the container ended can stand for a second after that.
+STANDS, STANDS_MOST = 0.04, 0.4
 BACKOFF_MOST = 0.5  # seconds between two questions that were not answered
 ANSWERED = 2.0  # seconds for the kubelet to answer
 
@@ -148,7 +151,7 @@ class Ends:
         name, _ = name_and_uid(container)
         query = [("container", CONTAINER), ("stdout", "true")]
         doing = f"asking whether pod {name} runs"
-        tries = 0
+        tries = stood = 0
         while time.monotonic() < last and not self._stopping.is_set():
             try:
                 streams = sockets.connect(
@@ -165,8 +168,10 @@ class Ends:
                 continue
             except Fault:
                 return False  # who may not attach need not ask again
+            stood += 1
+            until = min(last, time.monotonic() + doubling(STANDS, STANDS_MOST, stood))
             try:
-                while not streams.over and (left := last - time.monotonic()) > 0:
+                while not streams.over and (left := until - time.monotonic()) > 0:
                     streams.receive(left)
             finally:
                 streams.close()
