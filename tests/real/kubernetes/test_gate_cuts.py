@@ -162,7 +162,7 @@ TOLD = {
     ("pods", "watch"): "the watch has begun",
     ("pods/log", "get"): "it stands at its gate",
     ("pods/attach", "create"): "opening the gate of pod .* is forbidden",
-    ("pods/exec", "create"): "running true in pod .* is forbidden",
+    ("pods/exec", "create"): "running /bin/true in pod .* is forbidden",
 }
 
 

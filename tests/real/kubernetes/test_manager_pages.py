@@ -268,6 +268,11 @@ def test_a_pool_moves_from_a_box_to_the_cluster_line_by_line(
             inside.type_block(BOTH, 3)
         finally:
             del inside.environment["MAYFLY_CONFIG"]
+            config.write_text(with_cpu)
+            inside.type_block(INSIDE, 4)
+            until(
+                lambda: slots(inside) == {"cpu-0", "cpu-1"}, "the others find it as the page has it"
+            )
 
 
 # -- the manager beside the cluster --------------------------------------------------------------------
