@@ -44,7 +44,7 @@ ULIMITS = (
 NOFILE_MOST = 1024 * 1024
 
 RESTART = (
-    Key("Name", "see below", text),
+    Key("Name", "as above", text),
     Key("MaximumRetryCount", "at most 10", whole(0, BIG)),
 )
 LOG = (
@@ -75,11 +75,11 @@ _WINDOWS = "it is for Windows"
 NAMESPACES = (
     Key(
         "NetworkMode",
-        "none, `bridge` or `default`: the job's own default network; `none`; a network of the job's; "
+        "not said, `bridge` or `default`: the job's own default network; `none`; one of the job's; "
         "`container:` one of the job's. `host` is refused",
         text,
     ),
-    Key("IpcMode", "private; `shareable`, `none`, or `container:` one of the job's", text),
+    Key("IpcMode", "its own, `shareable`, `none`, or `container:` one of the job's", text),
     Key("PidMode", "its own, or that of a container of the job's", text),
     Key("UTSMode", "its own: `host` is refused", text),
     Key("UsernsMode", "as the pool says: `host` is refused where it does not say it", text),
@@ -146,7 +146,7 @@ LIMITS = (
     refused("StorageOpt", "a container's files are bounded by the pool"),
 )
 MOUNTED = (
-    Key("Binds", "see below", each(text)),
+    Key("Binds", "as `Mounts` below", each(text)),
     Key("Mounts", "see below", each(anything)),
     Key("Tmpfs", "with options of size, mode and owner", by_name(text)),
     Key("VolumesFrom", "of containers of the job's", each(text)),
