@@ -55,6 +55,16 @@ def test_a_name_is_never_a_path(images: FetchedImages) -> None:
     assert {one.parent for one in images.folder.rglob("*")} == {images.folder}
 
 
+def test_an_image_of_a_long_name_is_noted_as_any_other(images: FetchedImages) -> None:
+    name = f"registry.lab/{'/'.join(['a' * 60] * 5)}:{'t' * 80}"
+    assert images.fetched(name)
+    assert not images.fetched(name)
+    images.used(name)
+    assert [one.name for one in images.all()] == [name]
+    images.forget(name)
+    assert images.all() == ()
+
+
 def old_images(
     images: FetchedImages, engine: SimulatedEngine, *pools: PoolSpec, needed: tuple[str, ...] = ()
 ) -> tuple[OldImages, io.StringIO]:

@@ -62,7 +62,9 @@ HOST = HostId("ours00000000")
 
 def plan_of(spec: SlotSpec, door: str | None = DOOR) -> AgentPlan:
     action = Prepare(AGENT, spec, str(spec.name), "a test wants it")
-    return agent_plan(action, host=HOST, witness="/w", log_max_size=1 << 20, door=door)
+    return agent_plan(
+        action, host=HOST, witness="/w", log_max_size=1 << 20, door=door, agents=("lab/agent",)
+    )
 
 
 def granted(spec: SlotSpec) -> Grant:
@@ -94,6 +96,7 @@ def test_a_grant_says_what_the_agent_itself_has() -> None:
     assert grant.env["HTTPS_PROXY"] == "http://proxy:3128"
     assert grant.ca == "/etc/lab.pem"
     assert (grant.allowed_images, grant.pull, grant.network) == (("postgres:*",), "always", "own")
+    assert grant.agents == ("lab/agent",)
     assert {"NET_RAW", "MKNOD", "SYS_ADMIN"}.isdisjoint(grant.capabilities)
     assert "secret" not in grant.seal
 

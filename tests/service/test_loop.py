@@ -120,7 +120,7 @@ class Hands:
     def begin(self, action: Action, agent: Agent | None) -> None:
         self.begun.append(action)
 
-    def use_providers(self, providers: object) -> None: ...
+    def use_providers(self, providers: object, images_of_agents: tuple[str, ...] = ()) -> None: ...
 
 
 @dataclass

@@ -106,6 +106,7 @@ class Door:
     work: str | None = None  # the directory that its jobs work in, a volume of its own; None: none
     shared: tuple[str, ...] = ()  # directories of its image that its containers may mount, too
     images: tuple[str, ...] = ()  # the patterns of those that it may use
+    agents: tuple[str, ...] = ()  # those of what agents are made of: none is fetched for it
     pull: Literal["missing", "always", "never"] = "missing"
     dropped: tuple[str, ...] = ()  # capabilities that not even root in them has
     alone: bool = False  # its containers get no network: its pool has none
@@ -144,11 +145,18 @@ class AgentPlan:
 
 
 def agent_plan(
-    action: Prepare, *, host: HostId, witness: str, log_max_size: int, door: str | None = None
+    action: Prepare,
+    *,
+    host: HostId,
+    witness: str,
+    log_max_size: int,
+    door: str | None = None,
+    agents: tuple[str, ...] = (),
 ) -> AgentPlan:
     """The plan of the agent that is to be prepared; ``witness`` and ``door`` are its directories on the host.
 
-    ``door``: ``None`` where its pool lets it have no containers of its own.
+    ``door``: ``None`` where its pool lets it have no containers of its own. ``agents``: the patterns of the
+    images that agents of this host are made of (`job_images.of_agents`).
     """
     spec, pool = action.spec, action.spec.pool
     mounts = [Mount(witness, WITNESS_TARGET, read_only=False)]
@@ -181,11 +189,13 @@ def agent_plan(
         log_max_size=log_max_size,
         slot_key=slot_key(pool.installation_key, host, pool.name, spec.name),
         stop_grace=spec.stop_grace,
-        door=_door(spec, action.generation, host, door) if door is not None else None,
+        door=None if door is None else _door(spec, action.generation, host, door, agents),
     )
 
 
-def _door(spec: SlotSpec, generation: Generation, host: HostId, place: str) -> Door:
+def _door(
+    spec: SlotSpec, generation: Generation, host: HostId, place: str, agents: tuple[str, ...]
+) -> Door:
     pool = spec.pool
     return Door(
         place=place,
@@ -193,6 +203,7 @@ def _door(spec: SlotSpec, generation: Generation, host: HostId, place: str) -> D
         work=spec.work,
         shared=spec.shared,
         images=pool.allowed_images,
+        agents=agents,
         pull=pool.pull,
         dropped=pool.security.cap_drop,
         alone=pool.network == "none",

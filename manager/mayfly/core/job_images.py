@@ -22,6 +22,12 @@ BY_ID = "sha256:"  # what begins so is no name
 SHOWN = 6  # of what a sentence lists
 
 
+def of_agents(pools: Iterable[PoolSpec]) -> tuple[str, ...]:
+    """The patterns of what agents are made of, beside Mayfly's own images."""
+    named = (one for pool in pools for one in (pool.image, *pool.job_images) if one)
+    return tuple(dict.fromkeys(named))
+
+
 def allows(pool: PoolSpec, image: str) -> bool:
     """Whether jobs of the pool may ask for the image."""
     return pool.embedded and any(matches(pattern, image) for pattern in pool.job_images)

@@ -6,6 +6,7 @@ removed: an image that was there before, or that a person fetched, is none of th
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +17,8 @@ from urllib.parse import quote, unquote
 from mayfly.edge.faults import Passing
 
 FOLDER = "images"
-LONGEST = 240  # characters of a file's name; an image whose name is longer stays for ever
+LONGEST = 240  # characters of a file's name
+HASHED = "~"  # which no image's name has: a file that begins so has the name within
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,24 @@ class FetchedImages:
     def __init__(self, gateway: Path) -> None:
         self.folder = gateway / FOLDER
 
-    def fetched(self, name: str) -> None:
-        """A job has fetched it, and it was not there before. That it cannot be noted keeps it for ever."""
+    def fetched(self, name: str) -> bool:
+        """A job fetches it, and it is not there yet; whether that is noted now and was not before.
+
+        That it cannot be noted keeps it for ever.
+        """
         place = self._place(name)
-        if place is not None:
-            with suppress(OSError):
-                self.folder.mkdir(mode=0o700, exist_ok=True)
-                place.touch(mode=0o600)
-                os.utime(place)
+        if place is None:
+            return False
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            new = not place.exists()
+            with place.open("w" if new else "a", encoding="utf-8") as file:
+                file.write(name if new and place.name.startswith(HASHED) else "")
+            place.chmod(0o600)
+            os.utime(place)
+        except OSError:
+            return False
+        return new
 
     def used(self, name: str) -> None:
         """A container is made of it; where nobody fetched it for a job nothing is noted."""
@@ -65,7 +77,7 @@ class FetchedImages:
             with os.scandir(self.folder) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):
-                        yield Fetched(unquote(entry.name), entry.stat().st_mtime)
+                        yield Fetched(_name(entry), entry.stat().st_mtime)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -73,4 +85,12 @@ class FetchedImages:
 
     def _place(self, name: str) -> Path | None:
         file = quote(name, safe="")
-        return self.folder / file if 0 < len(file) <= LONGEST else None
+        if len(file) > LONGEST:
+            file = HASHED + hashlib.sha256(name.encode()).hexdigest()
+        return self.folder / file if file else None
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    if entry.name.startswith(HASHED):
+        return Path(entry.path).read_text(encoding="utf-8")
+    return unquote(entry.name)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from mayfly.core.job_images import of_agents
 from mayfly.core.model import Config, HostSpec, PoolName
 from mayfly.core.stimuli import ConfigRead
 from mayfly.edge.faults import Fault
@@ -22,7 +23,9 @@ from mayfly.service.services import Services
 class UsesProviders(Protocol):
     """Who acts on the pools' services."""
 
-    def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
+    def use_providers(
+        self, providers: Mapping[PoolName, Provider], images_of_agents: tuple[str, ...] = ()
+    ) -> None:
         """The providers of the pools, from the next action on."""
 
 
@@ -56,7 +59,7 @@ class Configuration:
             host, self.at_start = self._host.reread(config.host)
             config = replace(config, host=host)
         self._host = config.host
-        self._workers.use_providers(self._services.use(config))
+        self._workers.use_providers(self._services.use(config), of_agents(config.pools))
         return ConfigRead(config, self._services.traits)
 
     def reuse(self, config: Config) -> ConfigRead:

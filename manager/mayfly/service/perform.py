@@ -132,6 +132,7 @@ class Performer:
         self.providers: Mapping[
             PoolName, Provider
         ] = {}  # replaced as a whole when the configuration is read again
+        self.images_of_agents: tuple[str, ...] = ()  # so are these: patterns
         self._enrolments: dict[Generation, Enrolment] = {}
 
     def perform(self, action: Action, agent: Agent | None) -> ActionResult:
@@ -214,6 +215,7 @@ class Performer:
             witness=str(self._witnesses.make(action.generation)),
             log_max_size=self._log_max_size,
             door=str(self._doors.make(action.generation)) if action.spec.pool.containers else None,
+            agents=self.images_of_agents,
         )
         container = self._engine.prepare(plan)
         if plan.door is not None:

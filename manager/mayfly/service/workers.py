@@ -141,9 +141,15 @@ class Workers:
             return
         lane.queue.put((action, agent), action.uid if isinstance(action, Open) else None)
 
-    def use_providers(self, providers: Mapping[PoolName, Provider]) -> None:
-        """The providers of the pools, from the next action on; lanes of pools that are gone end."""
+    def use_providers(
+        self, providers: Mapping[PoolName, Provider], images_of_agents: tuple[str, ...] = ()
+    ) -> None:
+        """The providers of the pools, from the next action on; lanes of pools that are gone end.
+
+        ``images_of_agents``: the patterns of what the agents of all pools are made of.
+        """
         self._performer.providers = providers
+        self._performer.images_of_agents = images_of_agents
         for name, lane in [*self._lanes.items()]:
             if lane.pool not in providers:
                 del self._lanes[name]

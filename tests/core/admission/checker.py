@@ -134,7 +134,7 @@ def assert_safe(forward: Forward, grant: Grant, own: frozenset[str] = OWN) -> No
         assert not re.match(r"[0-9.:]+$|localhost|127|\[", host)
         assert rest
         assert query["tag"]
-        assert set(query) <= {"fromImage", "tag", "platform"}
+        assert set(query) == {"fromImage", "tag"}
     elif path.endswith(("/connect", "/disconnect")):
         body = as_go_reads(forward.body)
         assert body["container"] in own

@@ -252,7 +252,7 @@ def test_a_container_may_share_what_is_the_jobs() -> None:
 
 def test_what_an_image_keeps_is_a_volume_of_the_jobs_unless_another_container_has_it() -> None:
     world = engine()
-    path = "/v1.45/images/alpine/json"
+    path = "/v1.45/images/alpine:latest/json"
     world.things[path] = {**world.things[path], "Config": {"Volumes": {"/data": {}}}}
     forward = forwarded("POST", CREATE, made(), world=world)
     assert mounts_of(forward)["/data"]["VolumeOptions"]["Labels"] == GRANT.labels
@@ -284,7 +284,7 @@ def test_ports_are_kept_for_the_gateway_and_not_told_to_the_engine() -> None:
 
 def test_all_ports_are_those_of_the_container_and_its_image() -> None:
     world = engine()
-    path = "/v1.45/images/alpine/json"
+    path = "/v1.45/images/alpine:latest/json"
     world.things[path] = {
         **world.things[path],
         "Config": {"ExposedPorts": {"80/tcp": {}, "53/udp": {}}},

@@ -23,7 +23,7 @@ from tests.core.admission.engine import (
 )
 from tests.core.admission.granted import AGENT, GRANT, HOLDER, OTHER_UUID, UUID
 
-ALPINE = "/v1.45/images/alpine/json"
+ALPINE = "/v1.45/images/alpine:latest/json"
 BIND = "/home/agent/_work"
 # What HostConfig says, and what the sentence has to name.
 HOST: list[tuple[str, dict[str, Any], str]] = [

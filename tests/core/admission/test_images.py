@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.admission.outcome import Answer, Reply, Streams
-from tests.core.admission.engine import decided, forwarded, refused
+from tests.core.admission.engine import decided, engine, forwarded, refused
 from tests.core.admission.granted import GRANT
 
 
@@ -39,6 +39,43 @@ def test_a_pool_says_when_images_are_fetched() -> None:
     forwarded("POST", path, grant=replace(GRANT, pull="always"))
     told = refused("POST", path, grant=replace(GRANT, pull="never"))
     assert "pull = never" in told.sentence
+
+
+HUBS = ("docker.io/", "index.docker.io/", "registry-1.docker.io/", "")
+
+
+@pytest.mark.parametrize("hub", HUBS)
+@pytest.mark.parametrize("more", ["", "&platform=linux/arm64"])
+def test_an_image_that_is_there_is_up_to_date_however_its_name_is_written(
+    hub: str, more: str
+) -> None:
+    assert isinstance(decided("POST", f"/images/create?fromImage={hub}alpine&tag=3{more}"), Reply)
+
+
+@pytest.mark.parametrize("hub", HUBS)
+def test_what_agents_are_made_of_is_fetched_for_no_job(hub: str) -> None:
+    for pull in ("missing", "always"):
+        grant = replace(GRANT, pull=pull, agents=("lab/torch:*", "docker.io/lab/agent"))
+        for name in ("mayfly/github:cpu", "lab/torch:2", "lab/agent"):
+            told = refused("POST", f"/images/create?fromImage={hub}{name}", grant=grant)
+            assert "agents of this host are made of" in told.sentence
+        forwarded("POST", f"/images/create?fromImage={hub}lab/tool", grant=grant)
+
+
+def test_what_was_made_on_this_host_keeps_its_name() -> None:
+    world = engine()
+    path = "/v1.45/images/alpine:3/json"
+    world.things[path] = {**world.things[path], "RepoDigests": []}
+    grant = replace(GRANT, pull="always")
+    target = "/images/create?fromImage=registry-1.docker.io/alpine&tag=3"
+    told = refused("POST", target, grant=grant, world=world)
+    assert "was made on this host" in told.sentence
+    forwarded("POST", "/images/create?fromImage=postgres:16", grant=grant, world=world)
+
+
+def test_an_image_is_fetched_for_this_host_whatever_platform_is_said() -> None:
+    forward = forwarded("POST", "/images/create?fromImage=busybox&platform=linux/s390x")
+    assert "platform" not in forward.target
 
 
 def test_only_images_that_the_pool_allows_are_fetched() -> None:

@@ -267,7 +267,7 @@ def creating(engine: FakeEngine, agent: Agent, volume: Path) -> list[str]:
         assert (volume / "new/deep").is_dir()
         reply(201, {"Id": "7" * 64, "Warnings": []})(ask)
 
-    engine.on("GET", "/images/debian/json", reply(200, IMAGE))
+    engine.on("GET", "/images/debian:latest/json", reply(200, IMAGE))
     engine.on("GET", "/volumes/work", reply(200, {"Name": "work", "Mountpoint": str(volume)}))
     engine.on("POST", "/networks/create", create_network)
     engine.on("POST", "/containers/create", create)
@@ -636,7 +636,12 @@ def test_where_a_pool_pulls_always_an_image_is_there_once_the_agent_has_fetched_
     client: Client, agent: Agent, engine: FakeEngine
 ) -> None:
     given(agent.place, replace(agent.grant, pull="always"))
-    image = {"Id": "sha256:" + "1" * 64, "RepoTags": ["lab/tool:1"], "Config": {}}
+    image = {
+        "Id": "sha256:" + "1" * 64,
+        "RepoTags": ["lab/tool:1"],
+        "RepoDigests": ["lab/tool@sha256:" + "3" * 64],
+        "Config": {},
+    }
     engine.on("GET", "/images/.*/json", reply(200, image))
     engine.on("POST", "/images/create", chunked([b'{"status": "Pulling"}\r\n']))
     names = ("lab/tool:1", "docker.io/lab/tool:1", image["Id"])
@@ -658,7 +663,12 @@ def test_an_image_that_a_job_has_fetched_is_noted_where_it_was_not_there_before(
     assert client.ask("POST", "/images/create?fromImage=lab/new&tag=1")[0] == 200
     until(lambda: [one.name for one in noted.all()] == ["lab/new:1"], "it is noted")
     given(agent.place, replace(agent.grant, pull="always"))
-    image = {"Id": "sha256:" + "2" * 64, "RepoTags": ["lab/old:1"], "Config": {}}
+    image = {
+        "Id": "sha256:" + "2" * 64,
+        "RepoTags": ["lab/old:1"],
+        "RepoDigests": ["lab/old@sha256:" + "3" * 64],
+        "Config": {},
+    }
     engine.on("GET", "/images/.*/json", reply(200, image))
     assert client.ask("POST", "/images/create?fromImage=lab/old&tag=1")[0] == 200
     failed = [b'{"error": "toomanyrequests"}\r\n']
@@ -666,6 +676,26 @@ def test_an_image_that_a_job_has_fetched_is_noted_where_it_was_not_there_before(
     engine.on("GET", "/images/.*/json", reply(404, {"message": "No such image: lab/none:1"}))
     client.ask("POST", "/images/create?fromImage=lab/none&tag=1")
     assert [one.name for one in noted.all()] == ["lab/new:1"]
+
+
+def test_an_image_is_noted_before_it_is_fetched_and_a_job_fetches_so_many_alone(
+    client: Client, agent: Agent, engine: FakeEngine, gateway: Gateway
+) -> None:
+    noted = FetchedImages(gateway.state / "gateway")
+    seen: list[str] = []
+
+    def create(ask: Ask) -> None:
+        seen.extend(one.name for one in noted.all())
+        chunked([b'{"status": "Pulling"}\r\n'])(ask)
+
+    engine.on("POST", "/images/create", create)
+    engine.on("GET", "/images/.*/json", reply(404, {"message": "No such image"}))
+    agent.bound(images=1)
+    for again in range(2):
+        assert client.ask("POST", "/images/create?fromImage=lab/a&tag=1")[0] == 200, again
+    assert "lab/a:1" in seen
+    status, _, said = client.ask("POST", "/images/create?fromImage=lab/b&tag=1")
+    assert (status, "may fetch no more" in said["message"]) == (403, True)
 
 
 def test_a_grant_of_another_version_is_told(client: Client, agent: Agent) -> None:

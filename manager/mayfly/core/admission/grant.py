@@ -91,6 +91,7 @@ class Bounds:
     containers: int = 32
     networks: int = 8
     volumes: int = 32
+    images: int = 256  # names that it may have fetched
     connections: int = 64
     body: int = 1024**2  # bytes of a body that is JSON
     upload: int = 2 * 1024**3  # bytes of an archive
@@ -127,6 +128,8 @@ class Grant:
     # patterns, where `*` stands for any characters; "*" alone allows every name, none allows nothing
     allowed_images: tuple[str, ...] = ()
     pull: Literal["missing", "always", "never"] = "missing"
+    # patterns of what agents of this host are made of, whatever their pool: no job has one of them fetched
+    agents: tuple[str, ...] = ()
     bounds: Bounds = Bounds()
 
     @property

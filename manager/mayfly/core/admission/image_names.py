@@ -15,6 +15,7 @@ from mayfly.core.admission.grant import Grant
 LATEST = "latest"
 ANY = "*"
 HUB = "docker.io"
+MAYFLYS = "mayfly/*"  # what `mayfly images build` makes, whichever pool is to have it
 _HUBS = (HUB, "index.docker.io", "registry-1.docker.io")
 _DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _PATH = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -102,12 +103,25 @@ def is_named(name: str, document: Mapping[str, Any]) -> bool:
     read = parts(name)
     if read is None:
         return False
-    domain, path, _, digest = read
-    if digest:
-        told = (parts(str(one)) for one in document.get("RepoDigests") or ())
-        return any(one is not None and one[:2] == (domain, path) for one in told)
+    if read[3]:
+        return is_of_registry(name, document)
     plain = familiar(name)
     return any(familiar(str(one)) == plain for one in document.get("RepoTags") or ())
+
+
+def is_of_registry(name: str, document: Mapping[str, Any]) -> bool:
+    """Whether the Engine says that the image has come from, or gone to, the registry of that name."""
+    read = parts(name)
+    told = (parts(str(one)) for one in document.get("RepoDigests") or ())
+    return read is not None and any(one is not None and one[:2] == read[:2] for one in told)
+
+
+def is_of_agents(name: str, grant: Grant) -> bool:
+    """Whether agents of this host are made of images of that name: whoever moves it changes them."""
+    plain = familiar(name)
+    return plain is not None and any(
+        _matches(familiar(one) or one, plain) for one in (MAYFLYS, *grant.agents)
+    )
 
 
 def was_pulled(document: Mapping[str, Any], pulled: Collection[str]) -> bool:

@@ -12,7 +12,7 @@ from mayfly.core.admission import image_names
 from mayfly.core.admission.ask import Ask, allowed_or_refused
 from mayfly.core.admission.filters import OF_IMAGES, own_filters
 from mayfly.core.admission.keys import Key, dropped, read_keys, text
-from mayfly.core.admission.objects import Kind, Ref
+from mayfly.core.admission.objects import Kind, Known, Ref
 from mayfly.core.admission.outcome import Answer, Outcome, Refused, Reply, Streams
 from mayfly.core.admission.request import Request, quoted, read_json, shown
 from mayfly.core.admission.routes import (
@@ -27,7 +27,9 @@ from mayfly.core.admission.routes import (
     word,
 )
 
-_PLATFORM = word("platform", form=r"[a-z0-9/_.-]{1,64}")
+_PLATFORM = ignored(
+    "platform"
+)  # of several of one name the Engine keeps the last: it is the host's
 _PULL = (
     word("fromImage", "one that `allowed_images` allows", r"[A-Za-z0-9._/:@\[\]-]{1,400}"),
     word("tag", "`latest` where nobody says one; never all of them", r"[A-Za-z0-9._:-]{1,200}"),
@@ -51,7 +53,7 @@ CREDENTIALS = (
 
 
 def _pull(ask: Ask) -> Outcome:
-    said = asked(ask, _PULL)
+    asked(ask, _PULL)
     name = pulled_name(ask.request)
     if name is None:
         raise Refused("fromImage is no name of an image", 400)
@@ -61,15 +63,15 @@ def _pull(ask: Ask) -> Outcome:
             f"pool {shown(ask.grant.pool)} fetches no images (pull = never): use one that is there: "
             "docker images"
         )
-    if ask.grant.pull == "missing" and Ref(Kind.IMAGE, name) in ask.known:
+    there = ask.known.get(Ref(Kind.IMAGE, name))
+    if ask.grant.pull == "missing" and there is not None:
         told = f"Status: Image is up to date for {image_names.familiar(name)}"
         return Reply(200, {"status": told})
+    _movable(ask, name, there)
     read = image_names.parts(name)
     assert read is not None
     domain, path, tag, digest = read
     query = {"fromImage": f"{domain}/{path}", "tag": digest or tag or image_names.LATEST}
-    if "platform" in said:
-        query["platform"] = said["platform"]
     return out(
         ask,
         "/images/create",
@@ -78,6 +80,22 @@ def _pull(ask: Ask) -> Outcome:
         answer=Answer.PULL,
         headers=credentials(ask),
     )
+
+
+def _movable(ask: Ask, name: str, there: Known | None) -> None:
+    """`Refused` where what is fetched would take a name from something else that this host goes by."""
+    told = image_names.familiar(name)
+    if image_names.is_of_agents(name, ask.grant):
+        raise Refused(
+            f"image {shown(str(told))} is not fetched for a job: agents of this host are made of images of "
+            "that name. Give it another in your registry, or have it fetched by who keeps this host"
+        )
+    digest = (image_names.parts(name) or ("", "", "", ""))[3]
+    if there is not None and not digest and not there.of_registry:
+        raise Refused(
+            f"image {shown(str(told))} was made on this host, and fetching would put another in its place: "
+            "use another name, or have it removed by who keeps this host (docker image rm)"
+        )
 
 
 def pulled_name(request: Request) -> str | None:

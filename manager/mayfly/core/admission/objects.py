@@ -64,6 +64,8 @@ class Known:
     command: tuple[str, ...] = ()  # with its entrypoint
     # Of an image: whether this agent has pulled it by this socket; looked at where the grant pulls always.
     pulled: bool = False
+    # Of an image: whether its name came from the registry that the name says, and not from this host alone.
+    of_registry: bool = False
 
 
 def lookups(ref: Ref, grant: Grant) -> tuple[str, ...]:
@@ -85,7 +87,9 @@ def lookups(ref: Ref, grant: Grant) -> tuple[str, ...]:
         case Kind.IMAGE:
             if not image_names.is_reference(name):
                 return ()
-            return (f"/v{SPOKEN}/images/{quoted(name, slashes=True)}/json",)
+            # By the name under which it would be fetched: two spellings of one are one image.
+            told = None if image_names.is_id(name) else image_names.familiar(name)
+            return (f"/v{SPOKEN}/images/{quoted(told or name, slashes=True)}/json",)
 
 
 def found(
@@ -169,4 +173,5 @@ def _image(asked: str, document: Mapping[str, Any], grant: Grant, *, pulled: boo
         labels=config.get("Labels") or {},
         command=(*texts_of(config.get("Entrypoint")), *texts_of(config.get("Cmd"))),
         pulled=pulled,
+        of_registry=image_names.is_of_registry(asked, document),
     )

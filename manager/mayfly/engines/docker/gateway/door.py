@@ -56,6 +56,7 @@ class Door:
     closed: bool = False
     ports: PublishedPorts | None = None  # None: it has published none yet
     pulled: set[str] = field(default_factory=set)  # names of images, as people write them
+    fetches: set[str] = field(default_factory=set)  # the same, of all that it has asked for
     mountpoints: dict[str, Path] = field(default_factory=dict)  # of volumes, on this host
     making_first: asyncio.Lock = field(default_factory=asyncio.Lock)  # see `outcome.First`
     _connections: set[asyncio.Task[None]] = field(default_factory=set)

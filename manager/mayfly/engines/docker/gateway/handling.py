@@ -20,6 +20,7 @@ from mayfly.core.admission.grant import Grant
 from mayfly.core.admission.image_names import familiar
 from mayfly.core.admission.objects import Kind, Known, Ref
 from mayfly.core.admission.outcome import (
+    Answer,
     First,
     Forward,
     Outcome,
@@ -104,8 +105,9 @@ class Handling:
             return await client.answer(outcome.status, headers.items(), body)
         assert isinstance(outcome, Forward)
         passage = Passage(self._engine, door, client, asked, grant, outcome)
-        passage.fetches_anew = not any(ref.kind is Kind.IMAGE for ref in things)
         await self._prepared(door, outcome)
+        if outcome.answer is Answer.PULL:
+            await _fetching(passage, anew=not any(ref.kind is Kind.IMAGE for ref in things))
         _note_use(passage)
         match outcome.streams:
             case Streams.NONE:
@@ -216,6 +218,17 @@ class Handling:
             inside = grant.holder or grant.container
             door.ports = PublishedPorts(self._engine, door.place, inside)
         return door.ports
+
+
+async def _fetching(passage: Passage, *, anew: bool) -> None:
+    """A pull is about to go out; ``anew``: the host has no image of that name."""
+    door, most = passage.door, passage.grant.bounds.images
+    names = passage.fetches()
+    if len(door.fetches | names) > most:
+        raise _Refused(403, f"this job has fetched {most} images, and may fetch no more")
+    door.fetches |= names
+    if anew:
+        await asyncio.to_thread(passage.note_fetched)
 
 
 def _note_use(passage: Passage) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 ANSWER_SECONDS = 3600.0  # for an answer that is read whole: a stop may be told to wait long
-PULLED_MOST = 256  # names of images kept in mind, of one agent
 HEAD_ALONE_SECONDS = 0.02  # as long as the Engine itself takes to have something to say
 BY_THEN = "mayfly-gateway"
 
@@ -58,7 +57,7 @@ class Passage:
         self.grant = grant
         self.forward = forward
         self.images = FetchedImages(door.place.parents[1])
-        self.fetches_anew = False  # of a pull: the host had no such image before
+        self.noted: tuple[str, ...] = ()  # of a pull: the names that this one has noted as fetched
         self._engine = engine
         self._client = client
         self._asked = asked
@@ -136,6 +135,7 @@ class Passage:
         await self._send(engine)
         head = await engine.head()
         if head.status >= 400:
+            self._not_fetched()
             return head, await engine.body()
         await self._client.begin(head.status, shown_headers(head.headers).items())
         failed = False
@@ -148,8 +148,11 @@ class Passage:
         else:
             async for piece in engine.pieces():
                 await self._client.piece(piece)
-        if self.forward.answer is Answer.PULL and not failed:
-            self._note_pulled()
+        if self.forward.answer is Answer.PULL:
+            if failed:
+                self._not_fetched()
+            else:
+                self.door.pulled.update(self.fetches())
         return None
 
     async def uploaded(self) -> bool:
@@ -213,12 +216,17 @@ class Passage:
     def _is_json(self, head: Head) -> bool:
         return head.headers.get("content-type", "").startswith(JSON)
 
-    def _note_pulled(self) -> None:
-        names = _pulled_names(self.forward.target)
-        if len(self.door.pulled) < PULLED_MOST:
-            self.door.pulled.update(names)
-        for name in names if self.fetches_anew else ():
-            self.images.fetched(name)
+    def fetches(self) -> set[str]:
+        """Of a pull: the name that it fetches, as people write it."""
+        return _pulled_names(self.forward.target) if self.forward.answer is Answer.PULL else set()
+
+    def note_fetched(self) -> None:
+        """Before it goes out: a client that leaves early leaves an image that is known of."""
+        self.noted = tuple(name for name in self.fetches() if self.images.fetched(name))
+
+    def _not_fetched(self) -> None:
+        for name in self.noted:
+            self.images.forget(name)
 
 
 def _pulled_names(target: str) -> set[str]:
