@@ -34,7 +34,8 @@ from tests.real.containers.service_clients.docker_calls import (
 )
 
 LABEL = "a1b2c3"  # six digits of a checksum of the runner's settings
-SOCKET = "/var/run/docker.sock:/var/run/docker.sock"
+# Beside an Engine that is elsewhere its own socket stands for the usual one.
+SOCKET = f"{os.environ.get('ELSEWHERE') or '/var/run/docker.sock'}:/var/run/docker.sock"
 WORKSPACE = WORK / "repo/repo"
 TEMP = WORK / "_temp"
 HEALTH = ["--health-interval", "1s", "--health-retries", "30"]
@@ -106,9 +107,11 @@ def steps(container: str, network: str) -> None:
         "curl -fsS http://web:8080/; PATH=/clients/bin:$PATH docker ps --format '{{.Names}}' | wc -l"
     )
     found = run_step(container, script, SECRET="s3cr3t")
-    containers = 2  # its own and the service: no stranger's, and no agent
     expected = ["by the runner", "/__w/repo/repo", "s3cr3t", "node", "read-only", "hello"]
-    must(found == [*expected, str(containers)], f"the step said {found}")
+    must(found[:-1] == expected, f"the step said {found}")
+    # Its own container and the service: no stranger's, and no agent. (A real Engine shows all.)
+    count = int(found[-1])
+    must(count == 2 or (count > 2 and os.environ.get("ELSEWHERE")), f"it sees {count} containers")
     must((WORKSPACE / "made").read_text() == "by the job\n", "the job's file is not the runner's")
     action(network)
 

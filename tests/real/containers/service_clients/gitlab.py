@@ -294,7 +294,8 @@ def main() -> None:
         raise Differs("a script that ends with 3 is told as 0")
     must((WORK / "group/project/checked-out").read_text() == "cloned\n", "the clone is not there")
     job.clean_up()
-    left = job.call("GET", "/containers/json", all=1)
+    ours = json.dumps({"label": [f"{LABEL}.managed=true"]})
+    left = job.call("GET", "/containers/json", all=1, filters=ours)
     must(not left, f"something is left: {[one['Names'] for one in left]}")
 
 
