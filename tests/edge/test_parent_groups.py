@@ -138,10 +138,14 @@ def test_a_group_goes_everywhere_and_not_before_it_is_empty(tmp_path: Path) -> N
     places = [of.mounted / name / "mayfly" / AGENT for name in ("memory", "devices")]
     for place in places:
         place.mkdir(parents=True)
+    # A file stands for whoever runs in it: the kernel removes no such group. An empty one below, as an engine
+    # that was killed leaves, keeps nothing.
+    (places[0] / "c0ffee/inner").mkdir(parents=True)
     (places[1] / "c0ffee").mkdir()
+    (places[1] / "c0ffee/tasks").touch()
     with pytest.raises(Passing, match="control group"):
         of.remove(AGENT)
-    (places[1] / "c0ffee").rmdir()
+    (places[1] / "c0ffee/tasks").unlink()
     of.remove(AGENT)
     of.remove(AGENT)
     assert not any(place.exists() for place in places)

@@ -10,6 +10,7 @@ It must never touch a group that is not named for an agent of Mayfly's.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -112,13 +113,14 @@ class ParentGroups:
                     place.write_text(str(value), encoding="ascii")
 
     def remove(self, generation: Generation) -> None:
-        """Remove an agent's; gone already is a success, ``Passing`` where something is in it yet."""
+        """Remove an agent's; gone already is a success, ``Passing`` where something runs in it yet."""
         with suppress(FileNotFoundError):
             (self.units / _slice_name(generation)).unlink()
         places = [self.mounted / FOLDER / generation]
         with suppress(OSError):
             places += [one / FOLDER / generation for one in self.mounted.iterdir() if one.is_dir()]
         for place in places:
+            _empty_groups_removed(place)
             try:
                 place.rmdir()
             except (FileNotFoundError, NotADirectoryError):
@@ -213,6 +215,14 @@ def whose(path: str) -> Whose | None:
     if found is None:
         return None
     return Whose(Generation(found["unit"] or found["folder"]), found["group"])
+
+
+def _empty_groups_removed(place: Path) -> None:
+    """Those below in which nobody runs: an engine that was killed leaves the groups of its containers."""
+    for folder, below, _ in os.walk(place, topdown=False):
+        for name in below:
+            with suppress(OSError):  # the kernel keeps one in which somebody runs
+                Path(folder, name).rmdir()
 
 
 def _slice_name(generation: Generation) -> str:
