@@ -378,6 +378,12 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
                 ENGINE,
             ),
             (
+                replace(LOCAL, containers=True, caches=(Cache("/a/c", "/c"),)),
+                Exposure(raising=frozenset(["/a/c"])),
+                ("a set-user-id program that a job leaves in /a/c", "or mount it nosuid,nodev"),
+                ENGINE,
+            ),
+            (
                 replace(LOCAL, image="lab/agent:1", caches=(Cache("/a/c", "/c"),)),
                 Exposure(raising=frozenset(["/a/c"])),
                 ("that lab/agent:1, whose gate is root, leaves in /a/c makes", "sudo chmod 700"),

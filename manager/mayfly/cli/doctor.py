@@ -571,8 +571,9 @@ def _gives(pool: PoolSpec, facts: Facts) -> Iterator[Verdict]:
                 f"a set-user-id program that {raised[0]} leaves in {cache.source} makes others here"
                 f" {raised[1]}"
             )
+            how = "nosuid,nodev" if pool.containers else "nosuid"
             fix = (
-                f"sudo chmod 700 {quote(str(PurePath(cache.source).parent))}   # or mount it nosuid"
+                f"sudo chmod 700 {quote(str(PurePath(cache.source).parent))}   # or mount it {how}"
             )
             yield warn(f"pool {pool.name}: {text}", fix)
     for mount in pool.mounts:
@@ -584,7 +585,7 @@ def _gives(pool: PoolSpec, facts: Facts) -> Iterator[Verdict]:
 
 def _root_in_agents(pool: PoolSpec) -> str | None:
     """Who can leave files of root's in its caches; ``None``: nobody but Mayfly's own gate is root there."""
-    if pool.sudo:
+    if pool.sudo or pool.containers:
         return "a job"
     for image in filter(None, (pool.image, *pool.job_images)):
         if not image.startswith("mayfly/"):

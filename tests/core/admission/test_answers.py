@@ -345,7 +345,40 @@ def test_other_answers() -> None:
     assert shown(Answer.HISTORY, [{"Id": "x", "Tags": ["secret"]}], GRANT) == [
         {"Id": "x", "Tags": None}
     ]
-    assert shown(Answer.TOP, {"Titles": []}, GRANT) == {"Titles": []}
+
+
+def test_numbers_of_processes_are_not_the_hosts() -> None:
+    top = {
+        "Titles": ["UID", "PID", "PPID", "CGROUP", "CMD"],
+        "Processes": [
+            ["root", "41234", "41200", "0::/mayfly/x", "sh"],
+            ["root", "41300", "41234", "0::/mayfly/x", "ps"],
+        ],
+    }
+    assert shown(Answer.TOP, top, GRANT)["Processes"] == [
+        ["root", "1", "0", "-", "sh"],
+        ["root", "2", "1", "-", "ps"],
+    ]
+    other = shown(Answer.TOP, {"Titles": ["CMD", "PGID"], "Processes": [["sh", "77"]]}, GRANT)
+    assert other["Processes"] == [["sh", "0"]]
+
+
+def test_of_versions_and_figures_only_known_keys_are_shown() -> None:
+    version = {
+        "Version": "28.5.2",
+        "Root": "/srv/docker",
+        "Platform": {"Name": "Docker Engine", "Host": "gpu-box"},
+        "Components": [
+            {"Name": "runc", "Version": "1", "Details": {"Path": "/usr", "Os": "linux"}}
+        ],
+    }
+    assert shown(Answer.VERSION, version, GRANT) == {
+        "Version": "28.5.2",
+        "Platform": {"Name": "Docker Engine"},
+        "Components": [{"Name": "runc", "Version": "1", "Details": {"Os": "linux"}}],
+    }
+    figures = {"name": f"/{PREFIX}db", "num_procs": 0, "host": "gpu-box"}
+    assert shown(Answer.STATS, figures, GRANT) == {"name": "/db", "num_procs": 0}
 
 
 def test_a_pull_of_what_is_there_is_answered_here() -> None:

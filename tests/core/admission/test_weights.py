@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from mayfly.core.admission.admit import NAMED_MOST
+from mayfly.core.admission.request import VALUES
 from mayfly.core.admission.weights import (
     ALIASES,
     COMMAND_WEIGHS,
@@ -92,6 +94,35 @@ def test_a_place_in_a_network_has_few_names() -> None:
     body = made() | {"NetworkingConfig": {"EndpointsConfig": endpoints}}
     body["HostConfig"]["NetworkMode"] = "net"
     assert "Aliases" in refused("POST", CREATE, body).sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CREATE, made({"Image": "alpine"}, networks={f"n{n}": {} for n in range(300)})),
+        (CREATE, made({"Image": "alpine"}, {"Links": [f"c{n}" for n in range(300)]})),
+        (
+            CREATE,
+            made(networks={f"n{m}": {"Links": [f"c{n}" for n in range(90)]} for m in range(3)}),
+        ),
+        (
+            "/v1.47/networks/net/connect",
+            {"Container": "db", "EndpointConfig": {"Links": [f"c{n}" for n in range(300)]}},
+        ),
+    ],
+)
+def test_a_request_that_names_very_much_is_refused_before_anything_is_looked_up(
+    path: str, body: dict[str, Any]
+) -> None:
+    world = engine()
+    outcome = refused("POST", path, body, world=world)
+    assert (outcome.status, world.asked) == (400, [])
+    assert str(NAMED_MOST) in outcome.sentence
+
+
+def test_a_body_of_very_many_values_is_no_body() -> None:
+    body = b'{"Cmd":[' + b",".join([b"0"] * VALUES) + b"]}"
+    assert refused("POST", CREATE, body).status == 400
 
 
 def test_weighed_is_what_the_engine_writes() -> None:

@@ -7,6 +7,7 @@ not know refuses, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from mayfly.core.admission import containers, images, networks, system, volumes
 from mayfly.core.admission.ask import Ask
@@ -16,6 +17,7 @@ from mayfly.core.admission.outcome import Outcome, Refuse, Refused
 from mayfly.core.admission.request import Request, shown
 from mayfly.core.admission.routes import Expects, Route
 
+NAMED_MOST = 256  # things: each is a question to the Engine before anything is decided
 # The first that fits: what is one path comes before what may be any name.
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
@@ -33,12 +35,16 @@ def expects(request: Request) -> Expects:
 
 
 def objects(request: Request) -> tuple[Ref, ...]:
-    """The things that have to be looked up before it can be decided on."""
+    """The things that have to be looked up before it can be decided on; none where they are too many."""
     found = _route(request)
     if found is None:
         return ()
-    route, named = found
-    return tuple(dict.fromkeys(route.names(request, named)))
+    named = _named(*found, request)
+    return () if len(named) > NAMED_MOST else tuple(dict.fromkeys(named))
+
+
+def _named(route: Route, named: Mapping[str, str], request: Request) -> tuple[Ref, ...]:
+    return tuple(islice(route.names(request, named), NAMED_MOST + 1))
 
 
 def admit(request: Request, grant: Grant, known: Mapping[Ref, Known]) -> Outcome:
@@ -47,6 +53,8 @@ def admit(request: Request, grant: Grant, known: Mapping[Ref, Known]) -> Outcome
     if found is None:
         return _unknown(request)
     route, named = found
+    if len(_named(route, named, request)) > NAMED_MOST:
+        return Refuse(400, f"a request that names more than {NAMED_MOST} things is refused")
     try:
         outcome = route.rule(Ask(request, grant, known, named))
     except Refused as refused:

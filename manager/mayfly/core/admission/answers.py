@@ -55,6 +55,26 @@ _INFO = (
     *("ServerVersion", "OperatingSystem", "OSVersion", "OSType", "Architecture", "KernelVersion"),
     *("Driver", "CgroupDriver", "CgroupVersion", "LoggingDriver"),
 )
+_VERSION = (
+    *("Version", "ApiVersion", "MinAPIVersion", "GitCommit", "GoVersion", "Os", "Arch"),
+    *("KernelVersion", "BuildTime", "Experimental"),
+)
+_DETAILS = (*_VERSION[1:], "Version")
+_STATS = (
+    *("id", "read", "preread", "os_type", "num_procs", "pids_stats", "blkio_stats", "cpu_stats"),
+    *("precpu_stats", "memory_stats", "networks", "storage_stats"),
+)
+# Titles of ps; what another column has is not shown.
+_NUMBERS = frozenset(
+    {"PID", "PPID", "PGID", "PGRP", "SID", "SESS", "TGID", "LWP", "TID", "SPID", "TPGID"}
+)
+_COLUMNS = frozenset(
+    {
+        *("UID", "USER", "EUSER", "RUSER", "GID", "GROUP", "EUID", "RUID", "C", "%CPU", "%MEM"),
+        *("VSZ", "RSS", "SZ", "TTY", "TT", "STAT", "S", "START", "STIME", "STARTED", "TIME"),
+        *("ELAPSED", "CMD", "COMMAND", "NI", "PRI", "NLWP", "THCNT", "VIRT", "F"),
+    }
+)
 _EVENT = ("Type", "Action", "scope", "time", "timeNano", "status", "id")
 _PULL = ("status", "id", "progress", "progressDetail", "aux")
 
@@ -249,6 +269,40 @@ def _info(document: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
     }
 
 
+def _version(document: Mapping[str, Any]) -> dict[str, Any]:
+    return kept(document, _VERSION) | {
+        "Platform": kept(document.get("Platform") or {}, ("Name",)),
+        "Components": [
+            kept(one, ("Name", "Version")) | {"Details": kept(one.get("Details") or {}, _DETAILS)}
+            for one in document.get("Components") or ()
+        ],
+    }
+
+
+def _top(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of processes are the host's: each gets one of its own, by its place in the list."""
+    titles = [str(one) for one in document.get("Titles") or ()]
+    rows = [[str(one) for one in row] for row in document.get("Processes") or ()]
+    pid = titles.index("PID") if "PID" in titles else None
+    numbers: dict[str, str] = {}
+    for row in rows:
+        if pid is None:
+            break
+        numbers.setdefault(row[pid], str(len(numbers) + 1))
+
+    def cell(title: str, value: str) -> str:
+        if title in _NUMBERS:
+            return numbers.get(value, "0")
+        return value if title in _COLUMNS else "-"
+
+    return {
+        "Titles": titles,
+        "Processes": [
+            [cell(title, value) for title, value in zip(titles, row, strict=False)] for row in rows
+        ],
+    }
+
+
 # What is not here holds no names, and is shown as it is.
 _SHOWN: Mapping[Answer, Callable[[Any, Grant, Published], Any]] = {
     Answer.CONTAINER: container,
@@ -275,8 +329,10 @@ _SHOWN: Mapping[Answer, Callable[[Any, Grant, Published], Any]] = {
     Answer.EVENT: lambda found, grant, _: _event(found, grant),
     Answer.INFO: lambda found, grant, _: _info(found, grant),
     Answer.PULL: lambda found, grant, _: _pulled(found, grant),
+    Answer.VERSION: lambda found, _grant, _: _version(found),
+    Answer.TOP: lambda found, _grant, _: _top(found),
     Answer.STATS: lambda found, grant, _: {
-        **found,
+        **kept(found, _STATS),
         "name": "/" + named(found.get("name", ""), grant),
     },
     Answer.WAIT: lambda found, grant, _: _waited(found, grant),

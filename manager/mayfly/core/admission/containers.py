@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mayfly.core.admission.ask import Ask
@@ -77,7 +77,7 @@ def _create(ask: Ask) -> Outcome:
     return create(ask)
 
 
-def _named_in_create(request: Request, _named: Mapping[str, str]) -> tuple[Ref, ...]:
+def _named_in_create(request: Request, _named: Mapping[str, str]) -> Iterable[Ref]:
     return named_in_create(request)
 
 
@@ -146,7 +146,9 @@ def _exec(ask: Ask) -> Outcome:
     if any(given.get("ConsoleSize") or ()):
         body["ConsoleSize"] = given["ConsoleSize"][:2]
     path = f"/containers/{quoted(container.id)}/exec"
-    return Forward("POST", target(SPOKEN, path), body=body, answer=Answer.CREATED)
+    return Forward(
+        "POST", target(SPOKEN, path), body=body, answer=Answer.CREATED, counts="processes"
+    )
 
 
 def _exec_start(ask: Ask) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mayfly.core.admission import create_gpu, create_limits, create_mounts, create_network
@@ -122,26 +122,37 @@ _NO_AGENTS = {name: value for name, value in NOBODYS.items() if name != LABEL_GE
 _WHERE_SAID = ("Cmd", "Entrypoint", "Shell", "StopSignal")
 
 
-def named_in_create(request: Request) -> tuple[Ref, ...]:
-    """What a creation names, as far as it can be read: the judging comes later."""
+def named_in_create(request: Request) -> Iterator[Ref]:
+    """What a creation names, as far as it can be read, one by one: the judging comes later."""
+    return (one for one in _named(request) if isinstance(one.name, str) and one.name)
+
+
+def _named(request: Request) -> Iterator[Ref]:
     body = request.body or {}
     host = soft(body, "HostConfig")
-    found = [Ref(Kind.IMAGE, soft(body, "Image"))]
+    yield Ref(Kind.IMAGE, soft(body, "Image"))
     networks = [soft(host, "NetworkMode") or "default"]
     networks += _texts(soft(body, "NetworkingConfig", "EndpointsConfig"))
     modes = _texts([networks[0], soft(host, "PidMode"), soft(host, "IpcMode")])
     joined = [one for one in modes if one.startswith(create_network.JOINS)]
-    found += [Ref(Kind.CONTAINER, one.removeprefix(create_network.JOINS)) for one in joined]
+    yield from (Ref(Kind.CONTAINER, one.removeprefix(create_network.JOINS)) for one in joined)
     for network in networks:
-        name = "bridge" if network in DEFAULT_NETWORKS else network
-        found.append(Ref(Kind.NETWORK, name))
+        yield Ref(Kind.NETWORK, "bridge" if _is_default(network) else network)
     endpoints = soft(body, "NetworkingConfig", "EndpointsConfig")
-    links = [*_texts(soft(host, "Links")), *_texts(soft(host, "VolumesFrom"))]
-    if isinstance(endpoints, Mapping):
-        links += [link for one in endpoints.values() for link in _texts(soft(one, "Links"))]
-    found += [Ref(Kind.CONTAINER, link.partition(":")[0]) for link in links]
-    found += [Ref(Kind.VOLUME, name) for name in _volumes(host)]
-    return tuple(dict.fromkeys(one for one in found if isinstance(one.name, str) and one.name))
+    ends = endpoints.values() if isinstance(endpoints, Mapping) else ()
+    for linking in (soft(host, "Links"), soft(host, "VolumesFrom"), *_links(ends)):
+        for link in _texts(linking):
+            yield Ref(Kind.CONTAINER, link.partition(":")[0])
+    for name in _volumes(host):
+        yield Ref(Kind.VOLUME, name)
+
+
+def _is_default(network: Any) -> bool:
+    return isinstance(network, str) and network in DEFAULT_NETWORKS
+
+
+def _links(endpoints: Iterable[Any]) -> Iterator[Any]:
+    return (soft(one, "Links") for one in endpoints)
 
 
 def _volumes(host: Any) -> Iterable[str]:

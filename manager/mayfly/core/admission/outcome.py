@@ -66,7 +66,7 @@ class Forward:
     streams: Streams = Streams.NONE
     answer: Answer = Answer.PLAIN
     directories: tuple[Directory, ...] = ()
-    # whose number `Bounds` limits: "containers", "networks" or "volumes"; None: it adds none
+    # whose number `Bounds` limits: "containers", "networks", "volumes", "processes"; None: it adds none
     counts: str | None = None
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from mayfly.core.admission.outcome import Refuse, Refused
 
 TARGET_MOST = 32 * 1024  # characters; filters may be long
+VALUES = 20_000  # in a body: each takes a hundred times its bytes
 DEEP = 32  # objects and lists in one another; a create has five
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _VERSION = re.compile(r"v(1\.[0-9]{1,3})", re.ASCII)
@@ -82,7 +84,7 @@ def read_json(raw: bytes | str) -> Any:
         raise Refused("what is sent has to be JSON in UTF-8", 400) from None
     try:
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-        _plain(found, 0)
+        _plain(found, 0, count())
     except (ValueError, RecursionError):
         raise Refused("what is sent is not JSON that can be read", 400) from None
     return found
@@ -194,18 +196,20 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _plain(value: Any, depth: int) -> None:
-    """``ValueError`` where it is too deep, or has a character that no other reader keeps."""
+def _plain(value: Any, depth: int, seen: Iterator[int]) -> None:
+    """``ValueError`` where it is too deep or has too much, or a character that no other reader keeps."""
     if depth > DEEP:
         raise ValueError("too deep")
+    if next(seen) > VALUES:
+        raise ValueError("too many values")
     if isinstance(value, str):
         value.encode("utf-8")  # UnicodeEncodeError, a ValueError: half a pair of surrogates
         if "\0" in value:
             raise ValueError("NUL")
     elif isinstance(value, dict):
         for key, one in value.items():
-            _plain(key, depth)
-            _plain(one, depth + 1)
+            _plain(key, depth, seen)
+            _plain(one, depth + 1, seen)
     elif isinstance(value, list):
         for one in value:
-            _plain(one, depth + 1)
+            _plain(one, depth + 1, seen)

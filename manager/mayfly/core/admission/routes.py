@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -78,7 +78,7 @@ class Route:
     query: tuple[Parameter, ...] = ()
     expects: Expects = Expects.NOTHING
     upgrades: bool = False  # whether the connection becomes the process's
-    names: Callable[[Request, Mapping[str, str]], tuple[Ref, ...]] = no_names
+    names: Callable[[Request, Mapping[str, str]], Iterable[Ref]] = no_names
     keys: tuple[Key, ...] = ()  # of its body, for the reference
 
     def match(self, path: str) -> dict[str, str] | None:

@@ -17,6 +17,7 @@ from http import HTTPStatus
 import h11
 
 from mayfly.engines.docker.gateway import relay
+from mayfly.engines.docker.gateway.memory import Held
 from mayfly.engines.docker.gateway.strict_head import END, HEAD_MOST, fault_of
 
 HEAD_SECONDS = 10.0  # from the first byte of a head to its last
@@ -121,10 +122,12 @@ class ClientConnection:
             raise BadRequest(431, f"the head of the request is longer than {HEAD_MOST} bytes")
         return end
 
-    async def body(self, most: int) -> bytes:
-        """The whole body; ``BadRequest`` where it is longer than that."""
+    async def body(self, most: int, held: Held | None = None) -> bytes:
+        """The whole body; ``BadRequest`` where it is longer than that, ``Full`` where there is no room."""
         whole = bytearray()
         async for piece in self.pieces(most):
+            if held is not None:
+                held.more(len(piece))
             whole += piece
         return bytes(whole)
 

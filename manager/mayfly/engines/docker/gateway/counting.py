@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from mayfly.core.admission.grant import LABEL_BELONGS, Grant
 from mayfly.engines.docker.gateway.engine_connection import NOT_REACHED, EngineGone, asked
 
+PROCESSES = "processes"
+PROCESSES_MOST = 64  # beside a container's own: the Engine keeps each in memory, command and all
 LISTS = {
     "containers": "/containers/json?all=1&",
     "networks": "/networks?",
@@ -22,16 +26,17 @@ class Counting:
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._making: Counter[str] = Counter()
+        self._processes: set[str] = set()  # ids of those that have not been seen to have ended
 
     async def begin(self, kind: str, grant: Grant) -> str | None:
         """Count one more of that kind, until ``end``; a sentence where that is more than there may be."""
         self._making[kind] += 1
         try:
-            there = await self._listed(kind, grant)
+            there = await (self._running() if kind == PROCESSES else self._listed(kind, grant))
         except BaseException:
             self.end(kind)
             raise
-        most: int = getattr(grant.bounds, kind)
+        most: int = PROCESSES_MOST if kind == PROCESSES else getattr(grant.bounds, kind)
         if there + self._making[kind] <= most:
             return None
         self.end(kind)
@@ -40,6 +45,19 @@ class Counting:
     def end(self, kind: str) -> None:
         """It has been made, or has not."""
         self._making[kind] -= 1
+
+    def made_process(self, by_id: str) -> None:
+        """A process that the Engine has kept, and that has not been started."""
+        self._processes.add(by_id)
+
+    async def _running(self) -> int:
+        """Processes that have not ended; the Engine is asked where there are as many as there may be."""
+        if len(self._processes) + self._making[PROCESSES] > PROCESSES_MOST:
+            for by_id in tuple(self._processes):
+                status, shown = await asked(self._engine, "GET", f"/exec/{quote(by_id)}/json")
+                if status == 404 or (status == 200 and _has_ended(shown)):
+                    self._processes.discard(by_id)
+        return len(self._processes)
 
     async def _listed(self, kind: str, grant: Grant) -> int:
         wanted = quote(json.dumps({"label": [f"{LABEL_BELONGS}={grant.generation}"]}))
@@ -52,3 +70,8 @@ class Counting:
             grant.owns(entry.get("Labels")) and entry.get("Name") not in mounted
             for entry in entries
         )
+
+
+def _has_ended(shown: Mapping[str, Any]) -> bool:
+    """One that was never started has no exit code, and is kept as long as its container runs."""
+    return not shown.get("Running") and shown.get("ExitCode") is not None

@@ -12,6 +12,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +21,8 @@ from mayfly.engines.docker.gateway import grant_files
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
 from mayfly.engines.docker.gateway.engine_connection import PIECE
 from mayfly.engines.docker.gateway.grant_files import GrantFiles
+from mayfly.engines.docker.gateway.lookup import ABREAST
+from mayfly.engines.docker.gateway.memory import OF_ONE, Memory
 from mayfly.engines.docker.gateway.rate import Rate
 from mayfly.engines.docker.gateway.said import say
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BACKLOG = 128
+TURNED_SECONDS = 0.05  # between two that are turned away
 GRANT_SECONDS = 10.0  # that whoever comes early waits for the grant
 GRANT_LOOK = 0.1
 CLOSING_SECONDS = 30.0  # that the Engine has for answering what it was sent
@@ -59,9 +63,12 @@ class Door:
     fetches: set[str] = field(default_factory=set)  # the same, of all that it has asked for
     mountpoints: dict[str, Path] = field(default_factory=dict)  # of volumes, on this host
     making_first: asyncio.Lock = field(default_factory=asyncio.Lock)  # see `outcome.First`
+    memory: Memory = field(default_factory=lambda: Memory(OF_ONE))  # for its requests
+    looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ABREAST))
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _making: set[asyncio.Task[Any]] = field(default_factory=set)
-    _server: asyncio.Server | None = None
+    _listening: socket.socket | None = None
+    _accepting: asyncio.Task[None] | None = None
     _rate: Rate = field(init=False)
     _withheld: int = 0  # how often the Engine's words were not for the agent
 
@@ -106,7 +113,29 @@ class Door:
             raise
         finally:
             os.close(folder)
-        self._server = await asyncio.start_unix_server(self._connected, sock=made, limit=PIECE)
+        self._listening = made
+        self._accepting = asyncio.create_task(self._accept(made))
+
+    async def _accept(self, listening: socket.socket) -> None:
+        """For ever; who is over the number of connections is not even heard as fast as it comes."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if len(self._connections) >= self.bounds.connections:
+                await asyncio.sleep(TURNED_SECONDS)
+            try:
+                end, _ = await loop.sock_accept(listening)
+            except OSError as error:  # no descriptor is left, or a client that has gone already
+                say(f"agent {self.generation}: a connection is not taken: {error.strerror}")
+                await asyncio.sleep(1.0)
+                continue
+            reader = asyncio.StreamReader(limit=PIECE, loop=loop)
+            makes = partial(asyncio.StreamReaderProtocol, reader, self._connected, loop=loop)
+            with suppress(OSError):
+                await loop.connect_accepted_socket(makes, end)
+
+    def charge(self, requests: float) -> None:
+        """What one of its requests took was as much as so many more."""
+        self._rate.charge(requests)
 
     async def granted(self) -> Grant | None:
         """The grant, for which it waits a while; ``None`` where there is none."""
@@ -137,9 +166,11 @@ class Door:
     def shut(self) -> None:
         """Let nobody in any more, and cut whoever is connected."""
         self.closed = True
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening is not None and self._accepting is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._accepting.cancel()
+            self._listening = self._accepting = None
         if self.ports is not None:
             self.ports.close()
         for task in tuple(self._connections):

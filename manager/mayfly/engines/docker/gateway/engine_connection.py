@@ -11,8 +11,10 @@ from typing import Any, Self
 
 import h11
 
+from mayfly.engines.docker.gateway.memory import Held
+
 HEAD_MOST = 64 * 1024
-DOCUMENT_MOST = 32 * 1024 * 1024  # bytes of an answer that is read whole
+DOCUMENT_MOST = 16 * 1024 * 1024  # bytes of an answer that is read whole
 CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 30.0  # for a question of the gateway's own
 PIECE = 64 * 1024
@@ -112,10 +114,12 @@ class EngineConnection:
             else:
                 raise EngineGone(BROKE_OFF)
 
-    async def body(self, most: int = DOCUMENT_MOST) -> bytes:
-        """The whole body of the answer."""
+    async def body(self, most: int = DOCUMENT_MOST, held: Held | None = None) -> bytes:
+        """The whole body of the answer; ``Full`` where there is no room for it."""
         whole = bytearray()
         async for piece in self.pieces():
+            if held is not None:
+                held.more(len(piece))
             whole += piece
             if len(whole) > most:
                 raise EngineGone(f"the Engine's answer has more than {most} bytes")

@@ -38,13 +38,15 @@ from mayfly.engines.docker.gateway.engine_connection import (
 )
 from mayfly.engines.docker.gateway.engine_connection import asked as asked_of
 from mayfly.engines.docker.gateway.lookup import known
-from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, JSON, Passage
+from mayfly.engines.docker.gateway.memory import Full, Held
+from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, BYTES_A_REQUEST, JSON, Passage
 from mayfly.engines.docker.gateway.published_ports import NotPublished, PublishedPorts
 from mayfly.engines.docker.gateway.showing import told_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PARSED = 4  # bytes in memory for each of a body that is JSON, beside it
 TURNS = 4  # of what has to be made first, for one request
 BUG = "the gateway failed on this request, which is a fault of Mayfly's; its log has more"
 STARTS = ("/start", "/restart")
@@ -85,6 +87,9 @@ class Handling:
             return await _told(door, client, refused.refuse)
         except EngineGone as gone:
             return not client.answered and await client.refuse(503, str(gone))
+        except Full as full:
+            # What of its body has not been read yet is not read: the connection ends.
+            raise BadRequest(503, str(full)) from full
         except (BadRequest, OSError):
             raise
         except Exception:  # noqa: BLE001  a bug on one request ends that one
@@ -93,7 +98,13 @@ class Handling:
 
     async def _served(self, door: Door, client: ClientConnection, asked: Asked) -> bool:
         grant = await _grant(door)
-        request = await _read(client, asked, grant)
+        with door.memory.held() as held:
+            return await self._answered(door, client, asked, grant, held)
+
+    async def _answered(
+        self, door: Door, client: ClientConnection, asked: Asked, grant: Grant, held: Held
+    ) -> bool:
+        request = await _read(door, client, asked, grant, held)
         if isinstance(request, Refuse):
             return await _told(door, client, request)
         outcome, things = await self._admitted(door, request, grant)
@@ -104,7 +115,7 @@ class Handling:
             headers = {"Content-Type": JSON, **outcome.headers}
             return await client.answer(outcome.status, headers.items(), body)
         assert isinstance(outcome, Forward)
-        passage = Passage(self._engine, door, client, asked, grant, outcome)
+        passage = Passage(self._engine, door, client, asked, grant, outcome, held)
         await self._prepared(door, outcome)
         if outcome.answer is Answer.PULL:
             await _fetching(passage, anew=not any(ref.kind is Kind.IMAGE for ref in things))
@@ -137,7 +148,9 @@ class Handling:
     async def _judged(
         self, door: Door, request: Request, grant: Grant
     ) -> tuple[Outcome, Mapping[Ref, Known]]:
-        things = await known(self._engine, objects(request), grant, door.pulled)
+        refs = objects(request)
+        door.charge(len(refs))
+        things = await known(self._engine, refs, grant, door.pulled, door.looks)
         return admit(request, grant, things), things
 
     async def _made_first(self, door: Door, make: Forward, grant: Grant) -> None:
@@ -254,7 +267,9 @@ async def _grant(door: Door) -> Grant:
     return grant
 
 
-async def _read(client: ClientConnection, asked: Asked, grant: Grant) -> Request | Refuse:
+async def _read(
+    door: Door, client: ClientConnection, asked: Asked, grant: Grant, held: Held
+) -> Request | Refuse:
     request = request_head(
         asked.method, asked.target, asked.headers.items(), token=secrets.token_hex(6)
     )
@@ -263,8 +278,12 @@ async def _read(client: ClientConnection, asked: Asked, grant: Grant) -> Request
     expected = expects(request)
     if expected is Expects.UPLOAD:
         return request
-    body = await client.body(grant.bounds.body)
-    return with_body(request, body) if expected is Expects.JSON else request
+    body = await client.body(grant.bounds.body, held)
+    door.charge(len(body) / BYTES_A_REQUEST)
+    if expected is not Expects.JSON:
+        return request
+    held.more(PARSED * len(body))
+    return with_body(request, body)
 
 
 async def _told(door: Door, client: ClientConnection, refuse: Refuse) -> bool:

@@ -12,24 +12,32 @@ from mayfly.core.admission.image_names import was_pulled
 from mayfly.core.admission.objects import SPOKEN, Kind, Known, Ref, found, lookups
 from mayfly.engines.docker.gateway.engine_connection import NOT_REACHED, EngineGone, asked
 
-ABREAST = 8  # questions of one request at once
+ABREAST = 8  # questions of one agent at once
 
 
 async def known(
-    engine: str, refs: Collection[Ref], grant: Grant, pulled: Collection[str]
+    engine: str,
+    refs: Collection[Ref],
+    grant: Grant,
+    pulled: Collection[str],
+    turns: asyncio.Semaphore,
 ) -> Mapping[Ref, Known]:
     """Those of the things that are there for this agent; ``EngineGone`` where the Engine does not say.
 
-    ``pulled``: the names of the images that the agent has pulled.
+    ``pulled``: the names of the images that the agent has pulled; ``turns``: of all requests of the agent.
     """
-    turns = asyncio.Semaphore(ABREAST)
+    there: dict[Ref, Known] = {}
+    left = iter(refs)
 
-    async def looked(ref: Ref) -> Known | None:
-        async with turns:
-            return await _one(engine, ref, grant, pulled)
+    async def looking() -> None:
+        for ref in left:  # all of these take from one
+            async with turns:
+                one = await _one(engine, ref, grant, pulled)
+            if one is not None:
+                there[ref] = one
 
-    there = await asyncio.gather(*(looked(ref) for ref in refs))
-    return {ref: one for ref, one in zip(refs, there, strict=True) if one is not None}
+    await asyncio.gather(*(looking() for _ in range(min(ABREAST, len(refs)))))
+    return there
 
 
 async def _one(engine: str, ref: Ref, grant: Grant, pulled: Collection[str]) -> Known | None:

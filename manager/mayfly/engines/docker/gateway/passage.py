@@ -18,8 +18,10 @@ from mayfly.core.admission.outcome import Answer, Forward, Streams
 from mayfly.edge.fetched_images import FetchedImages
 from mayfly.engines.docker.gateway import relay
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
+from mayfly.engines.docker.gateway.counting import PROCESSES
 from mayfly.engines.docker.gateway.engine_connection import EngineConnection, EngineGone, Head
 from mayfly.engines.docker.gateway.lines import documents
+from mayfly.engines.docker.gateway.memory import Held
 from mayfly.engines.docker.gateway.showing import (
     document_of,
     shown_to,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 ANSWER_SECONDS = 3600.0  # for an answer that is read whole: a stop may be told to wait long
+BYTES_A_REQUEST = 16 * 1024  # read whole and parsed, count as one more request
 HEAD_ALONE_SECONDS = 0.02  # as long as the Engine itself takes to have something to say
 BY_THEN = "mayfly-gateway"
 
@@ -52,6 +55,7 @@ class Passage:
         asked: Asked,
         grant: Grant,
         forward: Forward,
+        held: Held,
     ) -> None:
         self.door = door
         self.grant = grant
@@ -61,6 +65,7 @@ class Passage:
         self._engine = engine
         self._client = client
         self._asked = asked
+        self._held = held
 
     # -- one whole answer ------------------------------------------------------------------
 
@@ -74,7 +79,7 @@ class Passage:
             ):
                 await self._send(engine)
                 head = await engine.head()
-                return head, await engine.body()
+                return head, await self._whole_body(engine, head.status)
         except TimeoutError as error:
             raise EngineGone("the Engine of this host does not answer") from error
         finally:
@@ -83,6 +88,13 @@ class Passage:
             if starting is not None and head.status >= 400:
                 with suppress(EngineGone):  # it is looked again when the Engine is back
                     await starting.look()
+
+    async def _whole_body(self, engine: EngineConnection, status: int) -> bytes:
+        body = await engine.body(held=self._held)
+        if self.forward.counts == PROCESSES and status == 201:
+            self.door.counting.made_process(str(document_of(body).get("Id")))
+        self.door.charge(len(body) / BYTES_A_REQUEST)
+        return body
 
     async def unless_gone(self, going: Awaitable[tuple[Head, bytes]]) -> tuple[Head, bytes]:
         """What it comes to; broken off where the client does not wait for it."""

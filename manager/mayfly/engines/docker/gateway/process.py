@@ -27,6 +27,7 @@ from mayfly.engines.docker.gateway.counting import Counting
 from mayfly.engines.docker.gateway.door import Door
 from mayfly.engines.docker.gateway.grant_files import DOOR
 from mayfly.engines.docker.gateway.handling import Handling
+from mayfly.engines.docker.gateway.memory import OF_ALL, OF_ONE, Memory
 from mayfly.engines.docker.gateway.own_code import OwnCode, begin_anew
 from mayfly.engines.docker.gateway.said import say
 
@@ -54,6 +55,7 @@ class Gateway:
         self._events = ContainerEvents(engine, self._doors.values)
         self._handling = Handling(engine, self._events.needed)
         self._code = OwnCode()
+        self._memory = Memory(OF_ALL)
         self._ends = asyncio.Event()
         self._begins_anew = False
         self._control = Control(self._close, self._health)
@@ -130,6 +132,7 @@ class Gateway:
             self._seen = None  # it is being made
             return
         door = Door(generation, place, self._handling.serve, Counting(self._engine))
+        door.memory = Memory(OF_ONE, self._memory)
         if door.files.is_over():
             return
         try:

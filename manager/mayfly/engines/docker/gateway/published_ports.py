@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from socket import socket
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,8 @@ from mayfly.engines.docker.gateway.agent_namespace import NotThere, listening, n
 from mayfly.engines.docker.gateway.engine_connection import EngineGone, asked
 
 FILE = "ports.json"
+PORTS = 256  # of all containers of one agent
+RESERVED = 512  # descriptors that ports do not take: for doors, and what the manager asks
 CONNECTIONS = 256  # at once, of all ports of one agent
 REACH_SECONDS = 10.0
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  in a sentence; what is listened on is loopback
@@ -85,6 +88,7 @@ class PublishedPorts:
             if container in self._open or not wanted:
                 return
             had = self._given.get(container)
+            self._see_that_there_is_room(len(had or wanted))
             given, opened = await self._listen(container, name, had or wanted)
             self._open[container] = opened
             if self._is_closed():  # meanwhile
@@ -93,6 +97,14 @@ class PublishedPorts:
             if given != had:
                 self._given[container] = given
                 await self._kept()
+
+    def _see_that_there_is_room(self, more: int) -> None:
+        there = sum(len(self._given.get(one, ())) for one in self._open)
+        if there + more > PORTS:
+            raise NotPublished(f"this job publishes {there} ports of at most {PORTS}")
+        soft, _ = getrlimit(RLIMIT_NOFILE)
+        if sum(1 for _ in Path("/proc/self/fd").iterdir()) + 2 * more + RESERVED > soft:
+            raise NotPublished("this host's gateway has no descriptors left for another port")
 
     def withdraw(self, container: str) -> None:
         """Listen for it no more; it has ended, and may start again."""

@@ -22,3 +22,7 @@ class Rate:
         now = self._clock()
         self._free_at = max(self._free_at, now - self._burst) + self._each
         return max(0.0, self._free_at - now)
+
+    def charge(self, requests: float) -> None:
+        """What was done for one was as much as so many more: those that follow wait for it."""
+        self._free_at = max(self._free_at, self._clock() - self._burst) + self._each * requests

@@ -1,0 +1,103 @@
+"""What one agent's requests hold and cost is bounded, and is that agent's alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.admission.objects import Kind, Ref
+from mayfly.core.admission.ports import Published
+from mayfly.engines.docker.gateway.counting import PROCESSES, PROCESSES_MOST, Counting
+from mayfly.engines.docker.gateway.lookup import ABREAST, known
+from mayfly.engines.docker.gateway.memory import Full, Memory
+from mayfly.engines.docker.gateway.published_ports import PORTS, NotPublished, PublishedPorts
+from mayfly.engines.docker.gateway.rate import Rate
+from tests.engine.gateway.agent import granted
+from tests.fakes.docker_engine import Ask, FakeEngine, reply
+
+
+def test_memory_of_one_agent_is_its_own_and_of_all_is_bounded() -> None:
+    everybody = Memory(100)
+    one, other = Memory(60, everybody), Memory(60, everybody)
+    with one.held() as held:
+        held.more(60)
+        with pytest.raises(Full):
+            held.more(1)
+        with other.held() as second:
+            second.more(40)
+            with pytest.raises(Full):
+                second.more(1)
+    assert (one.taken, other.taken, everybody.taken) == (0, 0, 0)
+    held.more(10)  # of a request that goes on without its client
+    assert everybody.taken == 0
+
+
+def test_what_a_request_cost_is_waited_for_by_the_next() -> None:
+    rate = Rate(10, clock=lambda: 100.0)
+    assert rate.wait() == 0.0
+    rate.charge(20)
+    assert rate.wait() == pytest.approx(1.2)
+
+
+def test_questions_of_one_agent_wait_for_each_other() -> None:
+    """However many requests ask them."""
+    at_once, most, lock = [0], [0], threading.Lock()
+    full = threading.Event()
+
+    def serve(ask: Ask) -> None:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+            if at_once[0] == ABREAST:
+                full.set()
+        full.wait(10)
+        reply(404, {"message": "no"})(ask)
+        with lock:
+            at_once[0] -= 1
+
+    async def main(engine: FakeEngine) -> None:
+        turns = asyncio.Semaphore(ABREAST)
+        names = [[Ref(Kind.NETWORK, f"n{m}{n}") for n in range(12)] for m in range(3)]
+        looks = (known(engine.path, refs, granted(), (), turns) for refs in names)
+        assert list(await asyncio.gather(*looks)) == [{}, {}, {}]
+
+    with FakeEngine() as engine:
+        engine.on("GET", "/networks/.*", serve)
+        asyncio.run(main(engine))
+        assert len(engine.asked("GET", "/networks/.*")) == 36
+    assert most[0] == ABREAST
+
+
+def test_processes_that_were_never_started_are_counted_until_their_container_is_gone() -> None:
+    async def main(engine: FakeEngine) -> None:
+        counting = Counting(engine.path)
+        for number in range(PROCESSES_MOST):
+            assert await counting.begin(PROCESSES, granted()) is None
+            counting.made_process(f"{number:064x}")
+            counting.end(PROCESSES)
+        never = {"Running": False, "ExitCode": None}
+        engine.on("GET", "/exec/.*/json", reply(200, never))
+        refusal = await counting.begin(PROCESSES, granted())
+        assert refusal is not None
+        assert f"at most {PROCESSES_MOST}" in refusal
+        engine.on("GET", f"/exec/{1:064x}/json", reply(404, {"message": "no such exec"}))
+        engine.on("GET", f"/exec/{2:064x}/json", reply(200, {"Running": False, "ExitCode": 0}))
+        for _ in range(2):
+            assert await counting.begin(PROCESSES, granted()) is None
+        assert await counting.begin(PROCESSES, granted()) is not None
+
+    with FakeEngine() as engine:
+        asyncio.run(main(engine))
+
+
+def test_an_agent_publishes_so_many_ports_and_no_more(tmp_path: Path) -> None:
+    """Nothing is listened on for a container that has too many."""
+    many = tuple(Published(port) for port in range(1, PORTS + 2))
+    ports = PublishedPorts("/nowhere", tmp_path, "a" * 64)
+    with pytest.raises(NotPublished, match=f"at most {PORTS}"):
+        asyncio.run(ports.publish("c" * 64, "web", many))
+    assert json.dumps(ports.known()) == "[]"
