@@ -115,7 +115,8 @@ def test_an_attachment_that_stands_after_its_container_delays_no_end(
     fake.told.clear()
     generation, container = opened(followed, until, FOREVER)
     pod = fake.pod(generation)
-    ending = threading.Thread(target=pod.end, args=(3,))
+    ending = threading.Thread(target=pod.end, args=(3,), daemon=True)
+    until(lambda: not pod.attached)  # the way into its gate is closed
     pod.say(f"mayfly: {pod.key} exit 3 0\n".encode())
     until(lambda: pod.attached)
     ending.start()

@@ -21,7 +21,7 @@ from tests.real.kubernetes.namespace import Namespace
 
 CRASHING = Path(__file__).with_name("cluster_crashing.py")
 NOTES = '[[pool.caches]]\nsource = "pvc:notes"\ntarget = "/cache"\n'
-SHARE = 0.2  # of the moments for a trouble that have one: a pod takes seconds to start, not tenths
+SHARE = 0.6  # of the moments for a trouble that have one: a pod takes seconds to start, not tenths
 TROUBLES = (
     ("manager killed", 4),
     ("manager stopped", 2),
