@@ -979,6 +979,10 @@ MISTAKES: list[tuple[str, str]] = [
         pool('containers = true\nsecurity = { userns = "host" }'),
         "containers: is not for a pool with security.userns",
     ),
+    (
+        pool('containers = true\nnetwork = "none"'),
+        'Say "never", or name the registries in allowed_images',
+    ),
     (pool('pull = "always"'), "pull: has no meaning without containers = true"),
     (
         pool('allowed_images = ["postgres:*"]'),

@@ -288,7 +288,8 @@ class PoolTable(Table):
     allowed_images: list[ImagePattern] = key(
         model.PoolSpec,
         "allowed_images",
-        'the images that such containers may be of, ["postgres:*", "ghcr.io/ourlab/*"]; absent: any',
+        'the images that such containers may be of, ["postgres:*", "registry.lab/*"]; absent: any '
+        "of the public registries that everybody knows; one of your own has to be named",
     )
     pull: Literal["missing", "always", "never"] = key(
         model.PoolSpec,

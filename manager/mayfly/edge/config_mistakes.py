@@ -116,6 +116,10 @@ def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     if pool.network not in (None, "none"):
         why = f'has no meaning with network = "{pool.network}": jobs\' containers are in others'
         yield ("containers",), f'{why}. Leave `network` out, or say "none"'
+    any_registry = any(one.startswith("*") for one in pool.allowed_images)
+    if pool.network == "none" and pool.pull != "never" and any_registry:
+        why = "lets jobs that have no network carry data in and out, by the images that they have fetched"
+        yield ("pull",), f'{why}. Say "never", or name the registries in allowed_images'
     if pool.security.userns is not None:
         yield (
             ("containers",),

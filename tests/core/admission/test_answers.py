@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from mayfly.core.admission.answers import shown, shown_headers
@@ -226,6 +227,10 @@ def test_images_are_those_that_the_pool_allows() -> None:
     found = shown(Answer.IMAGES, [image, other, nameless, both], GRANT)
     assert [one["RepoTags"] for one in found] == [["lab/x:1"], ["lab/x:2"]]
     nothing_of_the_host(found)
+    always = replace(GRANT, pull="always")
+    told = shown(Answer.IMAGES, [image, both], always, pulled={"lab/x:2"})
+    assert [one["RepoTags"] for one in told] == [["lab/x:2"]]
+    assert shown(Answer.IMAGES, [image, both], always) == []
     document: dict[str, Any] = {**both, "Config": {"Labels": {"io.mayfly.gate": "3", "a": "b"}}}
     document["GraphDriver"] = {"Name": "overlay2", "Data": {"UpperDir": "/var/lib/docker/x"}}
     told = shown(Answer.IMAGE, document, GRANT)

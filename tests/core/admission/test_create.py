@@ -257,9 +257,55 @@ def test_what_an_image_keeps_is_a_volume_of_the_jobs_unless_another_container_ha
     forward = forwarded("POST", CREATE, made(), world=world)
     assert mounts_of(forward)["/data"]["VolumeOptions"]["Labels"] == GRANT.labels
     forward = forwarded("POST", CREATE, made(host={"VolumesFrom": ["db"]}), world=world)
+    assert "/data" in mounts_of(forward)  # which it has not
+    by_name = f"/v1.45/containers/{PREFIX}db/json"
+    world.things[by_name] = {**world.things[by_name], "Mounts": [{"Destination": "/data"}]}
+    forward = forwarded("POST", CREATE, made(host={"VolumesFrom": ["db"]}), world=world)
     assert "/data" not in mounts_of(forward)
     forward = forwarded("POST", CREATE, made(host={"Binds": ["data:/data/"]}), world=world)
     assert mounts_of(forward)["/data"]["Source"] == f"{PREFIX}data"
+
+
+def test_a_place_of_an_image_is_judged_whatever_comes_from_another_container() -> None:
+    world = engine()
+    path = "/v1.45/images/alpine:latest/json"
+    world.things[path] = {**world.things[path], "Config": {"Volumes": {"/proc/x": {}}}}
+    told = refused("POST", CREATE, made(host={"VolumesFrom": ["db"]}), world=world)
+    assert "a VOLUME of the image" in told.sentence
+
+
+def test_a_platform_is_the_images_and_not_passed_on() -> None:
+    world = engine()
+    path = "/v1.45/images/alpine:latest/json"
+    world.things[path] = {**world.things[path], "Os": "linux", "Architecture": "arm64"}
+    for said in ("linux/arm64", "linux/arm64/v8", "arm64", "linux/aarch64", "linux"):
+        forward = forwarded("POST", f"{CREATE}&platform={said}", made(), world=world)
+        assert "platform" not in forward.target
+    told = refused("POST", f"{CREATE}&platform=linux/amd64", made(), world=world)
+    assert (told.status, "here for linux/arm64" in told.sentence) == (400, True)
+
+
+def test_what_an_image_says_to_the_nvidia_runtime_is_taken_back() -> None:
+    world = engine()
+    path = "/v1.45/images/alpine:latest/json"
+    env = ["NVIDIA_NEW_THING=1", "NVIDIA_REQUIRE_CUDA=cuda>=12", "PATH=/bin"]
+    world.things[path] = {**world.things[path], "Config": {"Env": env}}
+    forward = forwarded("POST", CREATE, made({"Env": ["NVIDIA_OTHER=2", "A=b"]}), world=world)
+    assert forward.body is not None
+    told = forward.body["Env"]
+    assert {"NVIDIA_NEW_THING", "NVIDIA_OTHER", "A=b"} <= set(told)
+    assert not any(one.startswith("NVIDIA_REQUIRE") for one in told)
+
+
+def test_the_volumes_that_a_container_brings_are_counted() -> None:
+    binds = ["data:/a", "new:/b", "/home/agent/_work/x:/c"]
+    forward = forwarded("POST", CREATE, made({"Volumes": {"/d": {}}}, host={"Binds": binds}))
+    assert forward.numbers == {"containers": 1, "volumes": 2}
+
+
+def test_a_volume_without_a_name_goes_with_its_container() -> None:
+    for said in ("", "?v=0", "?v=false&force=1"):
+        assert "v=1" in forwarded("DELETE", f"/containers/db{said}").target
 
 
 def test_links_lead_to_containers_of_the_job() -> None:

@@ -14,6 +14,7 @@ from mayfly.core.admission.image_names import (
     was_pulled,
 )
 from mayfly.core.admission.objects import Kind, Known, Ref, found, lookups
+from tests.core.admission.engine import refused
 from tests.core.admission.granted import AGENT, GRANT, PREFIX
 
 ID = "c" * 64
@@ -110,6 +111,11 @@ def test_an_image_is_there_where_a_pattern_allows_one_of_its_names(
     assert known is None or not known.own
 
 
+def test_a_registry_of_ones_own_has_to_be_named_and_a_refusal_says_how() -> None:
+    told = refused("POST", "/images/create?fromImage=x.localtest.me:5000/a")
+    assert "has to be named in it: x.localtest.me:5000/*" in told.sentence
+
+
 def test_an_image_was_pulled_by_any_of_its_names() -> None:
     assert was_pulled(IMAGE, {"lab/tool:1"})
     assert was_pulled(IMAGE, {"lab/tool@sha256:" + "2" * 64})
@@ -144,6 +150,15 @@ def test_a_name_is_read_as_the_engine_reads_it(name: str, plain: str | None) -> 
     [
         (("*",), "alpine", True),
         (("*",), "ghcr.io/lab/x:1", True),
+        # Where a name leads says whoever keeps it: this one to the host itself.
+        (("*",), "x.localtest.me:5000/a", False),
+        (("*",), "10.0.0.1.nip.io/a", False),
+        (("*",), "registry.lab.example/a", False),
+        (("x*",), "x.localtest.me:5000/a:latest", False),
+        (("registry.lab.example/*",), "registry.lab.example/a", True),
+        (("*.lab.example/*",), "registry.lab.example/a", True),
+        (("*.lab.example/*",), "evil.example/x.lab.example/a", False),
+        (("*.example/*",), "registry.example/a", False),
         # The Engine would ask the host itself, or what stands beside it.
         (("*",), "localhost:5000/x", False),
         (("*",), "localhost/x", False),
@@ -171,6 +186,8 @@ def test_a_pattern_allows_names(patterns: tuple[str, ...], name: str, fits: bool
     ("patterns", "registry", "fits"),
     [
         (("*",), "ghcr.io", True),
+        (("*",), "x.localtest.me:5000", False),
+        (("*.lab.example/*",), "registry.lab.example", True),
         (("*",), "localhost:5000", False),
         (("*",), "10.0.0.1", False),
         (("lab/*",), "ghcr.io", False),

@@ -6,7 +6,7 @@ Mayfly's labels are left out, whichever way they came in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from mayfly.core.admission.answers_containers import (
@@ -17,7 +17,7 @@ from mayfly.core.admission.answers_containers import (
 from mayfly.core.admission.answers_parts import Published, clean_labels, kept, named
 from mayfly.core.admission.errors import sentence, shown_error
 from mayfly.core.admission.grant import LABEL_DEFAULT, LABEL_IMAGE, RESERVED, Grant
-from mayfly.core.admission.image_names import names_of
+from mayfly.core.admission.image_names import names_of, was_pulled
 from mayfly.core.admission.outcome import Answer
 
 __all__ = ["shown", "shown_error", "shown_headers"]
@@ -79,11 +79,21 @@ _EVENT = ("Type", "Action", "scope", "time", "timeNano", "status", "id")
 _PULL = ("status", "id", "progress", "progressDetail", "aux")
 
 
-def shown(answer: Answer, document: Any, grant: Grant, published: Published | None = None) -> Any:
+def shown(
+    answer: Answer,
+    document: Any,
+    grant: Grant,
+    published: Published | None = None,
+    pulled: Collection[str] = (),
+) -> Any:
     """The document as the client gets it; ``None``: it is left out, which is of an event alone.
 
-    ``published`` has by a container's id what the gateway listens on for it: ``{"80/tcp": (8080,)}``.
+    ``published`` has by a container's id what the gateway listens on for it: ``{"80/tcp": (8080,)}``. In
+    ``pulled`` are the names of the images that this agent has fetched, as people write them.
     """
+    if answer is Answer.IMAGES and grant.pull == "always":
+        # The id of an image is enough for a registry to have it named anew.
+        document = [one for one in document if was_pulled(one, pulled)]
     show = _SHOWN.get(answer)
     return document if show is None else show(document, grant, published or {})
 

@@ -65,6 +65,9 @@ def allowed_or_refused(name: str, grant: Grant) -> None:
     if image_names.allowed(name, grant):
         return
     patterns = ", ".join(grant.allowed_images[:6]) or "none"
+    read = image_names.parts(name)
+    if read is not None and not image_names.is_known_registry(name, grant):
+        patterns += f"; a registry of your own has to be named in it: {read[0]}/*"
     raise Refused(
         f"image {shown(name)} is not one that pool {shown(grant.pool)} allows (allowed_images: {patterns})"
     )

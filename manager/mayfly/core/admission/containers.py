@@ -41,7 +41,7 @@ _STREAMS = (
 )
 _CREATE = (
     word("name", "the name that the job knows it by"),
-    word("platform", form=r"[a-z0-9/_.-]{1,64}"),
+    word("platform", "the image's, or a refusal; not passed on", r"[A-Za-z0-9/_.-]{1,64}"),
 )
 _LIST = (
     switch("all"),
@@ -107,7 +107,8 @@ def _remove(ask: Ask) -> Outcome:
     said = asked(ask, (switch("v"), switch("force"), switch("link")))
     if said.pop("link", "0").lower() in ("1", "true", "t"):
         raise Refused("parameter link is refused: a link is of the container that it was made with")
-    return out(ask, f"/containers/{quoted(ask.container().id)}", said)
+    # A volume without a name is nobody's once its container is gone.
+    return out(ask, f"/containers/{quoted(ask.container().id)}", {**said, "v": "1"})
 
 
 def _archive(method: str, streams: Streams, does: str) -> Route:
@@ -264,7 +265,7 @@ ROUTES = (
         "/containers/{container}",
         _THEIRS,
         _remove,
-        (switch("v"), switch("force"), switch("link", "refused")),
+        (switch("v", "always"), switch("force"), switch("link", "refused")),
     ),
     _archive("HEAD", Streams.NONE, "`docker cp`"),
     _archive("GET", Streams.ANSWER, "`docker cp` out of it"),

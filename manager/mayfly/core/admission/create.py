@@ -119,6 +119,7 @@ _AS_IT_IS: Mapping[str, Any] = {
 }
 # But for the one label that no container of a job bears: agents are listed by it, however many these are.
 _NO_AGENTS = {name: value for name, value in NOBODYS.items() if name != LABEL_GENERATION}
+_SAME = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _WHERE_SAID = ("Cmd", "Entrypoint", "Shell", "StopSignal")
 
 
@@ -209,6 +210,7 @@ def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
     _weighed(given, image)
     env = variables(given.get("Env") or ())
     way, forced = create_gpu.runtime_and_env(host, env, ask.grant)
+    forced = dict.fromkeys(create_gpu.strange((*image.environment, *env))) | forced
     own = _labels(free_labels(given.get("Labels"), "Labels"), image)
     labels = own | _NO_AGENTS | ask.grant.labels
     labels |= {LABEL_DOOR: "", LABEL_PORTS: ports_label(ports), LABEL_IMAGE: given["Image"]}
@@ -250,9 +252,8 @@ def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
         )
     if healthcheck := _healthcheck(given.get("Healthcheck"), image):
         body["Healthcheck"] = healthcheck
+    _platform(ask.request.query.get("platform", ""), image)
     query = {"name": ask.grant.prefix + name}
-    if ask.request.query.get("platform"):
-        query["platform"] = ask.request.query["platform"]
     return Forward(
         "POST",
         target(SPOKEN, "/containers/create", query),
@@ -261,6 +262,7 @@ def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
         answer=Answer.CREATED,
         directories=tuple(dict.fromkeys(places.directories)),
         counts="containers",
+        volumes=places.makes,
     )
 
 
@@ -282,6 +284,18 @@ def _weighed(given: Mapping[str, Any], image: Known) -> None:
     test = check.get("Test") or texts_of(of_image.get("Test"))
     weigh(test, COMMAND_WEIGHS, "Healthcheck.Test")
     weigh(given.get("Env") or (), ENVIRONMENT_WEIGHS, "Env")
+
+
+def _platform(said: str, image: Known) -> None:
+    """`Refused` where the image is for another: it was looked at as it is here, and is made so."""
+    words = [_SAME.get(one, one) for one in said.lower().split("/") if one]
+    variants = ("v8",) if "arm64" in image.platform else ()
+    if strange := [one for one in words if one not in (*image.platform, *variants)]:
+        raise Refused(
+            f"platform {shown(said)} is refused: the image is here for {'/'.join(image.platform)}, "
+            f"and not for {strange[0]}",
+            400,
+        )
 
 
 def container_name(ask: Ask) -> str:

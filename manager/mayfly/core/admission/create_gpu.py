@@ -12,6 +12,7 @@ from typing import Any
 from mayfly.core.admission.grant import Grant
 from mayfly.core.admission.outcome import Refused
 from mayfly.core.admission.request import shown
+from mayfly.core.gate_environment import harmless_of_an_image
 
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 NOTHING = ("", "void", "none")
@@ -28,6 +29,11 @@ TAKEN_BACK = (
     "NVIDIA_MOFED",
     "NVIDIA_NVSWITCH",
 )
+
+
+def strange(names: Iterable[str]) -> list[str]:
+    """Those of an environment that the NVIDIA runtime might go by, and that ask for no more than a driver."""
+    return [one for one in names if one.startswith("NVIDIA_") and not harmless_of_an_image(one)]
 
 
 def asks(host: Mapping[str, Any], env: Mapping[str, str | None]) -> bool:

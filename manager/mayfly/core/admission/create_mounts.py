@@ -89,6 +89,7 @@ class Mounted:
     volumes_from: list[str] = field(default_factory=list)
     directories: list[Directory] = field(default_factory=list)
     targets: set[str] = field(default_factory=set)
+    makes: int = 0  # how many volumes come to be with it, at most
 
     def take(self, place: str, where: str) -> None:
         """Note that something is mounted there; `Refused` where something is already."""
@@ -102,6 +103,7 @@ class Mounted:
 def mounted(ask: Ask, host: Mapping[str, Any], volumes: Iterable[str], image: Known) -> Mounted:
     """All that the container mounts; ``volumes`` are the places of the creation's own ``Volumes``."""
     out = Mounted()
+    taken: set[str] = set()
     for bind in host.get("Binds") or ():
         _bind(ask, out, bind)
     for one in host.get("Mounts") or ():
@@ -114,15 +116,22 @@ def mounted(ask: Ask, host: Mapping[str, Any], volumes: Iterable[str], image: Kn
         name, _, mode = one.partition(":")
         if mode not in ("", "ro", "rw"):
             raise Refused(f"HostConfig.VolumesFrom: {shown(mode)} is neither ro nor rw", 400)
-        out.volumes_from.append(ask.own(Kind.CONTAINER, name).id + (f":{mode}" if mode else ""))
+        container = ask.own(Kind.CONTAINER, name)
+        out.volumes_from.append(container.id + (f":{mode}" if mode else ""))
+        taken.update(cleaned(place) for place in container.places)
     # What an image says would be a volume that nobody finds again: each is made here, and marked; but what is
-    # taken from another container comes before the image's, and these then go with their container.
+    # taken from another container comes before the image's.
     own = [target(place, "Volumes") for place in volumes]
     said = [target(cleaned(place), "a VOLUME of the image") for place in image.volumes]
-    for place in dict.fromkeys((*own, *(() if out.volumes_from else said))):
-        if place not in out.targets:
+    there = {one.name for ref, one in ask.known.items() if ref.kind is Kind.VOLUME}
+    for place in dict.fromkeys((*own, *said)):
+        if place not in out.targets and place not in taken:
             out.take(place, "Volumes")
             out.mounts.append(_volume("", place, ask, read_only=False))
+    out.makes = sum(
+        "DriverConfig" in (one.get("VolumeOptions") or {}) and one.get("Source") not in there
+        for one in out.mounts
+    )
     own_volumes = sum("DriverConfig" in (one.get("VolumeOptions") or {}) for one in out.mounts)
     if own_volumes > ask.grant.bounds.volumes:
         raise Refused(

@@ -89,7 +89,7 @@ class Bounds:
     """How much of each an agent may have; the gateway keeps the count."""
 
     containers: int = 32
-    networks: int = 8
+    networks: int = 4  # each takes a range of addresses, of which a host has some thirty
     volumes: int = 32
     images: int = 256  # names that it may have fetched
     connections: int = 64

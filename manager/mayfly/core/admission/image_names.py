@@ -1,7 +1,8 @@
 """Names of images: what one is, which of them an agent may use, and which registries the Engine is sent to.
 
-The Engine fetches an image from where it stands itself, which is nearer to the host than any job is: a
-registry on its loopback, or an address beside it, is asked only where a pattern of the pool names it.
+The Engine fetches an image from where it stands itself, which is nearer to the host than any job is, and a
+name may lead to any address. So it is sent to registries that a pattern of the pool names, and to such public
+ones as everybody knows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ LATEST = "latest"
 ANY = "*"
 HUB = "docker.io"
 MAYFLYS = "mayfly/*"  # what `mayfly images build` makes, whichever pool is to have it
+# Of these a pattern need not name the registry: nobody but their keepers says where their names lead.
+PUBLIC = frozenset(
+    {
+        *(HUB, "ghcr.io", "quay.io", "registry.gitlab.com", "mcr.microsoft.com", "public.ecr.aws"),
+        *("gcr.io", "nvcr.io", "registry.k8s.io", "docker.elastic.co"),
+    }
+)
 _HUBS = (HUB, "index.docker.io", "registry-1.docker.io")
 _DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _PATH = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -74,11 +82,16 @@ def allowed(name: str, grant: Grant) -> bool:
     plain, read = familiar(name), parts(name)
     if plain is None or read is None:
         return False
-    if _is_near(read[0]):
-        return any(
-            _registry(one) == read[0] and _matches(one, plain) for one in grant.allowed_images
-        )
-    return any(_matches(one, plain) for one in grant.allowed_images)
+    return any(
+        _matches(one, plain) and (read[0] in PUBLIC or _names(one, read[0]))
+        for one in grant.allowed_images
+    )
+
+
+def is_known_registry(name: str, grant: Grant) -> bool:
+    """Whether the Engine may be sent to the registry of that name, whatever image it is."""
+    read = parts(name)
+    return read is None or registry_allowed(read[0], grant)
 
 
 def registry_allowed(registry: str, grant: Grant) -> bool:
@@ -86,10 +99,8 @@ def registry_allowed(registry: str, grant: Grant) -> bool:
     if not re.fullmatch(_DOMAIN, registry, re.ASCII):
         return False
     domain = HUB if registry in _HUBS else registry
-    own = any(_registry(one) == domain for one in grant.allowed_images)
-    return own or (
-        not _is_near(domain) and any(one.startswith(ANY) for one in grant.allowed_images)
-    )
+    own = any(_names(one, domain) for one in grant.allowed_images)
+    return own or (domain in PUBLIC and any(one.startswith(ANY) for one in grant.allowed_images))
 
 
 def names_of(document: Mapping[str, Any], grant: Grant) -> tuple[str, ...]:
@@ -151,6 +162,15 @@ def _registry(pattern: str) -> str:
         return "" if ANY in first else HUB
     named = bool(set(first) & set(".:[")) or first == "localhost"
     return (HUB if first in _HUBS else first) if named else HUB
+
+
+def _names(pattern: str, domain: str) -> bool:
+    """Whether the pattern names that registry: whole, or as one below a domain (``*.lab.example``)."""
+    first = pattern.partition("/")[0]
+    below = first.removeprefix(f"{ANY}.")
+    if first == below or ANY in below or "." not in below or "/" not in pattern:
+        return _registry(pattern) == domain
+    return domain.endswith(f".{below}") and not _is_near(domain)
 
 
 def _is_near(domain: str) -> bool:

@@ -56,9 +56,12 @@ class Known:
     running: bool = False  # of a container
     # Of a container: the ports that it publishes, and the id of another whose network it is in.
     ports: tuple[Published, ...] = ()
+    places: tuple[str, ...] = ()  # of a container: where it has anything mounted
     # Of an image: what it says of each container that is made of it.
     volumes: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()  # such as "80/tcp"
+    environment: tuple[str, ...] = ()  # names of variables
+    platform: tuple[str, ...] = ()  # such as ("linux", "arm64", "v8")
     healthcheck: Mapping[str, Any] | None = field(default=None, hash=False)
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     command: tuple[str, ...] = ()  # with its entrypoint
@@ -137,6 +140,7 @@ def _container(document: Mapping[str, Any], grant: Grant) -> Known | None:
         str(document.get("Name", "")).removeprefix("/"),
         running=(document.get("State") or {}).get("Running") is True,
         ports=published_of(labels.get(LABEL_PORTS)),
+        places=tuple(str(one.get("Destination")) for one in document.get("Mounts") or ()),
     )
 
 
@@ -169,6 +173,12 @@ def _image(asked: str, document: Mapping[str, Any], grant: Grant, *, pulled: boo
         own=False,
         volumes=tuple(config.get("Volumes") or ()),
         exposed=tuple(config.get("ExposedPorts") or ()),
+        environment=tuple(str(one).partition("=")[0] for one in config.get("Env") or ()),
+        platform=tuple(
+            str(one)
+            for one in (document.get(key) for key in ("Os", "Architecture", "Variant"))
+            if one
+        ),
         healthcheck=config.get("Healthcheck"),
         labels=config.get("Labels") or {},
         command=(*texts_of(config.get("Entrypoint")), *texts_of(config.get("Cmd"))),

@@ -68,6 +68,13 @@ class Forward:
     directories: tuple[Directory, ...] = ()
     # whose number `Bounds` limits: "containers", "networks", "volumes", "processes"; None: it adds none
     counts: str | None = None
+    volumes: int = 0  # beside that: how many volumes it makes at most
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """How many of each kind that `Bounds` limits it makes at most."""
+        made = {self.counts: 1} if self.counts is not None else {}
+        return made | ({"volumes": self.volumes} if self.volumes else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,23 +28,23 @@ class Counting:
         self._making: Counter[str] = Counter()
         self._processes: set[str] = set()  # ids of those that have not been seen to have ended
 
-    async def begin(self, kind: str, grant: Grant) -> str | None:
-        """Count one more of that kind, until ``end``; a sentence where that is more than there may be."""
-        self._making[kind] += 1
+    async def begin(self, kind: str, grant: Grant, more: int = 1) -> str | None:
+        """Count so many more of that kind, until ``end``; a sentence where that is more than there may be."""
+        self._making[kind] += more
         try:
             there = await (self._running() if kind == PROCESSES else self._listed(kind, grant))
         except BaseException:
-            self.end(kind)
+            self.end(kind, more)
             raise
         most: int = PROCESSES_MOST if kind == PROCESSES else getattr(grant.bounds, kind)
         if there + self._making[kind] <= most:
             return None
-        self.end(kind)
+        self.end(kind, more)
         return f"this job has {there} {kind} of at most {most}: remove some that it does not need any more"
 
-    def end(self, kind: str) -> None:
-        """It has been made, or has not."""
-        self._making[kind] -= 1
+    def end(self, kind: str, more: int = 1) -> None:
+        """They have been made, or have not."""
+        self._making[kind] -= more
 
     def made_process(self, by_id: str) -> None:
         """A process that the Engine has kept, and that has not been started."""

@@ -11,7 +11,7 @@ import json
 import secrets
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,14 +189,21 @@ class Handling:
 
     async def _whole(self, passage: Passage, things: Mapping[Ref, Known]) -> bool:
         door, forward, grant = passage.door, passage.forward, passage.grant
-        if forward.counts is not None:
-            refusal = await door.counting.begin(forward.counts, grant)
-            if refusal is not None:
-                raise _Refused(409, refusal)
+        await self._counted(door, forward, grant)
         starting = await self._publish(door, forward, grant, things)
         going = passage.asked_whole(starting)
         head, body = await passage.unless_gone(door.made(going) if forward.makes else going)
         return await passage.answered(head, body)
+
+    async def _counted(self, door: Door, forward: Forward, grant: Grant) -> None:
+        """Count what it makes, all of it or, with a refusal, nothing."""
+        with ExitStack() as undo:
+            for kind, more in forward.numbers.items():
+                refusal = await door.counting.begin(kind, grant, more)
+                if refusal is not None:
+                    raise _Refused(409, refusal)
+                undo.callback(door.counting.end, kind, more)
+            undo.pop_all()
 
     async def _publish(
         self, door: Door, forward: Forward, grant: Grant, things: Mapping[Ref, Known]

@@ -83,8 +83,7 @@ class Passage:
         except TimeoutError as error:
             raise EngineGone("the Engine of this host does not answer") from error
         finally:
-            if self.forward.counts is not None:
-                self.door.counting.end(self.forward.counts)
+            self.uncount()
             if starting is not None and head.status >= 400:
                 with suppress(EngineGone):  # it is looked again when the Engine is back
                     await starting.look()
@@ -95,6 +94,11 @@ class Passage:
             self.door.counting.made_process(str(document_of(body).get("Id")))
         self.door.charge(len(body) / BYTES_A_REQUEST)
         return body
+
+    def uncount(self) -> None:
+        """What it makes has been made, or has not."""
+        for kind, more in self.forward.numbers.items():
+            self.door.counting.end(kind, more)
 
     async def unless_gone(self, going: Awaitable[tuple[Head, bytes]]) -> tuple[Head, bytes]:
         """What it comes to; broken off where the client does not wait for it."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def shown_to(door: Door, grant: Grant, answer: Answer, document: Any) -> Any:
     """The document as the agent gets it; ``None``: it is left out."""
     listened = {} if door.ports is None else door.ports.listened()
-    return shown(answer, document, grant, {one: _by_port(given) for one, given in listened.items()})
+    published = {one: _by_port(given) for one, given in listened.items()}
+    return shown(answer, document, grant, published, door.pulled)
 
 
 def _by_port(given: Given) -> dict[str, tuple[int, ...]]:
