@@ -12,6 +12,7 @@ from mayfly.providers.installed import packages
 ROOT = Path(__file__).parents[1] / "manager/mayfly"
 # Where a name may stand, and what such a line says.
 TEXTS = {
+    "core/admission/image_names.py": r"\"registry\.gitlab\.com\"",  # a public registry, as others
     "cli/prototype.py": r".*",  # what the 2019 prototype wrote down is Azure's alone
     "cli/verbs_images.py": r"Whose agent: local, azure, …",
     "cli/verbs_init.py": r"azure-token",
