@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import pytest
 from mayfly.core.admission.objects import Kind, Ref
 from mayfly.core.admission.ports import Published
 from mayfly.engines.docker.gateway.counting import PROCESSES, PROCESSES_MOST, Counting
+from mayfly.engines.docker.gateway.door import HEAVY_AT_ONCE, Door
+from mayfly.engines.docker.gateway.handling import Handling
 from mayfly.engines.docker.gateway.lookup import ABREAST, known
 from mayfly.engines.docker.gateway.memory import Full, Memory
 from mayfly.engines.docker.gateway.published_ports import PORTS, NotPublished, PublishedPorts
 from mayfly.engines.docker.gateway.rate import Rate
-from tests.engine.gateway.agent import granted
+from tests.engine.gateway.agent import GENERATION, agent_place, given, granted
 from tests.fakes.docker_engine import Ask, FakeEngine, reply
+
+WEB = "d" * 64
 
 
 def test_memory_of_one_agent_is_its_own_and_of_all_is_bounded() -> None:
@@ -101,3 +106,65 @@ def test_an_agent_publishes_so_many_ports_and_no_more(tmp_path: Path) -> None:
     with pytest.raises(NotPublished, match=f"at most {PORTS}"):
         asyncio.run(ports.publish("c" * 64, "web", many))
     assert json.dumps(ports.known()) == "[]"
+
+
+def test_what_is_much_work_for_the_engine_is_done_two_at_a_time_and_the_rest_meanwhile(
+    tmp_path: Path,
+) -> None:
+    place = agent_place(tmp_path)
+    given(place, granted())
+    at_once, most, lock = [0], [0], threading.Lock()
+    full, release = threading.Event(), threading.Event()
+
+    def serve(ask: Ask) -> None:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+            if at_once[0] == HEAVY_AT_ONCE:
+                full.set()
+        release.wait(60)
+        with lock:
+            at_once[0] -= 1
+        reply(200, [])(ask)
+
+    async def publishing() -> None:
+        raise AssertionError("nothing is published")
+
+    async def asked(path: str) -> bytes:
+        folder = os.open(
+            place / "door", os.O_RDONLY
+        )  # its path is longer than that of a socket may be
+        try:
+            reader, writer = await asyncio.open_unix_connection(
+                f"/proc/self/fd/{folder}/docker.sock"
+            )
+        finally:
+            os.close(folder)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n".encode())
+        said = await reader.read()
+        writer.close()
+        return said.split(b" ")[1]
+
+    async def main(engine: FakeEngine) -> None:
+        handling = Handling(engine.path, publishing)
+        door = Door(GENERATION, place, handling.serve, Counting(engine.path))
+        await door.open()
+        paths = ("web/changes", "web/top", "web/json?size=1", "json?size=true", "web/changes")
+        heavy = [asyncio.create_task(asked(f"/v1.47/containers/{path}")) for path in paths]
+        try:
+            assert await asyncio.to_thread(full.wait, 60)
+            for _ in range(10):
+                assert await asked("/_ping") == b"200"
+        finally:
+            release.set()
+        assert len(await asyncio.gather(*heavy)) == len(paths)
+        door.shut()
+
+    with FakeEngine() as engine:
+        name = f"mf-{GENERATION}-web"
+        shown = {"Id": WEB, "Name": f"/{name}", "Config": {"Labels": granted().labels}}
+        engine.on("GET", f"/containers/{name}/json", reply(200, shown))
+        engine.on("GET", f"/containers/({WEB}/(changes|top|json)|json)", serve)
+        engine.on("GET", "/_ping", reply(200, "OK"))
+        asyncio.run(main(engine))
+    assert most[0] == HEAVY_AT_ONCE

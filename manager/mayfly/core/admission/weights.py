@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mayfly.core.admission.outcome import Refused
+from mayfly.core.admission.outcome import Forward, Refused
 
 LABELS = 128
 LABELS_WEIGH = 16 * 1024  # of a container, its image's with them
@@ -20,6 +20,7 @@ ENVIRONMENT_WEIGHS = 256 * 1024
 EXPOSED = 256  # ports: each is an entry of the list
 ALIASES = 32
 LABELS_SAID = f"at most {LABELS}, and {LABELS_WEIGH // 1024} KiB with the image's"
+HEAVY = ("/changes", "/export", "/archive", "/top")
 _LONG = re.compile(r'[\x00-\x1f<>&"\\\u2028\u2029]')
 
 
@@ -40,6 +41,14 @@ def weigh(texts: Iterable[str], most: int, where: str) -> None:
     """`Refused` where they are longer than so many bytes together."""
     if weight(texts) > most:
         raise Refused(f"{where} is refused: it has more than {most} bytes")
+
+
+def is_heavy(forward: Forward) -> bool:
+    """Whether the Engine reads a container's files for it, or begins a process of its own."""
+    path, _, query = forward.target.partition("?")
+    return path.endswith(HEAVY) or any(
+        one in ("size=1", "size=t", "size=true") for one in query.lower().split("&")
+    )
 
 
 def texts_of(value: Any) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BACKLOG = 128
+HEAVY_AT_ONCE = 2  # see `weights.is_heavy`: the Engine's work for these is in nobody's share
 TURNED_SECONDS = 0.05  # between two that are turned away
 GRANT_SECONDS = 10.0  # that whoever comes early waits for the grant
 GRANT_LOOK = 0.1
@@ -64,6 +65,7 @@ class Door:
     mountpoints: dict[str, Path] = field(default_factory=dict)  # of volumes, on this host
     making_first: asyncio.Lock = field(default_factory=asyncio.Lock)  # see `outcome.First`
     memory: Memory = field(default_factory=lambda: Memory(OF_ONE))  # for its requests
+    heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HEAVY_AT_ONCE))
     looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ABREAST))
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _making: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -30,6 +30,7 @@ from mayfly.core.admission.outcome import (
 )
 from mayfly.core.admission.request import Request, request_head, with_body
 from mayfly.core.admission.routes import Expects
+from mayfly.core.admission.weights import is_heavy
 from mayfly.engines.docker.gateway import work_directories
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
 from mayfly.engines.docker.gateway.door import NOT_YET, OVER, Door
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PARSED = 4  # bytes in memory for each of a body that is JSON, beside it
+HEAVY_COUNTS = 10  # requests more that such a one counts as
 TURNS = 4  # of what has to be made first, for one request
 BUG = "the gateway failed on this request, which is a fault of Mayfly's; its log has more"
 STARTS = ("/start", "/restart")
@@ -120,7 +122,14 @@ class Handling:
         if outcome.answer is Answer.PULL:
             await _fetching(passage, anew=not any(ref.kind is Kind.IMAGE for ref in things))
         _note_use(passage)
-        match outcome.streams:
+        if not is_heavy(outcome):
+            return await self._passed(passage, things)
+        door.charge(HEAVY_COUNTS)
+        async with door.heavy:
+            return await self._passed(passage, things)
+
+    async def _passed(self, passage: Passage, things: Mapping[Ref, Known]) -> bool:
+        match passage.forward.streams:
             case Streams.NONE:
                 return await self._whole(passage, things)
             case Streams.LINES | Streams.ANSWER:
