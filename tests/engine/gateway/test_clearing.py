@@ -209,3 +209,16 @@ def test_a_gateway_that_runs_and_does_not_answer_is_waited_for(engine: Things, p
     assert engine.removed == []
     cleared(engine, place)
     assert not place.exists()
+
+
+def test_the_work_volume_goes_with_the_agent_s_container_while_that_is_there(
+    engine: Things, place: Path
+) -> None:
+    """What its job is to bring back is taken from there, and may be after all else is cleared."""
+    container = granted(work=VolumePlace("/job", "work")).container
+    engine.on("GET", f"/containers/{container}/json", reply(200, {"Id": container}))
+    cleared(engine, place)
+    assert "volumes work" not in engine.removed
+    assert f"volumes mf-{GENERATION}-data" in engine.removed
+    # Without its door the Engine would show no file of that container.
+    assert [one.name for one in place.iterdir()] == ["door"]

@@ -51,15 +51,19 @@ def test_it_runs_there_with_what_it_brought_and_ends_as_it_ends(lab: Lab, tmp_pa
     (tmp_path / "in/brought").write_text("from home\n")
     script = (
         "cat brought; pwd; id -u; echo $OF_THE_POOL $OWN; ls $CLIENTS/bin/docker; echo err >&2;"
-        "exit 7"
+        "mkdir made && echo results >made/it; test ! -e /opt/mayfly/none; exit 7"
     )
-    options = ("--dir", str(tmp_path / "in"), "--env", "OWN=mine")
+    options = ("--dir", str(tmp_path / "in"), "--out", "made", "--env", "OWN=mine")
     job = submitted(lab, script, *options)
     done = lab.done(job)
     assert done.code == 7, (done, lab.gateway.log()[-2000:])
     assert done.lines == ["from home", "/workspace", "0", "yes mine", "/clients/bin/docker"]
     assert done.err == "err\n"
     assert lab.manager.json("jobs")["jobs"][0]["image"] == JOB
+    back = tmp_path / "back"
+    fetched = lab.manager.cli("fetch", job, "-o", str(back))
+    assert fetched.returncode == 0, fetched.stderr
+    assert [file.read_text() for file in back.rglob("it")] == ["results\n"]
     lab.clean()
 
 

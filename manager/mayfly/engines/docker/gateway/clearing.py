@@ -24,6 +24,7 @@ from mayfly.core.admission.grant import (
     LABEL_BELONGS_HOST,
     LABEL_BELONGS_SEAL,
     PREFIX,
+    Grant,
     read_grant,
 )
 from mayfly.edge.faults import Fault, Passing
@@ -45,7 +46,8 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
     """
     place = home.agent(Path(state_dir), generation)
     seen = close(state_dir, generation)
-    work = _work_volume(place)
+    grant = _grant(place)
+    work = None if grant is None or grant.work is None else grant.work.volume
     belongs = _Belongings(base_url, host, generation, seal)
     for turn in range(ROUNDS):
         if not belongs.remove_containers():
@@ -56,9 +58,14 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
         raise Passing(f"containers of agent {generation} come again and again", 1.0)
     belongs.remove_networks()
     belongs.remove_images()
-    belongs.remove_volumes(last=work)
+    # What its job is to bring back lies there: it goes with the agent's container, while that is there.
+    # (And an Engine shows no file of a container of which it does not find all mounts: the door is one.)
+    there = grant is not None and belongs.is_there(grant.container)
+    belongs.remove_volumes(last=work, kept=work if there else None)
     try:
-        shutil.rmtree(place)
+        for one in [*place.iterdir()] if there else [place]:
+            if one.name != grant_files.DOOR:
+                shutil.rmtree(one)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -136,11 +143,10 @@ def _died(gateway: Mapping[str, Any] | None, place: Path) -> bool:
     return float(gateway.get("started", time.time())) > made
 
 
-def _work_volume(place: Path) -> str | None:
+def _grant(place: Path) -> Grant | None:
     for state in (grant_files.OVER, grant_files.LIVE):
         with suppress(OSError, ValueError):
-            work = read_grant((place / state / grant_files.GRANT).read_bytes()).work
-            return None if work is None else work.volume
+            return read_grant((place / state / grant_files.GRANT).read_bytes())
     return None
 
 
@@ -207,8 +213,24 @@ class _Belongings:
         for entry in self._own("/images/json?", "images"):
             self._remove(f"/images/{entry['Id']}?force=1", f"image {entry['Id'][:19]}")
 
-    def remove_volumes(self, last: str | None) -> None:
-        names = [entry["Name"] for entry in self._own("/volumes?", "volumes", "Volumes")]
+    def is_there(self, container: str) -> bool:
+        """Whether the agent's own container is, which mounts its work volume."""
+        doing = f"looking for the container of agent {self._generation}"
+        try:
+            wire.get_json(
+                self._base_url, f"/containers/{container}/json", doing, timeout=LOOK_SECONDS
+            )
+        except Gone:
+            return False
+        except Passing:
+            raise
+        except Fault as fault:
+            raise Passing(str(fault)) from fault
+        return True
+
+    def remove_volumes(self, last: str | None, kept: str | None) -> None:
+        listed = self._own("/volumes?", "volumes", "Volumes")
+        names = [entry["Name"] for entry in listed if entry["Name"] != kept]
         for name in sorted(names, key=lambda name: name == last):
             self._remove(f"/volumes/{quote(name, safe='')}?force=1", f"volume {name}")
 
