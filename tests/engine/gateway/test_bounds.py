@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,44 @@ def test_what_is_much_work_for_the_engine_is_done_two_at_a_time_and_the_rest_mea
         engine.on("GET", "/_ping", reply(200, "OK"))
         asyncio.run(main(engine))
     assert most[0] == HEAVY_AT_ONCE
+
+
+def test_nothing_is_carried_to_an_address_that_has_become_anothers(tmp_path: Path) -> None:
+    """Its network was removed while the connection was made, and another agent's has its addresses."""
+
+    def at(address: str) -> dict[str, object]:
+        return {"NetworkSettings": {"Networks": {"n": {"IPAddress": address}}}}
+
+    said: list[bytes] = []
+
+    async def main(engine: FakeEngine) -> None:
+        ended = asyncio.Event()
+
+        async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(ConnectionError):
+                said.append(await reader.read())
+            writer.close()
+            ended.set()
+
+        served = await asyncio.start_server(stranger, "127.0.0.1", 0)
+        port = served.sockets[0].getsockname()[1]
+        ports = PublishedPorts(engine.path, tmp_path, "a" * 64)
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        theirs.sendall(b"secret")
+        theirs.shutdown(socket.SHUT_WR)
+        await ports._carried(reader, writer, WEB, port)
+        await ended.wait()
+        writer.close()
+        theirs.close()
+        served.close()
+
+    with FakeEngine() as engine:
+        asked = iter(("127.0.0.1", "127.0.0.2"))
+
+        def serve(ask: Ask) -> None:
+            reply(200, at(next(asked)))(ask)
+
+        engine.on("GET", f"/containers/{WEB}/json", serve)
+        asyncio.run(main(engine))
+    assert b"secret" not in b"".join(said)

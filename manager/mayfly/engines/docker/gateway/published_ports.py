@@ -219,6 +219,9 @@ class PublishedPorts:
         async with asyncio.timeout(REACH_SECONDS):
             there, back = await asyncio.open_connection(address, port, limit=relay.PIECE)
         try:
+            # The address may have become another network's while it was reached: nothing is said to that.
+            if await self._address(container) != address:
+                return
             await relay.both_ended(relay.End(reader, writer), relay.End(there, back))
             await _flushed(writer)
             await _flushed(back)
