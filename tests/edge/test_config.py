@@ -191,6 +191,8 @@ url = "https://gitlab.lab"
 token = { credential = "gitlab" }
 scope = "group:7"
 releases = "https://mirror.lab/gitlab-runner"
+default_image = "python:3.12"
+helper_image = "registry.lab/gitlab-runner-helper:x86_64-v18.5.0"
 
 [pool.security]
 runtime = "runsc"
@@ -318,6 +320,8 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
                 token={"credential": "gitlab"},
                 scope="group:7",
                 releases="https://mirror.lab/gitlab-runner",
+                default_image="python:3.12",
+                helper_image="registry.lab/gitlab-runner-helper:x86_64-v18.5.0",
             ),
             security=model.PoolSecurity(runtime="runsc", read_only=True),
         ),
