@@ -64,8 +64,12 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
     belongs.remove_volumes(last=work, kept=work if there else None)
     try:
         for one in [*place.iterdir()] if there else [place]:
-            if one.name != grant_files.DOOR:
+            if one.name == grant_files.DOOR:
+                continue
+            if one.is_dir():
                 shutil.rmtree(one)
+            else:  # which ports were given
+                one.unlink(missing_ok=True)
     except FileNotFoundError:
         pass
     except OSError as error:
