@@ -59,7 +59,7 @@ def _the_same(info: EngineFacts, known: Path, memory: Memory, *, take_over: bool
     here does not say that they have ended (law 1, docs/architecture.md). An engine of this host that is made
     anew has ended what it ran.
     """
-    if info.capabilities.on_this_host or not info.id:
+    if info.capabilities.on_this_host:
         return
     before = (content(known) or b"").decode(errors="replace").strip()
     if before == info.id:
@@ -73,11 +73,19 @@ def _the_same(info: EngineFacts, known: Path, memory: Memory, *, take_over: bool
     )
     if before and there and not take_over:
         told = ", ".join(there[:SPELT_OUT]) + (", …" if len(there) > SPELT_OUT else "")
+        if not info.id:
+            raise Passing(
+                f"this {info.name} does not say which it is, and this Mayfly has agents ({told}) on the one "
+                f"that is {before}: let it look (mayfly doctor), or start with --take-over where those are "
+                "gone for good"
+            )
         raise Refused(
             f"this {info.name} is another one ({info.id}) than the one ({before}) on which this Mayfly has "
             f"agents ({told}): point the configuration back at that one, or start with "
             "--take-over where it is gone for good"
         )
+    if not info.id:
+        return
     with suppress(OSError):  # then the next start sees it
         write(known, f"{info.id}\n")
 

@@ -15,7 +15,7 @@ from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.model import ContainerId
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Passing
-from mayfly.engines.kubernetes import lease
+from mayfly.engines.kubernetes import lease, sockets
 from mayfly.engines.kubernetes.access import Access, access
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.engine import KubernetesEngine
@@ -240,6 +240,31 @@ def test_a_change_has_to_be_over_before_the_lease_can_be_anothers(made: Made) ->
         api = Api(Access(server, None), timeout=100_000, may_change=lambda: 0.2)
         with pytest.raises(Passing, match="does not answer"):
             api.call("POST", "/", "making a pod", body={})
+
+
+def test_how_long_a_change_may_take_is_asked_once_it_is_known_who_asks(made: Made) -> None:
+    """A program that gives a token may take half a minute, and the lease goes on meanwhile."""
+    clock = Clock()
+    one = made(clock)
+    one.begin(ONE, lambda *_: None)
+    one.assure()
+    one._stopping.set()
+    one._thread.join(30)
+
+    def token() -> str:
+        clock.now += lease.HELD + 1
+        return "t"
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = Access(f"http://127.0.0.1:{silent.getsockname()[1]}", None, token)
+        with pytest.raises(Passing, match="lease"):
+            Api(slow, timeout=5, may_change=one.assure).call("DELETE", "/", "removing a pod")
+        clock.now = 0.0
+        with pytest.raises(Passing, match="lease"):
+            sockets.connect(slow, "/", [], "running sh", may_change=one.assure)
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 # What changes something in the cluster, or what decisions rest on; and the calls that do neither.

@@ -145,6 +145,27 @@ def test_agents_that_are_on_another_cluster_are_not_taken_for_gone(
     assert manager.ended(job)["state"] == "succeeded"
 
 
+def test_a_cluster_that_may_not_be_looked_at_yet_is_no_other_one_s_stand_in(
+    fake: FakeCluster, manager: ClusterManager
+) -> None:
+    """Whoever points the configuration at a new cluster gives the rights there after the manager has come."""
+    manager.start()
+    manager.started(manager.queue("sleep", "600"))
+    sleeper(fake, "600")
+    manager.kill()
+    fake.uid, fake.denied = "another's", {("get", "namespaces")}
+    fake.pods.clear()
+    manager.start(wait=None)
+    until(
+        lambda: "does not say which it is" in manager.log.read_text(), "it says what it waits for"
+    )
+    assert manager.process is not None
+    assert manager.process.poll() is None
+    fake.denied = set()
+    assert manager.process.wait(60) == 1
+    assert "on which this Mayfly has agents (local-0, local-1)" in manager.log.read_text()
+
+
 def test_a_cluster_that_is_gone_for_good_is_taken_for_gone_where_a_person_says_so(
     fake: FakeCluster, manager: ClusterManager
 ) -> None:

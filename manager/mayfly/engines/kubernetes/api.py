@@ -79,11 +79,12 @@ class Api:
         within: float | None = None,
     ) -> dict[str, Any]:
         """The answer's document; ``doing`` begins the sentence of a failure."""
+        # First, since a program may be asked for it, which takes its time.
+        headers = {**self.access.headers(), "Accept": "application/json", "Content-Type": kind}
         seconds = self._timeout if within is None else within
         if method != "GET":
             seconds = min(seconds, self._may_change())
         deadline = time.monotonic() + seconds
-        headers = {**self.access.headers(), "Accept": "application/json", "Content-Type": kind}
         try:
             answer = self._pool.request(
                 method,

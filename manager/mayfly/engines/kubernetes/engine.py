@@ -199,11 +199,12 @@ class KubernetesEngine:
         """
         if self._uid is None:
             path = f"/api/v1/namespaces/{self.cluster.namespace}"
-            found: Mapping[str, Any] = {}
-            with suppress(Refused):  # asked once: nothing else needs it
+            try:
                 found = self._api.call("GET", path, "looking at the namespace")
-            self._uid = str((found.get("metadata") or {}).get("uid") or "")
-        return self._uid
+            except Refused:
+                return ""  # asked again: a right may be given, and a namespace made
+            self._uid = str((found.get("metadata") or {}).get("uid") or "") or None
+        return self._uid or ""
 
     def _has_claims(self, version: str) -> None:
         """``Refused`` where the cluster gives no devices by claims."""
@@ -549,10 +550,11 @@ class KubernetesEngine:
     def _streams(
         self, container: ContainerId, kind: str, query: Iterable[tuple[str, str]], doing: str
     ) -> sockets.Streams:
-        within = min(sockets.CONNECTING, self._lease.assure())
         name, _ = name_and_uid(container)
         path = f"{self._path}/{name}/{kind}"
-        return sockets.connect(self._api.access, path, [*query], doing, within=within)
+        return sockets.connect(
+            self._api.access, path, [*query], doing, may_change=self._lease.assure
+        )
 
     def let_go(self, generation: Generation) -> None:
         """Nothing is held of a gate."""
@@ -686,10 +688,12 @@ class KubernetesEngine:
         within: float,
         data: Iterable[bytes] | None = None,
     ) -> tuple[int, bytes]:
-        self._lease.assure()
         name, _ = name_and_uid(container)
         path, words = f"{self._path}/{name}/exec", bare(argv)
-        return sockets.run(self._api.access, path, words, doing, within=within, data=data)
+        return sockets.run(
+            *(self._api.access, path, words, doing),
+            within=within, data=data, may_change=self._lease.assure,
+        )  # fmt: skip
 
     def execute(
         self,

@@ -8,12 +8,13 @@ in v5: that stream is closed). Nothing here waits for longer than it is told.
 from __future__ import annotations
 
 import json
+import math
 import re
 import select
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -161,15 +162,21 @@ def connect(
     doing: str,
     *,
     within: float = CONNECTING,
+    may_change: Callable[[], float] = lambda: math.inf,
 ) -> Streams:
-    """The streams; a ``Fault`` where the server, or the node, does not let anybody to them."""
+    """The streams; a ``Fault`` where the server, or the node, does not let anybody to them.
+
+    ``may_change`` says how many seconds a change may take; it raises where nothing may be changed. It is
+    asked once it is known who we are, which may take its time.
+    """
     target = f"{access.server.replace('http', 'ws', 1)}{path}?{urlencode(query)}"
+    headers = access.headers()
     try:
         opened = websocket.create_connection(
             target,
-            timeout=within,
+            timeout=min(within, may_change()),
             subprotocols=[V5, V4],
-            header=[f"{name}: {value}" for name, value in access.headers().items()],
+            header=[f"{name}: {value}" for name, value in headers.items()],
             sslopt={} if access.context is None else {"context": access.context},
             suppress_origin=True,
             skip_utf8_validation=True,
@@ -205,15 +212,17 @@ def run(
     within: float,
     data: Iterable[bytes] | None = None,
     most: int = 64 * 1024,
+    may_change: Callable[[], float] = lambda: math.inf,
 ) -> tuple[int, bytes]:
     """A short command beside a pod's own process: its exit code and what it wrote, at most so many bytes.
 
-    ``data`` goes to its input, which is closed then.
+    ``data`` goes to its input, which is closed then; ``may_change`` as for `connect`.
     """
     deadline = time.monotonic() + within
     query = [("container", CONTAINER), ("stdout", "true"), ("stderr", "true")]
     query += [("stdin", "true")] if data is not None else []
-    streams = connect(access, path, [*query, *(("command", word) for word in argv)], doing)
+    query += [("command", word) for word in argv]
+    streams = connect(access, path, query, doing, may_change=may_change)
     try:
         written = bytearray()
         if data is not None:
