@@ -201,5 +201,5 @@ def test_who_does_not_know_the_key_gives_no_account(
     asked = [call for call in fake.calls if call.endswith("/attach")]
     pod.end(7)
     until(lambda: followed.died(container))
-    assert [one.exit_code for one in followed.died(container)] == [7]
+    assert {one.exit_code for one in followed.died(container)} == {7}  # its end may be told twice
     assert len(asked) == 1  # the gate's

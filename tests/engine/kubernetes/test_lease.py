@@ -286,6 +286,8 @@ OTHERS = {
     *("make_sandbox", "output", "own_process", "ping", "rename", "sandbox_is_empty"),
     *("sandbox_was_used", "size", "sweep", "take_tree", "thaw", "watch", "watch_sandbox"),
     *("weigh", "witnesses"),
+    # Of a job's own containers, which there are none of on a cluster.
+    *("belongings", "clear", "give_up", "grant", "remove_image"),
 }
 
 
