@@ -217,9 +217,9 @@ def test_the_work_volume_goes_with_the_agent_s_container_while_that_is_there(
     """What its job is to bring back is taken from there, and may be after all else is cleared."""
     container = granted(work=VolumePlace("/job", "work")).container
     engine.on("GET", f"/containers/{container}/json", reply(200, {"Id": container}))
-    (place / "ports.json").write_text("{}")
-    cleared(engine, place)
-    assert "volumes work" not in engine.removed
-    assert f"volumes mf-{GENERATION}-data" in engine.removed
-    # Without its door the Engine would show no file of that container.
-    assert [one.name for one in place.iterdir()] == ["door"]
+    for _ in range(2):  # whoever was killed before it was on record clears once more
+        cleared(engine, place)
+        assert "volumes work" not in engine.removed
+        assert f"volumes mf-{GENERATION}-data" in engine.removed
+        # Without its door the Engine would show no file of that container.
+        assert {"door", "over"} <= {one.name for one in place.iterdir()}

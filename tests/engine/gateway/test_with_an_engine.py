@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -209,12 +210,14 @@ def test_everything_that_it_made_is_gone_also_where_the_gateway_died(served: Ser
     clear(served.engine.url, state, HOST, GENERATION, SEAL)
     print(f"cleared in {time.monotonic() - began:.2f} s")
     assert served.belongings() == []
-    # Its container is there, which mounts the door.
-    assert [one.name for one in served.place.iterdir()] == ["door"]
-    clear(served.engine.url, state, HOST, GENERATION, SEAL)
+    # Its container is there, which mounts the door; whoever clears once more sees that, too.
+    for _ in range(2):
+        assert (served.place / "door").is_dir()
+        assert (served.place / "over/grant.json").exists()
+        clear(served.engine.url, state, HOST, GENERATION, SEAL)
     assert served.engine.docker("ps", "-q", "--no-trunc") == served.grant.container
+    shutil.rmtree(served.place / "over")
     served.gateway.start()
-    served.place.joinpath("door").mkdir(parents=True, exist_ok=True)
     served.place.joinpath("live").mkdir()
     given(served.place, served.grant)
     until(lambda: served.run("version").returncode == 0, "it is served again")

@@ -40,7 +40,8 @@ LATE_SECONDS = 1.0  # in which an Engine ends a create whose gateway has died
 
 
 def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) -> None:
-    """Remove every belonging of that agent, whose ``live`` is ``over``, and at last its directory.
+    """Remove every belonging of that agent, whose ``live`` is ``over``, and at last its directory. That stays
+    as it is while the agent's container is there: whoever clears once more finds the same grant in it.
 
     ``Passing`` where something is left, or may be.
     """
@@ -62,14 +63,10 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
     # (And an Engine shows no file of a container of which it does not find all mounts: the door is one.)
     there = grant is not None and belongs.is_there(grant.container)
     belongs.remove_volumes(last=work, kept=work if there else None)
+    if there:
+        return
     try:
-        for one in [*place.iterdir()] if there else [place]:
-            if one.name == grant_files.DOOR:
-                continue
-            if one.is_dir():
-                shutil.rmtree(one)
-            else:  # which ports were given
-                one.unlink(missing_ok=True)
+        shutil.rmtree(place)
     except FileNotFoundError:
         pass
     except OSError as error:
