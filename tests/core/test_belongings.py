@@ -21,6 +21,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.slots import status_of
 from mayfly.core.stimuli import Failure, Family
+from mayfly.engines.docker.about import LINES
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
 GPUS = (("G0",), ("G1",))
@@ -196,26 +197,26 @@ def test_what_is_not_cleared_is_tried_again_and_told() -> None:
     (spec,) = known.desired.slots
     row = status_of(spec, known.desired, known.memory, tenancy, known.now)
     assert row.note == "waits until what the last job's containers left is removed"
-    (told,) = known.state.clearings.conditions()
+    (told,) = known.state.clearings.conditions(LINES)
     assert told.code == "belongings.left"
     assert told.slots == ("a-0",)
     assert f"io.mayfly.belongs={agent}" in told.fix
     assert agent in known.memory.agents
     assert not any(isinstance(one, Forget) for one in known.flight.values())
     known.pass_time(60.0)
-    assert not known.state.clearings.conditions()
+    assert not known.state.clearings.conditions(LINES)
     assert agent not in known.memory.agents
 
 
 def test_a_condition_names_what_stays_once_it_was_tried_twice() -> None:
     one = Clear(Generation("g" * 13), SlotName("a-0"), "its agent has ended")
     clearings, soon = Clearings().failed(one, WHY)
-    assert not clearings.conditions()
+    assert not clearings.conditions(LINES)
     clearings, later = clearings.failed(one, WHY)
     assert later > soon
-    (told,) = clearings.conditions()
+    (told,) = clearings.conditions(LINES)
     assert "active endpoints" in told.text
-    assert not clearings.done(one.generation).conditions()
+    assert not clearings.done(one.generation).conditions(LINES)
 
 
 def test_what_an_agent_made_that_nobody_remembers_is_cleared_and_keeps_its_slot_shut() -> None:

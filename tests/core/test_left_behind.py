@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mayfly.core.actions import Forget
 from mayfly.core.codec import decoded, encoded
 from mayfly.core.gpus import Gpus
-from mayfly.core.left_behind import SELDOM, SPELT_OUT, LeftBehind
+from mayfly.core.left_behind import SPELT_OUT, LeftBehind
 from mayfly.core.memory import Memory
 from mayfly.core.model import Config, Generation, HostId, HostSpec, SlotName
 from mayfly.core.requests import Note
@@ -41,8 +43,8 @@ def test_what_cannot_be_removed_is_told_once_and_tried_ever_more_seldom() -> Non
         state, new, rest = told(state, ActionFailed(FORGET, STUCK))
         rests.append(rest)
         notes += new
-    assert rests[:7] == [1, 2, 4, 8, 16, 32, SELDOM]
-    assert set(rests[7:]) == {SELDOM}
+    assert rests[:7] == [1, 2, 4, 8, 16, 32, LeftBehind.SELDOM]
+    assert set(rests[7:]) == {LeftBehind.SELDOM}
     assert [one.event for one in notes] == ["action.failed"]
     assert decoded(encoded(state.left_behind)) == state.left_behind
     (condition,) = state.left_behind.conditions("/state")
@@ -72,7 +74,7 @@ def test_a_removal_that_goes_on_needs_nobody() -> None:
 def test_many_are_one_condition_whose_line_can_be_typed() -> None:
     left = LeftBehind()
     for number in range(50):
-        left, _ = left.failed(Generation(f"g{number:012}"), STUCK)
+        left, _ = left.failed(replace(FORGET, generation=Generation(f"g{number:012}")), STUCK)
     (condition,) = left.conditions("/state")
     assert condition.text.endswith("; so it is with 49 more")
     assert condition.fix.count("/state/agents/") == 2 * SPELT_OUT

@@ -9,8 +9,9 @@ import pytest
 
 from mayfly.core.actions import Prepare
 from mayfly.core.admission.grant import Grant, read_grant
-from mayfly.core.agent_plan import DOOR_TARGET, AgentPlan, agent_plan
+from mayfly.core.agent_plan import AgentPlan, agent_plan
 from mayfly.core.model import (
+    DOOR_TARGET,
     Cache,
     ContainerId,
     Dataset,

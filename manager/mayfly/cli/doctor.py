@@ -409,8 +409,7 @@ def _images(facts: Facts) -> Iterator[Verdict]:
 def _without_docker(pool: PoolSpec, seen: Mapping[str, ImageSeen | None]) -> Iterator[Verdict]:
     """The images of a pool with containers in which nobody finds a `docker` command to ask for them."""
     found = package(pool.provider)
-    client = found.client if found is not None else None
-    if not pool.containers or (client is not None and not client.calls_docker):
+    if not pool.containers or (found is not None and not found.calls_docker):
         return
     ours = f"mayfly/{pool.provider}:"
     for reference, one in seen.items():

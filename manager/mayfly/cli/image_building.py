@@ -110,7 +110,7 @@ def _docker(provider: str, config: Config | None) -> Mapping[str, str]:
     from mayfly.providers.installed import package  # noqa: PLC0415
 
     found = package(provider)
-    if found is not None and found.client is not None and not found.client.calls_docker:
+    if found is not None and not found.calls_docker:
         return {}
     pools = config.pools if config is not None else ()
     wanted = any(pool.containers for pool in pools if pool.provider == provider)

@@ -15,6 +15,7 @@ from mayfly.core.actions import Prepare
 from mayfly.core.container_labels import labels_of
 from mayfly.core.model import (
     CA_TARGET,
+    DOOR_TARGET,
     STOP_GRACE,
     ContainerId,
     DeviceKind,
@@ -34,7 +35,6 @@ from mayfly.core.seal import belongs_seal, slot_key
 
 ROOM = "/run/mayfly"
 WITNESS_TARGET = f"{ROOM}/w"
-DOOR_TARGET = "/run/mayfly-docker"  # where an agent finds the socket that is its own
 CAPABILITIES = ("SETUID", "SETGID", "KILL", "CHOWN")
 # What a container has where nobody says otherwise (the set of the OCI engines), which `sudo = true` gets, but
 # without MKNOD, and without NET_RAW: an agent could pass itself off as its neighbour in the pool's network.

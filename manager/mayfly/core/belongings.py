@@ -7,23 +7,23 @@ be at work on its GPUs, and nobody is told of an end before its door is shut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from mayfly.core import naming
 from mayfly.core.actions import Clear
-from mayfly.core.admission.grant import LABEL_BELONGS
-from mayfly.core.doubling import doubling
 from mayfly.core.facts import AgentExited, Fact
+from mayfly.core.in_vain import Tries
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
     Closing,
     Condition,
     Config,
+    EngineLines,
     Generation,
     PoolName,
     Severity,
-    SlotName,
     SlotSpec,
     World,
 )
@@ -31,7 +31,6 @@ from mayfly.core.plan import STAY, Act, Verdict, View
 from mayfly.core.slots import Tenancy
 from mayfly.core.stimuli import Failure
 
-SOON, SELDOM = 1.0, 30.0  # seconds between two tries: at first, and at most
 TELLING = 2  # tries after which it is told that something stays
 SPELT_OUT = 3  # agents that a line to type names
 
@@ -107,54 +106,28 @@ def gateway_is_missing(view: View, spec: SlotSpec) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
-    """Why what an agent has made is still there."""
+class Clearings(Tries):
+    """What could not be cleared away so far."""
 
-    slot: SlotName
-    why: Failure
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Clearings:
-    """What could not be cleared away so far; never changed in place."""
-
-    of: Mapping[Generation, Stuck] = field(default_factory=dict)
+    SELDOM: ClassVar[float] = 30.0
 
     def tells_nothing_new(self, generation: Generation, failure: Failure) -> bool:
         """Whether that it failed so is known."""
         known = self.of.get(generation)
         return known is not None and known.why.text == failure.text
 
-    def failed(self, action: Clear, failure: Failure) -> tuple[Clearings, float]:
-        """It was tried in vain, and the seconds until the next try."""
-        known = self.of.get(action.generation)
-        tries = known.tries + 1 if known is not None else 1
-        rest = failure.retry_after or doubling(SOON, SELDOM, tries)
-        stuck = Stuck(action.slot, failure, tries)
-        return replace(self, of={**self.of, action.generation: stuck}), rest
-
-    def done(self, generation: Generation) -> Clearings:
-        """Nothing of it is left."""
-        if generation not in self.of:
-            return self
-        return replace(self, of={name: one for name, one in self.of.items() if name != generation})
-
-    def conditions(self) -> list[Condition]:
+    def conditions(self, engine: EngineLines) -> list[Condition]:
         """One for each pool that has a slot which waits for what stays."""
         pools: dict[PoolName, list[Generation]] = {}
         for generation, one in self.of.items():
             if one.why.lasting or one.tries >= TELLING:
                 pools.setdefault(naming.pool_of(one.slot), []).append(generation)
-        return [self._condition(pool, stuck) for pool, stuck in sorted(pools.items())]
+        return [self._condition(pool, stuck, engine) for pool, stuck in sorted(pools.items())]
 
-    def _condition(self, pool: PoolName, stuck: list[Generation]) -> Condition:
+    def _condition(self, pool: PoolName, stuck: list[Generation], engine: EngineLines) -> Condition:
         first, more = self.of[stuck[0]], len(stuck) - 1
         others = f"; so it is with {more} more" if more else ""
-        lines = "; ".join(
-            f"sudo docker ps -aq --filter label={LABEL_BELONGS}={generation} | xargs -r sudo docker rm -fv"
-            for generation in stuck[:SPELT_OUT]
-        )
+        lines = "; ".join(engine.on(engine.clear, generation) for generation in stuck[:SPELT_OUT])
         return Condition(
             "belongings.left",
             Severity.ERROR,

@@ -39,6 +39,7 @@ MODULES = (
     "images",
     "isolation",
     "leases",
+    "in_vain",
     "left_behind",
     "machine",
     "memory",

@@ -6,8 +6,9 @@ A fact is something that has happened; it is on disk before anything is done bec
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from mayfly.core.memory import Agent, Cordon, Job, Pause
 from mayfly.core.model import (
@@ -488,3 +489,15 @@ def event_name(fact: Fact) -> str:
         return "agent.stopping"
     words = re.findall("[A-Z][a-z]*", type(fact).__name__)
     return f"{words[0]}.{'_'.join(words[1:])}".lower()
+
+
+def for_everybody(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a fact but what a job asked for, which is for its owner and operators, and what says that
+    there was nothing.
+    """
+    asked_in_vain = ("made", "refused")
+    return {
+        key: value
+        for key, value in fields.items()
+        if key != "refusals" and (value or key not in asked_in_vain)
+    }

@@ -152,6 +152,8 @@ class Severity(StrEnum):
 
 STOP_GRACE = 30  # seconds that a person's polite stop leaves the job at least
 CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
+DOOR_TARGET = "/run/mayfly-docker"  # where an agent finds the socket that is its own
+DOOR_SOCKET = f"{DOOR_TARGET}/docker.sock"
 
 
 # -- what the configuration says ------------------------------------------------------------
@@ -814,6 +816,7 @@ class EngineLines:
     status: str = "see whether the engine runs"
     room: str = "df -h {name}"
     untaint: str = "let the device of rule {name} be given to agents again"
+    clear: str = "remove the containers that agent {name} has made"
 
     def on(self, line: str, name: str) -> str:
         """The line for that one, which is one word of a shell whatever it is called."""

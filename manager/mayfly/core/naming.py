@@ -14,6 +14,10 @@ TIME_LENGTH = 8  # base 36 milliseconds: enough until the year 2059
 HOST_ID_LENGTH = 12
 WITNESSES = "agents"  # the directory of all witnesses, in that of the state
 GATEWAY = "gateway"  # the directory of all doors, in that of the state
+BELONGING = (
+    "mf-"  # begins the names of what agents have made, and of what stands beside them for that
+)
+WORK = "work"
 SHORT_ID = 12
 REGISTERED_LENGTH = 64  # HOST-POOL-N-GENERATION at a service
 
@@ -105,17 +109,29 @@ def belongings_of(generation: Generation) -> str:
 
 def belonging(generation: Generation) -> str:
     """What the names begin with of what an agent has made."""
-    return f"mf-{generation}-"
+    return f"{BELONGING}{generation}-"
+
+
+def is_kept_for_belongings(name: str) -> bool:
+    """Whether nothing of a person's is called so: an agent, whichever, may have made it."""
+    return name.startswith(BELONGING) and is_generation(
+        name.removeprefix(BELONGING).partition("-")[0]
+    )
 
 
 def work_volume(generation: Generation) -> str:
     """The volume in which an agent works that may have containers."""
-    return f"{belonging(generation)}work"
+    return f"{belonging(generation)}{WORK}"
+
+
+def is_work_volume(name: str) -> bool:
+    """Whether it is called as one in which some agent works."""
+    return is_kept_for_belongings(name) and name.partition("-")[2].partition("-")[2] == WORK
 
 
 def shared_volume(image: str, number: int) -> str:
     """The volume with one of the directories that an image (by its id) shares with agents' containers."""
-    return f"mf-shared-{image.rpartition(':')[2][:SHORT_ID]}-{number}"
+    return f"{BELONGING}shared-{image.rpartition(':')[2][:SHORT_ID]}-{number}"
 
 
 def enrolment_of(generation: Generation) -> str:

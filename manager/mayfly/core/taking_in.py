@@ -619,7 +619,7 @@ class Draft:
                 if generation in state.drafted.agents:
                     self._pend(AgentCleared(now, generation))
             case Forget():
-                left = state.left_behind.removed(generation)
+                left = state.left_behind.done(generation)
                 light = state.lightened - {generation}
                 observed = state.observed.forgotten(generation)
                 self._set(observed=observed, left_behind=left, lightened=light)
@@ -697,24 +697,13 @@ class Draft:
         """What is left of an ended agent is still there: that is told once. Nobody waits for it, but for
         what it has made its slot does.
         """
-        if isinstance(action, Clear):
-            self._on_uncleared(action, failure)
-            return
-        before, generation = self.state.left_behind, action.generation
+        known, generation = self.state, action.generation
+        before = known.clearings if isinstance(action, Clear) else known.left_behind
         if not before.tells_nothing_new(generation, failure):
             fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
             self._note("action.failed", **fields)
-        left, rest = before.failed(generation, failure)
-        self._set(left_behind=left)
-        self._rest(action.subject, self.now + rest)
-
-    def _on_uncleared(self, action: Clear, failure: Failure) -> None:
-        before = self.state.clearings
-        if not before.tells_nothing_new(action.generation, failure):
-            fields = {"action": action_name(action), "slot": action.slot, "reason": failure.text}
-            self._note("action.failed", **fields)
-        clearings, rest = before.failed(action, failure)
-        self._set(clearings=clearings)
+        after, rest = before.failed(action, failure)
+        self._set(**{"clearings" if isinstance(action, Clear) else "left_behind": after})
         self._rest(action.subject, self.now + rest)
 
     def _not_slowed(self, action: Freeze | Thaw | Weigh) -> None:

@@ -13,9 +13,7 @@ from pathlib import Path
 from mayfly.core.model import ContainerId
 from mayfly.core.quantities import whole_number
 from mayfly.core.use import Use
-from mayfly.edge.parent_groups import whose
-
-MOST = 64 * 1024  # bytes of one file
+from mayfly.edge.parent_groups import text_of, whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class ControlGroups:
 
     def use(self, process: int, container: ContainerId) -> Use | None:
         """What the container of that first process uses; ``None`` where it is not to be seen."""
-        lines = _text(self.proc / str(process) / "cgroup").splitlines()
+        lines = text_of(self.proc / str(process) / "cgroup").splitlines()
         places: dict[str, str] = {}
         for line in lines:
             _, names, path = (*line.split(":", 2), "", "")[:3]
@@ -67,20 +65,12 @@ def _less(held: int | None, idle: int | None) -> int | None:
     return max(0, held - (idle or 0)) if held is not None else None
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(MOST).decode(errors="replace")
-    except OSError:
-        return ""
-
-
 def _number(path: Path) -> int | None:
-    return whole_number(_text(path).strip())
+    return whole_number(text_of(path).strip())
 
 
 def _entry(path: Path, name: str) -> int | None:
-    for line in _text(path).splitlines():
+    for line in text_of(path).splitlines():
         key, _, value = line.partition(" ")
         if key == name:
             return whole_number(value)

@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from mayfly.core import naming
 from mayfly.core.model import Closing, Generation
+from mayfly.core.naming import is_generation
+from mayfly.edge import door_places
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.removal import remove_tree
 
-RECORD = 64 * 1024  # bytes of the refusals that are read
 MOST = 20  # refusals that are kept, each once
 SENTENCE = 300  # characters of one
 ANSWER = 2.0  # seconds for a gateway to say that it is well
@@ -35,12 +35,12 @@ class Doors:
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
-        self.root = state_dir / naming.GATEWAY
-        self.agents = self.root / "agents"
+        self.root = door_places.folder(state_dir)
+        self.agents = door_places.agents(state_dir)
 
     def path(self, generation: Generation) -> Path:
         """The directory of that agent; ``Refused`` where that is no generation."""
-        if not naming.is_generation(generation):
+        if not is_generation(generation):
             raise Refused(f"{generation!r} is no generation of an agent")
         return self.agents / generation
 
@@ -51,7 +51,7 @@ class Doors:
             self.root.mkdir(mode=0o700, exist_ok=True)
             self.agents.mkdir(mode=0o700, exist_ok=True)
             place.mkdir(mode=0o700, exist_ok=True)
-            door = place / "door"
+            door = place / door_places.DOOR
             door.mkdir(exist_ok=True)
             door.chmod(0o755)
             return door
@@ -62,16 +62,16 @@ class Doors:
         """
         place = self.path(generation)
         with _translated(f"cannot write the grant of {generation}"):
-            if (place / "over").exists():
+            if (place / door_places.OVER).exists():
                 raise Passing(f"the door of {generation} is shut")
-            live = place / "live"
+            live = place / door_places.LIVE
             live.mkdir(mode=0o700, exist_ok=True)
             draft = place / "grant.new"
             with draft.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.rename(live / "grant.json")
+            draft.rename(live / door_places.GRANT)
 
     def close(self, generation: Generation) -> Closing:
         """Shut the door of an agent that has ended, and what is found there; shut already is a success.
@@ -79,10 +79,10 @@ class Doors:
         ``Passing`` where that is not known. Of one whose door is not there anything may be left.
         """
         place = self.path(generation)
-        over = place / "over"
+        over = place / door_places.OVER
         with _translated(f"cannot shut the door {place}"):
             try:
-                (place / "live").rename(over)
+                (place / door_places.LIVE).rename(over)
             except FileNotFoundError:
                 if not place.is_dir():
                     return Closing(made=True)
@@ -91,8 +91,8 @@ class Doors:
             except OSError:
                 if not over.is_dir():
                     raise
-            made = (over / "made").exists()
-        return Closing(made, *_refusals(over / "refusals"))
+            made = (over / door_places.MADE).exists()
+        return Closing(made, *_refusals(over / door_places.REFUSALS))
 
     def remove(self, generation: Generation) -> None:
         """Remove the directory; gone already is success."""
@@ -101,7 +101,7 @@ class Doors:
     def missing(self) -> str:
         """Why the gateway serves nobody now; ``""``: it does."""
         try:
-            status = self._ask("GET", "/v1/health", ANSWER)
+            status = self._ask("GET", door_places.HEALTH, ANSWER)
         except (FileNotFoundError, ConnectionRefusedError):
             return "the gateway does not run"
         except (OSError, http.client.HTTPException) as error:
@@ -109,10 +109,10 @@ class Doors:
         return "" if status == http.client.OK else f"the gateway is not well (status {status})"
 
     def _ask(self, method: str, target: str, timeout: float) -> int:
-        with closing(_Connection(self.root / "control.sock", timeout)) as connection:
+        with closing(_Connection(self.root / door_places.CONTROL, timeout)) as connection:
             connection.request(method, target)
             reply = connection.getresponse()
-            reply.read(RECORD)
+            reply.read(door_places.REFUSALS_MOST)
             return reply.status
 
 
@@ -146,7 +146,7 @@ def _refusals(path: Path) -> tuple[tuple[str, ...], int]:
     """The sentences by which something was refused, each once, and how often anything was."""
     try:
         with path.open("rb") as file:
-            lines = file.read(RECORD).split(b"\n")
+            lines = file.read(door_places.REFUSALS_MOST).split(b"\n")
     except OSError:  # a history without them is better than none
         return (), 0
     told: dict[str, None] = {}

@@ -30,6 +30,7 @@ from mayfly.core.facts import (
     ResultsTaken,
     RunSubmitted,
     event_name,
+    for_everybody,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, kept_text, shown_command
 from mayfly.core.memory import Agent, Job, Memory, Pause, Share, ShareKey
@@ -225,11 +226,7 @@ class History:
         if isinstance(results, dict):  # names of files, too, are for its owner and operators
             told |= {"files": results["files"], "bytes": results["size"]}
             told["left_out"] = len(results["left_out"])
-        if not told.get("refused"):
-            told.pop("refused", None)
-        if not told.get("made"):
-            told.pop("made", None)
-        told.pop("refusals", None)  # what a job asked for is for its owner and operators, too
+        told = for_everybody(told)
         at = told.pop("at")
         slot, generation = told.pop("slot", None), told.pop("generation", None)
         if slot is None and generation is not None:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from mayfly.core.events import EVENTS
-from mayfly.core.facts import FORMER_EVENTS, Fact, event_name
+from mayfly.core.facts import FORMER_EVENTS, Fact, event_name, for_everybody
 from mayfly.core.memory import Memory
 from mayfly.edge.journal import Journal, journal_of
 
@@ -69,10 +69,7 @@ class Log:
         run = fields.get("run")
         if isinstance(run, dict):  # whose commits say what is for its owner and operators
             fields |= {"run": run["id"], "by": run["owner"], "jobs": run["jobs"]}
-        fields.pop("refusals", None)  # what a job asked for is for its owner and operators, too
-        for key in ("made", "refused"):
-            if not fields.get(key):
-                fields.pop(key, None)
+        fields = for_everybody(fields)
         known = memory.agents.get(fields.get("generation", ""))
         if known is not None:
             fields.setdefault("slot", known.slot)

@@ -195,7 +195,7 @@ class ParentGroups:
 
     def _groups_of(self, process: int) -> Iterator[Path]:
         """The directories of the groups that a process is in."""
-        for line in _text(self.proc / str(process) / "cgroup").splitlines():
+        for line in text_of(self.proc / str(process) / "cgroup").splitlines():
             _, names, path = (*line.split(":", 2), "", "")[:3]
             for name in names.split(",") if names else ("",):
                 yield self.mounted / name / path.lstrip("/")
@@ -235,7 +235,7 @@ def _is_of(name: str, generation: Generation) -> bool:
 
 def _delegate(place: Path) -> None:
     """What is below it may have limits, of the controllers that are there."""
-    there = set(_text(place / "cgroup.controllers").split())
+    there = set(text_of(place / "cgroup.controllers").split())
     if wanted := [f"+{name}" for name in CONTROLLERS if name in there]:
         (place / "cgroup.subtree_control").write_text(" ".join(wanted), encoding="ascii")
 
@@ -249,7 +249,7 @@ def _kept(place: Path, limits: Together) -> set[str]:
     )
     kept = set()
     for what, name, wanted in files:
-        found = whole_number(_text(place / name).strip())
+        found = whole_number(text_of(place / name).strip())
         if wanted is not None and found is not None and found <= wanted:
             kept.add(what)
     return kept
@@ -265,11 +265,12 @@ def _shares(weight: float) -> int:
 
 
 def _write_if_there(path: Path, text: str) -> None:
-    if path.exists() and _text(path).strip() != text:
+    if path.exists() and text_of(path).strip() != text:
         path.write_text(text, encoding="ascii")
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What one of the kernel's files says, up to ``MOST`` bytes; nothing where it is not to be read."""
     try:
         with path.open("rb") as file:
             return file.read(MOST).decode(errors="replace")

@@ -330,3 +330,10 @@ class Package:
     survey: Callable[[], Surveying] | None = None
     # what can be run there by hand, for a first job: imported when it is; None: it has no call for that
     canary: Callable[[], CanaryMaker] | None = None
+
+    @property
+    def calls_docker(self) -> bool:
+        """Whether jobs of its pools find the `docker` command in their agent, where they may have containers:
+        the client calls it, or they do.
+        """
+        return self.client is None or self.client.calls_docker

@@ -226,7 +226,7 @@ class Loop:
             "the manager's own ground": lambda: own_health(ground),
             "what is left behind": lambda: [*state.left_behind.conditions(config.host.state_dir)],
             "what agents have made": lambda: [
-                *state.clearings.conditions(),
+                *state.clearings.conditions(report.words),
                 *gateway_conditions(config, state.observed.world, state.memory),
             ],
             "the isolation": lambda: [*state.isolation.conditions(config)],

@@ -51,6 +51,12 @@ def sleeper(fake: FakeCluster, seconds: str) -> FakePod:
     return until(look, f"somebody sleeps for {seconds} s")
 
 
+def is_another(fake: FakeCluster) -> None:
+    """At its address is another cluster from now on, on which no Mayfly has been."""
+    fake.uid = "another's"
+    fake.pods.clear()
+
+
 def test_jobs_run_in_pods_and_each_has_one_of_its_own(
     fake: FakeCluster, manager: ClusterManager
 ) -> None:
@@ -131,8 +137,7 @@ def test_agents_that_are_on_another_cluster_are_not_taken_for_gone(
     manager.started(job)
     manager.kill()
     pod, pods, here = sleeper(fake, "600"), dict(fake.pods), fake.uid
-    fake.uid = "another's"
-    fake.pods.clear()
+    is_another(fake)
     manager.start(wait=None)
     assert manager.process is not None
     assert manager.process.wait(60) == 1
@@ -153,8 +158,8 @@ def test_a_cluster_that_may_not_be_looked_at_yet_is_no_other_one_s_stand_in(
     manager.started(manager.queue("sleep", "600"))
     sleeper(fake, "600")
     manager.kill()
-    fake.uid, fake.denied = "another's", {("get", "namespaces")}
-    fake.pods.clear()
+    fake.denied = {("get", "namespaces")}
+    is_another(fake)
     manager.start(wait=None)
     until(
         lambda: "does not say which it is" in manager.log.read_text(), "it says what it waits for"
@@ -173,7 +178,6 @@ def test_a_cluster_that_is_gone_for_good_is_taken_for_gone_where_a_person_says_s
     job = manager.queue("sleep", "600")
     manager.started(job)
     manager.kill()
-    fake.uid = "another's"
-    fake.pods.clear()
+    is_another(fake)
     manager.start(*copies.MAYFLY, "run", "--take-over", wait="answer")
     assert manager.ended(job)["state"] == "lost"

@@ -342,13 +342,7 @@ def test_containers_find_each_other_by_name_and_nobody_else(lab: Lab) -> None:
 
 
 def test_an_image_is_pulled_and_one_that_is_not_allowed_is_refused(lab: Lab) -> None:
-    tag = f"{lab.registry.address}/lab/layer:1"
-    made = lab.engine.docker("create", "base:1", "true")
-    lab.engine.docker("cp", __file__, f"{made}:/layer")
-    lab.engine.docker("commit", made, tag)
-    lab.engine.docker("rm", made)
-    lab.engine.docker("push", "-q", tag)
-    lab.engine.docker("rmi", tag)
+    tag = lab.only_in_the_registry("layer")
     done = lab.well(
         f"""
         docker pull {tag} | grep -c 'Pull complete'

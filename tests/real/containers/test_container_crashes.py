@@ -78,25 +78,13 @@ def _start(lab: Lab, part: str) -> None:
             lab.engine.start()
 
 
-def _slow_image(lab: Lab) -> str:
-    """An image whose pull does not end before it is let go of: the registry stands still meanwhile."""
-    tag = f"{lab.registry.address}/lab/slow:1"
-    made = lab.engine.docker("create", "base:1", "true")
-    lab.engine.docker("cp", __file__, f"{made}:/layer")
-    lab.engine.docker("commit", made, tag)
-    lab.engine.docker("rm", made)
-    lab.engine.docker("push", "-q", tag)
-    lab.engine.docker("rmi", tag)
-    return tag
-
-
 def _at(lab: Lab, moment: str) -> tuple[str, Callable[[], object]]:
     """The job's script for that moment, and what is done once all that was killed runs again."""
     at = MOMENTS[moment]
     if moment != "pull":
         return JOB.format(at=BEGUN + at), lambda: None
-    tag = _slow_image(lab)
-    lab.registry.freeze()
+    tag = lab.only_in_the_registry("slow")
+    lab.registry.freeze()  # so that its pull does not end before it is let go of
     return JOB.format(at=BEGUN + at.format(image=tag)), lab.registry.thaw
 
 

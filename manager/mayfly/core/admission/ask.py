@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly.core.admission import image_names
-from mayfly.core.admission.grant import PREFIX, RESERVED, Grant
+from mayfly.core.admission.grant import RESERVED, Grant
 from mayfly.core.admission.objects import NAME, Kind, Known, Ref
 from mayfly.core.admission.outcome import Outcome, Refused
 from mayfly.core.admission.request import Request, shown
 from mayfly.core.admission.weights import weigh_labels
-from mayfly.core.naming import is_generation
+from mayfly.core.naming import is_kept_for_belongings
 
 NOT_THERE = {
     Kind.CONTAINER: "No such container: {}",
@@ -79,7 +79,7 @@ def free_name(grant: Grant, name: str, what: str) -> None:
         raise Refused(
             f"{shown(name)} is no name of {what}: letters, digits, _, . and - make one", 400
         )
-    if is_generation(name.removeprefix(PREFIX).partition("-")[0]) and name.startswith(PREFIX):
+    if is_kept_for_belongings(name):
         raise Refused(f"{shown(name)} is no name of {what} here: such names are Mayfly's own", 400)
     taken = {place.volume for place in (grant.work, *grant.shared) if place is not None}
     if grant.prefix + name in taken:

@@ -30,11 +30,11 @@ from mayfly.core.admission.objects import NAME, Kind, Known, Ref
 from mayfly.core.admission.outcome import Directory, Refused
 from mayfly.core.admission.places import beneath, cleaned, normal, target
 from mayfly.core.admission.request import shown
-from mayfly.core.model import CA_TARGET
+from mayfly.core.model import CA_TARGET, DOOR_SOCKET
 
 MOST = 128
 # Names of the agent's own Engine socket, inside it.
-DOORS = ("/run/mayfly-docker/docker.sock", "/var/run/docker.sock", "/run/docker.sock")
+DOORS = (DOOR_SOCKET, "/var/run/docker.sock", "/run/docker.sock")
 _CONSISTENCY = ("", "default", "consistent", "cached", "delegated")
 _PRIVATE = ("", "rprivate", "private")
 _TMPFS = re.compile(

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mayfly.core.naming import is_generation
+from mayfly.core.model import Generation
+from mayfly.core.naming import belonging, is_generation
 
 LABEL_BELONGS = "io.mayfly.belongs"  # the generation of the agent that made it
 LABEL_BELONGS_HOST = "io.mayfly.belongs.host"
@@ -25,7 +26,6 @@ LABEL_IMAGE = (
 )
 LABEL_DEFAULT = "io.mayfly.belongs.default"  # of the network that stands for Docker's own
 RESERVED = "io.mayfly."  # what labels of clients must not begin with, and are never shown
-PREFIX = "mf-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Grant:
     @property
     def prefix(self) -> str:
         """What the names of its belongings begin with at the Engine; shown to nobody."""
-        return f"{PREFIX}{self.generation}-"
+        return belonging(Generation(self.generation))
 
     @property
     def default_network(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mayfly.core.admission.grant import LABEL_BELONGS
 from mayfly.core.model import Condition, EngineLines, Severity
 from mayfly.edge.faults import Refused
 from mayfly.engines.docker.values import numbers
@@ -129,6 +130,7 @@ LINES = EngineLines(
     status="sudo systemctl status docker",
     room="df -h {name}; sudo docker system df",
     untaint="# nothing: it taints no device",
+    clear=f"sudo docker ps -aq --filter label={LABEL_BELONGS}={{name}} | xargs -r sudo docker rm -fv",
 )
 SELF_REMOVAL = Condition(
     "engine.removal",

@@ -131,14 +131,7 @@ def container_config(
         "Tmpfs": dict(plan.tmpfs),
         "Dns": list(plan.dns),
         "LogConfig": _log(plan, dialect),
-        "DeviceRequests": [
-            {
-                "Driver": asked.driver,
-                "DeviceIDs": list(asked.ids),
-                "Capabilities": [list(asked.capabilities)] if asked.capabilities else [],
-            }
-            for asked in plan.device_requests
-        ],
+        "DeviceRequests": device_requests(plan),
     }
     if plan.runtime is not None:
         host["Runtime"] = plan.runtime
@@ -231,6 +224,18 @@ def _mount(bind: Mount) -> dict[str, Any]:
         "ReadOnly": bind.read_only,
         "BindOptions": {"Propagation": "rprivate"},
     }
+
+
+def device_requests(plan: ContainerPlan) -> list[dict[str, Any]]:
+    """Its GPUs in the words of a create."""
+    return [
+        {
+            "Driver": asked.driver,
+            "DeviceIDs": list(asked.ids),
+            "Capabilities": [list(asked.capabilities)] if asked.capabilities else [],
+        }
+        for asked in plan.device_requests
+    ]
 
 
 def volume_mount(one: VolumeMount) -> dict[str, Any]:

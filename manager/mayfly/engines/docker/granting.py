@@ -21,14 +21,14 @@ from mayfly.core.admission.grant import (
 )
 from mayfly.core.agent_plan import (
     CAPABILITIES,
-    DOOR_TARGET,
     SUDO_CAPABILITIES,
     WITNESS_TARGET,
     AgentPlan,
     Door,
 )
-from mayfly.core.model import CA_TARGET, ContainerId, Ulimit
+from mayfly.core.model import CA_TARGET, DOOR_TARGET, ContainerId, Ulimit
 from mayfly.core.naming import shared_volume, work_volume
+from mayfly.engines.docker.container import device_requests
 from mayfly.engines.docker.values import ContainerPlan
 
 # What an agent mounts that is not its job's.
@@ -96,16 +96,7 @@ def _gpu(plan: AgentPlan, made: ContainerPlan) -> GpuAccess | None:
     """How its GPUs got into the agent itself."""
     if plan.injection is None:
         return None
-    host: dict[str, Any] = {
-        "DeviceRequests": [
-            {
-                "Driver": asked.driver,
-                "DeviceIDs": list(asked.ids),
-                "Capabilities": [list(asked.capabilities)] if asked.capabilities else [],
-            }
-            for asked in made.device_requests
-        ]
-    }
+    host: dict[str, Any] = {"DeviceRequests": device_requests(made)}
     if made.runtime is not None:
         host["Runtime"] = made.runtime
     names = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")

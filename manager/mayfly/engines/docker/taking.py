@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mayfly.core.naming import is_work_volume
 from mayfly.core.reserved_paths import within
 from mayfly.core.workspace import HOME, WORKSPACE
 
@@ -26,8 +27,7 @@ def mounted_places(seen: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _is_where_it_works(mount: Mapping[str, Any]) -> bool:
     """Whether it is the volume of the agent's own in which its job worked: what is there is the job's."""
-    name = str(mount.get("Name") or "")
-    return mount.get("Type") == "volume" and name.startswith("mf-") and name.endswith("-work")
+    return mount.get("Type") == "volume" and is_work_volume(str(mount.get("Name") or ""))
 
 
 def problem_with_step(

@@ -84,20 +84,10 @@ class Api:
         seconds = self._timeout if within is None else within
         if method != "GET":
             seconds = min(seconds, self._may_change())
-        deadline = time.monotonic() + seconds
-        try:
-            answer = self._pool.request(
-                method,
-                f"{self.access.server}{path}{_asked(query)}",
-                body=None if body is None else json.dumps(body).encode(),
-                headers=headers,
-                timeout=urllib3.Timeout(total=seconds, connect=min(seconds, 5.0), read=seconds),
-                preload_content=False,
-                redirect=False,
-            )
-            data = _read(answer, deadline, doing)
-        except urllib3.exceptions.HTTPError as error:
-            raise _unreached(doing, error) from error
+        sent = None if body is None else json.dumps(body).encode()
+        answer, data = self._answered(
+            method, f"{path}{_asked(query)}", doing, headers, seconds, body=sent
+        )
         document = _document(data)
         if answer.status >= 300:
             raise fault_of(answer.status, document, doing, answer.headers.get("Retry-After"))
@@ -106,20 +96,34 @@ class Api:
     def clock(self) -> float | None:
         """What time it is at the server, in whole seconds since the epoch; ``None``: it does not say."""
         doing = "asking the API server for its time"
-        timeout = urllib3.Timeout(total=self._timeout, connect=min(self._timeout, 5.0))
+        answer, _ = self._answered("GET", "/version", doing, self.access.headers(), self._timeout)
+        return date_of(answer.headers.get("Date"))
+
+    def _answered(
+        self,
+        method: str,
+        target: str,
+        doing: str,
+        headers: Mapping[str, str],
+        seconds: float,
+        *,
+        body: bytes | None = None,
+    ) -> tuple[urllib3.BaseHTTPResponse, bytes]:
+        """The answer and what is in it, whatever its status, within so many seconds in all."""
+        deadline = time.monotonic() + seconds
         try:
             answer = self._pool.request(
-                "GET",
-                f"{self.access.server}/version",
-                headers=self.access.headers(),
-                timeout=timeout,
+                method,
+                f"{self.access.server}{target}",
+                body=body,
+                headers=headers,
+                timeout=urllib3.Timeout(total=seconds, connect=min(seconds, 5.0), read=seconds),
                 preload_content=False,
                 redirect=False,
             )
-            _read(answer, time.monotonic() + self._timeout, doing)
+            return answer, _read(answer, deadline, doing)
         except urllib3.exceptions.HTTPError as error:
             raise _unreached(doing, error) from error
-        return date_of(answer.headers.get("Date"))
 
     def stream(
         self,

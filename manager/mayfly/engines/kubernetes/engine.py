@@ -120,6 +120,7 @@ LINES = EngineLines(
     inspect="kubectl describe pod {name}",
     status="kubectl cluster-info",
     room="df -h {name}",
+    clear="# nothing: an agent has no containers of its own there",
     untaint=f"kubectl delete {TAINTS} {{name}}   # once the device is well",
 )
 

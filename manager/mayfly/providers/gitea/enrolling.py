@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 
-from mayfly.core.model import PoolSpec
+from mayfly.core.model import DOOR_SOCKET, PoolSpec
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Passing, Refused
 from mayfly.providers import Enrolment
@@ -30,7 +30,7 @@ WORK = "/workspace"
 # calls `docker` itself can mount what it stands in.
 CONTAINERS: dict[str, object] = {
     "container": {
-        "docker_host": "unix:///run/mayfly-docker/docker.sock",
+        "docker_host": f"unix://{DOOR_SOCKET}",
         "workdir_parent": WORK,
         "bind_workdir": True,
         "valid_volumes": ["**"],

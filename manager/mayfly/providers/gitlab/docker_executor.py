@@ -8,12 +8,11 @@ where Docker's clients look. Nothing of a job runs in the agent, so that no step
 from __future__ import annotations
 
 from mayfly.core.contained_job import pools_variables
-from mayfly.core.model import PoolSpec
+from mayfly.core.model import DOOR_SOCKET, PoolSpec
 from mayfly.providers.gitlab.settings import GitLabSettings
 
 BUILDS = "/builds"  # in the agent and in a job's containers alike
 SHARED_CACHE = "/cache"  # the target of a pool's cache that GitLab's `cache:` goes to
-DOOR = "unix:///run/mayfly-docker/docker.sock"
 USUAL = "/var/run/docker.sock"
 # A network for each build, as at gitlab.com: else services do not reach each other.
 FEATURES = {"FF_NETWORK_PER_BUILD": True}
@@ -30,7 +29,7 @@ def keys(pool: PoolSpec, settings: GitLabSettings) -> dict[str, object]:
         f"{mount.target}:{mount.target}" for mount in pool.mounts if mount.target != SHARED_CACHE
     ]
     docker: dict[str, object] = {
-        "host": DOOR,
+        "host": f"unix://{DOOR_SOCKET}",
         "volumes": volumes,
         "pull_policy": [PULLS[pool.pull]],
         "allowed_pull_policies": list(PULLS.values()),

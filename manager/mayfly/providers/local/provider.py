@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mayfly.core.contained_job import in_container
 from mayfly.core.memory import Agent
 from mayfly.core.model import (
     Cause,
@@ -29,6 +28,7 @@ from mayfly.edge.gate import words
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers import Cordoned, Diagnosis, Dismissed, Enrolment, Sign
 from mayfly.providers.account import JobEnd, Told, account
+from mayfly.providers.local.contained_job import in_container
 
 TERM_GRACE = 10.0
 KILL_GRACE = 5.0  # USR2 kills the job and lets its launcher write the account

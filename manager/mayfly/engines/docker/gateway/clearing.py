@@ -8,10 +8,8 @@ the seal is a stranger's, and not touched.
 from __future__ import annotations
 
 import fcntl
-import hmac
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,13 +21,16 @@ from mayfly.core.admission.grant import (
     LABEL_BELONGS,
     LABEL_BELONGS_HOST,
     LABEL_BELONGS_SEAL,
-    PREFIX,
     Grant,
     read_grant,
 )
+from mayfly.core.model import Generation
+from mayfly.core.naming import belonging
+from mayfly.core.seal import bears_belongings_seal
+from mayfly.edge import door_places
 from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.removal import remove_tree
 from mayfly.engines.docker import wire
-from mayfly.engines.docker.gateway import grant_files, home
 from mayfly.engines.protocol import Gone
 
 LOOK_SECONDS = 30.0
@@ -45,7 +46,7 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
 
     ``Passing`` where something is left, or may be.
     """
-    place = home.agent(Path(state_dir), generation)
+    place = door_places.agent(Path(state_dir), generation)
     seen = close(state_dir, generation)
     grant = _grant(place)
     work = None if grant is None or grant.work is None else grant.work.volume
@@ -65,12 +66,8 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
     belongs.remove_volumes(last=work, kept=work if there else None)
     if there:
         return
-    try:
-        shutil.rmtree(place)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise Passing(f"removing {place}: {error.strerror}; it is tried again") from error
+    with _tried_again():
+        remove_tree(place)
 
 
 # -- the gateway -----------------------------------------------------------------------------
@@ -87,10 +84,10 @@ def close(state_dir: str, generation: str) -> Mapping[str, Any] | None:
             return None
         try:
             said = wire.post_json(
-                address, f"{home.CLOSE}{generation}", doing, {}, timeout=CLOSE_SECONDS
+                address, f"{door_places.CLOSE}{generation}", doing, {}, timeout=CLOSE_SECONDS
             )
             health: Mapping[str, Any] = wire.get_json(
-                address, home.HEALTH, doing, timeout=LOOK_SECONDS
+                address, door_places.HEALTH, doing, timeout=LOOK_SECONDS
             )
         except Fault as fault:
             if _is_free(state_dir):
@@ -107,13 +104,13 @@ def close(state_dir: str, generation: str) -> Mapping[str, Any] | None:
 def _control(state_dir: str) -> Iterator[str | None]:
     """The address of the gateway's control socket, however deep it is; ``None`` where there is none."""
     try:
-        folder = os.open(home.folder(Path(state_dir)), os.O_RDONLY | os.O_DIRECTORY)
+        folder = os.open(door_places.folder(Path(state_dir)), os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         yield None
         return
     try:
-        there = os.path.exists(f"/proc/self/fd/{folder}/{home.CONTROL}")  # noqa: PTH110  by descriptor
-        yield f"unix:///proc/self/fd/{folder}/{home.CONTROL}" if there else None
+        there = os.path.exists(f"/proc/self/fd/{folder}/{door_places.CONTROL}")  # noqa: PTH110  by descriptor
+        yield f"unix:///proc/self/fd/{folder}/{door_places.CONTROL}" if there else None
     finally:
         os.close(folder)
 
@@ -121,7 +118,7 @@ def _control(state_dir: str) -> Iterator[str | None]:
 def _is_free(state_dir: str) -> bool:
     """Whether no gateway runs, by its lock."""
     try:
-        held = os.open(home.lock(Path(state_dir)), os.O_RDONLY)
+        held = os.open(door_places.lock(Path(state_dir)), os.O_RDONLY)
     except OSError:
         return True
     try:
@@ -138,16 +135,16 @@ def _died(gateway: Mapping[str, Any] | None, place: Path) -> bool:
     if gateway is None:
         return True
     try:
-        made = (place / grant_files.OVER / grant_files.MADE).stat().st_mtime
+        made = (place / door_places.OVER / door_places.MADE).stat().st_mtime
     except OSError:
         return True
     return float(gateway.get("started", time.time())) > made
 
 
 def _grant(place: Path) -> Grant | None:
-    for state in (grant_files.OVER, grant_files.LIVE):
+    for state in (door_places.OVER, door_places.LIVE):
         with suppress(OSError, ValueError):
-            return read_grant((place / state / grant_files.GRANT).read_bytes())
+            return read_grant((place / state / door_places.GRANT).read_bytes())
     return None
 
 
@@ -160,6 +157,7 @@ class _Belongings:
     def __init__(self, base_url: str, host: str, generation: str, seal: str) -> None:
         self._base_url = base_url
         self._generation = generation
+        self._prefix = belonging(Generation(generation))
         self._seal = seal
         self._host = host
 
@@ -188,13 +186,13 @@ class _Belongings:
         know them no more, and still keep the network for one.
         """
         doing = f"looking who is in a network of agent {self._generation}"
-        try:
+        with _tried_again(), suppress(Gone):
             shown = wire.get_json(
                 self._base_url, f"/networks/{network}", doing, timeout=LOOK_SECONDS
             )
             names = [end.get("Name") or "" for end in (shown.get("Containers") or {}).values()]
             for name in names:
-                if name.startswith(f"{PREFIX}{self._generation}-"):
+                if name.startswith(self._prefix):
                     wire.do(
                         self._base_url,
                         "POST",
@@ -203,12 +201,6 @@ class _Belongings:
                         timeout=REMOVE_SECONDS,
                         document={"Container": name, "Force": True},
                     )
-        except Gone:
-            pass
-        except Passing:
-            raise
-        except Fault as fault:
-            raise Passing(str(fault)) from fault
 
     def remove_images(self) -> None:
         for entry in self._own("/images/json?", "images"):
@@ -217,17 +209,12 @@ class _Belongings:
     def is_there(self, container: str) -> bool:
         """Whether the agent's own container is, which mounts its work volume."""
         doing = f"looking for the container of agent {self._generation}"
-        try:
+        with _tried_again(), suppress(Gone):
             wire.get_json(
                 self._base_url, f"/containers/{container}/json", doing, timeout=LOOK_SECONDS
             )
-        except Gone:
-            return False
-        except Passing:
-            raise
-        except Fault as fault:
-            raise Passing(str(fault)) from fault
-        return True
+            return True
+        return False
 
     def remove_volumes(self, last: str | None, kept: str | None) -> None:
         listed = self._own("/volumes?", "volumes", "Volumes")
@@ -238,35 +225,35 @@ class _Belongings:
     def _own(self, target: str, kind: str, key: str | None = None) -> list[Mapping[str, Any]]:
         wanted = quote(json.dumps({"label": [f"{LABEL_BELONGS}={self._generation}"]}))
         doing = f"looking for the {kind} of agent {self._generation}"
-        try:
+        with _tried_again():
             listed = wire.get_json(
                 self._base_url, f"{target}filters={wanted}", doing, timeout=LOOK_SECONDS
             )
-        except Passing:
-            raise
-        except Fault as fault:
-            raise Passing(str(fault)) from fault
         entries = (listed.get(key) if key is not None else listed) or []
         return [entry for entry in entries if self._is_own(entry.get("Labels") or {})]
 
     def _is_called(self, entry: Mapping[str, Any]) -> bool:
         """As a door calls what it makes: a person's container has the labels of the image that it is of."""
         names = entry.get("Names") or ("/",)
-        return names[0].removeprefix("/").startswith(f"{PREFIX}{self._generation}-")
+        return names[0].removeprefix("/").startswith(self._prefix)
 
     def _is_own(self, labels: Mapping[str, str]) -> bool:
-        seal = labels.get(LABEL_BELONGS_SEAL, "").encode(errors="surrogatepass")
-        return labels.get(LABEL_BELONGS_HOST) == self._host and hmac.compare_digest(
-            seal, self._seal.encode()
+        return labels.get(LABEL_BELONGS_HOST) == self._host and bears_belongings_seal(
+            labels.get(LABEL_BELONGS_SEAL, ""), self._seal
         )
 
     def _remove(self, target: str, what: str) -> None:
         doing = f"removing {what} of agent {self._generation}"
-        try:
+        with _tried_again(), suppress(Gone):
             wire.do(self._base_url, "DELETE", target, doing, timeout=REMOVE_SECONDS)
-        except Gone:
-            pass
-        except Passing:
-            raise
-        except Fault as fault:
-            raise Passing(f"{fault}; it is tried again") from fault
+
+
+@contextmanager
+def _tried_again() -> Iterator[None]:
+    """Whatever fails here passes: it is tried until nothing is left."""
+    try:
+        yield
+    except Passing:
+        raise
+    except Fault as fault:
+        raise Passing(f"{fault}; it is tried again") from fault

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.core.naming import is_generation
-from mayfly.engines.docker.gateway import home
+from mayfly.edge import door_places
 from mayfly.engines.docker.gateway.client_connection import BadRequest, ClientConnection
 from mayfly.engines.docker.gateway.engine_connection import PIECE
 
@@ -38,10 +38,10 @@ class Control:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with suppress(FileNotFoundError):
-                os.unlink(home.CONTROL, dir_fd=folder)
+                os.unlink(door_places.CONTROL, dir_fd=folder)
             old = os.umask(0o177)
             try:
-                made.bind(f"/proc/self/fd/{folder}/{home.CONTROL}")
+                made.bind(f"/proc/self/fd/{folder}/{door_places.CONTROL}")
             finally:
                 os.umask(old)
             made.listen()
@@ -68,10 +68,10 @@ class Control:
         await client.close()
 
     async def _answered(self, client: ClientConnection, method: str, target: str) -> bool:
-        generation = target.removeprefix(home.CLOSE)
-        if method == "POST" and target.startswith(home.CLOSE) and is_generation(generation):
+        generation = target.removeprefix(door_places.CLOSE)
+        if method == "POST" and target.startswith(door_places.CLOSE) and is_generation(generation):
             said: dict[str, Any] = {"in_flight": await self._close(generation)}
-        elif (method, target) == ("GET", home.HEALTH):
+        elif (method, target) == ("GET", door_places.HEALTH):
             said = self._health()
         else:
             return await client.refuse(404, "the gateway has no such path")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mayfly.core.admission.grant import Bounds
-from mayfly.engines.docker.gateway import grant_files
+from mayfly.edge.door_places import DOOR, SOCKET
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
 from mayfly.engines.docker.gateway.engine_connection import PIECE
 from mayfly.engines.docker.gateway.grant_files import GrantFiles
@@ -96,12 +96,10 @@ class Door:
 
     async def open(self) -> None:
         """Make the socket, in place of one that an earlier gateway left; ``OSError``."""
-        folder = os.open(
-            self.place / grant_files.DOOR, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-        )
+        folder = os.open(self.place / DOOR, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            new = f".{grant_files.SOCKET}.new"
+            new = f".{SOCKET}.new"
             with suppress(FileNotFoundError):
                 os.unlink(new, dir_fd=folder)
             # A path of a socket has 107 bytes at most; by the descriptor it is short, however deep it is.
@@ -109,7 +107,7 @@ class Door:
             os.chmod(new, 0o666, dir_fd=folder)  # noqa: S103  for the job: whoever sees it may use it
             made.listen(BACKLOG)
             made.setblocking(False)
-            os.rename(new, grant_files.SOCKET, src_dir_fd=folder, dst_dir_fd=folder)
+            os.rename(new, SOCKET, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             made.close()
             raise

@@ -13,17 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from mayfly.core.admission.grant import Grant, read_grant
+from mayfly.edge.door_places import GRANT, LIVE, MADE, OVER, REFUSALS, REFUSALS_MOST
 
-DOOR = "door"
-LIVE = "live"
-OVER = "over"
-GRANT = "grant.json"
-MADE = "made"
-REFUSALS = "refusals"
-SOCKET = "docker.sock"
 GRANT_MOST = 1024 * 1024  # bytes
 REFUSALS_LINES = 100
-REFUSALS_MOST = 64 * 1024  # bytes
 SENTENCE_MOST = 600  # characters of one refusal
 
 

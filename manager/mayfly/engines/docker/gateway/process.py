@@ -19,13 +19,11 @@ from typing import Any
 
 from mayfly import __version__
 from mayfly.core.naming import is_generation
-from mayfly.edge import systemd
-from mayfly.engines.docker.gateway import home
+from mayfly.edge import door_places, systemd
 from mayfly.engines.docker.gateway.container_events import ContainerEvents
 from mayfly.engines.docker.gateway.control import Control
 from mayfly.engines.docker.gateway.counting import Counting
 from mayfly.engines.docker.gateway.door import Door
-from mayfly.engines.docker.gateway.grant_files import DOOR
 from mayfly.engines.docker.gateway.handling import Handling
 from mayfly.engines.docker.gateway.memory import OF_ALL, OF_ONE, Memory
 from mayfly.engines.docker.gateway.own_code import OwnCode, begin_anew
@@ -47,7 +45,7 @@ class Gateway:
     def __init__(self, state_dir: Path, engine: str) -> None:
         self._state_dir = state_dir
         self._engine = engine
-        self._agents = home.agents(state_dir)
+        self._agents = door_places.agents(state_dir)
         self._started = time.time()
         self._doors: dict[str, Door] = {}
         self._unopened: set[str] = set()  # told already that their door cannot be made
@@ -72,7 +70,7 @@ class Gateway:
         held = await self._locked()
         tasks: list[asyncio.Task[None]] = []
         try:
-            await self._control.open(home.folder(self._state_dir))
+            await self._control.open(door_places.folder(self._state_dir))
             tasks.append(asyncio.create_task(_lasting(self._events.follow)))
             await self._look()
             tasks += [
@@ -92,7 +90,9 @@ class Gateway:
             os.close(held)
 
     async def _locked(self) -> int:
-        held = os.open(home.lock(self._state_dir), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = os.open(
+            door_places.lock(self._state_dir), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         until = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -128,7 +128,7 @@ class Gateway:
 
     async def _open(self, generation: str) -> None:
         place = self._agents / generation
-        if not (place / DOOR).is_dir():
+        if not (place / door_places.DOOR).is_dir():
             self._seen = None  # it is being made
             return
         door = Door(generation, place, self._handling.serve, Counting(self._engine))

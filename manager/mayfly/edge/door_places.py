@@ -1,16 +1,30 @@
-"""Where the gateway and the manager meet: the places below ``STATE/gateway``."""
+"""Where manager and gateway meet: what each of them looks for below ``STATE/gateway``, and asks there.
+
+Said once for both, which are two processes and may be of two versions for a while.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-GATEWAY = "gateway"
+from mayfly.core.naming import GATEWAY
+
 AGENTS = "agents"
 LOCK = "lock"
 CONTROL = "control.sock"
 # What is asked there: POST CLOSE + GENERATION, GET HEALTH.
 CLOSE = "/v1/close/"
 HEALTH = "/v1/health"
+# Of one agent: the directory that it mounts, with its socket in it; what is there while it may ask, and what
+# that becomes in one step when it has ended; and what stands in that.
+DOOR = "door"
+SOCKET = "docker.sock"
+LIVE = "live"
+OVER = "over"
+GRANT = "grant.json"
+MADE = "made"
+REFUSALS = "refusals"
+REFUSALS_MOST = 64 * 1024  # bytes
 
 
 def folder(state_dir: Path) -> Path:
