@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import docker.errors
+import pytest
 
 from mayfly.core.model import LABEL_SANDBOX
 from mayfly.service.control import STILL_COMING
@@ -63,9 +64,11 @@ def until(look: Callable[[], T | None], what: str, patience: float = PATIENCE) -
 
 @contextmanager
 def disk(place: Path, size: str) -> Iterator[None]:
-    """A disk of that size on the directory: a tmpfs."""
+    """A disk of that size on the directory: a tmpfs. A test is skipped where none may be mounted."""
     place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+    if subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("takes a mount of its own")
     try:
         yield
     finally:

@@ -32,7 +32,8 @@ def process() -> Iterator[int]:
     words = ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep infinity"]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as held:
         assert held.stdout is not None
-        held.stdout.readline()
+        if not held.stdout.readline():
+            pytest.skip("no network namespace can be made here")
         yield held.pid
         held.kill()
 
