@@ -31,12 +31,14 @@ settings.load_profile("mayfly")
 @pytest.hookimpl(wrapper=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Mark what needs an Engine, keep together what shares a module's fixture, and begin with the long."""
+    modules: dict[str, int] = {}  # of which module's shared tests the first comes when
     for item in items:
         if not ENGINES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.engine)
         if _shares(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-    items.sort(key=_later)
+            item.add_marker(pytest.mark.xdist_group(_file(item)))
+            modules[_file(item)] = min(_later(item), modules.get(_file(item), _later(item)))
+    items.sort(key=lambda item: modules[_file(item)] if _shares(item) else _later(item))
     return (yield)
 
 
@@ -52,6 +54,10 @@ def _later(item: pytest.Item) -> int:
     if item.get_closest_marker("long") is not None:
         return 0
     return 1 if item.get_closest_marker("engine") is not None else 2
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def _shares(item: pytest.Item) -> bool:

@@ -66,13 +66,13 @@ def until(look: Callable[[], T | None], what: str, patience: float = PATIENCE) -
 def disk(place: Path, size: str) -> Iterator[None]:
     """A disk of that size on the directory: a tmpfs. A test is skipped where none may be mounted."""
     place.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     if subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("takes a mount of its own")
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", place], check=True)
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @contextmanager

@@ -134,6 +134,7 @@ def block_of(page: str, language: str, number: int = 0, words: Mapping[str, str]
 def volume(cluster: Cluster, name: str) -> Path:
     """A volume of the node for whoever claims one first; its folder, which any user may write to."""
     place = cluster.home / name
+    shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     place.chmod(0o777)
     fits = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
