@@ -66,7 +66,7 @@ def test_the_document_has_what_nvml_said() -> None:
     gpu = told()["gpus"][0]
     assert (gpu["uuid"], gpu["compute"], gpu["used"]) == ("GPU-aaaa", "9.0", 20 * GIB)
     assert gpu["slots"] == ["gpu-0"]
-    assert gpu["processes"] == [{"pid": 7, "memory": GIB, "container": None}]
+    assert gpu["processes"] == [{"pid": 7, "memory": GIB, "container": None, "agent": None}]
     gone = document((A,), Reading(1.0, 1.0, gpus=()), {}, {})
     assert gone["gpus"][0]["problem"] == "it is gone"  # type: ignore[index]
 

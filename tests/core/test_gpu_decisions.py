@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mayfly.core.facts import AgentDoomed, SlotCooled, SlotReleased
+from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.gpus import LATE, Gpus
-from mayfly.core.memory import Memory
+from mayfly.core.leases import Gpu
+from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
     Container,
+    ContainerId,
     Desired,
     DoomReason,
     Generation,
@@ -23,6 +26,7 @@ from mayfly.core.model import (
 from tests.core.simulator import FitGpus, Host, Manager, desire, pool, specs
 
 G0, G1, C0 = SlotName("g-0"), SlotName("g-1"), SlotName("c-0")
+G = Generation("mywpiww03hg4s")
 LEASES = (("GPU-0",), ("GPU-1",))
 HANGS = GpuVerdict(pending=Pending.NO_ANSWER, text="NVML hangs")
 
@@ -180,3 +184,35 @@ def test_an_agent_that_is_not_seen_to_see_its_gpus_is_told_of_at_a_moment_of_its
     late, _, due = at_first.probe_all(memory, World(None), 100 + LATE)
     assert [agent.slot for agent in late.unproven] == [G0] * len(agents)
     assert due is None
+
+
+def test_a_container_of_an_agent_s_works_as_long_as_its_agent_is_cleared_up_after() -> None:
+    """And is remembered as its, once the agent itself is forgotten."""
+    (spec,) = specs(pool("g"), leases=(("GPU-0",),))
+    agent = Agent(
+        *(G, spec.name, spec.pool.name, 1, "f", "image", ("GPU-0",), 10.0),
+        container=ContainerId("a" * 64),
+        committed=20.0,
+        opened=21.0,
+        exited=30.0,
+        door=True,
+        made=True,
+    )
+    process = Process(7, 0, ContainerId("b" * 64), agent=G)
+    seen = Reading(
+        50.0, 50.0, gpus=(Gpu("GPU-0", 0),), vitals={"GPU-0": Vitals(0, 9, 0, (process,))}
+    )
+    gpus = Gpus().read(seen)
+
+    def verdict(*agents: Agent) -> GpuVerdict:
+        nonlocal gpus
+        memory = Memory({one.generation: one for one in agents})
+        gpus, world = gpus.judged(Desired((spec,)), memory, World({}), 50.0)
+        return world.gpu_verdicts[spec.name]
+
+    assert verdict(agent).fit
+    gpus = replace(gpus, since={spec.name: 45.0})
+    for rest in ((replace(agent, cleared=40.0),), ()):
+        assert verdict(*rest).text.startswith(
+            f"process 7 of container {'b' * 12} of g-0's agent {G}"
+        )

@@ -11,6 +11,7 @@ from mayfly.core.gpu_health import (
     RECHECK,
     SLACK,
     ForeignContainer,
+    Ours,
     Process,
     Reading,
     Record,
@@ -26,7 +27,7 @@ from mayfly.core.gpu_health import (
     recorded,
 )
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending
+from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending, SlotName
 
 A, B = Gpu("GPU-a", 0), Gpu("GPU-b", 1)
 SPLIT = Gpu("GPU-c", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)
@@ -35,6 +36,8 @@ ENDED = 1000.0
 QUIET = Vitals(used=0, total=80 * GIB, utilisation=0, ecc=0)
 OURS, WAITING, ALIEN = ContainerId("ours"), ContainerId("waiting"), ContainerId("alien")
 FIT = GpuVerdict(fit=True)
+MAKER, GONE = Generation("mywpiww03hg4s"), Generation("mywpiww01hg4s")  # who could have containers
+OF = Ours({OURS, WAITING}, {WAITING}, {one: SlotName("g-0") for one in (MAKER, GONE)}, {MAKER})
 
 
 def reading(
@@ -57,7 +60,7 @@ def word(
 ) -> GpuVerdict:
     known = {"GPU-a": Record(quiet=0, ecc=0)} if records is None else records
     asked = tenant or Tenant(("GPU-a",), ENDED)
-    return judge(asked, seen, known, (A, B, SPLIT), {OURS, WAITING}, {WAITING})
+    return judge(asked, seen, known, (A, B, SPLIT), OF)
 
 
 def test_a_quiet_gpu_is_fit() -> None:
@@ -239,9 +242,31 @@ def test_a_container_of_others_with_a_leased_gpu_is_found_by_whatever_name(
 
 
 def test_a_stranger_is_shown_and_our_own_are_not() -> None:
-    made = Process(5, 0, ALIEN, agent=Generation("mywpiww03hg4s"))  # in a container of an agent's
-    others = (Process(3, 0), Process(4, 0, gone=True), made)
+    """Nor those in a container that an agent has made; one that another Mayfly's has is a stranger's."""
+    made = Process(5, 0, ALIEN, agent=MAKER)
+    elsewhere = Process(6, 0, ALIEN, agent=Generation("mywpiww09hg4s"))
+    others = (Process(3, 0), Process(4, 0, gone=True), made, elsewhere)
     processes = (Process(1, 0, OURS), Process(2, 0, ALIEN), *others)
     seen = reading(replace(QUIET, processes=processes))
-    shown = foreign(("GPU-a", "GPU-gone"), seen, {OURS, WAITING})
-    assert [(uuid, process.pid) for uuid, process in shown] == [("GPU-a", 2), ("GPU-a", 3)]
+    shown = foreign(("GPU-a", "GPU-gone"), seen, OF)
+    assert [(uuid, process.pid) for uuid, process in shown] == [
+        ("GPU-a", 2),
+        ("GPU-a", 3),
+        ("GPU-a", 6),
+    ]
+
+
+def test_what_a_container_of_an_ended_agent_s_left_is_told_by_name_and_holds_the_slot() -> None:
+    """Whose agent lives, or is still being cleared up after, works; a stranger's holds nobody."""
+    box = ContainerId("c0ffee" * 8)
+    working = reading(replace(QUIET, processes=(Process(7, GIB, box, agent=MAKER),)))
+    assert word(working) == FIT
+    alien = Process(7, GIB, box, agent=Generation("mywpiww09hg4s"))
+    assert word(reading(replace(QUIET, processes=(alien,)))) == FIT
+    left = replace(QUIET, processes=(Process(7, GIB, box, agent=GONE),))
+    says = (
+        f"process 7 of container {box[:12]} of g-0's agent {GONE} that has ended still holds GPU-a: "
+        "end it or reset the GPU"
+    )
+    assert word(reading(left)) == GpuVerdict(pending=Pending.UNCLEAN, text=says)
+    assert word(reading(left, after=RECHECK)) == GpuVerdict(sick=says, returns=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from mayfly.core.gpu_health import Reading, Record, Tenant, judge, recorded
+from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, judge, recorded
 from mayfly.core.images import select
 from mayfly.core.leases import assign
 from mayfly.core.model import PoolName, PoolSpec
@@ -75,7 +75,7 @@ def test_a_gpu_that_nobody_uses_passes_the_gate(reading: Reading) -> None:
     records: dict[str, Record] = recorded({}, reading)
     again = Session().read()
     lease = tuple(gpu.uuid for gpu in reading.gpus if not gpu.split)
-    word = judge(Tenant(lease, reading.began), again, records, reading.gpus, set(), set())
+    word = judge(Tenant(lease, reading.began), again, records, reading.gpus, Ours())
     assert word.fit, word
 
 

@@ -111,6 +111,10 @@ def test_of_a_gpu_s_memory_the_agent_s_own_processes_count_where_nvml_names_them
     others = (Process(1, 30, ContainerId("c" * 64)), Process(2, 5, BOX), Process(3, None, BOX))
     found = row(made(Host(), [100.0], Vitals(used=40, processes=others)))
     assert found["gpus"][0]["used"] == 5
+    # And those in containers that it has made.
+    inner = Process(4, 7, ContainerId("d" * 64), agent=RUNS.generation)
+    found = row(made(Host(), [100.0], Vitals(used=47, processes=(*others, inner))))
+    assert found["gpus"][0]["used"] == 12
 
 
 def test_many_who_watch_cost_one_reading_a_second() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from mayfly.core.leases import Gpu
-from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending
+from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending, SlotName
 
 RECHECK = 10.0  # seconds that processes and memory have to go away after a job
 SLACK = 512 * 1024 * 1024  # bytes in use beyond the quiet GPU's that are not held against it
@@ -51,6 +51,12 @@ class Process:
     agent: Generation | None = (
         None  # whose containers it is among; None: of none that may have some
     )
+
+    @property
+    def named(self) -> str:
+        """What a person finds it by."""
+        of = f" of container {self.container[:12]}" if self.container is not None else ""
+        return f"process {self.pid}{of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,34 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Ours:
+    """Whose processes are no stranger's."""
+
+    containers: AbstractSet[ContainerId] = frozenset()  # agents', all that there ever were
+    standing: AbstractSet[ContainerId] = (
+        frozenset()
+    )  # that may hold a GPU now: of who waits or works
+    # Agents that could have containers of their own, ever, and in which slots they were.
+    makers: Mapping[Generation, SlotName] = field(default_factory=dict)
+    alive: AbstractSet[Generation] = frozenset()  # of these, who has not ended
+
+    def has(self, process: Process) -> bool:
+        """Whether an agent runs it, or a container that one has made."""
+        return process.container in self.containers or process.agent in self.makers
+
+    def left(self, process: Process) -> str | None:
+        """Whose it was that has ended; ``None`` where it is not left of anybody of ours."""
+        if process.gone:
+            return "an agent"
+        if process.container in self.containers:
+            return None if process.container in self.standing else "an agent"
+        slot = self.makers.get(process.agent) if process.agent is not None else None
+        if slot is None or process.agent in self.alive:
+            return None
+        return f"{slot}'s agent {process.agent}"
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """A slot as its GPUs see it."""
 
@@ -174,14 +208,9 @@ def judge(
     reading: Reading | None,
     records: Mapping[str, Record],
     gpus: Sequence[Gpu],
-    ours: AbstractSet[ContainerId],
-    standing: AbstractSet[ContainerId],
+    ours: Ours,
 ) -> GpuVerdict:
-    """The word on a slot's GPUs.
-
-    ``ours`` are all containers of ours that there ever were, ``standing`` those that may hold a GPU now:
-    agents that wait or work.
-    """
+    """The word on a slot's GPUs."""
     if reading is None:
         return GpuVerdict(pending=Pending.NO_ANSWER, text="NVML has not answered yet")
     if reading.problem is not None:
@@ -196,7 +225,7 @@ def judge(
         text = "NVML has not been asked since the last job ended"
         return GpuVerdict(pending=Pending.NOT_ASKED, text=text)
     for uuid in tenant.lease:
-        unclean = _unclean(uuid, tenant, reading, records, gpus, ours, standing)
+        unclean = _unclean(uuid, tenant, reading, records, gpus, ours)
         if unclean is None:
             continue
         if reading.began < tenant.since + RECHECK:
@@ -252,8 +281,7 @@ def _unclean(
     reading: Reading,
     records: Mapping[str, Record],
     gpus: Sequence[Gpu],
-    ours: AbstractSet[ContainerId],
-    standing: AbstractSet[ContainerId],
+    ours: Ours,
 ) -> str | None:
     """What the last job has left on the device; ``None`` where it has left nothing."""
     for part in dict.fromkeys((uuid, physical(uuid, gpus))):
@@ -264,11 +292,9 @@ def _unclean(
         return None
     vitals = reading.vitals[uuid]
     for process in vitals.processes:
-        if _left_behind(process, ours, standing):
-            return (
-                f"process {process.pid} of an agent that has ended still holds {uuid}: "
-                "end it or reset the GPU"
-            )
+        if (whose := ours.left(process)) is not None:
+            named = process.named if process.agent in ours.makers else f"process {process.pid}"
+            return f"{named} of {whose} that has ended still holds {uuid}: end it or reset the GPU"
     quiet = records.get(uuid, Record()).quiet
     if vitals.used is None or quiet is None:
         return None
@@ -284,23 +310,13 @@ def _unclean(
     )
 
 
-def _left_behind(
-    process: Process, ours: AbstractSet[ContainerId], standing: AbstractSet[ContainerId]
-) -> bool:
-    if process.gone:
-        return True
-    return process.container in ours and process.container not in standing
-
-
-def foreign(
-    lease: Iterable[str], reading: Reading, ours: AbstractSet[ContainerId]
-) -> list[tuple[str, Process]]:
+def foreign(lease: Iterable[str], reading: Reading, ours: Ours) -> list[tuple[str, Process]]:
     """Processes on leased devices that are nobody's of ours: they are shown, and stop nothing."""
     return [
         (uuid, process)
         for uuid in lease
         for process in (reading.vitals[uuid].processes if uuid in reading.vitals else ())
-        if not process.gone and process.container not in ours and process.agent is None
+        if not process.gone and not ours.has(process)
     ]
 
 

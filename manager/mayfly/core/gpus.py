@@ -12,7 +12,7 @@ from math import inf
 
 from mayfly.core.desire import Hardware
 from mayfly.core.facts import AgentExited, Fact, SlotReleased
-from mayfly.core.gpu_health import Reading, Record, Tenant, forgiven, judge, merged, recorded
+from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, forgiven, judge, merged, recorded
 from mayfly.core.gpu_use import Tally
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu
@@ -54,8 +54,9 @@ class Gpus:
     records: Mapping[str, Record] = field(default_factory=dict)
     # When each slot with a lease was first looked at, or a person last wanted it tried again.
     since: Mapping[SlotName, float] = field(default_factory=dict)
-    # Containers with a lease, also those that are gone.
+    # Containers with a lease, also those that are gone, and agents with one that could have containers.
     ours: frozenset[ContainerId] = frozenset()
+    makers: Mapping[Generation, SlotName] = field(default_factory=dict)
     probes: Mapping[Generation, ProbeVerdict] = field(default_factory=dict)
     # When to try again what was begun or failed.
     probing: Mapping[Generation, float] = field(default_factory=dict)
@@ -155,8 +156,12 @@ class Gpus:
         holders = [
             agent for agent in memory.agents.values() if agent.lease and agent.container is not None
         ]
-        standing = {agent.container for agent in holders if not agent.settled}
-        ours = self.ours | {agent.container for agent in holders if agent.container is not None}
+        containers = {agent.container for agent in holders if agent.container is not None}
+        standing = {one.container for one in holders if one.container and not one.settled}
+        makers = {agent.generation: agent.slot for agent in holders if agent.door}
+        alive = {agent.generation for agent in holders if agent.lingers}
+        gpus = replace(self, ours=self.ours | containers, makers={**self.makers, **makers})
+        ours = Ours(gpus.ours, standing, gpus.makers, alive)
         since = {spec.name: now for spec in leased} | dict(self.since)
         reading = self._of_now(now)
         verdicts = {
@@ -166,11 +171,10 @@ class Gpus:
                 self.records,
                 self.known or (),
                 ours,
-                {container for container in standing if container is not None},
             )
             for spec in leased
         }
-        gpus = replace(self, ours=ours, since=since, verdicts=verdicts)
+        gpus = replace(gpus, since=since, verdicts=verdicts)
         return gpus, replace(world, gpu_verdicts=verdicts, probes=self.probes)
 
     def _of_now(self, now: float) -> Reading | None:

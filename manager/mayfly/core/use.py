@@ -72,10 +72,16 @@ def _device(state: State, agent: Agent, uuid: str) -> dict[str, object]:
 
 
 def _used(vitals: Vitals | None, agent: Agent, *, alone: bool) -> int | None:
-    """What its own processes hold; where NVML names none of them, what is held, if it is alone there."""
+    """What its own processes hold, and its containers'; where NVML names none of them, what is held, if it is
+    alone there.
+    """
     if vitals is None:
         return None
-    own = [one.memory or 0 for one in vitals.processes if one.container == agent.container]
+    own = [
+        one.memory or 0
+        for one in vitals.processes
+        if one.container == agent.container or one.agent == agent.generation
+    ]
     if own and agent.container is not None:
         return sum(own)
     return vitals.used if alone else None

@@ -87,7 +87,12 @@ def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
         "used": vitals.used,
         "utilisation": vitals.utilisation,
         "processes": [
-            {"pid": process.pid, "memory": process.memory, "container": process.container}
+            {
+                "pid": process.pid,
+                "memory": process.memory,
+                "container": process.container,
+                "agent": process.agent,
+            }
             for process in vitals.processes
         ],
         "problem": vitals.problem,

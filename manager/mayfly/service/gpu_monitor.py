@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from mayfly.core.desire import Survey
-from mayfly.core.gpu_health import Reading, foreign, foreign_containers_on_lease
+from mayfly.core.gpu_health import Ours, Reading, foreign, foreign_containers_on_lease
 from mayfly.core.gpu_probe import mismatch, read
 from mayfly.core.gpus import LATE, PACE, PROBE_TIMEOUT, Gpus
 from mayfly.core.leases import Gpu
@@ -170,12 +170,10 @@ def _foreign_processes(gpus: Gpus) -> list[Condition]:
         Condition(
             "gpu.foreign",
             Severity.WARNING,
-            f"process {process.pid} "
-            + (f"of container {process.container[:12]} " if process.container else "")
-            + f"computes on {uuid}, which is leased, and is not Mayfly's",
+            f"{process.named} computes on {uuid}, which is leased, and is not Mayfly's",
             f"ps -fp {process.pid}",
         )
-        for uuid, process in foreign(lease, gpus.reading, gpus.ours)
+        for uuid, process in foreign(lease, gpus.reading, Ours(gpus.ours, makers=gpus.makers))
     ]
 
 
