@@ -372,6 +372,28 @@ class FakeCluster:
             self.claims.collect({one.document["metadata"]["uid"] for one in self.pods.values()})
             return one
 
+    def collect_pods(self, *, condition: bool = True) -> tuple[FakePod, ...]:
+        """As pod GC does it whose node's object is gone, or (without ``condition``) out of service: their
+        processes may go on.
+        """
+        gone: Document = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByPodGC",
+            "message": "PodGC: node no longer exists",
+        }
+        with self.lock:
+            there = tuple(self.pods.values())
+            for one in there:
+                status = one.document["status"]
+                status["phase"] = "Failed"
+                if condition:
+                    status["conditions"] = [*status.get("conditions", []), gone]
+                self.changed("MODIFIED", one.document)
+        for one in there:
+            self.force_delete(one.name)
+        return there
+
     def events_after(self, version: int) -> list[tuple[int, str, Document]]:
         with self.lock:
             return [event for event in self.history if event[0] > version]

@@ -134,6 +134,25 @@ def test_of_a_pod_that_was_deleted_without_waiting_nobody_says_that_it_has_ended
     pod.job.kill()
 
 
+@pytest.mark.parametrize("condition", [True, False], ids=["no node", "out of service"])
+def test_what_pod_gc_says_of_a_pod_is_not_its_nodes_word(
+    fake: FakeCluster, world: World, heard: Heard, until: Until, *, condition: bool
+) -> None:
+    plan = world.plan()
+    container = world.started(plan, until)
+    world.engine.open(plan.generation, container, frame(plan.generation, FOREVER))
+    until(lambda: fake.pod(plan.generation).job)
+    (pod,) = fake.collect_pods(condition=condition)
+    until(lambda: any(one.id == container and one.action == "destroy" for one in heard.events))
+    assert pod.job is not None
+    assert pod.job.poll() is None
+    (death,) = heard.died(container)
+    assert death.exit_code is None
+    assert ("node no longer exists" if condition else "deleted without waiting") in death.why
+    assert world.witness(plan).exit is None
+    pod.job.kill()
+
+
 def test_a_watch_that_ends_at_once_is_taken_up_ever_more_slowly(
     fake: FakeCluster, heard: Heard, until: Until
 ) -> None:

@@ -60,6 +60,13 @@ ENDED = {
     "message": "opened\nsignalled\nexit 5 -\n",
 }
 DELETED = {"deletionTimestamp": "2026-11-28T10:00:05Z"}
+# pkg/controller/podgc of Kubernetes 1.37.2.
+COLLECTED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "DeletionByPodGC",
+    "message": "PodGC: node no longer exists",
+}
 
 
 def test_an_agents_pod_is_told_as_sealed_and_by_its_name() -> None:
@@ -92,6 +99,31 @@ def test_what_bears_no_labels_of_ours_is_none() -> None:
         ({**RUNNING, "reason": "NodeLost"}, DELETED, ContainerState.RUNNING),
         ({"phase": "Running", **state(terminated=ENDED)}, {}, ContainerState.EXITED),
         ({"phase": "Failed", "reason": "Evicted"}, {}, ContainerState.EXITED),
+        (
+            {"phase": "Failed", "reason": "Evicted", **state(terminated=ENDED)},
+            {},
+            ContainerState.EXITED,
+        ),
+        # Pod GC says so of what is on a node whose object is gone, or is out of service: nobody has looked.
+        (
+            {**RUNNING, "phase": "Failed", "conditions": [COLLECTED]},
+            DELETED,
+            ContainerState.RUNNING,
+        ),
+        ({**RUNNING, "phase": "Failed"}, DELETED, ContainerState.RUNNING),
+        (
+            {"phase": "Failed", "conditions": [COLLECTED], **state(waiting={})},
+            {},
+            ContainerState.CREATED,
+        ),
+        ({"phase": "Failed", "conditions": [COLLECTED]}, {}, ContainerState.CREATED),
+        (
+            {"phase": "Failed", "conditions": [COLLECTED], **state(terminated=ENDED)},
+            {},
+            ContainerState.EXITED,
+        ),
+        # It was bound to no node, so that it never ran.
+        ({"phase": "Failed"}, DELETED, ContainerState.EXITED),
     ],
 )
 def test_what_nobody_says_has_ended_has_not(

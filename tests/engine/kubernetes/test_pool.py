@@ -100,6 +100,21 @@ def test_a_pod_that_somebody_deletes_is_told_as_what_its_job_was_lost_by(
     assert "its pod was deleted" in row["detail"]
 
 
+def test_a_job_whose_node_is_taken_for_gone_is_lost_so_and_its_slot_waits_for_its_processes(
+    fake: FakeCluster, manager: ClusterManager
+) -> None:
+    manager.start()
+    job = manager.queue("sleep", "600")
+    slot = manager.started(job)["slot"]
+    sleeper(fake, "600")
+    fake.collect_pods()
+    row = manager.ended(job)
+    assert (row["state"], row["cause"]) == ("lost", "killed")
+    assert "PodGC: node no longer exists" in row["detail"]
+    said = "nobody has said that the last agent's processes have ended"
+    until(lambda: said in str(manager.slot(slot)["note"]), "its slot waits for them")
+
+
 def test_a_quota_that_is_used_up_is_a_condition_in_the_clusters_words(
     fake: FakeCluster, manager: ClusterManager
 ) -> None:

@@ -19,7 +19,9 @@ from mayfly.engines.kubernetes.manifest import CONTAINER, GPUS, pod_name
 
 DELETED = "its pod was deleted"
 VANISHED = "its pod was deleted while Mayfly did not look, and how it ended is gone with it"
+WITHOUT_WAITING = "its pod was deleted without waiting for its end"
 OOM_KILLED = "OOMKilled"
+COLLECTED = "DeletionByPodGC"  # pkg/controller/podgc: "PodGC: node no longer exists"
 MESSAGE = 4096  # bytes of a termination message that a kubelet keeps, its end
 DIED_OF_OOM = 137
 # What a kubelet calls a pod that it did not take (pkg/kubelet/lifecycle, and the managers' own).
@@ -165,15 +167,27 @@ def runs(pod: Mapping[str, Any]) -> bool:
 
 def has_ended(pod: Mapping[str, Any]) -> bool:
     """Whether its kubelet says that nothing of it runs any more, or it never did."""
-    return (
-        _status(pod).get("phase") in ("Succeeded", "Failed")
-        or "terminated" in _container_state(pod)
-    ) and not _is_lost(pod)
+    if _is_lost(pod):
+        return False
+    state = _container_state(pod)
+    if state:
+        # A kubelet that says a pod is over has said so of each container before; a controller that does
+        # (pod GC: its node's object is gone, or is out of service) leaves them as they were last seen.
+        return "terminated" in state
+    return _status(pod).get("phase") in ("Succeeded", "Failed") and not _is_collected(pod)
 
 
 def _is_lost(pod: Mapping[str, Any]) -> bool:
     """Whether its node does not answer: what is said of it then is a controller's guess."""
     return _status(pod).get("reason") == "NodeLost"
+
+
+def _is_collected(pod: Mapping[str, Any]) -> bool:
+    """Whether it is said to have failed since its node's object is gone: nobody knows what became of it."""
+    return any(
+        one.get("type") == "DisruptionTarget" and one.get("reason") == COLLECTED
+        for one in _status(pod).get("conditions") or ()
+    )
 
 
 def end_of(pod: Mapping[str, Any]) -> PodEnd | None:

@@ -18,7 +18,15 @@ from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.engines.kubernetes.api import Api, Expired, Stream, fault_of
 from mayfly.engines.kubernetes.manifest import SELECTOR
-from mayfly.engines.kubernetes.pods import VANISHED, container_id, container_of, end_of, runs
+from mayfly.engines.kubernetes.pods import (
+    VANISHED,
+    WITHOUT_WAITING,
+    container_id,
+    container_of,
+    end_of,
+    runs,
+    why_of,
+)
 from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
 
 LASTS = 300  # seconds after which the server ends a watch, which is taken up again at once
@@ -148,9 +156,12 @@ class PodWatch:
         if kind != "BOOKMARK":
             self._take(pod, first=False)
         if kind == "DELETED":
-            self._known.pop(container_id(pod), None)
-            self._last.pop(container_id(pod), None)
-            self._tell("destroy", pod, container_id(pod))
+            container = container_id(pod)
+            if self._known.pop(container, "die") != "die":
+                # Its record alone is gone: nobody says that it has ended.
+                self._tell("die", pod, container, why=why_of(pod) or WITHOUT_WAITING)
+            self._last.pop(container, None)
+            self._tell("destroy", pod, container)
         # Not before all of it is written down: a watch goes on behind it.
         self._version = str((pod.get("metadata") or {}).get("resourceVersion") or self._version)
 
